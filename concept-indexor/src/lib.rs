@@ -1,0 +1,1 @@
+//! The Concept Indexor: evaluates its share of the pseudonym function, blindly.

@@ -1,0 +1,1 @@
+//! The Conductor: drives queries and relays what it cannot open.

@@ -1,0 +1,1 @@
+//! The Data Aggregator: verifies and adds shares.

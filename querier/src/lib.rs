@@ -1,0 +1,1 @@
+//! The querier's SDK: plans, submits, opens.

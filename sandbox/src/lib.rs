@@ -1,0 +1,1 @@
+//! A whole DISPERS network in one process.

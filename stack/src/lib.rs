@@ -1,0 +1,1 @@
+//! The stack agent: answers for the homes of one host.

@@ -1,0 +1,1 @@
+//! The Target Finder: evaluates the target profile on sealed lists.

@@ -1,0 +1,1 @@
+//! The Target: asks the homes, strips their origins.
