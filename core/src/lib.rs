@@ -1,1 +1,27 @@
-//! The protocol of DISPERS without input or output: encoding, envelopes, proofs, plans and state machines.
+//! The protocol of DISPERS without input or output.
+//!
+//! Everything here is a function of state and input: no socket, clock, executor or global
+//! randomness; `now` and `rng` are passed in. Role crates feed it with received bytes and send
+//! what it returns. `docs/protocol.md` is the specification that the comments cite.
+
+pub mod catalogue;
+pub mod circuit;
+pub mod contribution;
+pub mod dealing;
+pub mod decode;
+pub mod directory;
+pub mod dleq;
+pub mod encoding;
+pub mod envelope;
+pub mod id;
+pub mod keys;
+pub mod labels;
+pub mod local;
+pub mod oprf;
+pub mod plan;
+pub mod prf;
+pub mod profile;
+pub mod quantise;
+pub mod shamir;
+pub mod sql;
+pub mod ticket;

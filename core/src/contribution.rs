@@ -1,0 +1,1 @@
+//! A home's contribution, shared among the aggregators.

@@ -1,0 +1,1 @@
+//! Dealing of threshold keys.

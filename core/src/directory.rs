@@ -1,0 +1,1 @@
+//! The directory: the trust root (protocol.md §2).

@@ -1,0 +1,1 @@
+//! Proofs that two discrete logarithms are equal.

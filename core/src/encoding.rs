@@ -1,0 +1,85 @@
+//! The one byte encoding of whatever is signed, sealed or hashed (protocol.md §3).
+//!
+//! [`to_bytes`] writes a version byte and the [borsh](https://borsh.io) encoding, which is
+//! canonical: one value has one encoding and nothing else decodes to it. [`from_bytes`] refuses
+//! another version, a trailing byte, and input over the caller's bound. Signatures cover the
+//! received bytes, never a re-encoding.
+
+use borsh::{BorshDeserialize, BorshSerialize};
+use sha2::{Digest, Sha256};
+
+/// Version of the encoding, the first byte of every encoded message.
+pub const VERSION: u8 = 1;
+
+/// Received bytes that are no message. One variant for every cause: the sender learns nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("malformed or oversized {what}")]
+pub struct DecodeError {
+    /// Which message was expected.
+    pub what: &'static str,
+}
+
+/// Encodes `value`, version byte first.
+pub fn to_bytes<T: BorshSerialize>(value: &T) -> Vec<u8> {
+    let mut out = vec![VERSION];
+    value
+        .serialize(&mut out)
+        .expect("writing to a Vec cannot fail and no length exceeds u32");
+    out
+}
+
+/// Decodes exactly one value of at most `limit` bytes.
+///
+/// # Errors
+/// [`DecodeError`] naming `what`, whatever the cause.
+pub fn from_bytes<T: BorshDeserialize>(
+    bytes: &[u8],
+    limit: usize,
+    what: &'static str,
+) -> Result<T, DecodeError> {
+    let error = DecodeError { what };
+    if bytes.len() > limit {
+        return Err(error);
+    }
+    match bytes.split_first() {
+        Some((&VERSION, rest)) => borsh::from_slice(rest).map_err(|_| error),
+        _ => Err(error),
+    }
+}
+
+/// SHA-256 over a label and length-prefixed parts, so that no two part lists collide.
+pub fn hash(label: &str, parts: &[&[u8]]) -> [u8; 32] {
+    let mut hasher = Sha256::new();
+    for part in [label.as_bytes()].iter().chain(parts) {
+        hasher.update((part.len() as u64).to_le_bytes());
+        hasher.update(part);
+    }
+    hasher.finalize().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_but_the_encoding_decodes() {
+        let bytes = to_bytes(&(7u32, String::from("seven")));
+        assert_eq!(
+            from_bytes::<(u32, String)>(&bytes, 100, "pair").unwrap(),
+            (7, "seven".into())
+        );
+        let mut longer = bytes.clone();
+        longer.push(0);
+        let mut version = bytes.clone();
+        version[0] = 2;
+        for bad in [&longer[..], &version[..], &bytes[..bytes.len() - 1], &[]] {
+            assert!(from_bytes::<(u32, String)>(bad, 100, "pair").is_err());
+        }
+        assert!(from_bytes::<(u32, String)>(&bytes, bytes.len() - 1, "pair").is_err());
+    }
+
+    #[test]
+    fn parts_do_not_run_into_each_other() {
+        assert_ne!(hash("l", &[b"ab", b"c"]), hash("l", &[b"a", b"bc"]));
+    }
+}

@@ -1,0 +1,1 @@
+//! Envelopes: what only one reader can open (protocol.md §3).

@@ -1,0 +1,275 @@
+//! Names and numbers of the protocol. Each refuses invalid values when it is made.
+
+use std::fmt;
+
+use borsh::{BorshDeserialize, BorshSerialize};
+
+/// The roles that exchange sealed messages.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize, BorshDeserialize,
+)]
+pub enum Role {
+    /// Drives queries and relays what it cannot open.
+    Conductor,
+    /// Evaluates its share of the pseudonym function, blindly.
+    ConceptIndexor,
+    /// Evaluates the target profile on sealed lists; may be a query's notary.
+    TargetFinder,
+    /// The only role that talks to stacks.
+    Target,
+    /// Verifies and adds shares.
+    DataAggregator,
+    /// The agent of one host's homes.
+    Stack,
+    /// Writes the query, opens the result.
+    Querier,
+}
+
+impl Role {
+    /// The name used in configuration, logs and the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Conductor => "conductor",
+            Self::ConceptIndexor => "concept-indexor",
+            Self::TargetFinder => "target-finder",
+            Self::Target => "target",
+            Self::DataAggregator => "data-aggregator",
+            Self::Stack => "stack",
+            Self::Querier => "querier",
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A value that its newtype refuses.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what} {reason}")]
+pub struct InvalidId {
+    /// Which newtype refused.
+    pub what: &'static str,
+    /// Why, as the end of a sentence.
+    pub reason: &'static str,
+}
+
+/// SHA-256 of the signed manifest body: submitting again is the same query.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize, BorshDeserialize)]
+pub struct QueryId(pub [u8; 32]);
+
+impl fmt::Display for QueryId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0[..16].iter().try_for_each(|b| write!(f, "{b:02x}"))
+    }
+}
+
+impl fmt::Debug for QueryId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "QueryId({self})")
+    }
+}
+
+/// A batch of targets: its partition of the subscriptions and its number there.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize, BorshDeserialize,
+)]
+pub struct BatchId {
+    /// Partition of the Target Finder that made the batch.
+    pub partition: u16,
+    /// Number within the partition, from 0.
+    pub number: u32,
+}
+
+/// What an answer is for: (query, round, batch, attempt). A sharing belongs to exactly one.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize, BorshDeserialize,
+)]
+pub struct Work {
+    /// The query.
+    pub query: QueryId,
+    /// The round; 0 for SQL.
+    pub round: u16,
+    /// The batch.
+    pub batch: BatchId,
+    /// The attempt, from 0.
+    pub attempt: u8,
+}
+
+/// Number of an aggregator in its committee, from 1: its Shamir point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize)]
+pub struct MemberNumber(u8);
+
+impl MemberNumber {
+    /// # Errors
+    /// [`InvalidId`] for 0, the point where the secret lies.
+    pub fn new(number: u8) -> Result<Self, InvalidId> {
+        if number == 0 {
+            return Err(InvalidId {
+                what: "member number",
+                reason: "must be at least 1",
+            });
+        }
+        Ok(Self(number))
+    }
+
+    /// The number itself, at least 1.
+    pub fn point(self) -> u8 {
+        self.0
+    }
+
+    /// Position in committee order, from 0.
+    pub fn index(self) -> usize {
+        usize::from(self.0) - 1
+    }
+}
+
+impl fmt::Display for MemberNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+impl BorshDeserialize for MemberNumber {
+    fn deserialize_reader<R: borsh::io::Read>(reader: &mut R) -> borsh::io::Result<Self> {
+        Self::new(u8::deserialize_reader(reader)?).map_err(borsh::io::Error::other)
+    }
+}
+
+/// t of n: how many members of a committee are needed, of how many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize)]
+pub struct Threshold {
+    needed: u8,
+    members: u8,
+}
+
+impl Threshold {
+    /// Any threshold of a committee: 1 ≤ needed ≤ members.
+    ///
+    /// # Errors
+    /// [`InvalidId`] when out of that range.
+    pub fn new(needed: u8, members: u8) -> Result<Self, InvalidId> {
+        if needed == 0 || needed > members {
+            return Err(InvalidId {
+                what: "threshold",
+                reason: "must be at least 1 and at most the number of members",
+            });
+        }
+        Ok(Self { needed, members })
+    }
+
+    /// The threshold of an aggregation committee: t ≥ 2, 2t > n, n > t (protocol.md §8).
+    ///
+    /// # Errors
+    /// [`InvalidId`] naming the rule.
+    pub fn of_aggregators(needed: u8, members: u8) -> Result<Self, InvalidId> {
+        let refuse = |reason| {
+            Err(InvalidId {
+                what: "aggregator threshold",
+                reason,
+            })
+        };
+        if needed < 2 {
+            return refuse("must be at least 2, or one aggregator alone would read every value");
+        }
+        if members <= needed {
+            return refuse("must be below the number of aggregators, or none may fail");
+        }
+        if u16::from(needed) * 2 <= u16::from(members) {
+            return refuse("must be more than half of the aggregators");
+        }
+        Self::new(needed, members)
+    }
+
+    /// t: how many are needed.
+    pub fn needed(self) -> usize {
+        usize::from(self.needed)
+    }
+
+    /// n: how many there are.
+    pub fn members(self) -> usize {
+        usize::from(self.members)
+    }
+
+    /// Every member's number, in order.
+    pub fn numbers(self) -> impl Iterator<Item = MemberNumber> + Clone {
+        (1..=self.members).map(MemberNumber)
+    }
+}
+
+impl BorshDeserialize for Threshold {
+    fn deserialize_reader<R: borsh::io::Read>(reader: &mut R) -> borsh::io::Result<Self> {
+        let (needed, members) = <(u8, u8)>::deserialize_reader(reader)?;
+        Self::new(needed, members).map_err(borsh::io::Error::other)
+    }
+}
+
+/// Epoch of the pseudonym key and of the pools' envelope keys.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize, BorshDeserialize,
+)]
+pub struct KeyEpoch(pub u32);
+
+/// Milliseconds since the Unix epoch.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize, BorshDeserialize,
+)]
+pub struct Timestamp(pub u64);
+
+impl Timestamp {
+    /// Clock skew that is tolerated between nodes, in milliseconds.
+    pub const SKEW: u64 = 120_000;
+
+    /// This time, later by `milliseconds`.
+    pub fn plus(self, milliseconds: u64) -> Self {
+        Self(self.0.saturating_add(milliseconds))
+    }
+
+    /// Whether this time has passed at `now`, skew granted.
+    pub fn has_passed(self, now: Self) -> bool {
+        now.0 > self.0.saturating_add(Self::SKEW)
+    }
+
+    /// Whether this time lies in the future of `now`, skew granted.
+    pub fn is_ahead_of(self, now: Self) -> bool {
+        self.0 > now.0.saturating_add(Self::SKEW)
+    }
+}
+
+/// Name of a node, host or querier in the directory: 1 to 64 of `a-z 0-9 . _ -`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize)]
+pub struct Name(String);
+
+impl Name {
+    /// # Errors
+    /// [`InvalidId`] for another length or character.
+    pub fn new(name: &str) -> Result<Self, InvalidId> {
+        let valid = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-".contains(c);
+        if name.is_empty() || name.len() > 64 || !name.chars().all(valid) {
+            return Err(InvalidId {
+                what: "name",
+                reason: "must be 1 to 64 of a-z, 0-9, '.', '_' and '-'",
+            });
+        }
+        Ok(Self(name.into()))
+    }
+
+    /// The name itself.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl BorshDeserialize for Name {
+    fn deserialize_reader<R: borsh::io::Read>(reader: &mut R) -> borsh::io::Result<Self> {
+        Self::new(&String::deserialize_reader(reader)?).map_err(borsh::io::Error::other)
+    }
+}

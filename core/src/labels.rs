@@ -1,0 +1,70 @@
+//! Every domain-separation label of the protocol, in one place.
+//!
+//! A label names one use of one primitive. Two uses never share a label, so that what was made
+//! for one purpose never passes for another.
+
+/// First bytes of every HPKE `info`.
+pub const ENVELOPE: &str = "dispers v1 envelope";
+
+/// Signature over a directory body.
+pub const SIGN_DIRECTORY: &str = "dispers v1 sign directory";
+/// Signature over a manifest body.
+pub const SIGN_MANIFEST: &str = "dispers v1 sign manifest";
+/// Signature over a request for an aggregator's offer.
+pub const SIGN_OFFER_REQUEST: &str = "dispers v1 sign offer request";
+/// Signature over an aggregator's offer of a fresh envelope key.
+pub const SIGN_OFFER: &str = "dispers v1 sign offer";
+/// Signature over a request to evaluate blinded concepts.
+pub const SIGN_EVALUATION: &str = "dispers v1 sign evaluation request";
+/// Signature over a subscription upload, checked by the Target.
+pub const SIGN_UPLOAD: &str = "dispers v1 sign upload";
+/// Signature over a batch of chosen targets.
+pub const SIGN_BATCH: &str = "dispers v1 sign batch";
+/// Signature over the summary of a find.
+pub const SIGN_FIND: &str = "dispers v1 sign find";
+/// Signature over the digest of a batch's groups.
+pub const SIGN_GROUPS: &str = "dispers v1 sign groups";
+/// Signature over a message from one aggregator to another.
+pub const SIGN_PEER: &str = "dispers v1 sign aggregator message";
+/// Signature over an aggregator's acknowledgement of a prepared batch.
+pub const SIGN_ACKNOWLEDGEMENT: &str = "dispers v1 sign acknowledgement";
+/// Signature over the notary's release certificate.
+pub const SIGN_CERTIFICATE: &str = "dispers v1 sign certificate";
+/// Signature over an aggregator's released total.
+pub const SIGN_TOTAL: &str = "dispers v1 sign total";
+
+/// Commitment to a target profile.
+pub const HASH_PROFILE: &str = "dispers v1 hash profile";
+/// Digest of the streamed subscription lists.
+pub const HASH_LISTS: &str = "dispers v1 hash lists";
+/// Name of a find: query, partition, digest of the lists.
+pub const HASH_FIND: &str = "dispers v1 hash find";
+/// Digest of one batch of targets.
+pub const HASH_BATCH: &str = "dispers v1 hash batch";
+/// Digest of one aggregator's groups, in order.
+pub const HASH_AGGREGATOR_GROUPS: &str = "dispers v1 hash aggregator groups";
+/// Digest D over all aggregators' digests.
+pub const HASH_GROUPS: &str = "dispers v1 hash groups";
+/// Digest of a decision: D, quorum, bitmap, all messages.
+pub const HASH_DECISION: &str = "dispers v1 hash decision";
+/// Digest of a proposed release.
+pub const HASH_RELEASE: &str = "dispers v1 hash release";
+/// Hash of a withdrawal handle.
+pub const HASH_WITHDRAWAL: &str = "dispers v1 hash withdrawal";
+
+/// Tag keys Kᵢ from a Target Finder pool's secret.
+pub const DERIVE_TAG_KEY: &str = "dispers v1 derive tag key";
+/// Keystream key of one batch from Kᵢ.
+pub const DERIVE_TAG_STREAM: &str = "dispers v1 derive tag stream";
+/// Ticket key from a home's κ.
+pub const DERIVE_TICKET_KEY: &str = "dispers v1 derive ticket key";
+/// Seed of a find's shuffle and of its re-sealing.
+pub const DERIVE_SHUFFLE: &str = "dispers v1 derive shuffle";
+/// Seeded shares of one group.
+pub const EXPAND_SHARES: &str = "dispers v1 expand shares";
+/// Query randomness from the threshold PRF.
+pub const EXPAND_RANDOMNESS: &str = "dispers v1 expand randomness";
+/// Discrete-log equality proof.
+pub const PROOF_DLEQ: &str = "dispers v1 dleq";
+/// Threshold PRF input.
+pub const PRF_INPUT: &str = "dispers v1 prf input";

@@ -1,0 +1,1 @@
+//! The local query: what runs inside a home.

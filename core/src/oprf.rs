@@ -1,0 +1,1 @@
+//! Threshold oblivious pseudonyms (protocol.md §4).

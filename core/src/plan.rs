@@ -1,0 +1,1 @@
+//! From SQL to concepts, local query, circuit and decoder (protocol.md §10).

@@ -1,0 +1,1 @@
+//! The committee's randomness: a threshold PRF (protocol.md §8).

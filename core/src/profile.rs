@@ -1,0 +1,1 @@
+//! Target profiles: which homes are asked (protocol.md §6).

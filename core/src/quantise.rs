@@ -1,0 +1,1 @@
+//! Levels: how a number becomes a bounded integer.

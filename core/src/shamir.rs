@@ -1,0 +1,1 @@
+//! Shamir sharing over Field64 (protocol.md §8).

@@ -1,0 +1,1 @@
+//! The SQL that DISPERS understands (protocol.md §10).

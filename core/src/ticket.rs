@@ -1,0 +1,1 @@
+//! Tickets: proof to the aggregators that the finder chose a home (protocol.md §6).
