@@ -13,6 +13,7 @@ pub mod directory;
 pub mod dleq;
 pub mod encoding;
 pub mod envelope;
+pub mod field;
 pub mod id;
 pub mod keys;
 pub mod labels;

@@ -1,5 +1,183 @@
 //! Circuits: what a contribution may be (protocol.md §7).
+//!
+//! A contribution is a vector of field elements: one-hot group bits, then for each variable a
+//! presence bit (where NULL is possible), the bits of its level, and committed products. A home
+//! proves in zero knowledge that its vector satisfies the circuit's constraints; the outputs are
+//! linear forms of it, so aggregators sum shares of them.
+//!
+//! **What is proved.** Exactly one group bit is set, or none: a home without a row. Presence bits
+//! are masked by the row and level bits by the presence, so that every vector that satisfies the
+//! constraints has the outputs of a legal row, or all zeros. The weights of the level bits make
+//! nothing above the maximum expressible.
 
+mod compile;
+mod encode;
+mod flp;
+mod form;
+mod rank;
 mod shape;
+mod verifier;
 
+pub use encode::EncodeError;
+pub use form::LinearForm;
 pub use shape::{Row, Shape, Variable};
+pub use verifier::{Message, Verifier, accepts};
+
+use crate::field;
+use form::Constraint;
+
+/// Most constraints of a circuit: with the wires' seed they fill a domain of 512 points.
+pub const MAX_CONSTRAINTS: usize = 511;
+/// Most variables of a shape.
+pub const MAX_VARIABLES: usize = 64;
+/// Most levels of a variable: `0..2^32`.
+pub const MAX_LEVELS: u64 = 1 << 32;
+
+/// What every party compiles from a [`Shape`]: the constraints on a contribution and its outputs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Circuit {
+    shape: Shape,
+    elements: usize,
+    variables: Vec<Layout>,
+    constraints: Vec<Constraint>,
+    outputs: Vec<Output>,
+}
+
+/// One sum that aggregators release.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Output {
+    /// The contribution's summand.
+    pub form: LinearForm,
+    /// Position of the output that counts the people behind this one; a count guards itself.
+    pub guard: usize,
+}
+
+/// Where a variable's elements lie, and its outputs within those of a group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Layout {
+    presence: Option<usize>,
+    bits: std::ops::Range<usize>,
+    present: Option<usize>,
+    sum: Option<usize>,
+    squares: Option<usize>,
+}
+
+/// A shape that has no circuit.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CircuitError {
+    /// More variables than [`MAX_VARIABLES`].
+    #[error("{variables} variables, at most {MAX_VARIABLES} are possible: ask for fewer at once")]
+    TooManyVariables {
+        /// How many there are.
+        variables: usize,
+    },
+    /// A variable with more levels than [`MAX_LEVELS`].
+    #[error("variable {variable} has 2^32 or more levels: choose a coarser step or closer bounds")]
+    TooManyLevels {
+        /// Its position.
+        variable: usize,
+    },
+    /// More constraints than [`MAX_CONSTRAINTS`].
+    #[error(
+        "the query needs {constraints} multiplications, at most {MAX_CONSTRAINTS} are possible: \
+         ask for fewer groups, fewer aggregates or a coarser step"
+    )]
+    TooManyConstraints {
+        /// How many there would be.
+        constraints: u64,
+    },
+    /// An element that no constraint reads alone; inconsistent shares of it would pass.
+    #[error("internal error: the circuit checks {checked} of {elements} elements")]
+    Unchecked {
+        /// Rank of the constraints.
+        checked: usize,
+        /// Number of elements.
+        elements: usize,
+    },
+}
+
+impl Circuit {
+    /// The shape that this was compiled from.
+    pub fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
+    /// Number of elements of a contribution.
+    pub fn input_len(&self) -> usize {
+        self.elements
+    }
+
+    /// Number of elements of a proof: a seed for each of two wires, then the values of the gadget
+    /// polynomial, which has twice the degree of a wire's.
+    pub fn proof_len(&self) -> usize {
+        2 + 2 * (self.wire_domain() - 1) + 1
+    }
+
+    /// Number of elements that are shared: contribution, then proof.
+    pub fn share_len(&self) -> usize {
+        self.input_len() + self.proof_len()
+    }
+
+    /// Every output, in the order that [`Shape`] gives.
+    pub fn outputs(&self) -> &[Output] {
+        &self.outputs
+    }
+
+    /// Adds a share's summand of every output to `sums`. Linear, so the sum of many shares may be
+    /// passed at once; only the first [`input_len`](Self::input_len) elements are read.
+    ///
+    /// # Panics
+    /// If the share is shorter than that, or `sums` does not hold one sum per output.
+    pub fn add_outputs(&self, share: &[u64], sums: &mut [u64]) {
+        assert_eq!(sums.len(), self.outputs.len(), "one sum per output");
+        for (sum, output) in sums.iter_mut().zip(&self.outputs) {
+            *sum = field::add(*sum, output.form.evaluate(share));
+        }
+    }
+
+    /// How many homes can be summed before an output might exceed the field and wrap.
+    pub fn capacity(&self) -> u64 {
+        let largest = |variable: &Variable| match variable.squared {
+            true => variable.max * variable.max,
+            false => variable.max,
+        };
+        let largest = self.shape.variables.iter().map(largest).max();
+        (field::MODULUS - 1) / largest.unwrap_or(1).max(1)
+    }
+
+    /// Position of a group's number of rows; group 0 stands for all rows without GROUP BY.
+    pub fn rows(&self, group: usize) -> Option<usize> {
+        self.position(group, 0)
+    }
+
+    /// Position of the number of a variable's values in a group, if it may be NULL.
+    pub fn present(&self, group: usize, variable: usize) -> Option<usize> {
+        self.position(group, self.variables.get(variable)?.present?)
+    }
+
+    /// Position of the sum of a variable's levels in a group, if it has levels.
+    pub fn sum(&self, group: usize, variable: usize) -> Option<usize> {
+        self.position(group, self.variables.get(variable)?.sum?)
+    }
+
+    /// Position of the sum of a variable's squared levels in a group, if it is an output.
+    pub fn squares(&self, group: usize, variable: usize) -> Option<usize> {
+        self.position(group, self.variables.get(variable)?.squares?)
+    }
+
+    fn position(&self, group: usize, within: usize) -> Option<usize> {
+        let stride = self.outputs.len() / self.groups();
+        (group < self.groups()).then_some(group * stride + within)
+    }
+
+    /// Number of group bits: without GROUP BY the row bit, as of a single group.
+    fn groups(&self) -> usize {
+        usize::from(self.shape.groups.max(1))
+    }
+
+    /// Size of the domain on which a wire's seed and values are interpolated.
+    fn wire_domain(&self) -> usize {
+        (1 + self.constraints.len()).next_power_of_two()
+    }
+}

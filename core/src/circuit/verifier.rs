@@ -1,0 +1,163 @@
+//! Verification of shares, as a linear map that is compiled once per batch (protocol.md §8).
+//!
+//! The randomness of a batch is common to its contributions, so the whole query of the proof
+//! system collapses into four inner products with the share. Messages of Shamir shares are
+//! interpolated at 0, where the constants must appear in full: each aggregator adds them in full.
+
+use prio::field::{Field64, NttFriendlyFieldElement};
+
+use super::Circuit;
+use super::form::Affine;
+use crate::field::{self, Dot, Expander};
+use crate::labels;
+
+/// A verifier message, or a share of it: the compressed outputs of the constraints, the left
+/// wire, the right wire and the gadget at the query point.
+pub type Message = [u64; 4];
+
+/// Whether the message at 0 says that the proof is right: all constraints hold, and the gadget
+/// polynomial is the product of the wires'.
+pub fn accepts(message: &Message) -> bool {
+    let [check, left, right, gadget] = *message;
+    check == 0 && field::mul(left, right) == gadget
+}
+
+/// The linear map from a share to its message, under one batch's randomness.
+pub struct Verifier {
+    /// For each element of the input, its coefficients in the check and the two wires.
+    input: Vec<[u64; 3]>,
+    /// Coefficients of the two wires' seeds.
+    seed: u64,
+    /// For each value of the gadget polynomial, its coefficient in the polynomial at the point.
+    gadget: Vec<u64>,
+    /// For each constraint, the coefficient of its output in the check.
+    check: Vec<u64>,
+    /// Constants of the two wires.
+    constants: [u64; 2],
+}
+
+impl Verifier {
+    /// Compiles the map of `circuit` under the randomness that `seed` expands to.
+    ///
+    /// # Security
+    /// The seed must be unknown until the shares are frozen, and a sharing must meet no second
+    /// one.
+    pub fn compile(circuit: &Circuit, seed: &[u8; 32]) -> Self {
+        let mut random = Expander::new(labels::EXPAND_RANDOMNESS, seed);
+        let check = match circuit.constraints.len() {
+            // The output of a single constraint is not compressed.
+            1 => vec![1],
+            several => random.elements(several),
+        };
+        let domain = 2 * circuit.wire_domain() as u64;
+        let point = loop {
+            // At a root of unity a message would be a wire's value in the clear.
+            let candidate = random.element();
+            if field::power(candidate, domain) != 1 {
+                break candidate;
+            }
+        };
+        Self::at(circuit, check, point)
+    }
+
+    fn at(circuit: &Circuit, check: Vec<u64>, point: u64) -> Self {
+        let wire_domain = circuit.wire_domain();
+        let wire = lagrange(wire_domain, point);
+        let mut map = Self {
+            input: vec![[0; 3]; circuit.elements],
+            seed: wire[0],
+            gadget: gadget_coefficients(2 * wire_domain, point),
+            check,
+            constants: [0; 2],
+        };
+        // The seed is a wire's value at the first point, then follow those of the constraints.
+        for (index, constraint) in circuit.constraints.iter().enumerate() {
+            let at = wire[index + 1];
+            map.add_wire(0, &constraint.left, at);
+            map.add_wire(1, &constraint.right, at);
+            if let Some(product) = constraint.product {
+                let coefficient = &mut map.input[product][0];
+                *coefficient = field::sub(*coefficient, map.check[index]);
+            }
+        }
+        map
+    }
+
+    fn add_wire(&mut self, wire: usize, form: &Affine, at: u64) {
+        for &(element, coefficient) in form.linear.terms() {
+            let sum = &mut self.input[element][1 + wire];
+            *sum = field::add(*sum, field::mul(coefficient, at));
+        }
+        let constant = &mut self.constants[wire];
+        *constant = field::add(*constant, field::mul(form.constant, at));
+    }
+
+    /// The message of a share: input, then proof.
+    ///
+    /// # Panics
+    /// If the share does not have the circuit's `share_len` elements.
+    pub fn message(&self, share: &[u64]) -> Message {
+        assert_eq!(
+            share.len(),
+            self.input.len() + 2 + self.gadget.len(),
+            "a share of this circuit"
+        );
+        let (input, proof) = share.split_at(self.input.len());
+        let (seeds, values) = proof.split_at(2);
+        let [mut check, mut left, mut right, mut gadget] = [Dot::default(); 4];
+        for (&element, coefficients) in input.iter().zip(&self.input) {
+            check.add(element, coefficients[0]);
+            left.add(element, coefficients[1]);
+            right.add(element, coefficients[2]);
+        }
+        left.add(seeds[0], self.seed);
+        right.add(seeds[1], self.seed);
+        for (&value, &coefficient) in values.iter().zip(&self.gadget) {
+            gadget.add(value, coefficient);
+        }
+        // The wires' points are every second of the gadget's; the first is that of the seeds.
+        for (&value, &coefficient) in values[2..].iter().step_by(2).zip(&self.check) {
+            check.add(value, coefficient);
+        }
+        [
+            check.total(),
+            field::add(left.total(), self.constants[0]),
+            field::add(right.total(), self.constants[1]),
+            gadget.total(),
+        ]
+    }
+}
+
+/// Coefficients that give a polynomial's value at `point` from its values at the roots of unity
+/// of order `size`, of which the point is none: (point^size − 1)/size · ω^i/(point − ω^i).
+fn lagrange(size: usize, point: u64) -> Vec<u64> {
+    let scale = field::mul(
+        field::sub(field::power(point, size as u64), 1),
+        field::inverse(size as u64),
+    );
+    let coefficient = |root| {
+        let rest = field::mul(root, field::inverse(field::sub(point, root)));
+        field::mul(scale, rest)
+    };
+    roots(size).map(coefficient).collect()
+}
+
+/// The same for the gadget polynomial, whose last value is not in the proof: the degree is below
+/// `size − 1`, so Σ ω^i · value_i = 0, and value_(size−1) = −Σ ω^(i+1) · value_i over the others.
+fn gadget_coefficients(size: usize, point: u64) -> Vec<u64> {
+    let mut coefficients = lagrange(size, point);
+    let last = coefficients
+        .pop()
+        .expect("a domain has at least two points");
+    for (coefficient, root) in coefficients.iter_mut().zip(roots(size).skip(1)) {
+        *coefficient = field::sub(*coefficient, field::mul(last, root));
+    }
+    coefficients
+}
+
+/// The roots of unity of order `size`, a power of two: 1, ω, ω², …
+fn roots(size: usize) -> impl Iterator<Item = u64> {
+    let root = Field64::root(size.ilog2() as usize);
+    let root = u64::from(root.expect("a circuit's domain is far below 2^20"));
+    std::iter::successors(Some(1), move |&power| Some(field::mul(power, root))).take(size)
+}

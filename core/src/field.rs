@@ -1,0 +1,233 @@
+//! Arithmetic in Field64, the integers modulo p = 2^64 − 2^32 + 1 (protocol.md §7).
+//!
+//! Elements are canonical integers below p, in the order and encoding of `prio`'s `Field64`,
+//! which is used for proving only: an aggregator spends its time in inner products, and those are
+//! several times faster over plain integers when only their end is reduced ([`Dot`]).
+
+use chacha20::cipher::StreamCipher;
+use chacha20::{ChaCha20, KeyIvInit};
+use rand::CryptoRng;
+use zeroize::Zeroizing;
+
+use crate::encoding;
+
+/// The modulus p.
+pub const MODULUS: u64 = 0xffff_ffff_0000_0001;
+
+/// 2^64 modulo p.
+const EPSILON: u64 = 0xffff_ffff;
+
+/// `value` modulo p.
+pub fn reduce(value: u128) -> u64 {
+    // With 2^64 = 2^32 − 1 and 2^96 = −1 modulo p, the value is low + middle·(2^32 − 1) − top.
+    let low = value as u64;
+    let middle = (value >> 64) as u64 & EPSILON;
+    let top = (value >> 96) as u64;
+    let (difference, borrow) = low.overflowing_sub(top);
+    let difference = difference.wrapping_sub(EPSILON * u64::from(borrow));
+    let (sum, carry) = difference.overflowing_add(middle * EPSILON);
+    let sum = sum.wrapping_add(EPSILON * u64::from(carry));
+    sum - MODULUS * u64::from(sum >= MODULUS)
+}
+
+/// a + b.
+pub fn add(a: u64, b: u64) -> u64 {
+    let (sum, carry) = a.overflowing_add(b);
+    sum.wrapping_sub(MODULUS * u64::from(carry || sum >= MODULUS))
+}
+
+/// a − b.
+pub fn sub(a: u64, b: u64) -> u64 {
+    let (difference, borrow) = a.overflowing_sub(b);
+    difference.wrapping_add(MODULUS * u64::from(borrow))
+}
+
+/// −a.
+pub fn neg(a: u64) -> u64 {
+    sub(0, a)
+}
+
+/// a · b.
+pub fn mul(a: u64, b: u64) -> u64 {
+    reduce(u128::from(a) * u128::from(b))
+}
+
+/// base to the power of `exponent`, which is public.
+pub fn power(base: u64, exponent: u64) -> u64 {
+    let mut result = 1;
+    for bit in (0..u64::BITS - exponent.leading_zeros()).rev() {
+        result = mul(result, result);
+        if exponent >> bit & 1 == 1 {
+            result = mul(result, base);
+        }
+    }
+    result
+}
+
+/// 1 / a; 0 for 0, which callers exclude.
+pub fn inverse(a: u64) -> u64 {
+    power(a, MODULUS - 2)
+}
+
+/// An inner product that is reduced once, at its end. Holds up to 2^32 terms.
+#[derive(Clone, Copy, Default)]
+pub struct Dot {
+    low: u128,
+    high: u64,
+}
+
+impl Dot {
+    /// Adds a · b.
+    #[inline]
+    pub fn add(&mut self, a: u64, b: u64) {
+        let (low, carry) = self.low.overflowing_add(u128::from(a) * u128::from(b));
+        self.low = low;
+        self.high += u64::from(carry);
+    }
+
+    /// Σ aᵢ · bᵢ over two slices of one length.
+    pub fn of(a: &[u64], b: &[u64]) -> u64 {
+        let mut dot = Self::default();
+        for (&a, &b) in a.iter().zip(b) {
+            dot.add(a, b);
+        }
+        dot.total()
+    }
+
+    /// The sum modulo p.
+    #[inline]
+    pub fn total(self) -> u64 {
+        // 2^128 = −2^32 modulo p.
+        sub(reduce(self.low), self.high << 32)
+    }
+}
+
+/// A uniform element from `rng`.
+pub fn random(rng: &mut impl CryptoRng) -> u64 {
+    loop {
+        let candidate = rng.next_u64();
+        if candidate < MODULUS {
+            return candidate;
+        }
+    }
+}
+
+/// The endless sequence of uniform elements that a seed stands for: the ChaCha20 keystream under
+/// SHA-256(label, seed), read as little-endian integers, those of p and above skipped.
+pub struct Expander {
+    cipher: ChaCha20,
+    block: Zeroizing<[u8; Self::BLOCK]>,
+    read: usize,
+}
+
+impl Expander {
+    /// Bytes of keystream made at a time: enough for the cipher to work on many blocks at once.
+    const BLOCK: usize = 1024;
+
+    /// Starts the sequence of `seed` for the use that `label` names.
+    pub fn new(label: &str, seed: &[u8; 32]) -> Self {
+        let key = Zeroizing::new(encoding::hash(label, &[seed]));
+        Self {
+            // A key serves one sequence only, so a constant nonce never repeats under it.
+            cipher: ChaCha20::new((&*key).into(), &[0; 12].into()),
+            block: Zeroizing::new([0; Self::BLOCK]),
+            read: Self::BLOCK,
+        }
+    }
+
+    /// The next element.
+    pub fn element(&mut self) -> u64 {
+        loop {
+            if self.read == Self::BLOCK {
+                self.block.fill(0);
+                self.cipher.apply_keystream(&mut self.block[..]);
+                self.read = 0;
+            }
+            let mut word = [0; 8];
+            word.copy_from_slice(&self.block[self.read..self.read + 8]);
+            self.read += 8;
+            let candidate = u64::from_le_bytes(word);
+            if candidate < MODULUS {
+                return candidate;
+            }
+        }
+    }
+
+    /// The next `count` elements.
+    pub fn elements(&mut self, count: usize) -> Vec<u64> {
+        (0..count).map(|_| self.element()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prio::field::{Field64, FieldElement, FieldElementWithInteger};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn edges() -> impl Strategy<Value = u64> {
+        prop_oneof![
+            0..MODULUS,
+            Just(0),
+            Just(1),
+            Just(EPSILON),
+            Just(EPSILON + 1),
+            Just(MODULUS - 1),
+            Just(MODULUS - EPSILON),
+        ]
+    }
+
+    #[test]
+    fn the_modulus_is_that_of_field64() {
+        assert_eq!(Field64::modulus(), MODULUS);
+    }
+
+    proptest! {
+        #[test]
+        fn arithmetic_agrees_with_field64(a in edges(), b in edges()) {
+            let (x, y) = (Field64::from(a), Field64::from(b));
+            prop_assert_eq!(add(a, b), u64::from(x + y));
+            prop_assert_eq!(sub(a, b), u64::from(x - y));
+            prop_assert_eq!(neg(a), u64::from(-x));
+            prop_assert_eq!(mul(a, b), u64::from(x * y));
+            if a != 0 {
+                prop_assert_eq!(inverse(a), u64::from(x.inv()));
+            }
+        }
+
+        #[test]
+        fn any_double_word_is_reduced(value: u128) {
+            prop_assert_eq!(u128::from(reduce(value)), value % u128::from(MODULUS));
+        }
+
+        #[test]
+        fn an_inner_product_reduced_once_is_the_inner_product(
+            pairs in prop::collection::vec((edges(), edges()), 0..40),
+        ) {
+            let (a, b): (Vec<u64>, Vec<u64>) = pairs.into_iter().unzip();
+            let expected = a.iter().zip(&b).fold(0, |sum, (&a, &b)| add(sum, mul(a, b)));
+            prop_assert_eq!(Dot::of(&a, &b), expected);
+        }
+    }
+
+    #[test]
+    fn the_largest_products_do_not_overflow_the_accumulator() {
+        let largest = vec![MODULUS - 1; 1000];
+        assert_eq!(Dot::of(&largest, &largest), 1000);
+        assert_eq!(reduce(u128::MAX), (u128::MAX % u128::from(MODULUS)) as u64);
+    }
+
+    #[test]
+    fn a_seed_and_a_label_name_one_sequence() {
+        let elements = |label, seed| Expander::new(label, &[seed; 32]).elements(300);
+        assert_eq!(elements("a", 1), elements("a", 1));
+        assert_ne!(elements("a", 1), elements("b", 1));
+        assert_ne!(elements("a", 1), elements("a", 2));
+        assert!(elements("a", 1).iter().all(|&element| element < MODULUS));
+        let mut pieces = Expander::new("a", &[1; 32]);
+        let mut joined = pieces.elements(131);
+        joined.extend(pieces.elements(169));
+        assert_eq!(joined, elements("a", 1));
+    }
+}
