@@ -85,15 +85,6 @@ impl Dot {
         self.high += u64::from(carry);
     }
 
-    /// Σ aᵢ · bᵢ over two slices of one length.
-    pub fn of(a: &[u64], b: &[u64]) -> u64 {
-        let mut dot = Self::default();
-        for (&a, &b) in a.iter().zip(b) {
-            dot.add(a, b);
-        }
-        dot.total()
-    }
-
     /// The sum modulo p.
     #[inline]
     pub fn total(self) -> u64 {
@@ -178,6 +169,12 @@ mod tests {
         ]
     }
 
+    fn inner_product(a: &[u64], b: &[u64]) -> u64 {
+        let mut dot = Dot::default();
+        a.iter().zip(b).for_each(|(&a, &b)| dot.add(a, b));
+        dot.total()
+    }
+
     #[test]
     fn the_modulus_is_that_of_field64() {
         assert_eq!(Field64::modulus(), MODULUS);
@@ -207,14 +204,14 @@ mod tests {
         ) {
             let (a, b): (Vec<u64>, Vec<u64>) = pairs.into_iter().unzip();
             let expected = a.iter().zip(&b).fold(0, |sum, (&a, &b)| add(sum, mul(a, b)));
-            prop_assert_eq!(Dot::of(&a, &b), expected);
+            prop_assert_eq!(inner_product(&a, &b), expected);
         }
     }
 
     #[test]
     fn the_largest_products_do_not_overflow_the_accumulator() {
         let largest = vec![MODULUS - 1; 1000];
-        assert_eq!(Dot::of(&largest, &largest), 1000);
+        assert_eq!(inner_product(&largest, &largest), 1000);
         assert_eq!(reduce(u128::MAX), (u128::MAX % u128::from(MODULUS)) as u64);
     }
 

@@ -60,7 +60,7 @@ impl Interpolation {
     /// If there is not one value per point.
     pub fn at_zero(&self, values: &[u64]) -> u64 {
         assert_eq!(values.len(), self.members, "one value per point");
-        Dot::of(&self.at_zero, values)
+        combine(&self.at_zero, |member| values[member])
     }
 
     /// Whether all `values`, one per point, lie on one polynomial of degree `needed − 1`.
@@ -69,9 +69,21 @@ impl Interpolation {
     /// If there is not one value per point.
     pub fn consistent(&self, values: &[u64]) -> bool {
         assert_eq!(values.len(), self.members, "one value per point");
-        let (base, rest) = values.split_at(self.at_zero.len());
-        let expected = self.others.iter().map(|row| Dot::of(row, base));
-        expected.eq(rest.iter().copied())
+        self.read(|member| values[member]).is_some()
+    }
+
+    /// The secrets behind `shares`, one array per point; `None` unless every position is
+    /// [consistent](Self::consistent).
+    ///
+    /// # Panics
+    /// If there is not one array per point.
+    pub fn open_array<const N: usize>(&self, shares: &[[u64; N]]) -> Option<[u64; N]> {
+        assert_eq!(shares.len(), self.members, "one array per point");
+        let mut secrets = [0; N];
+        for (position, secret) in secrets.iter_mut().enumerate() {
+            *secret = self.read(|member| shares[member][position])?;
+        }
+        Some(secrets)
     }
 
     /// The secrets behind `shares`, one vector per point; `None` unless the vectors have one
@@ -81,20 +93,32 @@ impl Interpolation {
     /// If there is not one vector per point.
     pub fn open<V: AsRef<[u64]>>(&self, shares: &[V]) -> Option<Vec<u64>> {
         assert_eq!(shares.len(), self.members, "one vector per point");
-        let length = shares.first().map_or(0, |share| share.as_ref().len());
+        let length = shares.first()?.as_ref().len();
         if shares.iter().any(|share| share.as_ref().len() != length) {
             return None;
         }
-        let mut values = vec![0; self.members];
         (0..length)
-            .map(|position| {
-                for (value, share) in values.iter_mut().zip(shares) {
-                    *value = share.as_ref()[position];
-                }
-                self.consistent(&values).then(|| self.at_zero(&values))
-            })
+            .map(|position| self.read(|member| shares[member].as_ref()[position]))
             .collect()
     }
+
+    /// The secret behind each member's value, if all are consistent.
+    fn read(&self, value: impl Fn(usize) -> u64) -> Option<u64> {
+        let needed = self.at_zero.len();
+        let mut others = self.others.iter().zip(needed..);
+        others
+            .all(|(row, member)| combine(row, &value) == value(member))
+            .then(|| combine(&self.at_zero, &value))
+    }
+}
+
+/// Σ coefficient · value over the first members.
+fn combine(coefficients: &[u64], value: impl Fn(usize) -> u64) -> u64 {
+    let mut dot = Dot::default();
+    for (member, &coefficient) in coefficients.iter().enumerate() {
+        dot.add(coefficient, value(member));
+    }
+    dot.total()
 }
 
 /// How to share among the members at fixed points: the shares of the first `needed − 1` are
@@ -243,12 +267,15 @@ mod tests {
         let values: Vec<u64> = shares.iter().map(|share| share[0]).collect();
         assert!(interpolation.consistent(&values));
         assert_eq!(interpolation.at_zero(&values), 42);
+        let arrays: Vec<[u64; 2]> = values.iter().map(|&value| [value, 7]).collect();
+        assert_eq!(interpolation.open_array(&arrays), Some([42, 7]));
         for wrong in 0..4 {
             let mut values = values.clone();
             values[wrong] = field::add(values[wrong], 1);
             assert!(!interpolation.consistent(&values));
             let vectors: Vec<[u64; 1]> = values.iter().map(|&value| [value]).collect();
             assert_eq!(interpolation.open(&vectors), None);
+            assert_eq!(interpolation.open_array(&vectors), None);
         }
     }
 

@@ -234,3 +234,133 @@ impl Builder {
         start..self.elements
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+    use crate::field;
+
+    fn variable(max: u64, nullable: bool, squared: bool) -> Variable {
+        Variable {
+            max,
+            nullable,
+            squared,
+        }
+    }
+
+    fn shape(groups: u16, variables: &[Variable]) -> Shape {
+        Shape {
+            groups,
+            variables: variables.to_vec(),
+        }
+    }
+
+    #[test]
+    fn weights_reach_every_level_up_to_the_maximum_and_none_above() {
+        for max in 0..70 {
+            let weights: Vec<u64> = weights(max).collect();
+            assert_eq!(weights.iter().sum::<u64>(), max);
+            let sums: HashSet<u64> = (0..1u64 << weights.len())
+                .map(|set| {
+                    let chosen = weights
+                        .iter()
+                        .enumerate()
+                        .filter(|(bit, _)| set >> bit & 1 == 1);
+                    chosen.map(|(_, weight)| weight).sum()
+                })
+                .collect();
+            assert_eq!(sums, (0..=max).collect());
+        }
+        assert_eq!(weights(MAX_LEVELS - 1).count(), 32);
+    }
+
+    #[test]
+    fn the_number_of_constraints_is_known_beforehand() {
+        for groups in 0..5 {
+            for max in [0, 1, 2, 255, MAX_LEVELS - 1] {
+                for (nullable, squared) in
+                    [(false, false), (false, true), (true, false), (true, true)]
+                {
+                    let variable = variable(max, nullable, squared);
+                    let shape = shape(groups, &[variable.clone(), variable]);
+                    let circuit = Circuit::compile(&shape).unwrap();
+                    assert_eq!(circuit.constraints.len() as u64, constraint_count(&shape));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_output_is_guarded_by_the_count_of_its_people() {
+        let variables = [
+            variable(0, true, false),
+            variable(9, false, true),
+            variable(9, true, true),
+        ];
+        let circuit = Circuit::compile(&shape(2, &variables)).unwrap();
+        let guards: Vec<usize> = circuit
+            .outputs()
+            .iter()
+            .map(|output| output.guard)
+            .collect();
+        assert_eq!(guards, [0, 1, 0, 0, 4, 4, 4, 7, 8, 7, 7, 11, 11, 11]);
+        assert_eq!(circuit.rows(1), Some(7));
+        assert_eq!(circuit.rows(2), None);
+        assert_eq!(circuit.present(1, 0), Some(8));
+        assert_eq!(circuit.sum(1, 0), None);
+        assert_eq!(circuit.present(0, 1), None);
+        assert_eq!(circuit.sum(0, 1), Some(2));
+        assert_eq!(circuit.squares(0, 1), Some(3));
+        assert_eq!(circuit.present(1, 2), Some(11));
+        assert_eq!(circuit.sum(1, 2), Some(12));
+        assert_eq!(circuit.squares(1, 2), Some(13));
+        assert_eq!(circuit.squares(0, 3), None);
+    }
+
+    #[test]
+    fn shapes_out_of_bounds_are_refused() {
+        let refusal =
+            |groups, variables: &[Variable]| Circuit::compile(&shape(groups, variables)).err();
+        assert_eq!(
+            refusal(
+                0,
+                &[
+                    variable(1, false, false),
+                    variable(MAX_LEVELS, false, false)
+                ]
+            ),
+            Some(CircuitError::TooManyLevels { variable: 1 })
+        );
+        assert_eq!(refusal(0, &[variable(MAX_LEVELS - 1, true, true)]), None);
+        assert_eq!(
+            refusal(0, &vec![variable(1, false, false); MAX_VARIABLES + 1]),
+            Some(CircuitError::TooManyVariables { variables: 65 })
+        );
+        assert_eq!(refusal(510, &[]), None);
+        assert_eq!(
+            refusal(511, &[]),
+            Some(CircuitError::TooManyConstraints { constraints: 512 })
+        );
+        let large = vec![variable(MAX_LEVELS - 1, true, true); MAX_VARIABLES];
+        assert!(matches!(
+            refusal(u16::MAX, &large),
+            Some(CircuitError::TooManyConstraints { .. })
+        ));
+    }
+
+    #[test]
+    fn capacity_is_where_the_largest_output_reaches_the_field() {
+        let capacity = |max, squared| {
+            let shape = shape(0, &[variable(3, true, true), variable(max, false, squared)]);
+            Circuit::compile(&shape).unwrap().capacity()
+        };
+        assert_eq!(capacity(MAX_LEVELS - 1, true), 1);
+        assert_eq!(
+            capacity(MAX_LEVELS - 1, false),
+            (field::MODULUS - 1) / (MAX_LEVELS - 1)
+        );
+        assert_eq!(capacity(0, true), (field::MODULUS - 1) / 9);
+    }
+}

@@ -93,7 +93,7 @@ impl Circuit {
     }
 
     /// Sets every committed product from the elements before it.
-    fn commit_products(&self, elements: &mut [u64]) {
+    pub(super) fn commit_products(&self, elements: &mut [u64]) {
         for constraint in &self.constraints {
             if let Constraint {
                 left,
@@ -104,5 +104,141 @@ impl Circuit {
                 elements[*product] = field::mul(left.evaluate(elements), right.evaluate(elements));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::soundness::constraints_hold;
+    use super::super::{Shape, Variable};
+    use super::*;
+
+    fn shapes() -> impl Strategy<Value = Shape> {
+        let max = prop_oneof![
+            Just(0),
+            Just(1),
+            2u64..40,
+            Just((1 << 32) - 1),
+            0..1u64 << 32
+        ];
+        let variable = (max, any::<bool>(), any::<bool>());
+        let variable = variable.prop_map(|(max, nullable, squared)| Variable {
+            max,
+            nullable,
+            squared,
+        });
+        (0u16..6, prop::collection::vec(variable, 0..4))
+            .prop_map(|(groups, variables)| Shape { groups, variables })
+    }
+
+    /// A row, or none, drawn from a few numbers.
+    fn row(shape: &Shape, draws: &[u64]) -> Option<Row> {
+        let group = draws[0] as usize % (usize::from(shape.groups.max(1)) + 1);
+        let levels = shape.variables.iter().zip(&draws[1..]);
+        let level = |(variable, &draw): (&Variable, &u64)| match draw % 4 {
+            0 if variable.nullable => None,
+            1 => Some(variable.max),
+            _ => Some(draw % (variable.max + 1)),
+        };
+        (group < usize::from(shape.groups.max(1))).then(|| Row {
+            group,
+            levels: levels.map(level).collect(),
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(96))]
+
+        #[test]
+        fn summed_outputs_are_the_plain_computation(
+            shape in shapes(),
+            draws in prop::collection::vec(prop::collection::vec(any::<u64>(), 4), 1..12),
+        ) {
+            let circuit = Circuit::compile(&shape).unwrap();
+            let rows: Vec<Option<Row>> = draws.iter().map(|draws| row(&shape, draws)).collect();
+            let mut sums = vec![0; circuit.outputs().len()];
+            for row in &rows {
+                let input = circuit.encode(row.as_ref()).unwrap();
+                prop_assert!(constraints_hold(&circuit, &input));
+                circuit.add_outputs(&input, &mut sums);
+            }
+
+            let mut position = 0;
+            let mut next = || { position += 1; sums[position - 1] };
+            for group in 0..usize::from(shape.groups.max(1)) {
+                let members: Vec<&Row> =
+                    rows.iter().flatten().filter(|row| row.group == group).collect();
+                prop_assert_eq!(next(), members.len() as u64);
+                for (index, variable) in shape.variables.iter().enumerate() {
+                    let levels: Vec<u128> = members
+                        .iter()
+                        .filter_map(|row| row.levels[index].map(u128::from))
+                        .collect();
+                    if variable.nullable {
+                        prop_assert_eq!(next(), levels.len() as u64);
+                    }
+                    if variable.max > 0 {
+                        prop_assert_eq!(next(), field::reduce(levels.iter().sum()));
+                    }
+                    if variable.squared {
+                        let squares = levels.iter().map(|level| level * level).sum();
+                        prop_assert_eq!(next(), field::reduce(squares));
+                    }
+                }
+            }
+            prop_assert_eq!(position, sums.len());
+        }
+    }
+
+    #[test]
+    fn rows_that_the_shape_does_not_admit_are_refused() {
+        let bounded = |nullable| Variable {
+            max: 5,
+            nullable,
+            squared: false,
+        };
+        let circuit = Circuit::compile(&Shape {
+            groups: 2,
+            variables: vec![bounded(true), bounded(false)],
+        })
+        .unwrap();
+        let refusal = |group, levels: &[Option<u64>]| {
+            let levels = levels.to_vec();
+            circuit.encode(Some(&Row { group, levels })).err()
+        };
+        assert_eq!(refusal(1, &[None, Some(5)]), None);
+        assert_eq!(
+            refusal(2, &[None, Some(5)]),
+            Some(EncodeError::NoSuchGroup { groups: 2 })
+        );
+        assert_eq!(
+            refusal(0, &[Some(6), Some(5)]),
+            Some(EncodeError::LevelTooHigh { variable: 0 })
+        );
+        assert_eq!(
+            refusal(0, &[None, None]),
+            Some(EncodeError::UnexpectedNull { variable: 1 })
+        );
+        assert_eq!(
+            refusal(0, &[None]),
+            Some(EncodeError::WrongNumberOfLevels {
+                levels: 1,
+                variables: 2
+            })
+        );
+    }
+
+    #[test]
+    fn without_a_row_every_element_and_output_is_zero() {
+        let circuit = Circuit::compile(&Shape {
+            groups: 3,
+            variables: vec![],
+        })
+        .unwrap();
+        let input = circuit.encode(None).unwrap();
+        assert!(input.iter().all(|&element| element == 0));
+        assert!(constraints_hold(&circuit, &input));
     }
 }

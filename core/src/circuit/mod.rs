@@ -16,6 +16,8 @@ mod flp;
 mod form;
 mod rank;
 mod shape;
+#[cfg(test)]
+mod soundness;
 mod verifier;
 
 pub use encode::EncodeError;
@@ -138,9 +140,9 @@ impl Circuit {
 
     /// How many homes can be summed before an output might exceed the field and wrap.
     pub fn capacity(&self) -> u64 {
-        let largest = |variable: &Variable| match variable.squared {
-            true => variable.max * variable.max,
-            false => variable.max,
+        let largest = |variable: &Variable| {
+            let factor = if variable.squared { variable.max } else { 1 };
+            variable.max * factor
         };
         let largest = self.shape.variables.iter().map(largest).max();
         (field::MODULUS - 1) / largest.unwrap_or(1).max(1)

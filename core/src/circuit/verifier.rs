@@ -161,3 +161,156 @@ fn roots(size: usize) -> impl Iterator<Item = u64> {
     let root = u64::from(root.expect("a circuit's domain is far below 2^20"));
     std::iter::successors(Some(1), move |&power| Some(field::mul(power, root))).take(size)
 }
+
+#[cfg(test)]
+mod tests {
+    use prio::flp::Flp;
+    use proptest::prelude::*;
+    use rand::SeedableRng;
+    use rand::rngs::StdRng;
+
+    use super::super::{Row, Shape, Variable};
+    use super::*;
+
+    fn circuit(groups: u16, maxima: &[u64]) -> Circuit {
+        let variable = |&max: &u64| Variable {
+            max,
+            nullable: max % 2 == 0,
+            squared: max % 3 == 0,
+        };
+        Circuit::compile(&Shape {
+            groups,
+            variables: maxima.iter().map(variable).collect(),
+        })
+        .unwrap()
+    }
+
+    fn field64(elements: &[u64]) -> Vec<Field64> {
+        elements.iter().map(|&element| element.into()).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
+        #[test]
+        fn the_compiled_map_is_the_query_of_the_proof_system(
+            groups in 0u16..5,
+            maxima in prop::collection::vec(0u64..5000, 0..4),
+            seed: u64,
+        ) {
+            let circuit = circuit(groups, &maxima);
+            let mut rng = StdRng::seed_from_u64(seed);
+            let mut random = |count| -> Vec<u64> {
+                (0..count).map(|_| field::random(&mut rng)).collect()
+            };
+            let share = random(circuit.share_len());
+            let check = match circuit.constraints.len() {
+                1 => vec![1],
+                several => random(several),
+            };
+            let point = random(1)[0];
+
+            let compressed = if check.len() > 1 { &check[..] } else { &[] };
+            let randomness = field64(&[compressed, &[point]].concat());
+            let (input, proof) = share.split_at(circuit.input_len());
+            let queried = circuit
+                .query(&field64(input), &field64(proof), &randomness, &[], 1)
+                .unwrap();
+            let message = Verifier::at(&circuit, check, point).message(&share);
+            prop_assert_eq!(field64(&message), queried);
+        }
+
+        #[test]
+        fn messages_are_accepted_as_the_proof_system_decides(
+            left in 0..field::MODULUS,
+            right in 0..field::MODULUS,
+            off in 0u64..2,
+            check in 0u64..2,
+        ) {
+            let message = [check, left, right, field::add(field::mul(left, right), off)];
+            let decided = circuit(1, &[]).decide(&field64(&message)).unwrap();
+            prop_assert_eq!(accepts(&message), decided);
+            prop_assert_eq!(decided, check == 0 && off == 0);
+        }
+    }
+
+    /// Whether a proof made from `input` itself, whatever it is, passes.
+    fn proves(circuit: &Circuit, input: &[u64]) -> bool {
+        let proof = circuit.prove(input, &mut StdRng::seed_from_u64(7));
+        let verifier = Verifier::compile(circuit, &[9; 32]);
+        accepts(&verifier.message(&[input, &proof[..]].concat()))
+    }
+
+    #[test]
+    fn every_single_change_of_a_contribution_is_rejected() {
+        let circuit = circuit(3, &[6, 9]);
+        let row = Row {
+            group: 1,
+            levels: vec![Some(6), Some(4)],
+        };
+        let input = circuit.encode(Some(&row)).unwrap();
+        assert!(proves(&circuit, &input));
+        for element in 0..circuit.input_len() {
+            for forged in [2, field::neg(1), field::add(input[element], 1)] {
+                let mut input = input.to_vec();
+                input[element] = forged;
+                assert!(!proves(&circuit, &input), "element {element} as {forged}");
+            }
+        }
+        let proof = circuit.prove(&input, &mut StdRng::seed_from_u64(7));
+        let verifier = Verifier::compile(&circuit, &[9; 32]);
+        for element in 0..circuit.proof_len() {
+            let mut share = [&input[..], &proof[..]].concat();
+            let forged = &mut share[circuit.input_len() + element];
+            *forged = field::add(*forged, 1);
+            assert!(
+                !accepts(&verifier.message(&share)),
+                "proof element {element}"
+            );
+        }
+    }
+
+    #[test]
+    fn two_groups_a_forged_presence_or_bits_without_a_row_are_rejected() {
+        let circuit = circuit(2, &[6]);
+        let proves_with = |set: &[usize]| {
+            let mut input = vec![0; circuit.input_len()];
+            set.iter().for_each(|&element| input[element] = 1);
+            circuit.commit_products(&mut input);
+            proves(&circuit, &input)
+        };
+        let presence = circuit.variables[0].presence.unwrap();
+        let bit = circuit.variables[0].bits.start;
+        assert!(proves_with(&[]));
+        assert!(proves_with(&[1]));
+        assert!(proves_with(&[0, presence, bit]));
+        assert!(!proves_with(&[0, 1]));
+        assert!(!proves_with(&[presence]));
+        assert!(!proves_with(&[bit]));
+        assert!(!proves_with(&[0, bit]));
+        assert!(!proves_with(&[presence, bit]));
+    }
+
+    #[test]
+    fn the_proof_of_another_contribution_is_rejected() {
+        let circuit = circuit(2, &[]);
+        let of = |group| {
+            let levels = vec![];
+            circuit.encode(Some(&Row { group, levels })).unwrap()
+        };
+        let proof = circuit.prove(&of(0), &mut StdRng::seed_from_u64(1));
+        let verifier = Verifier::compile(&circuit, &[1; 32]);
+        let accepted = |input: &[u64]| accepts(&verifier.message(&[input, &proof[..]].concat()));
+        assert!(accepted(&of(0)));
+        assert!(!accepted(&of(1)));
+    }
+
+    #[test]
+    fn the_largest_circuit_is_proved_and_accepted() {
+        let circuit = circuit(510, &[]);
+        let levels = vec![];
+        let row = Row { group: 509, levels };
+        assert!(proves(&circuit, &circuit.encode(Some(&row)).unwrap()));
+        assert!(proves(&circuit, &circuit.encode(None).unwrap()));
+    }
+}
