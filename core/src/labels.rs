@@ -91,3 +91,5 @@ pub const EXPAND_RANDOMNESS: &str = "dispers v1 expand randomness";
 pub const PROOF_DLEQ: &str = "dispers v1 dleq";
 /// Threshold PRF input.
 pub const PRF_INPUT: &str = "dispers v1 prf input";
+/// Randomness of one piece of work, from the recombined PRF value.
+pub const HASH_PRF: &str = "dispers v1 hash prf value";

@@ -34,9 +34,9 @@ use crate::labels;
 /// Bytes that sealing adds to a plaintext, the encapsulation apart.
 pub const TAG_LENGTH: usize = 16;
 
-/// An envelope that does not open. One variant for every cause: no oracle.
+/// Sealed bytes that do not open. One variant for every cause: no oracle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("envelope does not open")]
+#[error("sealed bytes do not open")]
 pub struct OpenError;
 
 /// What an envelope is for. Sender and reader must use equal contexts.
