@@ -5,6 +5,29 @@
 
 /// First bytes of every HPKE `info`.
 pub const ENVELOPE: &str = "dispers v1 envelope";
+/// Key of a batch envelope's items, exported from its encapsulation.
+pub const EXPORT_BATCH: &str = "dispers v1 export batch items";
+
+/// Target profile, from the querier to the Target Finder.
+pub const ENVELOPE_PROFILE: &str = "profile";
+/// Evaluation request or answer between a client and a Concept Indexor.
+pub const ENVELOPE_EVALUATION: &str = "evaluation";
+/// Subscription upload, relayed by the Target, for the Conductor.
+pub const ENVELOPE_UPLOAD: &str = "upload";
+/// List entry, from a stack to the Target Finder.
+pub const ENVELOPE_ENTRY: &str = "entry";
+/// Stack link and home inside a list entry, for the Target.
+pub const ENVELOPE_LINK: &str = "link";
+/// Batch of targets, from the Target Finder to the Target.
+pub const ENVELOPE_TARGETS: &str = "targets";
+/// Group of contributions, from a stack to an aggregator.
+pub const ENVELOPE_GROUP: &str = "group";
+/// Tag key Kᵢ and the find's name, from the Target Finder to an aggregator.
+pub const ENVELOPE_TAG_KEY: &str = "tag key";
+/// Message from one aggregator to another.
+pub const ENVELOPE_PEER: &str = "peer";
+/// Released total, from an aggregator to the querier.
+pub const ENVELOPE_TOTAL: &str = "total";
 
 /// Signature over a directory body.
 pub const SIGN_DIRECTORY: &str = "dispers v1 sign directory";
@@ -68,3 +91,5 @@ pub const EXPAND_RANDOMNESS: &str = "dispers v1 expand randomness";
 pub const PROOF_DLEQ: &str = "dispers v1 dleq";
 /// Threshold PRF input.
 pub const PRF_INPUT: &str = "dispers v1 prf input";
+/// Randomness of one piece of work, from the recombined PRF value.
+pub const HASH_PRF: &str = "dispers v1 hash prf value";

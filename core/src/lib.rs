@@ -23,6 +23,7 @@ pub mod plan;
 pub mod prf;
 pub mod profile;
 pub mod quantise;
+pub mod ristretto;
 pub mod shamir;
 pub mod sql;
 pub mod ticket;

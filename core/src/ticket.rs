@@ -1,1 +1,412 @@
-//! Tickets: proof to the aggregators that the finder chose a home (protocol.md §6).
+//! Tickets: proof to the aggregators that the Target Finder chose a home (protocol.md §6).
+//!
+//! For each chosen home the finder makes one 16-byte tag per aggregator, which only that
+//! aggregator can check, and seals the tags under a key that only the home knows. The home puts
+//! each tag inside what it seals for that aggregator: a contribution provably comes from a chosen
+//! home, once, and the aggregators learn no identity.
+//!
+//! Everything derives from the pool's secret, the homes' keys and the find, so that repeating a
+//! find gives the same tickets.
+
+use std::fmt;
+
+use borsh::{BorshDeserialize, BorshSerialize};
+use chacha20::ChaCha20;
+use chacha20::cipher::{KeyIvInit, StreamCipher, StreamCipherSeek};
+use chacha20poly1305::aead::{Aead, Payload};
+use chacha20poly1305::{ChaCha20Poly1305, KeyInit, Nonce};
+use hkdf::Hkdf;
+use rand::CryptoRng;
+use sha2::Sha256;
+use subtle::ConstantTimeEq;
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::envelope::OpenError;
+use crate::id::{BatchId, MemberNumber, QueryId};
+use crate::{encoding, labels};
+
+/// Most tags in a ticket: the members of the largest committee.
+const MAX_TAGS: usize = 255;
+
+/// τᵢ: what aggregator i checks.
+pub type TicketTag = [u8; 16];
+
+/// Names one find: query, partition and what was searched.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize, BorshDeserialize)]
+pub struct FindId(pub [u8; 32]);
+
+impl FindId {
+    /// The find of `query` in `partition` over streamed lists with this digest.
+    pub fn new(query: QueryId, partition: u16, lists: &[u8; 32]) -> Self {
+        Self(encoding::hash(
+            labels::HASH_FIND,
+            &[&query.0, &partition.to_le_bytes(), lists],
+        ))
+    }
+}
+
+impl fmt::Debug for FindId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("FindId(")?;
+        self.0[..8]
+            .iter()
+            .try_for_each(|byte| write!(f, "{byte:02x}"))?;
+        f.write_str(")")
+    }
+}
+
+macro_rules! secret {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone)]
+        pub struct $name([u8; 32]);
+
+        impl $name {
+            /// The secret of 32 stored bytes.
+            pub fn from_bytes(bytes: [u8; 32]) -> Self {
+                Self(bytes)
+            }
+
+            /// The 32 bytes, to store.
+            pub fn as_bytes(&self) -> &[u8; 32] {
+                &self.0
+            }
+        }
+
+        impl Drop for $name {
+            fn drop(&mut self) {
+                self.0.zeroize();
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(stringify!($name))
+            }
+        }
+    };
+}
+
+secret! {
+    /// What all nodes of a Target Finder pool derive from; zeroized when dropped.
+    ///
+    /// # Security
+    /// It must not change while a query is served: a repeated find would seal other tags under
+    /// the same ticket keys.
+    PoolSecret
+}
+
+secret! {
+    /// Kᵢ: from which one aggregator computes the tags of one find; zeroized when dropped.
+    #[derive(BorshSerialize, BorshDeserialize)]
+    TagKey
+}
+
+secret! {
+    /// κ: what one home and the Target Finder share for a key epoch; zeroized when dropped.
+    #[derive(BorshSerialize, BorshDeserialize)]
+    HomeKey
+}
+
+impl PoolSecret {
+    /// A fresh secret.
+    pub fn generate(rng: &mut impl CryptoRng) -> Self {
+        Self(drawn(rng))
+    }
+
+    /// Kᵢ of member `member` of the manifest's committee number `committee`.
+    ///
+    /// Committees have different keys, so that one cannot make another's tags.
+    pub fn tag_key(&self, find: &FindId, committee: u16, member: MemberNumber) -> TagKey {
+        TagKey(derive(
+            &self.0,
+            &(labels::DERIVE_TAG_KEY, find, committee, member),
+        ))
+    }
+
+    /// Seed of the find's shuffle and of what else it draws, such as its re-sealing.
+    pub fn shuffle_seed(&self, find: &FindId) -> [u8; 32] {
+        derive(&self.0, &(labels::DERIVE_SHUFFLE, find))
+    }
+}
+
+impl HomeKey {
+    /// A fresh key.
+    pub fn generate(rng: &mut impl CryptoRng) -> Self {
+        Self(drawn(rng))
+    }
+
+    /// The cipher of the one ticket of (find, batch, index).
+    fn ticket_cipher(&self, find: &FindId, batch: BatchId, index: u32) -> ChaCha20Poly1305 {
+        let key = Zeroizing::new(derive(
+            &self.0,
+            &(labels::DERIVE_TICKET_KEY, find, batch, index),
+        ));
+        ChaCha20Poly1305::new((&*key).into())
+    }
+}
+
+/// One aggregator's tags of one batch.
+pub struct TagStream(Zeroizing<[u8; 32]>);
+
+impl TagStream {
+    /// The tags of `batch` under Kᵢ.
+    pub fn new(key: &TagKey, batch: BatchId) -> Self {
+        let key = Zeroizing::new(derive(&key.0, &(labels::DERIVE_TAG_STREAM, batch)));
+        Self(key)
+    }
+
+    /// The tag of the home at `index` of the batch.
+    pub fn tag(&self, index: u32) -> TicketTag {
+        let mut stream = self.keystream();
+        stream.seek(u64::from(index) * 16);
+        let mut tag = TicketTag::default();
+        stream.apply_keystream(&mut tag);
+        tag
+    }
+
+    /// Whether `tag` is that of `index`, in constant time.
+    pub fn verify(&self, index: u32, tag: &TicketTag) -> bool {
+        self.tag(index).ct_eq(tag).into()
+    }
+
+    fn keystream(&self) -> ChaCha20 {
+        // The key serves one batch, so the nonce may be fixed.
+        ChaCha20::new((&*self.0).into(), &Default::default())
+    }
+}
+
+impl fmt::Debug for TagStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TagStream")
+    }
+}
+
+/// A sealed ticket. Batch and index stand in clear beside it, since the home's key of it derives
+/// from them.
+#[derive(Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Ticket(Vec<u8>);
+
+/// An opened ticket.
+#[derive(Clone, PartialEq, Eq)]
+pub struct OpenedTicket {
+    /// The batch that the home was chosen for.
+    pub batch: BatchId,
+    /// The home's index there.
+    pub index: u32,
+    /// τ₁…τₙ, one per aggregator of the batch's committee, in order.
+    pub tags: Zeroizing<Vec<TicketTag>>,
+}
+
+impl Ticket {
+    /// Seals the tags of a home. The same arguments give the same ticket.
+    pub fn seal(
+        key: &HomeKey,
+        query: QueryId,
+        find: &FindId,
+        batch: BatchId,
+        index: u32,
+        tags: &[TicketTag],
+    ) -> Self {
+        let plaintext = Zeroizing::new(encoding::to_bytes(&(batch, index, tags)));
+        let payload = Payload {
+            msg: &plaintext,
+            aad: &encoding::to_bytes(&(query, find)),
+        };
+        // The key serves one message, so the nonce may be fixed.
+        let ciphertext = key
+            .ticket_cipher(find, batch, index)
+            .encrypt(&Nonce::default(), payload)
+            .expect("a ticket is below the cipher's limit");
+        Self(ciphertext)
+    }
+
+    /// Opens the ticket that stands beside `batch` and `index`.
+    ///
+    /// # Errors
+    /// [`OpenError`], whatever the cause.
+    pub fn open(
+        &self,
+        key: &HomeKey,
+        query: QueryId,
+        find: &FindId,
+        batch: BatchId,
+        index: u32,
+    ) -> Result<OpenedTicket, OpenError> {
+        const LIMIT: usize = 1 + 6 + 4 + 4 + 16 * MAX_TAGS;
+        let payload = Payload {
+            msg: &self.0,
+            aad: &encoding::to_bytes(&(query, find)),
+        };
+        let plaintext = key
+            .ticket_cipher(find, batch, index)
+            .decrypt(&Nonce::default(), payload)
+            .map(Zeroizing::new)
+            .map_err(|_| OpenError)?;
+        let (sealed_batch, sealed_index, tags): (BatchId, u32, Vec<TicketTag>) =
+            encoding::from_bytes(&plaintext, LIMIT, "ticket").map_err(|_| OpenError)?;
+        let tags = Zeroizing::new(tags);
+        if (sealed_batch, sealed_index) != (batch, index) {
+            return Err(OpenError);
+        }
+        Ok(OpenedTicket { batch, index, tags })
+    }
+}
+
+impl fmt::Debug for Ticket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Ticket({} bytes)", self.0.len())
+    }
+}
+
+impl fmt::Debug for OpenedTicket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "OpenedTicket(of {} aggregators)", self.tags.len())
+    }
+}
+
+fn drawn(rng: &mut impl CryptoRng) -> [u8; 32] {
+    let mut bytes = [0; 32];
+    rng.fill_bytes(&mut bytes);
+    bytes
+}
+
+/// HKDF-SHA256 of `secret` for what `info` encodes, label first.
+fn derive(secret: &[u8; 32], info: &impl BorshSerialize) -> [u8; 32] {
+    let mut key = [0; 32];
+    Hkdf::<Sha256>::new(None, secret)
+        .expand(&encoding::to_bytes(info), &mut key)
+        .expect("32 bytes are within HKDF's limit");
+    key
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const QUERY: QueryId = QueryId([1; 32]);
+    const BATCH: BatchId = BatchId {
+        partition: 2,
+        number: 3,
+    };
+
+    fn find() -> FindId {
+        FindId::new(QUERY, 2, &[4; 32])
+    }
+
+    fn pool() -> PoolSecret {
+        PoolSecret::from_bytes([5; 32])
+    }
+
+    fn home() -> HomeKey {
+        HomeKey::from_bytes([6; 32])
+    }
+
+    fn member(number: u8) -> MemberNumber {
+        MemberNumber::new(number).unwrap()
+    }
+
+    fn tags(index: u32) -> Vec<TicketTag> {
+        (1..=3)
+            .map(|i| TagStream::new(&pool().tag_key(&find(), 0, member(i)), BATCH).tag(index))
+            .collect()
+    }
+
+    fn ticket() -> Ticket {
+        Ticket::seal(&home(), QUERY, &find(), BATCH, 7, &tags(7))
+    }
+
+    #[test]
+    fn a_home_opens_its_ticket_and_each_aggregator_accepts_its_tag_only() {
+        let opened = ticket().open(&home(), QUERY, &find(), BATCH, 7).unwrap();
+        assert_eq!((opened.batch, opened.index), (BATCH, 7));
+        for (i, own) in (1..=3).zip(opened.tags.iter()) {
+            let stream = TagStream::new(&pool().tag_key(&find(), 0, member(i)), BATCH);
+            assert!(stream.verify(7, own));
+            assert!(!stream.verify(8, own));
+            for other in opened.tags.iter().filter(|other| *other != own) {
+                assert!(!stream.verify(7, other));
+            }
+        }
+        assert_eq!(ticket(), ticket());
+    }
+
+    #[test]
+    fn tags_are_the_keystream_from_their_place_on() {
+        let stream = TagStream::new(&pool().tag_key(&find(), 0, member(1)), BATCH);
+        let mut whole = [0; 160];
+        stream.keystream().apply_keystream(&mut whole);
+        for (index, tag) in (0..).zip(whole.as_chunks::<16>().0) {
+            assert_eq!(stream.tag(index), *tag);
+        }
+        assert_ne!(stream.tag(u32::MAX), stream.tag(u32::MAX - 1));
+    }
+
+    #[test]
+    fn every_name_separates_what_derives_from_it() {
+        let other_find = FindId::new(QUERY, 3, &[4; 32]);
+        assert_ne!(other_find, find());
+        assert_ne!(FindId::new(QUERY, 2, &[5; 32]), find());
+        assert_ne!(FindId::new(QueryId([2; 32]), 2, &[4; 32]), find());
+
+        let key = |find: &FindId, committee, number| {
+            *pool().tag_key(find, committee, member(number)).as_bytes()
+        };
+        let own = key(&find(), 0, 1);
+        assert_ne!(key(&other_find, 0, 1), own);
+        assert_ne!(key(&find(), 1, 1), own);
+        assert_ne!(key(&find(), 0, 2), own);
+        assert_ne!(
+            pool().shuffle_seed(&other_find),
+            pool().shuffle_seed(&find())
+        );
+
+        let other_batch = BatchId { number: 4, ..BATCH };
+        let key = TagKey::from_bytes(own);
+        assert_ne!(
+            TagStream::new(&key, other_batch).tag(0),
+            TagStream::new(&key, BATCH).tag(0)
+        );
+    }
+
+    #[test]
+    fn a_ticket_does_not_open_elsewhere() {
+        let other_find = FindId([9; 32]);
+        let other_batch = BatchId { number: 4, ..BATCH };
+        let other_home = HomeKey::from_bytes([7; 32]);
+        for result in [
+            ticket().open(&other_home, QUERY, &find(), BATCH, 7),
+            ticket().open(&home(), QueryId([2; 32]), &find(), BATCH, 7),
+            ticket().open(&home(), QUERY, &other_find, BATCH, 7),
+            ticket().open(&home(), QUERY, &find(), other_batch, 7),
+            ticket().open(&home(), QUERY, &find(), BATCH, 8),
+            Ticket(vec![]).open(&home(), QUERY, &find(), BATCH, 7),
+        ] {
+            assert_eq!(result, Err(OpenError));
+        }
+    }
+
+    #[test]
+    fn printing_shows_no_secret() {
+        let opened = ticket().open(&home(), QUERY, &find(), BATCH, 7).unwrap();
+        assert_eq!(format!("{opened:?}"), "OpenedTicket(of 3 aggregators)");
+        assert_eq!(format!("{:?} {:?}", pool(), home()), "PoolSecret HomeKey");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn any_flipped_bit_fails_to_open(place in any::<prop::sample::Index>(), bit in 0..8u8) {
+            let mut changed = ticket();
+            let place = place.index(changed.0.len());
+            changed.0[place] ^= 1 << bit;
+            prop_assert_eq!(
+                changed.open(&home(), QUERY, &find(), BATCH, 7),
+                Err(OpenError)
+            );
+        }
+    }
+}
