@@ -1,1 +1,13 @@
-//! The Concept Indexor: evaluates its share of the pseudonym function, blindly.
+//! The Concept Indexor: evaluates its share of the pseudonym function, blindly (protocol.md §4).
+//!
+//! It learns which host or querier asked, and how often. It must never learn the concept.
+
+mod config;
+mod error;
+mod indexor;
+mod service;
+
+pub use config::Config;
+pub use error::Error;
+pub use indexor::Indexor;
+pub use service::Service;

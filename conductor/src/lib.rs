@@ -1,1 +1,16 @@
-//! The Conductor: drives queries and relays what it cannot open.
+//! The Conductor: drives queries, keeps sealed subscription lists, relays what it cannot open.
+//!
+//! It learns manifests (they are public), pseudonyms, sizes and timing. It must never learn a
+//! concept, an address, a value or a result. What a query does next is decided by
+//! [`dispers_core::conduct`]; this crate gives it the lists and the wire.
+
+mod config;
+mod drive;
+mod error;
+mod lists;
+mod queries;
+mod service;
+
+pub use config::Config;
+pub use error::Error;
+pub use service::Service;

@@ -14,6 +14,8 @@ pub const ENVELOPE_PROFILE: &str = "profile";
 pub const ENVELOPE_EVALUATION: &str = "evaluation";
 /// Subscription upload, relayed by the Target, for the Conductor.
 pub const ENVELOPE_UPLOAD: &str = "upload";
+/// Handles of entries to withdraw, relayed by the Target, for the Conductor.
+pub const ENVELOPE_WITHDRAWAL: &str = "withdrawal";
 /// List entry, from a stack to the Target Finder.
 pub const ENVELOPE_ENTRY: &str = "entry";
 /// Stack link and home inside a list entry, for the Target.

@@ -4,8 +4,11 @@
 //! randomness; `now` and `rng` are passed in. Role crates feed it with received bytes and send
 //! what it returns. `docs/protocol.md` is the specification that the comments cite.
 
+pub mod aggregation;
+pub mod ask;
 pub mod catalogue;
 pub mod circuit;
+pub mod conduct;
 pub mod contribution;
 pub mod dealing;
 pub mod decode;
@@ -13,17 +16,24 @@ pub mod directory;
 pub mod dleq;
 pub mod encoding;
 pub mod envelope;
+pub mod evaluation;
 pub mod field;
+pub mod find;
 pub mod id;
 pub mod keys;
 pub mod labels;
 pub mod local;
+pub mod manifest;
+pub mod offer;
 pub mod oprf;
+pub mod peer;
 pub mod plan;
 pub mod prf;
 pub mod profile;
 pub mod quantise;
+pub mod release;
 pub mod ristretto;
 pub mod shamir;
 pub mod sql;
+pub mod subscription;
 pub mod ticket;

@@ -1,1 +1,16 @@
-//! The Data Aggregator: verifies and adds shares.
+//! The Data Aggregator: verifies and adds shares (protocol.md §8 and §9).
+//!
+//! It learns the counts that guard the outputs, the sizes of groups, and what a manifest says. It
+//! must never learn a value, while fewer than the threshold of its committee collude. Its protocol
+//! is [`dispers_core::aggregation`]; this crate gives it a store and a wire.
+
+mod aggregate;
+mod config;
+mod error;
+mod service;
+mod store;
+
+pub use aggregate::Aggregator;
+pub use config::Config;
+pub use error::Error;
+pub use service::Service;

@@ -1,1 +1,19 @@
-//! What every DISPERS service shares: configuration, TLS pinned to the directory, telemetry, shutdown.
+//! What every DISPERS service shares: configuration, keys, TLS pinned to the directory, telemetry,
+//! shutdown, and the mapping of faults to gRPC codes.
+
+mod clock;
+mod edge;
+mod fault;
+mod node;
+mod peer;
+mod serve;
+pub mod telemetry;
+mod tls;
+
+pub use clock::{now, rng};
+pub use edge::{Reply, blocking, reply};
+pub use fault::Fault;
+pub use node::{Channels, Node};
+pub use peer::{require_host, require_querier, require_querier_or_role, require_role};
+pub use serve::{ServeError, serve, shutdown_signal};
+pub use tls::{ConnectedPeer, TlsError, TlsIdentity, connect};

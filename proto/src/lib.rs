@@ -1,1 +1,14 @@
-//! The gRPC messages and services of DISPERS.
+//! The gRPC messages and services of DISPERS, generated from `proto/dispers/v1`.
+//!
+//! Generated types stay in the `service` modules of the roles: what a message means is said by
+//! `dispers-core`.
+
+/// Version 1 of the services.
+#[allow(missing_docs, unreachable_pub, clippy::all, reason = "generated code")]
+pub mod v1 {
+    tonic::include_proto!("dispers.v1");
+}
+
+mod chunk;
+
+pub use chunk::{CHUNK, Messages, chunks};

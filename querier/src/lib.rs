@@ -1,1 +1,14 @@
 //! The querier's SDK: plans, submits, opens.
+//!
+//! The querier writes the query and learns the released aggregates. It must never learn a person's
+//! value or who was asked.
+
+mod config;
+mod error;
+mod query;
+mod result;
+
+pub use config::Config;
+pub use error::Error;
+pub use query::{Querier, Question, Step};
+pub use result::{Aggregators, Homes, QueryResult};

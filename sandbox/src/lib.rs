@@ -1,1 +1,12 @@
-//! A whole DISPERS network in one process.
+//! A whole DISPERS network in one process: every role a real service with mutual TLS on loopback.
+//!
+//! It is for trying and testing. One dealer makes every key, and one process holds them all, so it
+//! protects nobody from whoever runs it.
+
+mod error;
+mod network;
+mod population;
+
+pub use error::Error;
+pub use network::{Network, Options, Progress};
+pub use population::Population;

@@ -1,1 +1,24 @@
-//! The stack agent: answers for the homes of one host.
+//! The stack agent: answers for the homes of one host (protocol.md §5 and §6).
+//!
+//! It learns its own homes' data, which it holds anyway, and which queries ask them. It must never
+//! learn other hosts' homes or a result.
+
+mod answer;
+mod config;
+mod connector;
+//ENGINE pub mod engine;
+mod error;
+mod import;
+//ENGINE pub mod render;
+mod service;
+mod store;
+mod subscribe;
+
+pub use answer::Answerer;
+pub use config::Config;
+pub use connector::{Connector, Document};
+pub use error::Error;
+pub use import::{Column, ImportError, Sheet};
+pub use service::Service;
+pub use store::Store;
+pub use subscribe::{Relay, subscribe};

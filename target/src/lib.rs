@@ -1,1 +1,17 @@
-//! The Target: asks the homes, strips their origins.
+//! The Target: the only role that talks to stacks (protocol.md §6).
+//!
+//! It relays subscriptions, asks the homes that a Target Finder chose, and strips where answers
+//! came from. It learns the addresses that are asked for a query, and the local query. It must
+//! never learn a concept, a list of tags, a value or a result.
+
+mod ask;
+mod config;
+mod error;
+mod link;
+mod service;
+
+pub use ask::Target;
+pub use config::Config;
+pub use error::Error;
+pub use link::{Answering, Dialled, StackLink};
+pub use service::Service;

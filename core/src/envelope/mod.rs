@@ -147,6 +147,18 @@ impl<R, T> Sealed<R, T> {
     }
 }
 
+impl<R, T> Sealed<R, T> {
+    /// The encapsulated key.
+    pub fn encapsulated(&self) -> &[u8] {
+        &self.encapsulated
+    }
+
+    /// The encrypted message.
+    pub fn ciphertext(&self) -> &[u8] {
+        &self.ciphertext
+    }
+}
+
 impl<R: Reader, T> Sealed<R, T> {
     fn seal_plaintext(
         mut buffer: Vec<u8>,

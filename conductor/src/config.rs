@@ -1,0 +1,31 @@
+//! Configuration of a Conductor beyond what every node has.
+
+use serde::Deserialize;
+
+/// The `[conductor]` table.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Config {
+    /// Homes per batch.
+    pub batch_size: u32,
+    /// Longest wait for one step of one node, in milliseconds.
+    pub step_timeout_ms: u64,
+    /// Longest wait for the Target to ask one batch, in milliseconds.
+    pub ask_timeout_ms: u64,
+    /// Queries that are kept at the same time, done ones until they expire.
+    pub max_queries: usize,
+    /// Subscription entries that are kept.
+    pub max_entries: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            batch_size: 50_000,
+            step_timeout_ms: 60_000,
+            ask_timeout_ms: 120_000,
+            max_queries: 1024,
+            max_entries: 50_000_000,
+        }
+    }
+}

@@ -1,0 +1,387 @@
+//! Runs one query: does what [`Conduct`] says and tells it what came back.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use borsh::{BorshDeserialize, BorshSerialize};
+use dispers_core::{
+    aggregation::{
+        BeginRequest, CommitRequest, DecideRequest, GuardsRequest, OpenRequest, ReleaseRequest,
+        VerifyRequest,
+    },
+    ask::{BatchAnswer, MAX_ANSWER, TargetRequest},
+    conduct::{Command, Conduct, Event, Failure, Phase, StepError},
+    encoding::{from_bytes, to_bytes},
+    envelope::{Sealed, reader},
+    find::{BatchMessage, FindRequest, FindSummary, MAX_BATCH, ProfileOpening},
+    id::{MemberNumber, Role},
+    manifest::SignedManifest,
+    peer::MAX_PEER_MESSAGE,
+    release::{Certificate, MAX_TOTAL, NotariseRequest, Proposal},
+};
+use dispers_node::{Channels, Node, blocking};
+use dispers_proto::{
+    Messages, chunks,
+    v1::{
+        Chunk, Message, data_aggregator_client::DataAggregatorClient, target_client::TargetClient,
+        target_finder_client::TargetFinderClient,
+    },
+};
+use tokio::{
+    sync::watch,
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+use tonic::{Code, Response, Status, Streaming, transport::Channel};
+
+use crate::{Config, queries::Progress};
+
+const MESSAGES: usize = 16 * MAX_PEER_MESSAGE;
+/// Tries of a step that may be repeated, after which its node is out of the query.
+const TRIES: u32 = 3;
+
+/// What running a query needs.
+pub(crate) struct Driver {
+    pub(crate) node: Arc<Node>,
+    pub(crate) channels: Channels,
+    pub(crate) config: Config,
+    pub(crate) manifest: SignedManifest,
+    pub(crate) profile: Sealed<reader::TargetFinder, ProfileOpening>,
+    /// Encoded list segments, taken by the find.
+    pub(crate) segments: std::sync::Mutex<Vec<Vec<u8>>>,
+}
+
+/// Runs `conduct` to its end.
+pub(crate) async fn run(
+    driver: Arc<Driver>,
+    mut conduct: Conduct,
+    commands: Vec<Command>,
+    progress: watch::Sender<Progress>,
+    life: Duration,
+) {
+    let query = conduct.manifest().query();
+    let deadline = tokio::time::Instant::now() + life;
+    let mut steps = JoinSet::new();
+    for command in commands {
+        steps.spawn(driver.clone().carry_out(command));
+    }
+    loop {
+        let event = match tokio::time::timeout_at(deadline, steps.join_next()).await {
+            Ok(Some(Ok(event))) => event,
+            // Every command ends in an event, so a step that panicked is a defect of ours.
+            Ok(Some(Err(_)) | None) => {
+                return end(&progress, "a step of the conductor failed");
+            }
+            Err(_) => return end(&progress, "the query expired"),
+        };
+        for command in conduct.handle(event) {
+            steps.spawn(driver.clone().carry_out(command));
+        }
+        let status = conduct.status();
+        let phase = status.phase;
+        progress.send_replace(Progress {
+            status,
+            totals: conduct.totals().map(|totals| Arc::new(totals.to_vec())),
+        });
+        if matches!(phase, Phase::Done | Phase::Failed) {
+            tracing::info!(%query, ?phase, "query ended");
+            return;
+        }
+    }
+}
+
+fn end(progress: &watch::Sender<Progress>, reason: &str) {
+    progress.send_modify(|progress| {
+        progress.status.phase = Phase::Failed;
+        progress.status.failure = Some(Failure::Ended(reason.into()));
+    });
+}
+
+fn step_error(status: &Status) -> StepError {
+    match status.code() {
+        Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown => {
+            StepError::Unreachable
+        }
+        Code::Aborted => StepError::Inconsistent,
+        _ => StepError::Refused(status.message().to_owned()),
+    }
+}
+
+/// Waits for one step, and no longer.
+async fn within<T>(
+    wait: Duration,
+    step: impl Future<Output = Result<T, Status>>,
+) -> Result<T, StepError> {
+    match timeout(wait, step).await {
+        Ok(result) => result.map_err(|status| step_error(&status)),
+        Err(_) => Err(StepError::Unreachable),
+    }
+}
+
+/// Repeats a step that may be repeated while its node cannot be reached.
+async fn repeatedly<T, F: Future<Output = Result<T, Status>>>(
+    wait: Duration,
+    step: impl Fn() -> F,
+) -> Result<T, StepError> {
+    let mut tries = 1;
+    loop {
+        match within(wait, step()).await {
+            Err(StepError::Unreachable) if tries < TRIES => {
+                sleep(Duration::from_millis(100 << tries)).await;
+                tries += 1;
+            }
+            result => return result,
+        }
+    }
+}
+
+/// Encodes and cuts one message off the executor: it may be long.
+async fn outgoing<T: BorshSerialize + Send + 'static>(
+    message: T,
+) -> Result<impl tokio_stream::Stream<Item = Chunk> + Send + 'static, Status> {
+    let bytes = blocking(move || Ok(to_bytes(&message))).await?;
+    Ok(tokio_stream::iter(chunks([bytes])))
+}
+
+/// Receives and decodes the one message of an answer.
+async fn incoming<T: BorshDeserialize + Send + 'static>(
+    response: Response<Streaming<Chunk>>,
+    limit: usize,
+) -> Result<T, Status> {
+    let bytes = Messages::new(response.into_inner()).expect(limit).await?;
+    blocking(move || {
+        from_bytes(&bytes, limit, "answer").map_err(|error| Status::data_loss(error.to_string()))
+    })
+    .await
+}
+
+impl Driver {
+    fn step(&self) -> Duration {
+        Duration::from_millis(self.config.step_timeout_ms)
+    }
+
+    fn channel(&self, role: Role) -> Result<Channel, Status> {
+        let node = self.node.directory.nodes(role).next();
+        let node = node.ok_or_else(|| Status::not_found(format!("no {role} is listed")))?;
+        self.channels.to(&node.address, node.tls_key)
+    }
+
+    fn aggregator(&self, member: MemberNumber) -> Result<DataAggregatorClient<Channel>, Status> {
+        let node = self
+            .node
+            .directory
+            .member(Role::DataAggregator, 0, member)
+            .ok_or_else(|| Status::not_found("no such aggregator is listed"))?;
+        Ok(DataAggregatorClient::new(
+            self.channels.to(&node.address, node.tls_key)?,
+        ))
+    }
+
+    async fn carry_out(self: Arc<Self>, command: Command) -> Event {
+        let step = self.step();
+        match command {
+            Command::Find => Event::Found(
+                within(
+                    Duration::from_millis(self.config.ask_timeout_ms),
+                    self.find(),
+                )
+                .await,
+            ),
+            Command::Begin { member, grant } => {
+                let request = || async {
+                    let body = to_bytes(&BeginRequest {
+                        manifest: self.manifest.clone(),
+                        partition: 0,
+                        grant: (*grant).clone(),
+                    });
+                    self.aggregator(member)?.begin(Message { body }).await?;
+                    Ok(())
+                };
+                Event::Begun(member, repeatedly(step, request).await)
+            }
+            Command::Ask { work, batch } => {
+                let wait = Duration::from_millis(self.config.ask_timeout_ms);
+                let batch = BatchMessage {
+                    statement: batch.statement.clone(),
+                    signature: batch.signature,
+                    sealed: batch.sealed.clone(),
+                };
+                let request = TargetRequest {
+                    manifest: self.manifest.clone(),
+                    work,
+                    batch,
+                };
+                Event::Asked(work, within(wait, self.ask(request)).await)
+            }
+            Command::Open {
+                member,
+                position,
+                answer,
+            } => {
+                let work = answer.statement.work;
+                Event::Opened(
+                    member,
+                    work,
+                    within(step, self.open(member, position, answer)).await,
+                )
+            }
+            Command::Verify {
+                member,
+                work,
+                messages,
+            } => {
+                let verify = async {
+                    let request = outgoing(VerifyRequest { work, messages }).await?;
+                    let reply = self.aggregator(member)?.verify(request).await?;
+                    incoming(reply, MESSAGES).await
+                };
+                Event::Verified(member, work, within(step, verify).await)
+            }
+            Command::Decide {
+                member,
+                work,
+                quorum,
+                messages,
+            } => {
+                let decide = async {
+                    let request = outgoing(DecideRequest {
+                        work,
+                        quorum,
+                        messages,
+                    })
+                    .await?;
+                    let reply = self.aggregator(member)?.decide(request).await?;
+                    incoming(reply, MESSAGES).await
+                };
+                Event::Decided(member, work, within(step, decide).await)
+            }
+            Command::Commit {
+                member,
+                work,
+                acknowledgements,
+            } => {
+                let commit = || async {
+                    let body = to_bytes(&CommitRequest {
+                        work,
+                        acknowledgements: (*acknowledgements).clone(),
+                    });
+                    self.aggregator(member)?.commit(Message { body }).await?;
+                    Ok(())
+                };
+                Event::Committed(member, work, repeatedly(step, commit).await)
+            }
+            Command::Notarise { proposal } => {
+                Event::Notarised(repeatedly(step, || self.notarise(&proposal)).await)
+            }
+            Command::Guards {
+                member,
+                proposal,
+                certificate,
+            } => {
+                let guards = || async {
+                    let request = outgoing(GuardsRequest {
+                        proposal: (*proposal).clone(),
+                        certificate: (*certificate).clone(),
+                    })
+                    .await?;
+                    let reply = self.aggregator(member)?.guards(request).await?;
+                    incoming(reply, MESSAGES).await
+                };
+                Event::Guarded(member, repeatedly(step, guards).await)
+            }
+            Command::Release {
+                member,
+                round,
+                messages,
+            } => {
+                let query = self.manifest.query();
+                let release = || async {
+                    let request = outgoing(ReleaseRequest {
+                        query,
+                        round,
+                        messages: messages.clone(),
+                    })
+                    .await?;
+                    let reply = self.aggregator(member)?.release(request).await?;
+                    incoming(reply, 2 * MAX_TOTAL).await
+                };
+                Event::Released(member, repeatedly(step, release).await)
+            }
+        }
+    }
+
+    async fn find(&self) -> Result<(FindSummary, Vec<BatchMessage>), Status> {
+        let head = to_bytes(&FindRequest {
+            manifest: self.manifest.clone(),
+            profile: self.profile.clone(),
+            partition: 0,
+            batch_size: self.config.batch_size,
+        });
+        let segments = std::mem::take(
+            &mut *self
+                .segments
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner),
+        );
+        let lists = tokio_stream::iter(chunks([head].into_iter().chain(segments)));
+        let reply = TargetFinderClient::new(self.channel(Role::TargetFinder)?)
+            .find(lists)
+            .await?;
+        let mut messages = Messages::new(reply.into_inner());
+        let malformed =
+            |error: dispers_core::encoding::DecodeError| Status::data_loss(error.to_string());
+        let summary: FindSummary =
+            from_bytes(&messages.expect(MAX_BATCH).await?, MAX_BATCH, "summary")
+                .map_err(malformed)?;
+        let mut batches = Vec::new();
+        while let Some(batch) = messages.next(MAX_BATCH + 4096).await? {
+            batches.push(from_bytes(&batch, MAX_BATCH + 4096, "batch").map_err(malformed)?);
+        }
+        if batches.len() != summary.batches as usize {
+            return Err(Status::data_loss("the find ended before its last batch"));
+        }
+        Ok((summary, batches))
+    }
+
+    async fn ask(&self, request: TargetRequest) -> Result<BatchAnswer, Status> {
+        let work = request.work;
+        let request = outgoing(request).await?;
+        let reply = TargetClient::new(self.channel(Role::Target)?)
+            .ask(request)
+            .await?;
+        let answer: BatchAnswer = incoming(reply, MAX_ANSWER).await?;
+        if answer.statement.work != work || answer.groups.len() != answer.statement.digests.len() {
+            return Err(Status::data_loss("the target answered something else"));
+        }
+        Ok(answer)
+    }
+
+    async fn open(
+        &self,
+        member: MemberNumber,
+        position: usize,
+        answer: Arc<BatchAnswer>,
+    ) -> Result<Vec<dispers_core::peer::PeerMessage>, Status> {
+        let groups = answer.groups.get(position).cloned().unwrap_or_default();
+        let request = outgoing(OpenRequest {
+            statement: answer.statement.clone(),
+            signature: answer.signature,
+            groups,
+        })
+        .await?;
+        let reply = self.aggregator(member)?.open(request).await?;
+        incoming(reply, MESSAGES).await
+    }
+
+    async fn notarise(&self, proposal: &Proposal) -> Result<Certificate, Status> {
+        let body = to_bytes(&NotariseRequest {
+            manifest: self.manifest.clone(),
+            round: proposal.round,
+            proposal: proposal.hash(),
+        });
+        let reply = TargetFinderClient::new(self.channel(Role::TargetFinder)?)
+            .notarise(Message { body })
+            .await?;
+        from_bytes(&reply.into_inner().body, 4096, "certificate")
+            .map_err(|error| Status::data_loss(error.to_string()))
+    }
+}

@@ -1,0 +1,53 @@
+//! What a Conductor refuses, and whose fault it is.
+
+use dispers_core::{encoding::DecodeError, envelope::OpenError, manifest::ManifestError};
+use dispers_node::Fault;
+
+/// Why a request failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Bytes that are no message.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    /// An envelope that does not open.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// A manifest that is refused.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    /// The querier of the manifest did not send it.
+    #[error("the query belongs to another querier")]
+    OtherQuerier,
+    /// Not known.
+    #[error("no such query: it may have expired, or the conductor restarted; submit it anew")]
+    UnknownQuery,
+    /// Not done.
+    #[error("the query is not done yet")]
+    NotDone,
+    /// An upload of another key epoch or partition, empty or too long.
+    #[error("the upload is for another key epoch or partition, or its size is out of bounds")]
+    BadUpload,
+    /// Too many or malformed pseudonyms.
+    #[error("the target profile names no or too many pseudonyms")]
+    BadPseudonyms,
+    /// Full.
+    #[error("the conductor holds as many {0} as it may: try again later")]
+    Full(&'static str),
+}
+
+impl Error {
+    /// Whose fault it is.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Decode(_)
+            | Self::Open(_)
+            | Self::Manifest(_)
+            | Self::BadUpload
+            | Self::BadPseudonyms => Fault::Caller,
+            Self::OtherQuerier => Fault::Denied,
+            Self::UnknownQuery => Fault::NotFound,
+            Self::NotDone | Self::Full(_) => Fault::TryLater,
+        }
+    }
+}

@@ -1,0 +1,443 @@
+//! One attempt at one batch: Frozen → Verifying → Prepared, then committed (protocol.md §8).
+
+use borsh::{BorshDeserialize, BorshSerialize};
+use zeroize::{Zeroize, Zeroizing};
+
+use super::AggregationError;
+use crate::{
+    ask::{SealedGroup, group_context},
+    circuit::{Circuit, Verifier, accepts},
+    contribution::GroupShare,
+    dealing::ThresholdKey,
+    encoding,
+    envelope::EnvelopeSecretKey,
+    field,
+    find::Grant,
+    id::{MemberNumber, Work},
+    keys::SigningKey,
+    labels,
+    peer::{Channel, OpenedPeer, PeerContent, SignedPeer},
+    prf::{self, PrfShare},
+    release::{Acknowledgement, SignedAcknowledgement},
+    shamir::Interpolation,
+    ticket::TagStream,
+};
+
+/// Elements of one verifier message.
+const MESSAGE: usize = 4;
+
+/// The aggregators that verify a batch together, in increasing order.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Quorum(Vec<MemberNumber>);
+
+impl Quorum {
+    /// Sorts and removes repetitions.
+    pub fn new(members: impl IntoIterator<Item = MemberNumber>) -> Self {
+        let mut members: Vec<_> = members.into_iter().collect();
+        members.sort_unstable();
+        members.dedup();
+        Self(members)
+    }
+
+    /// The members, in increasing order.
+    pub fn members(&self) -> &[MemberNumber] {
+        &self.0
+    }
+}
+
+/// The shares of one batch, by index.
+pub(super) struct Contributions {
+    share_len: usize,
+    /// For each index, which share is its own; `None` where absent, untagged or claimed twice.
+    slots: Vec<Option<u32>>,
+    shares: Vec<u64>,
+}
+
+impl Drop for Contributions {
+    fn drop(&mut self) {
+        self.shares.zeroize();
+    }
+}
+
+impl Contributions {
+    fn share(&self, index: usize) -> Option<&[u64]> {
+        let start = *self.slots.get(index)?.as_ref()? as usize * self.share_len;
+        self.shares.get(start..start + self.share_len)
+    }
+
+    /// One bit per index, low bit first.
+    fn present(&self) -> Vec<u8> {
+        let mut bits = vec![0u8; self.slots.len().div_ceil(8)];
+        for (index, slot) in self.slots.iter().enumerate() {
+            bits[index / 8] |= u8::from(slot.is_some()) << (index % 8);
+        }
+        bits
+    }
+}
+
+fn bit(bits: &[u8], index: usize) -> bool {
+    bits.get(index / 8)
+        .is_some_and(|byte| byte >> (index % 8) & 1 == 1)
+}
+
+/// Opens the groups and keeps what carries its own valid tag. A group that does not open, and a
+/// contribution without a valid tag, is left out alone; an index that is claimed twice is dropped.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "one call, from the state machine"
+)]
+pub(super) fn open_groups(
+    groups: &[SealedGroup],
+    work: Work,
+    committee: u16,
+    me: MemberNumber,
+    secret: &EnvelopeSecretKey,
+    grant: &Grant,
+    count: u32,
+    share_len: usize,
+) -> Contributions {
+    let context = group_context(work, committee, me);
+    let tags = TagStream::new(&grant.key, work.batch);
+    let mut claims = vec![0u8; count as usize];
+    let mut slots = vec![None; count as usize];
+    let mut shares = Vec::new();
+    let mut kept = 0u32;
+    for group in groups {
+        let limit = group.ciphertext().len();
+        let Ok(bytes) = group.open_bytes(secret, &context, limit) else {
+            continue;
+        };
+        let Ok(group) = GroupShare::decode(&bytes, share_len, count as usize) else {
+            continue;
+        };
+        let (entries, expanded) = group.expand(share_len);
+        for (entry, share) in entries.iter().zip(expanded.chunks_exact(share_len)) {
+            let index = entry.index as usize;
+            let Some(claim) = claims.get_mut(index) else {
+                continue;
+            };
+            if !tags.verify(entry.index, &entry.tag) {
+                continue;
+            }
+            *claim = claim.saturating_add(1);
+            if *claim == 1 {
+                slots[index] = Some(kept);
+                shares.extend_from_slice(share);
+                kept += 1;
+            }
+        }
+    }
+    for (slot, claim) in slots.iter_mut().zip(claims) {
+        if claim > 1 {
+            *slot = None;
+        }
+    }
+    Contributions {
+        share_len,
+        slots,
+        shares,
+    }
+}
+
+/// An attempt and how far it is.
+pub(super) enum Attempt {
+    Frozen(Frozen),
+    Verifying(Verifying),
+    Prepared(Prepared),
+    /// Failed, or overtaken by a later attempt. Never taken up again.
+    Withdrawn,
+}
+
+impl Attempt {
+    pub(super) fn holds_contributions(&self) -> bool {
+        matches!(self, Self::Frozen(_) | Self::Verifying(_))
+    }
+
+    /// My signed share of the randomness, if this attempt was frozen with `digest`.
+    pub(super) fn randomness(&self, digest: &[u8; 32]) -> Option<&SignedPeer> {
+        match self {
+            Self::Frozen(frozen) if frozen.digest == *digest => Some(&frozen.randomness),
+            Self::Verifying(verifying) if verifying.digest == *digest => {
+                Some(&verifying.randomness)
+            }
+            _ => None,
+        }
+    }
+
+    pub(super) fn take_frozen(&mut self) -> Result<Frozen, AggregationError> {
+        match std::mem::replace(self, Self::Withdrawn) {
+            Self::Frozen(frozen) => Ok(frozen),
+            other => {
+                *self = other;
+                Err(AggregationError::WrongStep)
+            }
+        }
+    }
+
+    pub(super) fn take_verifying(&mut self) -> Result<Verifying, AggregationError> {
+        match std::mem::replace(self, Self::Withdrawn) {
+            Self::Verifying(verifying) => Ok(verifying),
+            other => {
+                *self = other;
+                Err(AggregationError::WrongStep)
+            }
+        }
+    }
+}
+
+/// D is fixed; the batch's randomness is not known yet.
+pub(super) struct Frozen {
+    pub(super) digest: [u8; 32],
+    pub(super) contributions: Contributions,
+    pub(super) share: PrfShare,
+    pub(super) randomness: SignedPeer,
+}
+
+impl Frozen {
+    /// Combines the shares of those that froze the same D.
+    pub(super) fn combine(
+        &self,
+        me: MemberNumber,
+        work: Work,
+        opened: &[OpenedPeer],
+        public: &ThresholdKey,
+    ) -> Result<Zeroizing<[u8; 32]>, AggregationError> {
+        let mut shares = vec![(me, self.share.clone())];
+        for peer in opened {
+            if let PeerContent::Randomness {
+                work: theirs,
+                digest,
+                share,
+            } = &peer.content
+                && *theirs == work
+                && *digest == self.digest
+                && public
+                    .share(peer.from)
+                    .is_some_and(|key| share.verify(key, &work).is_ok())
+            {
+                shares.push((peer.from, share.clone()));
+            }
+        }
+        prf::combine(public, &work, &shares)
+            .map(Zeroizing::new)
+            .map_err(|_| AggregationError::NoRandomness)
+    }
+
+    /// Compiles the verifier and applies it to every share.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one call, from the state machine"
+    )]
+    pub(super) fn verify(
+        self,
+        work: Work,
+        me: MemberNumber,
+        channel: Channel,
+        circuit: &Circuit,
+        seed: &[u8; 32],
+        key: &SigningKey,
+    ) -> (Verifying, SignedPeer) {
+        let verifier = Verifier::compile(circuit, seed);
+        let count = self.contributions.slots.len();
+        let mut messages = vec![0u64; MESSAGE * count];
+        for (index, message) in messages.chunks_exact_mut(MESSAGE).enumerate() {
+            if let Some(share) = self.contributions.share(index) {
+                message.copy_from_slice(&verifier.message(share));
+            }
+        }
+        let message = channel.sign(
+            me,
+            PeerContent::Verifier {
+                work,
+                digest: self.digest,
+                present: self.contributions.present(),
+                messages: messages.clone(),
+            },
+            key,
+        );
+        let verifying = Verifying {
+            digest: self.digest,
+            contributions: self.contributions,
+            randomness: self.randomness,
+            messages,
+            message: message.clone(),
+        };
+        (verifying, message)
+    }
+}
+
+/// My verifier messages are out; the others' are awaited.
+pub(super) struct Verifying {
+    digest: [u8; 32],
+    contributions: Contributions,
+    randomness: SignedPeer,
+    messages: Vec<u64>,
+    pub(super) message: SignedPeer,
+}
+
+/// Which contributions count, and the hash that all of a quorum must agree on.
+pub(super) struct Decided {
+    bitmap: Vec<u8>,
+    decision: [u8; 32],
+    accepted: u32,
+}
+
+impl Verifying {
+    /// > All messages of V on one polynomial of degree t-1, the proof accepts, no share or τ
+    /// > missing in V: counted. Else rejected, alone.
+    pub(super) fn decide(
+        &self,
+        me: MemberNumber,
+        work: Work,
+        quorum: &Quorum,
+        opened: &[OpenedPeer],
+        needed: usize,
+    ) -> Result<Decided, AggregationError> {
+        let count = self.contributions.slots.len();
+        let mine = self.contributions.present();
+        let mut columns: Vec<(&[u8], &[u64])> = Vec::new();
+        let mut hashes: Vec<[u8; 32]> = Vec::new();
+        for member in quorum.members() {
+            if *member == me {
+                columns.push((&mine, &self.messages));
+                hashes.push(self.message.hash());
+                continue;
+            }
+            let found = opened.iter().find_map(|peer| match &peer.content {
+                PeerContent::Verifier {
+                    work: theirs,
+                    digest,
+                    present,
+                    messages,
+                } if peer.from == *member
+                    && *theirs == work
+                    && *digest == self.digest
+                    && present.len() == count.div_ceil(8)
+                    && messages.len() == MESSAGE * count =>
+                {
+                    Some((present.as_slice(), messages.as_slice(), peer.hash))
+                }
+                _ => None,
+            });
+            let (present, messages, hash) = found.ok_or(AggregationError::BadQuorum)?;
+            columns.push((present, messages));
+            hashes.push(hash);
+        }
+        let interpolation = Interpolation::new(quorum.members(), needed)
+            .map_err(|_| AggregationError::BadQuorum)?;
+        let mut bitmap = vec![0u8; count.div_ceil(8)];
+        let (mut accepted, mut inconsistent) = (0u32, 0u32);
+        let mut values = vec![0u64; columns.len()];
+        for index in 0..count {
+            if !columns.iter().all(|(present, _)| bit(present, index)) {
+                continue;
+            }
+            let mut message = [0u64; MESSAGE];
+            let mut consistent = true;
+            for (element, at_zero) in message.iter_mut().enumerate() {
+                for (value, (_, messages)) in values.iter_mut().zip(&columns) {
+                    *value = messages[MESSAGE * index + element];
+                }
+                consistent &= interpolation.consistent(&values);
+                *at_zero = interpolation.at_zero(&values);
+            }
+            if !consistent {
+                inconsistent += 1;
+            } else if accepts(&message) {
+                bitmap[index / 8] |= 1 << (index % 8);
+                accepted += 1;
+            }
+        }
+        // One home must not be able to fail a small batch, so one is always allowed.
+        if inconsistent > 1 && u64::from(inconsistent) * 20 > count as u64 {
+            return Err(AggregationError::TooManyInconsistent {
+                rejected: inconsistent,
+                count: count as u32,
+            });
+        }
+        let quorum = encoding::to_bytes(quorum);
+        let mut parts: Vec<&[u8]> = vec![&self.digest, &quorum, &bitmap];
+        parts.extend(hashes.iter().map(|hash| hash.as_slice()));
+        Ok(Decided {
+            decision: encoding::hash(labels::HASH_DECISION, &parts),
+            bitmap,
+            accepted,
+        })
+    }
+
+    /// Adds up what was decided; the contributions end here.
+    pub(super) fn prepare(
+        self,
+        decided: Decided,
+        me: MemberNumber,
+        work: Work,
+        quorum: Quorum,
+        circuit: &Circuit,
+        key: &SigningKey,
+    ) -> Prepared {
+        // Outputs are linear, so the inputs are added first and the outputs formed once.
+        let mut inputs = vec![0u64; circuit.input_len()];
+        for index in 0..self.contributions.slots.len() {
+            if bit(&decided.bitmap, index)
+                && let Some(share) = self.contributions.share(index)
+            {
+                for (sum, element) in inputs.iter_mut().zip(share) {
+                    *sum = field::add(*sum, *element);
+                }
+            }
+        }
+        let mut sums = vec![0u64; circuit.outputs().len()];
+        circuit.add_outputs(&inputs, &mut sums);
+        let acknowledgement = SignedAcknowledgement::new(
+            Acknowledgement {
+                member: me,
+                work,
+                decision: decided.decision,
+                accepted: decided.accepted,
+            },
+            key,
+        );
+        Prepared {
+            quorum,
+            sums,
+            acknowledgement,
+        }
+    }
+}
+
+/// A batch whose sum is known and acknowledged, but not yet counted.
+pub(super) struct Prepared {
+    pub(super) quorum: Quorum,
+    sums: Vec<u64>,
+    pub(super) acknowledgement: SignedAcknowledgement,
+}
+
+/// A batch that counts.
+pub(super) struct Committed {
+    pub(super) work: Work,
+    pub(super) decision: [u8; 32],
+    pub(super) accepted: u32,
+    pub(super) verified: u8,
+    sums: Vec<u64>,
+}
+
+impl From<Prepared> for Committed {
+    fn from(prepared: Prepared) -> Self {
+        let body = prepared.acknowledgement.body;
+        Self {
+            work: body.work,
+            decision: body.decision,
+            accepted: body.accepted,
+            verified: prepared.quorum.members().len() as u8,
+            sums: prepared.sums,
+        }
+    }
+}
+
+impl Committed {
+    pub(super) fn add_to(&self, sums: &mut [u64]) {
+        for (sum, share) in sums.iter_mut().zip(&self.sums) {
+            *sum = field::add(*sum, *share);
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! What an aggregator refuses, and whose fault it is.
+
+/// Why an aggregator did not take a step.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AggregationError {
+    /// The manifest does not name a key that this aggregator offered and still holds.
+    #[error("the manifest names no offer of this aggregator that is still unused")]
+    NoOffer,
+    /// The grant is forged, for another query, or below the cohort.
+    #[error("the grant is not one of the target finder for this query")]
+    BadGrant,
+    /// A second find for the same query and partition.
+    #[error("another find was taken for this query and partition")]
+    SecondFind,
+    /// The batch's partition has no grant yet.
+    #[error("no grant for this partition yet")]
+    NoGrant,
+    /// Beyond the query's rounds, attempts or batches, or another committee's.
+    #[error("the work is not one of this query and committee")]
+    WrongWork,
+    /// The groups are not those that the Target signed.
+    #[error("the groups are not those that the target signed")]
+    BadGroups,
+    /// The attempt is frozen with other groups.
+    #[error("this attempt is frozen with other groups: start another attempt")]
+    OtherGroups,
+    /// Too many batches in flight.
+    #[error("too many batches are in flight: finish one first")]
+    TooManyInFlight,
+    /// The step does not follow the last one.
+    #[error("the step does not follow the last one of this batch")]
+    WrongStep,
+    /// The batch is committed already.
+    #[error("the batch is committed already")]
+    AlreadyCommitted,
+    /// Too few aggregators froze the same groups, or their shares are wrong.
+    #[error("too few aggregators gave valid randomness for the same groups")]
+    NoRandomness,
+    /// The quorum is too small, or a member's message is missing or about other groups.
+    #[error("the quorum is too small or a message of it is missing")]
+    BadQuorum,
+    /// More than 5 % of the contributions are inconsistent between aggregators.
+    #[error("{rejected} of {count} contributions are inconsistent: ask the batch again")]
+    TooManyInconsistent {
+        /// Inconsistent contributions.
+        rejected: u32,
+        /// All contributions of the batch.
+        count: u32,
+    },
+    /// The acknowledgements differ.
+    #[error("the acknowledgements of the quorum are not equal")]
+    Unequal,
+    /// The certificate is not the notary's for this proposal.
+    #[error("the certificate is not the notary's for this proposal")]
+    BadCertificate,
+    /// Another proposal was certified before.
+    #[error("another proposal was certified for this round")]
+    SecondRelease,
+    /// The proposal lists a batch that this aggregator did not commit so.
+    #[error("the proposal lists a batch that this aggregator did not commit")]
+    NotCommitted,
+    /// The answer rate is below what the manifest demands.
+    #[error("too few homes answered for the answer rate of the manifest")]
+    TooFewAnswers,
+    /// The guard openings are too few or contradict each other.
+    #[error("the guard counts are too few or contradict each other")]
+    BadGuards,
+}

@@ -1,0 +1,568 @@
+//! The aggregator's side of a query (protocol.md §8 and §9).
+//!
+//! One [`Aggregation`] per query and committee. A batch attempt moves Frozen → Verifying →
+//! Prepared and is then committed; contributions live from the first to the third and are never
+//! stored. Each transition consumes what came before, so that no step happens twice.
+
+mod batch;
+mod error;
+mod releasing;
+mod request;
+
+use std::collections::BTreeMap;
+
+use rand::CryptoRng;
+
+pub use batch::Quorum;
+pub use error::AggregationError;
+pub use request::{
+    BeginRequest, CommitRequest, DecideRequest, GuardsRequest, OpenRequest, ReleaseRequest,
+    VerifyRequest,
+};
+
+use crate::{
+    ask::{GroupsStatement, SealedGroup, allows},
+    dealing::KeyShare,
+    directory::Directory,
+    encoding,
+    envelope::EnvelopeSecretKey,
+    find::{Grant, SealedGrant},
+    id::{BatchId, MemberNumber, Role, Work},
+    keys::{Signature, SigningKey},
+    labels,
+    manifest::VerifiedManifest,
+    peer::{Channel, OpenedPeer, PeerContent, PeerMessage, SignedPeer},
+    prf,
+    release::{Certificate, Proposal, SealedTotal, SignedAcknowledgement},
+};
+use batch::{Attempt, Committed, Frozen};
+use releasing::Releasing;
+
+/// Batches of one query whose contributions may be held at the same time.
+const MAX_IN_FLIGHT: usize = 4;
+/// Largest encoded grant, in bytes.
+const MAX_GRANT: usize = 4 << 20;
+
+/// The long-lived keys of an aggregator.
+pub struct AggregatorKeys<'a> {
+    /// Signs offers, messages, acknowledgements and totals.
+    pub signing: &'a SigningKey,
+    /// Its share of the committee's randomness function.
+    pub share: &'a KeyShare,
+}
+
+/// One query at one aggregator.
+pub struct Aggregation {
+    manifest: VerifiedManifest,
+    channel: Channel,
+    me: MemberNumber,
+    needed: usize,
+    /// Secret of the offered key. Erased with the query.
+    secret: EnvelopeSecretKey,
+    grants: BTreeMap<u16, Grant>,
+    batches: BTreeMap<(u16, BatchId), Batch>,
+    releases: BTreeMap<u16, Releasing>,
+}
+
+/// All attempts at one batch.
+#[derive(Default)]
+struct Batch {
+    attempts: BTreeMap<u8, Attempt>,
+    committed: Option<Committed>,
+}
+
+impl Aggregation {
+    /// Starts a query whose manifest names my offer, of which `secret` is the secret.
+    ///
+    /// # Errors
+    /// [`AggregationError::NoOffer`] when the manifest does not name that key for me.
+    pub fn new(
+        manifest: VerifiedManifest,
+        committee: u16,
+        me: MemberNumber,
+        secret: EnvelopeSecretKey,
+    ) -> Result<Self, AggregationError> {
+        let offered = manifest
+            .offers(committee)
+            .any(|(member, key)| member == me && *key == secret.public());
+        let terms = manifest.committees.get(usize::from(committee));
+        let needed = terms.map(|terms| usize::from(terms.needed));
+        let Some(needed) = needed.filter(|_| offered) else {
+            return Err(AggregationError::NoOffer);
+        };
+        Ok(Self {
+            channel: Channel {
+                query: manifest.query(),
+                committee,
+            },
+            me,
+            needed,
+            secret,
+            manifest,
+            grants: BTreeMap::new(),
+            batches: BTreeMap::new(),
+            releases: BTreeMap::new(),
+        })
+    }
+
+    /// The manifest that this query was started with.
+    pub fn manifest(&self) -> &VerifiedManifest {
+        &self.manifest
+    }
+
+    /// Takes the finder's grant for a partition, once.
+    ///
+    /// # Errors
+    /// [`AggregationError::BadGrant`] when it is forged or for another query,
+    /// [`AggregationError::SecondFind`] when another find was taken before.
+    pub fn grant(
+        &mut self,
+        partition: u16,
+        sealed: &SealedGrant,
+        directory: &Directory,
+    ) -> Result<(), AggregationError> {
+        let bad = AggregationError::BadGrant;
+        let context = Grant::context(
+            self.channel.query,
+            partition,
+            self.channel.committee,
+            self.me,
+        );
+        let signed = sealed
+            .open(&self.secret, &context, MAX_GRANT)
+            .map_err(|_| bad.clone())?;
+        let grant: Grant =
+            encoding::from_bytes(&signed.body, MAX_GRANT, "grant").map_err(|_| bad.clone())?;
+        directory
+            .node(&grant.finder)
+            .filter(|node| node.role == Role::TargetFinder && node.group == partition)
+            .ok_or(bad.clone())?
+            .signing_key
+            .verify(labels::SIGN_FIND, &signed.body, &signed.signature)
+            .map_err(|_| bad.clone())?;
+        let asked: u64 = grant.batches.iter().map(|&count| u64::from(count)).sum();
+        let below = grant.batches.iter().any(|&n| n < self.manifest.min_cohort);
+        if grant.query != self.channel.query
+            || grant.partition != partition
+            || below
+            || asked > self.manifest.max_homes
+        {
+            return Err(bad);
+        }
+        match self.grants.get(&partition) {
+            Some(taken) if taken.find == grant.find && taken.batches == grant.batches => Ok(()),
+            Some(_) => Err(AggregationError::SecondFind),
+            None => {
+                self.grants.insert(partition, grant);
+                Ok(())
+            }
+        }
+    }
+
+    /// Opens a batch's groups, freezes D, and only then gives my share of the randomness, sealed
+    /// for each other aggregator.
+    ///
+    /// > Each DA opens its groups, checks every τ, durably freezes D, and only then gives its
+    /// > share of the batch's randomness.
+    ///
+    /// # Errors
+    /// [`AggregationError`]; an attempt that was frozen with another D stays frozen with it.
+    pub fn open(
+        &mut self,
+        statement: &GroupsStatement,
+        signature: &Signature,
+        groups: &[SealedGroup],
+        keys: &AggregatorKeys<'_>,
+        directory: &Directory,
+        rng: &mut impl CryptoRng,
+    ) -> Result<Vec<PeerMessage>, AggregationError> {
+        let work = statement.work;
+        self.check_work(work)?;
+        let digest = statement.digest();
+        directory
+            .node(&statement.target)
+            .filter(|node| node.role == Role::Target)
+            .ok_or(AggregationError::BadGroups)?
+            .signing_key
+            .verify(labels::SIGN_GROUPS, &digest, signature)
+            .map_err(|_| AggregationError::BadGroups)?;
+        let offered: Vec<MemberNumber> = self
+            .manifest
+            .offers(self.channel.committee)
+            .map(|(member, _)| member)
+            .collect();
+        let mine = offered
+            .iter()
+            .position(|member| *member == self.me)
+            .ok_or(AggregationError::NoOffer)?;
+        if statement.digests.len() != offered.len()
+            || statement.digests[mine] != GroupsStatement::digest_of(groups)
+        {
+            return Err(AggregationError::BadGroups);
+        }
+        let in_flight = self.batches.values().map(Batch::in_flight).sum::<usize>();
+        let grant = self
+            .grants
+            .get(&work.batch.partition)
+            .ok_or(AggregationError::NoGrant)?;
+        let count = *grant
+            .batches
+            .get(work.batch.number as usize)
+            .ok_or(AggregationError::WrongWork)?;
+        let batch = self.batches.entry((work.round, work.batch)).or_default();
+        if batch.committed.is_some() {
+            return Err(AggregationError::AlreadyCommitted);
+        }
+        if let Some(attempt) = batch.attempts.get(&work.attempt) {
+            // The same D again gets the same share again; any other is refused for good.
+            let signed = attempt
+                .randomness(&digest)
+                .ok_or(AggregationError::OtherGroups)?;
+            let signed = signed.clone();
+            return Ok(self.seal_for_others(&signed, rng));
+        }
+        if in_flight >= MAX_IN_FLIGHT {
+            return Err(AggregationError::TooManyInFlight);
+        }
+        let contributions = batch::open_groups(
+            groups,
+            work,
+            self.channel.committee,
+            self.me,
+            &self.secret,
+            grant,
+            count,
+            self.manifest.circuit().share_len(),
+        );
+        let share = prf::evaluate(keys.share, &work, rng);
+        let signed = self.channel.sign(
+            self.me,
+            PeerContent::Randomness {
+                work,
+                digest,
+                share: share.clone(),
+            },
+            keys.signing,
+        );
+        let frozen = Frozen {
+            digest,
+            contributions,
+            share,
+            randomness: signed.clone(),
+        };
+        self.batches
+            .entry((work.round, work.batch))
+            .or_default()
+            .attempts
+            .insert(work.attempt, Attempt::Frozen(frozen));
+        Ok(self.seal_for_others(&signed, rng))
+    }
+
+    /// Combines the shares of the randomness and returns my verifier messages, sealed for each
+    /// other aggregator.
+    ///
+    /// # Errors
+    /// [`AggregationError::NoRandomness`] while fewer than the threshold froze the same D.
+    pub fn verify(
+        &mut self,
+        work: Work,
+        messages: &[PeerMessage],
+        keys: &AggregatorKeys<'_>,
+        directory: &Directory,
+        rng: &mut impl CryptoRng,
+    ) -> Result<Vec<PeerMessage>, AggregationError> {
+        let opened = self.open_peers(messages, directory);
+        let (me, channel) = (self.me, self.channel);
+        let circuit = self.manifest.circuit().clone();
+        let public = directory
+            .committees
+            .get(usize::from(channel.committee))
+            .ok_or(AggregationError::NoOffer)?;
+        let slot = self.attempt_mut(work)?;
+        let signed = match slot {
+            Attempt::Verifying(verifying) => verifying.message.clone(),
+            Attempt::Frozen(frozen) => {
+                let seed = frozen.combine(me, work, &opened, public)?;
+                let (verifying, signed) =
+                    slot.take_frozen()?
+                        .verify(work, me, channel, &circuit, &seed, keys.signing);
+                *slot = Attempt::Verifying(verifying);
+                signed
+            }
+            Attempt::Prepared(_) | Attempt::Withdrawn => {
+                return Err(AggregationError::WrongStep);
+            }
+        };
+        Ok(self.seal_for_others(&signed, rng))
+    }
+
+    /// Decides every contribution by the messages of the quorum, and prepares the sum.
+    ///
+    /// # Errors
+    /// [`AggregationError::TooManyInconsistent`] fails the attempt; others leave it as it was.
+    pub fn decide(
+        &mut self,
+        work: Work,
+        quorum: &Quorum,
+        messages: &[PeerMessage],
+        keys: &AggregatorKeys<'_>,
+        directory: &Directory,
+    ) -> Result<SignedAcknowledgement, AggregationError> {
+        if quorum.members().len() < usize::from(self.manifest.min_verified)
+            || !quorum.members().contains(&self.me)
+        {
+            return Err(AggregationError::BadQuorum);
+        }
+        let opened = self.open_peers(messages, directory);
+        let (me, needed) = (self.me, self.needed);
+        let circuit = self.manifest.circuit().clone();
+        let slot = self.attempt_mut(work)?;
+        if let Attempt::Prepared(prepared) = slot
+            && prepared.quorum == *quorum
+        {
+            return Ok(prepared.acknowledgement.clone());
+        }
+        let Attempt::Verifying(verifying) = slot else {
+            return Err(AggregationError::WrongStep);
+        };
+        let decided = verifying.decide(me, work, quorum, &opened, needed);
+        match decided {
+            Ok(decided) => {
+                let prepared = slot.take_verifying()?.prepare(
+                    decided,
+                    me,
+                    work,
+                    quorum.clone(),
+                    &circuit,
+                    keys.signing,
+                );
+                let acknowledgement = prepared.acknowledgement.clone();
+                *slot = Attempt::Prepared(prepared);
+                self.withdraw_earlier(work);
+                Ok(acknowledgement)
+            }
+            Err(error) => {
+                if matches!(error, AggregationError::TooManyInconsistent { .. }) {
+                    *slot = Attempt::Withdrawn;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Counts a prepared batch once every member of its quorum acknowledged the same decision.
+    ///
+    /// # Errors
+    /// [`AggregationError::Unequal`] when an acknowledgement is missing, forged or another.
+    pub fn commit(
+        &mut self,
+        work: Work,
+        acknowledgements: &[SignedAcknowledgement],
+        directory: &Directory,
+    ) -> Result<(), AggregationError> {
+        let committee = self.channel.committee;
+        let batch = self
+            .batches
+            .get_mut(&(work.round, work.batch))
+            .ok_or(AggregationError::WrongStep)?;
+        if let Some(committed) = &batch.committed {
+            return if committed.work == work {
+                Ok(())
+            } else {
+                Err(AggregationError::AlreadyCommitted)
+            };
+        }
+        let Some(Attempt::Prepared(prepared)) = batch.attempts.get(&work.attempt) else {
+            return Err(AggregationError::WrongStep);
+        };
+        let mine = &prepared.acknowledgement.body;
+        for member in prepared.quorum.members() {
+            let node = directory
+                .member(Role::DataAggregator, committee, *member)
+                .ok_or(AggregationError::Unequal)?;
+            let agrees = acknowledgements.iter().any(|other| {
+                other.body.member == *member
+                    && other.body.work == mine.work
+                    && other.body.decision == mine.decision
+                    && other.body.accepted == mine.accepted
+                    && other.verify(&node.signing_key).is_ok()
+            });
+            if !agrees {
+                return Err(AggregationError::Unequal);
+            }
+        }
+        let attempts = std::mem::take(&mut batch.attempts);
+        for (number, attempt) in attempts {
+            if let Attempt::Prepared(prepared) = attempt
+                && number == work.attempt
+            {
+                batch.committed = Some(Committed::from(prepared));
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens my share of the guard counts of a certified proposal, once per round.
+    ///
+    /// # Errors
+    /// [`AggregationError`] when the certificate is not the notary's, when I did not commit
+    /// exactly these batches, or when too few homes answered.
+    pub fn guards(
+        &mut self,
+        proposal: &Proposal,
+        certificate: &Certificate,
+        keys: &AggregatorKeys<'_>,
+        directory: &Directory,
+        rng: &mut impl CryptoRng,
+    ) -> Result<Vec<PeerMessage>, AggregationError> {
+        let notary = directory
+            .node(&self.manifest.notary)
+            .ok_or(AggregationError::BadCertificate)?;
+        if proposal.query != self.channel.query
+            || certificate.verify(proposal, &notary.signing_key).is_err()
+        {
+            return Err(AggregationError::BadCertificate);
+        }
+        if let Some(releasing) = self.releases.get(&proposal.round) {
+            if releasing.proposal() != certificate.proposal {
+                return Err(AggregationError::SecondRelease);
+            }
+            let signed = releasing.message().clone();
+            return Ok(self.seal_for_others(&signed, rng));
+        }
+        let asked: u64 = self
+            .grants
+            .values()
+            .flat_map(|grant| &grant.batches)
+            .map(|&count| u64::from(count))
+            .sum();
+        let mut committed = Vec::new();
+        let mut last = None;
+        for listed in &proposal.batches {
+            let ours = self
+                .batches
+                .get(&(proposal.round, listed.batch))
+                .and_then(|batch| batch.committed.as_ref())
+                .filter(|ours| {
+                    ours.work.attempt == listed.attempt
+                        && ours.decision == listed.decision
+                        && ours.accepted == listed.accepted
+                })
+                .ok_or(AggregationError::NotCommitted)?;
+            if last.replace(listed.batch) >= Some(listed.batch) {
+                return Err(AggregationError::NotCommitted);
+            }
+            committed.push(ours);
+        }
+        let accepted: u64 = committed.iter().map(|ours| u64::from(ours.accepted)).sum();
+        let wanted = asked.saturating_mul(self.manifest.answer_rate.into());
+        if committed.is_empty() || accepted.saturating_mul(1000) < wanted {
+            return Err(AggregationError::TooFewAnswers);
+        }
+        let releasing = Releasing::new(
+            &self.manifest,
+            self.channel,
+            self.me,
+            certificate.proposal,
+            proposal.round,
+            &committed,
+            asked,
+            keys.signing,
+        );
+        let signed = releasing.message().clone();
+        self.releases.insert(proposal.round, releasing);
+        Ok(self.seal_for_others(&signed, rng))
+    }
+
+    /// Masks what its guard does not cover and seals my total for the querier.
+    ///
+    /// # Errors
+    /// [`AggregationError::BadGuards`] when the openings are too few or not on one polynomial.
+    pub fn release(
+        &mut self,
+        round: u16,
+        messages: &[PeerMessage],
+        keys: &AggregatorKeys<'_>,
+        directory: &Directory,
+        rng: &mut impl CryptoRng,
+    ) -> Result<SealedTotal, AggregationError> {
+        let opened = self.open_peers(messages, directory);
+        let releasing = self
+            .releases
+            .get_mut(&round)
+            .ok_or(AggregationError::WrongStep)?;
+        releasing.release(
+            &self.manifest,
+            self.channel,
+            self.me,
+            self.needed,
+            &opened,
+            keys.signing,
+            rng,
+        )
+    }
+
+    fn check_work(&self, work: Work) -> Result<(), AggregationError> {
+        let mine = self.manifest.committee_of(work.batch.number) == self.channel.committee;
+        if !allows(&self.manifest, work) || !mine {
+            return Err(AggregationError::WrongWork);
+        }
+        Ok(())
+    }
+
+    fn attempt_mut(&mut self, work: Work) -> Result<&mut Attempt, AggregationError> {
+        self.check_work(work)?;
+        let batch = self
+            .batches
+            .get_mut(&(work.round, work.batch))
+            .ok_or(AggregationError::WrongStep)?;
+        if batch.committed.is_some() {
+            return Err(AggregationError::AlreadyCommitted);
+        }
+        batch
+            .attempts
+            .get_mut(&work.attempt)
+            .ok_or(AggregationError::WrongStep)
+    }
+
+    /// Acknowledging a later attempt withdraws the earlier ones.
+    fn withdraw_earlier(&mut self, work: Work) {
+        if let Some(batch) = self.batches.get_mut(&(work.round, work.batch)) {
+            for (_, attempt) in batch.attempts.range_mut(..work.attempt) {
+                *attempt = Attempt::Withdrawn;
+            }
+        }
+    }
+
+    /// What opens and is signed; one message per sender, the first.
+    fn open_peers(&self, messages: &[PeerMessage], directory: &Directory) -> Vec<OpenedPeer> {
+        let mut opened: Vec<OpenedPeer> = Vec::new();
+        for message in messages {
+            if let Ok(peer) = self.channel.open(message, self.me, &self.secret, directory)
+                && opened.iter().all(|other| other.from != peer.from)
+            {
+                opened.push(peer);
+            }
+        }
+        opened
+    }
+
+    fn seal_for_others(&self, signed: &SignedPeer, rng: &mut impl CryptoRng) -> Vec<PeerMessage> {
+        let others = self
+            .manifest
+            .offers(self.channel.committee)
+            .filter(|(member, _)| *member != self.me);
+        others
+            .map(|(member, key)| self.channel.seal(signed, self.me, member, key, rng))
+            .collect()
+    }
+}
+
+impl Batch {
+    fn in_flight(&self) -> usize {
+        self.attempts
+            .values()
+            .filter(|attempt| attempt.holds_contributions())
+            .count()
+    }
+}

@@ -1,0 +1,368 @@
+//! The ask: from a batch of targets to sealed groups of contributions (protocol.md §6).
+//!
+//! The Target opens a batch, groups it by host and asks each stack; a stack answers one sealed
+//! group per aggregator; the Target drops where they came from, shuffles, and signs a digest of
+//! what each aggregator is to receive.
+
+use std::collections::BTreeMap;
+
+use borsh::{BorshDeserialize, BorshSerialize};
+use rand::{CryptoRng, seq::SliceRandom};
+
+use crate::{
+    circuit::Row,
+    contribution::{Contribution, share_group},
+    directory::Directory,
+    encoding,
+    envelope::{Context, EnvelopeSecretKey, Sealed, reader},
+    find::{BatchMessage, BatchStatement, MAX_BATCH, TargetBatch},
+    id::{MemberNumber, Name, Role, Work},
+    keys::{Signature, SigningKey},
+    labels,
+    manifest::{SignedManifest, VerifiedManifest},
+    subscription::{HomeId, LinkOpener},
+    ticket::{FindId, HomeKey, Ticket},
+};
+
+/// Largest encoded ask to one stack, in bytes.
+pub const MAX_ASK: usize = 64 << 20;
+/// Largest answer of one stack to one ask, in bytes, all aggregators together.
+pub const MAX_ANSWER: usize = 1 << 30;
+
+/// A sealed group: the contributions of one stack for one aggregator.
+pub type SealedGroup = Sealed<reader::DataAggregator, Vec<u8>>;
+
+/// The envelope context of one aggregator's group.
+pub fn group_context(work: Work, committee: u16, to: MemberNumber) -> Context {
+    Context {
+        purpose: labels::ENVELOPE_GROUP,
+        sender: Role::Stack,
+        binding: encoding::to_bytes(&(work, committee, to)),
+    }
+}
+
+/// What the Target asks of one stack.
+#[derive(BorshSerialize, BorshDeserialize)]
+pub struct Ask {
+    /// The query.
+    pub manifest: SignedManifest,
+    /// What the answer is for.
+    pub work: Work,
+    /// The find that chose the homes.
+    pub find: FindId,
+    /// The homes.
+    pub homes: Vec<HomeAsk>,
+}
+
+/// What is asked of one home.
+#[derive(BorshSerialize, BorshDeserialize)]
+pub struct HomeAsk {
+    /// Which home.
+    pub home: HomeId,
+    /// Its index in the batch.
+    pub index: u32,
+    /// Its ticket.
+    pub ticket: Ticket,
+}
+
+/// A stack's answer: one sealed group for each aggregator with an offer, in committee order.
+#[derive(BorshSerialize, BorshDeserialize)]
+pub struct Answer {
+    /// Number of homes that the groups hold.
+    pub homes: u32,
+    /// The groups.
+    pub groups: Vec<SealedGroup>,
+}
+
+/// What the Target signs about a batch's answers.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct GroupsStatement {
+    /// Which Target.
+    pub target: Name,
+    /// What the answers are for.
+    pub work: Work,
+    /// Digest of each aggregator's groups, in order of the aggregators with an offer.
+    pub digests: Vec<[u8; 32]>,
+}
+
+impl GroupsStatement {
+    /// D: what aggregators freeze, and what all of them must have in common.
+    pub fn digest(&self) -> [u8; 32] {
+        encoding::hash(labels::HASH_GROUPS, &[&encoding::to_bytes(self)])
+    }
+
+    /// Digest of one aggregator's groups, in order.
+    pub fn digest_of(groups: &[SealedGroup]) -> [u8; 32] {
+        let parts: Vec<Vec<u8>> = groups
+            .iter()
+            .map(|group| {
+                encoding::hash(
+                    labels::HASH_AGGREGATOR_GROUPS,
+                    &[group.encapsulated(), group.ciphertext()],
+                )
+                .to_vec()
+            })
+            .collect();
+        let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
+        encoding::hash(labels::HASH_AGGREGATOR_GROUPS, &parts)
+    }
+}
+
+/// All answers to one batch, on their way to the aggregators.
+#[derive(BorshSerialize, BorshDeserialize)]
+pub struct BatchAnswer {
+    /// The digests.
+    pub statement: GroupsStatement,
+    /// The Target's signature over D.
+    pub signature: Signature,
+    /// Number of homes that answered.
+    pub answered: u32,
+    /// The groups of each aggregator with an offer, in committee order.
+    pub groups: Vec<Vec<SealedGroup>>,
+}
+
+/// Why a batch is not asked, or an ask not answered.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AskError {
+    /// Not chosen by the partition's Target Finder, or changed on the way.
+    #[error("the batch is not the one that the target finder signed")]
+    NotChosen,
+    /// Smaller than the minimum cohort.
+    #[error("the batch is below the minimum cohort")]
+    BelowCohort,
+    /// Not for this query, or beyond its rounds and attempts.
+    #[error("the ask is not for this query, or beyond its rounds and attempts")]
+    WrongWork,
+    /// The homes' answers could not be proved or sealed.
+    #[error("the answers could not be proved or sealed")]
+    Unanswerable,
+}
+
+/// Whether `work` lies within what the manifest allows.
+pub fn allows(manifest: &VerifiedManifest, work: Work) -> bool {
+    work.query == manifest.query()
+        && work.round < manifest.rounds
+        && work.attempt < manifest.attempts
+}
+
+/// A batch that the Target opened: whom to ask, by host.
+pub struct OpenedBatch {
+    /// Number of homes that the finder chose.
+    pub count: u32,
+    /// The asks, one per host. Homes whose link does not open are left out.
+    pub asks: BTreeMap<Name, Ask>,
+}
+
+/// Checks that the Target Finder chose this batch, opens it and groups it by host.
+///
+/// # Errors
+/// [`AskError`], before anybody is asked.
+pub fn open_batch(
+    signed: &SignedManifest,
+    manifest: &VerifiedManifest,
+    work: Work,
+    message: &BatchMessage,
+    directory: &Directory,
+    secret: &EnvelopeSecretKey,
+) -> Result<OpenedBatch, AskError> {
+    if !allows(manifest, work) {
+        return Err(AskError::WrongWork);
+    }
+    let statement: BatchStatement =
+        encoding::from_bytes(&message.statement, 4096, "batch statement")
+            .map_err(|_| AskError::NotChosen)?;
+    directory
+        .node(&statement.finder)
+        .filter(|node| node.role == Role::TargetFinder && node.group == work.batch.partition)
+        .ok_or(AskError::NotChosen)?
+        .signing_key
+        .verify(labels::SIGN_BATCH, &message.statement, &message.signature)
+        .map_err(|_| AskError::NotChosen)?;
+    if statement.query != work.query
+        || statement.batch != work.batch
+        || statement.digest != encoding::hash(labels::HASH_BATCH, &[&message.sealed])
+    {
+        return Err(AskError::NotChosen);
+    }
+    let sealed: Sealed<reader::Target, TargetBatch> =
+        encoding::from_bytes(&message.sealed, MAX_BATCH, "batch")
+            .map_err(|_| AskError::NotChosen)?;
+    let content = sealed
+        .open(
+            secret,
+            &TargetBatch::context(work.query, work.batch),
+            MAX_BATCH,
+        )
+        .map_err(|_| AskError::NotChosen)?;
+    if content.targets.len() != statement.count as usize {
+        return Err(AskError::NotChosen);
+    }
+    if statement.count < manifest.min_cohort {
+        return Err(AskError::BelowCohort);
+    }
+    let openers: Vec<Option<LinkOpener>> = content
+        .uploads
+        .iter()
+        .map(|(encapsulated, count)| {
+            LinkOpener::new(secret, encapsulated, *count, content.key_epoch).ok()
+        })
+        .collect();
+    let mut asks = BTreeMap::new();
+    for (index, target) in (0u32..).zip(content.targets) {
+        let Some(Some(opener)) = openers.get(target.upload as usize) else {
+            continue;
+        };
+        let Ok(link) = opener.open(&target.link) else {
+            continue;
+        };
+        asks.entry(link.host)
+            .or_insert_with(|| Ask {
+                manifest: signed.clone(),
+                work,
+                find: content.find,
+                homes: Vec::new(),
+            })
+            .homes
+            .push(HomeAsk {
+                home: link.home,
+                index,
+                ticket: target.ticket,
+            });
+    }
+    Ok(OpenedBatch {
+        count: statement.count,
+        asks,
+    })
+}
+
+/// Drops origins, shuffles, signs: what the Target sends on.
+pub fn collect_answers(
+    target: &Name,
+    key: &SigningKey,
+    work: Work,
+    aggregators: usize,
+    answers: Vec<Answer>,
+    rng: &mut impl CryptoRng,
+) -> BatchAnswer {
+    let mut answered = 0u32;
+    let mut groups: Vec<Vec<SealedGroup>> = (0..aggregators).map(|_| Vec::new()).collect();
+    for answer in answers {
+        if answer.groups.len() != aggregators {
+            continue;
+        }
+        answered = answered.saturating_add(answer.homes);
+        for (all, group) in groups.iter_mut().zip(answer.groups) {
+            all.push(group);
+        }
+    }
+    for all in &mut groups {
+        all.shuffle(rng);
+    }
+    let statement = GroupsStatement {
+        target: target.clone(),
+        work,
+        digests: groups
+            .iter()
+            .map(|g| GroupsStatement::digest_of(g))
+            .collect(),
+    };
+    let signature = key.sign(labels::SIGN_GROUPS, &statement.digest());
+    BatchAnswer {
+        statement,
+        signature,
+        answered,
+        groups,
+    }
+}
+
+/// One home of a stack that was asked, with what it answers.
+pub struct AnsweringHome {
+    /// Its index in the batch.
+    pub index: u32,
+    /// Its ticket.
+    pub ticket: Ticket,
+    /// Its ticket key.
+    pub key: HomeKey,
+    /// Its row; `None` if it refuses, has no data, or fails WHERE.
+    pub row: Option<Row>,
+}
+
+/// Encodes, proves, shares and seals the answers of one stack's homes. A home whose ticket does
+/// not open was not chosen by the finder and is left out.
+///
+/// # Errors
+/// [`AskError::Unanswerable`] when a row does not fit the circuit or an offered key is not valid.
+pub fn answer(
+    manifest: &VerifiedManifest,
+    work: Work,
+    find: FindId,
+    homes: &[AnsweringHome],
+    rng: &mut impl CryptoRng,
+) -> Result<Answer, AskError> {
+    if !allows(manifest, work) {
+        return Err(AskError::WrongWork);
+    }
+    let committee = manifest.committee_of(work.batch.number);
+    let circuit = manifest.circuit();
+    let offers: Vec<_> = manifest.offers(committee).collect();
+    let points: Vec<MemberNumber> = offers.iter().map(|(member, _)| *member).collect();
+    let needed = usize::from(
+        manifest
+            .committees
+            .get(usize::from(committee))
+            .ok_or(AskError::WrongWork)?
+            .needed,
+    );
+    let mut contributions = Vec::with_capacity(homes.len());
+    for home in homes {
+        let Ok(opened) = home
+            .ticket
+            .open(&home.key, work.query, &find, work.batch, home.index)
+        else {
+            continue;
+        };
+        let tags = points
+            .iter()
+            .map(|point| opened.tags.get(point.index()).copied())
+            .collect::<Option<Vec<_>>>()
+            .ok_or(AskError::WrongWork)?;
+        // A row that the circuit has no place for must not silence the stack's other homes.
+        let prove =
+            |row, rng: &mut _| Contribution::prove(circuit, home.index, tags.clone(), row, rng);
+        let contribution = prove(home.row.as_ref(), rng)
+            .or_else(|_| prove(None, rng))
+            .map_err(|_| AskError::Unanswerable)?;
+        contributions.push(contribution);
+    }
+    let answered = contributions.len() as u32;
+    let groups = share_group(&contributions, &points, needed, rng)
+        .map_err(|_| AskError::Unanswerable)?
+        .iter()
+        .zip(&offers)
+        .map(|(group, (member, key))| {
+            let mut bytes = group.encode();
+            SealedGroup::seal_bytes(
+                std::mem::take(&mut *bytes),
+                key,
+                &group_context(work, committee, *member),
+                rng,
+            )
+        })
+        .collect();
+    Ok(Answer {
+        homes: answered,
+        groups,
+    })
+}
+
+/// What the Conductor asks of the Target.
+#[derive(BorshSerialize, BorshDeserialize)]
+pub struct TargetRequest {
+    /// The query.
+    pub manifest: SignedManifest,
+    /// What the answers are for.
+    pub work: Work,
+    /// The finder's batch.
+    pub batch: BatchMessage,
+}

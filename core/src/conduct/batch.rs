@@ -1,0 +1,298 @@
+//! One batch at the Conductor: asked, opened, verified, decided, committed.
+
+use std::sync::Arc;
+
+use super::{Command, Conduct, Failure, Funnel, Gather, Stage, StepError, messages_to};
+use crate::{
+    aggregation::Quorum,
+    ask::BatchAnswer,
+    encoding,
+    find::{BatchMessage, BatchStatement},
+    id::{BatchId, MemberNumber, QueryId, Work},
+    peer::PeerMessage,
+    release::{CommittedBatch, SignedAcknowledgement},
+};
+
+enum Step {
+    Waiting,
+    Asking,
+    Opening(Gather<Vec<PeerMessage>>),
+    Verifying(Gather<Vec<PeerMessage>>),
+    Deciding {
+        quorum: Quorum,
+        gather: Gather<SignedAcknowledgement>,
+    },
+    Committing {
+        accepted: CommittedBatch,
+        gather: Gather<()>,
+    },
+    Done(CommittedBatch),
+}
+
+/// One batch and how far it is.
+pub(super) struct BatchRun {
+    message: Arc<BatchMessage>,
+    attempt: u8,
+    step: Step,
+    answered: u32,
+    counted: bool,
+}
+
+impl BatchRun {
+    pub(super) fn new(message: BatchMessage) -> Self {
+        Self {
+            message: Arc::new(message),
+            attempt: 0,
+            step: Step::Waiting,
+            answered: 0,
+            counted: false,
+        }
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        matches!(self.step, Step::Done(_))
+    }
+
+    pub(super) fn is_waiting(&self) -> bool {
+        matches!(self.step, Step::Waiting)
+    }
+
+    pub(super) fn in_flight(&self) -> bool {
+        !self.is_waiting() && !self.is_done()
+    }
+
+    pub(super) fn committed(&self, batch: BatchId) -> Option<CommittedBatch> {
+        match &self.step {
+            Step::Done(committed) if committed.batch == batch => Some(committed.clone()),
+            _ => None,
+        }
+    }
+
+    pub(super) fn ask(&mut self, query: QueryId, batch: BatchId, funnel: &mut Funnel) -> Command {
+        if !std::mem::replace(&mut self.counted, true) {
+            let statement =
+                encoding::from_bytes::<BatchStatement>(&self.message.statement, 4096, "statement");
+            funnel.asked += statement.map_or(0, |s| u64::from(s.count));
+        }
+        self.step = Step::Asking;
+        Command::Ask {
+            work: Work {
+                query,
+                round: 0,
+                batch,
+                attempt: self.attempt,
+            },
+            batch: self.message.clone(),
+        }
+    }
+}
+
+impl Conduct {
+    /// The run that `work` is about, if it is its current attempt.
+    fn run(&mut self, work: Work) -> Option<&mut BatchRun> {
+        let current = matches!(self.stage, Stage::Batches)
+            && work.query == self.manifest.query()
+            && work.round == 0;
+        self.batches
+            .get_mut(&work.batch)
+            .filter(|run| current && run.attempt == work.attempt)
+    }
+
+    /// Asks again with fresh shares, or gives up with `failure` when no attempt is left.
+    fn again(&mut self, work: Work, failure: Failure) -> Result<Vec<Command>, Failure> {
+        self.check_quorum()?;
+        let attempts = self.manifest.attempts;
+        let query = self.manifest.query();
+        let Some(run) = self.batches.get_mut(&work.batch) else {
+            return Ok(Vec::new());
+        };
+        if run.attempt + 1 >= attempts {
+            return Err(failure);
+        }
+        run.attempt += 1;
+        self.funnel.answered -= u64::from(std::mem::take(&mut run.answered));
+        Ok(vec![run.ask(query, work.batch, &mut self.funnel)])
+    }
+
+    pub(super) fn asked(
+        &mut self,
+        work: Work,
+        result: Result<BatchAnswer, StepError>,
+    ) -> Result<Vec<Command>, Failure> {
+        let alive = self.alive.clone();
+        let Some(run) = self.run(work) else {
+            return Ok(Vec::new());
+        };
+        if !matches!(run.step, Step::Asking) {
+            return Ok(Vec::new());
+        }
+        let answer = match result {
+            Ok(answer) => Arc::new(answer),
+            Err(error) => return self.again(work, Failure::Ask(error)),
+        };
+        run.answered = answer.answered;
+        run.step = Step::Opening(Gather::new(alive.keys().copied()));
+        self.funnel.answered += u64::from(answer.answered);
+        Ok(alive
+            .iter()
+            .map(|(&member, &position)| Command::Open {
+                member,
+                position,
+                answer: answer.clone(),
+            })
+            .collect())
+    }
+
+    pub(super) fn opened(
+        &mut self,
+        member: MemberNumber,
+        work: Work,
+        result: Result<Vec<PeerMessage>, StepError>,
+    ) -> Result<Vec<Command>, Failure> {
+        let answer = self.note(member, result);
+        let Some(BatchRun {
+            step: Step::Opening(gather),
+            ..
+        }) = self.run(work)
+        else {
+            return Ok(Vec::new());
+        };
+        if gather.take(member, answer) != Some(true) {
+            return Ok(Vec::new());
+        }
+        let answers = std::mem::take(&mut gather.answers);
+        self.check_quorum()?;
+        let alive = self.alive.clone();
+        if let Some(run) = self.run(work) {
+            run.step = Step::Verifying(Gather::new(alive.keys().copied()));
+        }
+        Ok(alive
+            .keys()
+            .map(|&member| Command::Verify {
+                member,
+                work,
+                messages: messages_to(member, &answers, &alive),
+            })
+            .collect())
+    }
+
+    pub(super) fn verified(
+        &mut self,
+        member: MemberNumber,
+        work: Work,
+        result: Result<Vec<PeerMessage>, StepError>,
+    ) -> Result<Vec<Command>, Failure> {
+        let answer = self.note(member, result);
+        let Some(BatchRun {
+            step: Step::Verifying(gather),
+            ..
+        }) = self.run(work)
+        else {
+            return Ok(Vec::new());
+        };
+        if gather.take(member, answer) != Some(true) {
+            return Ok(Vec::new());
+        }
+        let answers = std::mem::take(&mut gather.answers);
+        self.check_quorum()?;
+        let alive = self.alive.clone();
+        let quorum = Quorum::new(alive.keys().copied());
+        if let Some(run) = self.run(work) {
+            run.step = Step::Deciding {
+                quorum: quorum.clone(),
+                gather: Gather::new(alive.keys().copied()),
+            };
+        }
+        Ok(alive
+            .keys()
+            .map(|&member| Command::Decide {
+                member,
+                work,
+                quorum: quorum.clone(),
+                messages: messages_to(member, &answers, &alive),
+            })
+            .collect())
+    }
+
+    pub(super) fn decided(
+        &mut self,
+        member: MemberNumber,
+        work: Work,
+        result: Result<SignedAcknowledgement, StepError>,
+    ) -> Result<Vec<Command>, Failure> {
+        let answer = self.note(member, result);
+        let Some(BatchRun {
+            step: Step::Deciding { quorum, gather },
+            ..
+        }) = self.run(work)
+        else {
+            return Ok(Vec::new());
+        };
+        if gather.take(member, answer) != Some(true) {
+            return Ok(Vec::new());
+        }
+        let quorum = quorum.clone();
+        let acknowledgements: Vec<SignedAcknowledgement> =
+            std::mem::take(&mut gather.answers).into_values().collect();
+        let decision = |a: &SignedAcknowledgement| (a.body.decision, a.body.accepted);
+        let equal = acknowledgements
+            .windows(2)
+            .all(|pair| decision(&pair[0]) == decision(&pair[1]));
+        let complete = acknowledgements.len() == quorum.members().len();
+        let Some(first) = acknowledgements.first().filter(|_| equal && complete) else {
+            return self.again(work, Failure::NoAgreement);
+        };
+        let accepted = CommittedBatch {
+            batch: work.batch,
+            attempt: work.attempt,
+            decision: first.body.decision,
+            accepted: first.body.accepted,
+        };
+        if let Some(run) = self.run(work) {
+            run.step = Step::Committing {
+                accepted,
+                gather: Gather::new(quorum.members().iter().copied()),
+            };
+        }
+        let acknowledgements = Arc::new(acknowledgements);
+        Ok(quorum
+            .members()
+            .iter()
+            .map(|&member| Command::Commit {
+                member,
+                work,
+                acknowledgements: acknowledgements.clone(),
+            })
+            .collect())
+    }
+
+    pub(super) fn committed(
+        &mut self,
+        member: MemberNumber,
+        work: Work,
+        result: Result<(), StepError>,
+    ) -> Result<Vec<Command>, Failure> {
+        let answer = self.note(member, result);
+        let Some(run) = self.run(work) else {
+            return Ok(Vec::new());
+        };
+        let Step::Committing { accepted, gather } = &mut run.step else {
+            return Ok(Vec::new());
+        };
+        if gather.take(member, answer) != Some(true) {
+            return Ok(Vec::new());
+        }
+        let committed = gather.answers.len();
+        let accepted = accepted.clone();
+        self.funnel.accepted += u64::from(accepted.accepted);
+        if let Some(run) = self.run(work) {
+            run.step = Step::Done(accepted);
+        }
+        self.check_quorum()?;
+        self.verified = match self.verified {
+            0 => committed,
+            before => before.min(committed),
+        };
+        self.next_batches()
+    }
+}

@@ -1,0 +1,481 @@
+//! The Conductor's side of a query: what to do next, given what came back (protocol.md §6 to §9).
+//!
+//! [`Conduct`] is fed [`Event`]s and returns [`Command`]s; every command is answered by exactly
+//! one event, at the latest by a failure at its deadline, so a query never hangs. An aggregator
+//! that fails a step is out of the query; as long as `min_verified` are left the query goes on.
+
+mod batch;
+mod status;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use borsh::{BorshDeserialize, BorshSerialize};
+
+pub use status::{Failure, Funnel, Phase, Status};
+
+use crate::{
+    aggregation::Quorum,
+    ask::BatchAnswer,
+    find::{BatchMessage, FindSummary, SealedGrant},
+    id::{BatchId, MemberNumber, Work},
+    manifest::VerifiedManifest,
+    peer::PeerMessage,
+    release::{Certificate, Proposal, SealedTotal, SignedAcknowledgement},
+};
+use batch::BatchRun;
+
+/// Batches that are asked and aggregated at the same time.
+pub const IN_FLIGHT: usize = 2;
+
+/// What the Conductor is to do. Payloads are shared, not copied.
+#[derive(Clone)]
+pub enum Command {
+    /// Stream the lists to the Target Finder.
+    Find,
+    /// Hand an aggregator the manifest and its grant.
+    Begin {
+        /// Which aggregator.
+        member: MemberNumber,
+        /// Its grant, with the partition that it is for.
+        grant: Arc<SealedGrant>,
+    },
+    /// Have the Target ask a batch.
+    Ask {
+        /// What is asked.
+        work: Work,
+        /// The finder's batch.
+        batch: Arc<BatchMessage>,
+    },
+    /// Hand an aggregator its groups.
+    Open {
+        /// Which aggregator.
+        member: MemberNumber,
+        /// Place of its groups in the answer.
+        position: usize,
+        /// All groups of the batch.
+        answer: Arc<BatchAnswer>,
+    },
+    /// Hand an aggregator the others' randomness.
+    Verify {
+        /// Which aggregator.
+        member: MemberNumber,
+        /// The batch.
+        work: Work,
+        /// Messages to it.
+        messages: Vec<PeerMessage>,
+    },
+    /// Hand an aggregator the quorum and its verifier messages.
+    Decide {
+        /// Which aggregator.
+        member: MemberNumber,
+        /// The batch.
+        work: Work,
+        /// Who verifies.
+        quorum: Quorum,
+        /// Messages to it.
+        messages: Vec<PeerMessage>,
+    },
+    /// Hand an aggregator the quorum's acknowledgements.
+    Commit {
+        /// Which aggregator.
+        member: MemberNumber,
+        /// The batch.
+        work: Work,
+        /// One of each member of the quorum.
+        acknowledgements: Arc<Vec<SignedAcknowledgement>>,
+    },
+    /// Have the notary sign the release.
+    Notarise {
+        /// What is to be released.
+        proposal: Arc<Proposal>,
+    },
+    /// Hand an aggregator the certificate.
+    Guards {
+        /// Which aggregator.
+        member: MemberNumber,
+        /// What is to be released.
+        proposal: Arc<Proposal>,
+        /// The notary's word.
+        certificate: Arc<Certificate>,
+    },
+    /// Hand an aggregator the others' guard counts.
+    Release {
+        /// Which aggregator.
+        member: MemberNumber,
+        /// The round.
+        round: u16,
+        /// Messages to it.
+        messages: Vec<PeerMessage>,
+    },
+}
+
+/// Why a command failed.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub enum StepError {
+    /// The node could not be reached or did not answer in time.
+    Unreachable,
+    /// The node refused, with its reason.
+    Refused(String),
+    /// Too many contributions are inconsistent: the batch may be asked again.
+    Inconsistent,
+}
+
+/// What came back.
+pub enum Event {
+    /// The find ended.
+    Found(Result<(FindSummary, Vec<BatchMessage>), StepError>),
+    /// An aggregator took the manifest and its grant, or not.
+    Begun(MemberNumber, Result<(), StepError>),
+    /// The Target's answer to a batch.
+    Asked(Work, Result<BatchAnswer, StepError>),
+    /// An aggregator froze D.
+    Opened(MemberNumber, Work, Result<Vec<PeerMessage>, StepError>),
+    /// An aggregator verified.
+    Verified(MemberNumber, Work, Result<Vec<PeerMessage>, StepError>),
+    /// An aggregator prepared.
+    Decided(MemberNumber, Work, Result<SignedAcknowledgement, StepError>),
+    /// An aggregator committed.
+    Committed(MemberNumber, Work, Result<(), StepError>),
+    /// The notary signed, or not.
+    Notarised(Result<Certificate, StepError>),
+    /// An aggregator opened its guard counts.
+    Guarded(MemberNumber, Result<Vec<PeerMessage>, StepError>),
+    /// An aggregator released.
+    Released(MemberNumber, Result<SealedTotal, StepError>),
+}
+
+/// The members that a step still waits for, and what the others answered.
+struct Gather<T> {
+    waiting: BTreeSet<MemberNumber>,
+    answers: BTreeMap<MemberNumber, T>,
+}
+
+impl<T> Gather<T> {
+    fn new(members: impl IntoIterator<Item = MemberNumber>) -> Self {
+        Self {
+            waiting: members.into_iter().collect(),
+            answers: BTreeMap::new(),
+        }
+    }
+
+    /// Notes an answer; `None` when nobody waits for it. Whether all are in, otherwise.
+    fn take(&mut self, member: MemberNumber, answer: Option<T>) -> Option<bool> {
+        if !self.waiting.remove(&member) {
+            return None;
+        }
+        if let Some(answer) = answer {
+            self.answers.insert(member, answer);
+        }
+        Some(self.waiting.is_empty())
+    }
+}
+
+/// What one aggregator is to be told of what the others said.
+fn messages_to(
+    member: MemberNumber,
+    answers: &BTreeMap<MemberNumber, Vec<PeerMessage>>,
+    alive: &BTreeMap<MemberNumber, usize>,
+) -> Vec<PeerMessage> {
+    answers
+        .iter()
+        .filter(|(from, _)| alive.contains_key(from))
+        .flat_map(|(_, messages)| messages)
+        .filter(|message| message.to == member)
+        .cloned()
+        .collect()
+}
+
+enum Stage {
+    Finding,
+    Beginning(Gather<()>),
+    Batches,
+    Notarising(Arc<Proposal>),
+    Guarding(Gather<Vec<PeerMessage>>),
+    Releasing(Gather<SealedTotal>),
+    Done(Vec<(MemberNumber, SealedTotal)>),
+    Failed(Failure),
+}
+
+/// One query at the Conductor.
+pub struct Conduct {
+    manifest: VerifiedManifest,
+    /// Aggregators still in the query, with their place among those that offered.
+    alive: BTreeMap<MemberNumber, usize>,
+    out: BTreeMap<MemberNumber, StepError>,
+    stage: Stage,
+    batches: BTreeMap<BatchId, BatchRun>,
+    funnel: Funnel,
+    verified: usize,
+}
+
+impl Conduct {
+    /// Starts a query. The first command is the find.
+    pub fn new(manifest: VerifiedManifest) -> (Self, Vec<Command>) {
+        let alive = manifest
+            .offers(0)
+            .enumerate()
+            .map(|(position, (member, _))| (member, position))
+            .collect();
+        let conduct = Self {
+            manifest,
+            alive,
+            out: BTreeMap::new(),
+            stage: Stage::Finding,
+            batches: BTreeMap::new(),
+            funnel: Funnel::default(),
+            verified: 0,
+        };
+        (conduct, vec![Command::Find])
+    }
+
+    /// The query's manifest.
+    pub fn manifest(&self) -> &VerifiedManifest {
+        &self.manifest
+    }
+
+    /// The sealed totals, once the query is done.
+    pub fn totals(&self) -> Option<&[(MemberNumber, SealedTotal)]> {
+        match &self.stage {
+            Stage::Done(totals) => Some(totals),
+            _ => None,
+        }
+    }
+
+    /// Where the query stands, for the querier.
+    pub fn status(&self) -> Status {
+        let phase = match &self.stage {
+            Stage::Finding | Stage::Beginning(_) => Phase::Find,
+            Stage::Batches => Phase::Ask,
+            Stage::Notarising(_) | Stage::Guarding(_) | Stage::Releasing(_) => Phase::Release,
+            Stage::Done(_) => Phase::Done,
+            Stage::Failed(_) => Phase::Failed,
+        };
+        Status {
+            phase,
+            homes: self.funnel.clone(),
+            batches: self.batches.len() as u32,
+            batches_done: self.batches.values().filter(|run| run.is_done()).count() as u32,
+            verified: self.verified as u8,
+            failure: match &self.stage {
+                Stage::Failed(failure) => Some(failure.clone()),
+                _ => None,
+            },
+            missing: self.out.keys().copied().collect(),
+        }
+    }
+
+    /// Takes one event and says what to do next. An event that nothing waits for changes nothing.
+    pub fn handle(&mut self, event: Event) -> Vec<Command> {
+        if matches!(self.stage, Stage::Done(_) | Stage::Failed(_)) {
+            return Vec::new();
+        }
+        let next = match event {
+            Event::Found(result) => self.found(result),
+            Event::Begun(member, result) => self.begun(member, result),
+            Event::Asked(work, result) => self.asked(work, result),
+            Event::Opened(member, work, result) => self.opened(member, work, result),
+            Event::Verified(member, work, result) => self.verified(member, work, result),
+            Event::Decided(member, work, result) => self.decided(member, work, result),
+            Event::Committed(member, work, result) => self.committed(member, work, result),
+            Event::Notarised(result) => self.notarised(result),
+            Event::Guarded(member, result) => self.guarded(member, result),
+            Event::Released(member, result) => self.released(member, result),
+        };
+        next.unwrap_or_else(|failure| {
+            self.stage = Stage::Failed(failure);
+            Vec::new()
+        })
+    }
+
+    fn found(
+        &mut self,
+        result: Result<(FindSummary, Vec<BatchMessage>), StepError>,
+    ) -> Result<Vec<Command>, Failure> {
+        if !matches!(self.stage, Stage::Finding) {
+            return Ok(Vec::new());
+        }
+        let (summary, messages) = result.map_err(Failure::Find)?;
+        self.funnel.targeted = summary.targets;
+        for (number, message) in (0u32..).zip(messages) {
+            let batch = BatchId {
+                partition: 0,
+                number,
+            };
+            self.batches.insert(batch, BatchRun::new(message));
+        }
+        let mut commands = Vec::new();
+        let mut begun = Vec::new();
+        for (committee, member, grant) in summary.grants {
+            if committee == 0 && self.alive.contains_key(&member) {
+                begun.push(member);
+                commands.push(Command::Begin {
+                    member,
+                    grant: Arc::new(grant),
+                });
+            }
+        }
+        self.stage = Stage::Beginning(Gather::new(begun));
+        Ok(commands)
+    }
+
+    fn begun(
+        &mut self,
+        member: MemberNumber,
+        result: Result<(), StepError>,
+    ) -> Result<Vec<Command>, Failure> {
+        let answer = self.note(member, result);
+        let Stage::Beginning(gather) = &mut self.stage else {
+            return Ok(Vec::new());
+        };
+        if gather.take(member, answer) != Some(true) {
+            return Ok(Vec::new());
+        }
+        self.check_quorum()?;
+        self.stage = Stage::Batches;
+        self.next_batches()
+    }
+
+    /// Starts batches while fewer than [`IN_FLIGHT`] are, and the release when all are done.
+    fn next_batches(&mut self) -> Result<Vec<Command>, Failure> {
+        let mut in_flight = self.batches.values().filter(|run| run.in_flight()).count();
+        let mut commands = Vec::new();
+        let query = self.manifest.query();
+        for (id, run) in &mut self.batches {
+            if in_flight >= IN_FLIGHT {
+                break;
+            }
+            if run.is_waiting() {
+                in_flight += 1;
+                commands.push(run.ask(query, *id, &mut self.funnel));
+            }
+        }
+        if in_flight > 0 {
+            return Ok(commands);
+        }
+        let proposal = Proposal {
+            query,
+            round: 0,
+            batches: self
+                .batches
+                .iter()
+                .filter_map(|(id, run)| run.committed(*id))
+                .collect(),
+        };
+        let accepted: u64 = self.funnel.accepted;
+        let wanted = self.funnel.targeted * u64::from(self.manifest.answer_rate);
+        if proposal.batches.is_empty() || accepted * 1000 < wanted {
+            return Err(Failure::TooFewAnswers {
+                accepted,
+                asked: self.funnel.targeted,
+                rate: self.manifest.answer_rate,
+            });
+        }
+        let proposal = Arc::new(proposal);
+        self.stage = Stage::Notarising(proposal.clone());
+        Ok(vec![Command::Notarise { proposal }])
+    }
+
+    fn notarised(
+        &mut self,
+        result: Result<Certificate, StepError>,
+    ) -> Result<Vec<Command>, Failure> {
+        let Stage::Notarising(proposal) = &self.stage else {
+            return Ok(Vec::new());
+        };
+        let certificate = Arc::new(result.map_err(Failure::Notary)?);
+        let proposal = proposal.clone();
+        let commands = self
+            .alive
+            .keys()
+            .map(|&member| Command::Guards {
+                member,
+                proposal: proposal.clone(),
+                certificate: certificate.clone(),
+            })
+            .collect();
+        self.stage = Stage::Guarding(Gather::new(self.alive.keys().copied()));
+        Ok(commands)
+    }
+
+    fn guarded(
+        &mut self,
+        member: MemberNumber,
+        result: Result<Vec<PeerMessage>, StepError>,
+    ) -> Result<Vec<Command>, Failure> {
+        let answer = self.note(member, result);
+        let Stage::Guarding(gather) = &mut self.stage else {
+            return Ok(Vec::new());
+        };
+        if gather.take(member, answer) != Some(true) {
+            return Ok(Vec::new());
+        }
+        let answers = std::mem::take(&mut gather.answers);
+        self.check_quorum()?;
+        let commands = self
+            .alive
+            .keys()
+            .map(|&member| Command::Release {
+                member,
+                round: 0,
+                messages: messages_to(member, &answers, &self.alive),
+            })
+            .collect();
+        self.stage = Stage::Releasing(Gather::new(self.alive.keys().copied()));
+        Ok(commands)
+    }
+
+    fn released(
+        &mut self,
+        member: MemberNumber,
+        result: Result<SealedTotal, StepError>,
+    ) -> Result<Vec<Command>, Failure> {
+        let answer = self.note(member, result);
+        let Stage::Releasing(gather) = &mut self.stage else {
+            return Ok(Vec::new());
+        };
+        if gather.take(member, answer) != Some(true) {
+            return Ok(Vec::new());
+        }
+        let totals: Vec<_> = std::mem::take(&mut gather.answers).into_iter().collect();
+        let needed = usize::from(self.manifest.committees[0].needed);
+        if totals.len() < needed {
+            return Err(self.too_few());
+        }
+        self.stage = Stage::Done(totals);
+        Ok(Vec::new())
+    }
+
+    /// Puts a member that failed out of the query, and keeps what the others said.
+    fn note<T>(&mut self, member: MemberNumber, result: Result<T, StepError>) -> Option<T> {
+        match result {
+            Ok(answer) => self.alive.contains_key(&member).then_some(answer),
+            Err(StepError::Inconsistent) => None,
+            Err(error) => {
+                self.alive.remove(&member);
+                self.out.entry(member).or_insert(error);
+                None
+            }
+        }
+    }
+
+    fn check_quorum(&self) -> Result<(), Failure> {
+        if self.alive.len() < usize::from(self.manifest.min_verified) {
+            return Err(self.too_few());
+        }
+        Ok(())
+    }
+
+    fn too_few(&self) -> Failure {
+        Failure::TooFewAggregators {
+            needed: self.manifest.min_verified,
+            out: self
+                .out
+                .iter()
+                .map(|(member, error)| (*member, error.clone()))
+                .collect(),
+        }
+    }
+}

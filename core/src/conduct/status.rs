@@ -1,0 +1,115 @@
+//! Where a query stands: counts and names only, never a value.
+
+use borsh::{BorshDeserialize, BorshSerialize};
+
+use super::StepError;
+use crate::id::MemberNumber;
+
+/// What a query is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, BorshSerialize, BorshDeserialize)]
+pub enum Phase {
+    /// The Target Finder chooses homes.
+    Find,
+    /// Homes are asked and aggregators verify what they answer.
+    Ask,
+    /// Aggregators agree on the one release.
+    Release,
+    /// The sealed totals can be fetched.
+    Done,
+    /// It failed; see [`Status::failure`].
+    Failed,
+}
+
+/// How many homes are left at each step.
+#[derive(Debug, Clone, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Funnel {
+    /// Homes that match the target profile.
+    pub targeted: u64,
+    /// Homes in batches that were asked.
+    pub asked: u64,
+    /// Homes that answered, with data or with zeros.
+    pub answered: u64,
+    /// Contributions that count.
+    pub accepted: u64,
+}
+
+/// A query's progress.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Status {
+    /// What it is doing.
+    pub phase: Phase,
+    /// How many homes are left at each step.
+    pub homes: Funnel,
+    /// Number of batches.
+    pub batches: u32,
+    /// Batches that are committed.
+    pub batches_done: u32,
+    /// Fewest aggregators that verified a batch so far.
+    pub verified: u8,
+    /// Why it failed.
+    pub failure: Option<Failure>,
+    /// Aggregators that are out of the query.
+    pub missing: Vec<MemberNumber>,
+}
+
+/// Why a query failed. Nothing was released.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, BorshSerialize, BorshDeserialize)]
+#[non_exhaustive]
+pub enum Failure {
+    /// The find failed.
+    #[error("the target finder {0}")]
+    Find(StepError),
+    /// The Target failed at the last attempt of a batch.
+    #[error("the target {0}")]
+    Ask(StepError),
+    /// Too few aggregators are left.
+    #[error("{needed} data aggregators are needed, but {}", describe(out))]
+    TooFewAggregators {
+        /// How many are needed.
+        needed: u8,
+        /// Who is out, and why.
+        out: Vec<(MemberNumber, StepError)>,
+    },
+    /// Too few contributions were accepted.
+    #[error(
+        "only {accepted} of {asked} homes gave an accepted answer, and the query demands {rate} in 1000: submit it again when more hosts are up, or with a lower answer rate"
+    )]
+    TooFewAnswers {
+        /// Contributions that count.
+        accepted: u64,
+        /// Homes that were chosen.
+        asked: u64,
+        /// In thousandths.
+        rate: u16,
+    },
+    /// A batch found no agreement within its attempts.
+    #[error("the aggregators did not agree on a batch within its attempts: submit the query again")]
+    NoAgreement,
+    /// The notary did not sign.
+    #[error("the notary {0}")]
+    Notary(StepError),
+    /// The conductor could not keep the query.
+    #[error("the conductor ended the query: {0}")]
+    Ended(String),
+}
+
+fn describe(out: &[(MemberNumber, StepError)]) -> String {
+    let parts: Vec<String> = out
+        .iter()
+        .map(|(member, error)| format!("aggregator {member} {error}"))
+        .collect();
+    if parts.is_empty() {
+        return "fewer offered a key".into();
+    }
+    parts.join(", ")
+}
+
+impl std::fmt::Display for StepError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Unreachable => f.write_str("could not be reached or did not answer in time"),
+            Self::Refused(reason) => write!(f, "refused: {reason}"),
+            Self::Inconsistent => f.write_str("found too many inconsistent contributions"),
+        }
+    }
+}

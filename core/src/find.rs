@@ -1,0 +1,507 @@
+//! The find: which homes a query asks (protocol.md §6).
+//!
+//! The Conductor streams sealed lists, the Target Finder opens their outer layer, evaluates the
+//! target profile, and returns batches sealed for the Target, with a ticket per home. Everything
+//! random derives from the pool's secret and the find, so repeating a find gives the same bytes.
+
+use std::collections::HashMap;
+
+use borsh::{BorshDeserialize, BorshSerialize};
+use chacha20::ChaCha20Rng;
+use rand::{SeedableRng, seq::SliceRandom};
+use sha2::{Digest, Sha256};
+
+use crate::{
+    encoding,
+    envelope::{Context, EnvelopePublicKey, EnvelopeSecretKey, Sealed, reader},
+    id::{BatchId, KeyEpoch, MemberNumber, Name, QueryId, Role},
+    keys::{Signature, SigningKey},
+    labels,
+    manifest::{SignedManifest, VerifiedManifest},
+    oprf::Pseudonym,
+    profile::Profile,
+    subscription::{EntryOpener, HomeTag, MAX_ENTRIES, MAX_UPLOAD, SealedLink, UploadEnvelopes},
+    ticket::{FindId, HomeKey, PoolSecret, TagKey, TagStream, Ticket},
+};
+
+/// Largest encoded batch of targets, in bytes.
+pub const MAX_BATCH: usize = 64 << 20;
+/// Largest encoded head of a find, in bytes.
+pub const MAX_FIND_HEAD: usize = 4 << 20;
+
+/// The target profile with the salt of its commitment, sealed for the Target Finder.
+#[derive(BorshSerialize, BorshDeserialize)]
+pub struct ProfileOpening {
+    /// Which homes are meant.
+    pub profile: Profile<Pseudonym>,
+    /// Salt of the commitment in the manifest.
+    pub salt: [u8; 32],
+}
+
+impl ProfileOpening {
+    /// The envelope context of a query's profile.
+    pub fn context(query: QueryId) -> Context {
+        Context {
+            purpose: labels::ENVELOPE_PROFILE,
+            sender: Role::Querier,
+            binding: encoding::to_bytes(&query),
+        }
+    }
+}
+
+/// Head of a find, before the lists.
+#[derive(BorshSerialize, BorshDeserialize)]
+pub struct FindRequest {
+    /// The query.
+    pub manifest: SignedManifest,
+    /// Its profile.
+    pub profile: Sealed<reader::TargetFinder, ProfileOpening>,
+    /// Partition whose lists follow.
+    pub partition: u16,
+    /// Homes per batch that the Conductor prefers.
+    pub batch_size: u32,
+}
+
+/// A part of the lists: the matching entries of one upload.
+#[derive(BorshSerialize, BorshDeserialize)]
+pub struct ListSegment {
+    /// Key epoch of the upload.
+    pub key_epoch: KeyEpoch,
+    /// The upload's envelopes.
+    pub envelopes: UploadEnvelopes,
+    /// Its entries under the profile's pseudonyms.
+    pub entries: Vec<ListedEntry>,
+}
+
+/// One entry of a list.
+#[derive(BorshSerialize, BorshDeserialize)]
+pub struct ListedEntry {
+    /// The pseudonym that the Conductor keeps it under.
+    pub pseudonym: Pseudonym,
+    /// Place in the upload's outer envelope.
+    pub index: u32,
+    /// The sealed content.
+    pub ciphertext: Vec<u8>,
+}
+
+/// One target, as the Target reads it.
+#[derive(BorshSerialize, BorshDeserialize)]
+pub struct ChosenTarget {
+    /// Which of the batch's uploads the link belongs to.
+    pub upload: u32,
+    /// Where the home is, for the Target.
+    pub link: SealedLink,
+    /// What lets the home prove that it was chosen, for the home.
+    pub ticket: Ticket,
+}
+
+/// A batch of targets, sealed for the Target. A target's index is its place.
+#[derive(BorshSerialize, BorshDeserialize)]
+pub struct TargetBatch {
+    /// The find that chose them.
+    pub find: FindId,
+    /// Key epoch of the links.
+    pub key_epoch: KeyEpoch,
+    /// Inner encapsulation and item count of each upload that the links are from.
+    pub uploads: Vec<(Vec<u8>, u32)>,
+    /// The targets.
+    pub targets: Vec<ChosenTarget>,
+}
+
+/// What the Target Finder signs about a batch, so that the Target takes no other.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct BatchStatement {
+    /// Who chose.
+    pub finder: Name,
+    /// For which query.
+    pub query: QueryId,
+    /// Which batch.
+    pub batch: BatchId,
+    /// Number of targets.
+    pub count: u32,
+    /// Digest of the sealed batch.
+    pub digest: [u8; 32],
+}
+
+/// A batch on its way from the Target Finder through the Conductor to the Target.
+#[derive(BorshSerialize, BorshDeserialize)]
+pub struct BatchMessage {
+    /// Encoding of a [`BatchStatement`].
+    pub statement: Vec<u8>,
+    /// The finder's signature over it.
+    pub signature: Signature,
+    /// Encoding of a [`Sealed`] [`TargetBatch`].
+    pub sealed: Vec<u8>,
+}
+
+/// What one aggregator must know of a find, signed by the finder and sealed to the offered key.
+#[derive(BorshSerialize, BorshDeserialize)]
+pub struct Grant {
+    /// Who chose.
+    pub finder: Name,
+    /// For which query.
+    pub query: QueryId,
+    /// In which partition.
+    pub partition: u16,
+    /// The find.
+    pub find: FindId,
+    /// What this aggregator checks tags with.
+    pub key: TagKey,
+    /// Number of targets of each batch; their sum is what the answer rate is measured against.
+    pub batches: Vec<u32>,
+}
+
+/// A [`Grant`] with its signature.
+#[derive(BorshSerialize, BorshDeserialize)]
+pub struct SignedGrant {
+    /// Encoding of a [`Grant`].
+    pub body: Vec<u8>,
+    /// The finder's signature.
+    pub signature: Signature,
+}
+
+impl Grant {
+    /// The envelope context of one aggregator's grant.
+    pub fn context(query: QueryId, partition: u16, committee: u16, to: MemberNumber) -> Context {
+        Context {
+            purpose: labels::ENVELOPE_TAG_KEY,
+            sender: Role::TargetFinder,
+            binding: encoding::to_bytes(&(query, partition, committee, to)),
+        }
+    }
+}
+
+/// A grant as it travels.
+pub type SealedGrant = Sealed<reader::DataAggregator, SignedGrant>;
+
+/// First answer of a find, before its batches.
+#[derive(BorshSerialize, BorshDeserialize)]
+pub struct FindSummary {
+    /// Number of homes that match.
+    pub targets: u64,
+    /// Number of batches that follow.
+    pub batches: u32,
+    /// A grant for each aggregator with an offer.
+    pub grants: Vec<(u16, MemberNumber, SealedGrant)>,
+}
+
+/// Why a find is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FindError {
+    /// The profile does not open or is not the one that the manifest commits to.
+    #[error("the target profile is not the one that the manifest commits to")]
+    Profile,
+    /// A list segment is malformed or of another key epoch.
+    #[error("a list segment is malformed or of another key epoch")]
+    Segment,
+    /// Too few homes.
+    #[error("fewer homes match than the minimum cohort of {0}: widen the target profile")]
+    BelowCohort(u32),
+    /// Too many homes.
+    #[error("more homes match than the {0} that the manifest allows")]
+    TooManyHomes(u64),
+}
+
+/// The keys that a Target Finder uses.
+pub struct FinderKeys<'a> {
+    /// The node's name.
+    pub name: &'a Name,
+    /// Signs batches and grants.
+    pub signing: &'a SigningKey,
+    /// Opens entries and profiles.
+    pub envelope: &'a EnvelopeSecretKey,
+    /// What finds derive from.
+    pub secret: &'a PoolSecret,
+    /// Seals batches.
+    pub target: &'a EnvelopePublicKey,
+}
+
+struct Candidate {
+    /// Which atoms of the profile hold, one bit each.
+    atoms: Vec<u64>,
+    key: HomeKey,
+    upload: u32,
+    link: SealedLink,
+}
+
+/// A find while its lists stream in.
+pub struct Finding {
+    manifest: VerifiedManifest,
+    partition: u16,
+    batch_size: u32,
+    profile: Profile<Pseudonym>,
+    atoms: HashMap<Pseudonym, usize>,
+    digest: Sha256,
+    uploads: Vec<(Vec<u8>, u32)>,
+    candidates: HashMap<HomeTag, Candidate>,
+}
+
+/// The batches of a find, ready to be sealed one by one.
+pub struct Found {
+    /// What is told first.
+    pub summary: FindSummary,
+    /// One per batch, in order.
+    pub batches: Vec<BatchMessage>,
+}
+
+impl Finding {
+    /// Opens the profile and checks it against the commitment.
+    ///
+    /// # Errors
+    /// [`FindError::Profile`] when it is another.
+    pub fn new(
+        manifest: VerifiedManifest,
+        request: &FindRequest,
+        keys: &FinderKeys<'_>,
+    ) -> Result<Self, FindError> {
+        let opening = request
+            .profile
+            .open(
+                keys.envelope,
+                &ProfileOpening::context(manifest.query()),
+                MAX_FIND_HEAD,
+            )
+            .map_err(|_| FindError::Profile)?;
+        if opening.profile.commitment(&opening.salt) != manifest.profile_commitment {
+            return Err(FindError::Profile);
+        }
+        let mut atoms = HashMap::new();
+        for pseudonym in opening.profile.atoms() {
+            let next = atoms.len();
+            atoms.entry(*pseudonym).or_insert(next);
+        }
+        Ok(Self {
+            manifest,
+            partition: request.partition,
+            batch_size: request.batch_size,
+            profile: opening.profile,
+            atoms,
+            digest: Sha256::new(),
+            uploads: Vec::new(),
+            candidates: HashMap::new(),
+        })
+    }
+
+    /// Takes one received segment. Entries that do not open where they stand were moved or
+    /// invented, and are left out.
+    ///
+    /// # Errors
+    /// [`FindError::Segment`] when the bytes are no segment of this key epoch.
+    pub fn absorb(&mut self, segment: &[u8], keys: &FinderKeys<'_>) -> Result<(), FindError> {
+        self.digest.update((segment.len() as u64).to_le_bytes());
+        self.digest.update(segment);
+        let segment: ListSegment = encoding::from_bytes(segment, MAX_UPLOAD, "list segment")
+            .map_err(|_| FindError::Segment)?;
+        if segment.key_epoch != self.manifest.key_epoch || segment.entries.len() > MAX_ENTRIES {
+            return Err(FindError::Segment);
+        }
+        let upload = self.uploads.len() as u32;
+        self.uploads.push((
+            segment.envelopes.links.clone(),
+            segment.envelopes.link_count,
+        ));
+        let Ok(opener) = EntryOpener::new(
+            keys.envelope,
+            &segment.envelopes,
+            segment.key_epoch,
+            self.partition,
+        ) else {
+            return Ok(());
+        };
+        for entry in &segment.entries {
+            let Some(&atom) = self.atoms.get(&entry.pseudonym) else {
+                continue;
+            };
+            let Ok(content) = opener.open(&entry.pseudonym, entry.index, &entry.ciphertext) else {
+                continue;
+            };
+            let words = self.atoms.len().div_ceil(64);
+            let candidate = self
+                .candidates
+                .entry(content.tag)
+                .or_insert_with(|| Candidate {
+                    atoms: vec![0; words],
+                    key: content.key,
+                    upload,
+                    link: content.link,
+                });
+            candidate.atoms[atom / 64] |= 1 << (atom % 64);
+        }
+        Ok(())
+    }
+
+    /// Chooses the homes, cuts and seals their batches, and signs.
+    ///
+    /// # Errors
+    /// [`FindError::BelowCohort`] or [`FindError::TooManyHomes`] by what the manifest allows.
+    pub fn finish(self, keys: &FinderKeys<'_>) -> Result<Found, FindError> {
+        let lists: [u8; 32] = self.digest.finalize().into();
+        let query = self.manifest.query();
+        let find = FindId::new(query, self.partition, &lists);
+        let mut chosen: Vec<(HomeTag, Candidate)> = self
+            .candidates
+            .into_iter()
+            .filter(|(_, candidate)| {
+                self.profile.matches(&|pseudonym: &Pseudonym| {
+                    let atom = self.atoms[pseudonym];
+                    candidate.atoms[atom / 64] >> (atom % 64) & 1 == 1
+                })
+            })
+            .collect();
+        let min_cohort = self.manifest.min_cohort;
+        if chosen.len() < min_cohort as usize {
+            return Err(FindError::BelowCohort(min_cohort));
+        }
+        if chosen.len() as u64 > self.manifest.max_homes {
+            return Err(FindError::TooManyHomes(self.manifest.max_homes));
+        }
+        // Other batch sizes seal other batches, so the size is part of the seed: randomness is
+        // never used for two plaintexts.
+        let seed = keys.secret.shuffle_seed(&find);
+        let seed = encoding::hash(
+            labels::DERIVE_SHUFFLE,
+            &[&seed, &self.batch_size.to_le_bytes()],
+        );
+        let mut rng = ChaCha20Rng::from_seed(seed);
+        // A map has no order of its own, and a find must repeat: sort before the shuffle.
+        chosen.sort_by_key(|(tag, _)| *tag);
+        chosen.shuffle(&mut rng);
+
+        let sizes = batch_sizes(chosen.len(), self.batch_size, min_cohort);
+        let mut grants = Vec::new();
+        let mut streams: Vec<Vec<TagKey>> = Vec::new();
+        for (committee, terms) in (0u16..).zip(&self.manifest.committees) {
+            let members = (1..=terms.offers.len() as u8).filter_map(|n| MemberNumber::new(n).ok());
+            streams.push(
+                members
+                    .map(|member| keys.secret.tag_key(&find, committee, member))
+                    .collect(),
+            );
+            for (member, key) in self.manifest.offers(committee) {
+                let body = encoding::to_bytes(&Grant {
+                    finder: keys.name.clone(),
+                    query,
+                    partition: self.partition,
+                    find,
+                    key: keys.secret.tag_key(&find, committee, member),
+                    batches: sizes.clone(),
+                });
+                let signature = keys.signing.sign(labels::SIGN_FIND, &body);
+                let sealed = Sealed::seal(
+                    &SignedGrant { body, signature },
+                    key,
+                    &Grant::context(query, self.partition, committee, member),
+                    &mut rng,
+                );
+                grants.push((committee, member, sealed));
+            }
+        }
+        let targets = chosen.len() as u64;
+        let mut remaining = chosen.into_iter();
+        let mut batches = Vec::with_capacity(sizes.len());
+        for (number, &size) in (0u32..).zip(&sizes) {
+            let batch = BatchId {
+                partition: self.partition,
+                number,
+            };
+            let tags: Vec<TagStream> = streams[usize::from(self.manifest.committee_of(number))]
+                .iter()
+                .map(|key| TagStream::new(key, batch))
+                .collect();
+            let targets = (0u32..size)
+                .zip(&mut remaining)
+                .map(|(index, (_, home))| {
+                    let tags: Vec<[u8; 16]> = tags.iter().map(|t| t.tag(index)).collect();
+                    ChosenTarget {
+                        upload: home.upload,
+                        ticket: Ticket::seal(&home.key, query, &find, batch, index, &tags),
+                        link: home.link,
+                    }
+                })
+                .collect();
+            let content = TargetBatch {
+                find,
+                key_epoch: self.manifest.key_epoch,
+                uploads: self.uploads.clone(),
+                targets,
+            };
+            batches.push(seal_batch(query, batch, size, &content, keys, &mut rng));
+        }
+        Ok(Found {
+            summary: FindSummary {
+                targets,
+                batches: sizes.len() as u32,
+                grants,
+            },
+            batches,
+        })
+    }
+}
+
+fn seal_batch(
+    query: QueryId,
+    batch: BatchId,
+    count: u32,
+    content: &TargetBatch,
+    keys: &FinderKeys<'_>,
+    rng: &mut ChaCha20Rng,
+) -> BatchMessage {
+    let sealed = Sealed::<reader::Target, TargetBatch>::seal(
+        content,
+        keys.target,
+        &TargetBatch::context(query, batch),
+        rng,
+    );
+    let sealed = encoding::to_bytes(&sealed);
+    let statement = encoding::to_bytes(&BatchStatement {
+        finder: keys.name.clone(),
+        query,
+        batch,
+        count,
+        digest: encoding::hash(labels::HASH_BATCH, &[&sealed]),
+    });
+    let signature = keys.signing.sign(labels::SIGN_BATCH, &statement);
+    BatchMessage {
+        statement,
+        signature,
+        sealed,
+    }
+}
+
+impl TargetBatch {
+    /// The envelope context of one batch.
+    pub fn context(query: QueryId, batch: BatchId) -> Context {
+        Context {
+            purpose: labels::ENVELOPE_TARGETS,
+            sender: Role::TargetFinder,
+            binding: encoding::to_bytes(&(query, batch)),
+        }
+    }
+}
+
+/// Cuts `homes` into batches of nearly equal size, at most `preferred` where that leaves each at
+/// least `min_cohort`.
+fn batch_sizes(homes: usize, preferred: u32, min_cohort: u32) -> Vec<u32> {
+    let most = (homes / min_cohort.max(1) as usize).max(1);
+    let batches = homes.div_ceil(preferred.max(1) as usize).clamp(1, most);
+    (0..batches)
+        .map(|batch| (homes * (batch + 1) / batches - homes * batch / batches) as u32)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_batch_is_below_the_cohort() {
+        for (homes, preferred, cohort) in [(20, 50_000, 20), (45, 10, 20), (100, 7, 20), (1, 1, 1)]
+        {
+            let sizes = batch_sizes(homes, preferred, cohort);
+            assert_eq!(sizes.iter().sum::<u32>() as usize, homes);
+            assert!(sizes.iter().all(|&size| size >= cohort), "{sizes:?}");
+        }
+        assert_eq!(batch_sizes(120_000, 50_000, 20), [40_000; 3]);
+    }
+}

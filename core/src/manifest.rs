@@ -1,0 +1,371 @@
+//! The manifest: everything that is public about a query, signed by its querier (protocol.md §6).
+
+use std::ops::Deref;
+
+use borsh::{BorshDeserialize, BorshSerialize};
+
+use crate::{
+    circuit::Circuit,
+    directory::{Directory, Node},
+    encoding,
+    envelope::EnvelopePublicKey,
+    id::{KeyEpoch, MemberNumber, Name, QueryId, Role, Timestamp},
+    keys::{Signature, SigningKey},
+    labels,
+    local::LocalQuery,
+    offer::Offer,
+    ristretto::Point,
+};
+
+/// Largest encoded manifest, in bytes.
+pub const MAX_MANIFEST: usize = 1 << 20;
+/// Longest life of a query, in milliseconds.
+pub const MAX_LIFETIME: u64 = 7 * 24 * 3_600_000;
+/// Most attempts at one batch.
+pub const MAX_ATTEMPTS: u8 = 8;
+
+/// What every party of a query agrees on. Its encoding is signed; the hash of that is the
+/// [`QueryId`].
+#[derive(Debug, Clone, PartialEq, BorshSerialize, BorshDeserialize)]
+pub struct Manifest {
+    /// Network that the query is for.
+    pub network: Name,
+    /// Key epoch whose pseudonyms and pool keys it uses.
+    pub key_epoch: KeyEpoch,
+    /// Who asks.
+    pub querier: Name,
+    /// Why, one of the purposes registered for the querier.
+    pub purpose: String,
+    /// What runs inside a home.
+    pub local: LocalQuery,
+    /// Fewest homes that may be asked, and fewest people behind a released number.
+    pub min_cohort: u32,
+    /// Fewest accepted contributions, in thousandths of the homes asked.
+    pub answer_rate: u16,
+    /// Fewest aggregators that verify every batch.
+    pub min_verified: u8,
+    /// Most homes that may be asked: what keeps every sum within the field.
+    pub max_homes: u64,
+    /// The committees that aggregate; batch number modulo their count names the one.
+    pub committees: Vec<Terms>,
+    /// The Target Finder node that signs the one release.
+    pub notary: Name,
+    /// Number of rounds; 1 for SQL.
+    pub rounds: u16,
+    /// Most attempts at one batch.
+    pub attempts: u8,
+    /// Where aggregators seal their totals to.
+    pub reply_key: EnvelopePublicKey,
+    /// When it was signed.
+    pub issued: Timestamp,
+    /// Until when homes may answer.
+    pub answer_by: Timestamp,
+    /// When everything about it is erased.
+    pub expires: Timestamp,
+    /// Commitment to the target profile and a salt.
+    pub profile_commitment: [u8; 32],
+}
+
+/// One committee as a manifest names it.
+#[derive(Debug, Clone, PartialEq, BorshSerialize, BorshDeserialize)]
+pub struct Terms {
+    /// Aggregators needed.
+    pub needed: u8,
+    /// The committee's public key of the randomness function.
+    pub key: Point,
+    /// One place per aggregator, in committee order; `None` made no offer and gets no shares.
+    pub offers: Vec<Option<Offer>>,
+}
+
+/// A manifest as it was received, with the signature over exactly these bytes.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct SignedManifest {
+    /// Encoding of a [`Manifest`].
+    pub body: Vec<u8>,
+    /// The querier's signature.
+    pub signature: Signature,
+}
+
+/// Why a manifest is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ManifestError {
+    /// Not a manifest.
+    #[error("the manifest is malformed or over 1 MiB")]
+    Malformed,
+    /// Made for another network or key epoch.
+    #[error("the manifest is for another network or key epoch: load the current directory")]
+    Foreign,
+    /// Signed by nobody whom the directory lists.
+    #[error("the manifest is not signed by a querier of the directory")]
+    Unsigned,
+    /// The purpose is not registered.
+    #[error("purpose {0:?} is not registered for this querier in the directory")]
+    Purpose(String),
+    /// Its times are wrong.
+    #[error("the manifest {0}")]
+    Time(&'static str),
+    /// It asks for less protection than the network's floors.
+    #[error("{what} {got} is below the network's floor of {floor}")]
+    BelowFloor {
+        /// Which parameter.
+        what: &'static str,
+        /// What the manifest says.
+        got: u64,
+        /// What the directory demands.
+        floor: u64,
+    },
+    /// A parameter is out of its range.
+    #[error("{0}")]
+    OutOfRange(&'static str),
+    /// The committees are not the directory's.
+    #[error("the committees of the manifest are not those of the directory")]
+    Committees,
+    /// An offer is forged, expired or for somebody else.
+    #[error("the offer of aggregator {0} is not valid for this query")]
+    BadOffer(MemberNumber),
+    /// Too few aggregators offered.
+    #[error("{offered} aggregators offered a key, {needed} are needed")]
+    TooFewOffers {
+        /// How many offered.
+        offered: usize,
+        /// How many are needed.
+        needed: usize,
+    },
+    /// The local query or its circuit is not acceptable.
+    #[error("the local query is refused: {0}")]
+    Query(String),
+}
+
+impl Manifest {
+    /// Encodes and signs.
+    pub fn sign(&self, key: &SigningKey) -> SignedManifest {
+        let body = encoding::to_bytes(self);
+        let signature = key.sign(labels::SIGN_MANIFEST, &body);
+        SignedManifest { body, signature }
+    }
+}
+
+impl SignedManifest {
+    /// The query's name, whether or not the manifest is valid.
+    pub fn query(&self) -> QueryId {
+        QueryId(encoding::hash(labels::SIGN_MANIFEST, &[&self.body]))
+    }
+
+    /// Checks everything that any party can check, against the pinned directory.
+    ///
+    /// # Errors
+    /// [`ManifestError`], the first rule that is broken.
+    pub fn verify(
+        &self,
+        directory: &Directory,
+        now: Timestamp,
+    ) -> Result<VerifiedManifest, ManifestError> {
+        let manifest: Manifest = encoding::from_bytes(&self.body, MAX_MANIFEST, "manifest")
+            .map_err(|_| ManifestError::Malformed)?;
+        let querier = directory
+            .querier(&manifest.querier)
+            .ok_or(ManifestError::Unsigned)?;
+        querier
+            .signing_key
+            .verify(labels::SIGN_MANIFEST, &self.body, &self.signature)
+            .map_err(|_| ManifestError::Unsigned)?;
+        if manifest.network != directory.network || manifest.key_epoch != directory.key_epoch {
+            return Err(ManifestError::Foreign);
+        }
+        if !querier.purposes.contains(&manifest.purpose) {
+            return Err(ManifestError::Purpose(manifest.purpose));
+        }
+        check_times(&manifest, now)?;
+        check_floors(&manifest, directory)?;
+        check_committees(&manifest, directory)?;
+        if directory
+            .node(&manifest.notary)
+            .is_none_or(|node| node.role != Role::TargetFinder)
+        {
+            return Err(ManifestError::OutOfRange(
+                "the notary is no target finder of the directory",
+            ));
+        }
+        let refuse = |error: &dyn std::fmt::Display| ManifestError::Query(error.to_string());
+        manifest
+            .local
+            .validate(&directory.catalogue)
+            .map_err(|e| refuse(&e))?;
+        let circuit = Circuit::compile(&manifest.local.shape()).map_err(|e| refuse(&e))?;
+        if circuit.capacity() < manifest.max_homes {
+            return Err(ManifestError::OutOfRange(
+                "the sums of so many homes could leave the field",
+            ));
+        }
+        Ok(VerifiedManifest {
+            query: self.query(),
+            manifest,
+            circuit,
+        })
+    }
+}
+
+fn check_times(manifest: &Manifest, now: Timestamp) -> Result<(), ManifestError> {
+    if manifest.issued.is_ahead_of(now) {
+        return Err(ManifestError::Time("was issued in the future"));
+    }
+    if manifest.expires.has_passed(now) {
+        return Err(ManifestError::Time("has expired: submit the query anew"));
+    }
+    if manifest.expires > manifest.issued.plus(MAX_LIFETIME) {
+        return Err(ManifestError::Time("lives longer than seven days"));
+    }
+    if manifest.answer_by > manifest.expires || manifest.answer_by < manifest.issued {
+        return Err(ManifestError::Time(
+            "has an answer time outside its own life",
+        ));
+    }
+    Ok(())
+}
+
+fn check_floors(manifest: &Manifest, directory: &Directory) -> Result<(), ManifestError> {
+    let floors = &directory.floors;
+    let at_least = |what, got: u64, floor: u64| {
+        if got < floor {
+            return Err(ManifestError::BelowFloor { what, got, floor });
+        }
+        Ok(())
+    };
+    at_least(
+        "minimum cohort",
+        manifest.min_cohort.into(),
+        floors.min_cohort.into(),
+    )?;
+    at_least(
+        "answer rate",
+        manifest.answer_rate.into(),
+        floors.answer_rate.into(),
+    )?;
+    at_least(
+        "number of verifying aggregators",
+        manifest.min_verified.into(),
+        floors.min_verified.into(),
+    )?;
+    if manifest.answer_rate > 1000 {
+        return Err(ManifestError::OutOfRange("the answer rate is over 1000"));
+    }
+    if manifest.max_homes > floors.max_homes {
+        return Err(ManifestError::OutOfRange(
+            "more homes may be asked than the network allows",
+        ));
+    }
+    if manifest.rounds != 1 {
+        return Err(ManifestError::OutOfRange("a query has exactly one round"));
+    }
+    if manifest.attempts == 0 || manifest.attempts > MAX_ATTEMPTS {
+        return Err(ManifestError::OutOfRange(
+            "the number of attempts is not 1 to 8",
+        ));
+    }
+    if manifest.reply_key.suite() != directory.suite {
+        return Err(ManifestError::OutOfRange(
+            "the reply key is of another suite than the network's",
+        ));
+    }
+    Ok(())
+}
+
+fn check_committees(manifest: &Manifest, directory: &Directory) -> Result<(), ManifestError> {
+    if manifest.committees.len() != directory.committees.len() {
+        return Err(ManifestError::Committees);
+    }
+    for (group, (terms, listed)) in manifest
+        .committees
+        .iter()
+        .zip(&directory.committees)
+        .enumerate()
+    {
+        let threshold = listed.threshold();
+        if usize::from(terms.needed) != threshold.needed()
+            || terms.offers.len() != threshold.members()
+            || terms.key != *listed.key()
+        {
+            return Err(ManifestError::Committees);
+        }
+        let min_verified = usize::from(manifest.min_verified);
+        if min_verified < threshold.needed() || min_verified > threshold.members() {
+            return Err(ManifestError::OutOfRange(
+                "min_verified is not between the threshold and the size of the committee",
+            ));
+        }
+        let group = u16::try_from(group).map_err(|_| ManifestError::Committees)?;
+        let mut offered = 0;
+        for (number, offer) in threshold.numbers().zip(&terms.offers) {
+            let Some(offer) = offer else { continue };
+            offered += 1;
+            directory
+                .member(Role::DataAggregator, group, number)
+                .filter(|node| offer_holds(offer, node, manifest, directory))
+                .ok_or(ManifestError::BadOffer(number))?;
+        }
+        if offered < min_verified {
+            return Err(ManifestError::TooFewOffers {
+                offered,
+                needed: min_verified,
+            });
+        }
+    }
+    Ok(())
+}
+
+fn offer_holds(offer: &Offer, node: &Node, manifest: &Manifest, directory: &Directory) -> bool {
+    offer.body.aggregator == node.name
+        && offer.body.querier == manifest.querier
+        && offer.body.expires >= manifest.expires
+        && offer.body.key.suite() == directory.suite
+        && offer.verify(&node.signing_key).is_ok()
+}
+
+/// A manifest that holds against the directory. Made by [`SignedManifest::verify`] only.
+#[derive(Debug, Clone)]
+pub struct VerifiedManifest {
+    query: QueryId,
+    manifest: Manifest,
+    circuit: Circuit,
+}
+
+impl VerifiedManifest {
+    /// The query's name.
+    pub fn query(&self) -> QueryId {
+        self.query
+    }
+
+    /// What a home may contribute, compiled.
+    pub fn circuit(&self) -> &Circuit {
+        &self.circuit
+    }
+
+    /// The aggregators that offered a key, with it, in committee order.
+    pub fn offers(
+        &self,
+        committee: u16,
+    ) -> impl Iterator<Item = (MemberNumber, &EnvelopePublicKey)> {
+        self.committees
+            .get(usize::from(committee))
+            .into_iter()
+            .flat_map(|terms| (1u8..).zip(&terms.offers))
+            .filter_map(|(number, offer)| {
+                Some((MemberNumber::new(number).ok()?, &offer.as_ref()?.body.key))
+            })
+    }
+
+    /// The committee that a batch belongs to.
+    pub fn committee_of(&self, batch: u32) -> u16 {
+        let committees = self.committees.len() as u32;
+        (batch % committees) as u16
+    }
+}
+
+impl Deref for VerifiedManifest {
+    type Target = Manifest;
+
+    fn deref(&self) -> &Manifest {
+        &self.manifest
+    }
+}

@@ -1,0 +1,65 @@
+//! What a Data Aggregator refuses, and whose fault it is.
+
+use dispers_core::{
+    aggregation::AggregationError, encoding::DecodeError, keys::BadSignature,
+    manifest::ManifestError,
+};
+use dispers_node::Fault;
+
+/// Why a request failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Bytes that are no message.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    /// A signature that does not hold.
+    #[error(transparent)]
+    Signature(#[from] BadSignature),
+    /// A manifest that is refused.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    /// A step that is refused.
+    #[error(transparent)]
+    Aggregation(#[from] AggregationError),
+    /// A querier that the directory does not list.
+    #[error("the querier is not in the directory")]
+    UnknownQuerier,
+    /// An offer request outside its time.
+    #[error("the offer request has expired, or asks for more than seven days")]
+    OfferTime,
+    /// A query that is not open here.
+    #[error(
+        "the query is not open at this aggregator: it may have restarted or expired; submit the query anew"
+    )]
+    UnknownQuery,
+    /// Full.
+    #[error("too many {0} are open at this aggregator: try again later")]
+    Full(&'static str),
+    /// Not a member of a committee.
+    #[error("this node has no place in a committee of the directory")]
+    NoMember,
+}
+
+impl Error {
+    /// Whose fault it is.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Decode(_) | Self::Manifest(_) | Self::OfferTime => Fault::Caller,
+            Self::Signature(_) | Self::UnknownQuerier => Fault::Denied,
+            Self::UnknownQuery => Fault::NotFound,
+            Self::Full(_) => Fault::TryLater,
+            Self::NoMember => Fault::Operator,
+            Self::Aggregation(error) => match error {
+                AggregationError::TooManyInFlight => Fault::TryLater,
+                AggregationError::TooManyInconsistent { .. } => Fault::Inconsistent,
+                AggregationError::SecondFind
+                | AggregationError::SecondRelease
+                | AggregationError::OtherGroups
+                | AggregationError::AlreadyCommitted
+                | AggregationError::WrongStep => Fault::Conflict,
+                _ => Fault::Caller,
+            },
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! Whose fault an error is, and the one mapping to gRPC codes.
+
+use std::fmt::Display;
+
+use tonic::{Code, Status};
+
+/// Whose fault an error is. Every error enum of a role says it in an exhaustive match.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The caller sent something that is not acceptable.
+    Caller,
+    /// The caller may not do this.
+    Denied,
+    /// What the caller names is not here.
+    NotFound,
+    /// It contradicts what was done before.
+    Conflict,
+    /// Contributions are inconsistent: the batch may be asked again.
+    Inconsistent,
+    /// Another node did not do its part.
+    Peer,
+    /// This node is configured wrongly.
+    Operator,
+    /// It may succeed later, unchanged.
+    TryLater,
+    /// A defect or a failing disk.
+    Us,
+}
+
+impl Fault {
+    /// The gRPC code of this fault.
+    pub fn code(self) -> Code {
+        match self {
+            Self::Caller => Code::InvalidArgument,
+            Self::Denied => Code::PermissionDenied,
+            Self::NotFound => Code::NotFound,
+            Self::Conflict => Code::FailedPrecondition,
+            Self::Inconsistent => Code::Aborted,
+            Self::Peer => Code::Unavailable,
+            Self::Operator | Self::Us => Code::Internal,
+            Self::TryLater => Code::ResourceExhausted,
+        }
+    }
+
+    /// The status that a caller gets, and the one log line at this edge. Error texts hold no
+    /// secret.
+    pub fn status(self, error: &dyn Display) -> Status {
+        match self {
+            Self::Operator | Self::Us => tracing::error!(fault = ?self, %error, "request failed"),
+            _ => tracing::info!(fault = ?self, %error, "request refused"),
+        }
+        Status::new(self.code(), error.to_string())
+    }
+}

@@ -1,0 +1,16 @@
+//! Structured logs on stderr. Never a concept, address, home, share or value.
+
+use tracing_subscriber::{EnvFilter, fmt, prelude::*};
+
+/// Logs to stderr what `DISPERS_LOG` selects, or `default`.
+pub fn init(default: &str, json: bool) {
+    let filter = EnvFilter::try_from_env("DISPERS_LOG").unwrap_or_else(|_| default.into());
+    let registry = tracing_subscriber::registry().with(filter);
+    let layer = fmt::layer().with_writer(std::io::stderr);
+    // A second call, as in tests, leaves the first in place.
+    let _ = if json {
+        registry.with(layer.json()).try_init()
+    } else {
+        registry.with(layer).try_init()
+    };
+}

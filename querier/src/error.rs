@@ -1,0 +1,75 @@
+//! Why a question has no answer, and what to do about it.
+
+use dispers_core::{
+    conduct::Failure, encoding::DecodeError, manifest::ManifestError, oprf::OprfError,
+    plan::SqlError, release::ReleaseError,
+};
+
+/// Why a question has no answer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The SQL is not one that can be asked. Nobody was asked.
+    #[error(transparent)]
+    Sql(#[from] SqlError),
+    /// The manifest would be refused. Nobody was asked.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    /// The concept indexors did not give a pseudonym.
+    #[error("a concept could not be turned into its pseudonym: {0}")]
+    Oprf(#[from] OprfError),
+    /// Too few concept indexors answered.
+    #[error("{needed} concept indexors are needed and {answered} answered: {reason}")]
+    TooFewIndexors {
+        /// How many are needed.
+        needed: usize,
+        /// How many answered.
+        answered: usize,
+        /// What the last one said.
+        reason: String,
+    },
+    /// Too few aggregators offered a key.
+    #[error("{needed} data aggregators are needed and {} did not offer a key: {}", missing.len(), missing.join(", "))]
+    TooFewAggregators {
+        /// How many are needed.
+        needed: usize,
+        /// Who did not.
+        missing: Vec<String>,
+    },
+    /// The conductor could not be reached.
+    #[error("the conductor cannot be reached: {0}")]
+    Unreachable(String),
+    /// The conductor refused.
+    #[error("the conductor refused: {0}")]
+    Refused(String),
+    /// The network could not answer.
+    #[error("the query failed: {0}")]
+    Failed(Failure),
+    /// The totals give no result.
+    #[error(transparent)]
+    Release(#[from] ReleaseError),
+    /// Received bytes that are no message.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    /// The directory does not list what the query needs.
+    #[error("the directory lists no {0}")]
+    NotListed(&'static str),
+}
+
+impl Error {
+    /// Whether the same question may succeed later without a change.
+    pub fn is_temporary(&self) -> bool {
+        match self {
+            Self::TooFewIndexors { .. } | Self::TooFewAggregators { .. } | Self::Unreachable(_) => {
+                true
+            }
+            Self::Failed(failure) => !matches!(failure, Failure::Find(_)),
+            _ => false,
+        }
+    }
+
+    /// Whether the question itself is at fault.
+    pub fn is_misuse(&self) -> bool {
+        matches!(self, Self::Sql(_) | Self::Manifest(_))
+    }
+}

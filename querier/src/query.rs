@@ -1,0 +1,381 @@
+//! The verb of a querier: ask.
+
+use std::{sync::Arc, time::Instant};
+
+use dispers_core::{
+    conduct::{Phase, Status},
+    encoding::{from_bytes, to_bytes},
+    envelope::{EnvelopeSecretKey, Sealed},
+    evaluation::{Evaluating, Requester},
+    find::ProfileOpening,
+    id::{MemberNumber, Role},
+    manifest::{Manifest, SignedManifest, Terms, VerifiedManifest},
+    offer::{Offer, OfferRequest},
+    oprf::{Evaluation, Pseudonym},
+    plan::{Plan, PlanLimits},
+    profile::Profile,
+    release::{MAX_TOTAL, SealedTotal, open_totals},
+};
+use dispers_node::{Channels, Node, now, rng};
+use dispers_proto::v1::{
+    EvaluateRequest, Message, Query, SubmitRequest, conductor_client::ConductorClient,
+};
+use rand::Rng;
+use tonic::{Code, transport::Channel};
+
+use crate::{
+    Config, Error,
+    result::{PhaseTimes, QueryResult},
+};
+
+/// Attempts at one batch that a query allows.
+const ATTEMPTS: u8 = 3;
+
+/// What is asked.
+#[derive(Debug, Clone)]
+pub struct Question {
+    /// The SQL.
+    pub sql: String,
+    /// Why, one of the purposes registered for the querier.
+    pub purpose: String,
+    /// Fewest people behind a released number; the network's floor if `None`.
+    pub min_cohort: Option<u32>,
+}
+
+/// How far a question is.
+#[derive(Debug, Clone)]
+pub enum Step {
+    /// Concepts become pseudonyms and aggregators offer keys.
+    Preparing,
+    /// The network works on it.
+    Running(Status),
+}
+
+/// A querier with its connection to the Conductor.
+pub struct Querier {
+    node: Arc<Node>,
+    channels: Channels,
+    config: Config,
+}
+
+/// A query that was submitted.
+struct Submitted {
+    signed: SignedManifest,
+    manifest: VerifiedManifest,
+    reply: EnvelopeSecretKey,
+}
+
+fn refused(status: &tonic::Status) -> Error {
+    match status.code() {
+        Code::Unavailable | Code::DeadlineExceeded | Code::Unknown | Code::Cancelled => {
+            Error::Unreachable(status.message().to_owned())
+        }
+        _ => Error::Refused(status.message().to_owned()),
+    }
+}
+
+impl Querier {
+    /// A querier of the network.
+    pub fn new(node: Arc<Node>, config: Config) -> Self {
+        Self {
+            channels: Channels::new(node.clone()),
+            node,
+            config,
+        }
+    }
+
+    fn conductor(&self) -> Result<ConductorClient<Channel>, Error> {
+        let node = self.node.directory.nodes(Role::Conductor).next();
+        let node = node.ok_or(Error::NotListed("conductor"))?;
+        let channel = self.channels.to(&node.address, node.tls_key);
+        Ok(ConductorClient::new(channel.map_err(|s| refused(&s))?))
+    }
+
+    /// Plans `sql` against the directory's catalogue. Contacts nobody.
+    ///
+    /// # Errors
+    /// [`Error::Sql`] says what to write instead.
+    pub fn plan(&self, sql: &str) -> Result<Plan, Error> {
+        let directory = &self.node.directory;
+        let limits = PlanLimits {
+            max_homes: directory.floors.max_homes,
+        };
+        Ok(Plan::new(sql, &directory.catalogue, &limits)?)
+    }
+
+    /// Asks, and waits for the answer. `observe` is told every step.
+    ///
+    /// # Errors
+    /// [`Error`]; nothing was released, and the question may be asked again.
+    pub async fn ask(
+        &self,
+        question: &Question,
+        mut observe: impl FnMut(&Step),
+    ) -> Result<QueryResult, Error> {
+        let start = Instant::now();
+        let mut times = PhaseTimes::default();
+        let plan = self.plan(&question.sql)?;
+        observe(&Step::Preparing);
+        let profile = self.pseudonyms(&plan.profile).await?;
+        let submitted = self.submit(question, &plan, &profile).await?;
+        times.prepare = start.elapsed();
+        let status = self.watch(&submitted, &mut times, &mut observe).await?;
+        let fetch = Instant::now();
+        let query = submitted.manifest.query();
+        let reply = self
+            .conductor()?
+            .totals(Query {
+                id: query.0.to_vec(),
+            })
+            .await
+            .map_err(|status| refused(&status))?;
+        let mut totals: Vec<(MemberNumber, SealedTotal)> = Vec::new();
+        for total in reply.into_inner().totals {
+            let number = u8::try_from(total.member).ok();
+            if let Some(member) = number.and_then(|n| MemberNumber::new(n).ok()) {
+                let sealed = from_bytes(&total.sealed, 2 * MAX_TOTAL, "total")?;
+                totals.push((member, sealed));
+            }
+        }
+        let released = open_totals(
+            &submitted.manifest,
+            0,
+            &totals,
+            &submitted.reply,
+            &self.node.directory,
+        )?;
+        let table = plan.decoder.decode(&released.outputs);
+        times.open = fetch.elapsed();
+        Ok(QueryResult::new(
+            query,
+            table,
+            &status,
+            &released,
+            usize::from(submitted.manifest.committees[0].needed),
+            &times,
+        ))
+    }
+
+    /// Follows a query to its end.
+    async fn watch(
+        &self,
+        submitted: &Submitted,
+        times: &mut PhaseTimes,
+        observe: &mut impl FnMut(&Step),
+    ) -> Result<Status, Error> {
+        let query = Query {
+            id: submitted.signed.query().0.to_vec(),
+        };
+        let mut updates = self
+            .conductor()?
+            .watch(query)
+            .await
+            .map_err(|status| refused(&status))?
+            .into_inner();
+        let mut since = Instant::now();
+        let mut phase = Phase::Find;
+        while let Some(update) = updates.message().await.map_err(|status| refused(&status))? {
+            let status: Status = from_bytes(&update.status, 1 << 20, "status")?;
+            if status.phase != phase {
+                times.add(phase, since.elapsed());
+                (phase, since) = (status.phase, Instant::now());
+            }
+            observe(&Step::Running(status.clone()));
+            match (status.phase, status.failure.clone()) {
+                (Phase::Done, _) => return Ok(status),
+                (Phase::Failed, Some(failure)) => return Err(Error::Failed(failure)),
+                _ => {}
+            }
+        }
+        Err(Error::Unreachable(
+            "it stopped telling how far the query is".into(),
+        ))
+    }
+
+    /// The target profile in pseudonyms, from the first indexors that answer.
+    async fn pseudonyms(&self, profile: &Profile<String>) -> Result<Profile<Pseudonym>, Error> {
+        let directory = &self.node.directory;
+        let mut concepts: Vec<&str> = profile.atoms().map(String::as_str).collect();
+        concepts.sort_unstable();
+        concepts.dedup();
+        let evaluating = Evaluating::new(&concepts, &mut rng())?;
+        let requests = evaluating.requests(
+            &Requester::Querier(self.node.name.clone()),
+            &self.node.signing,
+            directory,
+            now(),
+            &mut rng(),
+        );
+        let needed = directory.indexors.threshold().needed();
+        let mut evaluations: Vec<(MemberNumber, Evaluation)> = Vec::new();
+        let mut reason = String::from("the directory lists too few");
+        for (member, sealed) in requests {
+            if evaluations.len() == needed {
+                break;
+            }
+            let request = EvaluateRequest {
+                member: member.point().into(),
+                sealed: to_bytes(&sealed),
+            };
+            match self.conductor()?.evaluate(request).await {
+                Ok(reply) => {
+                    let body = reply.into_inner().body;
+                    evaluations.push((member, from_bytes(&body, 1 << 20, "evaluation")?));
+                }
+                Err(status) => reason = status.message().to_owned(),
+            }
+        }
+        if evaluations.len() < needed {
+            return Err(Error::TooFewIndexors {
+                needed,
+                answered: evaluations.len(),
+                reason,
+            });
+        }
+        let pseudonyms = evaluating.finish(directory, &evaluations)?;
+        Ok(profile.map(|concept| {
+            let place = concepts.binary_search(&concept.as_str());
+            pseudonyms[place.expect("every atom was evaluated")]
+        }))
+    }
+
+    /// One place per aggregator; `None` for one that made no valid offer.
+    async fn offers(
+        &self,
+        issued: dispers_core::id::Timestamp,
+        expires: dispers_core::id::Timestamp,
+    ) -> Result<Vec<Option<Offer>>, Error> {
+        let directory = &self.node.directory;
+        let mut nonce = [0; 16];
+        rng().fill_bytes(&mut nonce);
+        let request = OfferRequest {
+            querier: self.node.name.clone(),
+            nonce,
+            issued,
+            expires,
+        }
+        .sign(&self.node.signing);
+        let reply = self
+            .conductor()?
+            .offers(Message {
+                body: to_bytes(&request),
+            })
+            .await
+            .map_err(|status| refused(&status))?
+            .into_inner();
+        let committee = directory
+            .committees
+            .first()
+            .ok_or(Error::NotListed("committee"))?;
+        let received = reply.offers.iter().map(Vec::as_slice);
+        let offers = committee
+            .threshold()
+            .numbers()
+            .zip(received.chain(std::iter::repeat(&[][..])))
+            .map(|(member, bytes)| {
+                let node = directory.member(Role::DataAggregator, 0, member)?;
+                let offer: Offer = from_bytes(bytes, 16 << 10, "offer").ok()?;
+                let mine = offer.body.aggregator == node.name
+                    && offer.body.querier == self.node.name
+                    && offer.body.expires == expires;
+                (mine && offer.verify(&node.signing_key).is_ok()).then_some(offer)
+            })
+            .collect();
+        Ok(offers)
+    }
+
+    async fn submit(
+        &self,
+        question: &Question,
+        plan: &Plan,
+        profile: &Profile<Pseudonym>,
+    ) -> Result<Submitted, Error> {
+        let directory = &self.node.directory;
+        let floors = &directory.floors;
+        let committee = directory
+            .committees
+            .first()
+            .ok_or(Error::NotListed("committee"))?;
+        let finder = directory.nodes(Role::TargetFinder).next();
+        let finder = finder.ok_or(Error::NotListed("target finder"))?;
+        let pool = directory
+            .pool(Role::TargetFinder, 0)
+            .ok_or(Error::NotListed("target finder pool"))?;
+        let issued = now();
+        let expires = issued.plus(self.config.lifetime_ms);
+        let offers = self.offers(issued, expires).await?;
+        let needed = committee.threshold().needed();
+        let min_verified = self
+            .config
+            .min_verified
+            .max(floors.min_verified)
+            .max(needed as u8);
+        if offers.iter().flatten().count() < usize::from(min_verified) {
+            let missing = committee.threshold().numbers().zip(&offers);
+            return Err(Error::TooFewAggregators {
+                needed: min_verified.into(),
+                missing: missing
+                    .filter(|(_, offer)| offer.is_none())
+                    .filter_map(|(n, _)| directory.member(Role::DataAggregator, 0, n))
+                    .map(|node| node.name.to_string())
+                    .collect(),
+            });
+        }
+        let reply = EnvelopeSecretKey::generate(directory.suite, &mut rng());
+        let mut salt = [0; 32];
+        rng().fill_bytes(&mut salt);
+        let manifest = Manifest {
+            network: directory.network.clone(),
+            key_epoch: directory.key_epoch,
+            querier: self.node.name.clone(),
+            purpose: question.purpose.clone(),
+            local: plan.local.clone(),
+            min_cohort: question.min_cohort.unwrap_or(floors.min_cohort),
+            answer_rate: self.config.answer_rate.max(floors.answer_rate),
+            min_verified,
+            max_homes: floors.max_homes,
+            committees: vec![Terms {
+                needed: needed as u8,
+                key: *committee.key(),
+                offers,
+            }],
+            notary: finder.name.clone(),
+            rounds: 1,
+            attempts: ATTEMPTS,
+            reply_key: reply.public(),
+            issued,
+            answer_by: expires,
+            expires,
+            profile_commitment: profile.commitment(&salt),
+        };
+        let signed = manifest.sign(&self.node.signing);
+        let manifest = signed.verify(directory, issued)?;
+        let opening = ProfileOpening {
+            profile: profile.clone(),
+            salt,
+        };
+        let sealed: Sealed<dispers_core::envelope::reader::TargetFinder, ProfileOpening> =
+            Sealed::seal(
+                &opening,
+                &pool.envelope_key,
+                &ProfileOpening::context(signed.query()),
+                &mut rng(),
+            );
+        let mut pseudonyms: Vec<Pseudonym> = profile.atoms().copied().collect();
+        pseudonyms.sort_unstable();
+        pseudonyms.dedup();
+        self.conductor()?
+            .submit(SubmitRequest {
+                manifest: to_bytes(&signed),
+                profile: to_bytes(&sealed),
+                pseudonyms: pseudonyms.iter().map(to_bytes).collect(),
+            })
+            .await
+            .map_err(|status| refused(&status))?;
+        Ok(Submitted {
+            signed,
+            manifest,
+            reply,
+        })
+    }
+}

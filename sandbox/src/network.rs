@@ -1,0 +1,560 @@
+//! The network: keys, directory, services, subscriptions, and the way down.
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+
+use dispers_core::{
+    dealing::{Dealing, KeyShare, deal},
+    directory::{
+        Directory, DirectoryBody, Floors, Host, Pool, QuerierEntry, RootKeys, SignedDirectory,
+        TlsKey,
+    },
+    envelope::{EnvelopePublicKey, EnvelopeSecretKey, Suite},
+    id::{KeyEpoch, MemberNumber, Name, Role, Threshold},
+    keys::{SigningKey, VerifyingKey},
+    subscription::HomeId,
+    ticket::PoolSecret,
+};
+use dispers_node::{Node, TlsIdentity, now, rng, serve};
+use dispers_proto::v1::{
+    concept_indexor_server::ConceptIndexorServer, conductor_server::ConductorServer,
+    data_aggregator_server::DataAggregatorServer, stack_server::StackServer,
+    target_finder_server::TargetFinderServer, target_server::TargetServer,
+};
+use dispers_querier::{Querier, QueryResult, Question};
+use dispers_stack::{Answerer, Relay, Store, subscribe};
+use tokio::{net::TcpListener, sync::watch, task::JoinSet};
+use tonic::service::Routes;
+
+use crate::{Error, Population};
+
+/// The purpose that a sandbox registers for its querier.
+const PURPOSE: &str = "sandbox";
+/// How long a sandbox's directory holds, in milliseconds.
+const DIRECTORY_LIFE: u64 = 30 * 24 * 3_600_000;
+
+/// What a sandbox is made from.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// CSV files, one per doctype; the example where there are none.
+    pub data: Vec<PathBuf>,
+    /// The column that tells homes apart; each row its own home if `None`.
+    pub home_column: Option<String>,
+    /// Columns whose values homes subscribe to.
+    pub concepts: Vec<String>,
+    /// Number of hosts.
+    pub hosts: usize,
+    /// Number of concept indexors.
+    pub indexors: u8,
+    /// Concept indexors needed.
+    pub indexor_threshold: u8,
+    /// Number of data aggregators.
+    pub aggregators: u8,
+    /// Data aggregators needed.
+    pub threshold: u8,
+    /// The network's minimum cohort.
+    pub min_cohort: u32,
+    /// The envelopes' suite.
+    pub suite: Suite,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            data: Vec::new(),
+            home_column: None,
+            concepts: Vec::new(),
+            hosts: 4,
+            indexors: 3,
+            indexor_threshold: 2,
+            aggregators: 3,
+            threshold: 2,
+            min_cohort: 20,
+            suite: Suite::default(),
+        }
+    }
+}
+
+/// How far a sandbox is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// Services start.
+    Starting {
+        /// How many.
+        services: usize,
+    },
+    /// Homes were subscribed.
+    Subscribed {
+        /// How many so far.
+        homes: usize,
+        /// Of how many.
+        of: usize,
+    },
+}
+
+/// One service before it runs: its name in the directory, its keys and its socket.
+struct Seat {
+    name: Name,
+    tls: TlsIdentity,
+    signing: SigningKey,
+    listener: TcpListener,
+    address: String,
+}
+
+impl Seat {
+    async fn take(name: &str) -> Result<Self, Error> {
+        let start = |reason: String| Error::Start {
+            node: name.to_owned(),
+            reason,
+        };
+        let listener = TcpListener::bind(("127.0.0.1", 0))
+            .await
+            .map_err(|error| start(error.to_string()))?;
+        let address = listener
+            .local_addr()
+            .map_err(|error| start(error.to_string()))?;
+        Ok(Self {
+            name: Name::new(name)?,
+            tls: TlsIdentity::generate().map_err(|error| start(error.to_string()))?,
+            signing: SigningKey::generate(&mut rng()),
+            listener,
+            address: address.to_string(),
+        })
+    }
+
+    fn entry(
+        &self,
+        role: Role,
+        member: Option<MemberNumber>,
+        envelope_key: Option<EnvelopePublicKey>,
+    ) -> dispers_core::directory::Node {
+        dispers_core::directory::Node {
+            name: self.name.clone(),
+            role,
+            // Each node has an operator of its own, as the directory's rules demand.
+            operator: self.name.clone(),
+            address: self.address.clone(),
+            tls_key: self.tls.public(),
+            signing_key: self.signing.public(),
+            envelope_key,
+            group: 0,
+            member,
+        }
+    }
+
+    fn start_error(&self, reason: impl ToString) -> Error {
+        Error::Start {
+            node: self.name.to_string(),
+            reason: reason.to_string(),
+        }
+    }
+
+    fn sit(self, directory: &Arc<Directory>) -> (Arc<Node>, TcpListener) {
+        let node = Node {
+            name: self.name,
+            directory: directory.clone(),
+            signing: self.signing,
+            tls: self.tls,
+        };
+        (Arc::new(node), self.listener)
+    }
+}
+
+/// The seats of a network, with the keys that are not a seat's own.
+struct Plan {
+    conductor: (Seat, EnvelopeSecretKey),
+    indexors: Vec<(Seat, EnvelopeSecretKey, KeyShare)>,
+    finder: (Seat, EnvelopeSecretKey, PoolSecret),
+    target: (Seat, EnvelopeSecretKey),
+    aggregators: Vec<(Seat, KeyShare)>,
+    stacks: Vec<Seat>,
+}
+
+/// A running sandbox.
+pub struct Network {
+    directory: Arc<Directory>,
+    querier: Querier,
+    stop: watch::Sender<bool>,
+    services: JoinSet<()>,
+    aggregators: BTreeMap<Name, watch::Sender<bool>>,
+}
+
+impl Network {
+    /// Starts every role and subscribes every home.
+    ///
+    /// # Errors
+    /// [`Error`]; what was started is stopped again.
+    pub async fn start(
+        options: &Options,
+        mut observe: impl FnMut(Progress),
+    ) -> Result<Self, Error> {
+        let population = Population::read(
+            &options.data,
+            options.home_column.as_deref(),
+            &options.concepts,
+        )?;
+        if options.hosts == 0 || options.hosts > population.len() {
+            return Err(Error::Option(format!(
+                "--hosts must be 1 to {}, the number of homes",
+                population.len()
+            )));
+        }
+        let indexors = Threshold::new(options.indexor_threshold, options.indexors)?;
+        let committee = Threshold::of_aggregators(options.threshold, options.aggregators)?;
+        let services = 3 + indexors.members() + committee.members() + options.hosts;
+        observe(Progress::Starting { services });
+
+        let indexor_keys = deal(indexors, &mut rng());
+        let committee_keys = deal(committee, &mut rng());
+        let (querier_tls, querier_signing) = (
+            TlsIdentity::generate().map_err(|error| Error::Start {
+                node: "querier".into(),
+                reason: error.to_string(),
+            })?,
+            SigningKey::generate(&mut rng()),
+        );
+        let public = (indexor_keys.public.clone(), committee_keys.public.clone());
+        let plan = Plan::new(options, indexor_keys, committee_keys).await?;
+        let body = plan.body(
+            options,
+            &population,
+            public,
+            querier_tls.public(),
+            querier_signing.public(),
+        )?;
+        let directory = Arc::new(sign(&body)?);
+        let (stop, stopped) = watch::channel(false);
+        let mut network = Self {
+            querier: Querier::new(
+                Arc::new(Node {
+                    name: Name::new("querier")?,
+                    directory: directory.clone(),
+                    signing: querier_signing,
+                    tls: querier_tls,
+                }),
+                dispers_querier::Config::default(),
+            ),
+            directory,
+            stop,
+            services: JoinSet::new(),
+            aggregators: BTreeMap::new(),
+        };
+        let stacks = network.seat(plan, options, &population, &stopped)?;
+        let of = population.len();
+        let mut homes = 0;
+        for (relay, store, concepts) in stacks {
+            let count = concepts.len();
+            subscribe(&relay, &store, concepts).await?;
+            homes += count;
+            observe(Progress::Subscribed { homes, of });
+        }
+        Ok(network)
+    }
+
+    /// Starts every service; the stacks' stores and what their homes subscribe to.
+    fn seat(
+        &mut self,
+        plan: Plan,
+        options: &Options,
+        population: &Population,
+        stopped: &watch::Receiver<bool>,
+    ) -> Result<Vec<(Relay, Arc<Store>, BTreeMap<HomeId, Vec<String>>)>, Error> {
+        let directory = self.directory.clone();
+        let (seat, envelope) = plan.conductor;
+        let (node, listener) = seat.sit(&directory);
+        let service = dispers_conductor::Service::new(
+            node.clone(),
+            envelope,
+            dispers_conductor::Config::default(),
+        );
+        self.serve(
+            node,
+            listener,
+            Routes::new(ConductorServer::new(service)),
+            stopped.clone(),
+        );
+
+        for (seat, envelope, share) in plan.indexors {
+            let (node, listener) = seat.sit(&directory);
+            let indexor = dispers_concept_indexor::Indexor::new(
+                node.clone(),
+                envelope,
+                share,
+                &dispers_concept_indexor::Config::default(),
+            )
+            .map_err(|error| start_error(&node, error))?;
+            let service = dispers_concept_indexor::Service::new(indexor);
+            let routes = Routes::new(ConceptIndexorServer::new(service));
+            self.serve(node, listener, routes, stopped.clone());
+        }
+
+        let (seat, envelope, secret) = plan.finder;
+        let (node, listener) = seat.sit(&directory);
+        let finder = dispers_target_finder::Finder::new(
+            node.clone(),
+            envelope,
+            secret,
+            &dispers_target_finder::Config::default(),
+        )
+        .map_err(|error| start_error(&node, error))?;
+        let service = dispers_target_finder::Service::new(finder);
+        self.serve(
+            node,
+            listener,
+            Routes::new(TargetFinderServer::new(service)),
+            stopped.clone(),
+        );
+
+        let (seat, envelope) = plan.target;
+        let (node, listener) = seat.sit(&directory);
+        let target = dispers_target::Target::new(
+            node.clone(),
+            envelope,
+            Arc::new(dispers_target::Dialled::new(node.clone())),
+            &dispers_target::Config::default(),
+        )
+        .map_err(|error| start_error(&node, error))?;
+        let service = dispers_target::Service::new(node.clone(), target);
+        self.serve(
+            node,
+            listener,
+            Routes::new(TargetServer::new(service)),
+            stopped.clone(),
+        );
+
+        for (seat, share) in plan.aggregators {
+            let (node, listener) = seat.sit(&directory);
+            let aggregator = dispers_data_aggregator::Aggregator::new(
+                node.clone(),
+                share,
+                &dispers_data_aggregator::Config::default(),
+            )
+            .map_err(|error| start_error(&node, error))?;
+            let service = dispers_data_aggregator::Service::new(aggregator);
+            let (stop, mut one) = watch::channel(false);
+            self.aggregators.insert(node.name.clone(), stop);
+            let mut all = stopped.clone();
+            let routes = Routes::new(DataAggregatorServer::new(service));
+            self.services.spawn(async move {
+                let shutdown = async move {
+                    tokio::select! {
+                        _ = one.wait_for(|stop| *stop) => {}
+                        _ = all.wait_for(|stop| *stop) => {}
+                    }
+                };
+                run(node, listener, routes, shutdown).await;
+            });
+        }
+
+        let mut stacks = Vec::with_capacity(plan.stacks.len());
+        for (host, seat) in plan.stacks.into_iter().enumerate() {
+            let store = Arc::new(Store::in_memory()?);
+            let concepts = population.settle(host, options.hosts, &store)?;
+            let (node, listener) = seat.sit(&directory);
+            let answerer = Answerer::new(node.clone(), store.clone());
+            let service = dispers_stack::Service::new(answerer, 2);
+            let routes = Routes::new(StackServer::new(service));
+            self.serve(node.clone(), listener, routes, stopped.clone());
+            stacks.push((Relay::new(node), store, concepts));
+        }
+        Ok(stacks)
+    }
+
+    fn serve(
+        &mut self,
+        node: Arc<Node>,
+        listener: TcpListener,
+        routes: Routes,
+        mut stopped: watch::Receiver<bool>,
+    ) {
+        self.services.spawn(async move {
+            let shutdown = async move {
+                let _ = stopped.wait_for(|stop| *stop).await;
+            };
+            run(node, listener, routes, shutdown).await;
+        });
+    }
+
+    /// The network's directory.
+    pub fn directory(&self) -> &Arc<Directory> {
+        &self.directory
+    }
+
+    /// The sandbox's querier.
+    pub fn querier(&self) -> &Querier {
+        &self.querier
+    }
+
+    /// Asks as the sandbox's querier.
+    ///
+    /// # Errors
+    /// As [`Querier::ask`].
+    pub async fn ask(
+        &self,
+        sql: &str,
+        min_cohort: Option<u32>,
+        observe: impl FnMut(&dispers_querier::Step),
+    ) -> Result<QueryResult, dispers_querier::Error> {
+        let question = Question {
+            sql: sql.to_owned(),
+            purpose: PURPOSE.to_owned(),
+            min_cohort,
+        };
+        self.querier.ask(&question, observe).await
+    }
+
+    /// Stops one aggregator, as if its machine had died. Whether there was one of that number.
+    pub fn stop_aggregator(&self, member: MemberNumber) -> bool {
+        self.directory
+            .member(Role::DataAggregator, 0, member)
+            .and_then(|node| self.aggregators.get(&node.name))
+            .is_some_and(|stop| stop.send(true).is_ok())
+    }
+
+    /// Stops every service and waits for it.
+    pub async fn stop(mut self) {
+        let _ = self.stop.send(true);
+        while self.services.join_next().await.is_some() {}
+    }
+}
+
+fn start_error(node: &Node, reason: impl ToString) -> Error {
+    Error::Start {
+        node: node.name.to_string(),
+        reason: reason.to_string(),
+    }
+}
+
+async fn run(
+    node: Arc<Node>,
+    listener: TcpListener,
+    routes: Routes,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) {
+    if let Err(error) = serve(
+        listener,
+        routes,
+        &node.tls,
+        node.directory.clone(),
+        shutdown,
+    )
+    .await
+    {
+        tracing::error!(node = %node.name, %error, "service ended");
+    }
+}
+
+impl Plan {
+    async fn new(options: &Options, indexors: Dealing, committee: Dealing) -> Result<Self, Error> {
+        let suite = options.suite;
+        let fresh = || EnvelopeSecretKey::generate(suite, &mut rng());
+        let mut plan = Self {
+            conductor: (Seat::take("conductor").await?, fresh()),
+            indexors: Vec::new(),
+            finder: (
+                Seat::take("target-finder").await?,
+                fresh(),
+                PoolSecret::generate(&mut rng()),
+            ),
+            target: (Seat::take("target").await?, fresh()),
+            aggregators: Vec::new(),
+            stacks: Vec::new(),
+        };
+        for share in indexors.secrets {
+            let seat = Seat::take(&format!("concept-indexor-{}", share.number())).await?;
+            plan.indexors.push((seat, fresh(), share));
+        }
+        for share in committee.secrets {
+            let seat = Seat::take(&format!("data-aggregator-{}", share.number())).await?;
+            plan.aggregators.push((seat, share));
+        }
+        for host in 1..=options.hosts {
+            plan.stacks.push(Seat::take(&format!("host-{host}")).await?);
+        }
+        Ok(plan)
+    }
+
+    fn body(
+        &self,
+        options: &Options,
+        population: &Population,
+        (indexors, committee): (
+            dispers_core::dealing::ThresholdKey,
+            dispers_core::dealing::ThresholdKey,
+        ),
+        querier_tls: TlsKey,
+        querier_signing: VerifyingKey,
+    ) -> Result<DirectoryBody, Error> {
+        let key_epoch = KeyEpoch(1);
+        let (conductor, envelope) = &self.conductor;
+        let mut nodes = vec![conductor.entry(Role::Conductor, None, Some(envelope.public()))];
+        for (seat, envelope, share) in &self.indexors {
+            nodes.push(seat.entry(
+                Role::ConceptIndexor,
+                Some(share.number()),
+                Some(envelope.public()),
+            ));
+        }
+        nodes.push(self.finder.0.entry(Role::TargetFinder, None, None));
+        nodes.push(self.target.0.entry(Role::Target, None, None));
+        for (seat, share) in &self.aggregators {
+            nodes.push(seat.entry(Role::DataAggregator, Some(share.number()), None));
+        }
+        let pool = |role, envelope: &EnvelopeSecretKey| Pool {
+            role,
+            partition: 0,
+            key_epoch,
+            envelope_key: envelope.public(),
+        };
+        let issued = now();
+        Ok(DirectoryBody {
+            network: Name::new("sandbox")?,
+            epoch: 1,
+            issued,
+            expires: issued.plus(DIRECTORY_LIFE),
+            suite: options.suite,
+            key_epoch,
+            nodes,
+            pools: vec![
+                pool(Role::TargetFinder, &self.finder.1),
+                pool(Role::Target, &self.target.1),
+            ],
+            hosts: self
+                .stacks
+                .iter()
+                .map(|seat| Host {
+                    name: seat.name.clone(),
+                    address: seat.address.clone(),
+                    tls_key: seat.tls.public(),
+                    signing_key: seat.signing.public(),
+                })
+                .collect(),
+            queriers: vec![QuerierEntry {
+                name: Name::new("querier")?,
+                tls_key: querier_tls,
+                signing_key: querier_signing,
+                purposes: vec![PURPOSE.into()],
+            }],
+            floors: Floors {
+                min_cohort: options.min_cohort,
+                answer_rate: 500,
+                min_verified: committee.threshold().needed() as u8,
+                max_homes: 10_000_000,
+            },
+            indexors,
+            committees: vec![committee],
+            catalogue: population.catalogue(),
+        })
+    }
+}
+
+/// Signs with a root key that is forgotten at once, and verifies as every node does.
+fn sign(body: &DirectoryBody) -> Result<Directory, Error> {
+    let root = SigningKey::generate(&mut rng());
+    let mut signed = SignedDirectory::new(body);
+    signed.sign(&root);
+    let roots = RootKeys {
+        keys: vec![root.public()],
+        needed: 1,
+    };
+    Ok(signed.verify(&roots, now())?)
+}

@@ -1,0 +1,159 @@
+//! The homes of a sandbox and their documents, from CSV files.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use dispers_core::{catalogue::Catalogue, subscription::HomeId};
+use dispers_stack::Sheet;
+
+use crate::Error;
+
+/// 1,629 adults: the NHEFS study, see `examples/README.md`.
+const EXAMPLE: &str = include_str!("../../examples/nhefs.csv");
+
+/// One doctype's documents, with the home of each row.
+struct Documents {
+    doctype: String,
+    sheet: Sheet,
+    homes: Vec<HomeId>,
+}
+
+/// Homes, their documents and the concepts that each subscribes to.
+pub struct Population {
+    documents: Vec<Documents>,
+    concepts: BTreeMap<HomeId, Vec<String>>,
+}
+
+impl Population {
+    /// Reads the data files, or takes the example where there are none.
+    ///
+    /// # Errors
+    /// [`Error`] naming the file or column.
+    pub fn read(
+        files: &[PathBuf],
+        home_column: Option<&str>,
+        concept_columns: &[String],
+    ) -> Result<Self, Error> {
+        let mut documents = Vec::new();
+        if files.is_empty() {
+            let sheet = Sheet::parse("examples/nhefs.csv", EXAMPLE.as_bytes())?;
+            documents.push(("nhefs".to_owned(), sheet));
+        }
+        for file in files {
+            let stem = file.file_stem().and_then(|stem| stem.to_str());
+            let stem = stem.filter(|stem| !stem.is_empty());
+            let doctype = stem.ok_or_else(|| Error::NoDoctype(file.display().to_string()))?;
+            documents.push((doctype.to_owned(), Sheet::read(file)?));
+        }
+        let documents: Vec<Documents> = documents
+            .into_iter()
+            .map(|(doctype, sheet)| {
+                let homes = sheet.homes(home_column)?;
+                Ok(Documents {
+                    doctype,
+                    sheet,
+                    homes,
+                })
+            })
+            .collect::<Result<_, Error>>()?;
+        for (place, one) in documents.iter().enumerate() {
+            let same = |other: &Documents| other.doctype.eq_ignore_ascii_case(&one.doctype);
+            if documents[..place].iter().any(same) {
+                return Err(Error::SameDoctype(one.doctype.clone()));
+            }
+        }
+        let concepts = concepts(&documents, concept_columns)?;
+        Ok(Self {
+            documents,
+            concepts,
+        })
+    }
+
+    /// Number of homes.
+    pub fn len(&self) -> usize {
+        self.concepts.len()
+    }
+
+    /// Whether there is no home; a population that was read has one.
+    pub fn is_empty(&self) -> bool {
+        self.concepts.is_empty()
+    }
+
+    /// What the homes may be asked.
+    pub fn catalogue(&self) -> Catalogue {
+        let mut concepts: Vec<String> = self.concepts.values().flatten().cloned().collect();
+        concepts.sort_unstable();
+        concepts.dedup();
+        Catalogue {
+            doctypes: self
+                .documents
+                .iter()
+                .map(|one| one.sheet.doctype(&one.doctype, &one.homes))
+                .collect(),
+            concepts,
+        }
+    }
+
+    /// Puts the documents of every `hosts`-th home into `store`, beginning with home number
+    /// `host`, and returns those homes with their concepts.
+    ///
+    /// # Errors
+    /// [`Error::Stack`] when the store fails.
+    pub fn settle(
+        &self,
+        host: usize,
+        hosts: usize,
+        store: &dispers_stack::Store,
+    ) -> Result<BTreeMap<HomeId, Vec<String>>, Error> {
+        let homes: BTreeMap<HomeId, Vec<String>> = self
+            .concepts
+            .iter()
+            .skip(host)
+            .step_by(hosts)
+            .map(|(home, concepts)| (home.clone(), concepts.clone()))
+            .collect();
+        for one in &self.documents {
+            let rows = one.homes.iter().zip(0..);
+            let mine = rows.filter(|(home, _)| homes.contains_key(home));
+            store.import(&one.doctype, &one.sheet, mine)?;
+        }
+        Ok(homes)
+    }
+}
+
+/// The concepts of each home: `column>value` from its first document that has the column.
+fn concepts(
+    documents: &[Documents],
+    columns: &[String],
+) -> Result<BTreeMap<HomeId, Vec<String>>, Error> {
+    let mut concepts: BTreeMap<HomeId, Vec<String>> = documents
+        .iter()
+        .flat_map(|one| &one.homes)
+        .map(|home| (home.clone(), Vec::new()))
+        .collect();
+    for column in columns {
+        let found = documents
+            .iter()
+            .find_map(|one| Some((one, one.sheet.column(column)?)));
+        let (one, place) = found.ok_or_else(|| Error::NoConceptColumn {
+            column: column.clone(),
+            columns: documents
+                .iter()
+                .flat_map(|one| one.sheet.columns())
+                .map(|column| column.name.as_str())
+                .collect::<Vec<_>>()
+                .join(", "),
+        })?;
+        let mut first: BTreeMap<&HomeId, usize> = BTreeMap::new();
+        for (row, home) in one.homes.iter().enumerate() {
+            first.entry(home).or_insert(row);
+        }
+        for (home, row) in first {
+            if let (Some(concept), Some(of_home)) =
+                (one.sheet.concept(place, row), concepts.get_mut(home))
+            {
+                of_home.push(concept);
+            }
+        }
+    }
+    Ok(concepts)
+}

@@ -1,0 +1,94 @@
+//! The verb of a stack: answer.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use dispers_core::{
+    ask::{AnsweringHome, Answer, Ask, answer},
+    id::{Timestamp, Work},
+    manifest::VerifiedManifest,
+    subscription::HomeId,
+};
+use dispers_node::{Node, now, rng};
+
+use crate::{Connector, Error, Store, engine};
+
+/// Answers asks for the homes of one host.
+pub struct Answerer {
+    node: Arc<Node>,
+    store: Arc<Store>,
+    /// What was answered, until its query expires: nothing is answered twice.
+    answered: Mutex<HashMap<Work, Timestamp>>,
+}
+
+impl Answerer {
+    /// Answers from `store`.
+    pub fn new(node: Arc<Node>, store: Arc<Store>) -> Self {
+        Self {
+            node,
+            store,
+            answered: Mutex::default(),
+        }
+    }
+
+    /// Checks the ask, evaluates the local query for all its homes at once, and encodes, proves,
+    /// shares and seals what each contributes. Every home whose ticket holds contributes, a home
+    /// without a row all zeros.
+    ///
+    /// # Errors
+    /// [`Error`]; nothing about any home leaves.
+    pub fn answer(&self, ask: Ask) -> Result<Answer, Error> {
+        let now = now();
+        let manifest = ask.manifest.verify(&self.node.directory, now)?;
+        if manifest.answer_by.has_passed(now) {
+            return Err(Error::TooLate);
+        }
+        {
+            let mut answered = self.answered.lock().unwrap_or_else(PoisonError::into_inner);
+            answered.retain(|_, expires| !expires.has_passed(now));
+            if answered.insert(ask.work, manifest.expires).is_some() {
+                return Err(Error::Repeated);
+            }
+        }
+        let mut seen: HashSet<HomeId> = HashSet::new();
+        let mut ids = Vec::with_capacity(ask.homes.len());
+        let mut homes = Vec::with_capacity(ask.homes.len());
+        for home in ask.homes {
+            if !seen.insert(home.home.clone()) {
+                continue;
+            }
+            // A home without secrets cannot open its ticket: it was never subscribed here.
+            let Some(secrets) = self.store.subscriber(&home.home, manifest.key_epoch)? else {
+                continue;
+            };
+            ids.push(home.home);
+            homes.push(AnsweringHome {
+                index: home.index,
+                ticket: home.ticket,
+                key: secrets.key,
+                row: None,
+            });
+        }
+        self.fill_rows(&manifest, &ids, &mut homes)?;
+        Ok(answer(&manifest, ask.work, ask.find, &homes, &mut rng())?)
+    }
+
+    fn fill_rows(
+        &self,
+        manifest: &VerifiedManifest,
+        ids: &[HomeId],
+        homes: &mut [AnsweringHome],
+    ) -> Result<(), Error> {
+        let local = &manifest.local;
+        let fields: Vec<&str> = local.fields().collect();
+        let documents = self.store.documents(&local.doctype, &fields, ids)?;
+        for (place, raw) in engine::evaluate(local, documents)? {
+            if let Some(home) = homes.get_mut(place) {
+                home.row = local.row(&raw, &mut rng());
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,20 @@
+//! Configuration of a stack beyond what every node has.
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+/// The `[stack]` table.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Config {
+    /// The SQLite file with the homes' documents, secrets and subscriptions.
+    pub database: PathBuf,
+    /// Asks that are answered at the same time; each uses one processor.
+    #[serde(default = "two")]
+    pub parallel_asks: usize,
+}
+
+fn two() -> usize {
+    2
+}

@@ -1,0 +1,69 @@
+//! What a stack refuses, and whose fault it is.
+
+use dispers_core::{
+    ask::AskError, encoding::DecodeError, manifest::ManifestError, oprf::OprfError,
+};
+use dispers_node::Fault;
+
+use crate::engine::EngineError;
+
+/// Why a request failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Bytes that are no message.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    /// A manifest that is refused.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    /// An ask that is refused.
+    #[error(transparent)]
+    Ask(#[from] AskError),
+    /// The same work was answered before.
+    #[error("this batch and attempt was answered before: start another attempt")]
+    Repeated,
+    /// The time for answers is over.
+    #[error("the time for answers to this query is over")]
+    TooLate,
+    /// The database failed.
+    #[error("the stack's database failed: {0}")]
+    Database(#[from] rusqlite::Error),
+    /// The local query could not be evaluated.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The concept indexors did not give a pseudonym.
+    #[error("a concept could not be turned into its pseudonym: {0}")]
+    Oprf(#[from] OprfError),
+    /// A node did not do its part.
+    #[error("{what} failed: {reason}")]
+    Remote {
+        /// What was asked of it.
+        what: &'static str,
+        /// What it said.
+        reason: String,
+    },
+    /// Not listed.
+    #[error("the directory lists no {0}")]
+    NotListed(&'static str),
+    /// The concept is not in the catalogue.
+    #[error("the catalogue has no concept {0:?}: see `dispers catalog`")]
+    UnknownConcept(String),
+    /// The home holds nothing.
+    #[error("this stack holds no home {0:?}: import its documents first")]
+    UnknownHome(String),
+}
+
+impl Error {
+    /// Whose fault it is.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Decode(_) | Self::Manifest(_) | Self::Ask(_) | Self::Engine(_) => Fault::Caller,
+            Self::TooLate | Self::UnknownConcept(_) | Self::UnknownHome(_) => Fault::Caller,
+            Self::Repeated => Fault::Conflict,
+            Self::Database(_) => Fault::Us,
+            Self::Oprf(_) | Self::Remote { .. } => Fault::Peer,
+            Self::NotListed(_) => Fault::Operator,
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! The gRPC edge of a stack: convert, call, convert.
+
+use std::sync::Arc;
+
+use dispers_core::{
+    ask::MAX_ASK,
+    encoding::{from_bytes, to_bytes},
+    id::Role,
+};
+use dispers_node::{Reply, blocking, reply, require_role};
+use dispers_proto::{
+    Messages,
+    v1::{Chunk, stack_server::Stack},
+};
+use tokio::sync::Semaphore;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::{Answerer, Error};
+
+/// Serves an [`Answerer`] to the Target.
+pub struct Service {
+    answerer: Arc<Answerer>,
+    slots: Arc<Semaphore>,
+}
+
+impl Service {
+    /// Serves `answerer`.
+    pub fn new(answerer: Answerer, parallel_asks: usize) -> Self {
+        Self {
+            answerer: Arc::new(answerer),
+            slots: Arc::new(Semaphore::new(parallel_asks.max(1))),
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl Stack for Service {
+    type AskStream = Reply;
+
+    async fn ask(&self, request: Request<Streaming<Chunk>>) -> Result<Response<Reply>, Status> {
+        require_role(&request, Role::Target)?;
+        let body = Messages::new(request.into_inner()).expect(MAX_ASK).await?;
+        let _slot = self
+            .slots
+            .acquire()
+            .await
+            .map_err(|_| Status::unavailable("the stack is shutting down"))?;
+        let answerer = self.answerer.clone();
+        let answer = blocking(move || {
+            from_bytes(&body, MAX_ASK, "ask")
+                .map_err(Error::from)
+                .and_then(|ask| answerer.answer(ask))
+                .map(|answer| to_bytes(&answer))
+                .map_err(|error| error.fault().status(&error))
+        })
+        .await?;
+        Ok(reply([answer]))
+    }
+}

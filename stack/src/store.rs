@@ -1,0 +1,257 @@
+//! What a stack keeps, in one SQLite file: documents, and per home and key epoch its tag, its
+//! ticket key and its subscriptions.
+
+use std::{
+    path::Path,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use dispers_core::{
+    id::KeyEpoch,
+    local::FieldValue,
+    subscription::{Handle, HomeId, HomeTag},
+    ticket::HomeKey,
+};
+use dispers_node::rng;
+use rand::Rng;
+use rusqlite::{Connection, OptionalExtension, params, types::ValueRef};
+use serde_json::{Map, Value};
+
+use crate::{Connector, Document, Error, Sheet};
+
+const SCHEMA: &str = "
+CREATE TABLE IF NOT EXISTS document (
+    doctype TEXT NOT NULL, home TEXT NOT NULL, body TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS document_home ON document (doctype, home);
+CREATE TABLE IF NOT EXISTS secret (
+    home TEXT NOT NULL, key_epoch INTEGER NOT NULL, tag BLOB NOT NULL, key BLOB NOT NULL,
+    PRIMARY KEY (home, key_epoch)
+);
+CREATE TABLE IF NOT EXISTS subscription (
+    home TEXT NOT NULL, key_epoch INTEGER NOT NULL, concept TEXT NOT NULL, handle BLOB NOT NULL,
+    PRIMARY KEY (home, key_epoch, concept)
+);
+PRAGMA user_version = 1;
+";
+
+/// A home's secrets in one key epoch.
+#[derive(Clone)]
+pub(crate) struct HomeSecrets {
+    pub(crate) tag: HomeTag,
+    pub(crate) key: HomeKey,
+}
+
+/// The store.
+pub struct Store(Mutex<Connection>);
+
+impl Store {
+    /// Opens the file, and makes it where there is none.
+    ///
+    /// # Errors
+    /// [`Error::Database`] when it is no such file or cannot be written.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let connection = Connection::open(path)?;
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        Self::prepare(connection)
+    }
+
+    /// A store that ends with the process.
+    ///
+    /// # Errors
+    /// [`Error::Database`] when SQLite does not start.
+    pub fn in_memory() -> Result<Self, Error> {
+        Self::prepare(Connection::open_in_memory()?)
+    }
+
+    fn prepare(connection: Connection) -> Result<Self, Error> {
+        connection.busy_timeout(std::time::Duration::from_secs(10))?;
+        connection.execute_batch(SCHEMA)?;
+        Ok(Self(Mutex::new(connection)))
+    }
+
+    fn connection(&self) -> MutexGuard<'_, Connection> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds the documents of `sheet` to `doctype`; `homes` names the home of each row. A home's
+    /// earlier documents stay.
+    ///
+    /// # Errors
+    /// [`Error::Database`]; then nothing was added.
+    pub fn import<'a>(
+        &self,
+        doctype: &str,
+        sheet: &Sheet,
+        rows: impl IntoIterator<Item = (&'a HomeId, usize)>,
+    ) -> Result<usize, Error> {
+        let mut connection = self.connection();
+        let transaction = connection.transaction()?;
+        let mut count = 0;
+        {
+            let mut insert = transaction
+                .prepare("INSERT INTO document (doctype, home, body) VALUES (?1, ?2, ?3)")?;
+            for (home, row) in rows {
+                let body: Map<String, Value> = sheet
+                    .columns()
+                    .iter()
+                    .zip(sheet.row(row))
+                    .map(|(column, value)| (column.name.to_lowercase(), json(value)))
+                    .collect();
+                insert.execute(params![
+                    doctype.to_lowercase(),
+                    home.0,
+                    Value::Object(body).to_string()
+                ])?;
+                count += 1;
+            }
+        }
+        transaction.commit()?;
+        Ok(count)
+    }
+
+    /// Every home that holds a document.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub fn homes(&self) -> Result<Vec<HomeId>, Error> {
+        let connection = self.connection();
+        let mut select = connection.prepare("SELECT DISTINCT home FROM document ORDER BY home")?;
+        let homes = select.query_map([], |row| row.get(0).map(HomeId))?;
+        Ok(homes.collect::<Result<_, _>>()?)
+    }
+
+    /// A home's secrets of a key epoch, made on first use.
+    pub(crate) fn secrets(&self, home: &HomeId, epoch: KeyEpoch) -> Result<HomeSecrets, Error> {
+        let (mut tag, mut key) = ([0u8; 16], [0u8; 32]);
+        rng().fill_bytes(&mut tag);
+        rng().fill_bytes(&mut key);
+        let connection = self.connection();
+        connection
+            .prepare_cached("INSERT OR IGNORE INTO secret VALUES (?1, ?2, ?3, ?4)")?
+            .execute(params![home.0, epoch.0, tag, key])?;
+        Ok(connection
+            .prepare_cached("SELECT tag, key FROM secret WHERE home = ?1 AND key_epoch = ?2")?
+            .query_row(params![home.0, epoch.0], secrets)?)
+    }
+
+    /// The secrets of a home that subscribed to anything in this epoch; `None` for one that did
+    /// not, which therefore refuses.
+    pub(crate) fn subscriber(
+        &self,
+        home: &HomeId,
+        epoch: KeyEpoch,
+    ) -> Result<Option<HomeSecrets>, Error> {
+        Ok(self
+            .connection()
+            .prepare_cached(
+                "SELECT tag, key FROM secret WHERE home = ?1 AND key_epoch = ?2 AND EXISTS
+                 (SELECT 1 FROM subscription AS s WHERE s.home = ?1 AND s.key_epoch = ?2)",
+            )?
+            .query_row(params![home.0, epoch.0], secrets)
+            .optional()?)
+    }
+
+    /// The concepts that a home is subscribed to.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub fn subscriptions(&self, home: &HomeId, epoch: KeyEpoch) -> Result<Vec<String>, Error> {
+        let connection = self.connection();
+        let mut select = connection.prepare_cached(
+            "SELECT concept FROM subscription WHERE home = ?1 AND key_epoch = ?2 ORDER BY concept",
+        )?;
+        let concepts = select.query_map(params![home.0, epoch.0], |row| row.get(0))?;
+        Ok(concepts.collect::<Result<_, _>>()?)
+    }
+
+    /// Notes subscriptions that the Conductor has taken, all or none.
+    pub(crate) fn subscribed(
+        &self,
+        epoch: KeyEpoch,
+        subscriptions: &[(HomeId, String, Handle)],
+    ) -> Result<(), Error> {
+        let mut connection = self.connection();
+        let transaction = connection.transaction()?;
+        for (home, concept, handle) in subscriptions {
+            transaction
+                .prepare_cached("INSERT OR REPLACE INTO subscription VALUES (?1, ?2, ?3, ?4)")?
+                .execute(params![home.0, epoch.0, concept, handle.0])?;
+        }
+        transaction.commit()?;
+        Ok(())
+    }
+
+    /// Whether a home holds any document.
+    pub(crate) fn holds(&self, home: &HomeId) -> Result<bool, Error> {
+        Ok(self
+            .connection()
+            .prepare_cached("SELECT 1 FROM document WHERE home = ?1 LIMIT 1")?
+            .exists(params![home.0])?)
+    }
+}
+
+fn secrets(row: &rusqlite::Row<'_>) -> rusqlite::Result<HomeSecrets> {
+    Ok(HomeSecrets {
+        tag: HomeTag(row.get(0)?),
+        key: HomeKey::from_bytes(row.get(1)?),
+    })
+}
+
+fn json(value: &FieldValue) -> Value {
+    match value {
+        FieldValue::Null => Value::Null,
+        FieldValue::Integer(integer) => (*integer).into(),
+        FieldValue::Real(real) => (*real).into(),
+        FieldValue::Text(text) => text.as_str().into(),
+    }
+}
+
+impl Connector for Store {
+    fn documents(
+        &self,
+        doctype: &str,
+        fields: &[&str],
+        homes: &[HomeId],
+    ) -> Result<Vec<Document>, Error> {
+        let connection = self.connection();
+        // Field names travel as parameters too: nothing from a manifest is spliced into SQL.
+        let columns: String = (0..fields.len())
+            .map(|i| format!(", json_extract(body, ?{})", i + 3))
+            .collect();
+        let mut select = connection.prepare_cached(&format!(
+            "SELECT rowid{columns} FROM document WHERE doctype = ?1 AND home = ?2"
+        ))?;
+        let paths: Vec<String> = fields
+            .iter()
+            .map(|field| format!("$.\"{}\"", field.to_lowercase().replace('"', "")))
+            .collect();
+        let doctype = doctype.to_lowercase();
+        let mut documents = Vec::new();
+        for (place, home) in homes.iter().enumerate() {
+            let parameters: Vec<&str> = [doctype.as_str(), home.0.as_str()]
+                .into_iter()
+                .chain(paths.iter().map(String::as_str))
+                .collect();
+            let mut rows = select.query(rusqlite::params_from_iter(parameters))?;
+            while let Some(row) = rows.next()? {
+                let values = (1..=fields.len())
+                    .map(|column| Ok(value(row.get_ref(column)?)))
+                    .collect::<rusqlite::Result<_>>()?;
+                documents.push((place, values));
+            }
+        }
+        Ok(documents)
+    }
+}
+
+fn value(value: ValueRef<'_>) -> FieldValue {
+    match value {
+        ValueRef::Null | ValueRef::Blob(_) => FieldValue::Null,
+        ValueRef::Integer(integer) => FieldValue::Integer(integer),
+        ValueRef::Real(real) => FieldValue::Real(real),
+        ValueRef::Text(text) => {
+            std::str::from_utf8(text).map_or(FieldValue::Null, |text| FieldValue::Text(text.into()))
+        }
+    }
+}

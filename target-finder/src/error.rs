@@ -1,0 +1,56 @@
+//! What a Target Finder refuses, and whose fault it is.
+
+use dispers_core::{
+    encoding::DecodeError, envelope::OpenError, find::FindError, manifest::ManifestError,
+};
+use dispers_node::Fault;
+
+/// Why a request failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Bytes that are no message.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    /// A manifest that is refused.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    /// A find that is refused.
+    #[error(transparent)]
+    Find(#[from] FindError),
+    /// An envelope that does not open.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// Another partition's lists.
+    #[error("this node does not serve that partition")]
+    OtherPartition,
+    /// The manifest names another notary.
+    #[error("the manifest names another notary")]
+    OtherNotary,
+    /// Another release was certified.
+    #[error("another release of this round is certified already")]
+    SecondRelease,
+    /// Full.
+    #[error("too many certificates are open at this notary: try again later")]
+    Full,
+    /// Not listed.
+    #[error("the directory lists no target finder of this name, or no pool for it")]
+    NotListed,
+}
+
+impl Error {
+    /// Whose fault it is.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Decode(_)
+            | Self::Manifest(_)
+            | Self::Find(_)
+            | Self::Open(_)
+            | Self::OtherPartition
+            | Self::OtherNotary => Fault::Caller,
+            Self::SecondRelease => Fault::Conflict,
+            Self::Full => Fault::TryLater,
+            Self::NotListed => Fault::Operator,
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! The verbs of a Target Finder: find, notarise.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use dispers_core::{
+    envelope::{EnvelopePublicKey, EnvelopeSecretKey},
+    find::{FindRequest, FinderKeys, Finding, Found},
+    id::{QueryId, Role, Timestamp},
+    release::{Certificate, NotariseRequest},
+    ticket::PoolSecret,
+};
+use dispers_node::{Node, now};
+
+use crate::{Config, Error};
+
+/// What was certified for one round of one query, until the query expires.
+struct Certified {
+    proposal: [u8; 32],
+    expires: Timestamp,
+}
+
+/// A Target Finder. Its methods compute; the service runs them off the executor.
+pub struct Finder {
+    node: Arc<Node>,
+    partition: u16,
+    envelope: EnvelopeSecretKey,
+    secret: PoolSecret,
+    target: EnvelopePublicKey,
+    certified: Mutex<HashMap<(QueryId, u16), Certified>>,
+    max_certificates: usize,
+}
+
+impl Finder {
+    /// # Errors
+    /// [`Error::NotListed`] when the directory does not list this node or its pools.
+    pub fn new(
+        node: Arc<Node>,
+        envelope: EnvelopeSecretKey,
+        secret: PoolSecret,
+        config: &Config,
+    ) -> Result<Self, Error> {
+        let entry = node.directory.node(&node.name).ok_or(Error::NotListed)?;
+        let partition = entry.group;
+        let pool = node
+            .directory
+            .pool(Role::TargetFinder, partition)
+            .filter(|pool| pool.envelope_key == envelope.public());
+        let target = node.directory.pool(Role::Target, 0);
+        let (Some(_), Some(target)) = (pool, target) else {
+            return Err(Error::NotListed);
+        };
+        Ok(Self {
+            partition,
+            target: target.envelope_key.clone(),
+            envelope,
+            secret,
+            certified: Mutex::default(),
+            max_certificates: config.max_certificates,
+            node,
+        })
+    }
+
+    fn keys(&self) -> FinderKeys<'_> {
+        FinderKeys {
+            name: &self.node.name,
+            signing: &self.node.signing,
+            envelope: &self.envelope,
+            secret: &self.secret,
+            target: &self.target,
+        }
+    }
+
+    /// Checks the manifest and opens its profile.
+    ///
+    /// # Errors
+    /// [`Error`] when either does not hold.
+    pub fn start(&self, request: &FindRequest) -> Result<Finding, Error> {
+        if request.partition != self.partition {
+            return Err(Error::OtherPartition);
+        }
+        let manifest = request.manifest.verify(&self.node.directory, now())?;
+        Ok(Finding::new(manifest, request, &self.keys())?)
+    }
+
+    /// Takes one list segment.
+    ///
+    /// # Errors
+    /// [`Error::Find`] when it is no segment.
+    pub fn absorb(&self, finding: &mut Finding, segment: &[u8]) -> Result<(), Error> {
+        Ok(finding.absorb(segment, &self.keys())?)
+    }
+
+    /// Chooses, seals and signs.
+    ///
+    /// # Errors
+    /// [`Error::Find`] when too few or too many homes match.
+    pub fn finish(&self, finding: Finding) -> Result<Found, Error> {
+        Ok(finding.finish(&self.keys())?)
+    }
+
+    /// Certifies the one release of a query's round. The same proposal gets the same certificate.
+    ///
+    /// # Errors
+    /// [`Error::SecondRelease`] for any other proposal.
+    pub fn notarise(&self, request: &NotariseRequest) -> Result<Certificate, Error> {
+        let now = now();
+        let manifest = request.manifest.verify(&self.node.directory, now)?;
+        if manifest.notary != self.node.name {
+            return Err(Error::OtherNotary);
+        }
+        if request.round >= manifest.rounds {
+            return Err(Error::OtherNotary);
+        }
+        let mut certified = self
+            .certified
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        // Past its skew a query is refused above, so forgetting it cannot certify it twice.
+        certified.retain(|_, kept| !kept.expires.has_passed(now));
+        let key = (manifest.query(), request.round);
+        match certified.get(&key) {
+            Some(kept) if kept.proposal != request.proposal => return Err(Error::SecondRelease),
+            Some(_) => {}
+            None if certified.len() >= self.max_certificates => return Err(Error::Full),
+            None => {
+                certified.insert(
+                    key,
+                    Certified {
+                        proposal: request.proposal,
+                        expires: manifest.expires,
+                    },
+                );
+            }
+        }
+        Ok(Certificate::new(
+            key.0,
+            key.1,
+            request.proposal,
+            &self.node.signing,
+        ))
+    }
+}

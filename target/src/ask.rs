@@ -1,0 +1,140 @@
+//! The verb of a Target: ask.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use dispers_core::{
+    ask::{Ask, BatchAnswer, OpenedBatch, TargetRequest, collect_answers, open_batch},
+    envelope::EnvelopeSecretKey,
+    id::{Name, Role, Timestamp, Work},
+};
+use dispers_node::{Node, blocking, now, rng};
+use tokio::{sync::Semaphore, task::JoinSet, time::timeout};
+use tonic::Status;
+
+use crate::{Config, Error, StackLink};
+
+/// A Target.
+pub struct Target {
+    node: Arc<Node>,
+    envelope: EnvelopeSecretKey,
+    link: Arc<dyn StackLink>,
+    stack_timeout: Duration,
+    parallel_stacks: usize,
+    /// What was asked, until its query expires: nothing is asked twice.
+    asked: Mutex<HashMap<Work, Timestamp>>,
+}
+
+impl Target {
+    /// # Errors
+    /// [`Error::NotListed`] when the directory has no pool with this key.
+    pub fn new(
+        node: Arc<Node>,
+        envelope: EnvelopeSecretKey,
+        link: Arc<dyn StackLink>,
+        config: &Config,
+    ) -> Result<Self, Error> {
+        node.directory
+            .pool(Role::Target, 0)
+            .filter(|pool| pool.envelope_key == envelope.public())
+            .ok_or(Error::NotListed)?;
+        Ok(Self {
+            node,
+            envelope,
+            link,
+            stack_timeout: Duration::from_millis(config.stack_timeout_ms),
+            parallel_stacks: config.parallel_stacks.max(1),
+            asked: Mutex::default(),
+        })
+    }
+
+    /// Checks who chose the batch, opens it and notes that it is asked.
+    fn open(&self, request: &TargetRequest) -> Result<(OpenedBatch, usize, Timestamp), Error> {
+        let now = now();
+        let manifest = request.manifest.verify(&self.node.directory, now)?;
+        let opened = open_batch(
+            &request.manifest,
+            &manifest,
+            request.work,
+            &request.batch,
+            &self.node.directory,
+            &self.envelope,
+        )?;
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.retain(|_, expires| !expires.has_passed(now));
+        if asked.insert(request.work, manifest.expires).is_some() {
+            return Err(Error::Repeated);
+        }
+        let committee = manifest.committee_of(request.work.batch.number);
+        Ok((
+            opened,
+            manifest.offers(committee).count(),
+            manifest.answer_by,
+        ))
+    }
+
+    /// Asks a batch's homes, each host at the same time, and collects what comes in time.
+    ///
+    /// # Errors
+    /// A status when the batch is not one that a Target Finder chose.
+    pub async fn ask(self: Arc<Self>, request: TargetRequest) -> Result<BatchAnswer, Status> {
+        let target = self.clone();
+        let work = request.work;
+        let (opened, aggregators, answer_by) = blocking(move || {
+            target
+                .open(&request)
+                .map_err(|error| error.fault().status(&error))
+        })
+        .await?;
+        let left = Duration::from_millis(answer_by.0.saturating_sub(now().0));
+        let wait = self.stack_timeout.min(left);
+        let slots = Arc::new(Semaphore::new(self.parallel_stacks));
+        let mut asking = JoinSet::new();
+        for (host, ask) in opened.asks {
+            asking.spawn(self.clone().ask_host(host, ask, wait, slots.clone()));
+        }
+        let mut answers = Vec::new();
+        while let Some(answer) = asking.join_next().await {
+            answers.extend(answer.ok().flatten());
+        }
+        let target = self.clone();
+        blocking(move || {
+            Ok(collect_answers(
+                &target.node.name,
+                &target.node.signing,
+                work,
+                aggregators,
+                answers,
+                &mut rng(),
+            ))
+        })
+        .await
+    }
+
+    async fn ask_host(
+        self: Arc<Self>,
+        host: Name,
+        ask: Ask,
+        wait: Duration,
+        slots: Arc<Semaphore>,
+    ) -> Option<dispers_core::ask::Answer> {
+        let _slot = slots.acquire().await.ok()?;
+        let homes = ask.homes.len() as u32;
+        match timeout(wait, self.link.ask(&host, ask)).await {
+            // A stack cannot answer for more homes than it was asked for.
+            Ok(Ok(answer)) if answer.homes <= homes => Some(answer),
+            Ok(Ok(_)) => None,
+            Ok(Err(status)) => {
+                tracing::warn!(code = ?status.code(), "a stack did not answer");
+                None
+            }
+            Err(_) => {
+                tracing::warn!("a stack did not answer in time");
+                None
+            }
+        }
+    }
+}

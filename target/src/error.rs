@@ -1,0 +1,36 @@
+//! What a Target refuses, and whose fault it is.
+
+use dispers_core::{ask::AskError, encoding::DecodeError, manifest::ManifestError};
+use dispers_node::Fault;
+
+/// Why a request failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Bytes that are no message.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    /// A manifest that is refused.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    /// A batch that is refused.
+    #[error(transparent)]
+    Ask(#[from] AskError),
+    /// The same work was asked before.
+    #[error("this batch and attempt was asked before: start another attempt")]
+    Repeated,
+    /// Not listed.
+    #[error("the directory lists no target of this name, or no pool for it")]
+    NotListed,
+}
+
+impl Error {
+    /// Whose fault it is.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Decode(_) | Self::Manifest(_) | Self::Ask(_) => Fault::Caller,
+            Self::Repeated => Fault::Conflict,
+            Self::NotListed => Fault::Operator,
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! How a Target reaches a stack.
+
+use std::{future::Future, pin::Pin, sync::Arc};
+
+use dispers_core::{
+    ask::{Answer, Ask, MAX_ANSWER},
+    encoding::{from_bytes, to_bytes},
+    id::Name,
+};
+use dispers_node::{Channels, Node};
+use dispers_proto::{Messages, chunks, v1::stack_client::StackClient};
+use tonic::Status;
+
+/// A stack's answer, when it comes.
+pub type Answering<'a> = Pin<Box<dyn Future<Output = Result<Answer, Status>> + Send + 'a>>;
+
+/// A way to ask the stack of a host. The host must be listed in the directory.
+pub trait StackLink: Send + Sync + 'static {
+    /// Asks homes of `host`.
+    fn ask<'a>(&'a self, host: &'a Name, ask: Ask) -> Answering<'a>;
+}
+
+/// Dials the address that the directory lists for a host, pinned to its key.
+pub struct Dialled {
+    node: Arc<Node>,
+    channels: Channels,
+}
+
+impl Dialled {
+    /// Dials with the identity of `node`.
+    pub fn new(node: Arc<Node>) -> Self {
+        Self {
+            channels: Channels::new(node.clone()),
+            node,
+        }
+    }
+}
+
+impl StackLink for Dialled {
+    fn ask<'a>(&'a self, host: &'a Name, ask: Ask) -> Answering<'a> {
+        Box::pin(async move {
+            let listed = self
+                .node
+                .directory
+                .host(host)
+                .ok_or_else(|| Status::not_found("the directory does not list this host"))?;
+            let channel = self.channels.to(&listed.address, listed.tls_key)?;
+            let request = tokio_stream::iter(chunks([to_bytes(&ask)]));
+            drop(ask);
+            let reply = StackClient::new(channel).ask(request).await?;
+            let answer = Messages::new(reply.into_inner()).expect(MAX_ANSWER).await?;
+            from_bytes(&answer, MAX_ANSWER, "answer")
+                .map_err(|error| Status::data_loss(error.to_string()))
+        })
+    }
+}

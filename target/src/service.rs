@@ -1,0 +1,108 @@
+//! The gRPC edge of a Target: convert, call, convert; and the relay between hosts and Conductor.
+
+use std::sync::Arc;
+
+use dispers_core::{
+    encoding::{from_bytes, to_bytes},
+    find::MAX_BATCH,
+    id::Role,
+};
+use dispers_node::{Channels, Node, Reply, blocking, reply, require_host, require_role};
+use dispers_proto::{
+    Messages, chunks,
+    v1::{
+        Chunk, Empty, EvaluateRequest, Message, WithdrawReply, conductor_client::ConductorClient,
+        target_server::Target as TargetService,
+    },
+};
+use tonic::{Request, Response, Status, Streaming, transport::Channel};
+
+use crate::Target;
+
+const MAX_REQUEST: usize = MAX_BATCH + (4 << 20);
+/// Largest sealed upload or withdrawal.
+const MAX_SEALED: usize = dispers_core::subscription::MAX_UPLOAD + (1 << 16);
+
+/// Serves a [`Target`] to the Conductor, and the relay to hosts.
+pub struct Service {
+    target: Arc<Target>,
+    node: Arc<Node>,
+    channels: Channels,
+}
+
+impl Service {
+    /// Serves `target`.
+    pub fn new(node: Arc<Node>, target: Target) -> Self {
+        Self {
+            target: Arc::new(target),
+            channels: Channels::new(node.clone()),
+            node,
+        }
+    }
+
+    fn conductor(&self) -> Result<ConductorClient<Channel>, Status> {
+        let node = self
+            .node
+            .directory
+            .nodes(Role::Conductor)
+            .next()
+            .ok_or_else(|| Status::unavailable("the directory lists no conductor"))?;
+        Ok(ConductorClient::new(
+            self.channels.to(&node.address, node.tls_key)?,
+        ))
+    }
+}
+
+#[tonic::async_trait]
+impl TargetService for Service {
+    type AskStream = Reply;
+
+    async fn ask(&self, request: Request<Streaming<Chunk>>) -> Result<Response<Reply>, Status> {
+        require_role(&request, Role::Conductor)?;
+        let body = Messages::new(request.into_inner())
+            .expect(MAX_REQUEST)
+            .await?;
+        let request = from_bytes(&body, MAX_REQUEST, "batch")
+            .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        drop(body);
+        let answer = self.target.clone().ask(request).await?;
+        let answer = blocking(move || Ok(to_bytes(&answer))).await?;
+        Ok(reply([answer]))
+    }
+
+    async fn upload(&self, request: Request<Streaming<Chunk>>) -> Result<Response<Empty>, Status> {
+        require_host(&request)?;
+        let sealed = Messages::new(request.into_inner())
+            .expect(MAX_SEALED)
+            .await?;
+        self.conductor()?
+            .upload(tokio_stream::iter(chunks([sealed])))
+            .await
+            .map(|_| Response::new(Empty {}))
+    }
+
+    async fn withdraw(
+        &self,
+        request: Request<Streaming<Chunk>>,
+    ) -> Result<Response<WithdrawReply>, Status> {
+        require_host(&request)?;
+        let sealed = Messages::new(request.into_inner())
+            .expect(MAX_SEALED)
+            .await?;
+        self.conductor()?
+            .withdraw(tokio_stream::iter(chunks([sealed])))
+            .await
+            .map(|reply| Response::new(reply.into_inner()))
+    }
+
+    async fn evaluate(
+        &self,
+        request: Request<EvaluateRequest>,
+    ) -> Result<Response<Message>, Status> {
+        require_host(&request)?;
+        self.conductor()?
+            .evaluate(request.into_inner())
+            .await
+            .map(|reply| Response::new(reply.into_inner()))
+    }
+}
