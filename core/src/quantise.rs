@@ -1,1 +1,328 @@
-//! Levels: how a number becomes a bounded integer.
+//! Bounded values as integer levels, and sums of levels as values again (protocol.md §10).
+//!
+//! `clamp(x, lo, hi, step)` puts x on the grid lo, lo + step, …, hi. A value on the grid is exact
+//! and so are its sums: where lo and step are short decimals, sums are taken over integers and
+//! divided by a power of ten once, at the end.
+
+use borsh::{BorshDeserialize, BorshSerialize};
+use rand::CryptoRng;
+
+/// Largest number of levels of one variable.
+pub const MAX_LEVELS: u64 = 1 << 32;
+/// Number of levels where no step was written.
+pub const DEFAULT_LEVELS: u64 = 4096;
+
+/// How far from a whole number (hi - lo) / step may be, relative to it.
+const GRID_TOLERANCE: f64 = 1e-9;
+/// Decimal places up to which a bound or step is taken for a decimal.
+const MAX_DECIMALS: i32 = 9;
+
+/// The distance between two levels.
+#[derive(Debug, Clone, Copy, PartialEq, BorshSerialize, BorshDeserialize)]
+pub enum Step {
+    /// As written; a value goes to the nearest level.
+    Exact(f64),
+    /// 4,096 levels; a value between two goes to either, so that the mean is right.
+    Levels4096,
+}
+
+/// Bounds and step that make no grid.
+#[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
+pub enum InvalidGrid {
+    /// A bound or the step is infinite or not a number.
+    #[error("the bounds and the step must be finite numbers")]
+    NotFinite,
+    /// lo ≥ hi.
+    #[error("the lower bound must be below the upper bound")]
+    Empty,
+    /// The step is zero or negative.
+    #[error("the step must be above 0")]
+    Step,
+    /// (hi - lo) / step is not whole.
+    #[error("the upper bound must be on the grid; the nearest ones are {below} and {above}")]
+    OffGrid {
+        /// The last level below.
+        below: f64,
+        /// The first level above.
+        above: f64,
+    },
+    /// More than 2^32 levels.
+    #[error("more than 2^32 levels")]
+    TooManyLevels,
+}
+
+/// A bounded grid: which level a value has, and what sums of levels mean.
+#[derive(Debug, Clone, Copy, PartialEq, BorshSerialize)]
+pub struct Quantiser {
+    lo: f64,
+    hi: f64,
+    step: Step,
+}
+
+impl Quantiser {
+    /// # Errors
+    /// [`InvalidGrid`] if the three make no grid of at most 2^32 levels.
+    pub fn new(lo: f64, hi: f64, step: Step) -> Result<Self, InvalidGrid> {
+        if !(lo.is_finite() && hi.is_finite() && (hi - lo).is_finite()) {
+            return Err(InvalidGrid::NotFinite);
+        }
+        if lo >= hi {
+            return Err(InvalidGrid::Empty);
+        }
+        if let Step::Exact(step) = step {
+            if !step.is_finite() {
+                return Err(InvalidGrid::NotFinite);
+            }
+            if step <= 0.0 {
+                return Err(InvalidGrid::Step);
+            }
+            let steps = (hi - lo) / step;
+            if steps.is_nan() || steps.round() >= MAX_LEVELS as f64 {
+                return Err(InvalidGrid::TooManyLevels);
+            }
+            if steps.round() < 1.0 || (steps - steps.round()).abs() > GRID_TOLERANCE * steps {
+                return Err(InvalidGrid::OffGrid {
+                    below: lo + step * steps.floor(),
+                    above: lo + step * steps.ceil(),
+                });
+            }
+        }
+        Ok(Self { lo, hi, step })
+    }
+
+    /// The lower bound, level 0.
+    pub fn lo(&self) -> f64 {
+        self.lo
+    }
+
+    /// The upper bound, the last level.
+    pub fn hi(&self) -> f64 {
+        self.hi
+    }
+
+    /// The step as it was written.
+    pub fn step(&self) -> Step {
+        self.step
+    }
+
+    /// The last level.
+    pub fn max(&self) -> u64 {
+        match self.step {
+            Step::Exact(step) => ((self.hi - self.lo) / step).round() as u64,
+            Step::Levels4096 => DEFAULT_LEVELS - 1,
+        }
+    }
+
+    /// The distance between two levels.
+    pub fn width(&self) -> f64 {
+        match self.step {
+            Step::Exact(step) => step,
+            Step::Levels4096 => (self.hi - self.lo) / (DEFAULT_LEVELS - 1) as f64,
+        }
+    }
+
+    /// The level of `value`, which is clamped to the bounds first and must be a number.
+    pub fn level(&self, value: f64, rng: &mut impl CryptoRng) -> u64 {
+        let position = (value.clamp(self.lo, self.hi) - self.lo) / self.width();
+        let level = match self.step {
+            Step::Exact(_) => position.round(),
+            Step::Levels4096 => {
+                // 53 bits: the precision of the fraction that they are compared with.
+                let uniform = (rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64;
+                let below = position.floor();
+                below + f64::from(u8::from(uniform < position - below))
+            }
+        };
+        (level as u64).min(self.max())
+    }
+
+    /// Whether [`value_sum`](Self::value_sum) is a whole number for every sum of levels.
+    pub fn is_integer(&self) -> bool {
+        self.decimals().is_some_and(|(_, _, scale)| scale == 1)
+    }
+
+    /// lo·count + step·Σk, exactly, where lo and step are whole numbers.
+    pub fn integer_sum(&self, count: u64, level_sum: u64) -> Option<i128> {
+        match self.decimals()? {
+            (lo, step, 1) => Some(lo * i128::from(count) + step * i128::from(level_sum)),
+            _ => None,
+        }
+    }
+
+    /// lo·count + step·Σk.
+    pub fn value_sum(&self, count: u64, level_sum: u64) -> f64 {
+        match self.decimals() {
+            Some((lo, step, scale)) => {
+                (lo * i128::from(count) + step * i128::from(level_sum)) as f64 / scale as f64
+            }
+            None => self.lo * count as f64 + self.width() * level_sum as f64,
+        }
+    }
+
+    /// The mean, or `None` of nothing.
+    pub fn mean(&self, count: u64, level_sum: u64) -> Option<f64> {
+        (count > 0).then(|| match self.decimals() {
+            // One division, so that a mean on the grid comes out as it is written.
+            Some((lo, step, scale)) => {
+                let sum = lo * i128::from(count) + step * i128::from(level_sum);
+                sum as f64 / (scale as f64 * count as f64)
+            }
+            None => self.lo + self.width() * (level_sum as f64 / count as f64),
+        })
+    }
+
+    /// The variance over `count - 1` (`sample`) or `count`, or `None` where that is 0.
+    ///
+    /// Rounding without a step adds at most a quarter of the squared step to it.
+    pub fn variance(
+        &self,
+        count: u64,
+        level_sum: u64,
+        square_sum: u64,
+        sample: bool,
+    ) -> Option<f64> {
+        let divisor = count.checked_sub(u64::from(sample))?;
+        if divisor == 0 {
+            return None;
+        }
+        let (n, sum) = (u128::from(count), u128::from(level_sum));
+        // Below zero only where noise was added to the sums.
+        let scatter = (n * u128::from(square_sum)).saturating_sub(sum * sum);
+        Some(self.width().powi(2) * (scatter as f64 / n as f64 / divisor as f64))
+    }
+
+    /// lo and step as integers over a common power of ten, if they are short decimals.
+    fn decimals(&self) -> Option<(i128, i128, i128)> {
+        let Step::Exact(step) = self.step else {
+            return None;
+        };
+        // Above 2^53 not every integer is a float.
+        let whole = |value: f64| {
+            (value.fract() == 0.0 && value.abs() < (1u64 << 53) as f64).then_some(value as i128)
+        };
+        (0..=MAX_DECIMALS).find_map(|places| {
+            let scale = 10f64.powi(places);
+            let scaled = |value: f64| {
+                let rounded = (value * scale).round();
+                (rounded / scale == value).then(|| whole(rounded)).flatten()
+            };
+            Some((scaled(self.lo)?, scaled(step)?, scale as i128))
+        })
+    }
+}
+
+impl BorshDeserialize for Quantiser {
+    fn deserialize_reader<R: borsh::io::Read>(reader: &mut R) -> borsh::io::Result<Self> {
+        let lo = f64::deserialize_reader(reader)?;
+        let hi = f64::deserialize_reader(reader)?;
+        let step = Step::deserialize_reader(reader)?;
+        Self::new(lo, hi, step)
+            .map_err(|e| borsh::io::Error::new(borsh::io::ErrorKind::InvalidData, e.to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rand::SeedableRng;
+    use rand::rngs::StdRng;
+
+    use super::*;
+
+    fn rng() -> StdRng {
+        StdRng::seed_from_u64(7)
+    }
+
+    #[test]
+    fn a_value_on_the_grid_is_exact() {
+        let q = Quantiser::new(80.0, 230.0, Step::Exact(1.0)).unwrap();
+        assert_eq!(q.max(), 150);
+        for value in 80..=230u64 {
+            let level = q.level(value as f64, &mut rng());
+            assert_eq!(q.integer_sum(1, level), Some(i128::from(value)));
+        }
+        assert_eq!(q.level(-1e300, &mut rng()), 0);
+        assert_eq!(q.level(1e300, &mut rng()), 150);
+    }
+
+    #[test]
+    fn decimal_sums_carry_no_binary_noise() {
+        let q = Quantiser::new(0.1, 10.0, Step::Exact(0.1)).unwrap();
+        assert_eq!(q.max(), 99);
+        // 0.1 + 0.2 = 0.3 and not 0.30000000000000004.
+        assert_eq!(q.value_sum(2, 1), 0.3);
+        assert_eq!(q.mean(2, 1), Some(0.15));
+        assert!(!q.is_integer());
+    }
+
+    #[test]
+    fn what_makes_no_grid_is_refused() {
+        let new = |lo, hi, step| Quantiser::new(lo, hi, Step::Exact(step)).unwrap_err();
+        assert_eq!(new(2.0, 2.0, 1.0), InvalidGrid::Empty);
+        assert_eq!(new(3.0, 2.0, 1.0), InvalidGrid::Empty);
+        assert_eq!(new(0.0, f64::INFINITY, 1.0), InvalidGrid::NotFinite);
+        assert_eq!(new(f64::NAN, 1.0, 1.0), InvalidGrid::NotFinite);
+        assert_eq!(new(0.0, 1.0, f64::NAN), InvalidGrid::NotFinite);
+        assert_eq!(new(-f64::MAX, f64::MAX, 1.0), InvalidGrid::NotFinite);
+        assert_eq!(new(0.0, 1.0, 0.0), InvalidGrid::Step);
+        assert_eq!(new(0.0, 1.0, -1.0), InvalidGrid::Step);
+        assert_eq!(new(0.0, 4294967296.0, 1.0), InvalidGrid::TooManyLevels);
+        assert_eq!(new(0.0, 1.0, 1e-300), InvalidGrid::TooManyLevels);
+        assert!(matches!(new(0.0, 1.0, 0.3), InvalidGrid::OffGrid { .. }));
+        assert!(matches!(new(0.0, 1.0, 5.0), InvalidGrid::OffGrid { .. }));
+        assert!(Quantiser::new(0.0, 4294967295.0, Step::Exact(1.0)).is_ok());
+    }
+
+    #[test]
+    fn a_forged_grid_does_not_decode() {
+        let bytes = borsh::to_vec(&(5.0f64, 1.0f64, Step::Levels4096)).unwrap();
+        assert!(borsh::from_slice::<Quantiser>(&bytes).is_err());
+        let q = Quantiser::new(1.0, 5.0, Step::Levels4096).unwrap();
+        assert_eq!(
+            borsh::from_slice::<Quantiser>(&borsh::to_vec(&q).unwrap()).unwrap(),
+            q
+        );
+    }
+
+    #[test]
+    fn rounding_without_a_step_is_unbiased() {
+        let q = Quantiser::new(0.0, 4095.0, Step::Levels4096).unwrap();
+        let mut rng = rng();
+        let n = 20_000u64;
+        let sum: u64 = (0..n).map(|_| q.level(10.25, &mut rng)).sum();
+        // Standard error 0.003.
+        assert!((q.mean(n, sum).unwrap() - 10.25).abs() < 0.02);
+    }
+
+    #[test]
+    fn moments_of_too_few_are_null() {
+        let q = Quantiser::new(0.0, 10.0, Step::Exact(1.0)).unwrap();
+        assert_eq!(q.mean(0, 0), None);
+        assert_eq!(q.variance(1, 4, 16, true), None);
+        assert_eq!(q.variance(1, 4, 16, false), Some(0.0));
+        assert_eq!(q.variance(0, 0, 0, true), None);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn sums_of_levels_are_sums_of_values(
+            values in prop::collection::vec(-500i32..500, 2..20),
+            tenths in any::<bool>(),
+        ) {
+            let unit = if tenths { 10.0 } else { 1.0 };
+            let q = Quantiser::new(-500.0 / unit, 500.0 / unit, Step::Exact(1.0 / unit)).unwrap();
+            let levels: Vec<u64> =
+                values.iter().map(|v| q.level(f64::from(*v) / unit, &mut rng())).collect();
+            let n = values.len() as u64;
+            let (k, k2) = (levels.iter().sum(), levels.iter().map(|k| k * k).sum());
+            let total: i32 = values.iter().sum();
+            prop_assert_eq!(q.value_sum(n, k), f64::from(total) / unit);
+            let mean = f64::from(total) / n as f64;
+            let scatter: f64 = values.iter().map(|v| (f64::from(*v) - mean).powi(2)).sum();
+            let expected = scatter / (n - 1) as f64 / unit / unit;
+            prop_assert!((q.variance(n, k, k2, true).unwrap() - expected).abs() < 1e-6 * (1.0 + expected));
+        }
+    }
+}

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::form::{Affine, Constraint, LinearForm};
 use super::{
-    Circuit, CircuitError, Layout, MAX_CONSTRAINTS, MAX_LEVELS, MAX_VARIABLES, Output, Shape,
+    Circuit, CircuitError, Place, MAX_CONSTRAINTS, MAX_LEVELS, MAX_VARIABLES, Output, Shape,
     Variable, rank,
 };
 
@@ -129,7 +129,7 @@ impl Builder {
         groups: &Range<usize>,
         row: &LinearForm,
         outputs: &mut [Vec<Output>],
-    ) -> Layout {
+    ) -> Place {
         let presence = variable.nullable.then(|| self.allocate(1).start);
         let mask = match presence {
             Some(bit) => {
@@ -144,7 +144,7 @@ impl Builder {
         }
         let level = LinearForm::weighted(bits.clone().zip(weights(variable.max)));
 
-        let mut layout = Layout {
+        let mut layout = Place {
             presence,
             bits,
             present: None,

@@ -14,6 +14,7 @@ mod compile;
 mod encode;
 mod flp;
 mod form;
+mod layout;
 mod rank;
 mod shape;
 #[cfg(test)]
@@ -22,6 +23,7 @@ mod verifier;
 
 pub use encode::EncodeError;
 pub use form::LinearForm;
+pub use layout::Layout;
 pub use shape::{Row, Shape, Variable};
 pub use verifier::{Message, Verifier, accepts};
 
@@ -40,7 +42,7 @@ pub const MAX_LEVELS: u64 = 1 << 32;
 pub struct Circuit {
     shape: Shape,
     elements: usize,
-    variables: Vec<Layout>,
+    variables: Vec<Place>,
     constraints: Vec<Constraint>,
     outputs: Vec<Output>,
 }
@@ -56,7 +58,7 @@ pub struct Output {
 
 /// Where a variable's elements lie, and its outputs within those of a group.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Layout {
+struct Place {
     presence: Option<usize>,
     bits: std::ops::Range<usize>,
     present: Option<usize>,

@@ -1,1 +1,0 @@
-//! The local query: what runs inside a home.
