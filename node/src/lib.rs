@@ -2,8 +2,10 @@
 //! shutdown, and the mapping of faults to gRPC codes.
 
 mod clock;
+mod config;
 mod edge;
 mod fault;
+pub mod keyfile;
 mod node;
 mod peer;
 mod serve;
@@ -11,6 +13,7 @@ pub mod telemetry;
 mod tls;
 
 pub use clock::{now, rng};
+pub use config::{Config, ConfigError, NodeConfig};
 pub use edge::{Reply, blocking, reply};
 pub use fault::Fault;
 pub use node::{Channels, Node};

@@ -1,0 +1,211 @@
+//! Configuration files: one `[node]` table that every role has, and one table of its own.
+
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use dispers_core::{
+    directory::{Directory, DirectoryError, MAX_DIRECTORY, RootKeys, SignedDirectory},
+    encoding,
+    id::Name,
+    keys::VerifyingKey,
+};
+use serde::{Deserialize, de::DeserializeOwned};
+
+use crate::{
+    keyfile::{KeyFileError, NodeKeys},
+    now,
+};
+
+/// Why a node's files are not usable. Each says which file, and how to mend it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// A file cannot be read.
+    #[error("cannot read {path}: {source}")]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file is not what it should be.
+    #[error("{path}: {reason}")]
+    Content {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong, and what to write.
+        reason: String,
+    },
+    /// The directory is refused.
+    #[error("{path}: {source}")]
+    Directory {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: DirectoryError,
+    },
+    /// The key file is refused.
+    #[error(transparent)]
+    Keys(#[from] KeyFileError),
+}
+
+/// The `[node]` table. Paths are relative to the configuration file.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct NodeConfig {
+    /// The node's name in the directory.
+    pub name: String,
+    /// Where it listens; a querier does not.
+    pub listen: Option<SocketAddr>,
+    /// The signed directory.
+    pub directory: PathBuf,
+    /// The pinned root keys, in hexadecimal.
+    pub roots: Vec<String>,
+    /// How many of them must have signed the directory.
+    #[serde(default = "one")]
+    pub roots_needed: usize,
+    /// The key file that `dispers keys new` made.
+    pub keys: PathBuf,
+    /// The threshold share that a dealing made: concept indexors and data aggregators.
+    pub share: Option<PathBuf>,
+}
+
+fn one() -> usize {
+    1
+}
+
+/// A configuration file, read.
+#[derive(Debug)]
+pub struct Config<T> {
+    /// The `[node]` table.
+    pub node: NodeConfig,
+    /// The role's own table.
+    pub role: T,
+    path: PathBuf,
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, ConfigError> {
+    fs::read(path).map_err(|source| ConfigError::Read {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+impl<T: DeserializeOwned> Config<T> {
+    /// Reads a file with a `[node]` table and a table named `role`, which may be left out where it
+    /// has defaults.
+    ///
+    /// # Errors
+    /// [`ConfigError`] naming the file and the key.
+    pub fn load(path: &Path, role: &str) -> Result<Self, ConfigError> {
+        let content = |reason: String| ConfigError::Content {
+            path: path.to_owned(),
+            reason,
+        };
+        let text = String::from_utf8(read(path)?).map_err(|error| content(error.to_string()))?;
+        let mut table: toml::Table =
+            toml::from_str(&text).map_err(|error| content(error.to_string()))?;
+        let node = table
+            .remove("node")
+            .ok_or_else(|| content("there is no [node] table: see deploy/ for samples".into()))?;
+        let node = node
+            .try_into()
+            .map_err(|error: toml::de::Error| content(format!("[node]: {}", error.message())))?;
+        let own = table
+            .remove(role)
+            .unwrap_or_else(|| toml::Value::Table(toml::Table::new()));
+        let own = own
+            .try_into()
+            .map_err(|error: toml::de::Error| content(format!("[{role}]: {}", error.message())))?;
+        if let Some(other) = table.keys().next() {
+            return Err(content(format!(
+                "{other:?} does not belong here: a {role} has [node] and [{role}]"
+            )));
+        }
+        Ok(Self {
+            node,
+            role: own,
+            path: path.to_owned(),
+        })
+    }
+}
+
+impl<T> Config<T> {
+    /// A path of the file, relative to the file.
+    pub fn resolve(&self, path: &Path) -> PathBuf {
+        self.path.parent().unwrap_or(Path::new(".")).join(path)
+    }
+
+    fn content(&self, reason: impl ToString) -> ConfigError {
+        ConfigError::Content {
+            path: self.path.clone(),
+            reason: reason.to_string(),
+        }
+    }
+
+    /// The node's name.
+    ///
+    /// # Errors
+    /// [`ConfigError::Content`] when it is not one.
+    pub fn name(&self) -> Result<Name, ConfigError> {
+        Name::new(&self.node.name).map_err(|error| self.content(error))
+    }
+
+    /// The address to listen on.
+    ///
+    /// # Errors
+    /// [`ConfigError::Content`] when there is none.
+    pub fn listen(&self) -> Result<SocketAddr, ConfigError> {
+        self.node
+            .listen
+            .ok_or_else(|| self.content("[node]: write listen = \"0.0.0.0:PORT\""))
+    }
+
+    /// Reads and verifies the directory.
+    ///
+    /// # Errors
+    /// [`ConfigError`] when it is missing, or not signed by the pinned roots.
+    pub fn directory(&self) -> Result<Directory, ConfigError> {
+        let keys = self
+            .node
+            .roots
+            .iter()
+            .map(|text| {
+                let bytes = hex::decode(text).ok().and_then(|bytes| bytes.try_into().ok());
+                bytes.map(VerifyingKey).ok_or_else(|| {
+                    self.content("[node]: roots are public keys of 64 hexadecimal digits")
+                })
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        let roots = RootKeys {
+            keys,
+            needed: self.node.roots_needed,
+        };
+        let path = self.resolve(&self.node.directory);
+        let signed: SignedDirectory =
+            encoding::from_bytes(&read(&path)?, MAX_DIRECTORY + 65_536, "directory").map_err(
+                |error| ConfigError::Content {
+                    path: path.clone(),
+                    reason: error.to_string(),
+                },
+            )?;
+        signed
+            .verify(&roots, now())
+            .map_err(|source| ConfigError::Directory { path, source })
+    }
+
+    /// Reads the key file, and the share if there is one.
+    ///
+    /// # Errors
+    /// [`ConfigError::Keys`].
+    pub fn keys(&self) -> Result<NodeKeys, ConfigError> {
+        let mut keys = NodeKeys::load(&self.resolve(&self.node.keys))?;
+        if let Some(share) = &self.node.share {
+            keys.load_share(&self.resolve(share))?;
+        }
+        Ok(keys)
+    }
+}

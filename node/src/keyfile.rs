@@ -1,0 +1,330 @@
+//! Key files: a node's secrets, readable by its owner only.
+
+use std::{
+    fs,
+    io::Write,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+
+use dispers_core::{
+    dealing::KeyShare,
+    envelope::{EnvelopePublicKey, EnvelopeSecretKey, Suite},
+    id::Role,
+    keys::SigningKey,
+    ticket::PoolSecret,
+};
+use serde::{Deserialize, Serialize};
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::{TlsIdentity, rng};
+
+/// Why a key file is not usable.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeyFileError {
+    /// It cannot be read or written.
+    #[error("cannot access {path}: {source}")]
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It is there already.
+    #[error("{0} exists already: keys are never overwritten, choose another name")]
+    Exists(PathBuf),
+    /// Others may read it.
+    #[error("{0} can be read by others: run chmod 600 on it")]
+    Permissions(PathBuf),
+    /// It is no key file.
+    #[error("{path}: {what} is missing or malformed: make the file with `dispers keys`")]
+    Content {
+        /// Which file.
+        path: PathBuf,
+        /// Which key.
+        what: &'static str,
+    },
+}
+
+/// A node's secrets. A role that lacks one of its own says so when it starts.
+#[derive(Debug)]
+pub struct NodeKeys {
+    /// Proves to other nodes who this is.
+    pub tls: TlsIdentity,
+    /// Signs what the node says.
+    pub signing: SigningKey,
+    /// The node's own envelope key: conductors and concept indexors.
+    pub envelope: Option<EnvelopeSecretKey>,
+    /// The pool's envelope key: target finders and targets.
+    pub pool_envelope: Option<EnvelopeSecretKey>,
+    /// What finds derive from: target finders.
+    pub pool_secret: Option<PoolSecret>,
+    /// The threshold share: concept indexors and data aggregators.
+    pub share: Option<KeyShare>,
+}
+
+/// What goes into the directory, as `dispers keys new` prints it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct PublicKeys {
+    /// The node's name.
+    pub name: String,
+    /// Its role.
+    pub role: String,
+    /// SHA-256 of its TLS public key.
+    pub tls_key: String,
+    /// Its signing key.
+    pub signing_key: String,
+    /// Its own envelope key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub envelope_key: Option<String>,
+    /// Its pool's envelope key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pool_envelope_key: Option<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct Stored {
+    suite: String,
+    tls: String,
+    signing: String,
+    envelope: Option<String>,
+    pool_envelope: Option<String>,
+    pool_secret: Option<String>,
+}
+
+impl Drop for Stored {
+    fn drop(&mut self) {
+        self.tls.zeroize();
+        self.signing.zeroize();
+        for secret in [
+            &mut self.envelope,
+            &mut self.pool_envelope,
+            &mut self.pool_secret,
+        ] {
+            secret.zeroize();
+        }
+    }
+}
+
+fn public_hex(key: &EnvelopeSecretKey) -> String {
+    hex::encode(key.public().as_bytes())
+}
+
+impl NodeKeys {
+    /// Fresh keys for a role.
+    ///
+    /// # Errors
+    /// [`crate::TlsError`] when the system gives no randomness.
+    pub fn generate(role: Role, suite: Suite) -> Result<Self, crate::TlsError> {
+        let envelope = || EnvelopeSecretKey::generate(suite, &mut rng());
+        let own = matches!(role, Role::Conductor | Role::ConceptIndexor);
+        let pool = matches!(role, Role::TargetFinder | Role::Target);
+        Ok(Self {
+            tls: TlsIdentity::generate()?,
+            signing: SigningKey::generate(&mut rng()),
+            envelope: own.then(envelope),
+            pool_envelope: pool.then(envelope),
+            pool_secret: (role == Role::TargetFinder).then(|| PoolSecret::generate(&mut rng())),
+            share: None,
+        })
+    }
+
+    /// What the directory lists of these keys.
+    pub fn public(&self, name: &str, role: Role) -> PublicKeys {
+        PublicKeys {
+            name: name.to_owned(),
+            role: role.name().to_owned(),
+            tls_key: hex::encode(self.tls.public().0),
+            signing_key: hex::encode(self.signing.public().0),
+            envelope_key: self.envelope.as_ref().map(public_hex),
+            pool_envelope_key: self.pool_envelope.as_ref().map(public_hex),
+        }
+    }
+
+    /// Writes a new key file.
+    ///
+    /// # Errors
+    /// [`KeyFileError`]; a file that is there is left alone.
+    pub fn save(&self, path: &Path, suite: Suite) -> Result<(), KeyFileError> {
+        let seed = |key: &EnvelopeSecretKey| hex::encode(*key.to_seed_bytes());
+        let stored = Stored {
+            suite: suite.name().to_owned(),
+            tls: hex::encode(self.tls.pkcs8()),
+            signing: hex::encode(*self.signing.seed()),
+            envelope: self.envelope.as_ref().map(seed),
+            pool_envelope: self.pool_envelope.as_ref().map(seed),
+            pool_secret: self.pool_secret.as_ref().map(|s| hex::encode(s.as_bytes())),
+        };
+        let text = toml::to_string(&stored).expect("strings are TOML");
+        write_secret(path, &Zeroizing::new(text))
+    }
+
+    /// Reads a key file.
+    ///
+    /// # Errors
+    /// [`KeyFileError`] naming what is wrong with it.
+    pub fn load(path: &Path) -> Result<Self, KeyFileError> {
+        let content = |what| KeyFileError::Content {
+            path: path.to_owned(),
+            what,
+        };
+        let text = read_secret(path)?;
+        let stored: Stored = toml::from_str(&text).map_err(|_| content("the TOML"))?;
+        let suite = Suite::from_str(&stored.suite).map_err(|_| content("suite"))?;
+        let envelope = |text: &Option<String>, what| {
+            text.as_deref()
+                .map(|text| {
+                    let bytes = Zeroizing::new(hex::decode(text).map_err(|_| content(what))?);
+                    EnvelopeSecretKey::from_bytes(suite, &bytes).map_err(|_| content(what))
+                })
+                .transpose()
+        };
+        let tls = Zeroizing::new(hex::decode(&stored.tls).map_err(|_| content("tls"))?);
+        Ok(Self {
+            tls: TlsIdentity::from_pkcs8(&tls).map_err(|_| content("tls"))?,
+            signing: SigningKey::from_seed(
+                &*secret32(&stored.signing).ok_or_else(|| content("signing"))?,
+            ),
+            envelope: envelope(&stored.envelope, "envelope")?,
+            pool_envelope: envelope(&stored.pool_envelope, "pool-envelope")?,
+            pool_secret: stored
+                .pool_secret
+                .as_deref()
+                .map(|text| {
+                    secret32(text)
+                        .map(|bytes| PoolSecret::from_bytes(*bytes))
+                        .ok_or_else(|| content("pool-secret"))
+                })
+                .transpose()?,
+            share: None,
+        })
+    }
+
+    /// Reads the share that a dealing made.
+    ///
+    /// # Errors
+    /// [`KeyFileError`] naming what is wrong with it.
+    pub fn load_share(&mut self, path: &Path) -> Result<(), KeyFileError> {
+        let text = read_secret(path)?;
+        let bytes = hex::decode(text.trim()).ok().map(Zeroizing::new);
+        let share = bytes.and_then(|bytes| KeyShare::from_bytes(&bytes).ok());
+        self.share = Some(share.ok_or_else(|| KeyFileError::Content {
+            path: path.to_owned(),
+            what: "the share",
+        })?);
+        Ok(())
+    }
+}
+
+/// Writes a dealt share.
+///
+/// # Errors
+/// [`KeyFileError`]; a file that is there is left alone.
+pub fn save_share(path: &Path, share: &KeyShare) -> Result<(), KeyFileError> {
+    write_secret(path, &Zeroizing::new(hex::encode(*share.to_bytes())))
+}
+
+/// Writes a root signing key.
+///
+/// # Errors
+/// [`KeyFileError`]; a file that is there is left alone.
+pub fn save_signing_key(path: &Path, key: &SigningKey) -> Result<(), KeyFileError> {
+    write_secret(path, &Zeroizing::new(hex::encode(*key.seed())))
+}
+
+/// Reads a root signing key.
+///
+/// # Errors
+/// [`KeyFileError`] naming what is wrong with it.
+pub fn load_signing_key(path: &Path) -> Result<SigningKey, KeyFileError> {
+    let text = read_secret(path)?;
+    let seed = secret32(text.trim()).ok_or_else(|| KeyFileError::Content {
+        path: path.to_owned(),
+        what: "the signing key",
+    })?;
+    Ok(SigningKey::from_seed(&seed))
+}
+
+/// The envelope key of a public part.
+pub fn envelope_key(suite: Suite, text: &str) -> Option<EnvelopePublicKey> {
+    EnvelopePublicKey::from_bytes(suite, &hex::decode(text).ok()?).ok()
+}
+
+fn secret32(text: &str) -> Option<Zeroizing<[u8; 32]>> {
+    let bytes = Zeroizing::new(hex::decode(text).ok()?);
+    <[u8; 32]>::try_from(bytes.as_slice()).ok().map(Zeroizing::new)
+}
+
+fn io(path: &Path) -> impl Fn(std::io::Error) -> KeyFileError {
+    move |source| KeyFileError::Io {
+        path: path.to_owned(),
+        source,
+    }
+}
+
+fn write_secret(path: &Path, text: &str) -> Result<(), KeyFileError> {
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt;
+        options.mode(0o600);
+    }
+    let mut file = options.open(path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::AlreadyExists => KeyFileError::Exists(path.to_owned()),
+        _ => io(path)(error),
+    })?;
+    file.write_all(text.as_bytes())
+        .and_then(|()| file.sync_all())
+        .map_err(io(path))
+}
+
+fn read_secret(path: &Path) -> Result<Zeroizing<String>, KeyFileError> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = fs::metadata(path).map_err(io(path))?.permissions().mode();
+        if mode & 0o077 != 0 {
+            return Err(KeyFileError::Permissions(path.to_owned()));
+        }
+    }
+    fs::read_to_string(path).map(Zeroizing::new).map_err(io(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_file_comes_back_and_is_never_overwritten() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("finder.key");
+        let keys = NodeKeys::generate(Role::TargetFinder, Suite::XWing).unwrap();
+        keys.save(&path, Suite::XWing).unwrap();
+        let back = NodeKeys::load(&path).unwrap();
+        let public = |keys: &NodeKeys| toml::to_string(&keys.public("f", Role::TargetFinder));
+        assert_eq!(public(&keys).unwrap(), public(&back).unwrap());
+        assert!(matches!(
+            keys.save(&path, Suite::XWing),
+            Err(KeyFileError::Exists(_))
+        ));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_key_file_that_others_can_read_is_refused() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("conductor.key");
+        let keys = NodeKeys::generate(Role::Conductor, Suite::X25519).unwrap();
+        keys.save(&path, Suite::X25519).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(matches!(
+            NodeKeys::load(&path),
+            Err(KeyFileError::Permissions(_))
+        ));
+    }
+}
