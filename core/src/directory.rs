@@ -1,1 +1,0 @@
-//! The directory: the trust root (protocol.md §2).
