@@ -1,54 +1,58 @@
 //! The directory: the trust root (protocol.md §2).
 //!
-//! Everybody pins the root keys and takes every other key from a directory that enough of them
-//! signed. [`SignedDirectory`] is what is stored and sent; [`Directory`] exists only after
-//! [`SignedDirectory::verify`].
+//! One signed file says who takes part, under which keys, and what may be asked. Everybody pins
+//! the operators' root keys and takes no key from anywhere else. A [`SignedDirectory`] is what
+//! was received; only [`SignedDirectory::verify`] makes a [`Directory`], so holding one proves
+//! that the root keys signed it and that it obeys the rules of [`DirectoryBody::check`].
 
+mod error;
 mod rules;
+mod signed;
 
+pub use error::DirectoryError;
+pub use signed::{RootKeys, SignedDirectory};
+
+use std::collections::HashMap;
+use std::fmt;
 use std::ops::Deref;
 
 use borsh::{BorshDeserialize, BorshSerialize};
 
-use crate::{
-    catalogue::Catalogue,
-    dealing::ThresholdKey,
-    encoding,
-    envelope::{EnvelopePublicKey, Suite},
-    id::{KeyEpoch, MemberNumber, Name, Role, Timestamp},
-    keys::{Signature, SigningKey, VerifyingKey},
-    labels,
-};
+use crate::catalogue::Catalogue;
+use crate::dealing::ThresholdKey;
+use crate::envelope::{EnvelopePublicKey, Suite};
+use crate::id::{KeyEpoch, MemberNumber, Name, Role, Timestamp};
+use crate::keys::VerifyingKey;
 
-/// Largest encoded directory, in bytes.
-pub const MAX_DIRECTORY: usize = 16 << 20;
+/// Largest directory, in bytes.
+pub const LIMIT: usize = 16 << 20;
 
 /// What the root keys sign.
 #[derive(Debug, Clone, PartialEq, BorshSerialize, BorshDeserialize)]
 pub struct DirectoryBody {
     /// The network's name.
     pub network: Name,
-    /// Number of this directory; each new one counts up.
+    /// Number of this edition; a higher one replaces it.
     pub epoch: u64,
-    /// When it was made.
+    /// Valid from.
     pub issued: Timestamp,
-    /// Until when it holds.
+    /// Valid until.
     pub expires: Timestamp,
-    /// The suite of every envelope.
+    /// Suite of every envelope key.
     pub suite: Suite,
-    /// Epoch of the pseudonym key and of the pools' keys.
+    /// Epoch of the pseudonym key and of the pools' envelope keys.
     pub key_epoch: KeyEpoch,
-    /// The nodes.
+    /// The machines.
     pub nodes: Vec<Node>,
-    /// The pools and their envelope keys.
+    /// The keys that several machines of one role share.
     pub pools: Vec<Pool>,
-    /// The hosts of homes.
+    /// Hosts of homes. Self-hosted homes enrol under a listed host.
     pub hosts: Vec<Host>,
-    /// Who may ask.
+    /// Who may ask, and what for.
     pub queriers: Vec<QuerierEntry>,
-    /// The concept indexors' public key and public shares.
+    /// The Concept Indexors' key: k of m.
     pub indexors: ThresholdKey,
-    /// Each aggregation committee's public key and public shares.
+    /// The aggregators' keys, t of n each; a committee's number is its position.
     pub committees: Vec<ThresholdKey>,
     /// What no query may go below.
     pub floors: Floors,
@@ -56,48 +60,49 @@ pub struct DirectoryBody {
     pub catalogue: Catalogue,
 }
 
-/// A node of the network.
+/// One machine of a role.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Node {
-    /// Its name.
+    /// Its name, unique in the directory.
     pub name: Name,
-    /// What it does.
+    /// Its one role.
     pub role: Role,
-    /// Who runs it.
+    /// Who runs it: what must not collude must not have one operator.
     pub operator: Name,
-    /// Where it listens, `host:port`.
+    /// Where it listens, as `host:port`.
     pub address: String,
     /// Its TLS key.
     pub tls_key: TlsKey,
     /// Its signing key.
     pub signing_key: VerifyingKey,
-    /// Its own envelope key: conductors and concept indexors.
+    /// Its own envelope key, of conductors and Concept Indexors only.
     pub envelope_key: Option<EnvelopePublicKey>,
-    /// Partition of a target finder, committee of a data aggregator, else 0.
+    /// Partition of a Target Finder, committee of an aggregator, else 0.
     pub group: u16,
-    /// Place among the concept indexors or in its committee.
+    /// Shamir point of a Concept Indexor or an aggregator.
     pub member: Option<MemberNumber>,
 }
 
-/// Nodes that share an envelope key, so that what is sealed to it outlives a machine.
+/// The envelope key that all nodes of a role and partition share: what is sealed to it lives for
+/// months and outlives a machine.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Pool {
-    /// Target finder or target.
+    /// [`Role::TargetFinder`], one pool per partition, or [`Role::Target`], one pool.
     pub role: Role,
-    /// Partition of a target finder pool, else 0.
+    /// Partition of the subscriptions; 0 for the Target's pool.
     pub partition: u16,
-    /// Epoch of the key.
+    /// The directory's.
     pub key_epoch: KeyEpoch,
     /// The key.
     pub envelope_key: EnvelopePublicKey,
 }
 
-/// A host of homes.
+/// A host of homes, with its stack agent.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Host {
-    /// Its name.
+    /// Its name, unique in the directory.
     pub name: Name,
-    /// Where its stack agent listens, `host:port`.
+    /// Where the Target dials it, as `host:port`; empty if the stack attaches itself instead.
     pub address: String,
     /// Its TLS key.
     pub tls_key: TlsKey,
@@ -105,39 +110,49 @@ pub struct Host {
     pub signing_key: VerifyingKey,
 }
 
-/// Somebody who may ask.
+/// Someone who may ask.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct QuerierEntry {
-    /// Its name.
+    /// Its name, unique in the directory.
     pub name: Name,
     /// Its TLS key.
     pub tls_key: TlsKey,
     /// Its signing key.
     pub signing_key: VerifyingKey,
-    /// What it may ask for.
+    /// The purposes that its manifests may state.
     pub purposes: Vec<String>,
 }
 
-/// What no query may go below.
-#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+/// What no query may go below, whatever its manifest says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Floors {
-    /// Fewest people behind a released number.
+    /// Fewest contributions behind a released number; at least 2.
     pub min_cohort: u32,
-    /// Fewest accepted contributions, in thousandths of the homes asked.
+    /// Accepted of asked contributions for a release, in permille.
     pub answer_rate: u16,
-    /// Fewest aggregators that verify a batch.
+    /// Fewest aggregators that verify: at least t and at most n of every committee.
     pub min_verified: u8,
     /// Most homes that one query may ask.
     pub max_homes: u64,
 }
 
-/// SHA-256 of a certificate's SubjectPublicKeyInfo.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize, BorshDeserialize,
-)]
+/// SHA-256 of a TLS certificate's SubjectPublicKeyInfo. Nothing else of a certificate counts.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize, BorshDeserialize)]
 pub struct TlsKey(pub [u8; 32]);
 
-/// Who holds a TLS key.
+impl fmt::Display for TlsKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for TlsKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TlsKey({self})")
+    }
+}
+
+/// Whom a TLS key belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Peer {
     /// A node.
@@ -147,175 +162,151 @@ pub enum Peer {
         /// Its role.
         role: Role,
     },
-    /// A host.
+    /// A host's stack.
     Host(Name),
     /// A querier.
     Querier(Name),
 }
 
-/// The root keys that everybody pins.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RootKeys {
-    /// The keys.
-    pub keys: Vec<VerifyingKey>,
-    /// How many must have signed.
-    pub needed: usize,
-}
-
-/// Why a directory is refused.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum DirectoryError {
-    /// Not a directory.
-    #[error("the file is no directory of this version, or over 16 MiB")]
-    Malformed,
-    /// Too few root signatures.
-    #[error(
-        "{got} of the pinned root keys signed the directory and {needed} are needed: have more operators run `dispers directory sign`"
-    )]
-    TooFewSignatures {
-        /// How many pinned keys signed.
-        got: usize,
-        /// How many are needed.
-        needed: usize,
-    },
-    /// Its time is over, or has not come.
-    #[error("the directory has expired or is not valid yet: fetch or sign a current one")]
-    Time,
-    /// A structural rule is broken.
-    #[error("the directory breaks a rule: {0}")]
-    Rule(String),
-}
-
-/// A directory as it is stored and sent.
-#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
-pub struct SignedDirectory {
-    /// Encoding of a [`DirectoryBody`].
-    pub body: Vec<u8>,
-    /// Root keys with their signatures over exactly these bytes.
-    pub signatures: Vec<(VerifyingKey, Signature)>,
-}
-
-impl SignedDirectory {
-    /// A directory that nobody has signed yet.
-    pub fn new(body: &DirectoryBody) -> Self {
-        Self {
-            body: encoding::to_bytes(body),
-            signatures: Vec::new(),
+impl Peer {
+    /// Its name.
+    pub fn name(&self) -> &Name {
+        match self {
+            Self::Node { name, .. } | Self::Host(name) | Self::Querier(name) => name,
         }
     }
 
-    /// Adds a root key's signature; one that is there already is not added again.
-    pub fn sign(&mut self, key: &SigningKey) {
-        let public = key.public();
-        if self.signatures.iter().all(|(other, _)| *other != public) {
-            let signature = key.sign(labels::SIGN_DIRECTORY, &self.body);
-            self.signatures.push((public, signature));
+    /// Its role; a host is a [`Role::Stack`].
+    pub fn role(&self) -> Role {
+        match self {
+            Self::Node { role, .. } => *role,
+            Self::Host(_) => Role::Stack,
+            Self::Querier(_) => Role::Querier,
         }
-    }
-
-    /// The content, not yet checked: to show it, never to act on it.
-    ///
-    /// # Errors
-    /// [`DirectoryError::Malformed`].
-    pub fn unverified(&self) -> Result<DirectoryBody, DirectoryError> {
-        encoding::from_bytes(&self.body, MAX_DIRECTORY, "directory")
-            .map_err(|_| DirectoryError::Malformed)
-    }
-
-    /// Checks signatures, time and rules.
-    ///
-    /// # Errors
-    /// [`DirectoryError`], the first that does not hold.
-    pub fn verify(&self, roots: &RootKeys, now: Timestamp) -> Result<Directory, DirectoryError> {
-        let mut signed: Vec<&VerifyingKey> = Vec::new();
-        for (key, signature) in &self.signatures {
-            if roots.keys.contains(key)
-                && !signed.contains(&key)
-                && key
-                    .verify(labels::SIGN_DIRECTORY, &self.body, signature)
-                    .is_ok()
-            {
-                signed.push(key);
-            }
-        }
-        let needed = roots.needed.max(1);
-        if signed.len() < needed {
-            return Err(DirectoryError::TooFewSignatures {
-                got: signed.len(),
-                needed,
-            });
-        }
-        let body = self.unverified()?;
-        if body.issued.is_ahead_of(now) || body.expires.has_passed(now) {
-            return Err(DirectoryError::Time);
-        }
-        rules::check(&body).map_err(DirectoryError::Rule)?;
-        Ok(Directory(body))
     }
 }
 
-/// A directory that holds. Made by [`SignedDirectory::verify`] only.
+/// A directory that was verified: signed by enough root keys, valid now, and in order.
 #[derive(Debug, Clone)]
-pub struct Directory(DirectoryBody);
+pub struct Directory {
+    body: DirectoryBody,
+    entries: HashMap<Name, Position>,
+    peers: HashMap<TlsKey, Peer>,
+}
 
-impl Deref for Directory {
-    type Target = DirectoryBody;
-
-    fn deref(&self) -> &DirectoryBody {
-        &self.0
-    }
+/// Where an entry stands in the body's lists.
+#[derive(Debug, Clone, Copy)]
+enum Position {
+    Node(usize),
+    Host(usize),
+    Querier(usize),
 }
 
 impl Directory {
+    /// For a body that was verified and checked: names and TLS keys are unique.
+    fn new(body: DirectoryBody) -> Self {
+        let mut entries = HashMap::new();
+        let mut peers = HashMap::new();
+        for (index, node) in body.nodes.iter().enumerate() {
+            let (name, role) = (node.name.clone(), node.role);
+            entries.insert(name.clone(), Position::Node(index));
+            peers.insert(node.tls_key, Peer::Node { name, role });
+        }
+        for (index, host) in body.hosts.iter().enumerate() {
+            entries.insert(host.name.clone(), Position::Host(index));
+            peers.insert(host.tls_key, Peer::Host(host.name.clone()));
+        }
+        for (index, querier) in body.queriers.iter().enumerate() {
+            entries.insert(querier.name.clone(), Position::Querier(index));
+            peers.insert(querier.tls_key, Peer::Querier(querier.name.clone()));
+        }
+        Self {
+            body,
+            entries,
+            peers,
+        }
+    }
+
+    /// What was signed.
+    pub fn body(&self) -> &DirectoryBody {
+        &self.body
+    }
+
+    /// Whether the directory is too old to be used at `now`.
+    pub fn has_expired(&self, now: Timestamp) -> bool {
+        self.body.expires.has_passed(now)
+    }
+
     /// The node of that name.
     pub fn node(&self, name: &Name) -> Option<&Node> {
-        self.nodes.iter().find(|node| node.name == *name)
+        match self.entries.get(name)? {
+            Position::Node(index) => self.body.nodes.get(*index),
+            _ => None,
+        }
     }
 
     /// The nodes of a role, in the directory's order.
     pub fn nodes(&self, role: Role) -> impl Iterator<Item = &Node> {
-        self.nodes.iter().filter(move |node| node.role == role)
+        self.body.nodes.iter().filter(move |node| node.role == role)
     }
 
-    /// The concept indexor, or the aggregator of a committee, with that number.
+    /// The one conductor.
+    pub fn conductor(&self) -> &Node {
+        self.nodes(Role::Conductor)
+            .next()
+            .expect("a verified directory has a conductor")
+    }
+
+    /// The node that holds a Shamir point: a Concept Indexor (group 0) or an aggregator.
     pub fn member(&self, role: Role, group: u16, number: MemberNumber) -> Option<&Node> {
         self.nodes(role)
             .find(|node| node.group == group && node.member == Some(number))
     }
 
-    /// The pool of a role and partition in the current key epoch.
+    /// The pool of a role and partition (0 for the Target's).
     pub fn pool(&self, role: Role, partition: u16) -> Option<&Pool> {
-        self.pools.iter().find(|pool| {
-            pool.role == role && pool.partition == partition && pool.key_epoch == self.key_epoch
-        })
+        self.body
+            .pools
+            .iter()
+            .find(|pool| pool.role == role && pool.partition == partition)
+    }
+
+    /// How many partitions the subscriptions have, at least 1; they are numbered from 0.
+    pub fn partitions(&self) -> u16 {
+        let pools = self.body.pools.iter();
+        let count = pools.filter(|pool| pool.role == Role::TargetFinder).count();
+        u16::try_from(count).expect("partitions are numbered by a u16")
     }
 
     /// The host of that name.
     pub fn host(&self, name: &Name) -> Option<&Host> {
-        self.hosts.iter().find(|host| host.name == *name)
+        match self.entries.get(name)? {
+            Position::Host(index) => self.body.hosts.get(*index),
+            _ => None,
+        }
     }
 
     /// The querier of that name.
     pub fn querier(&self, name: &Name) -> Option<&QuerierEntry> {
-        self.queriers.iter().find(|querier| querier.name == *name)
+        match self.entries.get(name)? {
+            Position::Querier(index) => self.body.queriers.get(*index),
+            _ => None,
+        }
     }
 
-    /// Who holds a TLS key.
-    pub fn peer(&self, key: &TlsKey) -> Option<Peer> {
-        let node = self.nodes.iter().find(|node| node.tls_key == *key);
-        if let Some(node) = node {
-            return Some(Peer::Node {
-                name: node.name.clone(),
-                role: node.role,
-            });
-        }
-        if let Some(host) = self.hosts.iter().find(|host| host.tls_key == *key) {
-            return Some(Peer::Host(host.name.clone()));
-        }
-        self.queriers
-            .iter()
-            .find(|querier| querier.tls_key == *key)
-            .map(|querier| Peer::Querier(querier.name.clone()))
+    /// Whom a TLS key belongs to.
+    pub fn peer(&self, key: &TlsKey) -> Option<&Peer> {
+        self.peers.get(key)
     }
 }
+
+impl Deref for Directory {
+    type Target = DirectoryBody;
+
+    fn deref(&self) -> &DirectoryBody {
+        &self.body
+    }
+}
+
+#[cfg(test)]
+mod tests;
