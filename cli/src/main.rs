@@ -1,2 +1,103 @@
-//! The command line of DISPERS.
-fn main() {}
+//! `dispers`: the command line of DISPERS.
+//!
+//! Results go to stdout, everything else to stderr. Exit codes: 0 success, 64 misuse,
+//! 69 unavailable, 75 try again later, 1 otherwise.
+
+mod catalog;
+mod directory;
+mod exit;
+mod format;
+mod keys;
+mod progress;
+mod query;
+mod sandbox;
+mod serve;
+mod stack;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::exit::Exit;
+
+/// Ask a question in SQL of people's personal clouds. You get the aggregate, and nobody anything
+/// else.
+#[derive(Parser)]
+#[command(name = "dispers", version, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a whole network in this process and ask it a question.
+    Sandbox(sandbox::Arguments),
+    /// Ask a question of a network.
+    Query(query::Arguments),
+    /// Run one service.
+    Serve(serve::Arguments),
+    /// Show what may be asked.
+    Catalog(catalog::Arguments),
+    /// Make, sign and check directories.
+    #[command(subcommand)]
+    Directory(directory::Command),
+    /// Make keys.
+    #[command(subcommand)]
+    Keys(keys::Command),
+    /// Manage the homes of a stack.
+    #[command(subcommand)]
+    Stack(stack::Command),
+}
+
+fn run(command: Command) -> Result<(), Exit> {
+    let local = || dispers_node::telemetry::init("off", false);
+    let executor = || {
+        tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+            .map_err(Exit::other)
+    };
+    match command {
+        Command::Sandbox(arguments) => {
+            local();
+            executor()?.block_on(sandbox::run(arguments))
+        }
+        Command::Query(arguments) => {
+            local();
+            executor()?.block_on(query::run(arguments))
+        }
+        Command::Serve(arguments) => {
+            dispers_node::telemetry::init("info", arguments.json_logs);
+            executor()?.block_on(serve::run(arguments))
+        }
+        Command::Stack(command) => {
+            local();
+            executor()?.block_on(stack::run(command))
+        }
+        Command::Catalog(arguments) => catalog::run(&arguments),
+        Command::Directory(command) => directory::run(command),
+        Command::Keys(command) => keys::run(command),
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() {
+                ExitCode::from(exit::MISUSE)
+            } else {
+                ExitCode::SUCCESS
+            };
+        }
+    };
+    match run(arguments.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(exit) => {
+            eprintln!("error: {:#}", exit.error);
+            ExitCode::from(exit.code)
+        }
+    }
+}

@@ -7,8 +7,7 @@ use std::{
 };
 
 use dispers_core::{
-    directory::{Directory, DirectoryError, MAX_DIRECTORY, RootKeys, SignedDirectory},
-    encoding,
+    directory::{Directory, DirectoryError, RootKeys, SignedDirectory},
     id::Name,
     keys::VerifyingKey,
 };
@@ -185,15 +184,8 @@ impl<T> Config<T> {
             needed: self.node.roots_needed,
         };
         let path = self.resolve(&self.node.directory);
-        let signed: SignedDirectory =
-            encoding::from_bytes(&read(&path)?, MAX_DIRECTORY + 65_536, "directory").map_err(
-                |error| ConfigError::Content {
-                    path: path.clone(),
-                    reason: error.to_string(),
-                },
-            )?;
-        signed
-            .verify(&roots, now())
+        SignedDirectory::from_bytes(&read(&path)?)
+            .and_then(|signed| signed.verify(&roots, now()))
             .map_err(|source| ConfigError::Directory { path, source })
     }
 

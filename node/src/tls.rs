@@ -379,7 +379,7 @@ fn handshake(
         let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
         let certificate = certificates.first().ok_or_else(denied)?;
         let key = public_key(certificate).map_err(|_| denied())?;
-        let peer = directory.peer(&key).ok_or_else(denied)?;
+        let peer = directory.peer(&key).ok_or_else(denied)?.clone();
         Ok(Connection {
             peer: ConnectedPeer(peer),
             stream,

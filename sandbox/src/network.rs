@@ -550,7 +550,7 @@ impl Plan {
 /// Signs with a root key that is forgotten at once, and verifies as every node does.
 fn sign(body: &DirectoryBody) -> Result<Directory, Error> {
     let root = SigningKey::generate(&mut rng());
-    let mut signed = SignedDirectory::new(body);
+    let mut signed = SignedDirectory::new(body)?;
     signed.sign(&root);
     let roots = RootKeys {
         keys: vec![root.public()],

@@ -1,0 +1,78 @@
+//! How a command ends.
+
+/// The command line, a file or the question is wrong.
+pub(crate) const MISUSE: u8 = 64;
+/// The network cannot be reached.
+pub(crate) const UNAVAILABLE: u8 = 69;
+/// The same command may succeed later.
+pub(crate) const TRY_LATER: u8 = 75;
+
+/// An error with the code that the process ends with.
+#[derive(Debug)]
+pub(crate) struct Exit {
+    pub(crate) code: u8,
+    pub(crate) error: anyhow::Error,
+}
+
+impl Exit {
+    pub(crate) fn misuse(error: impl Into<anyhow::Error>) -> Self {
+        Self {
+            code: MISUSE,
+            error: error.into(),
+        }
+    }
+
+    pub(crate) fn other(error: impl Into<anyhow::Error>) -> Self {
+        Self {
+            code: 1,
+            error: error.into(),
+        }
+    }
+}
+
+impl From<dispers_node::ConfigError> for Exit {
+    fn from(error: dispers_node::ConfigError) -> Self {
+        Self::misuse(error)
+    }
+}
+
+impl From<dispers_querier::Error> for Exit {
+    fn from(error: dispers_querier::Error) -> Self {
+        let code = match &error {
+            dispers_querier::Error::Unreachable(_) => UNAVAILABLE,
+            error if error.is_misuse() => MISUSE,
+            error if error.is_temporary() => TRY_LATER,
+            _ => 1,
+        };
+        Self {
+            code,
+            error: error.into(),
+        }
+    }
+}
+
+impl From<dispers_sandbox::Error> for Exit {
+    fn from(error: dispers_sandbox::Error) -> Self {
+        if error.is_misuse() {
+            Self::misuse(error)
+        } else {
+            Self::other(error)
+        }
+    }
+}
+
+impl From<dispers_stack::Error> for Exit {
+    fn from(error: dispers_stack::Error) -> Self {
+        use dispers_node::Fault;
+        let code = match error.fault() {
+            Fault::Caller => MISUSE,
+            Fault::Peer => UNAVAILABLE,
+            Fault::TryLater => TRY_LATER,
+            _ => 1,
+        };
+        Self {
+            code,
+            error: error.into(),
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! Progress on stderr: a bar per phase on a terminal, a line per phase elsewhere, and the funnel.
+
+use std::io::{IsTerminal, stderr};
+
+use dispers_core::conduct::{Phase, Status};
+use dispers_querier::Step;
+use dispers_sandbox::Progress;
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+
+/// The bars of one command.
+pub(crate) struct Bars {
+    terminal: bool,
+    all: MultiProgress,
+    phase: Option<(&'static str, ProgressBar)>,
+    last: Option<Status>,
+}
+
+impl Bars {
+    pub(crate) fn new() -> Self {
+        Self {
+            terminal: stderr().is_terminal(),
+            all: MultiProgress::new(),
+            phase: None,
+            last: None,
+        }
+    }
+
+    fn show(&mut self, name: &'static str, position: u64, of: u64, note: String) {
+        if self.phase.as_ref().is_none_or(|(current, _)| *current != name) {
+            self.close();
+            if !self.terminal {
+                eprintln!("{name} …");
+            }
+            let bar = self.all.add(ProgressBar::new(of.max(1)));
+            let style = ProgressStyle::with_template("{prefix:>10} {bar:30} {msg}");
+            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+            bar.set_prefix(name);
+            self.phase = Some((name, bar));
+        }
+        if let Some((_, bar)) = &self.phase {
+            bar.set_length(of.max(1));
+            bar.set_position(position);
+            bar.set_message(note);
+        }
+    }
+
+    fn close(&mut self) {
+        if let Some((_, bar)) = self.phase.take() {
+            bar.set_position(bar.length().unwrap_or(1));
+            bar.abandon();
+        }
+    }
+
+    /// Shows how far a sandbox's start is.
+    pub(crate) fn starting(&mut self, progress: Progress) {
+        match progress {
+            Progress::Starting { services } => {
+                self.show("start", 0, 1, format!("{services} services"));
+            }
+            Progress::Subscribed { homes, of } => {
+                let note = format!("{homes} of {of} homes");
+                self.show("subscribe", homes as u64, of as u64, note);
+            }
+        }
+    }
+
+    /// Shows how far a query is.
+    pub(crate) fn step(&mut self, step: &Step) {
+        let status = match step {
+            Step::Preparing => return self.show("prepare", 0, 1, "concepts and keys".into()),
+            Step::Running(status) => status,
+        };
+        let homes = &status.homes;
+        match status.phase {
+            Phase::Find => self.show("find", 0, 1, "choosing homes".into()),
+            Phase::Ask => {
+                let note = format!(
+                    "{} asked → {} answered → {} accepted",
+                    homes.asked, homes.answered, homes.accepted
+                );
+                self.show("ask", homes.accepted, homes.targeted, note);
+            }
+            Phase::Release => self.show("release", 0, 1, "agreeing on one release".into()),
+            Phase::Done | Phase::Failed => self.close(),
+        }
+        self.last = Some(status.clone());
+    }
+
+    /// Closes the bars and prints the funnel.
+    pub(crate) fn end(mut self) {
+        self.close();
+        if let Some(status) = self.last.take() {
+            let homes = status.homes;
+            eprintln!(
+                "homes: {} targeted → {} asked → {} answered → {} accepted",
+                homes.targeted, homes.asked, homes.answered, homes.accepted
+            );
+        }
+    }
+}

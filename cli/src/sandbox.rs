@@ -1,0 +1,82 @@
+//! `dispers sandbox`: the whole network in one process.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use dispers_core::envelope::Suite;
+use dispers_sandbox::{Network, Options};
+
+use crate::{
+    exit::Exit,
+    format::{self, Format},
+    progress::Bars,
+};
+
+/// Mean systolic blood pressure by age band.
+const EXAMPLE: &str = "SELECT CASE WHEN age < 40 THEN '25-39' WHEN age < 55 THEN '40-54' \
+    ELSE '55+' END AS band, COUNT(*) AS homes, COUNT(sbp) AS measured, \
+    AVG(clamp(sbp, 80, 230, 1)) AS mean_sbp FROM nhefs GROUP BY band";
+
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// The question; mean blood pressure by age band where it is left out.
+    sql: Option<String>,
+    /// A CSV file whose rows are documents of the doctype that its name says; may be repeated.
+    /// Without one: 1,629 adults of the NHEFS study, doctype nhefs.
+    #[arg(long, value_name = "FILE.csv")]
+    data: Vec<PathBuf>,
+    /// The column whose value tells which home a row belongs to; without it each row is a home.
+    #[arg(long, value_name = "COL")]
+    home_column: Option<String>,
+    /// Columns whose values homes subscribe to, so that concept('COL>value') finds them.
+    #[arg(long, value_name = "COL,COL…", value_delimiter = ',')]
+    concepts: Vec<String>,
+    /// Hosts that the homes are spread over.
+    #[arg(long, default_value_t = 4)]
+    hosts: usize,
+    /// Concept indexors.
+    #[arg(long, value_name = "M", default_value_t = 3)]
+    indexors: u8,
+    /// Concept indexors that are needed for a pseudonym.
+    #[arg(long, value_name = "K", default_value_t = 2)]
+    indexor_threshold: u8,
+    /// Data aggregators.
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    aggregators: u8,
+    /// Data aggregators that are needed for a result, and that must collude to learn a value.
+    #[arg(long, value_name = "T", default_value_t = 2)]
+    threshold: u8,
+    /// Fewest people behind a released number.
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    min_cohort: u32,
+    /// Cipher suite of the envelopes: x-wing or x25519.
+    #[arg(long, default_value_t = Suite::default())]
+    suite: Suite,
+    /// How the answer is printed.
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    format: Format,
+}
+
+pub(crate) async fn run(arguments: Arguments) -> Result<(), Exit> {
+    let sql = arguments.sql.unwrap_or_else(|| EXAMPLE.to_owned());
+    let options = Options {
+        data: arguments.data,
+        home_column: arguments.home_column,
+        concepts: arguments.concepts,
+        hosts: arguments.hosts,
+        indexors: arguments.indexors,
+        indexor_threshold: arguments.indexor_threshold,
+        aggregators: arguments.aggregators,
+        threshold: arguments.threshold,
+        min_cohort: arguments.min_cohort,
+        suite: arguments.suite,
+    };
+    // A question that cannot be asked is refused before anything starts.
+    dispers_sandbox::check(&options, &sql)?;
+    let mut bars = Bars::new();
+    let network = Network::start(&options, |progress| bars.starting(progress)).await?;
+    let result = network.ask(&sql, None, |step| bars.step(step)).await;
+    bars.end();
+    network.stop().await;
+    format::print(&result?, arguments.format).map_err(Exit::other)
+}

@@ -1,0 +1,185 @@
+//! `dispers serve`: one service.
+
+use std::{future::Future, path::PathBuf, sync::Arc};
+
+use anyhow::{Context, anyhow};
+use clap::{Args, ValueEnum};
+use dispers_node::{Config, Node, keyfile::NodeKeys, serve, shutdown_signal};
+use dispers_proto::v1::{
+    concept_indexor_server::ConceptIndexorServer, conductor_server::ConductorServer,
+    data_aggregator_server::DataAggregatorServer, stack_server::StackServer,
+    target_finder_server::TargetFinderServer, target_server::TargetServer,
+};
+use serde::de::DeserializeOwned;
+use tokio::net::TcpListener;
+use tonic::service::Routes;
+
+use crate::exit::Exit;
+
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// Which service.
+    role: Role,
+    /// Its configuration file.
+    #[arg(long, value_name = "FILE.toml")]
+    config: PathBuf,
+    /// Log one JSON object a line.
+    #[arg(long)]
+    pub(crate) json_logs: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Role {
+    Conductor,
+    ConceptIndexor,
+    TargetFinder,
+    Target,
+    DataAggregator,
+    Stack,
+}
+
+/// What starting a service needs, all read before a port is bound.
+struct Start<T> {
+    node: Arc<Node>,
+    keys: Keys,
+    config: Config<T>,
+}
+
+/// The secrets beside those of the node itself.
+struct Keys {
+    envelope: Option<dispers_core::envelope::EnvelopeSecretKey>,
+    pool_envelope: Option<dispers_core::envelope::EnvelopeSecretKey>,
+    pool_secret: Option<dispers_core::ticket::PoolSecret>,
+    share: Option<dispers_core::dealing::KeyShare>,
+}
+
+impl<T: DeserializeOwned> Start<T> {
+    fn load(path: &std::path::Path, role: &str) -> Result<Self, Exit> {
+        let config: Config<T> = Config::load(path, role)?;
+        let NodeKeys {
+            tls,
+            signing,
+            envelope,
+            pool_envelope,
+            pool_secret,
+            share,
+        } = config.keys()?;
+        let node = Node {
+            name: config.name()?,
+            directory: Arc::new(config.directory()?),
+            signing,
+            tls,
+        };
+        Ok(Self {
+            node: Arc::new(node),
+            keys: Keys {
+                envelope,
+                pool_envelope,
+                pool_secret,
+                share,
+            },
+            config,
+        })
+    }
+}
+
+fn needed<T>(key: Option<T>, what: &str) -> Result<T, Exit> {
+    key.ok_or_else(|| Exit::misuse(anyhow!("the key file lacks {what} for this role")))
+}
+
+pub(crate) async fn run(arguments: Arguments) -> Result<(), Exit> {
+    let path = &arguments.config;
+    match arguments.role {
+        Role::Conductor => {
+            let start = Start::load(path, "conductor")?;
+            let envelope = needed(start.keys.envelope, "the envelope key")?;
+            let service =
+                dispers_conductor::Service::new(start.node.clone(), envelope, start.config.role.clone());
+            listen(start.node, &start.config, Routes::new(ConductorServer::new(service))).await
+        }
+        Role::ConceptIndexor => {
+            let start: Start<dispers_concept_indexor::Config> =
+                Start::load(path, "concept-indexor")?;
+            let indexor = dispers_concept_indexor::Indexor::new(
+                start.node.clone(),
+                needed(start.keys.envelope, "the envelope key")?,
+                needed(start.keys.share, "the threshold share (share = \"FILE\" in [node])")?,
+                &start.config.role,
+            )
+            .map_err(Exit::misuse)?;
+            let service = dispers_concept_indexor::Service::new(indexor);
+            let routes = Routes::new(ConceptIndexorServer::new(service));
+            listen(start.node, &start.config, routes).await
+        }
+        Role::TargetFinder => {
+            let start: Start<dispers_target_finder::Config> = Start::load(path, "target-finder")?;
+            let finder = dispers_target_finder::Finder::new(
+                start.node.clone(),
+                needed(start.keys.pool_envelope, "the pool's envelope key")?,
+                needed(start.keys.pool_secret, "the pool's secret")?,
+                &start.config.role,
+            )
+            .map_err(Exit::misuse)?;
+            let service = dispers_target_finder::Service::new(finder);
+            let routes = Routes::new(TargetFinderServer::new(service));
+            listen(start.node, &start.config, routes).await
+        }
+        Role::Target => {
+            let start: Start<dispers_target::Config> = Start::load(path, "target")?;
+            let target = dispers_target::Target::new(
+                start.node.clone(),
+                needed(start.keys.pool_envelope, "the pool's envelope key")?,
+                Arc::new(dispers_target::Dialled::new(start.node.clone())),
+                &start.config.role,
+            )
+            .map_err(Exit::misuse)?;
+            let service = dispers_target::Service::new(start.node.clone(), target);
+            listen(start.node, &start.config, Routes::new(TargetServer::new(service))).await
+        }
+        Role::DataAggregator => {
+            let start: Start<dispers_data_aggregator::Config> =
+                Start::load(path, "data-aggregator")?;
+            let aggregator = dispers_data_aggregator::Aggregator::new(
+                start.node.clone(),
+                needed(start.keys.share, "the threshold share (share = \"FILE\" in [node])")?,
+                &start.config.role,
+            )
+            .map_err(Exit::misuse)?;
+            let service = dispers_data_aggregator::Service::new(aggregator);
+            let routes = Routes::new(DataAggregatorServer::new(service));
+            listen(start.node, &start.config, routes).await
+        }
+        Role::Stack => {
+            let start: Start<dispers_stack::Config> = Start::load(path, "stack")?;
+            let database = start.config.resolve(&start.config.role.database);
+            let store = dispers_stack::Store::open(&database)?;
+            let answerer = dispers_stack::Answerer::new(start.node.clone(), Arc::new(store));
+            let service =
+                dispers_stack::Service::new(answerer, start.config.role.parallel_asks);
+            listen(start.node, &start.config, Routes::new(StackServer::new(service))).await
+        }
+    }
+}
+
+fn listen<'a, T>(
+    node: Arc<Node>,
+    config: &'a Config<T>,
+    routes: Routes,
+) -> impl Future<Output = Result<(), Exit>> + use<'a, T> {
+    let address = config.listen();
+    async move {
+        let address = address?;
+        let listener = TcpListener::bind(address)
+            .await
+            .with_context(|| format!("cannot listen on {address}: is another process there?"))
+            .map_err(Exit::other)?;
+        let address = listener.local_addr().map_err(Exit::other)?;
+        tracing::info!(node = %node.name, %address, "listening");
+        let (tls, directory) = (&node.tls, node.directory.clone());
+        serve(listener, routes, tls, directory, shutdown_signal())
+            .await
+            .map_err(Exit::other)?;
+        tracing::info!(node = %node.name, "stopped");
+        Ok(())
+    }
+}

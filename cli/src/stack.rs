@@ -1,0 +1,101 @@
+//! `dispers stack`: the homes of a host.
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+
+use anyhow::anyhow;
+use clap::{Args, Subcommand};
+use dispers_core::subscription::HomeId;
+use dispers_node::{Config, Node};
+use dispers_stack::{Relay, Sheet, Store, subscribe};
+
+use crate::exit::Exit;
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Import documents from a CSV file.
+    Import(Import),
+    /// Subscribe homes to a concept, so that queries can find them.
+    Subscribe(Subscribe),
+}
+
+#[derive(Args)]
+pub(crate) struct Import {
+    /// The file; each row is a document.
+    file: PathBuf,
+    /// The stack's configuration file.
+    #[arg(long, value_name = "FILE.toml")]
+    config: PathBuf,
+    /// The doctype; the file's name where it is left out.
+    #[arg(long)]
+    doctype: Option<String>,
+    /// The column that tells homes apart; without it each row is a home, numbered from 1.
+    #[arg(long, value_name = "COL")]
+    home_column: Option<String>,
+}
+
+#[derive(Args)]
+pub(crate) struct Subscribe {
+    /// The concept, such as 'city>lyon'. home>all comes with any.
+    concept: String,
+    /// The home.
+    #[arg(long, value_name = "ID", required_unless_present = "every_home")]
+    home: Option<String>,
+    /// Every home of the stack.
+    #[arg(long, conflicts_with = "home")]
+    every_home: bool,
+    /// The stack's configuration file.
+    #[arg(long, value_name = "FILE.toml")]
+    config: PathBuf,
+}
+
+pub(crate) async fn run(command: Command) -> Result<(), Exit> {
+    match command {
+        Command::Import(arguments) => import(&arguments),
+        Command::Subscribe(arguments) => subscribe_homes(arguments).await,
+    }
+}
+
+fn load(path: &std::path::Path) -> Result<(Config<dispers_stack::Config>, Store), Exit> {
+    let config: Config<dispers_stack::Config> = Config::load(path, "stack")?;
+    let store = Store::open(&config.resolve(&config.role.database))?;
+    Ok((config, store))
+}
+
+fn import(arguments: &Import) -> Result<(), Exit> {
+    let (_, store) = load(&arguments.config)?;
+    let sheet = Sheet::read(&arguments.file).map_err(Exit::misuse)?;
+    let homes = sheet
+        .homes(arguments.home_column.as_deref())
+        .map_err(Exit::misuse)?;
+    let stem = arguments.file.file_stem().and_then(|stem| stem.to_str());
+    let doctype = arguments.doctype.as_deref().or(stem).ok_or_else(|| {
+        Exit::misuse(anyhow!("the file's name gives no doctype: write --doctype NAME"))
+    })?;
+    let count = store.import(doctype, &sheet, homes.iter().zip(0..))?;
+    eprintln!("imported {count} documents of {doctype}");
+    Ok(())
+}
+
+async fn subscribe_homes(arguments: Subscribe) -> Result<(), Exit> {
+    let (config, store) = load(&arguments.config)?;
+    let keys = config.keys()?;
+    let node = Node {
+        name: config.name()?,
+        directory: Arc::new(config.directory()?),
+        signing: keys.signing,
+        tls: keys.tls,
+    };
+    let homes = match arguments.home {
+        Some(home) => vec![HomeId(home)],
+        None => store.homes()?,
+    };
+    let concepts: BTreeMap<HomeId, Vec<String>> = homes
+        .into_iter()
+        .map(|home| (home, vec![arguments.concept.clone()]))
+        .collect();
+    let count = concepts.len();
+    let relay = Relay::new(Arc::new(node));
+    let new = subscribe(&relay, &Arc::new(store), concepts).await?;
+    eprintln!("{count} homes, {new} new subscriptions");
+    Ok(())
+}
