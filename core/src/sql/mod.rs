@@ -1,1 +1,23 @@
 //! The SQL that DISPERS understands (protocol.md §10).
+//!
+//! Standard SQL that any parser accepts, with PostgreSQL's meaning. Parsing is sqlparser's; what
+//! follows binds names and types, and refuses the rest, always with what to write instead.
+
+mod concepts;
+mod error;
+mod expression;
+mod functions;
+mod grouping;
+mod names;
+mod near;
+mod outputs;
+mod parse;
+mod source;
+
+pub(crate) use concepts::split_where;
+pub use error::{Position, SqlError};
+pub(crate) use expression::bind_filter;
+pub(crate) use grouping::bind_keys;
+pub(crate) use outputs::{Outputs, bind_outputs, nice_step};
+pub(crate) use parse::parse;
+pub(crate) use source::bind_source;

@@ -1,0 +1,272 @@
+//! From text to one SELECT without the clauses that are not supported.
+
+use sqlparser::ast::{GroupByExpr, Query, Select, SelectFlavor, SetExpr, Statement};
+use sqlparser::dialect::Dialect;
+use sqlparser::keywords::Keyword;
+use sqlparser::parser::{Parser, ParserError};
+use sqlparser::tokenizer::{Token, Tokenizer};
+
+use super::error::{Position, SqlError};
+
+/// Longest SQL text, in bytes.
+const MAX_SQL: usize = 64 * 1024;
+/// Largest number of tokens: chains such as `a + a + …` nest as deeply as they are long.
+const MAX_TOKENS: usize = 4096;
+
+/// Standard SQL with keywords as names wherever that is not ambiguous.
+#[derive(Debug)]
+struct Standard;
+
+impl Dialect for Standard {
+    fn is_delimited_identifier_start(&self, ch: char) -> bool {
+        ch == '"'
+    }
+
+    fn is_identifier_start(&self, ch: char) -> bool {
+        ch.is_alphabetic() || ch == '_'
+    }
+
+    fn is_identifier_part(&self, ch: char) -> bool {
+        ch.is_alphanumeric() || ch == '_' || ch == '$'
+    }
+
+    fn is_reserved_for_identifier(&self, _: Keyword) -> bool {
+        false
+    }
+
+    // Understood so that it can be refused by name.
+    fn supports_filter_during_aggregation(&self) -> bool {
+        true
+    }
+
+    fn supports_group_by_expr(&self) -> bool {
+        true
+    }
+}
+
+/// The one SELECT that `sql` consists of.
+pub(crate) fn parse(sql: &str) -> Result<Box<Select>, SqlError> {
+    if sql.len() > MAX_SQL {
+        return Err(SqlError::new(
+            None,
+            "the query is longer than 64 KiB",
+            "write a shorter one",
+        ));
+    }
+    let end = end_of(sql);
+    let dialect = Standard;
+    let tokens = Tokenizer::new(&dialect, sql)
+        .tokenize_with_location()
+        .map_err(|e| syntax(&e.to_string(), end))?;
+    let words = tokens
+        .iter()
+        .filter(|t| !matches!(t.token, Token::Whitespace(_)));
+    if words.count() > MAX_TOKENS {
+        return Err(SqlError::new(
+            None,
+            "the query has more than 4096 words and signs",
+            "write a shorter one",
+        ));
+    }
+    let mut parser = Parser::new(&dialect).with_tokens_with_locations(tokens);
+    let statements = parser.parse_statements().map_err(|e| match e {
+        ParserError::RecursionLimitExceeded => SqlError::new(
+            None,
+            "the query is nested too deeply",
+            "write fewer parentheses and CASE inside CASE",
+        ),
+        ParserError::ParserError(text) | ParserError::TokenizerError(text) => syntax(&text, end),
+    })?;
+    // The parser stops at a stray END without saying so.
+    let rest = parser.peek_token();
+    if rest.token != Token::EOF {
+        let what = format!("{} is not expected here", rest.token);
+        let at = Position::of(rest.span.start);
+        return Err(SqlError::new(at, what, "end the query before it"));
+    }
+    let mut statements = statements.into_iter();
+    match (statements.next(), statements.next()) {
+        (None, _) => Err(SqlError::new(
+            None,
+            "the query is empty",
+            "write SELECT COUNT(*) FROM a doctype, for example",
+        )),
+        (Some(_), Some(_)) => Err(SqlError::new(
+            None,
+            "there are several statements",
+            "submit each SELECT as a query of its own",
+        )),
+        (Some(Statement::Query(query)), None) => select(*query),
+        (Some(_), None) => Err(SqlError::new(
+            Some(Position { line: 1, column: 1 }),
+            "only SELECT is understood",
+            "write SELECT … FROM …",
+        )),
+    }
+}
+
+/// The SELECT in `query`, if it is nothing more.
+pub(super) fn select(query: Query) -> Result<Box<Select>, SqlError> {
+    let Query {
+        with,
+        body,
+        order_by,
+        limit_clause,
+        fetch,
+        locks,
+        for_clause,
+        settings,
+        format_clause,
+        pipe_operators,
+    } = query;
+    let refuse = |present: bool, what: &str, instead: &str| match present {
+        true => Err(SqlError::new(None, what, instead)),
+        false => Ok(()),
+    };
+    refuse(
+        with.is_some(),
+        "WITH is not supported",
+        "write the inner SELECT in FROM: FROM (SELECT AVG(x) AS x FROM …) AS home",
+    )?;
+    refuse(
+        order_by.is_some(),
+        "ORDER BY is not supported yet",
+        "leave it out and sort the result",
+    )?;
+    refuse(
+        limit_clause.is_some() || fetch.is_some(),
+        "LIMIT, OFFSET and FETCH are not supported",
+        "leave them out and cut the result",
+    )?;
+    refuse(
+        !locks.is_empty()
+            || for_clause.is_some()
+            || settings.is_some()
+            || format_clause.is_some()
+            || !pipe_operators.is_empty(),
+        "a clause after the SELECT is not supported",
+        "write only SELECT, FROM, WHERE and GROUP BY",
+    )?;
+    match *body {
+        SetExpr::Select(select) => {
+            only_supported(&select)?;
+            Ok(select)
+        }
+        SetExpr::Query(query) => self::select(*query),
+        SetExpr::SetOperation { .. } => Err(SqlError::new(
+            None,
+            "UNION, INTERSECT and EXCEPT are not supported",
+            "submit each SELECT as a query of its own",
+        )),
+        _ => Err(SqlError::new(
+            None,
+            "only SELECT is understood",
+            "write SELECT … FROM …",
+        )),
+    }
+}
+
+fn only_supported(select: &Select) -> Result<(), SqlError> {
+    let Select {
+        select_token,
+        optimizer_hints: _,
+        distinct,
+        select_modifiers,
+        top,
+        top_before_distinct: _,
+        projection: _,
+        exclude,
+        into,
+        from: _,
+        lateral_views,
+        prewhere,
+        selection: _,
+        connect_by,
+        group_by,
+        cluster_by,
+        distribute_by,
+        sort_by,
+        having,
+        named_window,
+        qualify,
+        window_before_qualify: _,
+        value_table_mode,
+        flavor,
+    } = select;
+    let at = Position::of(select_token.0.span.start);
+    let refuse = |present: bool, what: &str, instead: &str| match present {
+        true => Err(SqlError::new(at, what, instead)),
+        false => Ok(()),
+    };
+    refuse(
+        distinct.is_some(),
+        "SELECT DISTINCT is not supported",
+        "write GROUP BY with the columns of which each value counts once",
+    )?;
+    refuse(
+        having.is_some(),
+        "HAVING is not supported yet",
+        "leave it out and filter the result",
+    )?;
+    refuse(
+        !named_window.is_empty() || qualify.is_some(),
+        "window functions are not supported",
+        "write GROUP BY instead",
+    )?;
+    let (all, modifiers) = match group_by {
+        GroupByExpr::All(modifiers) => (true, modifiers),
+        GroupByExpr::Expressions(_, modifiers) => (false, modifiers),
+    };
+    refuse(
+        all || !modifiers.is_empty(),
+        "GROUP BY ALL, ROLLUP, CUBE and TOTALS are not supported",
+        "name the columns in GROUP BY, and submit totals as a query of their own",
+    )?;
+    refuse(
+        select_modifiers.as_ref().is_some_and(|m| m.is_any_set())
+            || top.is_some()
+            || exclude.is_some()
+            || into.is_some()
+            || !lateral_views.is_empty()
+            || prewhere.is_some()
+            || !connect_by.is_empty()
+            || !cluster_by.is_empty()
+            || !distribute_by.is_empty()
+            || !sort_by.is_empty()
+            || value_table_mode.is_some()
+            || *flavor != SelectFlavor::Standard,
+        "a clause of this SELECT is not supported",
+        "write only SELECT, FROM, WHERE and GROUP BY",
+    )
+}
+
+/// The parser says where in its text: `… at Line: 1, Column: 8`.
+fn syntax(text: &str, end: Position) -> SqlError {
+    let (message, position) = match text.rsplit_once(" at Line: ") {
+        Some((message, place)) => {
+            let numbers = place.split_once(", Column: ");
+            let position = numbers.and_then(|(line, column)| {
+                let (line, column) = (line.parse().ok()?, column.trim().parse().ok()?);
+                Some(Position { line, column })
+            });
+            (message, position)
+        }
+        None => (text, None),
+    };
+    let message = message.trim().replace("EOF", "the end of the query");
+    let position = position.filter(|p| p.line > 0).unwrap_or(end);
+    SqlError::new(
+        Some(position),
+        format!("this is not SQL: {message}"),
+        "write SELECT … FROM … [WHERE …] [GROUP BY …], texts in 'single quotes'",
+    )
+}
+
+/// The position after the last character.
+fn end_of(sql: &str) -> Position {
+    let last = sql.rsplit('\n').next().unwrap_or_default();
+    Position {
+        line: 1 + sql.matches('\n').count() as u64,
+        column: 1 + last.chars().count() as u64,
+    }
+}
