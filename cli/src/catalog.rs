@@ -26,8 +26,7 @@ enum Format {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Exit> {
-    let node = Config::<toml::Table>::load_node(&arguments.config)?;
-    let directory = node.directory()?;
+    let directory = Config::<()>::load_any(&arguments.config)?.directory()?;
     match arguments.format {
         Format::Table => print(&directory.catalogue),
         Format::Json => println!("{}", json(&directory.catalogue)),

@@ -93,6 +93,23 @@ fn read(path: &Path) -> Result<Vec<u8>, ConfigError> {
     })
 }
 
+/// The `[node]` table of a file, and its other tables.
+fn tables(path: &Path) -> Result<(NodeConfig, toml::Table), ConfigError> {
+    let content = |reason: String| ConfigError::Content {
+        path: path.to_owned(),
+        reason,
+    };
+    let text = String::from_utf8(read(path)?).map_err(|error| content(error.to_string()))?;
+    let mut table: toml::Table =
+        toml::from_str(&text).map_err(|error| content(error.to_string()))?;
+    let node = table
+        .remove("node")
+        .ok_or_else(|| content("there is no [node] table: see deploy/ for samples".into()))?
+        .try_into()
+        .map_err(|error: toml::de::Error| content(format!("[node]: {}", error.message())))?;
+    Ok((node, table))
+}
+
 impl<T: DeserializeOwned> Config<T> {
     /// Reads a file with a `[node]` table and a table named `role`, which may be left out where it
     /// has defaults.
@@ -104,15 +121,7 @@ impl<T: DeserializeOwned> Config<T> {
             path: path.to_owned(),
             reason,
         };
-        let text = String::from_utf8(read(path)?).map_err(|error| content(error.to_string()))?;
-        let mut table: toml::Table =
-            toml::from_str(&text).map_err(|error| content(error.to_string()))?;
-        let node = table
-            .remove("node")
-            .ok_or_else(|| content("there is no [node] table: see deploy/ for samples".into()))?;
-        let node = node
-            .try_into()
-            .map_err(|error: toml::de::Error| content(format!("[node]: {}", error.message())))?;
+        let (node, mut table) = tables(path)?;
         let own = table
             .remove(role)
             .unwrap_or_else(|| toml::Value::Table(toml::Table::new()));
@@ -127,6 +136,21 @@ impl<T: DeserializeOwned> Config<T> {
         Ok(Self {
             node,
             role: own,
+            path: path.to_owned(),
+        })
+    }
+}
+
+impl Config<()> {
+    /// Reads the `[node]` table of a file of any role.
+    ///
+    /// # Errors
+    /// [`ConfigError`] naming the file and the key.
+    pub fn load_any(path: &Path) -> Result<Self, ConfigError> {
+        let (node, _) = tables(path)?;
+        Ok(Self {
+            node,
+            role: (),
             path: path.to_owned(),
         })
     }

@@ -1,8 +1,8 @@
 //! Why a question has no answer, and what to do about it.
 
 use dispers_core::{
-    conduct::Failure, encoding::DecodeError, manifest::ManifestError, oprf::OprfError,
-    plan::SqlError, release::ReleaseError,
+    conduct::Failure, decode::WrongOutputs, encoding::DecodeError, manifest::ManifestError, oprf::OprfError,
+    sql::SqlError, release::ReleaseError,
 };
 
 /// Why a question has no answer.
@@ -48,6 +48,9 @@ pub enum Error {
     /// The totals give no result.
     #[error(transparent)]
     Release(#[from] ReleaseError),
+    /// The released outputs are not those of the plan.
+    #[error(transparent)]
+    Outputs(#[from] WrongOutputs),
     /// Received bytes that are no message.
     #[error(transparent)]
     Decode(#[from] DecodeError),

@@ -99,6 +99,7 @@ impl Querier {
         let directory = &self.node.directory;
         let limits = PlanLimits {
             max_homes: directory.floors.max_homes,
+            ..PlanLimits::default()
         };
         Ok(Plan::new(sql, &directory.catalogue, &limits)?)
     }
@@ -144,7 +145,7 @@ impl Querier {
             &submitted.reply,
             &self.node.directory,
         )?;
-        let table = plan.decoder.decode(&released.outputs);
+        let table = plan.decoder.decode(&released.outputs)?;
         times.open = fetch.elapsed();
         Ok(QueryResult::new(
             query,

@@ -1,6 +1,6 @@
 //! Why a sandbox does not start.
 
-use dispers_core::{directory::DirectoryError, id::InvalidId};
+use dispers_core::{directory::DirectoryError, id::InvalidId, sql::SqlError};
 use dispers_stack::ImportError;
 
 /// Why a sandbox does not start.
@@ -33,6 +33,9 @@ pub enum Error {
     /// The directory is refused.
     #[error("the sandbox's directory is refused: {0}")]
     Directory(#[from] DirectoryError),
+    /// The question cannot be asked of this data.
+    #[error(transparent)]
+    Sql(#[from] SqlError),
     /// A stack failed.
     #[error(transparent)]
     Stack(#[from] dispers_stack::Error),

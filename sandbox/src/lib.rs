@@ -8,5 +8,5 @@ mod network;
 mod population;
 
 pub use error::Error;
-pub use network::{Network, Options, Progress};
+pub use network::{Network, Options, Progress, check};
 pub use population::Population;

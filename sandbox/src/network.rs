@@ -11,6 +11,7 @@ use dispers_core::{
     envelope::{EnvelopePublicKey, EnvelopeSecretKey, Suite},
     id::{KeyEpoch, MemberNumber, Name, Role, Threshold},
     keys::{SigningKey, VerifyingKey},
+    plan::PlanLimits,
     subscription::HomeId,
     ticket::PoolSecret,
 };
@@ -29,6 +30,8 @@ use crate::{Error, Population};
 
 /// The purpose that a sandbox registers for its querier.
 const PURPOSE: &str = "sandbox";
+/// Most homes that one query may ask.
+const MAX_HOMES: u64 = 10_000_000;
 /// How long a sandbox's directory holds, in milliseconds.
 const DIRECTORY_LIFE: u64 = 30 * 24 * 3_600_000;
 
@@ -89,6 +92,24 @@ pub enum Progress {
         /// Of how many.
         of: usize,
     },
+}
+
+/// Plans `sql` against the catalogue of the options' data, before anything starts.
+///
+/// # Errors
+/// [`Error`] when the data or the question is refused.
+pub fn check(options: &Options, sql: &str) -> Result<(), Error> {
+    let population = Population::read(
+        &options.data,
+        options.home_column.as_deref(),
+        &options.concepts,
+    )?;
+    let limits = PlanLimits {
+        max_homes: MAX_HOMES,
+        ..PlanLimits::default()
+    };
+    dispers_core::plan::Plan::new(sql, &population.catalogue(), &limits)?;
+    Ok(())
 }
 
 /// One service before it runs: its name in the directory, its keys and its socket.
@@ -538,7 +559,7 @@ impl Plan {
                 min_cohort: options.min_cohort,
                 answer_rate: 500,
                 min_verified: committee.threshold().needed() as u8,
-                max_homes: 10_000_000,
+                max_homes: MAX_HOMES,
             },
             indexors,
             committees: vec![committee],

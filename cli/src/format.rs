@@ -1,0 +1,187 @@
+//! Printing a result: a table for people, JSON or CSV for programs.
+
+use std::io::{Write, stdout};
+
+use clap::ValueEnum;
+use dispers_core::decode::Value;
+use dispers_querier::QueryResult;
+use serde_json::{Map, Number, json};
+
+/// How a result is printed.
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum Format {
+    /// Aligned columns; what was suppressed is told on stderr.
+    Table,
+    /// One object with everything.
+    Json,
+    /// The rows only.
+    Csv,
+}
+
+pub(crate) fn print(result: &QueryResult, format: Format) -> anyhow::Result<()> {
+    match format {
+        Format::Table => table(result),
+        Format::Json => {
+            let text = serde_json::to_string(&object(result))?;
+            writeln!(stdout(), "{text}")?;
+            Ok(())
+        }
+        Format::Csv => csv(result),
+    }
+}
+
+/// A value for people: reals with four decimals at the most.
+fn short(value: &Value) -> String {
+    match value {
+        Value::Real(real) => {
+            let text = format!("{real:.4}");
+            match text.trim_end_matches('0').trim_end_matches('.') {
+                "" | "-0" => "0".to_owned(),
+                text => text.to_owned(),
+            }
+        }
+        value => exact(value),
+    }
+}
+
+/// A value that reads back as the same.
+fn exact(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::Boolean(boolean) => boolean.to_string(),
+        Value::Integer(integer) => integer.to_string(),
+        Value::Real(real) => real.to_string(),
+        Value::Text(text) => text.clone(),
+    }
+}
+
+fn table(result: &QueryResult) -> anyhow::Result<()> {
+    let table = &result.table;
+    let cells: Vec<Vec<String>> = table
+        .rows
+        .iter()
+        .map(|row| row.iter().map(short).collect())
+        .collect();
+    let width = |column: usize| {
+        let in_rows = cells.iter().map(|row| row[column].chars().count());
+        let header = table.columns[column].chars().count();
+        in_rows.max().unwrap_or(0).max(header)
+    };
+    let widths: Vec<usize> = (0..table.columns.len()).map(width).collect();
+    let is_text = |column: usize| {
+        let texts = |row: &Vec<Value>| matches!(row[column], Value::Text(_));
+        table.rows.iter().any(texts)
+    };
+    let line = |row: &[String]| {
+        let parts: Vec<String> = row
+            .iter()
+            .enumerate()
+            .map(|(column, cell)| {
+                let width = widths[column];
+                if is_text(column) {
+                    format!("{cell:<width$}")
+                } else {
+                    format!("{cell:>width$}")
+                }
+            })
+            .collect();
+        parts.join("  ").trim_end().to_owned()
+    };
+    let mut out = stdout().lock();
+    writeln!(out, "{}", line(&table.columns))?;
+    let rules: Vec<String> = widths.iter().map(|width| "-".repeat(*width)).collect();
+    writeln!(out, "{}", rules.join("  "))?;
+    for row in &cells {
+        writeln!(out, "{}", line(row))?;
+    }
+    if !table.suppressed_groups.is_empty() {
+        eprintln!(
+            "{} groups are suppressed: fewer people than the minimum cohort are in each",
+            table.suppressed_groups.len()
+        );
+    }
+    if !table.withheld.is_empty() {
+        eprintln!(
+            "{} cells are withheld: fewer people than the minimum cohort stand behind each",
+            table.withheld.len()
+        );
+    }
+    let aggregators = &result.aggregators;
+    eprintln!(
+        "{} aggregators verified every answer; {} would have to collude to learn one",
+        aggregators.verified, aggregators.needed
+    );
+    Ok(())
+}
+
+fn csv(result: &QueryResult) -> anyhow::Result<()> {
+    let mut writer = csv::Writer::from_writer(stdout().lock());
+    writer.write_record(&result.table.columns)?;
+    for row in &result.table.rows {
+        writer.write_record(row.iter().map(exact))?;
+    }
+    writer.flush()?;
+    Ok(())
+}
+
+fn json_value(value: &Value) -> serde_json::Value {
+    match value {
+        Value::Null => serde_json::Value::Null,
+        Value::Boolean(boolean) => json!(boolean),
+        Value::Integer(integer) => match i64::try_from(*integer) {
+            Ok(integer) => json!(integer),
+            // Beyond 64 bits JSON readers lose digits, so the text keeps them.
+            Err(_) => json!(integer.to_string()),
+        },
+        Value::Real(real) => Number::from_f64(*real).map_or(serde_json::Value::Null, Into::into),
+        Value::Text(text) => json!(text),
+    }
+}
+
+fn row_object(columns: &[String], row: &[Value]) -> serde_json::Value {
+    let pairs = columns.iter().cloned().zip(row.iter().map(json_value));
+    serde_json::Value::Object(pairs.collect::<Map<_, _>>())
+}
+
+fn object(result: &QueryResult) -> serde_json::Value {
+    let table = &result.table;
+    let rows: Vec<_> = table
+        .rows
+        .iter()
+        .map(|row| row_object(&table.columns, row))
+        .collect();
+    let suppressed: Vec<_> = table
+        .suppressed_groups
+        .iter()
+        .map(|group| row_object(&table.group_columns, group))
+        .collect();
+    let withheld: Vec<_> = table
+        .withheld
+        .iter()
+        .map(|(row, column)| json!({"row": row, "column": column}))
+        .collect();
+    let phases = result.phases_ms.iter();
+    let phases: Map<_, _> = phases
+        .map(|(name, ms)| ((*name).to_owned(), json!(ms)))
+        .collect();
+    let homes = &result.homes;
+    json!({
+        "query": result.query.to_string(),
+        "columns": table.columns,
+        "rows": rows,
+        "suppressed_groups": suppressed,
+        "withheld": withheld,
+        "homes": {
+            "targeted": homes.targeted,
+            "asked": homes.asked,
+            "answered": homes.answered,
+            "accepted": homes.accepted,
+            "rejected": homes.rejected,
+        },
+        "aggregators": {
+            "needed": result.aggregators.needed,
+            "verified": result.aggregators.verified,
+        },
+        "phases_ms": phases,
+    })
+}
