@@ -205,15 +205,25 @@ fn verify(arguments: &Verify) -> anyhow::Result<()> {
         needed: arguments.needed,
     };
     let directory = read(&arguments.file)?.verify(&roots, now())?;
-    println!("network {}, directory {}", directory.network, directory.epoch);
+    println!(
+        "network {}, directory {}",
+        directory.network, directory.epoch
+    );
     for node in &directory.nodes {
-        println!("{} {} {} {}", node.role, node.name, node.operator, node.address);
+        println!(
+            "{} {} {} {}",
+            node.role, node.name, node.operator, node.address
+        );
     }
     for host in &directory.hosts {
         println!("host {} {}", host.name, host.address);
     }
     for querier in &directory.queriers {
-        println!("querier {} for {}", querier.name, querier.purposes.join(", "));
+        println!(
+            "querier {} for {}",
+            querier.name,
+            querier.purposes.join(", ")
+        );
     }
     Ok(())
 }
@@ -225,7 +235,9 @@ fn parse<T: DeserializeOwned>(path: &Path) -> anyhow::Result<T> {
 }
 
 fn bytes32(text: &str) -> anyhow::Result<[u8; 32]> {
-    let bytes = hex::decode(text).ok().and_then(|bytes| bytes.try_into().ok());
+    let bytes = hex::decode(text)
+        .ok()
+        .and_then(|bytes| bytes.try_into().ok());
     bytes.ok_or_else(|| anyhow!("{text:?} is not a key of 64 hexadecimal digits"))
 }
 

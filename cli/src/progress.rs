@@ -26,7 +26,11 @@ impl Bars {
     }
 
     fn show(&mut self, name: &'static str, position: u64, of: u64, note: String) {
-        if self.phase.as_ref().is_none_or(|(current, _)| *current != name) {
+        if self
+            .phase
+            .as_ref()
+            .is_none_or(|(current, _)| *current != name)
+        {
             self.close();
             if !self.terminal {
                 eprintln!("{name} …");

@@ -91,11 +91,19 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Exit> {
     let path = &arguments.config;
     match arguments.role {
         Role::Conductor => {
-            let start = Start::load(path, "conductor")?;
+            let start: Start<dispers_conductor::Config> = Start::load(path, "conductor")?;
             let envelope = needed(start.keys.envelope, "the envelope key")?;
-            let service =
-                dispers_conductor::Service::new(start.node.clone(), envelope, start.config.role.clone());
-            listen(start.node, &start.config, Routes::new(ConductorServer::new(service))).await
+            let service = dispers_conductor::Service::new(
+                start.node.clone(),
+                envelope,
+                start.config.role.clone(),
+            );
+            listen(
+                start.node,
+                &start.config,
+                Routes::new(ConductorServer::new(service)),
+            )
+            .await
         }
         Role::ConceptIndexor => {
             let start: Start<dispers_concept_indexor::Config> =
@@ -103,7 +111,10 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Exit> {
             let indexor = dispers_concept_indexor::Indexor::new(
                 start.node.clone(),
                 needed(start.keys.envelope, "the envelope key")?,
-                needed(start.keys.share, "the threshold share (share = \"FILE\" in [node])")?,
+                needed(
+                    start.keys.share,
+                    "the threshold share (share = \"FILE\" in [node])",
+                )?,
                 &start.config.role,
             )
             .map_err(Exit::misuse)?;
@@ -134,14 +145,22 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Exit> {
             )
             .map_err(Exit::misuse)?;
             let service = dispers_target::Service::new(start.node.clone(), target);
-            listen(start.node, &start.config, Routes::new(TargetServer::new(service))).await
+            listen(
+                start.node,
+                &start.config,
+                Routes::new(TargetServer::new(service)),
+            )
+            .await
         }
         Role::DataAggregator => {
             let start: Start<dispers_data_aggregator::Config> =
                 Start::load(path, "data-aggregator")?;
             let aggregator = dispers_data_aggregator::Aggregator::new(
                 start.node.clone(),
-                needed(start.keys.share, "the threshold share (share = \"FILE\" in [node])")?,
+                needed(
+                    start.keys.share,
+                    "the threshold share (share = \"FILE\" in [node])",
+                )?,
                 &start.config.role,
             )
             .map_err(Exit::misuse)?;
@@ -154,9 +173,13 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Exit> {
             let database = start.config.resolve(&start.config.role.database);
             let store = dispers_stack::Store::open(&database)?;
             let answerer = dispers_stack::Answerer::new(start.node.clone(), Arc::new(store));
-            let service =
-                dispers_stack::Service::new(answerer, start.config.role.parallel_asks);
-            listen(start.node, &start.config, Routes::new(StackServer::new(service))).await
+            let service = dispers_stack::Service::new(answerer, start.config.role.parallel_asks);
+            listen(
+                start.node,
+                &start.config,
+                Routes::new(StackServer::new(service)),
+            )
+            .await
         }
     }
 }

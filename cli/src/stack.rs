@@ -69,7 +69,9 @@ fn import(arguments: &Import) -> Result<(), Exit> {
         .map_err(Exit::misuse)?;
     let stem = arguments.file.file_stem().and_then(|stem| stem.to_str());
     let doctype = arguments.doctype.as_deref().or(stem).ok_or_else(|| {
-        Exit::misuse(anyhow!("the file's name gives no doctype: write --doctype NAME"))
+        Exit::misuse(anyhow!(
+            "the file's name gives no doctype: write --doctype NAME"
+        ))
     })?;
     let count = store.import(doctype, &sheet, homes.iter().zip(0..))?;
     eprintln!("imported {count} documents of {doctype}");

@@ -197,7 +197,9 @@ impl<T> Config<T> {
             .roots
             .iter()
             .map(|text| {
-                let bytes = hex::decode(text).ok().and_then(|bytes| bytes.try_into().ok());
+                let bytes = hex::decode(text)
+                    .ok()
+                    .and_then(|bytes| bytes.try_into().ok());
                 bytes.map(VerifyingKey).ok_or_else(|| {
                     self.content("[node]: roots are public keys of 64 hexadecimal digits")
                 })

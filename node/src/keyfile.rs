@@ -255,7 +255,9 @@ pub fn envelope_key(suite: Suite, text: &str) -> Option<EnvelopePublicKey> {
 
 fn secret32(text: &str) -> Option<Zeroizing<[u8; 32]>> {
     let bytes = Zeroizing::new(hex::decode(text).ok()?);
-    <[u8; 32]>::try_from(bytes.as_slice()).ok().map(Zeroizing::new)
+    <[u8; 32]>::try_from(bytes.as_slice())
+        .ok()
+        .map(Zeroizing::new)
 }
 
 fn io(path: &Path) -> impl Fn(std::io::Error) -> KeyFileError {
@@ -291,7 +293,9 @@ fn read_secret(path: &Path) -> Result<Zeroizing<String>, KeyFileError> {
             return Err(KeyFileError::Permissions(path.to_owned()));
         }
     }
-    fs::read_to_string(path).map(Zeroizing::new).map_err(io(path))
+    fs::read_to_string(path)
+        .map(Zeroizing::new)
+        .map_err(io(path))
 }
 
 #[cfg(test)]

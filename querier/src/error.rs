@@ -1,8 +1,8 @@
 //! Why a question has no answer, and what to do about it.
 
 use dispers_core::{
-    conduct::Failure, decode::WrongOutputs, encoding::DecodeError, manifest::ManifestError, oprf::OprfError,
-    sql::SqlError, release::ReleaseError,
+    conduct::Failure, decode::WrongOutputs, encoding::DecodeError, manifest::ManifestError,
+    oprf::OprfError, release::ReleaseError, sql::SqlError,
 };
 
 /// Why a question has no answer.

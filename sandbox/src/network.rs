@@ -162,13 +162,6 @@ impl Seat {
         }
     }
 
-    fn start_error(&self, reason: impl ToString) -> Error {
-        Error::Start {
-            node: self.name.to_string(),
-            reason: reason.to_string(),
-        }
-    }
-
     fn sit(self, directory: &Arc<Directory>) -> (Arc<Node>, TcpListener) {
         let node = Node {
             name: self.name,

@@ -6,14 +6,14 @@ use std::{
 };
 
 use dispers_core::{
-    ask::{AnsweringHome, Answer, Ask, answer},
+    ask::{Answer, AnsweringHome, Ask, answer},
     id::{Timestamp, Work},
     manifest::VerifiedManifest,
     subscription::HomeId,
 };
 use dispers_node::{Node, now, rng};
 
-use crate::{Connector, Error, Store, engine};
+use crate::{Connector, Error, Store, engine::Engine};
 
 /// Answers asks for the homes of one host.
 pub struct Answerer {
@@ -84,8 +84,8 @@ impl Answerer {
         let local = &manifest.local;
         let fields: Vec<&str> = local.fields().collect();
         let documents = self.store.documents(&local.doctype, &fields, ids)?;
-        for (place, raw) in engine::evaluate(local, documents)? {
-            if let Some(home) = homes.get_mut(place) {
+        for (place, raw) in Engine::open_in_memory()?.evaluate(local, documents)? {
+            if let Some(home) = homes.get_mut(place as usize) {
                 home.row = local.row(&raw, &mut rng());
             }
         }

@@ -5,7 +5,7 @@ use dispers_core::{local::FieldValue, subscription::HomeId};
 use crate::Error;
 
 /// One document: the place of its home in the asked list, and the asked fields in order.
-pub type Document = (usize, Vec<FieldValue>);
+pub type Document = (u32, Vec<FieldValue>);
 
 /// A source of homes' documents. It reads the named fields of the named homes and nothing else.
 pub trait Connector: Send + Sync + 'static {

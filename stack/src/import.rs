@@ -124,7 +124,9 @@ impl Sheet {
             .iter()
             .map(|row| {
                 let typed = row.iter().zip(&columns);
-                typed.map(|(cell, column)| parse(cell, column.kind)).collect()
+                typed
+                    .map(|(cell, column)| parse(cell, column.kind))
+                    .collect()
             })
             .collect();
         Ok(Self {
@@ -168,7 +170,9 @@ impl Sheet {
     /// [`ImportError`] when there is no such column, or a row leaves it empty.
     pub fn homes(&self, home_column: Option<&str>) -> Result<Vec<HomeId>, ImportError> {
         let Some(wanted) = home_column else {
-            return Ok((1..=self.rows.len()).map(|n| HomeId(n.to_string())).collect());
+            return Ok((1..=self.rows.len())
+                .map(|n| HomeId(n.to_string()))
+                .collect());
         };
         let place = self
             .column(wanted)

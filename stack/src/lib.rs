@@ -6,10 +6,10 @@
 mod answer;
 mod config;
 mod connector;
-//ENGINE pub mod engine;
+pub mod engine;
 mod error;
 mod import;
-//ENGINE pub mod render;
+pub mod render;
 mod service;
 mod store;
 mod subscribe;

@@ -228,7 +228,7 @@ impl Connector for Store {
             .collect();
         let doctype = doctype.to_lowercase();
         let mut documents = Vec::new();
-        for (place, home) in homes.iter().enumerate() {
+        for (place, home) in (0u32..).zip(homes) {
             let parameters: Vec<&str> = [doctype.as_str(), home.0.as_str()]
                 .into_iter()
                 .chain(paths.iter().map(String::as_str))

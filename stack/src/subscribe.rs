@@ -101,7 +101,10 @@ pub async fn subscribe(
     let directory = &relay.node.directory;
     let mut wanted: Vec<(HomeId, Vec<String>)> = Vec::new();
     for (home, mut concepts) in homes {
-        if let Some(unknown) = concepts.iter().find(|c| !directory.catalogue.has_concept(c)) {
+        if let Some(unknown) = concepts
+            .iter()
+            .find(|c| !directory.catalogue.has_concept(c))
+        {
             return Err(Error::UnknownConcept(unknown.clone()));
         }
         if !store.holds(&home)? {
@@ -170,11 +173,10 @@ async fn upload(
             concepts: entries,
         });
     }
-    let sealed = blocking(move || {
-        seal(&node, &enrolments).map_err(|error| error.fault().status(&error))
-    })
-    .await
-    .map_err(remote("sealing the subscriptions"))?;
+    let sealed =
+        blocking(move || seal(&node, &enrolments).map_err(|error| error.fault().status(&error)))
+            .await
+            .map_err(remote("sealing the subscriptions"))?;
     relay
         .target()?
         .upload(tokio_stream::iter(chunks([sealed])))

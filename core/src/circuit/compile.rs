@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::form::{Affine, Constraint, LinearForm};
 use super::{
-    Circuit, CircuitError, Place, MAX_CONSTRAINTS, MAX_LEVELS, MAX_VARIABLES, Output, Shape,
+    Circuit, CircuitError, MAX_CONSTRAINTS, MAX_LEVELS, MAX_VARIABLES, Output, Place, Shape,
     Variable, rank,
 };
 
