@@ -100,7 +100,7 @@ fn new(arguments: &New) -> Result<(), Exit> {
             return Ok(());
         }
     };
-    let keys = NodeKeys::generate(role, arguments.suite).map_err(Exit::other)?;
+    let keys = NodeKeys::generate(role, arguments.suite);
     keys.save(&arguments.output, arguments.suite)
         .map_err(Exit::misuse)?;
     let public = toml::to_string(&keys.public(name.as_str(), role)).map_err(Exit::other)?;

@@ -115,21 +115,18 @@ fn public_hex(key: &EnvelopeSecretKey) -> String {
 
 impl NodeKeys {
     /// Fresh keys for a role.
-    ///
-    /// # Errors
-    /// [`crate::TlsError`] when the system gives no randomness.
-    pub fn generate(role: Role, suite: Suite) -> Result<Self, crate::TlsError> {
+    pub fn generate(role: Role, suite: Suite) -> Self {
         let envelope = || EnvelopeSecretKey::generate(suite, &mut rng());
         let own = matches!(role, Role::Conductor | Role::ConceptIndexor);
         let pool = matches!(role, Role::TargetFinder | Role::Target);
-        Ok(Self {
-            tls: TlsIdentity::generate()?,
+        Self {
+            tls: TlsIdentity::generate(),
             signing: SigningKey::generate(&mut rng()),
             envelope: own.then(envelope),
             pool_envelope: pool.then(envelope),
             pool_secret: (role == Role::TargetFinder).then(|| PoolSecret::generate(&mut rng())),
             share: None,
-        })
+        }
     }
 
     /// What the directory lists of these keys.
@@ -137,7 +134,7 @@ impl NodeKeys {
         PublicKeys {
             name: name.to_owned(),
             role: role.name().to_owned(),
-            tls_key: hex::encode(self.tls.public().0),
+            tls_key: hex::encode(self.tls.key().0),
             signing_key: hex::encode(self.signing.public().0),
             envelope_key: self.envelope.as_ref().map(public_hex),
             pool_envelope_key: self.pool_envelope.as_ref().map(public_hex),
@@ -306,7 +303,7 @@ mod tests {
     fn a_key_file_comes_back_and_is_never_overwritten() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("finder.key");
-        let keys = NodeKeys::generate(Role::TargetFinder, Suite::XWing).unwrap();
+        let keys = NodeKeys::generate(Role::TargetFinder, Suite::XWing);
         keys.save(&path, Suite::XWing).unwrap();
         let back = NodeKeys::load(&path).unwrap();
         let public = |keys: &NodeKeys| toml::to_string(&keys.public("f", Role::TargetFinder));
@@ -323,7 +320,7 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("conductor.key");
-        let keys = NodeKeys::generate(Role::Conductor, Suite::X25519).unwrap();
+        let keys = NodeKeys::generate(Role::Conductor, Suite::X25519);
         keys.save(&path, Suite::X25519).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
         assert!(matches!(

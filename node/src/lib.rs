@@ -7,16 +7,16 @@ mod edge;
 mod fault;
 pub mod keyfile;
 mod node;
-mod peer;
 mod serve;
 pub mod telemetry;
-mod tls;
+pub mod tls;
 
 pub use clock::{now, rng};
 pub use config::{Config, ConfigError, NodeConfig};
 pub use edge::{Reply, blocking, reply};
 pub use fault::Fault;
 pub use node::{Channels, Node};
-pub use peer::{require_host, require_querier, require_querier_or_role, require_role};
 pub use serve::{ServeError, serve, shutdown_signal};
-pub use tls::{ConnectedPeer, TlsError, TlsIdentity, connect};
+pub use tls::{
+    TlsError, TlsIdentity, require_host, require_querier, require_querier_or_role, require_role,
+};

@@ -4,7 +4,6 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use dispers_core::directory::Directory;
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{service::Routes, transport::Server};
 
 use crate::tls::{self, TlsError, TlsIdentity};
@@ -36,11 +35,11 @@ pub async fn serve(
     directory: Arc<Directory>,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), ServeError> {
-    let incoming = ReceiverStream::new(tls::accept(listener, identity, directory)?);
+    let incoming = tls::incoming(listener, identity, directory)?;
     let (stopping, stopped) = tokio::sync::oneshot::channel();
     let serving = Server::builder()
-        .initial_stream_window_size(4 << 20)
-        .initial_connection_window_size(16 << 20)
+        .initial_stream_window_size(tls::WINDOW)
+        .initial_connection_window_size(4 * tls::WINDOW)
         .http2_keepalive_interval(Some(Duration::from_secs(30)))
         .add_routes(routes)
         .serve_with_incoming_shutdown(incoming, async move {

@@ -135,7 +135,7 @@ impl Seat {
             .map_err(|error| start(error.to_string()))?;
         Ok(Self {
             name: Name::new(name)?,
-            tls: TlsIdentity::generate().map_err(|error| start(error.to_string()))?,
+            tls: TlsIdentity::generate(),
             signing: SigningKey::generate(&mut rng()),
             listener,
             address: address.to_string(),
@@ -154,7 +154,7 @@ impl Seat {
             // Each node has an operator of its own, as the directory's rules demand.
             operator: self.name.clone(),
             address: self.address.clone(),
-            tls_key: self.tls.public(),
+            tls_key: self.tls.key(),
             signing_key: self.signing.public(),
             envelope_key,
             group: 0,
@@ -220,10 +220,7 @@ impl Network {
         let indexor_keys = deal(indexors, &mut rng());
         let committee_keys = deal(committee, &mut rng());
         let (querier_tls, querier_signing) = (
-            TlsIdentity::generate().map_err(|error| Error::Start {
-                node: "querier".into(),
-                reason: error.to_string(),
-            })?,
+            TlsIdentity::generate(),
             SigningKey::generate(&mut rng()),
         );
         let public = (indexor_keys.public.clone(), committee_keys.public.clone());
@@ -232,7 +229,7 @@ impl Network {
             options,
             &population,
             public,
-            querier_tls.public(),
+            querier_tls.key(),
             querier_signing.public(),
         )?;
         let directory = Arc::new(sign(&body)?);
@@ -538,7 +535,7 @@ impl Plan {
                 .map(|seat| Host {
                     name: seat.name.clone(),
                     address: seat.address.clone(),
-                    tls_key: seat.tls.public(),
+                    tls_key: seat.tls.key(),
                     signing_key: seat.signing.public(),
                 })
                 .collect(),

@@ -1,0 +1,99 @@
+//! The client's side: a channel to the one server that holds the expected key.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use dispers_core::directory::TlsKey;
+use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use rustls::client::Resumption;
+use rustls::pki_types::ServerName;
+use rustls::version::TLS13;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tonic::transport::{Channel, Endpoint, Uri};
+use tower::service_fn;
+
+use super::verify::PinnedServer;
+use super::{ALPN, TlsError, TlsIdentity, provider};
+
+/// Longest way to a connection, handshake included.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Idle time after which a connection is probed.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+/// Bytes that a stream may have under way: a few chunks.
+pub(crate) const WINDOW: u32 = 4 << 20;
+/// Time that a probe has.
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// A channel to `address` (host:port), which must hold the key `expected`.
+///
+/// It connects when it is first used, and again after a failure.
+///
+/// # Errors
+/// [`TlsError`] for a malformed address, or if TLS refuses the identity.
+pub fn connect(
+    address: &str,
+    expected: TlsKey,
+    identity: &TlsIdentity,
+) -> Result<Channel, TlsError> {
+    let connector = connector(expected, identity)?;
+    let address: Arc<str> = address.into();
+    let endpoint = Endpoint::from_shared(format!("http://{address}"))
+        .map_err(|_| TlsError::Address(address.as_ref().into()))?
+        .http2_keep_alive_interval(KEEPALIVE)
+        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+        .keep_alive_while_idle(true)
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(4 * WINDOW);
+    Ok(
+        endpoint.connect_with_connector_lazy(service_fn(move |_: Uri| {
+            let (connector, address) = (connector.clone(), Arc::clone(&address));
+            async move { reach(&connector, &address).await.map(TokioIo::new) }
+        })),
+    )
+}
+
+/// One connection to `address`, which must hold the key `expected`.
+///
+/// # Errors
+/// [`io::Error`] for whatever keeps it from being made.
+pub async fn dial(
+    address: &str,
+    expected: TlsKey,
+    identity: &TlsIdentity,
+) -> io::Result<TlsStream<TcpStream>> {
+    let connector = connector(expected, identity).map_err(io::Error::other)?;
+    reach(&connector, address).await
+}
+
+fn connector(expected: TlsKey, identity: &TlsIdentity) -> Result<TlsConnector, TlsError> {
+    let provider = provider();
+    let verifier = PinnedServer {
+        expected,
+        algorithms: provider.signature_verification_algorithms,
+    };
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&TLS13])?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_client_auth_cert(identity.certificates(), identity.private_key())?;
+    config.alpn_protocols = vec![ALPN.to_vec()];
+    config.enable_sni = false;
+    config.resumption = Resumption::disabled();
+    Ok(TlsConnector::from(Arc::new(config)))
+}
+
+async fn reach(connector: &TlsConnector, address: &str) -> io::Result<TlsStream<TcpStream>> {
+    // Never sent nor looked at: the key alone says who the server is.
+    let name = ServerName::try_from("dispers").expect("the constant is a DNS name");
+    timeout(CONNECT_TIMEOUT, async {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        connector.connect(name, stream).await
+    })
+    .await?
+}

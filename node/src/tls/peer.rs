@@ -1,0 +1,121 @@
+//! Who sent a request, and whether it may.
+
+use dispers_core::directory::Peer;
+use dispers_core::id::{Name, Role};
+use tonic::{Request, Status};
+
+use crate::Fault;
+
+/// Whom the connection of a request belongs to; an extension of every request that
+/// [`serve`](crate::serve()) passes on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerInfo(pub Peer);
+
+/// Who sent a request.
+///
+/// # Errors
+/// An internal status for a request that came by another way than [`serve`](crate::serve()).
+pub fn peer<T>(request: &Request<T>) -> Result<&Peer, Status> {
+    match request.extensions().get::<PeerInfo>() {
+        Some(PeerInfo(peer)) => Ok(peer),
+        None => Err(Fault::Us.status(&"the connection has no known peer")),
+    }
+}
+
+/// The name of the sender, if it is a node of `role`.
+///
+/// # Errors
+/// Permission denied, naming the role.
+pub fn require_role<T>(request: &Request<T>, role: Role) -> Result<&Name, Status> {
+    match peer(request)? {
+        Peer::Node { name, role: own } if *own == role => Ok(name),
+        other => Err(denied(role, other)),
+    }
+}
+
+/// The name of the sender, if it is a host's stack.
+///
+/// # Errors
+/// Permission denied, saying so.
+pub fn require_host<T>(request: &Request<T>) -> Result<&Name, Status> {
+    match peer(request)? {
+        Peer::Host(name) => Ok(name),
+        other => Err(denied(Role::Stack, other)),
+    }
+}
+
+/// The name of the sender, if it is a querier.
+///
+/// # Errors
+/// Permission denied, saying so.
+pub fn require_querier<T>(request: &Request<T>) -> Result<&Name, Status> {
+    match peer(request)? {
+        Peer::Querier(name) => Ok(name),
+        other => Err(denied(Role::Querier, other)),
+    }
+}
+
+/// The name of the sender, if it is a querier or a node of `role`.
+///
+/// # Errors
+/// Permission denied, naming the role.
+pub fn require_querier_or_role<T>(request: &Request<T>, role: Role) -> Result<&Name, Status> {
+    require_querier(request).or_else(|_| require_role(request, role))
+}
+
+fn denied(needed: Role, peer: &Peer) -> Status {
+    let message = format!(
+        "only a {needed} may call this, and the directory lists {} as a {}",
+        peer.name(),
+        peer.role()
+    );
+    Fault::Denied.status(&message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(peer: Peer) -> Request<()> {
+        let mut request = Request::new(());
+        request.extensions_mut().insert(PeerInfo(peer));
+        request
+    }
+
+    #[test]
+    fn each_guard_lets_its_own_kind_pass() {
+        let name = Name::new("someone").unwrap();
+        let role = Role::Conductor;
+        let node = request(Peer::Node {
+            name: name.clone(),
+            role,
+        });
+        let host = request(Peer::Host(name.clone()));
+        let querier = request(Peer::Querier(name.clone()));
+
+        assert_eq!(require_role(&node, role).unwrap(), &name);
+        assert_eq!(require_host(&host).unwrap(), &name);
+        assert_eq!(require_querier(&querier).unwrap(), &name);
+
+        let refusals = [
+            require_role(&node, Role::Target),
+            require_role(&host, Role::Stack),
+            require_role(&querier, role),
+            require_host(&node),
+            require_host(&querier),
+            require_querier(&node),
+            require_querier(&host),
+        ];
+        for refused in refusals {
+            assert_eq!(refused.unwrap_err().code(), tonic::Code::PermissionDenied);
+        }
+        let refused = require_role(&node, Role::Target).unwrap_err();
+        assert!(refused.message().contains("only a target may"));
+    }
+
+    #[test]
+    fn a_request_without_a_peer_is_our_fault() {
+        let refused = peer(&Request::new(())).unwrap_err();
+        assert_eq!(refused.code(), tonic::Code::Internal);
+    }
+}

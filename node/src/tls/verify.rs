@@ -1,0 +1,138 @@
+//! Whose certificate is accepted: the directory's peers, or one pinned key.
+
+use std::fmt;
+use std::sync::Arc;
+
+use dispers_core::directory::{Directory, TlsKey};
+use dispers_core::id::Timestamp;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{DigitallySignedStruct, DistinguishedName, Error, OtherError, SignatureScheme};
+
+use super::identity::key_of;
+
+/// Why a certificate is refused.
+#[derive(Debug, thiserror::Error)]
+enum Refusal {
+    #[error("the directory lists no peer with this TLS key")]
+    Unlisted,
+    #[error("the directory has expired")]
+    ExpiredDirectory,
+    #[error("the server has another TLS key than the directory says")]
+    OtherKey,
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        // Not as a certificate error, which would print the variant's name and not the sentence.
+        Self::Other(OtherError(Arc::new(refusal)))
+    }
+}
+
+/// Accepts clients that the directory lists.
+pub(super) struct ListedClients {
+    pub(super) directory: Arc<Directory>,
+    pub(super) algorithms: WebPkiSupportedAlgorithms,
+}
+
+/// Accepts the server with one key.
+pub(super) struct PinnedServer {
+    pub(super) expected: TlsKey,
+    pub(super) algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl ClientCertVerifier for ListedClients {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        let now = Timestamp(now.as_secs().saturating_mul(1000));
+        if self.directory.has_expired(now) {
+            return Err(Refusal::ExpiredDirectory.into());
+        }
+        match self.directory.peer(&key_of(end_entity)?) {
+            Some(_) => Ok(ClientCertVerified::assertion()),
+            None => Err(Refusal::Unlisted.into()),
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Err(Error::General("TLS 1.2 is not spoken".into()))
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, certificate, signature, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
+
+impl ServerCertVerifier for PinnedServer {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        if key_of(end_entity)? != self.expected {
+            return Err(Refusal::OtherKey.into());
+        }
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Err(Error::General("TLS 1.2 is not spoken".into()))
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, certificate, signature, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
+
+impl fmt::Debug for ListedClients {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ListedClients")
+    }
+}
+
+impl fmt::Debug for PinnedServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PinnedServer({:?})", self.expected)
+    }
+}

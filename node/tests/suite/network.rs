@@ -1,0 +1,142 @@
+//! A small network: everybody's keys, and the directory that lists them.
+
+use std::sync::Arc;
+
+use dispers_core::catalogue::Catalogue;
+use dispers_core::dealing::deal;
+use dispers_core::directory::{
+    Directory, DirectoryBody, Floors, Host, Node, Pool, QuerierEntry, RootKeys, SignedDirectory,
+};
+use dispers_core::envelope::{EnvelopeSecretKey, Suite};
+use dispers_core::id::{KeyEpoch, MemberNumber, Name, Role, Threshold, Timestamp};
+use dispers_core::keys::SigningKey;
+use dispers_node::{TlsIdentity, now, rng};
+
+pub(crate) const HOUR: u64 = 3_600_000;
+
+pub(crate) fn name(name: &str) -> Name {
+    Name::new(name).unwrap()
+}
+
+/// One entry's keys.
+pub(crate) struct Keys {
+    name: Name,
+    pub(crate) tls: TlsIdentity,
+    signing: SigningKey,
+}
+
+pub(crate) struct Network {
+    keys: Vec<Keys>,
+    body: DirectoryBody,
+    root: SigningKey,
+}
+
+impl Network {
+    pub(crate) fn new() -> Self {
+        let mut rng = rng();
+        let threshold = Threshold::new(2, 3).unwrap();
+        let envelope = || EnvelopeSecretKey::generate(Suite::X25519, &mut dispers_node::rng());
+        let mut keys = Vec::new();
+        let mut generate = |label: &str| {
+            let one = Keys {
+                name: name(label),
+                tls: TlsIdentity::generate(),
+                signing: SigningKey::generate(&mut dispers_node::rng()),
+            };
+            let public = (one.name.clone(), one.tls.key(), one.signing.public());
+            keys.push(one);
+            public
+        };
+        let mut nodes = Vec::new();
+        let mut node = |label: &str, role, member: Option<u8>| {
+            let (name, tls_key, signing_key) = generate(label);
+            let own = matches!(role, Role::Conductor | Role::ConceptIndexor);
+            nodes.push(Node {
+                operator: name.clone(),
+                name,
+                role,
+                address: "127.0.0.1:7001".into(),
+                tls_key,
+                signing_key,
+                envelope_key: own.then(|| envelope().public()),
+                group: 0,
+                member: member.map(|number| MemberNumber::new(number).unwrap()),
+            });
+        };
+        node("c", Role::Conductor, None);
+        node("tf", Role::TargetFinder, None);
+        node("t", Role::Target, None);
+        for number in 1..=3 {
+            node(&format!("ci{number}"), Role::ConceptIndexor, Some(number));
+            node(&format!("da{number}"), Role::DataAggregator, Some(number));
+        }
+        let host = generate("host");
+        let querier = generate("querier");
+        let key_epoch = KeyEpoch(1);
+        let pool = |role| Pool {
+            role,
+            partition: 0,
+            key_epoch,
+            envelope_key: envelope().public(),
+        };
+        let body = DirectoryBody {
+            network: name("test"),
+            epoch: 1,
+            issued: now(),
+            expires: now().plus(HOUR),
+            suite: Suite::X25519,
+            key_epoch,
+            nodes,
+            pools: vec![pool(Role::TargetFinder), pool(Role::Target)],
+            hosts: vec![Host {
+                name: host.0,
+                address: "127.0.0.1:7001".into(),
+                tls_key: host.1,
+                signing_key: host.2,
+            }],
+            queriers: vec![QuerierEntry {
+                name: querier.0,
+                tls_key: querier.1,
+                signing_key: querier.2,
+                purposes: Vec::new(),
+            }],
+            indexors: deal(threshold, &mut rng).public,
+            committees: vec![deal(threshold, &mut rng).public],
+            floors: Floors {
+                min_cohort: 2,
+                answer_rate: 800,
+                min_verified: 2,
+                max_homes: 1000,
+            },
+            catalogue: Catalogue::default(),
+        };
+        let root = SigningKey::generate(&mut rng);
+        Self { keys, body, root }
+    }
+
+    pub(crate) fn keys(&self, label: &str) -> &Keys {
+        let found = self.keys.iter().find(|keys| keys.name.as_str() == label);
+        found.expect("the network has this name")
+    }
+
+    pub(crate) fn roots(&self) -> RootKeys {
+        RootKeys {
+            keys: vec![self.root.public()],
+            needed: 1,
+        }
+    }
+
+    pub(crate) fn signed(&self) -> SignedDirectory {
+        let mut signed = SignedDirectory::new(&self.body).unwrap();
+        signed.sign(&self.root);
+        signed
+    }
+
+    pub(crate) fn directory_at(&self, now: Timestamp) -> Arc<Directory> {
+        Arc::new(self.signed().verify(&self.roots(), now).unwrap())
+    }
+
+    pub(crate) fn directory(&self) -> Arc<Directory> {
+        self.directory_at(now())
+    }
+}
