@@ -1,1 +1,4 @@
 //! The stack agent: answers for the homes of one host.
+
+pub mod engine;
+pub mod render;

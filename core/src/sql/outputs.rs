@@ -184,7 +184,9 @@ impl Binder<'_, '_> {
         let quantiser = Quantiser::new(lo, hi, step).map_err(|e| {
             let instead = match e {
                 InvalidGrid::NotFinite => usage.to_owned(),
-                InvalidGrid::Empty if lo == hi => format!("write clamp({value}, {lo}, hi) with hi above"),
+                InvalidGrid::Empty if lo == hi => {
+                    format!("write clamp({value}, {lo}, hi) with hi above")
+                }
                 InvalidGrid::Empty => format!("write clamp({value}, {hi}, {lo})"),
                 InvalidGrid::Step => "write a step such as 1, or none".to_owned(),
                 InvalidGrid::OffGrid { below, above } if below > lo => {
