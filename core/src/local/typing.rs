@@ -358,7 +358,7 @@ mod tests {
         assert_eq!(columns(vec![a(), one(), less()]), [0]);
         assert_eq!(columns(vec![a(), Node::IsNull, Node::Not]), [0]);
         assert_eq!(columns(vec![a(), Node::IsNull]), []);
-        let both = vec![a(), one(), less(), b(), one(), less()];
+        let both = [a(), one(), less(), b(), one(), less()];
         let with = |end| both.iter().cloned().chain(end).collect::<Vec<_>>();
         assert_eq!(columns(with(vec![Node::And(2)])), [0, 1]);
         assert_eq!(columns(with(vec![Node::Or(2)])), []);

@@ -7,7 +7,7 @@ use crate::catalogue::{Cardinality, Doctype, EVERY_HOME, Field, FieldKind};
 use crate::circuit::Variable;
 use crate::decode::{Table, Value};
 use crate::encoding::{from_bytes, to_bytes};
-use crate::local::{InvalidQuery, MAX_NODES};
+use crate::local::{InvalidQuery, MAX_NODES, Measure};
 
 fn catalogue() -> Catalogue {
     let field = |name: &str, kind, range, nullable| Field {
@@ -284,10 +284,6 @@ fn forged_queries_do_not_validate() {
             |q| q.keys[0].categories.truncate(0),
             InvalidQuery::Categories,
         ),
-        (
-            |q| q.keys[0].categories.rotate_left(1),
-            InvalidQuery::Categories,
-        ),
         (|q| q.keys = vec![q.keys[0].clone(); 9], InvalidQuery::Bound),
         (
             |q| q.measures = vec![q.measures[0].clone(); 65],
@@ -298,12 +294,7 @@ fn forged_queries_do_not_validate() {
     for (number, (forge, error)) in forges.iter().enumerate() {
         let mut local = honest.local.clone();
         forge(&mut local);
-        let found = local.validate(&catalogue());
-        if *error == InvalidQuery::Categories && found.is_ok() {
-            // Another order of the same categories is another honest query.
-            continue;
-        }
-        assert_eq!(found, Err(*error), "{number}");
+        assert_eq!(local.validate(&catalogue()), Err(*error), "{number}");
     }
     let mut ill_typed = honest.local.clone();
     ill_typed.filter = Some(ill_typed.measures[0].expr.clone());
@@ -311,17 +302,17 @@ fn forged_queries_do_not_validate() {
         ill_typed.validate(&catalogue()),
         Err(InvalidQuery::Type(_))
     ));
-    let mut large = honest.local.clone();
-    let condition = plan(&format!(
-        "SELECT COUNT(*) FROM nhefs WHERE {}age = 2",
-        "age = 1 OR ".repeat(300)
-    ));
-    large.filter = condition.unwrap().local.filter;
-    let nodes = large.filter.as_ref().unwrap().nodes().len();
-    large.keys = Vec::new();
-    large.measures = Vec::new();
-    large.inner = None;
-    assert!(large.validate(&catalogue()).is_ok() && nodes < MAX_NODES);
+    let condition = format!("{}age = 2", "age = 1 OR ".repeat(300));
+    let long = plan(&format!("SELECT COUNT(*) FROM nhefs WHERE {condition}"));
+    let mut large = long.unwrap().local;
+    let measure = Measure {
+        expr: large.filter.clone().unwrap(),
+        quantiser: None,
+        nullable: true,
+        squared: false,
+    };
+    large.measures = vec![measure; MAX_NODES / 900];
+    assert_eq!(large.validate(&catalogue()), Err(InvalidQuery::Bound));
 }
 
 #[test]

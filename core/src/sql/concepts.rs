@@ -3,9 +3,9 @@
 use sqlparser::ast::{BinaryOperator, Expr as Ast, UnaryOperator};
 
 use super::error::SqlError;
-use super::expression::{chained, position_of};
 use super::functions::{as_call, text_literal};
 use super::near::did_you_mean;
+use super::walk::{chained, position_of};
 use crate::catalogue::{Catalogue, EVERY_HOME};
 use crate::local::MAX_DEPTH;
 use crate::profile::{InvalidProfile, Profile};

@@ -5,117 +5,12 @@ use sqlparser::ast::{
     FunctionArguments, UnaryOperator, Value, ValueWithSpan,
 };
 
+use super::bound::{Bound, numeric_literal, too_large, unify};
 use super::error::{Position, SqlError};
 use super::functions::{Call, SCALARS, subquery, unsupported};
 use super::names::Names;
-use crate::local::{
-    Arithmetic, Comparison, Expr, Function, Kind, MAX_DEPTH, MAX_TEXT, Node, Typed,
-};
-
-/// An expression with its type and its place in the text.
-#[derive(Clone)]
-pub(crate) struct Bound {
-    pub(crate) expr: Expr,
-    pub(crate) typed: Typed,
-    pub(crate) position: Option<Position>,
-}
-
-impl Bound {
-    pub(super) fn leaf(
-        node: Node,
-        typed: Typed,
-        position: Option<Position>,
-    ) -> Result<Self, SqlError> {
-        Ok(Self {
-            expr: Expr::new(vec![node]).map_err(|e| too_large(position, &e.to_string()))?,
-            typed,
-            position,
-        })
-    }
-
-    fn literal(node: Node, position: Option<Position>) -> Result<Self, SqlError> {
-        let typed = node.typed(&[], &[]).expect("a literal has a type");
-        Self::leaf(node, typed, position)
-    }
-
-    /// `node` over `operands`, whose types must fit by now.
-    fn apply(node: Node, operands: Vec<Self>) -> Result<Self, SqlError> {
-        let position = operands.first().and_then(|o| o.position);
-        let types: Vec<Typed> = operands.iter().map(|o| o.typed).collect();
-        let typed = node.typed(&types, &[]).map_err(|e| {
-            let kinds: Vec<&str> = types.iter().map(|t| t.kind.name()).collect();
-            SqlError::new(
-                position,
-                format!("{e}, not {}", kinds.join(", ")),
-                "convert with CAST(x AS INTEGER) or CAST(x AS REAL), or compare with = < > first",
-            )
-        })?;
-        let exprs = operands.into_iter().map(|o| o.expr).collect();
-        Ok(Self {
-            expr: Expr::apply(node, exprs).map_err(|e| too_large(position, &e.to_string()))?,
-            typed,
-            position,
-        })
-    }
-
-    /// The expression as `kind`, where PostgreSQL converts unasked: integer to real, and literals.
-    pub(super) fn to(self, kind: Kind) -> Result<Self, SqlError> {
-        let position = self.position;
-        let literal = |node| Self::literal(node, position);
-        match (self.expr.nodes(), kind) {
-            _ if self.typed.kind == kind => Ok(self),
-            ([Node::Null(_)], _) => literal(Node::Null(kind)),
-            ([Node::Integer(value)], Kind::Real) => literal(Node::Real(*value as f64)),
-            ([Node::Text(text)], Kind::Integer | Kind::Real) => {
-                let node = match kind {
-                    Kind::Integer => text.trim().parse().ok().map(Node::Integer),
-                    _ => text
-                        .trim()
-                        .parse()
-                        .ok()
-                        .filter(|v: &f64| v.is_finite())
-                        .map(Node::Real),
-                };
-                let node = node.ok_or_else(|| {
-                    SqlError::new(
-                        position,
-                        format!("'{text}' is not {}", kind.name()),
-                        "compare a number with a number",
-                    )
-                })?;
-                literal(node)
-            }
-            _ if self.typed.kind == Kind::Integer && kind == Kind::Real => {
-                Self::apply(Node::ToReal, vec![self])
-            }
-            _ => Err(SqlError::new(
-                position,
-                format!("{} where {} is needed", self.typed.kind.name(), kind.name()),
-                "compare and compute with values of one type",
-            )),
-        }
-    }
-
-    fn is_unknown(&self) -> bool {
-        matches!(self.expr.nodes(), [Node::Null(_) | Node::Text(_)])
-    }
-}
-
-/// Gives all of `values` the one type that PostgreSQL would.
-pub(super) fn unify(values: Vec<Bound>) -> Result<Vec<Bound>, SqlError> {
-    let decided = || {
-        values
-            .iter()
-            .filter(|v| !v.is_unknown())
-            .map(|v| v.typed.kind)
-    };
-    let kind = match decided().next() {
-        None => Kind::Text,
-        Some(Kind::Integer) if decided().any(|k| k == Kind::Real) => Kind::Real,
-        Some(kind) => kind,
-    };
-    values.into_iter().map(|value| value.to(kind)).collect()
-}
+use super::walk::{chained, position_of};
+use crate::local::{Arithmetic, Comparison, Expr, Function, Kind, MAX_DEPTH, MAX_TEXT, Node};
 
 /// Binds `ast` by `names`.
 pub(crate) fn bind(ast: &Ast, names: &mut dyn Names) -> Result<Bound, SqlError> {
@@ -518,62 +413,6 @@ impl Binder<'_> {
     }
 }
 
-/// The operands of a chain of one operator, without recursion along it.
-pub(super) fn chained<'a>(ast: &'a Ast, op: &BinaryOperator) -> Vec<&'a Ast> {
-    let mut parts = Vec::new();
-    let mut rest = ast;
-    while let Ast::BinaryOp {
-        left,
-        op: found,
-        right,
-    } = rest
-    {
-        if found != op {
-            break;
-        }
-        parts.push(&**right);
-        rest = left;
-    }
-    parts.push(rest);
-    parts.reverse();
-    parts
-}
-
-/// Where an expression starts, as far as is known; without recursion.
-pub(super) fn position_of(ast: &Ast) -> Option<Position> {
-    let mut rest = ast;
-    loop {
-        rest = match rest {
-            Ast::Identifier(name) => return Position::of(name.span.start),
-            Ast::CompoundIdentifier(parts) => return super::names::position_of(parts),
-            Ast::Value(value) => return Position::of(value.span.start),
-            Ast::Case { case_token, .. } => return Position::of(case_token.0.span.start),
-            Ast::Function(function) => {
-                let mut parts = function.name.0.iter().filter_map(|p| p.as_ident());
-                return Position::of(parts.next()?.span.start);
-            }
-            Ast::Nested(expr)
-            | Ast::UnaryOp { expr, .. }
-            | Ast::BinaryOp { left: expr, .. }
-            | Ast::IsNull(expr)
-            | Ast::IsNotNull(expr)
-            | Ast::InList { expr, .. }
-            | Ast::InSubquery { expr, .. }
-            | Ast::Between { expr, .. }
-            | Ast::Like { expr, .. }
-            | Ast::ILike { expr, .. }
-            | Ast::SimilarTo { expr, .. }
-            | Ast::RLike { expr, .. }
-            | Ast::Cast { expr, .. }
-            | Ast::Floor { expr, .. }
-            | Ast::Ceil { expr, .. }
-            | Ast::IsDistinctFrom(expr, _)
-            | Ast::IsNotDistinctFrom(expr, _) => expr,
-            _ => return None,
-        };
-    }
-}
-
 fn negate(bound: Bound, negated: bool) -> Result<Bound, SqlError> {
     match negated {
         true => Bound::apply(Node::Not, vec![bound]),
@@ -608,22 +447,4 @@ fn literal(value: &ValueWithSpan) -> Result<Bound, SqlError> {
             "write a number, 'text', TRUE, FALSE or NULL",
         )),
     }
-}
-
-fn numeric_literal(text: &str, position: Option<Position>) -> Result<Bound, SqlError> {
-    if let Ok(value) = text.parse() {
-        return Bound::literal(Node::Integer(value), position);
-    }
-    match text.parse::<f64>() {
-        Ok(value) if value.is_finite() => Bound::literal(Node::Real(value), position),
-        _ => Err(SqlError::new(
-            position,
-            format!("{text} is not a number of 64 bits"),
-            "write a smaller one",
-        )),
-    }
-}
-
-fn too_large(position: Option<Position>, what: &str) -> SqlError {
-    SqlError::new(position, what, "write a shorter expression")
 }

@@ -6,8 +6,9 @@ use sqlparser::ast::{
 };
 
 use super::error::{Position, SqlError};
-use super::expression::{bind, position_of};
+use super::expression::bind;
 use super::names::Names;
+use super::walk::position_of;
 use crate::local::{Aggregate, AggregateFunction};
 
 /// The scalar functions, for people.

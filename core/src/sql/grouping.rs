@@ -2,10 +2,12 @@
 
 use sqlparser::ast::{Expr as Ast, GroupByExpr, SelectItem, Value, ValueWithSpan};
 
+use super::bound::{Bound, unify};
 use super::error::SqlError;
-use super::expression::{Bound, bind, position_of, unify};
+use super::expression::bind;
 use super::functions::as_call;
 use super::names::Names;
+use super::walk::position_of;
 use crate::local::{Category, Expr, Key, MAX_KEYS, Node};
 
 /// A GROUP BY column with how it was written.

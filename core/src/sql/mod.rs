@@ -3,6 +3,7 @@
 //! Standard SQL that any parser accepts, with PostgreSQL's meaning. Parsing is sqlparser's; what
 //! follows binds names and types, and refuses the rest, always with what to write instead.
 
+mod bound;
 mod concepts;
 mod error;
 mod expression;
@@ -13,6 +14,7 @@ mod near;
 mod outputs;
 mod parse;
 mod source;
+mod walk;
 
 pub(crate) use concepts::split_where;
 pub use error::{Position, SqlError};

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use sqlparser::ast::Ident;
 
+use super::bound::Bound;
 use super::error::{Position, SqlError};
-use super::expression::Bound;
 use super::functions::Call;
 use super::near::did_you_mean;
 use crate::catalogue::Doctype;

@@ -3,10 +3,11 @@
 use sqlparser::ast::{Expr as Ast, SelectItem};
 
 use super::error::{Position, SqlError};
-use super::expression::{bind, position_of};
+use super::expression::bind;
 use super::functions::{Call, as_call};
 use super::grouping::{BoundKey, bind_key};
 use super::names::Names;
+use super::walk::position_of;
 use crate::decode::{Column, Source};
 use crate::local::{MAX_MEASURES, Measure};
 use crate::quantise::{InvalidGrid, Quantiser, Step};

@@ -3,8 +3,6 @@
 //! PostgreSQL would fail where a number overflows; here the value is NULL, so that one home's
 //! strange data never fails the others.
 
-use std::panic::{RefUnwindSafe, UnwindSafe};
-
 use rusqlite::functions::{Aggregate, Context, FunctionFlags};
 use rusqlite::types::{Value, ValueRef};
 use rusqlite::{Connection, Result};
@@ -157,9 +155,6 @@ struct Sum {
     fraction: f64,
     is_real: bool,
 }
-
-impl RefUnwindSafe for Total {}
-impl UnwindSafe for Total {}
 
 impl Aggregate<Sum, Value> for Total {
     fn init(&self, _: &mut Context<'_>) -> Result<Sum> {

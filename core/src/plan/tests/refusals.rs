@@ -1,5 +1,7 @@
 //! What is refused, and what the error says to write instead.
 
+use proptest::prelude::*;
+
 use super::plan;
 
 /// SQL, what its error must say, what it must say to write instead.
@@ -401,4 +403,68 @@ fn every_refusal_says_what_and_what_to_write_instead() {
         }
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+const WORDS: &[&str] = &[
+    "SELECT",
+    "FROM",
+    "WHERE",
+    "GROUP BY",
+    "AS",
+    "nhefs",
+    "age",
+    "sbp",
+    "sex",
+    "COUNT(*)",
+    "AVG(",
+    "clamp(",
+    "domain(",
+    "concept('sex>male')",
+    "CASE",
+    "WHEN",
+    "THEN",
+    "ELSE",
+    "END",
+    "(",
+    ")",
+    ",",
+    "+",
+    "-",
+    "/",
+    "<",
+    "=",
+    "AND",
+    "OR",
+    "NOT",
+    "IS NULL",
+    "IN (",
+    "BETWEEN",
+    "LIKE",
+    "'é'",
+    "1",
+    "0.5",
+    "-1e9",
+    "NULL",
+    "TRUE",
+    "heartrate",
+    "bpm",
+    "CAST(",
+    "AS INTEGER)",
+    ";",
+    ".",
+    "\"x\"",
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn no_words_in_any_order_do_harm(picks in prop::collection::vec(0..WORDS.len(), 0..25)) {
+        let words: Vec<&str> = picks.iter().map(|i| WORDS[*i]).collect();
+        let text = words.join(" ");
+        let _ = plan(&text);
+        let _ = plan(&format!("SELECT COUNT(*) FROM nhefs WHERE {text}"));
+        let _ = plan(&format!("SELECT COUNT(*) FROM nhefs GROUP BY {text}"));
+        let _ = plan(&format!("SELECT AVG(clamp({text}, 0, 9)) FROM nhefs"));
+    }
 }
