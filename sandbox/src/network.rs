@@ -219,10 +219,8 @@ impl Network {
 
         let indexor_keys = deal(indexors, &mut rng());
         let committee_keys = deal(committee, &mut rng());
-        let (querier_tls, querier_signing) = (
-            TlsIdentity::generate(),
-            SigningKey::generate(&mut rng()),
-        );
+        let (querier_tls, querier_signing) =
+            (TlsIdentity::generate(), SigningKey::generate(&mut rng()));
         let public = (indexor_keys.public.clone(), committee_keys.public.clone());
         let plan = Plan::new(options, indexor_keys, committee_keys).await?;
         let body = plan.body(

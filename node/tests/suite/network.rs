@@ -27,7 +27,7 @@ pub(crate) struct Keys {
 
 pub(crate) struct Network {
     keys: Vec<Keys>,
-    body: DirectoryBody,
+    pub(crate) body: DirectoryBody,
     root: SigningKey,
 }
 
