@@ -49,6 +49,9 @@ pub(crate) struct Arguments {
     /// Fewest people behind a released number.
     #[arg(long, value_name = "N", default_value_t = 20)]
     min_cohort: u32,
+    /// Why it is asked; the sandbox's directory registers this purpose.
+    #[arg(long, value_name = "TEXT", default_value = "sandbox")]
+    purpose: String,
     /// Cipher suite of the envelopes: x-wing or x25519.
     #[arg(long, default_value_t = Suite::default())]
     suite: Suite,
@@ -69,6 +72,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Exit> {
         aggregators: arguments.aggregators,
         threshold: arguments.threshold,
         min_cohort: arguments.min_cohort,
+        purpose: arguments.purpose,
         suite: arguments.suite,
     };
     // A question that cannot be asked is refused before anything starts.

@@ -26,6 +26,8 @@ use crate::{
 
 /// Largest encoded batch of targets, in bytes.
 pub const MAX_BATCH: usize = 64 << 20;
+/// Most homes that a find holds while its lists stream in.
+pub const MAX_CANDIDATES: usize = 20_000_000;
 /// Largest encoded head of a find, in bytes.
 pub const MAX_FIND_HEAD: usize = 4 << 20;
 
@@ -199,7 +201,7 @@ pub enum FindError {
     #[error("fewer homes match than the minimum cohort of {0}: widen the target profile")]
     BelowCohort(u32),
     /// Too many homes.
-    #[error("more homes match than the {0} that the manifest allows")]
+    #[error("more homes match than the {0} that are allowed: narrow the target profile")]
     TooManyHomes(u64),
 }
 
@@ -287,7 +289,8 @@ impl Finding {
     /// invented, and are left out.
     ///
     /// # Errors
-    /// [`FindError::Segment`] when the bytes are no segment of this key epoch.
+    /// [`FindError::Segment`] when the bytes are no segment of this key epoch,
+    /// [`FindError::TooManyHomes`] beyond [`MAX_CANDIDATES`].
     pub fn absorb(&mut self, segment: &[u8], keys: &FinderKeys<'_>) -> Result<(), FindError> {
         self.digest.update((segment.len() as u64).to_le_bytes());
         self.digest.update(segment);
@@ -316,6 +319,10 @@ impl Finding {
             let Ok(content) = opener.open(&entry.pseudonym, entry.index, &entry.ciphertext) else {
                 continue;
             };
+            let known = self.candidates.contains_key(&content.tag);
+            if !known && self.candidates.len() >= MAX_CANDIDATES {
+                return Err(FindError::TooManyHomes(MAX_CANDIDATES as u64));
+            }
             let words = self.atoms.len().div_ceil(64);
             let candidate = self
                 .candidates

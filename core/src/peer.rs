@@ -18,6 +18,10 @@ use crate::{
 pub const MAX_PEER_MESSAGE: usize = 64 << 20;
 
 /// What an aggregator tells the others.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "few are held at a time, and what the others hold is on the heap"
+)]
 #[derive(BorshSerialize, BorshDeserialize)]
 pub enum PeerContent {
     /// After freezing D: a share of the batch's randomness.

@@ -39,6 +39,9 @@ pub enum Error {
     /// The conductor could not be reached.
     #[error("the conductor cannot be reached: {0}")]
     Unreachable(String),
+    /// The conductor, or what it relays to, has too much to do.
+    #[error("the network is busy: {0}")]
+    Busy(String),
     /// The conductor refused.
     #[error("the conductor refused: {0}")]
     Refused(String),
@@ -63,9 +66,10 @@ impl Error {
     /// Whether the same question may succeed later without a change.
     pub fn is_temporary(&self) -> bool {
         match self {
-            Self::TooFewIndexors { .. } | Self::TooFewAggregators { .. } | Self::Unreachable(_) => {
-                true
-            }
+            Self::TooFewIndexors { .. }
+            | Self::TooFewAggregators { .. }
+            | Self::Busy(_)
+            | Self::Unreachable(_) => true,
             Self::Failed(failure) => !matches!(failure, Failure::Find(_)),
             _ => false,
         }

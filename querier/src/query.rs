@@ -70,6 +70,7 @@ fn refused(status: &tonic::Status) -> Error {
         Code::Unavailable | Code::DeadlineExceeded | Code::Unknown | Code::Cancelled => {
             Error::Unreachable(status.message().to_owned())
         }
+        Code::ResourceExhausted => Error::Busy(status.message().to_owned()),
         _ => Error::Refused(status.message().to_owned()),
     }
 }

@@ -6,6 +6,7 @@
 mod error;
 mod network;
 mod population;
+mod seats;
 
 pub use error::Error;
 pub use network::{Network, Options, Progress, check};

@@ -3,19 +3,15 @@
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use dispers_core::{
-    dealing::{Dealing, KeyShare, deal},
-    directory::{
-        Directory, DirectoryBody, Floors, Host, Pool, QuerierEntry, RootKeys, SignedDirectory,
-        TlsKey,
-    },
-    envelope::{EnvelopePublicKey, EnvelopeSecretKey, Suite},
-    id::{KeyEpoch, MemberNumber, Name, Role, Threshold},
-    keys::{SigningKey, VerifyingKey},
-    plan::PlanLimits,
+    dealing::deal,
+    directory::Directory,
+    envelope::Suite,
+    id::{MemberNumber, Name, Role, Threshold},
+    keys::SigningKey,
+    plan::{Plan, PlanLimits},
     subscription::HomeId,
-    ticket::PoolSecret,
 };
-use dispers_node::{Node, TlsIdentity, now, rng, serve};
+use dispers_node::{Node, TlsIdentity, rng, serve};
 use dispers_proto::v1::{
     concept_indexor_server::ConceptIndexorServer, conductor_server::ConductorServer,
     data_aggregator_server::DataAggregatorServer, stack_server::StackServer,
@@ -26,14 +22,13 @@ use dispers_stack::{Answerer, Relay, Store, subscribe};
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 use tonic::service::Routes;
 
-use crate::{Error, Population};
+use crate::{
+    Error, Population,
+    seats::{Seats, sign},
+};
 
-/// The purpose that a sandbox registers for its querier.
-const PURPOSE: &str = "sandbox";
 /// Most homes that one query may ask.
-const MAX_HOMES: u64 = 10_000_000;
-/// How long a sandbox's directory holds, in milliseconds.
-const DIRECTORY_LIFE: u64 = 30 * 24 * 3_600_000;
+pub(crate) const MAX_HOMES: u64 = 10_000_000;
 
 /// What a sandbox is made from.
 #[derive(Debug, Clone)]
@@ -56,6 +51,8 @@ pub struct Options {
     pub threshold: u8,
     /// The network's minimum cohort.
     pub min_cohort: u32,
+    /// The purpose that the directory registers for the querier, and that it asks for.
+    pub purpose: String,
     /// The envelopes' suite.
     pub suite: Suite,
 }
@@ -72,6 +69,7 @@ impl Default for Options {
             aggregators: 3,
             threshold: 2,
             min_cohort: 20,
+            purpose: "sandbox".into(),
             suite: Suite::default(),
         }
     }
@@ -108,85 +106,22 @@ pub fn check(options: &Options, sql: &str) -> Result<(), Error> {
         max_homes: MAX_HOMES,
         ..PlanLimits::default()
     };
-    dispers_core::plan::Plan::new(sql, &population.catalogue(), &limits)?;
+    Plan::new(sql, &population.catalogue(), &limits)?;
     Ok(())
 }
 
-/// One service before it runs: its name in the directory, its keys and its socket.
-struct Seat {
-    name: Name,
-    tls: TlsIdentity,
-    signing: SigningKey,
-    listener: TcpListener,
-    address: String,
-}
-
-impl Seat {
-    async fn take(name: &str) -> Result<Self, Error> {
-        let start = |reason: String| Error::Start {
-            node: name.to_owned(),
-            reason,
-        };
-        let listener = TcpListener::bind(("127.0.0.1", 0))
-            .await
-            .map_err(|error| start(error.to_string()))?;
-        let address = listener
-            .local_addr()
-            .map_err(|error| start(error.to_string()))?;
-        Ok(Self {
-            name: Name::new(name)?,
-            tls: TlsIdentity::generate(),
-            signing: SigningKey::generate(&mut rng()),
-            listener,
-            address: address.to_string(),
-        })
-    }
-
-    fn entry(
-        &self,
-        role: Role,
-        member: Option<MemberNumber>,
-        envelope_key: Option<EnvelopePublicKey>,
-    ) -> dispers_core::directory::Node {
-        dispers_core::directory::Node {
-            name: self.name.clone(),
-            role,
-            // Each node has an operator of its own, as the directory's rules demand.
-            operator: self.name.clone(),
-            address: self.address.clone(),
-            tls_key: self.tls.key(),
-            signing_key: self.signing.public(),
-            envelope_key,
-            group: 0,
-            member,
-        }
-    }
-
-    fn sit(self, directory: &Arc<Directory>) -> (Arc<Node>, TcpListener) {
-        let node = Node {
-            name: self.name,
-            directory: directory.clone(),
-            signing: self.signing,
-            tls: self.tls,
-        };
-        (Arc::new(node), self.listener)
-    }
-}
-
-/// The seats of a network, with the keys that are not a seat's own.
-struct Plan {
-    conductor: (Seat, EnvelopeSecretKey),
-    indexors: Vec<(Seat, EnvelopeSecretKey, KeyShare)>,
-    finder: (Seat, EnvelopeSecretKey, PoolSecret),
-    target: (Seat, EnvelopeSecretKey),
-    aggregators: Vec<(Seat, KeyShare)>,
-    stacks: Vec<Seat>,
+/// A stack that serves, and what its homes are yet to be subscribed to.
+struct Settled {
+    relay: Relay,
+    store: Arc<Store>,
+    concepts: BTreeMap<HomeId, Vec<String>>,
 }
 
 /// A running sandbox.
 pub struct Network {
     directory: Arc<Directory>,
     querier: Querier,
+    purpose: String,
     stop: watch::Sender<bool>,
     services: JoinSet<()>,
     aggregators: BTreeMap<Name, watch::Sender<bool>>,
@@ -212,6 +147,11 @@ impl Network {
                 population.len()
             )));
         }
+        if options.min_cohort < 2 {
+            return Err(Error::Option(
+                "--min-cohort must be at least 2, or one person's value would be released".into(),
+            ));
+        }
         let indexors = Threshold::new(options.indexor_threshold, options.indexors)?;
         let committee = Threshold::of_aggregators(options.threshold, options.aggregators)?;
         let services = 3 + indexors.members() + committee.members() + options.hosts;
@@ -222,8 +162,8 @@ impl Network {
         let (querier_tls, querier_signing) =
             (TlsIdentity::generate(), SigningKey::generate(&mut rng()));
         let public = (indexor_keys.public.clone(), committee_keys.public.clone());
-        let plan = Plan::new(options, indexor_keys, committee_keys).await?;
-        let body = plan.body(
+        let seats = Seats::new(options, indexor_keys, committee_keys).await?;
+        let body = seats.body(
             options,
             &population,
             public,
@@ -243,16 +183,17 @@ impl Network {
                 dispers_querier::Config::default(),
             ),
             directory,
+            purpose: options.purpose.clone(),
             stop,
             services: JoinSet::new(),
             aggregators: BTreeMap::new(),
         };
-        let stacks = network.seat(plan, options, &population, &stopped)?;
+        let stacks = network.start_services(seats, options, &population, &stopped)?;
         let of = population.len();
         let mut homes = 0;
-        for (relay, store, concepts) in stacks {
-            let count = concepts.len();
-            subscribe(&relay, &store, concepts).await?;
+        for stack in stacks {
+            let count = stack.concepts.len();
+            subscribe(&stack.relay, &stack.store, stack.concepts).await?;
             homes += count;
             observe(Progress::Subscribed { homes, of });
         }
@@ -260,15 +201,15 @@ impl Network {
     }
 
     /// Starts every service; the stacks' stores and what their homes subscribe to.
-    fn seat(
+    fn start_services(
         &mut self,
-        plan: Plan,
+        seats: Seats,
         options: &Options,
         population: &Population,
         stopped: &watch::Receiver<bool>,
-    ) -> Result<Vec<(Relay, Arc<Store>, BTreeMap<HomeId, Vec<String>>)>, Error> {
+    ) -> Result<Vec<Settled>, Error> {
         let directory = self.directory.clone();
-        let (seat, envelope) = plan.conductor;
+        let (seat, envelope) = seats.conductor;
         let (node, listener) = seat.sit(&directory);
         let service = dispers_conductor::Service::new(
             node.clone(),
@@ -282,7 +223,7 @@ impl Network {
             stopped.clone(),
         );
 
-        for (seat, envelope, share) in plan.indexors {
+        for (seat, envelope, share) in seats.indexors {
             let (node, listener) = seat.sit(&directory);
             let indexor = dispers_concept_indexor::Indexor::new(
                 node.clone(),
@@ -296,7 +237,7 @@ impl Network {
             self.serve(node, listener, routes, stopped.clone());
         }
 
-        let (seat, envelope, secret) = plan.finder;
+        let (seat, envelope, secret) = seats.finder;
         let (node, listener) = seat.sit(&directory);
         let finder = dispers_target_finder::Finder::new(
             node.clone(),
@@ -313,7 +254,7 @@ impl Network {
             stopped.clone(),
         );
 
-        let (seat, envelope) = plan.target;
+        let (seat, envelope) = seats.target;
         let (node, listener) = seat.sit(&directory);
         let target = dispers_target::Target::new(
             node.clone(),
@@ -330,7 +271,7 @@ impl Network {
             stopped.clone(),
         );
 
-        for (seat, share) in plan.aggregators {
+        for (seat, share) in seats.aggregators {
             let (node, listener) = seat.sit(&directory);
             let aggregator = dispers_data_aggregator::Aggregator::new(
                 node.clone(),
@@ -354,8 +295,8 @@ impl Network {
             });
         }
 
-        let mut stacks = Vec::with_capacity(plan.stacks.len());
-        for (host, seat) in plan.stacks.into_iter().enumerate() {
+        let mut stacks = Vec::with_capacity(seats.stacks.len());
+        for (host, seat) in seats.stacks.into_iter().enumerate() {
             let store = Arc::new(Store::in_memory()?);
             let concepts = population.settle(host, options.hosts, &store)?;
             let (node, listener) = seat.sit(&directory);
@@ -363,7 +304,11 @@ impl Network {
             let service = dispers_stack::Service::new(answerer, 2);
             let routes = Routes::new(StackServer::new(service));
             self.serve(node.clone(), listener, routes, stopped.clone());
-            stacks.push((Relay::new(node), store, concepts));
+            stacks.push(Settled {
+                relay: Relay::new(node),
+                store,
+                concepts,
+            });
         }
         Ok(stacks)
     }
@@ -405,7 +350,7 @@ impl Network {
     ) -> Result<QueryResult, dispers_querier::Error> {
         let question = Question {
             sql: sql.to_owned(),
-            purpose: PURPOSE.to_owned(),
+            purpose: self.purpose.clone(),
             min_cohort,
         };
         self.querier.ask(&question, observe).await
@@ -450,120 +395,4 @@ async fn run(
     {
         tracing::error!(node = %node.name, %error, "service ended");
     }
-}
-
-impl Plan {
-    async fn new(options: &Options, indexors: Dealing, committee: Dealing) -> Result<Self, Error> {
-        let suite = options.suite;
-        let fresh = || EnvelopeSecretKey::generate(suite, &mut rng());
-        let mut plan = Self {
-            conductor: (Seat::take("conductor").await?, fresh()),
-            indexors: Vec::new(),
-            finder: (
-                Seat::take("target-finder").await?,
-                fresh(),
-                PoolSecret::generate(&mut rng()),
-            ),
-            target: (Seat::take("target").await?, fresh()),
-            aggregators: Vec::new(),
-            stacks: Vec::new(),
-        };
-        for share in indexors.secrets {
-            let seat = Seat::take(&format!("concept-indexor-{}", share.number())).await?;
-            plan.indexors.push((seat, fresh(), share));
-        }
-        for share in committee.secrets {
-            let seat = Seat::take(&format!("data-aggregator-{}", share.number())).await?;
-            plan.aggregators.push((seat, share));
-        }
-        for host in 1..=options.hosts {
-            plan.stacks.push(Seat::take(&format!("host-{host}")).await?);
-        }
-        Ok(plan)
-    }
-
-    fn body(
-        &self,
-        options: &Options,
-        population: &Population,
-        (indexors, committee): (
-            dispers_core::dealing::ThresholdKey,
-            dispers_core::dealing::ThresholdKey,
-        ),
-        querier_tls: TlsKey,
-        querier_signing: VerifyingKey,
-    ) -> Result<DirectoryBody, Error> {
-        let key_epoch = KeyEpoch(1);
-        let (conductor, envelope) = &self.conductor;
-        let mut nodes = vec![conductor.entry(Role::Conductor, None, Some(envelope.public()))];
-        for (seat, envelope, share) in &self.indexors {
-            nodes.push(seat.entry(
-                Role::ConceptIndexor,
-                Some(share.number()),
-                Some(envelope.public()),
-            ));
-        }
-        nodes.push(self.finder.0.entry(Role::TargetFinder, None, None));
-        nodes.push(self.target.0.entry(Role::Target, None, None));
-        for (seat, share) in &self.aggregators {
-            nodes.push(seat.entry(Role::DataAggregator, Some(share.number()), None));
-        }
-        let pool = |role, envelope: &EnvelopeSecretKey| Pool {
-            role,
-            partition: 0,
-            key_epoch,
-            envelope_key: envelope.public(),
-        };
-        let issued = now();
-        Ok(DirectoryBody {
-            network: Name::new("sandbox")?,
-            epoch: 1,
-            issued,
-            expires: issued.plus(DIRECTORY_LIFE),
-            suite: options.suite,
-            key_epoch,
-            nodes,
-            pools: vec![
-                pool(Role::TargetFinder, &self.finder.1),
-                pool(Role::Target, &self.target.1),
-            ],
-            hosts: self
-                .stacks
-                .iter()
-                .map(|seat| Host {
-                    name: seat.name.clone(),
-                    address: seat.address.clone(),
-                    tls_key: seat.tls.key(),
-                    signing_key: seat.signing.public(),
-                })
-                .collect(),
-            queriers: vec![QuerierEntry {
-                name: Name::new("querier")?,
-                tls_key: querier_tls,
-                signing_key: querier_signing,
-                purposes: vec![PURPOSE.into()],
-            }],
-            floors: Floors {
-                min_cohort: options.min_cohort,
-                answer_rate: 500,
-                min_verified: committee.threshold().needed() as u8,
-                max_homes: MAX_HOMES,
-            },
-            indexors,
-            committees: vec![committee],
-            catalogue: population.catalogue(),
-        })
-    }
-}
-
-/// Signs with a root key that is forgotten at once, and verifies as every node does.
-fn sign(body: &DirectoryBody) -> Result<Directory, Error> {
-    let root = SigningKey::generate(&mut rng());
-    let mut signed = SignedDirectory::new(body)?;
-    signed.sign(&root);
-    let roots = RootKeys {
-        keys: vec![root.public()],
-        needed: 1,
-    };
-    Ok(signed.verify(&roots, now())?)
 }

@@ -54,24 +54,29 @@ impl Answerer {
         }
         let mut seen: HashSet<HomeId> = HashSet::new();
         let mut ids = Vec::with_capacity(ask.homes.len());
+        let mut places = Vec::with_capacity(ask.homes.len());
         let mut homes = Vec::with_capacity(ask.homes.len());
         for home in ask.homes {
             if !seen.insert(home.home.clone()) {
                 continue;
             }
-            // A home without secrets cannot open its ticket: it was never subscribed here.
-            let Some(secrets) = self.store.subscriber(&home.home, manifest.key_epoch)? else {
+            // A home without a key cannot open its ticket: it was never subscribed here.
+            let Some((key, consents)) = self.store.asked(&home.home, manifest.key_epoch)? else {
                 continue;
             };
-            ids.push(home.home);
             homes.push(AnsweringHome {
                 index: home.index,
                 ticket: home.ticket,
-                key: secrets.key,
+                key,
                 row: None,
             });
+            // A home that refuses is not even read, and contributes zeros like one without data.
+            if consents {
+                ids.push(home.home);
+                places.push(homes.len() - 1);
+            }
         }
-        self.fill_rows(&manifest, &ids, &mut homes)?;
+        self.fill_rows(&manifest, &ids, &places, &mut homes)?;
         Ok(answer(&manifest, ask.work, ask.find, &homes, &mut rng())?)
     }
 
@@ -79,14 +84,15 @@ impl Answerer {
         &self,
         manifest: &VerifiedManifest,
         ids: &[HomeId],
+        places: &[usize],
         homes: &mut [AnsweringHome],
     ) -> Result<(), Error> {
         let local = &manifest.local;
         let fields: Vec<&str> = local.fields().collect();
         let documents = self.store.documents(&local.doctype, &fields, ids)?;
         for (place, raw) in Engine::open_in_memory()?.evaluate(local, documents)? {
-            if let Some(home) = homes.get_mut(place as usize) {
-                home.row = local.row(&raw, &mut rng());
+            if let Some(place) = places.get(place as usize) {
+                homes[*place].row = local.row(&raw, &mut rng());
             }
         }
         Ok(())

@@ -135,20 +135,23 @@ impl Store {
             .query_row(params![home.0, epoch.0], secrets)?)
     }
 
-    /// The secrets of a home that subscribed to anything in this epoch; `None` for one that did
-    /// not, which therefore refuses.
-    pub(crate) fn subscriber(
+    /// The ticket key of a home that has one in this epoch, and whether it is subscribed to
+    /// anything: one that is not refuses every query.
+    pub(crate) fn asked(
         &self,
         home: &HomeId,
         epoch: KeyEpoch,
-    ) -> Result<Option<HomeSecrets>, Error> {
+    ) -> Result<Option<(HomeKey, bool)>, Error> {
         Ok(self
             .connection()
             .prepare_cached(
-                "SELECT tag, key FROM secret WHERE home = ?1 AND key_epoch = ?2 AND EXISTS
-                 (SELECT 1 FROM subscription AS s WHERE s.home = ?1 AND s.key_epoch = ?2)",
+                "SELECT tag, key, EXISTS
+                 (SELECT 1 FROM subscription AS s WHERE s.home = ?1 AND s.key_epoch = ?2)
+                 FROM secret WHERE home = ?1 AND key_epoch = ?2",
             )?
-            .query_row(params![home.0, epoch.0], secrets)
+            .query_row(params![home.0, epoch.0], |row| {
+                Ok((secrets(row)?.key, row.get(2)?))
+            })
             .optional()?)
     }
 

@@ -224,10 +224,6 @@ impl Frozen {
     }
 
     /// Compiles the verifier and applies it to every share.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "one call, from the state machine"
-    )]
     pub(super) fn verify(
         self,
         work: Work,

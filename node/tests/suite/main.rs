@@ -1,4 +1,5 @@
 //! TLS over sockets, and a served request.
+#![allow(clippy::unwrap_used, reason = "a failed expectation fails the test")]
 
 mod network;
 mod serve;

@@ -91,10 +91,7 @@ fn check_members(
         nodes.filter(|node| node.role == role && node.group == group)
     };
     for node in nodes() {
-        if !node
-            .member
-            .is_some_and(|number| key.share(number).is_some())
-        {
+        if node.member.is_none_or(|number| key.share(number).is_none()) {
             return Err(DirectoryError::UnknownMember(node.name.clone()));
         }
     }

@@ -1,0 +1,210 @@
+//! The seats of a sandbox's network: who sits where with which keys, and the directory of it all.
+
+use std::sync::Arc;
+
+use dispers_core::{
+    dealing::{Dealing, KeyShare, ThresholdKey},
+    directory::{
+        Directory, DirectoryBody, Floors, Host, Pool, QuerierEntry, RootKeys, SignedDirectory,
+        TlsKey,
+    },
+    envelope::{EnvelopePublicKey, EnvelopeSecretKey},
+    id::{KeyEpoch, MemberNumber, Name, Role},
+    keys::{SigningKey, VerifyingKey},
+    ticket::PoolSecret,
+};
+use dispers_node::{Node, TlsIdentity, now, rng};
+use tokio::net::TcpListener;
+
+use crate::{Error, Options, Population, network::MAX_HOMES};
+
+/// How long a sandbox's directory holds, in milliseconds.
+const DIRECTORY_LIFE: u64 = 30 * 24 * 3_600_000;
+
+/// One service before it runs: its name in the directory, its keys and its socket.
+pub(crate) struct Seat {
+    name: Name,
+    tls: TlsIdentity,
+    signing: SigningKey,
+    listener: TcpListener,
+    address: String,
+}
+
+impl Seat {
+    async fn take(name: &str) -> Result<Self, Error> {
+        let start = |reason: String| Error::Start {
+            node: name.to_owned(),
+            reason,
+        };
+        let listener = TcpListener::bind(("127.0.0.1", 0))
+            .await
+            .map_err(|error| start(error.to_string()))?;
+        let address = listener
+            .local_addr()
+            .map_err(|error| start(error.to_string()))?;
+        Ok(Self {
+            name: Name::new(name)?,
+            tls: TlsIdentity::generate(),
+            signing: SigningKey::generate(&mut rng()),
+            listener,
+            address: address.to_string(),
+        })
+    }
+
+    fn entry(
+        &self,
+        role: Role,
+        member: Option<MemberNumber>,
+        envelope_key: Option<EnvelopePublicKey>,
+    ) -> dispers_core::directory::Node {
+        dispers_core::directory::Node {
+            name: self.name.clone(),
+            role,
+            // Each node has an operator of its own, as the directory's rules demand.
+            operator: self.name.clone(),
+            address: self.address.clone(),
+            tls_key: self.tls.key(),
+            signing_key: self.signing.public(),
+            envelope_key,
+            group: 0,
+            member,
+        }
+    }
+
+    pub(crate) fn sit(self, directory: &Arc<Directory>) -> (Arc<Node>, TcpListener) {
+        let node = Node {
+            name: self.name,
+            directory: directory.clone(),
+            signing: self.signing,
+            tls: self.tls,
+        };
+        (Arc::new(node), self.listener)
+    }
+}
+
+/// The seats of a network, with the keys that are not a seat's own.
+pub(crate) struct Seats {
+    pub(crate) conductor: (Seat, EnvelopeSecretKey),
+    pub(crate) indexors: Vec<(Seat, EnvelopeSecretKey, KeyShare)>,
+    pub(crate) finder: (Seat, EnvelopeSecretKey, PoolSecret),
+    pub(crate) target: (Seat, EnvelopeSecretKey),
+    pub(crate) aggregators: Vec<(Seat, KeyShare)>,
+    pub(crate) stacks: Vec<Seat>,
+}
+
+impl Seats {
+    pub(crate) async fn new(
+        options: &Options,
+        indexors: Dealing,
+        committee: Dealing,
+    ) -> Result<Self, Error> {
+        let suite = options.suite;
+        let fresh = || EnvelopeSecretKey::generate(suite, &mut rng());
+        let mut plan = Self {
+            conductor: (Seat::take("conductor").await?, fresh()),
+            indexors: Vec::new(),
+            finder: (
+                Seat::take("target-finder").await?,
+                fresh(),
+                PoolSecret::generate(&mut rng()),
+            ),
+            target: (Seat::take("target").await?, fresh()),
+            aggregators: Vec::new(),
+            stacks: Vec::new(),
+        };
+        for share in indexors.secrets {
+            let seat = Seat::take(&format!("concept-indexor-{}", share.number())).await?;
+            plan.indexors.push((seat, fresh(), share));
+        }
+        for share in committee.secrets {
+            let seat = Seat::take(&format!("data-aggregator-{}", share.number())).await?;
+            plan.aggregators.push((seat, share));
+        }
+        for host in 1..=options.hosts {
+            plan.stacks.push(Seat::take(&format!("host-{host}")).await?);
+        }
+        Ok(plan)
+    }
+
+    pub(crate) fn body(
+        &self,
+        options: &Options,
+        population: &Population,
+        (indexors, committee): (ThresholdKey, ThresholdKey),
+        querier_tls: TlsKey,
+        querier_signing: VerifyingKey,
+    ) -> Result<DirectoryBody, Error> {
+        let key_epoch = KeyEpoch(1);
+        let (conductor, envelope) = &self.conductor;
+        let mut nodes = vec![conductor.entry(Role::Conductor, None, Some(envelope.public()))];
+        for (seat, envelope, share) in &self.indexors {
+            nodes.push(seat.entry(
+                Role::ConceptIndexor,
+                Some(share.number()),
+                Some(envelope.public()),
+            ));
+        }
+        nodes.push(self.finder.0.entry(Role::TargetFinder, None, None));
+        nodes.push(self.target.0.entry(Role::Target, None, None));
+        for (seat, share) in &self.aggregators {
+            nodes.push(seat.entry(Role::DataAggregator, Some(share.number()), None));
+        }
+        let pool = |role, envelope: &EnvelopeSecretKey| Pool {
+            role,
+            partition: 0,
+            key_epoch,
+            envelope_key: envelope.public(),
+        };
+        let issued = now();
+        Ok(DirectoryBody {
+            network: Name::new("sandbox")?,
+            epoch: 1,
+            issued,
+            expires: issued.plus(DIRECTORY_LIFE),
+            suite: options.suite,
+            key_epoch,
+            nodes,
+            pools: vec![
+                pool(Role::TargetFinder, &self.finder.1),
+                pool(Role::Target, &self.target.1),
+            ],
+            hosts: self
+                .stacks
+                .iter()
+                .map(|seat| Host {
+                    name: seat.name.clone(),
+                    address: seat.address.clone(),
+                    tls_key: seat.tls.key(),
+                    signing_key: seat.signing.public(),
+                })
+                .collect(),
+            queriers: vec![QuerierEntry {
+                name: Name::new("querier")?,
+                tls_key: querier_tls,
+                signing_key: querier_signing,
+                purposes: vec![options.purpose.clone()],
+            }],
+            floors: Floors {
+                min_cohort: options.min_cohort,
+                answer_rate: 500,
+                min_verified: committee.threshold().needed() as u8,
+                max_homes: MAX_HOMES,
+            },
+            indexors,
+            committees: vec![committee],
+            catalogue: population.catalogue(),
+        })
+    }
+}
+
+/// Signs with a root key that is forgotten at once, and verifies as every node does.
+pub(crate) fn sign(body: &DirectoryBody) -> Result<Directory, Error> {
+    let root = SigningKey::generate(&mut rng());
+    let mut signed = SignedDirectory::new(body)?;
+    signed.sign(&root);
+    let roots = RootKeys {
+        keys: vec![root.public()],
+        needed: 1,
+    };
+    Ok(signed.verify(&roots, now())?)
+}
