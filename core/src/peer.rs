@@ -58,7 +58,7 @@ pub enum PeerContent {
 /// A message with its signature, inside the envelope. The signature covers `body` as received.
 #[derive(Clone, BorshSerialize, BorshDeserialize)]
 pub struct SignedPeer {
-    /// Encoding of a [`PeerBody`].
+    /// Encoding of query, committee, sender and [`PeerContent`].
     pub body: Vec<u8>,
     /// The sender's signature.
     pub signature: Signature,

@@ -485,7 +485,8 @@ fn no_operator_reaches_a_threshold_alone() {
 
 #[test]
 fn floors_protect_somebody_and_can_be_met() {
-    let changes: [(&str, fn(&mut Floors)); 5] = [
+    type Change = fn(&mut Floors);
+    let changes: [(&str, Change); 5] = [
         ("min_cohort", |f| f.min_cohort = 1),
         ("answer_rate", |f| f.answer_rate = 1001),
         ("max_homes", |f| f.max_homes = 49),
