@@ -55,6 +55,10 @@ fn exact(value: &Value) -> String {
     }
 }
 
+fn counted(count: usize, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
+}
+
 fn table(result: &QueryResult) -> anyhow::Result<()> {
     let table = &result.table;
     let cells: Vec<Vec<String>> = table
@@ -95,16 +99,12 @@ fn table(result: &QueryResult) -> anyhow::Result<()> {
         writeln!(out, "{}", line(row))?;
     }
     if !table.suppressed_groups.is_empty() {
-        eprintln!(
-            "{} groups are suppressed: fewer people than the minimum cohort are in each",
-            table.suppressed_groups.len()
-        );
+        let count = counted(table.suppressed_groups.len(), "group is", "groups are");
+        eprintln!("{count} suppressed: fewer people than the minimum cohort in each");
     }
     if !table.withheld.is_empty() {
-        eprintln!(
-            "{} cells are withheld: fewer people than the minimum cohort stand behind each",
-            table.withheld.len()
-        );
+        let count = counted(table.withheld.len(), "cell is", "cells are");
+        eprintln!("{count} withheld: fewer people than the minimum cohort behind each");
     }
     let aggregators = &result.aggregators;
     eprintln!(

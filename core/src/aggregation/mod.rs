@@ -221,7 +221,10 @@ impl Aggregation {
             let signed = signed.clone();
             return Ok(self.seal_for_others(&signed, rng));
         }
-        if in_flight >= MAX_IN_FLIGHT {
+        if batch.attempts.keys().any(|&later| later > work.attempt) {
+            return Err(AggregationError::WrongStep);
+        }
+        if in_flight.saturating_sub(batch.in_flight()) >= MAX_IN_FLIGHT {
             return Err(AggregationError::TooManyInFlight);
         }
         let contributions = batch::open_groups(
@@ -250,11 +253,14 @@ impl Aggregation {
             share,
             randomness: signed.clone(),
         };
-        self.batches
-            .entry((work.round, work.batch))
-            .or_default()
-            .attempts
-            .insert(work.attempt, Attempt::Frozen(frozen));
+        let batch = self.batches.entry((work.round, work.batch)).or_default();
+        // An attempt that was given up must not hold contributions any longer.
+        for attempt in batch.attempts.values_mut() {
+            if attempt.holds_contributions() {
+                *attempt = Attempt::Withdrawn;
+            }
+        }
+        batch.attempts.insert(work.attempt, Attempt::Frozen(frozen));
         Ok(self.seal_for_others(&signed, rng))
     }
 
