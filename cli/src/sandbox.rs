@@ -38,7 +38,12 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "M", default_value_t = 3)]
     indexors: u8,
     /// Concept indexors that are needed for a pseudonym.
-    #[arg(long, value_name = "K", default_value_t = 2)]
+    #[arg(
+        long,
+        visible_alias = "indexer-threshold",
+        value_name = "K",
+        default_value_t = 2
+    )]
     indexor_threshold: u8,
     /// Data aggregators.
     #[arg(long, value_name = "N", default_value_t = 3)]

@@ -144,13 +144,6 @@ impl Builder {
         }
         let level = LinearForm::weighted(bits.clone().zip(weights(variable.max)));
 
-        let mut layout = Place {
-            presence,
-            bits,
-            present: None,
-            sum: None,
-            squares: None,
-        };
         let mut guard = 0;
         let mut append = |forms: Vec<LinearForm>, guard: Option<usize>| {
             let position = outputs[0].len();
@@ -162,11 +155,10 @@ impl Builder {
         };
         if presence.is_some() {
             guard = append(self.split(&mask, groups), None);
-            layout.present = Some(guard);
         }
         let sums = self.split(&level, groups);
         if variable.max > 0 {
-            layout.sum = Some(append(sums.clone(), Some(guard)));
+            append(sums.clone(), Some(guard));
         }
         if variable.squared {
             let squares = sums
@@ -178,9 +170,9 @@ impl Builder {
                     _ => LinearForm::element(self.product(sum, level.clone())),
                 })
                 .collect();
-            layout.squares = Some(append(squares, Some(guard)));
+            append(squares, Some(guard));
         }
-        layout
+        Place { presence, bits }
     }
 
     /// The parts of `total` that fall to each group: group bit · total.
@@ -240,6 +232,7 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
+    use crate::circuit::Layout;
     use crate::field;
 
     fn variable(max: u64, nullable: bool, squared: bool) -> Variable {
@@ -306,17 +299,17 @@ mod tests {
             .map(|output| output.guard)
             .collect();
         assert_eq!(guards, [0, 1, 0, 0, 4, 4, 4, 7, 8, 7, 7, 11, 11, 11]);
-        assert_eq!(circuit.rows(1), Some(7));
-        assert_eq!(circuit.rows(2), None);
-        assert_eq!(circuit.present(1, 0), Some(8));
-        assert_eq!(circuit.sum(1, 0), None);
-        assert_eq!(circuit.present(0, 1), None);
-        assert_eq!(circuit.sum(0, 1), Some(2));
-        assert_eq!(circuit.squares(0, 1), Some(3));
-        assert_eq!(circuit.present(1, 2), Some(11));
-        assert_eq!(circuit.sum(1, 2), Some(12));
-        assert_eq!(circuit.squares(1, 2), Some(13));
-        assert_eq!(circuit.squares(0, 3), None);
+        let layout = Layout::of(circuit.shape());
+        assert_eq!(layout.rows(1), 7);
+        assert_eq!(layout.present(1, 0), Some(8));
+        assert_eq!(layout.sum(1, 0), None);
+        assert_eq!(layout.present(0, 1), None);
+        assert_eq!(layout.sum(0, 1), Some(2));
+        assert_eq!(layout.squares(0, 1), Some(3));
+        assert_eq!(layout.present(1, 2), Some(11));
+        assert_eq!(layout.sum(1, 2), Some(12));
+        assert_eq!(layout.squares(1, 2), Some(13));
+        assert_eq!(layout.squares(0, 3), None);
     }
 
     #[test]

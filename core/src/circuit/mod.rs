@@ -56,14 +56,11 @@ pub struct Output {
     pub guard: usize,
 }
 
-/// Where a variable's elements lie, and its outputs within those of a group.
+/// Where a variable's elements lie.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Place {
     presence: Option<usize>,
     bits: std::ops::Range<usize>,
-    present: Option<usize>,
-    sum: Option<usize>,
-    squares: Option<usize>,
 }
 
 /// A shape that has no circuit.
@@ -148,31 +145,6 @@ impl Circuit {
         };
         let largest = self.shape.variables.iter().map(largest).max();
         (field::MODULUS - 1) / largest.unwrap_or(1).max(1)
-    }
-
-    /// Position of a group's number of rows; group 0 stands for all rows without GROUP BY.
-    pub fn rows(&self, group: usize) -> Option<usize> {
-        self.position(group, 0)
-    }
-
-    /// Position of the number of a variable's values in a group, if it may be NULL.
-    pub fn present(&self, group: usize, variable: usize) -> Option<usize> {
-        self.position(group, self.variables.get(variable)?.present?)
-    }
-
-    /// Position of the sum of a variable's levels in a group, if it has levels.
-    pub fn sum(&self, group: usize, variable: usize) -> Option<usize> {
-        self.position(group, self.variables.get(variable)?.sum?)
-    }
-
-    /// Position of the sum of a variable's squared levels in a group, if it is an output.
-    pub fn squares(&self, group: usize, variable: usize) -> Option<usize> {
-        self.position(group, self.variables.get(variable)?.squares?)
-    }
-
-    fn position(&self, group: usize, within: usize) -> Option<usize> {
-        let stride = self.outputs.len() / self.groups();
-        (group < self.groups()).then_some(group * stride + within)
     }
 
     /// Number of group bits: without GROUP BY the row bit, as of a single group.
