@@ -127,3 +127,91 @@ impl Lists {
             .collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use dispers_core::{encoding::from_bytes, subscription::Entry};
+
+    use super::*;
+
+    const EPOCH: KeyEpoch = KeyEpoch(1);
+
+    fn handle(number: u8) -> Handle {
+        Handle([number; 16])
+    }
+
+    /// An upload whose entries are numbered from `first`, under the pseudonyms given.
+    fn upload(first: u8, pseudonyms: &[u8]) -> Upload {
+        Upload {
+            key_epoch: EPOCH,
+            partition: 0,
+            envelopes: UploadEnvelopes {
+                entries: vec![first],
+                entry_count: pseudonyms.len() as u32,
+                links: vec![first],
+                link_count: 1,
+            },
+            entries: (0u32..)
+                .zip(pseudonyms)
+                .map(|(index, &pseudonym)| Entry {
+                    pseudonym: Pseudonym([pseudonym; 32]),
+                    index,
+                    ciphertext: vec![first + index as u8],
+                    withdrawal: handle(first + index as u8).hash(),
+                })
+                .collect(),
+        }
+    }
+
+    /// The ciphertexts under `pseudonyms`, upload by upload.
+    fn listed(lists: &Lists, pseudonyms: &[u8]) -> Vec<Vec<u8>> {
+        let pseudonyms: Vec<Pseudonym> = pseudonyms.iter().map(|&p| Pseudonym([p; 32])).collect();
+        let segments = lists.segments(&pseudonyms);
+        let decode = |bytes: &Vec<u8>| from_bytes::<ListSegment>(bytes, 1 << 20, "segment");
+        segments
+            .iter()
+            .map(|bytes| {
+                let entries = decode(bytes).unwrap().entries;
+                entries.iter().map(|entry| entry.ciphertext[0]).collect()
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_find_gets_the_entries_of_its_pseudonyms_and_no_other() {
+        let mut lists = Lists::new(100);
+        lists.add(upload(10, &[1, 2, 1]), EPOCH).unwrap();
+        lists.add(upload(20, &[2, 3]), EPOCH).unwrap();
+        assert_eq!(listed(&lists, &[1]), [vec![10, 12]]);
+        assert_eq!(listed(&lists, &[2]), [vec![11], vec![20]]);
+        assert_eq!(listed(&lists, &[3, 1]), [vec![10, 12], vec![21]]);
+        assert!(listed(&lists, &[9]).is_empty());
+    }
+
+    #[test]
+    fn an_upload_sent_again_does_not_bring_back_what_was_withdrawn() {
+        let mut lists = Lists::new(100);
+        lists.add(upload(10, &[1, 1]), EPOCH).unwrap();
+        assert_eq!(lists.withdraw(&[handle(10), handle(99)]), 1);
+        assert_eq!(lists.withdraw(&[handle(10)]), 0);
+        lists.add(upload(10, &[1, 1]), EPOCH).unwrap();
+        assert_eq!(listed(&lists, &[1]), [vec![11]]);
+    }
+
+    #[test]
+    fn an_upload_of_another_epoch_or_with_wrong_counts_is_refused() {
+        let mut lists = Lists::new(3);
+        let mut miscounted = upload(10, &[1, 2]);
+        miscounted.envelopes.entry_count = 3;
+        let mut elsewhere = upload(10, &[1]);
+        elsewhere.partition = 1;
+        for bad in [miscounted, elsewhere, upload(10, &[])] {
+            assert!(matches!(lists.add(bad, EPOCH), Err(Error::BadUpload)));
+        }
+        let other = lists.add(upload(10, &[1]), KeyEpoch(2));
+        assert!(matches!(other, Err(Error::BadUpload)));
+        lists.add(upload(10, &[1, 2]), EPOCH).unwrap();
+        let full = lists.add(upload(20, &[1, 2]), EPOCH);
+        assert!(matches!(full, Err(Error::Full(_))));
+    }
+}

@@ -258,3 +258,75 @@ fn value(value: ValueRef<'_>) -> FieldValue {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PEOPLE: &str = "id,Age,name\na,40,Ann\nb,,Bob\na,41,Ann\nc,50,Cy\n";
+
+    fn id(home: &str) -> HomeId {
+        HomeId(home.into())
+    }
+
+    fn filled() -> Store {
+        let store = Store::in_memory().unwrap();
+        let sheet = Sheet::parse("people.csv", PEOPLE.as_bytes()).unwrap();
+        let homes = sheet.homes(Some("ID")).unwrap();
+        assert_eq!(
+            store
+                .import("People", &sheet, homes.iter().zip(0..))
+                .unwrap(),
+            4
+        );
+        store
+    }
+
+    #[test]
+    fn the_named_fields_of_the_named_homes_are_read_and_nothing_else() {
+        let store = filled();
+        let homes = [id("c"), id("a"), id("nobody")];
+        let mut read = store.documents("PEOPLE", &["AGE"], &homes).unwrap();
+        read.sort_by_key(|(place, _)| *place);
+        let ages: Vec<(u32, Vec<FieldValue>)> = [(0, 50), (1, 40), (1, 41)]
+            .map(|(place, age)| (place, vec![FieldValue::Integer(age)]))
+            .into();
+        assert!(read == ages);
+        let missing = store
+            .documents("people", &["age", "height"], &[id("b")])
+            .unwrap();
+        assert!(missing == [(0, vec![FieldValue::Null, FieldValue::Null])]);
+    }
+
+    #[test]
+    fn a_field_name_is_never_taken_for_sql_or_a_path() {
+        let store = filled();
+        for name in ["age\", '$.name", "') FROM secret --", "$", ""] {
+            let read = store.documents("people", &[name], &[id("a")]).unwrap();
+            assert!(read.iter().all(|(_, values)| *values == [FieldValue::Null]));
+        }
+    }
+
+    #[test]
+    fn a_home_keeps_its_secrets_within_an_epoch_and_changes_them_with_it() {
+        let store = filled();
+        let tag = |home: &str, epoch| store.secrets(&id(home), KeyEpoch(epoch)).unwrap().tag;
+        assert_eq!(tag("a", 1), tag("a", 1));
+        assert_ne!(tag("a", 1), tag("a", 2));
+        assert_ne!(tag("a", 1), tag("b", 1));
+    }
+
+    #[test]
+    fn a_home_consents_once_it_is_subscribed() {
+        let store = filled();
+        let (a, epoch) = (id("a"), KeyEpoch(1));
+        assert!(store.asked(&a, epoch).unwrap().is_none());
+        store.secrets(&a, epoch).unwrap();
+        assert!(matches!(store.asked(&a, epoch).unwrap(), Some((_, false))));
+        let subscription = (a.clone(), "city>lyon".to_owned(), Handle([1; 16]));
+        store.subscribed(epoch, &[subscription]).unwrap();
+        assert!(matches!(store.asked(&a, epoch).unwrap(), Some((_, true))));
+        assert_eq!(store.subscriptions(&a, epoch).unwrap(), ["city>lyon"]);
+        assert!(store.subscriptions(&a, KeyEpoch(2)).unwrap().is_empty());
+    }
+}
