@@ -1,6 +1,6 @@
 //! `dispers keys`: making keys.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::{Args, Subcommand, ValueEnum};
@@ -40,6 +40,10 @@ pub(crate) struct New {
     /// Cipher suite of the envelopes: x-wing or x25519.
     #[arg(long, default_value_t = Suite::default())]
     suite: Suite,
+    /// Share the pool's keys of another node: of a target, or of a target finder of the same
+    /// partition.
+    #[arg(long, value_name = "FILE")]
+    pool_of: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -77,13 +81,18 @@ pub(crate) struct PublicThreshold {
 }
 
 pub(crate) fn run(command: Command) -> Result<(), Exit> {
-    match command {
-        Command::New(arguments) => new(&arguments),
-        Command::Deal(arguments) => deal_shares(&arguments),
-    }
+    let public = match command {
+        Command::New(arguments) => make(&arguments),
+        Command::Deal(arguments) => {
+            deal_into(arguments.needed, arguments.members, &arguments.output_dir)
+        }
+    };
+    print!("{}", public?);
+    Ok(())
 }
 
-fn new(arguments: &New) -> Result<(), Exit> {
+/// Makes a key file; the public part, for the directory.
+pub(crate) fn make(arguments: &New) -> Result<String, Exit> {
     let name = Name::new(&arguments.name).map_err(Exit::misuse)?;
     let role = match arguments.role {
         KeyRole::Conductor => Role::Conductor,
@@ -96,21 +105,22 @@ fn new(arguments: &New) -> Result<(), Exit> {
         KeyRole::Root => {
             let key = SigningKey::generate(&mut rng());
             save_signing_key(&arguments.output, &key).map_err(Exit::misuse)?;
-            println!("{}", hex::encode(key.public().0));
-            return Ok(());
+            return Ok(format!("{}\n", hex::encode(key.public().0)));
         }
     };
-    let keys = NodeKeys::generate(role, arguments.suite);
+    let mut keys = NodeKeys::generate(role, arguments.suite);
+    if let Some(other) = &arguments.pool_of {
+        let other = NodeKeys::load(other).map_err(Exit::misuse)?;
+        keys.join_pool_of(&other).map_err(Exit::misuse)?;
+    }
     keys.save(&arguments.output, arguments.suite)
         .map_err(Exit::misuse)?;
-    let public = toml::to_string(&keys.public(name.as_str(), role)).map_err(Exit::other)?;
-    print!("{public}");
-    Ok(())
+    toml::to_string(&keys.public(name.as_str(), role)).map_err(Exit::other)
 }
 
-fn deal_shares(arguments: &Deal) -> Result<(), Exit> {
-    let threshold = Threshold::new(arguments.needed, arguments.members).map_err(Exit::misuse)?;
-    let folder = &arguments.output_dir;
+/// Deals shares into a folder; the public part, for the directory.
+pub(crate) fn deal_into(needed: u8, members: u8, folder: &Path) -> Result<String, Exit> {
+    let threshold = Threshold::new(needed, members).map_err(Exit::misuse)?;
     std::fs::create_dir_all(folder)
         .with_context(|| format!("cannot make {}", folder.display()))
         .map_err(Exit::misuse)?;
@@ -124,7 +134,7 @@ fn deal_shares(arguments: &Deal) -> Result<(), Exit> {
          together instead"
     );
     let public = PublicThreshold {
-        needed: arguments.needed,
+        needed,
         key: hex::encode(dealing.public.key().as_bytes()),
         shares: threshold
             .numbers()
@@ -132,6 +142,5 @@ fn deal_shares(arguments: &Deal) -> Result<(), Exit> {
             .map(|point| hex::encode(point.as_bytes()))
             .collect(),
     };
-    print!("{}", toml::to_string(&public).map_err(Exit::other)?);
-    Ok(())
+    toml::to_string(&public).map_err(Exit::other)
 }

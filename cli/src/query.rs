@@ -3,6 +3,7 @@
 use std::{path::PathBuf, sync::Arc};
 
 use clap::Args;
+use dispers_core::id::Role;
 use dispers_node::{Config, Node};
 use dispers_querier::{Querier, Question};
 
@@ -32,10 +33,10 @@ pub(crate) struct Arguments {
 
 pub(crate) async fn run(arguments: Arguments) -> Result<(), Exit> {
     let config: Config<dispers_querier::Config> = Config::load(&arguments.config, "querier")?;
-    let keys = config.keys()?;
+    let (directory, keys) = config.open(Role::Querier)?;
     let node = Node {
         name: config.name()?,
-        directory: Arc::new(config.directory()?),
+        directory: Arc::new(directory),
         signing: keys.signing,
         tls: keys.tls,
     };

@@ -4,6 +4,7 @@ use std::{future::Future, path::PathBuf, sync::Arc};
 
 use anyhow::{Context, anyhow};
 use clap::{Args, ValueEnum};
+use dispers_core::id;
 use dispers_node::{Config, Node, keyfile::NodeKeys, serve, shutdown_signal};
 use dispers_proto::v1::{
     concept_indexor_server::ConceptIndexorServer, conductor_server::ConductorServer,
@@ -54,8 +55,9 @@ struct Keys {
 }
 
 impl<T: DeserializeOwned> Start<T> {
-    fn load(path: &std::path::Path, role: &str) -> Result<Self, Exit> {
-        let config: Config<T> = Config::load(path, role)?;
+    fn load(path: &std::path::Path, role: id::Role) -> Result<Self, Exit> {
+        let config: Config<T> = Config::load(path, role.name())?;
+        let (directory, keys) = config.open(role)?;
         let NodeKeys {
             tls,
             signing,
@@ -63,10 +65,10 @@ impl<T: DeserializeOwned> Start<T> {
             pool_envelope,
             pool_secret,
             share,
-        } = config.keys()?;
+        } = keys;
         let node = Node {
             name: config.name()?,
-            directory: Arc::new(config.directory()?),
+            directory: Arc::new(directory),
             signing,
             tls,
         };
@@ -91,7 +93,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Exit> {
     let path = &arguments.config;
     match arguments.role {
         Role::Conductor => {
-            let start: Start<dispers_conductor::Config> = Start::load(path, "conductor")?;
+            let start: Start<dispers_conductor::Config> = Start::load(path, id::Role::Conductor)?;
             let envelope = needed(start.keys.envelope, "the envelope key")?;
             let service = dispers_conductor::Service::new(
                 start.node.clone(),
@@ -107,7 +109,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Exit> {
         }
         Role::ConceptIndexor => {
             let start: Start<dispers_concept_indexor::Config> =
-                Start::load(path, "concept-indexor")?;
+                Start::load(path, id::Role::ConceptIndexor)?;
             let indexor = dispers_concept_indexor::Indexor::new(
                 start.node.clone(),
                 needed(start.keys.envelope, "the envelope key")?,
@@ -123,7 +125,8 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Exit> {
             listen(start.node, &start.config, routes).await
         }
         Role::TargetFinder => {
-            let start: Start<dispers_target_finder::Config> = Start::load(path, "target-finder")?;
+            let start: Start<dispers_target_finder::Config> =
+                Start::load(path, id::Role::TargetFinder)?;
             let finder = dispers_target_finder::Finder::new(
                 start.node.clone(),
                 needed(start.keys.pool_envelope, "the pool's envelope key")?,
@@ -136,7 +139,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Exit> {
             listen(start.node, &start.config, routes).await
         }
         Role::Target => {
-            let start: Start<dispers_target::Config> = Start::load(path, "target")?;
+            let start: Start<dispers_target::Config> = Start::load(path, id::Role::Target)?;
             let target = dispers_target::Target::new(
                 start.node.clone(),
                 needed(start.keys.pool_envelope, "the pool's envelope key")?,
@@ -154,7 +157,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Exit> {
         }
         Role::DataAggregator => {
             let start: Start<dispers_data_aggregator::Config> =
-                Start::load(path, "data-aggregator")?;
+                Start::load(path, id::Role::DataAggregator)?;
             let aggregator = dispers_data_aggregator::Aggregator::new(
                 start.node.clone(),
                 needed(
@@ -169,7 +172,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Exit> {
             listen(start.node, &start.config, routes).await
         }
         Role::Stack => {
-            let start: Start<dispers_stack::Config> = Start::load(path, "stack")?;
+            let start: Start<dispers_stack::Config> = Start::load(path, id::Role::Stack)?;
             let database = start.config.resolve(&start.config.role.database);
             let store = dispers_stack::Store::open(&database)?;
             let answerer = dispers_stack::Answerer::new(start.node.clone(), Arc::new(store));

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use anyhow::anyhow;
 use clap::{Args, Subcommand};
-use dispers_core::subscription::HomeId;
+use dispers_core::{id::Role, subscription::HomeId};
 use dispers_node::{Config, Node};
 use dispers_stack::{Relay, Sheet, Store, subscribe};
 
@@ -80,10 +80,10 @@ fn import(arguments: &Import) -> Result<(), Exit> {
 
 async fn subscribe_homes(arguments: Subscribe) -> Result<(), Exit> {
     let (config, store) = load(&arguments.config)?;
-    let keys = config.keys()?;
+    let (directory, keys) = config.open(Role::Stack)?;
     let node = Node {
         name: config.name()?,
-        directory: Arc::new(config.directory()?),
+        directory: Arc::new(directory),
         signing: keys.signing,
         tls: keys.tls,
     };

@@ -8,13 +8,14 @@ use std::{
 
 use dispers_core::{
     directory::{Directory, DirectoryError, RootKeys, SignedDirectory},
-    id::Name,
+    id::{Name, Role},
     keys::VerifyingKey,
 };
 use serde::{Deserialize, de::DeserializeOwned};
 
 use crate::{
     keyfile::{KeyFileError, NodeKeys},
+    listed::{Unlisted, check_listed},
     now,
 };
 
@@ -49,6 +50,14 @@ pub enum ConfigError {
     /// The key file is refused.
     #[error(transparent)]
     Keys(#[from] KeyFileError),
+    /// The keys are not the ones that the directory lists.
+    #[error("{path}: {source}")]
+    Unlisted {
+        /// The key file.
+        path: PathBuf,
+        /// Which key.
+        source: Unlisted,
+    },
 }
 
 /// The `[node]` table. Paths are relative to the configuration file.
@@ -213,6 +222,22 @@ impl<T> Config<T> {
         SignedDirectory::from_bytes(&read(&path)?)
             .and_then(|signed| signed.verify(&roots, now()))
             .map_err(|source| ConfigError::Directory { path, source })
+    }
+
+    /// Reads directory and keys, and checks that they are those of a `role` and belong together.
+    ///
+    /// # Errors
+    /// [`ConfigError`] naming the file to mend.
+    pub fn open(&self, role: Role) -> Result<(Directory, NodeKeys), ConfigError> {
+        let directory = self.directory()?;
+        let keys = self.keys()?;
+        match check_listed(&directory, &self.name()?, role, &keys.held()) {
+            Ok(()) => Ok((directory, keys)),
+            Err(source) => Err(ConfigError::Unlisted {
+                path: self.resolve(&self.node.keys),
+                source,
+            }),
+        }
     }
 
     /// Reads the key file, and the share if there is one.

@@ -17,7 +17,7 @@ use dispers_core::{
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::{TlsIdentity, rng};
+use crate::{Held, TlsIdentity, rng};
 
 /// Why a key file is not usable.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +37,11 @@ pub enum KeyFileError {
     /// Others may read it.
     #[error("{0} can be read by others: run chmod 600 on it")]
     Permissions(PathBuf),
+    /// The keys of a node that shares no pool with this one.
+    #[error(
+        "no pool is shared with that node: give the key file of a node of the same role and suite"
+    )]
+    OtherPool,
     /// It is no key file.
     #[error("{path}: {what} is missing or malformed: make the file with `dispers keys`")]
     Content {
@@ -127,6 +132,39 @@ impl NodeKeys {
             pool_secret: (role == Role::TargetFinder).then(|| PoolSecret::generate(&mut rng())),
             share: None,
         }
+    }
+
+    /// What is compared with the directory.
+    pub fn held(&self) -> Held<'_> {
+        Held {
+            tls_key: self.tls.key(),
+            signing_key: self.signing.public(),
+            envelope_key: self.envelope.as_ref().map(EnvelopeSecretKey::public),
+            pool_key: self.pool_envelope.as_ref().map(EnvelopeSecretKey::public),
+            share: self.share.as_ref(),
+        }
+    }
+
+    /// Takes over the pool's keys from another node of the same pool.
+    ///
+    /// # Errors
+    /// [`KeyFileError::OtherPool`] if they are of another role, of none with a pool, or of another
+    /// suite.
+    pub fn join_pool_of(&mut self, other: &Self) -> Result<(), KeyFileError> {
+        let (Some(own), Some(key)) = (&self.pool_envelope, &other.pool_envelope) else {
+            return Err(KeyFileError::OtherPool);
+        };
+        // Target finders have a secret and targets have none.
+        let same_role = self.pool_secret.is_some() == other.pool_secret.is_some();
+        if !same_role || own.suite() != key.suite() {
+            return Err(KeyFileError::OtherPool);
+        }
+        let again = EnvelopeSecretKey::from_bytes(key.suite(), &key.to_seed_bytes()[..])
+            .expect("a key's own bytes are a key");
+        self.pool_envelope = Some(again);
+        let secret = other.pool_secret.as_ref();
+        self.pool_secret = secret.map(|secret| PoolSecret::from_bytes(*secret.as_bytes()));
+        Ok(())
     }
 
     /// What the directory lists of these keys.

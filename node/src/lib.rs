@@ -6,6 +6,7 @@ mod config;
 mod edge;
 mod fault;
 pub mod keyfile;
+mod listed;
 mod node;
 mod serve;
 pub mod telemetry;
@@ -15,6 +16,7 @@ pub use clock::{now, rng};
 pub use config::{Config, ConfigError, NodeConfig};
 pub use edge::{Reply, blocking, reply};
 pub use fault::Fault;
+pub use listed::{Held, Unlisted, check_listed};
 pub use node::{Channels, Node};
 pub use serve::{ServeError, serve, shutdown_signal};
 pub use tls::{

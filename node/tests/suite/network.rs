@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use dispers_core::catalogue::Catalogue;
-use dispers_core::dealing::deal;
+use dispers_core::dealing::{KeyShare, deal};
 use dispers_core::directory::{
     Directory, DirectoryBody, Floors, Host, Node, Pool, QuerierEntry, RootKeys, SignedDirectory,
 };
 use dispers_core::envelope::{EnvelopeSecretKey, Suite};
 use dispers_core::id::{KeyEpoch, MemberNumber, Name, Role, Threshold, Timestamp};
 use dispers_core::keys::SigningKey;
-use dispers_node::{TlsIdentity, now, rng};
+use dispers_node::{Held, TlsIdentity, now, rng};
 
 pub(crate) const HOUR: u64 = 3_600_000;
 
@@ -27,6 +27,8 @@ pub(crate) struct Keys {
 
 pub(crate) struct Network {
     keys: Vec<Keys>,
+    indexors: Vec<KeyShare>,
+    aggregators: Vec<KeyShare>,
     pub(crate) body: DirectoryBody,
     root: SigningKey,
 }
@@ -72,6 +74,8 @@ impl Network {
         }
         let host = generate("host");
         let querier = generate("querier");
+        let indexors = deal(threshold, &mut rng);
+        let aggregators = deal(threshold, &mut rng);
         let key_epoch = KeyEpoch(1);
         let pool = |role| Pool {
             role,
@@ -100,8 +104,8 @@ impl Network {
                 signing_key: querier.2,
                 purposes: Vec::new(),
             }],
-            indexors: deal(threshold, &mut rng).public,
-            committees: vec![deal(threshold, &mut rng).public],
+            indexors: indexors.public,
+            committees: vec![aggregators.public],
             floors: Floors {
                 min_cohort: 2,
                 answer_rate: 800,
@@ -111,12 +115,46 @@ impl Network {
             catalogue: Catalogue::default(),
         };
         let root = SigningKey::generate(&mut rng);
-        Self { keys, body, root }
+        Self {
+            keys,
+            indexors: indexors.secrets,
+            aggregators: aggregators.secrets,
+            body,
+            root,
+        }
     }
 
     pub(crate) fn keys(&self, label: &str) -> &Keys {
         let found = self.keys.iter().find(|keys| keys.name.as_str() == label);
         found.expect("the network has this name")
+    }
+
+    pub(crate) fn role(&self, name: &Name) -> Role {
+        let key = self.keys(name.as_str()).tls.key();
+        self.directory().peer(&key).unwrap().role()
+    }
+
+    /// What the directory lists of someone, and its share.
+    pub(crate) fn held(&self, label: &str) -> Held<'_> {
+        let keys = self.keys(label);
+        let node = self.body.nodes.iter().find(|node| node.name == keys.name);
+        let pool = |role| self.body.pools.iter().find(|pool| pool.role == role);
+        let shares = match node.map(|node| node.role) {
+            Some(Role::ConceptIndexor) => &self.indexors[..],
+            Some(Role::DataAggregator) => &self.aggregators,
+            _ => &[],
+        };
+        Held {
+            tls_key: keys.tls.key(),
+            signing_key: keys.signing.public(),
+            envelope_key: node.and_then(|node| node.envelope_key.clone()),
+            pool_key: node
+                .and_then(|node| pool(node.role))
+                .map(|pool| pool.envelope_key.clone()),
+            share: node
+                .and_then(|node| node.member)
+                .map(|number| &shares[number.index()]),
+        }
     }
 
     pub(crate) fn roots(&self) -> RootKeys {
