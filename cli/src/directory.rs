@@ -181,7 +181,9 @@ fn read(path: &Path) -> anyhow::Result<SignedDirectory> {
 
 fn write(path: &Path, directory: &SignedDirectory) -> anyhow::Result<()> {
     // Written beside and moved over, so that nobody ever reads half a directory.
-    let beside = path.with_extension("new");
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".new");
+    let beside = PathBuf::from(beside);
     fs::write(&beside, directory.to_bytes())
         .and_then(|()| fs::rename(&beside, path))
         .with_context(|| format!("cannot write {}", path.display()))

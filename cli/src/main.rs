@@ -68,7 +68,10 @@ fn run(command: Command) -> Result<(), Exit> {
             executor()?.block_on(query::run(arguments))
         }
         Command::Serve(arguments) => {
-            dispers_node::telemetry::init("info", arguments.json_logs);
+            dispers_node::telemetry::init(
+                "info,h2=warn,hyper=warn,rustls=warn",
+                arguments.json_logs,
+            );
             executor()?.block_on(serve::run(arguments))
         }
         Command::Stack(command) => {

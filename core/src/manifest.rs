@@ -272,6 +272,12 @@ fn check_floors(manifest: &Manifest, directory: &Directory) -> Result<(), Manife
 }
 
 fn check_committees(manifest: &Manifest, directory: &Directory) -> Result<(), ManifestError> {
+    // Nothing yet spreads a query over more, and half of one must not pass for the whole.
+    if directory.partitions() != 1 || directory.committees.len() != 1 {
+        return Err(ManifestError::OutOfRange(
+            "this version answers in networks of one partition and one committee",
+        ));
+    }
     if manifest.committees.len() != directory.committees.len() {
         return Err(ManifestError::Committees);
     }

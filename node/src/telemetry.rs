@@ -4,7 +4,13 @@ use tracing_subscriber::{EnvFilter, fmt, prelude::*};
 
 /// Logs to stderr what `DISPERS_LOG` selects, or `default`.
 pub fn init(default: &str, json: bool) {
-    let filter = EnvFilter::try_from_env("DISPERS_LOG").unwrap_or_else(|_| default.into());
+    let filter = match std::env::var("DISPERS_LOG") {
+        Err(_) => default.into(),
+        Ok(text) => EnvFilter::try_new(&text).unwrap_or_else(|error| {
+            eprintln!("warning: DISPERS_LOG is no filter ({error}): logging {default} instead");
+            default.into()
+        }),
+    };
     let registry = tracing_subscriber::registry().with(filter);
     let layer = fmt::layer().with_writer(std::io::stderr);
     // A second call, as in tests, leaves the first in place.
