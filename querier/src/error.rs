@@ -29,7 +29,7 @@ pub enum Error {
         reason: String,
     },
     /// Too few aggregators offered a key.
-    #[error("{needed} data aggregators are needed and {} did not offer a key: {}", missing.len(), missing.join(", "))]
+    #[error("{needed} data aggregators are needed and {} did not offer a key: {}; start them and ask again", missing.len(), missing.join(", "))]
     TooFewAggregators {
         /// How many are needed.
         needed: usize,

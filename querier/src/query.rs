@@ -9,7 +9,7 @@ use dispers_core::{
     evaluation::{Evaluating, Requester},
     find::ProfileOpening,
     id::{MemberNumber, Role},
-    manifest::{Manifest, SignedManifest, Terms, VerifiedManifest},
+    manifest::{Manifest, ManifestError, SignedManifest, Terms, VerifiedManifest},
     offer::{Offer, OfferRequest},
     oprf::{Evaluation, Pseudonym},
     plan::{Plan, PlanLimits},
@@ -105,6 +105,24 @@ impl Querier {
         Ok(Plan::new(sql, &directory.catalogue, &limits)?)
     }
 
+    /// Refuses what the manifest would be refused for, before anybody is contacted.
+    fn check(&self, question: &Question) -> Result<(), ManifestError> {
+        let directory = &self.node.directory;
+        let querier = directory.querier(&self.node.name);
+        if !querier.is_some_and(|entry| entry.purposes.contains(&question.purpose)) {
+            return Err(ManifestError::Purpose(question.purpose.clone()));
+        }
+        let floor = directory.floors.min_cohort;
+        match question.min_cohort {
+            Some(cohort) if cohort < floor => Err(ManifestError::BelowFloor {
+                what: "minimum cohort",
+                got: cohort.into(),
+                floor: floor.into(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
     /// Asks, and waits for the answer. `observe` is told every step.
     ///
     /// # Errors
@@ -117,6 +135,7 @@ impl Querier {
         let start = Instant::now();
         let mut times = PhaseTimes::default();
         let plan = self.plan(&question.sql)?;
+        self.check(question)?;
         observe(&Step::Preparing);
         let profile = self.pseudonyms(&plan.profile).await?;
         let submitted = self.submit(question, &plan, &profile).await?;
