@@ -72,6 +72,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Exit> {
         home_column: arguments.home_column,
         concepts: arguments.concepts,
         hosts: arguments.hosts,
+        attached: 0,
         indexors: arguments.indexors,
         indexor_threshold: arguments.indexor_threshold,
         aggregators: arguments.aggregators,

@@ -143,7 +143,6 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Exit> {
             let target = dispers_target::Target::new(
                 start.node.clone(),
                 needed(start.keys.pool_envelope, "the pool's envelope key")?,
-                Arc::new(dispers_target::Dialled::new(start.node.clone())),
                 &start.config.role,
             )
             .map_err(Exit::misuse)?;
@@ -175,14 +174,22 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Exit> {
             let start: Start<dispers_stack::Config> = Start::load(path, id::Role::Stack)?;
             let database = start.config.resolve(&start.config.role.database);
             let store = dispers_stack::Store::open(&database)?;
-            let answerer = dispers_stack::Answerer::new(start.node.clone(), Arc::new(store));
+            let answerer = Arc::new(dispers_stack::Answerer::new(
+                start.node.clone(),
+                Arc::new(store),
+            ));
+            if start.config.role.attach {
+                let relay = dispers_stack::Relay::new(start.node.clone());
+                tracing::info!(node = %start.node.name, "attaching");
+                tokio::select! {
+                    () = dispers_stack::attach(relay, answerer) => {}
+                    () = shutdown_signal() => {}
+                }
+                return Ok(());
+            }
             let service = dispers_stack::Service::new(answerer, start.config.role.parallel_asks);
-            listen(
-                start.node,
-                &start.config,
-                Routes::new(StackServer::new(service)),
-            )
-            .await
+            let routes = Routes::new(StackServer::new(service));
+            listen(start.node, &start.config, routes).await
         }
     }
 }

@@ -74,6 +74,9 @@ pub struct Answer {
     pub groups: Vec<SealedGroup>,
 }
 
+/// What an attached stack sends up for one ask: its answer, or why there is none.
+pub type AttachedAnswer = Result<Answer, String>;
+
 /// What the Target signs about a batch's answers.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct GroupsStatement {

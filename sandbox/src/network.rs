@@ -18,7 +18,7 @@ use dispers_proto::v1::{
     target_finder_server::TargetFinderServer, target_server::TargetServer,
 };
 use dispers_querier::{Querier, QueryResult, Question};
-use dispers_stack::{Answerer, Relay, Store, subscribe};
+use dispers_stack::{Answerer, Relay, Store, attach, subscribe};
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 use tonic::service::Routes;
 
@@ -41,6 +41,8 @@ pub struct Options {
     pub concepts: Vec<String>,
     /// Number of hosts.
     pub hosts: usize,
+    /// How many of the hosts attach themselves to the target instead of being dialled.
+    pub attached: usize,
     /// Number of concept indexors.
     pub indexors: u8,
     /// Concept indexors needed.
@@ -64,6 +66,7 @@ impl Default for Options {
             home_column: None,
             concepts: Vec::new(),
             hosts: 4,
+            attached: 0,
             indexors: 3,
             indexor_threshold: 2,
             aggregators: 3,
@@ -256,13 +259,9 @@ impl Network {
 
         let (seat, envelope) = seats.target;
         let (node, listener) = seat.sit(&directory);
-        let target = dispers_target::Target::new(
-            node.clone(),
-            envelope,
-            Arc::new(dispers_target::Dialled::new(node.clone())),
-            &dispers_target::Config::default(),
-        )
-        .map_err(|error| start_error(&node, error))?;
+        let target =
+            dispers_target::Target::new(node.clone(), envelope, &dispers_target::Config::default())
+                .map_err(|error| start_error(&node, error))?;
         let service = dispers_target::Service::new(node.clone(), target);
         self.serve(
             node,
@@ -300,12 +299,23 @@ impl Network {
             let store = Arc::new(Store::in_memory()?);
             let concepts = population.settle(host, options.hosts, &store)?;
             let (node, listener) = seat.sit(&directory);
-            let answerer = Answerer::new(node.clone(), store.clone());
-            let service = dispers_stack::Service::new(answerer, 2);
-            let routes = Routes::new(StackServer::new(service));
-            self.serve(node.clone(), listener, routes, stopped.clone());
+            let answerer = Arc::new(Answerer::new(node.clone(), store.clone()));
+            let relay = Relay::new(node.clone());
+            if host < options.attached {
+                let (relay, mut stopped) = (relay.clone(), stopped.clone());
+                self.services.spawn(async move {
+                    tokio::select! {
+                        () = attach(relay, answerer) => {}
+                        _ = stopped.wait_for(|stop| *stop) => {}
+                    }
+                });
+            } else {
+                let service = dispers_stack::Service::new(answerer, 2);
+                let routes = Routes::new(StackServer::new(service));
+                self.serve(node, listener, routes, stopped.clone());
+            }
             stacks.push(Settled {
-                relay: Relay::new(node),
+                relay,
                 store,
                 concepts,
             });

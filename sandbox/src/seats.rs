@@ -171,9 +171,14 @@ impl Seats {
             hosts: self
                 .stacks
                 .iter()
-                .map(|seat| Host {
+                .enumerate()
+                .map(|(host, seat)| Host {
                     name: seat.name.clone(),
-                    address: seat.address.clone(),
+                    address: if host < options.attached {
+                        String::new()
+                    } else {
+                        seat.address.clone()
+                    },
                     tls_key: seat.tls.key(),
                     signing_key: seat.signing.public(),
                 })

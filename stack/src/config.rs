@@ -10,6 +10,10 @@ use serde::Deserialize;
 pub struct Config {
     /// The SQLite file with the homes' documents, secrets and subscriptions.
     pub database: PathBuf,
+    /// Attach to the Target instead of being dialled: for a host that cannot be reached from
+    /// outside. The directory then lists an empty address for it.
+    #[serde(default)]
+    pub attach: bool,
     /// Asks that are answered at the same time; each uses one processor.
     #[serde(default = "two")]
     pub parallel_asks: usize,

@@ -4,6 +4,7 @@
 //! learn other hosts' homes or a result.
 
 mod answer;
+mod attach;
 mod config;
 mod connector;
 pub mod engine;
@@ -15,6 +16,7 @@ mod store;
 mod subscribe;
 
 pub use answer::Answerer;
+pub use attach::attach;
 pub use config::Config;
 pub use connector::{Connector, Document};
 pub use error::Error;

@@ -25,9 +25,9 @@ pub struct Service {
 
 impl Service {
     /// Serves `answerer`.
-    pub fn new(answerer: Answerer, parallel_asks: usize) -> Self {
+    pub fn new(answerer: Arc<Answerer>, parallel_asks: usize) -> Self {
         Self {
-            answerer: Arc::new(answerer),
+            answerer,
             slots: Arc::new(Semaphore::new(parallel_asks.max(1))),
         }
     }

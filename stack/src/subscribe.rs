@@ -45,7 +45,7 @@ impl Relay {
         }
     }
 
-    fn target(&self) -> Result<TargetClient<Channel>, Error> {
+    pub(crate) fn target(&self) -> Result<TargetClient<Channel>, Error> {
         let node = self.node.directory.nodes(Role::Target).next();
         let node = node.ok_or(Error::NotListed("target"))?;
         let channel = self.channels.to(&node.address, node.tls_key);

@@ -11,17 +11,18 @@ use dispers_core::{
     envelope::EnvelopeSecretKey,
     id::{Name, Role, Timestamp, Work},
 };
-use dispers_node::{Node, blocking, now, rng};
+use dispers_node::{Node, Reply, blocking, now, rng};
+use dispers_proto::Messages;
 use tokio::{sync::Semaphore, task::JoinSet, time::timeout};
 use tonic::Status;
 
-use crate::{Config, Error, StackLink};
+use crate::{Config, Error, Links, StackLink};
 
 /// A Target.
 pub struct Target {
     node: Arc<Node>,
     envelope: EnvelopeSecretKey,
-    link: Arc<dyn StackLink>,
+    link: Arc<Links>,
     stack_timeout: Duration,
     parallel_stacks: usize,
     /// What was asked, until its query expires: nothing is asked twice.
@@ -34,7 +35,6 @@ impl Target {
     pub fn new(
         node: Arc<Node>,
         envelope: EnvelopeSecretKey,
-        link: Arc<dyn StackLink>,
         config: &Config,
     ) -> Result<Self, Error> {
         node.directory
@@ -42,13 +42,18 @@ impl Target {
             .filter(|pool| pool.envelope_key == envelope.public())
             .ok_or(Error::NotListed)?;
         Ok(Self {
+            link: Arc::new(Links::new(node.clone())),
             node,
             envelope,
-            link,
             stack_timeout: Duration::from_millis(config.stack_timeout_ms),
             parallel_stacks: config.parallel_stacks.max(1),
             asked: Mutex::default(),
         })
+    }
+
+    /// Takes the stream of a stack that attaches itself; the stream of asks to it.
+    pub(crate) fn attach(&self, host: Name, answers: Messages) -> Reply {
+        self.link.attached().attach(host, answers)
     }
 
     /// Checks who chose the batch, opens it and notes that it is asked.

@@ -13,5 +13,5 @@ mod service;
 pub use ask::Target;
 pub use config::Config;
 pub use error::Error;
-pub use link::{Answering, Dialled, StackLink};
+pub use link::{Answering, Links, StackLink};
 pub use service::Service;

@@ -56,6 +56,7 @@ impl Service {
 #[tonic::async_trait]
 impl TargetService for Service {
     type AskStream = Reply;
+    type AttachStream = Reply;
 
     async fn ask(&self, request: Request<Streaming<Chunk>>) -> Result<Response<Reply>, Status> {
         require_role(&request, Role::Conductor)?;
@@ -68,6 +69,12 @@ impl TargetService for Service {
         let answer = self.target.clone().ask(request).await?;
         let answer = blocking(move || Ok(to_bytes(&answer))).await?;
         Ok(reply([answer]))
+    }
+
+    async fn attach(&self, request: Request<Streaming<Chunk>>) -> Result<Response<Reply>, Status> {
+        let host = require_host(&request)?.clone();
+        let answers = Messages::new(request.into_inner());
+        Ok(Response::new(self.target.attach(host, answers)))
     }
 
     async fn upload(&self, request: Request<Streaming<Chunk>>) -> Result<Response<Empty>, Status> {

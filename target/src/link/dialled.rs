@@ -1,9 +1,9 @@
-//! How a Target reaches a stack.
+//! Dialling the address that the directory lists.
 
-use std::{future::Future, pin::Pin, sync::Arc};
+use std::sync::Arc;
 
 use dispers_core::{
-    ask::{Answer, Ask, MAX_ANSWER},
+    ask::{Ask, MAX_ANSWER},
     encoding::{from_bytes, to_bytes},
     id::Name,
 };
@@ -11,24 +11,17 @@ use dispers_node::{Channels, Node};
 use dispers_proto::{Messages, chunks, v1::stack_client::StackClient};
 use tonic::Status;
 
-/// A stack's answer, when it comes.
-pub type Answering<'a> = Pin<Box<dyn Future<Output = Result<Answer, Status>> + Send + 'a>>;
-
-/// A way to ask the stack of a host. The host must be listed in the directory.
-pub trait StackLink: Send + Sync + 'static {
-    /// Asks homes of `host`.
-    fn ask<'a>(&'a self, host: &'a Name, ask: Ask) -> Answering<'a>;
-}
+use super::{Answering, StackLink};
 
 /// Dials the address that the directory lists for a host, pinned to its key.
-pub struct Dialled {
+pub(crate) struct Dialled {
     node: Arc<Node>,
     channels: Channels,
 }
 
 impl Dialled {
     /// Dials with the identity of `node`.
-    pub fn new(node: Arc<Node>) -> Self {
+    pub(crate) fn new(node: Arc<Node>) -> Self {
         Self {
             channels: Channels::new(node.clone()),
             node,
@@ -44,6 +37,9 @@ impl StackLink for Dialled {
                 .directory
                 .host(host)
                 .ok_or_else(|| Status::not_found("the directory does not list this host"))?;
+            if listed.address.is_empty() {
+                return Err(Status::unavailable("the host's stack is not attached"));
+            }
             let channel = self.channels.to(&listed.address, listed.tls_key)?;
             let request = tokio_stream::iter(chunks([to_bytes(&ask)]));
             drop(ask);

@@ -1,0 +1,55 @@
+//! How a Target reaches a stack: it dials, or the stack has attached itself.
+
+mod attached;
+mod dialled;
+
+use std::{future::Future, pin::Pin, sync::Arc};
+
+use dispers_core::{
+    ask::{Answer, Ask},
+    id::Name,
+};
+use dispers_node::Node;
+use tonic::Status;
+
+pub(crate) use attached::Attached;
+use dialled::Dialled;
+
+/// A stack's answer, when it comes.
+pub type Answering<'a> = Pin<Box<dyn Future<Output = Result<Answer, Status>> + Send + 'a>>;
+
+/// A way to ask the stack of a host. The host must be listed in the directory.
+pub trait StackLink: Send + Sync + 'static {
+    /// Asks homes of `host`.
+    fn ask<'a>(&'a self, host: &'a Name, ask: Ask) -> Answering<'a>;
+}
+
+/// Asks a stack that attached itself over its own stream, and dials the others.
+pub struct Links {
+    dialled: Dialled,
+    attached: Attached,
+}
+
+impl Links {
+    /// Links with the identity of `node`.
+    pub fn new(node: Arc<Node>) -> Self {
+        Self {
+            dialled: Dialled::new(node),
+            attached: Attached::default(),
+        }
+    }
+
+    pub(crate) fn attached(&self) -> &Attached {
+        &self.attached
+    }
+}
+
+impl StackLink for Links {
+    fn ask<'a>(&'a self, host: &'a Name, ask: Ask) -> Answering<'a> {
+        if self.attached.has(host) {
+            self.attached.ask(host, ask)
+        } else {
+            self.dialled.ask(host, ask)
+        }
+    }
+}
