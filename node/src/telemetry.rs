@@ -1,5 +1,7 @@
 //! Structured logs on stderr. Never a concept, address, home, share or value.
 
+use std::io::IsTerminal;
+
 use tracing_subscriber::{EnvFilter, fmt, prelude::*};
 
 /// Logs to stderr what `DISPERS_LOG` selects, or `default`.
@@ -12,7 +14,9 @@ pub fn init(default: &str, json: bool) {
         }),
     };
     let registry = tracing_subscriber::registry().with(filter);
-    let layer = fmt::layer().with_writer(std::io::stderr);
+    let layer = fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
     // A second call, as in tests, leaves the first in place.
     let _ = if json {
         registry.with(layer.json()).try_init()
