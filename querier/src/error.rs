@@ -19,14 +19,12 @@ pub enum Error {
     #[error("a concept could not be turned into its pseudonym: {0}")]
     Oprf(#[from] OprfError),
     /// Too few concept indexors answered.
-    #[error("{needed} concept indexors are needed and {answered} answered: {reason}")]
+    #[error("{needed} concept indexors are needed and {} did not answer: {}; start them and ask again", missing.len(), missing.join(", "))]
     TooFewIndexors {
         /// How many are needed.
         needed: usize,
-        /// How many answered.
-        answered: usize,
-        /// What the last one said.
-        reason: String,
+        /// Who did not answer, and why.
+        missing: Vec<String>,
     },
     /// Too few aggregators offered a key.
     #[error("{needed} data aggregators are needed and {} did not offer a key: {}; start them and ask again", missing.len(), missing.join(", "))]

@@ -1,6 +1,6 @@
 //! The verb of a querier: ask.
 
-use std::{sync::Arc, time::Instant};
+use std::{error::Error as _, sync::Arc, time::Instant};
 
 use dispers_core::{
     conduct::{Phase, Status},
@@ -229,7 +229,7 @@ impl Querier {
         );
         let needed = directory.indexors.threshold().needed();
         let mut evaluations: Vec<(MemberNumber, Evaluation)> = Vec::new();
-        let mut reason = String::from("the directory lists too few");
+        let mut missing = Vec::new();
         for (member, sealed) in requests {
             if evaluations.len() == needed {
                 break;
@@ -243,15 +243,17 @@ impl Querier {
                     let body = reply.into_inner().body;
                     evaluations.push((member, from_bytes(&body, 1 << 20, "evaluation")?));
                 }
-                Err(status) => reason = status.message().to_owned(),
+                // With a cause of its own, the failure is on the way to the conductor.
+                Err(status) if status.source().is_some() => return Err(refused(&status)),
+                Err(status) => {
+                    let node = directory.member(Role::ConceptIndexor, 0, member);
+                    let name = node.map_or("", |node| node.name.as_str());
+                    missing.push(format!("{name} ({})", status.message()));
+                }
             }
         }
         if evaluations.len() < needed {
-            return Err(Error::TooFewIndexors {
-                needed,
-                answered: evaluations.len(),
-                reason,
-            });
+            return Err(Error::TooFewIndexors { needed, missing });
         }
         let pseudonyms = evaluating.finish(directory, &evaluations)?;
         Ok(profile.map(|concept| {

@@ -1,0 +1,314 @@
+//! The description that a directory is made from.
+
+use std::{
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+
+use anyhow::{Context, anyhow, bail};
+use dispers_core::{
+    catalogue::{Cardinality, Catalogue, Doctype, Field, FieldKind},
+    dealing::ThresholdKey,
+    directory::{DirectoryBody, Floors, Host, Node, Pool, QuerierEntry, TlsKey},
+    envelope::{EnvelopePublicKey, Suite},
+    id::{KeyEpoch, MemberNumber, Name, Role, Threshold},
+    keys::VerifyingKey,
+    ristretto::Point,
+};
+use dispers_node::{
+    keyfile::{PublicKeys, envelope_key},
+    now,
+};
+use serde::Deserialize;
+
+use super::{bytes32, parse};
+use crate::keys::PublicThreshold;
+
+/// The description of a network. Paths are relative to it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct Spec {
+    network: String,
+    epoch: u64,
+    key_epoch: u32,
+    #[serde(default)]
+    suite: Option<String>,
+    valid_days: u64,
+    /// The public part of the concept indexors' dealing.
+    indexors: PathBuf,
+    /// The public part of the data aggregators' dealing; one for each committee, where there are
+    /// several.
+    aggregators: OneOrMore,
+    floors: FloorsSpec,
+    node: Vec<NodeSpec>,
+    host: Vec<HostSpec>,
+    querier: Vec<QuerierSpec>,
+    doctype: Vec<DoctypeSpec>,
+    #[serde(default)]
+    concepts: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum OneOrMore {
+    One(PathBuf),
+    More(Vec<PathBuf>),
+}
+
+impl OneOrMore {
+    fn paths(&self) -> &[PathBuf] {
+        match self {
+            Self::One(path) => std::slice::from_ref(path),
+            Self::More(paths) => paths,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct FloorsSpec {
+    min_cohort: u32,
+    answer_rate: u16,
+    min_verified: u8,
+    max_homes: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct NodeSpec {
+    /// What `dispers keys new` printed.
+    keys: PathBuf,
+    operator: String,
+    address: String,
+    member: Option<u8>,
+    /// Partition of a target finder, committee of a data aggregator, from 0.
+    #[serde(default)]
+    group: u16,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct HostSpec {
+    keys: PathBuf,
+    address: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct QuerierSpec {
+    keys: PathBuf,
+    purposes: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct DoctypeSpec {
+    name: String,
+    /// `one` or `many`.
+    documents: String,
+    field: Vec<FieldSpec>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct FieldSpec {
+    name: String,
+    /// `integer`, `real` or `text`.
+    r#type: String,
+    #[serde(default)]
+    unit: String,
+    range: Option<(f64, f64)>,
+    #[serde(default)]
+    nullable: bool,
+}
+
+fn role(name: &str) -> anyhow::Result<Role> {
+    let all = [
+        Role::Conductor,
+        Role::ConceptIndexor,
+        Role::TargetFinder,
+        Role::Target,
+        Role::DataAggregator,
+        Role::Stack,
+        Role::Querier,
+    ];
+    all.into_iter()
+        .find(|role| role.name() == name)
+        .ok_or_else(|| anyhow!("{name:?} is no role"))
+}
+
+/// The public keys of a file, of the role that is expected.
+fn keys(folder: &Path, path: &Path, expected: Option<Role>) -> anyhow::Result<(PublicKeys, Role)> {
+    let path = folder.join(path);
+    let keys: PublicKeys = parse(&path)?;
+    let role = role(&keys.role).with_context(|| path.display().to_string())?;
+    if expected.is_some_and(|expected| expected != role) {
+        bail!("{} holds the keys of a {role}", path.display());
+    }
+    Ok((keys, role))
+}
+
+fn threshold_key(folder: &Path, path: &Path) -> anyhow::Result<ThresholdKey> {
+    let path = folder.join(path);
+    let public: PublicThreshold = parse(&path)?;
+    let point = |text: &String| -> anyhow::Result<Point> {
+        Point::from_bytes(bytes32(text)?).with_context(|| path.display().to_string())
+    };
+    let shares = public
+        .shares
+        .iter()
+        .map(point)
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    let members = u8::try_from(shares.len()).context("too many shares")?;
+    let threshold = Threshold::new(public.needed, members)?;
+    Ok(ThresholdKey::new(threshold, point(&public.key)?, shares)?)
+}
+
+/// The body that `spec` describes; the files that it names are relative to `folder`.
+pub(super) fn body(spec: &Spec, folder: &Path) -> anyhow::Result<DirectoryBody> {
+    let suite = match &spec.suite {
+        Some(name) => Suite::from_str(name)?,
+        None => Suite::default(),
+    };
+    let envelope = |text: &Option<String>| -> anyhow::Result<Option<EnvelopePublicKey>> {
+        text.as_deref()
+            .map(|text| {
+                envelope_key(suite, text)
+                    .ok_or_else(|| anyhow!("an envelope key is not one of suite {suite}"))
+            })
+            .transpose()
+    };
+    let key_epoch = KeyEpoch(spec.key_epoch);
+    let mut nodes = Vec::new();
+    let mut pools = Vec::new();
+    for node in &spec.node {
+        let (keys, role) = keys(folder, &node.keys, None)?;
+        if let Some(envelope_key) = envelope(&keys.pool_envelope_key)? {
+            join_pool(
+                &mut pools,
+                &keys.name,
+                Pool {
+                    role,
+                    partition: node.group,
+                    key_epoch,
+                    envelope_key,
+                },
+            )?;
+        }
+        nodes.push(Node {
+            name: Name::new(&keys.name)?,
+            role,
+            operator: Name::new(&node.operator)?,
+            address: node.address.clone(),
+            tls_key: TlsKey(bytes32(&keys.tls_key)?),
+            signing_key: VerifyingKey(bytes32(&keys.signing_key)?),
+            envelope_key: envelope(&keys.envelope_key)?,
+            group: node.group,
+            member: node.member.map(MemberNumber::new).transpose()?,
+        });
+    }
+    let mut hosts = Vec::new();
+    for host in &spec.host {
+        let (keys, _) = keys(folder, &host.keys, Some(Role::Stack))?;
+        hosts.push(Host {
+            name: Name::new(&keys.name)?,
+            address: host.address.clone(),
+            tls_key: TlsKey(bytes32(&keys.tls_key)?),
+            signing_key: VerifyingKey(bytes32(&keys.signing_key)?),
+        });
+    }
+    let mut queriers = Vec::new();
+    for querier in &spec.querier {
+        let (keys, _) = keys(folder, &querier.keys, Some(Role::Querier))?;
+        queriers.push(QuerierEntry {
+            name: Name::new(&keys.name)?,
+            tls_key: TlsKey(bytes32(&keys.tls_key)?),
+            signing_key: VerifyingKey(bytes32(&keys.signing_key)?),
+            purposes: querier.purposes.clone(),
+        });
+    }
+    let issued = now();
+    Ok(DirectoryBody {
+        network: Name::new(&spec.network)?,
+        epoch: spec.epoch,
+        issued,
+        expires: issued.plus(spec.valid_days.saturating_mul(86_400_000)),
+        suite,
+        key_epoch,
+        nodes,
+        pools,
+        hosts,
+        queriers,
+        indexors: threshold_key(folder, &spec.indexors)?,
+        committees: spec
+            .aggregators
+            .paths()
+            .iter()
+            .map(|path| threshold_key(folder, path))
+            .collect::<anyhow::Result<_>>()?,
+        floors: Floors {
+            min_cohort: spec.floors.min_cohort,
+            answer_rate: spec.floors.answer_rate,
+            min_verified: spec.floors.min_verified,
+            max_homes: spec.floors.max_homes,
+        },
+        catalogue: catalogue(spec)?,
+    })
+}
+
+/// Lists a node's pool, once: the nodes of a pool have one key.
+fn join_pool(pools: &mut Vec<Pool>, node: &str, pool: Pool) -> anyhow::Result<()> {
+    let same = |p: &&Pool| p.role == pool.role && p.partition == pool.partition;
+    match pools.iter().find(same) {
+        None => pools.push(pool),
+        Some(listed) if *listed == pool => {}
+        Some(_) => bail!(
+            "{node} has another pool key than the {}s listed before it in group {}: make its keys \
+             with --pool-of and the key file of one of them",
+            pool.role,
+            pool.partition
+        ),
+    }
+    Ok(())
+}
+
+fn catalogue(spec: &Spec) -> anyhow::Result<Catalogue> {
+    let mut doctypes = Vec::new();
+    for doctype in &spec.doctype {
+        let mut fields = Vec::new();
+        for field in &doctype.field {
+            fields.push(Field {
+                name: field.name.clone(),
+                kind: match field.r#type.as_str() {
+                    "integer" => FieldKind::Integer,
+                    "real" => FieldKind::Real,
+                    "text" => FieldKind::Text,
+                    other => bail!(
+                        "field {:?} of {:?} has type {other:?}: write integer, real or text",
+                        field.name,
+                        doctype.name
+                    ),
+                },
+                unit: field.unit.clone(),
+                range: field.range,
+                nullable: field.nullable,
+            });
+        }
+        doctypes.push(Doctype {
+            name: doctype.name.clone(),
+            cardinality: match doctype.documents.as_str() {
+                "one" => Cardinality::One,
+                "many" => Cardinality::Many,
+                other => bail!(
+                    "doctype {:?} has documents = {other:?}: write one or many",
+                    doctype.name
+                ),
+            },
+            fields,
+        });
+    }
+    Ok(Catalogue {
+        doctypes,
+        concepts: spec.concepts.clone(),
+    })
+}

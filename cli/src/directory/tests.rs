@@ -1,0 +1,160 @@
+//! Directories from descriptions, made with the command line.
+
+use clap::Parser;
+use dispers_core::id::Timestamp;
+use tempfile::TempDir;
+
+use super::*;
+use crate::keys;
+
+#[derive(Parser)]
+enum Line {
+    #[command(subcommand)]
+    Keys(keys::Command),
+    #[command(subcommand)]
+    Directory(Command),
+}
+
+/// Runs `dispers LINE`.
+fn dispers(line: &str) -> Result<(), Exit> {
+    let words = ["dispers"].into_iter().chain(line.split(' '));
+    match Line::try_parse_from(words).unwrap() {
+        Line::Keys(command) => keys::run(command),
+        Line::Directory(command) => run(command),
+    }
+}
+
+/// The key files of a network with two targets, two partitions and two committees, and the
+/// public parts that its description names.
+fn network() -> (TempDir, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path().display();
+    let public = |text: String, name: &str| {
+        fs::write(folder.path().join(format!("{name}.pub")), text).unwrap();
+    };
+    let mut spec = String::from(
+        r#"
+network = "test"
+epoch = 1
+key-epoch = 1
+suite = "x25519"
+valid-days = 30
+indexors = "ci.pub"
+aggregators = ["da0.pub", "da1.pub"]
+concepts = ["sex>female"]
+floors = { min-cohort = 2, answer-rate = 800, min-verified = 2, max-homes = 1000 }
+"#,
+    );
+    for name in ["ci", "da0", "da1"] {
+        let dealt = keys::deal_into(2, 3, &folder.path().join(name)).unwrap();
+        public(dealt, name);
+    }
+    let mut node = |name: &str, role: &str, group: u16, member: Option<u8>, pool: &str| {
+        let line =
+            format!("keys new {role} --name {name} --output {at}/{name}.key --suite x25519{pool}");
+        let Line::Keys(keys::Command::New(new)) =
+            Line::try_parse_from(["dispers"].into_iter().chain(line.split(' '))).unwrap()
+        else {
+            panic!("the line makes keys");
+        };
+        public(keys::make(&new).unwrap(), name);
+        let member = member.map_or(String::new(), |number| format!("member = {number}\n"));
+        spec.push_str(&match role {
+            "stack" => format!("[[host]]\nkeys = \"{name}.pub\"\naddress = \"\"\n"),
+            "querier" => format!("[[querier]]\nkeys = \"{name}.pub\"\npurposes = [\"why\"]\n"),
+            _ => format!(
+                "[[node]]\nkeys = \"{name}.pub\"\noperator = \"of-{name}\"\n\
+                 address = \"{name}:7001\"\ngroup = {group}\n{member}"
+            ),
+        });
+    };
+    node("c", "conductor", 0, None, "");
+    node("tf0", "target-finder", 0, None, "");
+    node("tf1", "target-finder", 1, None, "");
+    node("t0", "target", 0, None, "");
+    let pool = format!(" --pool-of {at}/t0.key");
+    node("t1", "target", 0, None, &pool);
+    for number in 1..=3 {
+        node(
+            &format!("ci-{number}"),
+            "concept-indexor",
+            0,
+            Some(number),
+            "",
+        );
+        for group in 0..2 {
+            let name = format!("da-{group}-{number}");
+            node(&name, "data-aggregator", group, Some(number), "");
+        }
+    }
+    node("host", "stack", 0, None, "");
+    node("querier", "querier", 0, None, "");
+    spec.push_str(
+        r#"
+[[doctype]]
+name = "heartrate"
+documents = "many"
+field = [{ name = "bpm", type = "real", unit = "bpm", range = [30.0, 220.0] }]
+"#,
+    );
+    fs::write(folder.path().join("spec.toml"), &spec).unwrap();
+    (folder, spec)
+}
+
+#[test]
+fn a_directory_is_made_signed_and_verified() {
+    let (folder, _) = network();
+    let at = folder.path().display();
+    dispers(&format!(
+        "directory new {at}/spec.toml --output {at}/directory"
+    ))
+    .unwrap();
+    let root = |number: u8| {
+        let path = folder.path().join(format!("root-{number}"));
+        let key = dispers_core::keys::SigningKey::from_seed(&[number; 32]);
+        dispers_node::keyfile::save_signing_key(&path, &key).unwrap();
+        hex::encode(key.public().0)
+    };
+    let (first, second) = (root(1), root(2));
+    let verify =
+        format!("directory verify {at}/directory --root {first} --root {second} --needed 2");
+    dispers(&format!("directory sign {at}/directory --key {at}/root-1")).unwrap();
+    let refused = dispers(&verify).unwrap_err();
+    assert!(format!("{:#}", refused.error).contains("have more root keys sign"));
+    dispers(&format!("directory sign {at}/directory --key {at}/root-2")).unwrap();
+    dispers(&verify).unwrap();
+
+    let body = read(&folder.path().join("directory")).unwrap();
+    let body = body.unverified_body().unwrap();
+    assert_eq!((body.nodes.len(), body.pools.len()), (14, 3));
+    assert_eq!(body.committees.len(), 2);
+    assert!(body.expires > body.issued && body.issued > Timestamp(0));
+}
+
+#[test]
+fn nodes_of_one_pool_have_one_key() {
+    let (folder, spec) = network();
+    // Both target finders in one partition, with the keys of two.
+    let spec = spec.replace("tf1:7001\"\ngroup = 1", "tf1:7001\"\ngroup = 0");
+    let path = folder.path().join("other.toml");
+    fs::write(&path, spec).unwrap();
+    let at = folder.path().display();
+    let refused = dispers(&format!("directory new {at}/other.toml --output {at}/d"));
+    let message = format!("{:#}", refused.unwrap_err().error);
+    assert!(
+        message.contains("tf1") && message.contains("--pool-of"),
+        "{message}"
+    );
+}
+
+#[test]
+fn keys_of_another_role_share_no_pool() {
+    let (folder, _) = network();
+    let at = folder.path().display();
+    for role in ["target-finder", "conductor"] {
+        let line = format!(
+            "keys new {role} --name x --output {at}/x.key --suite x25519 --pool-of {at}/t0.key"
+        );
+        assert_eq!(dispers(&line).unwrap_err().code, crate::exit::MISUSE);
+    }
+}

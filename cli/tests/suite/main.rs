@@ -1,0 +1,62 @@
+//! The built binary: what it prints, where, and how it exits; and a network of one process per role.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod command_line;
+mod network;
+mod processes;
+
+use std::process::{Command, Output};
+
+/// The binary under test.
+const DISPERS: &str = env!("CARGO_BIN_EXE_dispers");
+
+/// The question of the README.
+const EXAMPLE: &str = "SELECT CASE WHEN age < 40 THEN '25-39' WHEN age < 55 THEN '40-54' ELSE '55+' \
+    END AS band, COUNT(*) AS homes, COUNT(sbp) AS measured, AVG(clamp(sbp, 80, 230, 1)) AS mean_sbp \
+    FROM nhefs GROUP BY band";
+
+/// How a run of the binary ended.
+struct Ended {
+    code: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+impl Ended {
+    fn of(output: Output) -> Self {
+        Self {
+            code: output.status.code(),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
+    /// The one JSON object on stdout.
+    fn json(&self) -> serde_json::Value {
+        assert_eq!(self.code, Some(0), "{}", self.stderr);
+        assert_eq!(self.stdout.lines().count(), 1, "{}", self.stdout);
+        serde_json::from_str(&self.stdout).unwrap()
+    }
+}
+
+/// Runs `dispers` with these arguments.
+fn dispers(arguments: &[&str]) -> Ended {
+    Ended::of(Command::new(DISPERS).args(arguments).output().unwrap())
+}
+
+/// Compares the rows of the example with what a plain computation over the file gives.
+fn assert_is_the_example(answer: &serde_json::Value) {
+    let expected = [
+        ("25-39", 647, 628, 120.719_745),
+        ("40-54", 635, 611, 132.117_840),
+        ("55+", 347, 313, 138.086_262),
+    ];
+    let rows = answer["rows"].as_array().unwrap();
+    assert_eq!(rows.len(), expected.len());
+    for (row, (band, homes, measured, mean)) in rows.iter().zip(expected) {
+        assert_eq!(row["band"], band);
+        assert_eq!(row["homes"], homes);
+        assert_eq!(row["measured"], measured);
+        assert!((row["mean_sbp"].as_f64().unwrap() - mean).abs() < 1e-6);
+    }
+}

@@ -1,0 +1,203 @@
+//! The sample network of `deploy/`, every role its own process, on ports that are free.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{BufRead, BufReader},
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::mpsc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use tempfile::TempDir;
+
+use crate::{DISPERS, Ended};
+
+/// Longest wait for a service to start or stop.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Role and name of each service, in the order they are started.
+const SERVICES: [(&str, &str); 11] = [
+    ("conductor", "conductor"),
+    ("target-finder", "target-finder"),
+    ("target", "target"),
+    ("concept-indexor", "concept-indexor-1"),
+    ("concept-indexor", "concept-indexor-2"),
+    ("concept-indexor", "concept-indexor-3"),
+    ("data-aggregator", "data-aggregator-1"),
+    ("data-aggregator", "data-aggregator-2"),
+    ("data-aggregator", "data-aggregator-3"),
+    ("stack", "host-1"),
+    ("stack", "host-2"),
+];
+
+/// A running sample network. Its processes end with it.
+pub(crate) struct SampleNetwork {
+    folder: TempDir,
+    services: BTreeMap<&'static str, Child>,
+}
+
+impl SampleNetwork {
+    /// Makes keys and directory with `deploy/setup.sh` and starts every service.
+    pub(crate) fn start() -> Self {
+        // Another process may take a port between its choice and its use.
+        (0..3)
+            .find_map(|_| Self::try_start())
+            .expect("every service finds its port free in one of three tries")
+    }
+
+    fn try_start() -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let samples = folder.path().join("deploy");
+        copy_with_free_ports(&deploy(), &samples);
+        let made = Command::new("bash")
+            .arg(samples.join("setup.sh"))
+            .arg(folder.path().join("network"))
+            .env("DISPERS", DISPERS)
+            .output()
+            .unwrap();
+        let made = Ended::of(made);
+        assert_eq!(made.code, Some(0), "{}", made.stderr);
+        let mut network = Self {
+            folder,
+            services: BTreeMap::new(),
+        };
+        for (role, name) in SERVICES {
+            let ready = match name {
+                "host-2" => "attached to the target",
+                _ => "listening",
+            };
+            let service = network.serve(role, name, ready)?;
+            network.services.insert(name, service);
+        }
+        Some(network)
+    }
+
+    /// Starts one service and waits for the log line that says it is ready.
+    fn serve(&self, role: &str, name: &str, ready: &'static str) -> Option<Child> {
+        let mut service = Command::new(DISPERS)
+            .args(["serve", role, "--config"])
+            .arg(self.path(&format!("{name}.toml")))
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = BufReader::new(service.stderr.take().unwrap());
+        let (send, receive) = mpsc::channel();
+        // Reads on until the service ends, or it would block on a full pipe.
+        thread::spawn(move || {
+            for line in log.lines().map_while(Result::ok) {
+                let _ = send.send(line);
+            }
+        });
+        let deadline = Instant::now() + PATIENCE;
+        let mut seen = Vec::new();
+        while let Ok(line) =
+            receive.recv_timeout(deadline.saturating_duration_since(Instant::now()))
+        {
+            if line.contains(ready) {
+                return Some(service);
+            }
+            seen.push(line);
+        }
+        service.kill().unwrap();
+        service.wait().unwrap();
+        let seen = seen.join("\n");
+        assert!(seen.contains("cannot listen on"), "{name}: {seen}");
+        None
+    }
+
+    /// A file of the network's folder.
+    pub(crate) fn path(&self, file: &str) -> PathBuf {
+        self.folder.path().join("network").join(file)
+    }
+
+    /// Runs `dispers` in the network's folder.
+    pub(crate) fn dispers(&self, arguments: &[&str]) -> Ended {
+        let output = Command::new(DISPERS)
+            .args(arguments)
+            .current_dir(self.path(""))
+            .output();
+        Ended::of(output.unwrap())
+    }
+
+    /// Asks a question, for the purpose that the sample directory registers.
+    pub(crate) fn query(&self, sql: &str) -> Ended {
+        self.dispers(&[
+            "query",
+            sql,
+            "--config",
+            "querier.toml",
+            "--purpose",
+            "heart study",
+            "--format",
+            "json",
+        ])
+    }
+
+    /// Asks a service to stop, and waits until it has.
+    pub(crate) fn stop(&mut self, name: &str) -> ExitStatus {
+        let mut service = self.services.remove(name).unwrap();
+        terminate(&service);
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = service.try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "{name} does not stop");
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// The services that still run.
+    pub(crate) fn running(&self) -> Vec<&'static str> {
+        self.services.keys().copied().collect()
+    }
+}
+
+impl Drop for SampleNetwork {
+    fn drop(&mut self) {
+        for service in self.services.values_mut() {
+            let _ = service.kill();
+            let _ = service.wait();
+        }
+    }
+}
+
+fn terminate(service: &Child) {
+    let pid = service.id().to_string();
+    let status = Command::new("kill").args(["-TERM", &pid]).status().unwrap();
+    assert!(status.success());
+}
+
+fn deploy() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy")
+}
+
+/// Copies the samples, each port replaced by one that is free.
+fn copy_with_free_ports(from: &Path, to: &Path) {
+    fs::create_dir(to).unwrap();
+    let mut ports: BTreeMap<String, TcpListener> = BTreeMap::new();
+    for file in fs::read_dir(from).unwrap() {
+        let path = file.unwrap().path();
+        let mut text = fs::read_to_string(&path).unwrap();
+        let found: Vec<String> = text
+            .split("127.0.0.1:")
+            .skip(1)
+            .map(|rest| rest.chars().take_while(char::is_ascii_digit).collect())
+            .collect();
+        for port in found {
+            let free = ports
+                .entry(port.clone())
+                .or_insert_with(|| TcpListener::bind(("127.0.0.1", 0)).unwrap());
+            let free = free.local_addr().unwrap().port();
+            text = text.replace(
+                &format!("\"127.0.0.1:{port}\""),
+                &format!("\"127.0.0.1:{free}\""),
+            );
+        }
+        fs::write(to.join(path.file_name().unwrap()), text).unwrap();
+    }
+}

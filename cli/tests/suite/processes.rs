@@ -1,0 +1,122 @@
+//! Every role as its own process, from the sample configurations.
+
+use std::fs;
+
+use crate::{EXAMPLE, assert_is_the_example, network::SampleNetwork};
+
+/// Imports every other row of the example at each of the two hosts and subscribes all homes.
+fn settle(network: &SampleNetwork) {
+    let sheet = include_str!("../../../examples/nhefs.csv");
+    let (header, rows) = sheet.split_once('\n').unwrap();
+    for (host, first) in [("host-1", 0), ("host-2", 1)] {
+        let mine: Vec<&str> = rows.lines().skip(first).step_by(2).collect();
+        let file = network.path(&format!("{host}.csv"));
+        fs::write(&file, format!("{header}\n{}\n", mine.join("\n"))).unwrap();
+        let config = format!("{host}.toml");
+        let imported = network.dispers(&[
+            "stack",
+            "import",
+            file.to_str().unwrap(),
+            "--doctype",
+            "nhefs",
+            "--config",
+            &config,
+        ]);
+        assert_eq!(imported.code, Some(0), "{}", imported.stderr);
+        let homes = mine.len();
+        assert_eq!(
+            imported.stderr,
+            format!("imported {homes} documents of nhefs\n")
+        );
+        let subscribe = |concept| {
+            network.dispers(&[
+                "stack",
+                "subscribe",
+                concept,
+                "--every-home",
+                "--config",
+                &config,
+            ])
+        };
+        let subscribed = subscribe("home>all");
+        assert_eq!(subscribed.code, Some(0), "{}", subscribed.stderr);
+        assert!(subscribed.stderr.contains(&format!("{homes} homes")));
+        let again = subscribe("home>all");
+        assert!(
+            again.stderr.contains("0 new subscriptions"),
+            "{}",
+            again.stderr
+        );
+    }
+}
+
+#[test]
+fn a_network_of_processes_answers_and_survives_one_aggregator() {
+    let mut network = SampleNetwork::start();
+    let nobody = network.query(EXAMPLE);
+    assert_eq!(nobody.code, Some(1), "{}", nobody.stderr);
+    assert!(
+        nobody
+            .stderr
+            .contains("fewer homes match than the minimum cohort of 20"),
+        "{}",
+        nobody.stderr
+    );
+    settle(&network);
+
+    let answer = network.query(EXAMPLE).json();
+    assert_is_the_example(&answer);
+    assert_eq!(answer["homes"]["accepted"], 1629);
+    assert_eq!(answer["aggregators"]["verified"], 3);
+
+    // Stopped on request, it says goodbye with success.
+    assert!(network.stop("data-aggregator-2").success());
+    let answer = network.query(EXAMPLE).json();
+    assert_is_the_example(&answer);
+    assert_eq!(answer["aggregators"]["verified"], 2);
+
+    network.stop("data-aggregator-3");
+    let refused = network.query(EXAMPLE);
+    assert_eq!(refused.code, Some(75), "{}", refused.stderr);
+    for missing in ["data-aggregator-2", "data-aggregator-3"] {
+        assert!(refused.stderr.contains(missing), "{}", refused.stderr);
+    }
+    assert!(!refused.stderr.contains("data-aggregator-1"));
+    assert!(refused.stdout.is_empty());
+
+    network.stop("conductor");
+    let unreachable = network.query(EXAMPLE);
+    assert_eq!(unreachable.code, Some(69), "{}", unreachable.stderr);
+    assert!(unreachable.stderr.contains("conductor"));
+
+    for name in network.running() {
+        assert!(network.stop(name).success(), "{name}");
+    }
+}
+
+#[test]
+fn a_service_that_cannot_start_says_what_to_mend() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("conductor.toml");
+    let serve = || crate::dispers(&["serve", "conductor", "--config", config.to_str().unwrap()]);
+    let missing = serve();
+    assert_eq!(missing.code, Some(64));
+    assert!(missing.stderr.contains("cannot read") && missing.stderr.contains("conductor.toml"));
+
+    fs::write(&config, "[conductor]\nbatch-size = 10\n").unwrap();
+    assert!(serve().stderr.contains("there is no [node] table"));
+
+    fs::write(
+        &config,
+        "[node]\nname = \"conductor\"\ndirectory = \"directory.bin\"\nroots = []\nkeys = \"k\"\n\
+         [conductor]\nbatch-sise = 10\n",
+    )
+    .unwrap();
+    let misspelt = serve();
+    assert_eq!(misspelt.code, Some(64));
+    assert!(
+        misspelt.stderr.contains("batch-sise"),
+        "{}",
+        misspelt.stderr
+    );
+}
