@@ -72,7 +72,6 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Exit> {
         home_column: arguments.home_column,
         concepts: arguments.concepts,
         hosts: arguments.hosts,
-        attached: 0,
         indexors: arguments.indexors,
         indexor_threshold: arguments.indexor_threshold,
         aggregators: arguments.aggregators,
@@ -80,6 +79,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Exit> {
         min_cohort: arguments.min_cohort,
         purpose: arguments.purpose,
         suite: arguments.suite,
+        ..Options::default()
     };
     // A question that cannot be asked is refused before anything starts.
     dispers_sandbox::check(&options, &sql)?;

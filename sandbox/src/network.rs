@@ -6,7 +6,7 @@ use dispers_core::{
     dealing::deal,
     directory::Directory,
     envelope::Suite,
-    id::{MemberNumber, Name, Role, Threshold},
+    id::{Name, Threshold},
     keys::SigningKey,
     plan::{Plan, PlanLimits},
     subscription::HomeId,
@@ -57,6 +57,8 @@ pub struct Options {
     pub purpose: String,
     /// The envelopes' suite.
     pub suite: Suite,
+    /// Homes per batch.
+    pub batch_size: u32,
 }
 
 impl Default for Options {
@@ -74,6 +76,7 @@ impl Default for Options {
             min_cohort: 20,
             purpose: "sandbox".into(),
             suite: Suite::default(),
+            batch_size: dispers_conductor::Config::default().batch_size,
         }
     }
 }
@@ -125,9 +128,9 @@ pub struct Network {
     directory: Arc<Directory>,
     querier: Querier,
     purpose: String,
-    stop: watch::Sender<bool>,
     services: JoinSet<()>,
-    aggregators: BTreeMap<Name, watch::Sender<bool>>,
+    /// What stops each service, by the name of its node.
+    switches: BTreeMap<Name, watch::Sender<bool>>,
 }
 
 impl Network {
@@ -174,7 +177,6 @@ impl Network {
             querier_signing.public(),
         )?;
         let directory = Arc::new(sign(&body)?);
-        let (stop, stopped) = watch::channel(false);
         let mut network = Self {
             querier: Querier::new(
                 Arc::new(Node {
@@ -187,11 +189,10 @@ impl Network {
             ),
             directory,
             purpose: options.purpose.clone(),
-            stop,
             services: JoinSet::new(),
-            aggregators: BTreeMap::new(),
+            switches: BTreeMap::new(),
         };
-        let stacks = network.start_services(seats, options, &population, &stopped)?;
+        let stacks = network.start_services(seats, options, &population)?;
         let of = population.len();
         let mut homes = 0;
         for stack in stacks {
@@ -209,7 +210,6 @@ impl Network {
         seats: Seats,
         options: &Options,
         population: &Population,
-        stopped: &watch::Receiver<bool>,
     ) -> Result<Vec<Settled>, Error> {
         let directory = self.directory.clone();
         let (seat, envelope) = seats.conductor;
@@ -217,14 +217,12 @@ impl Network {
         let service = dispers_conductor::Service::new(
             node.clone(),
             envelope,
-            dispers_conductor::Config::default(),
+            dispers_conductor::Config {
+                batch_size: options.batch_size,
+                ..dispers_conductor::Config::default()
+            },
         );
-        self.serve(
-            node,
-            listener,
-            Routes::new(ConductorServer::new(service)),
-            stopped.clone(),
-        );
+        self.serve(node, listener, Routes::new(ConductorServer::new(service)));
 
         for (seat, envelope, share) in seats.indexors {
             let (node, listener) = seat.sit(&directory);
@@ -237,7 +235,7 @@ impl Network {
             .map_err(|error| start_error(&node, error))?;
             let service = dispers_concept_indexor::Service::new(indexor);
             let routes = Routes::new(ConceptIndexorServer::new(service));
-            self.serve(node, listener, routes, stopped.clone());
+            self.serve(node, listener, routes);
         }
 
         let (seat, envelope, secret) = seats.finder;
@@ -254,7 +252,6 @@ impl Network {
             node,
             listener,
             Routes::new(TargetFinderServer::new(service)),
-            stopped.clone(),
         );
 
         let (seat, envelope) = seats.target;
@@ -263,12 +260,7 @@ impl Network {
             dispers_target::Target::new(node.clone(), envelope, &dispers_target::Config::default())
                 .map_err(|error| start_error(&node, error))?;
         let service = dispers_target::Service::new(node.clone(), target);
-        self.serve(
-            node,
-            listener,
-            Routes::new(TargetServer::new(service)),
-            stopped.clone(),
-        );
+        self.serve(node, listener, Routes::new(TargetServer::new(service)));
 
         for (seat, share) in seats.aggregators {
             let (node, listener) = seat.sit(&directory);
@@ -279,19 +271,8 @@ impl Network {
             )
             .map_err(|error| start_error(&node, error))?;
             let service = dispers_data_aggregator::Service::new(aggregator);
-            let (stop, mut one) = watch::channel(false);
-            self.aggregators.insert(node.name.clone(), stop);
-            let mut all = stopped.clone();
             let routes = Routes::new(DataAggregatorServer::new(service));
-            self.services.spawn(async move {
-                let shutdown = async move {
-                    tokio::select! {
-                        _ = one.wait_for(|stop| *stop) => {}
-                        _ = all.wait_for(|stop| *stop) => {}
-                    }
-                };
-                run(node, listener, routes, shutdown).await;
-            });
+            self.serve(node, listener, routes);
         }
 
         let mut stacks = Vec::with_capacity(seats.stacks.len());
@@ -302,17 +283,18 @@ impl Network {
             let answerer = Arc::new(Answerer::new(node.clone(), store.clone()));
             let relay = Relay::new(node.clone());
             if host < options.attached {
-                let (relay, mut stopped) = (relay.clone(), stopped.clone());
+                let stopped = self.switch(&node);
+                let relay = relay.clone();
                 self.services.spawn(async move {
                     tokio::select! {
                         () = attach(relay, answerer) => {}
-                        _ = stopped.wait_for(|stop| *stop) => {}
+                        () = stopped => {}
                     }
                 });
             } else {
                 let service = dispers_stack::Service::new(answerer, 2);
                 let routes = Routes::new(StackServer::new(service));
-                self.serve(node, listener, routes, stopped.clone());
+                self.serve(node, listener, routes);
             }
             stacks.push(Settled {
                 relay,
@@ -323,19 +305,18 @@ impl Network {
         Ok(stacks)
     }
 
-    fn serve(
-        &mut self,
-        node: Arc<Node>,
-        listener: TcpListener,
-        routes: Routes,
-        mut stopped: watch::Receiver<bool>,
-    ) {
-        self.services.spawn(async move {
-            let shutdown = async move {
-                let _ = stopped.wait_for(|stop| *stop).await;
-            };
-            run(node, listener, routes, shutdown).await;
-        });
+    /// Resolves once the node is to stop.
+    fn switch(&mut self, node: &Node) -> impl Future<Output = ()> + Send + 'static {
+        let (stop, mut stopped) = watch::channel(false);
+        self.switches.insert(node.name.clone(), stop);
+        async move {
+            let _ = stopped.wait_for(|stop| *stop).await;
+        }
+    }
+
+    fn serve(&mut self, node: Arc<Node>, listener: TcpListener, routes: Routes) {
+        let shutdown = self.switch(&node);
+        self.services.spawn(run(node, listener, routes, shutdown));
     }
 
     /// The network's directory.
@@ -366,17 +347,17 @@ impl Network {
         self.querier.ask(&question, observe).await
     }
 
-    /// Stops one aggregator, as if its machine had died. Whether there was one of that number.
-    pub fn stop_aggregator(&self, member: MemberNumber) -> bool {
-        self.directory
-            .member(Role::DataAggregator, 0, member)
-            .and_then(|node| self.aggregators.get(&node.name))
-            .is_some_and(|stop| stop.send(true).is_ok())
+    /// Stops one node for good, as if its machine had died. Whether there was one of that name.
+    pub fn stop_node(&self, name: &str) -> bool {
+        let switch = self.switches.iter().find(|(node, _)| node.as_str() == name);
+        switch.is_some_and(|(_, stop)| stop.send(true).is_ok())
     }
 
     /// Stops every service and waits for it.
     pub async fn stop(mut self) {
-        let _ = self.stop.send(true);
+        for stop in self.switches.values() {
+            let _ = stop.send(true);
+        }
         while self.services.join_next().await.is_some() {}
     }
 }

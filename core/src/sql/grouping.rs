@@ -36,7 +36,10 @@ pub(crate) fn bind_keys(
     let mut keys: Vec<BoundKey> = Vec::new();
     for item in written {
         let meant = referred(item, items, names)?;
-        let key = bind_key(meant, names)?;
+        let key = bind_key(meant, names).map_err(|error| {
+            let shadowed = alias_of(item, items).filter(|_| std::ptr::eq(meant, item));
+            shadowed.map_or(error, |place| column_not_alias(item, place))
+        })?;
         if !keys.iter().any(|known| known.key == key) {
             let text = meant.to_string();
             keys.push(BoundKey { key, text });
@@ -83,18 +86,33 @@ fn referred<'a>(
         }
         // As in PostgreSQL, a column of the doctype comes before an alias of that name.
         Ast::Identifier(name) if !names.has(&name.value) => {
-            let aliased = items.iter().find_map(|item| match item {
-                SelectItem::ExprWithAlias { expr, alias }
-                    if alias.value.eq_ignore_ascii_case(&name.value) =>
-                {
-                    Some(expr)
-                }
-                _ => None,
-            });
+            let aliased = alias_of(item, items).and_then(|place| expression(&items[place]));
             Ok(aliased.unwrap_or(item))
         }
         _ => Ok(item),
     }
+}
+
+/// Place in SELECT of the alias that a GROUP BY item spells.
+fn alias_of(item: &Ast, items: &[SelectItem]) -> Option<usize> {
+    let Ast::Identifier(name) = item else {
+        return None;
+    };
+    items.iter().position(|item| {
+        matches!(item, SelectItem::ExprWithAlias { alias, .. }
+            if alias.value.eq_ignore_ascii_case(&name.value))
+    })
+}
+
+fn column_not_alias(item: &Ast, place: usize) -> SqlError {
+    SqlError::new(
+        position_of(item),
+        format!("GROUP BY {item} means the column of that name, not the alias, as in PostgreSQL"),
+        format!(
+            "give the alias another name, or write GROUP BY {}",
+            place + 1
+        ),
+    )
 }
 
 /// The key that `ast` is.

@@ -258,6 +258,11 @@ const BAD: &[(&str, &str, &str)] = &[
         "domain(sex, 'a', 'b')",
     ),
     (
+        "SELECT COUNT(*), domain(sex, 'a') AS Sex FROM nhefs GROUP BY sex",
+        "the column of that name, not the alias",
+        "GROUP BY 2",
+    ),
+    (
         "SELECT COUNT(*) FROM nhefs GROUP BY age + 1",
         "no bounded set",
         "domain(age + 1",

@@ -1,0 +1,180 @@
+//! What fails, how it is said, and what does not matter.
+
+use dispers_core::{conduct::Phase, decode::Value, manifest::ManifestError};
+use dispers_querier::{Error, Question, Step};
+use dispers_sandbox::{Network, Options};
+
+use crate::options;
+
+const SQL: &str = "SELECT COUNT(*) AS n, SUM(clamp(age, 0, 120, 1)) AS ages FROM nhefs";
+
+async fn network(options: &Options) -> Network {
+    Network::start(options, |_| {}).await.unwrap()
+}
+
+fn assert_is_everybody(rows: &[Vec<Value>]) {
+    assert_eq!(rows[0][0], Value::Integer(1629));
+    assert_eq!(crate::plain::real(&rows[0][1]), 71_538.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn any_t_aggregators_are_enough() {
+    let options = Options {
+        aggregators: 5,
+        threshold: 3,
+        batch_size: 500,
+        ..options(Vec::new())
+    };
+    let network = network(&options).await;
+    for (stopped, verified) in [("data-aggregator-5", 4), ("data-aggregator-2", 3)] {
+        assert!(network.stop_node(stopped));
+        let result = network.ask(SQL, None, |_| {}).await.unwrap();
+        assert_is_everybody(&result.table.rows);
+        assert_eq!(result.aggregators.verified, verified);
+    }
+    assert!(network.stop_node("data-aggregator-1"));
+    let error = network.ask(SQL, None, |_| {}).await.unwrap_err();
+    assert!(error.is_temporary());
+    let Error::TooFewAggregators {
+        needed,
+        mut missing,
+    } = error
+    else {
+        panic!("{error}");
+    };
+    missing.sort_unstable();
+    assert_eq!(needed, 3);
+    assert_eq!(
+        missing,
+        [
+            "data-aggregator-1",
+            "data-aggregator-2",
+            "data-aggregator-5"
+        ]
+    );
+    network.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_aggregator_that_dies_during_the_query_is_left_out() {
+    for phase in [Phase::Find, Phase::Ask] {
+        let options = Options {
+            batch_size: 200,
+            ..options(Vec::new())
+        };
+        let network = network(&options).await;
+        let result = network
+            .ask(SQL, None, |step| {
+                if let Step::Running(status) = step
+                    && status.phase == phase
+                {
+                    network.stop_node("data-aggregator-2");
+                }
+            })
+            .await
+            .unwrap();
+        assert_is_everybody(&result.table.rows);
+        assert!(result.aggregators.verified >= 2);
+        network.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_is_down_is_missing_and_the_others_answer() {
+    let network = network(&options(Vec::new())).await;
+    assert!(network.stop_node("host-3"));
+    let result = network.ask(SQL, None, |_| {}).await.unwrap();
+    let homes = &result.homes;
+    assert_eq!((homes.targeted, homes.asked), (1629, 1629));
+    assert_eq!((homes.answered, homes.accepted), (1222, 1222));
+    assert_eq!(result.table.rows[0][0], Value::Integer(1222));
+    // Below the answer rate of the network's floor, nothing is released.
+    assert!(network.stop_node("host-1") && network.stop_node("host-2"));
+    let error = network.ask(SQL, None, |_| {}).await.unwrap_err();
+    let words = error.to_string();
+    assert!(
+        words.contains("407 of 1629") && error.is_temporary(),
+        "{words}"
+    );
+    network.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_concept_indexor_may_be_down() {
+    let network = network(&options(Vec::new())).await;
+    assert!(network.stop_node("concept-indexor-1"));
+    let result = network.ask(SQL, None, |_| {}).await.unwrap();
+    assert_is_everybody(&result.table.rows);
+    assert!(network.stop_node("concept-indexor-3"));
+    let error = network.ask(SQL, None, |_| {}).await.unwrap_err();
+    let words = error.to_string();
+    assert!(error.is_temporary(), "{words}");
+    for name in ["concept-indexor-1", "concept-indexor-3", "ask again"] {
+        assert!(words.contains(name), "{words}");
+    }
+    network.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn too_small_a_cohort_is_refused_before_anybody_is_asked() {
+    let options = Options {
+        concepts: vec!["height_cm".into()],
+        ..options(Vec::new())
+    };
+    let network = network(&options).await;
+    let mut asked = 0;
+    let sql = format!("{SQL} WHERE concept('height_cm>174.19')");
+    let error = network
+        .ask(&sql, None, |step| {
+            if let Step::Running(status) = step {
+                asked = asked.max(status.homes.asked);
+            }
+        })
+        .await
+        .unwrap_err();
+    let words = error.to_string();
+    assert!(
+        words.contains("minimum cohort of 20") && !error.is_temporary(),
+        "{words}"
+    );
+    assert_eq!(asked, 0);
+    network.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_cannot_ask_for_less_protection_or_another_purpose() {
+    let network = network(&options(Vec::new())).await;
+    let error = network.ask(SQL, Some(19), |_| {}).await.unwrap_err();
+    assert!(matches!(
+        error,
+        Error::Manifest(ManifestError::BelowFloor {
+            got: 19,
+            floor: 20,
+            ..
+        })
+    ));
+    let question = Question {
+        sql: SQL.into(),
+        purpose: "marketing".into(),
+        min_cohort: None,
+    };
+    let error = network.querier().ask(&question, |_| {}).await.unwrap_err();
+    assert!(matches!(error, Error::Manifest(ManifestError::Purpose(_))));
+    // More protection may be asked for.
+    let result = network.ask(SQL, Some(1000), |_| {}).await.unwrap();
+    assert_is_everybody(&result.table.rows);
+    network.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_questions_at_once_do_not_disturb_each_other() {
+    let network = network(&options(Vec::new())).await;
+    let ask = || network.ask(SQL, None, |_| {});
+    let (a, b, c) = tokio::join!(ask(), ask(), ask());
+    let results = [a.unwrap(), b.unwrap(), c.unwrap()];
+    for result in &results {
+        assert_is_everybody(&result.table.rows);
+    }
+    assert!(results[0].query != results[1].query && results[1].query != results[2].query);
+    network.stop().await;
+}
