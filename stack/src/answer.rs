@@ -6,7 +6,7 @@ use std::{
 };
 
 use dispers_core::{
-    ask::{Answer, AnsweringHome, Ask, answer},
+    ask::{Answer, AnsweringHome, Ask, AskError, allows, answer},
     id::{Timestamp, Work},
     manifest::VerifiedManifest,
     subscription::HomeId,
@@ -14,6 +14,9 @@ use dispers_core::{
 use dispers_node::{Node, now, rng};
 
 use crate::{Connector, Error, Store, engine::Engine};
+
+/// Most asks that are remembered: a Target that invents batches fills no more.
+const MAX_ANSWERED: usize = 1 << 20;
 
 /// Answers asks for the homes of one host.
 pub struct Answerer {
@@ -45,9 +48,15 @@ impl Answerer {
         if manifest.answer_by.has_passed(now) {
             return Err(Error::TooLate);
         }
+        if !allows(&manifest, ask.work) {
+            return Err(AskError::WrongWork.into());
+        }
         {
             let mut answered = self.answered.lock().unwrap_or_else(PoisonError::into_inner);
             answered.retain(|_, expires| !expires.has_passed(now));
+            if answered.len() >= MAX_ANSWERED {
+                return Err(Error::Busy);
+            }
             if answered.insert(ask.work, manifest.expires).is_some() {
                 return Err(Error::Repeated);
             }

@@ -23,6 +23,9 @@ pub enum Error {
     /// The same work was answered before.
     #[error("this batch and attempt was answered before: start another attempt")]
     Repeated,
+    /// Too many asks are remembered.
+    #[error("this stack answered too many batches of queries that still run: ask later")]
+    Busy,
     /// The time for answers is over.
     #[error("the time for answers to this query is over")]
     TooLate,
@@ -61,6 +64,7 @@ impl Error {
             Self::Decode(_) | Self::Manifest(_) | Self::Ask(_) | Self::Engine(_) => Fault::Caller,
             Self::TooLate | Self::UnknownConcept(_) | Self::UnknownHome(_) => Fault::Caller,
             Self::Repeated => Fault::Conflict,
+            Self::Busy => Fault::TryLater,
             Self::Database(_) => Fault::Us,
             Self::Oprf(_) | Self::Remote { .. } => Fault::Peer,
             Self::NotListed(_) => Fault::Operator,
