@@ -479,3 +479,6 @@ impl Conduct {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

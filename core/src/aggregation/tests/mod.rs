@@ -1,0 +1,3 @@
+//! Whatever one party does, the others' contributions count exactly.
+
+mod contributions;
