@@ -1,3 +1,5 @@
 //! Whatever one party does, the others' contributions count exactly.
 
 mod contributions;
+mod release;
+mod steps;
