@@ -13,13 +13,17 @@ mod scene;
 
 use borsh::{BorshDeserialize, BorshSerialize};
 
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+
 use crate::encoding::{from_bytes, to_bytes};
+use crate::envelope::{EnvelopePublicKey, EnvelopeSecretKey, Suite};
 use crate::id::{MemberNumber, Name};
 
 pub(crate) use drive::{addressee, failed, label};
-pub(crate) use forge::{Draft, Sent, Shared};
-pub(crate) use network::{HOUR, NOW, Network, key_of};
-pub(crate) use question::{BANDS, Home, Question, Setting, home, pseudonym};
+pub(crate) use forge::{Draft, Shared};
+pub(crate) use network::{HOUR, NOW, Network, key_of, verified};
+pub(crate) use question::{Home, Question, Setting, home, pseudonym, segment, upload};
 pub(crate) use scene::Scene;
 
 pub(crate) fn name(name: &str) -> Name {
@@ -33,4 +37,10 @@ pub(crate) fn member(number: u8) -> MemberNumber {
 /// The value that its encoding decodes to: a copy, also of what has no `Clone`.
 pub(crate) fn copy_of<T: BorshSerialize + BorshDeserialize>(value: &T) -> T {
     from_bytes(&to_bytes(value), 1 << 30, "copy").unwrap()
+}
+
+/// A key of another suite than the network's.
+pub(crate) fn hybrid_key() -> EnvelopePublicKey {
+    let mut rng = StdRng::seed_from_u64(3);
+    EnvelopeSecretKey::generate(Suite::XWing, &mut rng).public()
 }

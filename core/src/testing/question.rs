@@ -19,7 +19,7 @@ use crate::subscription::{Enrolment, Handle, HomeId, HomeTag, PoolKeys, Upload};
 use crate::ticket::HomeKey;
 
 /// Two groups; x is never NULL and at most 100, y may be NULL and is at most 6.
-pub(crate) const BANDS: &str = "SELECT CASE WHEN z < 5 THEN 'a' ELSE 'b' END AS band, \
+const BANDS: &str = "SELECT CASE WHEN z < 5 THEN 'a' ELSE 'b' END AS band, \
      COUNT(*) AS n, SUM(clamp(x, 0, 100, 1)) AS s, COUNT(y) AS m, SUM(clamp(y, 0, 6, 1)) AS t \
      FROM people GROUP BY band";
 
