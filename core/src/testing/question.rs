@@ -8,7 +8,9 @@ use super::{HOUR, NOW, Network, key_of, name};
 use crate::circuit::{Row, Shape};
 use crate::encoding;
 use crate::envelope::{EnvelopeSecretKey, Sealed, Suite, reader};
-use crate::find::{FindRequest, ListSegment, ListedEntry, ProfileOpening};
+use crate::find::{
+    FindError, FindRequest, Finding, Found, ListSegment, ListedEntry, ProfileOpening,
+};
 use crate::id::{Name, Role};
 use crate::manifest::{Manifest, SignedManifest, Terms, VerifiedManifest};
 use crate::offer::{Offer, OfferBody};
@@ -61,7 +63,7 @@ pub(crate) fn home(seed: u64) -> Option<Row> {
         group: usize::from(seed / 2 % 2 == 1),
         levels: vec![
             Some(seed * 37 % 101),
-            (seed % 3 != 0).then_some(seed * 5 % 7),
+            (!seed.is_multiple_of(3)).then_some(seed * 5 % 7),
         ],
     })
 }
@@ -267,4 +269,21 @@ pub(crate) fn plain_sums<'a>(shape: &Shape, rows: impl Iterator<Item = &'a Row>)
         }
     }
     sums
+}
+
+/// The find of a question over encoded segments.
+pub(crate) fn find(
+    network: &Network,
+    question: &Question,
+    segments: &[Vec<u8>],
+    batch_size: u32,
+    rng: &mut StdRng,
+) -> Result<Found, FindError> {
+    let request = question.find_request(network, &question.opening(), batch_size, rng);
+    let keys = network.finder_keys();
+    let mut finding = Finding::new(question.manifest.clone(), &request, &keys)?;
+    for segment in segments {
+        finding.absorb(segment, &keys)?;
+    }
+    finding.finish(&keys)
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
-use super::question::{homes, plain_sums, segment, upload};
+use super::question::{find, homes, plain_sums, segment, upload};
 use super::{Draft, Home, Network, Question, Setting, copy_of, key_of, name};
 use crate::aggregation::{Aggregation, AggregationError, AggregatorKeys, Quorum};
 use crate::ask::{
@@ -14,7 +14,7 @@ use crate::ask::{
 use crate::catalogue::EVERY_HOME;
 use crate::circuit::Row;
 use crate::encoding;
-use crate::find::{FindError, Finding, Found, SealedGrant};
+use crate::find::{FindError, Found, SealedGrant};
 use crate::id::{BatchId, MemberNumber, Work};
 use crate::keys::SigningKey;
 use crate::peer::PeerMessage;
@@ -398,20 +398,4 @@ impl Scene {
 fn to(member: MemberNumber, messages: &[PeerMessage]) -> Vec<PeerMessage> {
     let messages = messages.iter().filter(|message| message.to == member);
     messages.cloned().collect()
-}
-
-fn find(
-    network: &Network,
-    question: &Question,
-    segments: &[Vec<u8>],
-    batch_size: u32,
-    rng: &mut StdRng,
-) -> Result<Found, FindError> {
-    let request = question.find_request(network, &question.opening(), batch_size, rng);
-    let keys = network.finder_keys();
-    let mut finding = Finding::new(question.manifest.clone(), &request, &keys)?;
-    for segment in segments {
-        finding.absorb(segment, &keys)?;
-    }
-    finding.finish(&keys)
 }

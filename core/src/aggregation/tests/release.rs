@@ -252,7 +252,8 @@ fn a_liar_among_more_totals_than_needed_is_noticed() {
 
 #[test]
 fn totals_that_are_not_their_sender_s_for_this_query_are_left_out() {
-    let forged: [(fn(&mut Total), &str); 5] = [
+    type Change = fn(&mut Total);
+    let forged: [(Change, &str); 5] = [
         (|_| {}, "aggregator2"),
         (|total| total.member = member(2), "aggregator3"),
         (|total| total.query = QueryId([1; 32]), "aggregator3"),
