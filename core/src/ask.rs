@@ -369,3 +369,6 @@ pub struct TargetRequest {
     /// The finder's batch.
     pub batch: BatchMessage,
 }
+
+#[cfg(test)]
+mod tests;

@@ -498,17 +498,4 @@ fn batch_sizes(homes: usize, preferred: u32, min_cohort: u32) -> Vec<u32> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_batch_is_below_the_cohort() {
-        for (homes, preferred, cohort) in [(20, 50_000, 20), (45, 10, 20), (100, 7, 20), (1, 1, 1)]
-        {
-            let sizes = batch_sizes(homes, preferred, cohort);
-            assert_eq!(sizes.iter().sum::<u32>() as usize, homes);
-            assert!(sizes.iter().all(|&size| size >= cohort), "{sizes:?}");
-        }
-        assert_eq!(batch_sizes(120_000, 50_000, 20), [40_000; 3]);
-    }
-}
+mod tests;

@@ -36,4 +36,6 @@ pub mod ristretto;
 pub mod shamir;
 pub mod sql;
 pub mod subscription;
+#[cfg(test)]
+mod testing;
 pub mod ticket;

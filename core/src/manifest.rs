@@ -375,3 +375,6 @@ impl Deref for VerifiedManifest {
         &self.manifest
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -572,3 +572,6 @@ impl Batch {
             .count()
     }
 }
+
+#[cfg(test)]
+mod tests;

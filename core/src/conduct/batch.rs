@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Command, Conduct, Failure, Funnel, Gather, Stage, StepError, messages_to};
+use super::{Command, Conduct, Event, Failure, Funnel, Gather, Stage, StepError, messages_to};
 use crate::{
     aggregation::Quorum,
     ask::BatchAnswer,
@@ -96,6 +96,33 @@ impl Conduct {
         self.batches
             .get_mut(&work.batch)
             .filter(|run| current && run.attempt == work.attempt)
+    }
+
+    /// Whether `event` is about the current attempt at its batch, and its step waits for it.
+    pub(super) fn batch_awaits(&self, event: &Event) -> bool {
+        let (Event::Asked(work, _)
+        | Event::Opened(_, work, _)
+        | Event::Verified(_, work, _)
+        | Event::Decided(_, work, _)
+        | Event::Committed(_, work, _)) = event
+        else {
+            return false;
+        };
+        let current = work.query == self.manifest.query() && work.round == 0;
+        let run = self.batches.get(&work.batch);
+        let Some(run) = run.filter(|run| current && run.attempt == work.attempt) else {
+            return false;
+        };
+        match (event, &run.step) {
+            (Event::Asked(..), Step::Asking) => true,
+            (Event::Opened(member, ..), Step::Opening(gather))
+            | (Event::Verified(member, ..), Step::Verifying(gather)) => gather.awaits(*member),
+            (Event::Decided(member, ..), Step::Deciding { gather, .. }) => gather.awaits(*member),
+            (Event::Committed(member, ..), Step::Committing { gather, .. }) => {
+                gather.awaits(*member)
+            }
+            _ => false,
+        }
     }
 
     /// Asks again with fresh shares, or gives up with `failure` when no attempt is left.

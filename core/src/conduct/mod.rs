@@ -161,6 +161,10 @@ impl<T> Gather<T> {
         }
     }
 
+    fn awaits(&self, member: MemberNumber) -> bool {
+        self.waiting.contains(&member)
+    }
+
     /// Notes an answer; `None` when nobody waits for it. Whether all are in, otherwise.
     fn take(&mut self, member: MemberNumber, answer: Option<T>) -> Option<bool> {
         if !self.waiting.remove(&member) {
@@ -269,7 +273,7 @@ impl Conduct {
 
     /// Takes one event and says what to do next. An event that nothing waits for changes nothing.
     pub fn handle(&mut self, event: Event) -> Vec<Command> {
-        if matches!(self.stage, Stage::Done(_) | Stage::Failed(_)) {
+        if !self.awaits(&event) {
             return Vec::new();
         }
         let next = match event {
@@ -288,6 +292,17 @@ impl Conduct {
             self.stage = Stage::Failed(failure);
             Vec::new()
         })
+    }
+
+    fn awaits(&self, event: &Event) -> bool {
+        match (event, &self.stage) {
+            (Event::Found(_), Stage::Finding) | (Event::Notarised(_), Stage::Notarising(_)) => true,
+            (Event::Begun(member, _), Stage::Beginning(gather)) => gather.awaits(*member),
+            (Event::Guarded(member, _), Stage::Guarding(gather)) => gather.awaits(*member),
+            (Event::Released(member, _), Stage::Releasing(gather)) => gather.awaits(*member),
+            (_, Stage::Batches) => self.batch_awaits(event),
+            _ => false,
+        }
     }
 
     fn found(
@@ -316,6 +331,10 @@ impl Conduct {
                     grant: Arc::new(grant),
                 });
             }
+        }
+        // Without a command no event would come.
+        if begun.is_empty() {
+            return Err(self.too_few());
         }
         self.stage = Stage::Beginning(Gather::new(begun));
         Ok(commands)
@@ -365,8 +384,9 @@ impl Conduct {
                 .collect(),
         };
         let accepted: u64 = self.funnel.accepted;
-        let wanted = self.funnel.targeted * u64::from(self.manifest.answer_rate);
-        if proposal.batches.is_empty() || accepted * 1000 < wanted {
+        let rate = u64::from(self.manifest.answer_rate);
+        let wanted = self.funnel.targeted.saturating_mul(rate);
+        if proposal.batches.is_empty() || accepted.saturating_mul(1000) < wanted {
             return Err(Failure::TooFewAnswers {
                 accepted,
                 asked: self.funnel.targeted,
@@ -479,3 +499,6 @@ impl Conduct {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,210 @@
+//! Deciding and committing: what a quorum must agree on.
+
+use super::{batches, heard, said, scene};
+use crate::aggregation::{AggregationError, Quorum};
+use crate::ask::BatchAnswer;
+use crate::encoding::{from_bytes, to_bytes};
+use crate::field;
+use crate::peer::{PeerContent, PeerMessage};
+use crate::release::SignedAcknowledgement;
+use crate::testing::{Draft, Scene, Setting, key_of, member};
+
+#[test]
+fn a_quorum_that_is_too_small_or_not_complete_is_refused() {
+    let mut scene = Scene::new(Setting {
+        committee: (3, 5),
+        min_verified: 4,
+        ..Setting::default()
+    });
+    let work = scene.work(0, 0);
+    let answer = scene.honest(work);
+    let messages = scene.verified(&answer);
+    let of = |numbers: &[u8]| Quorum::new(numbers.iter().map(|&n| member(n)));
+    let without = |absent: u8| -> Vec<PeerMessage> {
+        let messages = messages.iter().filter(|m| m.from != member(absent));
+        messages.cloned().collect()
+    };
+    let mut refusal = |quorum: &Quorum, messages: &[PeerMessage]| {
+        scene.decide_at(member(1), work, quorum, messages).err()
+    };
+    let bad = Some(AggregationError::BadQuorum);
+    assert_eq!(refusal(&of(&[1, 2, 3]), &messages), bad);
+    assert_eq!(refusal(&of(&[2, 3, 4, 5]), &messages), bad);
+    assert_eq!(refusal(&of(&[1, 2, 3, 4]), &without(4)), bad);
+    assert_eq!(refusal(&of(&[1, 2, 3, 4, 6]), &messages), bad);
+    // A received quorum may name a member twice.
+    let twice = [1, 2, 3, 3].map(member).to_vec();
+    let twice: Quorum = from_bytes(&to_bytes(&twice), 100, "quorum").unwrap();
+    assert_eq!(refusal(&twice, &messages), bad);
+    assert_eq!(refusal(&of(&[1, 2, 3, 4]), &without(5)), None);
+}
+
+#[test]
+fn verifier_messages_about_other_groups_do_not_complete_a_quorum() {
+    let mut scene = batches(18);
+    let (first, second) = (scene.work(0, 0), scene.work(1, 0));
+    let (mine, other) = (scene.honest(first), scene.honest(second));
+    scene.verified(&mine);
+    let elsewhere = scene.verified(&other);
+    let quorum = scene.quorum();
+    let refusal = scene.decide_at(member(1), first, &quorum, &elsewhere).err();
+    assert_eq!(refusal, Some(AggregationError::BadQuorum));
+}
+
+/// The answer to a draft in which two homes' shares of one aggregator are changed.
+fn inconsistent(scene: &mut Scene, attempt: u8) -> BatchAnswer {
+    let draft = Draft::new(scene, scene.work(0, attempt));
+    let mut shared = draft.share(scene);
+    for index in [4, 9] {
+        let element = &mut shared.elements(1, index)[0];
+        *element = field::add(*element, 1);
+    }
+    let answers = shared.seal(scene);
+    scene.collect(draft.work, answers)
+}
+
+#[test]
+fn too_many_inconsistent_contributions_fail_the_attempt_and_the_next_one_counts() {
+    let mut scene = scene();
+    let answer = inconsistent(&mut scene, 0);
+    let work = scene.work(0, 0);
+    let messages = scene.verified(&answer);
+    let too_many = AggregationError::TooManyInconsistent {
+        rejected: 2,
+        count: 36,
+    };
+    for number in [1, 2, 3].map(member) {
+        let quorum = scene.quorum();
+        let mut decide = || scene.decide_at(number, work, &quorum, &messages).err();
+        assert_eq!(decide(), Some(too_many.clone()));
+        assert_eq!(decide(), Some(AggregationError::WrongStep));
+    }
+    let refusal = scene.open_at(member(1), &answer).err();
+    assert_eq!(refusal, Some(AggregationError::OtherGroups));
+    let again = scene.honest(scene.work(0, 1));
+    let expected = scene.sums_without(&[]);
+    assert_eq!(scene.released(&again).outputs, expected);
+}
+
+#[test]
+fn an_attempt_is_over_once_a_later_one_is_open() {
+    let mut scene = scene();
+    let (first, second) = (scene.work(0, 0), scene.work(0, 1));
+    let (old, new) = (scene.honest(first), scene.honest(second));
+    let randomness = scene.open(&old);
+    let verifying = scene.verify_at(member(2), first, &randomness).unwrap();
+    scene.open(&new);
+    let wrong = Some(AggregationError::WrongStep);
+    let quorum = scene.quorum();
+    assert_eq!(scene.verify_at(member(1), first, &randomness).err(), wrong);
+    let decided = scene.decide_at(member(2), first, &quorum, &verifying);
+    assert_eq!(decided.err(), wrong);
+    assert_eq!(scene.commit_at(member(1), first, &[]).err(), wrong);
+    // An attempt that was skipped is not taken up.
+    let third = scene.honest(scene.work(0, 2));
+    let mut other = super::scene();
+    assert!(other.open_at(member(1), &third).is_ok());
+    assert_eq!(other.open_at(member(1), &new).err(), wrong);
+}
+
+#[test]
+fn an_attempt_cannot_be_committed_once_a_later_one_is_acknowledged() {
+    let mut scene = scene();
+    let (first, second) = (scene.work(0, 0), scene.work(0, 1));
+    let old = scene.honest(first);
+    let messages = scene.verified(&old);
+    let before = scene.decide(first, &messages).unwrap();
+    let new = scene.honest(second);
+    let messages = scene.verified(&new);
+    let after = scene.decide(second, &messages).unwrap();
+    let refusal = scene.commit_at(member(1), first, &before).err();
+    assert_eq!(refusal, Some(AggregationError::WrongStep));
+    assert_eq!(scene.commit_at(member(1), second, &after), Ok(()));
+    let refusal = scene.commit_at(member(1), first, &before).err();
+    assert_eq!(refusal, Some(AggregationError::AlreadyCommitted));
+}
+
+#[test]
+fn a_batch_is_counted_only_when_all_of_the_quorum_said_the_same() {
+    let mut scene = scene();
+    let work = scene.work(0, 0);
+    let answer = scene.honest(work);
+    let messages = scene.verified(&answer);
+    let right = scene.decide(work, &messages).unwrap();
+    let mut refusal = |acknowledgements: &[SignedAcknowledgement]| {
+        scene.commit_at(member(1), work, acknowledgements).err()
+    };
+    let unequal = Some(AggregationError::Unequal);
+    assert_eq!(refusal(&[]), unequal);
+    for place in 0..3 {
+        let mut missing = right.clone();
+        missing.remove(place);
+        assert_eq!(refusal(&missing), unequal);
+    }
+    let forge = |change: &dyn Fn(&mut SignedAcknowledgement), key: &str| {
+        let mut all = right.clone();
+        change(&mut all[2]);
+        all[2] = SignedAcknowledgement::new(all[2].body.clone(), &key_of(key));
+        all
+    };
+    assert_eq!(refusal(&forge(&|_| {}, "aggregator2")), unequal);
+    let own = "aggregator3";
+    assert_eq!(refusal(&forge(&|a| a.body.accepted -= 1, own)), unequal);
+    assert_eq!(refusal(&forge(&|a| a.body.decision[0] ^= 1, own)), unequal);
+    assert_eq!(refusal(&forge(&|a| a.body.work.attempt = 1, own)), unequal);
+    assert_eq!(
+        refusal(&forge(&|a| a.body.member = member(2), own)),
+        unequal
+    );
+    assert_eq!(refusal(&forge(&|_| {}, own)), None);
+    // Counted once, however often it is said.
+    assert_eq!(refusal(&right), None);
+    assert_eq!(refusal(&[]), None);
+}
+
+#[test]
+fn nothing_is_opened_verified_or_decided_after_the_commit() {
+    let mut scene = scene();
+    let work = scene.work(0, 0);
+    let answer = scene.honest(work);
+    scene.commit(&answer);
+    let quorum = scene.quorum();
+    let again = scene.honest(scene.work(0, 1));
+    let over = Some(AggregationError::AlreadyCommitted);
+    assert_eq!(scene.open_at(member(1), &answer).err(), over);
+    assert_eq!(scene.open_at(member(1), &again).err(), over);
+    assert_eq!(scene.verify_at(member(1), work, &[]).err(), over);
+    assert_eq!(scene.decide_at(member(1), work, &quorum, &[]).err(), over);
+}
+
+#[test]
+fn an_aggregator_that_tells_others_different_things_gets_nothing_committed() {
+    let mut scene = scene();
+    let work = scene.work(0, 0);
+    let answer = scene.honest(work);
+    let mut messages = scene.verified(&answer);
+    let from_third = |m: &&mut PeerMessage| m.from == member(3) && m.to == member(2);
+    let place = messages.iter_mut().find(from_third).unwrap();
+    let PeerContent::Verifier {
+        work,
+        digest,
+        present,
+        messages: mut elements,
+    } = heard(&scene, place).content
+    else {
+        panic!("a verifier message");
+    };
+    elements[0] = field::add(elements[0], 1);
+    let content = PeerContent::Verifier {
+        work,
+        digest,
+        present,
+        messages: elements,
+    };
+    *place = said(&mut scene, 3, 2, content);
+    let acknowledgements = scene.decide(work, &messages).unwrap();
+    for number in [1, 2, 3].map(member) {
+        let committed = scene.commit_at(number, work, &acknowledgements);
+        assert_eq!(committed.err(), Some(AggregationError::Unequal));
+    }
+}

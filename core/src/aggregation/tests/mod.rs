@@ -1,0 +1,47 @@
+//! Whatever one party does, the others' contributions count exactly.
+
+mod agreement;
+mod contributions;
+mod grants;
+mod release;
+mod steps;
+
+use crate::peer::{Channel, OpenedPeer, PeerContent, PeerMessage};
+use crate::testing::{Scene, Setting, key_of, member};
+
+fn scene() -> Scene {
+    Scene::new(Setting::default())
+}
+
+fn batches(batch_size: u32) -> Scene {
+    Scene::new(Setting {
+        batch_size,
+        ..Setting::default()
+    })
+}
+
+fn channel(scene: &Scene) -> Channel {
+    Channel {
+        query: scene.question.manifest.query(),
+        committee: 0,
+    }
+}
+
+/// What its reader opens.
+fn heard(scene: &Scene, message: &PeerMessage) -> OpenedPeer {
+    let secret = scene.question.offered[message.to.index()].as_ref().unwrap();
+    let directory = &scene.network.directory;
+    let opened = channel(scene).open(message, message.to, secret, directory);
+    opened.unwrap()
+}
+
+/// A message that `from` really signs, to `to`.
+fn said(scene: &mut Scene, from: u8, to: u8, content: PeerContent) -> PeerMessage {
+    let channel = channel(scene);
+    let signed = channel.sign(member(from), content, &key_of(&format!("aggregator{from}")));
+    let key = scene.question.offered[usize::from(to) - 1]
+        .as_ref()
+        .unwrap();
+    let key = key.public();
+    channel.seal(&signed, member(from), member(to), &key, &mut scene.rng)
+}

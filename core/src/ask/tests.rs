@@ -1,0 +1,168 @@
+//! What a Target and a stack refuse.
+
+use super::*;
+use crate::id::{BatchId, QueryId};
+use crate::testing::{Scene, Setting, copy_of, key_of, name};
+
+fn scene() -> Scene {
+    Scene::new(Setting {
+        batch_size: 18,
+        ..Setting::default()
+    })
+}
+
+fn refusal(scene: &Scene, work: Work, message: &BatchMessage) -> Option<AskError> {
+    open_batch(
+        &scene.question.signed,
+        &scene.question.manifest,
+        work,
+        message,
+        &scene.network.directory,
+        &scene.network.target,
+    )
+    .err()
+}
+
+/// The first batch with another statement, signed by `key`.
+fn restated(scene: &Scene, key: &str, change: impl FnOnce(&mut BatchStatement)) -> BatchMessage {
+    let mut message = copy_of(&scene.found.batches[0]);
+    let mut statement: BatchStatement =
+        encoding::from_bytes(&message.statement, 4096, "statement").unwrap();
+    change(&mut statement);
+    message.statement = encoding::to_bytes(&statement);
+    message.signature = key_of(key).sign(labels::SIGN_BATCH, &message.statement);
+    message
+}
+
+#[test]
+fn a_batch_that_the_finder_did_not_sign_so_is_not_asked() {
+    let scene = scene();
+    let work = scene.work(0, 0);
+    assert_eq!(refusal(&scene, work, &scene.found.batches[0]), None);
+    let mut changed: Vec<BatchMessage> = (0..3).map(|_| copy_of(&scene.found.batches[0])).collect();
+    *changed[0].sealed.last_mut().unwrap() ^= 1;
+    *changed[1].statement.last_mut().unwrap() ^= 1;
+    changed[2].signature.0[0] ^= 1;
+    changed.push(restated(&scene, "target", |_| {}));
+    changed.push(restated(&scene, "target", |s| s.finder = name("target")));
+    changed.push(restated(&scene, "nobody", |s| s.finder = name("nobody")));
+    changed.push(restated(&scene, "finder", |s| s.query = QueryId([1; 32])));
+    changed.push(restated(&scene, "finder", |s| s.batch.number = 1));
+    changed.push(restated(&scene, "finder", |s| s.digest[0] ^= 1));
+    changed.push(restated(&scene, "finder", |s| s.count -= 1));
+    changed.push(copy_of(&scene.found.batches[1]));
+    for message in &changed {
+        assert_eq!(refusal(&scene, work, message), Some(AskError::NotChosen));
+    }
+    assert_eq!(
+        refusal(&scene, work, &restated(&scene, "finder", |_| {})),
+        None
+    );
+}
+
+#[test]
+fn work_beyond_the_query_or_of_another_batch_is_not_asked() {
+    let scene = scene();
+    let message = &scene.found.batches[0];
+    let with = |change: fn(&mut Work)| {
+        let mut work = scene.work(0, 0);
+        change(&mut work);
+        refusal(&scene, work, message)
+    };
+    let wrong = Some(AskError::WrongWork);
+    assert_eq!(with(|w| w.query = QueryId([1; 32])), wrong);
+    assert_eq!(with(|w| w.round = 1), wrong);
+    assert_eq!(with(|w| w.attempt = 3), wrong);
+    assert_eq!(with(|w| w.attempt = 2), None);
+    let not = Some(AskError::NotChosen);
+    assert_eq!(with(|w| w.batch.number = 1), not);
+    assert_eq!(with(|w| w.batch.partition = 1), not);
+}
+
+#[test]
+fn a_signed_batch_below_the_cohort_is_not_asked() {
+    let mut scene = scene();
+    let work = scene.work(0, 0);
+    let context = TargetBatch::context(work.query, work.batch);
+    let sealed: Sealed<reader::Target, TargetBatch> =
+        encoding::from_bytes(&scene.found.batches[0].sealed, MAX_BATCH, "batch").unwrap();
+    let mut content = sealed
+        .open(&scene.network.target, &context, MAX_BATCH)
+        .unwrap();
+    content.targets.truncate(3);
+    let key = scene.network.target.public();
+    let sealed = encoding::to_bytes(&Sealed::<reader::Target, _>::seal(
+        &content,
+        &key,
+        &context,
+        &mut scene.rng,
+    ));
+    let mut message = restated(&scene, "finder", |statement| {
+        statement.count = 3;
+        statement.digest = encoding::hash(labels::HASH_BATCH, &[&sealed]);
+    });
+    message.sealed = sealed;
+    assert_eq!(refusal(&scene, work, &message), Some(AskError::BelowCohort));
+}
+
+#[test]
+fn a_stack_answers_only_with_tickets_that_its_homes_open() {
+    let mut scene = scene();
+    let work = scene.work(0, 0);
+    let ask = scene.asks(work).asks.into_values().next().unwrap();
+    let mut homes: Vec<AnsweringHome> = ask
+        .homes
+        .iter()
+        .map(|asked| AnsweringHome {
+            index: asked.index,
+            ticket: asked.ticket.clone(),
+            key: scene.home(&asked.home.0).key.clone(),
+            row: None,
+        })
+        .collect();
+    let all = homes.len() as u32;
+    homes[0].index += 1;
+    let (left, right) = homes.split_at_mut(2);
+    std::mem::swap(&mut left[1].ticket, &mut right[0].ticket);
+    let manifest = &scene.question.manifest;
+    let mut answered = |work: Work, find| {
+        let answer = answer(manifest, work, find, &homes, &mut scene.rng);
+        answer.map(|answer| answer.homes)
+    };
+    assert_eq!(answered(work, ask.find), Ok(all - 3));
+    assert_eq!(answered(work, FindId([1; 32])), Ok(0));
+    let batch = BatchId {
+        number: 1,
+        ..work.batch
+    };
+    assert_eq!(answered(Work { batch, ..work }, ask.find), Ok(0));
+    let late = Work { attempt: 3, ..work };
+    assert_eq!(answered(late, ask.find), Err(AskError::WrongWork));
+    let query = QueryId([1; 32]);
+    let foreign = Work { query, ..work };
+    assert_eq!(answered(foreign, ask.find), Err(AskError::WrongWork));
+}
+
+#[test]
+fn a_row_that_the_circuit_has_no_place_for_silences_its_home_only() {
+    let mut scene = scene();
+    let row = scene.homes[0].row.as_mut().unwrap();
+    row.levels[0] = Some(101);
+    let batch = (0..2)
+        .find(|&batch| {
+            let rows = scene.rows(batch).into_values().flatten();
+            rows.into_iter().any(|row| row.levels[0] == Some(101))
+        })
+        .unwrap();
+    let honest = scene.honest(scene.work(batch, 0));
+    assert_eq!(honest.answered, 18);
+    let committed = scene.commit(&honest);
+    let other = scene.honest(scene.work(1 - batch, 0));
+    let mut batches = vec![committed, scene.commit(&other)];
+    batches.sort_by_key(|batch| batch.batch);
+    let totals = scene.release(&batches);
+    let released = scene.read(&totals).unwrap();
+    assert_eq!(released.accepted, 36);
+    let expected = scene.sums(scene.homes[1..].iter().map(|home| &home.row));
+    assert_eq!(released.outputs, expected);
+}

@@ -1,0 +1,277 @@
+//! What goes wrong, and events that nobody waits for.
+
+use std::collections::VecDeque;
+
+use crate::ask::BatchAnswer;
+use crate::conduct::{Command, Conduct, Event, Failure, Phase, StepError};
+use crate::field;
+use crate::id::Work;
+use crate::release::SignedAcknowledgement;
+use crate::testing::{Draft, Scene, Setting, copy_of, failed, home, key_of, label, member};
+
+fn scene() -> Scene {
+    Scene::new(Setting {
+        rows: (0..40).map(home).collect(),
+        batch_size: 20,
+        ..Setting::default()
+    })
+}
+
+fn exact(scene: &Scene, conduct: &Conduct) {
+    assert_eq!(conduct.status().failure, None);
+    let released = scene.read(conduct.totals().unwrap()).unwrap();
+    let expected = scene.sums(scene.homes.iter().map(|home| &home.row));
+    assert_eq!(released.outputs, expected);
+}
+
+/// The Target's answer in which two homes' shares do not fit together.
+fn inconsistent(scene: &mut Scene, work: Work) -> BatchAnswer {
+    let draft = Draft::new(scene, work);
+    let mut shared = draft.share(scene);
+    for index in [0, 1] {
+        let element = &mut shared.elements(2, index)[0];
+        *element = field::add(*element, 1);
+    }
+    let answers = shared.seal(scene);
+    scene.collect(work, answers)
+}
+
+#[test]
+fn an_event_that_comes_twice_changes_nothing_the_second_time() {
+    let mut scene = scene();
+    let (mut conduct, commands) = Conduct::new(scene.question.manifest.clone());
+    let mut commands = VecDeque::from(commands);
+    while let Some(command) = commands.pop_front() {
+        let event = scene.carry_out(&command);
+        commands.extend(conduct.handle(event));
+        let before = conduct.status();
+        let again = conduct.handle(failed(&command, StepError::Unreachable));
+        assert!(again.is_empty(), "{}", label(&command));
+        assert_eq!(conduct.status(), before, "{}", label(&command));
+    }
+    exact(&scene, &conduct);
+}
+
+#[test]
+fn an_event_that_nothing_waits_for_changes_nothing() {
+    let mut scene = scene();
+    // One command of each kind, as an honest run gives them.
+    let mut kinds: Vec<Command> = Vec::new();
+    scene.drive(|_, command| {
+        if kinds.iter().all(|known| label(known) != label(command)) {
+            kinds.push(command.clone());
+        }
+        None
+    });
+    assert_eq!(kinds.len(), 10);
+    let mut scene = self::scene();
+    let (mut conduct, commands) = Conduct::new(scene.question.manifest.clone());
+    let mut commands = VecDeque::from(commands);
+    while let Some(command) = commands.pop_front() {
+        let awaited: Vec<&str> = commands.iter().chain([&command]).map(label).collect();
+        for stray in kinds.iter().filter(|kind| !awaited.contains(&label(kind))) {
+            let before = conduct.status();
+            let next = conduct.handle(failed(stray, StepError::Unreachable));
+            assert!(next.is_empty());
+            assert_eq!(conduct.status(), before, "{} at {awaited:?}", label(stray));
+        }
+        let event = scene.carry_out(&command);
+        commands.extend(conduct.handle(event));
+    }
+    exact(&scene, &conduct);
+}
+
+#[test]
+fn an_event_of_another_attempt_or_query_changes_nothing() {
+    let mut scene = scene();
+    let (mut conduct, commands) = Conduct::new(scene.question.manifest.clone());
+    let mut commands = VecDeque::from(commands);
+    while let Some(command) = commands.pop_front() {
+        let mut later = scene.work(0, 1);
+        let mut foreign = scene.work(0, 0);
+        foreign.query.0[0] ^= 1;
+        later.batch.number = 1;
+        let before = conduct.status();
+        for work in [later, foreign] {
+            let lost = || StepError::Unreachable;
+            let one = member(1);
+            for event in [
+                Event::Asked(work, Err(lost())),
+                Event::Opened(one, work, Err(lost())),
+                Event::Verified(one, work, Err(lost())),
+                Event::Decided(one, work, Err(lost())),
+                Event::Committed(one, work, Err(lost())),
+            ] {
+                assert!(conduct.handle(event).is_empty());
+            }
+        }
+        assert_eq!(conduct.status(), before);
+        let event = scene.carry_out(&command);
+        commands.extend(conduct.handle(event));
+    }
+    exact(&scene, &conduct);
+}
+
+#[test]
+fn a_target_that_fails_every_attempt_fails_the_query() {
+    let mut scene = scene();
+    let mut asked = Vec::new();
+    let conduct = scene.drive(|_, command| match command {
+        Command::Ask { work, .. } if work.batch.number == 0 => {
+            asked.push(work.attempt);
+            Some(failed(command, StepError::Unreachable))
+        }
+        _ => None,
+    });
+    assert_eq!(asked, [0, 1, 2]);
+    let failure = conduct.status().failure;
+    assert_eq!(failure, Some(Failure::Ask(StepError::Unreachable)));
+    assert!(conduct.totals().is_none());
+}
+
+#[test]
+fn a_target_that_fails_twice_is_asked_a_third_time() {
+    let mut scene = scene();
+    let conduct = scene.drive(|_, command| match command {
+        Command::Ask { work, .. } if work.attempt < 2 => {
+            Some(failed(command, StepError::Unreachable))
+        }
+        _ => None,
+    });
+    exact(&scene, &conduct);
+    assert_eq!(conduct.status().homes.answered, 40);
+}
+
+#[test]
+fn a_batch_that_is_inconsistent_twice_counts_at_its_third_attempt() {
+    let mut scene = scene();
+    let conduct = scene.drive(|scene, command| match command {
+        Command::Ask { work, .. } if work.attempt < 2 && work.batch.number == 1 => {
+            Some(Event::Asked(*work, Ok(inconsistent(scene, *work))))
+        }
+        _ => None,
+    });
+    exact(&scene, &conduct);
+    let status = conduct.status();
+    assert_eq!(status.missing, []);
+    assert_eq!((status.homes.asked, status.homes.answered), (40, 40));
+}
+
+#[test]
+fn a_batch_that_is_inconsistent_at_every_attempt_finds_no_agreement() {
+    let mut scene = scene();
+    let conduct = scene.drive(|scene, command| match command {
+        Command::Ask { work, .. } => Some(Event::Asked(*work, Ok(inconsistent(scene, *work)))),
+        _ => None,
+    });
+    let status = conduct.status();
+    assert_eq!(status.failure, Some(Failure::NoAgreement));
+    assert_eq!((status.phase, status.missing), (Phase::Failed, vec![]));
+}
+
+#[test]
+fn acknowledgements_that_differ_are_not_committed() {
+    for lies in [1, 3] {
+        let mut scene = scene();
+        let mut committed = false;
+        let conduct = scene.drive(|scene, command| {
+            committed |= label(command) == "commit";
+            let event = scene.carry_out(command);
+            let Event::Decided(from, work, Ok(acknowledgement)) = &event else {
+                return Some(event);
+            };
+            if *from != member(3) || work.attempt >= lies {
+                return Some(event);
+            }
+            let mut body = acknowledgement.body.clone();
+            body.accepted += 1;
+            let lie = SignedAcknowledgement::new(body, &key_of("aggregator3"));
+            Some(Event::Decided(*from, *work, Ok(lie)))
+        });
+        if lies == 1 {
+            exact(&scene, &conduct);
+        } else {
+            assert_eq!(conduct.status().failure, Some(Failure::NoAgreement));
+            assert!(!committed);
+        }
+    }
+}
+
+#[test]
+fn a_find_or_a_notary_that_fails_ends_the_query_with_its_reason() {
+    let reason = StepError::Refused("no".into());
+    let failing = |step: &str| {
+        let conduct = scene()
+            .drive(|_, command| (label(command) == step).then(|| failed(command, reason.clone())));
+        let status = conduct.status();
+        assert_eq!(status.phase, Phase::Failed);
+        status.failure
+    };
+    assert_eq!(failing("find"), Some(Failure::Find(reason.clone())));
+    assert_eq!(failing("notarise"), Some(Failure::Notary(reason.clone())));
+}
+
+#[test]
+fn too_few_answers_end_the_query_before_the_notary() {
+    let mut scene = scene();
+    let conduct = scene.drive(|scene, command| match command {
+        Command::Ask { work, .. } => {
+            let mut answers = scene.answers(*work);
+            if work.batch.number == 0 {
+                answers.clear();
+            } else {
+                answers.truncate(1);
+            }
+            Some(Event::Asked(*work, Ok(scene.collect(*work, answers))))
+        }
+        Command::Notarise { .. } => panic!("nothing may be released"),
+        _ => None,
+    });
+    let Some(Failure::TooFewAnswers {
+        accepted,
+        asked: 40,
+        rate: 400,
+    }) = conduct.status().failure
+    else {
+        panic!("{:?}", conduct.status());
+    };
+    assert!((1..16).contains(&accepted));
+}
+
+/// What a finder that tells nonsense leads to.
+fn told(change: impl Fn(&mut crate::find::FindSummary)) -> Conduct {
+    let mut scene = scene();
+    scene.drive(|scene, command| {
+        if label(command) != "find" {
+            return None;
+        }
+        let mut summary = copy_of(&scene.found.summary);
+        change(&mut summary);
+        let batches = scene.found.batches.iter().map(copy_of).collect();
+        Some(Event::Found(Ok((summary, batches))))
+    })
+}
+
+#[test]
+fn a_find_without_grants_ends_the_query() {
+    let conduct = told(|summary| summary.grants.clear());
+    let failure = conduct.status().failure;
+    assert!(matches!(
+        failure,
+        Some(Failure::TooFewAggregators { needed: 2, .. })
+    ));
+}
+
+#[test]
+fn a_find_that_claims_more_homes_than_there_can_be_ends_the_query() {
+    let conduct = told(|summary| summary.targets = u64::MAX);
+    let failure = conduct.status().failure;
+    assert!(matches!(
+        failure,
+        Some(Failure::TooFewAnswers {
+            accepted: 40,
+            asked: u64::MAX,
+            rate: 400
+        })
+    ));
+}

@@ -1,0 +1,4 @@
+//! Whole queries at the Conductor, with everybody else in memory.
+
+mod adverse;
+mod honest;

@@ -1,0 +1,231 @@
+//! What a find chooses, and what it refuses.
+
+use std::collections::BTreeSet;
+
+use super::*;
+use crate::catalogue::EVERY_HOME;
+use crate::testing::{Home, Scene, Setting, copy_of, home, name, pseudonym, segment, upload};
+
+#[test]
+fn no_batch_is_below_the_cohort() {
+    for (homes, preferred, cohort) in [(20, 50_000, 20), (45, 10, 20), (100, 7, 20), (1, 1, 1)] {
+        let sizes = batch_sizes(homes, preferred, cohort);
+        assert_eq!(sizes.iter().sum::<u32>() as usize, homes);
+        assert!(sizes.iter().all(|&size| size >= cohort), "{sizes:?}");
+    }
+    assert_eq!(batch_sizes(120_000, 50_000, 20), [40_000; 3]);
+}
+
+fn of(rows: u64, batch_size: u32) -> Scene {
+    Scene::new(Setting {
+        rows: (0..rows).map(home).collect(),
+        batch_size,
+        ..Setting::default()
+    })
+}
+
+/// Encodings, to compare: a find must repeat to the byte.
+fn bytes(found: &Found) -> (Vec<u8>, Vec<Vec<u8>>) {
+    let batches = found.batches.iter().map(encoding::to_bytes).collect();
+    (encoding::to_bytes(&found.summary), batches)
+}
+
+fn start(scene: &mut Scene, opening: &ProfileOpening) -> Result<(), FindError> {
+    let question = &scene.question;
+    let request = question.find_request(&scene.network, opening, 100, &mut scene.rng);
+    let manifest = question.manifest.clone();
+    Finding::new(manifest, &request, &scene.network.finder_keys()).map(drop)
+}
+
+#[test]
+fn a_profile_that_the_manifest_does_not_commit_to_is_refused() {
+    let mut scene = of(8, 100);
+    let right = scene.question.opening();
+    assert_eq!(start(&mut scene, &right), Ok(()));
+    let mut salted = scene.question.opening();
+    salted.salt[0] ^= 1;
+    assert_eq!(start(&mut scene, &salted), Err(FindError::Profile));
+    let other = ProfileOpening {
+        profile: Profile::atom(pseudonym("asthma>1")),
+        ..scene.question.opening()
+    };
+    assert_eq!(start(&mut scene, &other), Err(FindError::Profile));
+}
+
+#[test]
+fn a_profile_sealed_for_another_query_does_not_open() {
+    let mut scene = of(8, 100);
+    let opening = scene.question.opening();
+    let question = &scene.question;
+    let mut request = question.find_request(&scene.network, &opening, 100, &mut scene.rng);
+    let context = ProfileOpening::context(QueryId([1; 32]));
+    request.profile = Sealed::seal(
+        &opening,
+        &scene.network.finder.public(),
+        &context,
+        &mut scene.rng,
+    );
+    let manifest = question.manifest.clone();
+    let started = Finding::new(manifest, &request, &scene.network.finder_keys());
+    assert_eq!(started.err(), Some(FindError::Profile));
+}
+
+#[test]
+fn repeating_a_find_gives_the_same_bytes_and_other_lists_or_sizes_do_not() {
+    let mut scene = of(40, 10);
+    let first = bytes(&scene.found);
+    let segments = scene.segments.clone();
+    assert_eq!(bytes(&scene.find(&segments).unwrap()), first);
+    let reversed: Vec<_> = segments.iter().rev().cloned().collect();
+    let other = bytes(&scene.find(&reversed).unwrap());
+    assert_ne!(other.0, first.0);
+    scene.batch_size = 20;
+    let other = bytes(&scene.find(&segments).unwrap());
+    assert_ne!(other.0, first.0);
+    assert!(other.1.iter().all(|batch| !first.1.contains(batch)));
+}
+
+#[test]
+fn every_home_is_chosen_once_in_batches_of_at_least_the_cohort() {
+    for (homes, batch_size) in [(40, 10), (41, 10), (13, 1), (7, 4), (4, 100)] {
+        let scene = of(homes, batch_size);
+        let summary = &scene.found.summary;
+        assert_eq!(summary.targets, homes);
+        assert_eq!(summary.batches as usize, scene.found.batches.len());
+        let mut seen = BTreeSet::new();
+        for batch in 0..summary.batches {
+            let asks = scene.asks(scene.work(batch, 0));
+            assert!(asks.count >= 4);
+            let asked: Vec<_> = asks.asks.into_values().flat_map(|ask| ask.homes).collect();
+            assert_eq!(asked.len(), asks.count as usize);
+            let indices: BTreeSet<u32> = asked.iter().map(|home| home.index).collect();
+            assert_eq!(indices, (0..asks.count).collect());
+            for home in asked {
+                assert!(seen.insert(home.home));
+            }
+        }
+        assert_eq!(seen.len() as u64, homes);
+    }
+}
+
+#[test]
+fn fewer_homes_than_the_cohort_or_more_than_allowed_are_refused() {
+    let mut scene = of(8, 100);
+    let one = scene.segments[..1].to_vec();
+    assert_eq!(scene.find(&one).unwrap().summary.targets, 4);
+    assert_eq!(scene.find(&[]).err(), Some(FindError::BelowCohort(4)));
+
+    let mut scene = of(4, 100);
+    let one = scene.segments[..1].to_vec();
+    assert_eq!(scene.find(&one).err(), Some(FindError::BelowCohort(4)));
+}
+
+#[test]
+fn a_home_in_several_uploads_is_chosen_once() {
+    let mut scene = of(8, 100);
+    let host = name("host1");
+    let homes: Vec<&Home> = scene.homes.iter().filter(|h| h.host == host).collect();
+    let again = upload(
+        &scene.network,
+        &host,
+        &homes,
+        &[EVERY_HOME, EVERY_HOME],
+        &mut scene.rng,
+    );
+    let mut segments = scene.segments.clone();
+    segments.push(encoding::to_bytes(&segment(again)));
+    segments.push(segments[0].clone());
+    assert_eq!(scene.find(&segments).unwrap().summary.targets, 8);
+}
+
+#[test]
+fn an_entry_moved_under_another_pseudonym_index_or_upload_is_left_out() {
+    type Change = fn(&mut ListSegment, &ListSegment);
+    let changes: [(Change, u64); 6] = [
+        (|_, _| {}, 20),
+        // Of a concept that the query does not ask for: the conductor passes it off as one.
+        (
+            |own, other| own.entries[0].ciphertext = other.entries[0].ciphertext.clone(),
+            19,
+        ),
+        (|own, _| own.entries[0].index = own.entries[1].index, 19),
+        (
+            |own, _| own.entries[0].pseudonym = pseudonym("asthma>1"),
+            19,
+        ),
+        (|own, _| own.entries[0].ciphertext[3] ^= 1, 19),
+        (|own, _| own.envelopes.entry_count += 1, 10),
+    ];
+    for (change, targets) in changes {
+        let mut scene = of(20, 100);
+        let host = name("host2");
+        let homes: Vec<&Home> = scene.homes.iter().filter(|h| h.host == host).collect();
+        let other = upload(&scene.network, &host, &homes, &["asthma>1"], &mut scene.rng);
+        let mut segments = scene.segments.clone();
+        let mut own: ListSegment =
+            encoding::from_bytes(&segments[0], MAX_UPLOAD, "segment").unwrap();
+        change(&mut own, &segment(other));
+        segments[0] = encoding::to_bytes(&own);
+        assert_eq!(scene.find(&segments).unwrap().summary.targets, targets);
+    }
+}
+
+#[test]
+fn entries_of_another_concept_under_its_own_pseudonym_are_not_chosen() {
+    let mut scene = of(8, 100);
+    let host = name("host1");
+    let homes: Vec<&Home> = scene.homes.iter().collect();
+    let other = upload(&scene.network, &host, &homes, &["asthma>1"], &mut scene.rng);
+    let mut relabelled = segment(other);
+    for entry in &mut relabelled.entries {
+        entry.pseudonym = pseudonym(EVERY_HOME);
+    }
+    let found = scene.find(&[encoding::to_bytes(&relabelled)]);
+    assert_eq!(found.err(), Some(FindError::BelowCohort(4)));
+}
+
+#[test]
+fn a_segment_that_is_none_or_of_another_key_epoch_is_refused() {
+    let mut scene = of(8, 100);
+    let mut own: ListSegment =
+        encoding::from_bytes(&scene.segments[0], MAX_UPLOAD, "segment").unwrap();
+    own.key_epoch = KeyEpoch(4);
+    let whole = &scene.segments[0];
+    let segments = [
+        encoding::to_bytes(&own),
+        Vec::new(),
+        whole[..whole.len() - 1].to_vec(),
+        [&whole[..], &[0]].concat(),
+    ];
+    for segment in segments {
+        assert_eq!(scene.find(&[segment]).err(), Some(FindError::Segment));
+    }
+}
+
+#[test]
+fn a_profile_of_several_concepts_chooses_who_has_them() {
+    let sql = "SELECT COUNT(*) AS n FROM people \
+               WHERE concept('sex>female') AND NOT concept('asthma>1')";
+    let mut scene = Scene::new(Setting::default());
+    let setting = Setting {
+        sql,
+        ..Setting::default()
+    };
+    scene.question = crate::testing::Question::new(&scene.network, &setting, &mut scene.rng);
+    let host = name("host1");
+    let homes: Vec<&Home> = scene.homes.iter().collect();
+    let both = &["sex>female", "asthma>1"];
+    let mut uploads = Vec::new();
+    for (homes, concepts) in [
+        (&homes[..9], &both[..1]),
+        (&homes[9..20], &both[..]),
+        (&homes[20..], &both[1..]),
+    ] {
+        let concepts = [concepts, &[EVERY_HOME]].concat();
+        let upload = upload(&scene.network, &host, homes, &concepts, &mut scene.rng);
+        uploads.push(encoding::to_bytes(&segment(upload)));
+    }
+    let found = scene.find(&uploads).unwrap();
+    assert_eq!(found.summary.targets, 9);
+    assert_eq!(copy_of(&found.summary).grants.len(), 3);
+}

@@ -1,0 +1,46 @@
+//! A small network in memory, for the tests of the state machines.
+//!
+//! Every key comes from a seed, so that a test repeats. A [`Scene`] is one query with all who take
+//! part: a test takes each step by itself and changes what passes between two of them, or lets
+//! [`Scene::drive`] run the query and intervenes where it wants. A [`Draft`] is what dishonest
+//! stacks send: anything.
+
+mod drive;
+mod forge;
+mod network;
+mod question;
+mod scene;
+
+use borsh::{BorshDeserialize, BorshSerialize};
+
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+
+use crate::encoding::{from_bytes, to_bytes};
+use crate::envelope::{EnvelopePublicKey, EnvelopeSecretKey, Suite};
+use crate::id::{MemberNumber, Name};
+
+pub(crate) use drive::{addressee, failed, label};
+pub(crate) use forge::{Draft, Shared};
+pub(crate) use network::{HOUR, NOW, Network, key_of, verified};
+pub(crate) use question::{Home, Question, Setting, home, pseudonym, segment, upload};
+pub(crate) use scene::Scene;
+
+pub(crate) fn name(name: &str) -> Name {
+    Name::new(name).unwrap()
+}
+
+pub(crate) fn member(number: u8) -> MemberNumber {
+    MemberNumber::new(number).unwrap()
+}
+
+/// The value that its encoding decodes to: a copy, also of what has no `Clone`.
+pub(crate) fn copy_of<T: BorshSerialize + BorshDeserialize>(value: &T) -> T {
+    from_bytes(&to_bytes(value), 1 << 30, "copy").unwrap()
+}
+
+/// A key of another suite than the network's.
+pub(crate) fn hybrid_key() -> EnvelopePublicKey {
+    let mut rng = StdRng::seed_from_u64(3);
+    EnvelopeSecretKey::generate(Suite::XWing, &mut rng).public()
+}

@@ -1,0 +1,174 @@
+//! Who takes part: the directory and all secrets behind it.
+
+use rand::rngs::StdRng;
+
+use super::{member, name};
+use crate::catalogue::{Cardinality, Catalogue, Doctype, Field, FieldKind};
+use crate::dealing::{KeyShare, deal};
+use crate::directory::{
+    Directory, DirectoryBody, Floors, Host, Node, Pool, QuerierEntry, RootKeys, SignedDirectory,
+    TlsKey,
+};
+use crate::encoding;
+use crate::envelope::{EnvelopeSecretKey, Suite};
+use crate::find::FinderKeys;
+use crate::id::{KeyEpoch, Name, Role, Threshold, Timestamp};
+use crate::keys::SigningKey;
+use crate::ticket::PoolSecret;
+
+pub(crate) const NOW: Timestamp = Timestamp(1_800_000_000_000);
+pub(crate) const HOUR: u64 = 3_600_000;
+pub(crate) const HOSTS: [&str; 2] = ["host1", "host2"];
+
+/// The signing key of whoever has this name.
+pub(crate) fn key_of(name: &str) -> SigningKey {
+    SigningKey::from_seed(&encoding::hash("signing key", &[name.as_bytes()]))
+}
+
+fn tls_key_of(name: &str) -> TlsKey {
+    TlsKey(encoding::hash("tls key", &[name.as_bytes()]))
+}
+
+/// A network of one partition and one committee, whose aggregators are `aggregator1` and so on.
+pub(crate) struct Network {
+    pub(crate) directory: Directory,
+    pub(crate) shares: Vec<KeyShare>,
+    pub(crate) target: EnvelopeSecretKey,
+    finder_name: Name,
+    finder_signing: SigningKey,
+    pub(crate) finder: EnvelopeSecretKey,
+    pub(crate) secret: PoolSecret,
+    target_key: crate::envelope::EnvelopePublicKey,
+}
+
+impl Network {
+    pub(crate) fn new(needed: u8, members: u8, rng: &mut StdRng) -> Self {
+        let mut fresh = || EnvelopeSecretKey::generate(Suite::X25519, rng);
+        let (finder, target) = (fresh(), fresh());
+        let own_keys: Vec<_> = (0..4).map(|_| fresh().public()).collect();
+        let indexors = deal(Threshold::new(2, 3).unwrap(), rng).public;
+        let committee = deal(Threshold::new(needed, members).unwrap(), rng);
+        let node = |label: &str, role, number: Option<u8>, envelope_key| Node {
+            name: name(label),
+            role,
+            operator: name(label),
+            address: format!("{label}.example.org:7001"),
+            tls_key: tls_key_of(label),
+            signing_key: key_of(label).public(),
+            envelope_key,
+            group: 0,
+            member: number.map(member),
+        };
+        let mut nodes = vec![
+            node(
+                "conductor",
+                Role::Conductor,
+                None,
+                Some(own_keys[0].clone()),
+            ),
+            node("finder", Role::TargetFinder, None, None),
+            node("target", Role::Target, None, None),
+        ];
+        for number in 1..=3u8 {
+            let key = own_keys[usize::from(number)].clone();
+            let label = format!("indexor{number}");
+            nodes.push(node(&label, Role::ConceptIndexor, Some(number), Some(key)));
+        }
+        for number in 1..=members {
+            let label = format!("aggregator{number}");
+            nodes.push(node(&label, Role::DataAggregator, Some(number), None));
+        }
+        let pool = |role, key: &EnvelopeSecretKey| Pool {
+            role,
+            partition: 0,
+            key_epoch: KeyEpoch(3),
+            envelope_key: key.public(),
+        };
+        let host = |label: &&str| Host {
+            name: name(label),
+            address: String::new(),
+            tls_key: tls_key_of(label),
+            signing_key: key_of(label).public(),
+        };
+        let querier = |label: &str| QuerierEntry {
+            name: name(label),
+            tls_key: tls_key_of(label),
+            signing_key: key_of(label).public(),
+            purposes: vec!["research".into()],
+        };
+        let body = DirectoryBody {
+            network: name("test"),
+            epoch: 1,
+            issued: NOW,
+            expires: NOW.plus(1000 * HOUR),
+            suite: Suite::X25519,
+            key_epoch: KeyEpoch(3),
+            nodes,
+            pools: vec![
+                pool(Role::TargetFinder, &finder),
+                pool(Role::Target, &target),
+            ],
+            hosts: HOSTS.iter().map(host).collect(),
+            queriers: vec![querier("querier"), querier("neighbour")],
+            indexors,
+            committees: vec![committee.public],
+            floors: Floors {
+                min_cohort: 4,
+                answer_rate: 400,
+                min_verified: needed,
+                max_homes: 1 << 40,
+            },
+            catalogue: catalogue(),
+        };
+        Self {
+            directory: verified(&body),
+            shares: committee.secrets,
+            target_key: target.public(),
+            target,
+            finder,
+            finder_name: name("finder"),
+            finder_signing: key_of("finder"),
+            secret: PoolSecret::generate(rng),
+        }
+    }
+
+    pub(crate) fn finder_keys(&self) -> FinderKeys<'_> {
+        FinderKeys {
+            name: &self.finder_name,
+            signing: &self.finder_signing,
+            envelope: &self.finder,
+            secret: &self.secret,
+            target: &self.target_key,
+        }
+    }
+}
+
+/// The directory of `body`, which must be in order.
+pub(crate) fn verified(body: &DirectoryBody) -> Directory {
+    let root = key_of("root");
+    let mut signed = SignedDirectory::new(body).unwrap();
+    signed.sign(&root);
+    let roots = RootKeys {
+        keys: vec![root.public()],
+        needed: 1,
+    };
+    signed.verify(&roots, NOW).unwrap()
+}
+
+fn catalogue() -> Catalogue {
+    let field = |label: &str, nullable| Field {
+        name: label.into(),
+        kind: FieldKind::Integer,
+        unit: String::new(),
+        range: None,
+        nullable,
+    };
+    Catalogue {
+        doctypes: vec![Doctype {
+            name: "people".into(),
+            cardinality: Cardinality::One,
+            fields: vec![field("x", false), field("y", true), field("z", false)],
+        }],
+        concepts: vec!["sex>female".into(), "asthma>1".into()],
+    }
+}

@@ -1,0 +1,289 @@
+//! What is asked, and of whom.
+
+use rand::Rng;
+use rand::rngs::StdRng;
+
+use super::network::HOSTS;
+use super::{HOUR, NOW, Network, key_of, name};
+use crate::circuit::{Row, Shape};
+use crate::encoding;
+use crate::envelope::{EnvelopeSecretKey, Sealed, Suite, reader};
+use crate::find::{
+    FindError, FindRequest, Finding, Found, ListSegment, ListedEntry, ProfileOpening,
+};
+use crate::id::{Name, Role};
+use crate::manifest::{Manifest, SignedManifest, Terms, VerifiedManifest};
+use crate::offer::{Offer, OfferBody};
+use crate::oprf::Pseudonym;
+use crate::plan::{Plan, PlanLimits};
+use crate::profile::Profile;
+use crate::subscription::{Enrolment, Handle, HomeId, HomeTag, PoolKeys, Upload};
+use crate::ticket::HomeKey;
+
+/// Two groups; x is never NULL and at most 100, y may be NULL and is at most 6.
+const BANDS: &str = "SELECT CASE WHEN z < 5 THEN 'a' ELSE 'b' END AS band, \
+     COUNT(*) AS n, SUM(clamp(x, 0, 100, 1)) AS s, COUNT(y) AS m, SUM(clamp(y, 0, 6, 1)) AS t \
+     FROM people GROUP BY band";
+
+/// The pseudonym of a concept, as if the indexors had evaluated it.
+pub(crate) fn pseudonym(concept: &str) -> Pseudonym {
+    Pseudonym(encoding::hash("pseudonym", &[concept.as_bytes()]))
+}
+
+/// What a test starts from.
+pub(crate) struct Setting {
+    /// Aggregators needed, and how many there are.
+    pub(crate) committee: (u8, u8),
+    pub(crate) sql: &'static str,
+    /// One home each; `None` has no data.
+    pub(crate) rows: Vec<Option<Row>>,
+    pub(crate) batch_size: u32,
+    /// Aggregators that make no offer.
+    pub(crate) absent: Vec<u8>,
+    /// Fewest aggregators that verify; the threshold if 0.
+    pub(crate) min_verified: u8,
+}
+
+impl Default for Setting {
+    fn default() -> Self {
+        Self {
+            committee: (2, 3),
+            sql: BANDS,
+            rows: (0..36).map(home).collect(),
+            batch_size: 100,
+            absent: Vec::new(),
+            min_verified: 0,
+        }
+    }
+}
+
+/// A home's row for [`BANDS`]: every fifth has none, every third no y.
+pub(crate) fn home(seed: u64) -> Option<Row> {
+    (seed % 5 != 4).then(|| Row {
+        group: usize::from(seed / 2 % 2 == 1),
+        levels: vec![
+            Some(seed * 37 % 101),
+            (!seed.is_multiple_of(3)).then_some(seed * 5 % 7),
+        ],
+    })
+}
+
+/// One home at its host.
+pub(crate) struct Home {
+    pub(crate) host: Name,
+    pub(crate) id: HomeId,
+    pub(crate) tag: HomeTag,
+    pub(crate) key: HomeKey,
+    pub(crate) row: Option<Row>,
+}
+
+/// A planned and signed query, with what only its querier knows.
+pub(crate) struct Question {
+    pub(crate) plan: Plan,
+    pub(crate) profile: Profile<Pseudonym>,
+    pub(crate) salt: [u8; 32],
+    pub(crate) signed: SignedManifest,
+    pub(crate) manifest: VerifiedManifest,
+    pub(crate) reply: EnvelopeSecretKey,
+    /// Secrets of the offered keys, one place per aggregator.
+    pub(crate) offered: Vec<Option<EnvelopeSecretKey>>,
+}
+
+impl Question {
+    pub(crate) fn new(network: &Network, setting: &Setting, rng: &mut StdRng) -> Self {
+        let directory = &network.directory;
+        let limits = PlanLimits {
+            max_homes: 1000,
+            ..PlanLimits::default()
+        };
+        let plan = Plan::new(setting.sql, &directory.catalogue, &limits).unwrap();
+        let profile = plan.profile.map(|concept| pseudonym(concept));
+        let committee = &directory.committees[0];
+        let expires = NOW.plus(HOUR);
+        let offered: Vec<Option<EnvelopeSecretKey>> = committee
+            .threshold()
+            .numbers()
+            .map(|number| {
+                let offers = !setting.absent.contains(&number.point());
+                offers.then(|| EnvelopeSecretKey::generate(Suite::X25519, rng))
+            })
+            .collect();
+        let offer = |(number, secret): (usize, &Option<EnvelopeSecretKey>)| {
+            let aggregator = format!("aggregator{}", number + 1);
+            let body = OfferBody {
+                aggregator: name(&aggregator),
+                key: secret.as_ref()?.public(),
+                querier: name("querier"),
+                expires,
+            };
+            Some(Offer::new(body, &key_of(&aggregator)))
+        };
+        let reply = EnvelopeSecretKey::generate(Suite::X25519, rng);
+        let mut salt = [0; 32];
+        rng.fill_bytes(&mut salt);
+        let manifest = Manifest {
+            network: directory.network.clone(),
+            key_epoch: directory.key_epoch,
+            querier: name("querier"),
+            purpose: "research".into(),
+            local: plan.local.clone(),
+            min_cohort: 4,
+            answer_rate: 400,
+            min_verified: setting.min_verified.max(setting.committee.0),
+            max_homes: 1000,
+            committees: vec![Terms {
+                needed: setting.committee.0,
+                key: *committee.key(),
+                offers: offered.iter().enumerate().map(offer).collect(),
+            }],
+            notary: name("finder"),
+            rounds: 1,
+            attempts: 3,
+            reply_key: reply.public(),
+            issued: NOW,
+            answer_by: expires,
+            expires,
+            profile_commitment: profile.commitment(&salt),
+        };
+        let signed = manifest.sign(&key_of("querier"));
+        Self {
+            manifest: signed.verify(directory, NOW).unwrap(),
+            plan,
+            profile,
+            salt,
+            signed,
+            reply,
+            offered,
+        }
+    }
+
+    /// The head of its find, with this profile in it.
+    pub(crate) fn find_request(
+        &self,
+        network: &Network,
+        opening: &ProfileOpening,
+        batch_size: u32,
+        rng: &mut StdRng,
+    ) -> FindRequest {
+        FindRequest {
+            manifest: self.signed.clone(),
+            profile: Sealed::<reader::TargetFinder, _>::seal(
+                opening,
+                &network.finder.public(),
+                &ProfileOpening::context(self.signed.query()),
+                rng,
+            ),
+            partition: 0,
+            batch_size,
+        }
+    }
+
+    pub(crate) fn opening(&self) -> ProfileOpening {
+        ProfileOpening {
+            profile: self.profile.clone(),
+            salt: self.salt,
+        }
+    }
+}
+
+/// The homes of `rows`, at the two hosts in turn.
+pub(crate) fn homes(rows: &[Option<Row>], rng: &mut StdRng) -> Vec<Home> {
+    let home = |(number, row): (usize, &Option<Row>)| {
+        let mut tag = [0; 16];
+        rng.fill_bytes(&mut tag);
+        Home {
+            host: name(HOSTS[number % 2]),
+            id: HomeId(format!("home{number}")),
+            tag: HomeTag(tag),
+            key: HomeKey::generate(rng),
+            row: row.clone(),
+        }
+    };
+    rows.iter().enumerate().map(home).collect()
+}
+
+/// A host's upload of these homes, each with all of these concepts.
+pub(crate) fn upload(
+    network: &Network,
+    host: &Name,
+    homes: &[&Home],
+    concepts: &[&str],
+    rng: &mut StdRng,
+) -> Upload {
+    let directory = &network.directory;
+    let enrolments: Vec<Enrolment> = homes
+        .iter()
+        .map(|home| Enrolment {
+            home: home.id.clone(),
+            tag: home.tag,
+            key: home.key.clone(),
+            concepts: concepts
+                .iter()
+                .map(|concept| (pseudonym(concept), Handle([0; 16])))
+                .collect(),
+        })
+        .collect();
+    let pool = |role| &directory.pool(role, 0).unwrap().envelope_key;
+    let keys = PoolKeys {
+        target_finder: pool(Role::TargetFinder),
+        target: pool(Role::Target),
+    };
+    Upload::build(host, &enrolments, directory.key_epoch, 0, &keys, rng)
+}
+
+/// What the conductor streams of an upload.
+pub(crate) fn segment(upload: Upload) -> ListSegment {
+    ListSegment {
+        key_epoch: upload.key_epoch,
+        envelopes: upload.envelopes,
+        entries: upload
+            .entries
+            .into_iter()
+            .map(|entry| ListedEntry {
+                pseudonym: entry.pseudonym,
+                index: entry.index,
+                ciphertext: entry.ciphertext,
+            })
+            .collect(),
+    }
+}
+
+/// What the outputs of `shape` must be over `rows`, computed in the clear.
+pub(crate) fn plain_sums<'a>(shape: &Shape, rows: impl Iterator<Item = &'a Row>) -> Vec<u64> {
+    let rows: Vec<&Row> = rows.collect();
+    let mut sums = Vec::new();
+    for group in 0..usize::from(shape.groups.max(1)) {
+        let members = || rows.iter().filter(|row| row.group == group);
+        sums.push(members().count() as u64);
+        for (index, variable) in shape.variables.iter().enumerate() {
+            let levels = || members().filter_map(|row| row.levels[index]);
+            if variable.nullable {
+                sums.push(levels().count() as u64);
+            }
+            if variable.max > 0 {
+                sums.push(levels().sum());
+            }
+            if variable.squared {
+                sums.push(levels().map(|level| level * level).sum());
+            }
+        }
+    }
+    sums
+}
+
+/// The find of a question over encoded segments.
+pub(crate) fn find(
+    network: &Network,
+    question: &Question,
+    segments: &[Vec<u8>],
+    batch_size: u32,
+    rng: &mut StdRng,
+) -> Result<Found, FindError> {
+    let request = question.find_request(network, &question.opening(), batch_size, rng);
+    let keys = network.finder_keys();
+    let mut finding = Finding::new(question.manifest.clone(), &request, &keys)?;
+    for segment in segments {
+        finding.absorb(segment, &keys)?;
+    }
+    finding.finish(&keys)
+}

@@ -1,0 +1,401 @@
+//! One query at all who take part, step by step.
+
+use std::collections::BTreeMap;
+
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+
+use super::question::{find, homes, plain_sums, segment, upload};
+use super::{Draft, Home, Network, Question, Setting, copy_of, key_of, name};
+use crate::aggregation::{Aggregation, AggregationError, AggregatorKeys, Quorum};
+use crate::ask::{
+    Answer, AnsweringHome, BatchAnswer, OpenedBatch, answer, collect_answers, open_batch,
+};
+use crate::catalogue::EVERY_HOME;
+use crate::circuit::Row;
+use crate::encoding;
+use crate::find::{FindError, Found, SealedGrant};
+use crate::id::{BatchId, MemberNumber, Work};
+use crate::keys::SigningKey;
+use crate::peer::PeerMessage;
+use crate::release::{
+    Certificate, CommittedBatch, Proposal, ReleaseError, Released, SealedTotal,
+    SignedAcknowledgement, open_totals,
+};
+
+/// What an aggregator's step gives.
+pub(crate) type Step<T> = Result<T, AggregationError>;
+
+/// One query: found, and begun at every aggregator that made an offer.
+pub(crate) struct Scene {
+    pub(crate) network: Network,
+    pub(crate) homes: Vec<Home>,
+    pub(crate) question: Question,
+    pub(crate) segments: Vec<Vec<u8>>,
+    pub(crate) batch_size: u32,
+    pub(crate) found: Found,
+    /// A test that loses one removes it.
+    pub(crate) aggregators: BTreeMap<MemberNumber, Aggregation>,
+    pub(crate) rng: StdRng,
+}
+
+/// The signing key of an aggregator.
+pub(crate) fn aggregator_key(member: MemberNumber) -> SigningKey {
+    key_of(&format!("aggregator{member}"))
+}
+
+impl Scene {
+    pub(crate) fn new(setting: Setting) -> Self {
+        let mut rng = StdRng::seed_from_u64(11);
+        let (needed, members) = setting.committee;
+        let network = Network::new(needed, members, &mut rng);
+        let homes = homes(&setting.rows, &mut rng);
+        let question = Question::new(&network, &setting, &mut rng);
+        let segments: Vec<Vec<u8>> = ["host1", "host2"]
+            .into_iter()
+            .map(|host| {
+                let host = name(host);
+                let own: Vec<&Home> = homes.iter().filter(|home| home.host == host).collect();
+                let upload = upload(&network, &host, &own, &[EVERY_HOME], &mut rng);
+                encoding::to_bytes(&segment(upload))
+            })
+            .collect();
+        let found = find(&network, &question, &segments, setting.batch_size, &mut rng).unwrap();
+        let mut scene = Self {
+            network,
+            homes,
+            question,
+            segments,
+            batch_size: setting.batch_size,
+            found,
+            aggregators: BTreeMap::new(),
+            rng,
+        };
+        for (_, member, grant) in copy_of(&scene.found.summary).grants {
+            let mut aggregation = scene.aggregation(member);
+            aggregation
+                .grant(0, &grant, &scene.network.directory)
+                .unwrap();
+            scene.aggregators.insert(member, aggregation);
+        }
+        scene
+    }
+
+    /// The find again, over these lists.
+    pub(crate) fn find(&mut self, segments: &[Vec<u8>]) -> Result<Found, FindError> {
+        let size = self.batch_size;
+        find(&self.network, &self.question, segments, size, &mut self.rng)
+    }
+
+    /// An aggregator that has no grant yet.
+    pub(crate) fn aggregation(&self, member: MemberNumber) -> Aggregation {
+        let secret = self.question.offered[member.index()].as_ref().unwrap();
+        let bytes = secret.to_seed_bytes();
+        let secret =
+            crate::envelope::EnvelopeSecretKey::from_bytes(secret.suite(), &bytes[..]).unwrap();
+        Aggregation::new(self.question.manifest.clone(), 0, member, secret).unwrap()
+    }
+
+    pub(crate) fn grant_of(&self, member: MemberNumber) -> SealedGrant {
+        let mut grants = self.found.summary.grants.iter();
+        grants.find(|grant| grant.1 == member).unwrap().2.clone()
+    }
+
+    pub(crate) fn work(&self, batch: u32, attempt: u8) -> Work {
+        Work {
+            query: self.question.manifest.query(),
+            round: 0,
+            batch: BatchId {
+                partition: 0,
+                number: batch,
+            },
+            attempt,
+        }
+    }
+
+    /// What the Target opens.
+    pub(crate) fn asks(&self, work: Work) -> OpenedBatch {
+        open_batch(
+            &self.question.signed,
+            &self.question.manifest,
+            work,
+            &self.found.batches[work.batch.number as usize],
+            &self.network.directory,
+            &self.network.target,
+        )
+        .unwrap()
+    }
+
+    /// The rows of a batch, by index.
+    pub(crate) fn rows(&self, batch: u32) -> BTreeMap<u32, Option<Row>> {
+        let asks = self.asks(self.work(batch, 0)).asks;
+        let homes = asks.into_values().flat_map(|ask| ask.homes);
+        homes
+            .map(|home| (home.index, self.home(&home.home.0).row.clone()))
+            .collect()
+    }
+
+    pub(crate) fn home(&self, id: &str) -> &Home {
+        self.homes.iter().find(|home| home.id.0 == id).unwrap()
+    }
+
+    /// What honest stacks answer, one answer per host.
+    pub(crate) fn answers(&mut self, work: Work) -> Vec<Answer> {
+        let mut answers = Vec::new();
+        for ask in self.asks(work).asks.into_values() {
+            let homes: Vec<AnsweringHome> = ask
+                .homes
+                .into_iter()
+                .map(|asked| {
+                    let home = self.home(&asked.home.0);
+                    AnsweringHome {
+                        index: asked.index,
+                        ticket: asked.ticket,
+                        key: home.key.clone(),
+                        row: home.row.clone(),
+                    }
+                })
+                .collect();
+            let manifest = &self.question.manifest;
+            answers.push(answer(manifest, work, ask.find, &homes, &mut self.rng).unwrap());
+        }
+        answers
+    }
+
+    /// What the Target makes of answers.
+    pub(crate) fn collect(&mut self, work: Work, answers: Vec<Answer>) -> BatchAnswer {
+        let aggregators = self.question.manifest.offers(0).count();
+        let (target, key) = (name("target"), key_of("target"));
+        collect_answers(&target, &key, work, aggregators, answers, &mut self.rng)
+    }
+
+    /// What the Target answers when all stacks are honest.
+    pub(crate) fn honest(&mut self, work: Work) -> BatchAnswer {
+        let answers = self.answers(work);
+        self.collect(work, answers)
+    }
+
+    /// What the Target answers when the stacks send `draft`.
+    pub(crate) fn forged(&mut self, draft: &Draft) -> BatchAnswer {
+        let shared = draft.share(self);
+        let answers = shared.seal(self);
+        self.collect(draft.work, answers)
+    }
+
+    /// Takes a step of one aggregator.
+    fn at<T>(
+        &mut self,
+        member: MemberNumber,
+        step: impl FnOnce(&mut Aggregation, &AggregatorKeys<'_>, &Network, &mut StdRng) -> Step<T>,
+    ) -> Step<T> {
+        let keys = AggregatorKeys {
+            signing: &aggregator_key(member),
+            share: &self.network.shares[member.index()],
+        };
+        let aggregation = self.aggregators.get_mut(&member).unwrap();
+        step(aggregation, &keys, &self.network, &mut self.rng)
+    }
+
+    /// Place of an aggregator among those that made an offer.
+    pub(crate) fn position(&self, member: MemberNumber) -> usize {
+        let mut offers = self.question.manifest.offers(0);
+        offers.position(|(offered, _)| offered == member).unwrap()
+    }
+
+    pub(crate) fn open_at(
+        &mut self,
+        member: MemberNumber,
+        answer: &BatchAnswer,
+    ) -> Step<Vec<PeerMessage>> {
+        let groups = &answer.groups[self.position(member)];
+        self.at(member, |aggregation, keys, network, rng| {
+            let (statement, signature) = (&answer.statement, &answer.signature);
+            let directory = &network.directory;
+            aggregation.open(statement, signature, groups, keys, directory, rng)
+        })
+    }
+
+    pub(crate) fn verify_at(
+        &mut self,
+        member: MemberNumber,
+        work: Work,
+        messages: &[PeerMessage],
+    ) -> Step<Vec<PeerMessage>> {
+        let messages = to(member, messages);
+        self.at(member, |aggregation, keys, network, rng| {
+            aggregation.verify(work, &messages, keys, &network.directory, rng)
+        })
+    }
+
+    pub(crate) fn decide_at(
+        &mut self,
+        member: MemberNumber,
+        work: Work,
+        quorum: &Quorum,
+        messages: &[PeerMessage],
+    ) -> Step<SignedAcknowledgement> {
+        let messages = to(member, messages);
+        self.at(member, |aggregation, keys, network, _| {
+            aggregation.decide(work, quorum, &messages, keys, &network.directory)
+        })
+    }
+
+    pub(crate) fn commit_at(
+        &mut self,
+        member: MemberNumber,
+        work: Work,
+        acknowledgements: &[SignedAcknowledgement],
+    ) -> Step<()> {
+        self.at(member, |aggregation, _, network, _| {
+            aggregation.commit(work, acknowledgements, &network.directory)
+        })
+    }
+
+    pub(crate) fn guards_at(
+        &mut self,
+        member: MemberNumber,
+        proposal: &Proposal,
+        certificate: &Certificate,
+    ) -> Step<Vec<PeerMessage>> {
+        self.at(member, |aggregation, keys, network, rng| {
+            aggregation.guards(proposal, certificate, keys, &network.directory, rng)
+        })
+    }
+
+    pub(crate) fn release_at(
+        &mut self,
+        member: MemberNumber,
+        messages: &[PeerMessage],
+    ) -> Step<SealedTotal> {
+        let messages = to(member, messages);
+        self.at(member, |aggregation, keys, network, rng| {
+            aggregation.release(0, &messages, keys, &network.directory, rng)
+        })
+    }
+
+    pub(crate) fn members(&self) -> Vec<MemberNumber> {
+        self.aggregators.keys().copied().collect()
+    }
+
+    pub(crate) fn quorum(&self) -> Quorum {
+        Quorum::new(self.members())
+    }
+
+    /// All aggregators open the answer; what they tell each other.
+    pub(crate) fn open(&mut self, answer: &BatchAnswer) -> Vec<PeerMessage> {
+        let members = self.members().into_iter();
+        members
+            .flat_map(|member| self.open_at(member, answer).unwrap())
+            .collect()
+    }
+
+    pub(crate) fn verify(&mut self, work: Work, messages: &[PeerMessage]) -> Vec<PeerMessage> {
+        let members = self.members().into_iter();
+        members
+            .flat_map(|member| self.verify_at(member, work, messages).unwrap())
+            .collect()
+    }
+
+    /// All aggregators open and verify the answer; the verifier messages.
+    pub(crate) fn verified(&mut self, answer: &BatchAnswer) -> Vec<PeerMessage> {
+        let randomness = self.open(answer);
+        self.verify(answer.statement.work, &randomness)
+    }
+
+    /// All aggregators decide, as one quorum.
+    pub(crate) fn decide(
+        &mut self,
+        work: Work,
+        messages: &[PeerMessage],
+    ) -> Step<Vec<SignedAcknowledgement>> {
+        let (members, quorum) = (self.members(), self.quorum());
+        let decide = |member| self.decide_at(member, work, &quorum, messages);
+        members.into_iter().map(decide).collect()
+    }
+
+    /// The answer through all steps of all aggregators.
+    pub(crate) fn commit(&mut self, answer: &BatchAnswer) -> CommittedBatch {
+        let work = answer.statement.work;
+        let messages = self.verified(answer);
+        let acknowledgements = self.decide(work, &messages).unwrap();
+        for member in self.members() {
+            self.commit_at(member, work, &acknowledgements).unwrap();
+        }
+        let decided = &acknowledgements[0].body;
+        CommittedBatch {
+            batch: work.batch,
+            attempt: work.attempt,
+            decision: decided.decision,
+            accepted: decided.accepted,
+        }
+    }
+
+    pub(crate) fn proposal(&self, batches: &[CommittedBatch]) -> Proposal {
+        Proposal {
+            query: self.question.manifest.query(),
+            round: 0,
+            batches: batches.to_vec(),
+        }
+    }
+
+    pub(crate) fn certificate(&self, proposal: &Proposal) -> Certificate {
+        let key = key_of("finder");
+        Certificate::new(proposal.query, proposal.round, proposal.hash(), &key)
+    }
+
+    /// All aggregators open their guards; what they tell each other.
+    pub(crate) fn guards(&mut self, proposal: &Proposal) -> Vec<PeerMessage> {
+        let certificate = self.certificate(proposal);
+        let members = self.members().into_iter();
+        members
+            .flat_map(|member| self.guards_at(member, proposal, &certificate).unwrap())
+            .collect()
+    }
+
+    /// All aggregators release these batches.
+    pub(crate) fn release(
+        &mut self,
+        batches: &[CommittedBatch],
+    ) -> Vec<(MemberNumber, SealedTotal)> {
+        let messages = self.guards(&self.proposal(batches));
+        let members = self.members().into_iter();
+        members
+            .map(|member| (member, self.release_at(member, &messages).unwrap()))
+            .collect()
+    }
+
+    /// What the querier reads.
+    pub(crate) fn read(
+        &self,
+        totals: &[(MemberNumber, SealedTotal)],
+    ) -> Result<Released, ReleaseError> {
+        let question = &self.question;
+        let directory = &self.network.directory;
+        open_totals(&question.manifest, 0, totals, &question.reply, directory)
+    }
+
+    /// What the querier reads once this one answer is committed.
+    pub(crate) fn released(&mut self, answer: &BatchAnswer) -> Released {
+        let batch = self.commit(answer);
+        let totals = self.release(&[batch]);
+        self.read(&totals).unwrap()
+    }
+
+    /// The sums over these rows in the clear, each released.
+    pub(crate) fn sums<'a>(&self, rows: impl Iterator<Item = &'a Option<Row>>) -> Vec<Option<u64>> {
+        let sums = plain_sums(&self.question.plan.shape, rows.flatten());
+        sums.into_iter().map(Some).collect()
+    }
+
+    /// The sums over the first batch without the homes at `left_out`.
+    pub(crate) fn sums_without(&self, left_out: &[u32]) -> Vec<Option<u64>> {
+        let rows = self.rows(0);
+        let kept = rows.iter().filter(|(index, _)| !left_out.contains(index));
+        self.sums(kept.map(|(_, row)| row))
+    }
+}
+
+fn to(member: MemberNumber, messages: &[PeerMessage]) -> Vec<PeerMessage> {
+    let messages = messages.iter().filter(|message| message.to == member);
+    messages.cloned().collect()
+}
