@@ -8,6 +8,7 @@ mod directory;
 mod exit;
 mod format;
 mod keys;
+mod knowledge;
 mod progress;
 mod query;
 mod sandbox;

@@ -39,6 +39,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Exit> {
         directory: Arc::new(directory),
         signing: keys.signing,
         tls: keys.tls,
+        witness: None,
     };
     let querier = Querier::new(Arc::new(node), config.role);
     let question = Question {

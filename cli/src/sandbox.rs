@@ -4,11 +4,12 @@ use std::path::PathBuf;
 
 use clap::Args;
 use dispers_core::envelope::Suite;
-use dispers_sandbox::{Network, Options};
+use dispers_sandbox::{Knowledge, Network, Options};
 
 use crate::{
     exit::Exit,
     format::{self, Format},
+    knowledge,
     progress::Bars,
 };
 
@@ -60,6 +61,9 @@ pub(crate) struct Arguments {
     /// Cipher suite of the envelopes: x-wing or x25519.
     #[arg(long, default_value_t = Suite::default())]
     suite: Suite,
+    /// Show on stderr what each role received, could open and could not, as it was recorded.
+    #[arg(long)]
+    show_knowledge: bool,
     /// How the answer is printed.
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
@@ -79,6 +83,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Exit> {
         min_cohort: arguments.min_cohort,
         purpose: arguments.purpose,
         suite: arguments.suite,
+        record: arguments.show_knowledge,
         ..Options::default()
     };
     // A question that cannot be asked is refused before anything starts.
@@ -87,6 +92,12 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Exit> {
     let network = Network::start(&options, |progress| bars.starting(progress)).await?;
     let result = network.ask(&sql, None, |step| bars.step(step)).await;
     bars.end();
+    let knowledge = network.recording().map(Knowledge::new);
     network.stop().await;
-    format::print(&result?, arguments.format).map_err(Exit::other)
+    let result = result?;
+    format::print(&result, arguments.format).map_err(Exit::other)?;
+    if let Some(knowledge) = knowledge {
+        knowledge::print(&knowledge, &result.aggregators);
+    }
+    Ok(())
 }

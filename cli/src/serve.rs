@@ -71,6 +71,7 @@ impl<T: DeserializeOwned> Start<T> {
             directory: Arc::new(directory),
             signing,
             tls,
+            witness: None,
         };
         Ok(Self {
             node: Arc::new(node),
@@ -208,8 +209,7 @@ fn listen<'a, T>(
             .map_err(Exit::other)?;
         let address = listener.local_addr().map_err(Exit::other)?;
         tracing::info!(node = %node.name, %address, "listening");
-        let (tls, directory) = (&node.tls, node.directory.clone());
-        serve(listener, routes, tls, directory, shutdown_signal())
+        serve(listener, routes, &node, shutdown_signal())
             .await
             .map_err(Exit::other)?;
         tracing::info!(node = %node.name, "stopped");

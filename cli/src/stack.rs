@@ -86,6 +86,7 @@ async fn subscribe_homes(arguments: Subscribe) -> Result<(), Exit> {
         directory: Arc::new(directory),
         signing: keys.signing,
         tls: keys.tls,
+        witness: None,
     };
     let homes = match arguments.home {
         Some(home) => vec![HomeId(home)],

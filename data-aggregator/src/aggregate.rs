@@ -77,6 +77,7 @@ impl Aggregator {
             )?;
         check_offer_time(&body, now)?;
         let secret = EnvelopeSecretKey::generate(self.node.directory.suite, &mut rng());
+        let secret = self.node.watched(secret);
         let offer = Offer::new(
             OfferBody {
                 aggregator: self.node.name.clone(),

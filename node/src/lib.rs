@@ -11,6 +11,7 @@ mod node;
 mod serve;
 pub mod telemetry;
 pub mod tls;
+mod witness;
 
 pub use clock::{now, rng};
 pub use config::{Config, ConfigError, NodeConfig};
@@ -22,3 +23,4 @@ pub use serve::{ServeError, serve, shutdown_signal};
 pub use tls::{
     TlsError, TlsIdentity, require_host, require_querier, require_querier_or_role, require_role,
 };
+pub use witness::Witness;

@@ -7,12 +7,16 @@ use std::{
 
 use dispers_core::{
     directory::{Directory, TlsKey},
+    envelope::EnvelopeSecretKey,
     id::Name,
     keys::SigningKey,
 };
 use tonic::{Status, transport::Channel};
 
-use crate::tls::{self, TlsIdentity};
+use crate::{
+    Witness,
+    tls::{self, TlsIdentity},
+};
 
 /// Who this process is, and the directory that it trusts.
 pub struct Node {
@@ -24,6 +28,18 @@ pub struct Node {
     pub signing: SigningKey,
     /// Proves to other nodes who this is.
     pub tls: TlsIdentity,
+    /// Sees what it receives and opens: in sandboxes and tests only.
+    pub witness: Option<Arc<dyn Witness>>,
+}
+
+impl Node {
+    /// `key`, under the eyes of the node's witness if it has one.
+    pub fn watched(&self, key: EnvelopeSecretKey) -> EnvelopeSecretKey {
+        match &self.witness {
+            Some(witness) => key.watched(witness.clone()),
+            None => key,
+        }
+    }
 }
 
 /// Channels to other nodes, one for each, made on first use and kept.
@@ -51,7 +67,7 @@ impl Channels {
         if let Some(channel) = open.get(&(address.to_owned(), key)) {
             return Ok(channel.clone());
         }
-        let channel = tls::connect(address, key, &self.node.tls)
+        let channel = tls::connect(address, key, &self.node.tls, self.node.witness.clone())
             .map_err(|error| Status::internal(error.to_string()))?;
         open.insert((address.to_owned(), key), channel.clone());
         Ok(channel)

@@ -1,12 +1,14 @@
 //! Serving and stopping.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{future::Future, time::Duration};
 
-use dispers_core::directory::Directory;
 use tokio::net::TcpListener;
 use tonic::{service::Routes, transport::Server};
 
-use crate::tls::{self, TlsError, TlsIdentity};
+use crate::{
+    Node,
+    tls::{self, TlsError},
+};
 
 /// How long requests that run may go on after a stop.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -31,11 +33,15 @@ pub enum ServeError {
 pub async fn serve(
     listener: TcpListener,
     routes: Routes,
-    identity: &TlsIdentity,
-    directory: Arc<Directory>,
+    node: &Node,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), ServeError> {
-    let incoming = tls::incoming(listener, identity, directory)?;
+    let incoming = tls::incoming(
+        listener,
+        &node.tls,
+        node.directory.clone(),
+        node.witness.clone(),
+    )?;
     let (stopping, stopped) = tokio::sync::oneshot::channel();
     let serving = Server::builder()
         .initial_stream_window_size(tls::WINDOW)

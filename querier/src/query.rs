@@ -345,6 +345,7 @@ impl Querier {
             });
         }
         let reply = EnvelopeSecretKey::generate(directory.suite, &mut rng());
+        let reply = self.node.watched(reply);
         let mut salt = [0; 32];
         rng().fill_bytes(&mut salt);
         let manifest = Manifest {

@@ -4,10 +4,14 @@
 //! protects nobody from whoever runs it.
 
 mod error;
+mod knowledge;
 mod network;
 mod population;
+mod recording;
 mod seats;
 
 pub use error::Error;
+pub use knowledge::{Envelopes, Knowledge, RoleKnowledge};
 pub use network::{Network, Options, Progress, check};
 pub use population::Population;
+pub use recording::{Opened, Received, Record, Recording};

@@ -6,12 +6,12 @@ use dispers_core::{
     dealing::deal,
     directory::Directory,
     envelope::Suite,
-    id::{Name, Threshold},
+    id::{Name, Role, Threshold},
     keys::SigningKey,
     plan::{Plan, PlanLimits},
     subscription::HomeId,
 };
-use dispers_node::{Node, TlsIdentity, rng, serve};
+use dispers_node::{Node, TlsIdentity, Witness, rng, serve};
 use dispers_proto::v1::{
     concept_indexor_server::ConceptIndexorServer, conductor_server::ConductorServer,
     data_aggregator_server::DataAggregatorServer, stack_server::StackServer,
@@ -23,8 +23,8 @@ use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 use tonic::service::Routes;
 
 use crate::{
-    Error, Population,
-    seats::{Seats, sign},
+    Error, Population, Recording,
+    seats::{Seat, Seats, sign},
 };
 
 /// Most homes that one query may ask.
@@ -59,6 +59,8 @@ pub struct Options {
     pub suite: Suite,
     /// Homes per batch.
     pub batch_size: u32,
+    /// Whether to record what every node receives and opens.
+    pub record: bool,
 }
 
 impl Default for Options {
@@ -77,6 +79,7 @@ impl Default for Options {
             purpose: "sandbox".into(),
             suite: Suite::default(),
             batch_size: dispers_conductor::Config::default().batch_size,
+            record: false,
         }
     }
 }
@@ -131,6 +134,7 @@ pub struct Network {
     services: JoinSet<()>,
     /// What stops each service, by the name of its node.
     switches: BTreeMap<Name, watch::Sender<bool>>,
+    recording: Option<Recording>,
 }
 
 impl Network {
@@ -177,10 +181,13 @@ impl Network {
             querier_signing.public(),
         )?;
         let directory = Arc::new(sign(&body)?);
+        let mut recording = options.record.then(Recording::default);
+        let querier = Name::new("querier")?;
         let mut network = Self {
             querier: Querier::new(
                 Arc::new(Node {
-                    name: Name::new("querier")?,
+                    witness: witness(&mut recording, &querier, Role::Querier),
+                    name: querier,
                     directory: directory.clone(),
                     signing: querier_signing,
                     tls: querier_tls,
@@ -191,6 +198,7 @@ impl Network {
             purpose: options.purpose.clone(),
             services: JoinSet::new(),
             switches: BTreeMap::new(),
+            recording,
         };
         let stacks = network.start_services(seats, options, &population)?;
         let of = population.len();
@@ -211,12 +219,11 @@ impl Network {
         options: &Options,
         population: &Population,
     ) -> Result<Vec<Settled>, Error> {
-        let directory = self.directory.clone();
         let (seat, envelope) = seats.conductor;
-        let (node, listener) = seat.sit(&directory);
+        let (node, listener) = self.sit(seat, Role::Conductor);
         let service = dispers_conductor::Service::new(
             node.clone(),
-            envelope,
+            node.watched(envelope),
             dispers_conductor::Config {
                 batch_size: options.batch_size,
                 ..dispers_conductor::Config::default()
@@ -225,10 +232,10 @@ impl Network {
         self.serve(node, listener, Routes::new(ConductorServer::new(service)));
 
         for (seat, envelope, share) in seats.indexors {
-            let (node, listener) = seat.sit(&directory);
+            let (node, listener) = self.sit(seat, Role::ConceptIndexor);
             let indexor = dispers_concept_indexor::Indexor::new(
                 node.clone(),
-                envelope,
+                node.watched(envelope),
                 share,
                 &dispers_concept_indexor::Config::default(),
             )
@@ -239,10 +246,10 @@ impl Network {
         }
 
         let (seat, envelope, secret) = seats.finder;
-        let (node, listener) = seat.sit(&directory);
+        let (node, listener) = self.sit(seat, Role::TargetFinder);
         let finder = dispers_target_finder::Finder::new(
             node.clone(),
-            envelope,
+            node.watched(envelope),
             secret,
             &dispers_target_finder::Config::default(),
         )
@@ -255,15 +262,18 @@ impl Network {
         );
 
         let (seat, envelope) = seats.target;
-        let (node, listener) = seat.sit(&directory);
-        let target =
-            dispers_target::Target::new(node.clone(), envelope, &dispers_target::Config::default())
-                .map_err(|error| start_error(&node, error))?;
+        let (node, listener) = self.sit(seat, Role::Target);
+        let target = dispers_target::Target::new(
+            node.clone(),
+            node.watched(envelope),
+            &dispers_target::Config::default(),
+        )
+        .map_err(|error| start_error(&node, error))?;
         let service = dispers_target::Service::new(node.clone(), target);
         self.serve(node, listener, Routes::new(TargetServer::new(service)));
 
         for (seat, share) in seats.aggregators {
-            let (node, listener) = seat.sit(&directory);
+            let (node, listener) = self.sit(seat, Role::DataAggregator);
             let aggregator = dispers_data_aggregator::Aggregator::new(
                 node.clone(),
                 share,
@@ -279,7 +289,7 @@ impl Network {
         for (host, seat) in seats.stacks.into_iter().enumerate() {
             let store = Arc::new(Store::in_memory()?);
             let concepts = population.settle(host, options.hosts, &store)?;
-            let (node, listener) = seat.sit(&directory);
+            let (node, listener) = self.sit(seat, Role::Stack);
             let answerer = Arc::new(Answerer::new(node.clone(), store.clone()));
             let relay = Relay::new(node.clone());
             if host < options.attached {
@@ -303,6 +313,11 @@ impl Network {
             });
         }
         Ok(stacks)
+    }
+
+    fn sit(&mut self, seat: Seat, role: Role) -> (Arc<Node>, TcpListener) {
+        let witness = witness(&mut self.recording, &seat.name, role);
+        seat.sit(&self.directory, witness)
     }
 
     /// Resolves once the node is to stop.
@@ -347,6 +362,11 @@ impl Network {
         self.querier.ask(&question, observe).await
     }
 
+    /// What every node received and opened, if the options asked for it.
+    pub fn recording(&self) -> Option<&Recording> {
+        self.recording.as_ref()
+    }
+
     /// Stops one node for good, as if its machine had died. Whether there was one of that name.
     pub fn stop_node(&self, name: &str) -> bool {
         let switch = self.switches.iter().find(|(node, _)| node.as_str() == name);
@@ -362,6 +382,12 @@ impl Network {
     }
 }
 
+/// A record for the node, where there is a recording.
+fn witness(recording: &mut Option<Recording>, name: &Name, role: Role) -> Option<Arc<dyn Witness>> {
+    let recording = recording.as_mut()?;
+    Some(recording.of(name, role))
+}
+
 fn start_error(node: &Node, reason: impl ToString) -> Error {
     Error::Start {
         node: node.name.to_string(),
@@ -375,15 +401,7 @@ async fn run(
     routes: Routes,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) {
-    if let Err(error) = serve(
-        listener,
-        routes,
-        &node.tls,
-        node.directory.clone(),
-        shutdown,
-    )
-    .await
-    {
+    if let Err(error) = serve(listener, routes, &node, shutdown).await {
         tracing::error!(node = %node.name, %error, "service ended");
     }
 }

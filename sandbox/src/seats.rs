@@ -13,7 +13,7 @@ use dispers_core::{
     keys::{SigningKey, VerifyingKey},
     ticket::PoolSecret,
 };
-use dispers_node::{Node, TlsIdentity, now, rng};
+use dispers_node::{Node, TlsIdentity, Witness, now, rng};
 use tokio::net::TcpListener;
 
 use crate::{Error, Options, Population, network::MAX_HOMES};
@@ -23,7 +23,7 @@ const DIRECTORY_LIFE: u64 = 30 * 24 * 3_600_000;
 
 /// One service before it runs: its name in the directory, its keys and its socket.
 pub(crate) struct Seat {
-    name: Name,
+    pub(crate) name: Name,
     tls: TlsIdentity,
     signing: SigningKey,
     listener: TcpListener,
@@ -71,12 +71,17 @@ impl Seat {
         }
     }
 
-    pub(crate) fn sit(self, directory: &Arc<Directory>) -> (Arc<Node>, TcpListener) {
+    pub(crate) fn sit(
+        self,
+        directory: &Arc<Directory>,
+        witness: Option<Arc<dyn Witness>>,
+    ) -> (Arc<Node>, TcpListener) {
         let node = Node {
             name: self.name,
             directory: directory.clone(),
             signing: self.signing,
             tls: self.tls,
+            witness,
         };
         (Arc::new(node), self.listener)
     }

@@ -8,6 +8,7 @@ use rand::CryptoRng;
 use zeroize::Zeroizing;
 
 use super::encapsulation::{Opening, Sealing};
+use super::witness::Watch;
 use super::{Context, EnvelopePublicKey, EnvelopeSecretKey, OpenError, Reader};
 use crate::{encoding, labels};
 
@@ -89,6 +90,8 @@ impl<R: Reader> BatchSealer<R> {
 /// Opens the items of one batch.
 pub struct BatchOpener<R> {
     items: Items,
+    purpose: &'static str,
+    watch: Watch,
     reader: PhantomData<fn() -> R>,
 }
 
@@ -107,6 +110,8 @@ impl<R: Reader> BatchOpener<R> {
         let opening = Opening::new(key, encapsulated, &context.info::<R>())?;
         Ok(Self {
             items: Items::new(&opening.export(labels::EXPORT_BATCH), count),
+            purpose: context.purpose,
+            watch: key.watch.clone(),
             reader: PhantomData,
         })
     }
@@ -125,11 +130,14 @@ impl<R: Reader> BatchOpener<R> {
             msg: ciphertext,
             aad: &self.items.associated_data(index, aad),
         };
-        self.items
+        let plaintext = self
+            .items
             .cipher
             .decrypt(&nonce(index), payload)
             .map(Zeroizing::new)
-            .map_err(|_| OpenError)
+            .map_err(|_| OpenError)?;
+        self.watch.opened(self.purpose, ciphertext, &plaintext);
+        Ok(plaintext)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use curve25519_dalek::MontgomeryPoint;
@@ -10,6 +11,8 @@ use hpke::kem::{X25519HkdfSha256, XWing};
 use hpke::{Deserializable, Kem, Serializable};
 use rand::CryptoRng;
 use zeroize::Zeroizing;
+
+use super::witness::{Watch, Witness};
 
 /// The key encapsulation of an envelope, chosen in the directory.
 #[derive(
@@ -144,6 +147,7 @@ impl BorshDeserialize for EnvelopePublicKey {
 /// A secret envelope key; zeroized when dropped.
 pub struct EnvelopeSecretKey {
     pub(super) secret: Secret,
+    pub(super) watch: Watch,
 }
 
 pub(super) enum Secret {
@@ -158,7 +162,21 @@ impl EnvelopeSecretKey {
             Suite::XWing => Secret::XWing(Box::new(XWing::gen_keypair_with_rng(rng).0)),
             Suite::X25519 => Secret::X25519(X25519HkdfSha256::gen_keypair_with_rng(rng).0),
         };
-        Self { secret }
+        Self::unwatched(secret)
+    }
+
+    fn unwatched(secret: Secret) -> Self {
+        Self {
+            secret,
+            watch: Watch::default(),
+        }
+    }
+
+    /// The same key, which tells `witness` what it opens.
+    #[must_use]
+    pub fn watched(mut self, witness: Arc<dyn Witness>) -> Self {
+        self.watch = Watch(Some(witness));
+        self
     }
 
     /// The key of 32 stored bytes.
@@ -175,7 +193,7 @@ impl EnvelopeSecretKey {
                 <X25519HkdfSha256 as Kem>::PrivateKey::from_bytes(bytes).map_err(error)?,
             ),
         };
-        Ok(Self { secret })
+        Ok(Self::unwatched(secret))
     }
 
     /// The 32 bytes to store, for [`Self::from_bytes`] with the same suite.

@@ -14,10 +14,12 @@ mod batch;
 mod encapsulation;
 mod key;
 pub mod reader;
+mod witness;
 
 pub use batch::{BatchOpener, BatchSealer, IndexError};
 pub use key::{EnvelopePublicKey, EnvelopeSecretKey, InvalidKey, Suite};
 pub use reader::Reader;
+pub use witness::Witness;
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -185,7 +187,11 @@ impl<R: Reader, T> Sealed<R, T> {
         if self.ciphertext.len().saturating_sub(TAG_LENGTH) > limit {
             return Err(OpenError);
         }
-        Opening::new(key, &self.encapsulated, &context.info::<R>())?.open(&self.ciphertext)
+        let opening = Opening::new(key, &self.encapsulated, &context.info::<R>())?;
+        let plaintext = opening.open(&self.ciphertext)?;
+        key.watch
+            .opened(context.purpose, &self.ciphertext, &plaintext);
+        Ok(plaintext)
     }
 }
 

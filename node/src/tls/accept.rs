@@ -23,6 +23,7 @@ use tonic::transport::server::Connected;
 use super::identity::key_of;
 use super::verify::ListedClients;
 use super::{ALPN, PeerInfo, TlsError, TlsIdentity, provider};
+use crate::witness::{Watched, Witness};
 
 /// Most connections of listed peers at a time.
 pub const CONNECTION_LIMIT: usize = 4096;
@@ -34,16 +35,15 @@ pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// A connection whose peer the directory lists.
-#[derive(Debug)]
 pub struct PeerStream {
-    tls: TlsStream<TcpStream>,
+    tls: Watched<TlsStream<TcpStream>>,
     peer: PeerInfo,
     _connection: OwnedSemaphorePermit,
 }
 
 /// Accepts connections on `listener` until the returned stream is dropped.
 ///
-/// Handshakes run beside each other, so that a slow client holds up nobody; one that fails is
+/// `witness` sees what they receive. Handshakes run beside each other, so that a slow client holds up nobody; one that fails is
 /// logged and ends nothing.
 ///
 /// # Errors
@@ -52,10 +52,12 @@ pub fn incoming(
     listener: TcpListener,
     identity: &TlsIdentity,
     directory: Arc<Directory>,
+    witness: Option<Arc<dyn Witness>>,
 ) -> Result<impl Stream<Item = io::Result<PeerStream>> + Send + use<>, TlsError> {
     let acceptor = Acceptor {
         tls: TlsAcceptor::from(Arc::new(server_config(identity, &directory)?)),
         directory,
+        witness,
         connections: Arc::new(Semaphore::new(CONNECTION_LIMIT)),
     };
     let (sender, receiver) = mpsc::channel(1);
@@ -122,6 +124,7 @@ async fn accept(
 struct Acceptor {
     tls: TlsAcceptor,
     directory: Arc<Directory>,
+    witness: Option<Arc<dyn Witness>>,
     connections: Arc<Semaphore>,
 }
 
@@ -135,7 +138,7 @@ impl Acceptor {
             .try_acquire_owned()
             .map_err(|_| io::Error::other("all connections are in use"))?;
         Ok(PeerStream {
-            tls,
+            tls: Watched::new(tls, self.witness.clone()),
             peer: PeerInfo(peer),
             _connection: connection,
         })

@@ -19,6 +19,7 @@ use tower::service_fn;
 
 use super::verify::PinnedServer;
 use super::{ALPN, TlsError, TlsIdentity, provider};
+use crate::witness::{Watched, Witness};
 
 /// Longest way to a connection, handshake included.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -29,7 +30,8 @@ pub(crate) const WINDOW: u32 = 4 << 20;
 /// Time that a probe has.
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A channel to `address` (host:port), which must hold the key `expected`.
+/// A channel to `address` (host:port), which must hold the key `expected`. `witness` sees what it
+/// receives.
 ///
 /// It connects when it is first used, and again after a failure.
 ///
@@ -39,6 +41,7 @@ pub fn connect(
     address: &str,
     expected: TlsKey,
     identity: &TlsIdentity,
+    witness: Option<Arc<dyn Witness>>,
 ) -> Result<Channel, TlsError> {
     let connector = connector(expected, identity)?;
     let address: Arc<str> = address.into();
@@ -52,7 +55,11 @@ pub fn connect(
     Ok(
         endpoint.connect_with_connector_lazy(service_fn(move |_: Uri| {
             let (connector, address) = (connector.clone(), Arc::clone(&address));
-            async move { reach(&connector, &address).await.map(TokioIo::new) }
+            let witness = witness.clone();
+            async move {
+                let stream = reach(&connector, &address).await?;
+                io::Result::Ok(TokioIo::new(Watched::new(stream, witness)))
+            }
         })),
     )
 }

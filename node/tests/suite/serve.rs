@@ -6,8 +6,9 @@ use std::net::SocketAddr;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use dispers_core::{id::Name, keys::SigningKey};
 use dispers_node::tls::{PeerInfo, TlsIdentity, connect};
-use dispers_node::{ServeError, serve};
+use dispers_node::{Node, ServeError, serve};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -55,18 +56,16 @@ async fn start(network: &Network) -> Running {
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel();
     let shutdown = async { drop(stopped.await) };
-    let identity = TlsIdentity::from_pkcs8(network.keys("c").tls.pkcs8());
-    let (identity, directory) = (identity.unwrap(), network.directory());
-    let served = tokio::spawn(async move {
-        serve(
-            listener,
-            Routes::new(Telling),
-            &identity,
-            directory,
-            shutdown,
-        )
-        .await
-    });
+    let keys = network.keys("c");
+    let node = Node {
+        name: Name::new("c").unwrap(),
+        directory: network.directory(),
+        signing: SigningKey::from_seed(&[1; 32]),
+        tls: TlsIdentity::from_pkcs8(keys.tls.pkcs8()).unwrap(),
+        witness: None,
+    };
+    let served =
+        tokio::spawn(async move { serve(listener, Routes::new(Telling), &node, shutdown).await });
     Running {
         address,
         stop,
@@ -90,7 +89,7 @@ async fn a_request_carries_its_sender_until_the_server_stops() {
     let running = start(&network).await;
     let address = running.address.to_string();
     let key = network.keys("c").tls.key();
-    let channel = connect(&address, key, &network.keys("da1").tls).unwrap();
+    let channel = connect(&address, key, &network.keys("da1").tls, None).unwrap();
     assert_eq!(ask(channel.clone()).await.unwrap(), "da1");
     assert_eq!(ask(channel.clone()).await.unwrap(), "da1");
 
@@ -104,5 +103,5 @@ async fn a_request_carries_its_sender_until_the_server_stops() {
 async fn a_malformed_address_is_refused_before_it_is_dialled() {
     let network = Network::new();
     let keys = network.keys("da1");
-    assert!(connect("no address", keys.tls.key(), &keys.tls).is_err());
+    assert!(connect("no address", keys.tls.key(), &keys.tls, None).is_err());
 }

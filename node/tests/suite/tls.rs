@@ -29,7 +29,7 @@ async fn telling(network: &Network, server: &str, verified: Timestamp) -> String
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let identity = &network.keys(server).tls;
-    let streams = incoming(listener, identity, network.directory_at(verified)).unwrap();
+    let streams = incoming(listener, identity, network.directory_at(verified), None).unwrap();
     tokio::spawn(async move {
         let mut streams = Box::pin(streams);
         while let Some(Ok(mut stream)) = streams.next().await {

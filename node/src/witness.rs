@@ -1,0 +1,74 @@
+//! Watching what a node receives and opens: for tests, and for a sandbox that shows people.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll},
+};
+
+use dispers_core::envelope;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// Sees everything that one node receives. Nodes that serve a real network have none.
+pub trait Witness: envelope::Witness {
+    /// The node received these bytes, TLS removed, on a connection of this number. What follows on
+    /// the connection comes in further calls.
+    fn received(&self, connection: u64, bytes: &[u8]);
+}
+
+/// A stream whose received bytes a witness sees.
+pub(crate) struct Watched<S> {
+    stream: S,
+    connection: u64,
+    witness: Option<Arc<dyn Witness>>,
+}
+
+/// Number of the next connection of this process.
+static NEXT: AtomicU64 = AtomicU64::new(0);
+
+impl<S> Watched<S> {
+    pub(crate) fn new(stream: S, witness: Option<Arc<dyn Witness>>) -> Self {
+        Self {
+            stream,
+            connection: NEXT.fetch_add(1, Ordering::Relaxed),
+            witness,
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        if let (Poll::Ready(Ok(())), Some(witness)) = (&polled, &self.witness) {
+            witness.received(self.connection, &buffer.filled()[before..]);
+        }
+        polled
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

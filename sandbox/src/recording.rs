@@ -1,0 +1,82 @@
+//! Recording what every node of a sandbox receives and opens.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use dispers_core::{
+    envelope,
+    id::{Name, Role},
+};
+use dispers_node::Witness;
+
+/// An envelope that a node opened.
+#[derive(Debug, Clone)]
+pub struct Opened {
+    /// What it is for: one of the `ENVELOPE_…` labels.
+    pub purpose: &'static str,
+    /// The sealed bytes, without the encapsulation.
+    pub ciphertext: Vec<u8>,
+    /// What it held.
+    pub plaintext: Vec<u8>,
+}
+
+/// Everything that came to one node.
+#[derive(Default)]
+pub struct Received {
+    /// The bytes of each connection, TLS removed.
+    pub connections: BTreeMap<u64, Vec<u8>>,
+    /// What it opened, in order.
+    pub opened: Vec<Opened>,
+}
+
+/// One node's record.
+#[derive(Default)]
+pub struct Record(Mutex<Received>);
+
+impl Record {
+    /// What was received so far.
+    pub fn received(&self) -> MutexGuard<'_, Received> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl envelope::Witness for Record {
+    fn opened(&self, purpose: &'static str, ciphertext: &[u8], plaintext: &[u8]) {
+        self.received().opened.push(Opened {
+            purpose,
+            ciphertext: ciphertext.to_vec(),
+            plaintext: plaintext.to_vec(),
+        });
+    }
+}
+
+impl Witness for Record {
+    fn received(&self, connection: u64, bytes: &[u8]) {
+        let mut received = Record::received(self);
+        let stream = received.connections.entry(connection).or_default();
+        stream.extend_from_slice(bytes);
+    }
+}
+
+/// The records of all nodes of a network.
+#[derive(Default)]
+pub struct Recording {
+    records: BTreeMap<Name, (Role, Arc<Record>)>,
+}
+
+impl Recording {
+    /// A fresh record for a node.
+    pub(crate) fn of(&mut self, name: &Name, role: Role) -> Arc<Record> {
+        let record = Arc::new(Record::default());
+        self.records.insert(name.clone(), (role, record.clone()));
+        record
+    }
+
+    /// Every node with its role and its record.
+    pub fn records(&self) -> impl Iterator<Item = (&Name, Role, &Record)> {
+        let records = self.records.iter();
+        records.map(|(name, (role, record))| (name, *role, &**record))
+    }
+}
