@@ -6,7 +6,7 @@ use anyhow::anyhow;
 use clap::{Args, Subcommand};
 use dispers_core::{id::Role, subscription::HomeId};
 use dispers_node::{Config, Node};
-use dispers_stack::{Relay, Sheet, Store, subscribe};
+use dispers_stack::{Relay, Sheet, Store, subscribe, withdraw};
 
 use crate::exit::Exit;
 
@@ -16,6 +16,8 @@ pub(crate) enum Command {
     Import(Import),
     /// Subscribe homes to a concept, so that queries can find them.
     Subscribe(Subscribe),
+    /// Withdraw homes from a concept, or from everything: the next query does not find them by it.
+    Withdraw(Withdraw),
 }
 
 #[derive(Args)]
@@ -31,6 +33,25 @@ pub(crate) struct Import {
     /// The column that tells homes apart; without it each row is a home, numbered from 1.
     #[arg(long, value_name = "COL")]
     home_column: Option<String>,
+}
+
+#[derive(Args)]
+pub(crate) struct Withdraw {
+    /// The concept. home>all comes with any, so that withdrawing it withdraws everything.
+    #[arg(required_unless_present = "all")]
+    concept: Option<String>,
+    /// Withdraw from everything: the home refuses every query from now on.
+    #[arg(long, conflicts_with = "concept")]
+    all: bool,
+    /// The home.
+    #[arg(long, value_name = "ID", required_unless_present = "every_home")]
+    home: Option<String>,
+    /// Every home of the stack.
+    #[arg(long, conflicts_with = "home")]
+    every_home: bool,
+    /// The stack's configuration file.
+    #[arg(long, value_name = "FILE.toml")]
+    config: PathBuf,
 }
 
 #[derive(Args)]
@@ -52,6 +73,7 @@ pub(crate) async fn run(command: Command) -> Result<(), Exit> {
     match command {
         Command::Import(arguments) => import(&arguments),
         Command::Subscribe(arguments) => subscribe_homes(arguments).await,
+        Command::Withdraw(arguments) => withdraw_homes(arguments).await,
     }
 }
 
@@ -78,8 +100,9 @@ fn import(arguments: &Import) -> Result<(), Exit> {
     Ok(())
 }
 
-async fn subscribe_homes(arguments: Subscribe) -> Result<(), Exit> {
-    let (config, store) = load(&arguments.config)?;
+/// The stack's store and its way to the network.
+fn open(path: &std::path::Path) -> Result<(Store, Relay), Exit> {
+    let (config, store) = load(path)?;
     let (directory, keys) = config.open(Role::Stack)?;
     let node = Node {
         name: config.name()?,
@@ -88,16 +111,34 @@ async fn subscribe_homes(arguments: Subscribe) -> Result<(), Exit> {
         tls: keys.tls,
         witness: None,
     };
-    let homes = match arguments.home {
+    Ok((store, Relay::new(Arc::new(node))))
+}
+
+/// The named home, or every home.
+fn homes(store: &Store, named: Option<String>) -> Result<Vec<HomeId>, Exit> {
+    Ok(match named {
         Some(home) => vec![HomeId(home)],
         None => store.homes()?,
-    };
+    })
+}
+
+async fn withdraw_homes(arguments: Withdraw) -> Result<(), Exit> {
+    let (store, relay) = open(&arguments.config)?;
+    let homes = homes(&store, arguments.home)?;
+    let concept = arguments.concept.as_deref();
+    let ended = withdraw(&relay, &Arc::new(store), &homes, concept).await?;
+    eprintln!("{} homes, {ended} subscriptions withdrawn", homes.len());
+    Ok(())
+}
+
+async fn subscribe_homes(arguments: Subscribe) -> Result<(), Exit> {
+    let (store, relay) = open(&arguments.config)?;
+    let homes = homes(&store, arguments.home)?;
     let concepts: BTreeMap<HomeId, Vec<String>> = homes
         .into_iter()
         .map(|home| (home, vec![arguments.concept.clone()]))
         .collect();
     let count = concepts.len();
-    let relay = Relay::new(Arc::new(node));
     let new = subscribe(&relay, &Arc::new(store), concepts).await?;
     eprintln!("{count} homes, {new} new subscriptions");
     Ok(())

@@ -12,6 +12,6 @@ mod seats;
 
 pub use error::Error;
 pub use knowledge::{Envelopes, Knowledge, RoleKnowledge};
-pub use network::{Network, Options, Progress, check};
+pub use network::{Host, Network, Options, Progress, check};
 pub use population::Population;
 pub use recording::{Opened, Received, Record, Recording};

@@ -119,10 +119,15 @@ pub fn check(options: &Options, sql: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// A stack that serves, and what its homes are yet to be subscribed to.
-struct Settled {
-    relay: Relay,
-    store: Arc<Store>,
+/// One host: its homes and its way to the network.
+pub struct Host {
+    /// Its name in the directory.
+    pub name: Name,
+    /// What it subscribes and withdraws through.
+    pub relay: Relay,
+    /// What it keeps.
+    pub store: Arc<Store>,
+    /// What each home is to be subscribed to.
     concepts: BTreeMap<HomeId, Vec<String>>,
 }
 
@@ -135,6 +140,7 @@ pub struct Network {
     /// What stops each service, by the name of its node.
     switches: BTreeMap<Name, watch::Sender<bool>>,
     recording: Option<Recording>,
+    hosts: Vec<Host>,
 }
 
 impl Network {
@@ -199,26 +205,27 @@ impl Network {
             services: JoinSet::new(),
             switches: BTreeMap::new(),
             recording,
+            hosts: Vec::new(),
         };
-        let stacks = network.start_services(seats, options, &population)?;
+        let hosts = network.start_services(seats, options, &population)?;
         let of = population.len();
         let mut homes = 0;
-        for stack in stacks {
-            let count = stack.concepts.len();
-            subscribe(&stack.relay, &stack.store, stack.concepts).await?;
-            homes += count;
+        for host in &hosts {
+            subscribe(&host.relay, &host.store, host.concepts.clone()).await?;
+            homes += host.concepts.len();
             observe(Progress::Subscribed { homes, of });
         }
+        network.hosts = hosts;
         Ok(network)
     }
 
-    /// Starts every service; the stacks' stores and what their homes subscribe to.
+    /// Starts every service; the hosts, whose homes are yet to be subscribed.
     fn start_services(
         &mut self,
         seats: Seats,
         options: &Options,
         population: &Population,
-    ) -> Result<Vec<Settled>, Error> {
+    ) -> Result<Vec<Host>, Error> {
         let (seat, envelope) = seats.conductor;
         let (node, listener) = self.sit(seat, Role::Conductor);
         let service = dispers_conductor::Service::new(
@@ -285,10 +292,11 @@ impl Network {
             self.serve(node, listener, routes);
         }
 
-        let mut stacks = Vec::with_capacity(seats.stacks.len());
+        let mut hosts = Vec::with_capacity(seats.stacks.len());
         for (host, seat) in seats.stacks.into_iter().enumerate() {
             let store = Arc::new(Store::in_memory()?);
             let concepts = population.settle(host, options.hosts, &store)?;
+            let name = seat.name.clone();
             let (node, listener) = self.sit(seat, Role::Stack);
             let answerer = Arc::new(Answerer::new(node.clone(), store.clone()));
             let relay = Relay::new(node.clone());
@@ -306,13 +314,14 @@ impl Network {
                 let routes = Routes::new(StackServer::new(service));
                 self.serve(node, listener, routes);
             }
-            stacks.push(Settled {
+            hosts.push(Host {
+                name,
                 relay,
                 store,
                 concepts,
             });
         }
-        Ok(stacks)
+        Ok(hosts)
     }
 
     fn sit(&mut self, seat: Seat, role: Role) -> (Arc<Node>, TcpListener) {
@@ -360,6 +369,11 @@ impl Network {
             min_cohort,
         };
         self.querier.ask(&question, observe).await
+    }
+
+    /// Every host, in order.
+    pub fn hosts(&self) -> &[Host] {
+        &self.hosts
     }
 
     /// What every node received and opened, if the options asked for it.

@@ -14,6 +14,7 @@ pub mod render;
 mod service;
 mod store;
 mod subscribe;
+mod withdraw;
 
 pub use answer::Answerer;
 pub use attach::attach;
@@ -24,3 +25,4 @@ pub use import::{Column, ImportError, Sheet};
 pub use service::Service;
 pub use store::Store;
 pub use subscribe::{Relay, subscribe};
+pub use withdraw::withdraw;

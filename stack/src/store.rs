@@ -1,5 +1,5 @@
-//! What a stack keeps, in one SQLite file: documents, and per home and key epoch its tag, its
-//! ticket key and its subscriptions.
+//! What a stack keeps, in one SQLite file: documents; per home and key epoch its tag, its ticket
+//! key and its subscriptions; and the handles of entries that the Conductor may hold and should not.
 
 use std::{
     path::Path,
@@ -32,6 +32,7 @@ CREATE TABLE IF NOT EXISTS subscription (
     home TEXT NOT NULL, key_epoch INTEGER NOT NULL, concept TEXT NOT NULL, handle BLOB NOT NULL,
     PRIMARY KEY (home, key_epoch, concept)
 );
+CREATE TABLE IF NOT EXISTS leaving (handle BLOB PRIMARY KEY);
 PRAGMA user_version = 1;
 ";
 
@@ -168,6 +169,65 @@ impl Store {
         Ok(concepts.collect::<Result<_, _>>()?)
     }
 
+    /// Notes subscriptions that are about to be sent, as leaving until the Conductor has taken them:
+    /// whatever happens on the way, their handles are known.
+    pub(crate) fn sending(&self, subscriptions: &[(HomeId, String, Handle)]) -> Result<(), Error> {
+        let mut connection = self.connection();
+        let transaction = connection.transaction()?;
+        for (_, _, handle) in subscriptions {
+            transaction
+                .prepare_cached("INSERT INTO leaving VALUES (?1)")?
+                .execute(params![handle.0])?;
+        }
+        transaction.commit()?;
+        Ok(())
+    }
+
+    /// Ends a home's subscription to a concept, or all of its subscriptions, and notes what is to
+    /// be withdrawn at the Conductor. Returns how many ended.
+    pub(crate) fn leave(
+        &self,
+        home: &HomeId,
+        epoch: KeyEpoch,
+        concept: Option<&str>,
+    ) -> Result<usize, Error> {
+        let mut connection = self.connection();
+        let transaction = connection.transaction()?;
+        let chosen = "home = ?1 AND key_epoch = ?2 AND (?3 IS NULL OR concept = ?3)";
+        let parameters = params![home.0, epoch.0, concept];
+        transaction
+            .prepare_cached(&format!(
+                "INSERT INTO leaving SELECT handle FROM subscription WHERE {chosen}"
+            ))?
+            .execute(parameters)?;
+        let ended = transaction
+            .prepare_cached(&format!("DELETE FROM subscription WHERE {chosen}"))?
+            .execute(parameters)?;
+        transaction.commit()?;
+        Ok(ended)
+    }
+
+    /// The handles of entries that the Conductor may hold and should not.
+    pub(crate) fn leaving(&self) -> Result<Vec<Handle>, Error> {
+        let connection = self.connection();
+        let mut select = connection.prepare_cached("SELECT handle FROM leaving")?;
+        let handles = select.query_map([], |row| row.get(0).map(Handle))?;
+        Ok(handles.collect::<Result<_, _>>()?)
+    }
+
+    /// Forgets handles that the Conductor was told.
+    pub(crate) fn left(&self, handles: &[Handle]) -> Result<(), Error> {
+        let mut connection = self.connection();
+        let transaction = connection.transaction()?;
+        for handle in handles {
+            transaction
+                .prepare_cached("DELETE FROM leaving WHERE handle = ?1")?
+                .execute(params![handle.0])?;
+        }
+        transaction.commit()?;
+        Ok(())
+    }
+
     /// Notes subscriptions that the Conductor has taken, all or none.
     pub(crate) fn subscribed(
         &self,
@@ -180,6 +240,9 @@ impl Store {
             transaction
                 .prepare_cached("INSERT OR REPLACE INTO subscription VALUES (?1, ?2, ?3, ?4)")?
                 .execute(params![home.0, epoch.0, concept, handle.0])?;
+            transaction
+                .prepare_cached("DELETE FROM leaving WHERE handle = ?1")?
+                .execute(params![handle.0])?;
         }
         transaction.commit()?;
         Ok(())
@@ -328,5 +391,27 @@ mod tests {
         assert!(matches!(store.asked(&a, epoch).unwrap(), Some((_, true))));
         assert_eq!(store.subscriptions(&a, epoch).unwrap(), ["city>lyon"]);
         assert!(store.subscriptions(&a, KeyEpoch(2)).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_handle_is_known_from_before_it_is_sent_until_its_withdrawal_arrived() {
+        let store = filled();
+        let (a, epoch) = (id("a"), KeyEpoch(1));
+        store.secrets(&a, epoch).unwrap();
+        let of = |concept: &str, byte| (a.clone(), concept.to_owned(), Handle([byte; 16]));
+        let both = [of("home>all", 1), of("city>lyon", 2)];
+        store.sending(&both).unwrap();
+        assert_eq!(store.leaving().unwrap().len(), 2);
+        store.subscribed(epoch, &both).unwrap();
+        assert!(store.leaving().unwrap().is_empty());
+
+        assert_eq!(store.leave(&a, epoch, Some("city>paris")).unwrap(), 0);
+        assert_eq!(store.leave(&a, epoch, Some("city>lyon")).unwrap(), 1);
+        assert_eq!(store.leaving().unwrap(), [Handle([2; 16])]);
+        assert!(matches!(store.asked(&a, epoch).unwrap(), Some((_, true))));
+        assert_eq!(store.leave(&a, epoch, None).unwrap(), 1);
+        assert!(matches!(store.asked(&a, epoch).unwrap(), Some((_, false))));
+        store.left(&[Handle([2; 16])]).unwrap();
+        assert_eq!(store.leaving().unwrap(), [Handle([1; 16])]);
     }
 }

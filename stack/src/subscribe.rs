@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use dispers_core::{
     catalogue::EVERY_HOME,
+    directory::Directory,
     encoding::{from_bytes, to_bytes},
     evaluation::{Evaluating, MAX_CONCEPTS, Requester},
     id::{MemberNumber, Role},
@@ -20,7 +21,7 @@ use dispers_proto::{
 use rand::Rng;
 use tonic::{Status, transport::Channel};
 
-use crate::{Error, Store};
+use crate::{Error, Store, withdraw::send_leaving};
 
 /// A host's way to the network: through the Target, which passes on what it cannot open.
 #[derive(Clone)]
@@ -29,7 +30,7 @@ pub struct Relay {
     channels: Channels,
 }
 
-fn remote(what: &'static str) -> impl Fn(Status) -> Error {
+pub(crate) fn remote(what: &'static str) -> impl Fn(Status) -> Error {
     move |status| Error::Remote {
         what,
         reason: status.message().to_owned(),
@@ -43,6 +44,10 @@ impl Relay {
             channels: Channels::new(node.clone()),
             node,
         }
+    }
+
+    pub(crate) fn directory(&self) -> &Directory {
+        &self.node.directory
     }
 
     pub(crate) fn target(&self) -> Result<TargetClient<Channel>, Error> {
@@ -93,11 +98,13 @@ impl Relay {
 ///
 /// # Errors
 /// [`Error`]; what was not taken by the Conductor is not noted as subscribed, and can be repeated.
+/// What it may have taken unnoticed is withdrawn first.
 pub async fn subscribe(
     relay: &Relay,
     store: &Arc<Store>,
     homes: BTreeMap<HomeId, Vec<String>>,
 ) -> Result<usize, Error> {
+    send_leaving(relay, store).await?;
     let directory = &relay.node.directory;
     let mut wanted: Vec<(HomeId, Vec<String>)> = Vec::new();
     for (home, mut concepts) in homes {
@@ -173,6 +180,7 @@ async fn upload(
             concepts: entries,
         });
     }
+    store.sending(&subscriptions)?;
     let sealed =
         blocking(move || seal(&node, &enrolments).map_err(|error| error.fault().status(&error)))
             .await

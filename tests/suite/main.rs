@@ -3,7 +3,9 @@
 
 mod answers;
 mod failures;
+mod knowledge;
 mod plain;
+mod withdrawal;
 
 use std::path::PathBuf;
 

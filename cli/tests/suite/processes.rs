@@ -69,6 +69,24 @@ fn a_network_of_processes_answers_and_survives_one_aggregator() {
     assert_eq!(answer["homes"]["accepted"], 1629);
     assert_eq!(answer["aggregators"]["verified"], 3);
 
+    let config = "host-2.toml";
+    let withdrawn = network.dispers(&[
+        "stack", "withdraw", "--all", "--home", "7", "--config", config,
+    ]);
+    assert_eq!(withdrawn.stderr, "1 homes, 1 subscriptions withdrawn\n");
+    let fewer = network.query(EXAMPLE).json();
+    assert_eq!(fewer["homes"]["targeted"], 1628);
+    let again = network.dispers(&[
+        "stack",
+        "subscribe",
+        "home>all",
+        "--home",
+        "7",
+        "--config",
+        config,
+    ]);
+    assert_eq!(again.code, Some(0), "{}", again.stderr);
+
     // Stopped on request, it says goodbye with success.
     assert!(network.stop("data-aggregator-2").success());
     let answer = network.query(EXAMPLE).json();
