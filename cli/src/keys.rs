@@ -1,5 +1,7 @@
 //! `dispers keys`: making keys.
 
+mod fragments;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -25,6 +27,10 @@ pub(crate) enum Command {
     /// Deal a threshold key to its members. The dealer knows the whole key: for sandboxes and
     /// tests only.
     Deal(Deal),
+    /// Split key files into fragments, so that any T of N restore them.
+    Split(fragments::Split),
+    /// Restore a key file from fragments.
+    Combine(fragments::Combine),
 }
 
 #[derive(Args)]
@@ -86,6 +92,8 @@ pub(crate) fn run(command: Command) -> Result<(), Exit> {
         Command::Deal(arguments) => {
             deal_into(arguments.needed, arguments.members, &arguments.output_dir)
         }
+        Command::Split(arguments) => return fragments::split(&arguments),
+        Command::Combine(arguments) => return fragments::combine(&arguments),
     };
     print!("{}", public?);
     Ok(())

@@ -74,6 +74,10 @@ pub const HASH_GROUPS: &str = "dispers v1 hash groups";
 pub const HASH_DECISION: &str = "dispers v1 hash decision";
 /// Digest of a proposed release.
 pub const HASH_RELEASE: &str = "dispers v1 hash release";
+/// Hash of a key file that is split into fragments, with the random bytes before it.
+pub const HASH_KEY_FILE: &str = "dispers v1 hash key file";
+/// Check of one fragment of a key file.
+pub const HASH_FRAGMENT: &str = "dispers v1 hash fragment";
 /// Hash of a withdrawal handle.
 pub const HASH_WITHDRAWAL: &str = "dispers v1 hash withdrawal";
 

@@ -302,7 +302,7 @@ fn io(path: &Path) -> impl Fn(std::io::Error) -> KeyFileError {
     }
 }
 
-fn write_secret(path: &Path, text: &str) -> Result<(), KeyFileError> {
+pub(crate) fn write_secret(path: &Path, text: &str) -> Result<(), KeyFileError> {
     let mut options = fs::OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
@@ -319,7 +319,7 @@ fn write_secret(path: &Path, text: &str) -> Result<(), KeyFileError> {
         .map_err(io(path))
 }
 
-fn read_secret(path: &Path) -> Result<Zeroizing<String>, KeyFileError> {
+pub(crate) fn read_secret(path: &Path) -> Result<Zeroizing<String>, KeyFileError> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;

@@ -5,6 +5,7 @@ mod clock;
 mod config;
 mod edge;
 mod fault;
+pub mod fragment;
 pub mod keyfile;
 mod listed;
 mod node;
