@@ -1,6 +1,6 @@
 //! `dispers serve`: one service.
 
-use std::{future::Future, path::PathBuf, sync::Arc};
+use std::{future::Future, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context, anyhow};
 use clap::{Args, ValueEnum};
@@ -175,10 +175,9 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Exit> {
             let start: Start<dispers_stack::Config> = Start::load(path, id::Role::Stack)?;
             let database = start.config.resolve(&start.config.role.database);
             let store = dispers_stack::Store::open(&database)?;
-            let answerer = Arc::new(dispers_stack::Answerer::new(
-                start.node.clone(),
-                Arc::new(store),
-            ));
+            let quantum = Duration::from_millis(start.config.role.answer_quantum_ms);
+            let answerer = dispers_stack::Answerer::new(start.node.clone(), Arc::new(store));
+            let answerer = Arc::new(answerer.paced(quantum));
             if start.config.role.attach {
                 let relay = dispers_stack::Relay::new(start.node.clone());
                 tracing::info!(node = %start.node.name, "attaching");

@@ -1,6 +1,6 @@
 //! The network: keys, directory, services, subscriptions, and the way down.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf, pin::Pin, sync::Arc};
 
 use dispers_core::{
     dealing::deal,
@@ -29,6 +29,8 @@ use crate::{
 
 /// Most homes that one query may ask.
 pub(crate) const MAX_HOMES: u64 = 10_000_000;
+
+type BoxFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// What a sandbox is made from.
 #[derive(Debug, Clone)]
@@ -131,6 +133,13 @@ pub struct Host {
     concepts: BTreeMap<HomeId, Vec<String>>,
 }
 
+/// Stops one service.
+struct Switch {
+    stop: watch::Sender<bool>,
+    /// Closed once the service has ended.
+    ended: watch::Receiver<()>,
+}
+
 /// A running sandbox.
 pub struct Network {
     directory: Arc<Directory>,
@@ -138,7 +147,7 @@ pub struct Network {
     purpose: String,
     services: JoinSet<()>,
     /// What stops each service, by the name of its node.
-    switches: BTreeMap<Name, watch::Sender<bool>>,
+    switches: BTreeMap<Name, Switch>,
     recording: Option<Recording>,
     hosts: Vec<Host>,
 }
@@ -301,9 +310,8 @@ impl Network {
             let answerer = Arc::new(Answerer::new(node.clone(), store.clone()));
             let relay = Relay::new(node.clone());
             if host < options.attached {
-                let stopped = self.switch(&node);
                 let relay = relay.clone();
-                self.services.spawn(async move {
+                self.spawn(&node, |stopped| async move {
                     tokio::select! {
                         () = attach(relay, answerer) => {}
                         () = stopped => {}
@@ -329,18 +337,28 @@ impl Network {
         seat.sit(&self.directory, witness)
     }
 
-    /// Resolves once the node is to stop.
-    fn switch(&mut self, node: &Node) -> impl Future<Output = ()> + Send + 'static {
+    /// Runs `service` as the node's, given what resolves once it is to stop.
+    fn spawn<F: Future<Output = ()> + Send + 'static>(
+        &mut self,
+        node: &Node,
+        service: impl FnOnce(BoxFuture) -> F,
+    ) {
         let (stop, mut stopped) = watch::channel(false);
-        self.switches.insert(node.name.clone(), stop);
-        async move {
+        let (running, ended) = watch::channel(());
+        let name = node.name.clone();
+        self.switches.insert(name, Switch { stop, ended });
+        let service = service(Box::pin(async move {
             let _ = stopped.wait_for(|stop| *stop).await;
-        }
+        }));
+        self.services.spawn(async move {
+            service.await;
+            drop(running);
+        });
     }
 
     fn serve(&mut self, node: Arc<Node>, listener: TcpListener, routes: Routes) {
-        let shutdown = self.switch(&node);
-        self.services.spawn(run(node, listener, routes, shutdown));
+        let served = node.clone();
+        self.spawn(&node, |stopped| run(served, listener, routes, stopped));
     }
 
     /// The network's directory.
@@ -384,13 +402,24 @@ impl Network {
     /// Stops one node for good, as if its machine had died. Whether there was one of that name.
     pub fn stop_node(&self, name: &str) -> bool {
         let switch = self.switches.iter().find(|(node, _)| node.as_str() == name);
-        switch.is_some_and(|(_, stop)| stop.send(true).is_ok())
+        switch.is_some_and(|(_, switch)| switch.stop.send(true).is_ok())
+    }
+
+    /// Stops one node and waits until it answers nobody any longer.
+    pub async fn end_node(&self, name: &str) -> bool {
+        let stopped = self.stop_node(name);
+        let switch = self.switches.iter().find(|(node, _)| node.as_str() == name);
+        if let Some((_, switch)) = switch {
+            // Closed, not changed: it never is.
+            let _ = switch.ended.clone().changed().await;
+        }
+        stopped
     }
 
     /// Stops every service and waits for it.
     pub async fn stop(mut self) {
-        for stop in self.switches.values() {
-            let _ = stop.send(true);
+        for switch in self.switches.values() {
+            let _ = switch.stop.send(true);
         }
         while self.services.join_next().await.is_some() {}
     }

@@ -3,17 +3,19 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use dispers_core::{
-    ask::{Answer, AnsweringHome, Ask, AskError, allows, answer},
+    ask::{Answer, AnsweringHome, Ask, AskError, MAX_ASK, allows, answer},
+    encoding::from_bytes,
     id::{Timestamp, Work},
     manifest::VerifiedManifest,
     subscription::HomeId,
 };
-use dispers_node::{Node, now, rng};
+use dispers_node::{Node, blocking, now, rng};
 
-use crate::{Connector, Error, Store, engine::Engine};
+use crate::{Connector, Error, Store, config::DEFAULT_QUANTUM_MS, engine::Engine, pace::paced};
 
 /// Most asks that are remembered: a Target that invents batches fills no more.
 const MAX_ANSWERED: usize = 1 << 20;
@@ -22,6 +24,7 @@ const MAX_ANSWERED: usize = 1 << 20;
 pub struct Answerer {
     node: Arc<Node>,
     store: Arc<Store>,
+    quantum: Duration,
     /// What was answered, until its query expires: nothing is answered twice.
     answered: Mutex<HashMap<Work, Timestamp>>,
 }
@@ -32,7 +35,34 @@ impl Answerer {
         Self {
             node,
             store,
+            quantum: Duration::from_millis(DEFAULT_QUANTUM_MS),
             answered: Mutex::default(),
+        }
+    }
+
+    /// Has answers leave at multiples of `quantum` after their ask.
+    #[must_use]
+    pub fn paced(mut self, quantum: Duration) -> Self {
+        self.quantum = quantum;
+        self
+    }
+
+    /// The encoding of the answer to an encoded ask, at a time that does not tell what the homes did.
+    ///
+    /// # Errors
+    /// [`Error`], at such a time too.
+    pub(crate) async fn answer_paced(self: Arc<Self>, ask: Vec<u8>) -> Result<Answer, Error> {
+        let quantum = self.quantum;
+        let answered = blocking(move || {
+            let ask = from_bytes(&ask, MAX_ASK, "ask");
+            Ok(ask.map_err(Error::from).and_then(|ask| self.answer(ask)))
+        });
+        match paced(quantum, answered).await {
+            Ok(result) => result,
+            Err(status) => Err(Error::Remote {
+                what: "answering",
+                reason: status.message().to_owned(),
+            }),
         }
     }
 

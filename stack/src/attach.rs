@@ -4,15 +4,14 @@ use std::{sync::Arc, time::Duration};
 
 use dispers_core::{
     ask::{AttachedAnswer, MAX_ASK},
-    encoding::{from_bytes, to_bytes},
+    encoding::to_bytes,
 };
-use dispers_node::blocking;
 use dispers_proto::{Messages, chunks, v1::Chunk};
 use tokio::{sync::mpsc, time::sleep};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
-use crate::{Answerer, Error, Relay};
+use crate::{Answerer, Relay};
 
 /// First and longest pause before attaching again.
 const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
@@ -42,16 +41,10 @@ async fn serve_stream(relay: &Relay, answerer: &Arc<Answerer>) -> Result<(), Sta
     tracing::info!("attached to the target");
     let mut asks = Messages::new(stream.into_inner());
     while let Some(bytes) = asks.next(MAX_ASK).await? {
-        let answerer = answerer.clone();
-        let answer = blocking(move || {
-            let answer: AttachedAnswer = from_bytes(&bytes, MAX_ASK, "ask")
-                .map_err(Error::from)
-                .and_then(|ask| answerer.answer(ask))
-                .map_err(|error| error.fault().status(&error).message().to_owned());
-            Ok(to_bytes(&answer))
-        })
-        .await?;
-        for chunk in chunks([answer]) {
+        let answer = answerer.clone().answer_paced(bytes).await;
+        let answer: AttachedAnswer =
+            answer.map_err(|error| error.fault().status(&error).message().to_owned());
+        for chunk in chunks([to_bytes(&answer)]) {
             if up.send(chunk).await.is_err() {
                 return Ok(());
             }

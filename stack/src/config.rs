@@ -4,6 +4,9 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+/// Where `answer-quantum-ms` is left out.
+pub(crate) const DEFAULT_QUANTUM_MS: u64 = 100;
+
 /// The `[stack]` table.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -17,6 +20,14 @@ pub struct Config {
     /// Asks that are answered at the same time; each uses one processor.
     #[serde(default = "two")]
     pub parallel_asks: usize,
+    /// Answers leave at multiples of this after the ask, in milliseconds, so that their time does
+    /// not tell what the homes did. 0: at once.
+    #[serde(default = "quantum")]
+    pub answer_quantum_ms: u64,
+}
+
+fn quantum() -> u64 {
+    DEFAULT_QUANTUM_MS
 }
 
 fn two() -> usize {

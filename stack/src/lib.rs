@@ -10,6 +10,7 @@ mod connector;
 pub mod engine;
 mod error;
 mod import;
+mod pace;
 pub mod render;
 mod service;
 mod store;

@@ -2,12 +2,8 @@
 
 use std::sync::Arc;
 
-use dispers_core::{
-    ask::MAX_ASK,
-    encoding::{from_bytes, to_bytes},
-    id::Role,
-};
-use dispers_node::{Reply, blocking, reply, require_role};
+use dispers_core::{ask::MAX_ASK, encoding::to_bytes, id::Role};
+use dispers_node::{Reply, reply, require_role};
 use dispers_proto::{
     Messages,
     v1::{Chunk, stack_server::Stack},
@@ -15,7 +11,7 @@ use dispers_proto::{
 use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::{Answerer, Error};
+use crate::Answerer;
 
 /// Serves an [`Answerer`] to the Target.
 pub struct Service {
@@ -45,15 +41,8 @@ impl Stack for Service {
             .acquire()
             .await
             .map_err(|_| Status::unavailable("the stack is shutting down"))?;
-        let answerer = self.answerer.clone();
-        let answer = blocking(move || {
-            from_bytes(&body, MAX_ASK, "ask")
-                .map_err(Error::from)
-                .and_then(|ask| answerer.answer(ask))
-                .map(|answer| to_bytes(&answer))
-                .map_err(|error| error.fault().status(&error))
-        })
-        .await?;
-        Ok(reply([answer]))
+        let answer = self.answerer.clone().answer_paced(body).await;
+        let answer = answer.map_err(|error| error.fault().status(&error))?;
+        Ok(reply([to_bytes(&answer)]))
     }
 }

@@ -27,12 +27,12 @@ async fn any_t_aggregators_are_enough() {
     };
     let network = network(&options).await;
     for (stopped, verified) in [("data-aggregator-5", 4), ("data-aggregator-2", 3)] {
-        assert!(network.stop_node(stopped));
+        assert!(network.end_node(stopped).await);
         let result = network.ask(SQL, None, |_| {}).await.unwrap();
         assert_is_everybody(&result.table.rows);
         assert_eq!(result.aggregators.verified, verified);
     }
-    assert!(network.stop_node("data-aggregator-1"));
+    assert!(network.end_node("data-aggregator-1").await);
     let error = network.ask(SQL, None, |_| {}).await.unwrap_err();
     assert!(error.is_temporary());
     let Error::TooFewAggregators {
@@ -82,14 +82,14 @@ async fn an_aggregator_that_dies_during_the_query_is_left_out() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_that_is_down_is_missing_and_the_others_answer() {
     let network = network(&options(Vec::new())).await;
-    assert!(network.stop_node("host-3"));
+    assert!(network.end_node("host-3").await);
     let result = network.ask(SQL, None, |_| {}).await.unwrap();
     let homes = &result.homes;
     assert_eq!((homes.targeted, homes.asked), (1629, 1629));
     assert_eq!((homes.answered, homes.accepted), (1222, 1222));
     assert_eq!(result.table.rows[0][0], Value::Integer(1222));
     // Below the answer rate of the network's floor, nothing is released.
-    assert!(network.stop_node("host-1") && network.stop_node("host-2"));
+    assert!(network.end_node("host-1").await && network.end_node("host-2").await);
     let error = network.ask(SQL, None, |_| {}).await.unwrap_err();
     let words = error.to_string();
     assert!(
@@ -102,10 +102,10 @@ async fn a_host_that_is_down_is_missing_and_the_others_answer() {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_concept_indexor_may_be_down() {
     let network = network(&options(Vec::new())).await;
-    assert!(network.stop_node("concept-indexor-1"));
+    assert!(network.end_node("concept-indexor-1").await);
     let result = network.ask(SQL, None, |_| {}).await.unwrap();
     assert_is_everybody(&result.table.rows);
-    assert!(network.stop_node("concept-indexor-3"));
+    assert!(network.end_node("concept-indexor-3").await);
     let error = network.ask(SQL, None, |_| {}).await.unwrap_err();
     let words = error.to_string();
     assert!(error.is_temporary(), "{words}");

@@ -5,6 +5,7 @@ mod answers;
 mod failures;
 mod knowledge;
 mod plain;
+mod sameness;
 mod withdrawal;
 
 use std::path::PathBuf;

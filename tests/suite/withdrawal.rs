@@ -64,7 +64,7 @@ async fn a_withdrawal_that_does_not_arrive_holds_at_the_stack() {
     let network = Network::start(&options(Vec::new()), |_| {}).await.unwrap();
     let host = &network.hosts()[0];
     let homes = host.store.homes().unwrap();
-    assert!(network.stop_node("target"));
+    assert!(network.end_node("target").await);
     let refused = withdraw(&host.relay, &host.store, &homes, None).await;
     assert!(
         refused

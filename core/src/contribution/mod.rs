@@ -5,6 +5,8 @@
 //! of the others hold every value.
 
 mod group;
+#[cfg(test)]
+mod view;
 
 use rand::CryptoRng;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
