@@ -39,8 +39,8 @@ const MESSAGES: usize = 16 * MAX_PEER_MESSAGE;
 /// Tries of a step that may be repeated, after which its node is out of the query.
 const TRIES: u32 = 3;
 
-/// What running a query needs.
-pub(crate) struct Driver {
+/// Carries out the commands of one query, over the network.
+pub struct Driver {
     pub(crate) node: Arc<Node>,
     pub(crate) channels: Channels,
     pub(crate) config: Config,
@@ -48,6 +48,27 @@ pub(crate) struct Driver {
     pub(crate) profile: Sealed<reader::TargetFinder, ProfileOpening>,
     /// Encoded list segments, taken by the find.
     pub(crate) segments: std::sync::Mutex<Vec<Vec<u8>>>,
+}
+
+impl Driver {
+    /// A driver for one query, as the node of a Conductor. `segments` are the encoded
+    /// [`ListSegment`](dispers_core::find::ListSegment)s of its profile.
+    pub fn new(
+        node: Arc<Node>,
+        config: Config,
+        manifest: SignedManifest,
+        profile: Sealed<reader::TargetFinder, ProfileOpening>,
+        segments: Vec<Vec<u8>>,
+    ) -> Self {
+        Self {
+            channels: Channels::new(node.clone()),
+            node,
+            config,
+            manifest,
+            profile,
+            segments: std::sync::Mutex::new(segments),
+        }
+    }
 }
 
 /// Runs `conduct` to its end.
@@ -176,7 +197,8 @@ impl Driver {
         ))
     }
 
-    async fn carry_out(self: Arc<Self>, command: Command) -> Event {
+    /// Does what `command` says; what comes back, a failure at the latest when its time is up.
+    pub async fn carry_out(self: Arc<Self>, command: Command) -> Event {
         let step = self.step();
         match command {
             Command::Find => Event::Found(

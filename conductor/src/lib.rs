@@ -12,5 +12,6 @@ mod queries;
 mod service;
 
 pub use config::Config;
+pub use drive::Driver;
 pub use error::Error;
 pub use service::Service;

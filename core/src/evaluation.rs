@@ -131,6 +131,21 @@ impl Evaluating {
             .collect()
     }
 
+    /// Checks one indexor's answer against the public share that the directory lists for it.
+    ///
+    /// # Errors
+    /// [`OprfError::WrongEvaluation`] naming it: leave the answer out and ask another.
+    pub fn check(
+        &self,
+        directory: &Directory,
+        member: MemberNumber,
+        evaluation: &Evaluation,
+    ) -> Result<(), OprfError> {
+        let wrong = OprfError::WrongEvaluation { member };
+        let public = directory.indexors.share(member).ok_or(wrong)?;
+        oprf::verify(public, &self.blinded, evaluation).map_err(|_| wrong)
+    }
+
     /// Unblinds what at least the threshold of indexors evaluated.
     ///
     /// # Errors

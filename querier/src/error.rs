@@ -19,7 +19,7 @@ pub enum Error {
     #[error("a concept could not be turned into its pseudonym: {0}")]
     Oprf(#[from] OprfError),
     /// Too few concept indexors answered.
-    #[error("{needed} concept indexors are needed and {} did not answer: {}; start them and ask again", missing.len(), missing.join(", "))]
+    #[error("{needed} concept indexors are needed and {} gave no valid answer: {}; mend them and ask again", missing.len(), missing.join(", "))]
     TooFewIndexors {
         /// How many are needed.
         needed: usize,

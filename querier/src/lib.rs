@@ -10,5 +10,5 @@ mod result;
 
 pub use config::Config;
 pub use error::Error;
-pub use query::{Querier, Question, Step};
+pub use query::{Prepared, Querier, Question, Step};
 pub use result::{Aggregators, Homes, QueryResult};

@@ -4,8 +4,9 @@ use std::{error::Error as _, sync::Arc, time::Instant};
 
 use dispers_core::{
     conduct::{Phase, Status},
+    decode::Table,
     encoding::{from_bytes, to_bytes},
-    envelope::{EnvelopeSecretKey, Sealed},
+    envelope::{EnvelopeSecretKey, Sealed, reader},
     evaluation::{Evaluating, Requester},
     find::ProfileOpening,
     id::{MemberNumber, Role},
@@ -14,7 +15,7 @@ use dispers_core::{
     oprf::{Evaluation, Pseudonym},
     plan::{Plan, PlanLimits},
     profile::Profile,
-    release::{MAX_TOTAL, SealedTotal, open_totals},
+    release::{MAX_TOTAL, Released, SealedTotal, open_totals},
 };
 use dispers_node::{Channels, Node, now, rng};
 use dispers_proto::v1::{
@@ -58,11 +59,31 @@ pub struct Querier {
     config: Config,
 }
 
-/// A query that was submitted.
-struct Submitted {
-    signed: SignedManifest,
+/// A question as it is submitted, and what opens its answer.
+pub struct Prepared {
+    plan: Plan,
     manifest: VerifiedManifest,
+    signed: SignedManifest,
+    profile: Sealed<reader::TargetFinder, ProfileOpening>,
+    pseudonyms: Vec<Pseudonym>,
     reply: EnvelopeSecretKey,
+}
+
+impl Prepared {
+    /// The verified manifest.
+    pub fn manifest(&self) -> &VerifiedManifest {
+        &self.manifest
+    }
+
+    /// The manifest as it is signed.
+    pub fn signed(&self) -> &SignedManifest {
+        &self.signed
+    }
+
+    /// The target profile, sealed for the Target Finder.
+    pub fn profile(&self) -> &Sealed<reader::TargetFinder, ProfileOpening> {
+        &self.profile
+    }
 }
 
 fn refused(status: &tonic::Status) -> Error {
@@ -137,12 +158,12 @@ impl Querier {
         let plan = self.plan(&question.sql)?;
         self.check(question)?;
         observe(&Step::Preparing);
-        let profile = self.pseudonyms(&plan.profile).await?;
-        let submitted = self.submit(question, &plan, &profile).await?;
+        let prepared = self.prepare_plan(question, plan).await?;
+        self.submit(&prepared).await?;
         times.prepare = start.elapsed();
-        let status = self.watch(&submitted, &mut times, &mut observe).await?;
+        let status = self.watch(&prepared, &mut times, &mut observe).await?;
         let fetch = Instant::now();
-        let query = submitted.manifest.query();
+        let query = prepared.manifest.query();
         let reply = self
             .conductor()?
             .totals(Query {
@@ -158,34 +179,58 @@ impl Querier {
                 totals.push((member, sealed));
             }
         }
-        let released = open_totals(
-            &submitted.manifest,
-            0,
-            &totals,
-            &submitted.reply,
-            &self.node.directory,
-        )?;
-        let table = plan.decoder.decode(&released.outputs)?;
+        let (released, table) = self.open(&prepared, &totals)?;
         times.open = fetch.elapsed();
         Ok(QueryResult::new(
             query,
             table,
             &status,
             &released,
-            usize::from(submitted.manifest.committees[0].needed),
+            usize::from(prepared.manifest.committees[0].needed),
             &times,
         ))
+    }
+
+    /// Opens the sealed totals of a prepared question.
+    ///
+    /// # Errors
+    /// [`Error::Release`] when they are too few or contradict each other.
+    pub fn open(
+        &self,
+        prepared: &Prepared,
+        totals: &[(MemberNumber, SealedTotal)],
+    ) -> Result<(Released, Table), Error> {
+        let released = open_totals(
+            &prepared.manifest,
+            0,
+            totals,
+            &prepared.reply,
+            &self.node.directory,
+        )?;
+        let table = prepared.plan.decoder.decode(&released.outputs)?;
+        Ok((released, table))
+    }
+
+    /// Prepares a question: its concepts become pseudonyms, aggregators offer keys, and the manifest
+    /// is signed. Nothing is submitted.
+    ///
+    /// # Errors
+    /// [`Error`]; nobody was asked.
+    pub async fn prepare(&self, question: &Question) -> Result<Prepared, Error> {
+        let plan = self.plan(&question.sql)?;
+        self.check(question)?;
+        self.prepare_plan(question, plan).await
     }
 
     /// Follows a query to its end.
     async fn watch(
         &self,
-        submitted: &Submitted,
+        prepared: &Prepared,
         times: &mut PhaseTimes,
         observe: &mut impl FnMut(&Step),
     ) -> Result<Status, Error> {
         let query = Query {
-            id: submitted.signed.query().0.to_vec(),
+            id: prepared.signed.query().0.to_vec(),
         };
         let mut updates = self
             .conductor()?
@@ -230,6 +275,10 @@ impl Querier {
         let needed = directory.indexors.threshold().needed();
         let mut evaluations: Vec<(MemberNumber, Evaluation)> = Vec::new();
         let mut missing = Vec::new();
+        let name = |member| {
+            let node = directory.member(Role::ConceptIndexor, 0, member);
+            node.map_or("", |node| node.name.as_str())
+        };
         for (member, sealed) in requests {
             if evaluations.len() == needed {
                 break;
@@ -241,14 +290,22 @@ impl Querier {
             match self.conductor()?.evaluate(request).await {
                 Ok(reply) => {
                     let body = reply.into_inner().body;
-                    evaluations.push((member, from_bytes(&body, 1 << 20, "evaluation")?));
+                    let checked = from_bytes(&body, 1 << 20, "evaluation")
+                        .map_err(|error| error.to_string())
+                        .and_then(|evaluation: Evaluation| {
+                            let checked = evaluating.check(directory, member, &evaluation);
+                            checked.map_err(|error| error.to_string())?;
+                            Ok(evaluation)
+                        });
+                    match checked {
+                        Ok(evaluation) => evaluations.push((member, evaluation)),
+                        Err(reason) => missing.push(format!("{} ({reason})", name(member))),
+                    }
                 }
                 // With a cause of its own, the failure is on the way to the conductor.
                 Err(status) if status.source().is_some() => return Err(refused(&status)),
                 Err(status) => {
-                    let node = directory.member(Role::ConceptIndexor, 0, member);
-                    let name = node.map_or("", |node| node.name.as_str());
-                    missing.push(format!("{name} ({})", status.message()));
+                    missing.push(format!("{} ({})", name(member), status.message()));
                 }
             }
         }
@@ -307,12 +364,8 @@ impl Querier {
         Ok(offers)
     }
 
-    async fn submit(
-        &self,
-        question: &Question,
-        plan: &Plan,
-        profile: &Profile<Pseudonym>,
-    ) -> Result<Submitted, Error> {
+    async fn prepare_plan(&self, question: &Question, plan: Plan) -> Result<Prepared, Error> {
+        let profile = self.pseudonyms(&plan.profile).await?;
         let directory = &self.node.directory;
         let floors = &directory.floors;
         let committee = directory
@@ -374,32 +427,35 @@ impl Querier {
         };
         let signed = manifest.sign(&self.node.signing);
         let manifest = signed.verify(directory, issued)?;
-        let opening = ProfileOpening {
-            profile: profile.clone(),
-            salt,
-        };
-        let sealed: Sealed<dispers_core::envelope::reader::TargetFinder, ProfileOpening> =
-            Sealed::seal(
-                &opening,
-                &pool.envelope_key,
-                &ProfileOpening::context(signed.query()),
-                &mut rng(),
-            );
-        let mut pseudonyms: Vec<Pseudonym> = profile.atoms().copied().collect();
+        let opening = ProfileOpening { profile, salt };
+        let sealed = Sealed::seal(
+            &opening,
+            &pool.envelope_key,
+            &ProfileOpening::context(signed.query()),
+            &mut rng(),
+        );
+        let mut pseudonyms: Vec<Pseudonym> = opening.profile.atoms().copied().collect();
         pseudonyms.sort_unstable();
         pseudonyms.dedup();
+        Ok(Prepared {
+            plan,
+            manifest,
+            signed,
+            profile: sealed,
+            pseudonyms,
+            reply,
+        })
+    }
+
+    async fn submit(&self, prepared: &Prepared) -> Result<(), Error> {
         self.conductor()?
             .submit(SubmitRequest {
-                manifest: to_bytes(&signed),
-                profile: to_bytes(&sealed),
-                pseudonyms: pseudonyms.iter().map(to_bytes).collect(),
+                manifest: to_bytes(&prepared.signed),
+                profile: to_bytes(&prepared.profile),
+                pseudonyms: prepared.pseudonyms.iter().map(to_bytes).collect(),
             })
             .await
             .map_err(|status| refused(&status))?;
-        Ok(Submitted {
-            signed,
-            manifest,
-            reply,
-        })
+        Ok(())
     }
 }

@@ -150,6 +150,7 @@ pub struct Network {
     switches: BTreeMap<Name, Switch>,
     recording: Option<Recording>,
     hosts: Vec<Host>,
+    nodes: BTreeMap<Name, Arc<Node>>,
 }
 
 impl Network {
@@ -198,23 +199,22 @@ impl Network {
         let directory = Arc::new(sign(&body)?);
         let mut recording = options.record.then(Recording::default);
         let querier = Name::new("querier")?;
+        let querier = Arc::new(Node {
+            witness: witness(&mut recording, &querier, Role::Querier),
+            name: querier,
+            directory: directory.clone(),
+            signing: querier_signing,
+            tls: querier_tls,
+        });
         let mut network = Self {
-            querier: Querier::new(
-                Arc::new(Node {
-                    witness: witness(&mut recording, &querier, Role::Querier),
-                    name: querier,
-                    directory: directory.clone(),
-                    signing: querier_signing,
-                    tls: querier_tls,
-                }),
-                dispers_querier::Config::default(),
-            ),
+            querier: Querier::new(querier.clone(), dispers_querier::Config::default()),
             directory,
             purpose: options.purpose.clone(),
             services: JoinSet::new(),
             switches: BTreeMap::new(),
             recording,
             hosts: Vec::new(),
+            nodes: [(querier.name.clone(), querier)].into(),
         };
         let hosts = network.start_services(seats, options, &population)?;
         let of = population.len();
@@ -334,7 +334,9 @@ impl Network {
 
     fn sit(&mut self, seat: Seat, role: Role) -> (Arc<Node>, TcpListener) {
         let witness = witness(&mut self.recording, &seat.name, role);
-        seat.sit(&self.directory, witness)
+        let (node, listener) = seat.sit(&self.directory, witness);
+        self.nodes.insert(node.name.clone(), node.clone());
+        (node, listener)
     }
 
     /// Runs `service` as the node's, given what resolves once it is to stop.
@@ -387,6 +389,12 @@ impl Network {
             min_cohort,
         };
         self.querier.ask(&question, observe).await
+    }
+
+    /// One node with its keys, so that a test may speak in its name.
+    pub fn node(&self, name: &str) -> Option<&Arc<Node>> {
+        let node = self.nodes.iter().find(|(node, _)| node.as_str() == name);
+        node.map(|(_, node)| node)
     }
 
     /// Every host, in order.

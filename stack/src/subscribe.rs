@@ -77,15 +77,20 @@ impl Relay {
             match self.target()?.evaluate(request).await {
                 Ok(reply) => {
                     let body = reply.into_inner().body;
-                    evaluations.push((member, from_bytes(&body, 1 << 20, "evaluation")?));
+                    let evaluation: Evaluation = from_bytes(&body, 1 << 20, "evaluation")?;
+                    // A wrong answer is left out and named, and the next indexor is asked.
+                    match evaluating.check(&self.node.directory, member, &evaluation) {
+                        Ok(()) => evaluations.push((member, evaluation)),
+                        Err(error) => last = Some(error.to_string()),
+                    }
                 }
-                Err(status) => last = Some(status),
+                Err(status) => last = Some(status.message().to_owned()),
             }
             if evaluations.len() == self.node.directory.indexors.threshold().needed() {
                 return Ok(evaluating.finish(&self.node.directory, &evaluations)?);
             }
         }
-        let reason = last.map_or("too few are listed".into(), |s| s.message().to_owned());
+        let reason = last.unwrap_or_else(|| "too few are listed".into());
         Err(Error::Remote {
             what: "the concept indexors",
             reason,

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod answers;
+mod attacks;
 mod failures;
 mod knowledge;
 mod plain;

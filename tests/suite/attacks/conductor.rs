@@ -1,0 +1,368 @@
+//! What a dishonest conductor tries.
+
+use dispers_core::{
+    aggregation::Quorum,
+    conduct::{Command, Event, StepError},
+    envelope::Sealed,
+    find::{ListSegment, ProfileOpening},
+    oprf::Pseudonym,
+    profile::Profile,
+    release::{Certificate, Proposal},
+};
+use dispers_node::rng;
+
+use super::{Forge, everybody, member, refusal};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conductor_that_substitutes_the_profile_finds_nobody() {
+    let forge = Forge::new().await;
+    let manifest = forge.prepared.signed();
+    let directory = forge.network.directory();
+    let pool = directory
+        .pool(dispers_core::id::Role::TargetFinder, 0)
+        .unwrap();
+    // The conductor may choose any pseudonym that it keeps a list for, and any salt.
+    let pseudonym: Pseudonym = forge.uploads[0].entries[0].pseudonym;
+    let opening = ProfileOpening {
+        profile: Profile::atom(pseudonym),
+        salt: [7; 32],
+    };
+    let context = ProfileOpening::context(manifest.query());
+    let profile = Sealed::seal(&opening, &pool.envelope_key, &context, &mut rng());
+    let driver = forge.driver(manifest, &profile, &forge.segments());
+    let ended = forge
+        .run(&driver, |command| vec![command], |event| event)
+        .await;
+    let words = "the target profile is not the one that the manifest commits to";
+    assert!(ended.failure().contains(words), "{}", ended.failure());
+    assert_eq!(ended.status.homes.asked, 0);
+    forge.network.stop().await;
+}
+
+/// Runs the query of one city over changed lists.
+async fn over(change: impl FnOnce(&Forge, &mut Vec<ListSegment>)) -> (u64, (i128, i128)) {
+    let lyon = "SELECT COUNT(*) AS n, SUM(clamp(age, 0, 100, 1)) AS ages FROM people \
+                WHERE concept('city>lyon')";
+    let forge = Forge::asking(lyon).await;
+    let mut segments = forge.segments();
+    change(&forge, &mut segments);
+    let prepared = &forge.prepared;
+    let driver = forge.driver(prepared.signed(), prepared.profile(), &segments);
+    let ended = forge
+        .run(&driver, |command| vec![command], |event| event)
+        .await;
+    forge.network.stop().await;
+    (ended.status.homes.targeted, ended.row())
+}
+
+/// The even homes live there.
+const LYON: (i128, i128) = (30, 870);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conductor_that_moves_entries_to_another_list_adds_nobody() {
+    let (targeted, row) = over(|_, segments| {
+        let every: Vec<Pseudonym> = segments
+            .iter()
+            .flat_map(|segment| segment.entries.iter().map(|entry| entry.pseudonym))
+            .collect();
+        // Every entry under every pseudonym in turn: whichever is meant, all of them are offered.
+        let mut pseudonyms = every;
+        pseudonyms.sort_unstable();
+        pseudonyms.dedup();
+        for segment in segments {
+            let entries = std::mem::take(&mut segment.entries);
+            for entry in entries {
+                for pseudonym in &pseudonyms {
+                    segment.entries.push(dispers_core::find::ListedEntry {
+                        pseudonym: *pseudonym,
+                        index: entry.index,
+                        ciphertext: entry.ciphertext.clone(),
+                    });
+                }
+            }
+        }
+    })
+    .await;
+    assert_eq!((targeted, row), (30, LYON));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conductor_that_repeats_or_invents_entries_adds_nobody() {
+    let (targeted, row) = over(|forge, segments| {
+        segments.extend(forge.segments());
+        segments.extend(forge.segments());
+        let mut invented = forge.segments();
+        for (byte, entry) in invented.iter_mut().flat_map(|s| &mut s.entries).enumerate() {
+            let length = entry.ciphertext.len();
+            entry.ciphertext[byte % length] ^= 1;
+        }
+        segments.extend(invented);
+    })
+    .await;
+    assert_eq!((targeted, row), (30, LYON));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conductor_that_drops_entries_asks_fewer_and_never_below_the_cohort() {
+    let (targeted, (n, _)) = over(|_, segments| {
+        segments.pop();
+    })
+    .await;
+    assert!((20..30).contains(&targeted));
+    assert_eq!(n, i128::from(targeted));
+
+    let forge = Forge::new().await;
+    let mut segments = forge.segments();
+    segments.truncate(1);
+    let prepared = &forge.prepared;
+    let driver = forge.driver(prepared.signed(), prepared.profile(), &segments);
+    let ended = forge
+        .run(&driver, |command| vec![command], |event| event)
+        .await;
+    assert!(
+        ended.failure().contains("minimum cohort of 20"),
+        "{}",
+        ended.failure()
+    );
+    forge.network.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conductor_that_finds_twice_is_refused_the_second_time() {
+    let forge = Forge::new().await;
+    let begun = |event: &Event| matches!(event, Event::Begun(..));
+    forge.until(&forge.honest_driver(), begun).await;
+    // Lists without one host would show, by difference, what its homes contributed.
+    let mut segments = forge.segments();
+    segments.pop();
+    let prepared = &forge.prepared;
+    let driver = forge.driver(prepared.signed(), prepared.profile(), &segments);
+    let Event::Begun(_, result) = forge.until(&driver, begun).await else {
+        unreachable!("the event was chosen");
+    };
+    let words = refusal(result);
+    assert!(words.contains("another find was taken"), "{words}");
+    forge.network.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conductor_that_replays_a_batch_under_another_attempt_counts_it_once() {
+    let forge = Forge::new().await;
+    let mut kept = None;
+    let ended = forge
+        .run(
+            &forge.honest_driver(),
+            |command| vec![command],
+            |event| match event {
+                // It hides the first answer to a batch, and shows it in place of the second.
+                Event::Asked(work, Ok(answer)) if work.attempt == 0 && work.batch.number == 0 => {
+                    kept = Some(answer);
+                    Event::Asked(work, Err(StepError::Unreachable))
+                }
+                Event::Asked(work, Ok(_)) if work.attempt == 1 => {
+                    let mut old = kept.take().unwrap();
+                    old.statement.work = work;
+                    Event::Asked(work, Ok(forge.as_target(&old, old.groups.clone())))
+                }
+                event => event,
+            },
+        )
+        .await;
+    // Even with the target's signature the old groups open for nobody under another attempt.
+    assert_eq!(ended.status.homes.accepted, 40);
+    let (n, _) = ended.row();
+    assert_eq!(n, 40);
+    forge.network.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conductor_that_tells_different_quorums_gets_nothing_committed() {
+    let forge = Forge::new().await;
+    let ended = forge
+        .run(
+            &forge.honest_driver(),
+            |command| match command {
+                Command::Decide {
+                    member: to,
+                    work,
+                    messages,
+                    ..
+                } if to == member(1) => vec![Command::Decide {
+                    member: to,
+                    work,
+                    quorum: Quorum::new([member(1), member(2)]),
+                    messages,
+                }],
+                command => vec![command],
+            },
+            |event| event,
+        )
+        .await;
+    assert!(
+        ended.failure().contains("did not agree"),
+        "{}",
+        ended.failure()
+    );
+    assert_eq!(ended.status.homes.accepted, 0);
+    forge.network.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conductor_that_proposes_two_releases_gets_one() {
+    let forge = Forge::new().await;
+    let driver = forge.honest_driver();
+    let mut whole: Option<Proposal> = None;
+    let mut certificate: Option<Certificate> = None;
+    let ended = forge
+        .run(
+            &driver,
+            |command| {
+                if let Command::Notarise { proposal } = &command {
+                    whole = Some((**proposal).clone());
+                }
+                if let Command::Guards { certificate: c, .. } = &command {
+                    certificate = Some((**c).clone());
+                }
+                vec![command]
+            },
+            |event| event,
+        )
+        .await;
+    assert_eq!(ended.row(), everybody());
+    let mut without_one = whole.unwrap();
+    without_one.batches.pop();
+    let proposal = std::sync::Arc::new(without_one);
+    let notarise = Command::Notarise {
+        proposal: proposal.clone(),
+    };
+    let Event::Notarised(second) = driver.clone().carry_out(notarise).await else {
+        unreachable!("a command is answered by its event");
+    };
+    let words = refusal(second);
+    assert!(words.contains("another"), "{words}");
+    forge.network.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_release_that_the_notary_certifies_is_refused_by_every_aggregator() {
+    let forge = Forge::new().await;
+    let driver = forge.honest_driver();
+    let mut first: Option<Proposal> = None;
+    // Stopped where the guards would be opened for the second time.
+    let event = forge
+        .until(&driver, |event| matches!(event, Event::Guarded(..)))
+        .await;
+    let Event::Guarded(one, Ok(_)) = event else {
+        panic!("the honest proposal is opened");
+    };
+    assert!(first.replace(forge_proposal(&forge)).is_none());
+    let proposal = first.unwrap();
+    let certificate = Certificate::new(
+        proposal.query,
+        proposal.round,
+        proposal.hash(),
+        forge.signing("target-finder"),
+    );
+    let guards = Command::Guards {
+        member: one,
+        proposal: proposal.into(),
+        certificate: certificate.into(),
+    };
+    let Event::Guarded(_, second) = driver.clone().carry_out(guards).await else {
+        unreachable!("a command is answered by its event");
+    };
+    let words = refusal(second);
+    assert!(words.contains("another proposal was certified"), "{words}");
+    forge.network.stop().await;
+}
+
+/// A proposal of nothing, for the query that was prepared.
+fn forge_proposal(forge: &Forge) -> Proposal {
+    Proposal {
+        query: forge.prepared.manifest().query(),
+        round: 0,
+        batches: Vec::new(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conductor_that_relabels_an_envelope_for_another_reader_is_refused() {
+    let forge = Forge::new().await;
+    let ended = forge
+        .run(
+            &forge.honest_driver(),
+            |command| match command {
+                // Each aggregator is handed the groups of the next.
+                Command::Open {
+                    member,
+                    position,
+                    answer,
+                } => vec![Command::Open {
+                    member,
+                    position: (position + 1) % 3,
+                    answer,
+                }],
+                command => vec![command],
+            },
+            |event| event,
+        )
+        .await;
+    let words = ended.failure();
+    assert!(
+        words.contains("the groups are not those that the target signed"),
+        "{words}"
+    );
+    forge.network.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conductor_that_swaps_messages_between_aggregators_gets_no_result() {
+    let forge = Forge::new().await;
+    let ended = forge
+        .run(
+            &forge.honest_driver(),
+            |command| match command {
+                Command::Verify {
+                    member: to,
+                    work,
+                    mut messages,
+                } => {
+                    for message in &mut messages {
+                        message.to = member(to.point() % 3 + 1);
+                    }
+                    vec![Command::Verify {
+                        member: to,
+                        work,
+                        messages,
+                    }]
+                }
+                command => vec![command],
+            },
+            |event| event,
+        )
+        .await;
+    let words = ended.failure();
+    assert!(
+        words.contains("too few aggregators gave valid randomness"),
+        "{words}"
+    );
+    forge.network.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conductor_that_does_everything_twice_changes_nothing() {
+    let forge = Forge::new().await;
+    let ended = forge
+        .run(
+            &forge.honest_driver(),
+            |command| match command {
+                // A find consumes its lists, and homes answer once; everything else may come again.
+                Command::Find | Command::Ask { .. } => vec![command],
+                command => vec![command.clone(), command],
+            },
+            |event| event,
+        )
+        .await;
+    assert_eq!(ended.row(), everybody());
+    forge.network.stop().await;
+}

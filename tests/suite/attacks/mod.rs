@@ -1,0 +1,255 @@
+//! Attacks, mounted against real roles over their sockets by a conductor of ours.
+
+mod conductor;
+mod indexor;
+mod querier;
+mod target;
+mod target_finder;
+
+use std::{collections::VecDeque, sync::Arc};
+
+use dispers_conductor::{Config, Driver};
+use dispers_core::{
+    ask::{BatchAnswer, GroupsStatement, SealedGroup},
+    conduct::{Command, Conduct, Event, Status, StepError},
+    decode::{Table, Value},
+    encoding::{from_bytes, to_bytes},
+    envelope::{Sealed, reader},
+    find::{ListSegment, ListedEntry, ProfileOpening},
+    id::{MemberNumber, Name},
+    keys::SigningKey,
+    labels,
+    manifest::SignedManifest,
+    subscription::Upload,
+};
+use dispers_querier::{Prepared, Question};
+use dispers_sandbox::{Network, Options};
+
+use crate::{options, plain::write};
+
+/// Homes of the network that is attacked, half of them in each of two cities.
+const HOMES: u32 = 60;
+const SQL: &str = "SELECT COUNT(*) AS n, SUM(clamp(age, 0, 100, 1)) AS ages FROM people";
+
+/// What a dishonest conductor knows and can do: it has the conductor's place and keys, the lists
+/// that it was sent, and a query that an honest querier prepared.
+struct Forge {
+    network: Network,
+    prepared: Prepared,
+    uploads: Vec<Upload>,
+}
+
+/// How an attacked query ended.
+struct Ended {
+    status: Status,
+    table: Option<Table>,
+}
+
+impl Ended {
+    /// The failure's words.
+    fn failure(&self) -> String {
+        let failure = self.status.failure.as_ref();
+        failure.expect("the query failed").to_string()
+    }
+
+    /// The number of homes and the sum of their ages.
+    fn row(&self) -> (i128, i128) {
+        let table = self.table.as_ref();
+        match table.expect("the query was answered").rows[0][..] {
+            [Value::Integer(n), Value::Integer(ages)] => (n, ages),
+            _ => panic!("two numbers are asked for"),
+        }
+    }
+}
+
+/// What everybody together adds up to.
+fn everybody() -> (i128, i128) {
+    (HOMES.into(), (0..i128::from(HOMES)).sum())
+}
+
+fn member(number: u8) -> MemberNumber {
+    MemberNumber::new(number).unwrap()
+}
+
+impl Forge {
+    async fn new() -> Self {
+        Self::asking(SQL).await
+    }
+
+    async fn asking(sql: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("people.csv");
+        let row = |home: u32| format!("p{home},{home},{}", ["lyon", "paris"][home as usize % 2]);
+        write(&path, "home,age,city", (0..HOMES).map(row));
+        let options = Options {
+            home_column: Some("home".into()),
+            concepts: vec!["city".into()],
+            record: true,
+            ..options(vec![path])
+        };
+        let network = Network::start(&options, |_| {}).await.unwrap();
+        let prepared = Self::prepare(&network, sql).await;
+        // What the conductor keeps, as it opened it.
+        let record = network.recording().unwrap();
+        let record = record
+            .records()
+            .find(|(name, ..)| name.as_str() == "conductor");
+        let uploads = record
+            .unwrap()
+            .2
+            .received()
+            .opened
+            .iter()
+            .filter(|opened| opened.purpose == labels::ENVELOPE_UPLOAD)
+            .map(|opened| from_bytes(&opened.plaintext, 1 << 24, "upload").unwrap())
+            .collect();
+        Self {
+            network,
+            prepared,
+            uploads,
+        }
+    }
+
+    async fn prepare(network: &Network, sql: &str) -> Prepared {
+        let question = Question {
+            sql: sql.into(),
+            purpose: "sandbox".into(),
+            min_cohort: None,
+        };
+        network.querier().prepare(&question).await.unwrap()
+    }
+
+    /// The lists as they were uploaded; a test changes them.
+    fn segments(&self) -> Vec<ListSegment> {
+        let segment = |upload: &Upload| ListSegment {
+            key_epoch: upload.key_epoch,
+            envelopes: upload.envelopes.clone(),
+            entries: upload
+                .entries
+                .iter()
+                .map(|entry| ListedEntry {
+                    pseudonym: entry.pseudonym,
+                    index: entry.index,
+                    ciphertext: entry.ciphertext.clone(),
+                })
+                .collect(),
+        };
+        self.uploads.iter().map(segment).collect()
+    }
+
+    /// The real conductor's way to carry out commands, with what the test makes of it.
+    fn driver(
+        &self,
+        manifest: &SignedManifest,
+        profile: &Sealed<reader::TargetFinder, ProfileOpening>,
+        segments: &[ListSegment],
+    ) -> Arc<Driver> {
+        let node = self.network.node("conductor").unwrap().clone();
+        let config = Config {
+            batch_size: 20,
+            step_timeout_ms: 5_000,
+            ..Config::default()
+        };
+        let segments = segments.iter().map(to_bytes).collect();
+        Arc::new(Driver::new(
+            node,
+            config,
+            manifest.clone(),
+            profile.clone(),
+            segments,
+        ))
+    }
+
+    fn honest_driver(&self) -> Arc<Driver> {
+        let prepared = &self.prepared;
+        self.driver(prepared.signed(), prepared.profile(), &self.segments())
+    }
+
+    /// Drives the query to its end. `command` says what is carried out in place of each command,
+    /// `event` what the honest state machine is told in place of each event.
+    async fn run(
+        &self,
+        driver: &Arc<Driver>,
+        mut command: impl FnMut(Command) -> Vec<Command>,
+        mut event: impl FnMut(Event) -> Event,
+    ) -> Ended {
+        let (mut conduct, commands) = Conduct::new(self.prepared.manifest().clone());
+        let mut queue: VecDeque<Command> = commands.into();
+        while let Some(next) = queue.pop_front() {
+            for next in command(next) {
+                let happened = event(driver.clone().carry_out(next).await);
+                queue.extend(conduct.handle(happened));
+            }
+        }
+        let table = conduct.totals().map(|totals| {
+            let opened = self.network.querier().open(&self.prepared, totals);
+            opened.unwrap().1
+        });
+        Ended {
+            status: conduct.status(),
+            table,
+        }
+    }
+
+    /// An honest run up to and including the first event for which `stop` holds.
+    async fn until(&self, driver: &Arc<Driver>, stop: impl Fn(&Event) -> bool) -> Event {
+        let (mut conduct, commands) = Conduct::new(self.prepared.manifest().clone());
+        let mut queue: VecDeque<Command> = commands.into();
+        while let Some(next) = queue.pop_front() {
+            let event = driver.clone().carry_out(next).await;
+            if stop(&event) {
+                return event;
+            }
+            queue.extend(conduct.handle(event));
+        }
+        panic!("the query ended before the event");
+    }
+
+    fn signing(&self, node: &str) -> &SigningKey {
+        &self.network.node(node).unwrap().signing
+    }
+
+    /// What a dishonest target says of a batch's groups.
+    fn as_target(&self, answer: &BatchAnswer, groups: Vec<Vec<SealedGroup>>) -> BatchAnswer {
+        let statement = GroupsStatement {
+            target: Name::new("target").unwrap(),
+            work: answer.statement.work,
+            digests: groups
+                .iter()
+                .map(|g| GroupsStatement::digest_of(g))
+                .collect(),
+        };
+        BatchAnswer {
+            signature: self
+                .signing("target")
+                .sign(labels::SIGN_GROUPS, &statement.digest()),
+            statement,
+            answered: answer.answered,
+            groups,
+        }
+    }
+}
+
+/// The words of a refusal.
+fn refusal<T>(result: Result<T, StepError>) -> String {
+    match result {
+        Err(StepError::Refused(reason)) => reason,
+        Err(other) => panic!("{other:?} is no refusal"),
+        Ok(_) => panic!("it was not refused"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_meddling_the_forge_gets_the_right_answer() {
+    let forge = Forge::new().await;
+    let ended = forge
+        .run(
+            &forge.honest_driver(),
+            |command| vec![command],
+            |event| event,
+        )
+        .await;
+    assert_eq!(ended.row(), everybody());
+    assert_eq!(ended.status.batches, 3);
+    forge.network.stop().await;
+}

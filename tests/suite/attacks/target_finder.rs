@@ -1,0 +1,171 @@
+//! What a dishonest target finder tries.
+
+use dispers_core::{
+    conduct::{Command, Event},
+    encoding::{hash, to_bytes},
+    envelope::Sealed,
+    find::{BatchMessage, BatchStatement, Grant, SignedGrant, TargetBatch},
+    id::{Name, Role},
+    labels,
+    release::Certificate,
+    ticket::PoolSecret,
+};
+use dispers_node::rng;
+
+use super::{Forge, everybody, member, refusal};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_below_the_cohort_is_not_asked() {
+    let forge = Forge::new().await;
+    let driver = forge.honest_driver();
+    let mut small = None;
+    let ended = forge
+        .run(
+            &driver,
+            |command| match command {
+                Command::Ask { work, .. } => {
+                    // One home alone, signed and sealed as a finder does.
+                    let directory = forge.network.directory();
+                    let pool = directory.pool(Role::Target, 0).unwrap();
+                    let content = TargetBatch {
+                        find: dispers_core::ticket::FindId([0; 32]),
+                        key_epoch: directory.key_epoch,
+                        uploads: Vec::new(),
+                        targets: Vec::new(),
+                    };
+                    let context = TargetBatch::context(work.query, work.batch);
+                    let sealed: Sealed<dispers_core::envelope::reader::Target, TargetBatch> =
+                        Sealed::seal(&content, &pool.envelope_key, &context, &mut rng());
+                    let sealed = to_bytes(&sealed);
+                    let statement = to_bytes(&BatchStatement {
+                        finder: Name::new("target-finder").unwrap(),
+                        query: work.query,
+                        batch: work.batch,
+                        count: 0,
+                        digest: hash(labels::HASH_BATCH, &[&sealed]),
+                    });
+                    let key = forge.signing("target-finder");
+                    let batch = BatchMessage {
+                        signature: key.sign(labels::SIGN_BATCH, &statement),
+                        statement,
+                        sealed,
+                    };
+                    vec![Command::Ask {
+                        work,
+                        batch: batch.into(),
+                    }]
+                }
+                command => vec![command],
+            },
+            |event| {
+                if let Event::Asked(_, Err(error)) = &event {
+                    small = Some(error.to_string());
+                }
+                event
+            },
+        )
+        .await;
+    assert_eq!(
+        small.as_deref(),
+        Some("refused: the batch is below the minimum cohort")
+    );
+    assert!(
+        ended.failure().contains("below the minimum cohort"),
+        "{}",
+        ended.failure()
+    );
+    assert_eq!(ended.status.homes.answered, 0);
+    forge.network.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_grant_below_the_cohort_is_refused_by_the_aggregator() {
+    let forge = Forge::new().await;
+    let driver = forge.honest_driver();
+    let manifest = forge.prepared.manifest();
+    let query = manifest.query();
+    let find = dispers_core::ticket::FindId([1; 32]);
+    let (one, key) = manifest.offers(0).next().unwrap();
+    for batches in [vec![19], vec![60, 1], vec![u32::MAX; 3]] {
+        let body = to_bytes(&Grant {
+            finder: Name::new("target-finder").unwrap(),
+            query,
+            partition: 0,
+            find,
+            key: PoolSecret::generate(&mut rng()).tag_key(&find, 0, one),
+            batches,
+        });
+        let signature = forge
+            .signing("target-finder")
+            .sign(labels::SIGN_FIND, &body);
+        let grant = Sealed::seal(
+            &SignedGrant { body, signature },
+            key,
+            &Grant::context(query, 0, 0, one),
+            &mut rng(),
+        );
+        let begin = Command::Begin {
+            member: one,
+            grant: grant.into(),
+        };
+        let Event::Begun(_, result) = driver.clone().carry_out(begin).await else {
+            unreachable!("a command is answered by its event");
+        };
+        let words = refusal(result);
+        assert!(
+            words.contains("the grant is not one of the target finder"),
+            "{words}"
+        );
+    }
+    forge.network.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_finder_that_certifies_twice_gets_one_release() {
+    let forge = Forge::new().await;
+    let driver = forge.honest_driver();
+    let key = forge.signing("target-finder");
+    let mut second = Vec::new();
+    let ended = forge
+        .run(
+            &driver,
+            |command| match command {
+                Command::Guards {
+                    member: to,
+                    proposal,
+                    certificate,
+                } => {
+                    let mut smaller = (*proposal).clone();
+                    smaller.batches.pop();
+                    let also = Certificate::new(smaller.query, 0, smaller.hash(), key);
+                    let honest = Command::Guards {
+                        member: to,
+                        proposal,
+                        certificate,
+                    };
+                    let dishonest = Command::Guards {
+                        member: to,
+                        proposal: smaller.into(),
+                        certificate: also.into(),
+                    };
+                    vec![honest, dishonest]
+                }
+                command => vec![command],
+            },
+            |event| {
+                // The state machine waits for one answer, so that the second is told apart here.
+                if let Event::Guarded(from, Err(error)) = &event {
+                    second.push((*from, error.to_string()));
+                }
+                event
+            },
+        )
+        .await;
+    assert_eq!(ended.row(), everybody());
+    let refused: Vec<_> = second.iter().map(|(from, _)| *from).collect();
+    assert_eq!(refused, [member(1), member(2), member(3)]);
+    for (_, words) in second {
+        assert!(words.contains("another proposal was certified"), "{words}");
+    }
+    forge.network.stop().await;
+}
