@@ -310,6 +310,13 @@ pub(crate) mod tests {
         deal(threshold, &mut StdRng::seed_from_u64(7))
     }
 
+    impl Polynomial {
+        pub(crate) fn negated(&self) -> Self {
+            let coefficients = self.0.iter().map(|coefficient| -coefficient);
+            Self(Zeroizing::new(coefficients.collect()))
+        }
+    }
+
     /// All choices of `size` of `members` members.
     pub(crate) fn subsets(members: u8, size: u32) -> impl Iterator<Item = Vec<usize>> {
         (0u32..1 << members)
