@@ -6,9 +6,9 @@ use rand::rngs::StdRng;
 use super::*;
 use crate::dealing::tests::{recombined, subsets};
 use crate::dealing::{Dealing, KeyShare, Polynomial};
-use crate::dleq;
+use crate::id::{BatchId, QueryId, Work};
 use crate::keys::SigningKey;
-use crate::ristretto::{Point, hash_to_group};
+use crate::{oprf, prf};
 use curve25519_dalek::RistrettoPoint;
 
 fn number(number: u8) -> MemberNumber {
@@ -144,31 +144,41 @@ fn refreshed(previous: &Dealing, seed: u64) -> (Dealing, Transcript) {
     scene.finish(Some(previous), &dealings)
 }
 
-/// Checks that every choice of enough members recombines to the key's secret, and that each share
-/// evaluates as its public share says.
+/// Checks that every choice of enough members gives one pseudonym and one randomness, proved against
+/// the listed shares, and recombines to the key's secret.
 fn assert_is_one_key(joint: &Dealing) {
-    let threshold = joint.public.threshold();
+    let mut rng = StdRng::seed_from_u64(1);
+    let (key, threshold) = (&joint.public, joint.public.threshold());
     let members = u8::try_from(threshold.members()).unwrap();
     let needed = u32::try_from(threshold.needed()).unwrap();
-    let element = Point::new(hash_to_group(&[b"an input"], &[b"test"])).unwrap();
-    let values: Vec<_> = subsets(members, needed)
-        .map(|subset| {
-            let secret = recombined(joint, &subset);
-            assert_eq!(
-                RistrettoPoint::mul_base(&secret),
-                *joint.public.key().inner()
-            );
-            element.times(&secret).unwrap()
-        })
-        .collect();
-    assert!(values.iter().all(|value| *value == values[0]));
-    for share in &joint.secrets {
-        let listed = joint.public.share(share.number()).unwrap();
-        assert_eq!(listed, share.public());
-        let pairs = [(element, element.times(share.secret()).unwrap())];
-        let proof = dleq::prove(b"test", share, &pairs, &mut StdRng::seed_from_u64(1));
-        assert!(proof.verify(b"test", listed, &pairs).is_ok());
+    let work = Work {
+        query: QueryId([7; 32]),
+        round: 0,
+        batch: BatchId {
+            partition: 0,
+            number: 1,
+        },
+        attempt: 0,
+    };
+    let mut values = Vec::new();
+    for subset in subsets(members, needed) {
+        let secret = recombined(joint, &subset);
+        assert_eq!(RistrettoPoint::mul_base(&secret), *key.key().inner());
+        let quorum = || subset.iter().map(|&i| &joint.secrets[i]);
+        let (blinding, blinded) = oprf::blind(b"city>lyon", &mut rng).unwrap();
+        let evaluations: Vec<_> = quorum()
+            .map(|share| {
+                let answer = oprf::evaluate(share, &[blinded], &mut rng).unwrap();
+                (share.number(), answer)
+            })
+            .collect();
+        let pseudonyms = oprf::finalize(key, vec![blinding], &evaluations).unwrap();
+        let parts: Vec<_> = quorum()
+            .map(|share| (share.number(), prf::evaluate(share, &work, &mut rng)))
+            .collect();
+        values.push((pseudonyms, prf::combine(key, &work, &parts).unwrap()));
     }
+    assert!(values.iter().all(|value| *value == values[0]));
 }
 
 #[test]

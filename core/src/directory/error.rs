@@ -1,5 +1,6 @@
 //! What may be wrong with a directory, and how to mend it.
 
+use crate::ceremony::CeremonyError;
 use crate::id::{InvalidId, MemberNumber, Name, Role, Timestamp};
 
 /// Why a directory is refused. Each says what to mend.
@@ -129,6 +130,60 @@ pub enum DirectoryError {
         "one Concept Indexor alone would hold the pseudonym key: deal it with at least 2 needed"
     )]
     LoneIndexor,
+    /// A threshold key that nobody shows to be made jointly.
+    #[error(
+        "the key of the {role}s' group {group} has no transcript, so one dealer may know it: make it with `dispers keys ceremony`, or list the network as a trial, which protects nobody"
+    )]
+    MissingTranscript {
+        /// The role.
+        role: Role,
+        /// The committee.
+        group: u16,
+    },
+    /// A transcript that does not hold.
+    #[error(
+        "the transcripts of the {role}s' group {group} do not hold: {error}; list the members' nodes with the signing keys that took part, and the public file that the last finish printed"
+    )]
+    Transcript {
+        /// The role.
+        role: Role,
+        /// The committee.
+        group: u16,
+        /// What is wrong with them.
+        error: CeremonyError,
+    },
+    /// Transcripts of another key.
+    #[error(
+        "the transcripts of the {role}s' group {group} lead to another key or to other public shares: list the key that the last finish printed with them"
+    )]
+    OtherTranscript {
+        /// The role.
+        role: Role,
+        /// The committee.
+        group: u16,
+    },
+    /// A transcript of another network.
+    #[error(
+        "a transcript of the {role}s' group {group} is of network {network}: hold the ceremony anew for this one"
+    )]
+    ForeignTranscript {
+        /// The role.
+        role: Role,
+        /// The committee.
+        group: u16,
+        /// The network that it is of.
+        network: Name,
+    },
+    /// A transcript without a threshold key.
+    #[error(
+        "a transcript is of the {role}s' group {group}, which has no threshold key here: remove it"
+    )]
+    StrayTranscript {
+        /// The role.
+        role: Role,
+        /// The committee.
+        group: u16,
+    },
     /// A pool that is not for that role.
     #[error("a pool is listed for a {0}: only Target Finders and the Target have pools")]
     StrayPool(Role),

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::ceremony::deal;
+use crate::ristretto::Point;
 
 /// What is changed of a dealing before member `member` signs it again.
 fn resigned(
