@@ -35,6 +35,7 @@ fn network() -> (TempDir, String) {
     let mut spec = String::from(
         r#"
 network = "test"
+trial = true
 epoch = 1
 key-epoch = 1
 suite = "x25519"

@@ -48,7 +48,7 @@ impl Enrolled {
             ));
         }
 
-        let (mut publics, sealed): (Vec<_>, Vec<_>) =
+        let (publics, sealed): (Vec<_>, Vec<_>) =
             dealings.into_iter().map(|d| (d.public, d.shares)).unzip();
         let mut sum = Zeroizing::new(Scalar::ZERO);
         let mut culprits = Vec::new();
@@ -70,11 +70,7 @@ impl Enrolled {
                 _ => culprits.push(Fault::Share.of(dealer)),
             }
         }
-        publics.sort_by_key(|public| public.body.member);
-        let transcript = Transcript {
-            ceremony: ceremony.clone(),
-            dealings: publics,
-        };
+        let transcript = Transcript::new(ceremony.clone(), publics);
         let mut all = transcript.culprits(&enrolments.signers, Some(enrolments.digest));
         // Whose signed part is wrong already is not also named for what follows from that.
         culprits.retain(|culprit| all.iter().all(|other| other.member != culprit.member));

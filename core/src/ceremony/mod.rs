@@ -103,7 +103,11 @@ impl Ceremony {
     }
 
     /// Whether a ceremony of these members makes sense. `signers` are their signing keys, in order.
-    fn check(&self, signers: &[VerifyingKey]) -> Result<(), CeremonyError> {
+    ///
+    /// # Errors
+    /// [`CeremonyError`] for a role without a threshold key, a threshold of 1, another number of keys
+    /// than of members, and a key that two have.
+    pub fn check(&self, signers: &[VerifyingKey]) -> Result<(), CeremonyError> {
         if !matches!(self.role, Role::ConceptIndexor | Role::DataAggregator) {
             return Err(CeremonyError::Role(self.role));
         }

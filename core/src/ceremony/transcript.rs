@@ -47,6 +47,12 @@ pub fn trace(
 }
 
 impl Transcript {
+    /// What the members of a ceremony dealt, not yet verified. Their order does not matter.
+    pub fn new(ceremony: Ceremony, mut dealings: Vec<PublicDealing>) -> Self {
+        dealings.sort_by_key(|dealing| dealing.body.member);
+        Self { ceremony, dealings }
+    }
+
     /// The bytes to store.
     pub fn to_bytes(&self) -> Vec<u8> {
         encoding::to_bytes(self)
