@@ -4,7 +4,7 @@ mod ceremony;
 mod files;
 mod public;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub(crate) use public::PublicThreshold;
 
