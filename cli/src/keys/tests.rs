@@ -246,4 +246,8 @@ fn what_one_dealer_knows_is_not_refreshed() {
     ));
     let told = format!("{:#}", refused.unwrap_err());
     assert!(told.contains("one dealer"), "{told}");
+    let line = format!("ceremony public {at}/nothing --dealings {at}/dealt.pub");
+    let command = Line::try_parse_from(line.split(' ')).unwrap().command;
+    let refused = run(Command::Ceremony(command)).unwrap_err();
+    assert_eq!(refused.code, crate::exit::MISUSE);
 }
