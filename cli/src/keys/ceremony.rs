@@ -3,22 +3,18 @@
 //! Every message is a public file. One operator starts; then each enrols, deals when it has all
 //! enrolments, and finishes when it has all dealings.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::PathBuf};
 
 use anyhow::{anyhow, bail};
 use clap::{Args, Subcommand};
 use dispers_core::{
     ceremony::{
         Ceremony, CeremonyError, Enrolment, Enrolments, MemberDealing, Purpose, Transcript,
-        key_name, trace,
+        key_name,
     },
     dealing::ThresholdKey,
     envelope::Suite,
     id::{Name, Threshold},
-    keys::VerifyingKey,
 };
 use dispers_node::{
     keyfile::{NodeKeys, load_ceremony_secret, load_share, save_ceremony_secret, save_share},
@@ -141,25 +137,6 @@ pub(crate) fn run(command: Command) -> anyhow::Result<String> {
     }
 }
 
-/// What was made before, checked: its key and how it was made.
-fn previous(
-    path: &Path,
-    signers: &[VerifyingKey],
-) -> anyhow::Result<(ThresholdKey, Vec<Transcript>)> {
-    let (key, transcripts) = PublicThreshold::read(path)?;
-    let at = path.display();
-    if transcripts.is_empty() {
-        bail!("{at} is a key of one dealer, who knows it for good: make a fresh key in its place");
-    }
-    let made = trace(&transcripts, signers).map_err(|error| {
-        anyhow!("{at}: {error}; a member whose signing key changed needs a fresh key")
-    })?;
-    if made != key {
-        bail!("the transcripts of {at} lead to another key: get the file again");
-    }
-    Ok((key, transcripts))
-}
-
 fn start(arguments: &Start) -> anyhow::Result<String> {
     let role = role(&arguments.role)?;
     let (names, signers) = nodes(&arguments.members, role)?;
@@ -167,7 +144,7 @@ fn start(arguments: &Start) -> anyhow::Result<String> {
     let purpose = match &arguments.refresh {
         None => Purpose::Fresh,
         Some(path) => {
-            let (key, _) = previous(path, &signers)?;
+            let (key, _) = PublicThreshold::read_joint(path, &signers)?;
             if key.threshold() != threshold {
                 bail!("a refresh keeps the threshold: make a fresh key for another one");
             }
@@ -243,7 +220,7 @@ fn finish(arguments: &Finish) -> anyhow::Result<String> {
     let dealings = MemberDealing::read_all(&arguments.dealings)?;
     let before = match (&arguments.refresh, &arguments.share) {
         (Some(public), Some(share)) => {
-            let (key, transcripts) = previous(public, &members.signers)?;
+            let (key, transcripts) = PublicThreshold::read_joint(public, &members.signers)?;
             Some((key, load_share(share)?, transcripts))
         }
         _ => None,
@@ -277,7 +254,7 @@ fn public(arguments: &Public) -> anyhow::Result<String> {
     let members = Members::read(&arguments.ceremony)?;
     let dealings = MemberDealing::read_all(&arguments.dealings)?;
     let before = match &arguments.refresh {
-        Some(path) => Some(previous(path, &members.signers)?),
+        Some(path) => Some(PublicThreshold::read_joint(path, &members.signers)?),
         None => None,
     };
     let transcript = Transcript::new(

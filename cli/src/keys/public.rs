@@ -2,8 +2,14 @@
 
 use std::path::Path;
 
-use anyhow::{Context, anyhow};
-use dispers_core::{ceremony::Transcript, dealing::ThresholdKey, id::Threshold, ristretto::Point};
+use anyhow::{Context, anyhow, bail};
+use dispers_core::{
+    ceremony::{Transcript, trace},
+    dealing::ThresholdKey,
+    id::Threshold,
+    keys::VerifyingKey,
+    ristretto::Point,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::directory::{bytes32, parse};
@@ -39,6 +45,27 @@ impl PublicThreshold {
     pub(crate) fn read(path: &Path) -> anyhow::Result<(ThresholdKey, Vec<Transcript>)> {
         let public: Self = parse(path)?;
         public.decode().with_context(|| path.display().to_string())
+    }
+
+    /// Reads the file of a key that members with the signing keys `signers` made jointly.
+    pub(super) fn read_joint(
+        path: &Path,
+        signers: &[VerifyingKey],
+    ) -> anyhow::Result<(ThresholdKey, Vec<Transcript>)> {
+        let (key, transcripts) = Self::read(path)?;
+        let at = path.display();
+        if transcripts.is_empty() {
+            bail!(
+                "{at} is a key of one dealer, who knows it for good: make a fresh key in its place"
+            );
+        }
+        let made = trace(&transcripts, signers).map_err(|error| {
+            anyhow!("{at}: {error}; a member whose signing key changed needs a fresh key")
+        })?;
+        if made != key {
+            bail!("the transcripts of {at} lead to another key: get the file again");
+        }
+        Ok((key, transcripts))
     }
 
     fn decode(&self) -> anyhow::Result<(ThresholdKey, Vec<Transcript>)> {
