@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes the keys and the signed directory of the sample network in DIR, beside copies of the
-# configurations. Here one machine makes every key: see README.md for a network of several operators.
+# configurations. Here one machine plays every operator: see README.md for a network of several.
 #
 #   deploy/setup.sh DIR          with DISPERS=path/to/dispers where it is not in PATH
 set -euo pipefail
@@ -42,8 +42,35 @@ done
 new stack host-1
 new stack host-2
 new querier querier
-"$dispers" keys deal --needed 2 --members 3 --output-dir indexors >indexors.pub
-"$dispers" keys deal --needed 2 --members 3 --output-dir aggregators >aggregators.pub
+
+# ceremony ROLE NAME: its three nodes make a threshold key, of which two are needed. The shares are
+# NAME/share-1.key and so on, the public part is NAME.pub; in between, NAME/*.enrolment and
+# NAME/*.dealing are what the members send each other.
+ceremony() {
+    local role=$1 name=$2 number
+    mkdir "$name"
+    "$dispers" keys ceremony start --network sample --role "$role" --needed 2 \
+        --members "$role-1.pub" "$role-2.pub" "$role-3.pub" >"$name/ceremony.toml"
+    for number in 1 2 3; do
+        "$dispers" keys ceremony enrol "$name/ceremony.toml" --keys "$role-$number.key" \
+            --secret "$name/$number.secret" >"$name/$number.enrolment" 2>/dev/null
+    done
+    for number in 1 2 3; do
+        "$dispers" keys ceremony deal "$name/ceremony.toml" --keys "$role-$number.key" \
+            --enrolments "$name"/*.enrolment >"$name/$number.dealing"
+    done
+    for number in 1 2 3; do
+        "$dispers" keys ceremony finish "$name/ceremony.toml" --secret "$name/$number.secret" \
+            --enrolments "$name"/*.enrolment --dealings "$name"/*.dealing \
+            --output "$name/share-$number.key" >"$name/$number.pub"
+    done
+    # Every member printed the same.
+    cmp "$name/1.pub" "$name/2.pub"
+    cmp "$name/1.pub" "$name/3.pub"
+    cp "$name/1.pub" "$name.pub"
+}
+ceremony concept-indexor indexors
+ceremony data-aggregator aggregators
 
 "$dispers" directory new directory.toml --output directory.bin
 "$dispers" directory sign directory.bin --key root.key

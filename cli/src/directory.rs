@@ -13,6 +13,7 @@ use anyhow::{Context, anyhow};
 use clap::{Args, Subcommand};
 use dispers_core::{
     directory::{RootKeys, SignedDirectory},
+    id::Role,
     keys::VerifyingKey,
 };
 use dispers_node::{keyfile::load_signing_key, now};
@@ -126,6 +127,20 @@ fn verify(arguments: &Verify) -> anyhow::Result<()> {
         "network {}, directory {}",
         directory.network, directory.epoch
     );
+    if directory.trial {
+        println!("for trying only: one dealer may know the threshold keys");
+    }
+    let committees = (0u16..).take(directory.committees.len());
+    let groups = committees.map(|group| (Role::DataAggregator, group));
+    for (role, group) in [(Role::ConceptIndexor, 0)].into_iter().chain(groups) {
+        match directory.transcripts_of(role, group).count() {
+            0 => println!("key of {role} group {group}: of one dealer"),
+            count => println!(
+                "key of {role} group {group}: made jointly, refreshed {} times",
+                count - 1
+            ),
+        }
+    }
     for node in &directory.nodes {
         println!(
             "{} {} {} {}",
@@ -145,13 +160,13 @@ fn verify(arguments: &Verify) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn parse<T: DeserializeOwned>(path: &Path) -> anyhow::Result<T> {
+pub(crate) fn parse<T: DeserializeOwned>(path: &Path) -> anyhow::Result<T> {
     let text =
         fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     toml::from_str(&text).with_context(|| path.display().to_string())
 }
 
-fn bytes32(text: &str) -> anyhow::Result<[u8; 32]> {
+pub(crate) fn bytes32(text: &str) -> anyhow::Result<[u8; 32]> {
     let bytes = hex::decode(text)
         .ok()
         .and_then(|bytes| bytes.try_into().ok());

@@ -1,6 +1,13 @@
 //! `dispers keys`: making keys.
 
+mod ceremony;
+mod files;
 mod fragments;
+mod public;
+#[cfg(test)]
+pub(crate) mod tests;
+
+pub(crate) use public::PublicThreshold;
 
 use std::path::{Path, PathBuf};
 
@@ -16,7 +23,6 @@ use dispers_node::{
     keyfile::{NodeKeys, save_share, save_signing_key},
     rng,
 };
-use serde::{Deserialize, Serialize};
 
 use crate::exit::Exit;
 
@@ -25,8 +31,11 @@ pub(crate) enum Command {
     /// Make the keys of a node, host, querier or root, and print what the directory lists of them.
     New(New),
     /// Deal a threshold key to its members. The dealer knows the whole key: for sandboxes and
-    /// tests only.
+    /// trials only, and only a directory that says `trial = true` takes it.
     Deal(Deal),
+    /// Make a threshold key together, so that nobody ever knows it whole.
+    #[command(subcommand)]
+    Ceremony(ceremony::Command),
     /// Split key files into fragments, so that any T of N restore them.
     Split(fragments::Split),
     /// Restore a key file from fragments.
@@ -77,21 +86,13 @@ pub(crate) struct Deal {
     output_dir: PathBuf,
 }
 
-/// A threshold key's public part, as `dispers keys deal` prints it.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct PublicThreshold {
-    pub(crate) needed: u8,
-    pub(crate) key: String,
-    pub(crate) shares: Vec<String>,
-}
-
 pub(crate) fn run(command: Command) -> Result<(), Exit> {
     let public = match command {
         Command::New(arguments) => make(&arguments),
         Command::Deal(arguments) => {
             deal_into(arguments.needed, arguments.members, &arguments.output_dir)
         }
+        Command::Ceremony(command) => ceremony::run(command).map_err(Exit::misuse),
         Command::Split(arguments) => return fragments::split(&arguments),
         Command::Combine(arguments) => return fragments::combine(&arguments),
     };
@@ -138,17 +139,9 @@ pub(crate) fn deal_into(needed: u8, members: u8, folder: &Path) -> Result<String
         save_share(&path, share).map_err(Exit::misuse)?;
     }
     eprintln!(
-        "warning: this process knew the whole key; a network that protects people makes it \
-         together instead"
+        "warning: this process knew the whole key, which is for sandboxes and trials; a network that \
+         protects people makes it together: dispers keys ceremony"
     );
-    let public = PublicThreshold {
-        needed,
-        key: hex::encode(dealing.public.key().as_bytes()),
-        shares: threshold
-            .numbers()
-            .filter_map(|number| dealing.public.share(number))
-            .map(|point| hex::encode(point.as_bytes()))
-            .collect(),
-    };
+    let public = PublicThreshold::new(&dealing.public, &[]);
     toml::to_string(&public).map_err(Exit::other)
 }

@@ -58,6 +58,9 @@ impl<T: DeserializeOwned> Start<T> {
     fn load(path: &std::path::Path, role: id::Role) -> Result<Self, Exit> {
         let config: Config<T> = Config::load(path, role.name())?;
         let (directory, keys) = config.open(role)?;
+        if directory.trial {
+            tracing::warn!("this network is a trial: one dealer may know its threshold keys");
+        }
         let NodeKeys {
             tls,
             signing,

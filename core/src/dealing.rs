@@ -1,7 +1,9 @@
 //! Threshold keys: a secret scalar of which each member of a committee holds a share.
 //!
 //! Shamir's sharing over ristretto255's scalars, with every member's public share published
-//! (Feldman). One dealer knows the whole secret; only the sandbox uses one (protocol.md §2).
+//! (Feldman). [`deal`] is the work of one dealer, who knows the whole secret: it is for trying. The
+//! members of a network that protects people make their key in a ceremony ([`crate::ceremony`],
+//! protocol.md §2).
 
 use std::fmt;
 
@@ -25,31 +27,58 @@ pub struct Dealing {
 
 /// Deals a fresh key.
 pub fn deal(threshold: Threshold, rng: &mut impl CryptoRng) -> Dealing {
-    let coefficients: Zeroizing<Vec<Scalar>> = Zeroizing::new(
-        (0..threshold.needed())
-            .map(|_| Scalar::random(rng))
-            .collect(),
-    );
-    let at = |x: u8| {
-        coefficients
-            .iter()
-            .rev()
-            .fold(Scalar::ZERO, |sum, coefficient| {
-                sum * Scalar::from(x) + coefficient
-            })
-    };
+    let polynomial = Polynomial::random(threshold, rng);
     let drawn = "a drawn scalar is zero with probability 2^-252";
     let secrets: Vec<KeyShare> = threshold
         .numbers()
-        .map(|number| KeyShare::new(number, at(number.point())).expect(drawn))
+        .map(|number| KeyShare::new(number, *polynomial.at(number)).expect(drawn))
         .collect();
     Dealing {
         public: ThresholdKey {
             threshold,
-            key: Point::new(RistrettoPoint::mul_base(&coefficients[0])).expect(drawn),
+            key: Point::new(RistrettoPoint::mul_base(polynomial.constant())).expect(drawn),
             shares: secrets.iter().map(|share| share.public).collect(),
         },
         secrets,
+    }
+}
+
+/// A secret polynomial of degree needed - 1, zeroized when dropped: its value at a member's number
+/// is the member's share.
+pub(crate) struct Polynomial(Zeroizing<Vec<Scalar>>);
+
+impl Polynomial {
+    /// All coefficients at random.
+    pub(crate) fn random(threshold: Threshold, rng: &mut impl CryptoRng) -> Self {
+        let coefficients = (0..threshold.needed()).map(|_| Scalar::random(rng));
+        Self(Zeroizing::new(coefficients.collect()))
+    }
+
+    /// Zero at 0, all other coefficients at random.
+    pub(crate) fn random_of_zero(threshold: Threshold, rng: &mut impl CryptoRng) -> Self {
+        let mut polynomial = Self::random(threshold, rng);
+        polynomial.0[0].zeroize();
+        polynomial
+    }
+
+    /// The value at a member's number.
+    pub(crate) fn at(&self, number: MemberNumber) -> Zeroizing<Scalar> {
+        let x = Scalar::from(number.point());
+        let mut sum = Zeroizing::new(Scalar::ZERO);
+        for coefficient in self.0.iter().rev() {
+            *sum = *sum * x + coefficient;
+        }
+        sum
+    }
+
+    /// The value at 0.
+    pub(crate) fn constant(&self) -> &Scalar {
+        &self.0[0]
+    }
+
+    /// The coefficients, from the constant upwards.
+    pub(crate) fn coefficients(&self) -> &[Scalar] {
+        &self.0
     }
 }
 
@@ -279,6 +308,13 @@ pub(crate) mod tests {
     pub(crate) fn dealt(needed: u8, members: u8) -> Dealing {
         let threshold = Threshold::new(needed, members).unwrap();
         deal(threshold, &mut StdRng::seed_from_u64(7))
+    }
+
+    impl Polynomial {
+        pub(crate) fn negated(&self) -> Self {
+            let coefficients = self.0.iter().map(|coefficient| -coefficient);
+            Self(Zeroizing::new(coefficients.collect()))
+        }
     }
 
     /// All choices of `size` of `members` members.

@@ -30,6 +30,8 @@ pub const ENVELOPE_TAG_KEY: &str = "tag key";
 pub const ENVELOPE_PEER: &str = "peer";
 /// Released total, from an aggregator to the querier.
 pub const ENVELOPE_TOTAL: &str = "total";
+/// Share of a threshold key in the making, from one member to another.
+pub const ENVELOPE_CEREMONY: &str = "ceremony share";
 
 /// Signature over a directory body.
 pub const SIGN_DIRECTORY: &str = "dispers v1 sign directory";
@@ -57,6 +59,10 @@ pub const SIGN_ACKNOWLEDGEMENT: &str = "dispers v1 sign acknowledgement";
 pub const SIGN_CERTIFICATE: &str = "dispers v1 sign certificate";
 /// Signature over an aggregator's released total.
 pub const SIGN_TOTAL: &str = "dispers v1 sign total";
+/// Signature over a member's enrolment in a ceremony.
+pub const SIGN_ENROLMENT: &str = "dispers v1 sign enrolment";
+/// Signature over a member's dealing in a ceremony.
+pub const SIGN_DEALING: &str = "dispers v1 sign dealing";
 
 /// Commitment to a target profile.
 pub const HASH_PROFILE: &str = "dispers v1 hash profile";
@@ -80,6 +86,14 @@ pub const HASH_KEY_FILE: &str = "dispers v1 hash key file";
 pub const HASH_FRAGMENT: &str = "dispers v1 hash fragment";
 /// Hash of a withdrawal handle.
 pub const HASH_WITHDRAWAL: &str = "dispers v1 hash withdrawal";
+/// Digest of what a ceremony is for.
+pub const HASH_CEREMONY: &str = "dispers v1 hash ceremony";
+/// Digest of all enrolments of a ceremony.
+pub const HASH_ENROLMENTS: &str = "dispers v1 hash enrolments";
+/// Digest of one dealing's sealed shares.
+pub const HASH_SEALED_SHARES: &str = "dispers v1 hash sealed shares";
+/// Name of a threshold key with its public shares.
+pub const HASH_THRESHOLD_KEY: &str = "dispers v1 hash threshold key";
 
 /// Tag keys Kᵢ from a Target Finder pool's secret.
 pub const DERIVE_TAG_KEY: &str = "dispers v1 derive tag key";
@@ -95,6 +109,8 @@ pub const EXPAND_SHARES: &str = "dispers v1 expand shares";
 pub const EXPAND_RANDOMNESS: &str = "dispers v1 expand randomness";
 /// Discrete-log equality proof.
 pub const PROOF_DLEQ: &str = "dispers v1 dleq";
+/// Proof of knowledge of a dealing's constant term.
+pub const PROOF_DEALING: &str = "dispers v1 proof of dealing";
 /// Threshold PRF input.
 pub const PRF_INPUT: &str = "dispers v1 prf input";
 /// Randomness of one piece of work, from the recombined PRF value.

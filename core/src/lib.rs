@@ -7,6 +7,7 @@
 pub mod aggregation;
 pub mod ask;
 pub mod catalogue;
+pub mod ceremony;
 pub mod circuit;
 pub mod conduct;
 pub mod contribution;

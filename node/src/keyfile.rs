@@ -8,6 +8,7 @@ use std::{
 };
 
 use dispers_core::{
+    ceremony::Enrolled,
     dealing::KeyShare,
     envelope::{EnvelopePublicKey, EnvelopeSecretKey, Suite},
     id::Role,
@@ -238,28 +239,60 @@ impl NodeKeys {
         })
     }
 
-    /// Reads the share that a dealing made.
+    /// Reads the share that a ceremony or a dealer made.
     ///
     /// # Errors
     /// [`KeyFileError`] naming what is wrong with it.
     pub fn load_share(&mut self, path: &Path) -> Result<(), KeyFileError> {
-        let text = read_secret(path)?;
-        let bytes = hex::decode(text.trim()).ok().map(Zeroizing::new);
-        let share = bytes.and_then(|bytes| KeyShare::from_bytes(&bytes).ok());
-        self.share = Some(share.ok_or_else(|| KeyFileError::Content {
-            path: path.to_owned(),
-            what: "the share",
-        })?);
+        self.share = Some(load_share(path)?);
         Ok(())
     }
 }
 
-/// Writes a dealt share.
+/// Writes a share of a threshold key.
 ///
 /// # Errors
 /// [`KeyFileError`]; a file that is there is left alone.
 pub fn save_share(path: &Path, share: &KeyShare) -> Result<(), KeyFileError> {
     write_secret(path, &Zeroizing::new(hex::encode(*share.to_bytes())))
+}
+
+/// Reads a share of a threshold key.
+///
+/// # Errors
+/// [`KeyFileError`] naming what is wrong with it.
+pub fn load_share(path: &Path) -> Result<KeyShare, KeyFileError> {
+    let share = read_hex(path)?.and_then(|bytes| KeyShare::from_bytes(&bytes).ok());
+    share.ok_or_else(|| KeyFileError::Content {
+        path: path.to_owned(),
+        what: "the share",
+    })
+}
+
+/// Writes what a member of a ceremony keeps until its end.
+///
+/// # Errors
+/// [`KeyFileError`]; a file that is there is left alone.
+pub fn save_ceremony_secret(path: &Path, secret: &Enrolled) -> Result<(), KeyFileError> {
+    write_secret(path, &Zeroizing::new(hex::encode(*secret.to_bytes())))
+}
+
+/// Reads what a member of a ceremony keeps until its end.
+///
+/// # Errors
+/// [`KeyFileError`] naming what is wrong with it.
+pub fn load_ceremony_secret(path: &Path) -> Result<Enrolled, KeyFileError> {
+    let secret = read_hex(path)?.and_then(|bytes| Enrolled::from_bytes(&bytes).ok());
+    secret.ok_or_else(|| KeyFileError::Content {
+        path: path.to_owned(),
+        what: "the ceremony secret",
+    })
+}
+
+/// The bytes of a secret file that holds hexadecimal digits, `None` if it holds anything else.
+fn read_hex(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, KeyFileError> {
+    let text = read_secret(path)?;
+    Ok(hex::decode(text.trim()).ok().map(Zeroizing::new))
 }
 
 /// Writes a root signing key.

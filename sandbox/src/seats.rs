@@ -163,6 +163,8 @@ impl Seats {
         let issued = now();
         Ok(DirectoryBody {
             network: Name::new("sandbox")?,
+            // One dealer makes the keys.
+            trial: true,
             epoch: 1,
             issued,
             expires: issued.plus(DIRECTORY_LIFE),
@@ -202,6 +204,7 @@ impl Seats {
             },
             indexors,
             committees: vec![committee],
+            transcripts: Vec::new(),
             catalogue: population.catalogue(),
         })
     }

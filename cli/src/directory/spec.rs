@@ -8,12 +8,10 @@ use std::{
 use anyhow::{Context, anyhow, bail};
 use dispers_core::{
     catalogue::{Cardinality, Catalogue, Doctype, Field, FieldKind},
-    dealing::ThresholdKey,
     directory::{DirectoryBody, Floors, Host, Node, Pool, QuerierEntry, TlsKey},
     envelope::{EnvelopePublicKey, Suite},
-    id::{KeyEpoch, MemberNumber, Name, Role, Threshold},
+    id::{KeyEpoch, MemberNumber, Name, Role},
     keys::VerifyingKey,
-    ristretto::Point,
 };
 use dispers_node::{
     keyfile::{PublicKeys, envelope_key},
@@ -29,14 +27,17 @@ use crate::keys::PublicThreshold;
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct Spec {
     network: String,
+    /// Whether the threshold keys may come from one dealer: for trying only.
+    #[serde(default)]
+    trial: bool,
     epoch: u64,
     key_epoch: u32,
     #[serde(default)]
     suite: Option<String>,
     valid_days: u64,
-    /// The public part of the concept indexors' dealing.
+    /// The public part of the concept indexors' key.
     indexors: PathBuf,
-    /// The public part of the data aggregators' dealing; one for each committee, where there are
+    /// The public part of the data aggregators' key; one for each committee, where there are
     /// several.
     aggregators: OneOrMore,
     floors: FloorsSpec,
@@ -148,22 +149,6 @@ fn keys(folder: &Path, path: &Path, expected: Option<Role>) -> anyhow::Result<(P
     Ok((keys, role))
 }
 
-fn threshold_key(folder: &Path, path: &Path) -> anyhow::Result<ThresholdKey> {
-    let path = folder.join(path);
-    let public: PublicThreshold = parse(&path)?;
-    let point = |text: &String| -> anyhow::Result<Point> {
-        Point::from_bytes(bytes32(text)?).with_context(|| path.display().to_string())
-    };
-    let shares = public
-        .shares
-        .iter()
-        .map(point)
-        .collect::<anyhow::Result<Vec<_>>>()?;
-    let members = u8::try_from(shares.len()).context("too many shares")?;
-    let threshold = Threshold::new(public.needed, members)?;
-    Ok(ThresholdKey::new(threshold, point(&public.key)?, shares)?)
-}
-
 /// The body that `spec` describes; the files that it names are relative to `folder`.
 pub(super) fn body(spec: &Spec, folder: &Path) -> anyhow::Result<DirectoryBody> {
     let suite = match &spec.suite {
@@ -227,9 +212,17 @@ pub(super) fn body(spec: &Spec, folder: &Path) -> anyhow::Result<DirectoryBody> 
             purposes: querier.purposes.clone(),
         });
     }
+    let (indexors, mut transcripts) = PublicThreshold::read(&folder.join(&spec.indexors))?;
+    let mut committees = Vec::new();
+    for path in spec.aggregators.paths() {
+        let (key, made) = PublicThreshold::read(&folder.join(path))?;
+        committees.push(key);
+        transcripts.extend(made);
+    }
     let issued = now();
     Ok(DirectoryBody {
         network: Name::new(&spec.network)?,
+        trial: spec.trial,
         epoch: spec.epoch,
         issued,
         expires: issued.plus(spec.valid_days.saturating_mul(86_400_000)),
@@ -239,13 +232,9 @@ pub(super) fn body(spec: &Spec, folder: &Path) -> anyhow::Result<DirectoryBody> 
         pools,
         hosts,
         queriers,
-        indexors: threshold_key(folder, &spec.indexors)?,
-        committees: spec
-            .aggregators
-            .paths()
-            .iter()
-            .map(|path| threshold_key(folder, path))
-            .collect::<anyhow::Result<_>>()?,
+        indexors,
+        committees,
+        transcripts,
         floors: Floors {
             min_cohort: spec.floors.min_cohort,
             answer_rate: spec.floors.answer_rate,

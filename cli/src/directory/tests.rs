@@ -35,6 +35,7 @@ fn network() -> (TempDir, String) {
     let mut spec = String::from(
         r#"
 network = "test"
+trial = true
 epoch = 1
 key-epoch = 1
 suite = "x25519"
@@ -157,4 +158,75 @@ fn keys_of_another_role_share_no_pool() {
         );
         assert_eq!(dispers(&line).unwrap_err().code, crate::exit::MISUSE);
     }
+}
+
+#[test]
+fn only_a_trial_lists_keys_of_one_dealer() {
+    let (folder, spec) = network();
+    let at = folder.path().display();
+    let make = |spec: &str| {
+        fs::write(folder.path().join("real.toml"), spec).unwrap();
+        dispers(&format!("directory new {at}/real.toml --output {at}/real"))
+    };
+    let spec = spec.replace("trial = true\n", "");
+    let refused = make(&spec).unwrap_err();
+    assert_eq!(refused.code, crate::exit::MISUSE);
+    let told = format!("{:#}", refused.error);
+    assert!(told.contains("dispers keys ceremony"), "{told}");
+
+    let nodes = |of: &str| (1..=3).map(|n| format!("{of}-{n}")).collect::<Vec<_>>();
+    let hold = keys::tests::hold;
+    let indexors = nodes("ci");
+    hold(
+        folder.path(),
+        "concept-indexor",
+        0,
+        &indexors,
+        None,
+        "joint-ci",
+    );
+    for group in 0..2 {
+        let (of, to) = (format!("da-{group}"), format!("joint-da{group}"));
+        hold(
+            folder.path(),
+            "data-aggregator",
+            group,
+            &nodes(&of),
+            None,
+            &to,
+        );
+    }
+    let spec = ["ci.pub", "da0.pub", "da1.pub"]
+        .iter()
+        .fold(spec, |spec, file| {
+            spec.replace(&format!("\"{file}\""), &format!("\"joint-{file}\""))
+        });
+    make(&spec).unwrap();
+
+    // Refreshed shares, with what shows where they come from.
+    hold(
+        folder.path(),
+        "concept-indexor",
+        0,
+        &indexors,
+        Some("joint-ci"),
+        "new-ci",
+    );
+    make(&spec.replace("joint-ci.pub", "new-ci.pub")).unwrap();
+    let body = read(&folder.path().join("real"))
+        .unwrap()
+        .unverified_body()
+        .unwrap();
+    assert!(!body.trial);
+    let made = |role, group| body.transcripts_of(role, group).count();
+    assert_eq!(made(Role::ConceptIndexor, 0), 2);
+    assert_eq!(made(Role::DataAggregator, 1), 1);
+
+    // The keys of one committee are not those of the other.
+    let swapped = spec.replace(
+        "[\"joint-da0.pub\", \"joint-da1.pub\"]",
+        "[\"joint-da1.pub\", \"joint-da0.pub\"]",
+    );
+    let told = format!("{:#}", make(&swapped).unwrap_err().error);
+    assert!(told.contains("lead to another key"), "{told}");
 }

@@ -1,5 +1,6 @@
 //! What may be wrong with a directory, and how to mend it.
 
+use crate::ceremony::CeremonyError;
 use crate::id::{InvalidId, MemberNumber, Name, Role, Timestamp};
 
 /// Why a directory is refused. Each says what to mend.
@@ -54,7 +55,7 @@ pub enum DirectoryError {
     RepeatedEnvelopeKey(Role),
     /// A threshold key that is listed twice.
     #[error(
-        "two threshold keys are equal: deal one for the Concept Indexors and one for each committee"
+        "two threshold keys are equal: make one for the Concept Indexors and one for each committee"
     )]
     RepeatedThresholdKey,
     /// An address that cannot be dialled.
@@ -89,7 +90,7 @@ pub enum DirectoryError {
     UnknownMember(Name),
     /// A member without a node.
     #[error(
-        "no node is member {member} of the {role}s' group {group}: list one, with the share that was dealt for it"
+        "no node is member {member} of the {role}s' group {group}: list the one that holds this share"
     )]
     MissingMember {
         /// The role.
@@ -116,19 +117,73 @@ pub enum DirectoryError {
     #[error("no node is a {0}: list at least one")]
     MissingRole(Role),
     /// No aggregation committee.
-    #[error("no committee of aggregators is listed: deal one")]
+    #[error("no committee of aggregators is listed: make its key and list it")]
     NoCommittee,
     /// An aggregator of a committee that is not listed.
     #[error("{0} belongs to committee {1}, which is not listed: committees are numbered from 0")]
     UnknownCommittee(Name, u16),
     /// A committee's threshold.
-    #[error("committee {0}: {1}; deal it anew")]
+    #[error("committee {0}: {1}; make its key anew")]
     Threshold(usize, InvalidId),
     /// One Concept Indexor would be enough.
     #[error(
-        "one Concept Indexor alone would hold the pseudonym key: deal it with at least 2 needed"
+        "one Concept Indexor alone would hold the pseudonym key: make it with at least 2 needed"
     )]
     LoneIndexor,
+    /// A threshold key that nobody shows to be made jointly.
+    #[error(
+        "the key of the {role}s' group {group} has no transcript, so one dealer may know it: make it with `dispers keys ceremony`, or list the network as a trial (trial = true), which protects nobody"
+    )]
+    MissingTranscript {
+        /// The role.
+        role: Role,
+        /// The committee.
+        group: u16,
+    },
+    /// A transcript that does not hold.
+    #[error(
+        "the transcripts of the {role}s' group {group} do not hold: {error}; list the members' nodes with the signing keys that took part, and the public file that the last finish printed"
+    )]
+    Transcript {
+        /// The role.
+        role: Role,
+        /// The committee.
+        group: u16,
+        /// What is wrong with them.
+        error: CeremonyError,
+    },
+    /// Transcripts of another key.
+    #[error(
+        "the transcripts of the {role}s' group {group} lead to another key or to other public shares: list the key that the last finish printed with them"
+    )]
+    OtherTranscript {
+        /// The role.
+        role: Role,
+        /// The committee.
+        group: u16,
+    },
+    /// A transcript of another network.
+    #[error(
+        "a transcript of the {role}s' group {group} is of network {network}: hold the ceremony anew for this one"
+    )]
+    ForeignTranscript {
+        /// The role.
+        role: Role,
+        /// The committee.
+        group: u16,
+        /// The network that it is of.
+        network: Name,
+    },
+    /// A transcript without a threshold key.
+    #[error(
+        "a transcript is of the {role}s' group {group}, which has no threshold key here: remove it"
+    )]
+    StrayTranscript {
+        /// The role.
+        role: Role,
+        /// The committee.
+        group: u16,
+    },
     /// A pool that is not for that role.
     #[error("a pool is listed for a {0}: only Target Finders and the Target have pools")]
     StrayPool(Role),

@@ -19,6 +19,7 @@ use std::ops::Deref;
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use crate::catalogue::Catalogue;
+use crate::ceremony::Transcript;
 use crate::dealing::ThresholdKey;
 use crate::envelope::{EnvelopePublicKey, Suite};
 use crate::id::{KeyEpoch, MemberNumber, Name, Role, Timestamp};
@@ -32,6 +33,8 @@ pub const LIMIT: usize = 16 << 20;
 pub struct DirectoryBody {
     /// The network's name.
     pub network: Name,
+    /// For trying only: threshold keys may come from one dealer, who knows them.
+    pub trial: bool,
     /// Number of this edition; a higher one replaces it.
     pub epoch: u64,
     /// Valid from.
@@ -54,10 +57,21 @@ pub struct DirectoryBody {
     pub indexors: ThresholdKey,
     /// The aggregators' keys, t of n each; a committee's number is its position.
     pub committees: Vec<ThresholdKey>,
+    /// How the threshold keys were made: for each, one fresh ceremony and its refreshes in order;
+    /// none for a key of one dealer.
+    pub transcripts: Vec<Transcript>,
     /// What no query may go below.
     pub floors: Floors,
     /// What may be asked.
     pub catalogue: Catalogue,
+}
+
+impl DirectoryBody {
+    /// How the key of a role and group was made.
+    pub fn transcripts_of(&self, role: Role, group: u16) -> impl Iterator<Item = &Transcript> {
+        let of = move |t: &&Transcript| t.ceremony.role == role && t.ceremony.group == group;
+        self.transcripts.iter().filter(of)
+    }
 }
 
 /// One machine of a role.

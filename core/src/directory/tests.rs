@@ -87,6 +87,7 @@ impl Forge {
         let (host, querier) = (self.signing_key(), self.signing_key());
         DirectoryBody {
             network: name("test"),
+            trial: true,
             epoch: 1,
             issued: NOW,
             expires: NOW.plus(HOUR),
@@ -108,6 +109,7 @@ impl Forge {
             }],
             indexors,
             committees,
+            transcripts: Vec::new(),
             floors: Floors {
                 min_cohort: 50,
                 answer_rate: 800,
@@ -540,3 +542,5 @@ fn a_catalogue_has_names_that_differ_and_ranges_that_are_ranges() {
         assert!(expected, "change {index}: {refused}");
     }
 }
+
+mod transcripts;

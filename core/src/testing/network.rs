@@ -98,6 +98,7 @@ impl Network {
         };
         let body = DirectoryBody {
             network: name("test"),
+            trial: true,
             epoch: 1,
             issued: NOW,
             expires: NOW.plus(1000 * HOUR),
@@ -112,6 +113,7 @@ impl Network {
             queriers: vec![querier("querier"), querier("neighbour")],
             indexors,
             committees: vec![committee.public],
+            transcripts: Vec::new(),
             floors: Floors {
                 min_cohort: 4,
                 answer_rate: 400,

@@ -85,6 +85,7 @@ impl Network {
         };
         let body = DirectoryBody {
             network: name("test"),
+            trial: true,
             epoch: 1,
             issued: now(),
             expires: now().plus(HOUR),
@@ -106,6 +107,7 @@ impl Network {
             }],
             indexors: indexors.public,
             committees: vec![aggregators.public],
+            transcripts: Vec::new(),
             floors: Floors {
                 min_cohort: 2,
                 answer_rate: 800,

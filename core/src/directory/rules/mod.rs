@@ -3,6 +3,7 @@
 mod catalogue;
 mod collusion;
 mod membership;
+mod transcripts;
 
 use std::collections::HashSet;
 use std::hash::Hash;
@@ -30,7 +31,9 @@ impl DirectoryBody {
         membership::check(self)?;
         collusion::check(self)?;
         self.check_floors()?;
-        catalogue::check(&self.catalogue)
+        catalogue::check(&self.catalogue)?;
+        // Last, as it costs most.
+        transcripts::check(self)
     }
 
     /// Name, TLS key and signing key of every entry.
