@@ -78,7 +78,7 @@ impl Transcript {
     ) -> Result<ThresholdKey, CeremonyError> {
         self.ceremony.check(signers)?;
         self.ceremony.check_previous(previous)?;
-        let culprits = self.culprits(signers, self.common_enrolments());
+        let culprits = self.culprits(signers, self.common_enrolments(signers));
         if !culprits.is_empty() {
             return Err(CeremonyError::Dealings { culprits });
         }
@@ -138,10 +138,22 @@ impl Transcript {
         (!known).then_some(Fault::Knowledge)
     }
 
-    /// The digest of enrolments that most dealings name.
-    fn common_enrolments(&self) -> Option<[u8; 32]> {
-        let digests = || self.dealings.iter().map(|dealing| dealing.body.enrolments);
-        digests().max_by_key(|digest| digests().filter(|other| other == digest).count())
+    /// The digest of enrolments that more than half of the dealings name, of those that their members
+    /// signed for this ceremony. Without one, nobody can say who is wrong, and all are named.
+    fn common_enrolments(&self, signers: &[VerifyingKey]) -> Option<[u8; 32]> {
+        let ceremony = self.ceremony.digest();
+        let signed = |dealing: &&PublicDealing| {
+            let signer = signers.get(dealing.body.member.index());
+            dealing.body.ceremony == ceremony
+                && signer.is_some_and(|signer| dealing.verify(signer).is_ok())
+        };
+        let dealings = self.dealings.iter().filter(signed);
+        let digests: Vec<_> = dealings.map(|dealing| dealing.body.enrolments).collect();
+        let named = |digest: &[u8; 32]| digests.iter().filter(|other| *other == digest).count();
+        digests
+            .iter()
+            .copied()
+            .find(|digest| 2 * named(digest) > digests.len())
     }
 
     /// The key of verified dealings.

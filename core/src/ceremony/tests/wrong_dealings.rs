@@ -82,7 +82,37 @@ fn a_dealing_for_another_ceremony_or_other_enrolments_is_refused() {
     dealings[0] = deceived
         .deal(number(1), &signing(1), &mut scene.rng)
         .unwrap();
-    assert_eq!(scene.named(2, dealings), [(1, Fault::OtherEnrolments)]);
+    assert_eq!(
+        scene.named(2, dealings.clone()),
+        [(1, Fault::OtherEnrolments)]
+    );
+    // Who has not enrolled sees what most dealt for; one of two might be either.
+    let public = |dealings: &[MemberDealing]| {
+        let dealings = dealings.iter().map(|d| d.public.clone()).collect();
+        let transcript = Transcript::new(scene.ceremony.clone(), dealings);
+        named(transcript.verify(&scene.signers, None).unwrap_err())
+    };
+    assert_eq!(public(&dealings), [(1, Fault::OtherEnrolments)]);
+    assert_eq!(
+        public(&dealings[..2]),
+        [
+            (3, Fault::Missing),
+            (1, Fault::OtherEnrolments),
+            (2, Fault::OtherEnrolments)
+        ]
+    );
+}
+
+#[test]
+fn a_forged_dealing_blames_nobody_for_its_enrolments() {
+    let (_, forged) = scene();
+    assert_eq!(
+        blamed(|d| {
+            d.pop();
+            d[1] = resigned(&forged[1], 3, |body| body.enrolments = [0; 32]);
+        }),
+        [(2, Fault::Signature), (3, Fault::Missing)]
+    );
 }
 
 #[test]
