@@ -5,7 +5,11 @@ use std::{future::Future, path::PathBuf, sync::Arc, time::Duration};
 use anyhow::{Context, anyhow};
 use clap::{Args, ValueEnum};
 use dispers_core::id;
-use dispers_node::{Config, Node, keyfile::NodeKeys, now, serve, shutdown_signal};
+use dispers_node::{
+    Config, Node,
+    keyfile::{NodeKeys, PreviousKeys},
+    now, serve, shutdown_signal,
+};
 use dispers_proto::v1::{
     concept_indexor_server::ConceptIndexorServer, conductor_server::ConductorServer,
     data_aggregator_server::DataAggregatorServer, stack_server::StackServer,
@@ -52,6 +56,7 @@ struct Keys {
     pool_envelope: Option<dispers_core::envelope::EnvelopeSecretKey>,
     pool_secret: Option<dispers_core::ticket::PoolSecret>,
     share: Option<dispers_core::dealing::KeyShare>,
+    previous: PreviousKeys,
 }
 
 impl<T: DeserializeOwned> Start<T> {
@@ -73,6 +78,7 @@ impl<T: DeserializeOwned> Start<T> {
             pool_envelope,
             pool_secret,
             share,
+            previous,
         } = keys;
         let node = Node {
             name: config.name()?,
@@ -88,6 +94,7 @@ impl<T: DeserializeOwned> Start<T> {
                 pool_envelope,
                 pool_secret,
                 share,
+                previous,
             },
             config,
         })
@@ -128,7 +135,8 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Exit> {
                 )?,
                 &start.config.role,
             )
-            .map_err(Exit::misuse)?;
+            .map_err(Exit::misuse)?
+            .with_previous(start.keys.previous.share);
             let service = dispers_concept_indexor::Service::new(indexor);
             let routes = Routes::new(ConceptIndexorServer::new(service));
             listen(start.node, &start.config, routes).await
@@ -136,13 +144,16 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Exit> {
         Role::TargetFinder => {
             let start: Start<dispers_target_finder::Config> =
                 Start::load(path, id::Role::TargetFinder)?;
+            let previous = start.keys.previous;
+            let previous = previous.pool_envelope.zip(previous.pool_secret);
             let finder = dispers_target_finder::Finder::new(
                 start.node.clone(),
                 needed(start.keys.pool_envelope, "the pool's envelope key")?,
                 needed(start.keys.pool_secret, "the pool's secret")?,
                 &start.config.role,
             )
-            .map_err(Exit::misuse)?;
+            .map_err(Exit::misuse)?
+            .with_previous(previous);
             let service = dispers_target_finder::Service::new(finder);
             let routes = Routes::new(TargetFinderServer::new(service));
             listen(start.node, &start.config, routes).await
@@ -154,7 +165,8 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Exit> {
                 needed(start.keys.pool_envelope, "the pool's envelope key")?,
                 &start.config.role,
             )
-            .map_err(Exit::misuse)?;
+            .map_err(Exit::misuse)?
+            .with_previous(start.keys.previous.pool_envelope);
             let service = dispers_target::Service::new(start.node.clone(), target);
             listen(
                 start.node,
@@ -184,7 +196,10 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Exit> {
             let database = start.config.resolve(&start.config.role.database);
             let store = dispers_stack::Store::open(&database)?;
             let quantum = Duration::from_millis(start.config.role.answer_quantum_ms);
-            let answerer = dispers_stack::Answerer::new(start.node.clone(), Arc::new(store));
+            let store = Arc::new(store);
+            let relay = dispers_stack::Relay::new(start.node.clone());
+            tokio::spawn(dispers_stack::keep_up(relay, store.clone()));
+            let answerer = dispers_stack::Answerer::new(start.node.clone(), store);
             let answerer = Arc::new(answerer.paced(quantum));
             if start.config.role.attach {
                 let relay = dispers_stack::Relay::new(start.node.clone());

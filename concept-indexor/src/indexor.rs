@@ -12,7 +12,7 @@ use dispers_core::{
     evaluation::{
         EvaluationRequest, MAX_CONCEPTS, MAX_REQUEST, Requester, SealedEvaluationRequest, context,
     },
-    id::{MemberNumber, Timestamp},
+    id::{KeyEpoch, MemberNumber, Timestamp},
     labels,
     oprf::{self, Evaluation},
 };
@@ -33,6 +33,8 @@ pub struct Indexor {
     node: Arc<Node>,
     envelope: EnvelopeSecretKey,
     share: KeyShare,
+    /// The share of the key epoch before, where it is another.
+    previous: Option<KeyShare>,
     member: MemberNumber,
     limit: u32,
     used: Mutex<HashMap<Requester, Used>>,
@@ -57,10 +59,27 @@ impl Indexor {
             node,
             envelope,
             share,
+            previous: None,
             member,
             limit: config.concepts_per_hour,
             used: Mutex::default(),
         })
+    }
+
+    /// Evaluates with this share for the key epoch before, while the directory lists it.
+    #[must_use]
+    pub fn with_previous(mut self, share: Option<KeyShare>) -> Self {
+        self.previous = share;
+        self
+    }
+
+    /// The share of a listed key epoch: the one whose public part the directory lists there.
+    fn share_of(&self, epoch: KeyEpoch) -> Option<&KeyShare> {
+        let keys = self.node.directory.keys_of(epoch)?;
+        let listed = keys.indexors.share(self.member)?;
+        let shares = [Some(&self.share), self.previous.as_ref()];
+        let mut shares = shares.into_iter().flatten();
+        shares.find(|share| share.number() == self.member && share.public() == listed)
     }
 
     /// Evaluates blinded concepts for the host or querier that signed the request.
@@ -81,14 +100,16 @@ impl Indexor {
             request.issued.is_ahead_of(now) || request.issued.plus(Timestamp::SKEW).has_passed(now);
         if stale
             || request.member != self.member
-            || request.key_epoch != self.node.directory.key_epoch
             || request.blinded.is_empty()
             || request.blinded.len() > MAX_CONCEPTS
         {
             return Err(Error::Unacceptable);
         }
+        let share = self
+            .share_of(request.key_epoch)
+            .ok_or(Error::Unacceptable)?;
         self.spend(request.requester, request.blinded.len() as u32, now)?;
-        Ok(oprf::evaluate(&self.share, &request.blinded, &mut rng())?)
+        Ok(oprf::evaluate(share, &request.blinded, &mut rng())?)
     }
 
     fn spend(&self, requester: Requester, concepts: u32, now: Timestamp) -> Result<(), Error> {

@@ -47,10 +47,10 @@ impl Lists {
         }
     }
 
-    /// Keeps an upload; one that was kept before changes nothing.
-    pub(crate) fn add(&mut self, upload: Upload, key_epoch: KeyEpoch) -> Result<(), Error> {
+    /// Keeps an upload of one of the listed key epochs; one that was kept before changes nothing.
+    pub(crate) fn add(&mut self, upload: Upload, listed: &[KeyEpoch]) -> Result<(), Error> {
         let count = upload.entries.len();
-        if upload.key_epoch != key_epoch
+        if !listed.contains(&upload.key_epoch)
             || upload.partition != 0
             || count == 0
             || count > MAX_ENTRIES
@@ -100,10 +100,11 @@ impl Lists {
         withdrawn
     }
 
-    /// The segments of a find, encoded, one per upload with matching entries.
-    pub(crate) fn segments(&self, pseudonyms: &[Pseudonym]) -> Vec<Vec<u8>> {
+    /// The segments of a find, encoded, one per upload of its key epoch with matching entries.
+    pub(crate) fn segments(&self, key_epoch: KeyEpoch, pseudonyms: &[Pseudonym]) -> Vec<Vec<u8>> {
         self.uploads
             .iter()
+            .filter(|upload| upload.key_epoch == key_epoch)
             .filter_map(|upload| {
                 let entries: Vec<ListedEntry> = pseudonyms
                     .iter()
@@ -166,7 +167,7 @@ mod tests {
     /// The ciphertexts under `pseudonyms`, upload by upload.
     fn listed(lists: &Lists, pseudonyms: &[u8]) -> Vec<Vec<u8>> {
         let pseudonyms: Vec<Pseudonym> = pseudonyms.iter().map(|&p| Pseudonym([p; 32])).collect();
-        let segments = lists.segments(&pseudonyms);
+        let segments = lists.segments(EPOCH, &pseudonyms);
         let decode = |bytes: &Vec<u8>| from_bytes::<ListSegment>(bytes, 1 << 20, "segment");
         segments
             .iter()
@@ -180,8 +181,8 @@ mod tests {
     #[test]
     fn a_find_gets_the_entries_of_its_pseudonyms_and_no_other() {
         let mut lists = Lists::new(100);
-        lists.add(upload(10, &[1, 2, 1]), EPOCH).unwrap();
-        lists.add(upload(20, &[2, 3]), EPOCH).unwrap();
+        lists.add(upload(10, &[1, 2, 1]), &[EPOCH]).unwrap();
+        lists.add(upload(20, &[2, 3]), &[EPOCH]).unwrap();
         assert_eq!(listed(&lists, &[1]), [vec![10, 12]]);
         assert_eq!(listed(&lists, &[2]), [vec![11], vec![20]]);
         assert_eq!(listed(&lists, &[3, 1]), [vec![10, 12], vec![21]]);
@@ -191,10 +192,10 @@ mod tests {
     #[test]
     fn an_upload_sent_again_does_not_bring_back_what_was_withdrawn() {
         let mut lists = Lists::new(100);
-        lists.add(upload(10, &[1, 1]), EPOCH).unwrap();
+        lists.add(upload(10, &[1, 1]), &[EPOCH]).unwrap();
         assert_eq!(lists.withdraw(&[handle(10), handle(99)]), 1);
         assert_eq!(lists.withdraw(&[handle(10)]), 0);
-        lists.add(upload(10, &[1, 1]), EPOCH).unwrap();
+        lists.add(upload(10, &[1, 1]), &[EPOCH]).unwrap();
         assert_eq!(listed(&lists, &[1]), [vec![11]]);
     }
 
@@ -206,12 +207,28 @@ mod tests {
         let mut elsewhere = upload(10, &[1]);
         elsewhere.partition = 1;
         for bad in [miscounted, elsewhere, upload(10, &[])] {
-            assert!(matches!(lists.add(bad, EPOCH), Err(Error::BadUpload)));
+            assert!(matches!(lists.add(bad, &[EPOCH]), Err(Error::BadUpload)));
         }
-        let other = lists.add(upload(10, &[1]), KeyEpoch(2));
+        let other = lists.add(upload(10, &[1]), &[KeyEpoch(2)]);
         assert!(matches!(other, Err(Error::BadUpload)));
-        lists.add(upload(10, &[1, 2]), EPOCH).unwrap();
-        let full = lists.add(upload(20, &[1, 2]), EPOCH);
+        lists.add(upload(10, &[1, 2]), &[EPOCH]).unwrap();
+        let full = lists.add(upload(20, &[1, 2]), &[EPOCH]);
         assert!(matches!(full, Err(Error::Full(_))));
+    }
+
+    #[test]
+    fn the_lists_of_two_epochs_are_apart() {
+        let mut lists = Lists::new(100);
+        let listed = [EPOCH, KeyEpoch(2)];
+        lists.add(upload(10, &[1]), &listed).unwrap();
+        let mut next = upload(20, &[1]);
+        next.key_epoch = KeyEpoch(2);
+        lists.add(next, &listed).unwrap();
+        let of =
+            |lists: &Lists, epoch| lists.segments(KeyEpoch(epoch), &[Pseudonym([1; 32])]).len();
+        assert_eq!((of(&lists, 1), of(&lists, 2), of(&lists, 3)), (1, 1, 0));
+        // What is withdrawn is withdrawn in both.
+        assert_eq!(lists.withdraw(&[handle(10), handle(20)]), 2);
+        assert_eq!((of(&lists, 1), of(&lists, 2)), (0, 0));
     }
 }

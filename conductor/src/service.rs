@@ -90,6 +90,7 @@ impl Service {
         }
         let query = manifest.query();
         let (querier, expires) = (manifest.querier.clone(), manifest.expires);
+        let key_epoch = manifest.key_epoch;
         let (conduct, commands) = Conduct::new(manifest);
         let start = Progress {
             status: conduct.status(),
@@ -102,7 +103,7 @@ impl Service {
             .lists
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .segments(&pseudonyms);
+            .segments(key_epoch, &pseudonyms);
         let driver = Arc::new(Driver {
             node: self.node.clone(),
             channels: self.channels.clone(),
@@ -244,7 +245,8 @@ impl Conductor for Service {
             .expect(MAX_UPLOAD + (1 << 16))
             .await?;
         let (envelope, lists) = (self.envelope.clone(), self.lists.clone());
-        let key_epoch = self.node.directory.key_epoch;
+        let listed = self.node.directory.epochs();
+        let listed: Vec<_> = listed.map(|keys| keys.key_epoch).collect();
         blocking(move || {
             let add = || -> Result<(), Error> {
                 let sealed: SealedUpload = from_bytes(&body, MAX_UPLOAD + (1 << 16), "upload")?;
@@ -252,7 +254,7 @@ impl Conductor for Service {
                 lists
                     .lock()
                     .unwrap_or_else(PoisonError::into_inner)
-                    .add(upload, key_epoch)
+                    .add(upload, &listed)
             };
             add().map_err(status)
         })

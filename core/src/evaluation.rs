@@ -8,7 +8,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use rand::CryptoRng;
 
 use crate::{
-    directory::Directory,
+    directory::{Directory, EpochKeys},
     encoding,
     envelope::{Context, Sealed, reader},
     id::{KeyEpoch, MemberNumber, Name, Role, Timestamp},
@@ -100,12 +100,13 @@ impl Evaluating {
         Ok(Self { blindings, blinded })
     }
 
-    /// One sealed request for each indexor of the directory, in order.
+    /// One sealed request for each indexor of the directory, in order, for its share of an epoch's key.
     pub fn requests(
         &self,
         requester: &Requester,
         key: &SigningKey,
         directory: &Directory,
+        key_epoch: KeyEpoch,
         now: Timestamp,
         rng: &mut impl CryptoRng,
     ) -> Vec<(MemberNumber, SealedEvaluationRequest)> {
@@ -115,7 +116,7 @@ impl Evaluating {
                 let member = node.member?;
                 let body = encoding::to_bytes(&EvaluationRequest {
                     requester: requester.clone(),
-                    key_epoch: directory.key_epoch,
+                    key_epoch,
                     issued: now,
                     member,
                     blinded: self.blinded.clone(),
@@ -131,18 +132,19 @@ impl Evaluating {
             .collect()
     }
 
-    /// Checks one indexor's answer against the public share that the directory lists for it.
+    /// Checks one indexor's answer against the public share that the directory lists for it in the
+    /// epoch asked for.
     ///
     /// # Errors
     /// [`OprfError::WrongEvaluation`] naming it: leave the answer out and ask another.
     pub fn check(
         &self,
-        directory: &Directory,
+        keys: &EpochKeys<'_>,
         member: MemberNumber,
         evaluation: &Evaluation,
     ) -> Result<(), OprfError> {
         let wrong = OprfError::WrongEvaluation { member };
-        let public = directory.indexors.share(member).ok_or(wrong)?;
+        let public = keys.indexors.share(member).ok_or(wrong)?;
         oprf::verify(public, &self.blinded, evaluation).map_err(|_| wrong)
     }
 
@@ -152,9 +154,9 @@ impl Evaluating {
     /// [`OprfError`] naming an indexor whose proof does not hold, or when too few answered.
     pub fn finish(
         self,
-        directory: &Directory,
+        keys: &EpochKeys<'_>,
         evaluations: &[(MemberNumber, Evaluation)],
     ) -> Result<Vec<Pseudonym>, OprfError> {
-        oprf::finalize(&directory.indexors, self.blindings, evaluations)
+        oprf::finalize(keys.indexors, self.blindings, evaluations)
     }
 }

@@ -248,6 +248,11 @@ pub struct Found {
 }
 
 impl Finding {
+    /// The key epoch of the query, whose keys the find needs.
+    pub fn key_epoch(&self) -> KeyEpoch {
+        self.manifest.key_epoch
+    }
+
     /// Opens the profile and checks it against the commitment.
     ///
     /// # Errors

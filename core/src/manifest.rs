@@ -93,7 +93,7 @@ pub enum ManifestError {
     /// Not a manifest.
     #[error("the manifest is malformed or over 1 MiB")]
     Malformed,
-    /// Made for another network or key epoch.
+    /// Made for another network, or a key epoch that is not asked.
     #[error("the manifest is for another network or key epoch: load the current directory")]
     Foreign,
     /// Signed by nobody whom the directory lists.
@@ -170,7 +170,9 @@ impl SignedManifest {
             .signing_key
             .verify(labels::SIGN_MANIFEST, &self.body, &self.signature)
             .map_err(|_| ManifestError::Unsigned)?;
-        if manifest.network != directory.network || manifest.key_epoch != directory.key_epoch {
+        if manifest.network != directory.network
+            || manifest.key_epoch != directory.asked_keys().key_epoch
+        {
             return Err(ManifestError::Foreign);
         }
         if !querier.purposes.contains(&manifest.purpose) {

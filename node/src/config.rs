@@ -14,7 +14,7 @@ use dispers_core::{
 use serde::{Deserialize, de::DeserializeOwned};
 
 use crate::{
-    keyfile::{KeyFileError, NodeKeys},
+    keyfile::{KeyFileError, NodeKeys, load_share},
     listed::{Unlisted, check_listed},
     now,
 };
@@ -82,6 +82,11 @@ pub struct NodeConfig {
     pub keys: PathBuf,
     /// The threshold share that a dealing made: concept indexors and data aggregators.
     pub share: Option<PathBuf>,
+    /// The key file with the pool's keys of the key epoch before, while the directory lists it: target
+    /// finders and targets.
+    pub previous_keys: Option<PathBuf>,
+    /// The share of the key epoch before, while the directory lists it: concept indexors.
+    pub previous_share: Option<PathBuf>,
 }
 
 fn one() -> usize {
@@ -255,6 +260,14 @@ impl<T> Config<T> {
         let mut keys = NodeKeys::load(&self.resolve(&self.node.keys))?;
         if let Some(share) = &self.node.share {
             keys.load_share(&self.resolve(share))?;
+        }
+        if let Some(previous) = &self.node.previous_keys {
+            let before = NodeKeys::load(&self.resolve(previous))?;
+            keys.previous.pool_envelope = before.pool_envelope;
+            keys.previous.pool_secret = before.pool_secret;
+        }
+        if let Some(share) = &self.node.previous_share {
+            keys.previous.share = Some(load_share(&self.resolve(share))?);
         }
         Ok(keys)
     }

@@ -68,6 +68,19 @@ pub struct NodeKeys {
     pub pool_secret: Option<PoolSecret>,
     /// The threshold share: concept indexors and data aggregators.
     pub share: Option<KeyShare>,
+    /// Those of the key epoch before, during the grace.
+    pub previous: PreviousKeys,
+}
+
+/// The secrets of the key epoch before. Where one is missing, that of now is the same.
+#[derive(Debug, Default)]
+pub struct PreviousKeys {
+    /// The pool's envelope key.
+    pub pool_envelope: Option<EnvelopeSecretKey>,
+    /// What finds derive from.
+    pub pool_secret: Option<PoolSecret>,
+    /// The threshold share.
+    pub share: Option<KeyShare>,
 }
 
 /// What goes into the directory, as `dispers keys new` prints it.
@@ -132,6 +145,7 @@ impl NodeKeys {
             pool_envelope: pool.then(envelope),
             pool_secret: (role == Role::TargetFinder).then(|| PoolSecret::generate(&mut rng())),
             share: None,
+            previous: PreviousKeys::default(),
         }
     }
 
@@ -143,6 +157,11 @@ impl NodeKeys {
             envelope_key: self.envelope.as_ref().map(EnvelopeSecretKey::public),
             pool_key: self.pool_envelope.as_ref().map(EnvelopeSecretKey::public),
             share: self.share.as_ref(),
+            previous_pool_key: {
+                let previous = self.previous.pool_envelope.as_ref();
+                previous.map(EnvelopeSecretKey::public)
+            },
+            previous_share: self.previous.share.as_ref(),
         }
     }
 
@@ -236,6 +255,7 @@ impl NodeKeys {
                 })
                 .transpose()?,
             share: None,
+            previous: PreviousKeys::default(),
         })
     }
 

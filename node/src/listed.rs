@@ -22,6 +22,10 @@ pub struct Held<'a> {
     pub pool_key: Option<EnvelopePublicKey>,
     /// Its share of a threshold key.
     pub share: Option<&'a KeyShare>,
+    /// Of its pool's envelope key of the key epoch before; `None` if it is the same.
+    pub previous_pool_key: Option<EnvelopePublicKey>,
+    /// Its share of the key epoch before; `None` if it is the same.
+    pub previous_share: Option<&'a KeyShare>,
 }
 
 /// The directory lists another key, or nobody of that name and role.
@@ -93,6 +97,22 @@ fn difference(directory: &Directory, node: &Node, held: &Held<'_>) -> Option<&'s
     let pool = directory.pool(node.role, node.group);
     if held.pool_key.as_ref() != pool.map(|pool| &pool.envelope_key) {
         return Some("pool's envelope key");
+    }
+    if let Some(previous) = directory.previous_keys() {
+        let before = held.previous_pool_key.as_ref().or(held.pool_key.as_ref());
+        let pool = previous.pool(node.role, node.group);
+        if before != pool.map(|pool| &pool.envelope_key) {
+            return Some("pool's envelope key of the previous key epoch (previous-keys)");
+        }
+        if node.role == Role::ConceptIndexor {
+            let listed = node
+                .member
+                .and_then(|member| previous.indexors.share(member));
+            let own = held.previous_share.or(held.share);
+            if own.map(KeyShare::public) != listed || own.map(KeyShare::number) != node.member {
+                return Some("key share of the previous key epoch (previous-share)");
+            }
+        }
     }
     let key = match node.role {
         Role::ConceptIndexor => &directory.indexors,

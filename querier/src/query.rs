@@ -261,6 +261,7 @@ impl Querier {
     /// The target profile in pseudonyms, from the first indexors that answer.
     async fn pseudonyms(&self, profile: &Profile<String>) -> Result<Profile<Pseudonym>, Error> {
         let directory = &self.node.directory;
+        let keys = directory.asked_keys();
         let mut concepts: Vec<&str> = profile.atoms().map(String::as_str).collect();
         concepts.sort_unstable();
         concepts.dedup();
@@ -269,10 +270,11 @@ impl Querier {
             &Requester::Querier(self.node.name.clone()),
             &self.node.signing,
             directory,
+            keys.key_epoch,
             now(),
             &mut rng(),
         );
-        let needed = directory.indexors.threshold().needed();
+        let needed = keys.indexors.threshold().needed();
         let mut evaluations: Vec<(MemberNumber, Evaluation)> = Vec::new();
         let mut missing = Vec::new();
         let name = |member| {
@@ -293,7 +295,7 @@ impl Querier {
                     let checked = from_bytes(&body, 1 << 20, "evaluation")
                         .map_err(|error| error.to_string())
                         .and_then(|evaluation: Evaluation| {
-                            let checked = evaluating.check(directory, member, &evaluation);
+                            let checked = evaluating.check(&keys, member, &evaluation);
                             checked.map_err(|error| error.to_string())?;
                             Ok(evaluation)
                         });
@@ -312,7 +314,7 @@ impl Querier {
         if evaluations.len() < needed {
             return Err(Error::TooFewIndexors { needed, missing });
         }
-        let pseudonyms = evaluating.finish(directory, &evaluations)?;
+        let pseudonyms = evaluating.finish(&keys, &evaluations)?;
         Ok(profile.map(|concept| {
             let place = concepts.binary_search(&concept.as_str());
             pseudonyms[place.expect("every atom was evaluated")]
@@ -374,7 +376,8 @@ impl Querier {
             .ok_or(Error::NotListed("committee"))?;
         let finder = directory.nodes(Role::TargetFinder).next();
         let finder = finder.ok_or(Error::NotListed("target finder"))?;
-        let pool = directory
+        let keys = directory.asked_keys();
+        let pool = keys
             .pool(Role::TargetFinder, 0)
             .ok_or(Error::NotListed("target finder pool"))?;
         let issued = now();
@@ -403,7 +406,7 @@ impl Querier {
         rng().fill_bytes(&mut salt);
         let manifest = Manifest {
             network: directory.network.clone(),
-            key_epoch: directory.key_epoch,
+            key_epoch: keys.key_epoch,
             querier: self.node.name.clone(),
             purpose: question.purpose.clone(),
             local: plan.local.clone(),

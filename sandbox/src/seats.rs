@@ -206,6 +206,7 @@ impl Seats {
             committees: vec![committee],
             transcripts: Vec::new(),
             catalogue: population.catalogue(),
+            previous: None,
         })
     }
 }

@@ -46,6 +46,9 @@ pub enum Error {
         /// What it said.
         reason: String,
     },
+    /// Another process withdrew what was on its way.
+    #[error("another command withdrew subscriptions that were being sent: repeat this one")]
+    Interrupted,
     /// Not listed.
     #[error("the directory lists no {0}")]
     NotListed(&'static str),
@@ -64,7 +67,7 @@ impl Error {
             Self::Decode(_) | Self::Manifest(_) | Self::Ask(_) | Self::Engine(_) => Fault::Caller,
             Self::TooLate | Self::UnknownConcept(_) | Self::UnknownHome(_) => Fault::Caller,
             Self::Repeated => Fault::Conflict,
-            Self::Busy => Fault::TryLater,
+            Self::Busy | Self::Interrupted => Fault::TryLater,
             Self::Database(_) => Fault::Us,
             Self::Oprf(_) | Self::Remote { .. } => Fault::Peer,
             Self::NotListed(_) => Fault::Operator,

@@ -13,7 +13,7 @@ use dispers_core::{
     subscription::{Handle, HomeId, HomeTag},
     ticket::HomeKey,
 };
-use dispers_node::rng;
+use dispers_node::{now, rng};
 use rand::Rng;
 use rusqlite::{Connection, OptionalExtension, params, types::ValueRef};
 use serde_json::{Map, Value};
@@ -34,8 +34,12 @@ CREATE TABLE IF NOT EXISTS subscription (
     PRIMARY KEY (home, key_epoch, concept)
 );
 CREATE TABLE IF NOT EXISTS leaving (handle BLOB PRIMARY KEY);
+CREATE TABLE IF NOT EXISTS sending (handle BLOB PRIMARY KEY, since INTEGER NOT NULL);
 PRAGMA user_version = 1;
 ";
+
+/// How long a subscription may be on its way, in milliseconds; then whoever sent it has died.
+const ON_ITS_WAY: u64 = 600_000;
 
 /// A home's secrets in one key epoch.
 #[derive(Clone)]
@@ -170,14 +174,30 @@ impl Store {
         Ok(concepts.collect::<Result<_, _>>()?)
     }
 
-    /// Notes subscriptions that are about to be sent, as leaving until the Conductor has taken them:
-    /// whatever happens on the way, their handles are known.
+    /// Notes subscriptions that are about to be sent: whatever happens on the way, their handles are
+    /// known.
     pub(crate) fn sending(&self, subscriptions: &[(HomeId, String, Handle)]) -> Result<(), Error> {
         let mut connection = self.connection();
         let transaction = connection.transaction()?;
         for (_, _, handle) in subscriptions {
             transaction
-                .prepare_cached("INSERT INTO leaving VALUES (?1)")?
+                .prepare_cached("INSERT INTO sending VALUES (?1, ?2)")?
+                .execute(params![handle.0, now().0 as i64])?;
+        }
+        transaction.commit()?;
+        Ok(())
+    }
+
+    /// Notes that nobody knows whether these arrived: they are to be withdrawn.
+    pub(crate) fn lost(&self, subscriptions: &[(HomeId, String, Handle)]) -> Result<(), Error> {
+        let mut connection = self.connection();
+        let transaction = connection.transaction()?;
+        for (_, _, handle) in subscriptions {
+            transaction
+                .prepare_cached("DELETE FROM sending WHERE handle = ?1")?
+                .execute(params![handle.0])?;
+            transaction
+                .prepare_cached("INSERT OR IGNORE INTO leaving VALUES (?1)")?
                 .execute(params![handle.0])?;
         }
         transaction.commit()?;
@@ -222,16 +242,33 @@ impl Store {
         Ok(homes)
     }
 
-    /// Forgets the secrets of the key epochs before `epoch`: nobody asks under them any longer.
+    /// Forgets the secrets of the key epochs before `epoch`, under which nobody asks any longer, and
+    /// their subscriptions where there is a later one.
     pub(crate) fn forget_before(&self, epoch: KeyEpoch) -> Result<(), Error> {
-        self.connection()
-            .execute("DELETE FROM secret WHERE key_epoch < ?1", [epoch.0])?;
+        let mut connection = self.connection();
+        let transaction = connection.transaction()?;
+        transaction.execute("DELETE FROM secret WHERE key_epoch < ?1", [epoch.0])?;
+        transaction.execute(
+            "DELETE FROM subscription AS old WHERE key_epoch < ?1 AND EXISTS
+             (SELECT 1 FROM subscription AS new WHERE new.home = old.home
+              AND new.concept = old.concept AND new.key_epoch >= ?1)",
+            [epoch.0],
+        )?;
+        transaction.commit()?;
         Ok(())
     }
 
     /// The handles of entries that the Conductor may hold and should not.
     pub(crate) fn leaving(&self) -> Result<Vec<Handle>, Error> {
-        let connection = self.connection();
+        let mut connection = self.connection();
+        let transaction = connection.transaction()?;
+        let died = now().0.saturating_sub(ON_ITS_WAY) as i64;
+        transaction.execute(
+            "INSERT OR IGNORE INTO leaving SELECT handle FROM sending WHERE since < ?1",
+            [died],
+        )?;
+        transaction.execute("DELETE FROM sending WHERE since < ?1", [died])?;
+        transaction.commit()?;
         let mut select = connection.prepare_cached("SELECT handle FROM leaving")?;
         let handles = select.query_map([], |row| row.get(0).map(Handle))?;
         Ok(handles.collect::<Result<_, _>>()?)
@@ -250,33 +287,48 @@ impl Store {
         Ok(())
     }
 
-    /// Notes subscriptions that the Conductor has taken, all or none. What they replace, in this key
-    /// epoch or an earlier one, is to be withdrawn there.
+    /// Notes subscriptions that the Conductor has taken; what they replace is to be withdrawn there.
+    /// One that was withdrawn while it was sent is to be withdrawn too, as is one sent `again` of which
+    /// nothing is left. Returns how many are noted.
     pub(crate) fn subscribed(
         &self,
         epoch: KeyEpoch,
         subscriptions: &[(HomeId, String, Handle)],
-    ) -> Result<(), Error> {
+        again: bool,
+    ) -> Result<usize, Error> {
         let mut connection = self.connection();
         let transaction = connection.transaction()?;
+        let mut count = 0;
         for (home, concept, handle) in subscriptions {
+            let sent = transaction
+                .prepare_cached("DELETE FROM sending WHERE handle = ?1")?
+                .execute(params![handle.0])?;
+            let wanted = !again
+                || transaction
+                    .prepare_cached("SELECT 1 FROM subscription WHERE home = ?1 AND concept = ?2")?
+                    .exists(params![home.0, concept])?;
+            if sent == 0 || !wanted {
+                transaction
+                    .prepare_cached("INSERT OR IGNORE INTO leaving VALUES (?1)")?
+                    .execute(params![handle.0])?;
+                continue;
+            }
             for replace in [
-                "INSERT INTO leaving SELECT handle FROM subscription WHERE home = ?1 AND concept = ?2",
-                "DELETE FROM subscription WHERE home = ?1 AND concept = ?2",
+                "INSERT INTO leaving SELECT handle FROM subscription
+                 WHERE home = ?1 AND concept = ?2 AND key_epoch = ?3",
+                "DELETE FROM subscription WHERE home = ?1 AND concept = ?2 AND key_epoch = ?3",
             ] {
                 transaction
                     .prepare_cached(replace)?
-                    .execute(params![home.0, concept])?;
+                    .execute(params![home.0, concept, epoch.0])?;
             }
             transaction
                 .prepare_cached("INSERT INTO subscription VALUES (?1, ?2, ?3, ?4)")?
                 .execute(params![home.0, epoch.0, concept, handle.0])?;
-            transaction
-                .prepare_cached("DELETE FROM leaving WHERE handle = ?1")?
-                .execute(params![handle.0])?;
+            count += 1;
         }
         transaction.commit()?;
-        Ok(())
+        Ok(count)
     }
 
     /// Whether a home holds any document.
@@ -417,8 +469,9 @@ mod tests {
         assert!(store.asked(&a, epoch).unwrap().is_none());
         store.secrets(&a, epoch).unwrap();
         assert!(matches!(store.asked(&a, epoch).unwrap(), Some((_, false))));
-        let subscription = (a.clone(), "city>lyon".to_owned(), Handle([1; 16]));
-        store.subscribed(epoch, &[subscription]).unwrap();
+        let subscription = [(a.clone(), "city>lyon".to_owned(), Handle([1; 16]))];
+        store.sending(&subscription).unwrap();
+        store.subscribed(epoch, &subscription, false).unwrap();
         assert!(matches!(store.asked(&a, epoch).unwrap(), Some((_, true))));
         assert_eq!(store.subscriptions(&a, epoch).unwrap(), ["city>lyon"]);
         assert!(store.subscriptions(&a, KeyEpoch(2)).unwrap().is_empty());
@@ -432,8 +485,15 @@ mod tests {
         let of = |concept: &str, byte| (a.clone(), concept.to_owned(), Handle([byte; 16]));
         let both = [of("home>all", 1), of("city>lyon", 2)];
         store.sending(&both).unwrap();
+        // Another process leaves alone what is on its way.
+        assert!(store.leaving().unwrap().is_empty());
+        store.lost(&both).unwrap();
         assert_eq!(store.leaving().unwrap().len(), 2);
-        store.subscribed(epoch, &both).unwrap();
+        store
+            .left(&both.clone().map(|(_, _, handle)| handle))
+            .unwrap();
+        store.sending(&both).unwrap();
+        store.subscribed(epoch, &both, false).unwrap();
         assert!(store.leaving().unwrap().is_empty());
 
         assert_eq!(store.leave(&a, Some("city>paris")).unwrap(), 0);
@@ -446,7 +506,7 @@ mod tests {
         assert_eq!(store.leaving().unwrap(), [Handle([1; 16])]);
     }
     #[test]
-    fn a_subscription_is_replaced_by_one_sent_again_and_ends_in_every_epoch() {
+    fn a_subscription_sent_again_replaces_the_one_of_its_epoch_and_ends_in_every_epoch() {
         let store = filled();
         let a = id("a");
         let of = |byte| [(a.clone(), "home>all".to_owned(), Handle([byte; 16]))];
@@ -454,21 +514,44 @@ mod tests {
         for (epoch, handle) in [(1, 1), (1, 2), (2, 3)] {
             secrets.push(store.secrets(&a, KeyEpoch(epoch)).unwrap().tag);
             store.sending(&of(handle)).unwrap();
-            store.subscribed(KeyEpoch(epoch), &of(handle)).unwrap();
+            let noted = store.subscribed(KeyEpoch(epoch), &of(handle), handle > 1);
+            assert_eq!(noted.unwrap(), 1);
         }
-        assert_eq!(store.leaving().unwrap(), [Handle([1; 16]), Handle([2; 16])]);
-        assert!(store.subscriptions(&a, KeyEpoch(1)).unwrap().is_empty());
+        assert_eq!(store.leaving().unwrap(), [Handle([1; 16])]);
         let subscribers = store.subscribers().unwrap();
         assert_eq!(subscribers[&a], ["home>all"]);
         assert_eq!(subscribers.len(), 1);
 
+        // The first epoch is over.
         store.forget_before(KeyEpoch(2)).unwrap();
         assert!(store.asked(&a, KeyEpoch(1)).unwrap().is_none());
+        assert!(store.subscriptions(&a, KeyEpoch(1)).unwrap().is_empty());
         assert_eq!(store.secrets(&a, KeyEpoch(2)).unwrap().tag, secrets[2]);
 
-        // One of before that was never sent again ends too.
-        store.subscribed(KeyEpoch(1), &of(4)).unwrap();
+        // A withdrawal is of both, and outlives what was under way.
+        store.sending(&of(4)).unwrap();
+        store.subscribed(KeyEpoch(3), &of(4), true).unwrap();
+        store.sending(&of(5)).unwrap();
         assert_eq!(store.leave(&a, None).unwrap(), 1);
+        assert_eq!(store.subscribed(KeyEpoch(3), &of(5), true).unwrap(), 0);
+        assert!(store.subscribers().unwrap().is_empty());
+        let mut leaving = store.leaving().unwrap();
+        leaving.sort_by_key(|handle| handle.0);
+        assert_eq!(leaving, [1, 3, 4, 5].map(|byte| Handle([byte; 16])));
+    }
+
+    #[test]
+    fn what_another_process_withdrew_on_its_way_is_not_noted() {
+        let store = filled();
+        let subscription = [(id("a"), "home>all".to_owned(), Handle([1; 16]))];
+        store.sending(&subscription).unwrap();
+        store.lost(&subscription).unwrap();
+        store.left(&[Handle([1; 16])]).unwrap();
+        assert_eq!(
+            store.subscribed(KeyEpoch(1), &subscription, false).unwrap(),
+            0
+        );
+        assert_eq!(store.leaving().unwrap(), [Handle([1; 16])]);
         assert!(store.subscribers().unwrap().is_empty());
     }
 }

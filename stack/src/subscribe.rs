@@ -1,13 +1,13 @@
 //! Subscribing homes to concepts (protocol.md §4 and §5).
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use dispers_core::{
     catalogue::EVERY_HOME,
-    directory::Directory,
+    directory::{Directory, EpochKeys},
     encoding::{from_bytes, to_bytes},
     evaluation::{Evaluating, MAX_CONCEPTS, Requester},
-    id::{MemberNumber, Role},
+    id::{KeyEpoch, MemberNumber, Role},
     oprf::{Evaluation, Pseudonym},
     subscription::{
         Enrolment, Handle, HomeId, MAX_ENTRIES, PoolKeys, SealedUpload, Upload, upload_context,
@@ -22,6 +22,9 @@ use rand::Rng;
 use tonic::{Status, transport::Channel};
 
 use crate::{Error, Store, withdraw::send_leaving};
+
+/// Between two tries of a stack that catches up.
+const RETRY: Duration = Duration::from_secs(10);
 
 /// A host's way to the network: through the Target, which passes on what it cannot open.
 #[derive(Clone)]
@@ -57,13 +60,18 @@ impl Relay {
         Ok(TargetClient::new(channel.map_err(remote("the target"))?))
     }
 
-    /// The pseudonyms of `concepts`, in order.
-    async fn pseudonyms(&self, concepts: &[&str]) -> Result<Vec<Pseudonym>, Error> {
+    /// The pseudonyms of `concepts` in a key epoch, in order.
+    async fn pseudonyms(
+        &self,
+        keys: &EpochKeys<'_>,
+        concepts: &[&str],
+    ) -> Result<Vec<Pseudonym>, Error> {
         let evaluating = Evaluating::new(concepts, &mut rng())?;
         let requests = evaluating.requests(
             &Requester::Host(self.node.name.clone()),
             &self.node.signing,
             &self.node.directory,
+            keys.key_epoch,
             now(),
             &mut rng(),
         );
@@ -79,15 +87,15 @@ impl Relay {
                     let body = reply.into_inner().body;
                     let evaluation: Evaluation = from_bytes(&body, 1 << 20, "evaluation")?;
                     // A wrong answer is left out and named, and the next indexor is asked.
-                    match evaluating.check(&self.node.directory, member, &evaluation) {
+                    match evaluating.check(keys, member, &evaluation) {
                         Ok(()) => evaluations.push((member, evaluation)),
                         Err(error) => last = Some(error.to_string()),
                     }
                 }
                 Err(status) => last = Some(status.message().to_owned()),
             }
-            if evaluations.len() == self.node.directory.indexors.threshold().needed() {
-                return Ok(evaluating.finish(&self.node.directory, &evaluations)?);
+            if evaluations.len() == keys.indexors.threshold().needed() {
+                return Ok(evaluating.finish(keys, &evaluations)?);
             }
         }
         let reason = last.unwrap_or_else(|| "too few are listed".into());
@@ -111,6 +119,7 @@ pub async fn subscribe(
 ) -> Result<usize, Error> {
     send_leaving(relay, store).await?;
     let directory = &relay.node.directory;
+    let asked = directory.asked_keys();
     let mut wanted: Vec<(HomeId, Vec<String>)> = Vec::new();
     for (home, mut concepts) in homes {
         if let Some(unknown) = concepts
@@ -125,16 +134,78 @@ pub async fn subscribe(
         concepts.push(EVERY_HOME.into());
         concepts.sort_unstable();
         concepts.dedup();
-        let have = store.subscriptions(&home, directory.key_epoch)?;
+        let have = store.subscriptions(&home, asked.key_epoch)?;
         concepts.retain(|concept| !have.contains(concept));
         if !concepts.is_empty() {
             wanted.push((home, concepts));
         }
     }
-    send(relay, store, wanted).await
+    let tried: usize = wanted.iter().map(|(_, concepts)| concepts.len()).sum();
+    let count = send(relay, store, &asked, wanted, false).await?;
+    if count < tried {
+        send_leaving(relay, store).await?;
+        return Err(Error::Interrupted);
+    }
+    while catch_up(relay, store).await? > 0 {}
+    Ok(count)
 }
 
-/// Sends every subscription again: to a Conductor that has lost them, or under a new key epoch.
+/// Subscribes homes under every key epoch that the directory lists to what they are subscribed to in
+/// another, and forgets epochs that are over. Returns how many subscriptions were lacking: once it is
+/// none, it is done. One that another process withdrew on its way is lacking again.
+///
+/// # Errors
+/// As [`subscribe`]; repeating it goes on where it stopped.
+pub async fn catch_up(relay: &Relay, store: &Arc<Store>) -> Result<usize, Error> {
+    let directory = &relay.node.directory;
+    let homes = subscribers(directory, store)?;
+    let mut count = 0;
+    for keys in directory.epochs() {
+        let mut wanted = Vec::new();
+        for (home, concepts) in &homes {
+            let have = store.subscriptions(home, keys.key_epoch)?;
+            let lacking = concepts.iter().filter(|concept| !have.contains(concept));
+            let lacking: Vec<String> = lacking.cloned().collect();
+            if !lacking.is_empty() {
+                count += lacking.len();
+                wanted.push((home.clone(), lacking));
+            }
+        }
+        send(relay, store, &keys, wanted, true).await?;
+    }
+    send_leaving(relay, store).await?;
+    store.forget_before(directory.asked_keys().key_epoch)?;
+    Ok(count)
+}
+
+/// Catches up when a stack starts, again and again until it is done.
+pub async fn keep_up(relay: Relay, store: Arc<Store>) {
+    loop {
+        match catch_up(&relay, &store).await {
+            Ok(0) => return,
+            Ok(count) => tracing::info!(count, "subscribed under another key epoch"),
+            Err(error) => {
+                tracing::warn!(%error, "cannot subscribe yet");
+                tokio::time::sleep(RETRY).await;
+            }
+        }
+    }
+}
+
+/// Every home that is subscribed to anything in any key epoch, with what may still be asked.
+fn subscribers(directory: &Directory, store: &Store) -> Result<Vec<(HomeId, Vec<String>)>, Error> {
+    let mut homes = Vec::new();
+    for (home, mut concepts) in store.subscribers()? {
+        concepts.retain(|concept| directory.catalogue.has_concept(concept));
+        if !concepts.is_empty() && store.holds(&home)? {
+            homes.push((home, concepts));
+        }
+    }
+    Ok(homes)
+}
+
+/// Sends every subscription again, under every key epoch that the directory lists: to a Conductor that
+/// has lost them.
 /// Returns how many were sent. Concepts that the catalogue has no longer stay behind.
 ///
 /// # Errors
@@ -142,17 +213,20 @@ pub async fn subscribe(
 pub async fn resubscribe(relay: &Relay, store: &Arc<Store>) -> Result<usize, Error> {
     send_leaving(relay, store).await?;
     let directory = &relay.node.directory;
-    let mut wanted = Vec::new();
-    for (home, mut concepts) in store.subscribers()? {
-        concepts.retain(|concept| directory.catalogue.has_concept(concept));
-        if !concepts.is_empty() && store.holds(&home)? {
-            wanted.push((home, concepts));
-        }
+    let homes = subscribers(directory, store)?;
+    let of = |(_, concepts): &(HomeId, Vec<String>)| concepts.len();
+    let each: usize = homes.iter().map(of).sum();
+    let (mut count, mut tried) = (0, 0);
+    for keys in directory.epochs() {
+        tried += each;
+        count += send(relay, store, &keys, homes.clone(), true).await?;
     }
-    let count = send(relay, store, wanted).await?;
     // A Conductor that still has the entries of before is told that they are replaced.
     send_leaving(relay, store).await?;
-    store.forget_before(directory.key_epoch)?;
+    store.forget_before(directory.asked_keys().key_epoch)?;
+    if count < tried {
+        return Err(Error::Interrupted);
+    }
     Ok(count)
 }
 
@@ -160,7 +234,9 @@ pub async fn resubscribe(relay: &Relay, store: &Arc<Store>) -> Result<usize, Err
 async fn send(
     relay: &Relay,
     store: &Arc<Store>,
+    keys: &EpochKeys<'_>,
     wanted: Vec<(HomeId, Vec<String>)>,
+    again: bool,
 ) -> Result<usize, Error> {
     let mut vocabulary: Vec<&str> = wanted
         .iter()
@@ -171,21 +247,29 @@ async fn send(
     let mut pseudonyms: BTreeMap<String, Pseudonym> = BTreeMap::new();
     for part in vocabulary.chunks(MAX_CONCEPTS) {
         let names = part.iter().map(|concept| (*concept).to_owned());
-        pseudonyms.extend(names.zip(relay.pseudonyms(part).await?));
+        pseudonyms.extend(names.zip(relay.pseudonyms(keys, part).await?));
     }
     let mut count = 0;
     let mut part: Vec<(HomeId, Vec<String>)> = Vec::new();
     let mut entries = 0;
     for home in wanted {
         if entries + home.1.len() > MAX_ENTRIES / 2 {
-            count += upload(relay, store, std::mem::take(&mut part), &pseudonyms).await?;
+            count += upload(
+                relay,
+                store,
+                keys.key_epoch,
+                std::mem::take(&mut part),
+                &pseudonyms,
+                again,
+            )
+            .await?;
             entries = 0;
         }
         entries += home.1.len();
         part.push(home);
     }
     if !part.is_empty() {
-        count += upload(relay, store, part, &pseudonyms).await?;
+        count += upload(relay, store, keys.key_epoch, part, &pseudonyms, again).await?;
     }
     Ok(count)
 }
@@ -193,11 +277,12 @@ async fn send(
 async fn upload(
     relay: &Relay,
     store: &Arc<Store>,
+    epoch: KeyEpoch,
     homes: Vec<(HomeId, Vec<String>)>,
     pseudonyms: &BTreeMap<String, Pseudonym>,
+    again: bool,
 ) -> Result<usize, Error> {
     let node = relay.node.clone();
-    let epoch = node.directory.key_epoch;
     let mut enrolments = Vec::with_capacity(homes.len());
     let mut subscriptions = Vec::new();
     for (home, concepts) in homes {
@@ -217,25 +302,32 @@ async fn upload(
         });
     }
     store.sending(&subscriptions)?;
-    let sealed =
-        blocking(move || seal(&node, &enrolments).map_err(|error| error.fault().status(&error)))
-            .await
-            .map_err(remote("sealing the subscriptions"))?;
-    relay
-        .target()?
-        .upload(tokio_stream::iter(chunks([sealed])))
-        .await
-        .map_err(remote("the upload"))?;
-    store.subscribed(epoch, &subscriptions)?;
-    Ok(subscriptions.len())
+    let sent = async {
+        let sealed = blocking(move || {
+            let sealed = seal(&node, epoch, &enrolments);
+            sealed.map_err(|error| error.fault().status(&error))
+        });
+        let sealed = sealed.await.map_err(remote("sealing the subscriptions"))?;
+        let mut target = relay.target()?;
+        let sent = target.upload(tokio_stream::iter(chunks([sealed]))).await;
+        sent.map_err(remote("the upload"))
+    };
+    if let Err(error) = sent.await {
+        store.lost(&subscriptions)?;
+        return Err(error);
+    }
+    store.subscribed(epoch, &subscriptions, again)
 }
 
-fn seal(node: &Node, enrolments: &[Enrolment]) -> Result<Vec<u8>, Error> {
+fn seal(node: &Node, epoch: KeyEpoch, enrolments: &[Enrolment]) -> Result<Vec<u8>, Error> {
     let directory = &node.directory;
-    let finder = directory
+    let keys = directory
+        .keys_of(epoch)
+        .ok_or(Error::NotListed("such key epoch"))?;
+    let finder = keys
         .pool(Role::TargetFinder, 0)
         .ok_or(Error::NotListed("target finder pool"))?;
-    let target = directory
+    let target = keys
         .pool(Role::Target, 0)
         .ok_or(Error::NotListed("target pool"))?;
     let conductor = directory
@@ -245,7 +337,7 @@ fn seal(node: &Node, enrolments: &[Enrolment]) -> Result<Vec<u8>, Error> {
     let upload = Upload::build(
         &node.name,
         enrolments,
-        directory.key_epoch,
+        epoch,
         0,
         &PoolKeys {
             target_finder: &finder.envelope_key,

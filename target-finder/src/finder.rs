@@ -6,9 +6,9 @@ use std::{
 };
 
 use dispers_core::{
-    envelope::{EnvelopePublicKey, EnvelopeSecretKey},
+    envelope::EnvelopeSecretKey,
     find::{FindRequest, FinderKeys, Finding, Found},
-    id::{QueryId, Role, Timestamp},
+    id::{KeyEpoch, QueryId, Role, Timestamp},
     release::{Certificate, NotariseRequest},
     ticket::PoolSecret,
 };
@@ -28,7 +28,8 @@ pub struct Finder {
     partition: u16,
     envelope: EnvelopeSecretKey,
     secret: PoolSecret,
-    target: EnvelopePublicKey,
+    /// The pool's keys of the key epoch before, where they are others.
+    previous: Option<(EnvelopeSecretKey, PoolSecret)>,
     certified: Mutex<HashMap<(QueryId, u16), Certified>>,
     max_certificates: usize,
 }
@@ -48,29 +49,43 @@ impl Finder {
             .directory
             .pool(Role::TargetFinder, partition)
             .filter(|pool| pool.envelope_key == envelope.public());
-        let target = node.directory.pool(Role::Target, 0);
-        let (Some(_), Some(target)) = (pool, target) else {
+        if pool.is_none() || node.directory.pool(Role::Target, 0).is_none() {
             return Err(Error::NotListed);
-        };
+        }
         Ok(Self {
             partition,
-            target: target.envelope_key.clone(),
             envelope,
             secret,
+            previous: None,
             certified: Mutex::default(),
             max_certificates: config.max_certificates,
             node,
         })
     }
 
-    fn keys(&self) -> FinderKeys<'_> {
-        FinderKeys {
+    /// Finds with these keys what is asked under the key epoch before, while the directory lists it.
+    #[must_use]
+    pub fn with_previous(mut self, keys: Option<(EnvelopeSecretKey, PoolSecret)>) -> Self {
+        self.previous = keys;
+        self
+    }
+
+    /// The keys of a listed key epoch; where there are those of one only, they are those of both.
+    fn keys(&self, epoch: KeyEpoch) -> Result<FinderKeys<'_>, Error> {
+        let directory = &self.node.directory;
+        let (envelope, secret) = match &self.previous {
+            Some((envelope, secret)) if epoch != directory.key_epoch => (envelope, secret),
+            _ => (&self.envelope, &self.secret),
+        };
+        let listed = directory.keys_of(epoch);
+        let target = listed.and_then(|keys| keys.pool(Role::Target, 0));
+        Ok(FinderKeys {
             name: &self.node.name,
             signing: &self.node.signing,
-            envelope: &self.envelope,
-            secret: &self.secret,
-            target: &self.target,
-        }
+            envelope,
+            secret,
+            target: &target.ok_or(Error::NotListed)?.envelope_key,
+        })
     }
 
     /// Checks the manifest and opens its profile.
@@ -82,7 +97,8 @@ impl Finder {
             return Err(Error::OtherPartition);
         }
         let manifest = request.manifest.verify(&self.node.directory, now())?;
-        Ok(Finding::new(manifest, request, &self.keys())?)
+        let keys = self.keys(manifest.key_epoch)?;
+        Ok(Finding::new(manifest, request, &keys)?)
     }
 
     /// Takes one list segment.
@@ -90,7 +106,8 @@ impl Finder {
     /// # Errors
     /// [`Error::Find`] when it is no segment.
     pub fn absorb(&self, finding: &mut Finding, segment: &[u8]) -> Result<(), Error> {
-        Ok(finding.absorb(segment, &self.keys())?)
+        let keys = self.keys(finding.key_epoch())?;
+        Ok(finding.absorb(segment, &keys)?)
     }
 
     /// Chooses, seals and signs.
@@ -98,7 +115,8 @@ impl Finder {
     /// # Errors
     /// [`Error::Find`] when too few or too many homes match.
     pub fn finish(&self, finding: Finding) -> Result<Found, Error> {
-        Ok(finding.finish(&self.keys())?)
+        let keys = self.keys(finding.key_epoch())?;
+        Ok(finding.finish(&keys)?)
     }
 
     /// Certifies the one release of a query's round. The same proposal gets the same certificate.

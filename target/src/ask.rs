@@ -9,7 +9,7 @@ use std::{
 use dispers_core::{
     ask::{Ask, BatchAnswer, OpenedBatch, TargetRequest, collect_answers, open_batch},
     envelope::EnvelopeSecretKey,
-    id::{Name, Role, Timestamp, Work},
+    id::{KeyEpoch, Name, Role, Timestamp, Work},
 };
 use dispers_node::{Node, Reply, blocking, now, rng};
 use dispers_proto::Messages;
@@ -22,6 +22,8 @@ use crate::{Config, Error, Links, StackLink};
 pub struct Target {
     node: Arc<Node>,
     envelope: EnvelopeSecretKey,
+    /// The pool's key of the key epoch before, where it is another.
+    previous: Option<EnvelopeSecretKey>,
     link: Arc<Links>,
     stack_timeout: Duration,
     parallel_stacks: usize,
@@ -45,10 +47,26 @@ impl Target {
             link: Arc::new(Links::new(node.clone())),
             node,
             envelope,
+            previous: None,
             stack_timeout: Duration::from_millis(config.stack_timeout_ms),
             parallel_stacks: config.parallel_stacks.max(1),
             asked: Mutex::default(),
         })
+    }
+
+    /// Opens with this key what is asked under the key epoch before, while the directory lists it.
+    #[must_use]
+    pub fn with_previous(mut self, envelope: Option<EnvelopeSecretKey>) -> Self {
+        self.previous = envelope;
+        self
+    }
+
+    /// The pool's key of a key epoch; where there is one only, it is that of both.
+    fn envelope_of(&self, epoch: KeyEpoch) -> &EnvelopeSecretKey {
+        match &self.previous {
+            Some(previous) if epoch != self.node.directory.key_epoch => previous,
+            _ => &self.envelope,
+        }
     }
 
     /// Takes the stream of a stack that attaches itself; the stream of asks to it.
@@ -66,7 +84,7 @@ impl Target {
             request.work,
             &request.batch,
             &self.node.directory,
-            &self.envelope,
+            self.envelope_of(manifest.key_epoch),
         )?;
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         asked.retain(|_, expires| !expires.has_passed(now));

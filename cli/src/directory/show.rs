@@ -25,6 +25,9 @@ pub(super) fn list(body: &DirectoryBody, now: Timestamp) {
         println!("for trying only: one dealer may know the threshold keys");
     }
     println!("key epoch {}, suite {}", body.key_epoch.0, body.suite);
+    if let Some(previous) = &body.previous {
+        println!("queries are asked under key epoch {}", previous.key_epoch.0);
+    }
     let floors = &body.floors;
     println!(
         "floors: min-cohort {}, answer-rate {}, min-verified {}, max-homes {}",

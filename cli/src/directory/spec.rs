@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, anyhow, bail};
 use dispers_core::{
     catalogue::{Cardinality, Catalogue, Doctype, Field, FieldKind},
-    directory::{DirectoryBody, Floors, Host, Node, Pool, QuerierEntry, TlsKey},
+    directory::{DirectoryBody, Floors, Host, Node, Pool, PreviousEpoch, QuerierEntry, TlsKey},
     envelope::{EnvelopePublicKey, Suite},
     id::{KeyEpoch, MemberNumber, Name, Role},
     keys::VerifyingKey,
@@ -47,6 +47,27 @@ pub(super) struct Spec {
     doctype: Vec<DoctypeSpec>,
     #[serde(default)]
     concepts: Vec<String>,
+    /// The key epoch before, while queries are still asked under it.
+    previous: Option<PreviousSpec>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct PreviousSpec {
+    key_epoch: u32,
+    /// The public part of the concept indexors' key of then.
+    indexors: PathBuf,
+    pool: Vec<PreviousPoolSpec>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct PreviousPoolSpec {
+    /// What `dispers keys new` printed for a node of the pool then.
+    keys: PathBuf,
+    /// Partition of a target finder.
+    #[serde(default)]
+    group: u16,
 }
 
 #[derive(Deserialize)]
@@ -219,6 +240,29 @@ pub(super) fn body(spec: &Spec, folder: &Path) -> anyhow::Result<DirectoryBody> 
         committees.push(key);
         transcripts.extend(made);
     }
+    let mut previous = None;
+    if let Some(spec) = &spec.previous {
+        let key_epoch = KeyEpoch(spec.key_epoch);
+        let (indexors, transcripts) = PublicThreshold::read(&folder.join(&spec.indexors))?;
+        let mut pools = Vec::new();
+        for pool in &spec.pool {
+            let (keys, role) = keys(folder, &pool.keys, None)?;
+            let envelope_key = envelope(&keys.pool_envelope_key)?;
+            pools.push(Pool {
+                role,
+                partition: pool.group,
+                key_epoch,
+                envelope_key: envelope_key
+                    .ok_or_else(|| anyhow!("{} has no pool's key", pool.keys.display()))?,
+            });
+        }
+        previous = Some(PreviousEpoch {
+            key_epoch,
+            indexors,
+            transcripts,
+            pools,
+        });
+    }
     let issued = now();
     Ok(DirectoryBody {
         network: Name::new(&spec.network)?,
@@ -242,6 +286,7 @@ pub(super) fn body(spec: &Spec, folder: &Path) -> anyhow::Result<DirectoryBody> 
             max_homes: spec.floors.max_homes,
         },
         catalogue: catalogue(spec)?,
+        previous,
     })
 }
 

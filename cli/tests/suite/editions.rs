@@ -50,6 +50,20 @@ impl SampleNetwork {
         ));
     }
 
+    /// Asks until so many homes are found.
+    fn wait_for_homes(&self, homes: u64) {
+        let mut last = String::new();
+        for _ in 0..60 {
+            let answer = self.query(COUNT);
+            if answer.code == Some(0) && answer.json()["rows"][0]["homes"] == homes {
+                return;
+            }
+            last = answer.stdout + &answer.stderr;
+            std::thread::sleep(std::time::Duration::from_millis(200));
+        }
+        panic!("{last}");
+    }
+
     fn subscribe(&self, host: &str) {
         self.done(&format!(
             "stack subscribe home>all --every-home --config {host}.toml"
@@ -68,8 +82,8 @@ impl SampleNetwork {
         told.stdout.lines().skip(1).map(str::to_owned).collect()
     }
 
-    /// A fresh key of the data aggregators, whose key files are given in order.
-    fn aggregators_make_a_key(&self, members: [&str; 3], folder: &str) {
+    /// A fresh key of a role's nodes, whose key files are given in order.
+    fn make_a_key(&self, role: &str, members: [&str; 3], folder: &str) {
         fs::create_dir(self.path(folder)).unwrap();
         let each = |what: &str| {
             members
@@ -79,7 +93,7 @@ impl SampleNetwork {
         let publics = members.map(|member| format!("{member}.pub")).join(" ");
         self.save(
             &format!(
-                "keys ceremony start --network sample --role data-aggregator --needed 2 --members {publics}"
+                "keys ceremony start --network sample --role {role} --needed 2 --members {publics}"
             ),
             &format!("{folder}/ceremony"),
         );
@@ -130,7 +144,8 @@ fn a_running_network_takes_a_querier_a_host_new_machines_and_a_new_key_epoch() {
     network.new_keys("target", "target", "moved-target", " --pool-of target.key");
     let moved = "moved-aggregator-2";
     network.new_keys("data-aggregator", "data-aggregator-2", moved, "");
-    network.aggregators_make_a_key(
+    network.make_a_key(
+        "data-aggregator",
         ["data-aggregator-1", moved, "data-aggregator-3"],
         "aggregators-2",
     );
@@ -254,9 +269,104 @@ fn a_running_network_takes_a_querier_a_host_new_machines_and_a_new_key_epoch() {
     assert!(network.log("conductor").contains("expires soon"));
     // What was withdrawn before the move stays withdrawn.
     network.done("stack withdraw --all --home 7 --config host-1.toml");
-    for host in ["host-1", "host-2", "host-3"] {
-        network.done(&format!("stack resubscribe --config {host}.toml"));
+    // The stacks move the others by themselves.
+    network.wait_for_homes(109);
+}
+
+#[test]
+fn a_key_epoch_changes_with_a_grace() {
+    let mut network = SampleNetwork::start();
+    network.import("host-1", 0, 40);
+    network.import("host-2", 40, 40);
+    for host in ["host-1", "host-2"] {
+        network.subscribe(host);
     }
-    let answer = network.query(COUNT);
-    assert_eq!(homes(&answer), 109);
+    network.wait_for_homes(80);
+
+    // Every key of the epoch is fresh; the nodes' own stay, with those of before at hand.
+    let indexors = [1, 2, 3].map(|number| format!("concept-indexor-{number}"));
+    let indexors = [&*indexors[0], &*indexors[1], &*indexors[2]];
+    network.make_a_key("concept-indexor", indexors, "indexors-2");
+    for role in ["target", "target-finder"] {
+        network.new_keys(role, role, &format!("{role}-2"), "");
+    }
+    network.edit(
+        "directory.toml",
+        &[
+            ("\nepoch = 1 ", "\nepoch = 2 "),
+            ("key-epoch = 1", "key-epoch = 2"),
+            ("\"indexors.pub\"", "\"indexors-2.pub\""),
+            ("\"target.pub\"", "\"target-2.pub\""),
+            ("\"target-finder.pub\"", "\"target-finder-2.pub\""),
+            (
+                "[[doctype]]",
+                "[previous]\nkey-epoch = 1\nindexors = \"indexors.pub\"\n\
+                 pool = [{ keys = \"target.pub\" }, { keys = \"target-finder.pub\" }]\n\n[[doctype]]",
+            ),
+        ],
+    );
+    let told = network.renew(&["root"]);
+    assert!(told[0].contains("1, which is still asked"), "{told:?}");
+    network.edit("target.toml", &[("target.key", "target-2.key")]);
+    let without = network.dispers(&["serve", "target", "--config", "target.toml"]);
+    assert_eq!(without.code, Some(64));
+    assert!(
+        without.stderr.contains("previous-keys"),
+        "{}",
+        without.stderr
+    );
+    for role in ["target", "target-finder"] {
+        let new = format!("\"{role}-2.key\"\nprevious-keys = \"{role}.key\"");
+        let own = format!("\"{role}.key\"");
+        if role == "target" {
+            network.edit("target.toml", &[("\"target-2.key\"", &new)]);
+        } else {
+            network.edit("target-finder.toml", &[(&own, &new)]);
+        }
+    }
+    for number in 1..=3 {
+        let own = format!("\"indexors/share-{number}.key\"");
+        let new = format!("\"indexors-2/share-{number}.key\"\nprevious-share = {own}");
+        network.edit(&format!("concept-indexor-{number}.toml"), &[(&own, &new)]);
+    }
+    network.restart(&[]);
+    for host in ["host-1", "host-2"] {
+        let sent = network.done(&format!("stack resubscribe --config {host}.toml"));
+        // Under both, if the stack has not begun by itself.
+        assert!(
+            sent.stderr.starts_with("80 ") || sent.stderr.starts_with("40 "),
+            "{}",
+            sent.stderr
+        );
+    }
+    network.wait_for_homes(80);
+    network.done("stack withdraw --all --home 7 --config host-1.toml");
+    network.wait_for_homes(79);
+    network.import("host-2", 80, 41);
+    network.done("stack subscribe home>all --home 41 --config host-2.toml");
+    network.wait_for_homes(80);
+
+    // The grace is over: nobody has to do anything but the conductor's forgetting.
+    network.edit(
+        "directory.toml",
+        &[
+            ("\nepoch = 2 ", "\nepoch = 3 "),
+            (
+                "[previous]\nkey-epoch = 1\nindexors = \"indexors.pub\"\n\
+                 pool = [{ keys = \"target.pub\" }, { keys = \"target-finder.pub\" }]\n",
+                "",
+            ),
+        ],
+    );
+    let told = network.renew(&["root"]);
+    assert!(told[0].contains("1 is over"), "{told:?}");
+    network.restart(&[]);
+    let sent = |host| {
+        network
+            .done(&format!("stack resubscribe --config {host}.toml"))
+            .stderr
+    };
+    assert_eq!(sent("host-1"), "39 subscriptions sent again\n");
+    assert_eq!(sent("host-2"), "41 subscriptions sent again\n");
+    network.wait_for_homes(80);
 }

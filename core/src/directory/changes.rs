@@ -46,6 +46,11 @@ pub enum NotNext {
         /// The later one's.
         new: u64,
     },
+    /// Another epoch before than the one that was.
+    #[error(
+        "the previous key epoch has other keys than the directory before listed: list those, or leave [previous] out"
+    )]
+    Previous,
     /// Neither the same key epoch nor the next.
     #[error("key epoch {} does not follow key epoch {}: keep it, or write one more where pool keys or the indexors' key change", .new.0, .old.0)]
     KeyEpoch {
@@ -89,6 +94,7 @@ impl DirectoryBody {
             transcripts: _,
             floors,
             catalogue,
+            previous,
         } = self;
         let mut changes = Changes::default();
         if *trial != old.trial {
@@ -108,8 +114,16 @@ impl DirectoryBody {
         }
         if *key_epoch != old.key_epoch {
             let (new, before) = (key_epoch.0, old.key_epoch.0);
+            changes.plain(match previous {
+                Some(_) => format!(
+                    "key epoch {new} follows {before}, which is still asked: stacks subscribe under both"
+                ),
+                None => format!("key epoch {new} follows {before}: hosts subscribe again"),
+            });
+        } else if let (Some(over), None) = (&old.previous, previous) {
+            let (new, before) = (key_epoch.0, over.key_epoch.0);
             changes.plain(format!(
-                "key epoch {new} follows {before}: hosts subscribe again"
+                "key epoch {new} is asked, and {before} is over: who did not subscribe again is not found"
             ));
         }
         changes.floors(&old.floors, floors);
@@ -134,11 +148,15 @@ fn check_next(old: &DirectoryBody, new: &DirectoryBody) -> Result<(), NotNext> {
         return Err(NotNext::Epoch { old, new });
     }
     if new.key_epoch != old.key_epoch {
+        let (old_body, new_body) = (old, new);
         let (old, new) = (old.key_epoch, new.key_epoch);
         return match old.0.checked_add(1) == Some(new.0) {
-            true => Ok(()),
+            true => check_previous(old_body, new_body),
             false => Err(NotNext::KeyEpoch { old, new }),
         };
+    }
+    if new.previous.is_some() && new.previous != old.previous {
+        return Err(NotNext::Previous);
     }
     let same_epoch = |what: String| NotNext::SameKeyEpoch {
         what,
@@ -158,6 +176,22 @@ fn check_next(old: &DirectoryBody, new: &DirectoryBody) -> Result<(), NotNext> {
         }
     }
     Ok(())
+}
+
+/// What is listed as the epoch before is what was listed.
+fn check_previous(old: &DirectoryBody, new: &DirectoryBody) -> Result<(), NotNext> {
+    let Some(previous) = &new.previous else {
+        return Ok(());
+    };
+    let listed = |pool: &Pool| {
+        let of = |p: &&Pool| p.role == pool.role && p.partition == pool.partition;
+        let before = old.pools.iter().find(of);
+        before.is_some_and(|before| before.envelope_key == pool.envelope_key)
+    };
+    match previous.indexors.key() == old.indexors.key() && previous.pools.iter().all(listed) {
+        true => Ok(()),
+        false => Err(NotNext::Previous),
+    }
 }
 
 /// What is listed under a name.

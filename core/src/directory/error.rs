@@ -223,6 +223,9 @@ pub enum DirectoryError {
         /// How many are enough.
         needed: usize,
     },
+    /// A key epoch before that cannot be the one before.
+    #[error("the previous key epoch {0}")]
+    Previous(&'static str),
     /// A floor out of range.
     #[error("floor {floor} {reason}")]
     Floor {

@@ -6,11 +6,13 @@
 //! that the root keys signed it and that it obeys the rules of [`DirectoryBody::check`].
 
 mod changes;
+mod epochs;
 mod error;
 mod rules;
 mod signed;
 
 pub use changes::{Change, NotNext};
+pub use epochs::{EpochKeys, PreviousEpoch};
 pub use error::DirectoryError;
 pub use signed::{RootKeys, SignedDirectory};
 
@@ -66,6 +68,8 @@ pub struct DirectoryBody {
     pub floors: Floors,
     /// What may be asked.
     pub catalogue: Catalogue,
+    /// The key epoch before, while queries are still asked under it.
+    pub previous: Option<PreviousEpoch>,
 }
 
 impl DirectoryBody {

@@ -117,6 +117,7 @@ impl Forge {
                 max_homes: 1_000_000,
             },
             catalogue: catalogue(),
+            previous: None,
         }
     }
 }
@@ -544,4 +545,5 @@ fn a_catalogue_has_names_that_differ_and_ranges_that_are_ranges() {
 }
 
 mod changes;
+mod epochs;
 mod transcripts;

@@ -260,3 +260,42 @@ fn too_few_offers_are_refused() {
     });
     assert_eq!(all, few(2, 3));
 }
+
+#[test]
+fn during_a_grace_only_the_epoch_before_is_asked() {
+    let scene = scene();
+    let asked = scene.question.manifest.key_epoch;
+    let grace = |b: &mut DirectoryBody| {
+        let mut previous = crate::directory::PreviousEpoch {
+            key_epoch: b.key_epoch,
+            indexors: b.indexors.clone(),
+            transcripts: Vec::new(),
+            pools: b.pools.clone(),
+        };
+        for pool in &mut previous.pools {
+            pool.key_epoch = b.key_epoch;
+        }
+        b.key_epoch = KeyEpoch(asked.0 + 1);
+        b.pools
+            .iter_mut()
+            .for_each(|p| p.key_epoch = KeyEpoch(asked.0 + 1));
+        b.previous = Some(previous);
+    };
+    assert_eq!(refusal_under(&scene, grace), None);
+    let over = refusal_under(&scene, |b| {
+        grace(b);
+        b.previous = None;
+    });
+    assert_eq!(over, Some(ManifestError::Foreign));
+
+    // The next epoch is not asked before the grace is over.
+    let mut body = scene.network.directory.body().clone();
+    grace(&mut body);
+    let mut next = (*scene.question.manifest).clone();
+    next.key_epoch = KeyEpoch(asked.0 + 1);
+    let next = next.sign(&key_of("querier"));
+    let verify = |body: &DirectoryBody| next.verify(&verified(body), NOW).err();
+    assert_eq!(verify(&body), Some(ManifestError::Foreign));
+    body.previous = None;
+    assert_eq!(verify(&body), None);
+}

@@ -121,6 +121,7 @@ impl Network {
                 max_homes: 1 << 40,
             },
             catalogue: catalogue(),
+            previous: None,
         };
         Self {
             directory: verified(&body),

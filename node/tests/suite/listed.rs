@@ -65,6 +65,8 @@ fn a_share_of_another_member_or_key_is_refused() {
     for (label, of) in [("da1", "da2"), ("da1", "ci1")] {
         let held = Held {
             share: network.held(of).share,
+            previous_pool_key: None,
+            previous_share: None,
             ..network.held(label)
         };
         assert!(check(&network, label, &held).is_err());

@@ -115,6 +115,7 @@ impl Network {
                 max_homes: 1000,
             },
             catalogue: Catalogue::default(),
+            previous: None,
         };
         let root = SigningKey::generate(&mut rng);
         Self {
@@ -156,6 +157,8 @@ impl Network {
             share: node
                 .and_then(|node| node.member)
                 .map(|number| &shares[number.index()]),
+            previous_pool_key: None,
+            previous_share: None,
         }
     }
 

@@ -3,6 +3,7 @@
 mod catalogue;
 mod collusion;
 mod membership;
+mod previous;
 mod transcripts;
 
 use std::collections::HashSet;
@@ -30,6 +31,7 @@ impl DirectoryBody {
         self.check_purposes()?;
         membership::check(self)?;
         collusion::check(self)?;
+        previous::check(self)?;
         self.check_floors()?;
         catalogue::check(&self.catalogue)?;
         // Last, as it costs most.

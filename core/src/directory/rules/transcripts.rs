@@ -12,6 +12,20 @@ use crate::keys::VerifyingKey;
 
 /// Expects that every member of every key has its node.
 pub(super) fn check(body: &DirectoryBody) -> Result<(), DirectoryError> {
+    let previous = body.previous.as_ref();
+    for Transcript { ceremony, .. } in previous.iter().flat_map(|p| &p.transcripts) {
+        let (role, group) = (ceremony.role, ceremony.group);
+        if (role, group) != (Role::ConceptIndexor, 0) {
+            return Err(DirectoryError::StrayTranscript { role, group });
+        }
+        if ceremony.network != body.network {
+            return Err(DirectoryError::ForeignTranscript {
+                role,
+                group,
+                network: ceremony.network.clone(),
+            });
+        }
+    }
     for Transcript { ceremony, .. } in &body.transcripts {
         let (role, group) = (ceremony.role, ceremony.group);
         let listed = match role {
@@ -30,9 +44,16 @@ pub(super) fn check(body: &DirectoryBody) -> Result<(), DirectoryError> {
             });
         }
     }
-    check_key(body, Role::ConceptIndexor, 0, &body.indexors)?;
+    let listed = |role, group| body.transcripts_of(role, group).cloned().collect();
+    let indexors = Role::ConceptIndexor;
+    check_key(body, indexors, 0, &body.indexors, listed(indexors, 0))?;
+    if let Some(previous) = previous {
+        let transcripts = previous.transcripts.clone();
+        check_key(body, indexors, 0, &previous.indexors, transcripts)?;
+    }
     for (group, key) in (0u16..).zip(&body.committees) {
-        check_key(body, Role::DataAggregator, group, key)?;
+        let made = listed(Role::DataAggregator, group);
+        check_key(body, Role::DataAggregator, group, key, made)?;
     }
     Ok(())
 }
@@ -42,8 +63,8 @@ fn check_key(
     role: Role,
     group: u16,
     key: &ThresholdKey,
+    transcripts: Vec<Transcript>,
 ) -> Result<(), DirectoryError> {
-    let transcripts: Vec<Transcript> = body.transcripts_of(role, group).cloned().collect();
     if transcripts.is_empty() {
         return match body.trial {
             true => Ok(()),
