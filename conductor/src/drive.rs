@@ -6,7 +6,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use dispers_core::{
     aggregation::{
         BeginRequest, CommitRequest, DecideRequest, GuardsRequest, OpenRequest, ReleaseRequest,
-        VerifyRequest,
+        Verdict, VerifyRequest,
     },
     ask::{BatchAnswer, MAX_ANSWER, TargetRequest},
     conduct::{Command, Conduct, Event, Failure, Phase, StepError},
@@ -122,7 +122,6 @@ fn step_error(status: &Status) -> StepError {
         Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown => {
             StepError::Unreachable
         }
-        Code::Aborted => StepError::Inconsistent,
         _ => StepError::Refused(status.message().to_owned()),
     }
 }
@@ -274,7 +273,15 @@ impl Driver {
                     let reply = self.aggregator(member)?.decide(request).await?;
                     incoming(reply, MESSAGES).await
                 };
-                Event::Decided(member, work, within(step, decide).await)
+                let verdict = within(step, decide)
+                    .await
+                    .and_then(|verdict| match verdict {
+                        Verdict::Prepared(acknowledgement) => Ok(acknowledgement),
+                        Verdict::Inconsistent { suspect } => {
+                            Err(StepError::Inconsistent { suspect })
+                        }
+                    });
+                Event::Decided(member, work, verdict)
             }
             Command::Commit {
                 member,

@@ -3,6 +3,7 @@
 
 mod answers;
 mod attacks;
+mod documents;
 mod failures;
 mod knowledge;
 mod plain;
