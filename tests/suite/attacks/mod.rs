@@ -1,5 +1,6 @@
 //! Attacks, mounted against real roles over their sockets by a conductor of ours.
 
+mod aggregator;
 mod conductor;
 mod indexor;
 mod querier;
@@ -147,7 +148,7 @@ impl Forge {
         let node = self.network.node("conductor").unwrap().clone();
         let config = Config {
             batch_size: 20,
-            step_timeout_ms: 5_000,
+            step_timeout_ms: 4_000,
             ..Config::default()
         };
         let segments = segments.iter().map(to_bytes).collect();
