@@ -7,6 +7,7 @@ mod documents;
 mod failures;
 mod knowledge;
 mod plain;
+mod questions;
 mod sameness;
 mod withdrawal;
 
