@@ -1,7 +1,7 @@
 //! What a dishonest or broken aggregator does to the others. What it may say in its messages is
 //! tested with the state machines.
 
-use dispers_core::conduct::{Command, Event};
+use dispers_core::conduct::Event;
 use dispers_node::serve;
 use dispers_proto::v1::{
     Chunk, Empty, Message,
@@ -73,16 +73,12 @@ async fn an_aggregator_that_is_silent_is_left_out_at_the_deadline() {
     });
     let mut out = Vec::new();
     let ended = forge
-        .run(
-            &forge.honest_driver(),
-            |command: Command| vec![command],
-            |event| {
-                if let Event::Begun(from, Err(_)) = &event {
-                    out.push(*from);
-                }
-                event
-            },
-        )
+        .told(|event| {
+            if let Event::Begun(from, Err(_)) = &event {
+                out.push(*from);
+            }
+            event
+        })
         .await;
     assert_eq!(out, [member(2)]);
     assert_eq!(ended.row(), everybody());

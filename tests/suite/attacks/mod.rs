@@ -192,6 +192,24 @@ impl Forge {
         }
     }
 
+    /// A run by this driver, without meddling.
+    async fn driven(&self, driver: &Arc<Driver>) -> Ended {
+        self.run(driver, |command| vec![command], |event| event)
+            .await
+    }
+
+    /// A run in which the state machine is told something else.
+    async fn told(&self, event: impl FnMut(Event) -> Event) -> Ended {
+        self.run(&self.honest_driver(), |command| vec![command], event)
+            .await
+    }
+
+    /// A run in which something else is carried out.
+    async fn carrying_out(&self, command: impl FnMut(Command) -> Vec<Command>) -> Ended {
+        self.run(&self.honest_driver(), command, |event| event)
+            .await
+    }
+
     /// An honest run up to and including the first event for which `stop` holds.
     async fn until(&self, driver: &Arc<Driver>, stop: impl Fn(&Event) -> bool) -> Event {
         let (mut conduct, commands) = Conduct::new(self.prepared.manifest().clone());
@@ -243,13 +261,7 @@ fn refusal<T>(result: Result<T, StepError>) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_meddling_the_forge_gets_the_right_answer() {
     let forge = Forge::new().await;
-    let ended = forge
-        .run(
-            &forge.honest_driver(),
-            |command| vec![command],
-            |event| event,
-        )
-        .await;
+    let ended = forge.driven(&forge.honest_driver()).await;
     assert_eq!(ended.row(), everybody());
     assert_eq!(ended.status.batches, 3);
     forge.network.stop().await;
