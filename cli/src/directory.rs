@@ -1,5 +1,6 @@
 //! `dispers directory`: making, signing and checking the trust root.
 
+mod show;
 mod spec;
 #[cfg(test)]
 mod tests;
@@ -12,8 +13,7 @@ use std::{
 use anyhow::{Context, anyhow};
 use clap::{Args, Subcommand};
 use dispers_core::{
-    directory::{RootKeys, SignedDirectory},
-    id::Role,
+    directory::{DirectoryBody, RootKeys, SignedDirectory},
     keys::VerifyingKey,
 };
 use dispers_node::{keyfile::load_signing_key, now};
@@ -25,10 +25,17 @@ use crate::exit::Exit;
 pub(crate) enum Command {
     /// Make an unsigned directory from a description; deploy/directory.toml is a sample.
     New(New),
+    /// Make the unsigned directory that follows another, and say what changes: before it expires, or
+    /// when the network changes.
+    Renew(Renew),
+    /// Say what a directory changes of the one before, for whoever is about to sign it.
+    Changes(Changes),
     /// Add a root key's signature.
     Sign(Sign),
     /// Check a directory against root keys and show what it lists.
     Verify(Verify),
+    /// Show what a directory lists and who signed it, whether or not that is enough.
+    Show(Show),
 }
 
 #[derive(Args)]
@@ -38,6 +45,32 @@ pub(crate) struct New {
     /// The directory to make.
     #[arg(long, value_name = "FILE")]
     output: PathBuf,
+}
+
+#[derive(Args)]
+pub(crate) struct Renew {
+    /// The directory to replace.
+    old: PathBuf,
+    /// The description, with an epoch one higher.
+    #[arg(long, value_name = "FILE.toml")]
+    description: PathBuf,
+    /// The directory to make.
+    #[arg(long, value_name = "FILE")]
+    output: PathBuf,
+}
+
+#[derive(Args)]
+pub(crate) struct Changes {
+    /// The directory that is in use.
+    old: PathBuf,
+    /// The one that is to replace it.
+    new: PathBuf,
+}
+
+#[derive(Args)]
+pub(crate) struct Show {
+    /// The directory.
+    file: PathBuf,
 }
 
 #[derive(Args)]
@@ -64,8 +97,17 @@ pub(crate) struct Verify {
 pub(crate) fn run(command: Command) -> Result<(), Exit> {
     let done = match command {
         Command::New(arguments) => new(&arguments),
+        Command::Renew(arguments) => {
+            print!("{}", renew(&arguments)?);
+            return Ok(());
+        }
+        Command::Changes(arguments) => {
+            print!("{}", changes(&arguments)?);
+            return Ok(());
+        }
         Command::Sign(arguments) => sign(&arguments),
         Command::Verify(arguments) => verify(&arguments),
+        Command::Show(arguments) => show(&arguments),
     };
     done.map_err(Exit::misuse)
 }
@@ -86,15 +128,66 @@ fn write(path: &Path, directory: &SignedDirectory) -> anyhow::Result<()> {
 }
 
 fn new(arguments: &New) -> anyhow::Result<()> {
-    let folder = arguments.spec.parent().unwrap_or(Path::new("."));
-    let body = spec::body(&parse(&arguments.spec)?, folder)?;
-    let directory = SignedDirectory::new(&body)?;
+    let directory = SignedDirectory::new(&described(&arguments.spec)?)?;
     write(&arguments.output, &directory)?;
+    tell_roots(&arguments.output);
+    Ok(())
+}
+
+/// The body that a description describes.
+fn described(path: &Path) -> anyhow::Result<DirectoryBody> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    spec::body(&parse(path)?, folder)
+}
+
+fn tell_roots(file: &Path) {
     eprintln!(
         "{} is made; now each root operator runs: dispers directory sign {} --key ROOT.key",
-        arguments.output.display(),
-        arguments.output.display()
+        file.display(),
+        file.display()
     );
+}
+
+/// What changes, once the new directory is written.
+fn renew(arguments: &Renew) -> Result<String, Exit> {
+    let Renew {
+        old: old_file,
+        description,
+        output,
+    } = arguments;
+    if output.exists() {
+        return Err(Exit::misuse(anyhow!(
+            "{} exists: choose another name, as nodes need the directory of before until the new one is signed",
+            output.display()
+        )));
+    }
+    let old = body(old_file).map_err(Exit::misuse)?;
+    let new = described(description).map_err(Exit::misuse)?;
+    let told = show::changes(&old, &new)?;
+    let directory = SignedDirectory::new(&new).map_err(Exit::misuse)?;
+    write(output, &directory).map_err(Exit::misuse)?;
+    tell_roots(output);
+    Ok(told)
+}
+
+fn changes(arguments: &Changes) -> Result<String, Exit> {
+    let old = body(&arguments.old).map_err(Exit::misuse)?;
+    let new = body(&arguments.new).map_err(Exit::misuse)?;
+    show::changes(&old, &new)
+}
+
+/// The body of a file, whoever signed it.
+fn body(path: &Path) -> anyhow::Result<DirectoryBody> {
+    let body = read(path)?.unverified_body();
+    body.with_context(|| path.display().to_string())
+}
+
+fn show(arguments: &Show) -> anyhow::Result<()> {
+    let directory = read(&arguments.file)?;
+    show::list(&directory.unverified_body()?, now());
+    for key in directory.signers() {
+        println!("signed by {}", hex::encode(key.0));
+    }
     Ok(())
 }
 
@@ -123,40 +216,7 @@ fn verify(arguments: &Verify) -> anyhow::Result<()> {
         needed: arguments.needed,
     };
     let directory = read(&arguments.file)?.verify(&roots, now())?;
-    println!(
-        "network {}, directory {}",
-        directory.network, directory.epoch
-    );
-    if directory.trial {
-        println!("for trying only: one dealer may know the threshold keys");
-    }
-    let committees = (0u16..).take(directory.committees.len());
-    let groups = committees.map(|group| (Role::DataAggregator, group));
-    for (role, group) in [(Role::ConceptIndexor, 0)].into_iter().chain(groups) {
-        match directory.transcripts_of(role, group).count() {
-            0 => println!("key of {role} group {group}: of one dealer"),
-            count => println!(
-                "key of {role} group {group}: made jointly, refreshed {} times",
-                count - 1
-            ),
-        }
-    }
-    for node in &directory.nodes {
-        println!(
-            "{} {} {} {}",
-            node.role, node.name, node.operator, node.address
-        );
-    }
-    for host in &directory.hosts {
-        println!("host {} {}", host.name, host.address);
-    }
-    for querier in &directory.queriers {
-        println!(
-            "querier {} for {}",
-            querier.name,
-            querier.purposes.join(", ")
-        );
-    }
+    show::list(&directory, now());
     Ok(())
 }
 

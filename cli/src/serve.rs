@@ -5,7 +5,7 @@ use std::{future::Future, path::PathBuf, sync::Arc, time::Duration};
 use anyhow::{Context, anyhow};
 use clap::{Args, ValueEnum};
 use dispers_core::id;
-use dispers_node::{Config, Node, keyfile::NodeKeys, serve, shutdown_signal};
+use dispers_node::{Config, Node, keyfile::NodeKeys, now, serve, shutdown_signal};
 use dispers_proto::v1::{
     concept_indexor_server::ConceptIndexorServer, conductor_server::ConductorServer,
     data_aggregator_server::DataAggregatorServer, stack_server::StackServer,
@@ -60,6 +60,11 @@ impl<T: DeserializeOwned> Start<T> {
         let (directory, keys) = config.open(role)?;
         if directory.trial {
             tracing::warn!("this network is a trial: one dealer may know its threshold keys");
+        }
+        let left = directory.expires.0.saturating_sub(now().0) / 86_400_000;
+        if left < config.node.warn_days {
+            let expires = directory.expires;
+            tracing::warn!(%expires, days = left, "the directory expires soon: install the next one and restart");
         }
         let NodeKeys {
             tls,

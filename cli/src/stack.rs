@@ -6,7 +6,7 @@ use anyhow::anyhow;
 use clap::{Args, Subcommand};
 use dispers_core::{id::Role, subscription::HomeId};
 use dispers_node::{Config, Node};
-use dispers_stack::{Relay, Sheet, Store, subscribe, withdraw};
+use dispers_stack::{Relay, Sheet, Store, resubscribe, subscribe, withdraw};
 
 use crate::exit::Exit;
 
@@ -16,6 +16,9 @@ pub(crate) enum Command {
     Import(Import),
     /// Subscribe homes to a concept, so that queries can find them.
     Subscribe(Subscribe),
+    /// Send every subscription again: after the conductor was restarted, which forgets them, or once
+    /// the directory has a new key epoch.
+    Resubscribe(Resubscribe),
     /// Withdraw homes from a concept, or from everything: the next query does not find them by it.
     Withdraw(Withdraw),
 }
@@ -69,10 +72,18 @@ pub(crate) struct Subscribe {
     config: PathBuf,
 }
 
+#[derive(Args)]
+pub(crate) struct Resubscribe {
+    /// The stack's configuration file.
+    #[arg(long, value_name = "FILE.toml")]
+    config: PathBuf,
+}
+
 pub(crate) async fn run(command: Command) -> Result<(), Exit> {
     match command {
         Command::Import(arguments) => import(&arguments),
         Command::Subscribe(arguments) => subscribe_homes(arguments).await,
+        Command::Resubscribe(arguments) => resubscribe_homes(arguments).await,
         Command::Withdraw(arguments) => withdraw_homes(arguments).await,
     }
 }
@@ -141,5 +152,12 @@ async fn subscribe_homes(arguments: Subscribe) -> Result<(), Exit> {
     let count = concepts.len();
     let new = subscribe(&relay, &Arc::new(store), concepts).await?;
     eprintln!("{count} homes, {new} new subscriptions");
+    Ok(())
+}
+
+async fn resubscribe_homes(arguments: Resubscribe) -> Result<(), Exit> {
+    let (store, relay) = open(&arguments.config)?;
+    let sent = resubscribe(&relay, &Arc::new(store)).await?;
+    eprintln!("{sent} subscriptions sent again");
     Ok(())
 }

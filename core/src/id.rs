@@ -238,6 +238,24 @@ impl Timestamp {
     }
 }
 
+impl fmt::Display for Timestamp {
+    /// As people read it, such as `2026-11-23 07:45 UTC`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let minutes = self.0 / 60_000;
+        // Days since the first of March of the year 0, so that a leap day ends its year.
+        let days = minutes / 1440 + 719_468;
+        let (era, day) = (days / 146_097, days % 146_097);
+        let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+        let day = day - (365 * year + year / 4 - year / 100);
+        let month = (5 * day + 2) / 153;
+        let day = day - (153 * month + 2) / 5 + 1;
+        let month = if month < 10 { month + 3 } else { month - 9 };
+        let year = era * 400 + year + u64::from(month <= 2);
+        let (hour, minute) = (minutes / 60 % 24, minutes % 60);
+        write!(f, "{year}-{month:02}-{day:02} {hour:02}:{minute:02} UTC")
+    }
+}
+
 /// Name of a node, host or querier in the directory: 1 to 64 of `a-z 0-9 . _ -`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize)]
 pub struct Name(String);
@@ -271,5 +289,26 @@ impl fmt::Display for Name {
 impl BorshDeserialize for Name {
     fn deserialize_reader<R: borsh::io::Read>(reader: &mut R) -> borsh::io::Result<Self> {
         Self::new(&String::deserialize_reader(reader)?).map_err(borsh::io::Error::other)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_reads_as_a_date() {
+        // Of `date --utc --date=@SECONDS`.
+        for (seconds, date) in [
+            (0u64, "1970-01-01 00:00 UTC"),
+            (951_782_399, "2000-02-28 23:59 UTC"),
+            (951_782_400, "2000-02-29 00:00 UTC"),
+            (1_709_251_199, "2024-02-29 23:59 UTC"),
+            (1_800_000_000, "2027-01-15 08:00 UTC"),
+            (4_107_542_400, "2100-03-01 00:00 UTC"),
+        ] {
+            assert_eq!(Timestamp(seconds * 1000).to_string(), date);
+        }
+        let _ = Timestamp(u64::MAX).to_string();
     }
 }

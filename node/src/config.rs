@@ -75,6 +75,9 @@ pub struct NodeConfig {
     /// How many of them must have signed the directory.
     #[serde(default = "one")]
     pub roots_needed: usize,
+    /// A service that starts fewer days before the directory expires says so in its log.
+    #[serde(default = "week")]
+    pub warn_days: u64,
     /// The key file that `dispers keys new` made.
     pub keys: PathBuf,
     /// The threshold share that a dealing made: concept indexors and data aggregators.
@@ -83,6 +86,10 @@ pub struct NodeConfig {
 
 fn one() -> usize {
     1
+}
+
+fn week() -> u64 {
+    7
 }
 
 /// A configuration file, read.

@@ -25,5 +25,5 @@ pub use error::Error;
 pub use import::{Column, ImportError, Sheet};
 pub use service::Service;
 pub use store::Store;
-pub use subscribe::{Relay, subscribe};
+pub use subscribe::{Relay, resubscribe, subscribe};
 pub use withdraw::withdraw;

@@ -2,6 +2,7 @@
 //! key and its subscriptions; and the handles of entries that the Conductor may hold and should not.
 
 use std::{
+    collections::BTreeMap,
     path::Path,
     sync::{Mutex, MutexGuard, PoisonError},
 };
@@ -183,28 +184,49 @@ impl Store {
         Ok(())
     }
 
-    /// Ends a home's subscription to a concept, or all of its subscriptions, and notes what is to
-    /// be withdrawn at the Conductor. Returns how many ended.
-    pub(crate) fn leave(
-        &self,
-        home: &HomeId,
-        epoch: KeyEpoch,
-        concept: Option<&str>,
-    ) -> Result<usize, Error> {
+    /// Ends a home's subscription to a concept, or all of its subscriptions, in every key epoch, and
+    /// notes what is to be withdrawn at the Conductor. Returns how many ended.
+    pub(crate) fn leave(&self, home: &HomeId, concept: Option<&str>) -> Result<usize, Error> {
         let mut connection = self.connection();
         let transaction = connection.transaction()?;
-        let chosen = "home = ?1 AND key_epoch = ?2 AND (?3 IS NULL OR concept = ?3)";
-        let parameters = params![home.0, epoch.0, concept];
+        let chosen = "home = ?1 AND (?2 IS NULL OR concept = ?2)";
+        let parameters = params![home.0, concept];
+        let ended: i64 = transaction
+            .prepare_cached(&format!(
+                "SELECT COUNT(DISTINCT concept) FROM subscription WHERE {chosen}"
+            ))?
+            .query_row(parameters, |row| row.get(0))?;
         transaction
             .prepare_cached(&format!(
                 "INSERT INTO leaving SELECT handle FROM subscription WHERE {chosen}"
             ))?
             .execute(parameters)?;
-        let ended = transaction
+        transaction
             .prepare_cached(&format!("DELETE FROM subscription WHERE {chosen}"))?
             .execute(parameters)?;
         transaction.commit()?;
-        Ok(ended)
+        Ok(usize::try_from(ended).unwrap_or_default())
+    }
+
+    /// Every home that is subscribed to anything, in any key epoch, with its concepts.
+    pub(crate) fn subscribers(&self) -> Result<BTreeMap<HomeId, Vec<String>>, Error> {
+        let connection = self.connection();
+        let mut select = connection
+            .prepare("SELECT DISTINCT home, concept FROM subscription ORDER BY home, concept")?;
+        let mut homes: BTreeMap<HomeId, Vec<String>> = BTreeMap::new();
+        let mut rows = select.query([])?;
+        while let Some(row) = rows.next()? {
+            let concepts = homes.entry(HomeId(row.get(0)?)).or_default();
+            concepts.push(row.get(1)?);
+        }
+        Ok(homes)
+    }
+
+    /// Forgets the secrets of the key epochs before `epoch`: nobody asks under them any longer.
+    pub(crate) fn forget_before(&self, epoch: KeyEpoch) -> Result<(), Error> {
+        self.connection()
+            .execute("DELETE FROM secret WHERE key_epoch < ?1", [epoch.0])?;
+        Ok(())
     }
 
     /// The handles of entries that the Conductor may hold and should not.
@@ -228,7 +250,8 @@ impl Store {
         Ok(())
     }
 
-    /// Notes subscriptions that the Conductor has taken, all or none.
+    /// Notes subscriptions that the Conductor has taken, all or none. What they replace, in this key
+    /// epoch or an earlier one, is to be withdrawn there.
     pub(crate) fn subscribed(
         &self,
         epoch: KeyEpoch,
@@ -237,8 +260,16 @@ impl Store {
         let mut connection = self.connection();
         let transaction = connection.transaction()?;
         for (home, concept, handle) in subscriptions {
+            for replace in [
+                "INSERT INTO leaving SELECT handle FROM subscription WHERE home = ?1 AND concept = ?2",
+                "DELETE FROM subscription WHERE home = ?1 AND concept = ?2",
+            ] {
+                transaction
+                    .prepare_cached(replace)?
+                    .execute(params![home.0, concept])?;
+            }
             transaction
-                .prepare_cached("INSERT OR REPLACE INTO subscription VALUES (?1, ?2, ?3, ?4)")?
+                .prepare_cached("INSERT INTO subscription VALUES (?1, ?2, ?3, ?4)")?
                 .execute(params![home.0, epoch.0, concept, handle.0])?;
             transaction
                 .prepare_cached("DELETE FROM leaving WHERE handle = ?1")?
@@ -405,13 +436,39 @@ mod tests {
         store.subscribed(epoch, &both).unwrap();
         assert!(store.leaving().unwrap().is_empty());
 
-        assert_eq!(store.leave(&a, epoch, Some("city>paris")).unwrap(), 0);
-        assert_eq!(store.leave(&a, epoch, Some("city>lyon")).unwrap(), 1);
+        assert_eq!(store.leave(&a, Some("city>paris")).unwrap(), 0);
+        assert_eq!(store.leave(&a, Some("city>lyon")).unwrap(), 1);
         assert_eq!(store.leaving().unwrap(), [Handle([2; 16])]);
         assert!(matches!(store.asked(&a, epoch).unwrap(), Some((_, true))));
-        assert_eq!(store.leave(&a, epoch, None).unwrap(), 1);
+        assert_eq!(store.leave(&a, None).unwrap(), 1);
         assert!(matches!(store.asked(&a, epoch).unwrap(), Some((_, false))));
         store.left(&[Handle([2; 16])]).unwrap();
         assert_eq!(store.leaving().unwrap(), [Handle([1; 16])]);
+    }
+    #[test]
+    fn a_subscription_is_replaced_by_one_sent_again_and_ends_in_every_epoch() {
+        let store = filled();
+        let a = id("a");
+        let of = |byte| [(a.clone(), "home>all".to_owned(), Handle([byte; 16]))];
+        let mut secrets = Vec::new();
+        for (epoch, handle) in [(1, 1), (1, 2), (2, 3)] {
+            secrets.push(store.secrets(&a, KeyEpoch(epoch)).unwrap().tag);
+            store.sending(&of(handle)).unwrap();
+            store.subscribed(KeyEpoch(epoch), &of(handle)).unwrap();
+        }
+        assert_eq!(store.leaving().unwrap(), [Handle([1; 16]), Handle([2; 16])]);
+        assert!(store.subscriptions(&a, KeyEpoch(1)).unwrap().is_empty());
+        let subscribers = store.subscribers().unwrap();
+        assert_eq!(subscribers[&a], ["home>all"]);
+        assert_eq!(subscribers.len(), 1);
+
+        store.forget_before(KeyEpoch(2)).unwrap();
+        assert!(store.asked(&a, KeyEpoch(1)).unwrap().is_none());
+        assert_eq!(store.secrets(&a, KeyEpoch(2)).unwrap().tag, secrets[2]);
+
+        // One of before that was never sent again ends too.
+        store.subscribed(KeyEpoch(1), &of(4)).unwrap();
+        assert_eq!(store.leave(&a, None).unwrap(), 1);
+        assert!(store.subscribers().unwrap().is_empty());
     }
 }

@@ -131,6 +131,37 @@ pub async fn subscribe(
             wanted.push((home, concepts));
         }
     }
+    send(relay, store, wanted).await
+}
+
+/// Sends every subscription again: to a Conductor that has lost them, or under a new key epoch.
+/// Returns how many were sent. Concepts that the catalogue has no longer stay behind.
+///
+/// # Errors
+/// As [`subscribe`]; what was sent is kept, and repeating it is harmless.
+pub async fn resubscribe(relay: &Relay, store: &Arc<Store>) -> Result<usize, Error> {
+    send_leaving(relay, store).await?;
+    let directory = &relay.node.directory;
+    let mut wanted = Vec::new();
+    for (home, mut concepts) in store.subscribers()? {
+        concepts.retain(|concept| directory.catalogue.has_concept(concept));
+        if !concepts.is_empty() && store.holds(&home)? {
+            wanted.push((home, concepts));
+        }
+    }
+    let count = send(relay, store, wanted).await?;
+    // A Conductor that still has the entries of before is told that they are replaced.
+    send_leaving(relay, store).await?;
+    store.forget_before(directory.key_epoch)?;
+    Ok(count)
+}
+
+/// Turns concepts into pseudonyms and uploads; how many subscriptions the Conductor took.
+async fn send(
+    relay: &Relay,
+    store: &Arc<Store>,
+    wanted: Vec<(HomeId, Vec<String>)>,
+) -> Result<usize, Error> {
     let mut vocabulary: Vec<&str> = wanted
         .iter()
         .flat_map(|(_, concepts)| concepts.iter().map(String::as_str))

@@ -39,7 +39,7 @@ pub async fn withdraw(
         if !store.holds(home)? {
             return Err(Error::UnknownHome(home.0.clone()));
         }
-        count += store.leave(home, directory.key_epoch, concept)?;
+        count += store.leave(home, concept)?;
     }
     send_leaving(relay, store).await?;
     Ok(count)

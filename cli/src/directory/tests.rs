@@ -1,7 +1,7 @@
 //! Directories from descriptions, made with the command line.
 
 use clap::Parser;
-use dispers_core::id::Timestamp;
+use dispers_core::id::{Role, Timestamp};
 use tempfile::TempDir;
 
 use super::*;
@@ -110,13 +110,7 @@ fn a_directory_is_made_signed_and_verified() {
         "directory new {at}/spec.toml --output {at}/directory"
     ))
     .unwrap();
-    let root = |number: u8| {
-        let path = folder.path().join(format!("root-{number}"));
-        let key = dispers_core::keys::SigningKey::from_seed(&[number; 32]);
-        dispers_node::keyfile::save_signing_key(&path, &key).unwrap();
-        hex::encode(key.public().0)
-    };
-    let (first, second) = (root(1), root(2));
+    let (first, second) = (root(&folder, 1), root(&folder, 2));
     let verify =
         format!("directory verify {at}/directory --root {first} --root {second} --needed 2");
     dispers(&format!("directory sign {at}/directory --key {at}/root-1")).unwrap();
@@ -229,4 +223,139 @@ fn only_a_trial_lists_keys_of_one_dealer() {
     );
     let told = format!("{:#}", make(&swapped).unwrap_err().error);
     assert!(told.contains("lead to another key"), "{told}");
+}
+
+/// Makes a root key; its public part.
+fn root(folder: &TempDir, number: u8) -> String {
+    let path = folder.path().join(format!("root-{number}"));
+    let key = dispers_core::keys::SigningKey::from_seed(&[number; 32]);
+    dispers_node::keyfile::save_signing_key(&path, &key).unwrap();
+    hex::encode(key.public().0)
+}
+
+/// The description of the next edition, with `change` made to its text.
+fn edit(folder: &TempDir, spec: &str, file: &str, change: &[(&str, &str)]) -> String {
+    let spec = change.iter().fold(spec.to_owned(), |spec, (from, to)| {
+        assert!(spec.contains(from), "{from}");
+        spec.replacen(from, to, 1)
+    });
+    let path = folder.path().join(file);
+    fs::write(&path, spec).unwrap();
+    path.display().to_string()
+}
+
+#[test]
+fn a_directory_is_renewed_by_two_of_three_roots() {
+    let (folder, spec) = network();
+    let at = folder.path().display();
+    let roots = [1, 2, 3].map(|number| root(&folder, number));
+    let pinned = roots.map(|root| format!("--root {root}")).join(" ");
+    let verify = |file: &str| dispers(&format!("directory verify {at}/{file} {pinned} --needed 2"));
+    let sign = |file: &str, root: u8| {
+        dispers(&format!(
+            "directory sign {at}/{file} --key {at}/root-{root}"
+        ))
+        .unwrap();
+    };
+    dispers(&format!("directory new {at}/spec.toml --output {at}/first")).unwrap();
+    dispers(&format!("directory show {at}/first")).unwrap();
+    sign("first", 1);
+    sign("first", 2);
+    verify("first").unwrap();
+
+    // Nothing changes but the time.
+    let renew = |description: &str, output: &str| {
+        renew(&Renew {
+            old: folder.path().join("first"),
+            description: description.into(),
+            output: folder.path().join(output),
+        })
+    };
+    let next = ("epoch = 1\n", "epoch = 2\n");
+    let later = edit(&folder, &spec, "later.toml", &[next]);
+    let told = renew(&later, "second").unwrap();
+    assert!(told.starts_with("directory 2 of network test follows 1; it expires on 2"));
+    assert!(told.ends_with("\nnothing else changes\n"), "{told}");
+    // Signatures do not carry over, and any two of the three are enough.
+    assert!(verify("second").is_err());
+    sign("second", 2);
+    sign("second", 3);
+    verify("second").unwrap();
+    let refused = renew(&later, "second").unwrap_err();
+    assert!(format!("{}", refused.error).contains("exists"));
+
+    // What cannot follow is refused, and nothing is written.
+    for (change, reason) in [
+        (
+            ("epoch = 1\n", "epoch = 3\n"),
+            "does not follow directory 1",
+        ),
+        (("epoch = 1\n", "epoch = 1\n"), "write epoch = 2"),
+        (("network = \"test\"", "network = \"rest\""), "network rest"),
+    ] {
+        let wrong = edit(&folder, &spec, "wrong.toml", &[change]);
+        let refused = renew(&wrong, "wrong").unwrap_err();
+        assert_eq!(refused.code, crate::exit::MISUSE);
+        let refused = refused.error.to_string();
+        assert!(refused.contains(reason), "{refused}");
+        assert!(!folder.path().join("wrong").exists());
+    }
+}
+
+#[test]
+fn who_signs_a_changed_network_reads_what_changes() {
+    let (folder, spec) = network();
+    let at = folder.path().display();
+    for (role, name, pool) in [
+        ("stack", "host-b", String::new()),
+        ("querier", "newcomer", String::new()),
+        ("target", "t2", format!(" --pool-of {at}/t0.key")),
+    ] {
+        let line = format!("{role} --name {name} --output {at}/{name}.key --suite x25519{pool}");
+        let words = ["dispers", "keys", "new"]
+            .into_iter()
+            .chain(line.split(' '));
+        let Line::Keys(keys::Command::New(new)) = Line::try_parse_from(words).unwrap() else {
+            panic!("the line makes keys");
+        };
+        let path = folder.path().join(format!("{name}.pub"));
+        fs::write(path, keys::make(&new).unwrap()).unwrap();
+    }
+    dispers(&format!("directory new {at}/spec.toml --output {at}/first")).unwrap();
+    let next = ("epoch = 1\n", "epoch = 2\n");
+    let added = "[[host]]\nkeys = \"host-b.pub\"\naddress = \"b:7001\"\n\
+                 [[querier]]\nkeys = \"newcomer.pub\"\npurposes = [\"why not\"]\n[[doctype]]";
+    let changed = [
+        next,
+        ("min-cohort = 2,", "min-cohort = 3,"),
+        ("answer-rate = 800", "answer-rate = 700"),
+        ("t1.pub", "t2.pub"),
+        ("[[doctype]]", added),
+    ];
+    let after = edit(&folder, &spec, "after.toml", &changed);
+    dispers(&format!(
+        "directory renew {at}/first --description {after} --output {at}/second"
+    ))
+    .unwrap();
+    let told = changes(&Changes {
+        old: folder.path().join("first"),
+        new: folder.path().join("second"),
+    })
+    .unwrap();
+    let lines: Vec<&str> = told.lines().skip(1).collect();
+    assert_eq!(
+        lines,
+        [
+            "WARNING, people are protected less: floor answer-rate is lowered from 800 to 700",
+            "floor min-cohort is raised from 2 to 3",
+            "target t2 is added, of of-t1 at t1:7001",
+            "target t1 is removed",
+            "host host-b is added, at b:7001",
+            "querier newcomer is added, for why not",
+        ]
+    );
+    let changed = |old: &str, new: &str| format!("directory changes {at}/{old} {at}/{new}");
+    dispers(&changed("first", "second")).unwrap();
+    let backwards = dispers(&changed("second", "first")).unwrap_err();
+    assert_eq!(backwards.code, crate::exit::MISUSE);
 }

@@ -38,6 +38,8 @@ const SERVICES: [(&str, &str); 11] = [
 pub(crate) struct SampleNetwork {
     folder: TempDir,
     services: BTreeMap<&'static str, Child>,
+    /// What each service logged until it was ready.
+    logs: BTreeMap<&'static str, String>,
 }
 
 impl SampleNetwork {
@@ -64,20 +66,21 @@ impl SampleNetwork {
         let mut network = Self {
             folder,
             services: BTreeMap::new(),
+            logs: BTreeMap::new(),
         };
         for (role, name) in SERVICES {
-            let ready = match name {
-                "host-2" => "attached to the target",
-                _ => "listening",
-            };
-            let service = network.serve(role, name, ready)?;
-            network.services.insert(name, service);
+            network.serve(role, name)?;
         }
         Some(network)
     }
 
-    /// Starts one service and waits for the log line that says it is ready.
-    fn serve(&self, role: &str, name: &str, ready: &'static str) -> Option<Child> {
+    /// Starts one service and waits for the log line that says it is ready; `None` if its port is
+    /// taken.
+    fn serve(&mut self, role: &str, name: &'static str) -> Option<()> {
+        let ready = match name {
+            "host-2" | "host-3" => "attached to the target",
+            _ => "listening",
+        };
         let mut service = Command::new(DISPERS)
             .args(["serve", role, "--config"])
             .arg(self.path(&format!("{name}.toml")))
@@ -97,10 +100,13 @@ impl SampleNetwork {
         while let Ok(line) =
             receive.recv_timeout(deadline.saturating_duration_since(Instant::now()))
         {
-            if line.contains(ready) {
-                return Some(service);
-            }
+            let is_ready = line.contains(ready);
             seen.push(line);
+            if is_ready {
+                self.logs.insert(name, seen.join("\n"));
+                self.services.insert(name, service);
+                return Some(());
+            }
         }
         service.kill().unwrap();
         service.wait().unwrap();
@@ -125,13 +131,18 @@ impl SampleNetwork {
 
     /// Asks a question, for the purpose that the sample directory registers.
     pub(crate) fn query(&self, sql: &str) -> Ended {
+        self.query_as("querier", "heart study", sql)
+    }
+
+    /// Asks a question as the querier of NAME.toml.
+    pub(crate) fn query_as(&self, name: &str, purpose: &str, sql: &str) -> Ended {
         self.dispers(&[
             "query",
             sql,
             "--config",
-            "querier.toml",
+            &format!("{name}.toml"),
             "--purpose",
-            "heart study",
+            purpose,
             "--format",
             "json",
         ])
@@ -139,8 +150,12 @@ impl SampleNetwork {
 
     /// Asks a service to stop, and waits until it has.
     pub(crate) fn stop(&mut self, name: &str) -> ExitStatus {
+        terminate(&self.services[name]);
+        self.wait(name)
+    }
+
+    fn wait(&mut self, name: &str) -> ExitStatus {
         let mut service = self.services.remove(name).unwrap();
-        terminate(&service);
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(status) = service.try_wait().unwrap() {
@@ -149,6 +164,24 @@ impl SampleNetwork {
             assert!(Instant::now() < deadline, "{name} does not stop");
             thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// Stops every service and starts it again, with `more` stacks.
+    pub(crate) fn restart(&mut self, more: &[&'static str]) {
+        self.services.values().for_each(terminate);
+        for name in self.running() {
+            assert!(self.wait(name).success(), "{name}");
+        }
+        let more = more.iter().map(|name| ("stack", *name));
+        for (role, name) in SERVICES.into_iter().chain(more) {
+            let started = self.serve(role, name);
+            assert!(started.is_some(), "{name} finds its port taken");
+        }
+    }
+
+    /// What a service logged until it was ready.
+    pub(crate) fn log(&self, name: &str) -> &str {
+        &self.logs[name]
     }
 
     /// The services that still run.

@@ -33,10 +33,10 @@ pub enum DirectoryError {
         signed: usize,
     },
     /// The validity has ended.
-    #[error("the directory expired at {} ms since 1970: fetch the current one", .0.0)]
+    #[error("the directory expired on {0}: fetch the current one")]
     Expired(Timestamp),
     /// The validity has not begun.
-    #[error("the directory is valid only from {} ms since 1970: check this machine's clock", .0.0)]
+    #[error("the directory is valid only from {0}: check this machine's clock")]
     NotYetValid(Timestamp),
     /// It ends before it begins.
     #[error("the directory expires before it is issued: exchange the two times")]

@@ -5,10 +5,12 @@
 //! was received; only [`SignedDirectory::verify`] makes a [`Directory`], so holding one proves
 //! that the root keys signed it and that it obeys the rules of [`DirectoryBody::check`].
 
+mod changes;
 mod error;
 mod rules;
 mod signed;
 
+pub use changes::{Change, NotNext};
 pub use error::DirectoryError;
 pub use signed::{RootKeys, SignedDirectory};
 

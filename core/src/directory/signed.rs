@@ -102,6 +102,16 @@ impl SignedDirectory {
         Ok(Directory::new(body))
     }
 
+    /// The keys whose signatures hold, whoever they belong to.
+    pub fn signers(&self) -> BTreeSet<&VerifyingKey> {
+        let hold = |(signer, signature): &&(VerifyingKey, Signature)| {
+            let checked = signer.verify(labels::SIGN_DIRECTORY, &self.body, signature);
+            checked.is_ok()
+        };
+        let signatures = self.signatures.iter().filter(hold);
+        signatures.map(|(signer, _)| signer).collect()
+    }
+
     fn check_signatures(&self, roots: &RootKeys) -> Result<(), DirectoryError> {
         let distinct: BTreeSet<&VerifyingKey> = roots.keys.iter().collect();
         if roots.needed == 0 || roots.needed > distinct.len() {
@@ -113,17 +123,8 @@ impl SignedDirectory {
         if self.signatures.len() > SIGNATURE_LIMIT {
             return Err(DirectoryError::Malformed);
         }
-        let signed: BTreeSet<&VerifyingKey> = self
-            .signatures
-            .iter()
-            .filter(|(signer, signature)| {
-                distinct.contains(signer)
-                    && signer
-                        .verify(labels::SIGN_DIRECTORY, &self.body, signature)
-                        .is_ok()
-            })
-            .map(|(signer, _)| signer)
-            .collect();
+        let mut signed = self.signers();
+        signed.retain(|signer| distinct.contains(signer));
         if signed.len() < roots.needed {
             return Err(DirectoryError::Signatures {
                 needed: roots.needed,

@@ -543,4 +543,5 @@ fn a_catalogue_has_names_that_differ_and_ranges_that_are_ranges() {
     }
 }
 
+mod changes;
 mod transcripts;

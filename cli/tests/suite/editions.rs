@@ -1,0 +1,262 @@
+//! A running network that changes: another querier, another host, new machines, new keys.
+
+use std::fs;
+
+use crate::{Ended, network::SampleNetwork};
+
+const COUNT: &str = "SELECT COUNT(*) AS homes FROM nhefs";
+
+impl SampleNetwork {
+    /// Runs a command that must succeed; what it prints.
+    fn done(&self, line: &str) -> Ended {
+        let words: Vec<&str> = line.split(' ').collect();
+        let ended = self.dispers(&words);
+        assert_eq!(ended.code, Some(0), "{line}: {}", ended.stderr);
+        ended
+    }
+
+    /// Runs a command that must succeed; writes what it prints to a file.
+    fn save(&self, line: &str, file: &str) {
+        fs::write(self.path(file), self.done(line).stdout).unwrap();
+    }
+
+    /// Replaces the first of each pair, which must be there, in a file.
+    fn edit(&self, file: &str, changes: &[(&str, &str)]) {
+        let path = self.path(file);
+        let mut text = fs::read_to_string(&path).unwrap();
+        for (from, to) in changes {
+            assert!(text.contains(from), "{file} lacks {from:?}");
+            text = text.replacen(from, to, 1);
+        }
+        fs::write(path, text).unwrap();
+    }
+
+    fn new_keys(&self, role: &str, name: &str, file: &str, pool: &str) {
+        self.save(
+            &format!("keys new {role} --name {name} --output {file}.key{pool}"),
+            &format!("{file}.pub"),
+        );
+    }
+
+    /// Gives a host `count` homes of the example, from row `first`.
+    fn import(&self, host: &str, first: usize, count: usize) {
+        let sheet = include_str!("../../../examples/nhefs.csv");
+        let rows: Vec<&str> = sheet.lines().skip(1 + first).take(count).collect();
+        let header = sheet.lines().next().unwrap();
+        let file = self.path(&format!("{host}.csv"));
+        fs::write(file, format!("{header}\n{}\n", rows.join("\n"))).unwrap();
+        self.done(&format!(
+            "stack import {host}.csv --doctype nhefs --config {host}.toml"
+        ));
+    }
+
+    fn subscribe(&self, host: &str) {
+        self.done(&format!(
+            "stack subscribe home>all --every-home --config {host}.toml"
+        ));
+    }
+
+    /// What the next edition changes; it is signed by the roots given and put in the place of the
+    /// one before.
+    fn renew(&self, roots: &[&str]) -> Vec<String> {
+        let told = self
+            .done("directory renew directory.bin --description directory.toml --output next.bin");
+        for root in roots {
+            self.done(&format!("directory sign next.bin --key {root}.key"));
+        }
+        fs::rename(self.path("next.bin"), self.path("directory.bin")).unwrap();
+        told.stdout.lines().skip(1).map(str::to_owned).collect()
+    }
+
+    /// A fresh key of the data aggregators, whose key files are given in order.
+    fn aggregators_make_a_key(&self, members: [&str; 3], folder: &str) {
+        fs::create_dir(self.path(folder)).unwrap();
+        let each = |what: &str| {
+            members
+                .map(|member| format!("{folder}/{member}.{what}"))
+                .join(" ")
+        };
+        let publics = members.map(|member| format!("{member}.pub")).join(" ");
+        self.save(
+            &format!(
+                "keys ceremony start --network sample --role data-aggregator --needed 2 --members {publics}"
+            ),
+            &format!("{folder}/ceremony"),
+        );
+        for member in members {
+            self.save(
+                &format!(
+                    "keys ceremony enrol {folder}/ceremony --keys {member}.key --secret {folder}/{member}.secret"
+                ),
+                &format!("{folder}/{member}.enrolment"),
+            );
+        }
+        let enrolments = each("enrolment");
+        for member in members {
+            self.save(
+                &format!(
+                    "keys ceremony deal {folder}/ceremony --keys {member}.key --enrolments {enrolments}"
+                ),
+                &format!("{folder}/{member}.dealing"),
+            );
+        }
+        for (number, member) in (1..).zip(members) {
+            self.save(
+                &format!(
+                    "keys ceremony finish {folder}/ceremony --secret {folder}/{member}.secret \
+                     --enrolments {enrolments} --dealings {} --output {folder}/share-{number}.key",
+                    each("dealing")
+                ),
+                &format!("{folder}.pub"),
+            );
+        }
+    }
+}
+
+#[test]
+fn a_running_network_takes_a_querier_a_host_new_machines_and_a_new_key_epoch() {
+    let mut network = SampleNetwork::start();
+    network.import("host-1", 0, 40);
+    network.import("host-2", 40, 40);
+    network.subscribe("host-1");
+    network.subscribe("host-2");
+    let homes = |answer: &Ended| answer.json()["rows"][0]["homes"].clone();
+    assert_eq!(homes(&network.query(COUNT)), 80);
+
+    // A querier and a host are new. The target and one aggregator move to new machines: the target
+    // takes its pool's keys along, and the aggregators make a fresh key.
+    network.new_keys("querier", "querier-2", "querier-2", "");
+    network.new_keys("stack", "host-3", "host-3", "");
+    network.new_keys("target", "target", "moved-target", " --pool-of target.key");
+    let moved = "moved-aggregator-2";
+    network.new_keys("data-aggregator", "data-aggregator-2", moved, "");
+    network.aggregators_make_a_key(
+        ["data-aggregator-1", moved, "data-aggregator-3"],
+        "aggregators-2",
+    );
+    network.edit(
+        "directory.toml",
+        &[
+            ("\nepoch = 1 ", "\nepoch = 2 "),
+            ("\"aggregators.pub\"", "\"aggregators-2.pub\""),
+            ("\"target.pub\"", "\"moved-target.pub\""),
+            ("\"data-aggregator-2.pub\"", "\"moved-aggregator-2.pub\""),
+            (
+                "[[querier]]",
+                "[[host]]\nkeys = \"host-3.pub\"\naddress = \"\"\n\n[[querier]]\n\
+                 keys = \"querier-2.pub\"\npurposes = [\"sleep study\"]\n\n[[querier]]",
+            ),
+        ],
+    );
+    // From now on two of three roots sign.
+    for root in ["root-2", "root-3"] {
+        network.new_keys("root", root, root, "");
+    }
+    assert_eq!(
+        network.renew(&["root-2", "root-3"]),
+        [
+            "target target has another TLS key; another signing key",
+            "data-aggregator data-aggregator-2 has another TLS key; another signing key",
+            "host host-3 is added, which attaches itself",
+            "querier querier-2 is added, for sleep study",
+            "the key of the data-aggregators' group 0 is another key",
+        ]
+    );
+    for (file, of) in [("host-3", "host-2"), ("querier-2", "querier")] {
+        let sample = fs::read_to_string(network.path(&format!("{of}.toml"))).unwrap();
+        let config = network.path(&format!("{file}.toml"));
+        fs::write(
+            config,
+            sample.replace(&format!("\"{of}"), &format!("\"{file}")),
+        )
+        .unwrap();
+    }
+    let second = fs::read_to_string(network.path("root-2.pub")).unwrap();
+    let third = fs::read_to_string(network.path("root-3.pub")).unwrap();
+    let roots = format!(
+        "\", \"{}\", \"{}\"]\nroots-needed = 2",
+        second.trim(),
+        third.trim()
+    );
+    for file in fs::read_dir(network.path("")).unwrap() {
+        let name = file.unwrap().file_name().into_string().unwrap();
+        if name.ends_with(".toml") && name != "directory.toml" {
+            network.edit(&name, &[("\"]", &roots)]);
+        }
+    }
+    // A machine that still has the keys of before says so and does not start.
+    let old = network.dispers(&["serve", "target", "--config", "target.toml"]);
+    assert_eq!(old.code, Some(64));
+    assert!(
+        old.stderr.contains("the TLS key of target"),
+        "{}",
+        old.stderr
+    );
+    network.edit("target.toml", &[("target.key", "moved-target.key")]);
+    network.edit(
+        "data-aggregator-2.toml",
+        &[("\"data-aggregator-2.key", "\"moved-aggregator-2.key")],
+    );
+    for number in 1..=3 {
+        network.edit(
+            &format!("data-aggregator-{number}.toml"),
+            &[("aggregators/", "aggregators-2/")],
+        );
+    }
+    network.restart(&["host-3"]);
+    assert!(!network.log("conductor").contains("expires soon"));
+
+    // The conductor has forgotten the subscriptions; the stacks have not.
+    let forgotten = network.query(COUNT);
+    assert!(forgotten.stderr.contains("fewer homes match"));
+    let again = |host| network.done(&format!("stack resubscribe --config {host}.toml"));
+    assert_eq!(again("host-1").stderr, "40 subscriptions sent again\n");
+    again("host-2");
+    // A conductor that has them counts nobody twice.
+    again("host-2");
+    network.import("host-3", 80, 30);
+    network.subscribe("host-3");
+    let ask = || network.query_as("querier-2", "sleep study", COUNT);
+    let answer = ask();
+    assert_eq!(homes(&answer), 110);
+    assert_eq!(answer.json()["aggregators"]["verified"], 3);
+    let foreign = network.query_as("querier-2", "heart study", COUNT);
+    assert!(
+        foreign.stderr.contains("not registered"),
+        "{}",
+        foreign.stderr
+    );
+
+    // The target's pool key was stolen: a fresh one is another key epoch.
+    network.new_keys("target", "target", "fresh-target", "");
+    network.edit(
+        "directory.toml",
+        &[
+            ("\nepoch = 2 ", "\nepoch = 3 "),
+            ("\"moved-target.pub\"", "\"fresh-target.pub\""),
+            ("valid-days = 30", "valid-days = 3"),
+        ],
+    );
+    let renew = "directory renew directory.bin --description directory.toml --output next.bin";
+    let refused = network.dispers(&renew.split(' ').collect::<Vec<_>>());
+    assert_eq!(refused.code, Some(64));
+    assert!(
+        refused.stderr.contains("write key-epoch = 2"),
+        "{}",
+        refused.stderr
+    );
+    network.edit("directory.toml", &[("key-epoch = 1", "key-epoch = 2")]);
+    let told = network.renew(&["root", "root-3"]);
+    assert!(told[0].contains("before the one it replaces"), "{told:?}");
+    assert!(told[1].contains("key epoch 2 follows 1"), "{told:?}");
+    network.edit("target.toml", &[("moved-target.key", "fresh-target.key")]);
+    network.restart(&["host-3"]);
+    assert!(network.log("conductor").contains("expires soon"));
+    // What was withdrawn before the move stays withdrawn.
+    network.done("stack withdraw --all --home 7 --config host-1.toml");
+    for host in ["host-1", "host-2", "host-3"] {
+        network.done(&format!("stack resubscribe --config {host}.toml"));
+    }
+    let answer = network.query(COUNT);
+    assert_eq!(homes(&answer), 109);
+}
