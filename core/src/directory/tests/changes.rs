@@ -3,6 +3,9 @@
 use super::*;
 use crate::directory::{Change, NotNext};
 
+/// Words, and the change that they are said of.
+type Case<T> = (&'static str, fn(&mut T));
+
 /// What the next edition of a valid body says after `change`.
 fn next(change: impl FnOnce(&mut DirectoryBody)) -> Result<Vec<Change>, NotNext> {
     let old = valid();
@@ -68,8 +71,7 @@ fn keys_that_subscriptions_are_sealed_to_change_with_the_key_epoch_only() {
 
 #[test]
 fn what_protects_people_less_is_marked() {
-    type Body = DirectoryBody;
-    let weaker: [(&str, fn(&mut Body)); 4] = [
+    let weaker: [Case<DirectoryBody>; 4] = [
         ("floor min-cohort is lowered from 50 to 49", |b| {
             b.floors.min_cohort -= 1;
         }),
@@ -130,7 +132,7 @@ fn every_entry_that_is_new_gone_or_different_is_named() {
 
 #[test]
 fn every_difference_of_the_catalogue_is_named() {
-    let changes: [(&str, fn(&mut Catalogue)); 6] = [
+    let changes: [Case<Catalogue>; 6] = [
         ("concept b is added", |c| c.concepts.push("b".into())),
         ("concept asthma>1 is removed", |c| drop(c.concepts.pop())),
         ("field heartrate.bpm is removed", |c| {
