@@ -71,7 +71,12 @@ fn keys_that_subscriptions_are_sealed_to_change_with_the_key_epoch_only() {
 
 #[test]
 fn what_protects_people_less_is_marked() {
+<<<<<<< HEAD
     let weaker: [Case<DirectoryBody>; 4] = [
+=======
+    type Weaken = fn(&mut DirectoryBody);
+    let weaker: [(&str, Weaken); 4] = [
+>>>>>>> epochs
         ("floor min-cohort is lowered from 50 to 49", |b| {
             b.floors.min_cohort -= 1;
         }),
@@ -132,7 +137,12 @@ fn every_entry_that_is_new_gone_or_different_is_named() {
 
 #[test]
 fn every_difference_of_the_catalogue_is_named() {
+<<<<<<< HEAD
     let changes: [Case<Catalogue>; 6] = [
+=======
+    type Edit = fn(&mut Catalogue);
+    let changes: [(&str, Edit); 6] = [
+>>>>>>> epochs
         ("concept b is added", |c| c.concepts.push("b".into())),
         ("concept asthma>1 is removed", |c| drop(c.concepts.pop())),
         ("field heartrate.bpm is removed", |c| {
