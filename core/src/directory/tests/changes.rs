@@ -3,9 +3,6 @@
 use super::*;
 use crate::directory::{Change, NotNext};
 
-/// Words, and the change that they are said of.
-type Case<T> = (&'static str, fn(&mut T));
-
 /// What the next edition of a valid body says after `change`.
 fn next(change: impl FnOnce(&mut DirectoryBody)) -> Result<Vec<Change>, NotNext> {
     let old = valid();
@@ -71,12 +68,8 @@ fn keys_that_subscriptions_are_sealed_to_change_with_the_key_epoch_only() {
 
 #[test]
 fn what_protects_people_less_is_marked() {
-<<<<<<< HEAD
-    let weaker: [Case<DirectoryBody>; 4] = [
-=======
     type Weaken = fn(&mut DirectoryBody);
     let weaker: [(&str, Weaken); 4] = [
->>>>>>> epochs
         ("floor min-cohort is lowered from 50 to 49", |b| {
             b.floors.min_cohort -= 1;
         }),
@@ -137,12 +130,8 @@ fn every_entry_that_is_new_gone_or_different_is_named() {
 
 #[test]
 fn every_difference_of_the_catalogue_is_named() {
-<<<<<<< HEAD
-    let changes: [Case<Catalogue>; 6] = [
-=======
     type Edit = fn(&mut Catalogue);
     let changes: [(&str, Edit); 6] = [
->>>>>>> epochs
         ("concept b is added", |c| c.concepts.push("b".into())),
         ("concept asthma>1 is removed", |c| drop(c.concepts.pop())),
         ("field heartrate.bpm is removed", |c| {
