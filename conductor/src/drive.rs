@@ -6,7 +6,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use dispers_core::{
     aggregation::{
         BeginRequest, CommitRequest, DecideRequest, GuardsRequest, OpenRequest, ReleaseRequest,
-        VerifyRequest,
+        Verdict, VerifyRequest,
     },
     ask::{BatchAnswer, MAX_ANSWER, TargetRequest},
     conduct::{Command, Conduct, Event, Failure, Phase, StepError},
@@ -29,7 +29,7 @@ use dispers_proto::{
 use tokio::{
     sync::watch,
     task::JoinSet,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 use tonic::{Code, Response, Status, Streaming, transport::Channel};
 
@@ -80,7 +80,7 @@ pub(crate) async fn run(
     life: Duration,
 ) {
     let query = conduct.manifest().query();
-    let deadline = tokio::time::Instant::now() + life;
+    let deadline = Instant::now() + life;
     let mut steps = JoinSet::new();
     for command in commands {
         steps.spawn(driver.clone().carry_out(command));
@@ -122,7 +122,6 @@ fn step_error(status: &Status) -> StepError {
         Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown => {
             StepError::Unreachable
         }
-        Code::Aborted => StepError::Inconsistent,
         _ => StepError::Refused(status.message().to_owned()),
     }
 }
@@ -138,15 +137,17 @@ async fn within<T>(
     }
 }
 
-/// Repeats a step that may be repeated while its node cannot be reached.
+/// Repeats a step that may be repeated while its node cannot be reached; `wait` is for all tries.
 async fn repeatedly<T, F: Future<Output = Result<T, Status>>>(
     wait: Duration,
     step: impl Fn() -> F,
 ) -> Result<T, StepError> {
+    let deadline = Instant::now() + wait;
     let mut tries = 1;
     loop {
-        match within(wait, step()).await {
-            Err(StepError::Unreachable) if tries < TRIES => {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match within(left, step()).await {
+            Err(StepError::Unreachable) if tries < TRIES && Instant::now() < deadline => {
                 sleep(Duration::from_millis(100 << tries)).await;
                 tries += 1;
             }
@@ -240,23 +241,21 @@ impl Driver {
                 answer,
             } => {
                 let work = answer.statement.work;
-                Event::Opened(
-                    member,
-                    work,
-                    within(step, self.open(member, position, answer)).await,
-                )
+                let open = || self.open(member, position, answer.clone());
+                Event::Opened(member, work, repeatedly(step, open).await)
             }
             Command::Verify {
                 member,
                 work,
                 messages,
             } => {
-                let verify = async {
+                let verify = || async {
+                    let messages = messages.clone();
                     let request = outgoing(VerifyRequest { work, messages }).await?;
                     let reply = self.aggregator(member)?.verify(request).await?;
                     incoming(reply, MESSAGES).await
                 };
-                Event::Verified(member, work, within(step, verify).await)
+                Event::Verified(member, work, repeatedly(step, verify).await)
             }
             Command::Decide {
                 member,
@@ -264,17 +263,25 @@ impl Driver {
                 quorum,
                 messages,
             } => {
-                let decide = async {
+                let decide = || async {
                     let request = outgoing(DecideRequest {
                         work,
-                        quorum,
-                        messages,
+                        quorum: quorum.clone(),
+                        messages: messages.clone(),
                     })
                     .await?;
                     let reply = self.aggregator(member)?.decide(request).await?;
                     incoming(reply, MESSAGES).await
                 };
-                Event::Decided(member, work, within(step, decide).await)
+                let verdict = repeatedly(step, decide)
+                    .await
+                    .and_then(|verdict| match verdict {
+                        Verdict::Prepared(acknowledgement) => Ok(acknowledgement),
+                        Verdict::Inconsistent { suspect } => {
+                            Err(StepError::Inconsistent { suspect })
+                        }
+                    });
+                Event::Decided(member, work, verdict)
             }
             Command::Commit {
                 member,

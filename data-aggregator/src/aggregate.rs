@@ -5,7 +5,7 @@ use std::sync::Arc;
 use dispers_core::{
     aggregation::{
         Aggregation, AggregationError, AggregatorKeys, BeginRequest, CommitRequest, DecideRequest,
-        GuardsRequest, OpenRequest, ReleaseRequest, VerifyRequest,
+        GuardsRequest, OpenRequest, ReleaseRequest, Verdict, VerifyRequest,
     },
     dealing::KeyShare,
     envelope::EnvelopeSecretKey,
@@ -14,7 +14,7 @@ use dispers_core::{
     manifest::MAX_LIFETIME,
     offer::{Offer, OfferBody, OfferRequest, SignedOfferRequest},
     peer::PeerMessage,
-    release::{SealedTotal, SignedAcknowledgement},
+    release::SealedTotal,
 };
 use dispers_node::{Node, now, rng};
 
@@ -160,19 +160,26 @@ impl Aggregator {
         })
     }
 
-    /// My acknowledgement of what the quorum decides.
+    /// My acknowledgement of what the quorum decides, or that too much is inconsistent.
     ///
     /// # Errors
     /// [`Error`], as [`Aggregation::decide`].
-    pub fn decide(&self, request: &DecideRequest) -> Result<SignedAcknowledgement, Error> {
+    pub fn decide(&self, request: &DecideRequest) -> Result<Verdict, Error> {
         self.active(request.work.query, |aggregation| {
-            aggregation.decide(
+            let decided = aggregation.decide(
                 request.work,
                 &request.quorum,
                 &request.messages,
                 &self.keys(),
                 &self.node.directory,
-            )
+            );
+            match decided {
+                Ok(acknowledgement) => Ok(Verdict::Prepared(acknowledgement)),
+                Err(AggregationError::TooManyInconsistent { suspect, .. }) => {
+                    Ok(Verdict::Inconsistent { suspect })
+                }
+                Err(error) => Err(error),
+            }
         })
     }
 

@@ -52,7 +52,6 @@ impl Error {
             Self::NoMember => Fault::Operator,
             Self::Aggregation(error) => match error {
                 AggregationError::TooManyInFlight => Fault::TryLater,
-                AggregationError::TooManyInconsistent { .. } => Fault::Inconsistent,
                 AggregationError::SecondFind
                 | AggregationError::SecondRelease
                 | AggregationError::OtherGroups

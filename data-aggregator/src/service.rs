@@ -98,10 +98,10 @@ impl DataAggregator for Service {
 
     async fn decide(&self, request: Request<Streaming<Chunk>>) -> Result<Response<Reply>, Status> {
         let body = receive(request, MESSAGES).await?;
-        let acknowledgement = self
+        let verdict = self
             .call(move |a| a.decide(&from_bytes(&body, MESSAGES, "verifier messages")?))
             .await?;
-        Ok(reply([to_bytes(&acknowledgement)]))
+        Ok(reply([to_bytes(&verdict)]))
     }
 
     async fn commit(&self, request: Request<Message>) -> Result<Response<Empty>, Status> {

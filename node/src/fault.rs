@@ -15,8 +15,6 @@ pub enum Fault {
     NotFound,
     /// It contradicts what was done before.
     Conflict,
-    /// Contributions are inconsistent: the batch may be asked again.
-    Inconsistent,
     /// Another node did not do its part.
     Peer,
     /// This node is configured wrongly.
@@ -35,7 +33,6 @@ impl Fault {
             Self::Denied => Code::PermissionDenied,
             Self::NotFound => Code::NotFound,
             Self::Conflict => Code::FailedPrecondition,
-            Self::Inconsistent => Code::Aborted,
             Self::Peer => Code::Unavailable,
             Self::Operator | Self::Us => Code::Internal,
             Self::TryLater => Code::ResourceExhausted,

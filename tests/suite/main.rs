@@ -3,9 +3,11 @@
 
 mod answers;
 mod attacks;
+mod documents;
 mod failures;
 mod knowledge;
 mod plain;
+mod questions;
 mod sameness;
 mod withdrawal;
 

@@ -101,6 +101,65 @@ fn suppressed_groups_and_withheld_cells_are_listed() {
     );
 }
 
+#[test]
+fn what_each_role_learnt_is_shown_in_half_a_screen() {
+    let shown = dispers(&[
+        "sandbox",
+        "--show-knowledge",
+        "--format",
+        "csv",
+        "--suite",
+        "x25519",
+    ]);
+    assert_eq!(shown.code, Some(0), "{}", shown.stderr);
+    assert_eq!(
+        shown.stdout.lines().count(),
+        4,
+        "the answer alone goes to stdout"
+    );
+    let (_, told) = shown.stderr.split_once("What each role received").unwrap();
+    assert!(told.lines().count() <= 25, "{told}");
+    let said = [
+        "opened  4 subscription uploads",
+        "opened  1629 subscriptions (random tags), 1 target profile",
+        "closed  1629 homes' addresses",
+        "opened  1629 homes' addresses, 1 batch of targets",
+        "each was read by one role only",
+        "2 aggregators would have to put theirs together",
+    ];
+    for words in said {
+        assert!(told.contains(words), "{told}");
+    }
+}
+
+#[test]
+fn a_split_key_is_restored_by_any_of_its_fragments_that_are_enough() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (key, restored) = (at("node.key"), at("restored.key"));
+    let made = dispers(&["keys", "new", "target", "--name", "t", "--output", &key]);
+    assert_eq!(made.code, Some(0), "{}", made.stderr);
+    let split = dispers(&["keys", "split", "--shares", "5", "--threshold", "4", &key]);
+    assert_eq!(split.code, Some(0), "{}", split.stderr);
+    let fragments: Vec<&str> = split.stdout.lines().collect();
+    assert_eq!(fragments.len(), 5);
+    let combine = |some: &[&str]| {
+        let arguments = [&["keys", "combine", "--output", &restored], some].concat();
+        dispers(&arguments)
+    };
+    let few = combine(&fragments[..3]);
+    assert_eq!(few.code, Some(64));
+    assert!(
+        few.stderr
+            .contains("3 fragments are given and 4 are needed"),
+        "{}",
+        few.stderr
+    );
+    let enough = combine(&fragments[1..]);
+    assert_eq!(enough.code, Some(0), "{}", enough.stderr);
+    assert_eq!(fs::read(&restored).unwrap(), fs::read(&key).unwrap());
+}
+
 /// What a question is refused for: with exit code 64, before anybody is asked, and with these words.
 const REFUSED: [(&str, &[&str]); 20] = [
     ("", &["the query is empty"]),

@@ -262,6 +262,98 @@ impl Frozen {
     }
 }
 
+/// What one member of a quorum says: one bit per index for whether it holds a share there, and four
+/// elements per index.
+type Column<'a> = (&'a [u8], &'a [u64]);
+
+/// What a set of members makes of a batch.
+struct Verdicts {
+    /// One bit per index: counted.
+    bitmap: Vec<u8>,
+    accepted: u32,
+    /// Held by all, and not on one polynomial.
+    inconsistent: u32,
+    /// Held by some.
+    partial: u32,
+}
+
+impl Verdicts {
+    /// > All messages of V on one polynomial of degree t-1, the proof accepts, no share or τ
+    /// > missing in V: counted. Else rejected, alone.
+    fn of(
+        members: &[MemberNumber],
+        columns: &[Column<'_>],
+        needed: usize,
+        count: usize,
+    ) -> Result<Self, AggregationError> {
+        let interpolation =
+            Interpolation::new(members, needed).map_err(|_| AggregationError::BadQuorum)?;
+        let mut verdicts = Self {
+            bitmap: vec![0u8; count.div_ceil(8)],
+            accepted: 0,
+            inconsistent: 0,
+            partial: 0,
+        };
+        let mut values = vec![0u64; columns.len()];
+        for index in 0..count {
+            let holders = columns.iter().filter(|(present, _)| bit(present, index));
+            match holders.count() {
+                0 => continue,
+                some if some < columns.len() => {
+                    verdicts.partial += 1;
+                    continue;
+                }
+                _ => {}
+            }
+            let mut message = [0u64; MESSAGE];
+            let mut consistent = true;
+            for (element, at_zero) in message.iter_mut().enumerate() {
+                for (value, (_, messages)) in values.iter_mut().zip(columns) {
+                    *value = messages[MESSAGE * index + element];
+                }
+                consistent &= interpolation.consistent(&values);
+                *at_zero = interpolation.at_zero(&values);
+            }
+            if !consistent {
+                verdicts.inconsistent += 1;
+            } else if accepts(&message) {
+                verdicts.bitmap[index / 8] |= 1 << (index % 8);
+                verdicts.accepted += 1;
+            }
+        }
+        Ok(verdicts)
+    }
+}
+
+/// The one member without which the others count nearly everything. A proof that is verified with a
+/// false message is refused, so that no set with a liar in it counts much, and homes can frame a
+/// member only for their own contributions.
+fn suspect(
+    quorum: &Quorum,
+    columns: &[Column<'_>],
+    needed: usize,
+    min_verified: usize,
+    count: usize,
+) -> Option<MemberNumber> {
+    if columns.len() <= needed.max(min_verified) {
+        return None;
+    }
+    let held = (0..count)
+        .filter(|&index| columns.iter().any(|(present, _)| bit(present, index)))
+        .count() as u64;
+    let mut suspects = (0..columns.len()).filter(|&left_out| {
+        let (mut members, mut others) = (quorum.members().to_vec(), columns.to_vec());
+        members.remove(left_out);
+        others.remove(left_out);
+        Verdicts::of(&members, &others, needed, count)
+            .is_ok_and(|verdicts| u64::from(verdicts.accepted) * 20 >= held * 19)
+    });
+    match (suspects.next(), suspects.next()) {
+        (Some(one), None) => quorum.members().get(one).copied(),
+        _ => None,
+    }
+}
+
 /// My verifier messages are out; the others' are awaited.
 pub(super) struct Verifying {
     digest: [u8; 32],
@@ -279,8 +371,7 @@ pub(super) struct Decided {
 }
 
 impl Verifying {
-    /// > All messages of V on one polynomial of degree t-1, the proof accepts, no share or τ
-    /// > missing in V: counted. Else rejected, alone.
+    /// Decides every contribution, unless too many contradict each other.
     pub(super) fn decide(
         &self,
         me: MemberNumber,
@@ -288,10 +379,11 @@ impl Verifying {
         quorum: &Quorum,
         opened: &[OpenedPeer],
         needed: usize,
+        min_verified: usize,
     ) -> Result<Decided, AggregationError> {
         let count = self.contributions.slots.len();
         let mine = self.contributions.present();
-        let mut columns: Vec<(&[u8], &[u64])> = Vec::new();
+        let mut columns: Vec<Column<'_>> = Vec::new();
         let mut hashes: Vec<[u8; 32]> = Vec::new();
         for member in quorum.members() {
             if *member == me {
@@ -319,38 +411,22 @@ impl Verifying {
             columns.push((present, messages));
             hashes.push(hash);
         }
-        let interpolation = Interpolation::new(quorum.members(), needed)
-            .map_err(|_| AggregationError::BadQuorum)?;
-        let mut bitmap = vec![0u8; count.div_ceil(8)];
-        let (mut accepted, mut inconsistent) = (0u32, 0u32);
-        let mut values = vec![0u64; columns.len()];
-        for index in 0..count {
-            if !columns.iter().all(|(present, _)| bit(present, index)) {
-                continue;
-            }
-            let mut message = [0u64; MESSAGE];
-            let mut consistent = true;
-            for (element, at_zero) in message.iter_mut().enumerate() {
-                for (value, (_, messages)) in values.iter_mut().zip(&columns) {
-                    *value = messages[MESSAGE * index + element];
-                }
-                consistent &= interpolation.consistent(&values);
-                *at_zero = interpolation.at_zero(&values);
-            }
-            if !consistent {
-                inconsistent += 1;
-            } else if accepts(&message) {
-                bitmap[index / 8] |= 1 << (index % 8);
-                accepted += 1;
+        let all = Verdicts::of(quorum.members(), &columns, needed, count)?;
+        let many = |rejected: u32| rejected > 1 && u64::from(rejected) * 20 > count as u64;
+        if many(all.inconsistent + all.partial) {
+            let suspect = suspect(quorum, &columns, needed, min_verified, count);
+            // One home must not be able to fail a small batch, so one is always allowed.
+            if suspect.is_some() || many(all.inconsistent) {
+                return Err(AggregationError::TooManyInconsistent {
+                    rejected: all.inconsistent + all.partial,
+                    count: count as u32,
+                    suspect,
+                });
             }
         }
-        // One home must not be able to fail a small batch, so one is always allowed.
-        if inconsistent > 1 && u64::from(inconsistent) * 20 > count as u64 {
-            return Err(AggregationError::TooManyInconsistent {
-                rejected: inconsistent,
-                count: count as u32,
-            });
-        }
+        let Verdicts {
+            bitmap, accepted, ..
+        } = all;
         let quorum = encoding::to_bytes(quorum);
         let mut parts: Vec<&[u8]> = vec![&self.digest, &quorum, &bitmap];
         parts.extend(hashes.iter().map(|hash| hash.as_slice()));

@@ -1,5 +1,7 @@
 //! What an aggregator refuses, and whose fault it is.
 
+use crate::id::MemberNumber;
+
 /// Why an aggregator did not take a step.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -47,6 +49,8 @@ pub enum AggregationError {
         rejected: u32,
         /// All contributions of the batch.
         count: u32,
+        /// The one aggregator without which the others agree, if there is one.
+        suspect: Option<MemberNumber>,
     },
     /// The acknowledgements differ.
     #[error("the acknowledgements of the quorum are not equal")]

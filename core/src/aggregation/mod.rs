@@ -17,7 +17,7 @@ pub use batch::Quorum;
 pub use error::AggregationError;
 pub use request::{
     BeginRequest, CommitRequest, DecideRequest, GuardsRequest, OpenRequest, ReleaseRequest,
-    VerifyRequest,
+    Verdict, VerifyRequest,
 };
 
 use crate::{
@@ -321,6 +321,7 @@ impl Aggregation {
         }
         let opened = self.open_peers(messages, directory);
         let (me, needed) = (self.me, self.needed);
+        let min_verified = usize::from(self.manifest.min_verified);
         let circuit = self.manifest.circuit().clone();
         let slot = self.attempt_mut(work)?;
         if let Attempt::Prepared(prepared) = slot
@@ -331,7 +332,7 @@ impl Aggregation {
         let Attempt::Verifying(verifying) = slot else {
             return Err(AggregationError::WrongStep);
         };
-        let decided = verifying.decide(me, work, quorum, &opened, needed);
+        let decided = verifying.decide(me, work, quorum, &opened, needed, min_verified);
         match decided {
             Ok(decided) => {
                 let prepared = slot.take_verifying()?.prepare(

@@ -6,7 +6,7 @@ use super::Quorum;
 use crate::{
     ask::{GroupsStatement, SealedGroup},
     find::SealedGrant,
-    id::{QueryId, Work},
+    id::{MemberNumber, QueryId, Work},
     keys::Signature,
     manifest::SignedManifest,
     peer::PeerMessage,
@@ -53,6 +53,18 @@ pub struct DecideRequest {
     pub quorum: Quorum,
     /// Messages to the reader.
     pub messages: Vec<PeerMessage>,
+}
+
+/// What an aggregator says of a batch that it was to decide.
+#[derive(Clone, BorshSerialize, BorshDeserialize)]
+pub enum Verdict {
+    /// It prepared the sum.
+    Prepared(SignedAcknowledgement),
+    /// Too many contributions contradict each other: the attempt is over.
+    Inconsistent {
+        /// The one aggregator without which the others agree, if there is one.
+        suspect: Option<MemberNumber>,
+    },
 }
 
 /// The quorum's acknowledgements.

@@ -21,6 +21,8 @@ enum Step {
     Deciding {
         quorum: Quorum,
         gather: Gather<SignedAcknowledgement>,
+        /// Whom each member of the quorum suspects.
+        suspects: Vec<MemberNumber>,
     },
     Committing {
         accepted: CommittedBatch,
@@ -141,6 +143,20 @@ impl Conduct {
         Ok(vec![run.ask(query, work.batch, &mut self.funnel)])
     }
 
+    /// Puts the aggregator that most of the quorum suspect out of the query.
+    fn leave_out(&mut self, quorum: &Quorum, suspects: &[MemberNumber]) {
+        let most = quorum.members().len() / 2;
+        let accused = quorum
+            .members()
+            .iter()
+            .copied()
+            .find(|member| suspects.iter().filter(|suspect| *suspect == member).count() > most);
+        if let Some(member) = accused {
+            self.alive.remove(&member);
+            self.out.entry(member).or_insert(StepError::Contradicted);
+        }
+    }
+
     pub(super) fn asked(
         &mut self,
         work: Work,
@@ -228,6 +244,7 @@ impl Conduct {
             run.step = Step::Deciding {
                 quorum: quorum.clone(),
                 gather: Gather::new(alive.keys().copied()),
+                suspects: Vec::new(),
             };
         }
         Ok(alive
@@ -247,18 +264,30 @@ impl Conduct {
         work: Work,
         result: Result<SignedAcknowledgement, StepError>,
     ) -> Result<Vec<Command>, Failure> {
+        let suspected = match &result {
+            Err(StepError::Inconsistent { suspect }) => *suspect,
+            _ => None,
+        };
         let answer = self.note(member, result);
         let Some(BatchRun {
-            step: Step::Deciding { quorum, gather },
+            step:
+                Step::Deciding {
+                    quorum,
+                    gather,
+                    suspects,
+                },
             ..
         }) = self.run(work)
         else {
             return Ok(Vec::new());
         };
+        // Nobody accuses itself, nor twice.
+        suspects.extend(suspected.filter(|suspect| *suspect != member));
         if gather.take(member, answer) != Some(true) {
             return Ok(Vec::new());
         }
         let quorum = quorum.clone();
+        let suspects = std::mem::take(suspects);
         let acknowledgements: Vec<SignedAcknowledgement> =
             std::mem::take(&mut gather.answers).into_values().collect();
         let decision = |a: &SignedAcknowledgement| (a.body.decision, a.body.accepted);
@@ -267,6 +296,7 @@ impl Conduct {
             .all(|pair| decision(&pair[0]) == decision(&pair[1]));
         let complete = acknowledgements.len() == quorum.members().len();
         let Some(first) = acknowledgements.first().filter(|_| equal && complete) else {
+            self.leave_out(&quorum, &suspects);
             return self.again(work, Failure::NoAgreement);
         };
         let accepted = CommittedBatch {

@@ -120,7 +120,12 @@ pub enum StepError {
     /// The node refused, with its reason.
     Refused(String),
     /// Too many contributions are inconsistent: the batch may be asked again.
-    Inconsistent,
+    Inconsistent {
+        /// The one aggregator without which the others agree, if there is one.
+        suspect: Option<MemberNumber>,
+    },
+    /// Most others say that its messages contradict theirs.
+    Contradicted,
 }
 
 /// What came back.
@@ -472,7 +477,7 @@ impl Conduct {
     fn note<T>(&mut self, member: MemberNumber, result: Result<T, StepError>) -> Option<T> {
         match result {
             Ok(answer) => self.alive.contains_key(&member).then_some(answer),
-            Err(StepError::Inconsistent) => None,
+            Err(StepError::Inconsistent { .. }) => None,
             Err(error) => {
                 self.alive.remove(&member);
                 self.out.entry(member).or_insert(error);

@@ -109,7 +109,8 @@ impl std::fmt::Display for StepError {
         match self {
             Self::Unreachable => f.write_str("could not be reached or did not answer in time"),
             Self::Refused(reason) => write!(f, "refused: {reason}"),
-            Self::Inconsistent => f.write_str("found too many inconsistent contributions"),
+            Self::Inconsistent { .. } => f.write_str("found too many inconsistent contributions"),
+            Self::Contradicted => f.write_str("sent messages that contradict those of the others"),
         }
     }
 }

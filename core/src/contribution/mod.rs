@@ -6,6 +6,8 @@
 
 mod group;
 #[cfg(test)]
+mod limits;
+#[cfg(test)]
 mod view;
 
 use rand::CryptoRng;

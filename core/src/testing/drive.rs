@@ -12,7 +12,9 @@ const MOST_COMMANDS: usize = 2000;
 
 fn step_error(error: &AggregationError) -> StepError {
     match error {
-        AggregationError::TooManyInconsistent { .. } => StepError::Inconsistent,
+        AggregationError::TooManyInconsistent { suspect, .. } => {
+            StepError::Inconsistent { suspect: *suspect }
+        }
         other => StepError::Refused(other.to_string()),
     }
 }

@@ -5,6 +5,8 @@
 //! [`Scene::drive`] run the query and intervenes where it wants. A [`Draft`] is what dishonest
 //! stacks send: anything.
 
+#[cfg(test)]
+mod canonical;
 mod drive;
 mod forge;
 mod network;

@@ -30,9 +30,7 @@ async fn a_conductor_that_substitutes_the_profile_finds_nobody() {
     let context = ProfileOpening::context(manifest.query());
     let profile = Sealed::seal(&opening, &pool.envelope_key, &context, &mut rng());
     let driver = forge.driver(manifest, &profile, &forge.segments());
-    let ended = forge
-        .run(&driver, |command| vec![command], |event| event)
-        .await;
+    let ended = forge.driven(&driver).await;
     let words = "the target profile is not the one that the manifest commits to";
     assert!(ended.failure().contains(words), "{}", ended.failure());
     assert_eq!(ended.status.homes.asked, 0);
@@ -48,9 +46,7 @@ async fn over(change: impl FnOnce(&Forge, &mut Vec<ListSegment>)) -> (u64, (i128
     change(&forge, &mut segments);
     let prepared = &forge.prepared;
     let driver = forge.driver(prepared.signed(), prepared.profile(), &segments);
-    let ended = forge
-        .run(&driver, |command| vec![command], |event| event)
-        .await;
+    let ended = forge.driven(&driver).await;
     forge.network.stop().await;
     (ended.status.homes.targeted, ended.row())
 }
@@ -116,9 +112,7 @@ async fn a_conductor_that_drops_entries_asks_fewer_and_never_below_the_cohort() 
     segments.truncate(1);
     let prepared = &forge.prepared;
     let driver = forge.driver(prepared.signed(), prepared.profile(), &segments);
-    let ended = forge
-        .run(&driver, |command| vec![command], |event| event)
-        .await;
+    let ended = forge.driven(&driver).await;
     assert!(
         ended.failure().contains("minimum cohort of 20"),
         "{}",
@@ -150,23 +144,19 @@ async fn a_conductor_that_replays_a_batch_under_another_attempt_counts_it_once()
     let forge = Forge::new().await;
     let mut kept = None;
     let ended = forge
-        .run(
-            &forge.honest_driver(),
-            |command| vec![command],
-            |event| match event {
-                // It hides the first answer to a batch, and shows it in place of the second.
-                Event::Asked(work, Ok(answer)) if work.attempt == 0 && work.batch.number == 0 => {
-                    kept = Some(answer);
-                    Event::Asked(work, Err(StepError::Unreachable))
-                }
-                Event::Asked(work, Ok(_)) if work.attempt == 1 => {
-                    let mut old = kept.take().unwrap();
-                    old.statement.work = work;
-                    Event::Asked(work, Ok(forge.as_target(&old, old.groups.clone())))
-                }
-                event => event,
-            },
-        )
+        .told(|event| match event {
+            // It hides the first answer to a batch, and shows it in place of the second.
+            Event::Asked(work, Ok(answer)) if work.attempt == 0 && work.batch.number == 0 => {
+                kept = Some(answer);
+                Event::Asked(work, Err(StepError::Unreachable))
+            }
+            Event::Asked(work, Ok(_)) if work.attempt == 1 => {
+                let mut old = kept.take().unwrap();
+                old.statement.work = work;
+                Event::Asked(work, Ok(forge.as_target(&old, old.groups.clone())))
+            }
+            event => event,
+        })
         .await;
     // Even with the target's signature the old groups open for nobody under another attempt.
     assert_eq!(ended.status.homes.accepted, 40);
@@ -179,24 +169,20 @@ async fn a_conductor_that_replays_a_batch_under_another_attempt_counts_it_once()
 async fn a_conductor_that_tells_different_quorums_gets_nothing_committed() {
     let forge = Forge::new().await;
     let ended = forge
-        .run(
-            &forge.honest_driver(),
-            |command| match command {
-                Command::Decide {
-                    member: to,
-                    work,
-                    messages,
-                    ..
-                } if to == member(1) => vec![Command::Decide {
-                    member: to,
-                    work,
-                    quorum: Quorum::new([member(1), member(2)]),
-                    messages,
-                }],
-                command => vec![command],
-            },
-            |event| event,
-        )
+        .carrying_out(|command| match command {
+            Command::Decide {
+                member: to,
+                work,
+                messages,
+                ..
+            } if to == member(1) => vec![Command::Decide {
+                member: to,
+                work,
+                quorum: Quorum::new([member(1), member(2)]),
+                messages,
+            }],
+            command => vec![command],
+        })
         .await;
     assert!(
         ended.failure().contains("did not agree"),
@@ -289,23 +275,19 @@ fn forge_proposal(forge: &Forge) -> Proposal {
 async fn a_conductor_that_relabels_an_envelope_for_another_reader_is_refused() {
     let forge = Forge::new().await;
     let ended = forge
-        .run(
-            &forge.honest_driver(),
-            |command| match command {
-                // Each aggregator is handed the groups of the next.
-                Command::Open {
-                    member,
-                    position,
-                    answer,
-                } => vec![Command::Open {
-                    member,
-                    position: (position + 1) % 3,
-                    answer,
-                }],
-                command => vec![command],
-            },
-            |event| event,
-        )
+        .carrying_out(|command| match command {
+            // Each aggregator is handed the groups of the next.
+            Command::Open {
+                member,
+                position,
+                answer,
+            } => vec![Command::Open {
+                member,
+                position: (position + 1) % 3,
+                answer,
+            }],
+            command => vec![command],
+        })
         .await;
     let words = ended.failure();
     assert!(
@@ -319,27 +301,23 @@ async fn a_conductor_that_relabels_an_envelope_for_another_reader_is_refused() {
 async fn a_conductor_that_swaps_messages_between_aggregators_gets_no_result() {
     let forge = Forge::new().await;
     let ended = forge
-        .run(
-            &forge.honest_driver(),
-            |command| match command {
-                Command::Verify {
+        .carrying_out(|command| match command {
+            Command::Verify {
+                member: to,
+                work,
+                mut messages,
+            } => {
+                for message in &mut messages {
+                    message.to = member(to.point() % 3 + 1);
+                }
+                vec![Command::Verify {
                     member: to,
                     work,
-                    mut messages,
-                } => {
-                    for message in &mut messages {
-                        message.to = member(to.point() % 3 + 1);
-                    }
-                    vec![Command::Verify {
-                        member: to,
-                        work,
-                        messages,
-                    }]
-                }
-                command => vec![command],
-            },
-            |event| event,
-        )
+                    messages,
+                }]
+            }
+            command => vec![command],
+        })
         .await;
     let words = ended.failure();
     assert!(
@@ -353,15 +331,11 @@ async fn a_conductor_that_swaps_messages_between_aggregators_gets_no_result() {
 async fn a_conductor_that_does_everything_twice_changes_nothing() {
     let forge = Forge::new().await;
     let ended = forge
-        .run(
-            &forge.honest_driver(),
-            |command| match command {
-                // A find consumes its lists, and homes answer once; everything else may come again.
-                Command::Find | Command::Ask { .. } => vec![command],
-                command => vec![command.clone(), command],
-            },
-            |event| event,
-        )
+        .carrying_out(|command| match command {
+            // A find consumes its lists, and homes answer once; everything else may come again.
+            Command::Find | Command::Ask { .. } => vec![command],
+            command => vec![command.clone(), command],
+        })
         .await;
     assert_eq!(ended.row(), everybody());
     forge.network.stop().await;

@@ -1,5 +1,6 @@
 //! Attacks, mounted against real roles over their sockets by a conductor of ours.
 
+mod aggregator;
 mod conductor;
 mod indexor;
 mod querier;
@@ -147,7 +148,7 @@ impl Forge {
         let node = self.network.node("conductor").unwrap().clone();
         let config = Config {
             batch_size: 20,
-            step_timeout_ms: 5_000,
+            step_timeout_ms: 4_000,
             ..Config::default()
         };
         let segments = segments.iter().map(to_bytes).collect();
@@ -189,6 +190,24 @@ impl Forge {
             status: conduct.status(),
             table,
         }
+    }
+
+    /// A run by this driver, without meddling.
+    async fn driven(&self, driver: &Arc<Driver>) -> Ended {
+        self.run(driver, |command| vec![command], |event| event)
+            .await
+    }
+
+    /// A run in which the state machine is told something else.
+    async fn told(&self, event: impl FnMut(Event) -> Event) -> Ended {
+        self.run(&self.honest_driver(), |command| vec![command], event)
+            .await
+    }
+
+    /// A run in which something else is carried out.
+    async fn carrying_out(&self, command: impl FnMut(Command) -> Vec<Command>) -> Ended {
+        self.run(&self.honest_driver(), command, |event| event)
+            .await
     }
 
     /// An honest run up to and including the first event for which `stop` holds.
@@ -242,13 +261,7 @@ fn refusal<T>(result: Result<T, StepError>) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_meddling_the_forge_gets_the_right_answer() {
     let forge = Forge::new().await;
-    let ended = forge
-        .run(
-            &forge.honest_driver(),
-            |command| vec![command],
-            |event| event,
-        )
-        .await;
+    let ended = forge.driven(&forge.honest_driver()).await;
     assert_eq!(ended.row(), everybody());
     assert_eq!(ended.status.batches, 3);
     forge.network.stop().await;

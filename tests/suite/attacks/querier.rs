@@ -18,9 +18,7 @@ async fn an_offer_serves_one_query() {
         }
         vec![command]
     };
-    forge
-        .run(&forge.honest_driver(), begun, |event| event)
-        .await;
+    forge.carrying_out(begun).await;
     // The same offers under another manifest, which the querier signs as well.
     let body = &forge.prepared.signed().body;
     let mut manifest: Manifest = from_bytes(body, 1 << 20, "manifest").unwrap();

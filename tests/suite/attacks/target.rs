@@ -51,16 +51,12 @@ async fn a_target_that_forges_contributions_has_none_of_them_counted() {
         groups.into_iter().zip(&offers).map(seal).collect()
     };
     let ended = forge
-        .run(
-            &forge.honest_driver(),
-            |command| vec![command],
-            |event| match event {
-                Event::Asked(work, Ok(answer)) => {
-                    Event::Asked(work, Ok(forge.as_target(&answer, forged(work))))
-                }
-                event => event,
-            },
-        )
+        .told(|event| match event {
+            Event::Asked(work, Ok(answer)) => {
+                Event::Asked(work, Ok(forge.as_target(&answer, forged(work))))
+            }
+            event => event,
+        })
         .await;
     assert_eq!(ended.status.homes.accepted, 0);
     assert!(
@@ -76,26 +72,22 @@ async fn a_target_that_adds_its_own_beside_honest_ones_adds_nothing() {
     let forge = Forge::new().await;
     let mut copies = None;
     let ended = forge
-        .run(
-            &forge.honest_driver(),
-            |command| vec![command],
-            |event| match event {
-                // The groups of the first batch once more in the second: their homes' tags are of
-                // the first.
-                Event::Asked(work, Ok(answer)) => {
-                    let mut groups = answer.groups.clone();
-                    if let Some(first) = copies.take() {
-                        let first: Vec<Vec<SealedGroup>> = first;
-                        for (all, more) in groups.iter_mut().zip(first) {
-                            all.extend(more);
-                        }
+        .told(|event| match event {
+            // The groups of the first batch once more in the second: their homes' tags are of
+            // the first.
+            Event::Asked(work, Ok(answer)) => {
+                let mut groups = answer.groups.clone();
+                if let Some(first) = copies.take() {
+                    let first: Vec<Vec<SealedGroup>> = first;
+                    for (all, more) in groups.iter_mut().zip(first) {
+                        all.extend(more);
                     }
-                    copies = Some(answer.groups.clone());
-                    Event::Asked(work, Ok(forge.as_target(&answer, groups)))
                 }
-                event => event,
-            },
-        )
+                copies = Some(answer.groups.clone());
+                Event::Asked(work, Ok(forge.as_target(&answer, groups)))
+            }
+            event => event,
+        })
         .await;
     assert_eq!(ended.row(), everybody());
     forge.network.stop().await;
@@ -105,18 +97,14 @@ async fn a_target_that_adds_its_own_beside_honest_ones_adds_nothing() {
 async fn a_target_that_drops_all_but_a_few_releases_nothing() {
     let forge = Forge::new().await;
     let ended = forge
-        .run(
-            &forge.honest_driver(),
-            |command| vec![command],
-            |event| match event {
-                Event::Asked(work, Ok(answer)) => {
-                    let mut groups = answer.groups.clone();
-                    groups.iter_mut().for_each(|all| all.truncate(1));
-                    Event::Asked(work, Ok(forge.as_target(&answer, groups)))
-                }
-                event => event,
-            },
-        )
+        .told(|event| match event {
+            Event::Asked(work, Ok(answer)) => {
+                let mut groups = answer.groups.clone();
+                groups.iter_mut().for_each(|all| all.truncate(1));
+                Event::Asked(work, Ok(forge.as_target(&answer, groups)))
+            }
+            event => event,
+        })
         .await;
     assert!(
         ended.failure().contains("the query demands 500 in 1000"),
@@ -130,27 +118,23 @@ async fn a_target_that_drops_all_but_a_few_releases_nothing() {
 async fn a_target_that_sends_different_groups_to_aggregators_loses_those_that_differ() {
     let forge = Forge::new().await;
     let ended = forge
-        .run(
-            &forge.honest_driver(),
-            |command| match command {
-                Command::Open {
+        .carrying_out(|command| match command {
+            Command::Open {
+                member: to,
+                position,
+                answer,
+            } if to == member(2) => {
+                let mut groups = answer.groups.clone();
+                groups[position].pop();
+                let answer = forge.as_target(&answer, groups).into();
+                vec![Command::Open {
                     member: to,
                     position,
                     answer,
-                } if to == member(2) => {
-                    let mut groups = answer.groups.clone();
-                    groups[position].pop();
-                    let answer = forge.as_target(&answer, groups).into();
-                    vec![Command::Open {
-                        member: to,
-                        position,
-                        answer,
-                    }]
-                }
-                command => vec![command],
-            },
-            |event| event,
-        )
+                }]
+            }
+            command => vec![command],
+        })
         .await;
     // The two that froze the same groups go on; the third combines nothing.
     assert_eq!(ended.row(), everybody());

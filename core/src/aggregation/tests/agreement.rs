@@ -72,6 +72,7 @@ fn too_many_inconsistent_contributions_fail_the_attempt_and_the_next_one_counts(
     let too_many = AggregationError::TooManyInconsistent {
         rejected: 2,
         count: 36,
+        suspect: Some(member(2)),
     };
     for number in [1, 2, 3].map(member) {
         let quorum = scene.quorum();
@@ -84,6 +85,78 @@ fn too_many_inconsistent_contributions_fail_the_attempt_and_the_next_one_counts(
     let again = scene.honest(scene.work(0, 1));
     let expected = scene.sums_without(&[]);
     assert_eq!(scene.released(&again).outputs, expected);
+}
+
+/// A lie about an aggregator's messages: bits of what it holds, and elements.
+type Lie = fn(&mut Vec<u8>, &mut Vec<u64>);
+
+#[test]
+fn an_aggregator_that_lies_about_its_messages_is_suspected_and_the_others_go_on() {
+    let lies: [(&str, Lie); 4] = [
+        ("constant", |_, elements| elements.fill(1)),
+        ("random", |_, elements| {
+            let mut x = 7u64;
+            elements.iter_mut().for_each(|element| {
+                x = x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                *element = x % field::MODULUS;
+            });
+        }),
+        ("selective", |_, elements| {
+            elements[0] = field::add(elements[0], 1);
+            elements[41] = field::add(elements[41], 9);
+        }),
+        ("absent", |present, elements| {
+            present.fill(0);
+            elements.fill(0);
+        }),
+    ];
+    for (name, lie) in lies {
+        let mut scene = scene();
+        let work = scene.work(0, 0);
+        let answer = scene.honest(work);
+        let mut messages = scene.verified(&answer);
+        for place in messages.iter_mut().filter(|m| m.from == member(3)) {
+            let PeerContent::Verifier {
+                work,
+                digest,
+                mut present,
+                messages: mut elements,
+            } = heard(&scene, place).content
+            else {
+                panic!("a verifier message");
+            };
+            lie(&mut present, &mut elements);
+            let content = PeerContent::Verifier {
+                work,
+                digest,
+                present,
+                messages: elements,
+            };
+            *place = said(&mut scene, 3, place.to.point(), content);
+        }
+        let quorum = scene.quorum();
+        for honest in [1, 2].map(member) {
+            let decided = scene.decide_at(honest, work, &quorum, &messages);
+            let Err(AggregationError::TooManyInconsistent { suspect, .. }) = decided else {
+                panic!("{name}: it was decided");
+            };
+            assert_eq!(suspect, Some(member(3)), "{name}");
+        }
+        // Without it the next attempt is exact.
+        let next = scene.work(0, 1);
+        let again = scene.honest(next);
+        let messages = scene.verified(&again);
+        let pair = Quorum::new([1, 2].map(member));
+        let acknowledgements = [1, 2].map(member).map(|honest| {
+            let decided = scene.decide_at(honest, next, &pair, &messages);
+            decided.unwrap()
+        });
+        assert_eq!(acknowledgements[0].body.accepted, 36, "{name}");
+        for honest in [1, 2].map(member) {
+            let committed = scene.commit_at(honest, next, &acknowledgements);
+            assert_eq!(committed, Ok(()), "{name}");
+        }
+    }
 }
 
 #[test]

@@ -255,8 +255,13 @@ fn a_group_that_does_not_open_or_decode_leaves_out_its_homes_only() {
             }
         }
     };
+    // All three must verify, so that none may be left out instead.
+    let all = || Setting {
+        min_verified: 3,
+        ..Setting::default()
+    };
     for kind in 0..4 {
-        let (mut scene, draft) = drafted(Setting::default());
+        let (mut scene, draft) = drafted(all());
         let lost: Vec<u32> = draft.stacks[0].iter().map(|sent| sent.index).collect();
         let shared = draft.share(&mut scene);
         let bytes = garbage(&shared, kind);
@@ -266,7 +271,7 @@ fn a_group_that_does_not_open_or_decode_leaves_out_its_homes_only() {
         counts_all_but(&mut scene, &answer, &lost);
     }
     // Sealed to another aggregator, it opens for nobody.
-    let (mut scene, draft) = drafted(Setting::default());
+    let (mut scene, draft) = drafted(all());
     let lost: Vec<u32> = draft.stacks[1].iter().map(|sent| sent.index).collect();
     let mut answers = draft.share(&mut scene).seal(&mut scene);
     answers[1].groups.swap(0, 2);

@@ -142,9 +142,49 @@ fn a_target_that_fails_twice_is_asked_a_third_time() {
     assert_eq!(conduct.status().homes.answered, 40);
 }
 
+/// All three must verify, so that none may be left out.
+fn strict_scene() -> Scene {
+    Scene::new(Setting {
+        rows: (0..40).map(home).collect(),
+        batch_size: 20,
+        min_verified: 3,
+        ..Setting::default()
+    })
+}
+
+#[test]
+fn an_aggregator_whose_messages_contradict_most_others_is_left_out() {
+    let mut scene = scene();
+    // Two homes of every batch give the third aggregator other shares, as if it lied about them.
+    let conduct = scene.drive(|scene, command| match command {
+        Command::Ask { work, .. } => Some(Event::Asked(*work, Ok(inconsistent(scene, *work)))),
+        _ => None,
+    });
+    exact(&scene, &conduct);
+    let status = conduct.status();
+    assert_eq!((status.missing, status.verified), (vec![member(3)], 2));
+}
+
+#[test]
+fn one_voice_alone_leaves_nobody_out() {
+    let mut scene = scene();
+    // The second accuses the third, once, of what nobody else saw.
+    let conduct = scene.drive(|_, command| match command {
+        Command::Decide {
+            member: to, work, ..
+        } if *to == member(2) && work.attempt == 0 && work.batch.number == 0 => {
+            let suspect = Some(member(3));
+            Some(failed(command, StepError::Inconsistent { suspect }))
+        }
+        _ => None,
+    });
+    exact(&scene, &conduct);
+    assert_eq!(conduct.status().missing, []);
+}
+
 #[test]
 fn a_batch_that_is_inconsistent_twice_counts_at_its_third_attempt() {
-    let mut scene = scene();
+    let mut scene = strict_scene();
     let conduct = scene.drive(|scene, command| match command {
         Command::Ask { work, .. } if work.attempt < 2 && work.batch.number == 1 => {
             Some(Event::Asked(*work, Ok(inconsistent(scene, *work))))
@@ -159,7 +199,7 @@ fn a_batch_that_is_inconsistent_twice_counts_at_its_third_attempt() {
 
 #[test]
 fn a_batch_that_is_inconsistent_at_every_attempt_finds_no_agreement() {
-    let mut scene = scene();
+    let mut scene = strict_scene();
     let conduct = scene.drive(|scene, command| match command {
         Command::Ask { work, .. } => Some(Event::Asked(*work, Ok(inconsistent(scene, *work)))),
         _ => None,

@@ -1,0 +1,87 @@
+//! What a dishonest or broken aggregator does to the others. What it may say in its messages is
+//! tested with the state machines.
+
+use dispers_core::conduct::Event;
+use dispers_node::serve;
+use dispers_proto::v1::{
+    Chunk, Empty, Message,
+    data_aggregator_server::{DataAggregator, DataAggregatorServer},
+};
+use tokio::net::TcpListener;
+use tokio_stream::Empty as Nothing;
+use tonic::{Request, Response, Status, Streaming, service::Routes};
+
+use super::{Forge, everybody, member};
+
+/// Takes every request and never answers.
+struct Silent;
+
+type Chunks = Nothing<Result<Chunk, Status>>;
+
+#[tonic::async_trait]
+impl DataAggregator for Silent {
+    type OpenStream = Chunks;
+    type VerifyStream = Chunks;
+    type DecideStream = Chunks;
+    type GuardsStream = Chunks;
+    type ReleaseStream = Chunks;
+
+    async fn offer(&self, _: Request<Message>) -> Result<Response<Message>, Status> {
+        std::future::pending().await
+    }
+
+    async fn begin(&self, _: Request<Message>) -> Result<Response<Empty>, Status> {
+        std::future::pending().await
+    }
+
+    async fn open(&self, _: Request<Streaming<Chunk>>) -> Result<Response<Chunks>, Status> {
+        std::future::pending().await
+    }
+
+    async fn verify(&self, _: Request<Streaming<Chunk>>) -> Result<Response<Chunks>, Status> {
+        std::future::pending().await
+    }
+
+    async fn decide(&self, _: Request<Streaming<Chunk>>) -> Result<Response<Chunks>, Status> {
+        std::future::pending().await
+    }
+
+    async fn commit(&self, _: Request<Message>) -> Result<Response<Empty>, Status> {
+        std::future::pending().await
+    }
+
+    async fn guards(&self, _: Request<Streaming<Chunk>>) -> Result<Response<Chunks>, Status> {
+        std::future::pending().await
+    }
+
+    async fn release(&self, _: Request<Streaming<Chunk>>) -> Result<Response<Chunks>, Status> {
+        std::future::pending().await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_aggregator_that_is_silent_is_left_out_at_the_deadline() {
+    let forge = Forge::new().await;
+    let network = &forge.network;
+    let node = network.node("data-aggregator-2").unwrap().clone();
+    let address = node.directory.node(&node.name).unwrap().address.clone();
+    assert!(network.end_node("data-aggregator-2").await);
+    let listener = TcpListener::bind(address).await.unwrap();
+    tokio::spawn(async move {
+        let routes = Routes::new(DataAggregatorServer::new(Silent));
+        let _ = serve(listener, routes, &node, std::future::pending()).await;
+    });
+    let mut out = Vec::new();
+    let ended = forge
+        .told(|event| {
+            if let Event::Begun(from, Err(_)) = &event {
+                out.push(*from);
+            }
+            event
+        })
+        .await;
+    assert_eq!(out, [member(2)]);
+    assert_eq!(ended.row(), everybody());
+    assert_eq!(ended.status.missing, [member(2)]);
+    forge.network.stop().await;
+}
