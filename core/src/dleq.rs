@@ -13,7 +13,7 @@ use sha2::{Digest, Sha512};
 use zeroize::Zeroizing;
 
 use crate::dealing::KeyShare;
-use crate::ristretto::{Point, hash_to_scalar};
+use crate::ristretto::{Point, Response, hash_to_scalar};
 
 /// Most pairs that one proof covers; RFC 9497 numbers them with two bytes.
 pub const MAX_PAIRS: usize = 65_535;
@@ -24,11 +24,8 @@ pub const MAX_PAIRS: usize = 65_535;
 pub struct BadProof;
 
 /// A proof for one batch under one public share.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Proof {
-    challenge: Scalar,
-    response: Scalar,
-}
+#[derive(Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Proof(Response);
 
 /// Proves that each second point of `pairs` is the first times the share's secret.
 ///
@@ -54,10 +51,10 @@ pub(crate) fn prove(
             first * *nonce,
         ],
     );
-    Proof {
+    Proof(Response {
         challenge,
         response: *nonce - challenge * share.secret(),
-    }
+    })
 }
 
 impl Proof {
@@ -77,7 +74,7 @@ impl Proof {
             &weights,
             pairs.iter().map(|(_, answer)| answer.inner()),
         );
-        let (c, s) = (&self.challenge, &self.response);
+        let (c, s) = (&self.0.challenge, &self.0.response);
         // > t2 = ((s * A) + (c * B))
         let on_generator =
             RistrettoPoint::vartime_double_scalar_mul_basepoint(c, public.inner(), s);
@@ -153,27 +150,6 @@ const SEED_LENGTH: [u8; 2] = 64u16.to_be_bytes();
 impl fmt::Debug for Proof {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Proof")
-    }
-}
-
-impl BorshSerialize for Proof {
-    fn serialize<W: borsh::io::Write>(&self, writer: &mut W) -> borsh::io::Result<()> {
-        (self.challenge.as_bytes(), self.response.as_bytes()).serialize(writer)
-    }
-}
-
-impl BorshDeserialize for Proof {
-    fn deserialize_reader<R: borsh::io::Read>(reader: &mut R) -> borsh::io::Result<Self> {
-        let mut scalar = || {
-            let bytes = <[u8; 32]>::deserialize_reader(reader)?;
-            Scalar::from_canonical_bytes(bytes)
-                .into_option()
-                .ok_or_else(|| borsh::io::Error::other("scalar is not reduced"))
-        };
-        Ok(Self {
-            challenge: scalar()?,
-            response: scalar()?,
-        })
     }
 }
 

@@ -115,6 +115,34 @@ fn expand(message: &[&[u8]], domain: &[&[u8]]) -> [u8; 64] {
         .into()
 }
 
+/// A challenge and the response to it: a proof about discrete logarithms, as it travels.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Response {
+    pub(crate) challenge: Scalar,
+    pub(crate) response: Scalar,
+}
+
+impl BorshSerialize for Response {
+    fn serialize<W: borsh::io::Write>(&self, writer: &mut W) -> borsh::io::Result<()> {
+        (self.challenge.as_bytes(), self.response.as_bytes()).serialize(writer)
+    }
+}
+
+impl BorshDeserialize for Response {
+    fn deserialize_reader<R: borsh::io::Read>(reader: &mut R) -> borsh::io::Result<Self> {
+        let mut scalar = || {
+            let bytes = <[u8; 32]>::deserialize_reader(reader)?;
+            Scalar::from_canonical_bytes(bytes)
+                .into_option()
+                .ok_or_else(|| borsh::io::Error::other("scalar is not reduced"))
+        };
+        Ok(Self {
+            challenge: scalar()?,
+            response: scalar()?,
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

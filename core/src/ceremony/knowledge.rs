@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use crate::id::MemberNumber;
 use crate::labels;
-use crate::ristretto::{Point, hash_to_scalar};
+use crate::ristretto::{Point, Response, hash_to_scalar};
 
 /// What a proof is bound to.
 #[derive(Debug, Clone, Copy)]
@@ -41,14 +41,14 @@ impl Statement<'_> {
     pub(super) fn prove(&self, secret: &Scalar, rng: &mut impl CryptoRng) -> Knowledge {
         let nonce = Zeroizing::new(Scalar::random(rng));
         let challenge = self.challenge(&RistrettoPoint::mul_base(&nonce));
-        Knowledge {
+        Knowledge(Response {
             challenge,
             response: *nonce - challenge * secret,
-        }
+        })
     }
 
     pub(super) fn is_proved_by(&self, proof: &Knowledge) -> bool {
-        let (c, s) = (&proof.challenge, &proof.response);
+        let (c, s) = (&proof.0.challenge, &proof.0.response);
         let nonce =
             RistrettoPoint::vartime_double_scalar_mul_basepoint(c, self.constant.inner(), s);
         self.challenge(&nonce) == *c
@@ -56,36 +56,12 @@ impl Statement<'_> {
 }
 
 /// A proof of knowledge of one dealing's constant term.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Knowledge {
-    challenge: Scalar,
-    response: Scalar,
-}
+#[derive(Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Knowledge(Response);
 
 impl fmt::Debug for Knowledge {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Knowledge")
-    }
-}
-
-impl BorshSerialize for Knowledge {
-    fn serialize<W: borsh::io::Write>(&self, writer: &mut W) -> borsh::io::Result<()> {
-        (self.challenge.as_bytes(), self.response.as_bytes()).serialize(writer)
-    }
-}
-
-impl BorshDeserialize for Knowledge {
-    fn deserialize_reader<R: borsh::io::Read>(reader: &mut R) -> borsh::io::Result<Self> {
-        let mut scalar = || {
-            let bytes = <[u8; 32]>::deserialize_reader(reader)?;
-            Scalar::from_canonical_bytes(bytes)
-                .into_option()
-                .ok_or_else(|| borsh::io::Error::other("scalar is not reduced"))
-        };
-        Ok(Self {
-            challenge: scalar()?,
-            response: scalar()?,
-        })
     }
 }
 
