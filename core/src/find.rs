@@ -4,188 +4,34 @@
 //! target profile, and returns batches sealed for the Target, with a ticket per home. Everything
 //! random derives from the pool's secret and the find, so repeating a find gives the same bytes.
 
+mod message;
+
 use std::collections::HashMap;
 
-use borsh::{BorshDeserialize, BorshSerialize};
 use chacha20::ChaCha20Rng;
 use rand::{SeedableRng, seq::SliceRandom};
 use sha2::{Digest, Sha256};
 
+pub use message::{
+    BatchMessage, BatchStatement, ChosenTarget, FindRequest, FindSummary, Grant, ListSegment,
+    ListedEntry, MAX_BATCH, MAX_FIND_HEAD, ProfileOpening, SealedGrant, SignedGrant, TargetBatch,
+};
+
 use crate::{
     encoding,
-    envelope::{Context, EnvelopePublicKey, EnvelopeSecretKey, Sealed, reader},
-    id::{BatchId, KeyEpoch, MemberNumber, Name, QueryId, Role},
-    keys::{Signature, SigningKey},
+    envelope::{EnvelopePublicKey, EnvelopeSecretKey, Sealed, reader},
+    id::{BatchId, KeyEpoch, MemberNumber, Name, QueryId},
+    keys::SigningKey,
     labels,
-    manifest::{SignedManifest, VerifiedManifest},
+    manifest::VerifiedManifest,
     oprf::Pseudonym,
     profile::Profile,
-    subscription::{EntryOpener, HomeTag, MAX_ENTRIES, MAX_UPLOAD, SealedLink, UploadEnvelopes},
+    subscription::{EntryOpener, HomeTag, MAX_ENTRIES, MAX_UPLOAD, SealedLink},
     ticket::{FindId, HomeKey, PoolSecret, TagKey, TagStream, Ticket},
 };
 
-/// Largest encoded batch of targets, in bytes.
-pub const MAX_BATCH: usize = 64 << 20;
 /// Most homes that a find holds while its lists stream in.
 pub const MAX_CANDIDATES: usize = 20_000_000;
-/// Largest encoded head of a find, in bytes.
-pub const MAX_FIND_HEAD: usize = 4 << 20;
-
-/// The target profile with the salt of its commitment, sealed for the Target Finder.
-#[derive(BorshSerialize, BorshDeserialize)]
-pub struct ProfileOpening {
-    /// Which homes are meant.
-    pub profile: Profile<Pseudonym>,
-    /// Salt of the commitment in the manifest.
-    pub salt: [u8; 32],
-}
-
-impl ProfileOpening {
-    /// The envelope context of a query's profile.
-    pub fn context(query: QueryId) -> Context {
-        Context {
-            purpose: labels::ENVELOPE_PROFILE,
-            sender: Role::Querier,
-            binding: encoding::to_bytes(&query),
-        }
-    }
-}
-
-/// Head of a find, before the lists.
-#[derive(BorshSerialize, BorshDeserialize)]
-pub struct FindRequest {
-    /// The query.
-    pub manifest: SignedManifest,
-    /// Its profile.
-    pub profile: Sealed<reader::TargetFinder, ProfileOpening>,
-    /// Partition whose lists follow.
-    pub partition: u16,
-    /// Homes per batch that the Conductor prefers.
-    pub batch_size: u32,
-}
-
-/// A part of the lists: the matching entries of one upload.
-#[derive(BorshSerialize, BorshDeserialize)]
-pub struct ListSegment {
-    /// Key epoch of the upload.
-    pub key_epoch: KeyEpoch,
-    /// The upload's envelopes.
-    pub envelopes: UploadEnvelopes,
-    /// Its entries under the profile's pseudonyms.
-    pub entries: Vec<ListedEntry>,
-}
-
-/// One entry of a list.
-#[derive(BorshSerialize, BorshDeserialize)]
-pub struct ListedEntry {
-    /// The pseudonym that the Conductor keeps it under.
-    pub pseudonym: Pseudonym,
-    /// Place in the upload's outer envelope.
-    pub index: u32,
-    /// The sealed content.
-    pub ciphertext: Vec<u8>,
-}
-
-/// One target, as the Target reads it.
-#[derive(BorshSerialize, BorshDeserialize)]
-pub struct ChosenTarget {
-    /// Which of the batch's uploads the link belongs to.
-    pub upload: u32,
-    /// Where the home is, for the Target.
-    pub link: SealedLink,
-    /// What lets the home prove that it was chosen, for the home.
-    pub ticket: Ticket,
-}
-
-/// A batch of targets, sealed for the Target. A target's index is its place.
-#[derive(BorshSerialize, BorshDeserialize)]
-pub struct TargetBatch {
-    /// The find that chose them.
-    pub find: FindId,
-    /// Key epoch of the links.
-    pub key_epoch: KeyEpoch,
-    /// Inner encapsulation and item count of each upload that the links are from.
-    pub uploads: Vec<(Vec<u8>, u32)>,
-    /// The targets.
-    pub targets: Vec<ChosenTarget>,
-}
-
-/// What the Target Finder signs about a batch, so that the Target takes no other.
-#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
-pub struct BatchStatement {
-    /// Who chose.
-    pub finder: Name,
-    /// For which query.
-    pub query: QueryId,
-    /// Which batch.
-    pub batch: BatchId,
-    /// Number of targets.
-    pub count: u32,
-    /// Digest of the sealed batch.
-    pub digest: [u8; 32],
-}
-
-/// A batch on its way from the Target Finder through the Conductor to the Target.
-#[derive(BorshSerialize, BorshDeserialize)]
-pub struct BatchMessage {
-    /// Encoding of a [`BatchStatement`].
-    pub statement: Vec<u8>,
-    /// The finder's signature over it.
-    pub signature: Signature,
-    /// Encoding of a [`Sealed`] [`TargetBatch`].
-    pub sealed: Vec<u8>,
-}
-
-/// What one aggregator must know of a find, signed by the finder and sealed to the offered key.
-#[derive(BorshSerialize, BorshDeserialize)]
-pub struct Grant {
-    /// Who chose.
-    pub finder: Name,
-    /// For which query.
-    pub query: QueryId,
-    /// In which partition.
-    pub partition: u16,
-    /// The find.
-    pub find: FindId,
-    /// What this aggregator checks tags with.
-    pub key: TagKey,
-    /// Number of targets of each batch; their sum is what the answer rate is measured against.
-    pub batches: Vec<u32>,
-}
-
-/// A [`Grant`] with its signature.
-#[derive(BorshSerialize, BorshDeserialize)]
-pub struct SignedGrant {
-    /// Encoding of a [`Grant`].
-    pub body: Vec<u8>,
-    /// The finder's signature.
-    pub signature: Signature,
-}
-
-impl Grant {
-    /// The envelope context of one aggregator's grant.
-    pub fn context(query: QueryId, partition: u16, committee: u16, to: MemberNumber) -> Context {
-        Context {
-            purpose: labels::ENVELOPE_TAG_KEY,
-            sender: Role::TargetFinder,
-            binding: encoding::to_bytes(&(query, partition, committee, to)),
-        }
-    }
-}
-
-/// A grant as it travels.
-pub type SealedGrant = Sealed<reader::DataAggregator, SignedGrant>;
-
-/// First answer of a find, before its batches.
-#[derive(BorshSerialize, BorshDeserialize)]
-pub struct FindSummary {
-    /// Number of homes that match.
-    pub targets: u64,
-    /// Number of batches that follow.
-    pub batches: u32,
-    /// A grant for each aggregator with an offer.
-    pub grants: Vec<(u16, MemberNumber, SealedGrant)>,
-}
 
 /// Why a find is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -478,17 +324,6 @@ fn seal_batch(
         statement,
         signature,
         sealed,
-    }
-}
-
-impl TargetBatch {
-    /// The envelope context of one batch.
-    pub fn context(query: QueryId, batch: BatchId) -> Context {
-        Context {
-            purpose: labels::ENVELOPE_TARGETS,
-            sender: Role::TargetFinder,
-            binding: encoding::to_bytes(&(query, batch)),
-        }
     }
 }
 

@@ -2,13 +2,14 @@
 
 use rand::CryptoRng;
 
-use super::{AggregationError, batch::Committed};
+use super::{Aggregation, AggregationError, AggregatorKeys, batch::Committed};
 use crate::{
+    directory::Directory,
     id::MemberNumber,
     keys::SigningKey,
     manifest::VerifiedManifest,
-    peer::{Channel, OpenedPeer, PeerContent, SignedPeer},
-    release::{SealedTotal, Total},
+    peer::{Channel, OpenedPeer, PeerContent, PeerMessage, SignedPeer},
+    release::{Certificate, Proposal, SealedTotal, Total},
     shamir::Interpolation,
 };
 
@@ -25,6 +26,108 @@ pub(super) struct Releasing {
     counts: Vec<u64>,
     message: SignedPeer,
     released: Option<SealedTotal>,
+}
+
+impl Aggregation {
+    /// Opens my share of the guard counts of a certified proposal, once per round.
+    ///
+    /// # Errors
+    /// [`AggregationError`] when the certificate is not the notary's, when I did not commit
+    /// exactly these batches, or when too few homes answered.
+    pub fn guards(
+        &mut self,
+        proposal: &Proposal,
+        certificate: &Certificate,
+        keys: &AggregatorKeys<'_>,
+        directory: &Directory,
+        rng: &mut impl CryptoRng,
+    ) -> Result<Vec<PeerMessage>, AggregationError> {
+        let notary = directory
+            .node(&self.manifest.notary)
+            .ok_or(AggregationError::BadCertificate)?;
+        if proposal.query != self.channel.query
+            || certificate.verify(proposal, &notary.signing_key).is_err()
+        {
+            return Err(AggregationError::BadCertificate);
+        }
+        if let Some(releasing) = self.releases.get(&proposal.round) {
+            if releasing.proposal() != certificate.proposal {
+                return Err(AggregationError::SecondRelease);
+            }
+            let signed = releasing.message().clone();
+            return Ok(self.seal_for_others(&signed, rng));
+        }
+        let asked: u64 = self
+            .grants
+            .values()
+            .flat_map(|grant| &grant.batches)
+            .map(|&count| u64::from(count))
+            .sum();
+        let mut committed = Vec::new();
+        let mut last = None;
+        for listed in &proposal.batches {
+            let ours = self
+                .batches
+                .get(&(proposal.round, listed.batch))
+                .and_then(|batch| batch.committed.as_ref())
+                .filter(|ours| {
+                    ours.work.attempt == listed.attempt
+                        && ours.decision == listed.decision
+                        && ours.accepted == listed.accepted
+                })
+                .ok_or(AggregationError::NotCommitted)?;
+            if last.replace(listed.batch) >= Some(listed.batch) {
+                return Err(AggregationError::NotCommitted);
+            }
+            committed.push(ours);
+        }
+        let accepted: u64 = committed.iter().map(|ours| u64::from(ours.accepted)).sum();
+        let wanted = asked.saturating_mul(self.manifest.answer_rate.into());
+        if committed.is_empty() || accepted.saturating_mul(1000) < wanted {
+            return Err(AggregationError::TooFewAnswers);
+        }
+        let releasing = Releasing::new(
+            &self.manifest,
+            self.channel,
+            self.me,
+            certificate.proposal,
+            proposal.round,
+            &committed,
+            asked,
+            keys.signing,
+        );
+        let signed = releasing.message().clone();
+        self.releases.insert(proposal.round, releasing);
+        Ok(self.seal_for_others(&signed, rng))
+    }
+
+    /// Masks what its guard does not cover and seals my total for the querier.
+    ///
+    /// # Errors
+    /// [`AggregationError::BadGuards`] when the openings are too few or not on one polynomial.
+    pub fn release(
+        &mut self,
+        round: u16,
+        messages: &[PeerMessage],
+        keys: &AggregatorKeys<'_>,
+        directory: &Directory,
+        rng: &mut impl CryptoRng,
+    ) -> Result<SealedTotal, AggregationError> {
+        let opened = self.open_peers(messages, directory);
+        let releasing = self
+            .releases
+            .get_mut(&round)
+            .ok_or(AggregationError::WrongStep)?;
+        releasing.release(
+            &self.manifest,
+            self.channel,
+            self.me,
+            self.needed,
+            &opened,
+            keys.signing,
+            rng,
+        )
+    }
 }
 
 /// The outputs that guard others, in output order.

@@ -1,0 +1,126 @@
+//! What a quorum makes of a batch: which contributions count, and who contradicts the others
+//! (protocol.md §8).
+
+use borsh::{BorshDeserialize, BorshSerialize};
+
+use super::AggregationError;
+use crate::{circuit::accepts, id::MemberNumber, shamir::Interpolation};
+
+/// Elements of one verifier message.
+pub(super) const MESSAGE: usize = 4;
+
+/// The aggregators that verify a batch together, in increasing order.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Quorum(Vec<MemberNumber>);
+
+impl Quorum {
+    /// Sorts and removes repetitions.
+    pub fn new(members: impl IntoIterator<Item = MemberNumber>) -> Self {
+        let mut members: Vec<_> = members.into_iter().collect();
+        members.sort_unstable();
+        members.dedup();
+        Self(members)
+    }
+
+    /// The members, in increasing order.
+    pub fn members(&self) -> &[MemberNumber] {
+        &self.0
+    }
+}
+
+pub(super) fn bit(bits: &[u8], index: usize) -> bool {
+    bits.get(index / 8)
+        .is_some_and(|byte| byte >> (index % 8) & 1 == 1)
+}
+
+/// What one member of a quorum says: one bit per index for whether it holds a share there, and four
+/// elements per index.
+pub(super) type Column<'a> = (&'a [u8], &'a [u64]);
+
+/// What a set of members makes of a batch.
+pub(super) struct Verdicts {
+    /// One bit per index: counted.
+    pub(super) bitmap: Vec<u8>,
+    pub(super) accepted: u32,
+    /// Held by all, and not on one polynomial.
+    pub(super) inconsistent: u32,
+    /// Held by some.
+    pub(super) partial: u32,
+}
+
+impl Verdicts {
+    /// > All messages of V on one polynomial of degree t-1, the proof accepts, no share or τ
+    /// > missing in V: counted. Else rejected, alone.
+    pub(super) fn of(
+        members: &[MemberNumber],
+        columns: &[Column<'_>],
+        needed: usize,
+        count: usize,
+    ) -> Result<Self, AggregationError> {
+        let interpolation =
+            Interpolation::new(members, needed).map_err(|_| AggregationError::BadQuorum)?;
+        let mut verdicts = Self {
+            bitmap: vec![0u8; count.div_ceil(8)],
+            accepted: 0,
+            inconsistent: 0,
+            partial: 0,
+        };
+        let mut values = vec![0u64; columns.len()];
+        for index in 0..count {
+            let holders = columns.iter().filter(|(present, _)| bit(present, index));
+            match holders.count() {
+                0 => continue,
+                some if some < columns.len() => {
+                    verdicts.partial += 1;
+                    continue;
+                }
+                _ => {}
+            }
+            let mut message = [0u64; MESSAGE];
+            let mut consistent = true;
+            for (element, at_zero) in message.iter_mut().enumerate() {
+                for (value, (_, messages)) in values.iter_mut().zip(columns) {
+                    *value = messages[MESSAGE * index + element];
+                }
+                consistent &= interpolation.consistent(&values);
+                *at_zero = interpolation.at_zero(&values);
+            }
+            if !consistent {
+                verdicts.inconsistent += 1;
+            } else if accepts(&message) {
+                verdicts.bitmap[index / 8] |= 1 << (index % 8);
+                verdicts.accepted += 1;
+            }
+        }
+        Ok(verdicts)
+    }
+}
+
+/// The one member without which the others count nearly everything. A proof that is verified with a
+/// false message is refused, so that no set with a liar in it counts much, and homes can frame a
+/// member only for their own contributions.
+pub(super) fn suspect(
+    quorum: &Quorum,
+    columns: &[Column<'_>],
+    needed: usize,
+    min_verified: usize,
+    count: usize,
+) -> Option<MemberNumber> {
+    if columns.len() <= needed.max(min_verified) {
+        return None;
+    }
+    let held = (0..count)
+        .filter(|&index| columns.iter().any(|(present, _)| bit(present, index)))
+        .count() as u64;
+    let mut suspects = (0..columns.len()).filter(|&left_out| {
+        let (mut members, mut others) = (quorum.members().to_vec(), columns.to_vec());
+        members.remove(left_out);
+        others.remove(left_out);
+        Verdicts::of(&members, &others, needed, count)
+            .is_ok_and(|verdicts| u64::from(verdicts.accepted) * 20 >= held * 19)
+    });
+    match (suspects.next(), suspects.next()) {
+        (Some(one), None) => quorum.members().get(one).copied(),
+        _ => None,
+    }
+}
