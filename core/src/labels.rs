@@ -103,6 +103,8 @@ pub const DERIVE_TAG_STREAM: &str = "dispers v1 derive tag stream";
 pub const DERIVE_TICKET_KEY: &str = "dispers v1 derive ticket key";
 /// Seed of a find's shuffle and of its re-sealing.
 pub const DERIVE_SHUFFLE: &str = "dispers v1 derive shuffle";
+/// Key under which an aggregator seals what it keeps, from its signing key.
+pub const DERIVE_STORAGE_KEY: &str = "dispers v1 derive storage key";
 /// Seeded shares of one group.
 pub const EXPAND_SHARES: &str = "dispers v1 expand shares";
 /// Query randomness from the threshold PRF.

@@ -1,5 +1,9 @@
 //! One attempt at one batch: Frozen → Verifying → Prepared, then committed (protocol.md §8).
 
+use borsh::{
+    BorshDeserialize, BorshSerialize,
+    io::{Error, Read, Write},
+};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::{
@@ -39,7 +43,7 @@ impl Drop for Contributions {
 }
 
 impl Contributions {
-    fn share(&self, index: usize) -> Option<&[u64]> {
+    pub(super) fn share(&self, index: usize) -> Option<&[u64]> {
         let start = *self.slots.get(index)?.as_ref()? as usize * self.share_len;
         self.shares.get(start..start + self.share_len)
     }
@@ -113,10 +117,21 @@ pub(super) fn open_groups(
     }
 }
 
+/// What an attempt is frozen with, for good.
+#[derive(Clone, BorshSerialize, BorshDeserialize)]
+pub(super) struct Freeze {
+    pub(super) digest: [u8; 32],
+    pub(super) share: PrfShare,
+    /// My signed share of the randomness.
+    pub(super) randomness: SignedPeer,
+}
+
 /// An attempt and how far it is.
 pub(super) enum Attempt {
     Frozen(Frozen),
     Verifying(Verifying),
+    /// Frozen, and its contributions were lost in a restart. The same groups open it again.
+    Forgotten(Freeze),
     Prepared(Prepared),
     /// Failed, or overtaken by a later attempt. Never taken up again.
     Withdrawn,
@@ -127,14 +142,26 @@ impl Attempt {
         matches!(self, Self::Frozen(_) | Self::Verifying(_))
     }
 
-    /// My signed share of the randomness, if this attempt was frozen with `digest`.
-    pub(super) fn randomness(&self, digest: &[u8; 32]) -> Option<&SignedPeer> {
+    /// Whether it may still be decided.
+    pub(super) fn is_open(&self) -> bool {
+        self.holds_contributions() || matches!(self, Self::Forgotten(_))
+    }
+
+    /// What it is frozen with, while it may still be decided.
+    pub(super) fn frozen(&self) -> Option<&Freeze> {
         match self {
-            Self::Frozen(frozen) if frozen.digest == *digest => Some(&frozen.randomness),
-            Self::Verifying(verifying) if verifying.digest == *digest => {
-                Some(&verifying.randomness)
-            }
-            _ => None,
+            Self::Frozen(Frozen { freeze, .. })
+            | Self::Verifying(Verifying { freeze, .. })
+            | Self::Forgotten(freeze) => Some(freeze),
+            Self::Prepared(_) | Self::Withdrawn => None,
+        }
+    }
+
+    /// Why a step cannot be taken from here.
+    pub(super) fn refusal(&self) -> AggregationError {
+        match self {
+            Self::Forgotten(_) => AggregationError::Forgotten,
+            _ => AggregationError::WrongStep,
         }
     }
 
@@ -159,12 +186,32 @@ impl Attempt {
     }
 }
 
+/// An attempt as it outlives a restart: a contribution is never written.
+impl BorshSerialize for Attempt {
+    fn serialize<W: Write>(&self, writer: &mut W) -> Result<(), Error> {
+        match (self.frozen(), self) {
+            (Some(freeze), _) => (0u8, freeze).serialize(writer),
+            (None, Self::Prepared(prepared)) => (1u8, prepared).serialize(writer),
+            (None, _) => 2u8.serialize(writer),
+        }
+    }
+}
+
+impl BorshDeserialize for Attempt {
+    fn deserialize_reader<R: Read>(reader: &mut R) -> Result<Self, Error> {
+        Ok(match u8::deserialize_reader(reader)? {
+            0 => Self::Forgotten(Freeze::deserialize_reader(reader)?),
+            1 => Self::Prepared(Prepared::deserialize_reader(reader)?),
+            2 => Self::Withdrawn,
+            _ => return Err(Error::other("no such step")),
+        })
+    }
+}
+
 /// D is fixed; the batch's randomness is not known yet.
 pub(super) struct Frozen {
-    pub(super) digest: [u8; 32],
+    pub(super) freeze: Freeze,
     pub(super) contributions: Contributions,
-    pub(super) share: PrfShare,
-    pub(super) randomness: SignedPeer,
 }
 
 impl Frozen {
@@ -176,7 +223,7 @@ impl Frozen {
         opened: &[OpenedPeer],
         public: &ThresholdKey,
     ) -> Result<Zeroizing<[u8; 32]>, AggregationError> {
-        let mut shares = vec![(me, self.share.clone())];
+        let mut shares = vec![(me, self.freeze.share.clone())];
         for peer in opened {
             if let PeerContent::Randomness {
                 work: theirs,
@@ -184,7 +231,7 @@ impl Frozen {
                 share,
             } = &peer.content
                 && *theirs == work
-                && *digest == self.digest
+                && *digest == self.freeze.digest
                 && public
                     .share(peer.from)
                     .is_some_and(|key| share.verify(key, &work).is_ok())
@@ -219,16 +266,15 @@ impl Frozen {
             me,
             PeerContent::Verifier {
                 work,
-                digest: self.digest,
+                digest: self.freeze.digest,
                 present: self.contributions.present(),
                 messages: messages.clone(),
             },
             key,
         );
         let verifying = Verifying {
-            digest: self.digest,
+            freeze: self.freeze,
             contributions: self.contributions,
-            randomness: self.randomness,
             messages,
             message: message.clone(),
         };
@@ -238,9 +284,8 @@ impl Frozen {
 
 /// My verifier messages are out; the others' are awaited.
 pub(super) struct Verifying {
-    digest: [u8; 32],
+    freeze: Freeze,
     contributions: Contributions,
-    randomness: SignedPeer,
     messages: Vec<u64>,
     pub(super) message: SignedPeer,
 }
@@ -281,7 +326,7 @@ impl Verifying {
                     messages,
                 } if peer.from == *member
                     && *theirs == work
-                    && *digest == self.digest
+                    && *digest == self.freeze.digest
                     && present.len() == count.div_ceil(8)
                     && messages.len() == MESSAGE * count =>
                 {
@@ -310,7 +355,7 @@ impl Verifying {
             bitmap, accepted, ..
         } = all;
         let quorum = encoding::to_bytes(quorum);
-        let mut parts: Vec<&[u8]> = vec![&self.digest, &quorum, &bitmap];
+        let mut parts: Vec<&[u8]> = vec![&self.freeze.digest, &quorum, &bitmap];
         parts.extend(hashes.iter().map(|hash| hash.as_slice()));
         Ok(Decided {
             decision: encoding::hash(labels::HASH_DECISION, &parts),
@@ -330,7 +375,7 @@ impl Verifying {
         key: &SigningKey,
     ) -> Prepared {
         // Outputs are linear, so the inputs are added first and the outputs formed once.
-        let mut inputs = vec![0u64; circuit.input_len()];
+        let mut inputs = Zeroizing::new(vec![0u64; circuit.input_len()]);
         for index in 0..self.contributions.slots.len() {
             if bit(&decided.bitmap, index)
                 && let Some(share) = self.contributions.share(index)
@@ -340,8 +385,8 @@ impl Verifying {
                 }
             }
         }
-        let mut sums = vec![0u64; circuit.outputs().len()];
-        circuit.add_outputs(&inputs, &mut sums);
+        let mut sums = Sums::zero(circuit);
+        circuit.add_outputs(&inputs, &mut sums.0);
         let acknowledgement = SignedAcknowledgement::new(
             Acknowledgement {
                 member: me,
@@ -359,20 +404,44 @@ impl Verifying {
     }
 }
 
+/// My shares of the outputs, one per output; zeroized when dropped.
+#[derive(BorshSerialize, BorshDeserialize)]
+pub(super) struct Sums(pub(super) Vec<u64>);
+
+impl Sums {
+    pub(super) fn zero(circuit: &Circuit) -> Self {
+        Self(vec![0; circuit.outputs().len()])
+    }
+
+    pub(super) fn add(&mut self, other: &Self) {
+        for (sum, share) in self.0.iter_mut().zip(&other.0) {
+            *sum = field::add(*sum, *share);
+        }
+    }
+}
+
+impl Drop for Sums {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
 /// A batch whose sum is known and acknowledged, but not yet counted.
+#[derive(BorshSerialize, BorshDeserialize)]
 pub(super) struct Prepared {
     pub(super) quorum: Quorum,
-    sums: Vec<u64>,
+    sums: Sums,
     pub(super) acknowledgement: SignedAcknowledgement,
 }
 
 /// A batch that counts.
+#[derive(BorshSerialize, BorshDeserialize)]
 pub(super) struct Committed {
     pub(super) work: Work,
     pub(super) decision: [u8; 32],
     pub(super) accepted: u32,
     pub(super) verified: u8,
-    sums: Vec<u64>,
+    pub(super) sums: Sums,
 }
 
 impl From<Prepared> for Committed {
@@ -384,14 +453,6 @@ impl From<Prepared> for Committed {
             accepted: body.accepted,
             verified: prepared.quorum.members().len() as u8,
             sums: prepared.sums,
-        }
-    }
-}
-
-impl Committed {
-    pub(super) fn add_to(&self, sums: &mut [u64]) {
-        for (sum, share) in sums.iter_mut().zip(&self.sums) {
-            *sum = field::add(*sum, *share);
         }
     }
 }

@@ -33,6 +33,11 @@ pub enum AggregationError {
     /// The step does not follow the last one.
     #[error("the step does not follow the last one of this batch")]
     WrongStep,
+    /// The attempt was frozen before a restart, which lost its contributions.
+    #[error(
+        "the contributions of this attempt were lost in a restart: open the same groups again, or start another attempt"
+    )]
+    Forgotten,
     /// The batch is committed already.
     #[error("the batch is committed already")]
     AlreadyCommitted,

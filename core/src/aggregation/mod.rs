@@ -3,18 +3,25 @@
 //! One [`Aggregation`] per query and committee. A batch attempt moves Frozen → Verifying →
 //! Prepared and is then committed; contributions live from the first to the third and are never
 //! stored. Each transition consumes what came before, so that no step happens twice.
+//!
+//! What must outlive a restart is in [`Changes`] after each step, and has to be written before the
+//! step's answer leaves; [`sealing`] is how. [`Aggregation::restore`] takes it back.
 
 mod batch;
 mod error;
+mod record;
 mod releasing;
 mod request;
+pub mod sealing;
 mod verdicts;
 
 use std::collections::BTreeMap;
 
 use rand::CryptoRng;
 
+use borsh::{BorshDeserialize, BorshSerialize};
 pub use error::AggregationError;
+pub use record::{Changes, Part, Record};
 pub use request::{
     BeginRequest, CommitRequest, DecideRequest, GuardsRequest, OpenRequest, ReleaseRequest,
     Verdict, VerifyRequest,
@@ -36,7 +43,8 @@ use crate::{
     prf,
     release::SignedAcknowledgement,
 };
-use batch::{Attempt, Committed, Frozen};
+use batch::{Attempt, Committed, Freeze, Frozen};
+use record::Unsaved;
 use releasing::Releasing;
 
 /// Batches of one query whose contributions may be held at the same time.
@@ -58,15 +66,16 @@ pub struct Aggregation {
     channel: Channel,
     me: MemberNumber,
     needed: usize,
-    /// Secret of the offered key. Erased with the query.
-    secret: EnvelopeSecretKey,
+    /// Secret of the offered key, until the last release.
+    secret: Option<EnvelopeSecretKey>,
     grants: BTreeMap<u16, Grant>,
     batches: BTreeMap<(u16, BatchId), Batch>,
     releases: BTreeMap<u16, Releasing>,
+    unsaved: Unsaved,
 }
 
 /// All attempts at one batch.
-#[derive(Default)]
+#[derive(Default, BorshSerialize, BorshDeserialize)]
 struct Batch {
     attempts: BTreeMap<u8, Attempt>,
     committed: Option<Committed>,
@@ -83,9 +92,20 @@ impl Aggregation {
         me: MemberNumber,
         secret: EnvelopeSecretKey,
     ) -> Result<Self, AggregationError> {
+        Self::holding(manifest, committee, me, Some(secret))
+    }
+
+    /// A query of which nothing has happened, and of which all is to be written.
+    fn holding(
+        manifest: VerifiedManifest,
+        committee: u16,
+        me: MemberNumber,
+        secret: Option<EnvelopeSecretKey>,
+    ) -> Result<Self, AggregationError> {
+        let key = secret.as_ref().map(EnvelopeSecretKey::public);
         let offered = manifest
             .offers(committee)
-            .any(|(member, key)| member == me && *key == secret.public());
+            .any(|(member, offered)| member == me && key.as_ref().is_none_or(|key| key == offered));
         let terms = manifest.committees.get(usize::from(committee));
         let needed = terms.map(|terms| usize::from(terms.needed));
         let Some(needed) = needed.filter(|_| offered) else {
@@ -103,6 +123,7 @@ impl Aggregation {
             grants: BTreeMap::new(),
             batches: BTreeMap::new(),
             releases: BTreeMap::new(),
+            unsaved: Unsaved::Whole,
         })
     }
 
@@ -129,8 +150,9 @@ impl Aggregation {
             self.channel.committee,
             self.me,
         );
+        let secret = self.secret.as_ref().ok_or(AggregationError::WrongStep)?;
         let signed = sealed
-            .open(&self.secret, &context, MAX_GRANT)
+            .open(secret, &context, MAX_GRANT)
             .map_err(|_| bad.clone())?;
         let grant: Grant =
             encoding::from_bytes(&signed.body, MAX_GRANT, "grant").map_err(|_| bad.clone())?;
@@ -155,6 +177,7 @@ impl Aggregation {
             Some(_) => Err(AggregationError::SecondFind),
             None => {
                 self.grants.insert(partition, grant);
+                self.unsaved.mark(Part::Query);
                 Ok(())
             }
         }
@@ -179,6 +202,7 @@ impl Aggregation {
     ) -> Result<Vec<PeerMessage>, AggregationError> {
         let work = statement.work;
         self.check_work(work)?;
+        let secret = self.secret.as_ref().ok_or(AggregationError::WrongStep)?;
         let digest = statement.digest();
         directory
             .node(&statement.target)
@@ -214,13 +238,18 @@ impl Aggregation {
         if batch.committed.is_some() {
             return Err(AggregationError::AlreadyCommitted);
         }
+        let mut before = None;
         if let Some(attempt) = batch.attempts.get(&work.attempt) {
             // The same D again gets the same share again; any other is refused for good.
-            let signed = attempt
-                .randomness(&digest)
-                .ok_or(AggregationError::OtherGroups)?;
-            let signed = signed.clone();
-            return Ok(self.seal_for_others(&signed, rng));
+            let freeze = attempt
+                .frozen()
+                .filter(|freeze| freeze.digest == digest)
+                .ok_or(AggregationError::OtherGroups)?
+                .clone();
+            if attempt.holds_contributions() {
+                return Ok(self.seal_for_others(&freeze.randomness, rng));
+            }
+            before = Some(freeze);
         }
         if batch.attempts.keys().any(|&later| later > work.attempt) {
             return Err(AggregationError::WrongStep);
@@ -233,36 +262,47 @@ impl Aggregation {
             work,
             self.channel.committee,
             self.me,
-            &self.secret,
+            secret,
             grant,
             count,
             self.manifest.circuit().share_len(),
         );
-        let share = prf::evaluate(keys.share, &work, rng);
-        let signed = self.channel.sign(
-            self.me,
-            PeerContent::Randomness {
-                work,
-                digest,
-                share: share.clone(),
-            },
-            keys.signing,
-        );
-        let frozen = Frozen {
-            digest,
-            contributions,
-            share,
-            randomness: signed.clone(),
-        };
+        let freeze = before.unwrap_or_else(|| self.freeze(work, digest, keys, rng));
+        let signed = freeze.randomness.clone();
         let batch = self.batches.entry((work.round, work.batch)).or_default();
         // An attempt that was given up must not hold contributions any longer.
         for attempt in batch.attempts.values_mut() {
-            if attempt.holds_contributions() {
+            if attempt.is_open() {
                 *attempt = Attempt::Withdrawn;
             }
         }
+        let frozen = Frozen {
+            freeze,
+            contributions,
+        };
         batch.attempts.insert(work.attempt, Attempt::Frozen(frozen));
+        self.unsaved.mark(Part::of(work));
         Ok(self.seal_for_others(&signed, rng))
+    }
+
+    fn freeze(
+        &self,
+        work: Work,
+        digest: [u8; 32],
+        keys: &AggregatorKeys<'_>,
+        rng: &mut impl CryptoRng,
+    ) -> Freeze {
+        let share = prf::evaluate(keys.share, &work, rng);
+        let content = PeerContent::Randomness {
+            work,
+            digest,
+            share: share.clone(),
+        };
+        Freeze {
+            digest,
+            share,
+            randomness: self.channel.sign(self.me, content, keys.signing),
+        }
     }
 
     /// Combines the shares of the randomness and returns my verifier messages, sealed for each
@@ -296,9 +336,7 @@ impl Aggregation {
                 *slot = Attempt::Verifying(verifying);
                 signed
             }
-            Attempt::Prepared(_) | Attempt::Withdrawn => {
-                return Err(AggregationError::WrongStep);
-            }
+            other => return Err(other.refusal()),
         };
         Ok(self.seal_for_others(&signed, rng))
     }
@@ -331,7 +369,7 @@ impl Aggregation {
             return Ok(prepared.acknowledgement.clone());
         }
         let Attempt::Verifying(verifying) = slot else {
-            return Err(AggregationError::WrongStep);
+            return Err(slot.refusal());
         };
         let decided = verifying.decide(me, work, quorum, &opened, needed, min_verified);
         match decided {
@@ -347,11 +385,13 @@ impl Aggregation {
                 let acknowledgement = prepared.acknowledgement.clone();
                 *slot = Attempt::Prepared(prepared);
                 self.withdraw_earlier(work);
+                self.unsaved.mark(Part::of(work));
                 Ok(acknowledgement)
             }
             Err(error) => {
                 if matches!(error, AggregationError::TooManyInconsistent { .. }) {
                     *slot = Attempt::Withdrawn;
+                    self.unsaved.mark(Part::of(work));
                 }
                 Err(error)
             }
@@ -380,8 +420,10 @@ impl Aggregation {
                 Err(AggregationError::AlreadyCommitted)
             };
         }
-        let Some(Attempt::Prepared(prepared)) = batch.attempts.get(&work.attempt) else {
-            return Err(AggregationError::WrongStep);
+        let prepared = match batch.attempts.get(&work.attempt) {
+            Some(Attempt::Prepared(prepared)) => prepared,
+            Some(other) => return Err(other.refusal()),
+            None => return Err(AggregationError::WrongStep),
         };
         let mine = &prepared.acknowledgement.body;
         for member in prepared.quorum.members() {
@@ -407,6 +449,7 @@ impl Aggregation {
                 batch.committed = Some(Committed::from(prepared));
             }
         }
+        self.unsaved.mark(Part::of(work));
         Ok(())
     }
 
@@ -445,8 +488,11 @@ impl Aggregation {
     /// What opens and is signed; one message per sender, the first.
     fn open_peers(&self, messages: &[PeerMessage], directory: &Directory) -> Vec<OpenedPeer> {
         let mut opened: Vec<OpenedPeer> = Vec::new();
+        let Some(secret) = &self.secret else {
+            return opened;
+        };
         for message in messages {
-            if let Ok(peer) = self.channel.open(message, self.me, &self.secret, directory)
+            if let Ok(peer) = self.channel.open(message, self.me, secret, directory)
                 && opened.iter().all(|other| other.from != peer.from)
             {
                 opened.push(peer);

@@ -1,31 +1,41 @@
 //! The last step: guards, mask, total (protocol.md §9).
 
+use borsh::{BorshDeserialize, BorshSerialize};
 use rand::CryptoRng;
 
-use super::{Aggregation, AggregationError, AggregatorKeys, batch::Committed};
+use super::{Aggregation, AggregationError, AggregatorKeys, Part, batch::Sums, record::Unsaved};
 use crate::{
     directory::Directory,
-    id::MemberNumber,
-    keys::SigningKey,
     manifest::VerifiedManifest,
-    peer::{Channel, OpenedPeer, PeerContent, PeerMessage, SignedPeer},
+    peer::{OpenedPeer, PeerContent, PeerMessage},
     release::{Certificate, Proposal, SealedTotal, Total},
     shamir::Interpolation,
 };
 
 /// A certified release of one round. Its proposal never changes.
+#[derive(BorshSerialize, BorshDeserialize)]
 pub(super) struct Releasing {
     proposal: [u8; 32],
-    round: u16,
+    /// My guard counts, sealed for the others.
+    messages: Vec<PeerMessage>,
+    step: Step,
+}
+
+#[derive(BorshSerialize, BorshDeserialize)]
+enum Step {
+    /// My counts are open to the others.
+    Guarding(Guarding),
+    /// All that is left.
+    Released(SealedTotal),
+}
+
+#[derive(BorshSerialize, BorshDeserialize)]
+struct Guarding {
     asked: u64,
     accepted: u64,
     verified: u8,
     /// My shares of the outputs, summed over the proposal's batches.
-    sums: Vec<u64>,
-    /// My shares of the guard counts, as I opened them.
-    counts: Vec<u64>,
-    message: SignedPeer,
-    released: Option<SealedTotal>,
+    sums: Sums,
 }
 
 impl Aggregation {
@@ -51,11 +61,10 @@ impl Aggregation {
             return Err(AggregationError::BadCertificate);
         }
         if let Some(releasing) = self.releases.get(&proposal.round) {
-            if releasing.proposal() != certificate.proposal {
+            if releasing.proposal != certificate.proposal {
                 return Err(AggregationError::SecondRelease);
             }
-            let signed = releasing.message().clone();
-            return Ok(self.seal_for_others(&signed, rng));
+            return Ok(releasing.messages.clone());
         }
         let asked: u64 = self
             .grants
@@ -86,22 +95,37 @@ impl Aggregation {
         if committed.is_empty() || accepted.saturating_mul(1000) < wanted {
             return Err(AggregationError::TooFewAnswers);
         }
-        let releasing = Releasing::new(
-            &self.manifest,
-            self.channel,
-            self.me,
-            certificate.proposal,
-            proposal.round,
-            &committed,
-            asked,
-            keys.signing,
-        );
-        let signed = releasing.message().clone();
+        let mut sums = Sums::zero(self.manifest.circuit());
+        for batch in &committed {
+            sums.add(&batch.sums);
+        }
+        let verified = committed.iter().map(|batch| batch.verified).min();
+        let content = PeerContent::Guards {
+            round: proposal.round,
+            proposal: certificate.proposal,
+            counts: counts(&self.manifest, &sums),
+        };
+        let signed = self.channel.sign(self.me, content, keys.signing);
+        let messages = self.seal_for_others(&signed, rng);
+        let releasing = Releasing {
+            proposal: certificate.proposal,
+            messages: messages.clone(),
+            step: Step::Guarding(Guarding {
+                asked,
+                accepted,
+                verified: verified.unwrap_or(0),
+                sums,
+            }),
+        };
         self.releases.insert(proposal.round, releasing);
-        Ok(self.seal_for_others(&signed, rng))
+        let round = proposal.round;
+        self.unsaved.mark(Part::Release { round });
+        Ok(messages)
     }
 
-    /// Masks what its guard does not cover and seals my total for the querier.
+    /// Masks what its guard does not cover and seals my total for the querier. The round's sums end
+    /// here, and with the last round's the query's secret and grants: what is left is what was
+    /// already said.
     ///
     /// # Errors
     /// [`AggregationError::BadGuards`] when the openings are too few or not on one polynomial.
@@ -113,168 +137,108 @@ impl Aggregation {
         directory: &Directory,
         rng: &mut impl CryptoRng,
     ) -> Result<SealedTotal, AggregationError> {
+        let releasing = self.releases.get(&round);
+        let releasing = releasing.ok_or(AggregationError::WrongStep)?;
+        let guarding = match &releasing.step {
+            Step::Released(total) => return Ok(total.clone()),
+            Step::Guarding(guarding) => guarding,
+        };
         let opened = self.open_peers(messages, directory);
-        let releasing = self
-            .releases
-            .get_mut(&round)
-            .ok_or(AggregationError::WrongStep)?;
-        releasing.release(
-            &self.manifest,
-            self.channel,
-            self.me,
-            self.needed,
-            &opened,
-            keys.signing,
-            rng,
-        )
-    }
-}
-
-/// The outputs that guard others, in output order.
-fn guards(manifest: &VerifiedManifest) -> Vec<usize> {
-    let outputs = manifest.circuit().outputs();
-    (0..outputs.len())
-        .filter(|&index| outputs[index].guard == index)
-        .collect()
-}
-
-impl Releasing {
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "one call, from the state machine"
-    )]
-    pub(super) fn new(
-        manifest: &VerifiedManifest,
-        channel: Channel,
-        me: MemberNumber,
-        proposal: [u8; 32],
-        round: u16,
-        committed: &[&Committed],
-        asked: u64,
-        key: &SigningKey,
-    ) -> Self {
-        let mut sums = vec![0; manifest.circuit().outputs().len()];
-        for batch in committed {
-            batch.add_to(&mut sums);
-        }
-        let counts: Vec<u64> = guards(manifest)
-            .into_iter()
-            .map(|index| sums[index])
-            .collect();
-        let message = channel.sign(
-            me,
-            PeerContent::Guards {
-                round,
-                proposal,
-                counts: counts.clone(),
-            },
-            key,
-        );
-        Self {
-            proposal,
+        let outputs = self.mask(round, &releasing.proposal, guarding, &opened)?;
+        let total = Total {
+            query: self.channel.query,
             round,
-            asked,
-            accepted: committed
-                .iter()
-                .map(|batch| u64::from(batch.accepted))
-                .sum(),
-            verified: committed
-                .iter()
-                .map(|batch| batch.verified)
-                .min()
-                .unwrap_or(0),
-            sums,
-            counts,
-            message,
-            released: None,
+            committee: self.channel.committee,
+            member: self.me,
+            proposal: releasing.proposal,
+            asked: guarding.asked,
+            accepted: guarding.accepted,
+            verified: guarding.verified,
+            outputs,
+        };
+        let sealed = SealedTotal::seal(
+            &total.sign(keys.signing),
+            &self.manifest.reply_key,
+            &Total::context(self.channel.query, self.channel.committee, self.me),
+            rng,
+        );
+        self.end_round(round, sealed.clone());
+        Ok(sealed)
+    }
+
+    fn end_round(&mut self, round: u16, total: SealedTotal) {
+        if let Some(releasing) = self.releases.get_mut(&round) {
+            releasing.step = Step::Released(total);
         }
+        self.batches.retain(|(of, _), _| *of != round);
+        let ended = self.releases.values();
+        let ended = ended.filter(|release| matches!(release.step, Step::Released(_)));
+        if ended.count() >= usize::from(self.manifest.rounds) {
+            self.secret = None;
+            self.grants.clear();
+        }
+        self.unsaved = Unsaved::Whole;
     }
 
-    pub(super) fn proposal(&self) -> [u8; 32] {
-        self.proposal
-    }
-
-    pub(super) fn message(&self) -> &SignedPeer {
-        &self.message
-    }
-
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "one call, from the state machine"
-    )]
-    pub(super) fn release(
-        &mut self,
-        manifest: &VerifiedManifest,
-        channel: Channel,
-        me: MemberNumber,
-        needed: usize,
+    /// My shares of the outputs; `None` where the guard is below the cohort.
+    fn mask(
+        &self,
+        of_round: u16,
+        of_proposal: &[u8; 32],
+        guarding: &Guarding,
         opened: &[OpenedPeer],
-        key: &SigningKey,
-        rng: &mut impl CryptoRng,
-    ) -> Result<SealedTotal, AggregationError> {
-        if let Some(released) = &self.released {
-            return Ok(released.clone());
-        }
-        let mut points = vec![me];
-        let mut columns = vec![&self.counts];
+    ) -> Result<Vec<Option<u64>>, AggregationError> {
+        let bad = AggregationError::BadGuards;
+        let mine = counts(&self.manifest, &guarding.sums);
+        let mut points = vec![self.me];
+        let mut columns = vec![&mine];
         for peer in opened {
             if let PeerContent::Guards {
                 round,
                 proposal,
                 counts,
             } = &peer.content
-                && *round == self.round
-                && *proposal == self.proposal
-                && counts.len() == self.counts.len()
+                && *round == of_round
+                && proposal == of_proposal
+                && counts.len() == mine.len()
             {
                 points.push(peer.from);
                 columns.push(counts);
             }
         }
-        if points.len() < usize::from(manifest.min_verified) {
-            return Err(AggregationError::BadGuards);
+        if points.len() < usize::from(self.manifest.min_verified) {
+            return Err(bad);
         }
         // All openings must lie on one polynomial: a single wrong one stops the release rather
         // than lifting a mask.
-        let interpolation =
-            Interpolation::new(&points, needed).map_err(|_| AggregationError::BadGuards)?;
-        let mut released = vec![false; self.sums.len()];
-        for (position, guard) in guards(manifest).into_iter().enumerate() {
+        let interpolation = Interpolation::new(&points, self.needed).map_err(|_| bad.clone())?;
+        let outputs = self.manifest.circuit().outputs();
+        let mut released = vec![false; outputs.len()];
+        for (position, guard) in guards(&self.manifest).enumerate() {
             let shares: Vec<u64> = columns.iter().map(|column| column[position]).collect();
             if !interpolation.consistent(&shares) {
-                return Err(AggregationError::BadGuards);
+                return Err(bad);
             }
             let count = interpolation.at_zero(&shares);
-            if count > self.accepted {
-                return Err(AggregationError::BadGuards);
+            if count > guarding.accepted {
+                return Err(bad);
             }
-            released[guard] = count >= u64::from(manifest.min_cohort);
+            released[guard] = count >= u64::from(self.manifest.min_cohort);
         }
-        let outputs = manifest
-            .circuit()
-            .outputs()
-            .iter()
-            .zip(&self.sums)
+        let sums = outputs.iter().zip(&guarding.sums.0);
+        Ok(sums
             .map(|(output, &sum)| released[output.guard].then_some(sum))
-            .collect();
-        let total = Total {
-            query: channel.query,
-            round: self.round,
-            committee: channel.committee,
-            member: me,
-            proposal: self.proposal,
-            asked: self.asked,
-            accepted: self.accepted,
-            verified: self.verified,
-            outputs,
-        };
-        let sealed = SealedTotal::seal(
-            &total.sign(key),
-            &manifest.reply_key,
-            &Total::context(channel.query, channel.committee, me),
-            rng,
-        );
-        self.released = Some(sealed.clone());
-        Ok(sealed)
+            .collect())
     }
+}
+
+/// The outputs that guard others, in output order.
+fn guards(manifest: &VerifiedManifest) -> impl Iterator<Item = usize> {
+    let outputs = manifest.circuit().outputs();
+    (0..outputs.len()).filter(|&index| outputs[index].guard == index)
+}
+
+/// My shares of the guard counts, in output order.
+fn counts(manifest: &VerifiedManifest, sums: &Sums) -> Vec<u64> {
+    guards(manifest).map(|index| sums.0[index]).collect()
 }

@@ -4,6 +4,7 @@ mod agreement;
 mod contributions;
 mod grants;
 mod release;
+mod restarts;
 mod steps;
 
 use crate::peer::{Channel, OpenedPeer, PeerContent, PeerMessage};

@@ -1,0 +1,162 @@
+//! How what an aggregator keeps is sealed where it lies (protocol.md §8).
+//!
+//! Each query has a key of its own, sealed under the node's. Erasing that key erases the query,
+//! whatever copies of its records there are, and without the node's key a copied file says nothing.
+
+use borsh::BorshSerialize;
+use chacha20poly1305::{
+    KeyInit, XChaCha20Poly1305, XNonce,
+    aead::{Aead, Payload},
+};
+use hkdf::Hkdf;
+use rand::CryptoRng;
+use sha2::Sha256;
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::{encoding, envelope::OpenError, keys::SigningKey, labels};
+
+const NONCE: usize = 24;
+
+/// Where something is kept. What is moved to another place does not open there.
+#[derive(BorshSerialize)]
+pub struct Place<'a> {
+    /// The table, with its version.
+    pub table: &'static str,
+    /// Whose row: the query or the offer.
+    pub id: &'a [u8; 32],
+    /// Which row of it, where there are several.
+    pub part: &'a [u8],
+}
+
+/// Seals what belongs to one query or offer, or under the node's key the keys of those; zeroized
+/// when dropped.
+pub struct StorageKey([u8; 32]);
+
+impl Drop for StorageKey {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+impl StorageKey {
+    /// The node's own: under it only keys are sealed.
+    pub fn of_node(signing: &SigningKey) -> Self {
+        let mut key = Self([0; 32]);
+        Hkdf::<Sha256>::new(None, &*signing.seed())
+            .expand(&encoding::to_bytes(&labels::DERIVE_STORAGE_KEY), &mut key.0)
+            .expect("32 bytes are within HKDF's limit");
+        key
+    }
+
+    /// A fresh one.
+    pub fn generate(rng: &mut impl CryptoRng) -> Self {
+        let mut key = Self([0; 32]);
+        rng.fill_bytes(&mut key.0);
+        key
+    }
+
+    /// Seals another key.
+    pub fn seal_key(&self, key: &Self, place: &Place<'_>, rng: &mut impl CryptoRng) -> Vec<u8> {
+        self.seal(&key.0, place, rng)
+    }
+
+    /// Opens another key.
+    ///
+    /// # Errors
+    /// [`OpenError`], whatever the cause.
+    pub fn open_key(&self, sealed: &[u8], place: &Place<'_>) -> Result<Self, OpenError> {
+        let bytes = self.open(sealed, place)?;
+        <[u8; 32]>::try_from(&bytes[..])
+            .map(Self)
+            .map_err(|_| OpenError)
+    }
+
+    /// Seals bytes: a random nonce, then the ciphertext.
+    pub fn seal(&self, bytes: &[u8], place: &Place<'_>, rng: &mut impl CryptoRng) -> Vec<u8> {
+        let mut nonce = [0; NONCE];
+        rng.fill_bytes(&mut nonce);
+        let payload = Payload {
+            msg: bytes,
+            aad: &encoding::to_bytes(place),
+        };
+        let ciphertext = self
+            .cipher()
+            .encrypt(&XNonce::from(nonce), payload)
+            .expect("a record is below the cipher's limit");
+        [&nonce[..], &ciphertext].concat()
+    }
+
+    /// Opens bytes that were sealed in the same place.
+    ///
+    /// # Errors
+    /// [`OpenError`], whatever the cause.
+    pub fn open(&self, sealed: &[u8], place: &Place<'_>) -> Result<Zeroizing<Vec<u8>>, OpenError> {
+        let (nonce, ciphertext) = sealed.split_first_chunk::<NONCE>().ok_or(OpenError)?;
+        let payload = Payload {
+            msg: ciphertext,
+            aad: &encoding::to_bytes(place),
+        };
+        self.cipher()
+            .decrypt(&XNonce::from(*nonce), payload)
+            .map(Zeroizing::new)
+            .map_err(|_| OpenError)
+    }
+
+    fn cipher(&self) -> XChaCha20Poly1305 {
+        XChaCha20Poly1305::new(&self.0.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+    use rand::rngs::StdRng;
+
+    use super::*;
+
+    fn place<'a>(table: &'static str, id: &'a [u8; 32], part: &'a [u8]) -> Place<'a> {
+        Place { table, id, part }
+    }
+
+    #[test]
+    fn a_record_opens_in_its_place_under_its_key_and_nowhere_else() {
+        let mut rng = StdRng::seed_from_u64(1);
+        let key = StorageKey::generate(&mut rng);
+        let here = place("record 1", &[1; 32], b"a");
+        let sealed = key.seal(b"sums", &here, &mut rng);
+        assert_eq!(key.open(&sealed, &here).unwrap().as_slice(), b"sums");
+        for elsewhere in [
+            place("record 2", &[1; 32], b"a"),
+            place("record 1", &[2; 32], b"a"),
+            place("record 1", &[1; 32], b"b"),
+        ] {
+            assert!(key.open(&sealed, &elsewhere).is_err());
+        }
+        let other = StorageKey::generate(&mut rng);
+        assert!(other.open(&sealed, &here).is_err());
+        for byte in 0..sealed.len() {
+            let mut changed = sealed.clone();
+            changed[byte] ^= 1;
+            assert!(key.open(&changed, &here).is_err());
+            assert!(key.open(&sealed[..byte], &here).is_err());
+        }
+        // The same bytes twice have nothing in common.
+        assert_ne!(key.seal(b"sums", &here, &mut rng), sealed);
+    }
+
+    #[test]
+    fn a_query_s_key_opens_under_the_key_of_its_node_alone() {
+        let mut rng = StdRng::seed_from_u64(2);
+        let node = |seed| StorageKey::of_node(&SigningKey::from_seed(&[seed; 32]));
+        let here = place("query 1", &[1; 32], b"");
+        let key = StorageKey::generate(&mut rng);
+        let wrapped = node(1).seal_key(&key, &here, &mut rng);
+        let opened = node(1).open_key(&wrapped, &here).unwrap();
+        let sealed = key.seal(b"sums", &here, &mut rng);
+        assert_eq!(opened.open(&sealed, &here).unwrap().as_slice(), b"sums");
+        assert!(node(2).open_key(&wrapped, &here).is_err());
+        // Bytes that are no key do not pass for one.
+        let short = node(1).seal(b"no key", &here, &mut rng);
+        assert!(node(1).open_key(&short, &here).is_err());
+    }
+}
