@@ -70,6 +70,8 @@ pub const HASH_PROFILE: &str = "dispers v1 hash profile";
 pub const HASH_LISTS: &str = "dispers v1 hash lists";
 /// Name of a find: query, partition, digest of the lists.
 pub const HASH_FIND: &str = "dispers v1 hash find";
+/// Name under which an aggregator keeps an offered key.
+pub const HASH_OFFERED_KEY: &str = "dispers v1 hash offered key";
 /// Digest of one batch of targets.
 pub const HASH_BATCH: &str = "dispers v1 hash batch";
 /// Digest of one aggregator's groups, in order.

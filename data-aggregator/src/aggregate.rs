@@ -19,7 +19,7 @@ use dispers_core::{
 use dispers_node::{Node, now, rng};
 
 use crate::{
-    Config, Error,
+    Config, Database, Error,
     store::{OpenOffer, Query, Store, lock},
 };
 
@@ -33,9 +33,17 @@ pub struct Aggregator {
 }
 
 impl Aggregator {
+    /// Goes on with what is in `database`.
+    ///
     /// # Errors
-    /// [`Error::NoMember`] when the directory gives this node no place in a committee.
-    pub fn new(node: Arc<Node>, share: KeyShare, config: &Config) -> Result<Self, Error> {
+    /// [`Error::NoMember`] when the directory gives this node no place in a committee;
+    /// [`Error::Database`] when something that was kept does not open.
+    pub fn new(
+        node: Arc<Node>,
+        share: KeyShare,
+        database: Database,
+        config: &Config,
+    ) -> Result<Self, Error> {
         let entry = node.directory.node(&node.name).ok_or(Error::NoMember)?;
         let member = entry.member.ok_or(Error::NoMember)?;
         if share.number() != member {
@@ -45,7 +53,7 @@ impl Aggregator {
             committee: entry.group,
             member,
             share,
-            store: Store::new(config.max_offers, config.max_queries),
+            store: Store::new(&node, entry.group, member, database, config)?,
             node,
         })
     }
@@ -57,13 +65,21 @@ impl Aggregator {
         }
     }
 
+    /// Erases what has expired.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub fn expire(&self) -> Result<(), Error> {
+        self.store.expire(now())
+    }
+
     /// Makes a fresh envelope key for one query of the querier that signed the request.
     ///
     /// # Errors
     /// [`Error`] when the request is not a listed querier's, or outside its time.
     pub fn offer(&self, request: &SignedOfferRequest) -> Result<Offer, Error> {
         let now = now();
-        self.store.expire(now);
+        self.store.expire(now)?;
         let body: OfferRequest = request.decode()?;
         self.node
             .directory
@@ -101,28 +117,19 @@ impl Aggregator {
     /// [`Error`] when the manifest, its offer of mine, or the grant does not hold.
     pub fn begin(&self, request: &BeginRequest) -> Result<(), Error> {
         let now = now();
-        self.store.expire(now);
+        self.store.expire(now)?;
         let manifest = request.manifest.verify(&self.node.directory, now)?;
         let id = manifest.query();
-        let expires = manifest.expires;
-        if self.store.query(id).is_err() {
-            let key = manifest
-                .offers(self.committee)
-                .find(|(member, _)| *member == self.member)
-                .map(|(_, key)| key.clone())
-                .ok_or(AggregationError::NoOffer)?;
-            let offer = self
-                .store
-                .take_offer(&key)
-                .ok_or(AggregationError::NoOffer)?;
-            if offer.querier != manifest.querier {
-                return Err(AggregationError::NoOffer.into());
-            }
-            let aggregation =
-                Aggregation::new(manifest, self.committee, self.member, offer.secret)?;
-            self.store.put_query(id, aggregation, expires)?;
-        }
-        self.active(id, |aggregation| {
+        let key = manifest
+            .offers(self.committee)
+            .find(|(member, _)| *member == self.member)
+            .map(|(_, key)| key.clone())
+            .ok_or(AggregationError::NoOffer)?;
+        self.store.begin(id, manifest.expires, &key, |secret| {
+            let aggregation = Aggregation::new(manifest, self.committee, self.member, secret)?;
+            Ok(Query::new(aggregation, request.manifest.clone(), &key))
+        })?;
+        self.step(id, |aggregation| {
             aggregation.grant(request.partition, &request.grant, &self.node.directory)
         })
     }
@@ -132,7 +139,7 @@ impl Aggregator {
     /// # Errors
     /// [`Error`], as [`Aggregation::open`].
     pub fn open(&self, request: &OpenRequest) -> Result<Vec<PeerMessage>, Error> {
-        self.active(request.statement.work.query, |aggregation| {
+        self.step(request.statement.work.query, |aggregation| {
             aggregation.open(
                 &request.statement,
                 &request.signature,
@@ -149,7 +156,7 @@ impl Aggregator {
     /// # Errors
     /// [`Error`], as [`Aggregation::verify`].
     pub fn verify(&self, request: &VerifyRequest) -> Result<Vec<PeerMessage>, Error> {
-        self.active(request.work.query, |aggregation| {
+        self.step(request.work.query, |aggregation| {
             aggregation.verify(
                 request.work,
                 &request.messages,
@@ -165,7 +172,7 @@ impl Aggregator {
     /// # Errors
     /// [`Error`], as [`Aggregation::decide`].
     pub fn decide(&self, request: &DecideRequest) -> Result<Verdict, Error> {
-        self.active(request.work.query, |aggregation| {
+        self.step(request.work.query, |aggregation| {
             let decided = aggregation.decide(
                 request.work,
                 &request.quorum,
@@ -188,7 +195,7 @@ impl Aggregator {
     /// # Errors
     /// [`Error`], as [`Aggregation::commit`].
     pub fn commit(&self, request: &CommitRequest) -> Result<(), Error> {
-        self.active(request.work.query, |aggregation| {
+        self.step(request.work.query, |aggregation| {
             aggregation.commit(
                 request.work,
                 &request.acknowledgements,
@@ -202,7 +209,7 @@ impl Aggregator {
     /// # Errors
     /// [`Error`], as [`Aggregation::guards`].
     pub fn guards(&self, request: &GuardsRequest) -> Result<Vec<PeerMessage>, Error> {
-        self.active(request.proposal.query, |aggregation| {
+        self.step(request.proposal.query, |aggregation| {
             aggregation.guards(
                 &request.proposal,
                 &request.certificate,
@@ -213,37 +220,33 @@ impl Aggregator {
         })
     }
 
-    /// My sealed total. The query's key is erased with it.
+    /// My sealed total. The query's secrets are erased with it.
     ///
     /// # Errors
     /// [`Error`], as [`Aggregation::release`].
     pub fn release(&self, request: &ReleaseRequest) -> Result<SealedTotal, Error> {
-        let kept = self.store.query(request.query)?;
-        let mut query = lock(&kept);
-        let total = match &mut *query {
-            Query::Released(total) => return Ok(total.clone()),
-            Query::Active(aggregation) => aggregation.release(
+        self.step(request.query, |aggregation| {
+            aggregation.release(
                 request.round,
                 &request.messages,
                 &self.keys(),
                 &self.node.directory,
                 &mut rng(),
-            )?,
-        };
-        *query = Query::Released(total.clone());
-        Ok(total)
+            )
+        })
     }
 
-    fn active<T>(
+    /// Takes a step, and writes what it changed before it is told: a refusal may change something too.
+    fn step<T>(
         &self,
-        query: QueryId,
+        id: QueryId,
         step: impl FnOnce(&mut Aggregation) -> Result<T, AggregationError>,
     ) -> Result<T, Error> {
-        let kept = self.store.query(query)?;
-        match &mut *lock(&kept) {
-            Query::Active(aggregation) => Ok(step(aggregation)?),
-            Query::Released(_) => Err(AggregationError::WrongStep.into()),
-        }
+        let kept = self.store.query(id)?;
+        let mut query = lock(&kept);
+        let result = step(&mut query.aggregation);
+        self.store.save(id, &mut query)?;
+        Ok(result?)
     }
 }
 

@@ -1,22 +1,38 @@
 //! Configuration of a Data Aggregator beyond what every node has.
 
+use std::path::PathBuf;
+
 use serde::Deserialize;
 
 /// The `[data-aggregator]` table.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Config {
+    /// The SQLite file with its offers and queries.
+    pub database: PathBuf,
     /// Offers that may be open at the same time.
+    #[serde(default = "offers")]
     pub max_offers: usize,
     /// Queries that may be open at the same time.
+    #[serde(default = "queries")]
     pub max_queries: usize,
 }
 
-impl Default for Config {
-    fn default() -> Self {
+impl Config {
+    /// The defaults, with this file.
+    pub fn new(database: PathBuf) -> Self {
         Self {
-            max_offers: 1024,
-            max_queries: 256,
+            database,
+            max_offers: offers(),
+            max_queries: queries(),
         }
     }
+}
+
+fn offers() -> usize {
+    1024
+}
+
+fn queries() -> usize {
+    256
 }

@@ -6,6 +6,8 @@ use dispers_core::{
 };
 use dispers_node::Fault;
 
+use crate::DatabaseError;
+
 /// Why a request failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -30,12 +32,15 @@ pub enum Error {
     OfferTime,
     /// A query that is not open here.
     #[error(
-        "the query is not open at this aggregator: it may have restarted or expired; submit the query anew"
+        "the query is not open at this aggregator: it was never begun here, or has expired; submit the query anew"
     )]
     UnknownQuery,
     /// Full.
     #[error("too many {0} are open at this aggregator: try again later")]
     Full(&'static str),
+    /// What it keeps cannot be read or written.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
     /// Not a member of a committee.
     #[error("this node has no place in a committee of the directory")]
     NoMember,
@@ -50,8 +55,10 @@ impl Error {
             Self::UnknownQuery => Fault::NotFound,
             Self::Full(_) => Fault::TryLater,
             Self::NoMember => Fault::Operator,
+            Self::Database(_) => Fault::Us,
             Self::Aggregation(error) => match error {
                 AggregationError::TooManyInFlight => Fault::TryLater,
+                AggregationError::Forgotten => Fault::Lost,
                 AggregationError::SecondFind
                 | AggregationError::SecondRelease
                 | AggregationError::OtherGroups

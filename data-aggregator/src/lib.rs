@@ -2,7 +2,8 @@
 //!
 //! It learns the counts that guard the outputs, the sizes of groups, and what a manifest says. It
 //! must never learn a value, while fewer than the threshold of its committee collude. Its protocol
-//! is [`dispers_core::aggregation`]; this crate gives it a store and a wire.
+//! is [`dispers_core::aggregation`]; this crate gives it a store and a wire. What it answers is on its
+//! disk before; no contribution ever is.
 
 mod aggregate;
 mod config;
@@ -14,3 +15,4 @@ pub use aggregate::Aggregator;
 pub use config::Config;
 pub use error::Error;
 pub use service::Service;
+pub use store::{Database, DatabaseError};

@@ -1,6 +1,6 @@
 //! The gRPC edge of a Data Aggregator: convert, call, convert.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use dispers_core::{
     aggregation::OpenRequest,
@@ -19,6 +19,8 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::{Aggregator, Error};
 
+/// How often what has expired is erased, also where nobody asks.
+const SWEEP: Duration = Duration::from_secs(60);
 const SMALL: usize = 4 << 20;
 const MESSAGES: usize = 16 * MAX_PEER_MESSAGE;
 
@@ -26,9 +28,27 @@ const MESSAGES: usize = 16 * MAX_PEER_MESSAGE;
 pub struct Service(Arc<Aggregator>);
 
 impl Service {
-    /// Serves `aggregator`.
+    /// Serves `aggregator`, and has it erase what has expired for as long as it is served.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
     pub fn new(aggregator: Aggregator) -> Self {
-        Self(Arc::new(aggregator))
+        let aggregator = Arc::new(aggregator);
+        let served = Arc::downgrade(&aggregator);
+        tokio::spawn(async move {
+            let mut sweep = tokio::time::interval(SWEEP);
+            loop {
+                sweep.tick().await;
+                let Some(aggregator) = served.upgrade() else {
+                    return;
+                };
+                let expired = blocking(move || Ok(aggregator.expire())).await;
+                if let Ok(Err(error)) = expired {
+                    tracing::error!(%error, "what has expired could not be erased");
+                }
+            }
+        });
+        Self(aggregator)
     }
 
     async fn call<T: Send + 'static>(

@@ -15,6 +15,8 @@ pub enum Fault {
     NotFound,
     /// It contradicts what was done before.
     Conflict,
+    /// This node has lost what the step builds on: it may be begun again.
+    Lost,
     /// Another node did not do its part.
     Peer,
     /// This node is configured wrongly.
@@ -33,6 +35,7 @@ impl Fault {
             Self::Denied => Code::PermissionDenied,
             Self::NotFound => Code::NotFound,
             Self::Conflict => Code::FailedPrecondition,
+            Self::Lost => Code::Aborted,
             Self::Peer => Code::Unavailable,
             Self::Operator | Self::Us => Code::Internal,
             Self::TryLater => Code::ResourceExhausted,

@@ -1,0 +1,313 @@
+//! The SQLite file of an aggregator, and what to do when it cannot be used.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
+
+/// `PRAGMA application_id` of these files.
+const APPLICATION: i32 = 0x4453_4441;
+/// How a file gets from each version to the next; `PRAGMA user_version` is how many it has had.
+const MIGRATIONS: [&str; 1] = ["
+CREATE TABLE offer (
+    id BLOB PRIMARY KEY, expires INTEGER NOT NULL, body BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE query (
+    id BLOB PRIMARY KEY, expires INTEGER NOT NULL, key BLOB NOT NULL, manifest BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE record (
+    query BLOB NOT NULL, part BLOB NOT NULL, body BLOB NOT NULL, PRIMARY KEY (query, part)
+);
+"];
+/// A process that ends gives the file free within this time.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Why what an aggregator keeps cannot be read or written. Each says which file, and what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DatabaseError {
+    /// It cannot be opened.
+    #[error("cannot open {0}: does its folder exist, and may this user read and write it?")]
+    CannotOpen(PathBuf),
+    /// It is another file.
+    #[error(
+        "{0} is not the database of a data aggregator: set `database` to its own file, or to one that is not there yet"
+    )]
+    Other(PathBuf),
+    /// It has a version that this one does not know.
+    #[error(
+        "{path} was written by a newer dispers (version {found}, this one knows {known}): run that one"
+    )]
+    Newer {
+        /// Which file.
+        path: PathBuf,
+        /// Its version.
+        found: usize,
+        /// The newest that is known.
+        known: usize,
+    },
+    /// Another process has it.
+    #[error(
+        "{0} is in use by another process: stop that one, or give each aggregator its own file"
+    )]
+    InUse(PathBuf),
+    /// It cannot be written.
+    #[error("{0} is read-only: let this user write it and its folder")]
+    ReadOnly(PathBuf),
+    /// There is no space.
+    #[error("no space is left to write {0}: free some; the same request may then come again")]
+    Full(PathBuf),
+    /// What it holds does not open.
+    #[error(
+        "{path}: an entry of table {table:?} does not open: the file is of a node with another signing key, or damaged. Start with the right key file; or move the database away, and its queries are asked anew"
+    )]
+    Unreadable {
+        /// Which file.
+        path: PathBuf,
+        /// Which table.
+        table: &'static str,
+    },
+    /// Anything else.
+    #[error("{path}: {source}")]
+    Failed {
+        /// Which file.
+        path: PathBuf,
+        /// What SQLite says.
+        source: rusqlite::Error,
+    },
+}
+
+impl DatabaseError {
+    fn new(path: &Path, source: rusqlite::Error) -> Self {
+        let path = path.to_owned();
+        match source.sqlite_error_code() {
+            Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => Self::CannotOpen(path),
+            Some(ErrorCode::NotADatabase) => Self::Other(path),
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::InUse(path),
+            Some(ErrorCode::ReadOnly) => Self::ReadOnly(path),
+            Some(ErrorCode::DiskFull) => Self::Full(path),
+            _ => Self::Failed { path, source },
+        }
+    }
+}
+
+/// An open file. One process has it at a time: two would each promise what the other does not know.
+pub struct Database {
+    connection: Mutex<Connection>,
+    path: PathBuf,
+}
+
+impl Database {
+    /// Opens the file, and makes it where there is none.
+    ///
+    /// # Errors
+    /// [`DatabaseError`] saying what to do.
+    pub fn open(path: &Path) -> Result<Self, DatabaseError> {
+        Self::open_within(path, PATIENCE)
+    }
+
+    /// A database that ends with the process.
+    ///
+    /// # Errors
+    /// [`DatabaseError::Failed`] when SQLite does not start.
+    pub fn in_memory() -> Result<Self, DatabaseError> {
+        Self::prepare(
+            Path::new(":memory:"),
+            Connection::open_in_memory(),
+            PATIENCE,
+        )
+    }
+
+    fn open_within(path: &Path, patience: Duration) -> Result<Self, DatabaseError> {
+        Self::prepare(path, Connection::open(path), patience)
+    }
+
+    fn prepare(
+        path: &Path,
+        connection: rusqlite::Result<Connection>,
+        patience: Duration,
+    ) -> Result<Self, DatabaseError> {
+        let failed = |source| DatabaseError::new(path, source);
+        let mut connection = connection.map_err(failed)?;
+        connection.busy_timeout(patience).map_err(failed)?;
+        connection
+            .pragma_update(None, "locking_mode", "EXCLUSIVE")
+            .map_err(failed)?;
+        let number = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
+        let found = number("user_version").map_err(failed)?;
+        let application = number("application_id").map_err(failed)?;
+        let tables: i64 = connection
+            .query_one("SELECT COUNT(*) FROM sqlite_schema", [], |row| row.get(0))
+            .map_err(failed)?;
+        if application != APPLICATION && (application, found, tables) != (0, 0, 0) {
+            return Err(DatabaseError::Other(path.to_owned()));
+        }
+        let found = usize::try_from(found).unwrap_or(usize::MAX);
+        let Some(missing) = MIGRATIONS.get(found..) else {
+            return Err(DatabaseError::Newer {
+                path: path.to_owned(),
+                found,
+                known: MIGRATIONS.len(),
+            });
+        };
+        for (name, value) in [
+            ("journal_mode", "WAL"),
+            ("synchronous", "FULL"),
+            ("secure_delete", "ON"),
+        ] {
+            connection
+                .pragma_update(None, name, value)
+                .map_err(failed)?;
+        }
+        migrate(&mut connection, missing).map_err(failed)?;
+        Ok(Self {
+            connection: Mutex::new(connection),
+            path: path.to_owned(),
+        })
+    }
+
+    /// What `work` writes is on the disk when this returns, or nothing of it.
+    pub(super) fn write<T>(
+        &self,
+        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T, DatabaseError> {
+        let mut connection = self
+            .connection
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        written(&mut connection, work).map_err(|source| DatabaseError::new(&self.path, source))
+    }
+
+    /// As [`Self::write`]; and what was deleted is in the file no longer.
+    pub(super) fn erase<T>(
+        &self,
+        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T, DatabaseError> {
+        let failed = |source| DatabaseError::new(&self.path, source);
+        let mut connection = self
+            .connection
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let before = connection.total_changes();
+        let result = written(&mut connection, work).map_err(failed)?;
+        if connection.total_changes() != before {
+            // The log still has what the pages had.
+            connection
+                .query_one("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+                .map_err(failed)?;
+        }
+        Ok(result)
+    }
+
+    pub(super) fn unreadable(&self, table: &'static str) -> DatabaseError {
+        DatabaseError::Unreadable {
+            path: self.path.clone(),
+            table,
+        }
+    }
+}
+
+fn written<T>(
+    connection: &mut Connection,
+    work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let result = work(&transaction)?;
+    transaction.commit()?;
+    Ok(result)
+}
+
+/// In one transaction, also where nothing is missing: what cannot be written is noticed at the start.
+fn migrate(connection: &mut Connection, missing: &[&str]) -> rusqlite::Result<()> {
+    written(connection, |transaction| {
+        for migration in missing {
+            transaction.execute_batch(migration)?;
+        }
+        transaction.pragma_update(None, "application_id", APPLICATION)?;
+        transaction.pragma_update(None, "user_version", MIGRATIONS.len() as i32)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(path: &Path) -> String {
+        let opened = Database::open_within(path, Duration::ZERO);
+        opened.err().expect("it is refused").to_string()
+    }
+
+    #[test]
+    fn a_file_that_is_made_opens_again_and_for_one_process_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("aggregator.db");
+        let insert = "INSERT INTO offer VALUES (x'01', 1, x'02')";
+        let database = Database::open(&path).unwrap();
+        database.write(|row| row.execute(insert, [])).unwrap();
+        assert!(refusal(&path).contains("in use by another process"));
+        drop(database);
+        let database = Database::open(&path).unwrap();
+        let again = database.write(|row| row.execute(insert, []));
+        assert!(matches!(again, Err(DatabaseError::Failed { .. })));
+    }
+
+    #[test]
+    fn a_file_that_is_none_of_ours_or_newer_is_refused_and_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = folder.path().join("notes.txt");
+        let notes = "what to buy: ".repeat(1000);
+        std::fs::write(&text, &notes).unwrap();
+        assert!(refusal(&text).contains("is not the database of a data aggregator"));
+        assert_eq!(std::fs::read_to_string(&text).unwrap(), notes);
+
+        let other = folder.path().join("other.db");
+        let connection = Connection::open(&other).unwrap();
+        connection.execute_batch("CREATE TABLE t (a)").unwrap();
+        drop(connection);
+        let before = std::fs::read(&other).unwrap();
+        assert!(refusal(&other).contains("is not the database of a data aggregator"));
+        assert_eq!(std::fs::read(&other).unwrap(), before);
+
+        let newer = folder.path().join("newer.db");
+        drop(Database::open(&newer).unwrap());
+        let connection = Connection::open(&newer).unwrap();
+        connection.pragma_update(None, "user_version", 9).unwrap();
+        drop(connection);
+        assert!(refusal(&newer).contains("newer dispers (version 9, this one knows 1)"));
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_made_says_what_to_look_at() {
+        let folder = tempfile::tempdir().unwrap();
+        let nowhere = folder.path().join("nowhere/aggregator.db");
+        assert!(refusal(&nowhere).contains("does its folder exist"));
+        assert!(refusal(folder.path()).contains("cannot open"));
+    }
+
+    #[test]
+    fn a_file_that_is_full_or_read_only_keeps_what_it_had() {
+        let database = Database::in_memory().unwrap();
+        let pragma = |name: &str, value: &str| {
+            let connection = database.connection.lock().unwrap();
+            connection.pragma_update(None, name, value).unwrap();
+        };
+        let fill = || {
+            database.write(|row| {
+                row.execute("INSERT INTO offer VALUES (x'03', 1, zeroblob(100000))", [])
+            })
+        };
+        pragma("max_page_count", "10");
+        assert!(fill().unwrap_err().to_string().contains("no space is left"));
+        pragma("max_page_count", "1000");
+        pragma("query_only", "ON");
+        assert!(fill().unwrap_err().to_string().contains("is read-only"));
+        pragma("query_only", "OFF");
+        let count = "SELECT COUNT(*) FROM offer";
+        let count = database.write(|row| row.query_one(count, [], |row| row.get::<_, i64>(0)));
+        assert_eq!(count.unwrap(), 0);
+        assert!(fill().is_ok());
+    }
+}

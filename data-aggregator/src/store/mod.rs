@@ -1,0 +1,218 @@
+//! What an aggregator keeps: offers, and queries until they expire. A query at work is in memory; what
+//! it must not forget is in the file before it is told.
+
+mod database;
+mod kept;
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use dispers_core::{
+    aggregation::{Aggregation, AggregationError, sealing::StorageKey},
+    envelope::{EnvelopePublicKey, EnvelopeSecretKey},
+    id::{MemberNumber, Name, QueryId, Timestamp},
+    manifest::SignedManifest,
+};
+use dispers_node::{Node, now};
+
+pub use database::{Database, DatabaseError};
+use kept::{Kept, offer_id};
+
+use crate::{Config, Error};
+
+/// A fresh key that no manifest uses yet.
+pub(crate) struct OpenOffer {
+    pub(crate) secret: EnvelopeSecretKey,
+    pub(crate) querier: Name,
+    pub(crate) expires: Timestamp,
+}
+
+/// A query here.
+pub(crate) struct Query {
+    pub(crate) aggregation: Aggregation,
+    manifest: SignedManifest,
+    /// What its records are sealed under, once they are written.
+    key: Option<StorageKey>,
+    /// The offer that it took, until that is written.
+    offer: Option<[u8; 32]>,
+}
+
+impl Query {
+    /// A query that takes the offer of `key`.
+    pub(crate) fn new(
+        aggregation: Aggregation,
+        manifest: SignedManifest,
+        key: &EnvelopePublicKey,
+    ) -> Self {
+        Self {
+            aggregation,
+            manifest,
+            key: None,
+            offer: Some(offer_id(key)),
+        }
+    }
+}
+
+struct Open {
+    query: Arc<Mutex<Query>>,
+    expires: Timestamp,
+}
+
+#[derive(Default)]
+struct Tables {
+    offers: HashMap<EnvelopePublicKey, OpenOffer>,
+    queries: HashMap<QueryId, Open>,
+}
+
+/// The store.
+pub(crate) struct Store {
+    tables: Mutex<Tables>,
+    kept: Kept,
+    max_offers: usize,
+    max_queries: usize,
+}
+
+/// A panic in another request must not end this node: each table is valid after every statement.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Store {
+    /// Takes up what is in the file.
+    ///
+    /// # Errors
+    /// [`Error::Database`] when anything in it does not open or decode.
+    pub(crate) fn new(
+        node: &Node,
+        committee: u16,
+        me: MemberNumber,
+        database: Database,
+        config: &Config,
+    ) -> Result<Self, Error> {
+        let kept = Kept::new(database, &node.signing);
+        kept.expire(now())?;
+        let mut tables = Tables::default();
+        for mut offer in kept.offers()? {
+            offer.secret = node.watched(offer.secret);
+            tables.offers.insert(offer.secret.public(), offer);
+        }
+        for query in kept.queries()? {
+            let id = query.manifest.query();
+            let manifest = match query.manifest.verify(&node.directory, now()) {
+                Ok(manifest) => manifest,
+                Err(error) => {
+                    tracing::warn!(query = %id, %error, "a query is refused under this directory");
+                    continue;
+                }
+            };
+            let watch = |secret| node.watched(secret);
+            let aggregation = Aggregation::restore(manifest, committee, me, query.records, watch)
+                .map_err(|_| kept.unreadable("record"))?;
+            let open = Query {
+                aggregation,
+                manifest: query.manifest,
+                key: Some(query.key),
+                offer: None,
+            };
+            let open = Open {
+                query: Arc::new(Mutex::new(open)),
+                expires: query.expires,
+            };
+            tables.queries.insert(id, open);
+        }
+        Ok(Self {
+            tables: Mutex::new(tables),
+            kept,
+            max_offers: config.max_offers,
+            max_queries: config.max_queries,
+        })
+    }
+
+    /// Erases what has expired.
+    pub(crate) fn expire(&self, now: Timestamp) -> Result<(), Error> {
+        let mut tables = lock(&self.tables);
+        tables
+            .offers
+            .retain(|_, offer| !offer.expires.has_passed(now));
+        tables
+            .queries
+            .retain(|_, open| !open.expires.has_passed(now));
+        Ok(self.kept.expire(now)?)
+    }
+
+    pub(crate) fn put_offer(&self, offer: OpenOffer) -> Result<(), Error> {
+        let mut tables = lock(&self.tables);
+        let of_querier = tables
+            .offers
+            .values()
+            .filter(|other| other.querier == offer.querier)
+            .count();
+        // One querier must not keep the others out.
+        if tables.offers.len() >= self.max_offers || of_querier >= self.max_offers / 4 {
+            return Err(Error::Full("offers"));
+        }
+        self.kept.put_offer(&offer)?;
+        tables.offers.insert(offer.secret.public(), offer);
+        Ok(())
+    }
+
+    pub(crate) fn query(&self, query: QueryId) -> Result<Arc<Mutex<Query>>, Error> {
+        lock(&self.tables)
+            .queries
+            .get(&query)
+            .map(|open| open.query.clone())
+            .ok_or(Error::UnknownQuery)
+    }
+
+    /// Has the query that `begin` makes take the offer of `key`, which from now on belongs to it. One
+    /// that is here already takes none. Nothing is written yet.
+    pub(crate) fn begin(
+        &self,
+        id: QueryId,
+        expires: Timestamp,
+        key: &EnvelopePublicKey,
+        begin: impl FnOnce(EnvelopeSecretKey) -> Result<Query, Error>,
+    ) -> Result<(), Error> {
+        let mut tables = lock(&self.tables);
+        if tables.queries.contains_key(&id) {
+            return Ok(());
+        }
+        if tables.queries.len() >= self.max_queries {
+            return Err(Error::Full("queries"));
+        }
+        let offer = tables.offers.remove(key);
+        let offer = offer.ok_or(AggregationError::NoOffer)?;
+        let query = Arc::new(Mutex::new(begin(offer.secret)?));
+        tables.queries.insert(id, Open { query, expires });
+        Ok(())
+    }
+
+    /// Writes what changed of a query. Only then may it be told.
+    pub(crate) fn save(&self, id: QueryId, query: &mut Query) -> Result<(), Error> {
+        let Some(changes) = query.aggregation.changes() else {
+            return Ok(());
+        };
+        match &query.key {
+            Some(key) if !changes.whole => {
+                if !self.kept.update(id, key, &changes.records)? {
+                    return Err(Error::UnknownQuery);
+                }
+            }
+            _ => {
+                let key = self.kept.replace(
+                    id,
+                    query.aggregation.manifest().expires,
+                    &query.manifest,
+                    &changes.records,
+                    query.offer.as_ref(),
+                )?;
+                query.key = Some(key);
+                query.offer = None;
+            }
+        }
+        query.aggregation.saved();
+        Ok(())
+    }
+}
