@@ -1,19 +1,30 @@
 //! Configuration of a Target Finder beyond what every node has.
 
+use std::path::PathBuf;
+
 use serde::Deserialize;
 
 /// The `[target-finder]` table.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Config {
+    /// The SQLite file with what it certified as a notary.
+    pub database: PathBuf,
     /// Certificates that are remembered at the same time; each lives as long as its query.
+    #[serde(default = "certificates")]
     pub max_certificates: usize,
 }
 
-impl Default for Config {
-    fn default() -> Self {
+impl Config {
+    /// The defaults, with this file.
+    pub fn new(database: PathBuf) -> Self {
         Self {
-            max_certificates: 1 << 16,
+            database,
+            max_certificates: certificates(),
         }
     }
+}
+
+fn certificates() -> usize {
+    1 << 16
 }

@@ -5,6 +5,8 @@ use dispers_core::{
 };
 use dispers_node::Fault;
 
+use crate::DatabaseError;
+
 /// Why a request failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -33,6 +35,9 @@ pub enum Error {
     /// Full.
     #[error("too many certificates are open at this notary: try again later")]
     Full,
+    /// What it certified cannot be read or written.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
     /// Not listed.
     #[error("the directory lists no target finder of this name, or no pool for it")]
     NotListed,
@@ -50,6 +55,7 @@ impl Error {
             | Self::OtherNotary => Fault::Caller,
             Self::SecondRelease => Fault::Conflict,
             Self::Full => Fault::TryLater,
+            Self::Database(_) => Fault::Us,
             Self::NotListed => Fault::Operator,
         }
     }

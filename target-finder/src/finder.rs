@@ -1,26 +1,17 @@
 //! The verbs of a Target Finder: find, notarise.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::sync::Arc;
 
 use dispers_core::{
     envelope::EnvelopeSecretKey,
     find::{FindRequest, FinderKeys, Finding, Found},
-    id::{KeyEpoch, QueryId, Role, Timestamp},
+    id::{KeyEpoch, Role},
     release::{Certificate, NotariseRequest},
     ticket::PoolSecret,
 };
 use dispers_node::{Node, now};
 
-use crate::{Config, Error};
-
-/// What was certified for one round of one query, until the query expires.
-struct Certified {
-    proposal: [u8; 32],
-    expires: Timestamp,
-}
+use crate::{Config, Database, Error, store::Certified};
 
 /// A Target Finder. Its methods compute; the service runs them off the executor.
 pub struct Finder {
@@ -30,7 +21,7 @@ pub struct Finder {
     secret: PoolSecret,
     /// The pool's keys of the key epoch before, where they are others.
     previous: Option<(EnvelopeSecretKey, PoolSecret)>,
-    certified: Mutex<HashMap<(QueryId, u16), Certified>>,
+    database: Database,
     max_certificates: usize,
 }
 
@@ -41,6 +32,7 @@ impl Finder {
         node: Arc<Node>,
         envelope: EnvelopeSecretKey,
         secret: PoolSecret,
+        database: Database,
         config: &Config,
     ) -> Result<Self, Error> {
         let entry = node.directory.node(&node.name).ok_or(Error::NotListed)?;
@@ -57,7 +49,7 @@ impl Finder {
             envelope,
             secret,
             previous: None,
-            certified: Mutex::default(),
+            database,
             max_certificates: config.max_certificates,
             node,
         })
@@ -132,30 +124,18 @@ impl Finder {
         if request.round >= manifest.rounds {
             return Err(Error::OtherNotary);
         }
-        let mut certified = self
-            .certified
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        // Past its skew a query is refused above, so forgetting it cannot certify it twice.
-        certified.retain(|_, kept| !kept.expires.has_passed(now));
-        let key = (manifest.query(), request.round);
-        match certified.get(&key) {
-            Some(kept) if kept.proposal != request.proposal => return Err(Error::SecondRelease),
-            Some(_) => {}
-            None if certified.len() >= self.max_certificates => return Err(Error::Full),
-            None => {
-                certified.insert(
-                    key,
-                    Certified {
-                        proposal: request.proposal,
-                        expires: manifest.expires,
-                    },
-                );
-            }
-        }
+        let query = manifest.query();
+        let certified = Certified {
+            query,
+            round: request.round,
+            proposal: request.proposal,
+            expires: manifest.expires,
+        };
+        let most = self.max_certificates;
+        self.database.certify(&certified, most, now)?;
         Ok(Certificate::new(
-            key.0,
-            key.1,
+            query,
+            request.round,
             request.proposal,
             &self.node.signing,
         ))

@@ -1,5 +1,5 @@
 //! The Target Finder: evaluates the target profile on sealed lists (protocol.md §6), and may be a
-//! query's notary (protocol.md §9).
+//! query's notary (protocol.md §9). What it certified is on its disk before.
 //!
 //! It learns tags, which are random per home and key epoch, and the sizes of sets. It must never
 //! learn a concept's name, an address or a value.
@@ -8,8 +8,10 @@ mod config;
 mod error;
 mod finder;
 mod service;
+mod store;
 
 pub use config::Config;
 pub use error::Error;
 pub use finder::Finder;
 pub use service::Service;
+pub use store::{Database, DatabaseError};
