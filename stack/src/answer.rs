@@ -1,15 +1,10 @@
 //! The verb of a stack: answer.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use dispers_core::{
     ask::{Answer, AnsweringHome, Ask, AskError, MAX_ASK, allows, answer},
     encoding::from_bytes,
-    id::{Timestamp, Work},
     manifest::VerifiedManifest,
     subscription::HomeId,
 };
@@ -17,16 +12,11 @@ use dispers_node::{Node, blocking, now, rng};
 
 use crate::{Connector, Error, Store, config::DEFAULT_QUANTUM_MS, engine::Engine, pace::paced};
 
-/// Most asks that are remembered: a Target that invents batches fills no more.
-const MAX_ANSWERED: usize = 1 << 20;
-
 /// Answers asks for the homes of one host.
 pub struct Answerer {
     node: Arc<Node>,
     store: Arc<Store>,
     quantum: Duration,
-    /// What was answered, until its query expires: nothing is answered twice.
-    answered: Mutex<HashMap<Work, Timestamp>>,
 }
 
 impl Answerer {
@@ -36,7 +26,6 @@ impl Answerer {
             node,
             store,
             quantum: Duration::from_millis(DEFAULT_QUANTUM_MS),
-            answered: Mutex::default(),
         }
     }
 
@@ -81,16 +70,7 @@ impl Answerer {
         if !allows(&manifest, ask.work) {
             return Err(AskError::WrongWork.into());
         }
-        {
-            let mut answered = self.answered.lock().unwrap_or_else(PoisonError::into_inner);
-            answered.retain(|_, expires| !expires.has_passed(now));
-            if answered.len() >= MAX_ANSWERED {
-                return Err(Error::Busy);
-            }
-            if answered.insert(ask.work, manifest.expires).is_some() {
-                return Err(Error::Repeated);
-            }
-        }
+        self.store.answer_once(&ask.work, manifest.expires, now)?;
         let mut seen: HashSet<HomeId> = HashSet::new();
         let mut ids = Vec::with_capacity(ask.homes.len());
         let mut places = Vec::with_capacity(ask.homes.len());

@@ -1,5 +1,8 @@
 //! What a stack keeps, in one SQLite file: documents; per home and key epoch its tag, its ticket
-//! key and its subscriptions; and the handles of entries that the Conductor may hold and should not.
+//! key and its subscriptions; the handles of entries that the Conductor may hold and should not; and
+//! which work was answered.
+
+mod answered;
 
 use std::{
     collections::BTreeMap,
@@ -35,7 +38,9 @@ CREATE TABLE IF NOT EXISTS subscription (
 );
 CREATE TABLE IF NOT EXISTS leaving (handle BLOB PRIMARY KEY);
 CREATE TABLE IF NOT EXISTS sending (handle BLOB PRIMARY KEY, since INTEGER NOT NULL);
-PRAGMA user_version = 1;
+CREATE TABLE IF NOT EXISTS answered (work BLOB PRIMARY KEY, expires INTEGER NOT NULL) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS answered_expires ON answered (expires);
+PRAGMA user_version = 2;
 ";
 
 /// How long a subscription may be on its way, in milliseconds; then whoever sent it has died.

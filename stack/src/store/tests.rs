@@ -147,3 +147,36 @@ fn what_another_process_withdrew_on_its_way_is_not_noted() {
     assert_eq!(store.leaving().unwrap(), [Handle([1; 16])]);
     assert!(store.subscribers().unwrap().is_empty());
 }
+
+#[test]
+fn work_is_answered_once_also_after_a_restart_and_forgotten_with_its_query() {
+    use dispers_core::id::{BatchId, QueryId, Timestamp, Work};
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("host.db");
+    let expires = Timestamp(1_800_000_000_000);
+    let work = |attempt| Work {
+        query: QueryId([1; 32]),
+        round: 0,
+        batch: BatchId {
+            partition: 0,
+            number: 0,
+        },
+        attempt,
+    };
+    let answer = |attempt, now| {
+        let store = Store::open(&path).unwrap();
+        store.answer_once(&work(attempt), expires, now)
+    };
+    answer(0, expires).unwrap();
+    assert!(matches!(answer(0, expires), Err(Error::Repeated)));
+    answer(1, expires).unwrap();
+    // Clocks may differ a little; then its manifest is refused.
+    let skewed = expires.plus(Timestamp::SKEW);
+    assert!(matches!(answer(1, skewed), Err(Error::Repeated)));
+    answer(2, skewed.plus(1)).unwrap();
+    let store = Store::open(&path).unwrap();
+    let count = "SELECT COUNT(*) FROM answered";
+    let count = store.connection().query_one(count, [], |row| row.get(0));
+    assert_eq!(count, Ok(1i64));
+}
