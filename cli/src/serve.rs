@@ -146,10 +146,13 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Exit> {
                 Start::load(path, id::Role::TargetFinder)?;
             let previous = start.keys.previous;
             let previous = previous.pool_envelope.zip(previous.pool_secret);
+            let database = start.config.resolve(&start.config.role.database);
+            let database = dispers_target_finder::Database::open(&database);
             let finder = dispers_target_finder::Finder::new(
                 start.node.clone(),
                 needed(start.keys.pool_envelope, "the pool's envelope key")?,
                 needed(start.keys.pool_secret, "the pool's secret")?,
+                database.map_err(Exit::other)?,
                 &start.config.role,
             )
             .map_err(Exit::misuse)?
@@ -178,12 +181,15 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Exit> {
         Role::DataAggregator => {
             let start: Start<dispers_data_aggregator::Config> =
                 Start::load(path, id::Role::DataAggregator)?;
+            let database = start.config.resolve(&start.config.role.database);
+            let database = dispers_data_aggregator::Database::open(&database);
             let aggregator = dispers_data_aggregator::Aggregator::new(
                 start.node.clone(),
                 needed(
                     start.keys.share,
                     "the threshold share (share = \"FILE\" in [node])",
                 )?,
+                database.map_err(Exit::other)?,
                 &start.config.role,
             )
             .map_err(Exit::misuse)?;

@@ -3,6 +3,7 @@
 //! It is for trying and testing. One dealer makes every key, and one process holds them all, so it
 //! protects nobody from whoever runs it.
 
+mod durable;
 mod error;
 mod knowledge;
 mod network;

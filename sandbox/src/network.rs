@@ -14,8 +14,7 @@ use dispers_core::{
 use dispers_node::{Node, TlsIdentity, Witness, rng, serve};
 use dispers_proto::v1::{
     concept_indexor_server::ConceptIndexorServer, conductor_server::ConductorServer,
-    data_aggregator_server::DataAggregatorServer, stack_server::StackServer,
-    target_finder_server::TargetFinderServer, target_server::TargetServer,
+    stack_server::StackServer, target_server::TargetServer,
 };
 use dispers_querier::{Querier, QueryResult, Question};
 use dispers_stack::{Answerer, Relay, Store, attach, subscribe};
@@ -24,6 +23,7 @@ use tonic::service::Routes;
 
 use crate::{
     Error, Population, Recording,
+    durable::{Durable, Keeping},
     seats::{Seat, Seats, sign},
 };
 
@@ -63,6 +63,8 @@ pub struct Options {
     pub batch_size: u32,
     /// Whether to record what every node receives and opens.
     pub record: bool,
+    /// Folder for what data aggregators, the target finder and hosts keep; in memory if `None`.
+    pub state: Option<PathBuf>,
 }
 
 impl Default for Options {
@@ -82,6 +84,7 @@ impl Default for Options {
             suite: Suite::default(),
             batch_size: dispers_conductor::Config::default().batch_size,
             record: false,
+            state: None,
         }
     }
 }
@@ -151,6 +154,9 @@ pub struct Network {
     recording: Option<Recording>,
     hosts: Vec<Host>,
     nodes: BTreeMap<Name, Arc<Node>>,
+    /// The nodes that can be restarted.
+    durable: BTreeMap<Name, Durable>,
+    keeping: Keeping,
 }
 
 impl Network {
@@ -215,6 +221,11 @@ impl Network {
             recording,
             hosts: Vec::new(),
             nodes: [(querier.name.clone(), querier)].into(),
+            durable: BTreeMap::new(),
+            keeping: options
+                .state
+                .clone()
+                .map_or(Keeping::Memory, Keeping::Folder),
         };
         let hosts = network.start_services(seats, options, &population)?;
         let of = population.len();
@@ -263,19 +274,7 @@ impl Network {
 
         let (seat, envelope, secret) = seats.finder;
         let (node, listener) = self.sit(seat, Role::TargetFinder);
-        let finder = dispers_target_finder::Finder::new(
-            node.clone(),
-            node.watched(envelope),
-            secret,
-            &dispers_target_finder::Config::default(),
-        )
-        .map_err(|error| start_error(&node, error))?;
-        let service = dispers_target_finder::Service::new(finder);
-        self.serve(
-            node,
-            listener,
-            Routes::new(TargetFinderServer::new(service)),
-        );
+        self.start_durable(node, listener, Durable::Finder(envelope, secret))?;
 
         let (seat, envelope) = seats.target;
         let (node, listener) = self.sit(seat, Role::Target);
@@ -290,25 +289,17 @@ impl Network {
 
         for (seat, share) in seats.aggregators {
             let (node, listener) = self.sit(seat, Role::DataAggregator);
-            let aggregator = dispers_data_aggregator::Aggregator::new(
-                node.clone(),
-                share,
-                &dispers_data_aggregator::Config::default(),
-            )
-            .map_err(|error| start_error(&node, error))?;
-            let service = dispers_data_aggregator::Service::new(aggregator);
-            let routes = Routes::new(DataAggregatorServer::new(service));
-            self.serve(node, listener, routes);
+            self.start_durable(node, listener, Durable::Aggregator(share))?;
         }
 
         let mut hosts = Vec::with_capacity(seats.stacks.len());
         for (host, seat) in seats.stacks.into_iter().enumerate() {
-            let store = Arc::new(Store::in_memory()?);
+            let store = self.keeping.store(seat.name.as_str())?;
             let concepts = population.settle(host, options.hosts, &store)?;
             let name = seat.name.clone();
             let (node, listener) = self.sit(seat, Role::Stack);
-            let answerer = Arc::new(Answerer::new(node.clone(), store.clone()));
             let relay = Relay::new(node.clone());
+            let answerer = Arc::new(Answerer::new(node.clone(), store.clone()));
             if host < options.attached {
                 let relay = relay.clone();
                 self.spawn(&node, |stopped| async move {
@@ -320,6 +311,7 @@ impl Network {
             } else {
                 let service = dispers_stack::Service::new(answerer, 2);
                 let routes = Routes::new(StackServer::new(service));
+                self.durable.insert(node.name.clone(), Durable::Stack);
                 self.serve(node, listener, routes);
             }
             hosts.push(Host {
@@ -361,6 +353,19 @@ impl Network {
     fn serve(&mut self, node: Arc<Node>, listener: TcpListener, routes: Routes) {
         let served = node.clone();
         self.spawn(&node, |stopped| run(served, listener, routes, stopped));
+    }
+
+    /// Starts a service that can be restarted.
+    fn start_durable(
+        &mut self,
+        node: Arc<Node>,
+        listener: TcpListener,
+        durable: Durable,
+    ) -> Result<(), Error> {
+        let routes = durable.routes(&node, &self.keeping)?;
+        self.durable.insert(node.name.clone(), durable);
+        self.serve(node, listener, routes);
+        Ok(())
     }
 
     /// The network's directory.
@@ -422,6 +427,36 @@ impl Network {
             let _ = switch.ended.clone().changed().await;
         }
         stopped
+    }
+
+    /// Stops one node, and starts it again with nothing but its keys and what it keeps: a data
+    /// aggregator, the target finder, or a host that is dialled.
+    ///
+    /// # Errors
+    /// [`Error`] when there is no such node, or it does not start again.
+    pub async fn restart_node(&mut self, name: &str) -> Result<(), Error> {
+        let error = |reason: String| Error::Start {
+            node: name.to_owned(),
+            reason,
+        };
+        let node = self.node(name).cloned();
+        let node = node.ok_or_else(|| error("there is no such node".into()))?;
+        let address = self
+            .directory
+            .node(&node.name)
+            .map(|entry| &entry.address)
+            .or_else(|| self.directory.host(&node.name).map(|host| &host.address))
+            .cloned()
+            .unwrap_or_default();
+        self.end_node(name).await;
+        let durable = self.durable.get(&node.name);
+        let durable = durable.ok_or_else(|| error("it cannot be restarted".into()))?;
+        let routes = durable.routes(&node, &self.keeping)?;
+        let listener = TcpListener::bind(address)
+            .await
+            .map_err(|reason| error(reason.to_string()))?;
+        self.serve(node, listener, routes);
+        Ok(())
     }
 
     /// Stops every service and waits for it.

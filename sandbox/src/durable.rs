@@ -1,0 +1,109 @@
+//! Services that go on after a restart, from their keys and what they keep.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use dispers_core::{dealing::KeyShare, envelope::EnvelopeSecretKey, ticket::PoolSecret};
+use dispers_data_aggregator::Aggregator;
+use dispers_node::Node;
+use dispers_proto::v1::{
+    data_aggregator_server::DataAggregatorServer, stack_server::StackServer,
+    target_finder_server::TargetFinderServer,
+};
+use dispers_stack::{Answerer, Store};
+use dispers_target_finder::Finder;
+use tonic::service::Routes;
+
+use crate::Error;
+
+/// Where nodes keep what they keep.
+#[derive(Clone)]
+pub(crate) enum Keeping {
+    /// In memory: a node that restarts has nothing.
+    Memory,
+    /// In this folder, one file a node.
+    Folder(PathBuf),
+}
+
+/// What such a service is made of, beside its node.
+pub(crate) enum Durable {
+    Aggregator(KeyShare),
+    Finder(EnvelopeSecretKey, PoolSecret),
+    Stack,
+}
+
+fn failed(node: &Node, reason: impl ToString) -> Error {
+    Error::Start {
+        node: node.name.to_string(),
+        reason: reason.to_string(),
+    }
+}
+
+impl Keeping {
+    fn path(&self, node: &str) -> Option<PathBuf> {
+        match self {
+            Self::Memory => None,
+            Self::Folder(folder) => Some(folder.join(format!("{node}.db"))),
+        }
+    }
+
+    fn open<T, E: ToString>(
+        &self,
+        node: &Node,
+        file: impl FnOnce(&Path) -> Result<T, E>,
+        memory: impl FnOnce() -> Result<T, E>,
+    ) -> Result<T, Error> {
+        let opened = match self.path(node.name.as_str()) {
+            Some(path) => file(&path),
+            None => memory(),
+        };
+        opened.map_err(|error| failed(node, error))
+    }
+
+    /// What a host keeps.
+    pub(crate) fn store(&self, host: &str) -> Result<Arc<Store>, Error> {
+        let store = match self.path(host) {
+            Some(path) => Store::open(&path)?,
+            None => Store::in_memory()?,
+        };
+        Ok(Arc::new(store))
+    }
+}
+
+impl Durable {
+    /// The service, with what its node keeps.
+    pub(crate) fn routes(&self, node: &Arc<Node>, keeping: &Keeping) -> Result<Routes, Error> {
+        let owned = node.clone();
+        Ok(match self {
+            Self::Aggregator(share) => {
+                use dispers_data_aggregator::{Config, Database, Service};
+                let share = KeyShare::from_bytes(&*share.to_bytes());
+                let share = share.map_err(|error| failed(node, error))?;
+                let database = keeping.open(node, Database::open, Database::in_memory)?;
+                let config = Config::new(PathBuf::new());
+                let aggregator = Aggregator::new(owned, share, database, &config);
+                let aggregator = aggregator.map_err(|error| failed(node, error))?;
+                Routes::new(DataAggregatorServer::new(Service::new(aggregator)))
+            }
+            Self::Finder(envelope, secret) => {
+                use dispers_target_finder::{Config, Database, Service};
+                let seed = envelope.to_seed_bytes();
+                let envelope = EnvelopeSecretKey::from_bytes(envelope.suite(), &*seed);
+                let envelope = node.watched(envelope.map_err(|error| failed(node, error))?);
+                let database = keeping.open(node, Database::open, Database::in_memory)?;
+                let config = Config::new(PathBuf::new());
+                let finder = Finder::new(owned, envelope, secret.clone(), database, &config);
+                let finder = finder.map_err(|error| failed(node, error))?;
+                Routes::new(TargetFinderServer::new(Service::new(finder)))
+            }
+            Self::Stack => {
+                let store = keeping.store(node.name.as_str())?;
+                let answerer = Arc::new(Answerer::new(owned, store));
+                let service = dispers_stack::Service::new(answerer, 2);
+                Routes::new(StackServer::new(service))
+            }
+        })
+    }
+}
