@@ -8,6 +8,7 @@ mod failures;
 mod knowledge;
 mod plain;
 mod questions;
+mod restarts;
 mod sameness;
 mod withdrawal;
 

@@ -1,0 +1,471 @@
+//! Nodes that restart in the middle of a query: the answer is exact, or the query fails cleanly.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
+
+use dispers_conductor::{Config, Driver};
+use dispers_core::{
+    ask::{Answer, Ask, MAX_ANSWER},
+    conduct::{Command, Conduct, Event, Failure, Status, StepError},
+    decode::{Table, Value},
+    encoding::{from_bytes, to_bytes},
+    find::{ListSegment, ListedEntry},
+    id::{BatchId, MemberNumber, Name, Work},
+    labels,
+    subscription::Upload,
+    ticket::FindId,
+};
+use dispers_node::Channels;
+use dispers_proto::{Messages, chunks, v1::stack_client::StackClient};
+use dispers_querier::{Prepared, Querier, Question};
+use dispers_sandbox::{Network, Options};
+use tempfile::TempDir;
+
+use crate::{options, plain::write};
+
+const HOMES: u32 = 60;
+const SQL: &str = "SELECT COUNT(*) AS n, SUM(clamp(age, 0, 100, 1)) AS ages FROM people";
+/// The steps of an aggregator, in order.
+const STEPS: [&str; 7] = [
+    "begin", "open", "verify", "decide", "commit", "guards", "release",
+];
+
+/// A network whose nodes keep what they keep in a folder, driven step by step.
+struct Stage {
+    network: Network,
+    segments: Vec<Vec<u8>>,
+    folder: TempDir,
+}
+
+/// One query of it.
+struct Asked {
+    querier: Querier,
+    prepared: Prepared,
+    driver: Arc<Driver>,
+}
+
+/// How a query ended.
+struct Ended {
+    status: Status,
+    table: Option<Table>,
+    /// How often an aggregator was told again what it forgot.
+    again: usize,
+}
+
+impl Ended {
+    fn row(&self) -> (i128, i128) {
+        let table = self.table.as_ref();
+        match table.expect("the query was answered").rows[0][..] {
+            [Value::Integer(n), Value::Integer(ages)] => (n, ages),
+            _ => panic!("two numbers are asked for"),
+        }
+    }
+}
+
+fn everybody() -> (i128, i128) {
+    (HOMES.into(), (0..i128::from(HOMES)).sum())
+}
+
+fn member(number: u8) -> MemberNumber {
+    MemberNumber::new(number).unwrap()
+}
+
+fn aggregator(member: MemberNumber) -> String {
+    format!("data-aggregator-{member}")
+}
+
+/// The step and the aggregator that takes it.
+fn step(command: &Command) -> Option<(&'static str, MemberNumber)> {
+    Some(match command {
+        Command::Find | Command::Ask { .. } | Command::Notarise { .. } => return None,
+        Command::Begin { member, .. } => ("begin", *member),
+        Command::Open { member, .. } => ("open", *member),
+        Command::Verify { member, .. } => ("verify", *member),
+        Command::Decide { member, .. } => ("decide", *member),
+        Command::Commit { member, .. } => ("commit", *member),
+        Command::Guards { member, .. } => ("guards", *member),
+        Command::Release { member, .. } => ("release", *member),
+    })
+}
+
+/// The batch of a step for which contributions are needed.
+fn needing(command: &Command) -> Option<Work> {
+    match command {
+        Command::Open { answer, .. } => Some(answer.statement.work),
+        Command::Verify { work, .. } | Command::Decide { work, .. } => Some(*work),
+        _ => None,
+    }
+}
+
+fn forgotten(event: &Event) -> bool {
+    let (Event::Verified(_, _, Err(error)) | Event::Decided(_, _, Err(error))) = event else {
+        return false;
+    };
+    error.to_string().contains("lost in a restart")
+}
+
+/// What a conductor is told that gives up on who forgot.
+fn given_up(event: Event) -> Event {
+    match event {
+        Event::Verified(member, work, _) => {
+            Event::Verified(member, work, Err(StepError::Unreachable))
+        }
+        Event::Decided(member, work, _) => {
+            Event::Decided(member, work, Err(StepError::Unreachable))
+        }
+        event => event,
+    }
+}
+
+/// The lists that the conductor was sent.
+fn segments(network: &Network) -> Vec<Vec<u8>> {
+    let mut records = network.recording().unwrap().records();
+    let conductor = records.find(|(name, ..)| name.as_str() == "conductor");
+    let received = conductor.unwrap().2.received();
+    let uploads = received.opened.iter();
+    let uploads = uploads.filter(|opened| opened.purpose == labels::ENVELOPE_UPLOAD);
+    uploads
+        .map(|opened| {
+            let upload: Upload = from_bytes(&opened.plaintext, 1 << 24, "upload").unwrap();
+            let entries = upload.entries.into_iter().map(|entry| ListedEntry {
+                pseudonym: entry.pseudonym,
+                index: entry.index,
+                ciphertext: entry.ciphertext,
+            });
+            to_bytes(&ListSegment {
+                key_epoch: upload.key_epoch,
+                entries: entries.collect(),
+                envelopes: upload.envelopes,
+            })
+        })
+        .collect()
+}
+
+impl Stage {
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("people.csv");
+        let row = |home: u32| format!("p{home},{home}");
+        write(&path, "home,age", (0..HOMES).map(row));
+        let options = Options {
+            home_column: Some("home".into()),
+            hosts: 2,
+            record: true,
+            state: Some(folder.path().to_owned()),
+            ..options(vec![path])
+        };
+        let network = Network::start(&options, |_| {}).await.unwrap();
+        Self {
+            segments: segments(&network),
+            network,
+            folder,
+        }
+    }
+
+    /// A query that so many aggregators must verify.
+    async fn ask(&self, min_verified: u8) -> Asked {
+        let node = self.network.node("querier").unwrap().clone();
+        let config = dispers_querier::Config {
+            min_verified,
+            ..dispers_querier::Config::default()
+        };
+        let querier = Querier::new(node, config);
+        let question = Question {
+            sql: SQL.into(),
+            purpose: "sandbox".into(),
+            min_cohort: None,
+        };
+        let prepared = querier.prepare(&question).await.unwrap();
+        let config = Config {
+            batch_size: 20,
+            ..Config::default()
+        };
+        let driver = Driver::new(
+            self.network.node("conductor").unwrap().clone(),
+            config,
+            prepared.signed().clone(),
+            prepared.profile().clone(),
+            self.segments.clone(),
+        );
+        Asked {
+            querier,
+            prepared,
+            driver: Arc::new(driver),
+        }
+    }
+
+    /// Drives a query to its end. Before each command the nodes that `restarts` names are restarted. An
+    /// aggregator that forgot an attempt is told again what it was told of it, or given up.
+    async fn drive(
+        &mut self,
+        asked: &Asked,
+        tell_again: bool,
+        mut restarts: impl FnMut(&Command) -> Vec<String>,
+    ) -> Ended {
+        let driver = &asked.driver;
+        let (mut conduct, commands) = Conduct::new(asked.prepared.manifest().clone());
+        let mut queue: VecDeque<Command> = commands.into();
+        let mut told: BTreeMap<(MemberNumber, Work), Vec<Command>> = BTreeMap::new();
+        let mut again = 0;
+        while let Some(command) = queue.pop_front() {
+            for node in restarts(&command) {
+                self.network.restart_node(&node).await.unwrap();
+            }
+            let mut event = driver.clone().carry_out(command.clone()).await;
+            if let (Some((_, member)), Some(work)) = (step(&command), needing(&command)) {
+                let told = told.entry((member, work)).or_default();
+                if forgotten(&event) && tell_again {
+                    again += 1;
+                    for before in told.iter() {
+                        driver.clone().carry_out(before.clone()).await;
+                    }
+                    event = driver.clone().carry_out(command.clone()).await;
+                } else if forgotten(&event) {
+                    event = given_up(event);
+                }
+                told.push(command);
+            }
+            queue.extend(conduct.handle(event));
+        }
+        let table = conduct.totals().map(|totals| {
+            let opened = asked.querier.open(&asked.prepared, totals);
+            opened.unwrap().1
+        });
+        Ended {
+            status: conduct.status(),
+            table,
+            again,
+        }
+    }
+}
+
+/// Restarts aggregator 2 before its first such step.
+fn second_before(wanted: &'static str) -> impl FnMut(&Command) -> Vec<String> {
+    let mut done = false;
+    move |command| {
+        let now = !done && step(command) == Some((wanted, member(2)));
+        done |= now;
+        now.then(|| aggregator(member(2))).into_iter().collect()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_aggregator_that_restarts_before_any_step_goes_on_and_the_answer_is_exact() {
+    let mut stage = Stage::new().await;
+    for min_verified in [2, 3] {
+        for wanted in STEPS {
+            let asked = stage.ask(min_verified).await;
+            let ended = stage.drive(&asked, true, second_before(wanted)).await;
+            assert_eq!(ended.row(), everybody(), "{wanted}");
+            assert_eq!(ended.status.missing, [], "{wanted}");
+            assert_eq!(ended.status.verified, 3, "{wanted}");
+            // Before verifying and deciding it held contributions of one batch or of two.
+            let held = matches!(wanted, "verify" | "decide");
+            assert_eq!(ended.again > 0, held, "{wanted}: {}", ended.again);
+        }
+    }
+    stage.network.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_is_exact_when_every_aggregator_restarts_again_and_again() {
+    let mut stage = Stage::new().await;
+    let asked = stage.ask(3).await;
+    let mut steps = 0;
+    let every_fifth = |command: &Command| {
+        let member = step(command).map(|(_, member)| member);
+        steps += usize::from(member.is_some());
+        let due = member.filter(|_| steps % 5 == 0);
+        due.map(aggregator).into_iter().collect()
+    };
+    let ended = stage.drive(&asked, true, every_fifth).await;
+    assert_eq!(ended.row(), everybody());
+    assert_eq!(ended.status.missing, []);
+    assert!(ended.again > 0);
+    stage.network.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_an_aggregator_that_forgot_a_query_is_exact_or_fails_cleanly() {
+    let mut stage = Stage::new().await;
+    for wanted in ["verify", "decide"] {
+        let asked = stage.ask(2).await;
+        let ended = stage.drive(&asked, false, second_before(wanted)).await;
+        assert_eq!(ended.row(), everybody(), "{wanted}");
+        assert_eq!(ended.status.missing, [member(2)], "{wanted}");
+
+        let asked = stage.ask(3).await;
+        let ended = stage.drive(&asked, false, second_before(wanted)).await;
+        assert!(ended.table.is_none(), "{wanted}");
+        let Some(Failure::TooFewAggregators { needed: 3, out }) = ended.status.failure else {
+            panic!("{wanted}: {:?}", ended.status.failure);
+        };
+        assert_eq!(out.len(), 1);
+        assert_eq!(out[0].0, member(2));
+    }
+    stage.network.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_aggregator_says_after_its_release_what_it_said_before() {
+    let mut stage = Stage::new().await;
+    let asked = stage.ask(2).await;
+    let mut last = Vec::new();
+    let ended = stage
+        .drive(&asked, true, |command| {
+            let of_second = step(command).filter(|(_, of)| *of == member(2));
+            if matches!(of_second, Some(("guards" | "release", _))) {
+                last.push(command.clone());
+            }
+            Vec::new()
+        })
+        .await;
+    assert_eq!(ended.row(), everybody());
+    assert_eq!(last.len(), 2);
+    let mut said = Vec::new();
+    for _ in 0..2 {
+        for command in &last {
+            said.push(
+                match asked.driver.clone().carry_out(command.clone()).await {
+                    Event::Guarded(_, Ok(messages)) => to_bytes(&messages),
+                    Event::Released(_, Ok(total)) => to_bytes(&total),
+                    _ => panic!("it is said again"),
+                },
+            );
+        }
+        let node = aggregator(member(2));
+        stage.network.restart_node(&node).await.unwrap();
+    }
+    assert_eq!(said[..2], said[2..]);
+    stage.network.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_notary_that_restarts_certifies_the_same_release_and_no_other() {
+    let mut stage = Stage::new().await;
+    let asked = stage.ask(2).await;
+    let (mut whole, mut certified) = (None, None);
+    let ended = stage
+        .drive(&asked, true, |command| match command {
+            Command::Notarise { proposal } => {
+                whole = Some(proposal.clone());
+                vec!["target-finder".into()]
+            }
+            // Between certificate and release.
+            Command::Guards {
+                member: of,
+                certificate,
+                ..
+            } if *of == member(1) => {
+                certified = Some(certificate.clone());
+                vec!["target-finder".into()]
+            }
+            _ => Vec::new(),
+        })
+        .await;
+    assert_eq!(ended.row(), everybody());
+    let proposal = whole.unwrap();
+    let mut smaller = (*proposal).clone();
+    smaller.batches.pop();
+    let notarise = |proposal| {
+        asked
+            .driver
+            .clone()
+            .carry_out(Command::Notarise { proposal })
+    };
+    let Event::Notarised(Err(StepError::Refused(words))) = notarise(Arc::new(smaller)).await else {
+        panic!("a second release is refused");
+    };
+    assert!(words.contains("another release"), "{words}");
+    let Event::Notarised(Ok(again)) = notarise(proposal).await else {
+        panic!("the same release is certified again");
+    };
+    assert_eq!(again, *certified.unwrap());
+    stage.network.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stack_that_restarts_answers_no_work_twice() {
+    let mut stage = Stage::new().await;
+    let asked = stage.ask(2).await;
+    let driver = &asked.driver;
+    let Event::Found(Ok((_, batches))) = driver.clone().carry_out(Command::Find).await else {
+        panic!("homes are found");
+    };
+    let work = |attempt| Work {
+        query: asked.prepared.manifest().query(),
+        round: 0,
+        batch: BatchId {
+            partition: 0,
+            number: 0,
+        },
+        attempt,
+    };
+    let batch = Arc::new(batches.into_iter().next().unwrap());
+    let ask = Command::Ask {
+        work: work(0),
+        batch,
+    };
+    let Event::Asked(_, Ok(answer)) = driver.clone().carry_out(ask).await else {
+        panic!("the target answers");
+    };
+    assert_eq!(answer.answered, 20);
+    for host in ["host-1", "host-2"] {
+        stage.network.restart_node(host).await.unwrap();
+        // Asked in the target's name, which remembers too.
+        let ask = |attempt| Ask {
+            manifest: asked.prepared.signed().clone(),
+            work: work(attempt),
+            find: FindId([0; 32]),
+            homes: Vec::new(),
+        };
+        let words = ask_host(&stage.network, host, &ask(0)).await.unwrap_err();
+        assert!(words.contains("answered before"), "{words}");
+        assert_eq!(ask_host(&stage.network, host, &ask(1)).await, Ok(0));
+    }
+    stage.network.stop().await;
+}
+
+/// Asks a host in the target's name. How many homes answer, or the refusal's words.
+async fn ask_host(network: &Network, host: &str, ask: &Ask) -> Result<u32, String> {
+    let node = network.node("target").unwrap();
+    let listed = network.directory().host(&Name::new(host).unwrap()).unwrap();
+    let channel = Channels::new(node.clone()).to(&listed.address, listed.tls_key);
+    let chunks = tokio_stream::iter(chunks([to_bytes(ask)]));
+    let reply = StackClient::new(channel.unwrap()).ask(chunks).await;
+    let reply = reply.map_err(|status| status.message().to_owned())?;
+    let bytes = Messages::new(reply.into_inner()).expect(MAX_ANSWER).await;
+    let answer: Answer = from_bytes(&bytes.unwrap(), MAX_ANSWER, "answer").unwrap();
+    Ok(answer.homes)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_aggregator_does_not_start_with_the_file_of_another() {
+    let mut stage = Stage::new().await;
+    // An offer at each.
+    let asked = stage.ask(2).await;
+    for number in [1, 2] {
+        assert!(stage.network.end_node(&aggregator(member(number))).await);
+    }
+    let file = |number| {
+        let name = format!("{}.db", aggregator(member(number)));
+        stage.folder.path().join(name)
+    };
+    let kept = std::fs::read(file(2)).unwrap();
+    std::fs::copy(file(1), file(2)).unwrap();
+    let second = aggregator(member(2));
+    let error = stage.network.restart_node(&second).await.unwrap_err();
+    let words = error.to_string();
+    assert!(words.contains("data-aggregator-2.db"), "{words}");
+    assert!(words.contains("another signing key"), "{words}");
+    // With its own it goes on, and two are enough.
+    let path = stage.folder.path().join("data-aggregator-2.db");
+    std::fs::write(path, kept).unwrap();
+    stage.network.restart_node(&second).await.unwrap();
+    let ended = stage.drive(&asked, true, |_| Vec::new()).await;
+    assert_eq!(ended.row(), everybody());
+    assert_eq!(ended.status.missing, [member(1)]);
+    stage.network.stop().await;
+}
