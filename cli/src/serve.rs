@@ -152,7 +152,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Exit> {
                 start.node.clone(),
                 needed(start.keys.pool_envelope, "the pool's envelope key")?,
                 needed(start.keys.pool_secret, "the pool's secret")?,
-                database.map_err(Exit::other)?,
+                database.map_err(Exit::misuse)?,
                 &start.config.role,
             )
             .map_err(Exit::misuse)?
@@ -189,7 +189,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Exit> {
                     start.keys.share,
                     "the threshold share (share = \"FILE\" in [node])",
                 )?,
-                database.map_err(Exit::other)?,
+                database.map_err(Exit::misuse)?,
                 &start.config.role,
             )
             .map_err(Exit::misuse)?;

@@ -218,6 +218,14 @@ fn a_running_network_takes_a_querier_a_host_new_machines_and_a_new_key_epoch() {
             &[("aggregators/", "aggregators-2/")],
         );
     }
+    // What the old machine kept opens with its signing key only.
+    network.stop("data-aggregator-2");
+    let moved = "data-aggregator-2.toml";
+    let other = network.dispers(&["serve", "data-aggregator", "--config", moved]);
+    assert_eq!(other.code, Some(64));
+    let words = "data-aggregator-2.db: an entry of table \"query\" does not open";
+    assert!(other.stderr.contains(words), "{}", other.stderr);
+    network.edit(moved, &[("data-aggregator-2.db", "moved-aggregator-2.db")]);
     network.restart(&["host-3"]);
     assert!(!network.log("conductor").contains("expires soon"));
 

@@ -108,6 +108,26 @@ fn offers_and_queries_are_there_again_and_the_latest_of_each_part() {
 }
 
 #[test]
+fn what_was_written_is_there_however_the_process_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = kept(&folder.path().join("aggregator.db"));
+    let records = [(Part::Query, record(b"head"))];
+    let key = store
+        .replace(QUERY_ID, LATER, &manifest(), &records, None)
+        .unwrap();
+    let changed = [(batch(1), record(MARK))];
+    assert!(store.update(QUERY_ID, &key, &changed).unwrap());
+    // The files as they are while the process still runs.
+    let after = tempfile::tempdir().unwrap();
+    for file in std::fs::read_dir(folder.path()).unwrap() {
+        let file = file.unwrap();
+        std::fs::copy(file.path(), after.path().join(file.file_name())).unwrap();
+    }
+    let queries = kept(&after.path().join("aggregator.db")).queries().unwrap();
+    assert_eq!(queries[0].records.len(), 2);
+}
+
+#[test]
 fn a_copy_of_the_file_says_nothing_and_opens_for_no_other_node() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("aggregator.db");
