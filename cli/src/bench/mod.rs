@@ -1,0 +1,31 @@
+//! `dispers bench`: what a query and a contribution cost.
+
+mod memory;
+mod process;
+mod query;
+
+use clap::{Subcommand, ValueEnum};
+
+use crate::exit::Exit;
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Ask homes by the thousand or million, with every role a real service on loopback, and tell
+    /// what it cost whom.
+    Query(query::Arguments),
+}
+
+/// How figures are printed.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    Table,
+    /// One object, for programs.
+    Json,
+}
+
+pub(crate) fn run(command: Command) -> Result<(), Exit> {
+    match command {
+        Command::Query(arguments) => query::run(&arguments),
+    }
+}
