@@ -1,5 +1,7 @@
 //! `dispers bench`: what a query and a contribution cost.
 
+mod baseline;
+mod contribution;
 mod memory;
 mod process;
 mod query;
@@ -13,6 +15,8 @@ pub(crate) enum Command {
     /// Ask homes by the thousand or million, with every role a real service on loopback, and tell
     /// what it cost whom.
     Query(query::Arguments),
+    /// What one contribution costs one aggregator, beside Prio3 with an envelope per report.
+    Contribution(contribution::Arguments),
 }
 
 /// How figures are printed.
@@ -27,5 +31,6 @@ pub(crate) enum Format {
 pub(crate) fn run(command: Command) -> Result<(), Exit> {
     match command {
         Command::Query(arguments) => query::run(&arguments),
+        Command::Contribution(arguments) => contribution::run(&arguments),
     }
 }
