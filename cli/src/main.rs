@@ -3,6 +3,7 @@
 //! Results go to stdout, everything else to stderr. Exit codes: 0 success, 64 misuse,
 //! 69 unavailable, 75 try again later, 1 otherwise.
 
+mod bench;
 mod catalog;
 mod directory;
 mod exit;
@@ -38,6 +39,9 @@ enum Command {
     Query(query::Arguments),
     /// Run one service.
     Serve(serve::Arguments),
+    /// Measure what a query and a contribution cost.
+    #[command(subcommand)]
+    Bench(bench::Command),
     /// Show what may be asked.
     Catalog(catalog::Arguments),
     /// Make, sign and check directories.
@@ -78,6 +82,10 @@ fn run(command: Command) -> Result<(), Exit> {
         Command::Stack(command) => {
             local();
             executor()?.block_on(stack::run(command))
+        }
+        Command::Bench(command) => {
+            local();
+            bench::run(command)
         }
         Command::Catalog(arguments) => catalog::run(&arguments),
         Command::Directory(command) => directory::run(command),

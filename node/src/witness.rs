@@ -10,19 +10,20 @@ use std::{
     task::{Context, Poll},
 };
 
-use dispers_core::envelope;
+use dispers_core::{directory::TlsKey, envelope};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Sees everything that one node receives. Nodes that serve a real network have none.
 pub trait Witness: envelope::Witness {
-    /// The node received these bytes, TLS removed, on a connection of this number. What follows on
-    /// the connection comes in further calls.
-    fn received(&self, connection: u64, bytes: &[u8]);
+    /// The node received these bytes, TLS removed, from whoever holds the key `from`, on a
+    /// connection of this number. What follows on the connection comes in further calls.
+    fn received(&self, from: TlsKey, connection: u64, bytes: &[u8]);
 }
 
 /// A stream whose received bytes a witness sees.
 pub(crate) struct Watched<S> {
     stream: S,
+    from: TlsKey,
     connection: u64,
     witness: Option<Arc<dyn Witness>>,
 }
@@ -31,9 +32,10 @@ pub(crate) struct Watched<S> {
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
 impl<S> Watched<S> {
-    pub(crate) fn new(stream: S, witness: Option<Arc<dyn Witness>>) -> Self {
+    pub(crate) fn new(stream: S, from: TlsKey, witness: Option<Arc<dyn Witness>>) -> Self {
         Self {
             stream,
+            from,
             connection: NEXT.fetch_add(1, Ordering::Relaxed),
             witness,
         }
@@ -49,7 +51,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
         let before = buffer.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(cx, buffer);
         if let (Poll::Ready(Ok(())), Some(witness)) = (&polled, &self.witness) {
-            witness.received(self.connection, &buffer.filled()[before..]);
+            witness.received(self.from, self.connection, &buffer.filled()[before..]);
         }
         polled
     }

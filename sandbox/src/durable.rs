@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use dispers_core::{dealing::KeyShare, envelope::EnvelopeSecretKey, ticket::PoolSecret};
+use dispers_core::{dealing::KeyShare, envelope::EnvelopeSecretKey, id::Role, ticket::PoolSecret};
 use dispers_data_aggregator::Aggregator;
 use dispers_node::Node;
 use dispers_proto::v1::{
@@ -31,6 +31,7 @@ pub(crate) enum Keeping {
 pub(crate) enum Durable {
     Aggregator(KeyShare),
     Finder(EnvelopeSecretKey, PoolSecret),
+    /// A host whose documents are in its file.
     Stack,
 }
 
@@ -63,16 +64,23 @@ impl Keeping {
     }
 
     /// What a host keeps.
-    pub(crate) fn store(&self, host: &str) -> Result<Arc<Store>, Error> {
-        let store = match self.path(host) {
+    pub(crate) fn store(&self, host: &str) -> Result<Store, Error> {
+        Ok(match self.path(host) {
             Some(path) => Store::open(&path)?,
             None => Store::in_memory()?,
-        };
-        Ok(Arc::new(store))
+        })
     }
 }
 
 impl Durable {
+    pub(crate) fn role(&self) -> Role {
+        match self {
+            Self::Aggregator(_) => Role::DataAggregator,
+            Self::Finder(..) => Role::TargetFinder,
+            Self::Stack => Role::Stack,
+        }
+    }
+
     /// The service, with what its node keeps.
     pub(crate) fn routes(&self, node: &Arc<Node>, keeping: &Keeping) -> Result<Routes, Error> {
         let owned = node.clone();
@@ -100,7 +108,7 @@ impl Durable {
             }
             Self::Stack => {
                 let store = keeping.store(node.name.as_str())?;
-                let answerer = Arc::new(Answerer::new(owned, store));
+                let answerer = Arc::new(Answerer::new(owned, Arc::new(store)));
                 let service = dispers_stack::Service::new(answerer, 2);
                 Routes::new(StackServer::new(service))
             }

@@ -5,14 +5,19 @@
 
 mod durable;
 mod error;
+mod executors;
 mod knowledge;
+mod meter;
 mod network;
 mod population;
 mod recording;
 mod seats;
+mod synthetic;
 
 pub use error::Error;
+pub use executors::Executors;
 pub use knowledge::{Envelopes, Knowledge, RoleKnowledge};
+pub use meter::Meter;
 pub use network::{Host, Network, Options, Progress, check};
-pub use population::Population;
 pub use recording::{Opened, Received, Record, Recording};
+pub use synthetic::{Person, Synthetic};

@@ -9,7 +9,6 @@ use dispers_core::{
     id::{Name, Role, Threshold},
     keys::SigningKey,
     plan::{Plan, PlanLimits},
-    subscription::HomeId,
 };
 use dispers_node::{Node, TlsIdentity, Witness, rng, serve};
 use dispers_proto::v1::{
@@ -18,17 +17,20 @@ use dispers_proto::v1::{
 };
 use dispers_querier::{Querier, QueryResult, Question};
 use dispers_stack::{Answerer, Relay, Store, attach, subscribe};
-use tokio::{net::TcpListener, sync::watch, task::JoinSet};
+use tokio::{net::TcpListener, runtime::Handle, sync::watch, task::JoinSet};
 use tonic::service::Routes;
 
 use crate::{
-    Error, Population, Recording,
+    Error, Executors, Meter, Recording, Synthetic,
     durable::{Durable, Keeping},
+    population::{Population, Sheets},
     seats::{Seat, Seats, sign},
 };
 
 /// Most homes that one query may ask.
 pub(crate) const MAX_HOMES: u64 = 10_000_000;
+/// Hosts that subscribe their homes at the same time.
+const PARALLEL_HOSTS: usize = 4;
 
 type BoxFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -37,6 +39,8 @@ type BoxFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 pub struct Options {
     /// CSV files, one per doctype; the example where there are none.
     pub data: Vec<PathBuf>,
+    /// Homes that are computed, instead of those of data files.
+    pub synthetic: Option<Synthetic>,
     /// The column that tells homes apart; each row its own home if `None`.
     pub home_column: Option<String>,
     /// Columns whose values homes subscribe to.
@@ -63,6 +67,8 @@ pub struct Options {
     pub batch_size: u32,
     /// Whether to record what every node receives and opens.
     pub record: bool,
+    /// Whether to count what every role receives; not together with `record`.
+    pub meter: bool,
     /// Folder for what data aggregators, the target finder and hosts keep; in memory if `None`.
     pub state: Option<PathBuf>,
 }
@@ -71,6 +77,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             data: Vec::new(),
+            synthetic: None,
             home_column: None,
             concepts: Vec::new(),
             hosts: 4,
@@ -84,6 +91,7 @@ impl Default for Options {
             suite: Suite::default(),
             batch_size: dispers_conductor::Config::default().batch_size,
             record: false,
+            meter: false,
             state: None,
         }
     }
@@ -111,17 +119,24 @@ pub enum Progress {
 /// # Errors
 /// [`Error`] when the data or the question is refused.
 pub fn check(options: &Options, sql: &str) -> Result<(), Error> {
-    let population = Population::read(
-        &options.data,
-        options.home_column.as_deref(),
-        &options.concepts,
-    )?;
+    let population = population(options)?;
     let limits = PlanLimits {
         max_homes: MAX_HOMES,
         ..PlanLimits::default()
     };
     Plan::new(sql, &population.catalogue(), &limits)?;
     Ok(())
+}
+
+fn population(options: &Options) -> Result<Box<dyn Population>, Error> {
+    Ok(match options.synthetic {
+        Some(synthetic) => Box::new(synthetic),
+        None => Box::new(Sheets::read(
+            &options.data,
+            options.home_column.as_deref(),
+            &options.concepts,
+        )?),
+    })
 }
 
 /// One host: its homes and its way to the network.
@@ -132,8 +147,6 @@ pub struct Host {
     pub relay: Relay,
     /// What it keeps.
     pub store: Arc<Store>,
-    /// What each home is to be subscribed to.
-    concepts: BTreeMap<HomeId, Vec<String>>,
 }
 
 /// Stops one service.
@@ -151,7 +164,9 @@ pub struct Network {
     services: JoinSet<()>,
     /// What stops each service, by the name of its node.
     switches: BTreeMap<Name, Switch>,
-    recording: Option<Recording>,
+    watching: Watching,
+    /// Where the services of a role run, by default with the caller.
+    handles: BTreeMap<Role, Handle>,
     hosts: Vec<Host>,
     nodes: BTreeMap<Name, Arc<Node>>,
     /// The nodes that can be restarted.
@@ -164,15 +179,28 @@ impl Network {
     ///
     /// # Errors
     /// [`Error`]; what was started is stopped again.
-    pub async fn start(
+    pub async fn start(options: &Options, observe: impl FnMut(Progress)) -> Result<Self, Error> {
+        let population = population(options)?;
+        let mut network = Self::set_up(options, None, population.as_ref()).await?;
+        network
+            .subscribe_homes(population.as_ref(), observe)
+            .await?;
+        Ok(network)
+    }
+
+    /// Starts every role on the executor that is for it. No home is subscribed.
+    ///
+    /// # Errors
+    /// [`Error`]; what was started is stopped again.
+    pub async fn start_on(executors: &Executors, options: &Options) -> Result<Self, Error> {
+        Self::set_up(options, Some(executors), population(options)?.as_ref()).await
+    }
+
+    async fn set_up(
         options: &Options,
-        mut observe: impl FnMut(Progress),
+        executors: Option<&Executors>,
+        population: &dyn Population,
     ) -> Result<Self, Error> {
-        let population = Population::read(
-            &options.data,
-            options.home_column.as_deref(),
-            &options.concepts,
-        )?;
         if options.hosts == 0 || options.hosts > population.len() {
             return Err(Error::Option(format!(
                 "--hosts must be 1 to {}, the number of homes",
@@ -186,8 +214,6 @@ impl Network {
         }
         let indexors = Threshold::new(options.indexor_threshold, options.indexors)?;
         let committee = Threshold::of_aggregators(options.threshold, options.aggregators)?;
-        let services = 3 + indexors.members() + committee.members() + options.hosts;
-        observe(Progress::Starting { services });
 
         let indexor_keys = deal(indexors, &mut rng());
         let committee_keys = deal(committee, &mut rng());
@@ -197,16 +223,20 @@ impl Network {
         let seats = Seats::new(options, indexor_keys, committee_keys).await?;
         let body = seats.body(
             options,
-            &population,
+            population,
             public,
             querier_tls.key(),
             querier_signing.public(),
         )?;
         let directory = Arc::new(sign(&body)?);
-        let mut recording = options.record.then(Recording::default);
+        let mut watching = match (options.record, options.meter) {
+            (true, _) => Watching::Everything(Recording::default()),
+            (_, true) => Watching::Sizes(Meter::default()),
+            _ => Watching::Nothing,
+        };
         let querier = Name::new("querier")?;
         let querier = Arc::new(Node {
-            witness: witness(&mut recording, &querier, Role::Querier),
+            witness: watching.witness(&querier, Role::Querier),
             name: querier,
             directory: directory.clone(),
             signing: querier_signing,
@@ -218,7 +248,8 @@ impl Network {
             purpose: options.purpose.clone(),
             services: JoinSet::new(),
             switches: BTreeMap::new(),
-            recording,
+            watching,
+            handles: BTreeMap::new(),
             hosts: Vec::new(),
             nodes: [(querier.name.clone(), querier)].into(),
             durable: BTreeMap::new(),
@@ -227,16 +258,79 @@ impl Network {
                 .clone()
                 .map_or(Keeping::Memory, Keeping::Folder),
         };
-        let hosts = network.start_services(seats, options, &population)?;
+        if let Some(executors) = executors {
+            for role in network.roles() {
+                network.handles.insert(role, executors.of(role).clone());
+            }
+        }
+        network.hosts = network.start_services(seats, options, population)?;
+        Ok(network)
+    }
+
+    fn roles(&self) -> impl Iterator<Item = Role> + use<> {
+        let nodes = self.directory.nodes.iter().map(|node| node.role);
+        let mut roles: Vec<Role> = nodes.chain([Role::Stack, Role::Querier]).collect();
+        roles.sort_unstable();
+        roles.dedup();
+        roles.into_iter()
+    }
+
+    /// Subscribes every home, several hosts at a time.
+    ///
+    /// # Errors
+    /// [`Error::Stack`] of the first host that fails.
+    pub async fn subscribe(
+        &mut self,
+        options: &Options,
+        observe: impl FnMut(Progress),
+    ) -> Result<(), Error> {
+        self.subscribe_homes(population(options)?.as_ref(), observe)
+            .await
+    }
+
+    async fn subscribe_homes(
+        &mut self,
+        population: &dyn Population,
+        mut observe: impl FnMut(Progress),
+    ) -> Result<(), Error> {
+        observe(Progress::Starting {
+            services: self.switches.len(),
+        });
         let of = population.len();
-        let mut homes = 0;
-        for host in &hosts {
-            subscribe(&host.relay, &host.store, host.concepts.clone()).await?;
-            homes += host.concepts.len();
+        let mut subscribed = 0;
+        let mut subscribing = JoinSet::new();
+        let mut hosts = self.hosts.iter().enumerate();
+        loop {
+            while subscribing.len() < PARALLEL_HOSTS
+                && let Some((place, host)) = hosts.next()
+            {
+                let homes = population.homes(place, self.hosts.len());
+                let (relay, store, count) = (host.relay.clone(), host.store.clone(), homes.len());
+                let handle = self.handle(Role::Stack);
+                subscribing.spawn_on(
+                    async move {
+                        subscribe(&relay, &store, homes).await?;
+                        Ok::<usize, dispers_stack::Error>(count)
+                    },
+                    &handle,
+                );
+            }
+            let Some(done) = subscribing.join_next().await else {
+                return Ok(());
+            };
+            subscribed += done.map_err(|error| Error::Start {
+                node: "a stack".into(),
+                reason: error.to_string(),
+            })??;
+            let homes = subscribed;
             observe(Progress::Subscribed { homes, of });
         }
-        network.hosts = hosts;
-        Ok(network)
+    }
+
+    /// Where the services of a role run.
+    fn handle(&self, role: Role) -> Handle {
+        let handle = self.handles.get(&role).cloned();
+        handle.unwrap_or_else(Handle::current)
     }
 
     /// Starts every service; the hosts, whose homes are yet to be subscribed.
@@ -244,7 +338,7 @@ impl Network {
         &mut self,
         seats: Seats,
         options: &Options,
-        population: &Population,
+        population: &dyn Population,
     ) -> Result<Vec<Host>, Error> {
         let (seat, envelope) = seats.conductor;
         let (node, listener) = self.sit(seat, Role::Conductor);
@@ -256,7 +350,12 @@ impl Network {
                 ..dispers_conductor::Config::default()
             },
         );
-        self.serve(node, listener, Routes::new(ConductorServer::new(service)));
+        self.serve(
+            node,
+            Role::Conductor,
+            listener,
+            Routes::new(ConductorServer::new(service)),
+        );
 
         for (seat, envelope, share) in seats.indexors {
             let (node, listener) = self.sit(seat, Role::ConceptIndexor);
@@ -269,7 +368,7 @@ impl Network {
             .map_err(|error| start_error(&node, error))?;
             let service = dispers_concept_indexor::Service::new(indexor);
             let routes = Routes::new(ConceptIndexorServer::new(service));
-            self.serve(node, listener, routes);
+            self.serve(node, Role::ConceptIndexor, listener, routes);
         }
 
         let (seat, envelope, secret) = seats.finder;
@@ -285,7 +384,12 @@ impl Network {
         )
         .map_err(|error| start_error(&node, error))?;
         let service = dispers_target::Service::new(node.clone(), target);
-        self.serve(node, listener, Routes::new(TargetServer::new(service)));
+        self.serve(
+            node,
+            Role::Target,
+            listener,
+            Routes::new(TargetServer::new(service)),
+        );
 
         for (seat, share) in seats.aggregators {
             let (node, listener) = self.sit(seat, Role::DataAggregator);
@@ -295,14 +399,14 @@ impl Network {
         let mut hosts = Vec::with_capacity(seats.stacks.len());
         for (host, seat) in seats.stacks.into_iter().enumerate() {
             let store = self.keeping.store(seat.name.as_str())?;
-            let concepts = population.settle(host, options.hosts, &store)?;
+            let store = Arc::new(population.settle(host, options.hosts, store)?);
             let name = seat.name.clone();
             let (node, listener) = self.sit(seat, Role::Stack);
             let relay = Relay::new(node.clone());
             let answerer = Arc::new(Answerer::new(node.clone(), store.clone()));
             if host < options.attached {
                 let relay = relay.clone();
-                self.spawn(&node, |stopped| async move {
+                self.spawn(&node, Role::Stack, |stopped| async move {
                     tokio::select! {
                         () = attach(relay, answerer) => {}
                         () = stopped => {}
@@ -311,21 +415,18 @@ impl Network {
             } else {
                 let service = dispers_stack::Service::new(answerer, 2);
                 let routes = Routes::new(StackServer::new(service));
-                self.durable.insert(node.name.clone(), Durable::Stack);
-                self.serve(node, listener, routes);
+                if options.synthetic.is_none() {
+                    self.durable.insert(node.name.clone(), Durable::Stack);
+                }
+                self.serve(node, Role::Stack, listener, routes);
             }
-            hosts.push(Host {
-                name,
-                relay,
-                store,
-                concepts,
-            });
+            hosts.push(Host { name, relay, store });
         }
         Ok(hosts)
     }
 
     fn sit(&mut self, seat: Seat, role: Role) -> (Arc<Node>, TcpListener) {
-        let witness = witness(&mut self.recording, &seat.name, role);
+        let witness = self.watching.witness(&seat.name, role);
         let (node, listener) = seat.sit(&self.directory, witness);
         self.nodes.insert(node.name.clone(), node.clone());
         (node, listener)
@@ -335,6 +436,7 @@ impl Network {
     fn spawn<F: Future<Output = ()> + Send + 'static>(
         &mut self,
         node: &Node,
+        role: Role,
         service: impl FnOnce(BoxFuture) -> F,
     ) {
         let (stop, mut stopped) = watch::channel(false);
@@ -344,15 +446,21 @@ impl Network {
         let service = service(Box::pin(async move {
             let _ = stopped.wait_for(|stop| *stop).await;
         }));
-        self.services.spawn(async move {
-            service.await;
-            drop(running);
-        });
+        let handle = self.handle(role);
+        self.services.spawn_on(
+            async move {
+                service.await;
+                drop(running);
+            },
+            &handle,
+        );
     }
 
-    fn serve(&mut self, node: Arc<Node>, listener: TcpListener, routes: Routes) {
+    fn serve(&mut self, node: Arc<Node>, role: Role, listener: TcpListener, routes: Routes) {
         let served = node.clone();
-        self.spawn(&node, |stopped| run(served, listener, routes, stopped));
+        self.spawn(&node, role, |stopped| {
+            run(served, listener, routes, stopped)
+        });
     }
 
     /// Starts a service that can be restarted.
@@ -363,8 +471,9 @@ impl Network {
         durable: Durable,
     ) -> Result<(), Error> {
         let routes = durable.routes(&node, &self.keeping)?;
+        let role = durable.role();
         self.durable.insert(node.name.clone(), durable);
-        self.serve(node, listener, routes);
+        self.serve(node, role, listener, routes);
         Ok(())
     }
 
@@ -409,7 +518,18 @@ impl Network {
 
     /// What every node received and opened, if the options asked for it.
     pub fn recording(&self) -> Option<&Recording> {
-        self.recording.as_ref()
+        match &self.watching {
+            Watching::Everything(recording) => Some(recording),
+            _ => None,
+        }
+    }
+
+    /// Bytes that went from one role to another so far, if the options asked for it.
+    pub fn hops(&self) -> Option<BTreeMap<(Role, Role), u64>> {
+        match &self.watching {
+            Watching::Sizes(meter) => Some(meter.hops(&self.directory)),
+            _ => None,
+        }
     }
 
     /// Stops one node for good, as if its machine had died. Whether there was one of that name.
@@ -451,11 +571,11 @@ impl Network {
         self.end_node(name).await;
         let durable = self.durable.get(&node.name);
         let durable = durable.ok_or_else(|| error("it cannot be restarted".into()))?;
-        let routes = durable.routes(&node, &self.keeping)?;
+        let (role, routes) = (durable.role(), durable.routes(&node, &self.keeping)?);
         let listener = TcpListener::bind(address)
             .await
             .map_err(|reason| error(reason.to_string()))?;
-        self.serve(node, listener, routes);
+        self.serve(node, role, listener, routes);
         Ok(())
     }
 
@@ -468,10 +588,21 @@ impl Network {
     }
 }
 
-/// A record for the node, where there is a recording.
-fn witness(recording: &mut Option<Recording>, name: &Name, role: Role) -> Option<Arc<dyn Witness>> {
-    let recording = recording.as_mut()?;
-    Some(recording.of(name, role))
+/// What is noted of what the nodes receive.
+enum Watching {
+    Nothing,
+    Everything(Recording),
+    Sizes(Meter),
+}
+
+impl Watching {
+    fn witness(&mut self, name: &Name, role: Role) -> Option<Arc<dyn Witness>> {
+        match self {
+            Self::Nothing => None,
+            Self::Everything(recording) => Some(recording.of(name, role)),
+            Self::Sizes(meter) => Some(meter.of(role)),
+        }
+    }
 }
 
 fn start_error(node: &Node, reason: impl ToString) -> Error {

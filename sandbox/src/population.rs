@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use dispers_core::{catalogue::Catalogue, subscription::HomeId};
-use dispers_stack::Sheet;
+use dispers_stack::{Sheet, Store};
 
 use crate::Error;
 
@@ -17,18 +17,37 @@ struct Documents {
     homes: Vec<HomeId>,
 }
 
-/// Homes, their documents and the concepts that each subscribes to.
-pub struct Population {
+/// The homes of a sandbox.
+pub(crate) trait Population: Send + Sync {
+    /// Number of homes.
+    fn len(&self) -> usize;
+
+    /// What the homes may be asked.
+    fn catalogue(&self) -> Catalogue;
+
+    /// An empty store as that of one of `hosts` hosts, with the documents of its homes: every
+    /// `hosts`-th home, beginning with home number `host`.
+    ///
+    /// # Errors
+    /// [`Error::Stack`] when the store fails.
+    fn settle(&self, host: usize, hosts: usize, store: Store) -> Result<Store, Error>;
+
+    /// The homes of one host, each with the concepts that it subscribes to.
+    fn homes(&self, host: usize, hosts: usize) -> BTreeMap<HomeId, Vec<String>>;
+}
+
+/// Homes whose documents are read from CSV files.
+pub(crate) struct Sheets {
     documents: Vec<Documents>,
     concepts: BTreeMap<HomeId, Vec<String>>,
 }
 
-impl Population {
+impl Sheets {
     /// Reads the data files, or takes the example where there are none.
     ///
     /// # Errors
     /// [`Error`] naming the file or column.
-    pub fn read(
+    pub(crate) fn read(
         files: &[PathBuf],
         home_column: Option<&str>,
         concept_columns: &[String],
@@ -67,19 +86,14 @@ impl Population {
             concepts,
         })
     }
+}
 
-    /// Number of homes.
-    pub fn len(&self) -> usize {
+impl Population for Sheets {
+    fn len(&self) -> usize {
         self.concepts.len()
     }
 
-    /// Whether there is no home; a population that was read has one.
-    pub fn is_empty(&self) -> bool {
-        self.concepts.is_empty()
-    }
-
-    /// What the homes may be asked.
-    pub fn catalogue(&self) -> Catalogue {
+    fn catalogue(&self) -> Catalogue {
         let mut concepts: Vec<String> = self.concepts.values().flatten().cloned().collect();
         concepts.sort_unstable();
         concepts.dedup();
@@ -93,30 +107,20 @@ impl Population {
         }
     }
 
-    /// Puts the documents of every `hosts`-th home into `store`, beginning with home number
-    /// `host`, and returns those homes with their concepts.
-    ///
-    /// # Errors
-    /// [`Error::Stack`] when the store fails.
-    pub fn settle(
-        &self,
-        host: usize,
-        hosts: usize,
-        store: &dispers_stack::Store,
-    ) -> Result<BTreeMap<HomeId, Vec<String>>, Error> {
-        let homes: BTreeMap<HomeId, Vec<String>> = self
-            .concepts
-            .iter()
-            .skip(host)
-            .step_by(hosts)
-            .map(|(home, concepts)| (home.clone(), concepts.clone()))
-            .collect();
+    fn settle(&self, host: usize, hosts: usize, store: Store) -> Result<Store, Error> {
+        let homes = self.homes(host, hosts);
         for one in &self.documents {
             let rows = one.homes.iter().zip(0..);
             let mine = rows.filter(|(home, _)| homes.contains_key(home));
             store.import(&one.doctype, &one.sheet, mine)?;
         }
-        Ok(homes)
+        Ok(store)
+    }
+
+    fn homes(&self, host: usize, hosts: usize) -> BTreeMap<HomeId, Vec<String>> {
+        let mine = self.concepts.iter().skip(host).step_by(hosts);
+        mine.map(|(home, concepts)| (home.clone(), concepts.clone()))
+            .collect()
     }
 }
 

@@ -6,6 +6,7 @@ use std::{
 };
 
 use dispers_core::{
+    directory::TlsKey,
     envelope,
     id::{Name, Role},
 };
@@ -53,7 +54,7 @@ impl envelope::Witness for Record {
 }
 
 impl Witness for Record {
-    fn received(&self, connection: u64, bytes: &[u8]) {
+    fn received(&self, _: TlsKey, connection: u64, bytes: &[u8]) {
         let mut received = Record::received(self);
         let stream = received.connections.entry(connection).or_default();
         stream.extend_from_slice(bytes);

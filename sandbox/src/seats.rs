@@ -16,7 +16,7 @@ use dispers_core::{
 use dispers_node::{Node, TlsIdentity, Witness, now, rng};
 use tokio::net::TcpListener;
 
-use crate::{Error, Options, Population, network::MAX_HOMES};
+use crate::{Error, Options, network::MAX_HOMES, population::Population};
 
 /// How long a sandbox's directory holds, in milliseconds.
 const DIRECTORY_LIFE: u64 = 30 * 24 * 3_600_000;
@@ -134,7 +134,7 @@ impl Seats {
     pub(crate) fn body(
         &self,
         options: &Options,
-        population: &Population,
+        population: &dyn Population,
         (indexors, committee): (ThresholdKey, ThresholdKey),
         querier_tls: TlsKey,
         querier_signing: VerifyingKey,

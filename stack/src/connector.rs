@@ -19,4 +19,10 @@ pub trait Connector: Send + Sync + 'static {
         fields: &[&str],
         homes: &[HomeId],
     ) -> Result<Vec<Document>, Error>;
+
+    /// Whether a home holds any document.
+    ///
+    /// # Errors
+    /// [`Error::Database`] when the source fails.
+    fn holds(&self, home: &HomeId) -> Result<bool, Error>;
 }

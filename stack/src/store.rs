@@ -7,7 +7,7 @@ mod answered;
 use std::{
     collections::BTreeMap,
     path::Path,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use dispers_core::{
@@ -54,7 +54,11 @@ pub(crate) struct HomeSecrets {
 }
 
 /// The store.
-pub struct Store(Mutex<Connection>);
+pub struct Store {
+    connection: Mutex<Connection>,
+    /// Where the homes' documents are, unless they are in the file.
+    elsewhere: Option<Arc<dyn Connector>>,
+}
 
 impl Store {
     /// Opens the file, and makes it where there is none.
@@ -78,11 +82,23 @@ impl Store {
     fn prepare(connection: Connection) -> Result<Self, Error> {
         connection.busy_timeout(std::time::Duration::from_secs(10))?;
         connection.execute_batch(SCHEMA)?;
-        Ok(Self(Mutex::new(connection)))
+        Ok(Self {
+            connection: Mutex::new(connection),
+            elsewhere: None,
+        })
+    }
+
+    /// Reads the homes' documents from `connector` instead of the file.
+    #[must_use]
+    pub fn with_documents(mut self, connector: Arc<dyn Connector>) -> Self {
+        self.elsewhere = Some(connector);
+        self
     }
 
     fn connection(&self) -> MutexGuard<'_, Connection> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.connection
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Adds the documents of `sheet` to `doctype`; `homes` names the home of each row. A home's
@@ -335,14 +351,6 @@ impl Store {
         transaction.commit()?;
         Ok(count)
     }
-
-    /// Whether a home holds any document.
-    pub(crate) fn holds(&self, home: &HomeId) -> Result<bool, Error> {
-        Ok(self
-            .connection()
-            .prepare_cached("SELECT 1 FROM document WHERE home = ?1 LIMIT 1")?
-            .exists(params![home.0])?)
-    }
 }
 
 fn secrets(row: &rusqlite::Row<'_>) -> rusqlite::Result<HomeSecrets> {
@@ -368,6 +376,9 @@ impl Connector for Store {
         fields: &[&str],
         homes: &[HomeId],
     ) -> Result<Vec<Document>, Error> {
+        if let Some(elsewhere) = &self.elsewhere {
+            return elsewhere.documents(doctype, fields, homes);
+        }
         let connection = self.connection();
         // Field names travel as parameters too: nothing from a manifest is spliced into SQL.
         let columns: String = (0..fields.len())
@@ -396,6 +407,16 @@ impl Connector for Store {
             }
         }
         Ok(documents)
+    }
+
+    fn holds(&self, home: &HomeId) -> Result<bool, Error> {
+        if let Some(elsewhere) = &self.elsewhere {
+            return elsewhere.holds(home);
+        }
+        Ok(self
+            .connection()
+            .prepare_cached("SELECT 1 FROM document WHERE home = ?1 LIMIT 1")?
+            .exists(params![home.0])?)
     }
 }
 

@@ -21,7 +21,7 @@ use dispers_proto::{
 use rand::Rng;
 use tonic::{Status, transport::Channel};
 
-use crate::{Error, Store, withdraw::send_leaving};
+use crate::{Connector, Error, Store, withdraw::send_leaving};
 
 /// Between two tries of a stack that catches up.
 const RETRY: Duration = Duration::from_secs(10);

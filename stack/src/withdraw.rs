@@ -11,7 +11,7 @@ use dispers_core::{
 use dispers_node::rng;
 use dispers_proto::chunks;
 
-use crate::{Error, Relay, Store, subscribe::remote};
+use crate::{Connector, Error, Relay, Store, subscribe::remote};
 
 /// Handles of one message.
 const HANDLES: usize = 200_000;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use dispers_core::directory::{Directory, Peer};
+use dispers_core::directory::{Directory, Peer, TlsKey};
 use rustls::ServerConfig;
 use rustls::server::NoServerSessionStorage;
 use rustls::version::TLS13;
@@ -132,19 +132,19 @@ impl Acceptor {
     async fn handshake(&self, stream: TcpStream) -> io::Result<PeerStream> {
         stream.set_nodelay(true)?;
         let tls = timeout(HANDSHAKE_TIMEOUT, self.tls.accept(stream)).await??;
-        let peer = self.peer(&tls)?;
+        let (key, peer) = self.peer(&tls)?;
         // Taken by listed peers only, and after the handshake: strangers cannot use them up.
         let connection = Arc::clone(&self.connections)
             .try_acquire_owned()
             .map_err(|_| io::Error::other("all connections are in use"))?;
         Ok(PeerStream {
-            tls: Watched::new(tls, self.witness.clone()),
+            tls: Watched::new(tls, key, self.witness.clone()),
             peer: PeerInfo(peer),
             _connection: connection,
         })
     }
 
-    fn peer(&self, tls: &TlsStream<TcpStream>) -> io::Result<Peer> {
+    fn peer(&self, tls: &TlsStream<TcpStream>) -> io::Result<(TlsKey, Peer)> {
         let (_, session) = tls.get_ref();
         let certificate = session
             .peer_certificates()
@@ -153,6 +153,7 @@ impl Acceptor {
         let key = key_of(certificate).map_err(io::Error::other)?;
         let peer = self.directory.peer(&key);
         peer.cloned()
+            .map(|peer| (key, peer))
             .ok_or_else(|| io::Error::other("the client is not listed"))
     }
 }

@@ -58,7 +58,7 @@ pub fn connect(
             let witness = witness.clone();
             async move {
                 let stream = reach(&connector, &address).await?;
-                io::Result::Ok(TokioIo::new(Watched::new(stream, witness)))
+                io::Result::Ok(TokioIo::new(Watched::new(stream, expected, witness)))
             }
         })),
     )

@@ -1,0 +1,268 @@
+//! `dispers bench contribution`: what a contribution costs one aggregator, beside Prio3 with an
+//! envelope per report, in one run.
+//!
+//! Both sides: open the envelope, decode, expand, verify, decide, add. Ours shares an envelope among
+//! a host's homes and the compiled verifier among a batch's.
+
+use std::{
+    hint::black_box,
+    time::{Duration, Instant},
+};
+
+use clap::Args;
+use dispers_core::{
+    circuit::{Circuit, Message, Row, Shape, Variable, Verifier, accepts},
+    contribution::{Contribution, GroupShare, share_group},
+    envelope::{Context, EnvelopeSecretKey, Sealed, Suite, reader},
+    id::{BatchId, MemberNumber, Role},
+    labels,
+    shamir::Interpolation,
+    ticket::{TagKey, TagStream},
+};
+use dispers_node::rng;
+use serde_json::json;
+
+use super::{Format, baseline::Baseline};
+use crate::exit::Exit;
+
+/// Homes of one host in one batch.
+const HOST_BATCHES: [u32; 5] = [1, 10, 100, 1_000, 10_000];
+/// Most hosts that one measurement has.
+const HOSTS: u32 = 100;
+/// Homes that a compiled verifier serves.
+const BATCH: u32 = 50_000;
+/// Aggregators, and how many of them are needed.
+const MEMBERS: u8 = 3;
+const NEEDED: usize = 2;
+/// Reports that the baseline is measured over.
+const REPORTS: usize = 100;
+/// Each figure is the best of so many.
+const ROUNDS: usize = 3;
+
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// How the figures are printed.
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    format: Format,
+}
+
+/// One kind of question.
+pub(crate) struct Case {
+    pub(crate) name: &'static str,
+    pub(crate) circuit: Circuit,
+    pub(crate) row: Row,
+    pub(crate) baseline: Baseline,
+}
+
+struct Measured {
+    circuit: &'static str,
+    suite: Suite,
+    host_batch: u32,
+    micros: f64,
+    baseline_micros: f64,
+}
+
+impl Measured {
+    fn ratio(&self) -> f64 {
+        self.baseline_micros / self.micros
+    }
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<(), Exit> {
+    let mut rows = Vec::new();
+    for case in cases().map_err(Exit::other)? {
+        for suite in [Suite::XWing, Suite::X25519] {
+            eprintln!("{}, {suite} …", case.name);
+            let baseline_micros = case
+                .baseline
+                .micros(&case, suite, REPORTS, ROUNDS)
+                .map_err(Exit::other)?;
+            for host_batch in HOST_BATCHES {
+                rows.push(Measured {
+                    circuit: case.name,
+                    suite,
+                    host_batch,
+                    micros: micros(&case, suite, host_batch).map_err(Exit::other)?,
+                    baseline_micros,
+                });
+            }
+        }
+    }
+    match arguments.format {
+        Format::Table => table(&rows),
+        Format::Json => println!("{}", object(&rows)),
+    }
+    Ok(())
+}
+
+fn cases() -> anyhow::Result<Vec<Case>> {
+    let variable = |max, squared| Variable {
+        max,
+        nullable: false,
+        squared,
+    };
+    let case = |name, groups, variables: Vec<Variable>, baseline| {
+        let levels = variables.iter().map(|one| Some(one.max / 3)).collect();
+        let group = usize::from(groups) / 2;
+        anyhow::Ok(Case {
+            name,
+            circuit: Circuit::compile(&Shape { groups, variables })?,
+            row: Row { group, levels },
+            baseline,
+        })
+    };
+    Ok(vec![
+        case("sum8", 0, vec![variable(255, false)], Baseline::Sum)?,
+        case(
+            "grouped_mean3x8",
+            3,
+            vec![variable(255, false)],
+            Baseline::Same,
+        )?,
+        case(
+            "grouped_variance10x16",
+            10,
+            vec![variable(65_535, true)],
+            Baseline::Same,
+        )?,
+        case("histogram256", 256, Vec::new(), Baseline::Histogram)?,
+    ])
+}
+
+fn context() -> Context {
+    Context::new(labels::ENVELOPE_GROUP, Role::Stack, &())
+}
+
+type Group = Sealed<reader::DataAggregator, Vec<u8>>;
+
+/// What one aggregator receives of a batch.
+struct Received {
+    key: EnvelopeSecretKey,
+    tags: TagStream,
+    groups: Vec<Group>,
+}
+
+/// Microseconds per contribution, the mean of the aggregators.
+fn micros(case: &Case, suite: Suite, host_batch: u32) -> anyhow::Result<f64> {
+    let points: Vec<MemberNumber> = (1..=MEMBERS)
+        .map(MemberNumber::new)
+        .collect::<Result<_, _>>()?;
+    let batch = BatchId {
+        partition: 0,
+        number: 0,
+    };
+    let mut received: Vec<Received> = (1..=MEMBERS)
+        .map(|member| Received {
+            key: EnvelopeSecretKey::generate(suite, &mut rng()),
+            tags: TagStream::new(&TagKey::from_bytes([member; 32]), batch),
+            groups: Vec::new(),
+        })
+        .collect();
+    // Every host answers with the same proofs, shared and sealed anew: making them is not measured.
+    let hosts = (BATCH / host_batch).clamp(1, HOSTS);
+    for host in 0..hosts {
+        let prove = |home: u32| {
+            let index = host * host_batch + home;
+            let tags = received.iter().map(|to| to.tags.tag(index)).collect();
+            Contribution::prove(&case.circuit, index, tags, Some(&case.row), &mut rng())
+        };
+        let contributions = (0..host_batch).map(prove).collect::<Result<Vec<_>, _>>()?;
+        let groups = share_group(&contributions, &points, NEEDED, &mut rng())?;
+        for (to, group) in received.iter_mut().zip(groups) {
+            let (bytes, key) = (group.encode().to_vec(), to.key.public());
+            to.groups
+                .push(Group::seal_bytes(bytes, &key, &context(), &mut rng()));
+        }
+    }
+    let homes = hosts * host_batch;
+    let best = (0..ROUNDS).map(|_| aggregate(case, &received, &points, homes));
+    let best = best.collect::<anyhow::Result<Vec<f64>>>()?.into_iter();
+    Ok(best.fold(f64::INFINITY, f64::min))
+}
+
+/// One pass of every aggregator over a batch; microseconds per contribution and aggregator.
+fn aggregate(
+    case: &Case,
+    received: &[Received],
+    points: &[MemberNumber],
+    homes: u32,
+) -> anyhow::Result<f64> {
+    let length = case.circuit.share_len();
+    let mut taken = Duration::ZERO;
+    let mut shares = Vec::new();
+    let mut messages: Vec<Vec<Message>> = Vec::new();
+    for to in received {
+        let begun = Instant::now();
+        let verifier = Verifier::compile(&case.circuit, &[7; 32]);
+        // A batch has more homes than are measured.
+        taken += begun.elapsed() * homes / BATCH;
+        let begun = Instant::now();
+        let mut held = Vec::with_capacity(homes as usize * length);
+        for group in &to.groups {
+            let limit = group.ciphertext().len();
+            let bytes = group.open_bytes(&to.key, &context(), limit)?;
+            let group = GroupShare::decode(&bytes, length, homes as usize)?;
+            let (entries, expanded) = group.expand(length);
+            anyhow::ensure!(entries.iter().all(|e| to.tags.verify(e.index, &e.tag)));
+            held.extend_from_slice(&expanded);
+        }
+        messages.push(
+            held.chunks_exact(length)
+                .map(|one| verifier.message(one))
+                .collect(),
+        );
+        taken += begun.elapsed();
+        shares.push(held);
+    }
+    let interpolation = Interpolation::new(points, NEEDED)?;
+    for held in &shares {
+        let begun = Instant::now();
+        let mut inputs = vec![0u64; case.circuit.input_len()];
+        for (home, share) in held.chunks_exact(length).enumerate() {
+            let mut all = [[0; 4]; MEMBERS as usize];
+            for (one, messages) in all.iter_mut().zip(&messages) {
+                *one = messages[home];
+            }
+            let counts = interpolation.open_array(&all).is_some_and(|m| accepts(&m));
+            anyhow::ensure!(counts, "an honest contribution was rejected");
+            for (sum, element) in inputs.iter_mut().zip(share) {
+                *sum = dispers_core::field::add(*sum, *element);
+            }
+        }
+        let mut sums = vec![0u64; case.circuit.outputs().len()];
+        case.circuit.add_outputs(&inputs, &mut sums);
+        black_box(sums);
+        taken += begun.elapsed();
+    }
+    let passes = received.len() as f64 * f64::from(homes);
+    Ok(taken.as_secs_f64() * 1e6 / passes)
+}
+
+fn table(rows: &[Measured]) {
+    println!("circuit                suite    homes/host       µs  Prio3 µs   ratio");
+    for row in rows {
+        println!(
+            "{:22} {:8} {:>10} {:>8.2} {:>9.1} {:>7.1}",
+            row.circuit,
+            row.suite.to_string(),
+            row.host_batch,
+            row.micros,
+            row.baseline_micros,
+            row.ratio(),
+        );
+    }
+}
+
+fn object(rows: &[Measured]) -> serde_json::Value {
+    let row = |row: &Measured| {
+        json!({
+            "circuit": row.circuit,
+            "suite": row.suite.to_string(),
+            "host_batch": row.host_batch,
+            "micros": row.micros,
+            "baseline_micros": row.baseline_micros,
+            "ratio": row.ratio(),
+        })
+    };
+    json!({ "rows": rows.iter().map(row).collect::<Vec<_>>() })
+}

@@ -1,0 +1,36 @@
+//! `dispers bench`: what a query and a contribution cost.
+
+mod baseline;
+mod contribution;
+mod memory;
+mod process;
+mod query;
+
+use clap::{Subcommand, ValueEnum};
+
+use crate::exit::Exit;
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Ask homes by the thousand or million, with every role a real service on loopback, and tell
+    /// what it cost whom.
+    Query(query::Arguments),
+    /// What one contribution costs one aggregator, beside Prio3 with an envelope per report.
+    Contribution(contribution::Arguments),
+}
+
+/// How figures are printed.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    Table,
+    /// One object, for programs.
+    Json,
+}
+
+pub(crate) fn run(command: Command) -> Result<(), Exit> {
+    match command {
+        Command::Query(arguments) => query::run(&arguments),
+        Command::Contribution(arguments) => contribution::run(&arguments),
+    }
+}

@@ -1,0 +1,53 @@
+//! Counting the bytes that each role receives from each other one.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use dispers_core::{
+    directory::{Directory, TlsKey},
+    envelope,
+    id::Role,
+};
+use dispers_node::Witness;
+
+/// What came to the nodes of one role, TLS removed, in bytes by the key of who sent it.
+#[derive(Default)]
+struct Count(Mutex<BTreeMap<TlsKey, u64>>);
+
+impl envelope::Witness for Count {
+    fn opened(&self, _: &'static str, _: &[u8], _: &[u8]) {}
+}
+
+impl Witness for Count {
+    fn received(&self, from: TlsKey, _: u64, bytes: &[u8]) {
+        let mut senders = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *senders.entry(from).or_default() += bytes.len() as u64;
+    }
+}
+
+/// The bytes between the roles of a network, gRPC and all, without TLS.
+#[derive(Default)]
+pub struct Meter(BTreeMap<Role, Arc<Count>>);
+
+impl Meter {
+    /// What counts for a node.
+    pub(crate) fn of(&mut self, role: Role) -> Arc<dyn Witness> {
+        self.0.entry(role).or_default().clone()
+    }
+
+    /// Bytes that went from one role to another so far.
+    pub fn hops(&self, directory: &Directory) -> BTreeMap<(Role, Role), u64> {
+        let mut hops = BTreeMap::new();
+        for (to, count) in &self.0 {
+            let senders = count.0.lock().unwrap_or_else(PoisonError::into_inner);
+            for (key, bytes) in senders.iter() {
+                if let Some(peer) = directory.peer(key) {
+                    *hops.entry((peer.role(), *to)).or_default() += bytes;
+                }
+            }
+        }
+        hops
+    }
+}
