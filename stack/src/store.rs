@@ -18,7 +18,7 @@ use dispers_core::{
 };
 use dispers_node::{now, rng};
 use rand::Rng;
-use rusqlite::{Connection, OptionalExtension, params, types::ValueRef};
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params, types::ValueRef};
 use serde_json::{Map, Value};
 
 use crate::{Connector, Document, Error, Sheet};
@@ -79,8 +79,10 @@ impl Store {
         Self::prepare(Connection::open_in_memory()?)
     }
 
-    fn prepare(connection: Connection) -> Result<Self, Error> {
+    fn prepare(mut connection: Connection) -> Result<Self, Error> {
         connection.busy_timeout(std::time::Duration::from_secs(10))?;
+        // One that reads first and then has to wait, while another process writes, would fail at once.
+        connection.set_transaction_behavior(TransactionBehavior::Immediate);
         connection.execute_batch(SCHEMA)?;
         Ok(Self {
             connection: Mutex::new(connection),

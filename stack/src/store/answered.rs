@@ -4,7 +4,7 @@ use dispers_core::{
     encoding::to_bytes,
     id::{Timestamp, Work},
 };
-use rusqlite::{TransactionBehavior, params};
+use rusqlite::params;
 
 use super::Store;
 use crate::Error;
@@ -25,7 +25,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<(), Error> {
         let mut connection = self.connection();
-        let rows = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let rows = connection.transaction()?;
         let work = to_bytes(work);
         rows.prepare_cached("DELETE FROM answered WHERE expires < ?1")?
             .execute([now.0.saturating_sub(Timestamp::SKEW) as i64])?;

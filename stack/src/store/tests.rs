@@ -180,3 +180,25 @@ fn work_is_answered_once_also_after_a_restart_and_forgotten_with_its_query() {
     let count = store.connection().query_one(count, [], |row| row.get(0));
     assert_eq!(count, Ok(1i64));
 }
+
+#[test]
+fn what_several_processes_write_at_once_waits_for_each_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("host.db");
+    let stores: Vec<Store> = (0..4).map(|_| Store::open(&path).unwrap()).collect();
+    std::thread::scope(|scope| {
+        for (home, store) in stores.iter().enumerate() {
+            scope.spawn(move || {
+                let home = id(&home.to_string());
+                for number in 0..50u8 {
+                    let handle = Handle([number; 16]);
+                    let subscription = [(home.clone(), "home>all".to_owned(), handle)];
+                    store.lost(&subscription).unwrap();
+                    // Reads what it then ends, between the writes of the others.
+                    store.leave(&home, None).unwrap();
+                }
+            });
+        }
+    });
+    assert_eq!(stores[0].leaving().unwrap().len(), 50);
+}
