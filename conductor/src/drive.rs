@@ -12,8 +12,8 @@ use dispers_core::{
     conduct::{Command, Conduct, Event, Failure, Phase, StepError},
     encoding::{from_bytes, to_bytes},
     envelope::{Sealed, reader},
-    find::{BatchMessage, FindRequest, FindSummary, MAX_BATCH, ProfileOpening},
-    id::{MemberNumber, Role},
+    find::{BatchMessage, BatchStatement, FindRequest, FindSummary, MAX_BATCH, ProfileOpening},
+    id::{BatchId, MemberNumber, Role, Work},
     manifest::SignedManifest,
     peer::MAX_PEER_MESSAGE,
     release::{Certificate, MAX_TOTAL, NotariseRequest, Proposal},
@@ -27,15 +27,18 @@ use dispers_proto::{
     },
 };
 use tokio::{
-    sync::watch,
+    sync::{mpsc, watch},
     task::JoinSet,
     time::{Instant, sleep, timeout},
 };
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Response, Status, Streaming, transport::Channel};
 
-use crate::{Config, queries::Progress};
+use crate::{Config, Kept, queries::Progress};
 
 const MESSAGES: usize = 16 * MAX_PEER_MESSAGE;
+/// Chunks of the lists that wait to be sent.
+const CHUNKS_AHEAD: usize = 4;
 /// Tries of a step that may be repeated, after which its node is out of the query.
 const TRIES: u32 = 3;
 
@@ -46,19 +49,17 @@ pub struct Driver {
     pub(crate) config: Config,
     pub(crate) manifest: SignedManifest,
     pub(crate) profile: Sealed<reader::TargetFinder, ProfileOpening>,
-    /// Encoded list segments, taken by the find.
-    pub(crate) segments: std::sync::Mutex<Vec<Vec<u8>>>,
+    pub(crate) kept: Arc<dyn Kept>,
 }
 
 impl Driver {
-    /// A driver for one query, as the node of a Conductor. `segments` are the encoded
-    /// [`ListSegment`](dispers_core::find::ListSegment)s of its profile.
+    /// A driver for one query, as the node of a Conductor. `kept` has the lists of its profile.
     pub fn new(
         node: Arc<Node>,
         config: Config,
         manifest: SignedManifest,
         profile: Sealed<reader::TargetFinder, ProfileOpening>,
-        segments: Vec<Vec<u8>>,
+        kept: Arc<dyn Kept>,
     ) -> Self {
         Self {
             channels: Channels::new(node.clone()),
@@ -66,7 +67,7 @@ impl Driver {
             config,
             manifest,
             profile,
-            segments: std::sync::Mutex::new(segments),
+            kept,
         }
     }
 }
@@ -122,6 +123,7 @@ fn step_error(status: &Status) -> StepError {
         Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown => {
             StepError::Unreachable
         }
+        Code::Aborted => StepError::Forgotten,
         _ => StepError::Refused(status.message().to_owned()),
     }
 }
@@ -221,19 +223,9 @@ impl Driver {
                 };
                 Event::Begun(member, repeatedly(step, request).await)
             }
-            Command::Ask { work, batch } => {
+            Command::Ask { work } => {
                 let wait = Duration::from_millis(self.config.ask_timeout_ms);
-                let batch = BatchMessage {
-                    statement: batch.statement.clone(),
-                    signature: batch.signature,
-                    sealed: batch.sealed.clone(),
-                };
-                let request = TargetRequest {
-                    manifest: self.manifest.clone(),
-                    work,
-                    batch,
-                };
-                Event::Asked(work, within(wait, self.ask(request)).await)
+                Event::Asked(work, within(wait, self.ask(work)).await)
             }
             Command::Open {
                 member,
@@ -338,22 +330,34 @@ impl Driver {
         }
     }
 
-    async fn find(&self) -> Result<(FindSummary, Vec<BatchMessage>), Status> {
+    /// Streams the lists to the finder, and keeps the batches that come back.
+    async fn find(&self) -> Result<(FindSummary, Vec<u32>), Status> {
         let head = to_bytes(&FindRequest {
             manifest: self.manifest.clone(),
             profile: self.profile.clone(),
             partition: 0,
             batch_size: self.config.batch_size,
         });
-        let segments = std::mem::take(
-            &mut *self
-                .segments
-                .lock()
-                .unwrap_or_else(std::sync::PoisonError::into_inner),
-        );
-        let lists = tokio_stream::iter(chunks([head].into_iter().chain(segments)));
+        let (sender, lists) = mpsc::channel(CHUNKS_AHEAD);
+        let kept = self.kept.clone();
+        // The lists are read while they are sent: a find holds a few segments at a time.
+        let lists_read = tokio::spawn(async move {
+            let mut number = 0;
+            let mut message = Some(head);
+            while let Some(bytes) = message {
+                for chunk in chunks((!bytes.is_empty()).then_some(bytes)) {
+                    // The finder has ended: its answer says why.
+                    if sender.send(chunk).await.is_err() {
+                        return Ok(());
+                    }
+                }
+                message = kept.segment(number).await?;
+                number += 1;
+            }
+            Ok(())
+        });
         let reply = TargetFinderClient::new(self.channel(Role::TargetFinder)?)
-            .find(lists)
+            .find(ReceiverStream::new(lists))
             .await?;
         let mut messages = Messages::new(reply.into_inner());
         let malformed =
@@ -361,18 +365,38 @@ impl Driver {
         let summary: FindSummary =
             from_bytes(&messages.expect(MAX_BATCH).await?, MAX_BATCH, "summary")
                 .map_err(malformed)?;
-        let mut batches = Vec::new();
-        while let Some(batch) = messages.next(MAX_BATCH + 4096).await? {
-            batches.push(from_bytes(&batch, MAX_BATCH + 4096, "batch").map_err(malformed)?);
+        // A list that could not be read to its end is not the whole list.
+        lists_read
+            .await
+            .unwrap_or_else(|_| Err(Status::internal("the lists could not be read")))?;
+        let mut sizes = Vec::new();
+        while let Some(message) = messages.next(MAX_BATCH + 4096).await? {
+            let batch: BatchMessage =
+                from_bytes(&message, MAX_BATCH + 4096, "batch").map_err(malformed)?;
+            let statement: BatchStatement =
+                from_bytes(&batch.statement, 4096, "statement").map_err(malformed)?;
+            let id = BatchId {
+                partition: 0,
+                number: sizes.len() as u32,
+            };
+            sizes.push(statement.count);
+            self.kept.keep(id, message).await?;
         }
-        if batches.len() != summary.batches as usize {
+        if sizes.len() != summary.batches as usize {
             return Err(Status::data_loss("the find ended before its last batch"));
         }
-        Ok((summary, batches))
+        Ok((summary, sizes))
     }
 
-    async fn ask(&self, request: TargetRequest) -> Result<BatchAnswer, Status> {
-        let work = request.work;
+    async fn ask(&self, work: Work) -> Result<BatchAnswer, Status> {
+        let batch = self.kept.batch(work.batch).await?;
+        let batch = from_bytes(&batch, MAX_BATCH + 4096, "batch")
+            .map_err(|error| Status::data_loss(error.to_string()))?;
+        let request = TargetRequest {
+            manifest: self.manifest.clone(),
+            work,
+            batch,
+        };
         let request = outgoing(request).await?;
         let reply = TargetClient::new(self.channel(Role::Target)?)
             .ask(request)

@@ -7,6 +7,7 @@
 mod config;
 mod drive;
 mod error;
+mod kept;
 mod lists;
 mod queries;
 mod service;
@@ -14,4 +15,5 @@ mod service;
 pub use config::Config;
 pub use drive::Driver;
 pub use error::Error;
+pub use kept::{InMemory, Kept};
 pub use service::Service;

@@ -33,7 +33,7 @@ use tokio_stream::{Stream, StreamExt, wrappers::WatchStream};
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::{
-    Config, Error,
+    Config, Error, InMemory,
     drive::{self, Driver},
     lists::Lists,
     queries::{Progress, Queries},
@@ -110,7 +110,10 @@ impl Service {
             config: self.config.clone(),
             manifest: signed,
             profile,
-            segments: Mutex::new(segments),
+            kept: Arc::new(InMemory {
+                segments,
+                batches: Mutex::default(),
+            }),
         });
         let life = Duration::from_millis(expires.0.saturating_sub(now.0));
         tracing::info!(%query, "query started");

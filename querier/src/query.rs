@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// Attempts at one batch that a query allows.
-const ATTEMPTS: u8 = 3;
+const ATTEMPTS: u8 = 5;
 
 /// What is asked.
 #[derive(Debug, Clone)]

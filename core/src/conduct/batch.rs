@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
+use borsh::{BorshDeserialize, BorshSerialize};
+
 use super::{Command, Conduct, Event, Failure, Funnel, Gather, Stage, StepError, messages_to};
 use crate::{
     aggregation::Quorum,
     ask::BatchAnswer,
-    encoding,
-    find::{BatchMessage, BatchStatement},
     id::{BatchId, MemberNumber, QueryId, Work},
     peer::PeerMessage,
     release::{CommittedBatch, SignedAcknowledgement},
@@ -26,6 +26,7 @@ enum Step {
     },
     Committing {
         accepted: CommittedBatch,
+        acknowledgements: Arc<Vec<SignedAcknowledgement>>,
         gather: Gather<()>,
     },
     Done(CommittedBatch),
@@ -33,7 +34,8 @@ enum Step {
 
 /// One batch and how far it is.
 pub(super) struct BatchRun {
-    message: Arc<BatchMessage>,
+    /// Number of homes.
+    size: u32,
     attempt: u8,
     step: Step,
     answered: u32,
@@ -41,9 +43,9 @@ pub(super) struct BatchRun {
 }
 
 impl BatchRun {
-    pub(super) fn new(message: BatchMessage) -> Self {
+    pub(super) fn new(size: u32) -> Self {
         Self {
-            message: Arc::new(message),
+            size,
             attempt: 0,
             step: Step::Waiting,
             answered: 0,
@@ -72,9 +74,7 @@ impl BatchRun {
 
     pub(super) fn ask(&mut self, query: QueryId, batch: BatchId, funnel: &mut Funnel) -> Command {
         if !std::mem::replace(&mut self.counted, true) {
-            let statement =
-                encoding::from_bytes::<BatchStatement>(&self.message.statement, 4096, "statement");
-            funnel.asked += statement.map_or(0, |s| u64::from(s.count));
+            funnel.asked += u64::from(self.size);
         }
         self.step = Step::Asking;
         Command::Ask {
@@ -84,9 +84,75 @@ impl BatchRun {
                 batch,
                 attempt: self.attempt,
             },
-            batch: self.message.clone(),
         }
     }
+
+    /// What of it outlives the process.
+    pub(super) fn kept(&self) -> KeptBatch {
+        KeptBatch {
+            size: self.size,
+            attempt: self.attempt,
+            answered: self.answered,
+            counted: self.counted,
+            step: match &self.step {
+                Step::Waiting => KeptStep::Waiting,
+                Step::Committing {
+                    accepted,
+                    acknowledgements,
+                    ..
+                } => KeptStep::Committing {
+                    accepted: accepted.clone(),
+                    acknowledgements: acknowledgements.to_vec(),
+                },
+                Step::Done(accepted) => KeptStep::Done(accepted.clone()),
+                _ => KeptStep::Asked,
+            },
+        }
+    }
+
+    pub(super) fn restored(kept: KeptBatch) -> Self {
+        Self {
+            size: kept.size,
+            attempt: kept.attempt,
+            answered: kept.answered,
+            counted: kept.counted,
+            step: match kept.step {
+                KeptStep::Waiting => Step::Waiting,
+                KeptStep::Asked => Step::Asking,
+                KeptStep::Committing {
+                    accepted,
+                    acknowledgements,
+                } => Step::Committing {
+                    gather: Gather::new(acknowledgements.iter().map(|a| a.body.member)),
+                    accepted,
+                    acknowledgements: Arc::new(acknowledgements),
+                },
+                KeptStep::Done(accepted) => Step::Done(accepted),
+            },
+        }
+    }
+}
+
+/// What of a batch outlives the Conductor's process.
+#[derive(BorshSerialize, BorshDeserialize)]
+pub(super) struct KeptBatch {
+    size: u32,
+    attempt: u8,
+    answered: u32,
+    counted: bool,
+    step: KeptStep,
+}
+
+#[derive(BorshSerialize, BorshDeserialize)]
+enum KeptStep {
+    Waiting,
+    /// Asked under its attempt; what was answered went with the process.
+    Asked,
+    Committing {
+        accepted: CommittedBatch,
+        acknowledgements: Vec<SignedAcknowledgement>,
+    },
+    Done(CommittedBatch),
 }
 
 impl Conduct {
@@ -143,6 +209,20 @@ impl Conduct {
         Ok(vec![run.ask(query, work.batch, &mut self.funnel)])
     }
 
+    /// Notes an answer to a step of a batch. Who lost an attempt in a restart stays in the query, once
+    /// for each batch: one that forgets again and again would use up every attempt.
+    fn note_of<T>(
+        &mut self,
+        member: MemberNumber,
+        work: Work,
+        result: Result<T, StepError>,
+    ) -> Option<T> {
+        match result {
+            Err(StepError::Forgotten) if self.forgot.insert((member, work.batch)) => None,
+            result => self.note(member, result),
+        }
+    }
+
     /// Puts the aggregator that most of the quorum suspect out of the query.
     fn leave_out(&mut self, quorum: &Quorum, suspects: &[MemberNumber]) {
         let most = quorum.members().len() / 2;
@@ -192,7 +272,7 @@ impl Conduct {
         work: Work,
         result: Result<Vec<PeerMessage>, StepError>,
     ) -> Result<Vec<Command>, Failure> {
-        let answer = self.note(member, result);
+        let answer = self.note_of(member, work, result);
         let Some(BatchRun {
             step: Step::Opening(gather),
             ..
@@ -225,7 +305,7 @@ impl Conduct {
         work: Work,
         result: Result<Vec<PeerMessage>, StepError>,
     ) -> Result<Vec<Command>, Failure> {
-        let answer = self.note(member, result);
+        let answer = self.note_of(member, work, result);
         let Some(BatchRun {
             step: Step::Verifying(gather),
             ..
@@ -238,6 +318,14 @@ impl Conduct {
         }
         let answers = std::mem::take(&mut gather.answers);
         self.check_quorum()?;
+        // One that lost the attempt in a restart is not lost to the query.
+        if self
+            .alive
+            .keys()
+            .any(|member| !answers.contains_key(member))
+        {
+            return self.again(work, Failure::NoAgreement);
+        }
         let alive = self.alive.clone();
         let quorum = Quorum::new(alive.keys().copied());
         if let Some(run) = self.run(work) {
@@ -268,7 +356,7 @@ impl Conduct {
             Err(StepError::Inconsistent { suspect }) => *suspect,
             _ => None,
         };
-        let answer = self.note(member, result);
+        let answer = self.note_of(member, work, result);
         let Some(BatchRun {
             step:
                 Step::Deciding {
@@ -305,22 +393,42 @@ impl Conduct {
             decision: first.body.decision,
             accepted: first.body.accepted,
         };
+        let acknowledgements = Arc::new(acknowledgements);
         if let Some(run) = self.run(work) {
             run.step = Step::Committing {
                 accepted,
+                acknowledgements: acknowledgements.clone(),
                 gather: Gather::new(quorum.members().iter().copied()),
             };
         }
-        let acknowledgements = Arc::new(acknowledgements);
-        Ok(quorum
-            .members()
-            .iter()
-            .map(|&member| Command::Commit {
-                member,
-                work,
-                acknowledgements: acknowledgements.clone(),
-            })
-            .collect())
+        Ok(commit(work, &acknowledgements))
+    }
+
+    /// Repeats the commits that were under way, asks anew what was asked, and goes on.
+    pub(super) fn resume_batches(&mut self) -> Result<Vec<Command>, Failure> {
+        let query = self.manifest.query();
+        let mut commands = Vec::new();
+        let mut lost = Vec::new();
+        for (id, run) in &self.batches {
+            let work = Work {
+                query,
+                round: 0,
+                batch: *id,
+                attempt: run.attempt,
+            };
+            match &run.step {
+                Step::Committing {
+                    acknowledgements, ..
+                } => commands.extend(commit(work, acknowledgements)),
+                Step::Asking => lost.push(work),
+                _ => {}
+            }
+        }
+        for work in lost {
+            commands.extend(self.again(work, Failure::Interrupted)?);
+        }
+        commands.extend(self.next_batches()?);
+        Ok(commands)
     }
 
     pub(super) fn committed(
@@ -329,11 +437,14 @@ impl Conduct {
         work: Work,
         result: Result<(), StepError>,
     ) -> Result<Vec<Command>, Failure> {
-        let answer = self.note(member, result);
+        let answer = self.note_of(member, work, result);
         let Some(run) = self.run(work) else {
             return Ok(Vec::new());
         };
-        let Step::Committing { accepted, gather } = &mut run.step else {
+        let Step::Committing {
+            accepted, gather, ..
+        } = &mut run.step
+        else {
             return Ok(Vec::new());
         };
         if gather.take(member, answer) != Some(true) {
@@ -352,4 +463,16 @@ impl Conduct {
         };
         self.next_batches()
     }
+}
+
+/// Has every member that acknowledged commit.
+fn commit(work: Work, acknowledgements: &Arc<Vec<SignedAcknowledgement>>) -> Vec<Command> {
+    acknowledgements
+        .iter()
+        .map(|acknowledgement| Command::Commit {
+            member: acknowledgement.body.member,
+            work,
+            acknowledgements: acknowledgements.clone(),
+        })
+        .collect()
 }

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use borsh::{BorshDeserialize, BorshSerialize};
 
+use super::Step;
 use crate::{
     aggregation::Quorum,
     ask::BatchAnswer,
-    find::{BatchMessage, FindSummary, SealedGrant},
+    find::{FindSummary, SealedGrant},
     id::{MemberNumber, Work},
     peer::PeerMessage,
     release::{Certificate, Proposal, SealedTotal, SignedAcknowledgement},
@@ -29,8 +30,6 @@ pub enum Command {
     Ask {
         /// What is asked.
         work: Work,
-        /// The finder's batch.
-        batch: Arc<BatchMessage>,
     },
     /// Hand an aggregator its groups.
     Open {
@@ -95,6 +94,24 @@ pub enum Command {
     },
 }
 
+impl Command {
+    /// Which step it is, and which aggregator is to take it.
+    pub fn step(&self) -> (Step, Option<MemberNumber>) {
+        match self {
+            Self::Find => (Step::Find, None),
+            Self::Begin { member, .. } => (Step::Begin, Some(*member)),
+            Self::Ask { .. } => (Step::Ask, None),
+            Self::Open { member, .. } => (Step::Open, Some(*member)),
+            Self::Verify { member, .. } => (Step::Verify, Some(*member)),
+            Self::Decide { member, .. } => (Step::Decide, Some(*member)),
+            Self::Commit { member, .. } => (Step::Commit, Some(*member)),
+            Self::Notarise { .. } => (Step::Notarise, None),
+            Self::Guards { member, .. } => (Step::Guards, Some(*member)),
+            Self::Release { member, .. } => (Step::Release, Some(*member)),
+        }
+    }
+}
+
 /// Why a command failed.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub enum StepError {
@@ -109,12 +126,14 @@ pub enum StepError {
     },
     /// Most others say that its messages contradict theirs.
     Contradicted,
+    /// An aggregator lost the attempt's contributions in a restart.
+    Forgotten,
 }
 
 /// What came back.
 pub enum Event {
-    /// The find ended.
-    Found(Result<(FindSummary, Vec<BatchMessage>), StepError>),
+    /// The find ended: what it found, and the number of homes of each batch.
+    Found(Result<(FindSummary, Vec<u32>), StepError>),
     /// An aggregator took the manifest and its grant, or not.
     Begun(MemberNumber, Result<(), StepError>),
     /// The Target's answer to a batch.

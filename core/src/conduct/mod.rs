@@ -6,6 +6,7 @@
 
 mod batch;
 mod command;
+mod record;
 mod status;
 
 use std::{
@@ -14,10 +15,11 @@ use std::{
 };
 
 pub use command::{Command, Event, StepError};
-pub use status::{Failure, Funnel, Phase, Status};
+pub use record::Record;
+pub use status::{Failure, Funnel, Phase, Status, Step, Wait};
 
 use crate::{
-    find::{BatchMessage, FindSummary},
+    find::{FindSummary, SealedGrant},
     id::{BatchId, MemberNumber},
     manifest::VerifiedManifest,
     peer::PeerMessage,
@@ -75,11 +77,20 @@ fn messages_to(
 
 enum Stage {
     Finding,
-    Beginning(Gather<()>),
+    Beginning {
+        gather: Gather<()>,
+        grants: BTreeMap<MemberNumber, Arc<SealedGrant>>,
+    },
     Batches,
     Notarising(Arc<Proposal>),
-    Guarding(Gather<Vec<PeerMessage>>),
-    Releasing(Gather<SealedTotal>),
+    Guarding {
+        proposal: Arc<Proposal>,
+        gather: Gather<Vec<PeerMessage>>,
+    },
+    Releasing {
+        proposal: Arc<Proposal>,
+        gather: Gather<SealedTotal>,
+    },
     Done(Vec<(MemberNumber, SealedTotal)>),
     Failed(Failure),
 }
@@ -90,6 +101,8 @@ pub struct Conduct {
     /// Aggregators still in the query, with their place among those that offered.
     alive: BTreeMap<MemberNumber, usize>,
     out: BTreeMap<MemberNumber, StepError>,
+    /// Aggregators that lost an attempt at a batch in a restart.
+    forgot: BTreeSet<(MemberNumber, BatchId)>,
     stage: Stage,
     batches: BTreeMap<BatchId, BatchRun>,
     funnel: Funnel,
@@ -108,6 +121,7 @@ impl Conduct {
             manifest,
             alive,
             out: BTreeMap::new(),
+            forgot: BTreeSet::new(),
             stage: Stage::Finding,
             batches: BTreeMap::new(),
             funnel: Funnel::default(),
@@ -132,9 +146,11 @@ impl Conduct {
     /// Where the query stands, for the querier.
     pub fn status(&self) -> Status {
         let phase = match &self.stage {
-            Stage::Finding | Stage::Beginning(_) => Phase::Find,
+            Stage::Finding | Stage::Beginning { .. } => Phase::Find,
             Stage::Batches => Phase::Ask,
-            Stage::Notarising(_) | Stage::Guarding(_) | Stage::Releasing(_) => Phase::Release,
+            Stage::Notarising(_) | Stage::Guarding { .. } | Stage::Releasing { .. } => {
+                Phase::Release
+            }
             Stage::Done(_) => Phase::Done,
             Stage::Failed(_) => Phase::Failed,
         };
@@ -149,7 +165,17 @@ impl Conduct {
                 _ => None,
             },
             missing: self.out.keys().copied().collect(),
+            waiting: Vec::new(),
         }
+    }
+
+    /// Ends a query that has not ended: nothing is released. Whether it had not.
+    pub fn cancel(&mut self) -> bool {
+        let running = !matches!(self.stage, Stage::Done(_) | Stage::Failed(_));
+        if running {
+            self.stage = Stage::Failed(Failure::Cancelled);
+        }
+        running
     }
 
     /// Takes one event and says what to do next. An event that nothing waits for changes nothing.
@@ -178,9 +204,9 @@ impl Conduct {
     fn awaits(&self, event: &Event) -> bool {
         match (event, &self.stage) {
             (Event::Found(_), Stage::Finding) | (Event::Notarised(_), Stage::Notarising(_)) => true,
-            (Event::Begun(member, _), Stage::Beginning(gather)) => gather.awaits(*member),
-            (Event::Guarded(member, _), Stage::Guarding(gather)) => gather.awaits(*member),
-            (Event::Released(member, _), Stage::Releasing(gather)) => gather.awaits(*member),
+            (Event::Begun(member, _), Stage::Beginning { gather, .. }) => gather.awaits(*member),
+            (Event::Guarded(member, _), Stage::Guarding { gather, .. }) => gather.awaits(*member),
+            (Event::Released(member, _), Stage::Releasing { gather, .. }) => gather.awaits(*member),
             (_, Stage::Batches) => self.batch_awaits(event),
             _ => false,
         }
@@ -188,37 +214,26 @@ impl Conduct {
 
     fn found(
         &mut self,
-        result: Result<(FindSummary, Vec<BatchMessage>), StepError>,
+        result: Result<(FindSummary, Vec<u32>), StepError>,
     ) -> Result<Vec<Command>, Failure> {
         if !matches!(self.stage, Stage::Finding) {
             return Ok(Vec::new());
         }
-        let (summary, messages) = result.map_err(Failure::Find)?;
+        let (summary, sizes) = result.map_err(Failure::Find)?;
         self.funnel.targeted = summary.targets;
-        for (number, message) in (0u32..).zip(messages) {
+        for (number, size) in (0u32..).zip(sizes) {
             let batch = BatchId {
                 partition: 0,
                 number,
             };
-            self.batches.insert(batch, BatchRun::new(message));
+            self.batches.insert(batch, BatchRun::new(size));
         }
-        let mut commands = Vec::new();
-        let mut begun = Vec::new();
-        for (committee, member, grant) in summary.grants {
-            if committee == 0 && self.alive.contains_key(&member) {
-                begun.push(member);
-                commands.push(Command::Begin {
-                    member,
-                    grant: Arc::new(grant),
-                });
-            }
-        }
-        // Without a command no event would come.
-        if begun.is_empty() {
-            return Err(self.too_few());
-        }
-        self.stage = Stage::Beginning(Gather::new(begun));
-        Ok(commands)
+        let grants = summary.grants.into_iter();
+        let grants = grants
+            .filter(|(committee, ..)| *committee == 0)
+            .map(|(_, member, grant)| (member, Arc::new(grant)))
+            .collect();
+        self.begin(grants)
     }
 
     fn begun(
@@ -227,7 +242,7 @@ impl Conduct {
         result: Result<(), StepError>,
     ) -> Result<Vec<Command>, Failure> {
         let answer = self.note(member, result);
-        let Stage::Beginning(gather) = &mut self.stage else {
+        let Stage::Beginning { gather, .. } = &mut self.stage else {
             return Ok(Vec::new());
         };
         if gather.take(member, answer) != Some(true) {
@@ -274,9 +289,7 @@ impl Conduct {
                 rate: self.manifest.answer_rate,
             });
         }
-        let proposal = Arc::new(proposal);
-        self.stage = Stage::Notarising(proposal.clone());
-        Ok(vec![Command::Notarise { proposal }])
+        Ok(self.notarise(proposal))
     }
 
     fn notarised(
@@ -297,7 +310,10 @@ impl Conduct {
                 certificate: certificate.clone(),
             })
             .collect();
-        self.stage = Stage::Guarding(Gather::new(self.alive.keys().copied()));
+        self.stage = Stage::Guarding {
+            proposal,
+            gather: Gather::new(self.alive.keys().copied()),
+        };
         Ok(commands)
     }
 
@@ -307,13 +323,14 @@ impl Conduct {
         result: Result<Vec<PeerMessage>, StepError>,
     ) -> Result<Vec<Command>, Failure> {
         let answer = self.note(member, result);
-        let Stage::Guarding(gather) = &mut self.stage else {
+        let Stage::Guarding { proposal, gather } = &mut self.stage else {
             return Ok(Vec::new());
         };
         if gather.take(member, answer) != Some(true) {
             return Ok(Vec::new());
         }
         let answers = std::mem::take(&mut gather.answers);
+        let proposal = proposal.clone();
         self.check_quorum()?;
         let commands = self
             .alive
@@ -324,7 +341,10 @@ impl Conduct {
                 messages: messages_to(member, &answers, &self.alive),
             })
             .collect();
-        self.stage = Stage::Releasing(Gather::new(self.alive.keys().copied()));
+        self.stage = Stage::Releasing {
+            proposal,
+            gather: Gather::new(self.alive.keys().copied()),
+        };
         Ok(commands)
     }
 
@@ -334,7 +354,7 @@ impl Conduct {
         result: Result<SealedTotal, StepError>,
     ) -> Result<Vec<Command>, Failure> {
         let answer = self.note(member, result);
-        let Stage::Releasing(gather) = &mut self.stage else {
+        let Stage::Releasing { gather, .. } = &mut self.stage else {
             return Ok(Vec::new());
         };
         if gather.take(member, answer) != Some(true) {

@@ -3,7 +3,7 @@
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use super::StepError;
-use crate::id::MemberNumber;
+use crate::id::{MemberNumber, Name, Timestamp};
 
 /// What a query is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, BorshSerialize, BorshDeserialize)]
@@ -50,6 +50,73 @@ pub struct Status {
     pub failure: Option<Failure>,
     /// Aggregators that are out of the query.
     pub missing: Vec<MemberNumber>,
+    /// Whom it waits for.
+    pub waiting: Vec<Wait>,
+}
+
+/// A step of a query, as one node takes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub enum Step {
+    /// The Target Finder chooses homes.
+    Find,
+    /// An aggregator takes the manifest and its grant.
+    Begin,
+    /// The Target asks a batch.
+    Ask,
+    /// An aggregator opens its groups and freezes D.
+    Open,
+    /// An aggregator verifies.
+    Verify,
+    /// An aggregator decides and acknowledges.
+    Decide,
+    /// An aggregator counts a batch.
+    Commit,
+    /// The notary certifies the release.
+    Notarise,
+    /// An aggregator opens its guard counts.
+    Guards,
+    /// An aggregator releases its total.
+    Release,
+}
+
+impl Step {
+    /// What the node does, as the end of a sentence that begins with its name.
+    pub fn doing(self) -> &'static str {
+        match self {
+            Self::Find => "chooses the homes",
+            Self::Begin => "takes the query up",
+            Self::Ask => "asks the homes of a batch",
+            Self::Open => "opens a batch",
+            Self::Verify => "verifies a batch",
+            Self::Decide => "decides a batch",
+            Self::Commit => "counts a batch",
+            Self::Notarise => "certifies the release",
+            Self::Guards => "opens its guard counts",
+            Self::Release => "releases its total",
+        }
+    }
+
+    /// What happens when the node's time is up.
+    pub fn then(self) -> &'static str {
+        match self {
+            Self::Find | Self::Notarise => "the query fails, and may be submitted again",
+            Self::Ask => "the batch is asked again",
+            _ => "it is left out, and the query goes on while enough others are left",
+        }
+    }
+}
+
+/// A node that the query waits for.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Wait {
+    /// The node.
+    pub node: Name,
+    /// What it is to do.
+    pub step: Step,
+    /// Since when.
+    pub since: Timestamp,
+    /// Until when.
+    pub until: Timestamp,
 }
 
 /// Why a query failed. Nothing was released.
@@ -88,6 +155,12 @@ pub enum Failure {
     /// The notary did not sign.
     #[error("the notary {0}")]
     Notary(StepError),
+    /// A batch was interrupted at its last attempt.
+    #[error("the conductor was interrupted too often: submit the query again")]
+    Interrupted,
+    /// The querier cancelled it.
+    #[error("it was cancelled")]
+    Cancelled,
     /// The conductor could not keep the query.
     #[error("the conductor ended the query: {0}")]
     Ended(String),
@@ -110,6 +183,7 @@ impl std::fmt::Display for StepError {
             Self::Unreachable => f.write_str("could not be reached or did not answer in time"),
             Self::Refused(reason) => write!(f, "refused: {reason}"),
             Self::Inconsistent { .. } => f.write_str("found too many inconsistent contributions"),
+            Self::Forgotten => f.write_str("lost its part of a batch in a restart"),
             Self::Contradicted => f.write_str("sent messages that contradict those of the others"),
         }
     }

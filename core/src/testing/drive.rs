@@ -5,6 +5,8 @@ use std::collections::VecDeque;
 use super::{Scene, copy_of};
 use crate::aggregation::AggregationError;
 use crate::conduct::{Command, Conduct, Event, StepError};
+use crate::encoding::from_bytes;
+use crate::find::{BatchMessage, BatchStatement};
 use crate::id::MemberNumber;
 
 /// Most commands of a query, so that a loop without end fails.
@@ -21,16 +23,7 @@ fn step_error(error: &AggregationError) -> StepError {
 
 /// Which aggregator is to do it.
 pub(crate) fn addressee(command: &Command) -> Option<MemberNumber> {
-    match command {
-        Command::Find | Command::Ask { .. } | Command::Notarise { .. } => None,
-        Command::Begin { member, .. }
-        | Command::Open { member, .. }
-        | Command::Verify { member, .. }
-        | Command::Decide { member, .. }
-        | Command::Commit { member, .. }
-        | Command::Guards { member, .. }
-        | Command::Release { member, .. } => Some(*member),
-    }
+    command.step().1
 }
 
 /// What a command is called.
@@ -68,20 +61,29 @@ pub(crate) fn failed(command: &Command, error: StepError) -> Event {
 }
 
 impl Scene {
+    /// Number of homes of each batch.
+    pub(crate) fn sizes(&self) -> Vec<u32> {
+        let statement = |batch: &BatchMessage| -> BatchStatement {
+            from_bytes(&batch.statement, 4096, "statement").unwrap()
+        };
+        self.found
+            .batches
+            .iter()
+            .map(|batch| statement(batch).count)
+            .collect()
+    }
+
     /// Does what honest parties do.
     pub(crate) fn carry_out(&mut self, command: &Command) -> Event {
         let error = |error: AggregationError| step_error(&error);
         match command {
-            Command::Find => Event::Found(Ok((
-                copy_of(&self.found.summary),
-                self.found.batches.iter().map(copy_of).collect(),
-            ))),
+            Command::Find => Event::Found(Ok((copy_of(&self.found.summary), self.sizes()))),
             Command::Begin { member, grant } => {
                 let aggregation = self.aggregators.get_mut(member).unwrap();
                 let begun = aggregation.grant(0, grant, &self.network.directory);
                 Event::Begun(*member, begun.map_err(error))
             }
-            Command::Ask { work, .. } => Event::Asked(*work, Ok(self.honest(*work))),
+            Command::Ask { work } => Event::Asked(*work, Ok(self.honest(*work))),
             Command::Open { member, answer, .. } => Event::Opened(
                 *member,
                 answer.statement.work,

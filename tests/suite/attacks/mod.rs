@@ -9,7 +9,7 @@ mod target_finder;
 
 use std::{collections::VecDeque, sync::Arc};
 
-use dispers_conductor::{Config, Driver};
+use dispers_conductor::{Config, Driver, InMemory};
 use dispers_core::{
     ask::{BatchAnswer, GroupsStatement, SealedGroup},
     conduct::{Command, Conduct, Event, Status, StepError},
@@ -145,20 +145,34 @@ impl Forge {
         profile: &Sealed<reader::TargetFinder, ProfileOpening>,
         segments: &[ListSegment],
     ) -> Arc<Driver> {
+        self.driver_and_kept(manifest, profile, segments).0
+    }
+
+    /// The same, with the batches that it keeps.
+    fn driver_and_kept(
+        &self,
+        manifest: &SignedManifest,
+        profile: &Sealed<reader::TargetFinder, ProfileOpening>,
+        segments: &[ListSegment],
+    ) -> (Arc<Driver>, Arc<InMemory>) {
         let node = self.network.node("conductor").unwrap().clone();
         let config = Config {
             batch_size: 20,
             step_timeout_ms: 4_000,
             ..Config::default()
         };
-        let segments = segments.iter().map(to_bytes).collect();
-        Arc::new(Driver::new(
+        let kept = Arc::new(InMemory {
+            segments: segments.iter().map(to_bytes).collect(),
+            ..InMemory::default()
+        });
+        let driver = Driver::new(
             node,
             config,
             manifest.clone(),
             profile.clone(),
-            segments,
-        ))
+            kept.clone(),
+        );
+        (Arc::new(driver), kept)
     }
 
     fn honest_driver(&self) -> Arc<Driver> {

@@ -17,13 +17,15 @@ use super::{Forge, everybody, member, refusal};
 #[tokio::test(flavor = "multi_thread")]
 async fn a_batch_below_the_cohort_is_not_asked() {
     let forge = Forge::new().await;
-    let driver = forge.honest_driver();
+    let prepared = &forge.prepared;
+    let (driver, kept) =
+        forge.driver_and_kept(prepared.signed(), prepared.profile(), &forge.segments());
     let mut small = None;
     let ended = forge
         .run(
             &driver,
             |command| match command {
-                Command::Ask { work, .. } => {
+                Command::Ask { work } => {
                     // One home alone, signed and sealed as a finder does.
                     let directory = forge.network.directory();
                     let pool = directory.pool(Role::Target, 0).unwrap();
@@ -50,10 +52,9 @@ async fn a_batch_below_the_cohort_is_not_asked() {
                         statement,
                         sealed,
                     };
-                    vec![Command::Ask {
-                        work,
-                        batch: batch.into(),
-                    }]
+                    let mut batches = kept.batches.lock().unwrap();
+                    batches.insert(work.batch, to_bytes(&batch));
+                    vec![Command::Ask { work }]
                 }
                 command => vec![command],
             },

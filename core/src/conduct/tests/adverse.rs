@@ -287,8 +287,7 @@ fn told(change: impl Fn(&mut crate::find::FindSummary)) -> Conduct {
         }
         let mut summary = copy_of(&scene.found.summary);
         change(&mut summary);
-        let batches = scene.found.batches.iter().map(copy_of).collect();
-        Some(Event::Found(Ok((summary, batches))))
+        Some(Event::Found(Ok((summary, scene.sizes()))))
     })
 }
 

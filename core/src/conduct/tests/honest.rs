@@ -4,7 +4,7 @@ use crate::conduct::{Command, Conduct, Event, Failure, Funnel, Phase, StepError}
 use crate::decode::Value;
 use crate::testing::{Scene, Setting, addressee, failed, home, label, member};
 
-fn setting(committee: (u8, u8), absent: &[u8]) -> Setting {
+pub(super) fn setting(committee: (u8, u8), absent: &[u8]) -> Setting {
     Setting {
         committee,
         rows: (0..40).map(home).collect(),
@@ -15,7 +15,7 @@ fn setting(committee: (u8, u8), absent: &[u8]) -> Setting {
 }
 
 /// Checks that the query ended with the exact sums over all homes.
-fn exact(scene: &Scene, conduct: &Conduct, verified: u8) {
+pub(super) fn exact(scene: &Scene, conduct: &Conduct, verified: u8) {
     let status = conduct.status();
     assert_eq!((status.phase, status.failure), (Phase::Done, None));
     let released = scene.read(conduct.totals().unwrap()).unwrap();

@@ -2,3 +2,4 @@
 
 mod adverse;
 mod honest;
+mod interrupted;

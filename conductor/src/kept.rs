@@ -1,0 +1,59 @@
+//! What a driver needs of what the Conductor keeps of a query.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+};
+
+use dispers_core::id::BatchId;
+use tonic::Status;
+
+/// The lists of one query, and its batches between find and ask.
+#[tonic::async_trait]
+pub trait Kept: Send + Sync {
+    /// The list segment of this number, encoded; `None` after the last. A segment may be empty.
+    ///
+    /// # Errors
+    /// A status when it cannot be read.
+    async fn segment(&self, number: usize) -> Result<Option<Vec<u8>>, Status>;
+
+    /// Keeps an encoded batch until the query ends.
+    ///
+    /// # Errors
+    /// A status when it cannot be kept.
+    async fn keep(&self, batch: BatchId, message: Vec<u8>) -> Result<(), Status>;
+
+    /// An encoded batch.
+    ///
+    /// # Errors
+    /// A status when it cannot be read.
+    async fn batch(&self, batch: BatchId) -> Result<Vec<u8>, Status>;
+}
+
+/// Keeps in memory what it is given.
+#[derive(Default)]
+pub struct InMemory {
+    /// Encoded [`ListSegment`](dispers_core::find::ListSegment)s.
+    pub segments: Vec<Vec<u8>>,
+    /// Encoded batches.
+    pub batches: Mutex<HashMap<BatchId, Vec<u8>>>,
+}
+
+#[tonic::async_trait]
+impl Kept for InMemory {
+    async fn segment(&self, number: usize) -> Result<Option<Vec<u8>>, Status> {
+        Ok(self.segments.get(number).cloned())
+    }
+
+    async fn keep(&self, batch: BatchId, message: Vec<u8>) -> Result<(), Status> {
+        let mut batches = self.batches.lock().unwrap_or_else(PoisonError::into_inner);
+        batches.insert(batch, message);
+        Ok(())
+    }
+
+    async fn batch(&self, batch: BatchId) -> Result<Vec<u8>, Status> {
+        let batches = self.batches.lock().unwrap_or_else(PoisonError::into_inner);
+        let message = batches.get(&batch).cloned();
+        message.ok_or_else(|| Status::not_found("no such batch is kept"))
+    }
+}

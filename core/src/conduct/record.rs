@@ -1,0 +1,149 @@
+//! What of a query outlives the Conductor's process (protocol.md §8).
+//!
+//! Whatever the world may already have seen is kept before the commands that show it are carried
+//! out: an attempt before it is asked, the acknowledgements before the first commit, the proposal
+//! before it is certified. A step that was under way is repeated, since nodes answer a repeated step
+//! as they did before; a batch whose answers were lost with the process is asked anew.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use borsh::{BorshDeserialize, BorshSerialize};
+
+use super::{
+    Command, Conduct, Failure, Funnel, Gather, Stage, StepError,
+    batch::{BatchRun, KeptBatch},
+};
+use crate::{
+    find::SealedGrant,
+    id::{BatchId, MemberNumber},
+    manifest::VerifiedManifest,
+    release::{Proposal, SealedTotal},
+};
+
+/// The durable state of a query at the Conductor.
+#[derive(BorshSerialize, BorshDeserialize)]
+pub struct Record {
+    out: Vec<(MemberNumber, StepError)>,
+    funnel: Funnel,
+    verified: u8,
+    stage: KeptStage,
+    batches: Vec<(BatchId, KeptBatch)>,
+}
+
+#[derive(BorshSerialize, BorshDeserialize)]
+enum KeptStage {
+    Finding,
+    Beginning(Vec<(MemberNumber, SealedGrant)>),
+    Batches,
+    Releasing(Proposal),
+    Done(Vec<(MemberNumber, SealedTotal)>),
+    Failed(Failure),
+}
+
+impl Record {
+    /// Whether the query is done or failed.
+    pub fn has_ended(&self) -> bool {
+        matches!(self.stage, KeptStage::Done(_) | KeptStage::Failed(_))
+    }
+}
+
+impl Conduct {
+    /// What is to be kept, before the commands that were just given are carried out.
+    pub fn record(&self) -> Record {
+        let stage = match &self.stage {
+            Stage::Finding => KeptStage::Finding,
+            Stage::Beginning { grants, .. } => KeptStage::Beginning(
+                grants
+                    .iter()
+                    .map(|(member, grant)| (*member, (**grant).clone()))
+                    .collect(),
+            ),
+            Stage::Batches => KeptStage::Batches,
+            Stage::Notarising(proposal)
+            | Stage::Guarding { proposal, .. }
+            | Stage::Releasing { proposal, .. } => KeptStage::Releasing((**proposal).clone()),
+            Stage::Done(totals) => KeptStage::Done(totals.clone()),
+            Stage::Failed(failure) => KeptStage::Failed(failure.clone()),
+        };
+        let batches = self.batches.iter();
+        Record {
+            out: self.out.clone().into_iter().collect(),
+            funnel: self.funnel.clone(),
+            verified: self.verified as u8,
+            stage,
+            batches: batches.map(|(id, run)| (*id, run.kept())).collect(),
+        }
+    }
+
+    /// Takes a query up where its record stands.
+    pub fn resume(manifest: VerifiedManifest, record: Record) -> (Self, Vec<Command>) {
+        let (mut conduct, find) = Self::new(manifest);
+        conduct.out = record.out.into_iter().collect();
+        conduct
+            .alive
+            .retain(|member, _| !conduct.out.contains_key(member));
+        conduct.funnel = record.funnel;
+        conduct.verified = usize::from(record.verified);
+        let batches = record.batches.into_iter();
+        conduct.batches = batches
+            .map(|(id, kept)| (id, BatchRun::restored(kept)))
+            .collect::<BTreeMap<_, _>>();
+        let commands = match record.stage {
+            KeptStage::Finding => Ok(find),
+            KeptStage::Beginning(grants) => {
+                let grants = grants.into_iter();
+                conduct.begin(
+                    grants
+                        .map(|(member, grant)| (member, Arc::new(grant)))
+                        .collect(),
+                )
+            }
+            KeptStage::Batches => {
+                conduct.stage = Stage::Batches;
+                conduct.resume_batches()
+            }
+            KeptStage::Releasing(proposal) => Ok(conduct.notarise(proposal)),
+            KeptStage::Done(totals) => {
+                conduct.stage = Stage::Done(totals);
+                Ok(Vec::new())
+            }
+            KeptStage::Failed(failure) => Err(failure),
+        };
+        let commands = commands.unwrap_or_else(|failure| {
+            conduct.stage = Stage::Failed(failure);
+            Vec::new()
+        });
+        (conduct, commands)
+    }
+
+    /// Begins with the aggregators that are left and have a grant.
+    pub(super) fn begin(
+        &mut self,
+        mut grants: BTreeMap<MemberNumber, Arc<SealedGrant>>,
+    ) -> Result<Vec<Command>, Failure> {
+        grants.retain(|member, _| self.alive.contains_key(member));
+        // Without a command no event would come.
+        if grants.is_empty() {
+            return Err(self.too_few());
+        }
+        let commands = grants
+            .iter()
+            .map(|(&member, grant)| Command::Begin {
+                member,
+                grant: grant.clone(),
+            })
+            .collect();
+        self.stage = Stage::Beginning {
+            gather: Gather::new(grants.keys().copied()),
+            grants,
+        };
+        Ok(commands)
+    }
+
+    /// Has the notary sign the one release.
+    pub(super) fn notarise(&mut self, proposal: Proposal) -> Vec<Command> {
+        let proposal = Arc::new(proposal);
+        self.stage = Stage::Notarising(proposal.clone());
+        vec![Command::Notarise { proposal }]
+    }
+}

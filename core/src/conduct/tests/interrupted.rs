@@ -1,0 +1,145 @@
+//! The Conductor's process dies and its query is taken up from the record.
+
+use std::collections::VecDeque;
+
+use super::honest::{exact, setting};
+use crate::conduct::{Command, Conduct, Event, Failure, Phase, Record, StepError};
+use crate::encoding::{from_bytes, to_bytes};
+use crate::testing::{Scene, addressee, failed, label, member};
+
+/// What comes back from the disk.
+fn taken_up(scene: &Scene, conduct: &Conduct) -> (Conduct, VecDeque<Command>) {
+    let bytes = to_bytes(&conduct.record());
+    let record: Record = from_bytes(&bytes, 1 << 20, "record").unwrap();
+    let (conduct, commands) = Conduct::resume(scene.question.manifest.clone(), record);
+    (conduct, commands.into())
+}
+
+/// A query whose conductor dies after each number of commands in `deaths`: what those before led to
+/// is kept, the answer to the last is lost. How many commands it took.
+fn drive(scene: &mut Scene, deaths: &[usize]) -> (Conduct, usize) {
+    let (mut conduct, commands) = Conduct::new(scene.question.manifest.clone());
+    let mut commands = VecDeque::from(commands);
+    for count in 0.. {
+        let Some(command) = commands.pop_front() else {
+            return (conduct, count);
+        };
+        let event = scene.carry_out(&command);
+        if deaths.contains(&count) {
+            (conduct, commands) = taken_up(scene, &conduct);
+        } else {
+            commands.extend(conduct.handle(event));
+        }
+    }
+    unreachable!("the count has no end")
+}
+
+#[test]
+fn a_conductor_that_dies_at_any_step_releases_every_home_once() {
+    let whole = drive(&mut Scene::new(setting((2, 3), &[])), &[]).1;
+    for death in 0..whole {
+        let mut scene = Scene::new(setting((2, 3), &[]));
+        let (conduct, _) = drive(&mut scene, &[death]);
+        exact(&scene, &conduct, 3);
+    }
+}
+
+#[test]
+fn a_conductor_may_die_twice_as_long_as_attempts_are_left() {
+    let whole = drive(&mut Scene::new(setting((2, 3), &[])), &[]).1;
+    for death in (0..whole).step_by(3) {
+        let mut scene = Scene::new(setting((2, 3), &[]));
+        let (conduct, _) = drive(&mut scene, &[death, death + 7]);
+        exact(&scene, &conduct, 3);
+    }
+}
+
+#[test]
+fn a_batch_that_is_interrupted_at_every_attempt_ends_the_query() {
+    let mut scene = Scene::new(setting((2, 3), &[]));
+    let (mut conduct, commands) = Conduct::new(scene.question.manifest.clone());
+    let mut commands = VecDeque::from(commands);
+    for _ in 0..100 {
+        let Some(command) = commands.pop_front() else {
+            break;
+        };
+        if label(&command) == "ask" {
+            (conduct, commands) = taken_up(&scene, &conduct);
+            continue;
+        }
+        let event = scene.carry_out(&command);
+        commands.extend(conduct.handle(event));
+    }
+    assert_eq!(conduct.status().failure, Some(Failure::Interrupted));
+}
+
+#[test]
+fn who_was_out_of_the_query_stays_out_of_it() {
+    let mut scene = Scene::new(setting((2, 3), &[]));
+    let (mut conduct, commands) = Conduct::new(scene.question.manifest.clone());
+    let mut commands = VecDeque::from(commands);
+    let mut died = false;
+    while let Some(command) = commands.pop_front() {
+        let event = if addressee(&command) == Some(member(3)) {
+            failed(&command, StepError::Unreachable)
+        } else {
+            scene.carry_out(&command)
+        };
+        commands.extend(conduct.handle(event));
+        if !died && conduct.status().phase == Phase::Ask {
+            died = true;
+            (conduct, commands) = taken_up(&scene, &conduct);
+            assert!(commands.iter().all(|c| addressee(c) != Some(member(3))));
+        }
+    }
+    exact(&scene, &conduct, 2);
+    assert_eq!(conduct.status().missing, [member(3)]);
+}
+
+#[test]
+fn a_query_that_has_ended_stays_as_it_ended() {
+    let mut scene = Scene::new(setting((2, 3), &[]));
+    let mut done = scene.drive(|_, _| None);
+    assert!(done.record().has_ended());
+    let (again, commands) = taken_up(&scene, &done);
+    assert!(commands.is_empty());
+    assert!(again.totals() == done.totals());
+    assert!(!done.cancel(), "it is done");
+
+    let (mut running, _) = Conduct::new(scene.question.manifest.clone());
+    assert!(!running.record().has_ended());
+    assert!(running.cancel());
+    let (cancelled, commands) = taken_up(&scene, &running);
+    assert!(commands.is_empty());
+    assert_eq!(cancelled.status().failure, Some(Failure::Cancelled));
+}
+
+#[test]
+fn an_aggregator_that_forgot_a_batch_once_is_asked_again_with_the_others() {
+    let mut scene = Scene::new(setting((2, 3), &[]));
+    let mut forgets = 1;
+    let conduct = scene.drive(|_, command| {
+        let forgot = label(command) == "verify" && addressee(command) == Some(member(2));
+        (forgot && std::mem::take(&mut forgets) == 1).then(|| failed(command, StepError::Forgotten))
+    });
+    exact(&scene, &conduct, 3);
+
+    // One that forgets again is left out.
+    let mut scene = Scene::new(setting((2, 3), &[]));
+    let conduct = scene.drive(|_, command| {
+        let forgot = label(command) == "verify" && addressee(command) == Some(member(2));
+        forgot.then(|| failed(command, StepError::Forgotten))
+    });
+    exact(&scene, &conduct, 2);
+    assert_eq!(conduct.status().missing, [member(2)]);
+}
+
+#[test]
+fn an_event_of_before_the_end_changes_nothing() {
+    let mut scene = Scene::new(setting((2, 3), &[]));
+    let (mut conduct, commands) = Conduct::new(scene.question.manifest.clone());
+    let event: Event = scene.carry_out(&commands[0]);
+    conduct.cancel();
+    assert!(conduct.handle(event).is_empty());
+    assert_eq!(conduct.status().failure, Some(Failure::Cancelled));
+}
