@@ -12,6 +12,7 @@ mod keys;
 mod knowledge;
 mod progress;
 mod query;
+mod questions;
 mod sandbox;
 mod serve;
 mod stack;
@@ -37,6 +38,12 @@ enum Command {
     Sandbox(sandbox::Arguments),
     /// Ask a question of a network.
     Query(query::Arguments),
+    /// Tell where a query stands, whom it waits for, until when, and what happens then.
+    Status(query::Of),
+    /// Print the answer of a query that was asked before.
+    Result(query::Of),
+    /// End a query; nothing of it is released.
+    Cancel(query::Of),
     /// Run one service.
     Serve(serve::Arguments),
     /// Measure what a query and a contribution cost.
@@ -71,6 +78,18 @@ fn run(command: Command) -> Result<(), Exit> {
         Command::Query(arguments) => {
             local();
             executor()?.block_on(query::run(arguments))
+        }
+        Command::Status(arguments) => {
+            local();
+            executor()?.block_on(query::status(arguments))
+        }
+        Command::Result(arguments) => {
+            local();
+            executor()?.block_on(query::result(arguments))
+        }
+        Command::Cancel(arguments) => {
+            local();
+            executor()?.block_on(query::cancel(arguments))
         }
         Command::Serve(arguments) => {
             dispers_node::telemetry::init(

@@ -3,9 +3,12 @@
 use std::io::{IsTerminal, stderr};
 
 use dispers_core::conduct::{Phase, Status};
+use dispers_node::now;
 use dispers_querier::Step;
 use dispers_sandbox::Progress;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+
+use crate::query::lines;
 
 /// The bars of one command.
 pub(crate) struct Bars {
@@ -13,6 +16,8 @@ pub(crate) struct Bars {
     all: MultiProgress,
     phase: Option<(&'static str, ProgressBar)>,
     last: Option<Status>,
+    /// Whether whom a query waits for is told, and what was told last.
+    telling: Option<Vec<String>>,
 }
 
 impl Bars {
@@ -22,6 +27,28 @@ impl Bars {
             all: MultiProgress::new(),
             phase: None,
             last: None,
+            telling: None,
+        }
+    }
+
+    /// Tells in words, on stderr, where a query stands and whom it waits for.
+    pub(crate) fn telling(mut self, telling: bool) -> Self {
+        self.telling = telling.then(Vec::new);
+        self
+    }
+
+    fn tell(&mut self, status: &Status) {
+        let lines = lines(status, now());
+        if let Some(told) = &mut self.telling
+            && *told != lines
+        {
+            for line in &lines {
+                match self.terminal {
+                    true => drop(self.all.println(line)),
+                    false => eprintln!("{line}"),
+                }
+            }
+            *told = lines;
         }
     }
 
@@ -74,6 +101,7 @@ impl Bars {
             Step::Preparing => return self.show("prepare", 0, 1, "concepts and keys".into()),
             Step::Running(status) => status,
         };
+        self.tell(status);
         let homes = &status.homes;
         match status.phase {
             Phase::Find => self.show("find", 0, 1, "choosing homes".into()),

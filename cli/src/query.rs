@@ -1,16 +1,22 @@
-//! `dispers query`: a question to a network.
+//! `dispers query`, `status`, `result`, `cancel`: a question to a network and what becomes of it.
 
-use std::{path::PathBuf, sync::Arc};
+use std::path::PathBuf;
 
+use anyhow::anyhow;
 use clap::Args;
-use dispers_core::id::Role;
-use dispers_node::{Config, Node};
-use dispers_querier::{Querier, Question};
+use dispers_core::{
+    conduct::{Phase, Status},
+    id::Timestamp,
+};
+use dispers_node::now;
+use dispers_querier::Question;
+use serde_json::json;
 
 use crate::{
-    exit::Exit,
+    exit::{Exit, TRY_LATER},
     format::{self, Format},
     progress::Bars,
+    questions::Desk,
 };
 
 #[derive(Args)]
@@ -26,29 +32,189 @@ pub(crate) struct Arguments {
     /// Fewest people behind a released number; the network's floor where it is left out.
     #[arg(long, value_name = "N")]
     min_cohort: Option<u32>,
+    /// Print the query's id and end; `dispers result ID` gives the answer later.
+    #[arg(long, conflicts_with = "watch")]
+    detach: bool,
+    /// Also tell on stderr whom the query waits for, and until when.
+    #[arg(long)]
+    watch: bool,
     /// How the answer is printed.
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
 }
 
+/// A query that was asked before.
+#[derive(Args)]
+pub(crate) struct Of {
+    /// The id that `dispers query` printed.
+    id: String,
+    /// The querier's configuration file.
+    #[arg(long, value_name = "FILE.toml")]
+    config: PathBuf,
+    /// How it is printed.
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    format: Format,
+}
+
 pub(crate) async fn run(arguments: Arguments) -> Result<(), Exit> {
-    let config: Config<dispers_querier::Config> = Config::load(&arguments.config, "querier")?;
-    let (directory, keys) = config.open(Role::Querier)?;
-    let node = Node {
-        name: config.name()?,
-        directory: Arc::new(directory),
-        signing: keys.signing,
-        tls: keys.tls,
-        witness: None,
-    };
-    let querier = Querier::new(Arc::new(node), config.role);
+    let desk = Desk::open(&arguments.config)?;
     let question = Question {
         sql: arguments.sql,
         purpose: arguments.purpose,
         min_cohort: arguments.min_cohort,
     };
-    let mut bars = Bars::new();
-    let result = querier.ask(&question, |step| bars.step(step)).await;
+    let prepared = desk.querier.prepare(&question).await?;
+    // Whatever happens from here on, the answer can be opened.
+    let id = desk.keep(prepared.asked())?;
+    if let Err(error) = desk.querier.submit(&prepared).await {
+        if !error.is_temporary() {
+            desk.forget(&id)?;
+        }
+        return Err(error.into());
+    }
+    if arguments.detach {
+        println!("{id}");
+        return Ok(());
+    }
+    eprintln!("query {id}");
+    let mut bars = Bars::new().telling(arguments.watch);
+    let result = desk
+        .querier
+        .follow(prepared.asked(), |step| bars.step(step));
+    let result = result.await;
     bars.end();
-    format::print(&result?, arguments.format).map_err(Exit::other)
+    answer(&desk, &id, result, arguments.format)
+}
+
+/// Prints an answer. Its question is forgotten unless the answer may still come.
+fn answer(
+    desk: &Desk,
+    id: &str,
+    result: Result<dispers_querier::QueryResult, dispers_querier::Error>,
+    format: Format,
+) -> Result<(), Exit> {
+    match result {
+        Ok(result) => {
+            format::print(&result, format).map_err(Exit::other)?;
+            desk.forget(id)
+        }
+        Err(error @ dispers_querier::Error::Failed(_)) => {
+            desk.forget(id)?;
+            Err(error.into())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+pub(crate) async fn result(arguments: Of) -> Result<(), Exit> {
+    let desk = Desk::open(&arguments.config)?;
+    let asked = desk.find(&arguments.id)?;
+    let status = desk.querier.status(asked.query()).await?;
+    if !matches!(status.phase, Phase::Done | Phase::Failed) {
+        return Err(Exit {
+            code: TRY_LATER,
+            error: anyhow!(
+                "the query is not done yet: {}",
+                lines(&status, now()).join("; ")
+            ),
+        });
+    }
+    let result = desk.querier.follow(&asked, |_| {}).await;
+    answer(&desk, &arguments.id, result, arguments.format)
+}
+
+pub(crate) async fn status(arguments: Of) -> Result<(), Exit> {
+    let desk = Desk::open(&arguments.config)?;
+    let asked = desk.find(&arguments.id)?;
+    let status = desk.querier.status(asked.query()).await?;
+    match arguments.format {
+        Format::Json => println!("{}", object(&status)),
+        _ => lines(&status, now())
+            .iter()
+            .for_each(|line| println!("{line}")),
+    }
+    Ok(())
+}
+
+pub(crate) async fn cancel(arguments: Of) -> Result<(), Exit> {
+    let desk = Desk::open(&arguments.config)?;
+    let asked = desk.find(&arguments.id)?;
+    desk.querier.cancel(asked.query()).await?;
+    desk.forget(&arguments.id)?;
+    eprintln!("cancelled: nothing of it is released");
+    Ok(())
+}
+
+fn phase(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Find => "find",
+        Phase::Ask => "ask",
+        Phase::Release => "release",
+        Phase::Done => "done",
+        Phase::Failed => "failed",
+    }
+}
+
+/// Where a query stands, and whom it waits for since and until when, and what happens then.
+pub(crate) fn lines(status: &Status, now: Timestamp) -> Vec<String> {
+    let homes = &status.homes;
+    let mut lines = vec![format!(
+        "{}: {} homes targeted, {} asked, {} answered, {} accepted; {} of {} batches done",
+        phase(status.phase),
+        homes.targeted,
+        homes.asked,
+        homes.answered,
+        homes.accepted,
+        status.batches_done,
+        status.batches
+    )];
+    if let Some(failure) = &status.failure {
+        lines.push(failure.to_string());
+    }
+    let missing: Vec<String> = status.missing.iter().map(ToString::to_string).collect();
+    if !missing.is_empty() {
+        lines.push(format!("goes on without aggregator {}", missing.join(", ")));
+    }
+    for wait in &status.waiting {
+        lines.push(format!(
+            "waits for {}, which {}, for {} s and at most {} s more; then {}",
+            wait.node,
+            wait.step.doing(),
+            now.0.saturating_sub(wait.since.0) / 1000,
+            wait.until.0.saturating_sub(now.0).div_ceil(1000),
+            wait.step.then(),
+        ));
+    }
+    lines
+}
+
+fn object(status: &Status) -> serde_json::Value {
+    let homes = &status.homes;
+    let waiting: Vec<_> = status
+        .waiting
+        .iter()
+        .map(|wait| {
+            json!({
+                "node": wait.node.as_str(),
+                "doing": wait.step.doing(),
+                "since_ms": wait.since.0,
+                "until_ms": wait.until.0,
+                "then": wait.step.then(),
+            })
+        })
+        .collect();
+    json!({
+        "phase": phase(status.phase),
+        "homes": {
+            "targeted": homes.targeted,
+            "asked": homes.asked,
+            "answered": homes.answered,
+            "accepted": homes.accepted,
+        },
+        "batches": status.batches,
+        "batches_done": status.batches_done,
+        "missing_aggregators": status.missing.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "failure": status.failure.as_ref().map(ToString::to_string),
+        "waiting": waiting,
+    })
 }

@@ -101,8 +101,11 @@ impl<T: DeserializeOwned> Start<T> {
     }
 }
 
-fn needed<T>(key: Option<T>, what: &str) -> Result<T, Exit> {
-    key.ok_or_else(|| Exit::misuse(anyhow!("the key file lacks {what} for this role")))
+/// What a conductor's configuration must have.
+const DATABASE: &str = "its file (database = \"FILE\" in [conductor])";
+
+fn needed<T>(value: Option<T>, what: &str) -> Result<T, Exit> {
+    value.ok_or_else(|| Exit::misuse(anyhow!("the configuration or key file lacks {what}")))
 }
 
 pub(crate) async fn run(arguments: Arguments) -> Result<(), Exit> {
@@ -111,17 +114,22 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Exit> {
         Role::Conductor => {
             let start: Start<dispers_conductor::Config> = Start::load(path, id::Role::Conductor)?;
             let envelope = needed(start.keys.envelope, "the envelope key")?;
+            let database = needed(start.config.role.database.as_ref(), DATABASE)?;
+            let database = dispers_conductor::Sqlite::open(&start.config.resolve(database));
             let service = dispers_conductor::Service::new(
                 start.node.clone(),
                 envelope,
                 start.config.role.clone(),
+                Arc::new(database.map_err(Exit::misuse)?),
             );
-            listen(
-                start.node,
-                &start.config,
-                Routes::new(ConductorServer::new(service)),
-            )
-            .await
+            let routes = Routes::new(ConductorServer::new(service.clone()));
+            let listening = listen(start.node, &start.config, routes);
+            let stopped = tokio::select! {
+                stopped = listening => stopped,
+                () = service.clone().keep_up() => Ok(()),
+            };
+            service.give_up().await;
+            stopped
         }
         Role::ConceptIndexor => {
             let start: Start<dispers_concept_indexor::Config> =
@@ -147,7 +155,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Exit> {
             let previous = start.keys.previous;
             let previous = previous.pool_envelope.zip(previous.pool_secret);
             let database = start.config.resolve(&start.config.role.database);
-            let database = dispers_target_finder::Database::open(&database);
+            let database = dispers_target_finder::Certificates::open(&database);
             let finder = dispers_target_finder::Finder::new(
                 start.node.clone(),
                 needed(start.keys.pool_envelope, "the pool's envelope key")?,
@@ -182,7 +190,8 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Exit> {
             let start: Start<dispers_data_aggregator::Config> =
                 Start::load(path, id::Role::DataAggregator)?;
             let database = start.config.resolve(&start.config.role.database);
-            let database = dispers_data_aggregator::Database::open(&database);
+            let database =
+                dispers_node::Database::open(&database, &dispers_data_aggregator::SCHEMA);
             let aggregator = dispers_data_aggregator::Aggregator::new(
                 start.node.clone(),
                 needed(

@@ -1,11 +1,18 @@
 //! Configuration of a Conductor beyond what every node has.
 
+use std::path::PathBuf;
+
 use serde::Deserialize;
 
 /// The `[conductor]` table.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Config {
+    /// The SQLite file with subscriptions and queries.
+    pub database: Option<PathBuf>,
+    /// A query whose conductor has not been heard of for so long is taken up by another, in
+    /// milliseconds.
+    pub lease_ms: u64,
     /// Homes per batch.
     pub batch_size: u32,
     /// Longest wait for one step of one node, in milliseconds.
@@ -21,6 +28,8 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            database: None,
+            lease_ms: 10_000,
             batch_size: 50_000,
             step_timeout_ms: 60_000,
             ask_timeout_ms: 120_000,

@@ -9,11 +9,11 @@ use dispers_core::{
         Verdict, VerifyRequest,
     },
     ask::{BatchAnswer, MAX_ANSWER, TargetRequest},
-    conduct::{Command, Conduct, Event, Failure, Phase, StepError},
+    conduct::{Command, Event, StepError, Wait},
     encoding::{from_bytes, to_bytes},
     envelope::{Sealed, reader},
     find::{BatchMessage, BatchStatement, FindRequest, FindSummary, MAX_BATCH, ProfileOpening},
-    id::{BatchId, MemberNumber, Role, Work},
+    id::{BatchId, MemberNumber, Role, Timestamp, Work},
     manifest::SignedManifest,
     peer::MAX_PEER_MESSAGE,
     release::{Certificate, MAX_TOTAL, NotariseRequest, Proposal},
@@ -27,16 +27,17 @@ use dispers_proto::{
     },
 };
 use tokio::{
-    sync::{mpsc, watch},
-    task::JoinSet,
+    sync::mpsc,
     time::{Instant, sleep, timeout},
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Response, Status, Streaming, transport::Channel};
 
-use crate::{Config, Kept, queries::Progress};
+use crate::{Config, Kept};
 
 const MESSAGES: usize = 16 * MAX_PEER_MESSAGE;
+/// Before a batch is asked again whose target went away; doubled at every attempt.
+const ASK_PAUSE: Duration = Duration::from_secs(2);
 /// Chunks of the lists that wait to be sent.
 const CHUNKS_AHEAD: usize = 4;
 /// Tries of a step that may be repeated, after which its node is out of the query.
@@ -70,52 +71,6 @@ impl Driver {
             kept,
         }
     }
-}
-
-/// Runs `conduct` to its end.
-pub(crate) async fn run(
-    driver: Arc<Driver>,
-    mut conduct: Conduct,
-    commands: Vec<Command>,
-    progress: watch::Sender<Progress>,
-    life: Duration,
-) {
-    let query = conduct.manifest().query();
-    let deadline = Instant::now() + life;
-    let mut steps = JoinSet::new();
-    for command in commands {
-        steps.spawn(driver.clone().carry_out(command));
-    }
-    loop {
-        let event = match tokio::time::timeout_at(deadline, steps.join_next()).await {
-            Ok(Some(Ok(event))) => event,
-            // Every command ends in an event, so a step that panicked is a defect of ours.
-            Ok(Some(Err(_)) | None) => {
-                return end(&progress, "a step of the conductor failed");
-            }
-            Err(_) => return end(&progress, "the query expired"),
-        };
-        for command in conduct.handle(event) {
-            steps.spawn(driver.clone().carry_out(command));
-        }
-        let status = conduct.status();
-        let phase = status.phase;
-        progress.send_replace(Progress {
-            status,
-            totals: conduct.totals().map(|totals| Arc::new(totals.to_vec())),
-        });
-        if matches!(phase, Phase::Done | Phase::Failed) {
-            tracing::info!(%query, ?phase, "query ended");
-            return;
-        }
-    }
-}
-
-fn end(progress: &watch::Sender<Progress>, reason: &str) {
-    progress.send_modify(|progress| {
-        progress.status.phase = Phase::Failed;
-        progress.status.failure = Some(Failure::Ended(reason.into()));
-    });
 }
 
 fn step_error(status: &Status) -> StepError {
@@ -200,6 +155,27 @@ impl Driver {
         ))
     }
 
+    /// Whom `command` waits for, and until when.
+    pub(crate) fn wait(&self, command: &Command, since: Timestamp) -> Option<Wait> {
+        let directory = &self.node.directory;
+        let (step, member) = command.step();
+        let node = match (member, command) {
+            (Some(member), _) => directory.member(Role::DataAggregator, 0, member),
+            (None, Command::Ask { .. }) => directory.nodes(Role::Target).next(),
+            (None, _) => directory.nodes(Role::TargetFinder).next(),
+        };
+        let within = match command {
+            Command::Ask { .. } | Command::Find => self.config.ask_timeout_ms,
+            _ => self.config.step_timeout_ms,
+        };
+        Some(Wait {
+            node: node?.name.clone(),
+            step,
+            since,
+            until: since.plus(within),
+        })
+    }
+
     /// Does what `command` says; what comes back, a failure at the latest when its time is up.
     pub async fn carry_out(self: Arc<Self>, command: Command) -> Event {
         let step = self.step();
@@ -225,7 +201,12 @@ impl Driver {
             }
             Command::Ask { work } => {
                 let wait = Duration::from_millis(self.config.ask_timeout_ms);
-                Event::Asked(work, within(wait, self.ask(work)).await)
+                let asked = within(wait, self.ask(work)).await;
+                if matches!(asked, Err(StepError::Unreachable)) {
+                    // The next attempt finds a target that restarts, or its stacks, again.
+                    sleep(ASK_PAUSE * (1 << work.attempt.min(4))).await;
+                }
+                Event::Asked(work, asked)
             }
             Command::Open {
                 member,

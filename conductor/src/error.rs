@@ -20,7 +20,7 @@ pub enum Error {
     #[error("the query belongs to another querier")]
     OtherQuerier,
     /// Not known.
-    #[error("no such query: it may have expired, or the conductor restarted; submit it anew")]
+    #[error("no such query: it may have expired; submit it anew")]
     UnknownQuery,
     /// Not done.
     #[error("the query is not done yet")]
@@ -31,6 +31,12 @@ pub enum Error {
     /// Too many or malformed pseudonyms.
     #[error("the target profile names no or too many pseudonyms")]
     BadPseudonyms,
+    /// What is kept cannot be read or written.
+    #[error("the conductor cannot keep the query: {0}")]
+    Storage(String),
+    /// Another conductor drives the query.
+    #[error("another conductor has taken the query over")]
+    TakenOver,
     /// Full.
     #[error("the conductor holds as many {0} as it may: try again later")]
     Full(&'static str),
@@ -48,6 +54,8 @@ impl Error {
             Self::OtherQuerier => Fault::Denied,
             Self::UnknownQuery => Fault::NotFound,
             Self::NotDone | Self::Full(_) => Fault::TryLater,
+            Self::TakenOver => Fault::Conflict,
+            Self::Storage(_) => Fault::Us,
         }
     }
 }

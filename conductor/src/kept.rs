@@ -2,11 +2,16 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
-use dispers_core::id::BatchId;
+use dispers_core::{
+    id::{BatchId, KeyEpoch, QueryId},
+    oprf::Pseudonym,
+};
 use tonic::Status;
+
+use crate::{Error, Store};
 
 /// The lists of one query, and its batches between find and ask.
 #[tonic::async_trait]
@@ -55,5 +60,55 @@ impl Kept for InMemory {
         let batches = self.batches.lock().unwrap_or_else(PoisonError::into_inner);
         let message = batches.get(&batch).cloned();
         message.ok_or_else(|| Status::not_found("no such batch is kept"))
+    }
+}
+
+/// The lists and batches of a query in a Conductor's store.
+pub(crate) struct Stored {
+    store: Arc<dyn Store>,
+    query: QueryId,
+    uploads: Vec<i64>,
+    pseudonyms: Vec<Pseudonym>,
+}
+
+impl Stored {
+    pub(crate) async fn new(
+        store: Arc<dyn Store>,
+        query: QueryId,
+        epoch: KeyEpoch,
+        pseudonyms: Vec<Pseudonym>,
+    ) -> Result<Self, Error> {
+        let uploads = store.uploads(epoch).await?;
+        Ok(Self {
+            store,
+            query,
+            uploads,
+            pseudonyms,
+        })
+    }
+}
+
+fn status(error: Error) -> Status {
+    error.fault().status(&error)
+}
+
+#[tonic::async_trait]
+impl Kept for Stored {
+    async fn segment(&self, number: usize) -> Result<Option<Vec<u8>>, Status> {
+        let Some(upload) = self.uploads.get(number) else {
+            return Ok(None);
+        };
+        let segment = self.store.segment(*upload, &self.pseudonyms).await;
+        segment.map(Some).map_err(status)
+    }
+
+    async fn keep(&self, batch: BatchId, message: Vec<u8>) -> Result<(), Status> {
+        let kept = self.store.keep(self.query, batch.number, message).await;
+        kept.map_err(status)
+    }
+
+    async fn batch(&self, batch: BatchId) -> Result<Vec<u8>, Status> {
+        let message = self.store.batch(self.query, batch.number).await;
+        message.map_err(status)
     }
 }

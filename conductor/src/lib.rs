@@ -8,12 +8,13 @@ mod config;
 mod drive;
 mod error;
 mod kept;
-mod lists;
-mod queries;
+mod run;
 mod service;
+mod store;
 
 pub use config::Config;
 pub use drive::Driver;
 pub use error::Error;
 pub use kept::{InMemory, Kept};
 pub use service::Service;
+pub use store::{Lease, NewQuery, Seen, Sqlite, State, Store, TakenUp};

@@ -1,25 +1,28 @@
 //! The gRPC edge of a Conductor: convert, call, convert.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use dispers_core::{
-    conduct::{Conduct, Phase},
+    conduct::{Command, Conduct, Record, Status as QueryStatus},
     encoding::{from_bytes, to_bytes},
-    envelope::EnvelopeSecretKey,
+    envelope::{EnvelopeSecretKey, Sealed, reader},
     evaluation::MAX_REQUEST,
-    find::MAX_FIND_HEAD,
-    id::{MemberNumber, QueryId, Role},
+    find::{MAX_FIND_HEAD, ProfileOpening},
+    id::{KeyEpoch, MemberNumber, Name, QueryId, Role},
     manifest::{MAX_MANIFEST, SignedManifest},
     oprf::Pseudonym,
+    release::SealedTotal,
     subscription::{
-        Handle, MAX_UPLOAD, SealedUpload, SealedWithdrawal, upload_context, withdrawal_context,
+        Handle, MAX_ENTRIES, MAX_UPLOAD, SealedUpload, SealedWithdrawal, Upload, upload_context,
+        withdrawal_context,
     },
 };
 use dispers_node::{
-    Channels, Node, blocking, now, require_querier, require_querier_or_role, require_role,
+    Channels, Node, blocking, now, require_querier, require_querier_or_role, require_role, rng,
 };
 use dispers_proto::{
     Messages,
@@ -29,46 +32,138 @@ use dispers_proto::{
         conductor_server::Conductor, data_aggregator_client::DataAggregatorClient,
     },
 };
-use tokio_stream::{Stream, StreamExt, wrappers::WatchStream};
+use rand::Rng;
+use tokio::{
+    sync::{Notify, mpsc, watch},
+    time::{sleep, timeout},
+};
+use tokio_stream::{Stream, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::{
-    Config, Error, InMemory,
-    drive::{self, Driver},
-    lists::Lists,
-    queries::{Progress, Queries},
+    Config, Driver, Error, Lease, NewQuery, Seen, Store, TakenUp,
+    kept::Stored,
+    run::{self, Run},
 };
 
+/// Largest encoded record or totals of a query, in bytes.
+const MAX_RECORD: usize = 64 << 20;
+/// How often a query that another conductor drives is looked at.
+const LOOK: Duration = Duration::from_millis(500);
 /// Most pseudonyms of one target profile.
 const MAX_PSEUDONYMS: usize = 256;
 /// Most handles of one withdrawal.
 const MAX_HANDLES: usize = 1 << 20;
 
 /// Serves the Conductor.
-pub struct Service {
+#[derive(Clone)]
+pub struct Service(Arc<Conducting>);
+
+struct Conducting {
     node: Arc<Node>,
     envelope: Arc<EnvelopeSecretKey>,
     config: Config,
     channels: Channels,
-    lists: Arc<Mutex<Lists>>,
-    queries: Queries,
+    store: Arc<dyn Store>,
+    /// This process, towards others that have the same store.
+    holder: String,
+    running: Mutex<HashMap<QueryId, Running>>,
+}
+
+/// A query that this process drives.
+struct Running {
+    progress: watch::Receiver<QueryStatus>,
+    cancelled: Arc<Notify>,
 }
 
 impl Service {
-    /// Serves the conductor of `node`.
-    pub fn new(node: Arc<Node>, envelope: EnvelopeSecretKey, config: Config) -> Self {
-        Self {
+    /// Serves the conductor of `node`, which goes on with what is in `store` once it
+    /// [`keeps up`](Self::keep_up).
+    pub fn new(
+        node: Arc<Node>,
+        envelope: EnvelopeSecretKey,
+        config: Config,
+        store: Arc<dyn Store>,
+    ) -> Self {
+        Self(Arc::new(Conducting {
             channels: Channels::new(node.clone()),
             envelope: Arc::new(envelope),
-            lists: Arc::new(Mutex::new(Lists::new(config.max_entries))),
-            queries: Queries::new(config.max_queries),
+            holder: format!("{} {:016x}", node.name, rng().next_u64()),
+            store,
             config,
             node,
+            running: Mutex::default(),
+        }))
+    }
+
+    /// Takes up queries that nobody drives, keeps others from taking up those that are driven here,
+    /// and cancels what is to be cancelled. Runs until it is dropped.
+    pub async fn keep_up(self) {
+        let pause = Duration::from_millis((self.0.config.lease_ms / 3).max(1));
+        loop {
+            if let Err(error) = self.0.clone().keep_up().await {
+                tracing::error!(%error, "what is kept cannot be reached");
+            }
+            sleep(pause).await;
         }
     }
 
-    fn start(
-        &self,
+    /// Lets another conductor take up the queries of this one at once.
+    pub async fn give_up(&self) {
+        if let Err(error) = self.0.store.give_up(&self.0.holder).await {
+            tracing::warn!(%error, "the queries were not given up");
+        }
+    }
+}
+
+impl Conducting {
+    fn running(&self) -> MutexGuard<'_, HashMap<QueryId, Running>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lease(&self) -> Lease {
+        Lease {
+            holder: self.holder.clone(),
+            until: now().plus(self.config.lease_ms),
+        }
+    }
+
+    async fn keep_up(self: Arc<Self>) -> Result<(), Error> {
+        for query in self.store.renew(&self.lease()).await? {
+            if let Some(running) = self.running().get(&query) {
+                running.cancelled.notify_one();
+            }
+        }
+        while let Some(taken) = self.store.take_up(&self.lease(), now()).await? {
+            if let Err(error) = self.clone().go_on(taken).await {
+                tracing::error!(%error, "a query that was kept cannot be taken up");
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes up a query that this or another process drove before.
+    async fn go_on(self: Arc<Self>, taken: TakenUp) -> Result<(), Error> {
+        let signed: SignedManifest =
+            from_bytes(&taken.manifest, 2 * MAX_MANIFEST, "signed manifest")?;
+        let manifest = signed.verify(&self.node.directory, now())?;
+        let profile = from_bytes(&taken.profile, MAX_FIND_HEAD, "sealed profile")?;
+        let record: Record = from_bytes(&taken.record, MAX_RECORD, "record")?;
+        tracing::info!(query = %manifest.query(), "query taken up");
+        let (conduct, commands) = Conduct::resume(manifest, record);
+        self.drive(
+            signed,
+            profile,
+            taken.pseudonyms,
+            conduct,
+            commands,
+            (taken.version, taken.record),
+        )
+        .await
+    }
+
+    async fn start(
+        self: Arc<Self>,
         request: SubmitRequest,
         sender: &dispers_core::id::Name,
     ) -> Result<QueryId, Error> {
@@ -90,40 +185,131 @@ impl Service {
         }
         let query = manifest.query();
         let (querier, expires) = (manifest.querier.clone(), manifest.expires);
-        let key_epoch = manifest.key_epoch;
         let (conduct, commands) = Conduct::new(manifest);
-        let start = Progress {
-            status: conduct.status(),
-            totals: None,
+        let state = run::state(&conduct);
+        let record = state.record.clone();
+        let new = NewQuery {
+            id: query,
+            querier,
+            expires,
+            manifest: request.manifest,
+            profile: request.profile,
+            pseudonyms: pseudonyms.clone(),
+            state,
         };
-        let Some(progress) = self.queries.insert(query, querier, expires, start, now)? else {
-            return Ok(query);
-        };
-        let segments = self
-            .lists
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .segments(key_epoch, &pseudonyms);
-        let driver = Arc::new(Driver {
+        let most = self.config.max_queries;
+        if self.store.begin(new, &self.lease(), most, now).await? {
+            tracing::info!(%query, "query started");
+            self.drive(signed, profile, pseudonyms, conduct, commands, (0, record))
+                .await?;
+        }
+        Ok(query)
+    }
+
+    /// Drives a query that is kept in this version, as this record.
+    async fn drive(
+        self: Arc<Self>,
+        signed: SignedManifest,
+        profile: Sealed<reader::TargetFinder, ProfileOpening>,
+        pseudonyms: Vec<Pseudonym>,
+        conduct: Conduct,
+        commands: Vec<Command>,
+        (version, kept): (u64, Vec<u8>),
+    ) -> Result<(), Error> {
+        let (query, epoch) = (conduct.manifest().query(), conduct.manifest().key_epoch);
+        let expires = conduct.manifest().expires;
+        let lists = Stored::new(self.store.clone(), query, epoch, pseudonyms).await?;
+        let driver = Driver {
             node: self.node.clone(),
             channels: self.channels.clone(),
             config: self.config.clone(),
             manifest: signed,
             profile,
-            kept: Arc::new(InMemory {
-                segments,
-                batches: Mutex::default(),
-            }),
+            kept: Arc::new(lists),
+        };
+        let (progress, watched) = watch::channel(conduct.status());
+        let cancelled = Arc::new(Notify::new());
+        let running = Running {
+            progress: watched,
+            cancelled: cancelled.clone(),
+        };
+        self.running().insert(query, running);
+        let run = Run {
+            driver: Arc::new(driver),
+            store: self.store.clone(),
+            holder: self.holder.clone(),
+            version,
+            kept,
+            progress,
+            cancelled,
+            life: Duration::from_millis(expires.0.saturating_sub(now().0)),
+        };
+        tokio::spawn(async move {
+            run.run(conduct, commands).await;
+            self.running().remove(&query);
         });
-        let life = Duration::from_millis(expires.0.saturating_sub(now.0));
-        tracing::info!(%query, "query started");
-        tokio::spawn(drive::run(driver, conduct, commands, progress, life));
-        Ok(query)
+        Ok(())
+    }
+
+    /// A query's state, for its own querier only.
+    async fn see(&self, query: QueryId, querier: &Name) -> Result<Seen, Error> {
+        let seen = self.store.see(query).await?;
+        if seen.querier != *querier {
+            return Err(Error::OtherQuerier);
+        }
+        Ok(seen)
+    }
+
+    /// Tells `updates` how far a query is until it has ended, wherever it is driven.
+    async fn tell(
+        &self,
+        query: QueryId,
+        updates: &mpsc::Sender<Result<StatusUpdate, Status>>,
+    ) -> Result<(), Error> {
+        let mut last = Vec::new();
+        loop {
+            let seen = self.store.see(query).await?;
+            let local = self.running().get(&query).map(|r| r.progress.clone());
+            let status = match &local {
+                // What is kept says nothing of whom it waits for.
+                Some(progress) if !seen.ended => to_bytes(&*progress.borrow()),
+                _ => seen.status,
+            };
+            if status != last {
+                last.clone_from(&status);
+                if updates.send(Ok(StatusUpdate { status })).await.is_err() {
+                    return Ok(());
+                }
+            }
+            if seen.ended {
+                return Ok(());
+            }
+            match local {
+                Some(mut progress) => {
+                    let _ = timeout(LOOK, progress.changed()).await;
+                }
+                None => sleep(LOOK).await,
+            }
+        }
     }
 }
 
 fn status(error: Error) -> Status {
     error.fault().status(&error)
+}
+
+/// Refuses an upload that no list has a place for.
+fn check_upload(upload: &Upload, listed: &[KeyEpoch]) -> Result<(), Error> {
+    let count = upload.entries.len();
+    if !listed.contains(&upload.key_epoch)
+        || upload.partition != 0
+        || count == 0
+        || count > MAX_ENTRIES
+        || upload.envelopes.entry_count as usize != count
+    {
+        return Err(Error::BadUpload);
+    }
+    Ok(())
 }
 
 fn query_id(query: &Query) -> Result<QueryId, Status> {
@@ -140,8 +326,9 @@ impl Conductor for Service {
     async fn offers(&self, request: Request<Message>) -> Result<Response<OffersReply>, Status> {
         require_querier(&request)?;
         let body = request.into_inner().body;
-        let wait = Duration::from_millis(self.config.step_timeout_ms.min(10_000));
+        let wait = Duration::from_millis(self.0.config.step_timeout_ms.min(10_000));
         let committee = self
+            .0
             .node
             .directory
             .committees
@@ -152,11 +339,12 @@ impl Conductor for Service {
             .numbers()
             .map(|member| {
                 let node = self
+                    .0
                     .node
                     .directory
                     .member(Role::DataAggregator, 0, member)
                     .map(|node| (node.address.clone(), node.tls_key));
-                let (channels, body) = (self.channels.clone(), body.clone());
+                let (channels, body) = (self.0.channels.clone(), body.clone());
                 tokio::spawn(async move {
                     let (address, key) = node?;
                     let mut client = DataAggregatorClient::new(channels.to(&address, key).ok()?);
@@ -175,38 +363,47 @@ impl Conductor for Service {
 
     async fn submit(&self, request: Request<SubmitRequest>) -> Result<Response<Query>, Status> {
         let sender = require_querier(&request)?.clone();
-        let query = self.start(request.into_inner(), &sender).map_err(status)?;
+        let started = self.0.clone().start(request.into_inner(), &sender).await;
         Ok(Response::new(Query {
-            id: query.0.to_vec(),
+            id: started.map_err(status)?.0.to_vec(),
         }))
     }
 
     async fn watch(&self, request: Request<Query>) -> Result<Response<Self::WatchStream>, Status> {
         let querier = require_querier(&request)?.clone();
         let query = query_id(request.get_ref())?;
-        let progress = self.queries.watch(query, &querier).map_err(status)?;
-        let mut ended = false;
-        let updates = WatchStream::new(progress)
-            .take_while(move |progress| {
-                let before = ended;
-                ended = matches!(progress.status.phase, Phase::Done | Phase::Failed);
-                !before
-            })
-            .map(|progress| {
-                Ok(StatusUpdate {
-                    status: to_bytes(&progress.status),
-                })
-            });
-        // The sender of an ended query is gone, so the stream ends by itself after its last value.
-        Ok(Response::new(Box::pin(updates)))
+        self.0.see(query, &querier).await.map_err(status)?;
+        let (sender, updates) = mpsc::channel(1);
+        let conducting = self.0.clone();
+        tokio::spawn(async move {
+            if let Err(error) = conducting.tell(query, &sender).await {
+                let _ = sender.send(Err(status(error))).await;
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(updates))))
+    }
+
+    async fn cancel(&self, request: Request<Query>) -> Result<Response<Empty>, Status> {
+        let querier = require_querier(&request)?.clone();
+        let query = query_id(request.get_ref())?;
+        let seen = self.0.see(query, &querier).await.map_err(status)?;
+        if seen.ended {
+            return Err(Status::failed_precondition("the query has ended already"));
+        }
+        self.0.store.cancel(query).await.map_err(status)?;
+        if let Some(running) = self.0.running().get(&query) {
+            running.cancelled.notify_one();
+        }
+        Ok(Response::new(Empty {}))
     }
 
     async fn totals(&self, request: Request<Query>) -> Result<Response<TotalsReply>, Status> {
         let querier = require_querier(&request)?.clone();
         let query = query_id(request.get_ref())?;
-        let progress = self.queries.watch(query, &querier).map_err(status)?;
-        let totals = progress.borrow().totals.clone();
-        let totals = totals.ok_or(Error::NotDone).map_err(status)?;
+        let seen = self.0.see(query, &querier).await.map_err(status)?;
+        let totals = seen.totals.ok_or(Error::NotDone).map_err(status)?;
+        let totals: Vec<(MemberNumber, SealedTotal)> = from_bytes(&totals, MAX_RECORD, "totals")
+            .map_err(|error| status(Error::Storage(error.to_string())))?;
         Ok(Response::new(TotalsReply {
             totals: totals
                 .iter()
@@ -230,11 +427,16 @@ impl Conductor for Service {
         let node = u8::try_from(request.member)
             .ok()
             .and_then(|number| MemberNumber::new(number).ok())
-            .and_then(|member| self.node.directory.member(Role::ConceptIndexor, 0, member))
+            .and_then(|member| {
+                self.0
+                    .node
+                    .directory
+                    .member(Role::ConceptIndexor, 0, member)
+            })
             .ok_or_else(|| Status::not_found("no such concept indexor"))?;
-        let channel = self.channels.to(&node.address, node.tls_key)?;
+        let channel = self.0.channels.to(&node.address, node.tls_key)?;
         let reply = tokio::time::timeout(
-            Duration::from_millis(self.config.step_timeout_ms.min(10_000)),
+            Duration::from_millis(self.0.config.step_timeout_ms.min(10_000)),
             ConceptIndexorClient::new(channel).evaluate(request),
         )
         .await
@@ -247,21 +449,20 @@ impl Conductor for Service {
         let body = Messages::new(request.into_inner())
             .expect(MAX_UPLOAD + (1 << 16))
             .await?;
-        let (envelope, lists) = (self.envelope.clone(), self.lists.clone());
-        let listed = self.node.directory.epochs();
-        let listed: Vec<_> = listed.map(|keys| keys.key_epoch).collect();
-        blocking(move || {
-            let add = || -> Result<(), Error> {
+        let envelope = self.0.envelope.clone();
+        let upload = blocking(move || {
+            let open = || -> Result<Upload, Error> {
                 let sealed: SealedUpload = from_bytes(&body, MAX_UPLOAD + (1 << 16), "upload")?;
-                let upload = sealed.open(&envelope, &upload_context(), MAX_UPLOAD)?;
-                lists
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .add(upload, &listed)
+                Ok(sealed.open(&envelope, &upload_context(), MAX_UPLOAD)?)
             };
-            add().map_err(status)
+            open().map_err(status)
         })
         .await?;
+        let listed = self.0.node.directory.epochs();
+        let listed: Vec<_> = listed.map(|keys| keys.key_epoch).collect();
+        check_upload(&upload, &listed).map_err(status)?;
+        let most = self.0.config.max_entries;
+        self.0.store.add(upload, most).await.map_err(status)?;
         Ok(Response::new(Empty {}))
     }
 
@@ -273,20 +474,17 @@ impl Conductor for Service {
         let body = Messages::new(request.into_inner())
             .expect(MAX_UPLOAD)
             .await?;
-        let (envelope, lists) = (self.envelope.clone(), self.lists.clone());
-        let withdrawn = blocking(move || {
-            let withdraw = || -> Result<u32, Error> {
+        let envelope = self.0.envelope.clone();
+        let hashes = blocking(move || {
+            let open = || -> Result<Vec<[u8; 32]>, Error> {
                 let sealed: SealedWithdrawal = from_bytes(&body, MAX_UPLOAD, "withdrawal")?;
-                let handles: Vec<Handle> =
-                    sealed.open(&envelope, &withdrawal_context(), 17 * MAX_HANDLES)?;
-                Ok(lists
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .withdraw(&handles))
+                let handles = sealed.open(&envelope, &withdrawal_context(), 17 * MAX_HANDLES)?;
+                Ok(handles.iter().map(Handle::hash).collect())
             };
-            withdraw().map_err(status)
+            open().map_err(status)
         })
         .await?;
+        let withdrawn = self.0.store.withdraw(hashes).await.map_err(status)?;
         Ok(Response::new(WithdrawReply { withdrawn }))
     }
 }

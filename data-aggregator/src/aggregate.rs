@@ -16,10 +16,10 @@ use dispers_core::{
     peer::PeerMessage,
     release::SealedTotal,
 };
-use dispers_node::{Node, now, rng};
+use dispers_node::{Database, Node, now, rng};
 
 use crate::{
-    Config, Database, Error,
+    Config, Error,
     store::{OpenOffer, Query, Store, lock},
 };
 

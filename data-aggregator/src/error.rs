@@ -4,9 +4,7 @@ use dispers_core::{
     aggregation::AggregationError, encoding::DecodeError, keys::BadSignature,
     manifest::ManifestError,
 };
-use dispers_node::Fault;
-
-use crate::DatabaseError;
+use dispers_node::{DatabaseError, Fault};
 
 /// Why a request failed.
 #[derive(Debug, thiserror::Error)]

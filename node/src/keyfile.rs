@@ -355,7 +355,11 @@ fn io(path: &Path) -> impl Fn(std::io::Error) -> KeyFileError {
     }
 }
 
-pub(crate) fn write_secret(path: &Path, text: &str) -> Result<(), KeyFileError> {
+/// Writes a file that its owner alone may read. One that is there is left alone.
+///
+/// # Errors
+/// [`KeyFileError`] naming the file.
+pub fn write_secret(path: &Path, text: &str) -> Result<(), KeyFileError> {
     let mut options = fs::OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
@@ -372,7 +376,11 @@ pub(crate) fn write_secret(path: &Path, text: &str) -> Result<(), KeyFileError> 
         .map_err(io(path))
 }
 
-pub(crate) fn read_secret(path: &Path) -> Result<Zeroizing<String>, KeyFileError> {
+/// Reads a file that its owner alone may read.
+///
+/// # Errors
+/// [`KeyFileError`] naming the file, also when others may read it.
+pub fn read_secret(path: &Path) -> Result<Zeroizing<String>, KeyFileError> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;

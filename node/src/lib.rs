@@ -3,6 +3,7 @@
 
 mod clock;
 mod config;
+mod database;
 mod edge;
 mod fault;
 pub mod fragment;
@@ -16,6 +17,7 @@ mod witness;
 
 pub use clock::{now, rng};
 pub use config::{Config, ConfigError, NodeConfig};
+pub use database::{Database, DatabaseError, Schema};
 pub use edge::{Reply, blocking, reply};
 pub use fault::Fault;
 pub use listed::{Held, Unlisted, check_listed};

@@ -1,11 +1,15 @@
 //! Configuration of a querier beyond what every node has.
 
+use std::path::PathBuf;
+
 use serde::Deserialize;
 
 /// The `[querier]` table.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Config {
+    /// The folder of questions that wait for their answers.
+    pub queries: PathBuf,
     /// Longest life of a query, in milliseconds.
     pub lifetime_ms: u64,
     /// Fewest aggregators that must verify every batch; the threshold plus one is recommended
@@ -18,6 +22,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            queries: "queries".into(),
             lifetime_ms: 3_600_000,
             min_verified: 0,
             answer_rate: 0,

@@ -46,6 +46,11 @@ pub enum Error {
     /// The network could not answer.
     #[error("the query failed: {0}")]
     Failed(Failure),
+    /// A question that was kept means something else now.
+    #[error(
+        "the directory's catalogue has changed since the question was asked, so its answer can no longer be read: ask again"
+    )]
+    Changed,
     /// The totals give no result.
     #[error(transparent)]
     Release(#[from] ReleaseError),

@@ -3,11 +3,13 @@
 //! The querier writes the query and learns the released aggregates. It must never learn a person's
 //! value or who was asked.
 
+mod asked;
 mod config;
 mod error;
 mod query;
 mod result;
 
+pub use asked::Asked;
 pub use config::Config;
 pub use error::Error;
 pub use query::{Prepared, Querier, Question, Step};

@@ -9,7 +9,7 @@ use dispers_core::{
     envelope::{EnvelopeSecretKey, Sealed, reader},
     evaluation::{Evaluating, Requester},
     find::ProfileOpening,
-    id::{MemberNumber, Role},
+    id::{MemberNumber, QueryId, Role},
     manifest::{Manifest, ManifestError, SignedManifest, Terms, VerifiedManifest},
     offer::{Offer, OfferRequest},
     oprf::{Evaluation, Pseudonym},
@@ -25,7 +25,8 @@ use rand::Rng;
 use tonic::{Code, transport::Channel};
 
 use crate::{
-    Config, Error,
+    Asked, Config, Error,
+    asked::Saved,
     result::{PhaseTimes, QueryResult},
 };
 
@@ -61,23 +62,25 @@ pub struct Querier {
 
 /// A question as it is submitted, and what opens its answer.
 pub struct Prepared {
-    plan: Plan,
-    manifest: VerifiedManifest,
-    signed: SignedManifest,
+    asked: Asked,
     profile: Sealed<reader::TargetFinder, ProfileOpening>,
     pseudonyms: Vec<Pseudonym>,
-    reply: EnvelopeSecretKey,
 }
 
 impl Prepared {
+    /// What opens the answer.
+    pub fn asked(&self) -> &Asked {
+        &self.asked
+    }
+
     /// The verified manifest.
     pub fn manifest(&self) -> &VerifiedManifest {
-        &self.manifest
+        &self.asked.manifest
     }
 
     /// The manifest as it is signed.
     pub fn signed(&self) -> &SignedManifest {
-        &self.signed
+        &self.asked.signed
     }
 
     /// The target profile, sealed for the Target Finder.
@@ -161,9 +164,30 @@ impl Querier {
         let prepared = self.prepare_plan(question, plan).await?;
         self.submit(&prepared).await?;
         times.prepare = start.elapsed();
-        let status = self.watch(&prepared, &mut times, &mut observe).await?;
+        self.fetch(&prepared.asked, times, observe).await
+    }
+
+    /// Waits for the answer to a question that was submitted. `observe` is told every step.
+    ///
+    /// # Errors
+    /// [`Error`]; where the query still runs, it may be followed again.
+    pub async fn follow(
+        &self,
+        asked: &Asked,
+        observe: impl FnMut(&Step),
+    ) -> Result<QueryResult, Error> {
+        self.fetch(asked, PhaseTimes::default(), observe).await
+    }
+
+    async fn fetch(
+        &self,
+        asked: &Asked,
+        mut times: PhaseTimes,
+        mut observe: impl FnMut(&Step),
+    ) -> Result<QueryResult, Error> {
+        let query = asked.manifest.query();
+        let status = self.watch(query, &mut times, &mut observe).await?;
         let fetch = Instant::now();
-        let query = prepared.manifest.query();
         let reply = self
             .conductor()?
             .totals(Query {
@@ -179,35 +203,35 @@ impl Querier {
                 totals.push((member, sealed));
             }
         }
-        let (released, table) = self.open(&prepared, &totals)?;
+        let (released, table) = self.open(asked, &totals)?;
         times.open = fetch.elapsed();
         Ok(QueryResult::new(
             query,
             table,
             &status,
             &released,
-            usize::from(prepared.manifest.committees[0].needed),
+            usize::from(asked.manifest.committees[0].needed),
             &times,
         ))
     }
 
-    /// Opens the sealed totals of a prepared question.
+    /// Opens the sealed totals of a question.
     ///
     /// # Errors
     /// [`Error::Release`] when they are too few or contradict each other.
     pub fn open(
         &self,
-        prepared: &Prepared,
+        asked: &Asked,
         totals: &[(MemberNumber, SealedTotal)],
     ) -> Result<(Released, Table), Error> {
         let released = open_totals(
-            &prepared.manifest,
+            &asked.manifest,
             0,
             totals,
-            &prepared.reply,
+            &asked.reply,
             &self.node.directory,
         )?;
-        let table = prepared.plan.decoder.decode(&released.outputs)?;
+        let table = asked.plan.decoder.decode(&released.outputs)?;
         Ok((released, table))
     }
 
@@ -222,15 +246,64 @@ impl Querier {
         self.prepare_plan(question, plan).await
     }
 
+    /// How far a query of this querier is.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] for a query that the conductor does not know or that is another's.
+    pub async fn status(&self, query: QueryId) -> Result<Status, Error> {
+        let id = query.0.to_vec();
+        let updates = self.conductor()?.watch(Query { id }).await;
+        let mut updates = updates.map_err(|status| refused(&status))?.into_inner();
+        let update = updates.message().await.map_err(|status| refused(&status))?;
+        let update = update.ok_or_else(|| Error::Unreachable("it told nothing".into()))?;
+        Ok(from_bytes(&update.status, 1 << 20, "status")?)
+    }
+
+    /// Ends a query of this querier: nothing of it is released.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] for one that has ended already.
+    pub async fn cancel(&self, query: QueryId) -> Result<(), Error> {
+        let id = query.0.to_vec();
+        let cancelled = self.conductor()?.cancel(Query { id }).await;
+        cancelled.map_err(|status| refused(&status))?;
+        Ok(())
+    }
+
+    /// Takes up a question that was kept as [`Asked::to_bytes`].
+    ///
+    /// # Errors
+    /// [`Error`] when the query has expired, or the catalogue gives its SQL another meaning now.
+    pub fn restore(&self, bytes: &[u8]) -> Result<Asked, Error> {
+        let saved: Saved = from_bytes(bytes, 1 << 20, "kept question")?;
+        let manifest = saved.manifest.verify(&self.node.directory, now())?;
+        let plan = self.plan(&saved.sql)?;
+        if plan.local != manifest.local {
+            return Err(Error::Changed);
+        }
+        let reply = EnvelopeSecretKey::from_bytes(manifest.reply_key.suite(), &saved.reply);
+        let reply = reply.map_err(|_| Error::Changed)?;
+        if reply.public() != manifest.reply_key {
+            return Err(Error::Changed);
+        }
+        Ok(Asked {
+            sql: saved.sql.clone(),
+            plan,
+            signed: saved.manifest.clone(),
+            manifest,
+            reply,
+        })
+    }
+
     /// Follows a query to its end.
     async fn watch(
         &self,
-        prepared: &Prepared,
+        query: QueryId,
         times: &mut PhaseTimes,
         observe: &mut impl FnMut(&Step),
     ) -> Result<Status, Error> {
         let query = Query {
-            id: prepared.signed.query().0.to_vec(),
+            id: query.0.to_vec(),
         };
         let mut updates = self
             .conductor()?
@@ -441,19 +514,26 @@ impl Querier {
         pseudonyms.sort_unstable();
         pseudonyms.dedup();
         Ok(Prepared {
-            plan,
-            manifest,
-            signed,
+            asked: Asked {
+                sql: question.sql.clone(),
+                plan,
+                manifest,
+                signed,
+                reply,
+            },
             profile: sealed,
             pseudonyms,
-            reply,
         })
     }
 
-    async fn submit(&self, prepared: &Prepared) -> Result<(), Error> {
+    /// Submits a prepared question. Submitting it again is the same query.
+    ///
+    /// # Errors
+    /// [`Error`]; it may be submitted again.
+    pub async fn submit(&self, prepared: &Prepared) -> Result<(), Error> {
         self.conductor()?
             .submit(SubmitRequest {
-                manifest: to_bytes(&prepared.signed),
+                manifest: to_bytes(&prepared.asked.signed),
                 profile: to_bytes(&prepared.profile),
                 pseudonyms: prepared.pseudonyms.iter().map(to_bytes).collect(),
             })

@@ -5,9 +5,10 @@ use std::{
     sync::Arc,
 };
 
+use dispers_conductor::Sqlite;
 use dispers_core::{dealing::KeyShare, envelope::EnvelopeSecretKey, id::Role, ticket::PoolSecret};
 use dispers_data_aggregator::Aggregator;
-use dispers_node::Node;
+use dispers_node::{Database, Node};
 use dispers_proto::v1::{
     data_aggregator_server::DataAggregatorServer, stack_server::StackServer,
     target_finder_server::TargetFinderServer,
@@ -63,6 +64,12 @@ impl Keeping {
         opened.map_err(|error| failed(node, error))
     }
 
+    /// What a Conductor keeps.
+    pub(crate) fn lists(&self, node: &Node) -> Result<Arc<Sqlite>, Error> {
+        self.open(node, Sqlite::open, Sqlite::in_memory)
+            .map(Arc::new)
+    }
+
     /// What a host keeps.
     pub(crate) fn store(&self, host: &str) -> Result<Store, Error> {
         Ok(match self.path(host) {
@@ -86,23 +93,25 @@ impl Durable {
         let owned = node.clone();
         Ok(match self {
             Self::Aggregator(share) => {
-                use dispers_data_aggregator::{Config, Database, Service};
+                use dispers_data_aggregator::{Config, SCHEMA, Service};
                 let share = KeyShare::from_bytes(&*share.to_bytes());
                 let share = share.map_err(|error| failed(node, error))?;
-                let database = keeping.open(node, Database::open, Database::in_memory)?;
+                let open = |path: &Path| Database::open(path, &SCHEMA);
+                let database = keeping.open(node, open, || Database::in_memory(&SCHEMA))?;
                 let config = Config::new(PathBuf::new());
                 let aggregator = Aggregator::new(owned, share, database, &config);
                 let aggregator = aggregator.map_err(|error| failed(node, error))?;
                 Routes::new(DataAggregatorServer::new(Service::new(aggregator)))
             }
             Self::Finder(envelope, secret) => {
-                use dispers_target_finder::{Config, Database, Service};
+                use dispers_target_finder::{Certificates, Config, Service};
                 let seed = envelope.to_seed_bytes();
                 let envelope = EnvelopeSecretKey::from_bytes(envelope.suite(), &*seed);
                 let envelope = node.watched(envelope.map_err(|error| failed(node, error))?);
-                let database = keeping.open(node, Database::open, Database::in_memory)?;
+                let certificates =
+                    keeping.open(node, Certificates::open, Certificates::in_memory)?;
                 let config = Config::new(PathBuf::new());
-                let finder = Finder::new(owned, envelope, secret.clone(), database, &config);
+                let finder = Finder::new(owned, envelope, secret.clone(), certificates, &config);
                 let finder = finder.map_err(|error| failed(node, error))?;
                 Routes::new(TargetFinderServer::new(Service::new(finder)))
             }

@@ -349,13 +349,16 @@ impl Network {
                 batch_size: options.batch_size,
                 ..dispers_conductor::Config::default()
             },
+            self.keeping.lists(&node)?,
         );
-        self.serve(
-            node,
-            Role::Conductor,
-            listener,
-            Routes::new(ConductorServer::new(service)),
-        );
+        let routes = Routes::new(ConductorServer::new(service.clone()));
+        let served = node.clone();
+        self.spawn(&node, Role::Conductor, |stopped| async move {
+            tokio::select! {
+                () = run(served, listener, routes, stopped) => {}
+                () = service.keep_up() => {}
+            }
+        });
 
         for (seat, envelope, share) in seats.indexors {
             let (node, listener) = self.sit(seat, Role::ConceptIndexor);

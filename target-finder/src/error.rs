@@ -3,9 +3,7 @@
 use dispers_core::{
     encoding::DecodeError, envelope::OpenError, find::FindError, manifest::ManifestError,
 };
-use dispers_node::Fault;
-
-use crate::DatabaseError;
+use dispers_node::{DatabaseError, Fault};
 
 /// Why a request failed.
 #[derive(Debug, thiserror::Error)]

@@ -11,7 +11,10 @@ use dispers_core::{
 };
 use dispers_node::{Node, now};
 
-use crate::{Config, Database, Error, store::Certified};
+use crate::{
+    Config, Error,
+    store::{Certificates, Certified},
+};
 
 /// A Target Finder. Its methods compute; the service runs them off the executor.
 pub struct Finder {
@@ -21,7 +24,7 @@ pub struct Finder {
     secret: PoolSecret,
     /// The pool's keys of the key epoch before, where they are others.
     previous: Option<(EnvelopeSecretKey, PoolSecret)>,
-    database: Database,
+    certificates: Certificates,
     max_certificates: usize,
 }
 
@@ -32,7 +35,7 @@ impl Finder {
         node: Arc<Node>,
         envelope: EnvelopeSecretKey,
         secret: PoolSecret,
-        database: Database,
+        certificates: Certificates,
         config: &Config,
     ) -> Result<Self, Error> {
         let entry = node.directory.node(&node.name).ok_or(Error::NotListed)?;
@@ -49,7 +52,7 @@ impl Finder {
             envelope,
             secret,
             previous: None,
-            database,
+            certificates,
             max_certificates: config.max_certificates,
             node,
         })
@@ -132,7 +135,7 @@ impl Finder {
             expires: manifest.expires,
         };
         let most = self.max_certificates;
-        self.database.certify(&certified, most, now)?;
+        self.certificates.certify(&certified, most, now)?;
         Ok(Certificate::new(
             query,
             request.round,

@@ -14,4 +14,4 @@ pub use config::Config;
 pub use error::Error;
 pub use finder::Finder;
 pub use service::Service;
-pub use store::{Database, DatabaseError};
+pub use store::Certificates;

@@ -196,7 +196,7 @@ impl Stage {
             queue.extend(conduct.handle(event));
         }
         let table = conduct.totals().map(|totals| {
-            let opened = asked.querier.open(&asked.prepared, totals);
+            let opened = asked.querier.open(asked.prepared.asked(), totals);
             opened.unwrap().1
         });
         Ended {

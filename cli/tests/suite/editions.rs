@@ -21,7 +21,7 @@ impl SampleNetwork {
     }
 
     /// Replaces the first of each pair, which must be there, in a file.
-    fn edit(&self, file: &str, changes: &[(&str, &str)]) {
+    pub(crate) fn edit(&self, file: &str, changes: &[(&str, &str)]) {
         let path = self.path(file);
         let mut text = fs::read_to_string(&path).unwrap();
         for (from, to) in changes {
@@ -226,6 +226,8 @@ fn a_running_network_takes_a_querier_a_host_new_machines_and_a_new_key_epoch() {
     let words = "data-aggregator-2.db: an entry of table \"query\" does not open";
     assert!(other.stderr.contains(words), "{}", other.stderr);
     network.edit(moved, &[("data-aggregator-2.db", "moved-aggregator-2.db")]);
+    // A conductor that lost its disk.
+    network.edit("conductor.toml", &[("conductor.db", "fresh-conductor.db")]);
     network.restart(&["host-3"]);
     assert!(!network.log("conductor").contains("expires soon"));
 

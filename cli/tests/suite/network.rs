@@ -179,6 +179,22 @@ impl SampleNetwork {
         }
     }
 
+    /// Ends a service at once, as a machine that loses its power.
+    pub(crate) fn kill(&mut self, name: &str) {
+        let mut service = self.services.remove(name).unwrap();
+        service.kill().unwrap();
+        service.wait().unwrap();
+    }
+
+    /// Starts a service that was stopped or killed.
+    pub(crate) fn start_again(&mut self, name: &str) {
+        let (role, name) = SERVICES.into_iter().find(|(_, n)| *n == name).unwrap();
+        assert!(
+            self.serve(role, name).is_some(),
+            "{name} finds its port taken"
+        );
+    }
+
     /// What a service logged until it was ready.
     pub(crate) fn log(&self, name: &str) -> &str {
         &self.logs[name]

@@ -5,7 +5,7 @@ use std::fs;
 use crate::{EXAMPLE, assert_is_the_example, network::SampleNetwork};
 
 /// Imports every other row of the example at each of the two hosts and subscribes all homes.
-fn settle(network: &SampleNetwork) {
+pub(crate) fn settle(network: &SampleNetwork) {
     let sheet = include_str!("../../../examples/nhefs.csv");
     let (header, rows) = sheet.split_once('\n').unwrap();
     for (host, first) in [("host-1", 0), ("host-2", 1)] {

@@ -170,10 +170,10 @@ impl Conduct {
     }
 
     /// Ends a query that has not ended: nothing is released. Whether it had not.
-    pub fn cancel(&mut self) -> bool {
+    pub fn end(&mut self, failure: Failure) -> bool {
         let running = !matches!(self.stage, Stage::Done(_) | Stage::Failed(_));
         if running {
-            self.stage = Stage::Failed(Failure::Cancelled);
+            self.stage = Stage::Failed(failure);
         }
         running
     }

@@ -12,11 +12,11 @@ use dispers_core::{
     labels,
     manifest::{MAX_MANIFEST, SignedManifest},
 };
-use dispers_node::rng;
+use dispers_node::{Database, DatabaseError, rng};
 use rusqlite::{OptionalExtension, Transaction, params};
 use zeroize::Zeroizing;
 
-use super::{Database, DatabaseError, OpenOffer};
+use super::OpenOffer;
 
 /// The tables, with the version of what is sealed in them.
 const OFFER: &str = "offer 1";

@@ -1,7 +1,6 @@
 //! What an aggregator keeps: offers, and queries until they expire. A query at work is in memory; what
 //! it must not forget is in the file before it is told.
 
-mod database;
 mod kept;
 
 use std::{
@@ -15,12 +14,30 @@ use dispers_core::{
     id::{MemberNumber, Name, QueryId, Timestamp},
     manifest::SignedManifest,
 };
-use dispers_node::{Node, now};
+use dispers_node::{Database, Node, Schema, now};
 
-pub use database::{Database, DatabaseError};
 use kept::{Kept, offer_id};
 
 use crate::{Config, Error};
+
+/// The file of an aggregator.
+pub static SCHEMA: Schema = Schema {
+    role: "data aggregator",
+    application: 0x4453_4441,
+    migrations: &["
+CREATE TABLE offer (
+    id BLOB PRIMARY KEY, expires INTEGER NOT NULL, body BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE query (
+    id BLOB PRIMARY KEY, expires INTEGER NOT NULL, key BLOB NOT NULL, manifest BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE record (
+    query BLOB NOT NULL, part BLOB NOT NULL, body BLOB NOT NULL, PRIMARY KEY (query, part)
+);
+"],
+    damaged: "the file is of a node with another signing key, or damaged. Start with the right key \
+              file; or move the database away, and its queries are asked anew",
+};
 
 /// A fresh key that no manifest uses yet.
 pub(crate) struct OpenOffer {

@@ -197,7 +197,7 @@ impl Forge {
             }
         }
         let table = conduct.totals().map(|totals| {
-            let opened = self.network.querier().open(&self.prepared, totals);
+            let opened = self.network.querier().open(self.prepared.asked(), totals);
             opened.unwrap().1
         });
         Ended {

@@ -104,11 +104,11 @@ fn a_query_that_has_ended_stays_as_it_ended() {
     let (again, commands) = taken_up(&scene, &done);
     assert!(commands.is_empty());
     assert!(again.totals() == done.totals());
-    assert!(!done.cancel(), "it is done");
+    assert!(!done.end(Failure::Cancelled), "it is done");
 
     let (mut running, _) = Conduct::new(scene.question.manifest.clone());
     assert!(!running.record().has_ended());
-    assert!(running.cancel());
+    assert!(running.end(Failure::Cancelled));
     let (cancelled, commands) = taken_up(&scene, &running);
     assert!(commands.is_empty());
     assert_eq!(cancelled.status().failure, Some(Failure::Cancelled));
@@ -139,7 +139,7 @@ fn an_event_of_before_the_end_changes_nothing() {
     let mut scene = Scene::new(setting((2, 3), &[]));
     let (mut conduct, commands) = Conduct::new(scene.question.manifest.clone());
     let event: Event = scene.carry_out(&commands[0]);
-    conduct.cancel();
+    conduct.end(Failure::Cancelled);
     assert!(conduct.handle(event).is_empty());
     assert_eq!(conduct.status().failure, Some(Failure::Cancelled));
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use dispers_core::{id::BatchId, keys::Signature};
 
 use super::*;
+use crate::SCHEMA;
 
 const QUERY_ID: QueryId = QueryId([7; 32]);
 const NOW: Timestamp = Timestamp(1_800_000_000_000);
@@ -35,7 +36,7 @@ fn signing(seed: u8) -> SigningKey {
 }
 
 fn kept(path: &Path) -> Kept {
-    Kept::new(Database::open(path).unwrap(), &signing(1))
+    Kept::new(Database::open(path, &SCHEMA).unwrap(), &signing(1))
 }
 
 fn offer(expires: Timestamp) -> OpenOffer {
@@ -145,7 +146,7 @@ fn a_copy_of_the_file_says_nothing_and_opens_for_no_other_node() {
     for secret in [MARK, b"the manifest's body", &*seed] {
         assert!(!contains(&bytes, secret));
     }
-    let other = Kept::new(Database::open(&path).unwrap(), &signing(2));
+    let other = Kept::new(Database::open(&path, &SCHEMA).unwrap(), &signing(2));
     for words in [
         other.offers().err().unwrap().to_string(),
         other.queries().err().unwrap().to_string(),
@@ -166,7 +167,7 @@ fn an_entry_that_was_changed_or_moved_does_not_open() {
         "UPDATE query SET id = zeroblob(32)",
     ];
     for change in changes {
-        let store = Kept::new(Database::in_memory().unwrap(), &signing(1));
+        let store = Kept::new(Database::in_memory(&SCHEMA).unwrap(), &signing(1));
         let records = [(Part::Query, record(b"head")), (batch(1), record(b"D"))];
         store
             .replace(QUERY_ID, LATER, &manifest(), &records, None)

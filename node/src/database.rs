@@ -1,31 +1,29 @@
-//! The SQLite file of an aggregator, and what to do when it cannot be used.
+//! The SQLite file of a node, and what to do when it cannot be used.
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 
-/// `PRAGMA application_id` of these files.
-const APPLICATION: i32 = 0x4453_4441;
-/// How a file gets from each version to the next; `PRAGMA user_version` is how many it has had.
-const MIGRATIONS: [&str; 1] = ["
-CREATE TABLE offer (
-    id BLOB PRIMARY KEY, expires INTEGER NOT NULL, body BLOB NOT NULL
-) WITHOUT ROWID;
-CREATE TABLE query (
-    id BLOB PRIMARY KEY, expires INTEGER NOT NULL, key BLOB NOT NULL, manifest BLOB NOT NULL
-) WITHOUT ROWID;
-CREATE TABLE record (
-    query BLOB NOT NULL, part BLOB NOT NULL, body BLOB NOT NULL, PRIMARY KEY (query, part)
-);
-"];
+/// What a role keeps in its file.
+pub struct Schema {
+    /// Whose file it is, as in "the database of a conductor".
+    pub role: &'static str,
+    /// `PRAGMA application_id` of these files.
+    pub application: i32,
+    /// How a file gets from each version to the next; `PRAGMA user_version` is how many it has had.
+    pub migrations: &'static [&'static str],
+    /// What to do with a file whose entries cannot be read.
+    pub damaged: &'static str,
+}
+
 /// A process that ends gives the file free within this time.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Why what an aggregator keeps cannot be read or written. Each says which file, and what to do.
+/// Why what a node keeps cannot be read or written. Each says which file, and what to do.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DatabaseError {
@@ -34,9 +32,14 @@ pub enum DatabaseError {
     CannotOpen(PathBuf),
     /// It is another file.
     #[error(
-        "{0} is not the database of a data aggregator: set `database` to its own file, or to one that is not there yet"
+        "{path} is not the database of a {role}: set `database` to its own file, or to one that is not there yet"
     )]
-    Other(PathBuf),
+    Other {
+        /// Which file.
+        path: PathBuf,
+        /// Whose it should be.
+        role: &'static str,
+    },
     /// It has a version that this one does not know.
     #[error(
         "{path} was written by a newer dispers (version {found}, this one knows {known}): run that one"
@@ -50,9 +53,7 @@ pub enum DatabaseError {
         known: usize,
     },
     /// Another process has it.
-    #[error(
-        "{0} is in use by another process: stop that one, or give each aggregator its own file"
-    )]
+    #[error("{0} is in use by another process: stop that one, or give each node its own file")]
     InUse(PathBuf),
     /// It cannot be written.
     #[error("{0} is read-only: let this user write it and its folder")]
@@ -60,15 +61,15 @@ pub enum DatabaseError {
     /// There is no space.
     #[error("no space is left to write {0}: free some; the same request may then come again")]
     Full(PathBuf),
-    /// What it holds does not open.
-    #[error(
-        "{path}: an entry of table {table:?} does not open: the file is of a node with another signing key, or damaged. Start with the right key file; or move the database away, and its queries are asked anew"
-    )]
+    /// What it holds cannot be read.
+    #[error("{path}: an entry of table {table:?} does not open: {advice}")]
     Unreadable {
         /// Which file.
         path: PathBuf,
         /// Which table.
         table: &'static str,
+        /// What to do.
+        advice: &'static str,
     },
     /// Anything else.
     #[error("{path}: {source}")]
@@ -81,11 +82,11 @@ pub enum DatabaseError {
 }
 
 impl DatabaseError {
-    fn new(path: &Path, source: rusqlite::Error) -> Self {
-        let path = path.to_owned();
+    fn new(path: &Path, schema: &Schema, source: rusqlite::Error) -> Self {
+        let (path, role) = (path.to_owned(), schema.role);
         match source.sqlite_error_code() {
+            Some(ErrorCode::NotADatabase) => Self::Other { path, role },
             Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => Self::CannotOpen(path),
-            Some(ErrorCode::NotADatabase) => Self::Other(path),
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::InUse(path),
             Some(ErrorCode::ReadOnly) => Self::ReadOnly(path),
             Some(ErrorCode::DiskFull) => Self::Full(path),
@@ -98,6 +99,7 @@ impl DatabaseError {
 pub struct Database {
     connection: Mutex<Connection>,
     path: PathBuf,
+    schema: &'static Schema,
 }
 
 impl Database {
@@ -105,32 +107,38 @@ impl Database {
     ///
     /// # Errors
     /// [`DatabaseError`] saying what to do.
-    pub fn open(path: &Path) -> Result<Self, DatabaseError> {
-        Self::open_within(path, PATIENCE)
+    pub fn open(path: &Path, schema: &'static Schema) -> Result<Self, DatabaseError> {
+        Self::open_within(path, schema, PATIENCE)
     }
 
     /// A database that ends with the process.
     ///
     /// # Errors
     /// [`DatabaseError::Failed`] when SQLite does not start.
-    pub fn in_memory() -> Result<Self, DatabaseError> {
+    pub fn in_memory(schema: &'static Schema) -> Result<Self, DatabaseError> {
         Self::prepare(
             Path::new(":memory:"),
+            schema,
             Connection::open_in_memory(),
             PATIENCE,
         )
     }
 
-    fn open_within(path: &Path, patience: Duration) -> Result<Self, DatabaseError> {
-        Self::prepare(path, Connection::open(path), patience)
+    fn open_within(
+        path: &Path,
+        schema: &'static Schema,
+        patience: Duration,
+    ) -> Result<Self, DatabaseError> {
+        Self::prepare(path, schema, Connection::open(path), patience)
     }
 
     fn prepare(
         path: &Path,
+        schema: &'static Schema,
         connection: rusqlite::Result<Connection>,
         patience: Duration,
     ) -> Result<Self, DatabaseError> {
-        let failed = |source| DatabaseError::new(path, source);
+        let failed = |source| DatabaseError::new(path, schema, source);
         let mut connection = connection.map_err(failed)?;
         connection.busy_timeout(patience).map_err(failed)?;
         connection
@@ -142,15 +150,18 @@ impl Database {
         let tables: i64 = connection
             .query_one("SELECT COUNT(*) FROM sqlite_schema", [], |row| row.get(0))
             .map_err(failed)?;
-        if application != APPLICATION && (application, found, tables) != (0, 0, 0) {
-            return Err(DatabaseError::Other(path.to_owned()));
+        if application != schema.application && (application, found, tables) != (0, 0, 0) {
+            return Err(DatabaseError::Other {
+                path: path.to_owned(),
+                role: schema.role,
+            });
         }
         let found = usize::try_from(found).unwrap_or(usize::MAX);
-        let Some(missing) = MIGRATIONS.get(found..) else {
+        let Some(missing) = schema.migrations.get(found..) else {
             return Err(DatabaseError::Newer {
                 path: path.to_owned(),
                 found,
-                known: MIGRATIONS.len(),
+                known: schema.migrations.len(),
             });
         };
         for (name, value) in [
@@ -162,35 +173,48 @@ impl Database {
                 .pragma_update(None, name, value)
                 .map_err(failed)?;
         }
-        migrate(&mut connection, missing).map_err(failed)?;
+        migrate(&mut connection, schema, missing).map_err(failed)?;
         Ok(Self {
             connection: Mutex::new(connection),
             path: path.to_owned(),
+            schema,
         })
     }
 
+    /// What `work` reads.
+    ///
+    /// # Errors
+    /// [`DatabaseError`] saying what to do.
+    pub fn read<T>(
+        &self,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, DatabaseError> {
+        let connection = self.lock();
+        work(&connection).map_err(|source| self.failed(source))
+    }
+
     /// What `work` writes is on the disk when this returns, or nothing of it.
-    pub(super) fn write<T>(
+    ///
+    /// # Errors
+    /// [`DatabaseError`] saying what to do.
+    pub fn write<T>(
         &self,
         work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
     ) -> Result<T, DatabaseError> {
-        let mut connection = self
-            .connection
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        written(&mut connection, work).map_err(|source| DatabaseError::new(&self.path, source))
+        let mut connection = self.lock();
+        written(&mut connection, work).map_err(|source| self.failed(source))
     }
 
     /// As [`Self::write`]; and what was deleted is in the file no longer.
-    pub(super) fn erase<T>(
+    ///
+    /// # Errors
+    /// [`DatabaseError`] saying what to do.
+    pub fn erase<T>(
         &self,
         work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
     ) -> Result<T, DatabaseError> {
-        let failed = |source| DatabaseError::new(&self.path, source);
-        let mut connection = self
-            .connection
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let failed = |source| self.failed(source);
+        let mut connection = self.lock();
         let before = connection.total_changes();
         let result = written(&mut connection, work).map_err(failed)?;
         if connection.total_changes() != before {
@@ -202,10 +226,28 @@ impl Database {
         Ok(result)
     }
 
-    pub(super) fn unreadable(&self, table: &'static str) -> DatabaseError {
+    /// An entry of `table` is not what was written.
+    pub fn unreadable(&self, table: &'static str) -> DatabaseError {
         DatabaseError::Unreadable {
             path: self.path.clone(),
             table,
+            advice: self.schema.damaged,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Connection> {
+        self.connection
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn failed(&self, source: rusqlite::Error) -> DatabaseError {
+        // What SQLite reads well and Rust cannot take was not written by us.
+        match source {
+            rusqlite::Error::FromSqlConversionFailure(..)
+            | rusqlite::Error::InvalidColumnType(..)
+            | rusqlite::Error::IntegralValueOutOfRange(..) => self.unreadable("of this file"),
+            source => DatabaseError::new(&self.path, self.schema, source),
         }
     }
 }
@@ -221,13 +263,13 @@ fn written<T>(
 }
 
 /// In one transaction, also where nothing is missing: what cannot be written is noticed at the start.
-fn migrate(connection: &mut Connection, missing: &[&str]) -> rusqlite::Result<()> {
+fn migrate(connection: &mut Connection, schema: &Schema, missing: &[&str]) -> rusqlite::Result<()> {
     written(connection, |transaction| {
         for migration in missing {
             transaction.execute_batch(migration)?;
         }
-        transaction.pragma_update(None, "application_id", APPLICATION)?;
-        transaction.pragma_update(None, "user_version", MIGRATIONS.len() as i32)
+        transaction.pragma_update(None, "application_id", schema.application)?;
+        transaction.pragma_update(None, "user_version", schema.migrations.len() as i32)
     })
 }
 
@@ -235,8 +277,15 @@ fn migrate(connection: &mut Connection, missing: &[&str]) -> rusqlite::Result<()
 mod tests {
     use super::*;
 
+    static SCHEMA: Schema = Schema {
+        role: "data aggregator",
+        application: 0x7465_7374,
+        migrations: &["CREATE TABLE offer (id BLOB PRIMARY KEY, expires INTEGER, body BLOB)"],
+        damaged: "move it away",
+    };
+
     fn refusal(path: &Path) -> String {
-        let opened = Database::open_within(path, Duration::ZERO);
+        let opened = Database::open_within(path, &SCHEMA, Duration::ZERO);
         opened.err().expect("it is refused").to_string()
     }
 
@@ -245,11 +294,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("aggregator.db");
         let insert = "INSERT INTO offer VALUES (x'01', 1, x'02')";
-        let database = Database::open(&path).unwrap();
+        let database = Database::open(&path, &SCHEMA).unwrap();
         database.write(|row| row.execute(insert, [])).unwrap();
         assert!(refusal(&path).contains("in use by another process"));
         drop(database);
-        let database = Database::open(&path).unwrap();
+        let database = Database::open(&path, &SCHEMA).unwrap();
         let again = database.write(|row| row.execute(insert, []));
         assert!(matches!(again, Err(DatabaseError::Failed { .. })));
     }
@@ -272,7 +321,7 @@ mod tests {
         assert_eq!(std::fs::read(&other).unwrap(), before);
 
         let newer = folder.path().join("newer.db");
-        drop(Database::open(&newer).unwrap());
+        drop(Database::open(&newer, &SCHEMA).unwrap());
         let connection = Connection::open(&newer).unwrap();
         connection.pragma_update(None, "user_version", 9).unwrap();
         drop(connection);
@@ -289,7 +338,7 @@ mod tests {
 
     #[test]
     fn a_file_that_is_full_or_read_only_keeps_what_it_had() {
-        let database = Database::in_memory().unwrap();
+        let database = Database::in_memory(&SCHEMA).unwrap();
         let pragma = |name: &str, value: &str| {
             let connection = database.connection.lock().unwrap();
             connection.pragma_update(None, name, value).unwrap();

@@ -1,0 +1,79 @@
+//! Questions that wait for their answers: one file each, which alone opens the answer.
+
+use std::{fs, path::PathBuf, sync::Arc};
+
+use anyhow::{Context, anyhow};
+use dispers_core::id::Role;
+use dispers_node::{
+    Config, Node,
+    keyfile::{read_secret, write_secret},
+};
+use dispers_querier::{Asked, Querier};
+
+use crate::exit::Exit;
+
+/// A querier with its folder of questions.
+pub(crate) struct Desk {
+    pub(crate) querier: Querier,
+    folder: PathBuf,
+}
+
+impl Desk {
+    /// # Errors
+    /// [`Exit`] when the configuration, a key or the directory is refused.
+    pub(crate) fn open(path: &std::path::Path) -> Result<Self, Exit> {
+        let config: Config<dispers_querier::Config> = Config::load(path, "querier")?;
+        let (directory, keys) = config.open(Role::Querier)?;
+        let node = Node {
+            name: config.name()?,
+            directory: Arc::new(directory),
+            signing: keys.signing,
+            tls: keys.tls,
+            witness: None,
+        };
+        Ok(Self {
+            folder: config.resolve(&config.role.queries),
+            querier: Querier::new(Arc::new(node), config.role),
+        })
+    }
+
+    fn path(&self, id: &str) -> PathBuf {
+        self.folder.join(format!("{id}.query"))
+    }
+
+    /// Keeps what opens the answer, before the question is submitted.
+    pub(crate) fn keep(&self, asked: &Asked) -> Result<String, Exit> {
+        let id = asked.query().to_string();
+        let make = || fs::create_dir_all(&self.folder);
+        make()
+            .with_context(|| format!("cannot make {}", self.folder.display()))
+            .map_err(Exit::other)?;
+        let text = hex::encode(&*asked.to_bytes());
+        write_secret(&self.path(&id), &text).map_err(Exit::other)?;
+        Ok(id)
+    }
+
+    /// Takes a question up again.
+    pub(crate) fn find(&self, id: &str) -> Result<Asked, Exit> {
+        let path = self.path(id);
+        if id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_hexdigit()) || !path.exists() {
+            return Err(Exit::misuse(anyhow!(
+                "no question {id:?} waits in {}: give the id that `dispers query --detach` printed",
+                self.folder.display()
+            )));
+        }
+        let text = read_secret(&path).map_err(Exit::misuse)?;
+        let bytes = hex::decode(text.trim())
+            .with_context(|| format!("{} is damaged", path.display()))
+            .map_err(Exit::misuse)?;
+        Ok(self.querier.restore(&bytes)?)
+    }
+
+    /// Forgets a question whose answer was printed or that has no answer.
+    pub(crate) fn forget(&self, id: &str) -> Result<(), Exit> {
+        let path = self.path(id);
+        fs::remove_file(&path)
+            .with_context(|| format!("cannot remove {}", path.display()))
+            .map_err(Exit::other)
+    }
+}

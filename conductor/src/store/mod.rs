@@ -1,0 +1,183 @@
+//! What a Conductor keeps: sealed subscription lists, and queries until they expire. Nothing of it
+//! is secret to the Conductor, and what must not be lost with the process is written before anybody
+//! is told.
+
+mod sqlite;
+#[cfg(test)]
+mod tests;
+
+use dispers_core::{
+    id::{KeyEpoch, Name, QueryId, Timestamp},
+    oprf::Pseudonym,
+    subscription::Upload,
+};
+
+pub use sqlite::Sqlite;
+
+use crate::Error;
+
+/// A query as it begins.
+pub struct NewQuery {
+    /// Its id.
+    pub id: QueryId,
+    /// Who may see it.
+    pub querier: Name,
+    /// When it is forgotten.
+    pub expires: Timestamp,
+    /// Encoded signed manifest.
+    pub manifest: Vec<u8>,
+    /// Encoded sealed profile.
+    pub profile: Vec<u8>,
+    /// Whose lists are streamed.
+    pub pseudonyms: Vec<Pseudonym>,
+    /// Its first state.
+    pub state: State,
+}
+
+/// The changing part of a query.
+#[derive(Clone)]
+pub struct State {
+    /// Encoded [`Record`](dispers_core::conduct::Record).
+    pub record: Vec<u8>,
+    /// Encoded [`Status`](dispers_core::conduct::Status).
+    pub status: Vec<u8>,
+    /// Encoded sealed totals, once it is done.
+    pub totals: Option<Vec<u8>>,
+    /// Whether it is done or failed.
+    pub ended: bool,
+}
+
+/// A query that was taken up.
+pub struct TakenUp {
+    /// Encoded signed manifest.
+    pub manifest: Vec<u8>,
+    /// Encoded sealed profile.
+    pub profile: Vec<u8>,
+    /// Whose lists are streamed.
+    pub pseudonyms: Vec<Pseudonym>,
+    /// Encoded record.
+    pub record: Vec<u8>,
+    /// The version that the next save replaces.
+    pub version: u64,
+}
+
+/// What the querier sees of a query.
+pub struct Seen {
+    /// Who may see it.
+    pub querier: Name,
+    /// Encoded status.
+    pub status: Vec<u8>,
+    /// Encoded sealed totals.
+    pub totals: Option<Vec<u8>>,
+    /// Whether it is done or failed.
+    pub ended: bool,
+}
+
+/// Who drives a query until when. Another conductor takes it up afterwards.
+#[derive(Debug, Clone)]
+pub struct Lease {
+    /// This process: a name that no other one has.
+    pub holder: String,
+    /// When it ends unless it is renewed.
+    pub until: Timestamp,
+}
+
+/// Where a Conductor keeps what it keeps.
+#[tonic::async_trait]
+pub trait Store: Send + Sync {
+    /// Keeps an upload; one that was kept before changes nothing, and brings nothing back.
+    ///
+    /// # Errors
+    /// [`Error::Full`] beyond `max_entries`, [`Error::Storage`].
+    async fn add(&self, upload: Upload, max_entries: usize) -> Result<(), Error>;
+
+    /// Removes the entries with these withdrawal hashes; how many there were.
+    ///
+    /// # Errors
+    /// [`Error::Storage`].
+    async fn withdraw(&self, hashes: Vec<[u8; 32]>) -> Result<u32, Error>;
+
+    /// The uploads of a key epoch, in the order in which they came.
+    ///
+    /// # Errors
+    /// [`Error::Storage`].
+    async fn uploads(&self, epoch: KeyEpoch) -> Result<Vec<i64>, Error>;
+
+    /// The encoded entries of one upload under `pseudonyms`; empty where there are none.
+    ///
+    /// # Errors
+    /// [`Error::Storage`].
+    async fn segment(&self, upload: i64, pseudonyms: &[Pseudonym]) -> Result<Vec<u8>, Error>;
+
+    /// Keeps a new query, driven by the holder of `lease`. Whether it is new.
+    ///
+    /// # Errors
+    /// [`Error::Full`] beyond `max_queries`, [`Error::Storage`].
+    async fn begin(
+        &self,
+        query: NewQuery,
+        lease: &Lease,
+        max_queries: usize,
+        now: Timestamp,
+    ) -> Result<bool, Error>;
+
+    /// Replaces the state of a query that the holder drives, if it is of this version still.
+    ///
+    /// # Errors
+    /// [`Error::TakenOver`] when another one drives it, [`Error::Storage`].
+    async fn save(
+        &self,
+        query: QueryId,
+        holder: &str,
+        version: u64,
+        state: State,
+    ) -> Result<(), Error>;
+
+    /// Keeps one batch of a query.
+    ///
+    /// # Errors
+    /// [`Error::Storage`].
+    async fn keep(&self, query: QueryId, number: u32, message: Vec<u8>) -> Result<(), Error>;
+
+    /// One batch of a query.
+    ///
+    /// # Errors
+    /// [`Error::UnknownQuery`] where there is none, [`Error::Storage`].
+    async fn batch(&self, query: QueryId, number: u32) -> Result<Vec<u8>, Error>;
+
+    /// Takes up a running query that nobody drives, if there is one.
+    ///
+    /// # Errors
+    /// [`Error::Storage`].
+    async fn take_up(&self, lease: &Lease, now: Timestamp) -> Result<Option<TakenUp>, Error>;
+
+    /// Keeps the holder's queries for longer; those of them that are to be cancelled.
+    ///
+    /// # Errors
+    /// [`Error::Storage`].
+    async fn renew(&self, lease: &Lease) -> Result<Vec<QueryId>, Error>;
+
+    /// Gives up every query of the holder, so that another one takes it up at once.
+    ///
+    /// # Errors
+    /// [`Error::Storage`].
+    async fn give_up(&self, holder: &str) -> Result<(), Error>;
+
+    /// Has whoever drives a query cancel it.
+    ///
+    /// # Errors
+    /// [`Error::Storage`].
+    async fn cancel(&self, query: QueryId) -> Result<(), Error>;
+
+    /// What the querier may see.
+    ///
+    /// # Errors
+    /// [`Error::UnknownQuery`], [`Error::Storage`].
+    async fn see(&self, query: QueryId) -> Result<Seen, Error>;
+
+    /// Forgets queries that have expired.
+    ///
+    /// # Errors
+    /// [`Error::Storage`].
+    async fn expire(&self, now: Timestamp) -> Result<(), Error>;
+}

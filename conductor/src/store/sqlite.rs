@@ -1,0 +1,436 @@
+//! One SQLite file, for a Conductor that is alone.
+
+use std::{path::Path, sync::Arc};
+
+use dispers_core::{
+    encoding::{from_bytes, hash, to_bytes},
+    find::{ListSegment, ListedEntry},
+    id::{KeyEpoch, Name, QueryId, Timestamp},
+    labels,
+    oprf::Pseudonym,
+    subscription::{Upload, UploadEnvelopes},
+};
+use dispers_node::{Database, DatabaseError, Schema};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+
+use super::{Lease, NewQuery, Seen, State, Store, TakenUp};
+use crate::Error;
+
+static SCHEMA: Schema = Schema {
+    role: "conductor",
+    application: 0x4453_434f,
+    migrations: &["
+CREATE TABLE upload (
+    number INTEGER PRIMARY KEY, name BLOB NOT NULL UNIQUE, key_epoch INTEGER NOT NULL,
+    envelopes BLOB NOT NULL, entries INTEGER NOT NULL
+);
+CREATE TABLE entry (
+    pseudonym BLOB NOT NULL, upload INTEGER NOT NULL, place INTEGER NOT NULL,
+    ciphertext BLOB NOT NULL, PRIMARY KEY (pseudonym, upload, place)
+) WITHOUT ROWID;
+CREATE TABLE withdrawal (
+    hash BLOB PRIMARY KEY, pseudonym BLOB NOT NULL, upload INTEGER NOT NULL, place INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE query (
+    id BLOB PRIMARY KEY, querier TEXT NOT NULL, expires INTEGER NOT NULL, manifest BLOB NOT NULL,
+    profile BLOB NOT NULL, pseudonyms BLOB NOT NULL, record BLOB NOT NULL, status BLOB NOT NULL,
+    totals BLOB, ended INTEGER NOT NULL, cancelled INTEGER NOT NULL DEFAULT 0,
+    version INTEGER NOT NULL DEFAULT 0, holder TEXT, held_until INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE batch (
+    query BLOB NOT NULL, number INTEGER NOT NULL, message BLOB NOT NULL,
+    PRIMARY KEY (query, number)
+);
+"],
+    damaged: "move the file away; stacks subscribe anew, and queries are submitted anew",
+};
+
+/// Pages that stay in memory, in KiB: the index of withdrawals is written at random.
+const CACHE: i64 = 64 * 1024;
+
+/// What a Conductor keeps, in a file that one process has at a time.
+pub struct Sqlite(Arc<Database>);
+
+impl Sqlite {
+    /// Opens the file, and makes it where there is none.
+    ///
+    /// # Errors
+    /// [`DatabaseError`] saying what to do.
+    pub fn open(path: &Path) -> Result<Self, DatabaseError> {
+        Self::with(Database::open(path, &SCHEMA)?)
+    }
+
+    /// A store that ends with the process.
+    ///
+    /// # Errors
+    /// [`DatabaseError`] when SQLite does not start.
+    pub fn in_memory() -> Result<Self, DatabaseError> {
+        Self::with(Database::in_memory(&SCHEMA)?)
+    }
+
+    fn with(database: Database) -> Result<Self, DatabaseError> {
+        database.read(|file| file.pragma_update(None, "cache_size", -CACHE))?;
+        Ok(Self(Arc::new(database)))
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, Error> {
+        let database = self.0.clone();
+        run(move || database.read(work)).await
+    }
+
+    async fn write<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, Error> {
+        let database = self.0.clone();
+        run(move || database.write(work)).await
+    }
+}
+
+async fn run<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, DatabaseError> + Send + 'static,
+) -> Result<T, Error> {
+    let done = tokio::task::spawn_blocking(work).await;
+    let done = done.map_err(|_| Error::Storage("a computation failed".into()))?;
+    done.map_err(|error| Error::Storage(error.to_string()))
+}
+
+fn insert(rows: &Transaction<'_>, upload: &Upload) -> rusqlite::Result<()> {
+    let envelopes = to_bytes(&upload.envelopes);
+    let name = hash(labels::HASH_LISTS, &[&envelopes]);
+    let new = rows.execute(
+        "INSERT OR IGNORE INTO upload (name, key_epoch, envelopes, entries) VALUES (?1, ?2, ?3, ?4)",
+        params![name, upload.key_epoch.0, envelopes, upload.entries.len() as i64],
+    )?;
+    if new == 0 {
+        return Ok(());
+    }
+    let number = rows.last_insert_rowid();
+    let mut entry = rows.prepare_cached("INSERT INTO entry VALUES (?1, ?2, ?3, ?4)")?;
+    let mut withdrawal =
+        rows.prepare_cached("INSERT OR IGNORE INTO withdrawal VALUES (?1, ?2, ?3, ?4)")?;
+    for one in &upload.entries {
+        entry.execute(params![one.pseudonym.0, number, one.index, one.ciphertext])?;
+        withdrawal.execute(params![one.withdrawal, one.pseudonym.0, number, one.index])?;
+    }
+    Ok(())
+}
+
+/// Key epoch, encoded envelopes, and entries of one upload.
+type Listed = (u32, Vec<u8>, Vec<ListedEntry>);
+
+fn segment(
+    rows: &Connection,
+    upload: i64,
+    pseudonyms: &[Pseudonym],
+) -> rusqlite::Result<Option<Listed>> {
+    let mut select = rows.prepare_cached(
+        "SELECT place, ciphertext FROM entry WHERE pseudonym = ?1 AND upload = ?2 ORDER BY place",
+    )?;
+    let mut entries = Vec::new();
+    for pseudonym in pseudonyms {
+        let found = select.query_map(params![pseudonym.0, upload], |row| {
+            Ok(ListedEntry {
+                pseudonym: *pseudonym,
+                index: row.get(0)?,
+                ciphertext: row.get(1)?,
+            })
+        })?;
+        for entry in found {
+            entries.push(entry?);
+        }
+    }
+    if entries.is_empty() {
+        return Ok(None);
+    }
+    let (epoch, envelopes) = rows
+        .prepare_cached("SELECT key_epoch, envelopes FROM upload WHERE number = ?1")?
+        .query_row([upload], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(Some((epoch, envelopes, entries)))
+}
+
+fn taken_up(row: &Row<'_>) -> rusqlite::Result<(Vec<u8>, TakenUp)> {
+    Ok((
+        row.get(3)?,
+        TakenUp {
+            manifest: row.get(1)?,
+            profile: row.get(2)?,
+            pseudonyms: Vec::new(),
+            record: row.get(4)?,
+            version: row.get::<_, i64>(5)? as u64,
+        },
+    ))
+}
+
+#[tonic::async_trait]
+impl Store for Sqlite {
+    async fn add(&self, upload: Upload, max_entries: usize) -> Result<(), Error> {
+        let full = self
+            .write(move |rows| {
+                let kept: i64 =
+                    rows.query_one("SELECT COALESCE(SUM(entries), 0) FROM upload", [], |row| {
+                        row.get(0)
+                    })?;
+                if kept as usize + upload.entries.len() > max_entries {
+                    return Ok(true);
+                }
+                insert(rows, &upload).map(|()| false)
+            })
+            .await?;
+        if full {
+            return Err(Error::Full("subscriptions"));
+        }
+        Ok(())
+    }
+
+    async fn withdraw(&self, hashes: Vec<[u8; 32]>) -> Result<u32, Error> {
+        self.write(move |rows| {
+            let mut withdrawn = 0;
+            for hash in hashes {
+                let place: Option<([u8; 32], i64, u32)> = rows
+                    .prepare_cached(
+                        "DELETE FROM withdrawal WHERE hash = ?1 RETURNING pseudonym, upload, place",
+                    )?
+                    .query_row([hash], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+                    .optional()?;
+                let Some((pseudonym, upload, place)) = place else {
+                    continue;
+                };
+                rows.prepare_cached(
+                    "DELETE FROM entry WHERE pseudonym = ?1 AND upload = ?2 AND place = ?3",
+                )?
+                .execute(params![pseudonym, upload, place])?;
+                rows.prepare_cached("UPDATE upload SET entries = entries - 1 WHERE number = ?1")?
+                    .execute([upload])?;
+                withdrawn += 1;
+            }
+            Ok(withdrawn)
+        })
+        .await
+    }
+
+    async fn uploads(&self, epoch: KeyEpoch) -> Result<Vec<i64>, Error> {
+        self.read(move |rows| {
+            rows.prepare_cached("SELECT number FROM upload WHERE key_epoch = ?1 ORDER BY number")?
+                .query_map([epoch.0], |row| row.get(0))?
+                .collect()
+        })
+        .await
+    }
+
+    async fn segment(&self, upload: i64, pseudonyms: &[Pseudonym]) -> Result<Vec<u8>, Error> {
+        let pseudonyms = pseudonyms.to_vec();
+        let found = self
+            .read(move |rows| segment(rows, upload, &pseudonyms))
+            .await?;
+        let Some((epoch, envelopes, entries)) = found else {
+            return Ok(Vec::new());
+        };
+        let envelopes: UploadEnvelopes = from_bytes(&envelopes, 1 << 20, "upload's envelopes")?;
+        Ok(to_bytes(&ListSegment {
+            key_epoch: KeyEpoch(epoch),
+            envelopes,
+            entries,
+        }))
+    }
+
+    async fn begin(
+        &self,
+        query: NewQuery,
+        lease: &Lease,
+        max_queries: usize,
+        now: Timestamp,
+    ) -> Result<bool, Error> {
+        self.expire(now).await?;
+        let lease = lease.clone();
+        let begun = self
+            .write(move |rows| {
+                let known = rows
+                    .prepare_cached("SELECT 1 FROM query WHERE id = ?1")?
+                    .exists([query.id.0])?;
+                let count: i64 =
+                    rows.query_one("SELECT COUNT(*) FROM query", [], |row| row.get(0))?;
+                if known || count as usize >= max_queries {
+                    return Ok(known.then_some(false));
+                }
+                rows.execute(
+                    "INSERT INTO query (id, querier, expires, manifest, profile, pseudonyms,
+                     record, status, totals, ended, holder, held_until)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+                    params![
+                        query.id.0,
+                        query.querier.as_str(),
+                        query.expires.0 as i64,
+                        query.manifest,
+                        query.profile,
+                        to_bytes(&query.pseudonyms),
+                        query.state.record,
+                        query.state.status,
+                        query.state.totals,
+                        query.state.ended,
+                        lease.holder,
+                        lease.until.0 as i64,
+                    ],
+                )?;
+                Ok(Some(true))
+            })
+            .await?;
+        begun.ok_or(Error::Full("queries"))
+    }
+
+    async fn save(
+        &self,
+        query: QueryId,
+        holder: &str,
+        version: u64,
+        state: State,
+    ) -> Result<(), Error> {
+        let holder = holder.to_owned();
+        let saved = self
+            .write(move |rows| {
+                let saved = rows
+                    .prepare_cached(
+                        "UPDATE query SET record = ?4, status = ?5, totals = ?6, ended = ?7,
+                         version = version + 1 WHERE id = ?1 AND holder = ?2 AND version = ?3",
+                    )?
+                    .execute(params![
+                        query.0,
+                        holder,
+                        version as i64,
+                        state.record,
+                        state.status,
+                        state.totals,
+                        state.ended,
+                    ])?;
+                if saved == 1 && state.ended {
+                    rows.execute("DELETE FROM batch WHERE query = ?1", [query.0])?;
+                }
+                Ok(saved)
+            })
+            .await?;
+        if saved == 1 {
+            return Ok(());
+        }
+        Err(Error::TakenOver)
+    }
+
+    async fn keep(&self, query: QueryId, number: u32, message: Vec<u8>) -> Result<(), Error> {
+        self.write(move |rows| {
+            rows.prepare_cached("INSERT OR REPLACE INTO batch VALUES (?1, ?2, ?3)")?
+                .execute(params![query.0, number, message])?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn batch(&self, query: QueryId, number: u32) -> Result<Vec<u8>, Error> {
+        let message: Option<Vec<u8>> = self
+            .read(move |rows| {
+                rows.prepare_cached("SELECT message FROM batch WHERE query = ?1 AND number = ?2")?
+                    .query_row(params![query.0, number], |row| row.get(0))
+                    .optional()
+            })
+            .await?;
+        message.ok_or(Error::UnknownQuery)
+    }
+
+    async fn take_up(&self, lease: &Lease, now: Timestamp) -> Result<Option<TakenUp>, Error> {
+        let lease = lease.clone();
+        let taken = self
+            .write(move |rows| {
+                let taken = rows
+                    .prepare_cached(
+                        "SELECT id, manifest, profile, pseudonyms, record, version FROM query
+                         WHERE ended = 0 AND (held_until < ?1 OR holder IS NULL) LIMIT 1",
+                    )?
+                    .query_row([now.0 as i64], |row| {
+                        Ok((row.get::<_, [u8; 32]>(0)?, taken_up(row)?))
+                    })
+                    .optional()?;
+                if let Some((id, _)) = &taken {
+                    rows.execute(
+                        "UPDATE query SET holder = ?2, held_until = ?3 WHERE id = ?1",
+                        params![id, lease.holder, lease.until.0 as i64],
+                    )?;
+                }
+                Ok(taken.map(|(_, taken)| taken))
+            })
+            .await?;
+        let Some((pseudonyms, mut taken)) = taken else {
+            return Ok(None);
+        };
+        taken.pseudonyms = from_bytes(&pseudonyms, 1 << 20, "pseudonyms")?;
+        Ok(Some(taken))
+    }
+
+    async fn renew(&self, lease: &Lease) -> Result<Vec<QueryId>, Error> {
+        let lease = lease.clone();
+        self.write(move |rows| {
+            rows.prepare_cached(
+                "UPDATE query SET held_until = ?2 WHERE holder = ?1 AND ended = 0",
+            )?
+            .execute(params![lease.holder, lease.until.0 as i64])?;
+            rows.prepare_cached(
+                "SELECT id FROM query WHERE holder = ?1 AND ended = 0 AND cancelled = 1",
+            )?
+            .query_map([lease.holder], |row| row.get(0).map(QueryId))?
+            .collect()
+        })
+        .await
+    }
+
+    async fn give_up(&self, holder: &str) -> Result<(), Error> {
+        let holder = holder.to_owned();
+        self.write(move |rows| {
+            rows.execute("UPDATE query SET holder = NULL WHERE holder = ?1", [holder])?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn cancel(&self, query: QueryId) -> Result<(), Error> {
+        self.write(move |rows| {
+            rows.execute("UPDATE query SET cancelled = 1 WHERE id = ?1", [query.0])?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn see(&self, query: QueryId) -> Result<Seen, Error> {
+        let seen: Option<(String, Vec<u8>, Option<Vec<u8>>, bool)> = self
+            .read(move |rows| {
+                rows.prepare_cached(
+                    "SELECT querier, status, totals, ended FROM query WHERE id = ?1",
+                )?
+                .query_row([query.0], |row| {
+                    Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+                })
+                .optional()
+            })
+            .await?;
+        let (querier, status, totals, ended) = seen.ok_or(Error::UnknownQuery)?;
+        Ok(Seen {
+            querier: Name::new(&querier).map_err(|error| Error::Storage(error.to_string()))?,
+            status,
+            totals,
+            ended,
+        })
+    }
+
+    async fn expire(&self, now: Timestamp) -> Result<(), Error> {
+        self.write(move |rows| {
+            let past = now.0.saturating_sub(Timestamp::SKEW) as i64;
+            rows.prepare_cached(
+                "DELETE FROM batch WHERE query IN (SELECT id FROM query WHERE expires < ?1)",
+            )?
+            .execute([past])?;
+            rows.prepare_cached("DELETE FROM query WHERE expires < ?1")?
+                .execute([past])?;
+            Ok(())
+        })
+        .await
+    }
+}
