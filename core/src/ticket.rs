@@ -319,6 +319,24 @@ mod tests {
     }
 
     #[test]
+    fn keys_are_drawn_and_not_written_down() {
+        use rand::{SeedableRng, rngs::StdRng};
+        let mut rng = StdRng::seed_from_u64(1);
+        let keys: Vec<HomeKey> = (0..2).map(|_| HomeKey::generate(&mut rng)).collect();
+        assert_ne!(keys[0].as_bytes(), keys[1].as_bytes());
+        let secrets: Vec<PoolSecret> = (0..2).map(|_| PoolSecret::generate(&mut rng)).collect();
+        assert_ne!(secrets[0].as_bytes(), secrets[1].as_bytes());
+    }
+
+    #[test]
+    fn a_ticket_has_a_tag_for_each_of_the_most_aggregators() {
+        let many = vec![[7; 16]; MAX_TAGS];
+        let ticket = Ticket::seal(&home(), QUERY, &find(), BATCH, 7, &many);
+        let opened = ticket.open(&home(), QUERY, &find(), BATCH, 7).unwrap();
+        assert_eq!(opened.tags.len(), MAX_TAGS);
+    }
+
+    #[test]
     fn a_home_opens_its_ticket_and_each_aggregator_accepts_its_tag_only() {
         let opened = ticket().open(&home(), QUERY, &find(), BATCH, 7).unwrap();
         assert_eq!((opened.batch, opened.index), (BATCH, 7));

@@ -124,3 +124,27 @@ pub(super) fn suspect(
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_holds_is_not_held_by_some() {
+        let members = [1, 2, 3].map(|number| MemberNumber::new(number).unwrap());
+        let messages = vec![0; 5 * MESSAGE];
+        let columns: Vec<Column<'_>> = vec![(&[0b0_0001], &messages); 3];
+        let verdicts = Verdicts::of(&members, &columns, 2, 5).unwrap();
+        assert_eq!(
+            (verdicts.accepted, verdicts.inconsistent, verdicts.partial),
+            (1, 0, 0)
+        );
+        let mut columns = columns;
+        columns[1].0 = &[0b0_0011];
+        let verdicts = Verdicts::of(&members, &columns, 2, 5).unwrap();
+        assert_eq!(
+            (verdicts.accepted, verdicts.inconsistent, verdicts.partial),
+            (1, 0, 1)
+        );
+    }
+}

@@ -8,7 +8,7 @@ use crate::id::{MemberNumber, QueryId};
 use crate::keys::Signature;
 use crate::peer::{Channel, PeerContent, PeerMessage};
 use crate::release::{Certificate, CommittedBatch, Proposal, ReleaseError, SealedTotal, Total};
-use crate::testing::{Scene, Setting, key_of, member};
+use crate::testing::{Scene, Setting, home, key_of, member};
 
 /// A query of four batches, all committed.
 fn committed() -> (Scene, Vec<CommittedBatch>) {
@@ -80,6 +80,44 @@ fn a_proposal_of_anything_but_committed_batches_in_order_is_refused() {
     assert_eq!(changed(&|p| p.batches[0].accepted += 1), not);
     assert_eq!(changed(&|p| p.round = 1), not);
     assert_eq!(changed(&|_| {}), None);
+}
+
+#[test]
+fn a_release_of_exactly_the_answer_rate_is_given() {
+    let mut scene = Scene::new(Setting {
+        rows: (0..40).map(home).collect(),
+        batch_size: 8,
+        ..Setting::default()
+    });
+    // 16 of 40 is 400 in 1000, which the manifest demands.
+    let batches = [0, 1].map(|batch| {
+        let answer = scene.honest(scene.work(batch, 0));
+        scene.commit(&answer)
+    });
+    let less = scene.proposal(&batches[..1]);
+    let few = Some(AggregationError::TooFewAnswers);
+    assert_eq!(refusal(&mut scene, &less), few);
+    let proposal = scene.proposal(&batches);
+    assert_eq!(refusal(&mut scene, &proposal), None);
+}
+
+#[test]
+fn a_count_of_every_accepted_home_is_released() {
+    let mut scene = Scene::new(Setting {
+        sql: "SELECT COUNT(*) AS n FROM people",
+        rows: (0..12)
+            .map(|_| {
+                Some(Row {
+                    group: 0,
+                    levels: Vec::new(),
+                })
+            })
+            .collect(),
+        ..Setting::default()
+    });
+    let answer = scene.honest(scene.work(0, 0));
+    let released = scene.released(&answer);
+    assert_eq!((released.accepted, released.outputs), (12, vec![Some(12)]));
 }
 
 #[test]
