@@ -64,8 +64,9 @@ pub struct SignedPeer {
     pub signature: Signature,
 }
 
+/// What a sender signs.
 #[derive(BorshSerialize, BorshDeserialize)]
-struct PeerBody {
+pub struct PeerBody {
     query: QueryId,
     committee: u16,
     from: MemberNumber,

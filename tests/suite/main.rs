@@ -3,6 +3,7 @@
 
 mod answers;
 mod attacks;
+mod corpora;
 mod documents;
 mod failures;
 mod knowledge;

@@ -1,0 +1,198 @@
+//! What nodes send each other, sealed or not, and what members of a ceremony hand each other.
+
+use dispers_core::{
+    aggregation::{
+        BeginRequest, CommitRequest, DecideRequest, GuardsRequest, OpenRequest, ReleaseRequest,
+        Verdict, VerifyRequest,
+    },
+    ask::{Answer, Ask, AttachedAnswer, BatchAnswer, GroupsStatement, TargetRequest},
+    catalogue::Catalogue,
+    ceremony::{Enrolled, Enrolment, MemberDealing, Transcript},
+    circuit::Circuit,
+    conduct::{self, Status},
+    contribution::GroupShare,
+    dealing::{KeyShare, ThresholdKey},
+    directory::{DirectoryBody, SignedDirectory},
+    evaluation::{EvaluationRequest, SealedEvaluationRequest, SignedEvaluationRequest},
+    find::{
+        BatchMessage, BatchStatement, FindRequest, FindSummary, Grant, ListSegment, ProfileOpening,
+        SealedGrant, SignedGrant, TargetBatch,
+    },
+    local::LocalQuery,
+    manifest::{Manifest, SignedManifest},
+    offer::{Offer, OfferRequest, SignedOfferRequest},
+    oprf::{Evaluation, Pseudonym},
+    peer::{PeerBody, PeerMessage, SignedPeer},
+    profile::Profile,
+    release::{
+        Certificate, NotariseRequest, Proposal, SealedTotal, SignedAcknowledgement, SignedTotal,
+        Total,
+    },
+    subscription::{EntryContent, Handle, Link, SealedUpload, SealedWithdrawal, Upload},
+    ticket::Ticket,
+};
+
+use super::{Decoder, canonical, decoded, sql};
+
+/// Decoders of types, each by its own name.
+macro_rules! decoders {
+    ($($kind:ty),* $(; $($name:literal => $accepts:expr),* $(,)?)?) => {
+        &[
+            $(Decoder { name: stringify!($kind), accepts: canonical::<$kind> },)*
+            $($(Decoder { name: $name, accepts: $accepts },)*)?
+        ]
+    };
+}
+
+pub(super) const DIRECTORY: &[Decoder] = decoders![
+    Catalogue, ThresholdKey;
+    "SignedDirectory" => |bytes| {
+        SignedDirectory::from_bytes(bytes).is_ok_and(|signed| {
+            assert!(signed.to_bytes() == bytes, "another encoding decodes");
+            signed.signers();
+            true
+        })
+    },
+    "DirectoryBody" => |bytes| {
+        decoded(bytes).is_some_and(|body: DirectoryBody| {
+            if let Ok(signed) = SignedDirectory::new(&body) {
+                assert!(signed.unverified_body().is_ok(), "what was checked is refused");
+            }
+            true
+        })
+    },
+];
+
+pub(super) const MANIFEST: &[Decoder] = decoders![
+    SignedManifest, Profile<Pseudonym>, ProfileOpening, Offer, SignedOfferRequest, OfferRequest;
+    "Manifest" => |bytes| {
+        decoded(bytes).is_some_and(|manifest: Manifest| {
+            compiles(&manifest.local);
+            true
+        })
+    },
+    "LocalQuery" => |bytes| {
+        decoded(bytes).is_some_and(|local: LocalQuery| {
+            compiles(&local);
+            true
+        })
+    },
+];
+
+/// Does with a local query what every party does with that of a manifest.
+fn compiles(local: &LocalQuery) {
+    if local.validate(sql::catalogue()).is_ok()
+        && let Ok(circuit) = Circuit::compile(&local.shape())
+    {
+        assert!(circuit.share_len() > 0 && !circuit.outputs().is_empty());
+    }
+}
+
+pub(super) const FIND: &[Decoder] = decoders![
+    FindRequest,
+    ListSegment,
+    EntryContent,
+    Link,
+    FindSummary,
+    BatchMessage,
+    BatchStatement,
+    TargetBatch,
+    SealedGrant,
+    SignedGrant,
+    Grant
+];
+
+pub(super) const ASK: &[Decoder] = decoders![
+    TargetRequest, Ask, AttachedAnswer, Answer, BatchAnswer, GroupsStatement, Ticket;
+    // Two bytes before the group: how many elements a contribution has.
+    "GroupShare" => |bytes| {
+        let Some((length, bytes)) = bytes.split_first_chunk() else {
+            return false;
+        };
+        let length = usize::from(u16::from_le_bytes(*length));
+        GroupShare::decode(bytes, length, 64).is_ok_and(|group| {
+            assert!(*group.encode() == *bytes, "another encoding decodes");
+            let (entries, shares) = group.expand(length);
+            assert_eq!(shares.len(), entries.len() * length);
+            true
+        })
+    },
+];
+
+pub(super) const AGGREGATION: &[Decoder] = decoders![
+    BeginRequest,
+    OpenRequest,
+    VerifyRequest,
+    DecideRequest,
+    CommitRequest,
+    GuardsRequest,
+    ReleaseRequest,
+    Vec<PeerMessage>,
+    PeerMessage,
+    SignedPeer,
+    PeerBody,
+    Verdict
+];
+
+pub(super) const RELEASE: &[Decoder] = decoders![
+    NotariseRequest,
+    Proposal,
+    Certificate,
+    SignedAcknowledgement,
+    SealedTotal,
+    SignedTotal,
+    Total,
+    Status,
+    conduct::Record
+];
+
+pub(super) const SUBSCRIPTION: &[Decoder] = decoders![
+    SealedUpload,
+    Upload,
+    SealedWithdrawal,
+    Vec<Handle>,
+    SealedEvaluationRequest,
+    SignedEvaluationRequest,
+    EvaluationRequest,
+    Evaluation,
+    Pseudonym
+];
+
+pub(super) const CEREMONY: &[Decoder] = decoders![
+    ;
+    "Enrolment" => |bytes| {
+        Enrolment::from_bytes(bytes).is_ok_and(|enrolment| {
+            assert!(enrolment.to_bytes() == bytes, "another encoding decodes");
+            true
+        })
+    },
+    "MemberDealing" => |bytes| {
+        MemberDealing::from_bytes(bytes).is_ok_and(|dealing| {
+            assert!(dealing.to_bytes() == bytes, "another encoding decodes");
+            true
+        })
+    },
+    "Transcript" => |bytes| {
+        Transcript::from_bytes(bytes).is_ok_and(|transcript| {
+            assert!(transcript.to_bytes() == bytes, "another encoding decodes");
+            // With the signing keys of nobody it is refused, whatever it says.
+            assert!(transcript.verify(&[], None).is_err());
+            true
+        })
+    },
+    // A member's own file. Several encodings of an X25519 key are one key.
+    "Enrolled" => |bytes| {
+        Enrolled::from_bytes(bytes).is_ok_and(|enrolled| {
+            let stored = enrolled.to_bytes();
+            let again = Enrolled::from_bytes(&*stored);
+            assert!(again.is_ok_and(|again| again.to_bytes() == stored), "another secret is read");
+            true
+        })
+    },
+    "KeyShare" => |bytes| {
+        KeyShare::from_bytes(bytes).is_ok_and(|share| {
+            assert!(share.to_bytes()[..] == *bytes, "another encoding decodes");
+            true
+        })
+    },
+];

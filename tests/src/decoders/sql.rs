@@ -1,0 +1,84 @@
+//! The planner: whatever a querier writes is planned or refused.
+
+use std::sync::LazyLock;
+
+use dispers_core::{
+    catalogue::{Cardinality, Catalogue, Doctype, EVERY_HOME, Field, FieldKind},
+    circuit::Circuit,
+    encoding::to_bytes,
+    local::LocalQuery,
+    plan::{Plan, PlanLimits},
+};
+
+use super::{Decoder, decoded};
+
+/// A catalogue with every kind of field, and with one and with many documents per home.
+static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(|| {
+    let field = |name: &str, kind, range, nullable| Field {
+        name: name.into(),
+        kind,
+        unit: String::new(),
+        range,
+        nullable,
+    };
+    use FieldKind::{Integer, Real, Text};
+    Catalogue {
+        doctypes: vec![
+            Doctype {
+                name: "nhefs".into(),
+                cardinality: Cardinality::One,
+                fields: vec![
+                    field("age", Integer, Some((25.0, 74.0)), false),
+                    field("sex", Text, None, false),
+                    field("sbp", Integer, Some((80.0, 230.0)), true),
+                    field("weight_kg", Real, Some((30.0, 180.0)), false),
+                    field("cigarettes", Integer, None, true),
+                    field("order", Integer, None, false),
+                    field("meta.end", Integer, None, false),
+                ],
+            },
+            Doctype {
+                name: "heartrate".into(),
+                cardinality: Cardinality::Many,
+                fields: vec![
+                    field("bpm", Integer, Some((30.0, 220.0)), false),
+                    field("day", Text, None, true),
+                ],
+            },
+            Doctype {
+                name: "io.cozy.bank.operations".into(),
+                cardinality: Cardinality::Many,
+                fields: vec![field("amount", Real, None, true)],
+            },
+        ],
+        concepts: [EVERY_HOME, "sex>female", "sex>male", "asthma>1"]
+            .map(String::from)
+            .into(),
+    }
+});
+
+pub(super) fn catalogue() -> &'static Catalogue {
+    &CATALOGUE
+}
+
+pub(super) const DECODERS: &[Decoder] = &[Decoder {
+    name: "SQL",
+    accepts: |bytes| {
+        let Ok(text) = str::from_utf8(bytes) else {
+            return false;
+        };
+        match Plan::new(text, catalogue(), &PlanLimits::default()) {
+            Ok(plan) => {
+                let local = to_bytes(&plan.local);
+                assert!(decoded::<LocalQuery>(&local).is_some());
+                // A shape may be too large for one circuit, and is refused then.
+                let _ = Circuit::compile(&plan.shape);
+                true
+            }
+            Err(error) => {
+                assert!(!error.to_string().is_empty());
+                false
+            }
+        }
+    },
+}];
