@@ -121,6 +121,7 @@ pub async fn subscribe(
     let directory = &relay.node.directory;
     let asked = directory.asked_keys();
     let mut wanted: Vec<(HomeId, Vec<String>)> = Vec::new();
+    let subscribed = store.subscriptions_of(asked.key_epoch)?;
     for (home, mut concepts) in homes {
         if let Some(unknown) = concepts
             .iter()
@@ -134,8 +135,9 @@ pub async fn subscribe(
         concepts.push(EVERY_HOME.into());
         concepts.sort_unstable();
         concepts.dedup();
-        let have = store.subscriptions(&home, asked.key_epoch)?;
-        concepts.retain(|concept| !have.contains(concept));
+        if let Some(have) = subscribed.get(&home) {
+            concepts.retain(|concept| !have.contains(concept));
+        }
         if !concepts.is_empty() {
             wanted.push((home, concepts));
         }
@@ -162,8 +164,9 @@ pub async fn catch_up(relay: &Relay, store: &Arc<Store>) -> Result<usize, Error>
     let mut count = 0;
     for keys in directory.epochs() {
         let mut wanted = Vec::new();
+        let subscribed = store.subscriptions_of(keys.key_epoch)?;
         for (home, concepts) in &homes {
-            let have = store.subscriptions(home, keys.key_epoch)?;
+            let have = subscribed.get(home).map_or(&[][..], Vec::as_slice);
             let lacking = concepts.iter().filter(|concept| !have.contains(concept));
             let lacking: Vec<String> = lacking.cloned().collect();
             if !lacking.is_empty() {
