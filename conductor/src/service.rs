@@ -134,6 +134,7 @@ impl Conducting {
                 running.cancelled.notify_one();
             }
         }
+        self.store.expire(now()).await?;
         while let Some(taken) = self.store.take_up(&self.lease(), now()).await? {
             if let Err(error) = self.clone().go_on(taken).await {
                 tracing::error!(%error, "a query that was kept cannot be taken up");
@@ -149,7 +150,12 @@ impl Conducting {
         let manifest = signed.verify(&self.node.directory, now())?;
         let profile = from_bytes(&taken.profile, MAX_FIND_HEAD, "sealed profile")?;
         let record: Record = from_bytes(&taken.record, MAX_RECORD, "record")?;
-        tracing::info!(query = %manifest.query(), "query taken up");
+        let query = manifest.query();
+        // A lease that this process was too slow to renew is its own again.
+        if self.running().contains_key(&query) {
+            return Ok(());
+        }
+        tracing::info!(%query, "query taken up");
         let (conduct, commands) = Conduct::resume(manifest, record);
         self.drive(
             signed,
@@ -267,12 +273,18 @@ impl Conducting {
         updates: &mpsc::Sender<Result<StatusUpdate, Status>>,
     ) -> Result<(), Error> {
         let mut last = Vec::new();
+        let mut local: Option<watch::Receiver<QueryStatus>> = None;
         loop {
             let seen = self.store.see(query).await?;
-            let local = self.running().get(&query).map(|r| r.progress.clone());
-            let status = match &local {
+            // Gone once it is no longer driven here.
+            local = local.filter(|progress| progress.has_changed().is_ok());
+            local = local.or_else(|| {
+                let running = self.running();
+                running.get(&query).map(|running| running.progress.clone())
+            });
+            let status = match &mut local {
                 // What is kept says nothing of whom it waits for.
-                Some(progress) if !seen.ended => to_bytes(&*progress.borrow()),
+                Some(progress) if !seen.ended => to_bytes(&*progress.borrow_and_update()),
                 _ => seen.status,
             };
             if status != last {
@@ -284,8 +296,8 @@ impl Conducting {
             if seen.ended {
                 return Ok(());
             }
-            match local {
-                Some(mut progress) => {
+            match &mut local {
+                Some(progress) => {
                     let _ = timeout(LOOK, progress.changed()).await;
                 }
                 None => sleep(LOOK).await,
