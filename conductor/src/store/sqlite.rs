@@ -10,7 +10,7 @@ use dispers_core::{
     oprf::Pseudonym,
     subscription::{Upload, UploadEnvelopes},
 };
-use dispers_node::{Database, DatabaseError, Schema};
+use dispers_node::{Database, DatabaseError, Schema, now};
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 use super::{Lease, NewQuery, Seen, State, Store, TakenUp};
@@ -101,6 +101,11 @@ async fn run<T: Send + 'static>(
     let done = tokio::task::spawn_blocking(work).await;
     let done = done.map_err(|_| Error::Storage("a computation failed".into()))?;
     done.map_err(|error| Error::Storage(error.to_string()))
+}
+
+/// When a lease ends that begins now.
+fn until(lease: &Lease) -> i64 {
+    now().plus(lease.length.as_millis() as u64).0 as i64
 }
 
 /// A batch's key within its query.
@@ -291,7 +296,7 @@ impl Store for Sqlite {
                         query.state.totals,
                         query.state.ended,
                         lease.holder,
-                        lease.until.0 as i64,
+                        until(&lease),
                     ],
                 )?;
                 Ok(Some(true))
@@ -336,13 +341,27 @@ impl Store for Sqlite {
         Err(Error::TakenOver)
     }
 
-    async fn keep(&self, query: QueryId, batch: BatchId, message: Vec<u8>) -> Result<(), Error> {
-        self.write(move |rows| {
-            rows.prepare_cached("INSERT OR REPLACE INTO batch VALUES (?1, ?2, ?3)")?
-                .execute(params![query.0, place(batch), message])?;
-            Ok(())
-        })
-        .await
+    async fn keep(
+        &self,
+        query: QueryId,
+        holder: &str,
+        batch: BatchId,
+        message: Vec<u8>,
+    ) -> Result<(), Error> {
+        let holder = holder.to_owned();
+        let kept = self
+            .write(move |rows| {
+                rows.prepare_cached(
+                    "INSERT OR REPLACE INTO batch
+                     SELECT id, ?3, ?4 FROM query WHERE id = ?1 AND holder = ?2",
+                )?
+                .execute(params![query.0, holder, place(batch), message])
+            })
+            .await?;
+        if kept == 1 {
+            return Ok(());
+        }
+        Err(Error::TakenOver)
     }
 
     async fn batch(&self, query: QueryId, batch: BatchId) -> Result<Vec<u8>, Error> {
@@ -356,23 +375,23 @@ impl Store for Sqlite {
         message.ok_or(Error::UnknownQuery)
     }
 
-    async fn take_up(&self, lease: &Lease, now: Timestamp) -> Result<Option<TakenUp>, Error> {
+    async fn take_up(&self, lease: &Lease) -> Result<Option<TakenUp>, Error> {
         let lease = lease.clone();
         let taken = self
             .write(move |rows| {
                 let taken = rows
                     .prepare_cached(
                         "SELECT id, manifest, profile, pseudonyms, record, version FROM query
-                         WHERE ended = 0 AND (held_until < ?1 OR holder IS NULL) LIMIT 1",
+                         WHERE ended = 0 AND (held_until <= ?1 OR holder IS NULL) LIMIT 1",
                     )?
-                    .query_row([now.0 as i64], |row| {
+                    .query_row([now().0 as i64], |row| {
                         Ok((row.get::<_, [u8; 32]>(0)?, taken_up(row)?))
                     })
                     .optional()?;
                 if let Some((id, _)) = &taken {
                     rows.execute(
                         "UPDATE query SET holder = ?2, held_until = ?3 WHERE id = ?1",
-                        params![id, lease.holder, lease.until.0 as i64],
+                        params![id, lease.holder, until(&lease)],
                     )?;
                 }
                 Ok(taken.map(|(_, taken)| taken))
@@ -385,18 +404,23 @@ impl Store for Sqlite {
         Ok(Some(taken))
     }
 
-    async fn renew(&self, lease: &Lease) -> Result<Vec<QueryId>, Error> {
-        let lease = lease.clone();
+    async fn renew(&self, lease: &Lease, driven: &[QueryId]) -> Result<Vec<QueryId>, Error> {
+        let (lease, driven) = (lease.clone(), driven.to_vec());
         self.write(move |rows| {
-            rows.prepare_cached(
-                "UPDATE query SET held_until = ?2 WHERE holder = ?1 AND ended = 0",
-            )?
-            .execute(params![lease.holder, lease.until.0 as i64])?;
-            rows.prepare_cached(
-                "SELECT id FROM query WHERE holder = ?1 AND ended = 0 AND cancelled = 1",
-            )?
-            .query_map([lease.holder], |row| row.get(0).map(QueryId))?
-            .collect()
+            let mut renew = rows.prepare_cached(
+                "UPDATE query SET held_until = ?3 WHERE id = ?1 AND holder = ?2 AND ended = 0
+                 RETURNING cancelled",
+            )?;
+            let mut cancelled = Vec::new();
+            for query in driven {
+                let renewed = renew
+                    .query_row(params![query.0, lease.holder, until(&lease)], |row| {
+                        row.get(0)
+                    })
+                    .optional()?;
+                cancelled.extend((renewed == Some(true)).then_some(query));
+            }
+            Ok(cancelled)
         })
         .await
     }
