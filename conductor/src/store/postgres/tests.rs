@@ -331,7 +331,6 @@ fn a_url_that_would_not_be_safe_or_is_none_says_what_to_write() {
     for bad in [
         "postgres://",
         "postgres:///dispers",
-        "postgres://c:hu%sh@db/dispers",
         "postgres://c:hush@db:port/dispers?sslmode=disable",
         "postgres://c:hush@db/dispers?sslmode=hush",
         "postgres://c:hush@db/dispers?sslmode=disable&sslrootcert=x",
