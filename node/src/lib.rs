@@ -1,6 +1,7 @@
 //! What every DISPERS service shares: configuration, keys, TLS pinned to the directory, telemetry,
 //! shutdown, and the mapping of faults to gRPC codes.
 
+mod any;
 mod clock;
 mod config;
 mod database;
@@ -15,6 +16,7 @@ pub mod telemetry;
 pub mod tls;
 mod witness;
 
+pub use any::AnyOf;
 pub use clock::{now, rng};
 pub use config::{Config, ConfigError, NodeConfig};
 pub use database::{Database, DatabaseError, Schema};

@@ -9,12 +9,12 @@ use serde_json::Value;
 
 use crate::{EXAMPLE, Ended, network::SampleNetwork, processes::settle};
 
-const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 /// Homes of host-1, which has every other row beginning with the first.
 const FIRST_HOST: u64 = 815;
-const EVERYBODY: u64 = 1629;
+pub(crate) const EVERYBODY: u64 = 1629;
 
-fn detach(network: &SampleNetwork) -> String {
+pub(crate) fn detach(network: &SampleNetwork) -> String {
     let asked = network.dispers(&[
         "query",
         EXAMPLE,
@@ -28,12 +28,12 @@ fn detach(network: &SampleNetwork) -> String {
     asked.stdout.trim().to_owned()
 }
 
-fn of(network: &SampleNetwork, verb: &str, id: &str) -> Ended {
+pub(crate) fn of(network: &SampleNetwork, verb: &str, id: &str) -> Ended {
     network.dispers(&[verb, id, "--config", "querier.toml", "--format", "json"])
 }
 
 /// Waits until homes are being asked.
-fn until_asked(network: &SampleNetwork, id: &str) -> Value {
+pub(crate) fn until_asked(network: &SampleNetwork, id: &str) -> Value {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let status = of(network, "status", id).json();
@@ -49,7 +49,7 @@ fn until_asked(network: &SampleNetwork, id: &str) -> Value {
 }
 
 /// Waits for the answer.
-fn result(network: &SampleNetwork, id: &str) -> Value {
+pub(crate) fn result(network: &SampleNetwork, id: &str) -> Value {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let result = of(network, "result", id);
@@ -61,7 +61,7 @@ fn result(network: &SampleNetwork, id: &str) -> Value {
 }
 
 /// Compares an answer with a plain computation over the homes of the hosts that answered.
-fn is_exact(answer: &Value) -> u64 {
+pub(crate) fn is_exact(answer: &Value) -> u64 {
     let accepted = answer["homes"]["accepted"].as_u64().unwrap();
     let step = match accepted {
         EVERYBODY => 1,
