@@ -18,7 +18,7 @@ mod witness;
 pub use clock::{now, rng};
 pub use config::{Config, ConfigError, NodeConfig};
 pub use database::{Database, DatabaseError, Schema};
-pub use edge::{Reply, blocking, reply};
+pub use edge::{InOrder, Reply, blocking, limit_workers, reply};
 pub use fault::Fault;
 pub use listed::{Held, Unlisted, check_listed};
 pub use node::{Channels, Node};
