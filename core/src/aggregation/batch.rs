@@ -25,7 +25,7 @@ use crate::{
     keys::SigningKey,
     labels,
     peer::{Channel, OpenedPeer, PeerContent, SignedPeer},
-    prf::{self, PrfShare},
+    prf::{self, PrfError, PrfShare},
     release::{Acknowledgement, SignedAcknowledgement},
     ticket::TagStream,
 };
@@ -316,16 +316,20 @@ impl Frozen {
             } = &peer.content
                 && *theirs == work
                 && *digest == self.freeze.digest
-                && public
-                    .share(peer.from)
-                    .is_some_and(|key| share.verify(key, &work).is_ok())
             {
                 shares.push((peer.from, share.clone()));
             }
         }
-        prf::combine(public, &work, &shares)
-            .map(Zeroizing::new)
-            .map_err(|_| AggregationError::NoRandomness)
+        // No more are checked than are needed, and one that is wrong makes room for another.
+        let needed = public.threshold().needed();
+        loop {
+            let some = shares.get(..needed).ok_or(AggregationError::NoRandomness)?;
+            match prf::combine(public, &work, some) {
+                Ok(seed) => return Ok(Zeroizing::new(seed)),
+                Err(PrfError::WrongShare { member }) => shares.retain(|(from, _)| *from != member),
+                Err(PrfError::Quorum(_)) => return Err(AggregationError::NoRandomness),
+            }
+        }
     }
 
     /// Compiles the verifier and applies it to every share. The proofs end here.

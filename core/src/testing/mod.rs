@@ -12,6 +12,8 @@ mod forge;
 mod network;
 mod question;
 mod scene;
+#[cfg(test)]
+mod simulation;
 
 use borsh::{BorshDeserialize, BorshSerialize};
 
