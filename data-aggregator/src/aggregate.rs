@@ -1,6 +1,6 @@
 //! The verbs of a Data Aggregator: offer, begin, open, verify, decide, commit, guard, release.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use dispers_core::{
     aggregation::{
@@ -16,7 +16,7 @@ use dispers_core::{
     peer::PeerMessage,
     release::SealedTotal,
 };
-use dispers_node::{Database, Node, now, rng};
+use dispers_node::{Activity, Database, Node, now, rng};
 
 use crate::{
     Config, Error,
@@ -63,6 +63,16 @@ impl Aggregator {
             signing: &self.node.signing,
             share: &self.share,
         }
+    }
+
+    pub(crate) fn activity(&self) -> &Activity {
+        &self.node.activity
+    }
+
+    /// Queries that run here: begun, not released, and worked on lately. Nobody tells an aggregator
+    /// that a query failed.
+    pub fn running(&self) -> usize {
+        self.store.running()
     }
 
     /// Erases what has expired.
@@ -201,7 +211,9 @@ impl Aggregator {
                 &request.acknowledgements,
                 &self.node.directory,
             )
-        })
+        })?;
+        self.node.activity.committed();
+        Ok(())
     }
 
     /// My guard counts for each other aggregator.
@@ -244,6 +256,7 @@ impl Aggregator {
     ) -> Result<T, Error> {
         let kept = self.store.query(id)?;
         let mut query = lock(&kept);
+        query.worked_on = Some(Instant::now());
         let result = step(&mut query.aggregation);
         self.store.save(id, &mut query)?;
         Ok(result?)

@@ -13,13 +13,13 @@ use dispers_core::{
         Enrolment, Handle, HomeId, MAX_ENTRIES, PoolKeys, SealedUpload, Upload, upload_context,
     },
 };
-use dispers_node::{Channels, Node, blocking, now, rng};
+use dispers_node::{Channel, Channels, Node, blocking, now, rng};
 use dispers_proto::{
     chunks,
     v1::{EvaluateRequest, target_client::TargetClient},
 };
 use rand::Rng;
-use tonic::{Status, transport::Channel};
+use tonic::Status;
 
 use crate::{Connector, Error, Store, withdraw::send_leaving};
 

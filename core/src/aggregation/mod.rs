@@ -132,6 +132,11 @@ impl Aggregation {
         &self.manifest
     }
 
+    /// Whether its last round was released: the secret is erased and nothing is left to do.
+    pub fn has_released(&self) -> bool {
+        self.secret.is_none()
+    }
+
     /// Takes the finder's grant for a partition, once.
     ///
     /// # Errors
