@@ -15,6 +15,8 @@ pub struct Config {
     pub lease_ms: u64,
     /// Homes per batch.
     pub batch_size: u32,
+    /// Batches that each committee aggregates at the same time, 1 to 4.
+    pub batches_in_flight: usize,
     /// Longest wait for one step of one node, in milliseconds.
     pub step_timeout_ms: u64,
     /// Longest wait for the Target to ask one batch, in milliseconds.
@@ -31,6 +33,7 @@ impl Default for Config {
             database: None,
             lease_ms: 10_000,
             batch_size: 50_000,
+            batches_in_flight: 2,
             step_timeout_ms: 60_000,
             ask_timeout_ms: 120_000,
             max_queries: 1024,

@@ -10,11 +10,14 @@ use dispers_core::{
     },
     ask::{BatchAnswer, MAX_ANSWER, TargetRequest},
     conduct::{Command, Event, StepError, Wait},
+    directory::Node as Listed,
     encoding::{from_bytes, to_bytes},
-    envelope::{Sealed, reader},
-    find::{BatchMessage, BatchStatement, FindRequest, FindSummary, MAX_BATCH, ProfileOpening},
-    id::{BatchId, MemberNumber, Role, Timestamp, Work},
-    manifest::SignedManifest,
+    find::{
+        BatchMessage, BatchStatement, FindRequest, FindSummary, MAX_BATCH, MAX_STATEMENT,
+        SealedProfile, assigned,
+    },
+    id::{AggregatorId, BatchId, Name, Role, Timestamp, Work},
+    manifest::{MAX_MANIFEST, Manifest, SignedManifest},
     peer::MAX_PEER_MESSAGE,
     release::{Certificate, MAX_TOTAL, NotariseRequest, Proposal},
 };
@@ -35,6 +38,8 @@ use tonic::{Code, Response, Status, Streaming};
 
 use crate::{Config, Kept};
 
+/// Largest encoded batch with its statement, in bytes.
+const MAX_BATCH_MESSAGE: usize = MAX_BATCH + 2 * MAX_STATEMENT;
 const MESSAGES: usize = 16 * MAX_PEER_MESSAGE;
 /// Before a batch is asked again whose target went away; doubled at every attempt.
 const ASK_PAUSE: Duration = Duration::from_secs(2);
@@ -49,7 +54,7 @@ pub struct Driver {
     pub(crate) channels: Channels,
     pub(crate) config: Config,
     pub(crate) manifest: SignedManifest,
-    pub(crate) profile: Sealed<reader::TargetFinder, ProfileOpening>,
+    pub(crate) profiles: Vec<SealedProfile>,
     pub(crate) kept: Arc<dyn Kept>,
 }
 
@@ -59,7 +64,7 @@ impl Driver {
         node: Arc<Node>,
         config: Config,
         manifest: SignedManifest,
-        profile: Sealed<reader::TargetFinder, ProfileOpening>,
+        profiles: Vec<SealedProfile>,
         kept: Arc<dyn Kept>,
     ) -> Self {
         Self {
@@ -67,7 +72,7 @@ impl Driver {
             node,
             config,
             manifest,
-            profile,
+            profiles,
             kept,
         }
     }
@@ -138,17 +143,45 @@ impl Driver {
         Duration::from_millis(self.config.step_timeout_ms)
     }
 
-    fn channel(&self, role: Role) -> Result<Channel, Status> {
-        let node = self.node.directory.nodes(role).next();
-        let node = node.ok_or_else(|| Status::not_found(format!("no {role} is listed")))?;
+    fn channel(&self, node: &Listed) -> Result<Channel, Status> {
         self.channels.to(&node.address, node.tls_key)
     }
 
-    fn aggregator(&self, member: MemberNumber) -> Result<DataAggregatorClient<Channel>, Status> {
+    /// The Target Finders of a partition.
+    fn finders(&self, partition: u16) -> impl Iterator<Item = &Listed> {
+        let finders = self.node.directory.nodes(Role::TargetFinder);
+        finders.filter(move |node| node.group == partition)
+    }
+
+    /// The Target Finder that signs the one release.
+    fn notary(&self) -> Option<&Listed> {
+        let manifest = from_bytes(&self.manifest.body, MAX_MANIFEST, "manifest");
+        let manifest: Manifest = manifest.ok()?;
+        self.node.directory.node(&manifest.notary)
+    }
+
+    /// The Target that the finder gave an attempt at a batch to.
+    fn target(&self, batch: &BatchMessage, attempt: u8) -> Result<&Listed, Status> {
+        let statement: BatchStatement = from_bytes(&batch.statement, MAX_STATEMENT, "statement")
+            .map_err(|error| Status::data_loss(error.to_string()))?;
+        let target = statement.target(attempt);
+        let node = target.and_then(|name| self.node.directory.node(name));
+        node.filter(|node| node.role == Role::Target)
+            .ok_or_else(|| Status::not_found("the directory does not list the batch's target"))
+    }
+
+    fn aggregator(
+        &self,
+        aggregator: AggregatorId,
+    ) -> Result<DataAggregatorClient<Channel>, Status> {
         let node = self
             .node
             .directory
-            .member(Role::DataAggregator, 0, member)
+            .member(
+                Role::DataAggregator,
+                aggregator.committee,
+                aggregator.member,
+            )
             .ok_or_else(|| Status::not_found("no such aggregator is listed"))?;
         Ok(DataAggregatorClient::new(
             self.channels.to(&node.address, node.tls_key)?,
@@ -158,14 +191,22 @@ impl Driver {
     /// Whom `command` waits for, and until when.
     pub(crate) fn wait(&self, command: &Command, since: Timestamp) -> Option<Wait> {
         let directory = &self.node.directory;
-        let (step, member) = command.step();
-        let node = match (member, command) {
-            (Some(member), _) => directory.member(Role::DataAggregator, 0, member),
-            (None, Command::Ask { .. }) => directory.nodes(Role::Target).next(),
-            (None, _) => directory.nodes(Role::TargetFinder).next(),
+        let (step, aggregator) = command.step();
+        let node = match (aggregator, command) {
+            (Some(AggregatorId { committee, member }), _) => {
+                directory.member(Role::DataAggregator, committee, member)
+            }
+            (None, Command::Ask { work }) => {
+                let targets = directory.nodes(Role::Target).map(|node| node.name.clone());
+                let targets = assigned(&targets.collect::<Vec<Name>>(), work.batch);
+                let place = usize::from(work.attempt) % targets.len().max(1);
+                targets.get(place).and_then(|name| directory.node(name))
+            }
+            (None, Command::Find { partition }) => self.finders(*partition).next(),
+            (None, _) => self.notary(),
         };
         let within = match command {
-            Command::Ask { .. } | Command::Find => self.config.ask_timeout_ms,
+            Command::Ask { .. } | Command::Find { .. } => self.config.ask_timeout_ms,
             _ => self.config.step_timeout_ms,
         };
         Some(Wait {
@@ -180,24 +221,23 @@ impl Driver {
     pub async fn carry_out(self: Arc<Self>, command: Command) -> Event {
         let step = self.step();
         match command {
-            Command::Find => Event::Found(
-                within(
-                    Duration::from_millis(self.config.ask_timeout_ms),
-                    self.find(),
-                )
-                .await,
-            ),
-            Command::Begin { member, grant } => {
+            Command::Find { partition } => {
+                let wait = Duration::from_millis(self.config.ask_timeout_ms);
+                Event::Found(partition, within(wait, self.find_anywhere(partition)).await)
+            }
+            Command::Begin { aggregator, grants } => {
                 let request = || async {
-                    let body = to_bytes(&BeginRequest {
-                        manifest: self.manifest.clone(),
-                        partition: 0,
-                        grant: (*grant).clone(),
-                    });
-                    self.aggregator(member)?.begin(Message { body }).await?;
+                    for (partition, grant) in &*grants {
+                        let body = to_bytes(&BeginRequest {
+                            manifest: self.manifest.clone(),
+                            partition: *partition,
+                            grant: grant.clone(),
+                        });
+                        self.aggregator(aggregator)?.begin(Message { body }).await?;
+                    }
                     Ok(())
                 };
-                Event::Begun(member, repeatedly(step, request).await)
+                Event::Begun(aggregator, repeatedly(step, request).await)
             }
             Command::Ask { work } => {
                 let wait = Duration::from_millis(self.config.ask_timeout_ms);
@@ -209,29 +249,29 @@ impl Driver {
                 Event::Asked(work, asked)
             }
             Command::Open {
-                member,
+                aggregator,
                 position,
                 answer,
             } => {
                 let work = answer.statement.work;
-                let open = || self.open(member, position, answer.clone());
-                Event::Opened(member, work, repeatedly(step, open).await)
+                let open = || self.open(aggregator, position, answer.clone());
+                Event::Opened(aggregator, work, repeatedly(step, open).await)
             }
             Command::Verify {
-                member,
+                aggregator,
                 work,
                 messages,
             } => {
                 let verify = || async {
                     let messages = messages.clone();
                     let request = outgoing(VerifyRequest { work, messages }).await?;
-                    let reply = self.aggregator(member)?.verify(request).await?;
+                    let reply = self.aggregator(aggregator)?.verify(request).await?;
                     incoming(reply, MESSAGES).await
                 };
-                Event::Verified(member, work, repeatedly(step, verify).await)
+                Event::Verified(aggregator, work, repeatedly(step, verify).await)
             }
             Command::Decide {
-                member,
+                aggregator,
                 work,
                 quorum,
                 messages,
@@ -243,7 +283,7 @@ impl Driver {
                         messages: messages.clone(),
                     })
                     .await?;
-                    let reply = self.aggregator(member)?.decide(request).await?;
+                    let reply = self.aggregator(aggregator)?.decide(request).await?;
                     incoming(reply, MESSAGES).await
                 };
                 let verdict = repeatedly(step, decide)
@@ -254,10 +294,10 @@ impl Driver {
                             Err(StepError::Inconsistent { suspect })
                         }
                     });
-                Event::Decided(member, work, verdict)
+                Event::Decided(aggregator, work, verdict)
             }
             Command::Commit {
-                member,
+                aggregator,
                 work,
                 acknowledgements,
             } => {
@@ -266,16 +306,18 @@ impl Driver {
                         work,
                         acknowledgements: (*acknowledgements).clone(),
                     });
-                    self.aggregator(member)?.commit(Message { body }).await?;
+                    self.aggregator(aggregator)?
+                        .commit(Message { body })
+                        .await?;
                     Ok(())
                 };
-                Event::Committed(member, work, repeatedly(step, commit).await)
+                Event::Committed(aggregator, work, repeatedly(step, commit).await)
             }
             Command::Notarise { proposal } => {
                 Event::Notarised(repeatedly(step, || self.notarise(&proposal)).await)
             }
             Command::Guards {
-                member,
+                aggregator,
                 proposal,
                 certificate,
             } => {
@@ -285,13 +327,13 @@ impl Driver {
                         certificate: (*certificate).clone(),
                     })
                     .await?;
-                    let reply = self.aggregator(member)?.guards(request).await?;
+                    let reply = self.aggregator(aggregator)?.guards(request).await?;
                     incoming(reply, MESSAGES).await
                 };
-                Event::Guarded(member, repeatedly(step, guards).await)
+                Event::Guarded(aggregator, repeatedly(step, guards).await)
             }
             Command::Release {
-                member,
+                aggregator,
                 round,
                 messages,
             } => {
@@ -303,20 +345,40 @@ impl Driver {
                         messages: messages.clone(),
                     })
                     .await?;
-                    let reply = self.aggregator(member)?.release(request).await?;
+                    let reply = self.aggregator(aggregator)?.release(request).await?;
                     incoming(reply, 2 * MAX_TOTAL).await
                 };
-                Event::Released(member, repeatedly(step, release).await)
+                Event::Released(aggregator, repeatedly(step, release).await)
             }
         }
     }
 
-    /// Streams the lists to the finder, and keeps the batches that come back.
-    async fn find(&self) -> Result<(FindSummary, Vec<u32>), Status> {
+    /// The find at the first of a partition's finders that can be reached: all of them have the same
+    /// secret, so that all find the same.
+    async fn find_anywhere(&self, partition: u16) -> Result<(FindSummary, Vec<u32>), Status> {
+        let mut found = Err(Status::not_found("no finder of the partition is listed"));
+        for finder in self.finders(partition) {
+            found = self.find(partition, finder).await;
+            match &found {
+                Err(status) if status.code() == Code::Unavailable => {}
+                _ => break,
+            }
+        }
+        found
+    }
+
+    /// Streams a partition's lists to a finder, and keeps the batches that come back.
+    async fn find(
+        &self,
+        partition: u16,
+        finder: &Listed,
+    ) -> Result<(FindSummary, Vec<u32>), Status> {
+        let profile = self.profiles.get(usize::from(partition));
+        let profile = profile.ok_or_else(|| Status::not_found("no profile for the partition"))?;
         let head = to_bytes(&FindRequest {
             manifest: self.manifest.clone(),
-            profile: self.profile.clone(),
-            partition: 0,
+            profile: profile.clone(),
+            partition,
             batch_size: self.config.batch_size,
         });
         let (sender, lists) = mpsc::channel(CHUNKS_AHEAD);
@@ -332,12 +394,12 @@ impl Driver {
                         return Ok(());
                     }
                 }
-                message = kept.segment(number).await?;
+                message = kept.segment(partition, number).await?;
                 number += 1;
             }
             Ok(())
         });
-        let reply = TargetFinderClient::new(self.channel(Role::TargetFinder)?)
+        let reply = TargetFinderClient::new(self.channel(finder)?)
             .find(ReceiverStream::new(lists))
             .await?;
         let mut messages = Messages::new(reply.into_inner());
@@ -351,13 +413,13 @@ impl Driver {
             .await
             .unwrap_or_else(|_| Err(Status::internal("the lists could not be read")))?;
         let mut sizes = Vec::new();
-        while let Some(message) = messages.next(MAX_BATCH + 4096).await? {
+        while let Some(message) = messages.next(MAX_BATCH_MESSAGE).await? {
             let batch: BatchMessage =
-                from_bytes(&message, MAX_BATCH + 4096, "batch").map_err(malformed)?;
+                from_bytes(&message, MAX_BATCH_MESSAGE, "batch").map_err(malformed)?;
             let statement: BatchStatement =
-                from_bytes(&batch.statement, 4096, "statement").map_err(malformed)?;
+                from_bytes(&batch.statement, MAX_STATEMENT, "statement").map_err(malformed)?;
             let id = BatchId {
-                partition: 0,
+                partition,
                 number: sizes.len() as u32,
             };
             sizes.push(statement.count);
@@ -371,17 +433,16 @@ impl Driver {
 
     async fn ask(&self, work: Work) -> Result<BatchAnswer, Status> {
         let batch = self.kept.batch(work.batch).await?;
-        let batch = from_bytes(&batch, MAX_BATCH + 4096, "batch")
+        let batch: BatchMessage = from_bytes(&batch, MAX_BATCH_MESSAGE, "batch")
             .map_err(|error| Status::data_loss(error.to_string()))?;
+        let target = self.channel(self.target(&batch, work.attempt)?)?;
         let request = TargetRequest {
             manifest: self.manifest.clone(),
             work,
             batch,
         };
         let request = outgoing(request).await?;
-        let reply = TargetClient::new(self.channel(Role::Target)?)
-            .ask(request)
-            .await?;
+        let reply = TargetClient::new(target).ask(request).await?;
         let answer: BatchAnswer = incoming(reply, MAX_ANSWER).await?;
         if answer.statement.work != work || answer.groups.len() != answer.statement.digests.len() {
             return Err(Status::data_loss("the target answered something else"));
@@ -391,7 +452,7 @@ impl Driver {
 
     async fn open(
         &self,
-        member: MemberNumber,
+        aggregator: AggregatorId,
         position: usize,
         answer: Arc<BatchAnswer>,
     ) -> Result<Vec<dispers_core::peer::PeerMessage>, Status> {
@@ -402,7 +463,7 @@ impl Driver {
             groups,
         })
         .await?;
-        let reply = self.aggregator(member)?.open(request).await?;
+        let reply = self.aggregator(aggregator)?.open(request).await?;
         incoming(reply, MESSAGES).await
     }
 
@@ -412,7 +473,9 @@ impl Driver {
             round: proposal.round,
             proposal: proposal.hash(),
         });
-        let reply = TargetFinderClient::new(self.channel(Role::TargetFinder)?)
+        let notary = self.notary();
+        let notary = notary.ok_or_else(|| Status::not_found("the notary is not listed"))?;
+        let reply = TargetFinderClient::new(self.channel(notary)?)
             .notarise(Message { body })
             .await?;
         from_bytes(&reply.into_inner().body, 4096, "certificate")

@@ -28,6 +28,9 @@ pub enum Error {
     /// An upload of another key epoch or partition, empty or too long.
     #[error("the upload is for another key epoch or partition, or its size is out of bounds")]
     BadUpload,
+    /// Profiles for other partitions than there are.
+    #[error("the target profile is not sealed for each partition: load the current directory")]
+    BadProfiles,
     /// Too many or malformed pseudonyms.
     #[error("the target profile names no or too many pseudonyms")]
     BadPseudonyms,
@@ -50,6 +53,7 @@ impl Error {
             | Self::Open(_)
             | Self::Manifest(_)
             | Self::BadUpload
+            | Self::BadProfiles
             | Self::BadPseudonyms => Fault::Caller,
             Self::OtherQuerier => Fault::Denied,
             Self::UnknownQuery => Fault::NotFound,

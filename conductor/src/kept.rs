@@ -16,11 +16,12 @@ use crate::{Error, Store};
 /// The lists of one query, and its batches between find and ask.
 #[tonic::async_trait]
 pub trait Kept: Send + Sync {
-    /// The list segment of this number, encoded; `None` after the last. A segment may be empty.
+    /// The list segment of this number in a partition, encoded; `None` after the last. A segment may
+    /// be empty.
     ///
     /// # Errors
     /// A status when it cannot be read.
-    async fn segment(&self, number: usize) -> Result<Option<Vec<u8>>, Status>;
+    async fn segment(&self, partition: u16, number: usize) -> Result<Option<Vec<u8>>, Status>;
 
     /// Keeps an encoded batch until the query ends.
     ///
@@ -38,7 +39,7 @@ pub trait Kept: Send + Sync {
 /// Keeps in memory what it is given.
 #[derive(Default)]
 pub struct InMemory {
-    /// Encoded [`ListSegment`](dispers_core::find::ListSegment)s.
+    /// Encoded [`ListSegment`](dispers_core::find::ListSegment)s of the one partition.
     pub segments: Vec<Vec<u8>>,
     /// Encoded batches.
     pub batches: Mutex<HashMap<BatchId, Vec<u8>>>,
@@ -46,7 +47,7 @@ pub struct InMemory {
 
 #[tonic::async_trait]
 impl Kept for InMemory {
-    async fn segment(&self, number: usize) -> Result<Option<Vec<u8>>, Status> {
+    async fn segment(&self, _partition: u16, number: usize) -> Result<Option<Vec<u8>>, Status> {
         Ok(self.segments.get(number).cloned())
     }
 
@@ -67,7 +68,8 @@ impl Kept for InMemory {
 pub(crate) struct Stored {
     store: Arc<dyn Store>,
     query: QueryId,
-    uploads: Vec<i64>,
+    /// By partition.
+    uploads: Vec<Vec<i64>>,
     pseudonyms: Vec<Pseudonym>,
 }
 
@@ -77,8 +79,12 @@ impl Stored {
         query: QueryId,
         epoch: KeyEpoch,
         pseudonyms: Vec<Pseudonym>,
+        partitions: u16,
     ) -> Result<Self, Error> {
-        let uploads = store.uploads(epoch).await?;
+        let mut uploads = Vec::new();
+        for partition in 0..partitions {
+            uploads.push(store.uploads(epoch, partition).await?);
+        }
         Ok(Self {
             store,
             query,
@@ -94,8 +100,9 @@ fn status(error: Error) -> Status {
 
 #[tonic::async_trait]
 impl Kept for Stored {
-    async fn segment(&self, number: usize) -> Result<Option<Vec<u8>>, Status> {
-        let Some(upload) = self.uploads.get(number) else {
+    async fn segment(&self, partition: u16, number: usize) -> Result<Option<Vec<u8>>, Status> {
+        let uploads = self.uploads.get(usize::from(partition));
+        let Some(upload) = uploads.and_then(|uploads| uploads.get(number)) else {
             return Ok(None);
         };
         let segment = self.store.segment(*upload, &self.pseudonyms).await;
@@ -103,12 +110,12 @@ impl Kept for Stored {
     }
 
     async fn keep(&self, batch: BatchId, message: Vec<u8>) -> Result<(), Status> {
-        let kept = self.store.keep(self.query, batch.number, message).await;
+        let kept = self.store.keep(self.query, batch, message).await;
         kept.map_err(status)
     }
 
     async fn batch(&self, batch: BatchId) -> Result<Vec<u8>, Status> {
-        let message = self.store.batch(self.query, batch.number).await;
+        let message = self.store.batch(self.query, batch).await;
         message.map_err(status)
     }
 }

@@ -7,12 +7,13 @@ use std::{
 };
 
 use dispers_core::{
-    conduct::{Command, Conduct, Record, Status as QueryStatus},
+    aggregation::MAX_IN_FLIGHT,
+    conduct::{Command, Conduct, Options, Record, Status as QueryStatus},
     encoding::{from_bytes, to_bytes},
-    envelope::{EnvelopeSecretKey, Sealed, reader},
+    envelope::EnvelopeSecretKey,
     evaluation::MAX_REQUEST,
-    find::{MAX_FIND_HEAD, ProfileOpening},
-    id::{KeyEpoch, MemberNumber, Name, QueryId, Role},
+    find::{MAX_FIND_HEAD, SealedProfile},
+    id::{AggregatorId, KeyEpoch, MemberNumber, Name, QueryId, Role},
     manifest::{MAX_MANIFEST, SignedManifest},
     oprf::Pseudonym,
     release::SealedTotal,
@@ -122,6 +123,13 @@ impl Conducting {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn options(&self) -> Options {
+        Options {
+            partitions: self.node.directory.partitions(),
+            in_flight: self.config.batches_in_flight.clamp(1, MAX_IN_FLIGHT),
+        }
+    }
+
     fn lease(&self) -> Lease {
         Lease {
             holder: self.holder.clone(),
@@ -135,6 +143,7 @@ impl Conducting {
                 running.cancelled.notify_one();
             }
         }
+        self.store.expire(now()).await?;
         // A conductor that is stopping leaves them to another.
         if self.node.activity.is_draining() {
             return Ok(());
@@ -152,13 +161,18 @@ impl Conducting {
         let signed: SignedManifest =
             from_bytes(&taken.manifest, 2 * MAX_MANIFEST, "signed manifest")?;
         let manifest = signed.verify(&self.node.directory, now())?;
-        let profile = from_bytes(&taken.profile, MAX_FIND_HEAD, "sealed profile")?;
+        let profiles = from_bytes(&taken.profiles, MAX_RECORD, "sealed profiles")?;
         let record: Record = from_bytes(&taken.record, MAX_RECORD, "record")?;
-        tracing::info!(query = %manifest.query(), "query taken up");
-        let (conduct, commands) = Conduct::resume(manifest, record);
+        let query = manifest.query();
+        // A lease that this process was too slow to renew is its own again.
+        if self.running().contains_key(&query) {
+            return Ok(());
+        }
+        tracing::info!(%query, "query taken up");
+        let (conduct, commands) = Conduct::resume(manifest, self.options(), record);
         self.drive(
             signed,
-            profile,
+            profiles,
             taken.pseudonyms,
             conduct,
             commands,
@@ -179,7 +193,13 @@ impl Conducting {
         if manifest.querier != *sender {
             return Err(Error::OtherQuerier);
         }
-        let profile = from_bytes(&request.profile, MAX_FIND_HEAD, "sealed profile")?;
+        let profiles = request.profiles.iter();
+        let profiles: Vec<SealedProfile> = profiles
+            .map(|bytes| from_bytes(bytes, MAX_FIND_HEAD, "sealed profile"))
+            .collect::<Result<_, _>>()?;
+        if profiles.len() != usize::from(self.node.directory.partitions()) {
+            return Err(Error::BadProfiles);
+        }
         let pseudonyms: Vec<Pseudonym> = request
             .pseudonyms
             .iter()
@@ -190,7 +210,7 @@ impl Conducting {
         }
         let query = manifest.query();
         let (querier, expires) = (manifest.querier.clone(), manifest.expires);
-        let (conduct, commands) = Conduct::new(manifest);
+        let (conduct, commands) = Conduct::new(manifest, self.options());
         let state = run::state(&conduct);
         let record = state.record.clone();
         let new = NewQuery {
@@ -198,14 +218,14 @@ impl Conducting {
             querier,
             expires,
             manifest: request.manifest,
-            profile: request.profile,
+            profiles: to_bytes(&profiles),
             pseudonyms: pseudonyms.clone(),
             state,
         };
         let most = self.config.max_queries;
         if self.store.begin(new, &self.lease(), most, now).await? {
             tracing::info!(%query, "query started");
-            self.drive(signed, profile, pseudonyms, conduct, commands, (0, record))
+            self.drive(signed, profiles, pseudonyms, conduct, commands, (0, record))
                 .await?;
         }
         Ok(query)
@@ -215,7 +235,7 @@ impl Conducting {
     async fn drive(
         self: Arc<Self>,
         signed: SignedManifest,
-        profile: Sealed<reader::TargetFinder, ProfileOpening>,
+        profiles: Vec<SealedProfile>,
         pseudonyms: Vec<Pseudonym>,
         conduct: Conduct,
         commands: Vec<Command>,
@@ -223,13 +243,14 @@ impl Conducting {
     ) -> Result<(), Error> {
         let (query, epoch) = (conduct.manifest().query(), conduct.manifest().key_epoch);
         let expires = conduct.manifest().expires;
-        let lists = Stored::new(self.store.clone(), query, epoch, pseudonyms).await?;
+        let partitions = self.node.directory.partitions();
+        let lists = Stored::new(self.store.clone(), query, epoch, pseudonyms, partitions).await?;
         let driver = Driver {
             node: self.node.clone(),
             channels: self.channels.clone(),
             config: self.config.clone(),
             manifest: signed,
-            profile,
+            profiles,
             kept: Arc::new(lists),
         };
         let (progress, watched) = watch::channel(conduct.status());
@@ -273,12 +294,18 @@ impl Conducting {
         updates: &mpsc::Sender<Result<StatusUpdate, Status>>,
     ) -> Result<(), Error> {
         let mut last = Vec::new();
+        let mut local: Option<watch::Receiver<QueryStatus>> = None;
         loop {
             let seen = self.store.see(query).await?;
-            let local = self.running().get(&query).map(|r| r.progress.clone());
-            let status = match &local {
+            // Gone once it is no longer driven here.
+            local = local.filter(|progress| progress.has_changed().is_ok());
+            local = local.or_else(|| {
+                let running = self.running();
+                running.get(&query).map(|running| running.progress.clone())
+            });
+            let status = match &mut local {
                 // What is kept says nothing of whom it waits for.
-                Some(progress) if !seen.ended => to_bytes(&*progress.borrow()),
+                Some(progress) if !seen.ended => to_bytes(&*progress.borrow_and_update()),
                 _ => seen.status,
             };
             if status != last {
@@ -290,8 +317,8 @@ impl Conducting {
             if seen.ended {
                 return Ok(());
             }
-            match local {
-                Some(mut progress) => {
+            match &mut local {
+                Some(progress) => {
                     let _ = timeout(LOOK, progress.changed()).await;
                 }
                 None => sleep(LOOK).await,
@@ -305,10 +332,10 @@ fn status(error: Error) -> Status {
 }
 
 /// Refuses an upload that no list has a place for.
-fn check_upload(upload: &Upload, listed: &[KeyEpoch]) -> Result<(), Error> {
+fn check_upload(upload: &Upload, listed: &[KeyEpoch], partitions: u16) -> Result<(), Error> {
     let count = upload.entries.len();
     if !listed.contains(&upload.key_epoch)
-        || upload.partition != 0
+        || upload.partition >= partitions
         || count == 0
         || count > MAX_ENTRIES
         || upload.envelopes.entry_count as usize != count
@@ -333,23 +360,16 @@ impl Conductor for Service {
         require_querier(&request)?;
         let body = request.into_inner().body;
         let wait = Duration::from_millis(self.0.config.step_timeout_ms.min(10_000));
-        let committee = self
-            .0
-            .node
-            .directory
-            .committees
-            .first()
-            .ok_or_else(|| Status::unavailable("the directory lists no committee"))?;
-        let asked: Vec<_> = committee
-            .threshold()
-            .numbers()
-            .map(|member| {
-                let node = self
-                    .0
-                    .node
-                    .directory
-                    .member(Role::DataAggregator, 0, member)
-                    .map(|node| (node.address.clone(), node.tls_key));
+        let directory = &self.0.node.directory;
+        let members = (0u16..)
+            .zip(&directory.committees)
+            .flat_map(|(group, key)| {
+                let numbers = key.threshold().numbers();
+                numbers.map(move |member| directory.member(Role::DataAggregator, group, member))
+            });
+        let asked: Vec<_> = members
+            .map(|node| {
+                let node = node.map(|node| (node.address.clone(), node.tls_key));
                 let (channels, body) = (self.0.channels.clone(), body.clone());
                 let offered = async move {
                     let (address, key) = node?;
@@ -409,13 +429,14 @@ impl Conductor for Service {
         let query = query_id(request.get_ref())?;
         let seen = self.0.see(query, &querier).await.map_err(status)?;
         let totals = seen.totals.ok_or(Error::NotDone).map_err(status)?;
-        let totals: Vec<(MemberNumber, SealedTotal)> = from_bytes(&totals, MAX_RECORD, "totals")
+        let totals: Vec<(AggregatorId, SealedTotal)> = from_bytes(&totals, MAX_RECORD, "totals")
             .map_err(|error| status(Error::Storage(error.to_string())))?;
         Ok(Response::new(TotalsReply {
             totals: totals
                 .iter()
-                .map(|(member, sealed)| Total {
-                    member: member.point().into(),
+                .map(|(from, sealed)| Total {
+                    committee: from.committee.into(),
+                    member: from.member.point().into(),
                     sealed: to_bytes(sealed),
                 })
                 .collect(),
@@ -467,7 +488,7 @@ impl Conductor for Service {
         .await?;
         let listed = self.0.node.directory.epochs();
         let listed: Vec<_> = listed.map(|keys| keys.key_epoch).collect();
-        check_upload(&upload, &listed).map_err(status)?;
+        check_upload(&upload, &listed, self.0.node.directory.partitions()).map_err(status)?;
         let most = self.0.config.max_entries;
         self.0.store.add(upload, most).await.map_err(status)?;
         Ok(Response::new(Empty {}))

@@ -15,7 +15,7 @@ use crate::{
     directory::Directory,
     encoding,
     envelope::{Context, EnvelopeSecretKey, Sealed, reader},
-    find::{BatchMessage, BatchStatement, MAX_BATCH, TargetBatch},
+    find::{BatchMessage, BatchStatement, MAX_BATCH, MAX_STATEMENT, TargetBatch},
     id::{MemberNumber, Name, Role, Work},
     keys::{Signature, SigningKey},
     labels,
@@ -131,6 +131,9 @@ pub enum AskError {
     /// Not chosen by the partition's Target Finder, or changed on the way.
     #[error("the batch is not the one that the target finder signed")]
     NotChosen,
+    /// The Target Finder gave this attempt to another Target.
+    #[error("the target finder gave this attempt at the batch to another target")]
+    OtherTarget,
     /// Smaller than the minimum cohort.
     #[error("the batch is below the minimum cohort")]
     BelowCohort,
@@ -157,7 +160,7 @@ pub struct OpenedBatch {
     pub asks: BTreeMap<Name, Ask>,
 }
 
-/// Checks that the Target Finder chose this batch, opens it and groups it by host.
+/// Checks that the Target Finder chose this batch, for the Target of the name `me`, opens it and groups it by host.
 ///
 /// # Errors
 /// [`AskError`], before anybody is asked.
@@ -166,6 +169,7 @@ pub fn open_batch(
     manifest: &VerifiedManifest,
     work: Work,
     message: &BatchMessage,
+    me: &Name,
     directory: &Directory,
     secret: &EnvelopeSecretKey,
 ) -> Result<OpenedBatch, AskError> {
@@ -173,7 +177,7 @@ pub fn open_batch(
         return Err(AskError::WrongWork);
     }
     let statement: BatchStatement =
-        encoding::from_bytes(&message.statement, 4096, "batch statement")
+        encoding::from_bytes(&message.statement, MAX_STATEMENT, "batch statement")
             .map_err(|_| AskError::NotChosen)?;
     directory
         .node(&statement.finder)
@@ -187,6 +191,9 @@ pub fn open_batch(
         || statement.digest != encoding::hash(labels::HASH_BATCH, &[&message.sealed])
     {
         return Err(AskError::NotChosen);
+    }
+    if statement.target(work.attempt) != Some(me) {
+        return Err(AskError::OtherTarget);
     }
     let sealed: Sealed<reader::Target, TargetBatch> =
         encoding::from_bytes(&message.sealed, MAX_BATCH, "batch")
@@ -306,7 +313,7 @@ pub fn answer(
     if !allows(manifest, work) {
         return Err(AskError::WrongWork);
     }
-    let committee = manifest.committee_of(work.batch.number);
+    let committee = manifest.committee_of(work.batch);
     let circuit = manifest.circuit();
     let offers: Vec<_> = manifest.offers(committee).collect();
     let points: Vec<MemberNumber> = offers.iter().map(|(member, _)| *member).collect();

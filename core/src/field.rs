@@ -129,11 +129,7 @@ impl Expander {
     /// The next element.
     pub fn element(&mut self) -> u64 {
         loop {
-            if self.read == Self::BLOCK {
-                self.block.fill(0);
-                self.cipher.apply_keystream(&mut self.block[..]);
-                self.read = 0;
-            }
+            self.refill();
             let mut word = [0; 8];
             word.copy_from_slice(&self.block[self.read..self.read + 8]);
             self.read += 8;
@@ -146,7 +142,30 @@ impl Expander {
 
     /// The next `count` elements.
     pub fn elements(&mut self, count: usize) -> Vec<u64> {
-        (0..count).map(|_| self.element()).collect()
+        let mut elements = Vec::with_capacity(count);
+        while elements.len() < count {
+            self.refill();
+            // As many as are left of the block: a loop without a call for each element.
+            let end = Self::BLOCK.min(self.read + 8 * (count - elements.len()));
+            let words = self.block[self.read..end].chunks_exact(8);
+            elements.extend(words.filter_map(|bytes| {
+                let mut word = [0; 8];
+                word.copy_from_slice(bytes);
+                let candidate = u64::from_le_bytes(word);
+                (candidate < MODULUS).then_some(candidate)
+            }));
+            self.read = end;
+        }
+        elements
+    }
+
+    /// Makes the next block once the last is read.
+    fn refill(&mut self) {
+        if self.read == Self::BLOCK {
+            self.block.fill(0);
+            self.cipher.apply_keystream(&mut self.block[..]);
+            self.read = 0;
+        }
     }
 }
 

@@ -14,7 +14,8 @@ use sha2::{Digest, Sha256};
 
 pub use message::{
     BatchMessage, BatchStatement, ChosenTarget, FindRequest, FindSummary, Grant, ListSegment,
-    ListedEntry, MAX_BATCH, MAX_FIND_HEAD, ProfileOpening, SealedGrant, SignedGrant, TargetBatch,
+    ListedEntry, MAX_BATCH, MAX_FIND_HEAD, MAX_STATEMENT, ProfileOpening, SealedGrant,
+    SealedProfile, SignedGrant, TargetBatch,
 };
 
 use crate::{
@@ -63,6 +64,10 @@ pub struct FinderKeys<'a> {
     pub secret: &'a PoolSecret,
     /// Seals batches.
     pub target: &'a EnvelopePublicKey,
+    /// How many partitions the subscriptions have.
+    pub partitions: u16,
+    /// The Targets, which batches are spread over; at least one.
+    pub targets: &'a [Name],
 }
 
 struct Candidate {
@@ -170,6 +175,10 @@ impl Finding {
             let Ok(content) = opener.open(&entry.pseudonym, entry.index, &entry.ciphertext) else {
                 continue;
             };
+            // A home is in one partition only, so that it is asked once.
+            if content.tag.partition(keys.partitions) != self.partition {
+                continue;
+            }
             let known = self.candidates.contains_key(&content.tag);
             if !known && self.candidates.len() >= MAX_CANDIDATES {
                 return Err(FindError::TooManyHomes(MAX_CANDIDATES as u64));
@@ -263,7 +272,7 @@ impl Finding {
                 partition: self.partition,
                 number,
             };
-            let tags: Vec<TagStream> = streams[usize::from(self.manifest.committee_of(number))]
+            let tags: Vec<TagStream> = streams[usize::from(self.manifest.committee_of(batch))]
                 .iter()
                 .map(|key| TagStream::new(key, batch))
                 .collect();
@@ -317,6 +326,7 @@ fn seal_batch(
         query,
         batch,
         count,
+        targets: assigned(keys.targets, batch),
         digest: encoding::hash(labels::HASH_BATCH, &[&sealed]),
     });
     let signature = keys.signing.sign(labels::SIGN_BATCH, &statement);
@@ -325,6 +335,16 @@ fn seal_batch(
         signature,
         sealed,
     }
+}
+
+/// The Targets that are to ask a batch, in the order of its attempts: every one of the directory's
+/// `targets` once, beginning with another for the next batch.
+pub fn assigned(targets: &[Name], batch: BatchId) -> Vec<Name> {
+    let mut targets = targets.to_vec();
+    let first = batch.number.wrapping_add(batch.partition.into()) as usize;
+    let first = first % targets.len().max(1);
+    targets.rotate_left(first);
+    targets
 }
 
 /// Cuts `homes` into batches of nearly equal size, at most `preferred` where that leaves each at

@@ -126,6 +126,26 @@ impl MemberNumber {
     }
 }
 
+/// A data aggregator: its committee and its number there.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize, BorshDeserialize,
+)]
+pub struct AggregatorId {
+    /// Which committee, from 0.
+    pub committee: u16,
+    /// Its number there.
+    pub member: MemberNumber,
+}
+
+impl fmt::Display for AggregatorId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.committee {
+            0 => write!(f, "{}", self.member),
+            committee => write!(f, "{} of committee {committee}", self.member),
+        }
+    }
+}
+
 impl fmt::Display for MemberNumber {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0)

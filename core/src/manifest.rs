@@ -9,7 +9,7 @@ use crate::{
     directory::{Directory, Node},
     encoding,
     envelope::EnvelopePublicKey,
-    id::{KeyEpoch, MemberNumber, Name, QueryId, Role, Timestamp},
+    id::{BatchId, KeyEpoch, MemberNumber, Name, QueryId, Role, Timestamp},
     keys::{Signature, SigningKey},
     labels,
     local::LocalQuery,
@@ -46,7 +46,8 @@ pub struct Manifest {
     pub min_verified: u8,
     /// Most homes that may be asked: what keeps every sum within the field.
     pub max_homes: u64,
-    /// The committees that aggregate; batch number modulo their count names the one.
+    /// The committees that aggregate; a batch's partition and number, added up, modulo their count name
+    /// its one.
     pub committees: Vec<Terms>,
     /// The Target Finder node that signs the one release.
     pub notary: Name,
@@ -274,12 +275,6 @@ fn check_floors(manifest: &Manifest, directory: &Directory) -> Result<(), Manife
 }
 
 fn check_committees(manifest: &Manifest, directory: &Directory) -> Result<(), ManifestError> {
-    // Nothing yet spreads a query over more, and half of one must not pass for the whole.
-    if directory.partitions() != 1 || directory.committees.len() != 1 {
-        return Err(ManifestError::OutOfRange(
-            "this version answers in networks of one partition and one committee",
-        ));
-    }
     if manifest.committees.len() != directory.committees.len() {
         return Err(ManifestError::Committees);
     }
@@ -364,9 +359,9 @@ impl VerifiedManifest {
     }
 
     /// The committee that a batch belongs to.
-    pub fn committee_of(&self, batch: u32) -> u16 {
+    pub fn committee_of(&self, batch: BatchId) -> u16 {
         let committees = self.committees.len() as u32;
-        (batch % committees) as u16
+        (batch.number.wrapping_add(batch.partition.into()) % committees) as u16
     }
 }
 

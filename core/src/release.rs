@@ -1,12 +1,15 @@
 //! The release: what is agreed on before anybody learns a number (protocol.md §9).
 
+use std::collections::BTreeMap;
+
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use crate::{
     directory::Directory,
     encoding,
     envelope::{Context, EnvelopeSecretKey, Sealed, reader},
-    id::{BatchId, MemberNumber, Name, QueryId, Role, Work},
+    field,
+    id::{AggregatorId, BatchId, MemberNumber, Name, QueryId, Role, Work},
     keys::{BadSignature, Signature, SigningKey, VerifyingKey},
     labels,
     manifest::{SignedManifest, VerifiedManifest},
@@ -151,7 +154,9 @@ pub struct Total {
     pub member: MemberNumber,
     /// Hash of the certified proposal.
     pub proposal: [u8; 32],
-    /// Homes that the Target Finder chose.
+    /// The committees that have batches of this query: the sum of all their totals is the result.
+    pub committees: Vec<u16>,
+    /// Homes of the committee's batches.
     pub asked: u64,
     /// Contributions that are counted.
     pub accepted: u64,
@@ -221,99 +226,123 @@ pub enum ReleaseError {
     Contradiction,
 }
 
-/// Opens the totals of one committee and interpolates them.
-///
-/// # Errors
-/// [`ReleaseError`] when fewer than the threshold open, or when they are not all shares of one
-/// result.
-pub fn open_totals(
+/// A total that opens, is signed, and is what it says to be; with the aggregator's name.
+fn open_total(
     manifest: &VerifiedManifest,
-    committee: u16,
-    totals: &[(MemberNumber, SealedTotal)],
+    from: AggregatorId,
+    sealed: &SealedTotal,
     secret: &EnvelopeSecretKey,
     directory: &Directory,
-) -> Result<Released, ReleaseError> {
+) -> Option<(Total, Name)> {
     let query = manifest.query();
-    let mut opened: Vec<(Total, Name)> = Vec::new();
-    for (member, sealed) in totals {
-        let Some(node) = directory.member(Role::DataAggregator, committee, *member) else {
-            continue;
-        };
-        let Ok(signed) = sealed.open(
-            secret,
-            &Total::context(query, committee, *member),
-            MAX_TOTAL,
-        ) else {
-            continue;
-        };
-        if node
-            .signing_key
-            .verify(labels::SIGN_TOTAL, &signed.body, &signed.signature)
-            .is_err()
-        {
-            continue;
-        }
-        let Ok(total) = encoding::from_bytes::<Total>(&signed.body, MAX_TOTAL, "total") else {
-            continue;
-        };
-        let expected = total.query == query
-            && total.committee == committee
-            && total.member == *member
-            && total.outputs.len() == manifest.circuit().outputs().len()
-            && opened.iter().all(|(other, _)| other.member != *member);
-        if expected {
-            opened.push((total, node.name.clone()));
-        }
-    }
-    let needed = manifest
-        .committees
-        .get(usize::from(committee))
-        .map_or(usize::MAX, |terms| usize::from(terms.needed));
-    let Some(((first, _), rest)) = opened.split_first().filter(|_| opened.len() >= needed) else {
+    let node = directory.member(Role::DataAggregator, from.committee, from.member)?;
+    let context = Total::context(query, from.committee, from.member);
+    let signed = sealed.open(secret, &context, MAX_TOTAL).ok()?;
+    let key = &node.signing_key;
+    key.verify(labels::SIGN_TOTAL, &signed.body, &signed.signature)
+        .ok()?;
+    let total: Total = encoding::from_bytes(&signed.body, MAX_TOTAL, "total").ok()?;
+    let expected = total.query == query
+        && (total.committee, total.member) == (from.committee, from.member)
+        && total.outputs.len() == manifest.circuit().outputs().len();
+    expected.then(|| (total, node.name.clone()))
+}
+
+/// The outputs of one committee, from totals of different members.
+fn interpolate(totals: &[&Total], needed: usize) -> Result<Vec<Option<u64>>, ReleaseError> {
+    let Some((first, rest)) = totals.split_first().filter(|_| totals.len() >= needed) else {
         return Err(ReleaseError::TooFew {
-            opened: opened.len(),
+            opened: totals.len(),
             needed,
         });
     };
-    let agree = rest.iter().all(|(total, _)| {
-        let mask = |total: &Total| {
-            total
-                .outputs
-                .iter()
-                .map(Option::is_some)
-                .collect::<Vec<_>>()
-        };
-        (total.round, total.proposal, total.asked, total.accepted)
-            == (first.round, first.proposal, first.asked, first.accepted)
-            && mask(total) == mask(first)
-    });
-    if !agree {
+    let mask = |total: &Total| -> Vec<bool> { total.outputs.iter().map(Option::is_some).collect() };
+    let agree = |total: &&Total| {
+        (total.asked, total.accepted) == (first.asked, first.accepted) && mask(total) == mask(first)
+    };
+    if !rest.iter().all(agree) {
         return Err(ReleaseError::Contradiction);
     }
-    let points: Vec<MemberNumber> = opened.iter().map(|(total, _)| total.member).collect();
+    let points: Vec<MemberNumber> = totals.iter().map(|total| total.member).collect();
     let interpolation =
         Interpolation::new(&points, needed).map_err(|_| ReleaseError::Contradiction)?;
-    let mut outputs = Vec::with_capacity(first.outputs.len());
-    for index in 0..first.outputs.len() {
-        let shares: Option<Vec<u64>> = opened
-            .iter()
-            .map(|(total, _)| total.outputs[index])
-            .collect();
-        outputs.push(match shares {
-            None => None,
+    let open = |index: usize| {
+        let shares: Option<Vec<u64>> = totals.iter().map(|total| total.outputs[index]).collect();
+        match shares {
+            None => Ok(None),
             Some(shares) if interpolation.consistent(&shares) => {
-                Some(interpolation.at_zero(&shares))
+                Ok(Some(interpolation.at_zero(&shares)))
             }
-            Some(_) => return Err(ReleaseError::Contradiction),
-        });
+            Some(_) => Err(ReleaseError::Contradiction),
+        }
+    };
+    (0..first.outputs.len()).map(open).collect()
+}
+
+/// Opens the totals of every committee that has batches, interpolates each committee's, and adds them
+/// up. A number that one committee holds back is held back.
+///
+/// # Errors
+/// [`ReleaseError`] when fewer than the threshold of a committee open, or when they are not all
+/// shares of one result.
+pub fn open_totals(
+    manifest: &VerifiedManifest,
+    totals: &[(AggregatorId, SealedTotal)],
+    secret: &EnvelopeSecretKey,
+    directory: &Directory,
+) -> Result<Released, ReleaseError> {
+    let mut opened: BTreeMap<AggregatorId, (Total, Name)> = BTreeMap::new();
+    for (from, sealed) in totals {
+        if let Some(total) = open_total(manifest, *from, sealed, secret, directory) {
+            opened.entry(*from).or_insert(total);
+        }
     }
-    Ok(Released {
-        outputs,
-        asked: first.asked,
-        accepted: first.accepted,
-        verified: opened.iter().map(|(t, _)| t.verified).min().unwrap_or(0),
-        aggregators: opened.into_iter().map(|(_, name)| name).collect(),
-    })
+    let needed_of = |committee: u16| {
+        let terms = manifest.committees.get(usize::from(committee));
+        terms.map_or(usize::MAX, |terms| usize::from(terms.needed))
+    };
+    let Some((first, _)) = opened
+        .values()
+        .next()
+        .filter(|(t, _)| !t.committees.is_empty())
+    else {
+        return Err(ReleaseError::TooFew {
+            opened: 0,
+            needed: needed_of(0),
+        });
+    };
+    let one_release = |(total, _): &(Total, Name)| {
+        (total.round, total.proposal, &total.committees)
+            == (first.round, first.proposal, &first.committees)
+    };
+    if !opened.values().all(one_release) {
+        return Err(ReleaseError::Contradiction);
+    }
+    let mut released = Released {
+        outputs: vec![Some(0); manifest.circuit().outputs().len()],
+        asked: 0,
+        accepted: 0,
+        verified: u8::MAX,
+        aggregators: Vec::new(),
+    };
+    for &committee in &first.committees {
+        let of = opened
+            .iter()
+            .filter(|(from, _)| from.committee == committee);
+        let (names, of): (Vec<&Name>, Vec<&Total>) = of.map(|(_, (t, name))| (name, t)).unzip();
+        let outputs = interpolate(&of, needed_of(committee))?;
+        for (sum, output) in released.outputs.iter_mut().zip(outputs) {
+            *sum = sum.zip(output).map(|(a, b)| field::add(a, b));
+        }
+        if let Some(total) = of.first() {
+            released.asked += total.asked;
+            released.accepted += total.accepted;
+        }
+        let verified = of.iter().map(|total| total.verified).min();
+        released.verified = released.verified.min(verified.unwrap_or(0));
+        released.aggregators.extend(names.into_iter().cloned());
+    }
+    Ok(released)
 }
 
 /// What the Conductor asks the notary: a proposal's hash, never its content.

@@ -135,6 +135,14 @@ pub struct Enrolment {
     pub concepts: Vec<(Pseudonym, Handle)>,
 }
 
+impl HomeTag {
+    /// The partition of the subscriptions that a home with this tag belongs to. A tag is random, so the
+    /// partitions are of nearly one size.
+    pub fn partition(&self, partitions: u16) -> u16 {
+        u16::from_le_bytes([self.0[0], self.0[1]]) % partitions.max(1)
+    }
+}
+
 /// Withdraws one entry at once; known to the home's stack only.
 #[derive(Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Handle(pub [u8; 16]);

@@ -6,10 +6,10 @@ use dispers_core::{
     conduct::{Phase, Status},
     decode::Table,
     encoding::{from_bytes, to_bytes},
-    envelope::{EnvelopeSecretKey, Sealed, reader},
+    envelope::{EnvelopeSecretKey, Sealed},
     evaluation::{Evaluating, Requester},
-    find::ProfileOpening,
-    id::{MemberNumber, QueryId, Role},
+    find::{ProfileOpening, SealedProfile},
+    id::{AggregatorId, MemberNumber, QueryId, Role},
     manifest::{Manifest, ManifestError, SignedManifest, Terms, VerifiedManifest},
     offer::{Offer, OfferRequest},
     oprf::{Evaluation, Pseudonym},
@@ -63,7 +63,7 @@ pub struct Querier {
 /// A question as it is submitted, and what opens its answer.
 pub struct Prepared {
     asked: Asked,
-    profile: Sealed<reader::TargetFinder, ProfileOpening>,
+    profiles: Vec<SealedProfile>,
     pseudonyms: Vec<Pseudonym>,
 }
 
@@ -83,9 +83,9 @@ impl Prepared {
         &self.asked.signed
     }
 
-    /// The target profile, sealed for the Target Finder.
-    pub fn profile(&self) -> &Sealed<reader::TargetFinder, ProfileOpening> {
-        &self.profile
+    /// The target profile, sealed for the Target Finders of each partition.
+    pub fn profiles(&self) -> &[SealedProfile] {
+        &self.profiles
     }
 }
 
@@ -97,6 +97,12 @@ fn refused(status: &tonic::Status) -> Error {
         Code::ResourceExhausted => Error::Busy(status.message().to_owned()),
         _ => Error::Refused(status.message().to_owned()),
     }
+}
+
+/// Aggregators of a committee without which there is no result.
+fn needed(manifest: &VerifiedManifest) -> usize {
+    let needed = manifest.committees.iter().map(|terms| terms.needed).max();
+    needed.unwrap_or_default().into()
 }
 
 impl Querier {
@@ -195,12 +201,13 @@ impl Querier {
             })
             .await
             .map_err(|status| refused(&status))?;
-        let mut totals: Vec<(MemberNumber, SealedTotal)> = Vec::new();
+        let mut totals: Vec<(AggregatorId, SealedTotal)> = Vec::new();
         for total in reply.into_inner().totals {
             let number = u8::try_from(total.member).ok();
-            if let Some(member) = number.and_then(|n| MemberNumber::new(n).ok()) {
+            let member = number.and_then(|n| MemberNumber::new(n).ok());
+            if let Some((member, committee)) = member.zip(total.committee.try_into().ok()) {
                 let sealed = from_bytes(&total.sealed, 2 * MAX_TOTAL, "total")?;
-                totals.push((member, sealed));
+                totals.push((AggregatorId { committee, member }, sealed));
             }
         }
         let (released, table) = self.open(asked, &totals)?;
@@ -210,7 +217,7 @@ impl Querier {
             table,
             &status,
             &released,
-            usize::from(asked.manifest.committees[0].needed),
+            needed(&asked.manifest),
             &times,
         ))
     }
@@ -222,15 +229,9 @@ impl Querier {
     pub fn open(
         &self,
         asked: &Asked,
-        totals: &[(MemberNumber, SealedTotal)],
+        totals: &[(AggregatorId, SealedTotal)],
     ) -> Result<(Released, Table), Error> {
-        let released = open_totals(
-            &asked.manifest,
-            0,
-            totals,
-            &asked.reply,
-            &self.node.directory,
-        )?;
+        let released = open_totals(&asked.manifest, totals, &asked.reply, &self.node.directory)?;
         let table = asked.plan.decoder.decode(&released.outputs)?;
         Ok((released, table))
     }
@@ -394,12 +395,13 @@ impl Querier {
         }))
     }
 
-    /// One place per aggregator; `None` for one that made no valid offer.
+    /// The committees, with the offers that their aggregators make; `None` for one that made no valid
+    /// offer.
     async fn offers(
         &self,
         issued: dispers_core::id::Timestamp,
         expires: dispers_core::id::Timestamp,
-    ) -> Result<Vec<Option<Offer>>, Error> {
+    ) -> Result<Vec<Terms>, Error> {
         let directory = &self.node.directory;
         let mut nonce = [0; 16];
         rng().fill_bytes(&mut nonce);
@@ -418,60 +420,58 @@ impl Querier {
             .await
             .map_err(|status| refused(&status))?
             .into_inner();
-        let committee = directory
-            .committees
-            .first()
-            .ok_or(Error::NotListed("committee"))?;
-        let received = reply.offers.iter().map(Vec::as_slice);
-        let offers = committee
-            .threshold()
-            .numbers()
-            .zip(received.chain(std::iter::repeat(&[][..])))
-            .map(|(member, bytes)| {
-                let node = directory.member(Role::DataAggregator, 0, member)?;
-                let offer: Offer = from_bytes(bytes, 16 << 10, "offer").ok()?;
-                let mine = offer.body.aggregator == node.name
-                    && offer.body.querier == self.node.name
-                    && offer.body.expires == expires;
-                (mine && offer.verify(&node.signing_key).is_ok()).then_some(offer)
-            })
-            .collect();
-        Ok(offers)
+        let mut received = reply.offers.iter().map(Vec::as_slice);
+        let mut offered = |group, member| {
+            let bytes = received.next()?;
+            let node = directory.member(Role::DataAggregator, group, member)?;
+            let offer: Offer = from_bytes(bytes, 16 << 10, "offer").ok()?;
+            let mine = offer.body.aggregator == node.name
+                && offer.body.querier == self.node.name
+                && offer.body.expires == expires;
+            (mine && offer.verify(&node.signing_key).is_ok()).then_some(offer)
+        };
+        let terms = (0u16..).zip(&directory.committees).map(|(group, key)| {
+            let threshold = key.threshold();
+            let offers = threshold.numbers().map(|member| offered(group, member));
+            Terms {
+                offers: offers.collect(),
+                needed: threshold.needed() as u8,
+                key: *key.key(),
+            }
+        });
+        Ok(terms.collect())
     }
 
     async fn prepare_plan(&self, question: &Question, plan: Plan) -> Result<Prepared, Error> {
         let profile = self.pseudonyms(&plan.profile).await?;
         let directory = &self.node.directory;
         let floors = &directory.floors;
-        let committee = directory
-            .committees
-            .first()
-            .ok_or(Error::NotListed("committee"))?;
         let finder = directory.nodes(Role::TargetFinder).next();
         let finder = finder.ok_or(Error::NotListed("target finder"))?;
         let keys = directory.asked_keys();
-        let pool = keys
-            .pool(Role::TargetFinder, 0)
-            .ok_or(Error::NotListed("target finder pool"))?;
         let issued = now();
         let expires = issued.plus(self.config.lifetime_ms);
-        let offers = self.offers(issued, expires).await?;
-        let needed = committee.threshold().needed();
+        let committees = self.offers(issued, expires).await?;
+        let needed = committees.iter().map(|terms| terms.needed).max();
         let min_verified = self
             .config
             .min_verified
             .max(floors.min_verified)
-            .max(needed as u8);
-        if offers.iter().flatten().count() < usize::from(min_verified) {
-            let missing = committee.threshold().numbers().zip(&offers);
-            return Err(Error::TooFewAggregators {
-                needed: min_verified.into(),
-                missing: missing
-                    .filter(|(_, offer)| offer.is_none())
-                    .filter_map(|(n, _)| directory.member(Role::DataAggregator, 0, n))
-                    .map(|node| node.name.to_string())
-                    .collect(),
-            });
+            .max(needed.ok_or(Error::NotListed("committee"))?);
+        for (group, terms) in (0u16..).zip(&committees) {
+            if terms.offers.iter().flatten().count() < usize::from(min_verified) {
+                let missing = (1u8..)
+                    .zip(&terms.offers)
+                    .filter(|(_, offer)| offer.is_none());
+                let missing = missing.filter_map(|(number, _)| {
+                    let member = MemberNumber::new(number).ok()?;
+                    directory.member(Role::DataAggregator, group, member)
+                });
+                return Err(Error::TooFewAggregators {
+                    needed: min_verified.into(),
+                    missing: missing.map(|node| node.name.to_string()).collect(),
+                });
+            }
         }
         let reply = EnvelopeSecretKey::generate(directory.suite, &mut rng());
         let reply = self.node.watched(reply);
@@ -487,11 +487,7 @@ impl Querier {
             answer_rate: self.config.answer_rate.max(floors.answer_rate),
             min_verified,
             max_homes: floors.max_homes,
-            committees: vec![Terms {
-                needed: needed as u8,
-                key: *committee.key(),
-                offers,
-            }],
+            committees,
             notary: finder.name.clone(),
             rounds: 1,
             attempts: ATTEMPTS,
@@ -504,12 +500,19 @@ impl Querier {
         let signed = manifest.sign(&self.node.signing);
         let manifest = signed.verify(directory, issued)?;
         let opening = ProfileOpening { profile, salt };
-        let sealed = Sealed::seal(
-            &opening,
-            &pool.envelope_key,
-            &ProfileOpening::context(signed.query()),
-            &mut rng(),
-        );
+        let context = ProfileOpening::context(signed.query());
+        let seal = |partition| {
+            let pool = keys.pool(Role::TargetFinder, partition);
+            let pool = pool.ok_or(Error::NotListed("target finder pool"))?;
+            Ok(Sealed::seal(
+                &opening,
+                &pool.envelope_key,
+                &context,
+                &mut rng(),
+            ))
+        };
+        let profiles: Result<_, Error> = (0..directory.partitions()).map(seal).collect();
+        let profiles = profiles?;
         let mut pseudonyms: Vec<Pseudonym> = opening.profile.atoms().copied().collect();
         pseudonyms.sort_unstable();
         pseudonyms.dedup();
@@ -521,7 +524,7 @@ impl Querier {
                 signed,
                 reply,
             },
-            profile: sealed,
+            profiles,
             pseudonyms,
         })
     }
@@ -534,7 +537,7 @@ impl Querier {
         self.conductor()?
             .submit(SubmitRequest {
                 manifest: to_bytes(&prepared.asked.signed),
-                profile: to_bytes(&prepared.profile),
+                profiles: prepared.profiles.iter().map(to_bytes).collect(),
                 pseudonyms: prepared.pseudonyms.iter().map(to_bytes).collect(),
             })
             .await

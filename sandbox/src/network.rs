@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf, pin::Pin, sync::Arc};
 use dispers_core::{
     dealing::deal,
     directory::Directory,
-    envelope::Suite,
+    envelope::{EnvelopeSecretKey, Suite},
     id::{Name, Role, Threshold},
     keys::SigningKey,
     plan::{Plan, PlanLimits},
@@ -57,6 +57,12 @@ pub struct Options {
     pub aggregators: u8,
     /// Data aggregators needed.
     pub threshold: u8,
+    /// Number of committees of so many data aggregators.
+    pub committees: u16,
+    /// Number of target finders, each with its partition of the subscriptions.
+    pub partitions: u16,
+    /// Number of targets.
+    pub targets: u16,
     /// The network's minimum cohort.
     pub min_cohort: u32,
     /// The purpose that the directory registers for the querier, and that it asks for.
@@ -86,6 +92,9 @@ impl Default for Options {
             indexor_threshold: 2,
             aggregators: 3,
             threshold: 2,
+            committees: 1,
+            partitions: 1,
+            targets: 1,
             min_cohort: 20,
             purpose: "sandbox".into(),
             suite: Suite::default(),
@@ -216,11 +225,14 @@ impl Network {
         let committee = Threshold::of_aggregators(options.threshold, options.aggregators)?;
 
         let indexor_keys = deal(indexors, &mut rng());
-        let committee_keys = deal(committee, &mut rng());
+        let committees: Vec<_> = (0..options.committees)
+            .map(|_| deal(committee, &mut rng()))
+            .collect();
         let (querier_tls, querier_signing) =
             (TlsIdentity::generate(), SigningKey::generate(&mut rng()));
-        let public = (indexor_keys.public.clone(), committee_keys.public.clone());
-        let seats = Seats::new(options, indexor_keys, committee_keys).await?;
+        let committee_keys = committees.iter().map(|dealing| dealing.public.clone());
+        let public = (indexor_keys.public.clone(), committee_keys.collect());
+        let seats = Seats::new(options, indexor_keys, committees).await?;
         let body = seats.body(
             options,
             population,
@@ -375,27 +387,32 @@ impl Network {
             self.serve(node, Role::ConceptIndexor, listener, routes);
         }
 
-        let (seat, envelope, secret) = seats.finder;
-        let (node, listener) = self.sit(seat, Role::TargetFinder);
-        self.start_durable(node, listener, Durable::Finder(envelope, secret))?;
+        for (seat, envelope, secret) in seats.finders {
+            let (node, listener) = self.sit(seat, Role::TargetFinder);
+            self.start_durable(node, listener, Durable::Finder(envelope, secret))?;
+        }
 
-        let (seat, envelope) = seats.target;
-        let (node, listener) = self.sit(seat, Role::Target);
-        let target = dispers_target::Target::new(
-            node.clone(),
-            node.watched(envelope),
-            &dispers_target::Config::default(),
-        )
-        .map_err(|error| start_error(&node, error))?;
-        let service = dispers_target::Service::new(node.clone(), target);
-        self.serve(
-            node,
-            Role::Target,
-            listener,
-            Routes::new(TargetServer::new(service)),
-        );
+        let (suite, key) = (seats.target_key.suite(), seats.target_key.to_seed_bytes());
+        for seat in seats.targets {
+            let (node, listener) = self.sit(seat, Role::Target);
+            let envelope = EnvelopeSecretKey::from_bytes(suite, &key[..])
+                .map_err(|error| start_error(&node, error))?;
+            let target = dispers_target::Target::new(
+                node.clone(),
+                node.watched(envelope),
+                &dispers_target::Config::default(),
+            )
+            .map_err(|error| start_error(&node, error))?;
+            let service = dispers_target::Service::new(node.clone(), target);
+            self.serve(
+                node,
+                Role::Target,
+                listener,
+                Routes::new(TargetServer::new(service)),
+            );
+        }
 
-        for (seat, share) in seats.aggregators {
+        for (seat, share) in seats.aggregators.into_iter().flatten() {
             let (node, listener) = self.sit(seat, Role::DataAggregator);
             self.start_durable(node, listener, Durable::Aggregator(share))?;
         }

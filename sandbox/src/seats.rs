@@ -54,6 +54,7 @@ impl Seat {
     fn entry(
         &self,
         role: Role,
+        group: u16,
         member: Option<MemberNumber>,
         envelope_key: Option<EnvelopePublicKey>,
     ) -> dispers_core::directory::Node {
@@ -66,7 +67,7 @@ impl Seat {
             tls_key: self.tls.key(),
             signing_key: self.signing.public(),
             envelope_key,
-            group: 0,
+            group,
             member,
         }
     }
@@ -89,13 +90,25 @@ impl Seat {
     }
 }
 
+/// The name of one of several; of the first, it has no number.
+fn numbered(name: &str, place: u16) -> String {
+    match place {
+        0 => name.to_owned(),
+        _ => format!("{name}-{}", place + 1),
+    }
+}
+
 /// The seats of a network, with the keys that are not a seat's own.
 pub(crate) struct Seats {
     pub(crate) conductor: (Seat, EnvelopeSecretKey),
     pub(crate) indexors: Vec<(Seat, EnvelopeSecretKey, KeyShare)>,
-    pub(crate) finder: (Seat, EnvelopeSecretKey, PoolSecret),
-    pub(crate) target: (Seat, EnvelopeSecretKey),
-    pub(crate) aggregators: Vec<(Seat, KeyShare)>,
+    /// One per partition.
+    pub(crate) finders: Vec<(Seat, EnvelopeSecretKey, PoolSecret)>,
+    /// All with the pool's one key.
+    pub(crate) targets: Vec<Seat>,
+    pub(crate) target_key: EnvelopeSecretKey,
+    /// By committee.
+    pub(crate) aggregators: Vec<Vec<(Seat, KeyShare)>>,
     pub(crate) stacks: Vec<Seat>,
 }
 
@@ -103,19 +116,16 @@ impl Seats {
     pub(crate) async fn new(
         options: &Options,
         indexors: Dealing,
-        committee: Dealing,
+        committees: Vec<Dealing>,
     ) -> Result<Self, Error> {
         let suite = options.suite;
         let fresh = || EnvelopeSecretKey::generate(suite, &mut rng());
         let mut plan = Self {
             conductor: (Seat::take("conductor").await?, fresh()),
             indexors: Vec::new(),
-            finder: (
-                Seat::take("target-finder").await?,
-                fresh(),
-                PoolSecret::generate(&mut rng()),
-            ),
-            target: (Seat::take("target").await?, fresh()),
+            finders: Vec::new(),
+            targets: Vec::new(),
+            target_key: fresh(),
             aggregators: Vec::new(),
             stacks: Vec::new(),
         };
@@ -123,9 +133,23 @@ impl Seats {
             let seat = Seat::take(&format!("concept-indexor-{}", share.number())).await?;
             plan.indexors.push((seat, fresh(), share));
         }
-        for share in committee.secrets {
-            let seat = Seat::take(&format!("data-aggregator-{}", share.number())).await?;
-            plan.aggregators.push((seat, share));
+        for place in 0..options.partitions {
+            let seat = Seat::take(&numbered("target-finder", place)).await?;
+            plan.finders
+                .push((seat, fresh(), PoolSecret::generate(&mut rng())));
+        }
+        for place in 0..options.targets {
+            plan.targets
+                .push(Seat::take(&numbered("target", place)).await?);
+        }
+        for (place, committee) in (0u16..).zip(committees) {
+            let mut members = Vec::new();
+            for share in committee.secrets {
+                let name = numbered("data-aggregator", place);
+                let seat = Seat::take(&format!("{name}-{}", share.number())).await?;
+                members.push((seat, share));
+            }
+            plan.aggregators.push(members);
         }
         for host in 1..=options.hosts {
             plan.stacks.push(Seat::take(&format!("host-{host}")).await?);
@@ -137,31 +161,41 @@ impl Seats {
         &self,
         options: &Options,
         population: &dyn Population,
-        (indexors, committee): (ThresholdKey, ThresholdKey),
+        (indexors, committees): (ThresholdKey, Vec<ThresholdKey>),
         querier_tls: TlsKey,
         querier_signing: VerifyingKey,
     ) -> Result<DirectoryBody, Error> {
         let key_epoch = KeyEpoch(1);
         let (conductor, envelope) = &self.conductor;
-        let mut nodes = vec![conductor.entry(Role::Conductor, None, Some(envelope.public()))];
+        let mut nodes = vec![conductor.entry(Role::Conductor, 0, None, Some(envelope.public()))];
         for (seat, envelope, share) in &self.indexors {
             nodes.push(seat.entry(
                 Role::ConceptIndexor,
+                0,
                 Some(share.number()),
                 Some(envelope.public()),
             ));
         }
-        nodes.push(self.finder.0.entry(Role::TargetFinder, None, None));
-        nodes.push(self.target.0.entry(Role::Target, None, None));
-        for (seat, share) in &self.aggregators {
-            nodes.push(seat.entry(Role::DataAggregator, Some(share.number()), None));
-        }
-        let pool = |role, envelope: &EnvelopeSecretKey| Pool {
+        let pool = |role, partition, envelope: &EnvelopeSecretKey| Pool {
             role,
-            partition: 0,
+            partition,
             key_epoch,
             envelope_key: envelope.public(),
         };
+        let mut pools = vec![pool(Role::Target, 0, &self.target_key)];
+        for (partition, (seat, envelope, _)) in (0u16..).zip(&self.finders) {
+            nodes.push(seat.entry(Role::TargetFinder, partition, None, None));
+            pools.push(pool(Role::TargetFinder, partition, envelope));
+        }
+        for seat in &self.targets {
+            nodes.push(seat.entry(Role::Target, 0, None, None));
+        }
+        for (committee, members) in (0u16..).zip(&self.aggregators) {
+            for (seat, share) in members {
+                let number = Some(share.number());
+                nodes.push(seat.entry(Role::DataAggregator, committee, number, None));
+            }
+        }
         let issued = now();
         Ok(DirectoryBody {
             network: Name::new("sandbox")?,
@@ -173,10 +207,7 @@ impl Seats {
             suite: options.suite,
             key_epoch,
             nodes,
-            pools: vec![
-                pool(Role::TargetFinder, &self.finder.1),
-                pool(Role::Target, &self.target.1),
-            ],
+            pools,
             hosts: self
                 .stacks
                 .iter()
@@ -201,11 +232,11 @@ impl Seats {
             floors: Floors {
                 min_cohort: options.min_cohort,
                 answer_rate: 500,
-                min_verified: committee.threshold().needed() as u8,
+                min_verified: options.threshold,
                 max_homes: MAX_HOMES,
             },
             indexors,
-            committees: vec![committee],
+            committees,
             transcripts: Vec::new(),
             catalogue: population.catalogue(),
             previous: None,

@@ -4,10 +4,12 @@ use std::{sync::Arc, time::Duration};
 
 use dispers_core::{
     ask::{AttachedAnswer, MAX_ASK},
+    directory::Node as Listed,
     encoding::to_bytes,
+    id::Role,
 };
 use dispers_proto::{Messages, chunks, v1::Chunk};
-use tokio::{sync::mpsc, time::sleep};
+use tokio::{sync::mpsc, task::JoinSet, time::sleep};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
@@ -16,29 +18,45 @@ use crate::{Answerer, Relay};
 /// First and longest pause before attaching again.
 const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
-/// Attaches and answers, and attaches again when the stream ends. Returns never; drop it to stop.
+/// Attaches to every Target and answers, and attaches again when a stream ends. Returns never; drop it
+/// to stop.
 pub async fn attach(relay: Relay, answerer: Arc<Answerer>) {
+    let mut streams = JoinSet::new();
+    for target in relay.directory().nodes(Role::Target) {
+        streams.spawn(attach_to(target.clone(), relay.clone(), answerer.clone()));
+    }
+    while streams.join_next().await.is_some() {}
+}
+
+async fn attach_to(target: Listed, relay: Relay, answerer: Arc<Answerer>) {
     let mut pause = PAUSE.0;
     loop {
-        match serve_stream(&relay, &answerer).await {
+        match serve_stream(&target, &relay, &answerer).await {
             Ok(()) => {
-                tracing::info!("the stream to the target ended");
+                tracing::info!(node = %target.name, "the stream to the target ended");
                 pause = PAUSE.0;
             }
-            Err(status) => tracing::warn!(code = ?status.code(), "cannot attach to the target"),
+            Err(status) => {
+                let code = status.code();
+                tracing::warn!(node = %target.name, ?code, "cannot attach to the target");
+            }
         }
         sleep(pause).await;
         pause = (2 * pause).min(PAUSE.1);
     }
 }
 
-async fn serve_stream(relay: &Relay, answerer: &Arc<Answerer>) -> Result<(), Status> {
+async fn serve_stream(
+    target: &Listed,
+    relay: &Relay,
+    answerer: &Arc<Answerer>,
+) -> Result<(), Status> {
     let (up, answers) = mpsc::channel::<Chunk>(4);
-    let mut target = relay
-        .target()
-        .map_err(|error| error.fault().status(&error))?;
-    let stream = target.attach(ReceiverStream::new(answers)).await?;
-    tracing::info!("attached to the target");
+    let stream = relay
+        .client(target)?
+        .attach(ReceiverStream::new(answers))
+        .await?;
+    tracing::info!(node = %target.name, "attached to the target");
     let mut asks = Messages::new(stream.into_inner());
     while let Some(bytes) = asks.next(MAX_ASK).await? {
         let answer = answerer.clone().answer_paced(bytes).await;

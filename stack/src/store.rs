@@ -5,7 +5,7 @@
 mod answered;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -195,6 +195,25 @@ impl Store {
         )?;
         let concepts = select.query_map(params![home.0, epoch.0], |row| row.get(0))?;
         Ok(concepts.collect::<Result<_, _>>()?)
+    }
+
+    /// Every subscription of a key epoch, by home.
+    pub(crate) fn subscriptions_of(
+        &self,
+        epoch: KeyEpoch,
+    ) -> Result<HashMap<HomeId, Vec<String>>, Error> {
+        let connection = self.connection();
+        let mut select =
+            connection.prepare("SELECT home, concept FROM subscription WHERE key_epoch = ?1")?;
+        let mut homes: HashMap<HomeId, Vec<String>> = HashMap::new();
+        let mut rows = select.query([epoch.0])?;
+        while let Some(row) = rows.next()? {
+            homes
+                .entry(HomeId(row.get(0)?))
+                .or_default()
+                .push(row.get(1)?);
+        }
+        Ok(homes)
     }
 
     /// Notes subscriptions that are about to be sent: whatever happens on the way, their handles are

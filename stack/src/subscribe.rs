@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use dispers_core::{
     catalogue::EVERY_HOME,
-    directory::{Directory, EpochKeys},
+    directory::{Directory, EpochKeys, Node as Listed},
     encoding::{from_bytes, to_bytes},
     evaluation::{Evaluating, MAX_CONCEPTS, Requester},
     id::{KeyEpoch, MemberNumber, Role},
@@ -19,18 +19,20 @@ use dispers_proto::{
     v1::{EvaluateRequest, target_client::TargetClient},
 };
 use rand::Rng;
-use tonic::Status;
+use tonic::{Code, Status};
 
 use crate::{Connector, Error, Store, withdraw::send_leaving};
 
 /// Between two tries of a stack that catches up.
 const RETRY: Duration = Duration::from_secs(10);
 
-/// A host's way to the network: through the Target, which passes on what it cannot open.
+/// A host's way to the network: through a Target, which passes on what it cannot open.
 #[derive(Clone)]
 pub struct Relay {
     node: Arc<Node>,
     channels: Channels,
+    /// Place of the Target that is tried first; by chance, so that hosts spread over all.
+    first: usize,
 }
 
 pub(crate) fn remote(what: &'static str) -> impl Fn(Status) -> Error {
@@ -45,6 +47,7 @@ impl Relay {
     pub fn new(node: Arc<Node>) -> Self {
         Self {
             channels: Channels::new(node.clone()),
+            first: rng().next_u32() as usize,
             node,
         }
     }
@@ -53,11 +56,29 @@ impl Relay {
         &self.node.directory
     }
 
-    pub(crate) fn target(&self) -> Result<TargetClient<Channel>, Error> {
-        let node = self.node.directory.nodes(Role::Target).next();
-        let node = node.ok_or(Error::NotListed("target"))?;
-        let channel = self.channels.to(&node.address, node.tls_key);
-        Ok(TargetClient::new(channel.map_err(remote("the target"))?))
+    /// A client of a listed Target.
+    pub(crate) fn client(&self, target: &Listed) -> Result<TargetClient<Channel>, Status> {
+        let channel = self.channels.to(&target.address, target.tls_key)?;
+        Ok(TargetClient::new(channel))
+    }
+
+    /// Calls one Target after the other until one can be reached. What `call` does may be repeated.
+    pub(crate) async fn through<T, F: Future<Output = Result<T, Status>>>(
+        &self,
+        call: impl Fn(TargetClient<Channel>) -> F,
+    ) -> Result<T, Status> {
+        let mut targets: Vec<&Listed> = self.node.directory.nodes(Role::Target).collect();
+        let first = self.first % targets.len().max(1);
+        targets.rotate_left(first);
+        let mut answer = Err(Status::unavailable("the directory lists no target"));
+        for target in targets {
+            answer = call(self.client(target)?).await;
+            match &answer {
+                Err(status) if status.code() == Code::Unavailable => {}
+                _ => break,
+            }
+        }
+        answer
     }
 
     /// The pseudonyms of `concepts` in a key epoch, in order.
@@ -82,7 +103,11 @@ impl Relay {
                 member: member.point().into(),
                 sealed: to_bytes(&sealed),
             };
-            match self.target()?.evaluate(request).await {
+            let evaluated = self.through(|mut target| {
+                let request = request.clone();
+                async move { target.evaluate(request).await }
+            });
+            match evaluated.await {
                 Ok(reply) => {
                     let body = reply.into_inner().body;
                     let evaluation: Evaluation = from_bytes(&body, 1 << 20, "evaluation")?;
@@ -121,6 +146,7 @@ pub async fn subscribe(
     let directory = &relay.node.directory;
     let asked = directory.asked_keys();
     let mut wanted: Vec<(HomeId, Vec<String>)> = Vec::new();
+    let subscribed = store.subscriptions_of(asked.key_epoch)?;
     for (home, mut concepts) in homes {
         if let Some(unknown) = concepts
             .iter()
@@ -134,8 +160,9 @@ pub async fn subscribe(
         concepts.push(EVERY_HOME.into());
         concepts.sort_unstable();
         concepts.dedup();
-        let have = store.subscriptions(&home, asked.key_epoch)?;
-        concepts.retain(|concept| !have.contains(concept));
+        if let Some(have) = subscribed.get(&home) {
+            concepts.retain(|concept| !have.contains(concept));
+        }
         if !concepts.is_empty() {
             wanted.push((home, concepts));
         }
@@ -162,8 +189,9 @@ pub async fn catch_up(relay: &Relay, store: &Arc<Store>) -> Result<usize, Error>
     let mut count = 0;
     for keys in directory.epochs() {
         let mut wanted = Vec::new();
+        let subscribed = store.subscriptions_of(keys.key_epoch)?;
         for (home, concepts) in &homes {
-            let have = store.subscriptions(home, keys.key_epoch)?;
+            let have = subscribed.get(home).map_or(&[][..], Vec::as_slice);
             let lacking = concepts.iter().filter(|concept| !have.contains(concept));
             let lacking: Vec<String> = lacking.cloned().collect();
             if !lacking.is_empty() {
@@ -282,35 +310,64 @@ async fn upload(
     pseudonyms: &BTreeMap<String, Pseudonym>,
     again: bool,
 ) -> Result<usize, Error> {
-    let node = relay.node.clone();
-    let mut enrolments = Vec::with_capacity(homes.len());
-    let mut subscriptions = Vec::new();
+    let partitions = relay.directory().partitions();
+    let mut parts: BTreeMap<u16, Part> = BTreeMap::new();
     for (home, concepts) in homes {
         let secrets = store.secrets(&home, epoch)?;
+        let part = parts.entry(secrets.tag.partition(partitions)).or_default();
         let mut entries = Vec::with_capacity(concepts.len());
         for concept in concepts {
             let mut handle = Handle([0; 16]);
             rng().fill_bytes(&mut handle.0);
             entries.push((pseudonyms[&concept], handle.clone()));
-            subscriptions.push((home.clone(), concept, handle));
+            part.subscriptions.push((home.clone(), concept, handle));
         }
-        enrolments.push(Enrolment {
+        part.enrolments.push(Enrolment {
             home,
             tag: secrets.tag,
             key: secrets.key,
             concepts: entries,
         });
     }
+    let mut count = 0;
+    for (partition, part) in parts {
+        count += upload_part(relay, store, epoch, partition, part, again).await?;
+    }
+    Ok(count)
+}
+
+/// What is uploaded for one partition.
+#[derive(Default)]
+struct Part {
+    enrolments: Vec<Enrolment>,
+    subscriptions: Vec<(HomeId, String, Handle)>,
+}
+
+async fn upload_part(
+    relay: &Relay,
+    store: &Arc<Store>,
+    epoch: KeyEpoch,
+    partition: u16,
+    part: Part,
+    again: bool,
+) -> Result<usize, Error> {
+    let node = relay.node.clone();
+    let Part {
+        enrolments,
+        subscriptions,
+    } = part;
     store.sending(&subscriptions)?;
     let sent = async {
         let sealed = blocking(move || {
-            let sealed = seal(&node, epoch, &enrolments);
+            let sealed = seal(&node, epoch, partition, &enrolments);
             sealed.map_err(|error| error.fault().status(&error))
         });
         let sealed = sealed.await.map_err(remote("sealing the subscriptions"))?;
-        let mut target = relay.target()?;
-        let sent = target.upload(tokio_stream::iter(chunks([sealed]))).await;
-        sent.map_err(remote("the upload"))
+        let sent = relay.through(|mut target| {
+            let sealed = tokio_stream::iter(chunks([sealed.clone()]));
+            async move { target.upload(sealed).await }
+        });
+        sent.await.map_err(remote("the upload"))
     };
     if let Err(error) = sent.await {
         store.lost(&subscriptions)?;
@@ -319,13 +376,18 @@ async fn upload(
     store.subscribed(epoch, &subscriptions, again)
 }
 
-fn seal(node: &Node, epoch: KeyEpoch, enrolments: &[Enrolment]) -> Result<Vec<u8>, Error> {
+fn seal(
+    node: &Node,
+    epoch: KeyEpoch,
+    partition: u16,
+    enrolments: &[Enrolment],
+) -> Result<Vec<u8>, Error> {
     let directory = &node.directory;
     let keys = directory
         .keys_of(epoch)
         .ok_or(Error::NotListed("such key epoch"))?;
     let finder = keys
-        .pool(Role::TargetFinder, 0)
+        .pool(Role::TargetFinder, partition)
         .ok_or(Error::NotListed("target finder pool"))?;
     let target = keys
         .pool(Role::Target, 0)
@@ -338,7 +400,7 @@ fn seal(node: &Node, epoch: KeyEpoch, enrolments: &[Enrolment]) -> Result<Vec<u8
         &node.name,
         enrolments,
         epoch,
-        0,
+        partition,
         &PoolKeys {
             target_finder: &finder.envelope_key,
             target: &target.envelope_key,

@@ -51,11 +51,11 @@ pub(crate) async fn send_leaving(relay: &Relay, store: &Arc<Store>) -> Result<()
     let leaving = store.leaving()?;
     for handles in leaving.chunks(HANDLES) {
         let sealed = seal(relay, handles)?;
-        relay
-            .target()?
-            .withdraw(tokio_stream::iter(chunks([sealed])))
-            .await
-            .map_err(remote("the withdrawal"))?;
+        let sent = relay.through(|mut target| {
+            let sealed = tokio_stream::iter(chunks([sealed.clone()]));
+            async move { target.withdraw(sealed).await }
+        });
+        sent.await.map_err(remote("the withdrawal"))?;
         store.left(handles)?;
     }
     Ok(())

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use dispers_core::{
     envelope::EnvelopeSecretKey,
     find::{FindRequest, FinderKeys, Finding, Found},
-    id::{KeyEpoch, Role},
+    id::{KeyEpoch, Name, Role},
     release::{Certificate, NotariseRequest},
     ticket::PoolSecret,
 };
@@ -20,6 +20,7 @@ use crate::{
 pub struct Finder {
     node: Arc<Node>,
     partition: u16,
+    targets: Vec<Name>,
     envelope: EnvelopeSecretKey,
     secret: PoolSecret,
     /// The pool's keys of the key epoch before, where they are others.
@@ -47,7 +48,9 @@ impl Finder {
         if pool.is_none() || node.directory.pool(Role::Target, 0).is_none() {
             return Err(Error::NotListed);
         }
+        let targets = node.directory.nodes(Role::Target);
         Ok(Self {
+            targets: targets.map(|target| target.name.clone()).collect(),
             partition,
             envelope,
             secret,
@@ -80,6 +83,8 @@ impl Finder {
             envelope,
             secret,
             target: &target.ok_or(Error::NotListed)?.envelope_key,
+            partitions: directory.partitions(),
+            targets: &self.targets,
         })
     }
 

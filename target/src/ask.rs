@@ -84,6 +84,7 @@ impl Target {
             &manifest,
             request.work,
             &request.batch,
+            &self.node.name,
             &self.node.directory,
             self.envelope_of(manifest.key_epoch),
         )?;
@@ -92,7 +93,7 @@ impl Target {
         if asked.insert(request.work, manifest.expires).is_some() {
             return Err(Error::Repeated);
         }
-        let committee = manifest.committee_of(request.work.batch.number);
+        let committee = manifest.committee_of(request.work.batch);
         Ok((
             opened,
             manifest.offers(committee).count(),

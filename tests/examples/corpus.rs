@@ -14,7 +14,7 @@ use dispers_core::{
     aggregation::GuardsRequest,
     ask::{Ask, BatchAnswer},
     ceremony::{Ceremony, Enrolments, MemberDealing, Purpose},
-    conduct::Conduct,
+    conduct::{self, Conduct},
     directory::SignedDirectory,
     encoding::{from_bytes, hash, to_bytes},
     envelope::Suite,
@@ -126,7 +126,11 @@ async fn ask(folder: &Path, candidates: &mut Candidates) {
     let manifest = prepared.manifest();
     let share_len = u16::try_from(manifest.circuit().share_len()).unwrap();
     candidates.insert(to_bytes(&manifest.local));
-    candidates.insert(to_bytes(&Conduct::new(manifest.clone()).0.record()));
+    candidates.insert(to_bytes(
+        &Conduct::new(manifest.clone(), conduct::Options::default())
+            .0
+            .record(),
+    ));
     let directory = network.directory();
     candidates.insert(to_bytes(&directory.catalogue));
     candidates.insert(to_bytes(&directory.indexors));

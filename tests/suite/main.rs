@@ -11,6 +11,7 @@ mod plain;
 mod questions;
 mod restarts;
 mod sameness;
+mod several;
 mod withdrawal;
 
 use std::path::PathBuf;

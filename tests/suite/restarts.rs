@@ -8,11 +8,11 @@ use std::{
 use dispers_conductor::{Config, Driver, InMemory};
 use dispers_core::{
     ask::{Answer, Ask, MAX_ANSWER},
-    conduct::{Command, Conduct, Event, Status, StepError},
+    conduct::{self, Command, Conduct, Event, Status, StepError},
     decode::{Table, Value},
     encoding::{from_bytes, to_bytes},
     find::{ListSegment, ListedEntry},
-    id::{BatchId, MemberNumber, Name, Work},
+    id::{AggregatorId, BatchId, MemberNumber, Name, Work},
     labels,
     subscription::Upload,
     ticket::FindId,
@@ -68,25 +68,28 @@ fn everybody() -> (i128, i128) {
     (HOMES.into(), (0..i128::from(HOMES)).sum())
 }
 
-fn member(number: u8) -> MemberNumber {
-    MemberNumber::new(number).unwrap()
+fn aggregator(number: u8) -> AggregatorId {
+    AggregatorId {
+        committee: 0,
+        member: MemberNumber::new(number).unwrap(),
+    }
 }
 
-fn aggregator(member: MemberNumber) -> String {
-    format!("data-aggregator-{member}")
+fn node_of(aggregator: AggregatorId) -> String {
+    format!("data-aggregator-{}", aggregator.member)
 }
 
 /// The step and the aggregator that takes it.
-fn step(command: &Command) -> Option<(&'static str, MemberNumber)> {
+fn step(command: &Command) -> Option<(&'static str, AggregatorId)> {
     Some(match command {
-        Command::Find | Command::Ask { .. } | Command::Notarise { .. } => return None,
-        Command::Begin { member, .. } => ("begin", *member),
-        Command::Open { member, .. } => ("open", *member),
-        Command::Verify { member, .. } => ("verify", *member),
-        Command::Decide { member, .. } => ("decide", *member),
-        Command::Commit { member, .. } => ("commit", *member),
-        Command::Guards { member, .. } => ("guards", *member),
-        Command::Release { member, .. } => ("release", *member),
+        Command::Find { .. } | Command::Ask { .. } | Command::Notarise { .. } => return None,
+        Command::Begin { aggregator, .. } => ("begin", *aggregator),
+        Command::Open { aggregator, .. } => ("open", *aggregator),
+        Command::Verify { aggregator, .. } => ("verify", *aggregator),
+        Command::Decide { aggregator, .. } => ("decide", *aggregator),
+        Command::Commit { aggregator, .. } => ("commit", *aggregator),
+        Command::Guards { aggregator, .. } => ("guards", *aggregator),
+        Command::Release { aggregator, .. } => ("release", *aggregator),
     })
 }
 
@@ -168,7 +171,7 @@ impl Stage {
             self.network.node("conductor").unwrap().clone(),
             config,
             prepared.signed().clone(),
-            prepared.profile().clone(),
+            prepared.profiles().to_vec(),
             Arc::new(kept),
         );
         Asked {
@@ -184,7 +187,10 @@ impl Stage {
         asked: &Asked,
         mut restarts: impl FnMut(&Command) -> Vec<String>,
     ) -> Ended {
-        let (mut conduct, commands) = Conduct::new(asked.prepared.manifest().clone());
+        let (mut conduct, commands) = Conduct::new(
+            asked.prepared.manifest().clone(),
+            conduct::Options::default(),
+        );
         let mut queue: VecDeque<Command> = commands.into();
         let mut forgot = 0;
         while let Some(command) = queue.pop_front() {
@@ -211,9 +217,9 @@ impl Stage {
 fn second_before(wanted: &'static str) -> impl FnMut(&Command) -> Vec<String> {
     let mut done = false;
     move |command| {
-        let now = !done && step(command) == Some((wanted, member(2)));
+        let now = !done && step(command) == Some((wanted, aggregator(2)));
         done |= now;
-        now.then(|| aggregator(member(2))).into_iter().collect()
+        now.then(|| node_of(aggregator(2))).into_iter().collect()
     }
 }
 
@@ -241,12 +247,15 @@ async fn a_query_is_exact_when_every_aggregator_restarts_while_it_holds_contribu
     let asked = stage.ask(3).await;
     let mut restarted = BTreeSet::new();
     let each_once = |command: &Command| {
-        let Command::Decide { member, work, .. } = command else {
+        let Command::Decide {
+            aggregator, work, ..
+        } = command
+        else {
             return Vec::new();
         };
-        let due = work.batch.number + 1 == u32::from(member.point());
-        let due = due && restarted.insert(*member);
-        due.then(|| aggregator(*member)).into_iter().collect()
+        let due = work.batch.number + 1 == u32::from(aggregator.member.point());
+        let due = due && restarted.insert(*aggregator);
+        due.then(|| node_of(*aggregator)).into_iter().collect()
     };
     let ended = stage.drive(&asked, each_once).await;
     assert_eq!(ended.row(), everybody());
@@ -262,7 +271,7 @@ async fn an_aggregator_says_after_its_release_what_it_said_before() {
     let mut last = Vec::new();
     let ended = stage
         .drive(&asked, |command| {
-            let of_second = step(command).filter(|(_, of)| *of == member(2));
+            let of_second = step(command).filter(|(_, of)| *of == aggregator(2));
             if matches!(of_second, Some(("guards" | "release", _))) {
                 last.push(command.clone());
             }
@@ -282,7 +291,7 @@ async fn an_aggregator_says_after_its_release_what_it_said_before() {
                 },
             );
         }
-        let node = aggregator(member(2));
+        let node = node_of(aggregator(2));
         stage.network.restart_node(&node).await.unwrap();
     }
     assert_eq!(said[..2], said[2..]);
@@ -302,10 +311,10 @@ async fn a_notary_that_restarts_certifies_the_same_release_and_no_other() {
             }
             // Between certificate and release.
             Command::Guards {
-                member: of,
+                aggregator: of,
                 certificate,
                 ..
-            } if *of == member(1) => {
+            } if *of == aggregator(1) => {
                 certified = Some(certificate.clone());
                 vec!["target-finder".into()]
             }
@@ -338,8 +347,11 @@ async fn a_stack_that_restarts_answers_no_work_twice() {
     let mut stage = Stage::new().await;
     let asked = stage.ask(2).await;
     let driver = &asked.driver;
-    let found = driver.clone().carry_out(Command::Find).await;
-    assert!(matches!(found, Event::Found(Ok(_))));
+    let found = driver
+        .clone()
+        .carry_out(Command::Find { partition: 0 })
+        .await;
+    assert!(matches!(found, Event::Found(_, Ok(_))));
     let work = |attempt| Work {
         query: asked.prepared.manifest().query(),
         round: 0,
@@ -389,15 +401,15 @@ async fn an_aggregator_does_not_start_with_the_file_of_another() {
     // An offer at each.
     let asked = stage.ask(2).await;
     for number in [1, 2] {
-        assert!(stage.network.end_node(&aggregator(member(number))).await);
+        assert!(stage.network.end_node(&node_of(aggregator(number))).await);
     }
     let file = |number| {
-        let name = format!("{}.db", aggregator(member(number)));
+        let name = format!("{}.db", node_of(aggregator(number)));
         stage.folder.path().join(name)
     };
     let kept = std::fs::read(file(2)).unwrap();
     std::fs::copy(file(1), file(2)).unwrap();
-    let second = aggregator(member(2));
+    let second = node_of(aggregator(2));
     let error = stage.network.restart_node(&second).await.unwrap_err();
     let words = error.to_string();
     assert!(words.contains("data-aggregator-2.db"), "{words}");
@@ -408,6 +420,6 @@ async fn an_aggregator_does_not_start_with_the_file_of_another() {
     stage.network.restart_node(&second).await.unwrap();
     let ended = stage.drive(&asked, |_| Vec::new()).await;
     assert_eq!(ended.row(), everybody());
-    assert_eq!(ended.status.missing, [member(1)]);
+    assert_eq!(ended.status.missing, [aggregator(1)]);
     stage.network.stop().await;
 }

@@ -7,7 +7,7 @@ mod sqlite;
 mod tests;
 
 use dispers_core::{
-    id::{KeyEpoch, Name, QueryId, Timestamp},
+    id::{BatchId, KeyEpoch, Name, QueryId, Timestamp},
     oprf::Pseudonym,
     subscription::Upload,
 };
@@ -26,8 +26,8 @@ pub struct NewQuery {
     pub expires: Timestamp,
     /// Encoded signed manifest.
     pub manifest: Vec<u8>,
-    /// Encoded sealed profile.
-    pub profile: Vec<u8>,
+    /// Encoded sealed profiles, one per partition.
+    pub profiles: Vec<u8>,
     /// Whose lists are streamed.
     pub pseudonyms: Vec<Pseudonym>,
     /// Its first state.
@@ -51,8 +51,8 @@ pub struct State {
 pub struct TakenUp {
     /// Encoded signed manifest.
     pub manifest: Vec<u8>,
-    /// Encoded sealed profile.
-    pub profile: Vec<u8>,
+    /// Encoded sealed profiles, one per partition.
+    pub profiles: Vec<u8>,
     /// Whose lists are streamed.
     pub pseudonyms: Vec<Pseudonym>,
     /// Encoded record.
@@ -97,11 +97,11 @@ pub trait Store: Send + Sync {
     /// [`Error::Storage`].
     async fn withdraw(&self, hashes: Vec<[u8; 32]>) -> Result<u32, Error>;
 
-    /// The uploads of a key epoch, in the order in which they came.
+    /// The uploads of a key epoch and partition, in the order in which they came.
     ///
     /// # Errors
     /// [`Error::Storage`].
-    async fn uploads(&self, epoch: KeyEpoch) -> Result<Vec<i64>, Error>;
+    async fn uploads(&self, epoch: KeyEpoch, partition: u16) -> Result<Vec<i64>, Error>;
 
     /// The encoded entries of one upload under `pseudonyms`; empty where there are none.
     ///
@@ -137,13 +137,13 @@ pub trait Store: Send + Sync {
     ///
     /// # Errors
     /// [`Error::Storage`].
-    async fn keep(&self, query: QueryId, number: u32, message: Vec<u8>) -> Result<(), Error>;
+    async fn keep(&self, query: QueryId, batch: BatchId, message: Vec<u8>) -> Result<(), Error>;
 
     /// One batch of a query.
     ///
     /// # Errors
     /// [`Error::UnknownQuery`] where there is none, [`Error::Storage`].
-    async fn batch(&self, query: QueryId, number: u32) -> Result<Vec<u8>, Error>;
+    async fn batch(&self, query: QueryId, batch: BatchId) -> Result<Vec<u8>, Error>;
 
     /// Takes up a running query that nobody drives, if there is one.
     ///

@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc};
 use dispers_core::{
     encoding::{from_bytes, hash, to_bytes},
     find::{ListSegment, ListedEntry},
-    id::{KeyEpoch, Name, QueryId, Timestamp},
+    id::{BatchId, KeyEpoch, Name, QueryId, Timestamp},
     labels,
     oprf::Pseudonym,
     subscription::{Upload, UploadEnvelopes},
@@ -19,7 +19,8 @@ use crate::Error;
 static SCHEMA: Schema = Schema {
     role: "conductor",
     application: 0x4453_434f,
-    migrations: &["
+    migrations: &[
+        "
 CREATE TABLE upload (
     number INTEGER PRIMARY KEY, name BLOB NOT NULL UNIQUE, key_epoch INTEGER NOT NULL,
     envelopes BLOB NOT NULL, entries INTEGER NOT NULL
@@ -41,7 +42,11 @@ CREATE TABLE batch (
     query BLOB NOT NULL, number INTEGER NOT NULL, message BLOB NOT NULL,
     PRIMARY KEY (query, number)
 );
-"],
+",
+        "
+ALTER TABLE upload ADD COLUMN partition INTEGER NOT NULL DEFAULT 0;
+",
+    ],
     damaged: "move the file away; stacks subscribe anew, and queries are submitted anew",
 };
 
@@ -98,12 +103,24 @@ async fn run<T: Send + 'static>(
     done.map_err(|error| Error::Storage(error.to_string()))
 }
 
+/// A batch's key within its query.
+fn place(batch: BatchId) -> i64 {
+    i64::from(batch.partition) << 32 | i64::from(batch.number)
+}
+
 fn insert(rows: &Transaction<'_>, upload: &Upload) -> rusqlite::Result<()> {
     let envelopes = to_bytes(&upload.envelopes);
     let name = hash(labels::HASH_LISTS, &[&envelopes]);
     let new = rows.execute(
-        "INSERT OR IGNORE INTO upload (name, key_epoch, envelopes, entries) VALUES (?1, ?2, ?3, ?4)",
-        params![name, upload.key_epoch.0, envelopes, upload.entries.len() as i64],
+        "INSERT OR IGNORE INTO upload (name, key_epoch, partition, envelopes, entries)
+         VALUES (?1, ?2, ?3, ?4, ?5)",
+        params![
+            name,
+            upload.key_epoch.0,
+            upload.partition,
+            envelopes,
+            upload.entries.len() as i64
+        ],
     )?;
     if new == 0 {
         return Ok(());
@@ -157,7 +174,7 @@ fn taken_up(row: &Row<'_>) -> rusqlite::Result<(Vec<u8>, TakenUp)> {
         row.get(3)?,
         TakenUp {
             manifest: row.get(1)?,
-            profile: row.get(2)?,
+            profiles: row.get(2)?,
             pseudonyms: Vec::new(),
             record: row.get(4)?,
             version: row.get::<_, i64>(5)? as u64,
@@ -212,11 +229,13 @@ impl Store for Sqlite {
         .await
     }
 
-    async fn uploads(&self, epoch: KeyEpoch) -> Result<Vec<i64>, Error> {
+    async fn uploads(&self, epoch: KeyEpoch, partition: u16) -> Result<Vec<i64>, Error> {
         self.read(move |rows| {
-            rows.prepare_cached("SELECT number FROM upload WHERE key_epoch = ?1 ORDER BY number")?
-                .query_map([epoch.0], |row| row.get(0))?
-                .collect()
+            rows.prepare_cached(
+                "SELECT number FROM upload WHERE key_epoch = ?1 AND partition = ?2 ORDER BY number",
+            )?
+            .query_map(params![epoch.0, partition], |row| row.get(0))?
+            .collect()
         })
         .await
     }
@@ -265,7 +284,7 @@ impl Store for Sqlite {
                         query.querier.as_str(),
                         query.expires.0 as i64,
                         query.manifest,
-                        query.profile,
+                        query.profiles,
                         to_bytes(&query.pseudonyms),
                         query.state.record,
                         query.state.status,
@@ -317,20 +336,20 @@ impl Store for Sqlite {
         Err(Error::TakenOver)
     }
 
-    async fn keep(&self, query: QueryId, number: u32, message: Vec<u8>) -> Result<(), Error> {
+    async fn keep(&self, query: QueryId, batch: BatchId, message: Vec<u8>) -> Result<(), Error> {
         self.write(move |rows| {
             rows.prepare_cached("INSERT OR REPLACE INTO batch VALUES (?1, ?2, ?3)")?
-                .execute(params![query.0, number, message])?;
+                .execute(params![query.0, place(batch), message])?;
             Ok(())
         })
         .await
     }
 
-    async fn batch(&self, query: QueryId, number: u32) -> Result<Vec<u8>, Error> {
+    async fn batch(&self, query: QueryId, batch: BatchId) -> Result<Vec<u8>, Error> {
         let message: Option<Vec<u8>> = self
             .read(move |rows| {
                 rows.prepare_cached("SELECT message FROM batch WHERE query = ?1 AND number = ?2")?
-                    .query_row(params![query.0, number], |row| row.get(0))
+                    .query_row(params![query.0, place(batch)], |row| row.get(0))
                     .optional()
             })
             .await?;

@@ -1,7 +1,7 @@
 use dispers_core::{
     encoding::from_bytes,
     find::ListSegment,
-    id::{KeyEpoch, Name, QueryId, Timestamp},
+    id::{BatchId, KeyEpoch, Name, QueryId, Timestamp},
     oprf::Pseudonym,
     subscription::{Entry, Handle, Upload, UploadEnvelopes},
 };
@@ -40,11 +40,19 @@ fn upload(first: u8, pseudonyms: &[u8]) -> Upload {
     }
 }
 
+/// The first batch of a partition.
+fn batch(partition: u16) -> BatchId {
+    BatchId {
+        partition,
+        number: 0,
+    }
+}
+
 /// The ciphertexts under `pseudonyms`, upload by upload.
 async fn listed(store: &dyn Store, epoch: KeyEpoch, pseudonyms: &[u8]) -> Vec<Vec<u8>> {
     let pseudonyms: Vec<Pseudonym> = pseudonyms.iter().map(|&p| Pseudonym([p; 32])).collect();
     let mut lists = Vec::new();
-    for upload in store.uploads(epoch).await.unwrap() {
+    for upload in store.uploads(epoch, 0).await.unwrap() {
         let bytes = store.segment(upload, &pseudonyms).await.unwrap();
         if !bytes.is_empty() {
             let segment: ListSegment = from_bytes(&bytes, 1 << 20, "segment").unwrap();
@@ -84,7 +92,7 @@ fn query(number: u8) -> NewQuery {
         querier: Name::new("lab").unwrap(),
         expires: NOW.plus(3_600_000),
         manifest: vec![number],
-        profile: vec![1],
+        profiles: vec![1],
         pseudonyms: vec![Pseudonym([4; 32])],
         state: state(0, false),
     }
@@ -148,7 +156,8 @@ async fn a_query_is_taken_up_once_its_lease_is_over_and_by_one_only() {
             .await
             .unwrap()
     );
-    store.keep(id, 0, vec![7]).await.unwrap();
+    let (one, two) = (batch(0), batch(1));
+    store.keep(id, one, vec![7]).await.unwrap();
     store.save(id, "a", 0, state(1, false)).await.unwrap();
     let early = store.take_up(&lease("b", 2000), NOW.plus(1000)).await;
     assert!(early.unwrap().is_none());
@@ -157,7 +166,11 @@ async fn a_query_is_taken_up_once_its_lease_is_over_and_by_one_only() {
     let taken = taken.expect("nobody renewed it");
     assert_eq!((taken.record, taken.version), (vec![1], 1));
     assert_eq!(taken.pseudonyms, [Pseudonym([4; 32])]);
-    assert_eq!(store.batch(id, 0).await.unwrap(), [7]);
+    assert_eq!(store.batch(id, one).await.unwrap(), [7]);
+    assert!(matches!(
+        store.batch(id, two).await,
+        Err(Error::UnknownQuery)
+    ));
     let again = store.take_up(&lease("c", 3000), late).await;
     assert!(again.unwrap().is_none());
     // The first was only slow: what it does no longer counts.
@@ -169,7 +182,10 @@ async fn a_query_is_taken_up_once_its_lease_is_over_and_by_one_only() {
     assert!(seen.ended);
     let ended = store.take_up(&lease("c", 9000), NOW.plus(8000)).await;
     assert!(ended.unwrap().is_none());
-    assert!(matches!(store.batch(id, 0).await, Err(Error::UnknownQuery)));
+    assert!(matches!(
+        store.batch(id, one).await,
+        Err(Error::UnknownQuery)
+    ));
 }
 
 #[tokio::test]

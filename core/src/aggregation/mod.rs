@@ -48,7 +48,7 @@ use record::Unsaved;
 use releasing::Releasing;
 
 /// Batches of one query whose contributions may be held at the same time.
-const MAX_IN_FLIGHT: usize = 4;
+pub const MAX_IN_FLIGHT: usize = 4;
 /// Largest encoded grant, in bytes.
 const MAX_GRANT: usize = 4 << 20;
 
@@ -168,7 +168,10 @@ impl Aggregation {
             .signing_key
             .verify(labels::SIGN_FIND, &signed.body, &signed.signature)
             .map_err(|_| bad.clone())?;
-        let asked: u64 = grant.batches.iter().map(|&count| u64::from(count)).sum();
+        // The sums of all partitions together must stay within the field.
+        let others = self.grants.iter().filter(|(of, _)| **of != partition);
+        let counts = others.flat_map(|(_, grant)| &grant.batches);
+        let asked: u64 = counts.chain(&grant.batches).map(|&n| u64::from(n)).sum();
         let below = grant.batches.iter().any(|&n| n < self.manifest.min_cohort);
         if grant.query != self.channel.query
             || grant.partition != partition
@@ -459,7 +462,7 @@ impl Aggregation {
     }
 
     fn check_work(&self, work: Work) -> Result<(), AggregationError> {
-        let mine = self.manifest.committee_of(work.batch.number) == self.channel.committee;
+        let mine = self.manifest.committee_of(work.batch) == self.channel.committee;
         if !allows(&self.manifest, work) || !mine {
             return Err(AggregationError::WrongWork);
         }

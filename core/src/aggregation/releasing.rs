@@ -1,11 +1,14 @@
 //! The last step: guards, mask, total (protocol.md §9).
 
+use std::collections::BTreeMap;
+
 use borsh::{BorshDeserialize, BorshSerialize};
 use rand::CryptoRng;
 
 use super::{Aggregation, AggregationError, AggregatorKeys, Part, batch::Sums, record::Unsaved};
 use crate::{
     directory::Directory,
+    id::BatchId,
     manifest::VerifiedManifest,
     peer::{OpenedPeer, PeerContent, PeerMessage},
     release::{Certificate, Proposal, SealedTotal, Total},
@@ -31,6 +34,8 @@ enum Step {
 
 #[derive(BorshSerialize, BorshDeserialize)]
 struct Guarding {
+    /// The committees that have batches.
+    committees: Vec<u16>,
     asked: u64,
     accepted: u64,
     verified: u8,
@@ -39,7 +44,8 @@ struct Guarding {
 }
 
 impl Aggregation {
-    /// Opens my share of the guard counts of a certified proposal, once per round.
+    /// Opens my share of the guard counts of my committee's batches in a certified proposal, once per
+    /// round.
     ///
     /// # Errors
     /// [`AggregationError`] when the certificate is not the notary's, when I did not commit
@@ -66,15 +72,26 @@ impl Aggregation {
             }
             return Ok(releasing.messages.clone());
         }
-        let asked: u64 = self
-            .grants
-            .values()
-            .flat_map(|grant| &grant.batches)
-            .map(|&count| u64::from(count))
-            .sum();
+        // A partition that is kept from me would be missing in the result.
+        if (0..directory.partitions()).any(|partition| !self.grants.contains_key(&partition)) {
+            return Err(AggregationError::NoGrant);
+        }
+        let mut homes: BTreeMap<u16, u64> = BTreeMap::new();
+        for (batch, count) in self.granted() {
+            *homes.entry(self.manifest.committee_of(batch)).or_default() += u64::from(count);
+        }
+        let mine = |batch| self.manifest.committee_of(batch) == self.channel.committee;
+        let asked = homes.get(&self.channel.committee).copied().unwrap_or(0);
         let mut committed = Vec::new();
         let mut last = None;
         for listed in &proposal.batches {
+            if last.replace(listed.batch) >= Some(listed.batch) {
+                return Err(AggregationError::NotCommitted);
+            }
+            // Other committees answer for theirs.
+            if !mine(listed.batch) {
+                continue;
+            }
             let ours = self
                 .batches
                 .get(&(proposal.round, listed.batch))
@@ -85,9 +102,6 @@ impl Aggregation {
                         && ours.accepted == listed.accepted
                 })
                 .ok_or(AggregationError::NotCommitted)?;
-            if last.replace(listed.batch) >= Some(listed.batch) {
-                return Err(AggregationError::NotCommitted);
-            }
             committed.push(ours);
         }
         let accepted: u64 = committed.iter().map(|ours| u64::from(ours.accepted)).sum();
@@ -111,6 +125,7 @@ impl Aggregation {
             proposal: certificate.proposal,
             messages: messages.clone(),
             step: Step::Guarding(Guarding {
+                committees: homes.into_keys().collect(),
                 asked,
                 accepted,
                 verified: verified.unwrap_or(0),
@@ -151,6 +166,7 @@ impl Aggregation {
             committee: self.channel.committee,
             member: self.me,
             proposal: releasing.proposal,
+            committees: guarding.committees.clone(),
             asked: guarding.asked,
             accepted: guarding.accepted,
             verified: guarding.verified,
@@ -164,6 +180,14 @@ impl Aggregation {
         );
         self.end_round(round, sealed.clone());
         Ok(sealed)
+    }
+
+    /// Every batch of the query, with the number of its homes.
+    fn granted(&self) -> impl Iterator<Item = (BatchId, u32)> {
+        self.grants.iter().flat_map(|(&partition, grant)| {
+            let batches = (0u32..).zip(&grant.batches);
+            batches.map(move |(number, &count)| (BatchId { partition, number }, count))
+        })
     }
 
     fn end_round(&mut self, round: u16, total: SealedTotal) {

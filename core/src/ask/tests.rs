@@ -17,6 +17,7 @@ fn refusal(scene: &Scene, work: Work, message: &BatchMessage) -> Option<AskError
         &scene.question.manifest,
         work,
         message,
+        &name("target"),
         &scene.network.directory,
         &scene.network.target,
     )
@@ -58,6 +59,20 @@ fn a_batch_that_the_finder_did_not_sign_so_is_not_asked() {
         refusal(&scene, work, &restated(&scene, "finder", |_| {})),
         None
     );
+}
+
+#[test]
+fn an_attempt_is_asked_by_the_target_that_the_finder_gave_it_to() {
+    let scene = scene();
+    let other = name("target2");
+    let change = |s: &mut BatchStatement| s.targets = vec![other.clone(), name("target")];
+    let message = restated(&scene, "finder", change);
+    let elsewhere = Some(AskError::OtherTarget);
+    assert_eq!(refusal(&scene, scene.work(0, 0), &message), elsewhere);
+    assert_eq!(refusal(&scene, scene.work(0, 1), &message), None);
+    assert_eq!(refusal(&scene, scene.work(0, 2), &message), elsewhere);
+    let nobody = restated(&scene, "finder", |s| s.targets.clear());
+    assert_eq!(refusal(&scene, scene.work(0, 0), &nobody), elsewhere);
 }
 
 #[test]

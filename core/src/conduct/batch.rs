@@ -1,6 +1,6 @@
 //! One batch at the Conductor: asked, opened, verified, decided, committed.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use borsh::{BorshDeserialize, BorshSerialize};
 
@@ -8,7 +8,7 @@ use super::{Command, Conduct, Event, Failure, Funnel, Gather, Stage, StepError, 
 use crate::{
     aggregation::Quorum,
     ask::BatchAnswer,
-    id::{BatchId, MemberNumber, QueryId, Work},
+    id::{AggregatorId, BatchId, MemberNumber, QueryId, Work},
     peer::PeerMessage,
     release::{CommittedBatch, SignedAcknowledgement},
 };
@@ -110,7 +110,8 @@ impl BatchRun {
         }
     }
 
-    pub(super) fn restored(kept: KeptBatch) -> Self {
+    /// What is left of a batch of a committee.
+    pub(super) fn restored(committee: u16, kept: KeptBatch) -> Self {
         Self {
             size: kept.size,
             attempt: kept.attempt,
@@ -123,7 +124,9 @@ impl BatchRun {
                     accepted,
                     acknowledgements,
                 } => Step::Committing {
-                    gather: Gather::new(acknowledgements.iter().map(|a| a.body.member)),
+                    gather: Gather::new(
+                        acknowledgements.iter().map(|a| acknowledging(committee, a)),
+                    ),
                     accepted,
                     acknowledgements: Arc::new(acknowledgements),
                 },
@@ -183,14 +186,23 @@ impl Conduct {
         };
         match (event, &run.step) {
             (Event::Asked(..), Step::Asking) => true,
-            (Event::Opened(member, ..), Step::Opening(gather))
-            | (Event::Verified(member, ..), Step::Verifying(gather)) => gather.awaits(*member),
-            (Event::Decided(member, ..), Step::Deciding { gather, .. }) => gather.awaits(*member),
-            (Event::Committed(member, ..), Step::Committing { gather, .. }) => {
-                gather.awaits(*member)
+            (Event::Opened(aggregator, ..), Step::Opening(gather))
+            | (Event::Verified(aggregator, ..), Step::Verifying(gather)) => {
+                gather.awaits(*aggregator)
+            }
+            (Event::Decided(aggregator, ..), Step::Deciding { gather, .. }) => {
+                gather.awaits(*aggregator)
+            }
+            (Event::Committed(aggregator, ..), Step::Committing { gather, .. }) => {
+                gather.awaits(*aggregator)
             }
             _ => false,
         }
+    }
+
+    /// The aggregators that are to work on a batch.
+    fn alive_for(&self, work: Work) -> BTreeMap<AggregatorId, usize> {
+        self.alive_in(self.manifest.committee_of(work.batch))
     }
 
     /// Asks again with fresh shares, or gives up with `failure` when no attempt is left.
@@ -213,18 +225,18 @@ impl Conduct {
     /// for each batch: one that forgets again and again would use up every attempt.
     fn note_of<T>(
         &mut self,
-        member: MemberNumber,
+        aggregator: AggregatorId,
         work: Work,
         result: Result<T, StepError>,
     ) -> Option<T> {
         match result {
-            Err(StepError::Forgotten) if self.forgot.insert((member, work.batch)) => None,
-            result => self.note(member, result),
+            Err(StepError::Forgotten) if self.forgot.insert((aggregator, work.batch)) => None,
+            result => self.note(aggregator, result),
         }
     }
 
     /// Puts the aggregator that most of the quorum suspect out of the query.
-    fn leave_out(&mut self, quorum: &Quorum, suspects: &[MemberNumber]) {
+    fn leave_out(&mut self, committee: u16, quorum: &Quorum, suspects: &[MemberNumber]) {
         let most = quorum.members().len() / 2;
         let accused = quorum
             .members()
@@ -232,8 +244,11 @@ impl Conduct {
             .copied()
             .find(|member| suspects.iter().filter(|suspect| *suspect == member).count() > most);
         if let Some(member) = accused {
-            self.alive.remove(&member);
-            self.out.entry(member).or_insert(StepError::Contradicted);
+            let aggregator = AggregatorId { committee, member };
+            self.alive.remove(&aggregator);
+            self.out
+                .entry(aggregator)
+                .or_insert(StepError::Contradicted);
         }
     }
 
@@ -242,7 +257,7 @@ impl Conduct {
         work: Work,
         result: Result<BatchAnswer, StepError>,
     ) -> Result<Vec<Command>, Failure> {
-        let alive = self.alive.clone();
+        let alive = self.alive_for(work);
         let Some(run) = self.run(work) else {
             return Ok(Vec::new());
         };
@@ -258,8 +273,8 @@ impl Conduct {
         self.funnel.answered += u64::from(answer.answered);
         Ok(alive
             .iter()
-            .map(|(&member, &position)| Command::Open {
-                member,
+            .map(|(&aggregator, &position)| Command::Open {
+                aggregator,
                 position,
                 answer: answer.clone(),
             })
@@ -268,11 +283,11 @@ impl Conduct {
 
     pub(super) fn opened(
         &mut self,
-        member: MemberNumber,
+        aggregator: AggregatorId,
         work: Work,
         result: Result<Vec<PeerMessage>, StepError>,
     ) -> Result<Vec<Command>, Failure> {
-        let answer = self.note_of(member, work, result);
+        let answer = self.note_of(aggregator, work, result);
         let Some(BatchRun {
             step: Step::Opening(gather),
             ..
@@ -280,32 +295,32 @@ impl Conduct {
         else {
             return Ok(Vec::new());
         };
-        if gather.take(member, answer) != Some(true) {
+        if gather.take(aggregator, answer) != Some(true) {
             return Ok(Vec::new());
         }
         let answers = std::mem::take(&mut gather.answers);
         self.check_quorum()?;
-        let alive = self.alive.clone();
+        let alive = self.alive_for(work);
         if let Some(run) = self.run(work) {
             run.step = Step::Verifying(Gather::new(alive.keys().copied()));
         }
         Ok(alive
             .keys()
-            .map(|&member| Command::Verify {
-                member,
+            .map(|&aggregator| Command::Verify {
+                aggregator,
                 work,
-                messages: messages_to(member, &answers, &alive),
+                messages: messages_to(aggregator, &answers, &alive),
             })
             .collect())
     }
 
     pub(super) fn verified(
         &mut self,
-        member: MemberNumber,
+        aggregator: AggregatorId,
         work: Work,
         result: Result<Vec<PeerMessage>, StepError>,
     ) -> Result<Vec<Command>, Failure> {
-        let answer = self.note_of(member, work, result);
+        let answer = self.note_of(aggregator, work, result);
         let Some(BatchRun {
             step: Step::Verifying(gather),
             ..
@@ -313,21 +328,18 @@ impl Conduct {
         else {
             return Ok(Vec::new());
         };
-        if gather.take(member, answer) != Some(true) {
+        if gather.take(aggregator, answer) != Some(true) {
             return Ok(Vec::new());
         }
         let answers = std::mem::take(&mut gather.answers);
         self.check_quorum()?;
         // One that lost the attempt in a restart is not lost to the query.
-        if self
-            .alive
-            .keys()
-            .any(|member| !answers.contains_key(member))
-        {
+        let alive = self.alive_for(work);
+        let forgetful = |aggregator| !answers.contains_key(aggregator);
+        if alive.keys().any(forgetful) {
             return self.again(work, Failure::NoAgreement);
         }
-        let alive = self.alive.clone();
-        let quorum = Quorum::new(alive.keys().copied());
+        let quorum = Quorum::new(alive.keys().map(|aggregator| aggregator.member));
         if let Some(run) = self.run(work) {
             run.step = Step::Deciding {
                 quorum: quorum.clone(),
@@ -337,18 +349,18 @@ impl Conduct {
         }
         Ok(alive
             .keys()
-            .map(|&member| Command::Decide {
-                member,
+            .map(|&aggregator| Command::Decide {
+                aggregator,
                 work,
                 quorum: quorum.clone(),
-                messages: messages_to(member, &answers, &alive),
+                messages: messages_to(aggregator, &answers, &alive),
             })
             .collect())
     }
 
     pub(super) fn decided(
         &mut self,
-        member: MemberNumber,
+        aggregator: AggregatorId,
         work: Work,
         result: Result<SignedAcknowledgement, StepError>,
     ) -> Result<Vec<Command>, Failure> {
@@ -356,7 +368,7 @@ impl Conduct {
             Err(StepError::Inconsistent { suspect }) => *suspect,
             _ => None,
         };
-        let answer = self.note_of(member, work, result);
+        let answer = self.note_of(aggregator, work, result);
         let Some(BatchRun {
             step:
                 Step::Deciding {
@@ -370,8 +382,8 @@ impl Conduct {
             return Ok(Vec::new());
         };
         // Nobody accuses itself, nor twice.
-        suspects.extend(suspected.filter(|suspect| *suspect != member));
-        if gather.take(member, answer) != Some(true) {
+        suspects.extend(suspected.filter(|suspect| *suspect != aggregator.member));
+        if gather.take(aggregator, answer) != Some(true) {
             return Ok(Vec::new());
         }
         let quorum = quorum.clone();
@@ -384,7 +396,7 @@ impl Conduct {
             .all(|pair| decision(&pair[0]) == decision(&pair[1]));
         let complete = acknowledgements.len() == quorum.members().len();
         let Some(first) = acknowledgements.first().filter(|_| equal && complete) else {
-            self.leave_out(&quorum, &suspects);
+            self.leave_out(aggregator.committee, &quorum, &suspects);
             return self.again(work, Failure::NoAgreement);
         };
         let accepted = CommittedBatch {
@@ -394,14 +406,15 @@ impl Conduct {
             accepted: first.body.accepted,
         };
         let acknowledgements = Arc::new(acknowledgements);
+        let committee = aggregator.committee;
         if let Some(run) = self.run(work) {
             run.step = Step::Committing {
                 accepted,
                 acknowledgements: acknowledgements.clone(),
-                gather: Gather::new(quorum.members().iter().copied()),
+                gather: Gather::new(acknowledgements.iter().map(|a| acknowledging(committee, a))),
             };
         }
-        Ok(commit(work, &acknowledgements))
+        Ok(commit(committee, work, &acknowledgements))
     }
 
     /// Repeats the commits that were under way, asks anew what was asked, and goes on.
@@ -419,7 +432,10 @@ impl Conduct {
             match &run.step {
                 Step::Committing {
                     acknowledgements, ..
-                } => commands.extend(commit(work, acknowledgements)),
+                } => {
+                    let committee = self.manifest.committee_of(*id);
+                    commands.extend(commit(committee, work, acknowledgements));
+                }
                 Step::Asking => lost.push(work),
                 _ => {}
             }
@@ -433,11 +449,11 @@ impl Conduct {
 
     pub(super) fn committed(
         &mut self,
-        member: MemberNumber,
+        aggregator: AggregatorId,
         work: Work,
         result: Result<(), StepError>,
     ) -> Result<Vec<Command>, Failure> {
-        let answer = self.note_of(member, work, result);
+        let answer = self.note_of(aggregator, work, result);
         let Some(run) = self.run(work) else {
             return Ok(Vec::new());
         };
@@ -447,7 +463,7 @@ impl Conduct {
         else {
             return Ok(Vec::new());
         };
-        if gather.take(member, answer) != Some(true) {
+        if gather.take(aggregator, answer) != Some(true) {
             return Ok(Vec::new());
         }
         let committed = gather.answers.len();
@@ -465,12 +481,22 @@ impl Conduct {
     }
 }
 
-/// Has every member that acknowledged commit.
-fn commit(work: Work, acknowledgements: &Arc<Vec<SignedAcknowledgement>>) -> Vec<Command> {
+/// Who acknowledged.
+fn acknowledging(committee: u16, acknowledgement: &SignedAcknowledgement) -> AggregatorId {
+    let member = acknowledgement.body.member;
+    AggregatorId { committee, member }
+}
+
+/// Has every aggregator that acknowledged commit.
+fn commit(
+    committee: u16,
+    work: Work,
+    acknowledgements: &Arc<Vec<SignedAcknowledgement>>,
+) -> Vec<Command> {
     acknowledgements
         .iter()
         .map(|acknowledgement| Command::Commit {
-            member: acknowledgement.body.member,
+            aggregator: acknowledging(committee, acknowledgement),
             work,
             acknowledgements: acknowledgements.clone(),
         })

@@ -9,7 +9,7 @@ use crate::{
     aggregation::Quorum,
     ask::BatchAnswer,
     find::{FindSummary, SealedGrant},
-    id::{MemberNumber, Work},
+    id::{AggregatorId, MemberNumber, Work},
     peer::PeerMessage,
     release::{Certificate, Proposal, SealedTotal, SignedAcknowledgement},
 };
@@ -17,14 +17,17 @@ use crate::{
 /// What the Conductor is to do. Payloads are shared, not copied.
 #[derive(Clone)]
 pub enum Command {
-    /// Stream the lists to the Target Finder.
-    Find,
-    /// Hand an aggregator the manifest and its grant.
+    /// Stream a partition's lists to its Target Finder.
+    Find {
+        /// Which partition.
+        partition: u16,
+    },
+    /// Hand an aggregator the manifest and its grants.
     Begin {
         /// Which aggregator.
-        member: MemberNumber,
-        /// Its grant, with the partition that it is for.
-        grant: Arc<SealedGrant>,
+        aggregator: AggregatorId,
+        /// Its grants, each with the partition that it is for.
+        grants: Arc<Vec<(u16, SealedGrant)>>,
     },
     /// Have the Target ask a batch.
     Ask {
@@ -34,7 +37,7 @@ pub enum Command {
     /// Hand an aggregator its groups.
     Open {
         /// Which aggregator.
-        member: MemberNumber,
+        aggregator: AggregatorId,
         /// Place of its groups in the answer.
         position: usize,
         /// All groups of the batch.
@@ -43,7 +46,7 @@ pub enum Command {
     /// Hand an aggregator the others' randomness.
     Verify {
         /// Which aggregator.
-        member: MemberNumber,
+        aggregator: AggregatorId,
         /// The batch.
         work: Work,
         /// Messages to it.
@@ -52,7 +55,7 @@ pub enum Command {
     /// Hand an aggregator the quorum and its verifier messages.
     Decide {
         /// Which aggregator.
-        member: MemberNumber,
+        aggregator: AggregatorId,
         /// The batch.
         work: Work,
         /// Who verifies.
@@ -63,10 +66,10 @@ pub enum Command {
     /// Hand an aggregator the quorum's acknowledgements.
     Commit {
         /// Which aggregator.
-        member: MemberNumber,
+        aggregator: AggregatorId,
         /// The batch.
         work: Work,
-        /// One of each member of the quorum.
+        /// One of each aggregator of the quorum.
         acknowledgements: Arc<Vec<SignedAcknowledgement>>,
     },
     /// Have the notary sign the release.
@@ -77,7 +80,7 @@ pub enum Command {
     /// Hand an aggregator the certificate.
     Guards {
         /// Which aggregator.
-        member: MemberNumber,
+        aggregator: AggregatorId,
         /// What is to be released.
         proposal: Arc<Proposal>,
         /// The notary's word.
@@ -86,7 +89,7 @@ pub enum Command {
     /// Hand an aggregator the others' guard counts.
     Release {
         /// Which aggregator.
-        member: MemberNumber,
+        aggregator: AggregatorId,
         /// The round.
         round: u16,
         /// Messages to it.
@@ -96,18 +99,18 @@ pub enum Command {
 
 impl Command {
     /// Which step it is, and which aggregator is to take it.
-    pub fn step(&self) -> (Step, Option<MemberNumber>) {
+    pub fn step(&self) -> (Step, Option<AggregatorId>) {
         match self {
-            Self::Find => (Step::Find, None),
-            Self::Begin { member, .. } => (Step::Begin, Some(*member)),
+            Self::Find { .. } => (Step::Find, None),
+            Self::Begin { aggregator, .. } => (Step::Begin, Some(*aggregator)),
             Self::Ask { .. } => (Step::Ask, None),
-            Self::Open { member, .. } => (Step::Open, Some(*member)),
-            Self::Verify { member, .. } => (Step::Verify, Some(*member)),
-            Self::Decide { member, .. } => (Step::Decide, Some(*member)),
-            Self::Commit { member, .. } => (Step::Commit, Some(*member)),
+            Self::Open { aggregator, .. } => (Step::Open, Some(*aggregator)),
+            Self::Verify { aggregator, .. } => (Step::Verify, Some(*aggregator)),
+            Self::Decide { aggregator, .. } => (Step::Decide, Some(*aggregator)),
+            Self::Commit { aggregator, .. } => (Step::Commit, Some(*aggregator)),
             Self::Notarise { .. } => (Step::Notarise, None),
-            Self::Guards { member, .. } => (Step::Guards, Some(*member)),
-            Self::Release { member, .. } => (Step::Release, Some(*member)),
+            Self::Guards { aggregator, .. } => (Step::Guards, Some(*aggregator)),
+            Self::Release { aggregator, .. } => (Step::Release, Some(*aggregator)),
         }
     }
 }
@@ -132,24 +135,24 @@ pub enum StepError {
 
 /// What came back.
 pub enum Event {
-    /// The find ended: what it found, and the number of homes of each batch.
-    Found(Result<(FindSummary, Vec<u32>), StepError>),
-    /// An aggregator took the manifest and its grant, or not.
-    Begun(MemberNumber, Result<(), StepError>),
+    /// A partition's find ended: what it found, and the number of homes of each batch.
+    Found(u16, Result<(FindSummary, Vec<u32>), StepError>),
+    /// An aggregator took the manifest and its grants, or not.
+    Begun(AggregatorId, Result<(), StepError>),
     /// The Target's answer to a batch.
     Asked(Work, Result<BatchAnswer, StepError>),
     /// An aggregator froze D.
-    Opened(MemberNumber, Work, Result<Vec<PeerMessage>, StepError>),
+    Opened(AggregatorId, Work, Result<Vec<PeerMessage>, StepError>),
     /// An aggregator verified.
-    Verified(MemberNumber, Work, Result<Vec<PeerMessage>, StepError>),
+    Verified(AggregatorId, Work, Result<Vec<PeerMessage>, StepError>),
     /// An aggregator prepared.
-    Decided(MemberNumber, Work, Result<SignedAcknowledgement, StepError>),
+    Decided(AggregatorId, Work, Result<SignedAcknowledgement, StepError>),
     /// An aggregator committed.
-    Committed(MemberNumber, Work, Result<(), StepError>),
+    Committed(AggregatorId, Work, Result<(), StepError>),
     /// The notary signed, or not.
     Notarised(Result<Certificate, StepError>),
     /// An aggregator opened its guard counts.
-    Guarded(MemberNumber, Result<Vec<PeerMessage>, StepError>),
+    Guarded(AggregatorId, Result<Vec<PeerMessage>, StepError>),
     /// An aggregator released.
-    Released(MemberNumber, Result<SealedTotal, StepError>),
+    Released(AggregatorId, Result<SealedTotal, StepError>),
 }

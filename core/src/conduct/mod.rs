@@ -20,41 +20,56 @@ pub use status::{Failure, Funnel, Phase, Status, Step, Wait};
 
 use crate::{
     find::{FindSummary, SealedGrant},
-    id::{BatchId, MemberNumber},
+    id::{AggregatorId, BatchId},
     manifest::VerifiedManifest,
     peer::PeerMessage,
     release::{Certificate, Proposal, SealedTotal},
 };
 use batch::BatchRun;
 
-/// Batches that are asked and aggregated at the same time.
-pub const IN_FLIGHT: usize = 2;
-
-/// The members that a step still waits for, and what the others answered.
-struct Gather<T> {
-    waiting: BTreeSet<MemberNumber>,
-    answers: BTreeMap<MemberNumber, T>,
+/// What a query is conducted with, beside its manifest.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// Partitions of the subscriptions, at least 1.
+    pub partitions: u16,
+    /// Batches that each committee aggregates at the same time, at least 1.
+    pub in_flight: usize,
 }
 
-impl<T> Gather<T> {
-    fn new(members: impl IntoIterator<Item = MemberNumber>) -> Self {
+impl Default for Options {
+    fn default() -> Self {
         Self {
-            waiting: members.into_iter().collect(),
+            partitions: 1,
+            in_flight: 2,
+        }
+    }
+}
+
+/// Whom a step still waits for, aggregators or partitions, and what the others answered.
+struct Gather<T, K = AggregatorId> {
+    waiting: BTreeSet<K>,
+    answers: BTreeMap<K, T>,
+}
+
+impl<T, K: Copy + Ord> Gather<T, K> {
+    fn new(asked: impl IntoIterator<Item = K>) -> Self {
+        Self {
+            waiting: asked.into_iter().collect(),
             answers: BTreeMap::new(),
         }
     }
 
-    fn awaits(&self, member: MemberNumber) -> bool {
-        self.waiting.contains(&member)
+    fn awaits(&self, who: K) -> bool {
+        self.waiting.contains(&who)
     }
 
     /// Notes an answer; `None` when nobody waits for it. Whether all are in, otherwise.
-    fn take(&mut self, member: MemberNumber, answer: Option<T>) -> Option<bool> {
-        if !self.waiting.remove(&member) {
+    fn take(&mut self, who: K, answer: Option<T>) -> Option<bool> {
+        if !self.waiting.remove(&who) {
             return None;
         }
         if let Some(answer) = answer {
-            self.answers.insert(member, answer);
+            self.answers.insert(who, answer);
         }
         Some(self.waiting.is_empty())
     }
@@ -62,24 +77,27 @@ impl<T> Gather<T> {
 
 /// What one aggregator is to be told of what the others said.
 fn messages_to(
-    member: MemberNumber,
-    answers: &BTreeMap<MemberNumber, Vec<PeerMessage>>,
-    alive: &BTreeMap<MemberNumber, usize>,
+    to: AggregatorId,
+    answers: &BTreeMap<AggregatorId, Vec<PeerMessage>>,
+    alive: &BTreeMap<AggregatorId, usize>,
 ) -> Vec<PeerMessage> {
     answers
         .iter()
-        .filter(|(from, _)| alive.contains_key(from))
+        .filter(|(from, _)| from.committee == to.committee && alive.contains_key(from))
         .flat_map(|(_, messages)| messages)
-        .filter(|message| message.to == member)
+        .filter(|message| message.to == to.member)
         .cloned()
         .collect()
 }
 
+/// An aggregator's grants, by partition.
+type Grants = Arc<Vec<(u16, SealedGrant)>>;
+
 enum Stage {
-    Finding,
+    Finding(Gather<(FindSummary, Vec<u32>), u16>),
     Beginning {
         gather: Gather<()>,
-        grants: BTreeMap<MemberNumber, Arc<SealedGrant>>,
+        grants: BTreeMap<AggregatorId, Grants>,
     },
     Batches,
     Notarising(Arc<Proposal>),
@@ -91,18 +109,19 @@ enum Stage {
         proposal: Arc<Proposal>,
         gather: Gather<SealedTotal>,
     },
-    Done(Vec<(MemberNumber, SealedTotal)>),
+    Done(Vec<(AggregatorId, SealedTotal)>),
     Failed(Failure),
 }
 
 /// One query at the Conductor.
 pub struct Conduct {
     manifest: VerifiedManifest,
-    /// Aggregators still in the query, with their place among those that offered.
-    alive: BTreeMap<MemberNumber, usize>,
-    out: BTreeMap<MemberNumber, StepError>,
+    /// Aggregators still in the query, with their place among those of their committee that offered.
+    alive: BTreeMap<AggregatorId, usize>,
+    out: BTreeMap<AggregatorId, StepError>,
     /// Aggregators that lost an attempt at a batch in a restart.
-    forgot: BTreeSet<(MemberNumber, BatchId)>,
+    forgot: BTreeSet<(AggregatorId, BatchId)>,
+    in_flight: usize,
     stage: Stage,
     batches: BTreeMap<BatchId, BatchRun>,
     funnel: Funnel,
@@ -110,24 +129,30 @@ pub struct Conduct {
 }
 
 impl Conduct {
-    /// Starts a query. The first command is the find.
-    pub fn new(manifest: VerifiedManifest) -> (Self, Vec<Command>) {
-        let alive = manifest
-            .offers(0)
-            .enumerate()
-            .map(|(position, (member, _))| (member, position))
+    /// Starts a query. The first commands are the finds.
+    pub fn new(manifest: VerifiedManifest, options: Options) -> (Self, Vec<Command>) {
+        let committees = 0..manifest.committees.len() as u16;
+        let alive = committees
+            .flat_map(|committee| {
+                let offers = manifest.offers(committee).enumerate();
+                offers.map(move |(position, (member, _))| {
+                    (AggregatorId { committee, member }, position)
+                })
+            })
             .collect();
         let conduct = Self {
             manifest,
             alive,
             out: BTreeMap::new(),
             forgot: BTreeSet::new(),
-            stage: Stage::Finding,
+            in_flight: options.in_flight.max(1),
+            stage: Stage::Finding(Gather::new(0..options.partitions)),
             batches: BTreeMap::new(),
             funnel: Funnel::default(),
             verified: 0,
         };
-        (conduct, vec![Command::Find])
+        let finds = (0..options.partitions).map(|partition| Command::Find { partition });
+        (conduct, finds.collect())
     }
 
     /// The query's manifest.
@@ -136,7 +161,7 @@ impl Conduct {
     }
 
     /// The sealed totals, once the query is done.
-    pub fn totals(&self) -> Option<&[(MemberNumber, SealedTotal)]> {
+    pub fn totals(&self) -> Option<&[(AggregatorId, SealedTotal)]> {
         match &self.stage {
             Stage::Done(totals) => Some(totals),
             _ => None,
@@ -146,7 +171,7 @@ impl Conduct {
     /// Where the query stands, for the querier.
     pub fn status(&self) -> Status {
         let phase = match &self.stage {
-            Stage::Finding | Stage::Beginning { .. } => Phase::Find,
+            Stage::Finding(_) | Stage::Beginning { .. } => Phase::Find,
             Stage::Batches => Phase::Ask,
             Stage::Notarising(_) | Stage::Guarding { .. } | Stage::Releasing { .. } => {
                 Phase::Release
@@ -184,16 +209,16 @@ impl Conduct {
             return Vec::new();
         }
         let next = match event {
-            Event::Found(result) => self.found(result),
-            Event::Begun(member, result) => self.begun(member, result),
+            Event::Found(partition, result) => self.found(partition, result),
+            Event::Begun(aggregator, result) => self.begun(aggregator, result),
             Event::Asked(work, result) => self.asked(work, result),
-            Event::Opened(member, work, result) => self.opened(member, work, result),
-            Event::Verified(member, work, result) => self.verified(member, work, result),
-            Event::Decided(member, work, result) => self.decided(member, work, result),
-            Event::Committed(member, work, result) => self.committed(member, work, result),
+            Event::Opened(aggregator, work, result) => self.opened(aggregator, work, result),
+            Event::Verified(aggregator, work, result) => self.verified(aggregator, work, result),
+            Event::Decided(aggregator, work, result) => self.decided(aggregator, work, result),
+            Event::Committed(aggregator, work, result) => self.committed(aggregator, work, result),
             Event::Notarised(result) => self.notarised(result),
-            Event::Guarded(member, result) => self.guarded(member, result),
-            Event::Released(member, result) => self.released(member, result),
+            Event::Guarded(aggregator, result) => self.guarded(aggregator, result),
+            Event::Released(aggregator, result) => self.released(aggregator, result),
         };
         next.unwrap_or_else(|failure| {
             self.stage = Stage::Failed(failure);
@@ -203,10 +228,17 @@ impl Conduct {
 
     fn awaits(&self, event: &Event) -> bool {
         match (event, &self.stage) {
-            (Event::Found(_), Stage::Finding) | (Event::Notarised(_), Stage::Notarising(_)) => true,
-            (Event::Begun(member, _), Stage::Beginning { gather, .. }) => gather.awaits(*member),
-            (Event::Guarded(member, _), Stage::Guarding { gather, .. }) => gather.awaits(*member),
-            (Event::Released(member, _), Stage::Releasing { gather, .. }) => gather.awaits(*member),
+            (Event::Found(partition, _), Stage::Finding(gather)) => gather.awaits(*partition),
+            (Event::Notarised(_), Stage::Notarising(_)) => true,
+            (Event::Begun(aggregator, _), Stage::Beginning { gather, .. }) => {
+                gather.awaits(*aggregator)
+            }
+            (Event::Guarded(aggregator, _), Stage::Guarding { gather, .. }) => {
+                gather.awaits(*aggregator)
+            }
+            (Event::Released(aggregator, _), Stage::Releasing { gather, .. }) => {
+                gather.awaits(*aggregator)
+            }
             (_, Stage::Batches) => self.batch_awaits(event),
             _ => false,
         }
@@ -214,38 +246,74 @@ impl Conduct {
 
     fn found(
         &mut self,
+        partition: u16,
         result: Result<(FindSummary, Vec<u32>), StepError>,
     ) -> Result<Vec<Command>, Failure> {
-        if !matches!(self.stage, Stage::Finding) {
+        let Stage::Finding(gather) = &mut self.stage else {
+            return Ok(Vec::new());
+        };
+        let found = result.map_err(Failure::Find)?;
+        if gather.take(partition, Some(found)) != Some(true) {
             return Ok(Vec::new());
         }
-        let (summary, sizes) = result.map_err(Failure::Find)?;
-        self.funnel.targeted = summary.targets;
-        for (number, size) in (0u32..).zip(sizes) {
-            let batch = BatchId {
-                partition: 0,
-                number,
-            };
-            self.batches.insert(batch, BatchRun::new(size));
+        let mut grants: BTreeMap<AggregatorId, Vec<(u16, SealedGrant)>> = BTreeMap::new();
+        for (partition, (summary, sizes)) in std::mem::take(&mut gather.answers) {
+            self.funnel.targeted = self.funnel.targeted.saturating_add(summary.targets);
+            for (number, size) in (0u32..).zip(sizes) {
+                let batch = BatchId { partition, number };
+                self.batches.insert(batch, BatchRun::new(size));
+            }
+            for (committee, member, grant) in summary.grants {
+                let aggregator = AggregatorId { committee, member };
+                grants
+                    .entry(aggregator)
+                    .or_default()
+                    .push((partition, grant));
+            }
         }
-        let grants = summary.grants.into_iter();
-        let grants = grants
-            .filter(|(committee, ..)| *committee == 0)
-            .map(|(_, member, grant)| (member, Arc::new(grant)))
-            .collect();
-        self.begin(grants)
+        if self.funnel.targeted > self.manifest.max_homes {
+            return Err(Failure::TooManyHomes(self.manifest.max_homes));
+        }
+        self.excuse_idle();
+        let grants = grants.into_iter();
+        self.begin(grants.map(|(to, grants)| (to, Arc::new(grants))).collect())
+    }
+
+    /// The committees that have batches.
+    fn working(&self) -> BTreeSet<u16> {
+        let batches = self.batches.keys();
+        batches
+            .map(|batch| self.manifest.committee_of(*batch))
+            .collect()
+    }
+
+    /// Where there are fewer batches than committees, some committees have nothing to do.
+    fn excuse_idle(&mut self) {
+        let working = self.working();
+        if !working.is_empty() {
+            let works = |of: &AggregatorId| working.contains(&of.committee);
+            self.alive.retain(|aggregator, _| works(aggregator));
+        }
+    }
+
+    /// The aggregators of a committee that are still in the query.
+    fn alive_in(&self, committee: u16) -> BTreeMap<AggregatorId, usize> {
+        let alive = self.alive.iter();
+        let of = alive.filter(|(aggregator, _)| aggregator.committee == committee);
+        of.map(|(aggregator, position)| (*aggregator, *position))
+            .collect()
     }
 
     fn begun(
         &mut self,
-        member: MemberNumber,
+        aggregator: AggregatorId,
         result: Result<(), StepError>,
     ) -> Result<Vec<Command>, Failure> {
-        let answer = self.note(member, result);
+        let answer = self.note(aggregator, result);
         let Stage::Beginning { gather, .. } = &mut self.stage else {
             return Ok(Vec::new());
         };
-        if gather.take(member, answer) != Some(true) {
+        if gather.take(aggregator, answer) != Some(true) {
             return Ok(Vec::new());
         }
         self.check_quorum()?;
@@ -253,21 +321,23 @@ impl Conduct {
         self.next_batches()
     }
 
-    /// Starts batches while fewer than [`IN_FLIGHT`] are, and the release when all are done.
+    /// Starts batches while a committee has too few in flight, and the release when all are done.
     fn next_batches(&mut self) -> Result<Vec<Command>, Failure> {
-        let mut in_flight = self.batches.values().filter(|run| run.in_flight()).count();
+        let mut in_flight = vec![0; self.manifest.committees.len()];
+        let committee_of = |batch: &BatchId| usize::from(self.manifest.committee_of(*batch));
+        for (id, _) in self.batches.iter().filter(|(_, run)| run.in_flight()) {
+            in_flight[committee_of(id)] += 1;
+        }
         let mut commands = Vec::new();
         let query = self.manifest.query();
-        for (id, run) in &mut self.batches {
-            if in_flight >= IN_FLIGHT {
-                break;
-            }
-            if run.is_waiting() {
-                in_flight += 1;
+        for (id, run) in self.batches.iter_mut().filter(|(_, run)| run.is_waiting()) {
+            let count = &mut in_flight[committee_of(id)];
+            if *count < self.in_flight {
+                *count += 1;
                 commands.push(run.ask(query, *id, &mut self.funnel));
             }
         }
-        if in_flight > 0 {
+        if in_flight.iter().any(|count| *count > 0) {
             return Ok(commands);
         }
         let proposal = Proposal {
@@ -304,8 +374,8 @@ impl Conduct {
         let commands = self
             .alive
             .keys()
-            .map(|&member| Command::Guards {
-                member,
+            .map(|&aggregator| Command::Guards {
+                aggregator,
                 proposal: proposal.clone(),
                 certificate: certificate.clone(),
             })
@@ -319,14 +389,14 @@ impl Conduct {
 
     fn guarded(
         &mut self,
-        member: MemberNumber,
+        aggregator: AggregatorId,
         result: Result<Vec<PeerMessage>, StepError>,
     ) -> Result<Vec<Command>, Failure> {
-        let answer = self.note(member, result);
+        let answer = self.note(aggregator, result);
         let Stage::Guarding { proposal, gather } = &mut self.stage else {
             return Ok(Vec::new());
         };
-        if gather.take(member, answer) != Some(true) {
+        if gather.take(aggregator, answer) != Some(true) {
             return Ok(Vec::new());
         }
         let answers = std::mem::take(&mut gather.answers);
@@ -335,10 +405,10 @@ impl Conduct {
         let commands = self
             .alive
             .keys()
-            .map(|&member| Command::Release {
-                member,
+            .map(|&aggregator| Command::Release {
+                aggregator,
                 round: 0,
-                messages: messages_to(member, &answers, &self.alive),
+                messages: messages_to(aggregator, &answers, &self.alive),
             })
             .collect();
         self.stage = Stage::Releasing {
@@ -350,41 +420,49 @@ impl Conduct {
 
     fn released(
         &mut self,
-        member: MemberNumber,
+        aggregator: AggregatorId,
         result: Result<SealedTotal, StepError>,
     ) -> Result<Vec<Command>, Failure> {
-        let answer = self.note(member, result);
+        let answer = self.note(aggregator, result);
         let Stage::Releasing { gather, .. } = &mut self.stage else {
             return Ok(Vec::new());
         };
-        if gather.take(member, answer) != Some(true) {
+        if gather.take(aggregator, answer) != Some(true) {
             return Ok(Vec::new());
         }
         let totals: Vec<_> = std::mem::take(&mut gather.answers).into_iter().collect();
-        let needed = usize::from(self.manifest.committees[0].needed);
-        if totals.len() < needed {
-            return Err(self.too_few());
+        for committee in self.working() {
+            let of = totals
+                .iter()
+                .filter(|(from, _)| from.committee == committee);
+            let terms = &self.manifest.committees[usize::from(committee)];
+            if of.count() < usize::from(terms.needed) {
+                return Err(self.too_few());
+            }
         }
         self.stage = Stage::Done(totals);
         Ok(Vec::new())
     }
 
-    /// Puts a member that failed out of the query, and keeps what the others said.
-    fn note<T>(&mut self, member: MemberNumber, result: Result<T, StepError>) -> Option<T> {
+    /// Puts a aggregator that failed out of the query, and keeps what the others said.
+    fn note<T>(&mut self, aggregator: AggregatorId, result: Result<T, StepError>) -> Option<T> {
         match result {
-            Ok(answer) => self.alive.contains_key(&member).then_some(answer),
+            Ok(answer) => self.alive.contains_key(&aggregator).then_some(answer),
             Err(StepError::Inconsistent { .. }) => None,
             Err(error) => {
-                self.alive.remove(&member);
-                self.out.entry(member).or_insert(error);
+                self.alive.remove(&aggregator);
+                self.out.entry(aggregator).or_insert(error);
                 None
             }
         }
     }
 
     fn check_quorum(&self) -> Result<(), Failure> {
-        if self.alive.len() < usize::from(self.manifest.min_verified) {
-            return Err(self.too_few());
+        let needed = usize::from(self.manifest.min_verified);
+        for committee in self.working() {
+            if self.alive_in(committee).len() < needed {
+                return Err(self.too_few());
+            }
         }
         Ok(())
     }
@@ -395,7 +473,7 @@ impl Conduct {
             out: self
                 .out
                 .iter()
-                .map(|(member, error)| (*member, error.clone()))
+                .map(|(aggregator, error)| (*aggregator, error.clone()))
                 .collect(),
         }
     }

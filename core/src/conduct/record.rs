@@ -10,12 +10,12 @@ use std::{collections::BTreeMap, sync::Arc};
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use super::{
-    Command, Conduct, Failure, Funnel, Gather, Stage, StepError,
+    Command, Conduct, Failure, Funnel, Gather, Options, Stage, StepError,
     batch::{BatchRun, KeptBatch},
 };
 use crate::{
     find::SealedGrant,
-    id::{BatchId, MemberNumber},
+    id::{AggregatorId, BatchId},
     manifest::VerifiedManifest,
     release::{Proposal, SealedTotal},
 };
@@ -23,7 +23,7 @@ use crate::{
 /// The durable state of a query at the Conductor.
 #[derive(BorshSerialize, BorshDeserialize)]
 pub struct Record {
-    out: Vec<(MemberNumber, StepError)>,
+    out: Vec<(AggregatorId, StepError)>,
     funnel: Funnel,
     verified: u8,
     stage: KeptStage,
@@ -33,10 +33,10 @@ pub struct Record {
 #[derive(BorshSerialize, BorshDeserialize)]
 enum KeptStage {
     Finding,
-    Beginning(Vec<(MemberNumber, SealedGrant)>),
+    Beginning(Vec<(AggregatorId, Vec<(u16, SealedGrant)>)>),
     Batches,
     Releasing(Proposal),
-    Done(Vec<(MemberNumber, SealedTotal)>),
+    Done(Vec<(AggregatorId, SealedTotal)>),
     Failed(Failure),
 }
 
@@ -51,11 +51,11 @@ impl Conduct {
     /// What is to be kept, before the commands that were just given are carried out.
     pub fn record(&self) -> Record {
         let stage = match &self.stage {
-            Stage::Finding => KeptStage::Finding,
+            Stage::Finding(_) => KeptStage::Finding,
             Stage::Beginning { grants, .. } => KeptStage::Beginning(
                 grants
                     .iter()
-                    .map(|(member, grant)| (*member, (**grant).clone()))
+                    .map(|(aggregator, grant)| (*aggregator, (**grant).clone()))
                     .collect(),
             ),
             Stage::Batches => KeptStage::Batches,
@@ -76,25 +76,33 @@ impl Conduct {
     }
 
     /// Takes a query up where its record stands.
-    pub fn resume(manifest: VerifiedManifest, record: Record) -> (Self, Vec<Command>) {
-        let (mut conduct, find) = Self::new(manifest);
+    pub fn resume(
+        manifest: VerifiedManifest,
+        options: Options,
+        record: Record,
+    ) -> (Self, Vec<Command>) {
+        let (mut conduct, find) = Self::new(manifest, options);
         conduct.out = record.out.into_iter().collect();
         conduct
             .alive
-            .retain(|member, _| !conduct.out.contains_key(member));
+            .retain(|aggregator, _| !conduct.out.contains_key(aggregator));
         conduct.funnel = record.funnel;
         conduct.verified = usize::from(record.verified);
         let batches = record.batches.into_iter();
         conduct.batches = batches
-            .map(|(id, kept)| (id, BatchRun::restored(kept)))
+            .map(|(id, kept)| {
+                let committee = conduct.manifest.committee_of(id);
+                (id, BatchRun::restored(committee, kept))
+            })
             .collect::<BTreeMap<_, _>>();
+        conduct.excuse_idle();
         let commands = match record.stage {
             KeptStage::Finding => Ok(find),
             KeptStage::Beginning(grants) => {
                 let grants = grants.into_iter();
                 conduct.begin(
                     grants
-                        .map(|(member, grant)| (member, Arc::new(grant)))
+                        .map(|(aggregator, grant)| (aggregator, Arc::new(grant)))
                         .collect(),
                 )
             }
@@ -119,18 +127,18 @@ impl Conduct {
     /// Begins with the aggregators that are left and have a grant.
     pub(super) fn begin(
         &mut self,
-        mut grants: BTreeMap<MemberNumber, Arc<SealedGrant>>,
+        mut grants: BTreeMap<AggregatorId, Arc<Vec<(u16, SealedGrant)>>>,
     ) -> Result<Vec<Command>, Failure> {
-        grants.retain(|member, _| self.alive.contains_key(member));
+        grants.retain(|aggregator, _| self.alive.contains_key(aggregator));
         // Without a command no event would come.
         if grants.is_empty() {
             return Err(self.too_few());
         }
         let commands = grants
             .iter()
-            .map(|(&member, grant)| Command::Begin {
-                member,
-                grant: grant.clone(),
+            .map(|(&aggregator, grant)| Command::Begin {
+                aggregator,
+                grants: grant.clone(),
             })
             .collect();
         self.stage = Stage::Beginning {

@@ -3,7 +3,7 @@
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use super::StepError;
-use crate::id::{MemberNumber, Name, Timestamp};
+use crate::id::{AggregatorId, Name, Timestamp};
 
 /// What a query is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, BorshSerialize, BorshDeserialize)]
@@ -49,7 +49,7 @@ pub struct Status {
     /// Why it failed.
     pub failure: Option<Failure>,
     /// Aggregators that are out of the query.
-    pub missing: Vec<MemberNumber>,
+    pub missing: Vec<AggregatorId>,
     /// Whom it waits for.
     pub waiting: Vec<Wait>,
 }
@@ -129,13 +129,19 @@ pub enum Failure {
     /// The Target failed at the last attempt of a batch.
     #[error("the target {0}")]
     Ask(StepError),
+    /// The partitions together have too many homes.
+    #[error("more homes match than the {0} that are allowed: narrow the target profile")]
+    TooManyHomes(u64),
     /// Too few aggregators are left.
-    #[error("{needed} data aggregators are needed, but {}", describe(out))]
+    #[error(
+        "{needed} data aggregators of a committee are needed, but {}",
+        describe(out)
+    )]
     TooFewAggregators {
         /// How many are needed.
         needed: u8,
         /// Who is out, and why.
-        out: Vec<(MemberNumber, StepError)>,
+        out: Vec<(AggregatorId, StepError)>,
     },
     /// Too few contributions were accepted.
     #[error(
@@ -166,10 +172,10 @@ pub enum Failure {
     Ended(String),
 }
 
-fn describe(out: &[(MemberNumber, StepError)]) -> String {
+fn describe(out: &[(AggregatorId, StepError)]) -> String {
     let parts: Vec<String> = out
         .iter()
-        .map(|(member, error)| format!("aggregator {member} {error}"))
+        .map(|(aggregator, error)| format!("aggregator {aggregator} {error}"))
         .collect();
     if parts.is_empty() {
         return "fewer offered a key".into();

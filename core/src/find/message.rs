@@ -121,8 +121,21 @@ pub struct BatchStatement {
     pub batch: BatchId,
     /// Number of targets.
     pub count: u32,
+    /// Who is to ask it: each attempt the next, and the first again after the last.
+    pub targets: Vec<Name>,
     /// Digest of the sealed batch.
     pub digest: [u8; 32],
+}
+
+/// Largest encoded statement about a batch, in bytes.
+pub const MAX_STATEMENT: usize = 1 << 16;
+
+impl BatchStatement {
+    /// The Target that is to ask it at an attempt.
+    pub fn target(&self, attempt: u8) -> Option<&Name> {
+        let place = usize::from(attempt).checked_rem(self.targets.len())?;
+        self.targets.get(place)
+    }
 }
 
 /// A batch on its way from the Target Finder through the Conductor to the Target.
@@ -172,6 +185,9 @@ impl Grant {
         }
     }
 }
+
+/// A target profile as it travels to one partition's Target Finders.
+pub type SealedProfile = Sealed<reader::TargetFinder, ProfileOpening>;
 
 /// A grant as it travels.
 pub type SealedGrant = Sealed<reader::DataAggregator, SignedGrant>;

@@ -109,6 +109,45 @@ fn every_home_is_chosen_once_in_batches_of_at_least_the_cohort() {
 }
 
 #[test]
+fn a_home_whose_tag_is_of_another_partition_is_left_out() {
+    let mut scene = of(40, 10);
+    let opening = scene.question.opening();
+    let (network, question) = (&scene.network, &scene.question);
+    let request = question.find_request(network, &opening, 10, &mut scene.rng);
+    let keys = FinderKeys {
+        partitions: 2,
+        ..network.finder_keys()
+    };
+    let mut finding = Finding::new(question.manifest.clone(), &request, &keys).unwrap();
+    for segment in &scene.segments {
+        finding.absorb(segment, &keys).unwrap();
+    }
+    let own = finding
+        .candidates
+        .keys()
+        .filter(|tag| tag.partition(2) == 0);
+    assert_eq!(own.count(), finding.candidates.len());
+    assert!((1..40).contains(&finding.candidates.len()));
+}
+
+#[test]
+fn batches_are_spread_over_the_targets_and_each_attempt_goes_to_the_next() {
+    let targets = ["a", "b", "c"].map(name);
+    let first = |partition, number| assigned(&targets, BatchId { partition, number })[0].clone();
+    let names: Vec<Name> = (0..4).map(|number| first(0, number)).collect();
+    assert_eq!(names, ["a", "b", "c", "a"].map(name));
+    assert_eq!(first(1, 0), name("b"));
+    let all = assigned(
+        &targets,
+        BatchId {
+            partition: 0,
+            number: 1,
+        },
+    );
+    assert_eq!(all, ["b", "c", "a"].map(name));
+}
+
+#[test]
 fn fewer_homes_than_the_cohort_or_more_than_allowed_are_refused() {
     let mut scene = of(8, 100);
     let one = scene.segments[..1].to_vec();

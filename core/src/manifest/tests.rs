@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::directory::DirectoryBody;
-use crate::envelope::{EnvelopeSecretKey, Suite};
 use crate::offer::OfferBody;
 use crate::plan::{Plan, PlanLimits};
 use crate::testing::{HOUR, NOW, Scene, Setting, key_of, member, name, verified};
@@ -189,28 +188,6 @@ fn committees_that_are_not_the_directory_s_are_refused() {
     assert_eq!(refusal(&scene, fewer), foreign);
     let more = |m: &mut Manifest| m.committees[0].offers.push(None);
     assert_eq!(refusal(&scene, more), foreign);
-}
-
-#[test]
-fn a_directory_of_several_partitions_is_refused_by_this_version() {
-    let scene = scene();
-    let refused = refusal_under(&scene, |body| {
-        let mut pool = body.pools[0].clone();
-        pool.partition = 1;
-        let mut rng = <rand::rngs::StdRng as rand::SeedableRng>::seed_from_u64(1);
-        pool.envelope_key = EnvelopeSecretKey::generate(Suite::X25519, &mut rng).public();
-        body.pools.push(pool);
-        let mut finder = body.nodes[1].clone();
-        finder.name = name("finder2");
-        finder.operator = name("finder2");
-        finder.group = 1;
-        finder.signing_key = key_of("finder2").public();
-        finder.tls_key.0[0] ^= 1;
-        body.nodes.push(finder);
-    });
-    let reason = "this version answers in networks of one partition and one committee";
-    assert_eq!(refused, Some(ManifestError::OutOfRange(reason)));
-    assert_eq!(refusal_under(&scene, |_| {}), None);
 }
 
 /// What is said when the second offer is another, signed by `key`.

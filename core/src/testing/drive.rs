@@ -4,10 +4,10 @@ use std::collections::VecDeque;
 
 use super::{Scene, copy_of};
 use crate::aggregation::AggregationError;
-use crate::conduct::{Command, Conduct, Event, StepError};
+use crate::conduct::{Command, Conduct, Event, Options, StepError};
 use crate::encoding::from_bytes;
 use crate::find::{BatchMessage, BatchStatement};
-use crate::id::MemberNumber;
+use crate::id::AggregatorId;
 
 /// Most commands of a query, so that a loop without end fails.
 const MOST_COMMANDS: usize = 2000;
@@ -22,14 +22,14 @@ fn step_error(error: &AggregationError) -> StepError {
 }
 
 /// Which aggregator is to do it.
-pub(crate) fn addressee(command: &Command) -> Option<MemberNumber> {
+pub(crate) fn addressee(command: &Command) -> Option<AggregatorId> {
     command.step().1
 }
 
 /// What a command is called.
 pub(crate) fn label(command: &Command) -> &'static str {
     match command {
-        Command::Find => "find",
+        Command::Find { .. } => "find",
         Command::Begin { .. } => "begin",
         Command::Ask { .. } => "ask",
         Command::Open { .. } => "open",
@@ -45,18 +45,24 @@ pub(crate) fn label(command: &Command) -> &'static str {
 /// The event of a command that failed.
 pub(crate) fn failed(command: &Command, error: StepError) -> Event {
     match command {
-        Command::Find => Event::Found(Err(error)),
-        Command::Begin { member, .. } => Event::Begun(*member, Err(error)),
+        Command::Find { partition } => Event::Found(*partition, Err(error)),
+        Command::Begin { aggregator, .. } => Event::Begun(*aggregator, Err(error)),
         Command::Ask { work, .. } => Event::Asked(*work, Err(error)),
-        Command::Open { member, answer, .. } => {
-            Event::Opened(*member, answer.statement.work, Err(error))
-        }
-        Command::Verify { member, work, .. } => Event::Verified(*member, *work, Err(error)),
-        Command::Decide { member, work, .. } => Event::Decided(*member, *work, Err(error)),
-        Command::Commit { member, work, .. } => Event::Committed(*member, *work, Err(error)),
+        Command::Open {
+            aggregator, answer, ..
+        } => Event::Opened(*aggregator, answer.statement.work, Err(error)),
+        Command::Verify {
+            aggregator, work, ..
+        } => Event::Verified(*aggregator, *work, Err(error)),
+        Command::Decide {
+            aggregator, work, ..
+        } => Event::Decided(*aggregator, *work, Err(error)),
+        Command::Commit {
+            aggregator, work, ..
+        } => Event::Committed(*aggregator, *work, Err(error)),
         Command::Notarise { .. } => Event::Notarised(Err(error)),
-        Command::Guards { member, .. } => Event::Guarded(*member, Err(error)),
-        Command::Release { member, .. } => Event::Released(*member, Err(error)),
+        Command::Guards { aggregator, .. } => Event::Guarded(*aggregator, Err(error)),
+        Command::Release { aggregator, .. } => Event::Released(*aggregator, Err(error)),
     }
 }
 
@@ -77,61 +83,76 @@ impl Scene {
     pub(crate) fn carry_out(&mut self, command: &Command) -> Event {
         let error = |error: AggregationError| step_error(&error);
         match command {
-            Command::Find => Event::Found(Ok((copy_of(&self.found.summary), self.sizes()))),
-            Command::Begin { member, grant } => {
-                let aggregation = self.aggregators.get_mut(member).unwrap();
-                let begun = aggregation.grant(0, grant, &self.network.directory);
-                Event::Begun(*member, begun.map_err(error))
+            Command::Find { partition } => {
+                Event::Found(*partition, Ok((copy_of(&self.found.summary), self.sizes())))
+            }
+            Command::Begin { aggregator, grants } => {
+                let aggregation = self.aggregators.get_mut(&aggregator.member).unwrap();
+                let mut begun = grants.iter().map(|(partition, grant)| {
+                    aggregation.grant(*partition, grant, &self.network.directory)
+                });
+                Event::Begun(
+                    *aggregator,
+                    begun.try_for_each(|begun| begun.map_err(error)),
+                )
             }
             Command::Ask { work } => Event::Asked(*work, Ok(self.honest(*work))),
-            Command::Open { member, answer, .. } => Event::Opened(
-                *member,
+            Command::Open {
+                aggregator, answer, ..
+            } => Event::Opened(
+                *aggregator,
                 answer.statement.work,
-                self.open_at(*member, answer).map_err(error),
+                self.open_at(aggregator.member, answer).map_err(error),
             ),
             Command::Verify {
-                member,
+                aggregator,
                 work,
                 messages,
             } => Event::Verified(
-                *member,
+                *aggregator,
                 *work,
-                self.verify_at(*member, *work, messages).map_err(error),
+                self.verify_at(aggregator.member, *work, messages)
+                    .map_err(error),
             ),
             Command::Decide {
-                member,
+                aggregator,
                 work,
                 quorum,
                 messages,
             } => Event::Decided(
-                *member,
+                *aggregator,
                 *work,
-                self.decide_at(*member, *work, quorum, messages)
+                self.decide_at(aggregator.member, *work, quorum, messages)
                     .map_err(error),
             ),
             Command::Commit {
-                member,
+                aggregator,
                 work,
                 acknowledgements,
             } => Event::Committed(
-                *member,
+                *aggregator,
                 *work,
-                self.commit_at(*member, *work, acknowledgements)
+                self.commit_at(aggregator.member, *work, acknowledgements)
                     .map_err(error),
             ),
             Command::Notarise { proposal } => Event::Notarised(Ok(self.certificate(proposal))),
             Command::Guards {
-                member,
+                aggregator,
                 proposal,
                 certificate,
             } => Event::Guarded(
-                *member,
-                self.guards_at(*member, proposal, certificate)
+                *aggregator,
+                self.guards_at(aggregator.member, proposal, certificate)
                     .map_err(error),
             ),
             Command::Release {
-                member, messages, ..
-            } => Event::Released(*member, self.release_at(*member, messages).map_err(error)),
+                aggregator,
+                messages,
+                ..
+            } => Event::Released(
+                *aggregator,
+                self.release_at(aggregator.member, messages).map_err(error),
+            ),
         }
     }
 
@@ -140,7 +161,8 @@ impl Scene {
         &mut self,
         mut intervene: impl FnMut(&mut Self, &Command) -> Option<Event>,
     ) -> Conduct {
-        let (mut conduct, commands) = Conduct::new(self.question.manifest.clone());
+        let (mut conduct, commands) =
+            Conduct::new(self.question.manifest.clone(), Options::default());
         let mut commands = VecDeque::from(commands);
         for _ in 0..MOST_COMMANDS {
             let Some(command) = commands.pop_front() else {

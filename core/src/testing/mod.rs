@@ -20,7 +20,7 @@ use rand::rngs::StdRng;
 
 use crate::encoding::{from_bytes, to_bytes};
 use crate::envelope::{EnvelopePublicKey, EnvelopeSecretKey, Suite};
-use crate::id::{MemberNumber, Name};
+use crate::id::{AggregatorId, MemberNumber, Name};
 
 pub(crate) use drive::{addressee, failed, label};
 pub(crate) use forge::{Draft, Shared};
@@ -34,6 +34,14 @@ pub(crate) fn name(name: &str) -> Name {
 
 pub(crate) fn member(number: u8) -> MemberNumber {
     MemberNumber::new(number).unwrap()
+}
+
+/// The aggregator of that number in the first committee.
+pub(crate) fn aggregator(number: u8) -> AggregatorId {
+    AggregatorId {
+        committee: 0,
+        member: member(number),
+    }
 }
 
 /// The value that its encoding decodes to: a copy, also of what has no `Clone`.

@@ -35,6 +35,7 @@ pub(crate) struct Network {
     pub(crate) shares: Vec<KeyShare>,
     pub(crate) target: EnvelopeSecretKey,
     finder_name: Name,
+    targets: Vec<Name>,
     finder_signing: SigningKey,
     pub(crate) finder: EnvelopeSecretKey,
     pub(crate) secret: PoolSecret,
@@ -130,6 +131,7 @@ impl Network {
             target,
             finder,
             finder_name: name("finder"),
+            targets: vec![name("target")],
             finder_signing: key_of("finder"),
             secret: PoolSecret::generate(rng),
         }
@@ -142,6 +144,8 @@ impl Network {
             envelope: &self.finder,
             secret: &self.secret,
             target: &self.target_key,
+            partitions: 1,
+            targets: &self.targets,
         }
     }
 }

@@ -6,7 +6,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 
 use super::question::{find, homes, plain_sums, segment, upload};
-use super::{Draft, Home, Network, Question, Setting, copy_of, key_of, name};
+use super::{Draft, Home, Network, Question, Setting, aggregator, copy_of, key_of, name};
 use crate::aggregation::{Aggregation, AggregationError, AggregatorKeys, Quorum};
 use crate::ask::{
     Answer, AnsweringHome, BatchAnswer, OpenedBatch, answer, collect_answers, open_batch,
@@ -15,7 +15,7 @@ use crate::catalogue::EVERY_HOME;
 use crate::circuit::Row;
 use crate::encoding;
 use crate::find::{FindError, Found, SealedGrant};
-use crate::id::{BatchId, MemberNumber, Work};
+use crate::id::{AggregatorId, BatchId, MemberNumber, Work};
 use crate::keys::SigningKey;
 use crate::peer::PeerMessage;
 use crate::release::{
@@ -120,6 +120,7 @@ impl Scene {
             &self.question.manifest,
             work,
             &self.found.batches[work.batch.number as usize],
+            &name("target"),
             &self.network.directory,
             &self.network.target,
         )
@@ -356,22 +357,25 @@ impl Scene {
     pub(crate) fn release(
         &mut self,
         batches: &[CommittedBatch],
-    ) -> Vec<(MemberNumber, SealedTotal)> {
+    ) -> Vec<(AggregatorId, SealedTotal)> {
         let messages = self.guards(&self.proposal(batches));
         let members = self.members().into_iter();
         members
-            .map(|member| (member, self.release_at(member, &messages).unwrap()))
+            .map(|member| {
+                let total = self.release_at(member, &messages).unwrap();
+                (aggregator(member.point()), total)
+            })
             .collect()
     }
 
     /// What the querier reads.
     pub(crate) fn read(
         &self,
-        totals: &[(MemberNumber, SealedTotal)],
+        totals: &[(AggregatorId, SealedTotal)],
     ) -> Result<Released, ReleaseError> {
         let question = &self.question;
         let directory = &self.network.directory;
-        open_totals(&question.manifest, 0, totals, &question.reply, directory)
+        open_totals(&question.manifest, totals, &question.reply, directory)
     }
 
     /// What the querier reads once this one answer is committed.

@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 use tokio_stream::Empty as Nothing;
 use tonic::{Request, Response, Status, Streaming, service::Routes};
 
-use super::{Forge, everybody, member};
+use super::{Forge, aggregator, everybody};
 
 /// Takes every request and never answers.
 struct Silent;
@@ -80,8 +80,8 @@ async fn an_aggregator_that_is_silent_is_left_out_at_the_deadline() {
             event
         })
         .await;
-    assert_eq!(out, [member(2)]);
+    assert_eq!(out, [aggregator(2)]);
     assert_eq!(ended.row(), everybody());
-    assert_eq!(ended.status.missing, [member(2)]);
+    assert_eq!(ended.status.missing, [aggregator(2)]);
     forge.network.stop().await;
 }

@@ -11,7 +11,7 @@ use dispers_core::{
 };
 use dispers_node::rng;
 
-use super::{Forge, everybody, member, refusal};
+use super::{Forge, aggregator, everybody, refusal};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_conductor_that_substitutes_the_profile_finds_nobody() {
@@ -29,7 +29,7 @@ async fn a_conductor_that_substitutes_the_profile_finds_nobody() {
     };
     let context = ProfileOpening::context(manifest.query());
     let profile = Sealed::seal(&opening, &pool.envelope_key, &context, &mut rng());
-    let driver = forge.driver(manifest, &profile, &forge.segments());
+    let driver = forge.driver(manifest, &[profile], &forge.segments());
     let ended = forge.driven(&driver).await;
     let words = "the target profile is not the one that the manifest commits to";
     assert!(ended.failure().contains(words), "{}", ended.failure());
@@ -45,7 +45,7 @@ async fn over(change: impl FnOnce(&Forge, &mut Vec<ListSegment>)) -> (u64, (i128
     let mut segments = forge.segments();
     change(&forge, &mut segments);
     let prepared = &forge.prepared;
-    let driver = forge.driver(prepared.signed(), prepared.profile(), &segments);
+    let driver = forge.driver(prepared.signed(), prepared.profiles(), &segments);
     let ended = forge.driven(&driver).await;
     forge.network.stop().await;
     (ended.status.homes.targeted, ended.row())
@@ -111,7 +111,7 @@ async fn a_conductor_that_drops_entries_asks_fewer_and_never_below_the_cohort() 
     let mut segments = forge.segments();
     segments.truncate(1);
     let prepared = &forge.prepared;
-    let driver = forge.driver(prepared.signed(), prepared.profile(), &segments);
+    let driver = forge.driver(prepared.signed(), prepared.profiles(), &segments);
     let ended = forge.driven(&driver).await;
     assert!(
         ended.failure().contains("minimum cohort of 20"),
@@ -130,7 +130,7 @@ async fn a_conductor_that_finds_twice_is_refused_the_second_time() {
     let mut segments = forge.segments();
     segments.pop();
     let prepared = &forge.prepared;
-    let driver = forge.driver(prepared.signed(), prepared.profile(), &segments);
+    let driver = forge.driver(prepared.signed(), prepared.profiles(), &segments);
     let Event::Begun(_, result) = forge.until(&driver, begun).await else {
         unreachable!("the event was chosen");
     };
@@ -171,14 +171,14 @@ async fn a_conductor_that_tells_different_quorums_gets_nothing_committed() {
     let ended = forge
         .carrying_out(|command| match command {
             Command::Decide {
-                member: to,
+                aggregator: to,
                 work,
                 messages,
                 ..
-            } if to == member(1) => vec![Command::Decide {
-                member: to,
+            } if to == aggregator(1) => vec![Command::Decide {
+                aggregator: to,
                 work,
-                quorum: Quorum::new([member(1), member(2)]),
+                quorum: Quorum::new([aggregator(1), aggregator(2)].map(|one| one.member)),
                 messages,
             }],
             command => vec![command],
@@ -250,7 +250,7 @@ async fn a_second_release_that_the_notary_certifies_is_refused_by_every_aggregat
         forge.signing("target-finder"),
     );
     let guards = Command::Guards {
-        member: one,
+        aggregator: one,
         proposal: proposal.into(),
         certificate: certificate.into(),
     };
@@ -278,11 +278,11 @@ async fn a_conductor_that_relabels_an_envelope_for_another_reader_is_refused() {
         .carrying_out(|command| match command {
             // Each aggregator is handed the groups of the next.
             Command::Open {
-                member,
+                aggregator,
                 position,
                 answer,
             } => vec![Command::Open {
-                member,
+                aggregator,
                 position: (position + 1) % 3,
                 answer,
             }],
@@ -303,15 +303,15 @@ async fn a_conductor_that_swaps_messages_between_aggregators_gets_no_result() {
     let ended = forge
         .carrying_out(|command| match command {
             Command::Verify {
-                member: to,
+                aggregator: to,
                 work,
                 mut messages,
             } => {
                 for message in &mut messages {
-                    message.to = member(to.point() % 3 + 1);
+                    message.to = aggregator(to.member.point() % 3 + 1).member;
                 }
                 vec![Command::Verify {
-                    member: to,
+                    aggregator: to,
                     work,
                     messages,
                 }]
@@ -333,7 +333,7 @@ async fn a_conductor_that_does_everything_twice_changes_nothing() {
     let ended = forge
         .carrying_out(|command| match command {
             // A find consumes its lists, and homes answer once; everything else may come again.
-            Command::Find | Command::Ask { .. } => vec![command],
+            Command::Find { .. } | Command::Ask { .. } => vec![command],
             command => vec![command.clone(), command],
         })
         .await;

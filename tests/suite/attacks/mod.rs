@@ -12,12 +12,11 @@ use std::{collections::VecDeque, sync::Arc};
 use dispers_conductor::{Config, Driver, InMemory};
 use dispers_core::{
     ask::{BatchAnswer, GroupsStatement, SealedGroup},
-    conduct::{Command, Conduct, Event, Status, StepError},
+    conduct::{self, Command, Conduct, Event, Status, StepError},
     decode::{Table, Value},
     encoding::{from_bytes, to_bytes},
-    envelope::{Sealed, reader},
-    find::{ListSegment, ListedEntry, ProfileOpening},
-    id::{MemberNumber, Name},
+    find::{ListSegment, ListedEntry, SealedProfile},
+    id::{AggregatorId, MemberNumber, Name},
     keys::SigningKey,
     labels,
     manifest::SignedManifest,
@@ -68,8 +67,11 @@ fn everybody() -> (i128, i128) {
     (HOMES.into(), (0..i128::from(HOMES)).sum())
 }
 
-fn member(number: u8) -> MemberNumber {
-    MemberNumber::new(number).unwrap()
+fn aggregator(number: u8) -> AggregatorId {
+    AggregatorId {
+        committee: 0,
+        member: MemberNumber::new(number).unwrap(),
+    }
 }
 
 impl Forge {
@@ -142,17 +144,17 @@ impl Forge {
     fn driver(
         &self,
         manifest: &SignedManifest,
-        profile: &Sealed<reader::TargetFinder, ProfileOpening>,
+        profiles: &[SealedProfile],
         segments: &[ListSegment],
     ) -> Arc<Driver> {
-        self.driver_and_kept(manifest, profile, segments).0
+        self.driver_and_kept(manifest, profiles, segments).0
     }
 
     /// The same, with the batches that it keeps.
     fn driver_and_kept(
         &self,
         manifest: &SignedManifest,
-        profile: &Sealed<reader::TargetFinder, ProfileOpening>,
+        profiles: &[SealedProfile],
         segments: &[ListSegment],
     ) -> (Arc<Driver>, Arc<InMemory>) {
         let node = self.network.node("conductor").unwrap().clone();
@@ -169,7 +171,7 @@ impl Forge {
             node,
             config,
             manifest.clone(),
-            profile.clone(),
+            profiles.to_vec(),
             kept.clone(),
         );
         (Arc::new(driver), kept)
@@ -177,7 +179,7 @@ impl Forge {
 
     fn honest_driver(&self) -> Arc<Driver> {
         let prepared = &self.prepared;
-        self.driver(prepared.signed(), prepared.profile(), &self.segments())
+        self.driver(prepared.signed(), prepared.profiles(), &self.segments())
     }
 
     /// Drives the query to its end. `command` says what is carried out in place of each command,
@@ -188,7 +190,10 @@ impl Forge {
         mut command: impl FnMut(Command) -> Vec<Command>,
         mut event: impl FnMut(Event) -> Event,
     ) -> Ended {
-        let (mut conduct, commands) = Conduct::new(self.prepared.manifest().clone());
+        let (mut conduct, commands) = Conduct::new(
+            self.prepared.manifest().clone(),
+            conduct::Options::default(),
+        );
         let mut queue: VecDeque<Command> = commands.into();
         while let Some(next) = queue.pop_front() {
             for next in command(next) {
@@ -226,7 +231,10 @@ impl Forge {
 
     /// An honest run up to and including the first event for which `stop` holds.
     async fn until(&self, driver: &Arc<Driver>, stop: impl Fn(&Event) -> bool) -> Event {
-        let (mut conduct, commands) = Conduct::new(self.prepared.manifest().clone());
+        let (mut conduct, commands) = Conduct::new(
+            self.prepared.manifest().clone(),
+            conduct::Options::default(),
+        );
         let mut queue: VecDeque<Command> = commands.into();
         while let Some(next) = queue.pop_front() {
             let event = driver.clone().carry_out(next).await;

@@ -24,7 +24,7 @@ async fn an_offer_serves_one_query() {
     let mut manifest: Manifest = from_bytes(body, 1 << 20, "manifest").unwrap();
     manifest.min_cohort += 1;
     let signed = manifest.sign(forge.signing("querier"));
-    let driver = forge.driver(&signed, forge.prepared.profile(), &forge.segments());
+    let driver = forge.driver(&signed, forge.prepared.profiles(), &forge.segments());
     assert_eq!(begins.len(), 3);
     for begin in begins {
         let Event::Begun(_, result) = driver.clone().carry_out(begin).await else {
@@ -72,8 +72,9 @@ async fn a_manifest_that_is_not_signed_so_is_refused_by_every_role() {
     let forge = Forge::new().await;
     let mut signed = forge.prepared.signed().clone();
     signed.body[40] ^= 1;
-    let driver = forge.driver(&signed, forge.prepared.profile(), &forge.segments());
-    let Event::Found(found) = driver.clone().carry_out(Command::Find).await else {
+    let driver = forge.driver(&signed, forge.prepared.profiles(), &forge.segments());
+    let find = Command::Find { partition: 0 };
+    let Event::Found(_, found) = driver.clone().carry_out(find).await else {
         unreachable!("a command is answered by its event");
     };
     let words = refusal(found);

@@ -15,7 +15,7 @@ use dispers_node::{Channels, rng};
 use dispers_proto::{Messages, chunks, v1::stack_client::StackClient};
 use rand::Rng;
 
-use super::{Forge, everybody, member};
+use super::{Forge, aggregator, everybody};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_target_that_forges_contributions_has_none_of_them_counted() {
@@ -120,15 +120,15 @@ async fn a_target_that_sends_different_groups_to_aggregators_loses_those_that_di
     let ended = forge
         .carrying_out(|command| match command {
             Command::Open {
-                member: to,
+                aggregator: to,
                 position,
                 answer,
-            } if to == member(2) => {
+            } if to == aggregator(2) => {
                 let mut groups = answer.groups.clone();
                 groups[position].pop();
                 let answer = forge.as_target(&answer, groups).into();
                 vec![Command::Open {
-                    member: to,
+                    aggregator: to,
                     position,
                     answer,
                 }]
@@ -138,7 +138,7 @@ async fn a_target_that_sends_different_groups_to_aggregators_loses_those_that_di
         .await;
     // The two that froze the same groups go on; the third combines nothing.
     assert_eq!(ended.row(), everybody());
-    assert_eq!(ended.status.missing, [member(2)]);
+    assert_eq!(ended.status.missing, [aggregator(2)]);
     forge.network.stop().await;
 }
 

@@ -12,14 +12,14 @@ use dispers_core::{
 };
 use dispers_node::rng;
 
-use super::{Forge, everybody, member, refusal};
+use super::{Forge, aggregator, everybody, refusal};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_batch_below_the_cohort_is_not_asked() {
     let forge = Forge::new().await;
     let prepared = &forge.prepared;
     let (driver, kept) =
-        forge.driver_and_kept(prepared.signed(), prepared.profile(), &forge.segments());
+        forge.driver_and_kept(prepared.signed(), prepared.profiles(), &forge.segments());
     let mut small = None;
     let ended = forge
         .run(
@@ -44,6 +44,7 @@ async fn a_batch_below_the_cohort_is_not_asked() {
                         query: work.query,
                         batch: work.batch,
                         count: 0,
+                        targets: vec![Name::new("target").unwrap()],
                         digest: hash(labels::HASH_BATCH, &[&sealed]),
                     });
                     let key = forge.signing("target-finder");
@@ -106,8 +107,8 @@ async fn a_grant_below_the_cohort_is_refused_by_the_aggregator() {
             &mut rng(),
         );
         let begin = Command::Begin {
-            member: one,
-            grant: grant.into(),
+            aggregator: aggregator(1),
+            grants: vec![(0, grant)].into(),
         };
         let Event::Begun(_, result) = driver.clone().carry_out(begin).await else {
             unreachable!("a command is answered by its event");
@@ -132,7 +133,7 @@ async fn a_finder_that_certifies_twice_gets_one_release() {
             &driver,
             |command| match command {
                 Command::Guards {
-                    member: to,
+                    aggregator: to,
                     proposal,
                     certificate,
                 } => {
@@ -140,12 +141,12 @@ async fn a_finder_that_certifies_twice_gets_one_release() {
                     smaller.batches.pop();
                     let also = Certificate::new(smaller.query, 0, smaller.hash(), key);
                     let honest = Command::Guards {
-                        member: to,
+                        aggregator: to,
                         proposal,
                         certificate,
                     };
                     let dishonest = Command::Guards {
-                        member: to,
+                        aggregator: to,
                         proposal: smaller.into(),
                         certificate: also.into(),
                     };
@@ -164,7 +165,7 @@ async fn a_finder_that_certifies_twice_gets_one_release() {
         .await;
     assert_eq!(ended.row(), everybody());
     let refused: Vec<_> = second.iter().map(|(from, _)| *from).collect();
-    assert_eq!(refused, [member(1), member(2), member(3)]);
+    assert_eq!(refused, [aggregator(1), aggregator(2), aggregator(3)]);
     for (_, words) in second {
         assert!(words.contains("another proposal was certified"), "{words}");
     }

@@ -1,14 +1,14 @@
 //! The release: certificate, guards, masks, and what the querier makes of the totals.
 
-use crate::aggregation::AggregationError;
+use crate::aggregation::{AggregationError, AggregatorKeys};
 use crate::circuit::Row;
 use crate::encoding::{from_bytes, to_bytes};
 use crate::field;
-use crate::id::{MemberNumber, QueryId};
+use crate::id::{AggregatorId, QueryId};
 use crate::keys::Signature;
 use crate::peer::{Channel, PeerContent, PeerMessage};
 use crate::release::{Certificate, CommittedBatch, Proposal, ReleaseError, SealedTotal, Total};
-use crate::testing::{Scene, Setting, home, key_of, member};
+use crate::testing::{Scene, Setting, aggregator, home, key_of, member};
 
 /// A query of four batches, all committed.
 fn committed() -> (Scene, Vec<CommittedBatch>) {
@@ -241,8 +241,8 @@ fn what_fewer_people_than_the_cohort_stand_behind_is_masked_and_the_rest_is_exac
 }
 
 /// What is inside a sealed total.
-fn total_of(scene: &Scene, (from, sealed): &(MemberNumber, SealedTotal)) -> Total {
-    let context = Total::context(scene.question.manifest.query(), 0, *from);
+fn total_of(scene: &Scene, (from, sealed): &(AggregatorId, SealedTotal)) -> Total {
+    let context = Total::context(scene.question.manifest.query(), 0, from.member);
     let signed = sealed.open(&scene.question.reply, &context, 1 << 20);
     let signed = to_bytes(&signed.unwrap());
     let (body, _): (Vec<u8>, Signature) = from_bytes(&signed, 1 << 20, "signed total").unwrap();
@@ -250,7 +250,7 @@ fn total_of(scene: &Scene, (from, sealed): &(MemberNumber, SealedTotal)) -> Tota
 }
 
 /// A released query of 2 of 3, and what aggregator 3 sends in place of its total.
-fn liar(change: impl FnOnce(&mut Total), key: &str) -> (Scene, Vec<(MemberNumber, SealedTotal)>) {
+fn liar(change: impl FnOnce(&mut Total), key: &str) -> (Scene, Vec<(AggregatorId, SealedTotal)>) {
     let (mut scene, batches) = committed();
     let mut totals = scene.release(&batches);
     let mut total = total_of(&scene, &totals[2]);
@@ -266,13 +266,14 @@ fn liar(change: impl FnOnce(&mut Total), key: &str) -> (Scene, Vec<(MemberNumber
 
 #[test]
 fn a_liar_among_more_totals_than_needed_is_noticed() {
-    let changes: [fn(&mut Total); 6] = [
+    let changes: [fn(&mut Total); 7] = [
         |total| total.outputs[1] = total.outputs[1].map(|share| field::add(share, 1)),
         |total| total.outputs[1] = None,
         |total| total.accepted += 1,
         |total| total.asked += 1,
         |total| total.round = 1,
         |total| total.proposal[0] ^= 1,
+        |total| total.committees.push(1),
     ];
     for change in changes {
         let (scene, totals) = liar(change, "aggregator3");
@@ -310,6 +311,49 @@ fn totals_that_are_not_their_sender_s_for_this_query_are_left_out() {
 }
 
 #[test]
+fn totals_without_those_of_another_committee_with_batches_are_no_result() {
+    let (mut scene, batches) = committed();
+    let mut totals = scene.release(&batches);
+    for (from, sealed) in &mut totals {
+        let mut total = total_of(&scene, &(*from, sealed.clone()));
+        total.committees.push(1);
+        *sealed = SealedTotal::seal(
+            &total.sign(&key_of(&format!("aggregator{}", from.member))),
+            &scene.question.reply.public(),
+            &Total::context(scene.question.manifest.query(), 0, from.member),
+            &mut scene.rng,
+        );
+    }
+    let lacking = matches!(
+        scene.read(&totals),
+        Err(ReleaseError::TooFew { opened: 0, .. })
+    );
+    assert!(lacking);
+}
+
+#[test]
+fn nothing_is_released_before_every_partition_s_grant_is_taken() {
+    let (mut scene, batches) = committed();
+    let proposal = scene.proposal(&batches);
+    let certificate = scene.certificate(&proposal);
+    let mut late = scene.aggregation(member(1));
+    let network = &scene.network;
+    let signing = key_of(&format!("aggregator{}", member(1)));
+    let keys = AggregatorKeys {
+        signing: &signing,
+        share: &network.shares[0],
+    };
+    let guards = late.guards(
+        &proposal,
+        &certificate,
+        &keys,
+        &network.directory,
+        &mut scene.rng,
+    );
+    assert_eq!(guards.err(), Some(AggregationError::NoGrant));
+}
+
+#[test]
 fn fewer_totals_than_the_threshold_are_too_few_however_often_they_come() {
     let (mut scene, batches) = committed();
     let totals = scene.release(&batches);
@@ -318,6 +362,6 @@ fn fewer_totals_than_the_threshold_are_too_few_however_often_they_come() {
     assert_eq!(scene.read(&totals[..1]), few(1));
     let twice = [totals[0].clone(), totals[0].clone()];
     assert_eq!(scene.read(&twice), few(1));
-    let renamed = [totals[0].clone(), (member(2), totals[0].1.clone())];
+    let renamed = [totals[0].clone(), (aggregator(2), totals[0].1.clone())];
     assert_eq!(scene.read(&renamed), few(1));
 }

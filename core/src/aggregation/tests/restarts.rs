@@ -86,7 +86,7 @@ fn driven(
     let mut said: BTreeMap<(MemberNumber, Work), Vec<Command>> = BTreeMap::new();
     let mut again = 0;
     let conduct = scene.drive(|scene, command| {
-        let member = addressee(command)?;
+        let member = addressee(command)?.member;
         if restarts(command) {
             disks.restart(scene, member);
         }

@@ -2,7 +2,7 @@
 
 use crate::conduct::{Command, Conduct, Event, Failure, Funnel, Phase, StepError};
 use crate::decode::Value;
-use crate::testing::{Scene, Setting, addressee, failed, home, label, member};
+use crate::testing::{Scene, Setting, addressee, aggregator, failed, home, label};
 
 pub(super) fn setting(committee: (u8, u8), absent: &[u8]) -> Setting {
     Setting {
@@ -81,7 +81,7 @@ fn an_aggregator_without_an_offer_is_not_missed() {
         for absent in 1..=committee.1 {
             let mut scene = Scene::new(setting(committee, &[absent]));
             let conduct = scene.drive(|_, command| {
-                assert_ne!(addressee(command), Some(member(absent)));
+                assert_ne!(addressee(command), Some(aggregator(absent)));
                 None
             });
             exact(&scene, &conduct, committee.1 - 1);
@@ -96,7 +96,7 @@ const STEPS: [&str; 7] = [
 #[test]
 fn an_aggregator_that_is_lost_at_any_step_is_not_missed() {
     for committee in [(2, 3), (3, 5)] {
-        for (step, lost) in STEPS.into_iter().zip([1, 2, 3, 1, 2, 3, 1].map(member)) {
+        for (step, lost) in STEPS.into_iter().zip([1, 2, 3, 1, 2, 3, 1].map(aggregator)) {
             // In the second batch where there are batches.
             let mut seen = 0;
             let mut scene = Scene::new(setting(committee, &[]));
@@ -130,14 +130,14 @@ fn an_aggregator_that_refuses_is_out_and_its_reason_is_kept() {
     let mut scene = Scene::new(setting((2, 3), &[3]));
     let refused = StepError::Refused("full".into());
     let conduct = scene.drive(|_, command| {
-        let begin = matches!(command, Command::Begin { member: m, .. } if *m == member(2));
+        let begin = matches!(command, Command::Begin { aggregator: m, .. } if *m == aggregator(2));
         begin.then(|| failed(command, refused.clone()))
     });
     assert_eq!(
         conduct.status().failure,
         Some(Failure::TooFewAggregators {
             needed: 2,
-            out: vec![(member(2), refused)],
+            out: vec![(aggregator(2), refused)],
         })
     );
 }
@@ -147,14 +147,16 @@ fn two_aggregators_lost_of_three_end_the_query_and_are_named() {
     for step in STEPS {
         let mut scene = Scene::new(setting((2, 3), &[]));
         let conduct = scene.drive(|_, command| {
-            let lost = addressee(command).is_some_and(|m| m != member(2));
+            let lost = addressee(command).is_some_and(|m| m != aggregator(2));
             (lost && label(command) == step).then(|| failed(command, StepError::Unreachable))
         });
         let status = conduct.status();
         assert_eq!(status.phase, Phase::Failed, "{step}");
         let failure = Failure::TooFewAggregators {
             needed: 2,
-            out: [1, 3].map(|n| (member(n), StepError::Unreachable)).to_vec(),
+            out: [1, 3]
+                .map(|n| (aggregator(n), StepError::Unreachable))
+                .to_vec(),
         };
         assert_eq!(status.failure, Some(failure), "{step}");
         assert!(conduct.totals().is_none());

@@ -3,22 +3,23 @@
 use std::collections::VecDeque;
 
 use super::honest::{exact, setting};
-use crate::conduct::{Command, Conduct, Event, Failure, Phase, Record, StepError};
+use crate::conduct::{Command, Conduct, Event, Failure, Options, Phase, Record, StepError};
 use crate::encoding::{from_bytes, to_bytes};
-use crate::testing::{Scene, addressee, failed, label, member};
+use crate::testing::{Scene, addressee, aggregator, failed, label};
 
 /// What comes back from the disk.
 fn taken_up(scene: &Scene, conduct: &Conduct) -> (Conduct, VecDeque<Command>) {
     let bytes = to_bytes(&conduct.record());
     let record: Record = from_bytes(&bytes, 1 << 20, "record").unwrap();
-    let (conduct, commands) = Conduct::resume(scene.question.manifest.clone(), record);
+    let (conduct, commands) =
+        Conduct::resume(scene.question.manifest.clone(), Options::default(), record);
     (conduct, commands.into())
 }
 
 /// A query whose conductor dies after each number of commands in `deaths`: what those before led to
 /// is kept, the answer to the last is lost. How many commands it took.
 fn drive(scene: &mut Scene, deaths: &[usize]) -> (Conduct, usize) {
-    let (mut conduct, commands) = Conduct::new(scene.question.manifest.clone());
+    let (mut conduct, commands) = Conduct::new(scene.question.manifest.clone(), Options::default());
     let mut commands = VecDeque::from(commands);
     for count in 0.. {
         let Some(command) = commands.pop_front() else {
@@ -57,7 +58,7 @@ fn a_conductor_may_die_twice_as_long_as_attempts_are_left() {
 #[test]
 fn a_batch_that_is_interrupted_at_every_attempt_ends_the_query() {
     let mut scene = Scene::new(setting((2, 3), &[]));
-    let (mut conduct, commands) = Conduct::new(scene.question.manifest.clone());
+    let (mut conduct, commands) = Conduct::new(scene.question.manifest.clone(), Options::default());
     let mut commands = VecDeque::from(commands);
     for _ in 0..100 {
         let Some(command) = commands.pop_front() else {
@@ -76,11 +77,11 @@ fn a_batch_that_is_interrupted_at_every_attempt_ends_the_query() {
 #[test]
 fn who_was_out_of_the_query_stays_out_of_it() {
     let mut scene = Scene::new(setting((2, 3), &[]));
-    let (mut conduct, commands) = Conduct::new(scene.question.manifest.clone());
+    let (mut conduct, commands) = Conduct::new(scene.question.manifest.clone(), Options::default());
     let mut commands = VecDeque::from(commands);
     let mut died = false;
     while let Some(command) = commands.pop_front() {
-        let event = if addressee(&command) == Some(member(3)) {
+        let event = if addressee(&command) == Some(aggregator(3)) {
             failed(&command, StepError::Unreachable)
         } else {
             scene.carry_out(&command)
@@ -89,11 +90,11 @@ fn who_was_out_of_the_query_stays_out_of_it() {
         if !died && conduct.status().phase == Phase::Ask {
             died = true;
             (conduct, commands) = taken_up(&scene, &conduct);
-            assert!(commands.iter().all(|c| addressee(c) != Some(member(3))));
+            assert!(commands.iter().all(|c| addressee(c) != Some(aggregator(3))));
         }
     }
     exact(&scene, &conduct, 2);
-    assert_eq!(conduct.status().missing, [member(3)]);
+    assert_eq!(conduct.status().missing, [aggregator(3)]);
 }
 
 #[test]
@@ -106,7 +107,7 @@ fn a_query_that_has_ended_stays_as_it_ended() {
     assert!(again.totals() == done.totals());
     assert!(!done.end(Failure::Cancelled), "it is done");
 
-    let (mut running, _) = Conduct::new(scene.question.manifest.clone());
+    let (mut running, _) = Conduct::new(scene.question.manifest.clone(), Options::default());
     assert!(!running.record().has_ended());
     assert!(running.end(Failure::Cancelled));
     let (cancelled, commands) = taken_up(&scene, &running);
@@ -119,7 +120,7 @@ fn an_aggregator_that_forgot_a_batch_once_is_asked_again_with_the_others() {
     let mut scene = Scene::new(setting((2, 3), &[]));
     let mut forgets = 1;
     let conduct = scene.drive(|_, command| {
-        let forgot = label(command) == "verify" && addressee(command) == Some(member(2));
+        let forgot = label(command) == "verify" && addressee(command) == Some(aggregator(2));
         (forgot && std::mem::take(&mut forgets) == 1).then(|| failed(command, StepError::Forgotten))
     });
     exact(&scene, &conduct, 3);
@@ -127,17 +128,17 @@ fn an_aggregator_that_forgot_a_batch_once_is_asked_again_with_the_others() {
     // One that forgets again is left out.
     let mut scene = Scene::new(setting((2, 3), &[]));
     let conduct = scene.drive(|_, command| {
-        let forgot = label(command) == "verify" && addressee(command) == Some(member(2));
+        let forgot = label(command) == "verify" && addressee(command) == Some(aggregator(2));
         forgot.then(|| failed(command, StepError::Forgotten))
     });
     exact(&scene, &conduct, 2);
-    assert_eq!(conduct.status().missing, [member(2)]);
+    assert_eq!(conduct.status().missing, [aggregator(2)]);
 }
 
 #[test]
 fn an_event_of_before_the_end_changes_nothing() {
     let mut scene = Scene::new(setting((2, 3), &[]));
-    let (mut conduct, commands) = Conduct::new(scene.question.manifest.clone());
+    let (mut conduct, commands) = Conduct::new(scene.question.manifest.clone(), Options::default());
     let event: Event = scene.carry_out(&commands[0]);
     conduct.end(Failure::Cancelled);
     assert!(conduct.handle(event).is_empty());
