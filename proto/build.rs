@@ -10,7 +10,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         for service in &file.service {
             for method in &service.method {
                 let (package, service, method) = (file.package(), service.name(), method.name());
-                writeln!(methods, "    (\"/{package}.{service}/{method}\", \"{service}/{method}\"),")?;
+                writeln!(
+                    methods,
+                    "    (\"/{package}.{service}/{method}\", \"{service}/{method}\"),"
+                )?;
             }
         }
     }

@@ -6,7 +6,7 @@ use anyhow::{Context, anyhow};
 use clap::{Args, ValueEnum};
 use dispers_core::id;
 use dispers_node::{
-    Activity, Config, Node,
+    Activity, Config, Node, drain,
     keyfile::{NodeKeys, PreviousKeys},
     load_telemetry, now, serve_draining, serve_metrics, shutdown_signal, telemetry,
 };
@@ -119,8 +119,8 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Exit> {
     let name = arguments.role.to_possible_value();
     let name = name.as_ref().map_or("dispers", |name| name.get_name());
     // Held until the end, so that the last traces are sent.
-    let _traces = telemetry::init_with(LOGGED, arguments.json_logs, &traces, name)
-        .map_err(Exit::misuse)?;
+    let _traces =
+        telemetry::init_with(LOGGED, arguments.json_logs, &traces, name).map_err(Exit::misuse)?;
     match arguments.role {
         Role::Conductor => {
             let start: Start<dispers_conductor::Config> = Start::load(path, id::Role::Conductor)?;
@@ -231,10 +231,16 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Exit> {
                 let relay = dispers_stack::Relay::new(start.node.clone());
                 metrics(&start.node, &start.config).await?;
                 tracing::info!(node = %start.node.name, "attaching");
+                let limit = Duration::from_secs(start.config.node.drain_seconds);
+                let stopped = async {
+                    shutdown_signal().await;
+                    drain(&start.node, limit).await;
+                };
                 tokio::select! {
                     () = dispers_stack::attach(relay, answerer) => {}
-                    () = shutdown_signal() => {}
+                    () = stopped => {}
                 }
+                tracing::info!(node = %start.node.name, "stopped");
                 return Ok(());
             }
             let service = dispers_stack::Service::new(answerer, start.config.role.parallel_asks);
@@ -275,9 +281,9 @@ async fn listen<T>(node: Arc<Node>, config: &Config<T>, routes: Routes) -> Resul
     let listener = bind(config.listen()?).await?;
     metrics(&node, config).await?;
     let address = listener.local_addr().map_err(Exit::other)?;
-    let drain = Duration::from_secs(config.node.drain_seconds);
+    let limit = Duration::from_secs(config.node.drain_seconds);
     tracing::info!(node = %node.name, %address, "listening");
-    serve_draining(listener, routes, &node, drain, shutdown_signal())
+    serve_draining(listener, routes, &node, limit, shutdown_signal())
         .await
         .map_err(Exit::other)?;
     tracing::info!(node = %node.name, "stopped");

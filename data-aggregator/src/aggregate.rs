@@ -135,6 +135,10 @@ impl Aggregator {
             .find(|(member, _)| *member == self.member)
             .map(|(_, key)| key.clone())
             .ok_or(AggregationError::NoOffer)?;
+        // The grants of a query that runs here are taken to the end.
+        if self.node.activity.is_draining() && !self.store.has(id) {
+            return Err(Error::Stopping);
+        }
         self.store.begin(id, manifest.expires, &key, |secret| {
             let aggregation = Aggregation::new(manifest, self.committee, self.member, secret)?;
             Ok(Query::new(aggregation, request.manifest.clone(), &key))
@@ -205,14 +209,17 @@ impl Aggregator {
     /// # Errors
     /// [`Error`], as [`Aggregation::commit`].
     pub fn commit(&self, request: &CommitRequest) -> Result<(), Error> {
-        self.step(request.work.query, |aggregation| {
+        let committed = self.step(request.work.query, |aggregation| {
+            let before = aggregation.committed();
             aggregation.commit(
                 request.work,
                 &request.acknowledgements,
                 &self.node.directory,
-            )
+            )?;
+            // None when it is repeated.
+            Ok(aggregation.committed() - before)
         })?;
-        self.node.activity.committed();
+        self.node.activity.committed(committed as u64);
         Ok(())
     }
 

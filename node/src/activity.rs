@@ -3,7 +3,7 @@
 use std::{
     fmt,
     sync::{
-        Arc, OnceLock,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -17,11 +17,11 @@ use crate::metrics::{Metrics, QueryPhase};
 const LOOK: Duration = Duration::from_millis(100);
 /// How many such looks in a row find nothing, before it stops.
 const QUIET: u32 = 10;
-/// Methods that a stopping node refuses: they begin what it would not see the end of.
-const BEGINNING: [&str; 5] = [
+/// Methods that a stopping node refuses: they begin what it would not see the end of. Whether a
+/// `DataAggregator/Begin` begins anything is known to the aggregator only, which refuses it itself.
+const BEGINNING: [&str; 4] = [
     "Conductor/Offers",
     "Conductor/Submit",
-    "DataAggregator/Begin",
     "DataAggregator/Offer",
     "TargetFinder/Find",
 ];
@@ -36,8 +36,10 @@ pub struct Activity {
     requests: AtomicUsize,
     draining: AtomicBool,
     /// Queries that run here and have no [`RunningQuery`].
-    queries: OnceLock<Box<dyn Fn() -> usize + Send + Sync>>,
+    queries: Mutex<Option<Count>>,
 }
+
+type Count = Box<dyn Fn() -> usize + Send>;
 
 impl Activity {
     /// Nothing yet, at a node of this role.
@@ -47,7 +49,7 @@ impl Activity {
             metrics: Metrics::new(role),
             requests: AtomicUsize::new(0),
             draining: AtomicBool::new(false),
-            queries: OnceLock::new(),
+            queries: Mutex::default(),
         })
     }
 
@@ -58,7 +60,7 @@ impl Activity {
 
     /// All metrics, as Prometheus reads them.
     pub fn metrics(&self) -> String {
-        if let Some(queries) = self.queries.get() {
+        if let Some(queries) = &*self.queries() {
             self.metrics.queries(QueryPhase::Aggregate, queries());
         }
         self.metrics.text()
@@ -74,9 +76,13 @@ impl Activity {
         }
     }
 
-    /// Has `count` say how many queries run here. The first call counts.
-    pub fn queries_are(&self, count: impl Fn() -> usize + Send + Sync + 'static) {
-        let _ = self.queries.set(Box::new(count));
+    /// Has `count` say how many queries run here, instead of what said it before.
+    pub fn queries_are(&self, count: impl Fn() -> usize + Send + 'static) {
+        *self.queries() = Some(Box::new(count));
+    }
+
+    fn queries(&self) -> MutexGuard<'_, Option<Count>> {
+        self.queries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A query was released, over so many batches and answers.
@@ -84,9 +90,9 @@ impl Activity {
         self.metrics.released(batches, answers);
     }
 
-    /// A batch was committed here.
-    pub fn committed(&self) {
-        self.metrics.released(1, 0);
+    /// So many batches were committed here.
+    pub fn committed(&self, batches: u64) {
+        self.metrics.released(batches, 0);
     }
 
     /// When the directory expires.
@@ -99,8 +105,9 @@ impl Activity {
         self.is_draining() && BEGINNING.contains(&method)
     }
 
-    /// A request begins.
-    pub(crate) fn request(self: &Arc<Self>, method: &'static str) -> RunningRequest {
+    /// A request of this method begins: one that this node's server takes, or what another stream
+    /// than a request's own brings.
+    pub fn request(self: &Arc<Self>, method: &'static str) -> RunningRequest {
         let counted = !LASTING.contains(&method);
         if counted {
             self.requests.fetch_add(1, Ordering::SeqCst);
@@ -122,15 +129,15 @@ impl Activity {
         self.draining.load(Ordering::SeqCst)
     }
 
-    /// Begins nothing more from now on.
-    pub(crate) fn drain(&self) {
-        self.draining.store(true, Ordering::SeqCst);
-        self.metrics.draining();
+    /// Begins nothing more from now on; or does again, as a node that was started anew.
+    pub(crate) fn drains(&self, draining: bool) {
+        self.draining.store(draining, Ordering::SeqCst);
+        self.metrics.draining(draining);
     }
 
     /// What runs here and would be cut off.
     pub(crate) fn running(&self) -> Running {
-        let queries = self.queries.get().map_or(0, |queries| queries());
+        let queries = self.queries().as_ref().map_or(0, |queries| queries());
         Running {
             queries: queries + self.metrics.queries_running(),
             requests: self.requests.load(Ordering::SeqCst),
@@ -193,7 +200,7 @@ impl Drop for RunningQuery {
 }
 
 /// A request that runs until this is dropped.
-pub(crate) struct RunningRequest {
+pub struct RunningRequest {
     activity: Arc<Activity>,
     method: &'static str,
     counted: bool,
@@ -202,6 +209,14 @@ pub(crate) struct RunningRequest {
     pub(crate) sent: u64,
     /// How it ended, once that is known.
     pub(crate) code: Option<tonic::Code>,
+}
+
+impl RunningRequest {
+    /// It carried so many bytes, and ended with this code.
+    pub fn ends(mut self, received: usize, sent: usize, code: tonic::Code) {
+        (self.received, self.sent) = (received as u64, sent as u64);
+        self.code = Some(code);
+    }
 }
 
 impl Drop for RunningRequest {

@@ -15,6 +15,8 @@ impl Health {
 
     /// Says that the node is stopping.
     pub(crate) async fn stops(&self) {
-        self.0.set_service_status("", ServingStatus::NotServing).await;
+        self.0
+            .set_service_status("", ServingStatus::NotServing)
+            .await;
     }
 }

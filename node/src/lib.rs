@@ -20,7 +20,7 @@ pub mod telemetry;
 pub mod tls;
 mod witness;
 
-pub use activity::{Activity, RunningQuery};
+pub use activity::{Activity, RunningQuery, RunningRequest};
 pub use channel::Channel;
 pub use clock::{now, rng};
 pub use config::{Config, ConfigError, NodeConfig, load_telemetry};
@@ -30,7 +30,7 @@ pub use fault::Fault;
 pub use listed::{Held, Unlisted, check_listed};
 pub use metrics::{MetricsConfig, QueryPhase, serve_metrics};
 pub use node::{Channels, Node};
-pub use serve::{ServeError, serve, serve_draining, shutdown_signal};
+pub use serve::{ServeError, drain, serve, serve_draining, shutdown_signal};
 pub use telemetry::{TelemetryConfig, TelemetryError, Traces};
 pub use tls::{
     TlsError, TlsIdentity, require_host, require_querier, require_querier_or_role, require_role,

@@ -129,15 +129,31 @@ impl Metrics {
             Unit::Bytes,
             metrics.bytes.clone(),
         );
-        registry.register("requests_running", "Requests in flight", metrics.running.clone());
-        registry.register("queries_running", "Queries under way", metrics.queries.clone());
-        registry.register("batches_committed", "Batches that count", metrics.batches.clone());
+        registry.register(
+            "requests_running",
+            "Requests in flight",
+            metrics.running.clone(),
+        );
+        registry.register(
+            "queries_running",
+            "Queries under way",
+            metrics.queries.clone(),
+        );
+        registry.register(
+            "batches_committed",
+            "Batches that count",
+            metrics.batches.clone(),
+        );
         registry.register(
             "homes_answered",
             "Answers of homes to queries that were released",
             metrics.answers.clone(),
         );
-        registry.register("draining", "Whether the node is stopping", metrics.draining.clone());
+        registry.register(
+            "draining",
+            "Whether the node is stopping",
+            metrics.draining.clone(),
+        );
         registry.register_with_unit(
             "directory_expires_timestamp",
             "When the directory expires, since the Unix epoch",
@@ -205,8 +221,8 @@ impl Metrics {
         self.answers.inc_by(answers);
     }
 
-    pub(crate) fn draining(&self) {
-        self.draining.set(1);
+    pub(crate) fn draining(&self, draining: bool) {
+        self.draining.set(draining.into());
     }
 
     pub(crate) fn directory_expires(&self, when: Timestamp) {

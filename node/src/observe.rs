@@ -139,8 +139,7 @@ impl http_body::Body for Received {
             && let Some(data) = frame.data_ref()
         {
             let bytes = data.len() as u64;
-            self.counted
-                .fetch_add(bytes, Ordering::Relaxed);
+            self.counted.fetch_add(bytes, Ordering::Relaxed);
         }
         polled
     }
@@ -158,8 +157,9 @@ impl http_body::Body for Received {
 struct Sent {
     body: Body,
     received: Arc<AtomicU64>,
-    running: RunningRequest,
+    // The request has ended for the trace before it is counted.
     span: Span,
+    running: RunningRequest,
 }
 
 impl http_body::Body for Sent {
@@ -210,12 +210,21 @@ mod tests {
 
     #[test]
     fn every_method_has_a_name_and_everything_else_has_one() {
-        assert_eq!(method_of("/dispers.v1.Conductor/Submit"), "Conductor/Submit");
+        assert_eq!(
+            method_of("/dispers.v1.Conductor/Submit"),
+            "Conductor/Submit"
+        );
         assert_eq!(method_of("/grpc.health.v1.Health/Check"), "Health/Check");
-        for stranger in ["", "/", "/dispers.v1.Conductor/", "/dispers.v1.Conductor/p7"] {
+        for stranger in [
+            "",
+            "/",
+            "/dispers.v1.Conductor/",
+            "/dispers.v1.Conductor/p7",
+        ] {
             assert_eq!(method_of(stranger), OTHER);
         }
-        let names: std::collections::BTreeSet<&str> = METHODS.iter().map(|(_, name)| *name).collect();
+        let names: std::collections::BTreeSet<&str> =
+            METHODS.iter().map(|(_, name)| *name).collect();
         assert_eq!(names.len(), METHODS.len());
     }
 }

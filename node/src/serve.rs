@@ -75,6 +75,7 @@ async fn serve_until(
     )?;
     let (health, routes) = Health::beside(routes);
     let activity = &node.activity;
+    activity.drains(false);
     activity.directory_expires(node.directory.expires);
     let (close, closing) = tokio::sync::oneshot::channel::<()>();
     let serving = Server::builder()
@@ -93,25 +94,40 @@ async fn serve_until(
         () = shutdown => {}
     }
 
-    activity.drain();
+    activity.drains(true);
     health.stops().await;
     let mut left = CLOSE;
-    if let Some(drain) = drain {
-        let running = activity.running();
-        tracing::info!(node = %node.name, %running, ?drain, "stopping: what runs may end");
+    if let Some(limit) = drain {
         tokio::select! {
             result = &mut serving => return Ok(result?),
-            _ = timeout(drain, activity.idle()) => left = CLOSE_DRAINED,
+            () = until_idle(node, limit) => left = CLOSE_DRAINED,
         }
     }
     let _ = close.send(());
     let closed = timeout(left, serving).await;
-    let cut_off = activity.running();
+    tell_cut_off(node);
+    closed.unwrap_or(Ok(()))?;
+    Ok(())
+}
+
+/// Has what runs at a node that serves nobody end, for `limit`; says what did not.
+pub async fn drain(node: &Node, limit: Duration) {
+    node.activity.drains(true);
+    until_idle(node, limit).await;
+    tell_cut_off(node);
+}
+
+async fn until_idle(node: &Node, limit: Duration) {
+    let running = node.activity.running();
+    tracing::info!(node = %node.name, %running, ?limit, "stopping: what runs may end");
+    let _ = timeout(limit, node.activity.idle()).await;
+}
+
+fn tell_cut_off(node: &Node) {
+    let cut_off = node.activity.running();
     if cut_off != Running::default() {
         tracing::warn!(node = %node.name, %cut_off, "stopped while something ran");
     }
-    closed.unwrap_or(Ok(()))?;
-    Ok(())
 }
 
 /// Resolves at SIGINT or SIGTERM.

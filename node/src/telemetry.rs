@@ -12,10 +12,10 @@ use std::io::IsTerminal;
 use serde::Deserialize;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, prelude::*};
 
-#[cfg(not(feature = "otlp"))]
-pub(crate) use without::{TARGET, continues, passes_on};
 #[cfg(feature = "otlp")]
 pub(crate) use otlp::{TARGET, continues, passes_on};
+#[cfg(not(feature = "otlp"))]
+pub(crate) use without::{TARGET, continues, passes_on};
 
 /// The `[telemetry]` table.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -34,7 +34,9 @@ pub enum TelemetryError {
     #[error("traces cannot be sent to {0:?}: write otlp = \"http://HOST:4317\" in [telemetry]")]
     Address(String),
     /// Left out of this binary.
-    #[error("this binary is built without traces: build it with the feature `otlp`, or leave [telemetry] out")]
+    #[error(
+        "this binary is built without traces: build it with the feature `otlp`, or leave [telemetry] out"
+    )]
     LeftOut,
 }
 

@@ -13,7 +13,7 @@ use dispers_core::{
         Enrolment, Handle, HomeId, MAX_ENTRIES, PoolKeys, SealedUpload, Upload, upload_context,
     },
 };
-use dispers_node::{Channel, Channels, Node, blocking, now, rng};
+use dispers_node::{Activity, Channel, Channels, Node, blocking, now, rng};
 use dispers_proto::{
     chunks,
     v1::{EvaluateRequest, target_client::TargetClient},
@@ -54,6 +54,10 @@ impl Relay {
 
     pub(crate) fn directory(&self) -> &Directory {
         &self.node.directory
+    }
+
+    pub(crate) fn activity(&self) -> &Arc<Activity> {
+        &self.node.activity
     }
 
     /// A client of a listed Target.

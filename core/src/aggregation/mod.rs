@@ -137,6 +137,12 @@ impl Aggregation {
         self.secret.is_none()
     }
 
+    /// Batches that count.
+    pub fn committed(&self) -> usize {
+        let batches = self.batches.values();
+        batches.filter(|batch| batch.committed.is_some()).count()
+    }
+
     /// Takes the finder's grant for a partition, once.
     ///
     /// # Errors

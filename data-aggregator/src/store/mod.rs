@@ -176,7 +176,11 @@ impl Store {
     pub(crate) fn running(&self) -> usize {
         let queries: Vec<_> = {
             let tables = lock(&self.tables);
-            tables.queries.values().map(|open| open.query.clone()).collect()
+            tables
+                .queries
+                .values()
+                .map(|open| open.query.clone())
+                .collect()
         };
         // One that is locked is worked on.
         let runs = |query: &&Arc<Mutex<Query>>| query.try_lock().map_or(true, |query| query.runs());
@@ -197,6 +201,10 @@ impl Store {
         self.kept.put_offer(&offer)?;
         tables.offers.insert(offer.secret.public(), offer);
         Ok(())
+    }
+
+    pub(crate) fn has(&self, query: QueryId) -> bool {
+        lock(&self.tables).queries.contains_key(&query)
     }
 
     pub(crate) fn query(&self, query: QueryId) -> Result<Arc<Mutex<Query>>, Error> {
