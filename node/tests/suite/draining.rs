@@ -77,7 +77,7 @@ async fn a_node_that_stops_ends_what_runs_and_begins_nothing() {
 }
 
 #[tokio::test]
-async fn what_outlasts_the_drain_is_cut_off() {
+async fn what_outlasts_the_drain_is_not_waited_for() {
     let network = Network::new();
     let mut served = Served::start(&network, Duration::from_millis(10)).await;
     let held = tokio::spawn(call(served.channel(&network, "querier"), TOTALS));
@@ -86,7 +86,7 @@ async fn what_outlasts_the_drain_is_cut_off() {
     served.stop();
     let ended = timeout(PATIENCE, served.ended).await;
     ended.expect("it does not wait").unwrap().unwrap();
-    assert_ne!(held.await.unwrap(), Some(Code::Ok));
+    assert!(!held.is_finished());
     drop(answer);
 }
 
@@ -95,7 +95,11 @@ async fn a_node_that_is_started_again_begins_things_again() {
     let network = Network::new();
     let mut served = Served::start(&network, Duration::ZERO).await;
     served.stop();
-    timeout(PATIENCE, &mut served.ended).await.unwrap().unwrap().unwrap();
+    timeout(PATIENCE, &mut served.ended)
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap();
     assert!(served.activity.is_draining());
 
     let served = Served::start_again(&network, served.activity.clone()).await;

@@ -19,9 +19,11 @@ fn allowed(label: &str, value: &str) -> bool {
         "role" => &["conductor"],
         "direction" => &["in", "out"],
         "phase" => &["find", "ask", "release", "aggregate"],
-        "code" => &["OK", "NOT_FOUND", "CANCELLED", "UNAVAILABLE"],
+        "code" => &["OK", "NOT_FOUND", "CANCELLED", "UNIMPLEMENTED"],
         "method" => {
-            let known = dispers_proto::METHODS.iter().any(|(_, name)| *name == value);
+            let known = dispers_proto::METHODS
+                .iter()
+                .any(|(_, name)| *name == value);
             return known || ["other", "Health/Check", "Health/Watch"].contains(&value);
         }
         "le" => return value == "+Inf" || value.parse::<f64>().is_ok(),
@@ -69,7 +71,7 @@ async fn requests_are_counted_by_method_and_code_and_a_strangers_words_are_not_r
     }
     let unknown = health.check(check("home-marker")).await.unwrap_err();
     assert_eq!(unknown.code(), Code::NotFound);
-    let path = "/city-marker>lyon.v1/query-marker";
+    let path = "/city-marker.lyon.v1/query-marker";
     let unknown = call(channel.clone(), path).await;
     assert_eq!(unknown, Some(Code::Unimplemented));
 
@@ -97,15 +99,30 @@ async fn requests_are_counted_by_method_and_code_and_a_strangers_words_are_not_r
     let samples = samples(&text);
     let of = |sample: &str| samples.get(sample).copied();
     for (sample, value) in [
-        (r#"dispers_request_duration_seconds_count{role="conductor",method="Health/Check"}"#, 3.0),
-        (r#"dispers_queries_running{role="conductor",phase="find"}"#, 0.0),
-        (r#"dispers_queries_running{role="conductor",phase="ask"}"#, 1.0),
+        (
+            r#"dispers_request_duration_seconds_count{role="conductor",method="Health/Check"}"#,
+            3.0,
+        ),
+        (
+            r#"dispers_queries_running{role="conductor",phase="find"}"#,
+            0.0,
+        ),
+        (
+            r#"dispers_queries_running{role="conductor",phase="ask"}"#,
+            1.0,
+        ),
         (r#"dispers_draining{role="conductor"}"#, 0.0),
         (r#"dispers_batches_committed_total{role="conductor"}"#, 0.0),
         // Two answers of one field with one byte, each after five bytes of gRPC's own.
-        (r#"dispers_message_bytes_total{role="conductor",method="Health/Check",direction="out"}"#, 14.0),
+        (
+            r#"dispers_message_bytes_total{role="conductor",method="Health/Check",direction="out"}"#,
+            14.0,
+        ),
         // Three requests, of which one names a service.
-        (r#"dispers_message_bytes_total{role="conductor",method="Health/Check",direction="in"}"#, 28.0),
+        (
+            r#"dispers_message_bytes_total{role="conductor",method="Health/Check",direction="in"}"#,
+            28.0,
+        ),
     ] {
         assert_eq!(of(sample), Some(value), "{sample} in {text}");
     }

@@ -104,9 +104,10 @@ impl Served {
         let activity = node.activity.clone();
         let (told, arrived) = mpsc::unbounded_channel();
         let routes = Routes::new(Waiting(told));
-        let ended = tokio::spawn(async move {
-            serve_draining(listener, routes, &node, drain, shutdown).await
-        });
+        let ended =
+            tokio::spawn(
+                async move { serve_draining(listener, routes, &node, drain, shutdown).await },
+            );
         Self {
             address,
             activity,
@@ -119,7 +120,13 @@ impl Served {
     /// A channel of `client` to this node, without more.
     pub(crate) fn channel(&self, network: &Network, client: &str) -> tonic::transport::Channel {
         let key = network.keys("c").tls.key();
-        connect(&self.address.to_string(), key, &network.keys(client).tls, None).unwrap()
+        connect(
+            &self.address.to_string(),
+            key,
+            &network.keys(client).tls,
+            None,
+        )
+        .unwrap()
     }
 
     /// The next request that reached the service: its method, and what has it answered.
