@@ -130,7 +130,7 @@ impl Activity {
     }
 
     /// Begins nothing more from now on; or does again, as a node that was started anew.
-    pub(crate) fn drains(&self, draining: bool) {
+    pub fn drains(&self, draining: bool) {
         self.draining.store(draining, Ordering::SeqCst);
         self.metrics.draining(draining);
     }
