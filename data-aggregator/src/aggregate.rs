@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 use dispers_core::{
     aggregation::{
         Aggregation, AggregationError, AggregatorKeys, BeginRequest, CommitRequest, DecideRequest,
-        GuardsRequest, OpenRequest, ReleaseRequest, Verdict, VerifyRequest,
+        GuardsRequest, OpenHead, Receiving, ReleaseRequest, Verdict, VerifyRequest,
     },
     dealing::KeyShare,
     envelope::EnvelopeSecretKey,
@@ -148,20 +148,27 @@ impl Aggregator {
         })
     }
 
+    /// Begins to receive a batch's groups.
+    ///
+    /// # Errors
+    /// [`Error`], as [`Aggregation::receive`].
+    pub fn receive(&self, head: &OpenHead) -> Result<Receiving, Error> {
+        let kept = self.store.query(head.statement.work.query)?;
+        let query = lock(&kept);
+        let directory = &self.node.directory;
+        let receiving = query
+            .aggregation
+            .receive(&head.statement, &head.signature, directory);
+        Ok(receiving?)
+    }
+
     /// Freezes a batch's groups; my share of the randomness for each other aggregator.
     ///
     /// # Errors
-    /// [`Error`], as [`Aggregation::open`].
-    pub fn open(&self, request: &OpenRequest) -> Result<Vec<PeerMessage>, Error> {
-        self.step(request.statement.work.query, |aggregation| {
-            aggregation.open(
-                &request.statement,
-                &request.signature,
-                &request.groups,
-                &self.keys(),
-                &self.node.directory,
-                &mut rng(),
-            )
+    /// [`Error`], as [`Aggregation::freeze`].
+    pub fn freeze(&self, received: Receiving) -> Result<Vec<PeerMessage>, Error> {
+        self.step(received.query(), |aggregation| {
+            aggregation.freeze(received, &self.keys(), &mut rng())
         })
     }
 

@@ -25,7 +25,7 @@ pub use channel::Channel;
 pub use clock::{now, rng};
 pub use config::{Config, ConfigError, NodeConfig, load_telemetry};
 pub use database::{Database, DatabaseError, Schema};
-pub use edge::{Reply, blocking, reply};
+pub use edge::{InOrder, Reply, blocking, limit_workers, reply};
 pub use fault::Fault;
 pub use listed::{Held, Unlisted, check_listed};
 pub use metrics::{MetricsConfig, QueryPhase, serve_metrics};

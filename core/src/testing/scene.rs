@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
-use super::question::{find, homes, plain_sums, segment, upload};
+use super::question::{Found, find, homes, plain_sums, segment, upload};
 use super::{Draft, Home, Network, Question, Setting, aggregator, copy_of, key_of, name};
 use crate::aggregation::{Aggregation, AggregationError, AggregatorKeys, Quorum};
 use crate::ask::{
@@ -14,7 +14,7 @@ use crate::ask::{
 use crate::catalogue::EVERY_HOME;
 use crate::circuit::Row;
 use crate::encoding;
-use crate::find::{FindError, Found, SealedGrant};
+use crate::find::{FindError, SealedGrant};
 use crate::id::{AggregatorId, BatchId, MemberNumber, Work};
 use crate::keys::SigningKey;
 use crate::peer::PeerMessage;
@@ -212,7 +212,12 @@ impl Scene {
         self.at(member, |aggregation, keys, network, rng| {
             let (statement, signature) = (&answer.statement, &answer.signature);
             let directory = &network.directory;
-            aggregation.open(statement, signature, groups, keys, directory, rng)
+            let mut receiving = aggregation.receive(statement, signature, directory)?;
+            let opener = receiving.opener();
+            for group in groups {
+                receiving.add(opener.open(group.clone()));
+            }
+            aggregation.freeze(receiving, keys, rng)
         })
     }
 
