@@ -21,7 +21,7 @@ use dispers_core::{
     peer::MAX_PEER_MESSAGE,
     release::{Certificate, MAX_TOTAL, NotariseRequest, Proposal},
 };
-use dispers_node::{Channels, Node, blocking};
+use dispers_node::{Channel, Channels, Node, blocking};
 use dispers_proto::{
     Messages, chunks,
     v1::{
@@ -34,7 +34,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Code, Response, Status, Streaming, transport::Channel};
+use tonic::{Code, Response, Status, Streaming};
 
 use crate::{Config, Kept};
 

@@ -1,6 +1,6 @@
 //! The verbs of a Data Aggregator: offer, begin, open, verify, decide, commit, guard, release.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use dispers_core::{
     aggregation::{
@@ -16,7 +16,7 @@ use dispers_core::{
     peer::PeerMessage,
     release::SealedTotal,
 };
-use dispers_node::{Database, Node, now, rng};
+use dispers_node::{Activity, Database, Node, now, rng};
 
 use crate::{
     Config, Error,
@@ -63,6 +63,16 @@ impl Aggregator {
             signing: &self.node.signing,
             share: &self.share,
         }
+    }
+
+    pub(crate) fn activity(&self) -> &Activity {
+        &self.node.activity
+    }
+
+    /// Queries that run here: begun, not released, and worked on lately. Nobody tells an aggregator
+    /// that a query failed.
+    pub fn running(&self) -> usize {
+        self.store.running()
     }
 
     /// Erases what has expired.
@@ -125,6 +135,10 @@ impl Aggregator {
             .find(|(member, _)| *member == self.member)
             .map(|(_, key)| key.clone())
             .ok_or(AggregationError::NoOffer)?;
+        // The grants of a query that runs here are taken to the end.
+        if self.node.activity.is_draining() && !self.store.has(id) {
+            return Err(Error::Stopping);
+        }
         self.store.begin(id, manifest.expires, &key, |secret| {
             let aggregation = Aggregation::new(manifest, self.committee, self.member, secret)?;
             Ok(Query::new(aggregation, request.manifest.clone(), &key))
@@ -202,13 +216,18 @@ impl Aggregator {
     /// # Errors
     /// [`Error`], as [`Aggregation::commit`].
     pub fn commit(&self, request: &CommitRequest) -> Result<(), Error> {
-        self.step(request.work.query, |aggregation| {
+        let committed = self.step(request.work.query, |aggregation| {
+            let before = aggregation.committed();
             aggregation.commit(
                 request.work,
                 &request.acknowledgements,
                 &self.node.directory,
-            )
-        })
+            )?;
+            // None when it is repeated.
+            Ok(aggregation.committed() - before)
+        })?;
+        self.node.activity.committed(committed as u64);
+        Ok(())
     }
 
     /// My guard counts for each other aggregator.
@@ -251,6 +270,7 @@ impl Aggregator {
     ) -> Result<T, Error> {
         let kept = self.store.query(id)?;
         let mut query = lock(&kept);
+        query.worked_on = Some(Instant::now());
         let result = step(&mut query.aggregation);
         self.store.save(id, &mut query)?;
         Ok(result?)

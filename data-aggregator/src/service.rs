@@ -40,6 +40,12 @@ impl Service {
     /// Outside a tokio runtime.
     pub fn new(aggregator: Aggregator) -> Self {
         let aggregator = Arc::new(aggregator);
+        let counted = Arc::downgrade(&aggregator);
+        aggregator.activity().queries_are(move || {
+            counted
+                .upgrade()
+                .map_or(0, |aggregator| aggregator.running())
+        });
         let served = Arc::downgrade(&aggregator);
         tokio::spawn(async move {
             let mut sweep = tokio::time::interval(SWEEP);

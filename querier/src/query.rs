@@ -17,12 +17,12 @@ use dispers_core::{
     profile::Profile,
     release::{MAX_TOTAL, Released, SealedTotal, open_totals},
 };
-use dispers_node::{Channels, Node, now, rng};
+use dispers_node::{Channel, Channels, Node, now, rng};
 use dispers_proto::v1::{
     EvaluateRequest, Message, Query, SubmitRequest, conductor_client::ConductorClient,
 };
 use rand::Rng;
-use tonic::{Code, transport::Channel};
+use tonic::Code;
 
 use crate::{
     Asked, Config, Error,

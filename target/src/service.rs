@@ -8,7 +8,7 @@ use dispers_core::{
     find::MAX_BATCH,
     id::Role,
 };
-use dispers_node::{Channels, Node, Reply, reply, require_host, require_role};
+use dispers_node::{Channel, Channels, Node, Reply, reply, require_host, require_role};
 use dispers_proto::{
     Messages, chunks,
     v1::{
@@ -16,7 +16,7 @@ use dispers_proto::{
         target_server::Target as TargetService,
     },
 };
-use tonic::{Request, Response, Status, Streaming, transport::Channel};
+use tonic::{Request, Response, Status, Streaming};
 
 use crate::Target;
 

@@ -5,6 +5,7 @@ mod command_line;
 mod editions;
 mod network;
 mod processes;
+mod stopping;
 mod survival;
 
 use std::process::{Command, Output};

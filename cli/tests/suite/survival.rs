@@ -12,9 +12,9 @@ use crate::{EXAMPLE, Ended, network::SampleNetwork, processes::settle};
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Homes of host-1, which has every other row beginning with the first.
 const FIRST_HOST: u64 = 815;
-const EVERYBODY: u64 = 1629;
+pub(crate) const EVERYBODY: u64 = 1629;
 
-fn detach(network: &SampleNetwork) -> String {
+pub(crate) fn detach(network: &SampleNetwork) -> String {
     let asked = network.dispers(&[
         "query",
         EXAMPLE,
@@ -33,7 +33,7 @@ fn of(network: &SampleNetwork, verb: &str, id: &str) -> Ended {
 }
 
 /// Waits until homes are being asked.
-fn until_asked(network: &SampleNetwork, id: &str) -> Value {
+pub(crate) fn until_asked(network: &SampleNetwork, id: &str) -> Value {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let status = of(network, "status", id).json();
@@ -49,7 +49,7 @@ fn until_asked(network: &SampleNetwork, id: &str) -> Value {
 }
 
 /// Waits for the answer.
-fn result(network: &SampleNetwork, id: &str) -> Value {
+pub(crate) fn result(network: &SampleNetwork, id: &str) -> Value {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let result = of(network, "result", id);
@@ -61,7 +61,7 @@ fn result(network: &SampleNetwork, id: &str) -> Value {
 }
 
 /// Compares an answer with a plain computation over the homes of the hosts that answered.
-fn is_exact(answer: &Value) -> u64 {
+pub(crate) fn is_exact(answer: &Value) -> u64 {
     let accepted = answer["homes"]["accepted"].as_u64().unwrap();
     let step = match accepted {
         EVERYBODY => 1,
@@ -94,11 +94,11 @@ fn is_exact(answer: &Value) -> u64 {
 }
 
 /// A network whose homes take their time to answer.
-fn slow() -> SampleNetwork {
+pub(crate) fn slow(ms: u32) -> SampleNetwork {
     let mut network = SampleNetwork::start();
     settle(&network);
-    let slow = "quantum-ms = 1500";
-    network.edit("host-1.toml", &[("quantum-ms = 100", slow)]);
+    let slow = format!("quantum-ms = {ms}");
+    network.edit("host-1.toml", &[("quantum-ms = 100", &slow)]);
     let slow = format!("[stack]\nanswer-{slow}");
     network.edit("host-2.toml", &[("[stack]", &slow)]);
     let lease = "[conductor]\nlease-ms = 500";
@@ -109,7 +109,7 @@ fn slow() -> SampleNetwork {
 
 #[test]
 fn whoever_is_killed_in_the_middle_of_a_query_the_answer_is_exact() {
-    let mut network = slow();
+    let mut network = slow(1500);
     for name in [
         "data-aggregator-3",
         "target-finder",
@@ -142,7 +142,7 @@ fn whoever_is_killed_in_the_middle_of_a_query_the_answer_is_exact() {
 
 #[test]
 fn a_query_that_is_cancelled_ends_and_one_that_runs_says_whom_it_waits_for() {
-    let network = slow();
+    let network = slow(1500);
     let id = detach(&network);
     until_asked(&network, &id);
     let early = network.dispers(&["result", &id, "--config", "querier.toml"]);

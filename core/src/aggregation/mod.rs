@@ -133,6 +133,17 @@ impl Aggregation {
         &self.manifest
     }
 
+    /// Whether its last round was released: the secret is erased and nothing is left to do.
+    pub fn has_released(&self) -> bool {
+        self.secret.is_none()
+    }
+
+    /// Batches that count.
+    pub fn committed(&self) -> usize {
+        let batches = self.batches.values();
+        batches.filter(|batch| batch.committed.is_some()).count()
+    }
+
     /// Takes the finder's grant for a partition, once.
     ///
     /// # Errors
