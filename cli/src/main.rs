@@ -91,13 +91,7 @@ fn run(command: Command) -> Result<(), Exit> {
             local();
             executor()?.block_on(query::cancel(arguments))
         }
-        Command::Serve(arguments) => {
-            dispers_node::telemetry::init(
-                "info,h2=warn,hyper=warn,rustls=warn",
-                arguments.json_logs,
-            );
-            executor()?.block_on(serve::run(arguments))
-        }
+        Command::Serve(arguments) => executor()?.block_on(serve::run(arguments)),
         Command::Stack(command) => {
             local();
             executor()?.block_on(stack::run(command))

@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf, sync::Arc};
 use anyhow::{Context, anyhow};
 use dispers_core::id::Role;
 use dispers_node::{
-    Config, Node,
+    Activity, Config, Node,
     keyfile::{read_secret, write_secret},
 };
 use dispers_querier::{Asked, Querier};
@@ -30,6 +30,7 @@ impl Desk {
             signing: keys.signing,
             tls: keys.tls,
             witness: None,
+            activity: Activity::new(Role::Querier),
         };
         Ok(Self {
             folder: config.resolve(&config.role.queries),

@@ -1,14 +1,14 @@
 //! `dispers serve`: one service.
 
-use std::{future::Future, path::PathBuf, sync::Arc, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context, anyhow};
 use clap::{Args, ValueEnum};
 use dispers_core::id;
 use dispers_node::{
-    Config, Node,
+    Activity, Config, Node, drain,
     keyfile::{NodeKeys, PreviousKeys},
-    now, serve, shutdown_signal,
+    load_telemetry, now, serve_draining, serve_metrics, shutdown_signal, telemetry,
 };
 use dispers_proto::v1::{
     concept_indexor_server::ConceptIndexorServer, conductor_server::ConductorServer,
@@ -21,6 +21,9 @@ use tonic::service::Routes;
 
 use crate::exit::{Exit, MISUSE, UNAVAILABLE};
 
+/// What is logged where `DISPERS_LOG` does not say.
+const LOGGED: &str = "info,h2=warn,hyper=warn,rustls=warn";
+
 #[derive(Args)]
 pub(crate) struct Arguments {
     /// Which service.
@@ -30,7 +33,7 @@ pub(crate) struct Arguments {
     config: PathBuf,
     /// Log one JSON object a line.
     #[arg(long)]
-    pub(crate) json_logs: bool,
+    json_logs: bool,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -86,6 +89,7 @@ impl<T: DeserializeOwned> Start<T> {
             signing,
             tls,
             witness: None,
+            activity: Activity::new(role),
         };
         Ok(Self {
             node: Arc::new(node),
@@ -134,6 +138,13 @@ async fn conductor_store(
 
 pub(crate) async fn run(arguments: Arguments) -> Result<(), Exit> {
     let path = &arguments.config;
+    // A file that cannot be read is told below.
+    let traces = load_telemetry(path).unwrap_or_default();
+    let name = arguments.role.to_possible_value();
+    let name = name.as_ref().map_or("dispers", |name| name.get_name());
+    // Held until the end, so that the last traces are sent.
+    let _traces =
+        telemetry::init_with(LOGGED, arguments.json_logs, &traces, name).map_err(Exit::misuse)?;
     match arguments.role {
         Role::Conductor => {
             let start: Start<dispers_conductor::Config> = Start::load(path, id::Role::Conductor)?;
@@ -241,11 +252,18 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Exit> {
             let answerer = Arc::new(answerer.paced(quantum));
             if start.config.role.attach {
                 let relay = dispers_stack::Relay::new(start.node.clone());
+                metrics(&start.node, &start.config).await?;
                 tracing::info!(node = %start.node.name, "attaching");
+                let limit = Duration::from_secs(start.config.node.drain_seconds);
+                let stopped = async {
+                    shutdown_signal().await;
+                    drain(&start.node, limit).await;
+                };
                 tokio::select! {
                     () = dispers_stack::attach(relay, answerer) => {}
-                    () = shutdown_signal() => {}
+                    () = stopped => {}
                 }
+                tracing::info!(node = %start.node.name, "stopped");
                 return Ok(());
             }
             let service = dispers_stack::Service::new(answerer, start.config.role.parallel_asks);
@@ -255,24 +273,42 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Exit> {
     }
 }
 
-fn listen<'a, T>(
-    node: Arc<Node>,
-    config: &'a Config<T>,
-    routes: Routes,
-) -> impl Future<Output = Result<(), Exit>> + use<'a, T> {
-    let address = config.listen();
-    async move {
-        let address = address?;
-        let listener = TcpListener::bind(address)
-            .await
-            .with_context(|| format!("cannot listen on {address}: is another process there?"))
-            .map_err(Exit::other)?;
-        let address = listener.local_addr().map_err(Exit::other)?;
-        tracing::info!(node = %node.name, %address, "listening");
-        serve(listener, routes, &node, shutdown_signal())
-            .await
-            .map_err(Exit::other)?;
-        tracing::info!(node = %node.name, "stopped");
-        Ok(())
+async fn bind(address: SocketAddr) -> Result<TcpListener, Exit> {
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {address}: is another process there?"))
+        .map_err(Exit::other)
+}
+
+/// Serves the node's metrics if the configuration says where.
+async fn metrics<T>(node: &Node, config: &Config<T>) -> Result<(), Exit> {
+    let Some(address) = config.metrics.listen else {
+        return Ok(());
+    };
+    let listener = bind(address).await?;
+    let address = listener.local_addr().map_err(Exit::other)?;
+    if !address.ip().is_loopback() {
+        tracing::warn!(%address, "metrics can be read by whoever reaches this address");
     }
+    tracing::info!(node = %node.name, %address, "metrics");
+    let activity = node.activity.clone();
+    tokio::spawn(async move {
+        if let Err(error) = serve_metrics(listener, activity).await {
+            tracing::error!(%error, "metrics are no longer served");
+        }
+    });
+    Ok(())
+}
+
+async fn listen<T>(node: Arc<Node>, config: &Config<T>, routes: Routes) -> Result<(), Exit> {
+    let listener = bind(config.listen()?).await?;
+    metrics(&node, config).await?;
+    let address = listener.local_addr().map_err(Exit::other)?;
+    let limit = Duration::from_secs(config.node.drain_seconds);
+    tracing::info!(node = %node.name, %address, "listening");
+    serve_draining(listener, routes, &node, limit, shutdown_signal())
+        .await
+        .map_err(Exit::other)?;
+    tracing::info!(node = %node.name, "stopped");
+    Ok(())
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 use anyhow::anyhow;
 use clap::{Args, Subcommand};
 use dispers_core::{id::Role, subscription::HomeId};
-use dispers_node::{Config, Node};
+use dispers_node::{Activity, Config, Node};
 use dispers_stack::{Relay, Sheet, Store, resubscribe, subscribe, withdraw};
 
 use crate::exit::Exit;
@@ -121,6 +121,7 @@ fn open(path: &std::path::Path) -> Result<(Store, Relay), Exit> {
         signing: keys.signing,
         tls: keys.tls,
         witness: None,
+        activity: Activity::new(Role::Stack),
     };
     Ok((store, Relay::new(Arc::new(node))))
 }

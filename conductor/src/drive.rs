@@ -5,13 +5,13 @@ use std::{future::Future, sync::Arc, time::Duration};
 use borsh::{BorshDeserialize, BorshSerialize};
 use dispers_core::{
     aggregation::{
-        BeginRequest, CommitRequest, DecideRequest, GuardsRequest, OpenRequest, ReleaseRequest,
+        BeginRequest, CommitRequest, DecideRequest, GuardsRequest, OpenHead, ReleaseRequest,
         Verdict, VerifyRequest,
     },
-    ask::{BatchAnswer, MAX_ANSWER, TargetRequest},
+    ask::{AnswerHead, BatchAnswer, MAX_ANSWER, TargetRequest},
     conduct::{Command, Event, StepError, Wait},
     directory::Node as Listed,
-    encoding::{from_bytes, to_bytes},
+    encoding::{DecodeError, from_bytes, to_bytes},
     find::{
         BatchMessage, BatchStatement, FindRequest, FindSummary, MAX_BATCH, MAX_STATEMENT,
         SealedProfile, assigned,
@@ -21,7 +21,7 @@ use dispers_core::{
     peer::MAX_PEER_MESSAGE,
     release::{Certificate, MAX_TOTAL, NotariseRequest, Proposal},
 };
-use dispers_node::{Channels, Node, blocking};
+use dispers_node::{Channel, Channels, Node, blocking};
 use dispers_proto::{
     Messages, chunks,
     v1::{
@@ -34,12 +34,14 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Code, Response, Status, Streaming, transport::Channel};
+use tonic::{Code, Response, Status, Streaming};
 
 use crate::{Config, Kept};
 
 /// Largest encoded batch with its statement, in bytes.
 const MAX_BATCH_MESSAGE: usize = MAX_BATCH + 2 * MAX_STATEMENT;
+/// Largest encoded head of a batch's answers, in bytes.
+const MAX_HEAD: usize = 1 << 20;
 const MESSAGES: usize = 16 * MAX_PEER_MESSAGE;
 /// Before a batch is asked again whose target went away; doubled at every attempt.
 const ASK_PAUSE: Duration = Duration::from_secs(2);
@@ -403,8 +405,7 @@ impl Driver {
             .find(ReceiverStream::new(lists))
             .await?;
         let mut messages = Messages::new(reply.into_inner());
-        let malformed =
-            |error: dispers_core::encoding::DecodeError| Status::data_loss(error.to_string());
+        let malformed = |error: DecodeError| Status::data_loss(error.to_string());
         let summary: FindSummary =
             from_bytes(&messages.expect(MAX_BATCH).await?, MAX_BATCH, "summary")
                 .map_err(malformed)?;
@@ -443,11 +444,30 @@ impl Driver {
         };
         let request = outgoing(request).await?;
         let reply = TargetClient::new(target).ask(request).await?;
-        let answer: BatchAnswer = incoming(reply, MAX_ANSWER).await?;
-        if answer.statement.work != work || answer.groups.len() != answer.statement.digests.len() {
+        let mut messages = Messages::new(reply.into_inner());
+        let malformed = |error: DecodeError| Status::data_loss(error.to_string());
+        let head = messages.expect(MAX_HEAD).await?;
+        let head: AnswerHead = from_bytes(&head, MAX_HEAD, "answer").map_err(malformed)?;
+        if head.statement.work != work || head.groups.len() != head.statement.digests.len() {
             return Err(Status::data_loss("the target answered something else"));
         }
-        Ok(answer)
+        let mut left = MAX_ANSWER;
+        let mut groups = Vec::with_capacity(head.groups.len());
+        for count in head.groups {
+            let mut received = Vec::new();
+            for _ in 0..count {
+                let group = messages.expect(left).await?;
+                left -= group.len();
+                received.push(from_bytes(&group, MAX_ANSWER, "group").map_err(malformed)?);
+            }
+            groups.push(received);
+        }
+        Ok(BatchAnswer {
+            statement: head.statement,
+            signature: head.signature,
+            answered: head.answered,
+            groups,
+        })
     }
 
     async fn open(
@@ -456,13 +476,13 @@ impl Driver {
         position: usize,
         answer: Arc<BatchAnswer>,
     ) -> Result<Vec<dispers_core::peer::PeerMessage>, Status> {
-        let groups = answer.groups.get(position).cloned().unwrap_or_default();
-        let request = outgoing(OpenRequest {
+        let head = to_bytes(&OpenHead {
             statement: answer.statement.clone(),
             signature: answer.signature,
-            groups,
-        })
-        .await?;
+        });
+        let count = answer.groups.get(position).map_or(0, Vec::len);
+        let groups = (0..count).map(move |number| to_bytes(&answer.groups[position][number]));
+        let request = tokio_stream::iter(chunks(std::iter::once(head).chain(groups)));
         let reply = self.aggregator(aggregator)?.open(request).await?;
         incoming(reply, MESSAGES).await
     }

@@ -7,12 +7,13 @@ use dispers_core::{
     encoding::to_bytes,
     id::QueryId,
 };
-use dispers_node::now;
+use dispers_node::{QueryPhase, now};
 use tokio::{
     sync::{Notify, watch},
     task::JoinSet,
     time::{Instant, sleep, sleep_until},
 };
+use tracing::Instrument;
 
 use crate::{Driver, Error, State, Store};
 
@@ -51,6 +52,8 @@ impl Run {
         let mut steps: JoinSet<(u64, Event)> = JoinSet::new();
         let mut waits: BTreeMap<u64, Wait> = BTreeMap::new();
         let mut number = 0;
+        let activity = self.driver.node.activity.clone();
+        let mut running = activity.query();
         loop {
             if let Err(error) = self.keep(query, &conduct, deadline).await {
                 tracing::warn!(%query, %error, "no longer driven here");
@@ -60,11 +63,22 @@ impl Run {
                 number += 1;
                 waits.extend(self.driver.wait(&command, now()).map(|wait| (number, wait)));
                 let driver = self.driver.clone();
-                steps.spawn(async move { (number, driver.carry_out(command).await) });
+                let step = async move { (number, driver.carry_out(command).await) };
+                steps.spawn(step.in_current_span());
             }
             let mut status = conduct.status();
             status.waiting = waits.values().cloned().collect();
             let phase = status.phase;
+            match phase {
+                Phase::Find => running.enters(QueryPhase::Find),
+                Phase::Ask => running.enters(QueryPhase::Ask),
+                Phase::Release => running.enters(QueryPhase::Release),
+                Phase::Done => {
+                    let (batches, answers) = (status.batches_done.into(), status.homes.answered);
+                    activity.released(batches, answers);
+                }
+                Phase::Failed => {}
+            }
             self.progress.send_replace(status);
             if matches!(phase, Phase::Done | Phase::Failed) {
                 tracing::info!(%query, ?phase, "query ended");

@@ -40,6 +40,7 @@ use tokio::{
 };
 use tokio_stream::{Stream, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status, Streaming};
+use tracing::Instrument;
 
 use crate::{
     Config, Driver, Error, Lease, NewQuery, Seen, Store, TakenUp,
@@ -144,6 +145,10 @@ impl Conducting {
             }
         }
         self.store.expire(now()).await?;
+        // A conductor that is stopping leaves them to another.
+        if self.node.activity.is_draining() {
+            return Ok(());
+        }
         while let Some(taken) = self.store.take_up(&self.lease()).await? {
             if let Err(error) = self.clone().go_on(taken).await {
                 tracing::error!(%error, "a query that was kept cannot be taken up");
@@ -268,10 +273,11 @@ impl Conducting {
             cancelled,
             life: Duration::from_millis(expires.0.saturating_sub(now().0)),
         };
-        tokio::spawn(async move {
+        let driving = async move {
             run.run(conduct, commands).await;
             self.running().remove(&query);
-        });
+        };
+        tokio::spawn(driving.in_current_span());
         Ok(())
     }
 
@@ -368,13 +374,14 @@ impl Conductor for Service {
             .map(|node| {
                 let node = node.map(|node| (node.address.clone(), node.tls_key));
                 let (channels, body) = (self.0.channels.clone(), body.clone());
-                tokio::spawn(async move {
+                let offered = async move {
                     let (address, key) = node?;
                     let mut client = DataAggregatorClient::new(channels.to(&address, key).ok()?);
                     let offer = client.offer(Message { body });
                     let reply = tokio::time::timeout(wait, offer).await.ok()?.ok()?;
                     Some(reply.into_inner().body)
-                })
+                };
+                tokio::spawn(offered.in_current_span())
             })
             .collect();
         let mut offers = Vec::with_capacity(asked.len());

@@ -12,7 +12,7 @@ use std::hint::black_box;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use dispers_core::{
     circuit::{Circuit, Message, Row, Shape, Variable, Verifier, accepts},
-    contribution::{Contribution, GroupShare, share_group},
+    contribution::{Contribution, GroupShare, HeldGroup, share_group},
     envelope::{Context, EnvelopeSecretKey, Sealed, Suite, reader},
     id::{MemberNumber, Role},
     labels,
@@ -102,16 +102,17 @@ fn aggregators(c: &mut Criterion) {
                 BenchmarkId::new(format!("expand a {kind} group"), name),
                 |b| {
                     b.iter(|| {
-                        GroupShare::decode(bytes, length, HOMES as usize)
+                        HeldGroup::decode((*bytes).clone(), length, HOMES as usize)
                             .unwrap()
                             .expand(length)
                     });
                 },
             );
         }
-        let shares: Vec<Vec<u64>> = groups
-            .into_iter()
-            .map(|group| group.expand(length).1.to_vec())
+        let shares: Vec<_> = encoded
+            .iter()
+            .map(|bytes| HeldGroup::decode(bytes.clone(), length, HOMES as usize))
+            .map(|group| group.unwrap().expand(length))
             .collect();
         group.bench_function(BenchmarkId::new("verify", name), |b| {
             b.iter(|| {
@@ -162,7 +163,7 @@ fn envelopes(c: &mut Criterion) {
                 b.iter(|| seal(&mut rng));
             });
             group.bench_function(BenchmarkId::new(format!("open, {suite}"), homes), |b| {
-                b.iter(|| sealed.open_bytes(&key, &context, 1 << 20).unwrap());
+                b.iter(|| sealed.clone().open_bytes(&key, &context).unwrap());
             });
         }
     }

@@ -96,23 +96,38 @@ impl GroupsStatement {
 
     /// Digest of one aggregator's groups, in order.
     pub fn digest_of(groups: &[SealedGroup]) -> [u8; 32] {
-        let parts: Vec<Vec<u8>> = groups
-            .iter()
-            .map(|group| {
-                encoding::hash(
-                    labels::HASH_AGGREGATOR_GROUPS,
-                    &[group.encapsulated(), group.ciphertext()],
-                )
-                .to_vec()
-            })
-            .collect();
-        let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
-        encoding::hash(labels::HASH_AGGREGATOR_GROUPS, &parts)
+        let digests: Vec<[u8; 32]> = groups.iter().map(group_digest).collect();
+        aggregator_digest(&digests)
     }
 }
 
-/// All answers to one batch, on their way to the aggregators.
+/// Digest of one group.
+pub(crate) fn group_digest(group: &SealedGroup) -> [u8; 32] {
+    let parts = [group.encapsulated(), group.ciphertext()];
+    encoding::hash(labels::HASH_AGGREGATOR_GROUPS, &parts)
+}
+
+/// Digest of one aggregator's groups from those of each, in order.
+pub(crate) fn aggregator_digest(groups: &[[u8; 32]]) -> [u8; 32] {
+    let parts: Vec<&[u8]> = groups.iter().map(<[u8; 32]>::as_slice).collect();
+    encoding::hash(labels::HASH_AGGREGATOR_GROUPS, &parts)
+}
+
+/// What comes before the groups of a batch's answers.
 #[derive(BorshSerialize, BorshDeserialize)]
+pub struct AnswerHead {
+    /// The digests.
+    pub statement: GroupsStatement,
+    /// The Target's signature over D.
+    pub signature: Signature,
+    /// Number of homes that answered.
+    pub answered: u32,
+    /// Number of groups of each aggregator with an offer, in committee order.
+    pub groups: Vec<u32>,
+}
+
+/// All answers to one batch, on their way to the aggregators.
+#[derive(Clone)]
 pub struct BatchAnswer {
     /// The digests.
     pub statement: GroupsStatement,

@@ -142,21 +142,28 @@ impl Expander {
 
     /// The next `count` elements.
     pub fn elements(&mut self, count: usize) -> Vec<u64> {
-        let mut elements = Vec::with_capacity(count);
-        while elements.len() < count {
+        let mut elements = vec![0; count];
+        self.fill(&mut elements);
+        elements
+    }
+
+    /// Fills `elements` with the next ones.
+    pub fn fill(&mut self, elements: &mut [u64]) {
+        let mut filled = 0;
+        while filled < elements.len() {
             self.refill();
             // As many as are left of the block: a loop without a call for each element.
-            let end = Self::BLOCK.min(self.read + 8 * (count - elements.len()));
-            let words = self.block[self.read..end].chunks_exact(8);
-            elements.extend(words.filter_map(|bytes| {
+            let end = Self::BLOCK.min(self.read + 8 * (elements.len() - filled));
+            for bytes in self.block[self.read..end].chunks_exact(8) {
                 let mut word = [0; 8];
                 word.copy_from_slice(bytes);
                 let candidate = u64::from_le_bytes(word);
-                (candidate < MODULUS).then_some(candidate)
-            }));
+                elements[filled] = candidate;
+                // One that is skipped is written over by the next.
+                filled += usize::from(candidate < MODULUS);
+            }
             self.read = end;
         }
-        elements
     }
 
     /// Makes the next block once the last is read.

@@ -4,9 +4,10 @@
 //! target profile, and returns batches sealed for the Target, with a ticket per home. Everything
 //! random derives from the pool's secret and the find, so repeating a find gives the same bytes.
 
+mod candidates;
 mod message;
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use chacha20::ChaCha20Rng;
 use rand::{SeedableRng, seq::SliceRandom};
@@ -18,6 +19,8 @@ pub use message::{
     SealedProfile, SignedGrant, TargetBatch,
 };
 
+use candidates::Candidates;
+
 use crate::{
     encoding,
     envelope::{EnvelopePublicKey, EnvelopeSecretKey, Sealed, reader},
@@ -27,8 +30,8 @@ use crate::{
     manifest::VerifiedManifest,
     oprf::Pseudonym,
     profile::Profile,
-    subscription::{EntryOpener, HomeTag, MAX_ENTRIES, MAX_UPLOAD, SealedLink},
-    ticket::{FindId, HomeKey, PoolSecret, TagKey, TagStream, Ticket},
+    subscription::{EntryContent, EntryOpener, MAX_ENTRIES, MAX_UPLOAD},
+    ticket::{FindId, PoolSecret, TagKey, TagStream, Ticket},
 };
 
 /// Most homes that a find holds while its lists stream in.
@@ -70,32 +73,75 @@ pub struct FinderKeys<'a> {
     pub targets: &'a [Name],
 }
 
-struct Candidate {
-    /// Which atoms of the profile hold, one bit each.
-    atoms: Vec<u64>,
-    key: HomeKey,
-    upload: u32,
-    link: SealedLink,
-}
+/// Which of a profile's atoms stand where.
+type Atoms = HashMap<Pseudonym, usize>;
 
 /// A find while its lists stream in.
 pub struct Finding {
     manifest: VerifiedManifest,
-    partition: u16,
     batch_size: u32,
     profile: Profile<Pseudonym>,
-    atoms: HashMap<Pseudonym, usize>,
+    opener: Arc<SegmentOpener>,
     digest: Sha256,
     uploads: Vec<(Vec<u8>, u32)>,
-    candidates: HashMap<HomeTag, Candidate>,
+    candidates: Candidates,
 }
 
-/// The batches of a find, ready to be sealed one by one.
-pub struct Found {
-    /// What is told first.
-    pub summary: FindSummary,
-    /// One per batch, in order.
-    pub batches: Vec<BatchMessage>,
+/// Opens the segments of one find, in any order and from any thread.
+pub struct SegmentOpener {
+    partition: u16,
+    key_epoch: KeyEpoch,
+    atoms: Atoms,
+}
+
+/// What of a list segment is about the profile.
+pub struct OpenedSegment {
+    digest: [u8; 32],
+    /// Inner encapsulation and item count.
+    links: (Vec<u8>, u32),
+    /// Which atom, and who.
+    entries: Vec<(usize, EntryContent)>,
+}
+
+impl SegmentOpener {
+    /// The key epoch of the query, whose keys open the segments.
+    pub fn key_epoch(&self) -> KeyEpoch {
+        self.key_epoch
+    }
+
+    /// Opens a received segment. Entries that do not open where they stand were moved or invented, and
+    /// are left out.
+    ///
+    /// # Errors
+    /// [`FindError::Segment`] when the bytes are no segment of this key epoch.
+    pub fn open(&self, segment: &[u8], keys: &FinderKeys<'_>) -> Result<OpenedSegment, FindError> {
+        let digest = Sha256::digest(segment).into();
+        let segment: ListSegment = encoding::from_bytes(segment, MAX_UPLOAD, "list segment")
+            .map_err(|_| FindError::Segment)?;
+        if segment.key_epoch != self.key_epoch || segment.entries.len() > MAX_ENTRIES {
+            return Err(FindError::Segment);
+        }
+        let envelopes = &segment.envelopes;
+        let opener = EntryOpener::new(keys.envelope, envelopes, self.key_epoch, self.partition);
+        let mut entries = Vec::new();
+        for entry in &segment.entries {
+            let (Ok(opener), Some(&atom)) = (&opener, self.atoms.get(&entry.pseudonym)) else {
+                continue;
+            };
+            let Ok(content) = opener.open(&entry.pseudonym, entry.index, &entry.ciphertext) else {
+                continue;
+            };
+            // A home is in one partition only, so that it is asked once.
+            if content.tag.partition(keys.partitions) == self.partition {
+                entries.push((atom, content));
+            }
+        }
+        Ok(OpenedSegment {
+            digest,
+            links: (segment.envelopes.links, segment.envelopes.link_count),
+            entries,
+        })
+    }
 }
 
 impl Finding {
@@ -124,103 +170,66 @@ impl Finding {
         if opening.profile.commitment(&opening.salt) != manifest.profile_commitment {
             return Err(FindError::Profile);
         }
-        let mut atoms = HashMap::new();
+        let mut atoms = Atoms::new();
         for pseudonym in opening.profile.atoms() {
             let next = atoms.len();
             atoms.entry(*pseudonym).or_insert(next);
         }
         Ok(Self {
-            manifest,
-            partition: request.partition,
             batch_size: request.batch_size,
             profile: opening.profile,
-            atoms,
+            candidates: Candidates::new(atoms.len()),
+            opener: Arc::new(SegmentOpener {
+                partition: request.partition,
+                key_epoch: manifest.key_epoch,
+                atoms,
+            }),
+            manifest,
             digest: Sha256::new(),
             uploads: Vec::new(),
-            candidates: HashMap::new(),
         })
     }
 
-    /// Takes one received segment. Entries that do not open where they stand were moved or
-    /// invented, and are left out.
+    /// What opens the segments.
+    pub fn opener(&self) -> Arc<SegmentOpener> {
+        self.opener.clone()
+    }
+
+    /// Takes the next segment, in the order in which they were streamed.
     ///
     /// # Errors
-    /// [`FindError::Segment`] when the bytes are no segment of this key epoch,
     /// [`FindError::TooManyHomes`] beyond [`MAX_CANDIDATES`].
-    pub fn absorb(&mut self, segment: &[u8], keys: &FinderKeys<'_>) -> Result<(), FindError> {
-        self.digest.update((segment.len() as u64).to_le_bytes());
-        self.digest.update(segment);
-        let segment: ListSegment = encoding::from_bytes(segment, MAX_UPLOAD, "list segment")
-            .map_err(|_| FindError::Segment)?;
-        if segment.key_epoch != self.manifest.key_epoch || segment.entries.len() > MAX_ENTRIES {
-            return Err(FindError::Segment);
-        }
+    pub fn add(&mut self, segment: OpenedSegment) -> Result<(), FindError> {
+        self.digest.update(segment.digest);
         let upload = self.uploads.len() as u32;
-        self.uploads.push((
-            segment.envelopes.links.clone(),
-            segment.envelopes.link_count,
-        ));
-        let Ok(opener) = EntryOpener::new(
-            keys.envelope,
-            &segment.envelopes,
-            segment.key_epoch,
-            self.partition,
-        ) else {
-            return Ok(());
-        };
-        for entry in &segment.entries {
-            let Some(&atom) = self.atoms.get(&entry.pseudonym) else {
-                continue;
-            };
-            let Ok(content) = opener.open(&entry.pseudonym, entry.index, &entry.ciphertext) else {
-                continue;
-            };
-            // A home is in one partition only, so that it is asked once.
-            if content.tag.partition(keys.partitions) != self.partition {
-                continue;
-            }
-            let known = self.candidates.contains_key(&content.tag);
-            if !known && self.candidates.len() >= MAX_CANDIDATES {
+        self.uploads.push(segment.links);
+        for (atom, content) in segment.entries {
+            if !self.candidates.note(atom, upload, content, MAX_CANDIDATES) {
                 return Err(FindError::TooManyHomes(MAX_CANDIDATES as u64));
             }
-            let words = self.atoms.len().div_ceil(64);
-            let candidate = self
-                .candidates
-                .entry(content.tag)
-                .or_insert_with(|| Candidate {
-                    atoms: vec![0; words],
-                    key: content.key,
-                    upload,
-                    link: content.link,
-                });
-            candidate.atoms[atom / 64] |= 1 << (atom % 64);
         }
         Ok(())
     }
 
-    /// Chooses the homes, cuts and seals their batches, and signs.
+    /// Chooses the homes and cuts their batches.
     ///
     /// # Errors
     /// [`FindError::BelowCohort`] or [`FindError::TooManyHomes`] by what the manifest allows.
-    pub fn finish(self, keys: &FinderKeys<'_>) -> Result<Found, FindError> {
+    pub fn finish(self, keys: &FinderKeys<'_>) -> Result<Chosen, FindError> {
+        let partition = self.opener.partition;
         let lists: [u8; 32] = self.digest.finalize().into();
         let query = self.manifest.query();
-        let find = FindId::new(query, self.partition, &lists);
-        let mut chosen: Vec<(HomeTag, Candidate)> = self
-            .candidates
-            .into_iter()
-            .filter(|(_, candidate)| {
-                self.profile.matches(&|pseudonym: &Pseudonym| {
-                    let atom = self.atoms[pseudonym];
-                    candidate.atoms[atom / 64] >> (atom % 64) & 1 == 1
-                })
-            })
-            .collect();
+        let find = FindId::new(query, partition, &lists);
+        let atoms = &self.opener.atoms;
+        let mut order = self.candidates.matching(|holds| {
+            self.profile
+                .matches(&|pseudonym: &Pseudonym| holds(atoms[pseudonym]))
+        });
         let min_cohort = self.manifest.min_cohort;
-        if chosen.len() < min_cohort as usize {
+        if order.len() < min_cohort as usize {
             return Err(FindError::BelowCohort(min_cohort));
         }
-        if chosen.len() as u64 > self.manifest.max_homes {
+        if order.len() as u64 > self.manifest.max_homes {
             return Err(FindError::TooManyHomes(self.manifest.max_homes));
         }
         // Other batch sizes seal other batches, so the size is part of the seed: randomness is
@@ -231,16 +240,16 @@ impl Finding {
             &[&seed, &self.batch_size.to_le_bytes()],
         );
         let mut rng = ChaCha20Rng::from_seed(seed);
-        // A map has no order of its own, and a find must repeat: sort before the shuffle.
-        chosen.sort_by_key(|(tag, _)| *tag);
-        chosen.shuffle(&mut rng);
+        order.shuffle(&mut rng);
+        let mut candidates = self.candidates;
+        candidates.close();
 
-        let sizes = batch_sizes(chosen.len(), self.batch_size, min_cohort);
+        let sizes = batch_sizes(order.len(), self.batch_size, min_cohort);
         let mut grants = Vec::new();
-        let mut streams: Vec<Vec<TagKey>> = Vec::new();
+        let mut tag_keys: Vec<Vec<TagKey>> = Vec::new();
         for (committee, terms) in (0u16..).zip(&self.manifest.committees) {
             let members = (1..=terms.offers.len() as u8).filter_map(|n| MemberNumber::new(n).ok());
-            streams.push(
+            tag_keys.push(
                 members
                     .map(|member| keys.secret.tag_key(&find, committee, member))
                     .collect(),
@@ -249,7 +258,7 @@ impl Finding {
                 let body = encoding::to_bytes(&Grant {
                     finder: keys.name.clone(),
                     query,
-                    partition: self.partition,
+                    partition,
                     find,
                     key: keys.secret.tag_key(&find, committee, member),
                     batches: sizes.clone(),
@@ -258,51 +267,93 @@ impl Finding {
                 let sealed = Sealed::seal(
                     &SignedGrant { body, signature },
                     key,
-                    &Grant::context(query, self.partition, committee, member),
+                    &Grant::context(query, partition, committee, member),
                     &mut rng,
                 );
                 grants.push((committee, member, sealed));
             }
         }
-        let targets = chosen.len() as u64;
-        let mut remaining = chosen.into_iter();
-        let mut batches = Vec::with_capacity(sizes.len());
-        for (number, &size) in (0u32..).zip(&sizes) {
-            let batch = BatchId {
-                partition: self.partition,
-                number,
-            };
-            let tags: Vec<TagStream> = streams[usize::from(self.manifest.committee_of(batch))]
-                .iter()
-                .map(|key| TagStream::new(key, batch))
-                .collect();
-            let targets = (0u32..size)
-                .zip(&mut remaining)
-                .map(|(index, (_, home))| {
-                    let tags: Vec<[u8; 16]> = tags.iter().map(|t| t.tag(index)).collect();
-                    ChosenTarget {
-                        upload: home.upload,
-                        ticket: Ticket::seal(&home.key, query, &find, batch, index, &tags),
-                        link: home.link,
-                    }
-                })
-                .collect();
-            let content = TargetBatch {
-                find,
-                key_epoch: self.manifest.key_epoch,
-                uploads: self.uploads.clone(),
-                targets,
-            };
-            batches.push(seal_batch(query, batch, size, &content, keys, &mut rng));
-        }
-        Ok(Found {
+        Ok(Chosen {
             summary: FindSummary {
-                targets,
+                targets: order.len() as u64,
                 batches: sizes.len() as u32,
                 grants,
             },
-            batches,
+            manifest: self.manifest,
+            partition,
+            find,
+            seed,
+            sizes,
+            tag_keys,
+            uploads: self.uploads,
+            candidates,
+            order,
         })
+    }
+}
+
+/// The homes that a find chose, and the order in which they are asked.
+pub struct Chosen {
+    /// What is told first.
+    pub summary: FindSummary,
+    manifest: VerifiedManifest,
+    partition: u16,
+    find: FindId,
+    seed: [u8; 32],
+    /// Homes of each batch.
+    sizes: Vec<u32>,
+    /// Kᵢ by committee and member.
+    tag_keys: Vec<Vec<TagKey>>,
+    uploads: Vec<(Vec<u8>, u32)>,
+    candidates: Candidates,
+    /// Places among the candidates.
+    order: Vec<u32>,
+}
+
+impl Chosen {
+    /// The key epoch of the query, whose keys seal the batches.
+    pub fn key_epoch(&self) -> KeyEpoch {
+        self.manifest.key_epoch
+    }
+
+    /// Seals and signs the batch of this number, below [`FindSummary::batches`]; in any order, and from
+    /// any thread. The same number gives the same bytes.
+    pub fn batch(&self, number: u32, keys: &FinderKeys<'_>) -> BatchMessage {
+        let batch = BatchId {
+            partition: self.partition,
+            number,
+        };
+        let before = self.sizes.iter().take(number as usize);
+        let start: usize = before.map(|&size| size as usize).sum();
+        let size = self.sizes.get(number as usize).copied().unwrap_or(0);
+        let homes = &self.order[start..start + size as usize];
+        let query = self.manifest.query();
+        let committee = usize::from(self.manifest.committee_of(batch));
+        let tags: Vec<TagStream> = self.tag_keys[committee]
+            .iter()
+            .map(|key| TagStream::new(key, batch))
+            .collect();
+        let targets = (0u32..).zip(homes).map(|(index, &home)| {
+            let home = self.candidates.get(home);
+            let tags: Vec<[u8; 16]> = tags.iter().map(|t| t.tag(index)).collect();
+            ChosenTarget {
+                upload: home.upload,
+                ticket: Ticket::seal(home.key, query, &self.find, batch, index, &tags),
+                link: home.link,
+            }
+        });
+        let content = TargetBatch {
+            find: self.find,
+            key_epoch: self.manifest.key_epoch,
+            uploads: self.uploads.clone(),
+            targets: targets.collect(),
+        };
+        let seed = encoding::hash(
+            labels::DERIVE_BATCH_SEAL,
+            &[&self.seed, &number.to_le_bytes()],
+        );
+        let mut rng = ChaCha20Rng::from_seed(seed);
+        seal_batch(query, batch, size, &content, keys, &mut rng)
     }
 }
 

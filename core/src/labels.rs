@@ -103,7 +103,9 @@ pub const DERIVE_TAG_KEY: &str = "dispers v1 derive tag key";
 pub const DERIVE_TAG_STREAM: &str = "dispers v1 derive tag stream";
 /// Ticket key from a home's κ.
 pub const DERIVE_TICKET_KEY: &str = "dispers v1 derive ticket key";
-/// Seed of a find's shuffle and of its re-sealing.
+/// Seed of a find's batch.
+pub const DERIVE_BATCH_SEAL: &str = "dispers v1 derive batch seal";
+/// Seed of a find's shuffle and of its grants.
 pub const DERIVE_SHUFFLE: &str = "dispers v1 derive shuffle";
 /// Key under which an aggregator seals what it keeps, from its signing key.
 pub const DERIVE_STORAGE_KEY: &str = "dispers v1 derive storage key";

@@ -1,11 +1,11 @@
 //! The verbs of a Data Aggregator: offer, begin, open, verify, decide, commit, guard, release.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use dispers_core::{
     aggregation::{
         Aggregation, AggregationError, AggregatorKeys, BeginRequest, CommitRequest, DecideRequest,
-        GuardsRequest, OpenRequest, ReleaseRequest, Verdict, VerifyRequest,
+        GuardsRequest, OpenHead, Receiving, ReleaseRequest, Verdict, VerifyRequest,
     },
     dealing::KeyShare,
     envelope::EnvelopeSecretKey,
@@ -16,7 +16,7 @@ use dispers_core::{
     peer::PeerMessage,
     release::SealedTotal,
 };
-use dispers_node::{Database, Node, now, rng};
+use dispers_node::{Activity, Database, Node, now, rng};
 
 use crate::{
     Config, Error,
@@ -63,6 +63,16 @@ impl Aggregator {
             signing: &self.node.signing,
             share: &self.share,
         }
+    }
+
+    pub(crate) fn activity(&self) -> &Activity {
+        &self.node.activity
+    }
+
+    /// Queries that run here: begun, not released, and worked on lately. Nobody tells an aggregator
+    /// that a query failed.
+    pub fn running(&self) -> usize {
+        self.store.running()
     }
 
     /// Erases what has expired.
@@ -125,6 +135,10 @@ impl Aggregator {
             .find(|(member, _)| *member == self.member)
             .map(|(_, key)| key.clone())
             .ok_or(AggregationError::NoOffer)?;
+        // The grants of a query that runs here are taken to the end.
+        if self.node.activity.is_draining() && !self.store.has(id) {
+            return Err(Error::Stopping);
+        }
         self.store.begin(id, manifest.expires, &key, |secret| {
             let aggregation = Aggregation::new(manifest, self.committee, self.member, secret)?;
             Ok(Query::new(aggregation, request.manifest.clone(), &key))
@@ -134,20 +148,27 @@ impl Aggregator {
         })
     }
 
+    /// Begins to receive a batch's groups.
+    ///
+    /// # Errors
+    /// [`Error`], as [`Aggregation::receive`].
+    pub fn receive(&self, head: &OpenHead) -> Result<Receiving, Error> {
+        let kept = self.store.query(head.statement.work.query)?;
+        let query = lock(&kept);
+        let directory = &self.node.directory;
+        let receiving = query
+            .aggregation
+            .receive(&head.statement, &head.signature, directory);
+        Ok(receiving?)
+    }
+
     /// Freezes a batch's groups; my share of the randomness for each other aggregator.
     ///
     /// # Errors
-    /// [`Error`], as [`Aggregation::open`].
-    pub fn open(&self, request: &OpenRequest) -> Result<Vec<PeerMessage>, Error> {
-        self.step(request.statement.work.query, |aggregation| {
-            aggregation.open(
-                &request.statement,
-                &request.signature,
-                &request.groups,
-                &self.keys(),
-                &self.node.directory,
-                &mut rng(),
-            )
+    /// [`Error`], as [`Aggregation::freeze`].
+    pub fn freeze(&self, received: Receiving) -> Result<Vec<PeerMessage>, Error> {
+        self.step(received.query(), |aggregation| {
+            aggregation.freeze(received, &self.keys(), &mut rng())
         })
     }
 
@@ -195,13 +216,18 @@ impl Aggregator {
     /// # Errors
     /// [`Error`], as [`Aggregation::commit`].
     pub fn commit(&self, request: &CommitRequest) -> Result<(), Error> {
-        self.step(request.work.query, |aggregation| {
+        let committed = self.step(request.work.query, |aggregation| {
+            let before = aggregation.committed();
             aggregation.commit(
                 request.work,
                 &request.acknowledgements,
                 &self.node.directory,
-            )
-        })
+            )?;
+            // None when it is repeated.
+            Ok(aggregation.committed() - before)
+        })?;
+        self.node.activity.committed(committed as u64);
+        Ok(())
     }
 
     /// My guard counts for each other aggregator.
@@ -244,6 +270,7 @@ impl Aggregator {
     ) -> Result<T, Error> {
         let kept = self.store.query(id)?;
         let mut query = lock(&kept);
+        query.worked_on = Some(Instant::now());
         let result = step(&mut query.aggregation);
         self.store.save(id, &mut query)?;
         Ok(result?)

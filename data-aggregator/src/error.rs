@@ -36,6 +36,9 @@ pub enum Error {
     /// Full.
     #[error("too many {0} are open at this aggregator: try again later")]
     Full(&'static str),
+    /// The node is stopping.
+    #[error("this node is stopping: try again")]
+    Stopping,
     /// What it keeps cannot be read or written.
     #[error(transparent)]
     Database(#[from] DatabaseError),
@@ -52,6 +55,7 @@ impl Error {
             Self::Signature(_) | Self::UnknownQuerier => Fault::Denied,
             Self::UnknownQuery => Fault::NotFound,
             Self::Full(_) => Fault::TryLater,
+            Self::Stopping => Fault::Stopping,
             Self::NoMember => Fault::Operator,
             Self::Database(_) => Fault::Us,
             Self::Aggregation(error) => match error {

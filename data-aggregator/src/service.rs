@@ -3,18 +3,18 @@
 use std::{sync::Arc, time::Duration};
 
 use dispers_core::{
-    aggregation::OpenRequest,
     ask::MAX_ANSWER,
-    encoding::{from_bytes, to_bytes},
+    encoding::{DecodeError, from_bytes, to_bytes},
     id::Role,
     peer::{MAX_PEER_MESSAGE, PeerMessage},
     release::MAX_PROPOSAL,
 };
-use dispers_node::{Reply, blocking, reply, require_role};
+use dispers_node::{InOrder, Reply, blocking, reply, require_role};
 use dispers_proto::{
     Messages,
     v1::{Chunk, Empty, Message, data_aggregator_server::DataAggregator},
 };
+use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::{Aggregator, Error};
@@ -24,8 +24,14 @@ const SWEEP: Duration = Duration::from_secs(60);
 const SMALL: usize = 4 << 20;
 const MESSAGES: usize = 16 * MAX_PEER_MESSAGE;
 
+/// Batches that are received at the same time, of all queries; others wait.
+const BATCHES: usize = 8;
+
 /// Serves an [`Aggregator`] to the Conductor.
-pub struct Service(Arc<Aggregator>);
+pub struct Service {
+    aggregator: Arc<Aggregator>,
+    batches: Semaphore,
+}
 
 impl Service {
     /// Serves `aggregator`, and has it erase what has expired for as long as it is served.
@@ -34,6 +40,12 @@ impl Service {
     /// Outside a tokio runtime.
     pub fn new(aggregator: Aggregator) -> Self {
         let aggregator = Arc::new(aggregator);
+        let counted = Arc::downgrade(&aggregator);
+        aggregator.activity().queries_are(move || {
+            counted
+                .upgrade()
+                .map_or(0, |aggregator| aggregator.running())
+        });
         let served = Arc::downgrade(&aggregator);
         tokio::spawn(async move {
             let mut sweep = tokio::time::interval(SWEEP);
@@ -48,16 +60,23 @@ impl Service {
                 }
             }
         });
-        Self(aggregator)
+        Self {
+            aggregator,
+            batches: Semaphore::new(BATCHES),
+        }
     }
 
     async fn call<T: Send + 'static>(
         &self,
         step: impl FnOnce(&Aggregator) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Status> {
-        let aggregator = self.0.clone();
+        let aggregator = self.aggregator.clone();
         blocking(move || step(&aggregator).map_err(|error| error.fault().status(&error))).await
     }
+}
+
+fn malformed(error: DecodeError) -> Status {
+    Status::invalid_argument(error.to_string())
 }
 
 async fn receive(request: Request<Streaming<Chunk>>, limit: usize) -> Result<Vec<u8>, Status> {
@@ -97,14 +116,32 @@ impl DataAggregator for Service {
     }
 
     async fn open(&self, request: Request<Streaming<Chunk>>) -> Result<Response<Reply>, Status> {
-        let body = receive(request, MAX_ANSWER).await?;
-        let messages = self
-            .call(move |a| {
-                let request: OpenRequest = from_bytes(&body, MAX_ANSWER, "groups")?;
-                drop(body);
-                a.open(&request)
-            })
+        require_role(&request, Role::Conductor)?;
+        let _slot = self.batches.acquire().await;
+        let mut groups = Messages::new(request.into_inner());
+        let head = groups.expect(SMALL).await?;
+        let mut receiving = self
+            .call(move |a| a.receive(&from_bytes(&head, SMALL, "head of a batch")?))
             .await?;
+        // Groups are opened while the next ones arrive.
+        let opener = receiving.opener();
+        let mut opening = InOrder::default();
+        let mut left = MAX_ANSWER;
+        while let Some(group) = groups.next(left).await? {
+            left -= group.len();
+            let opener = opener.clone();
+            let opened = opening.push(move || {
+                let group = from_bytes(&group, MAX_ANSWER, "group").map_err(malformed)?;
+                Ok(opener.open(group))
+            });
+            if let Some(opened) = opened.await? {
+                receiving.add(opened);
+            }
+        }
+        while let Some(opened) = opening.next().await? {
+            receiving.add(opened);
+        }
+        let messages = self.call(move |a| a.freeze(receiving)).await?;
         Ok(reply([peers(&messages)]))
     }
 

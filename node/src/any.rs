@@ -10,9 +10,9 @@ use std::{
 
 use dispers_core::{directory::Node as Listed, id::Role};
 use rand::Rng;
-use tonic::{Code, Status, transport::Channel};
+use tonic::{Code, Status};
 
-use crate::{Channels, Node, rng};
+use crate::{Channel, Channels, Node, rng};
 
 /// The nodes of a role of which any will do.
 pub struct AnyOf {

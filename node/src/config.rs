@@ -1,4 +1,5 @@
-//! Configuration files: one `[node]` table that every role has, and one table of its own.
+//! Configuration files: a `[node]` table that every role has, one of its own, and two that may be left
+//! out.
 
 use std::{
     fs,
@@ -14,6 +15,7 @@ use dispers_core::{
 use serde::{Deserialize, de::DeserializeOwned};
 
 use crate::{
+    MetricsConfig, TelemetryConfig,
     keyfile::{KeyFileError, NodeKeys, load_share},
     listed::{Unlisted, check_listed},
     now,
@@ -78,6 +80,9 @@ pub struct NodeConfig {
     /// A service that starts fewer days before the directory expires says so in its log.
     #[serde(default = "week")]
     pub warn_days: u64,
+    /// How long what runs may go on after SIGTERM.
+    #[serde(default = "half_a_minute")]
+    pub drain_seconds: u64,
     /// The key file that `dispers keys new` made.
     pub keys: PathBuf,
     /// The threshold share that a dealing made: concept indexors and data aggregators.
@@ -97,11 +102,19 @@ fn week() -> u64 {
     7
 }
 
+fn half_a_minute() -> u64 {
+    30
+}
+
 /// A configuration file, read.
 #[derive(Debug)]
 pub struct Config<T> {
     /// The `[node]` table.
     pub node: NodeConfig,
+    /// The `[metrics]` table, which may be left out.
+    pub metrics: MetricsConfig,
+    /// The `[telemetry]` table, which may be left out.
+    pub telemetry: TelemetryConfig,
     /// The role's own table.
     pub role: T,
     path: PathBuf,
@@ -114,21 +127,43 @@ fn read(path: &Path) -> Result<Vec<u8>, ConfigError> {
     })
 }
 
-/// The `[node]` table of a file, and its other tables.
-fn tables(path: &Path) -> Result<(NodeConfig, toml::Table), ConfigError> {
+/// Takes a table out of a file; one that is left out is empty.
+fn take<T: DeserializeOwned>(
+    table: &mut toml::Table,
+    name: &str,
+    path: &Path,
+) -> Result<T, ConfigError> {
+    let own = table.remove(name);
+    let own = own.unwrap_or_else(|| toml::Value::Table(toml::Table::new()));
+    own.try_into()
+        .map_err(|error: toml::de::Error| ConfigError::Content {
+            path: path.to_owned(),
+            reason: format!("[{name}]: {}", error.message()),
+        })
+}
+
+/// The tables of a file.
+fn tables(path: &Path) -> Result<toml::Table, ConfigError> {
     let content = |reason: String| ConfigError::Content {
         path: path.to_owned(),
         reason,
     };
     let text = String::from_utf8(read(path)?).map_err(|error| content(error.to_string()))?;
-    let mut table: toml::Table =
-        toml::from_str(&text).map_err(|error| content(error.to_string()))?;
-    let node = table
-        .remove("node")
-        .ok_or_else(|| content("there is no [node] table: see deploy/ for samples".into()))?
-        .try_into()
-        .map_err(|error: toml::de::Error| content(format!("[node]: {}", error.message())))?;
-    Ok((node, table))
+    let table: toml::Table = toml::from_str(&text).map_err(|error| content(error.to_string()))?;
+    if !table.contains_key("node") {
+        return Err(content(
+            "there is no [node] table: see deploy/ for samples".into(),
+        ));
+    }
+    Ok(table)
+}
+
+/// The `[telemetry]` table of a file, before anything else of it is used.
+///
+/// # Errors
+/// [`ConfigError`] naming the file and the key.
+pub fn load_telemetry(path: &Path) -> Result<TelemetryConfig, ConfigError> {
+    take(&mut tables(path)?, "telemetry", path)
 }
 
 impl<T: DeserializeOwned> Config<T> {
@@ -138,27 +173,20 @@ impl<T: DeserializeOwned> Config<T> {
     /// # Errors
     /// [`ConfigError`] naming the file and the key.
     pub fn load(path: &Path, role: &str) -> Result<Self, ConfigError> {
-        let content = |reason: String| ConfigError::Content {
+        let mut table = tables(path)?;
+        let config = Self {
+            node: take(&mut table, "node", path)?,
+            metrics: take(&mut table, "metrics", path)?,
+            telemetry: take(&mut table, "telemetry", path)?,
+            role: take(&mut table, role, path)?,
             path: path.to_owned(),
-            reason,
         };
-        let (node, mut table) = tables(path)?;
-        let own = table
-            .remove(role)
-            .unwrap_or_else(|| toml::Value::Table(toml::Table::new()));
-        let own = own
-            .try_into()
-            .map_err(|error: toml::de::Error| content(format!("[{role}]: {}", error.message())))?;
-        if let Some(other) = table.keys().next() {
-            return Err(content(format!(
-                "{other:?} does not belong here: a {role} has [node] and [{role}]"
-            )));
+        match table.keys().next() {
+            Some(other) => Err(config.content(format!(
+                "{other:?} does not belong here: a {role} has [node], [{role}], [metrics] and [telemetry]"
+            ))),
+            None => Ok(config),
         }
-        Ok(Self {
-            node,
-            role: own,
-            path: path.to_owned(),
-        })
     }
 }
 
@@ -168,9 +196,10 @@ impl Config<()> {
     /// # Errors
     /// [`ConfigError`] naming the file and the key.
     pub fn load_any(path: &Path) -> Result<Self, ConfigError> {
-        let (node, _) = tables(path)?;
         Ok(Self {
-            node,
+            node: take(&mut tables(path)?, "node", path)?,
+            metrics: MetricsConfig::default(),
+            telemetry: TelemetryConfig::default(),
             role: (),
             path: path.to_owned(),
         })

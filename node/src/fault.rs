@@ -23,6 +23,8 @@ pub enum Fault {
     Operator,
     /// It may succeed later, unchanged.
     TryLater,
+    /// This node is stopping: another one, or its next start, may do it.
+    Stopping,
     /// A defect or a failing disk.
     Us,
 }
@@ -36,7 +38,7 @@ impl Fault {
             Self::NotFound => Code::NotFound,
             Self::Conflict => Code::FailedPrecondition,
             Self::Lost => Code::Aborted,
-            Self::Peer => Code::Unavailable,
+            Self::Peer | Self::Stopping => Code::Unavailable,
             Self::Operator | Self::Us => Code::Internal,
             Self::TryLater => Code::ResourceExhausted,
         }

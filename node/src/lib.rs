@@ -1,30 +1,39 @@
-//! What every DISPERS service shares: configuration, keys, TLS pinned to the directory, telemetry,
-//! shutdown, and the mapping of faults to gRPC codes.
+//! What every DISPERS service shares: configuration, keys, TLS pinned to the directory, health,
+//! metrics, traces, shutdown, and the mapping of faults to gRPC codes.
 
+mod activity;
 mod any;
+mod channel;
 mod clock;
 mod config;
 mod database;
 mod edge;
 mod fault;
 pub mod fragment;
+mod health;
 pub mod keyfile;
 mod listed;
+mod metrics;
 mod node;
+mod observe;
 mod serve;
 pub mod telemetry;
 pub mod tls;
 mod witness;
 
+pub use activity::{Activity, RunningQuery, RunningRequest};
 pub use any::AnyOf;
+pub use channel::Channel;
 pub use clock::{now, rng};
-pub use config::{Config, ConfigError, NodeConfig};
+pub use config::{Config, ConfigError, NodeConfig, load_telemetry};
 pub use database::{Database, DatabaseError, Schema};
-pub use edge::{Reply, blocking, reply};
+pub use edge::{InOrder, Reply, blocking, limit_workers, reply};
 pub use fault::Fault;
 pub use listed::{Held, Unlisted, check_listed};
+pub use metrics::{MetricsConfig, QueryPhase, serve_metrics};
 pub use node::{Channels, Node};
-pub use serve::{ServeError, serve, shutdown_signal};
+pub use serve::{ServeError, drain, serve, serve_draining, shutdown_signal};
+pub use telemetry::{TelemetryConfig, TelemetryError, Traces};
 pub use tls::{
     TlsError, TlsIdentity, require_host, require_querier, require_querier_or_role, require_role,
 };

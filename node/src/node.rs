@@ -11,10 +11,10 @@ use dispers_core::{
     id::Name,
     keys::SigningKey,
 };
-use tonic::{Status, transport::Channel};
+use tonic::Status;
 
 use crate::{
-    Witness,
+    Activity, Channel, Witness,
     tls::{self, TlsIdentity},
 };
 
@@ -30,6 +30,8 @@ pub struct Node {
     pub tls: TlsIdentity,
     /// Sees what it receives and opens: in sandboxes and tests only.
     pub witness: Option<Arc<dyn Witness>>,
+    /// What it is doing.
+    pub activity: Arc<Activity>,
 }
 
 impl Node {
@@ -69,6 +71,7 @@ impl Channels {
         }
         let channel = tls::connect(address, key, &self.node.tls, self.node.witness.clone())
             .map_err(|error| Status::internal(error.to_string()))?;
+        let channel = Channel::new(channel, self.node.activity.role());
         open.insert((address.to_owned(), key), channel.clone());
         Ok(channel)
     }

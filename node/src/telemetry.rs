@@ -1,11 +1,118 @@
-//! Structured logs on stderr. Never a concept, address, home, share or value.
+//! Structured logs on stderr, and traces to an OpenTelemetry collector where one is configured. Never
+//! a concept, address, home, share or value.
+//!
+//! A trace has a span for every request between nodes, with method, role and gRPC code, and nothing
+//! else: log lines, which may name a query, are no part of it.
+
+#[cfg(feature = "otlp")]
+mod otlp;
 
 use std::io::IsTerminal;
 
-use tracing_subscriber::{EnvFilter, fmt, prelude::*};
+use serde::Deserialize;
+use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, prelude::*};
+
+#[cfg(feature = "otlp")]
+pub(crate) use otlp::{TARGET, continues, passes_on};
+#[cfg(not(feature = "otlp"))]
+pub(crate) use without::{TARGET, continues, passes_on};
+
+/// The `[telemetry]` table.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct TelemetryConfig {
+    /// Address of a collector that takes traces over OTLP, such as `http://127.0.0.1:4317`; none are
+    /// made if `None`.
+    pub otlp: Option<String>,
+}
+
+/// Traces cannot be sent.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TelemetryError {
+    /// The address is none.
+    #[error("traces cannot be sent to {0:?}: write otlp = \"http://HOST:4317\" in [telemetry]")]
+    Address(String),
+    /// Left out of this binary.
+    #[error(
+        "this binary is built without traces: build it with the feature `otlp`, or leave [telemetry] out"
+    )]
+    LeftOut,
+}
+
+/// Sends what is left of the traces when it is dropped.
+#[must_use = "traces end with it"]
+pub struct Traces {
+    #[cfg(feature = "otlp")]
+    provider: Option<opentelemetry_sdk::trace::SdkTracerProvider>,
+}
+
+#[cfg(feature = "otlp")]
+impl Drop for Traces {
+    fn drop(&mut self) {
+        if let Some(provider) = self.provider.take()
+            && let Err(error) = provider.shutdown_with_timeout(std::time::Duration::from_secs(2))
+        {
+            tracing::debug!(%error, "the last traces were not sent");
+        }
+    }
+}
 
 /// Logs to stderr what `DISPERS_LOG` selects, or `default`.
 pub fn init(default: &str, json: bool) {
+    subscribe(vec![logs(default, json)]);
+}
+
+/// As [`init`], and sends traces to the collector of `config`, as the node `name`.
+///
+/// # Errors
+/// [`TelemetryError`]; then logs are as [`init`] has them.
+///
+/// # Panics
+/// With a collector, outside a tokio runtime.
+pub fn init_with(
+    default: &str,
+    json: bool,
+    config: &TelemetryConfig,
+    name: &str,
+) -> Result<Traces, TelemetryError> {
+    let logs = logs(default, json);
+    let Some(address) = &config.otlp else {
+        subscribe(vec![logs]);
+        return Ok(Traces {
+            #[cfg(feature = "otlp")]
+            provider: None,
+        });
+    };
+    #[cfg(feature = "otlp")]
+    match otlp::traces(address, name) {
+        Ok((layer, provider)) => {
+            subscribe(vec![logs, layer]);
+            Ok(Traces {
+                provider: Some(provider),
+            })
+        }
+        Err(_) => {
+            subscribe(vec![logs]);
+            Err(TelemetryError::Address(address.clone()))
+        }
+    }
+    #[cfg(not(feature = "otlp"))]
+    {
+        let _ = (address, name);
+        subscribe(vec![logs]);
+        Err(TelemetryError::LeftOut)
+    }
+}
+
+type BoxedLayer = Box<dyn Layer<Registry> + Send + Sync>;
+
+fn subscribe(layers: Vec<BoxedLayer>) {
+    // A second call, as in tests, leaves the first in place.
+    let _ = tracing_subscriber::registry().with(layers).try_init();
+}
+
+fn logs(default: &str, json: bool) -> BoxedLayer {
     let filter = match std::env::var("DISPERS_LOG") {
         Err(_) => default.into(),
         Ok(text) => EnvFilter::try_new(&text).unwrap_or_else(|error| {
@@ -13,14 +120,25 @@ pub fn init(default: &str, json: bool) {
             default.into()
         }),
     };
-    let registry = tracing_subscriber::registry().with(filter);
     let layer = fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal());
-    // A second call, as in tests, leaves the first in place.
-    let _ = if json {
-        registry.with(layer.json()).try_init()
+    if json {
+        layer.json().with_filter(filter).boxed()
     } else {
-        registry.with(layer).try_init()
-    };
+        layer.with_filter(filter).boxed()
+    }
+}
+
+/// What there is without traces.
+#[cfg(not(feature = "otlp"))]
+mod without {
+    use tonic::codegen::http::HeaderMap;
+    use tracing::Span;
+
+    pub(crate) const TARGET: &str = "dispers::trace";
+
+    pub(crate) fn continues(_: &Span, _: &HeaderMap) {}
+
+    pub(crate) fn passes_on(_: &Span, _: &mut HeaderMap) {}
 }

@@ -9,6 +9,9 @@ pub mod v1 {
     tonic::include_proto!("dispers.v1");
 }
 
+/// Every method: its path in a request, and its name.
+pub const METHODS: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/methods.rs"));
+
 mod chunk;
 
 pub use chunk::{CHUNK, Messages, chunks};

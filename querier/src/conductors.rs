@@ -3,10 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use dispers_core::id::Role;
-use dispers_node::{AnyOf, Channels, Node};
+use dispers_node::{AnyOf, Channel, Channels, Node};
 use dispers_proto::v1::conductor_client::ConductorClient;
 use tokio::time::{Instant, sleep};
-use tonic::{Code, Response, Status, transport::Channel};
+use tonic::{Code, Response, Status};
 
 use crate::Error;
 

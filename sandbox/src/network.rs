@@ -10,7 +10,7 @@ use dispers_core::{
     keys::SigningKey,
     plan::{Plan, PlanLimits},
 };
-use dispers_node::{Node, TlsIdentity, Witness, rng, serve};
+use dispers_node::{Activity, Node, TlsIdentity, Witness, rng, serve};
 use dispers_proto::v1::{
     concept_indexor_server::ConceptIndexorServer, conductor_server::ConductorServer,
     stack_server::StackServer, target_server::TargetServer,
@@ -249,6 +249,7 @@ impl Network {
         let querier = Name::new("querier")?;
         let querier = Arc::new(Node {
             witness: watching.witness(&querier, Role::Querier),
+            activity: Activity::new(Role::Querier),
             name: querier,
             directory: directory.clone(),
             signing: querier_signing,
@@ -447,7 +448,7 @@ impl Network {
 
     fn sit(&mut self, seat: Seat, role: Role) -> (Arc<Node>, TcpListener) {
         let witness = self.watching.witness(&seat.name, role);
-        let (node, listener) = seat.sit(&self.directory, witness);
+        let (node, listener) = seat.sit(&self.directory, role, witness);
         self.nodes.insert(node.name.clone(), node.clone());
         (node, listener)
     }

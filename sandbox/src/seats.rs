@@ -13,7 +13,7 @@ use dispers_core::{
     keys::{SigningKey, VerifyingKey},
     ticket::PoolSecret,
 };
-use dispers_node::{Node, TlsIdentity, Witness, now, rng};
+use dispers_node::{Activity, Node, TlsIdentity, Witness, now, rng};
 use tokio::net::TcpListener;
 
 use crate::{Error, Options, network::MAX_HOMES, population::Population};
@@ -75,6 +75,7 @@ impl Seat {
     pub(crate) fn sit(
         self,
         directory: &Arc<Directory>,
+        role: Role,
         witness: Option<Arc<dyn Witness>>,
     ) -> (Arc<Node>, TcpListener) {
         let node = Node {
@@ -83,6 +84,7 @@ impl Seat {
             signing: self.signing,
             tls: self.tls,
             witness,
+            activity: Activity::new(role),
         };
         (Arc::new(node), self.listener)
     }

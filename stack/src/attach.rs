@@ -11,7 +11,7 @@ use dispers_core::{
 use dispers_proto::{Messages, chunks, v1::Chunk};
 use tokio::{sync::mpsc, task::JoinSet, time::sleep};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::Status;
+use tonic::{Code, Status};
 
 use crate::{Answerer, Relay};
 
@@ -59,14 +59,24 @@ async fn serve_stream(
     tracing::info!(node = %target.name, "attached to the target");
     let mut asks = Messages::new(stream.into_inner());
     while let Some(bytes) = asks.next(MAX_ASK).await? {
+        // What the server of a dialled stack counts.
+        let asked = relay.activity().request("Stack/Ask");
+        let received = bytes.len();
         let answer = answerer.clone().answer_paced(bytes).await;
-        let answer: AttachedAnswer =
-            answer.map_err(|error| error.fault().status(&error).message().to_owned());
-        for chunk in chunks([to_bytes(&answer)]) {
+        let mut code = Code::Ok;
+        let answer: AttachedAnswer = answer.map_err(|error| {
+            let status = error.fault().status(&error);
+            code = status.code();
+            status.message().to_owned()
+        });
+        let answer = to_bytes(&answer);
+        let sent = answer.len();
+        for chunk in chunks([answer]) {
             if up.send(chunk).await.is_err() {
                 return Ok(());
             }
         }
+        asked.ends(received, sent, code);
     }
     Ok(())
 }

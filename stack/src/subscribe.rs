@@ -13,13 +13,13 @@ use dispers_core::{
         Enrolment, Handle, HomeId, MAX_ENTRIES, PoolKeys, SealedUpload, Upload, upload_context,
     },
 };
-use dispers_node::{AnyOf, Channels, Node, blocking, now, rng};
+use dispers_node::{Activity, AnyOf, Channel, Channels, Node, blocking, now, rng};
 use dispers_proto::{
     chunks,
     v1::{EvaluateRequest, target_client::TargetClient},
 };
 use rand::Rng;
-use tonic::{Status, transport::Channel};
+use tonic::Status;
 
 use crate::{Connector, Error, Store, withdraw::send_leaving};
 
@@ -55,6 +55,10 @@ impl Relay {
 
     pub(crate) fn directory(&self) -> &Directory {
         &self.node.directory
+    }
+
+    pub(crate) fn activity(&self) -> &Arc<Activity> {
+        &self.node.activity
     }
 
     /// A client of a listed Target.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use dispers_core::{
     envelope::EnvelopeSecretKey,
-    find::{FindRequest, FinderKeys, Finding, Found},
+    find::{BatchMessage, Chosen, FindRequest, FinderKeys, Finding, OpenedSegment, SegmentOpener},
     id::{KeyEpoch, Name, Role},
     release::{Certificate, NotariseRequest},
     ticket::PoolSecret,
@@ -101,22 +101,31 @@ impl Finder {
         Ok(Finding::new(manifest, request, &keys)?)
     }
 
-    /// Takes one list segment.
+    /// Opens one list segment.
     ///
     /// # Errors
-    /// [`Error::Find`] when it is no segment.
-    pub fn absorb(&self, finding: &mut Finding, segment: &[u8]) -> Result<(), Error> {
-        let keys = self.keys(finding.key_epoch())?;
-        Ok(finding.absorb(segment, &keys)?)
+    /// [`Error::Find`] when it is none.
+    pub fn open(&self, opener: &SegmentOpener, segment: &[u8]) -> Result<OpenedSegment, Error> {
+        let keys = self.keys(opener.key_epoch())?;
+        Ok(opener.open(segment, &keys)?)
     }
 
-    /// Chooses, seals and signs.
+    /// Chooses.
     ///
     /// # Errors
     /// [`Error::Find`] when too few or too many homes match.
-    pub fn finish(&self, finding: Finding) -> Result<Found, Error> {
+    pub fn finish(&self, finding: Finding) -> Result<Chosen, Error> {
         let keys = self.keys(finding.key_epoch())?;
         Ok(finding.finish(&keys)?)
+    }
+
+    /// Seals and signs one batch.
+    ///
+    /// # Errors
+    /// [`Error::NotListed`] when the key epoch is over.
+    pub fn batch(&self, chosen: &Chosen, number: u32) -> Result<BatchMessage, Error> {
+        let keys = self.keys(chosen.key_epoch())?;
+        Ok(chosen.batch(number, &keys))
     }
 
     /// Certifies the one release of a query's round. The same proposal gets the same certificate.

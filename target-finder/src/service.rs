@@ -4,15 +4,17 @@ use std::sync::Arc;
 
 use dispers_core::{
     encoding::{from_bytes, to_bytes},
-    find::MAX_FIND_HEAD,
+    find::{Chosen, Finding, MAX_FIND_HEAD, OpenedSegment},
     id::Role,
     subscription::MAX_UPLOAD,
 };
-use dispers_node::{Reply, blocking, reply, require_role};
+use dispers_node::{InOrder, Reply, blocking, require_role};
 use dispers_proto::{
-    Messages,
+    Messages, chunks,
     v1::{Chunk, Message, target_finder_server::TargetFinder},
 };
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::{Error, Finder};
@@ -31,7 +33,60 @@ impl Service {
         step: impl FnOnce(&Finder) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Status> {
         let finder = self.0.clone();
-        blocking(move || step(&finder).map_err(|error| error.fault().status(&error))).await
+        blocking(move || step(&finder).map_err(status)).await
+    }
+
+    async fn take(&self, mut finding: Finding, opened: OpenedSegment) -> Result<Finding, Status> {
+        self.call(move |_| {
+            finding.add(opened)?;
+            Ok(finding)
+        })
+        .await
+    }
+}
+
+fn status(error: Error) -> Status {
+    error.fault().status(&error)
+}
+
+/// Sends what was found: the summary, then each batch as it is sealed.
+async fn send(
+    finder: Arc<Finder>,
+    chosen: Arc<Chosen>,
+    sender: mpsc::Sender<Result<Chunk, Status>>,
+) {
+    let mut sealing = InOrder::default();
+    let mut message = Ok(Some(to_bytes(&chosen.summary)));
+    let mut numbers = 0..chosen.summary.batches;
+    loop {
+        match message {
+            Ok(Some(bytes)) => {
+                for chunk in chunks([bytes]) {
+                    if sender.send(Ok(chunk)).await.is_err() {
+                        return;
+                    }
+                }
+            }
+            Ok(None) => {}
+            Err(status) => {
+                let _ = sender.send(Err(status)).await;
+                return;
+            }
+        }
+        message = match numbers.next() {
+            Some(number) => {
+                let (finder, chosen) = (finder.clone(), chosen.clone());
+                let seal = move || {
+                    let batch = finder.batch(&chosen, number).map_err(status)?;
+                    Ok(to_bytes(&batch))
+                };
+                sealing.push(seal).await
+            }
+            None => match sealing.next().await {
+                Ok(None) => return,
+                sealed => sealed,
+            },
+        };
     }
 }
 
@@ -46,17 +101,23 @@ impl TargetFinder for Service {
         let mut finding = self
             .call(move |f| f.start(&from_bytes(&head, MAX_FIND_HEAD, "find request")?))
             .await?;
+        // Segments are opened while the next ones arrive, and taken in their order.
+        let opener = finding.opener();
+        let mut opening = InOrder::default();
         while let Some(segment) = messages.next(MAX_UPLOAD).await? {
-            finding = self
-                .call(move |f| {
-                    f.absorb(&mut finding, &segment)?;
-                    Ok(finding)
-                })
-                .await?;
+            let (finder, opener) = (self.0.clone(), opener.clone());
+            let opened = opening.push(move || finder.open(&opener, &segment).map_err(status));
+            if let Some(opened) = opened.await? {
+                finding = self.take(finding, opened).await?;
+            }
         }
-        let found = self.call(move |f| f.finish(finding)).await?;
-        let batches = found.batches.into_iter().map(|batch| to_bytes(&batch));
-        Ok(reply([to_bytes(&found.summary)].into_iter().chain(batches)))
+        while let Some(opened) = opening.next().await? {
+            finding = self.take(finding, opened).await?;
+        }
+        let chosen = Arc::new(self.call(move |f| f.finish(finding)).await?);
+        let (sender, batches) = mpsc::channel(1);
+        tokio::spawn(send(self.0.clone(), chosen, sender));
+        Ok(Response::new(Box::pin(ReceiverStream::new(batches))))
     }
 
     async fn notarise(&self, request: Request<Message>) -> Result<Response<Message>, Status> {

@@ -15,6 +15,7 @@ use dispers_node::{Node, Reply, blocking, now, rng};
 use dispers_proto::Messages;
 use tokio::{sync::Semaphore, task::JoinSet, time::timeout};
 use tonic::Status;
+use tracing::Instrument;
 
 use crate::{Config, Error, Links, StackLink};
 
@@ -118,7 +119,8 @@ impl Target {
         let slots = Arc::new(Semaphore::new(self.parallel_stacks));
         let mut asking = JoinSet::new();
         for (host, ask) in opened.asks {
-            asking.spawn(self.clone().ask_host(host, ask, wait, slots.clone()));
+            let asked = self.clone().ask_host(host, ask, wait, slots.clone());
+            asking.spawn(asked.in_current_span());
         }
         let mut answers = Vec::new();
         while let Some(answer) = asking.join_next().await {

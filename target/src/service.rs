@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use dispers_core::{
+    ask::AnswerHead,
     encoding::{from_bytes, to_bytes},
     find::MAX_BATCH,
     id::Role,
 };
-use dispers_node::{AnyOf, Channels, Node, Reply, blocking, reply, require_host, require_role};
+use dispers_node::{AnyOf, Channels, Node, Reply, reply, require_host, require_role};
 use dispers_proto::{
     Messages, chunks,
     v1::{
@@ -53,8 +54,15 @@ impl TargetService for Service {
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
         drop(body);
         let answer = self.target.clone().ask(request).await?;
-        let answer = blocking(move || Ok(to_bytes(&answer))).await?;
-        Ok(reply([answer]))
+        let head = AnswerHead {
+            statement: answer.statement,
+            signature: answer.signature,
+            answered: answer.answered,
+            groups: answer.groups.iter().map(|all| all.len() as u32).collect(),
+        };
+        let groups = answer.groups.into_iter().flatten();
+        let groups = groups.map(|group| to_bytes(&group));
+        Ok(reply(std::iter::once(to_bytes(&head)).chain(groups)))
     }
 
     async fn attach(&self, request: Request<Streaming<Chunk>>) -> Result<Response<Reply>, Status> {

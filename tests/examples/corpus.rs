@@ -12,7 +12,7 @@ use std::{
 
 use dispers_core::{
     aggregation::GuardsRequest,
-    ask::{Ask, BatchAnswer},
+    ask::{AnswerHead, Ask},
     ceremony::{Ceremony, Enrolments, MemberDealing, Purpose},
     conduct::{self, Conduct},
     directory::SignedDirectory,
@@ -230,7 +230,7 @@ fn parts(candidate: &[u8], candidates: &mut Candidates) {
     if let Ok(messages) = from_bytes::<Vec<PeerMessage>>(candidate, LIMIT, "messages") {
         candidates.extend(messages.iter().map(to_bytes));
     }
-    if let Ok(answer) = from_bytes::<BatchAnswer>(candidate, LIMIT, "answer") {
+    if let Ok(answer) = from_bytes::<AnswerHead>(candidate, LIMIT, "answer") {
         candidates.insert(to_bytes(&answer.statement));
     }
     if let Ok(guards) = from_bytes::<GuardsRequest>(candidate, LIMIT, "guards") {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use dispers_core::{
     encoding::from_bytes,
-    id::Role,
+    id::{QueryId, Role},
     labels,
     subscription::{EntryContent, HomeTag, Upload},
 };
@@ -14,23 +14,24 @@ use dispers_sandbox::{Knowledge, Network, Options};
 use crate::{options, plain::write};
 
 /// A value that no home's byte string holds by accident, in every form that a message could have.
-const VALUE: u32 = 1_717_986_919;
+pub(crate) const VALUE: u32 = 1_717_986_919;
 /// The step of the query, so that a level differs from its value.
-const STEP: u32 = 7;
+pub(crate) const STEP: u32 = 7;
 
 /// What everybody received in one run.
-struct Run {
-    network: Network,
+pub(crate) struct Run {
+    pub(crate) network: Network,
+    pub(crate) query: QueryId,
     /// Per role: what all its nodes received and what they opened, apart.
     seen: BTreeMap<Role, Vec<Vec<u8>>>,
     /// The random names of the homes towards the target finder.
-    tags: Vec<HomeTag>,
+    pub(crate) tags: Vec<HomeTag>,
     /// Pseudonyms of the concepts.
-    pseudonyms: BTreeSet<[u8; 32]>,
+    pub(crate) pseudonyms: BTreeSet<[u8; 32]>,
 }
 
 /// One query about 30 homes with a telling concept, name and value.
-async fn run() -> Run {
+pub(crate) async fn run() -> Run {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("people.csv");
     let row = |home: u32| {
@@ -80,6 +81,7 @@ async fn run() -> Run {
     assert_eq!((tags.len(), pseudonyms.len()), (30, 2));
     Run {
         network,
+        query: result.query,
         seen,
         tags,
         pseudonyms,

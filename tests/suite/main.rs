@@ -7,6 +7,7 @@ mod corpora;
 mod documents;
 mod failures;
 mod knowledge;
+mod observed;
 mod plain;
 mod questions;
 mod restarts;

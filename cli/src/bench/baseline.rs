@@ -114,7 +114,7 @@ where
         let key = EnvelopeSecretKey::generate(suite, &mut rng());
         let sealed = Report::seal_bytes(input.get_encoded()?, &key.public(), &context, &mut rng());
         let begun = Instant::now();
-        let bytes = sealed.open_bytes(&key, &context, sealed.ciphertext().len())?;
+        let bytes = sealed.open_bytes(&key, &context)?;
         let input = V::InputShare::get_decoded_with_param(&(vdaf, place), &bytes)?;
         let public = V::PublicShare::get_decoded_with_param(vdaf, &public)?;
         let (state, verifier) =

@@ -12,7 +12,7 @@ use std::{
 use clap::Args;
 use dispers_core::{
     circuit::{Circuit, Message, Row, Shape, Variable, Verifier, accepts},
-    contribution::{Contribution, GroupShare, share_group},
+    contribution::{Contribution, HeldGroup, share_group},
     envelope::{Context, EnvelopeSecretKey, Sealed, Suite, reader},
     id::{BatchId, MemberNumber, Role},
     labels,
@@ -189,7 +189,7 @@ fn aggregate(
     points: &[MemberNumber],
     homes: u32,
 ) -> anyhow::Result<f64> {
-    let length = case.circuit.share_len();
+    let (length, input_length) = (case.circuit.share_len(), case.circuit.input_len());
     let mut taken = Duration::ZERO;
     let mut shares = Vec::new();
     let mut messages: Vec<Vec<Message>> = Vec::new();
@@ -198,29 +198,34 @@ fn aggregate(
         let verifier = Verifier::compile(&case.circuit, &[7; 32]);
         // A batch has more homes than are measured.
         taken += begun.elapsed() * homes / BATCH;
+        let groups = to.groups.clone();
         let begun = Instant::now();
-        let mut held = Vec::with_capacity(homes as usize * length);
-        for group in &to.groups {
-            let limit = group.ciphertext().len();
-            let bytes = group.open_bytes(&to.key, &context(), limit)?;
-            let group = GroupShare::decode(&bytes, length, homes as usize)?;
-            let (entries, expanded) = group.expand(length);
-            anyhow::ensure!(entries.iter().all(|e| to.tags.verify(e.index, &e.tag)));
-            held.extend_from_slice(&expanded);
+        let mut held = Vec::with_capacity(groups.len());
+        for group in groups {
+            let bytes = group.open_bytes(&to.key, &context())?;
+            let group = HeldGroup::decode(bytes, length, homes as usize)?;
+            let mut entries = group.entries().iter();
+            anyhow::ensure!(entries.all(|e| to.tags.verify(e.index, &e.tag)));
+            held.push(group);
         }
-        messages.push(
-            held.chunks_exact(length)
-                .map(|one| verifier.message(one))
-                .collect(),
-        );
+        // The randomness is known only now that all is opened.
+        let mut own = Vec::with_capacity(homes as usize);
+        let mut inputs = Vec::with_capacity(homes as usize * input_length);
+        for group in held {
+            group.for_each(length, |_, share| {
+                own.push(verifier.message(share));
+                inputs.extend_from_slice(&share[..input_length]);
+            });
+        }
+        messages.push(own);
         taken += begun.elapsed();
-        shares.push(held);
+        shares.push(inputs);
     }
     let interpolation = Interpolation::new(points, NEEDED)?;
     for held in &shares {
         let begun = Instant::now();
         let mut inputs = vec![0u64; case.circuit.input_len()];
-        for (home, share) in held.chunks_exact(length).enumerate() {
+        for (home, share) in held.chunks_exact(input_length).enumerate() {
             let mut all = [[0; 4]; MEMBERS as usize];
             for (one, messages) in all.iter_mut().zip(&messages) {
                 *one = messages[home];

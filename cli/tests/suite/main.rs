@@ -9,6 +9,7 @@ mod conductors;
 mod editions;
 mod network;
 mod processes;
+mod stopping;
 mod survival;
 
 use std::process::{Command, Output};

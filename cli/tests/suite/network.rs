@@ -7,7 +7,7 @@ use std::{
     net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::mpsc,
+    sync::mpsc::{self, Receiver},
     thread,
     time::{Duration, Instant},
 };
@@ -40,6 +40,8 @@ pub(crate) struct SampleNetwork {
     services: BTreeMap<&'static str, Child>,
     /// What each service logged until it was ready.
     logs: BTreeMap<&'static str, String>,
+    /// The lines that each service logs since.
+    lines: BTreeMap<&'static str, Receiver<String>>,
 }
 
 impl SampleNetwork {
@@ -67,6 +69,7 @@ impl SampleNetwork {
             folder,
             services: BTreeMap::new(),
             logs: BTreeMap::new(),
+            lines: BTreeMap::new(),
         };
         for (role, name) in SERVICES {
             network.serve(role, name)?;
@@ -104,6 +107,7 @@ impl SampleNetwork {
             seen.push(line);
             if is_ready {
                 self.logs.insert(name, seen.join("\n"));
+                self.lines.insert(name, receive);
                 self.services.insert(name, service);
                 return Some(());
             }
@@ -150,8 +154,32 @@ impl SampleNetwork {
 
     /// Asks a service to stop, and waits until it has.
     pub(crate) fn stop(&mut self, name: &str) -> ExitStatus {
-        terminate(&self.services[name]);
+        self.terminate(name);
         self.wait(name)
+    }
+
+    /// Asks a service to stop.
+    pub(crate) fn terminate(&self, name: &str) {
+        terminate(&self.services[name]);
+    }
+
+    /// Waits until a service logs a line with these words.
+    pub(crate) fn until_logged(&self, name: &str, words: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let line = self.lines[name].recv_timeout(left);
+            if line.expect("it is logged in time").contains(words) {
+                return;
+            }
+        }
+    }
+
+    /// Waits until a service that was asked to stop has ended: how, and what it logged of late.
+    pub(crate) fn ended(&mut self, name: &str) -> (ExitStatus, String) {
+        let status = self.wait(name);
+        let lines: Vec<String> = self.lines[name].iter().collect();
+        (status, lines.join("\n"))
     }
 
     fn wait(&mut self, name: &str) -> ExitStatus {

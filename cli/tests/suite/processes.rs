@@ -137,4 +137,17 @@ fn a_service_that_cannot_start_says_what_to_mend() {
         "{}",
         misspelt.stderr
     );
+
+    fs::write(
+        &config,
+        "[node]\nname = \"conductor\"\n[telemetry]\notlp = \"no address\"\n",
+    )
+    .unwrap();
+    let nowhere = serve();
+    assert_eq!(nowhere.code, Some(64));
+    assert!(
+        nowhere.stderr.contains("no address") && nowhere.stderr.contains("http://HOST:4317"),
+        "{}",
+        nowhere.stderr
+    );
 }

@@ -94,11 +94,11 @@ pub(crate) fn is_exact(answer: &Value) -> u64 {
 }
 
 /// A network whose homes take their time to answer.
-fn slow() -> SampleNetwork {
+pub(crate) fn slow(ms: u32) -> SampleNetwork {
     let mut network = SampleNetwork::start();
     settle(&network);
-    let slow = "quantum-ms = 1500";
-    network.edit("host-1.toml", &[("quantum-ms = 100", slow)]);
+    let slow = format!("quantum-ms = {ms}");
+    network.edit("host-1.toml", &[("quantum-ms = 100", &slow)]);
     let slow = format!("[stack]\nanswer-{slow}");
     network.edit("host-2.toml", &[("[stack]", &slow)]);
     let lease = "[conductor]\nlease-ms = 500";
@@ -109,7 +109,7 @@ fn slow() -> SampleNetwork {
 
 #[test]
 fn whoever_is_killed_in_the_middle_of_a_query_the_answer_is_exact() {
-    let mut network = slow();
+    let mut network = slow(1500);
     for name in [
         "data-aggregator-3",
         "target-finder",
@@ -142,7 +142,7 @@ fn whoever_is_killed_in_the_middle_of_a_query_the_answer_is_exact() {
 
 #[test]
 fn a_query_that_is_cancelled_ends_and_one_that_runs_says_whom_it_waits_for() {
-    let network = slow();
+    let network = slow(1500);
     let id = detach(&network);
     until_asked(&network, &id);
     let early = network.dispers(&["result", &id, "--config", "querier.toml"]);

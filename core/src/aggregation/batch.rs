@@ -1,5 +1,7 @@
 //! One attempt at one batch: Frozen → Verifying → Prepared, then committed (protocol.md §8).
 
+use std::sync::Arc;
+
 use borsh::{
     BorshDeserialize, BorshSerialize,
     io::{Error, Read, Write},
@@ -11,41 +13,182 @@ use super::{
     verdicts::{Column, MESSAGE, Verdicts, bit, suspect},
 };
 use crate::{
-    ask::{SealedGroup, group_context},
+    ask::{SealedGroup, aggregator_digest, group_digest},
     circuit::{Circuit, Verifier},
-    contribution::GroupShare,
+    contribution::HeldGroup,
     dealing::ThresholdKey,
     encoding,
-    envelope::EnvelopeSecretKey,
+    envelope::{Context, EnvelopeSecretKey},
     field,
     find::Grant,
-    id::{MemberNumber, Work},
+    id::{MemberNumber, QueryId, Work},
     keys::SigningKey,
     labels,
     peer::{Channel, OpenedPeer, PeerContent, SignedPeer},
-    prf::{self, PrfShare},
+    prf::{self, PrfError, PrfShare},
     release::{Acknowledgement, SignedAcknowledgement},
     ticket::TagStream,
 };
 
-/// The shares of one batch, by index.
-pub(super) struct Contributions {
+/// Opens the groups of one attempt at a batch, in any order and from any thread.
+pub struct GroupOpener {
+    secret: Arc<EnvelopeSecretKey>,
+    context: Context,
+    tags: TagStream,
+    count: u32,
     share_len: usize,
-    /// For each index, which share is its own; `None` where absent, untagged or claimed twice.
-    slots: Vec<Option<u32>>,
-    shares: Vec<u64>,
 }
 
-impl Drop for Contributions {
-    fn drop(&mut self) {
-        self.shares.zeroize();
+/// A group as it was received, and what is in it.
+pub struct OpenedGroup {
+    digest: [u8; 32],
+    group: Option<HeldGroup>,
+    /// Which of its entries carry their own valid tag.
+    valid: Vec<bool>,
+}
+
+impl GroupOpener {
+    /// Opens one group and checks its tags. One that does not open or decode is kept as empty: its
+    /// digest counts all the same.
+    pub fn open(&self, group: SealedGroup) -> OpenedGroup {
+        let digest = group_digest(&group);
+        let bytes = group.open_bytes(&self.secret, &self.context).ok();
+        let held = bytes
+            .and_then(|bytes| HeldGroup::decode(bytes, self.share_len, self.count as usize).ok());
+        let entries = held.iter().flat_map(HeldGroup::entries);
+        let valid = entries.map(|e| e.index < self.count && self.tags.verify(e.index, &e.tag));
+        OpenedGroup {
+            digest,
+            valid: valid.collect(),
+            group: held,
+        }
     }
 }
 
+/// The groups of one attempt at a batch while they arrive. Nothing is frozen yet.
+pub struct Receiving {
+    pub(super) work: Work,
+    /// D.
+    pub(super) digest: [u8; 32],
+    /// What the Target says that my groups hash to.
+    expected: [u8; 32],
+    opener: Arc<GroupOpener>,
+    digests: Vec<[u8; 32]>,
+    /// How often each index was claimed.
+    claims: Vec<u8>,
+    contributions: Contributions,
+}
+
+impl Receiving {
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one call, from the state machine"
+    )]
+    pub(super) fn new(
+        work: Work,
+        digest: [u8; 32],
+        expected: [u8; 32],
+        context: Context,
+        secret: Arc<EnvelopeSecretKey>,
+        grant: &Grant,
+        count: u32,
+        share_len: usize,
+    ) -> Self {
+        let opener = GroupOpener {
+            secret,
+            context,
+            tags: TagStream::new(&grant.key, work.batch),
+            count,
+            share_len,
+        };
+        Self {
+            work,
+            digest,
+            expected,
+            opener: Arc::new(opener),
+            digests: Vec::new(),
+            claims: vec![0; count as usize],
+            contributions: Contributions {
+                share_len,
+                slots: vec![None; count as usize],
+                groups: Vec::new(),
+            },
+        }
+    }
+
+    /// The query that they are for.
+    pub fn query(&self) -> QueryId {
+        self.work.query
+    }
+
+    /// What opens the groups.
+    pub fn opener(&self) -> Arc<GroupOpener> {
+        self.opener.clone()
+    }
+
+    /// Takes the next group, in the Target's order. A contribution without a valid tag is left out
+    /// alone; an index that is claimed twice is dropped.
+    pub fn add(&mut self, opened: OpenedGroup) {
+        self.digests.push(opened.digest);
+        let Some(group) = opened.group else {
+            return;
+        };
+        let number = self.contributions.groups.len() as u32;
+        for ((place, entry), valid) in (0u32..).zip(group.entries()).zip(opened.valid) {
+            let index = entry.index as usize;
+            let Some(claim) = self.claims.get_mut(index).filter(|_| valid) else {
+                continue;
+            };
+            *claim = claim.saturating_add(1);
+            self.contributions.slots[index] = (*claim == 1).then_some((number, place));
+        }
+        self.contributions.groups.push(group);
+    }
+
+    /// The contributions, if all groups are those that the Target signed.
+    pub(super) fn finish(self) -> Option<Contributions> {
+        let complete = aggregator_digest(&self.digests) == self.expected;
+        complete.then_some(self.contributions)
+    }
+}
+
+/// The shares of one batch, by index.
+pub(super) struct Contributions {
+    share_len: usize,
+    /// For each index its group and its place there; `None` where absent, untagged or claimed twice.
+    slots: Vec<Option<(u32, u32)>>,
+    groups: Vec<HeldGroup>,
+}
+
 impl Contributions {
-    pub(super) fn share(&self, index: usize) -> Option<&[u64]> {
-        let start = *self.slots.get(index)?.as_ref()? as usize * self.share_len;
-        self.shares.get(start..start + self.share_len)
+    /// Calls `each` with every index that has a share, and the share.
+    pub(super) fn for_each(&self, mut each: impl FnMut(usize, &[u64])) {
+        for (number, group) in (0u32..).zip(&self.groups) {
+            let mut place = 0;
+            group.for_each(self.share_len, |entry, share| {
+                let index = entry.index as usize;
+                if self.slots.get(index) == Some(&Some((number, place))) {
+                    each(index, share);
+                }
+                place += 1;
+            });
+        }
+    }
+}
+
+/// What is summed of a verified batch: the inputs that every contribution begins with. Wiped when
+/// dropped.
+struct Inputs {
+    input_len: usize,
+    /// For each index, which input is its own.
+    slots: Vec<Option<u32>>,
+    elements: Zeroizing<Vec<u64>>,
+}
+
+impl Inputs {
+    fn of(&self, index: usize) -> Option<&[u64]> {
+        let start = *self.slots.get(index)?.as_ref()? as usize * self.input_len;
+        self.elements.get(start..start + self.input_len)
     }
 
     /// One bit per index, low bit first.
@@ -55,65 +198,6 @@ impl Contributions {
             bits[index / 8] |= u8::from(slot.is_some()) << (index % 8);
         }
         bits
-    }
-}
-
-/// Opens the groups and keeps what carries its own valid tag. A group that does not open, and a
-/// contribution without a valid tag, is left out alone; an index that is claimed twice is dropped.
-#[expect(
-    clippy::too_many_arguments,
-    reason = "one call, from the state machine"
-)]
-pub(super) fn open_groups(
-    groups: &[SealedGroup],
-    work: Work,
-    committee: u16,
-    me: MemberNumber,
-    secret: &EnvelopeSecretKey,
-    grant: &Grant,
-    count: u32,
-    share_len: usize,
-) -> Contributions {
-    let context = group_context(work, committee, me);
-    let tags = TagStream::new(&grant.key, work.batch);
-    let mut claims = vec![0u8; count as usize];
-    let mut slots = vec![None; count as usize];
-    let mut shares = Vec::new();
-    let mut kept = 0u32;
-    for group in groups {
-        let limit = group.ciphertext().len();
-        let Ok(bytes) = group.open_bytes(secret, &context, limit) else {
-            continue;
-        };
-        let Ok(group) = GroupShare::decode(&bytes, share_len, count as usize) else {
-            continue;
-        };
-        let (entries, expanded) = group.expand(share_len);
-        for (entry, share) in entries.iter().zip(expanded.chunks_exact(share_len)) {
-            let index = entry.index as usize;
-            let Some(claim) = claims.get_mut(index) else {
-                continue;
-            };
-            if !tags.verify(entry.index, &entry.tag) {
-                continue;
-            }
-            *claim = claim.saturating_add(1);
-            if *claim == 1 {
-                slots[index] = Some(kept);
-                shares.extend_from_slice(share);
-                kept += 1;
-            }
-        }
-    }
-    for (slot, claim) in slots.iter_mut().zip(claims) {
-        if claim > 1 {
-            *slot = None;
-        }
-    }
-    Contributions {
-        share_len,
-        slots,
-        shares,
     }
 }
 
@@ -232,19 +316,23 @@ impl Frozen {
             } = &peer.content
                 && *theirs == work
                 && *digest == self.freeze.digest
-                && public
-                    .share(peer.from)
-                    .is_some_and(|key| share.verify(key, &work).is_ok())
             {
                 shares.push((peer.from, share.clone()));
             }
         }
-        prf::combine(public, &work, &shares)
-            .map(Zeroizing::new)
-            .map_err(|_| AggregationError::NoRandomness)
+        // No more are checked than are needed, and one that is wrong makes room for another.
+        let needed = public.threshold().needed();
+        loop {
+            let some = shares.get(..needed).ok_or(AggregationError::NoRandomness)?;
+            match prf::combine(public, &work, some) {
+                Ok(seed) => return Ok(Zeroizing::new(seed)),
+                Err(PrfError::WrongShare { member }) => shares.retain(|(from, _)| *from != member),
+                Err(PrfError::Quorum(_)) => return Err(AggregationError::NoRandomness),
+            }
+        }
     }
 
-    /// Compiles the verifier and applies it to every share.
+    /// Compiles the verifier and applies it to every share. The proofs end here.
     pub(super) fn verify(
         self,
         work: Work,
@@ -256,25 +344,37 @@ impl Frozen {
     ) -> (Verifying, SignedPeer) {
         let verifier = Verifier::compile(circuit, seed);
         let count = self.contributions.slots.len();
+        let input_len = circuit.input_len();
+        let held = self.contributions.slots.iter().flatten().count();
+        let mut elements = Zeroizing::new(Vec::with_capacity(held * input_len));
+        let mut slots = vec![None; count];
         let mut messages = vec![0u64; MESSAGE * count];
-        for (index, message) in messages.chunks_exact_mut(MESSAGE).enumerate() {
-            if let Some(share) = self.contributions.share(index) {
-                message.copy_from_slice(&verifier.message(share));
-            }
-        }
+        let mut kept = 0u32;
+        self.contributions.for_each(|index, share| {
+            let message = &mut messages[MESSAGE * index..MESSAGE * (index + 1)];
+            message.copy_from_slice(&verifier.message(share));
+            elements.extend_from_slice(&share[..input_len]);
+            slots[index] = Some(kept);
+            kept += 1;
+        });
+        let inputs = Inputs {
+            input_len,
+            slots,
+            elements,
+        };
         let message = channel.sign(
             me,
             PeerContent::Verifier {
                 work,
                 digest: self.freeze.digest,
-                present: self.contributions.present(),
+                present: inputs.present(),
                 messages: messages.clone(),
             },
             key,
         );
         let verifying = Verifying {
             freeze: self.freeze,
-            contributions: self.contributions,
+            inputs,
             messages,
             message: message.clone(),
         };
@@ -285,7 +385,7 @@ impl Frozen {
 /// My verifier messages are out; the others' are awaited.
 pub(super) struct Verifying {
     freeze: Freeze,
-    contributions: Contributions,
+    inputs: Inputs,
     messages: Vec<u64>,
     pub(super) message: SignedPeer,
 }
@@ -308,8 +408,8 @@ impl Verifying {
         needed: usize,
         min_verified: usize,
     ) -> Result<Decided, AggregationError> {
-        let count = self.contributions.slots.len();
-        let mine = self.contributions.present();
+        let count = self.inputs.slots.len();
+        let mine = self.inputs.present();
         let mut columns: Vec<Column<'_>> = Vec::new();
         let mut hashes: Vec<[u8; 32]> = Vec::new();
         for member in quorum.members() {
@@ -376,11 +476,11 @@ impl Verifying {
     ) -> Prepared {
         // Outputs are linear, so the inputs are added first and the outputs formed once.
         let mut inputs = Zeroizing::new(vec![0u64; circuit.input_len()]);
-        for index in 0..self.contributions.slots.len() {
+        for index in 0..self.inputs.slots.len() {
             if bit(&decided.bitmap, index)
-                && let Some(share) = self.contributions.share(index)
+                && let Some(input) = self.inputs.of(index)
             {
-                for (sum, element) in inputs.iter_mut().zip(share) {
+                for (sum, element) in inputs.iter_mut().zip(input) {
                     *sum = field::add(*sum, *element);
                 }
             }

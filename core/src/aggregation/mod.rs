@@ -15,7 +15,7 @@ mod request;
 pub mod sealing;
 mod verdicts;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use rand::CryptoRng;
 
@@ -23,13 +23,13 @@ use borsh::{BorshDeserialize, BorshSerialize};
 pub use error::AggregationError;
 pub use record::{Changes, Part, Record};
 pub use request::{
-    BeginRequest, CommitRequest, DecideRequest, GuardsRequest, OpenRequest, ReleaseRequest,
-    Verdict, VerifyRequest,
+    BeginRequest, CommitRequest, DecideRequest, GuardsRequest, OpenHead, ReleaseRequest, Verdict,
+    VerifyRequest,
 };
 pub use verdicts::Quorum;
 
 use crate::{
-    ask::{GroupsStatement, SealedGroup, allows},
+    ask::{GroupsStatement, allows, group_context},
     dealing::KeyShare,
     directory::Directory,
     encoding,
@@ -44,6 +44,7 @@ use crate::{
     release::SignedAcknowledgement,
 };
 use batch::{Attempt, Committed, Freeze, Frozen};
+pub use batch::{GroupOpener, OpenedGroup, Receiving};
 use record::Unsaved;
 use releasing::Releasing;
 
@@ -67,7 +68,7 @@ pub struct Aggregation {
     me: MemberNumber,
     needed: usize,
     /// Secret of the offered key, until the last release.
-    secret: Option<EnvelopeSecretKey>,
+    secret: Option<Arc<EnvelopeSecretKey>>,
     grants: BTreeMap<u16, Grant>,
     batches: BTreeMap<(u16, BatchId), Batch>,
     releases: BTreeMap<u16, Releasing>,
@@ -118,7 +119,7 @@ impl Aggregation {
             },
             me,
             needed,
-            secret,
+            secret: secret.map(Arc::new),
             manifest,
             grants: BTreeMap::new(),
             batches: BTreeMap::new(),
@@ -130,6 +131,17 @@ impl Aggregation {
     /// The manifest that this query was started with.
     pub fn manifest(&self) -> &VerifiedManifest {
         &self.manifest
+    }
+
+    /// Whether its last round was released: the secret is erased and nothing is left to do.
+    pub fn has_released(&self) -> bool {
+        self.secret.is_none()
+    }
+
+    /// Batches that count.
+    pub fn committed(&self) -> usize {
+        let batches = self.batches.values();
+        batches.filter(|batch| batch.committed.is_some()).count()
     }
 
     /// Takes the finder's grant for a partition, once.
@@ -186,23 +198,16 @@ impl Aggregation {
         }
     }
 
-    /// Opens a batch's groups, freezes D, and only then gives my share of the randomness, sealed
-    /// for each other aggregator.
-    ///
-    /// > Each DA opens its groups, checks every τ, durably freezes D, and only then gives its
-    /// > share of the batch's randomness.
+    /// Begins to receive a batch's groups, if they are mine to open.
     ///
     /// # Errors
-    /// [`AggregationError`]; an attempt that was frozen with another D stays frozen with it.
-    pub fn open(
-        &mut self,
+    /// [`AggregationError`]; nothing has changed.
+    pub fn receive(
+        &self,
         statement: &GroupsStatement,
         signature: &Signature,
-        groups: &[SealedGroup],
-        keys: &AggregatorKeys<'_>,
         directory: &Directory,
-        rng: &mut impl CryptoRng,
-    ) -> Result<Vec<PeerMessage>, AggregationError> {
+    ) -> Result<Receiving, AggregationError> {
         let work = statement.work;
         self.check_work(work)?;
         let secret = self.secret.as_ref().ok_or(AggregationError::WrongStep)?;
@@ -214,21 +219,16 @@ impl Aggregation {
             .signing_key
             .verify(labels::SIGN_GROUPS, &digest, signature)
             .map_err(|_| AggregationError::BadGroups)?;
-        let offered: Vec<MemberNumber> = self
-            .manifest
-            .offers(self.channel.committee)
-            .map(|(member, _)| member)
-            .collect();
+        let committee = self.channel.committee;
+        let mut offered = self.manifest.offers(committee);
         let mine = offered
-            .iter()
-            .position(|member| *member == self.me)
+            .position(|(member, _)| member == self.me)
             .ok_or(AggregationError::NoOffer)?;
-        if statement.digests.len() != offered.len()
-            || statement.digests[mine] != GroupsStatement::digest_of(groups)
-        {
-            return Err(AggregationError::BadGroups);
-        }
-        let in_flight = self.batches.values().map(Batch::in_flight).sum::<usize>();
+        let expected = statement.digests.get(mine).copied();
+        let offers = self.manifest.offers(committee).count();
+        let expected = expected
+            .filter(|_| statement.digests.len() == offers)
+            .ok_or(AggregationError::BadGroups)?;
         let grant = self
             .grants
             .get(&work.batch.partition)
@@ -237,40 +237,80 @@ impl Aggregation {
             .batches
             .get(work.batch.number as usize)
             .ok_or(AggregationError::WrongWork)?;
-        let batch = self.batches.entry((work.round, work.batch)).or_default();
+        self.admits(work, &digest)?;
+        Ok(Receiving::new(
+            work,
+            digest,
+            expected,
+            group_context(work, committee, self.me),
+            secret.clone(),
+            grant,
+            count,
+            self.manifest.circuit().share_len(),
+        ))
+    }
+
+    /// Whether groups of this D may be frozen for an attempt, and what it was frozen with before.
+    fn admits(&self, work: Work, digest: &[u8; 32]) -> Result<Option<&Freeze>, AggregationError> {
+        let Some(batch) = self.batches.get(&(work.round, work.batch)) else {
+            return self.has_room(0).map(|()| None);
+        };
         if batch.committed.is_some() {
             return Err(AggregationError::AlreadyCommitted);
         }
         let mut before = None;
         if let Some(attempt) = batch.attempts.get(&work.attempt) {
             // The same D again gets the same share again; any other is refused for good.
-            let freeze = attempt
-                .frozen()
-                .filter(|freeze| freeze.digest == digest)
-                .ok_or(AggregationError::OtherGroups)?
-                .clone();
+            let freeze = attempt.frozen().filter(|freeze| freeze.digest == *digest);
+            before = Some(freeze.ok_or(AggregationError::OtherGroups)?);
             if attempt.holds_contributions() {
-                return Ok(self.seal_for_others(&freeze.randomness, rng));
+                return Ok(before);
             }
-            before = Some(freeze);
         }
         if batch.attempts.keys().any(|&later| later > work.attempt) {
             return Err(AggregationError::WrongStep);
         }
-        if in_flight.saturating_sub(batch.in_flight()) >= MAX_IN_FLIGHT {
+        self.has_room(batch.in_flight())?;
+        Ok(before)
+    }
+
+    /// Whether one more batch may be held, beside `own` attempts that it replaces.
+    fn has_room(&self, own: usize) -> Result<(), AggregationError> {
+        let in_flight = self.batches.values().map(Batch::in_flight).sum::<usize>();
+        if in_flight.saturating_sub(own) >= MAX_IN_FLIGHT {
             return Err(AggregationError::TooManyInFlight);
         }
-        let contributions = batch::open_groups(
-            groups,
-            work,
-            self.channel.committee,
-            self.me,
-            secret,
-            grant,
-            count,
-            self.manifest.circuit().share_len(),
-        );
-        let freeze = before.unwrap_or_else(|| self.freeze(work, digest, keys, rng));
+        Ok(())
+    }
+
+    /// Freezes D once all groups are received, and only then gives my share of the randomness, sealed
+    /// for each other aggregator.
+    ///
+    /// > Each DA opens its groups, checks every τ, durably freezes D, and only then gives its
+    /// > share of the batch's randomness.
+    ///
+    /// # Errors
+    /// [`AggregationError`]; an attempt that was frozen with another D stays frozen with it.
+    pub fn freeze(
+        &mut self,
+        received: Receiving,
+        keys: &AggregatorKeys<'_>,
+        rng: &mut impl CryptoRng,
+    ) -> Result<Vec<PeerMessage>, AggregationError> {
+        let (work, digest) = (received.work, received.digest);
+        let contributions = received.finish().ok_or(AggregationError::BadGroups)?;
+        if self.secret.is_none() {
+            return Err(AggregationError::WrongStep);
+        }
+        let before = self.admits(work, &digest)?.cloned();
+        let held = self.batches.get(&(work.round, work.batch));
+        let held = held.and_then(|batch| batch.attempts.get(&work.attempt));
+        if let Some(freeze) = before.as_ref()
+            && held.is_some_and(Attempt::holds_contributions)
+        {
+            return Ok(self.seal_for_others(&freeze.randomness, rng));
+        }
+        let freeze = before.unwrap_or_else(|| self.frozen(work, digest, keys, rng));
         let signed = freeze.randomness.clone();
         let batch = self.batches.entry((work.round, work.batch)).or_default();
         // An attempt that was given up must not hold contributions any longer.
@@ -288,7 +328,7 @@ impl Aggregation {
         Ok(self.seal_for_others(&signed, rng))
     }
 
-    fn freeze(
+    fn frozen(
         &self,
         work: Work,
         digest: [u8; 32],

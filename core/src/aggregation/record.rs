@@ -179,8 +179,8 @@ impl Aggregation {
     fn record(&self, part: Part) -> Option<Record> {
         Some(match part {
             Part::Query => {
-                let seed = self.secret.as_ref().map(EnvelopeSecretKey::to_seed_bytes);
-                let suite = self.secret.as_ref().map(EnvelopeSecretKey::suite);
+                let seed = self.secret.as_ref().map(|secret| secret.to_seed_bytes());
+                let suite = self.secret.as_ref().map(|secret| secret.suite());
                 let grants: Vec<_> = self.grants.iter().collect();
                 Record::encode(&(suite.zip(seed.as_deref()), grants))
             }

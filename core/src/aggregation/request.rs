@@ -4,7 +4,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 
 use super::Quorum;
 use crate::{
-    ask::{GroupsStatement, SealedGroup},
+    ask::GroupsStatement,
     find::SealedGrant,
     id::{MemberNumber, QueryId, Work},
     keys::Signature,
@@ -24,15 +24,13 @@ pub struct BeginRequest {
     pub grant: SealedGrant,
 }
 
-/// A batch's groups, as the Target signed them.
+/// What comes before a batch's groups, as the Target signed them.
 #[derive(BorshSerialize, BorshDeserialize)]
-pub struct OpenRequest {
+pub struct OpenHead {
     /// The digests.
     pub statement: GroupsStatement,
     /// The Target's signature over D.
     pub signature: Signature,
-    /// The reader's groups.
-    pub groups: Vec<SealedGroup>,
 }
 
 /// The others' shares of a batch's randomness.

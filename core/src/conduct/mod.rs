@@ -168,6 +168,12 @@ impl Conduct {
         }
     }
 
+    /// Who is out of the query, and why.
+    #[cfg(test)]
+    pub(crate) fn out(&self) -> &BTreeMap<AggregatorId, StepError> {
+        &self.out
+    }
+
     /// Where the query stands, for the querier.
     pub fn status(&self) -> Status {
         let phase = match &self.stage {

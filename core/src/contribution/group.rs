@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::mem::size_of;
 
-use borsh::io::{Error, Read, Write};
+use borsh::io::{Error, Write};
 use borsh::{BorshDeserialize, BorshSerialize};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
@@ -22,8 +22,9 @@ pub struct Entry {
     pub tag: Tag,
 }
 
-/// One aggregator's shares of all contributions that a stack makes to a batch. Wiped when dropped.
-#[derive(BorshSerialize, BorshDeserialize)]
+/// One aggregator's shares of all contributions that a stack makes to a batch, to be sealed. Wiped when
+/// dropped.
+#[derive(BorshSerialize)]
 pub struct GroupShare {
     pub(super) entries: Vec<Entry>,
     pub(super) shares: Shares,
@@ -41,39 +42,72 @@ impl GroupShare {
     pub fn encode(&self) -> Zeroizing<Vec<u8>> {
         Zeroizing::new(encoding::to_bytes(self))
     }
+}
 
-    /// Reads a group of at most `max_entries` contributions of `share_len` elements each.
+/// A group as its aggregator holds it: opened, in order, and not yet expanded. Wiped when dropped.
+pub struct HeldGroup {
+    entries: Vec<Entry>,
+    shares: Held,
+}
+
+enum Held {
+    Seed(Zeroizing<[u8; 32]>),
+    /// The whole encoding, and where in it the elements begin.
+    Explicit(Zeroizing<Vec<u8>>, usize),
+}
+
+/// Bytes of an encoded element.
+const ELEMENT: usize = size_of::<u64>();
+
+fn element(bytes: &[u8]) -> u64 {
+    let mut word = [0; ELEMENT];
+    word.copy_from_slice(bytes);
+    u64::from_le_bytes(word)
+}
+
+impl HeldGroup {
+    /// Reads an encoded group of at most `max_entries` contributions of `share_len` elements each. The
+    /// elements stay where they are.
     ///
     /// # Errors
     /// [`DecodeError`] for anything else: more entries, an index twice, another number of
     /// elements, an element that is not below p.
-    pub fn decode(bytes: &[u8], share_len: usize, max_entries: usize) -> Result<Self, DecodeError> {
-        const WHAT: &str = "group of contributions";
-        let error = DecodeError { what: WHAT };
-        // Version, number of entries, kind of shares, number of elements or the seed.
-        let fixed = 1 + 4 + 1 + 32;
-        let entry = share_len
-            .saturating_mul(8)
-            .saturating_add(size_of::<u32>() + size_of::<Tag>());
-        let limit = max_entries.saturating_mul(entry).saturating_add(fixed);
-        let group: Self = encoding::from_bytes(bytes, limit, WHAT)?;
+    pub fn decode(
+        bytes: Zeroizing<Vec<u8>>,
+        share_len: usize,
+        max_entries: usize,
+    ) -> Result<Self, DecodeError> {
+        Self::read(bytes, share_len, max_entries).ok_or(DecodeError {
+            what: "group of contributions",
+        })
+    }
 
-        let mut indices = HashSet::with_capacity(group.entries.len());
-        let distinct = group
-            .entries
-            .iter()
-            .all(|entry| indices.insert(entry.index));
-        let shares_fit = match &group.shares {
-            Shares::Seed(_) => true,
-            Shares::Explicit(elements) => {
-                group.entries.len().checked_mul(share_len) == Some(elements.len())
-                    && elements.iter().all(|&element| element < field::MODULUS)
-            }
-        };
-        if group.entries.len() > max_entries || !distinct || !shares_fit {
-            return Err(error);
+    fn read(bytes: Zeroizing<Vec<u8>>, share_len: usize, max_entries: usize) -> Option<Self> {
+        let mut rest = bytes.strip_prefix(&[encoding::VERSION])?;
+        let entries = Vec::<Entry>::deserialize(&mut rest).ok()?;
+        let mut indices = HashSet::with_capacity(entries.len());
+        let distinct = entries.iter().all(|entry| indices.insert(entry.index));
+        if entries.len() > max_entries || !distinct {
+            return None;
         }
-        Ok(group)
+        let (kind, rest) = rest.split_first()?;
+        let shares = match kind {
+            0 => Held::Seed(<[u8; 32]>::try_from(rest).ok()?.into()),
+            1 => {
+                let (count, elements) = rest.split_first_chunk()?;
+                let count = u32::from_le_bytes(*count) as usize;
+                let fits = entries.len().checked_mul(share_len) == Some(count)
+                    && count.checked_mul(ELEMENT) == Some(elements.len());
+                let mut elements_of = elements.chunks_exact(ELEMENT);
+                if !fits || !elements_of.all(|bytes| element(bytes) < field::MODULUS) {
+                    return None;
+                }
+                let start = bytes.len() - elements.len();
+                Held::Explicit(bytes, start)
+            }
+            _ => return None,
+        };
+        Some(Self { entries, shares })
     }
 
     /// The contributions of the group, in order.
@@ -81,13 +115,35 @@ impl GroupShare {
         &self.entries
     }
 
-    /// The entries and their shares, `share_len` elements for each entry, one after the other.
-    pub fn expand(self, share_len: usize) -> (Vec<Entry>, Zeroizing<Vec<u64>>) {
-        let elements = match self.shares {
-            Shares::Seed(seed) => expand_seed(&seed, self.entries.len() * share_len),
-            Shares::Explicit(elements) => elements,
-        };
-        (self.entries, elements)
+    /// Calls `each` with every entry and its share, `share_len` elements, in order. Only one share is
+    /// expanded at a time.
+    pub fn for_each(&self, share_len: usize, mut each: impl FnMut(&Entry, &[u64])) {
+        let mut share = Zeroizing::new(vec![0; share_len]);
+        match &self.shares {
+            Held::Seed(seed) => {
+                let mut expander = Expander::new(labels::EXPAND_SHARES, seed);
+                for entry in &self.entries {
+                    expander.fill(&mut share);
+                    each(entry, &share);
+                }
+            }
+            Held::Explicit(bytes, start) => {
+                let mut elements = bytes[*start..].chunks_exact(ELEMENT);
+                for entry in &self.entries {
+                    for (value, bytes) in share.iter_mut().zip(&mut elements) {
+                        *value = element(bytes);
+                    }
+                    each(entry, &share);
+                }
+            }
+        }
+    }
+
+    /// The shares of all entries, `share_len` elements for each, one after the other.
+    pub fn expand(&self, share_len: usize) -> Zeroizing<Vec<u64>> {
+        let mut all = Zeroizing::new(Vec::with_capacity(self.entries.len() * share_len));
+        self.for_each(share_len, |_, share| all.extend_from_slice(share));
+        all
     }
 }
 
@@ -101,18 +157,6 @@ impl BorshSerialize for Shares {
         match self {
             Self::Seed(seed) => (0u8, &**seed).serialize(writer),
             Self::Explicit(elements) => (1u8, &**elements).serialize(writer),
-        }
-    }
-}
-
-impl BorshDeserialize for Shares {
-    fn deserialize_reader<R: Read>(reader: &mut R) -> Result<Self, Error> {
-        match u8::deserialize_reader(reader)? {
-            0 => Ok(Self::Seed(<[u8; 32]>::deserialize_reader(reader)?.into())),
-            1 => Ok(Self::Explicit(
-                <Vec<u64>>::deserialize_reader(reader)?.into(),
-            )),
-            _ => Err(Error::other("unknown kind of shares")),
         }
     }
 }
@@ -137,7 +181,10 @@ mod tests {
 
     #[test]
     fn malformed_groups_are_refused() {
-        let decodes = |bytes: &[u8]| GroupShare::decode(bytes, 2, 3).is_ok();
+        let decoded = |bytes: &[u8], share_len, most| {
+            HeldGroup::decode(bytes.to_vec().into(), share_len, most).is_ok()
+        };
+        let decodes = |bytes: &[u8]| decoded(bytes, 2, 3);
         let good = group(&[7, 3, 5], vec![field::MODULUS - 1; 6]);
         assert!(decodes(&good));
         assert!(decodes(&group(&[], vec![])));
@@ -146,7 +193,7 @@ mod tests {
         assert!(!decodes(&group(&[7, 3], vec![0; 6])));
         assert!(!decodes(&group(&[7], vec![0, field::MODULUS])));
         assert!(!decodes(&group(&[1, 2, 3, 4], vec![0; 8])));
-        assert!(GroupShare::decode(&good, usize::MAX, 3).is_err());
+        assert!(!decoded(&good, usize::MAX, 3));
         let seeded = GroupShare {
             entries: (0..4)
                 .map(|index| Entry {
@@ -157,7 +204,10 @@ mod tests {
             shares: Shares::Seed([0; 32].into()),
         };
         assert!(!decodes(&seeded.encode()));
-        assert!(GroupShare::decode(&seeded.encode(), 2, 4).is_ok());
+        assert!(decoded(&seeded.encode(), 2, 4));
+        let mut longer = seeded.encode().to_vec();
+        longer.push(0);
+        assert!(!decoded(&longer, 2, 4));
         for length in 0..good.len() {
             assert!(!decodes(&good[..length]));
         }
@@ -175,9 +225,8 @@ mod tests {
         fn what_decodes_never_panics_and_fits(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let mut versioned = vec![encoding::VERSION];
             versioned.extend(bytes);
-            if let Ok(group) = GroupShare::decode(&versioned, 3, 5) {
-                let (entries, shares) = group.expand(3);
-                prop_assert_eq!(shares.len(), entries.len() * 3);
+            if let Ok(group) = HeldGroup::decode(versioned.into(), 3, 5) {
+                prop_assert_eq!(group.expand(3).len(), group.entries().len() * 3);
             }
         }
     }

@@ -31,8 +31,8 @@ fn members(numbers: &[u8]) -> Vec<MemberNumber> {
 /// The shares of one contribution, 2 of 3.
 fn shares(circuit: &Circuit, contribution: Contribution, rng: &mut StdRng) -> Vec<Vec<u64>> {
     let groups = share_group(&[contribution], &members(&[1, 2, 3]), 2, rng).unwrap();
-    let expand = |group: super::GroupShare| group.expand(circuit.share_len()).1.to_vec();
-    groups.into_iter().map(expand).collect()
+    let expand = |group| super::expanded(group, circuit.share_len());
+    groups.iter().map(expand).collect()
 }
 
 #[test]

@@ -13,7 +13,7 @@ mod view;
 use rand::CryptoRng;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
-pub use group::{Entry, GroupShare};
+pub use group::{Entry, GroupShare, HeldGroup};
 
 use crate::circuit::{Circuit, EncodeError, Row};
 use crate::id::MemberNumber;
@@ -142,6 +142,13 @@ pub fn share_group(
     Ok(shares.enumerate().map(group).collect())
 }
 
+/// What the aggregator of a group reads from it.
+#[cfg(test)]
+fn expanded(group: &GroupShare, share_len: usize) -> Vec<u64> {
+    let group = HeldGroup::decode(group.encode(), share_len, group.entries.len());
+    group.unwrap().expand(share_len).to_vec()
+}
+
 #[cfg(test)]
 mod tests {
     use rand::SeedableRng;
@@ -202,14 +209,13 @@ mod tests {
         let contributions = contributions(circuit, points.len(), &mut rng);
         let groups = share_group(&contributions, points, needed, &mut rng).unwrap();
         let groups = groups.into_iter().enumerate().map(|(position, group)| {
-            let group =
-                GroupShare::decode(&group.encode(), circuit.share_len(), contributions.len());
-            let (entries, shares) = group.unwrap().expand(circuit.share_len());
-            for (index, entry) in entries.iter().enumerate() {
+            let group = HeldGroup::decode(group.encode(), circuit.share_len(), contributions.len());
+            let group = group.unwrap();
+            for (index, entry) in group.entries().iter().enumerate() {
                 assert_eq!(entry.index as usize, index);
                 assert_eq!(entry.tag, [position as u8; 16]);
             }
-            shares.to_vec()
+            group.expand(circuit.share_len()).to_vec()
         });
         groups.collect()
     }
@@ -302,7 +308,7 @@ mod tests {
         let groups = share_group(&contributions, &points, 2, &mut rng).unwrap();
         let shares: Vec<Vec<u64>> = groups
             .into_iter()
-            .map(|group| group.expand(circuit.share_len()).1.to_vec())
+            .map(|group| expanded(&group, circuit.share_len()))
             .collect();
         assert_eq!(
             verdicts(&circuit, &points, 2, &shares),
@@ -359,7 +365,7 @@ mod tests {
         let contributions = contributions(&circuit, 3, &mut rng);
         let mut shares = |point: usize| {
             let mut groups = share_group(&contributions, &members(1..=3), 2, &mut rng).unwrap();
-            groups.swap_remove(point).expand(circuit.share_len()).1
+            expanded(&groups.swap_remove(point), circuit.share_len())
         };
         for point in 0..3 {
             let (first, second) = (shares(point), shares(point));

@@ -87,7 +87,7 @@ fn view(
     let length = circuit().share_len();
     let mut shares: Vec<Vec<u64>> = Vec::new();
     for group in groups {
-        shares.push(group.expand(length).1.to_vec());
+        shares.push(super::expanded(&group, length));
     }
     chosen.iter().map(|&index| shares[index].clone()).collect()
 }

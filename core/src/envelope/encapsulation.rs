@@ -97,6 +97,24 @@ impl Opening {
         Ok(plaintext)
     }
 
+    /// Opens `message` where it lies.
+    pub(super) fn open_in_place(
+        self,
+        mut message: Vec<u8>,
+    ) -> Result<Zeroizing<Vec<u8>>, OpenError> {
+        let length = message.len().checked_sub(TAG_LENGTH).ok_or(OpenError)?;
+        let tag = message.split_off(length);
+        let tag = AeadTag::<ChaCha20Poly1305>::from_bytes(&tag).map_err(|_| OpenError)?;
+        let mut message = Zeroizing::new(message);
+        let buffer = InOutBuf::from(&mut message[..]);
+        match self {
+            Self::XWing(mut receiver) => receiver.open_inout_detached(buffer, b"", &tag),
+            Self::X25519(mut receiver) => receiver.open_inout_detached(buffer, b"", &tag),
+        }
+        .map_err(|_| OpenError)?;
+        Ok(message)
+    }
+
     /// The key of [`Sealing::export`].
     pub(super) fn export(self, label: &str) -> Zeroizing<[u8; 32]> {
         let mut key = Zeroizing::new([0; 32]);

@@ -124,17 +124,19 @@ impl<R: Reader> Sealed<R, Vec<u8>> {
         Self::seal_plaintext(plaintext, key, context, rng)
     }
 
-    /// Opens what [`Sealed::seal_bytes`] sealed, if it has at most `limit` bytes.
+    /// Opens, in place, what [`Sealed::seal_bytes`] sealed.
     ///
     /// # Errors
     /// [`OpenError`], whatever the cause.
     pub fn open_bytes(
-        &self,
+        self,
         key: &EnvelopeSecretKey,
         context: &Context,
-        limit: usize,
     ) -> Result<Zeroizing<Vec<u8>>, OpenError> {
-        self.open_plaintext(key, context, limit)
+        if key.watch.is_awake() {
+            return self.open_plaintext(key, context, self.ciphertext.len());
+        }
+        Opening::new(key, &self.encapsulated, &context.info::<R>())?.open_in_place(self.ciphertext)
     }
 }
 

@@ -15,6 +15,11 @@ pub trait Witness: Send + Sync {
 pub(super) struct Watch(pub(super) Option<Arc<dyn Witness>>);
 
 impl Watch {
+    /// Whether anybody watches.
+    pub(super) fn is_awake(&self) -> bool {
+        self.0.is_some()
+    }
+
     pub(super) fn opened(&self, purpose: &'static str, ciphertext: &[u8], plaintext: &[u8]) {
         if let Some(witness) = &self.0 {
             witness.opened(purpose, ciphertext, plaintext);

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::catalogue::EVERY_HOME;
-use crate::testing::{Home, Scene, Setting, copy_of, home, name, pseudonym, segment, upload};
+use crate::testing::{
+    Found, Home, Scene, Setting, copy_of, home, name, pseudonym, segment, upload,
+};
 
 #[test]
 fn no_batch_is_below_the_cohort() {
@@ -120,14 +122,14 @@ fn a_home_whose_tag_is_of_another_partition_is_left_out() {
     };
     let mut finding = Finding::new(question.manifest.clone(), &request, &keys).unwrap();
     for segment in &scene.segments {
-        finding.absorb(segment, &keys).unwrap();
+        let opened = finding.opener().open(segment, &keys).unwrap();
+        finding.add(opened).unwrap();
     }
-    let own = finding
-        .candidates
-        .keys()
-        .filter(|tag| tag.partition(2) == 0);
-    assert_eq!(own.count(), finding.candidates.len());
-    assert!((1..40).contains(&finding.candidates.len()));
+    let found = finding.candidates.tags();
+    assert!(found.iter().all(|tag| tag.partition(2) == 0));
+    let own = scene.homes.iter().filter(|home| home.tag.partition(2) == 0);
+    assert_eq!(found.len(), own.count());
+    assert!((1..40).contains(&found.len()));
 }
 
 #[test]

@@ -12,6 +12,8 @@ mod forge;
 mod network;
 mod question;
 mod scene;
+#[cfg(test)]
+mod simulation;
 
 use borsh::{BorshDeserialize, BorshSerialize};
 
@@ -25,7 +27,7 @@ use crate::id::{AggregatorId, MemberNumber, Name};
 pub(crate) use drive::{addressee, failed, label};
 pub(crate) use forge::{Draft, Shared};
 pub(crate) use network::{HOUR, NOW, Network, key_of, verified};
-pub(crate) use question::{Home, Question, Setting, home, pseudonym, segment, upload};
+pub(crate) use question::{Found, Home, Question, Setting, home, pseudonym, segment, upload};
 pub(crate) use scene::Scene;
 
 pub(crate) fn name(name: &str) -> Name {

@@ -9,7 +9,8 @@ use crate::circuit::{Row, Shape};
 use crate::encoding;
 use crate::envelope::{EnvelopeSecretKey, Sealed, Suite, reader};
 use crate::find::{
-    FindError, FindRequest, Finding, Found, ListSegment, ListedEntry, ProfileOpening,
+    BatchMessage, FindError, FindRequest, FindSummary, Finding, ListSegment, ListedEntry,
+    ProfileOpening,
 };
 use crate::id::{Name, Role};
 use crate::manifest::{Manifest, SignedManifest, Terms, VerifiedManifest};
@@ -272,6 +273,12 @@ pub(crate) fn plain_sums<'a>(shape: &Shape, rows: impl Iterator<Item = &'a Row>)
 }
 
 /// The find of a question over encoded segments.
+/// What a find gives.
+pub(crate) struct Found {
+    pub(crate) summary: FindSummary,
+    pub(crate) batches: Vec<BatchMessage>,
+}
+
 pub(crate) fn find(
     network: &Network,
     question: &Question,
@@ -283,7 +290,12 @@ pub(crate) fn find(
     let keys = network.finder_keys();
     let mut finding = Finding::new(question.manifest.clone(), &request, &keys)?;
     for segment in segments {
-        finding.absorb(segment, &keys)?;
+        finding.add(finding.opener().open(segment, &keys)?)?;
     }
-    finding.finish(&keys)
+    let chosen = finding.finish(&keys)?;
+    let batches = 0..chosen.summary.batches;
+    Ok(Found {
+        batches: batches.map(|number| chosen.batch(number, &keys)).collect(),
+        summary: chosen.summary,
+    })
 }

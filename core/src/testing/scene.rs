@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
-use super::question::{find, homes, plain_sums, segment, upload};
-use super::{Draft, Home, Network, Question, Setting, aggregator, copy_of, key_of, name};
+use super::question::{Found, find, homes, plain_sums, segment, upload};
+use super::{Draft, Home, Network, Question, Setting, aggregator, copy_of, key_of, member, name};
 use crate::aggregation::{Aggregation, AggregationError, AggregatorKeys, Quorum};
 use crate::ask::{
     Answer, AnsweringHome, BatchAnswer, OpenedBatch, answer, collect_answers, open_batch,
@@ -14,7 +14,7 @@ use crate::ask::{
 use crate::catalogue::EVERY_HOME;
 use crate::circuit::Row;
 use crate::encoding;
-use crate::find::{FindError, Found, SealedGrant};
+use crate::find::{FindError, SealedGrant};
 use crate::id::{AggregatorId, BatchId, MemberNumber, Work};
 use crate::keys::SigningKey;
 use crate::peer::PeerMessage;
@@ -37,6 +37,8 @@ pub(crate) struct Scene {
     /// A test that loses one removes it.
     pub(crate) aggregators: BTreeMap<MemberNumber, Aggregation>,
     pub(crate) rng: StdRng,
+    /// Of the aggregators, by number.
+    signing: Vec<SigningKey>,
 }
 
 /// The signing key of an aggregator.
@@ -70,6 +72,7 @@ impl Scene {
             found,
             aggregators: BTreeMap::new(),
             rng,
+            signing: (1..=members).map(member).map(aggregator_key).collect(),
         };
         for (_, member, grant) in copy_of(&scene.found.summary).grants {
             let mut aggregation = scene.aggregation(member);
@@ -190,7 +193,7 @@ impl Scene {
         step: impl FnOnce(&mut Aggregation, &AggregatorKeys<'_>, &Network, &mut StdRng) -> Step<T>,
     ) -> Step<T> {
         let keys = AggregatorKeys {
-            signing: &aggregator_key(member),
+            signing: &self.signing[member.index()],
             share: &self.network.shares[member.index()],
         };
         let aggregation = self.aggregators.get_mut(&member).unwrap();
@@ -212,7 +215,12 @@ impl Scene {
         self.at(member, |aggregation, keys, network, rng| {
             let (statement, signature) = (&answer.statement, &answer.signature);
             let directory = &network.directory;
-            aggregation.open(statement, signature, groups, keys, directory, rng)
+            let mut receiving = aggregation.receive(statement, signature, directory)?;
+            let opener = receiving.opener();
+            for group in groups {
+                receiving.add(opener.open(group.clone()));
+            }
+            aggregation.freeze(receiving, keys, rng)
         })
     }
 

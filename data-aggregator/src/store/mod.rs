@@ -6,6 +6,7 @@ mod kept;
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 use dispers_core::{
@@ -39,6 +40,9 @@ CREATE TABLE record (
               file; or move the database away, and its queries are asked anew",
 };
 
+/// A query without a step for so long is over, or waits for homes: longer than one batch may take.
+const LATELY: Duration = Duration::from_secs(150);
+
 /// A fresh key that no manifest uses yet.
 pub(crate) struct OpenOffer {
     pub(crate) secret: EnvelopeSecretKey,
@@ -54,6 +58,8 @@ pub(crate) struct Query {
     key: Option<StorageKey>,
     /// The offer that it took, until that is written.
     offer: Option<[u8; 32]>,
+    /// When it was last worked on by this process.
+    pub(crate) worked_on: Option<Instant>,
 }
 
 impl Query {
@@ -68,7 +74,13 @@ impl Query {
             manifest,
             key: None,
             offer: Some(offer_id(key)),
+            worked_on: None,
         }
+    }
+
+    fn runs(&self) -> bool {
+        let lately = self.worked_on.is_some_and(|when| when.elapsed() < LATELY);
+        lately && !self.aggregation.has_released()
     }
 }
 
@@ -132,6 +144,7 @@ impl Store {
                 manifest: query.manifest,
                 key: Some(query.key),
                 offer: None,
+                worked_on: None,
             };
             let open = Open {
                 query: Arc::new(Mutex::new(open)),
@@ -159,6 +172,21 @@ impl Store {
         Ok(self.kept.expire(now)?)
     }
 
+    /// Queries that run.
+    pub(crate) fn running(&self) -> usize {
+        let queries: Vec<_> = {
+            let tables = lock(&self.tables);
+            tables
+                .queries
+                .values()
+                .map(|open| open.query.clone())
+                .collect()
+        };
+        // One that is locked is worked on.
+        let runs = |query: &&Arc<Mutex<Query>>| query.try_lock().map_or(true, |query| query.runs());
+        queries.iter().filter(runs).count()
+    }
+
     pub(crate) fn put_offer(&self, offer: OpenOffer) -> Result<(), Error> {
         let mut tables = lock(&self.tables);
         let of_querier = tables
@@ -173,6 +201,10 @@ impl Store {
         self.kept.put_offer(&offer)?;
         tables.offers.insert(offer.secret.public(), offer);
         Ok(())
+    }
+
+    pub(crate) fn has(&self, query: QueryId) -> bool {
+        lock(&self.tables).queries.contains_key(&query)
     }
 
     pub(crate) fn query(&self, query: QueryId) -> Result<Arc<Mutex<Query>>, Error> {

@@ -1,7 +1,11 @@
-//! TLS over sockets, and a served request.
+//! TLS, health, metrics, traces and draining, over sockets.
 #![allow(clippy::unwrap_used, reason = "a failed expectation fails the test")]
 
+mod draining;
 mod listed;
+mod metrics;
 mod network;
 mod serve;
+mod service;
 mod tls;
+mod traces;

@@ -6,9 +6,12 @@ use std::net::SocketAddr;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use dispers_core::{id::Name, keys::SigningKey};
+use dispers_core::{
+    id::{Name, Role},
+    keys::SigningKey,
+};
 use dispers_node::tls::{PeerInfo, TlsIdentity, connect};
-use dispers_node::{Node, ServeError, serve};
+use dispers_node::{Activity, Node, ServeError, serve};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -63,6 +66,7 @@ async fn start(network: &Network) -> Running {
         signing: SigningKey::from_seed(&[1; 32]),
         tls: TlsIdentity::from_pkcs8(keys.tls.pkcs8()).unwrap(),
         witness: None,
+        activity: Activity::new(Role::Conductor),
     };
     let served =
         tokio::spawn(async move { serve(listener, Routes::new(Telling), &node, shutdown).await });

@@ -2,15 +2,15 @@
 
 use dispers_core::{
     aggregation::{
-        BeginRequest, CommitRequest, DecideRequest, GuardsRequest, OpenRequest, ReleaseRequest,
+        BeginRequest, CommitRequest, DecideRequest, GuardsRequest, OpenHead, ReleaseRequest,
         Verdict, VerifyRequest,
     },
-    ask::{Answer, Ask, AttachedAnswer, BatchAnswer, GroupsStatement, TargetRequest},
+    ask::{Answer, AnswerHead, Ask, AttachedAnswer, GroupsStatement, TargetRequest},
     catalogue::Catalogue,
     ceremony::{Enrolled, Enrolment, MemberDealing, Transcript},
     circuit::Circuit,
     conduct::{self, Status},
-    contribution::GroupShare,
+    contribution::HeldGroup,
     dealing::{KeyShare, ThresholdKey},
     directory::{DirectoryBody, SignedDirectory},
     evaluation::{EvaluationRequest, SealedEvaluationRequest, SignedEvaluationRequest},
@@ -103,17 +103,15 @@ pub(super) const FIND: &[Decoder] = decoders![
 ];
 
 pub(super) const ASK: &[Decoder] = decoders![
-    TargetRequest, Ask, AttachedAnswer, Answer, BatchAnswer, GroupsStatement, Ticket;
+    TargetRequest, Ask, AttachedAnswer, Answer, AnswerHead, GroupsStatement, Ticket;
     // Two bytes before the group: how many elements a contribution has.
-    "GroupShare" => |bytes| {
+    "HeldGroup" => |bytes| {
         let Some((length, bytes)) = bytes.split_first_chunk() else {
             return false;
         };
         let length = usize::from(u16::from_le_bytes(*length));
-        GroupShare::decode(bytes, length, 64).is_ok_and(|group| {
-            assert!(*group.encode() == *bytes, "another encoding decodes");
-            let (entries, shares) = group.expand(length);
-            assert_eq!(shares.len(), entries.len() * length);
+        HeldGroup::decode(bytes.to_vec().into(), length, 64).is_ok_and(|group| {
+            assert_eq!(group.expand(length).len(), group.entries().len() * length);
             true
         })
     },
@@ -121,7 +119,7 @@ pub(super) const ASK: &[Decoder] = decoders![
 
 pub(super) const AGGREGATION: &[Decoder] = decoders![
     BeginRequest,
-    OpenRequest,
+    OpenHead,
     VerifyRequest,
     DecideRequest,
     CommitRequest,

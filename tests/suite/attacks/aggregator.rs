@@ -1,7 +1,7 @@
 //! What a dishonest or broken aggregator does to the others. What it may say in its messages is
 //! tested with the state machines.
 
-use dispers_core::conduct::Event;
+use dispers_core::conduct::{Command, Event, StepError};
 use dispers_node::serve;
 use dispers_proto::v1::{
     Chunk, Empty, Message,
@@ -83,5 +83,51 @@ async fn an_aggregator_that_is_silent_is_left_out_at_the_deadline() {
     assert_eq!(out, [aggregator(2)]);
     assert_eq!(ended.row(), everybody());
     assert_eq!(ended.status.missing, [aggregator(2)]);
+    forge.network.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_aggregator_that_is_stopping_begins_no_query_and_ends_those_that_it_began() {
+    let forge = Forge::new().await;
+    let stopping = |number: u8| {
+        let node = forge.network.node(&format!("data-aggregator-{number}"));
+        node.unwrap().activity.drains(true);
+    };
+    stopping(3);
+    let mut begun = Vec::new();
+    let ended = forge
+        .run(
+            &forge.honest_driver(),
+            // Aggregator 2 gets its grants twice.
+            |command| match &command {
+                Command::Begin { aggregator: to, .. } if *to == aggregator(2) => {
+                    vec![command.clone(), command]
+                }
+                _ => vec![command],
+            },
+            |event| {
+                if let Event::Begun(from, result) = &event {
+                    begun.push((*from, result.clone()));
+                    if *from == aggregator(2) {
+                        stopping(2);
+                    }
+                }
+                event
+            },
+        )
+        .await;
+    begun.sort_by_key(|(from, _)| from.member);
+    let refused = Err(StepError::Unreachable);
+    assert_eq!(
+        begun,
+        [
+            (aggregator(1), Ok(())),
+            (aggregator(2), Ok(())),
+            (aggregator(2), Ok(())),
+            (aggregator(3), refused),
+        ]
+    );
+    assert_eq!(ended.row(), everybody());
+    assert_eq!(ended.status.missing, [aggregator(3)]);
     forge.network.stop().await;
 }

@@ -5,11 +5,11 @@ use crate::aggregation::{AggregationError, Quorum};
 use crate::ask::BatchAnswer;
 use crate::id::{QueryId, Work};
 use crate::labels;
-use crate::testing::{Scene, Setting, copy_of, key_of, member, name};
+use crate::testing::{Scene, Setting, key_of, member, name};
 
 /// The answer, signed by its Target, after `change`.
 fn restated(answer: &BatchAnswer, change: impl FnOnce(&mut BatchAnswer)) -> BatchAnswer {
-    let mut answer = copy_of(answer);
+    let mut answer = answer.clone();
     change(&mut answer);
     let digest = answer.statement.digest();
     answer.signature = key_of("target").sign(labels::SIGN_GROUPS, &digest);
@@ -55,16 +55,16 @@ fn groups_that_the_target_did_not_sign_are_refused() {
     let mut scene = scene();
     let honest = scene.honest(scene.work(0, 0));
     let mut forged = Vec::new();
-    let mut unsigned = copy_of(&honest);
+    let mut unsigned = honest.clone();
     unsigned.signature.0[5] ^= 1;
     forged.push(unsigned);
     // A node that is no Target signs in its own name, and in a Target's.
-    let mut finder = copy_of(&honest);
+    let mut finder = honest.clone();
     finder.statement.target = name("finder");
     let digest = finder.statement.digest();
     finder.signature = key_of("finder").sign(labels::SIGN_GROUPS, &digest);
     forged.push(finder);
-    let mut in_its_name = copy_of(&honest);
+    let mut in_its_name = honest.clone();
     let digest = in_its_name.statement.digest();
     in_its_name.signature = key_of("finder").sign(labels::SIGN_GROUPS, &digest);
     forged.push(in_its_name);

@@ -1,0 +1,339 @@
+//! A simulated network: every state machine in one process, on a virtual clock, with what goes wrong
+//! drawn from a seed (docs/testing.md).
+//!
+//! A seed that fails is printed with its operations; `SIMULATION_SEED=n` runs it alone and prints what
+//! happened. `SIMULATION_SCHEDULES=n` runs others than ten thousand.
+
+mod schedule;
+mod world;
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use schedule::{Crash, Fault, Node, Op, Schedule};
+use world::{Answers, Ended, World};
+
+use super::{Scene, Setting, member};
+use crate::circuit::Row;
+use crate::conduct::{Failure, Phase, StepError};
+use crate::id::MemberNumber;
+use crate::subscription::HomeId;
+
+/// Homes of a simulated network, half in each group.
+const HOMES: usize = 12;
+/// The network's minimum cohort.
+const COHORT: u64 = 4;
+
+/// A network to simulate.
+struct Shape {
+    committee: (u8, u8),
+    min_verified: u8,
+    batch_size: u32,
+}
+
+const fn shape(committee: (u8, u8), min_verified: u8, batch_size: u32) -> Shape {
+    Shape {
+        committee,
+        min_verified,
+        batch_size,
+    }
+}
+
+/// One to three batches, at the threshold and above it; the cheap ones are the more.
+const SHAPES: [Shape; 20] = [
+    shape((2, 3), 2, 4),
+    shape((3, 5), 4, 6),
+    shape((2, 3), 2, 6),
+    shape((2, 3), 3, 6),
+    shape((3, 5), 3, 12),
+    shape((2, 3), 2, 12),
+    shape((2, 3), 2, 12),
+    shape((2, 3), 2, 12),
+    shape((2, 3), 2, 12),
+    shape((2, 3), 3, 12),
+    shape((2, 3), 3, 12),
+    shape((2, 3), 3, 12),
+    shape((2, 3), 3, 12),
+    shape((2, 3), 3, 12),
+    shape((2, 3), 3, 12),
+    shape((2, 3), 2, 12),
+    shape((2, 3), 2, 12),
+    shape((2, 3), 2, 12),
+    shape((2, 3), 2, 12),
+    shape((2, 3), 2, 12),
+];
+const THREE_BATCHES: usize = 0;
+const FIVE_MEMBERS: usize = 1;
+
+/// Homes whose values are different powers of two, so that a sum shows whose it is.
+fn rows() -> Vec<Option<Row>> {
+    let row = |number: usize| Row {
+        group: number % 2,
+        levels: vec![Some(1 << (number / 2)), None],
+    };
+    (0..HOMES).map(|number| Some(row(number))).collect()
+}
+
+/// The number of a home, by its id.
+fn number(home: &HomeId) -> usize {
+    let number = home.0.strip_prefix("home");
+    number.and_then(|n| n.parse().ok()).expect("it has one")
+}
+
+fn scene(shape: &Shape) -> Scene {
+    Scene::new(Setting {
+        committee: shape.committee,
+        rows: rows(),
+        batch_size: shape.batch_size,
+        min_verified: shape.min_verified,
+        ..Setting::default()
+    })
+}
+
+/// Networks that are made once and run many schedules.
+#[derive(Default)]
+struct Scenes(BTreeMap<usize, (Scene, Answers)>);
+
+/// What came of a schedule that kept every invariant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    /// Everybody's sums.
+    Everybody,
+    /// The sums of fewer homes.
+    Fewer,
+    /// A clean failure.
+    Failed,
+}
+
+impl Scenes {
+    /// Runs a schedule; why it breaks an invariant, if it does, and what happened.
+    fn run(&mut self, schedule: &Schedule) -> Result<(Outcome, Vec<String>), String> {
+        let entry = self.0.entry(schedule.shape);
+        let (scene, answers) =
+            entry.or_insert_with(|| (scene(&SHAPES[schedule.shape]), Answers::new()));
+        let (world, commands) = World::new((scene, answers), schedule);
+        let (ended, log) = world.run(commands)?;
+        let outcome = check(scene, schedule, &ended);
+        outcome.map(|outcome| (outcome, log))
+    }
+}
+
+/// The invariants of every query, however much went wrong.
+fn check(scene: &Scene, schedule: &Schedule, ended: &Ended) -> Result<Outcome, String> {
+    let status = ended.conduct.status();
+    let lied = ended.conduct.out().values().any(|why| {
+        matches!(
+            why,
+            StepError::Contradicted | StepError::Inconsistent { .. }
+        )
+    });
+    if lied && !schedule.corrupts() {
+        return Err("an honest aggregator is out for lying".into());
+    }
+    let Some(totals) = ended.conduct.totals() else {
+        return match status.failure {
+            Some(Failure::Ended(_)) | None => Err(format!("it ended so: {:?}", status.failure)),
+            Some(_) => Ok(Outcome::Failed),
+        };
+    };
+    if status.phase != Phase::Done {
+        return Err("there are totals of a query that is not done".into());
+    }
+    // That all totals lie on one polynomial is checked here, so that any of them give this result.
+    let released = match scene.read(totals) {
+        Ok(released) => released,
+        // A total may have been changed on its way to the conductor.
+        Err(_) if schedule.corrupts() => return Ok(Outcome::Failed),
+        Err(error) => return Err(format!("the totals do not open: {error}")),
+    };
+    // Outputs are n, s, m, t of each group.
+    let mut counted = 0;
+    for (group, outputs) in released.outputs.chunks(4).enumerate() {
+        let expected: Vec<usize> = ended
+            .homes
+            .iter()
+            .copied()
+            .filter(|h| h % 2 == group)
+            .collect();
+        let (Some(n), Some(sum)) = (outputs[0], outputs[1]) else {
+            if expected.len() as u64 >= COHORT && !schedule.corrupts() {
+                return Err(format!("group {group} is withheld"));
+            }
+            continue;
+        };
+        counted += n;
+        if n < COHORT {
+            return Err(format!("group {group} is below the cohort"));
+        }
+        if u64::from(sum.count_ones()) != n || sum >= 1 << (HOMES / 2) {
+            return Err(format!("group {group} is no sum over homes once each"));
+        }
+        let bits: u64 = expected.iter().map(|home| 1 << (home / 2)).sum();
+        if sum & !bits != 0 || (sum != bits && !schedule.corrupts()) {
+            return Err(format!("group {group}: {sum:b} instead of {bits:b}"));
+        }
+    }
+    if released.accepted < counted {
+        return Err("more homes are summed than were accepted".into());
+    }
+    match counted {
+        all if all == HOMES as u64 => Ok(Outcome::Everybody),
+        _ => Ok(Outcome::Fewer),
+    }
+}
+
+fn variable(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+/// Runs the schedule that a test pins, and prints what happened if it breaks an invariant.
+fn outcome(schedule: &Schedule) -> Outcome {
+    match Scenes::default().run(schedule) {
+        Ok((outcome, log)) => {
+            println!("{outcome:?}\n{}", log.join("\n"));
+            outcome
+        }
+        Err(reason) => panic!("{reason}: {schedule:?}"),
+    }
+}
+
+#[test]
+fn ten_thousand_random_schedules_keep_every_invariant() {
+    if let Some(seed) = variable("SIMULATION_SEED") {
+        let schedule = Schedule::of(seed);
+        println!("{schedule:#?}");
+        outcome(&schedule);
+        return;
+    }
+    let count = variable("SIMULATION_SCHEDULES").unwrap_or(10_000);
+    let next = AtomicU64::new(0);
+    let failures = Mutex::new(Vec::new());
+    let outcomes = Mutex::new([0u64; 3]);
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                let mut scenes = Scenes::default();
+                let mut counts = [0; 3];
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= count {
+                        break;
+                    }
+                    let schedule = Schedule::of(seed);
+                    match scenes.run(&schedule) {
+                        Ok((outcome, _)) => counts[outcome as usize] += 1,
+                        Err(reason) => {
+                            let mut failures = failures.lock().unwrap();
+                            failures
+                                .push(format!("SIMULATION_SEED={seed}: {reason}: {schedule:?}"));
+                        }
+                    }
+                }
+                let mut outcomes = outcomes.lock().unwrap();
+                outcomes
+                    .iter_mut()
+                    .zip(counts)
+                    .for_each(|(all, own)| *all += own);
+            });
+        }
+    });
+    let failures = failures.into_inner().unwrap();
+    let shown = failures.iter().take(10).cloned().collect::<Vec<_>>();
+    assert!(
+        failures.is_empty(),
+        "{} fail\n{}",
+        failures.len(),
+        shown.join("\n")
+    );
+    let [everybody, fewer, failed] = outcomes.into_inner().unwrap();
+    println!("everybody {everybody}, fewer homes {fewer}, clean failures {failed}");
+    // A simulation in which nothing succeeds, or nothing fails, shows nothing.
+    for outcome in [everybody, fewer, failed] {
+        assert!(20 * outcome > count / 10, "{everybody} {fewer} {failed}");
+    }
+}
+
+fn single(shape: usize, op: Op) -> Schedule {
+    Schedule {
+        seed: 1,
+        shape,
+        ops: vec![op],
+    }
+}
+
+#[test]
+fn nothing_that_goes_wrong_once_between_conductor_and_aggregators_costs_a_home() {
+    let faults = [
+        Fault::DropRequest,
+        Fault::DropReply,
+        Fault::Duplicate,
+        Fault::Delay(1500),
+        Fault::Crash(Crash::Before),
+        Fault::Crash(Crash::Unwritten),
+        Fault::Crash(Crash::Unsaid),
+    ];
+    let mut scenes = Scenes::default();
+    for shape in [THREE_BATCHES, FIVE_MEMBERS] {
+        // The find is the first request, and is not repeated.
+        for request in 1..60 {
+            for fault in faults {
+                let schedule = single(shape, Op::Request(request, fault));
+                let (outcome, log) = scenes.run(&schedule).unwrap();
+                let log = log.join("\n");
+                assert_eq!(outcome, Outcome::Everybody, "{schedule:?}\n{log}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_conductor_that_dies_at_any_event_releases_everybody() {
+    let mut scenes = Scenes::default();
+    for event in 0..60 {
+        for kept in [false, true] {
+            let down = 10 * u64::from(event);
+            let schedule = single(THREE_BATCHES, Op::Conductor { event, kept, down });
+            let (outcome, log) = scenes.run(&schedule).unwrap();
+            assert_eq!(
+                outcome,
+                Outcome::Everybody,
+                "{schedule:?}\n{}",
+                log.join("\n")
+            );
+        }
+    }
+}
+
+#[test]
+fn an_aggregator_that_is_gone_at_any_time_is_not_missed() {
+    let mut scenes = Scenes::default();
+    for from in (0..1500).step_by(25) {
+        for number in 1..=3 {
+            let node = Node::Aggregator(member(number));
+            let schedule = single(THREE_BATCHES, Op::Gone { node, from });
+            let (outcome, log) = scenes.run(&schedule).unwrap();
+            assert_eq!(
+                outcome,
+                Outcome::Everybody,
+                "{schedule:?}\n{}",
+                log.join("\n")
+            );
+        }
+    }
+}
+
+#[test]
+fn more_aggregators_gone_than_may_be_fail_cleanly() {
+    let gone = |member: MemberNumber| Op::Gone {
+        node: Node::Aggregator(member),
+        from: 200,
+    };
+    let schedule = Schedule {
+        seed: 1,
+        shape: THREE_BATCHES,
+        ops: [1, 2].map(member).map(gone).to_vec(),
+    };
+    assert_eq!(outcome(&schedule), Outcome::Failed);
+}

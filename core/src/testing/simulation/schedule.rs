@@ -1,0 +1,146 @@
+//! What goes wrong, as data: a schedule follows from a seed, and prints.
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+use crate::id::MemberNumber;
+use crate::testing::member;
+
+/// Who is addressed by the conductor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Node {
+    Finder,
+    Target,
+    Notary,
+    Aggregator(MemberNumber),
+}
+
+/// When a node that takes a request dies. It is back at once, with what it wrote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Crash {
+    /// Before it has done anything.
+    Before,
+    /// After it did its step, before it wrote that.
+    Unwritten,
+    /// After it wrote, before its answer left.
+    Unsaid,
+}
+
+/// What happens to one request of the conductor, or to its answer. Bits are counted around.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fault {
+    DropRequest,
+    DropReply,
+    Duplicate,
+    Delay(u64),
+    CorruptRequest(u64),
+    CorruptReply(u64),
+    Crash(Crash),
+}
+
+/// One thing that goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Op {
+    /// To the request of this number, counted over the whole query.
+    Request(u32, Fault),
+    /// The conductor dies at the event of this number, and is back after so many milliseconds. Whether
+    /// it took and kept the event before.
+    Conductor { event: u32, kept: bool, down: u64 },
+    /// A node cannot be reached for a while.
+    Partition { node: Node, from: u64, to: u64 },
+    /// A node is gone for good.
+    Gone { node: Node, from: u64 },
+    /// A stack does not answer the ask of this number.
+    Silent { host: usize, ask: u32 },
+}
+
+/// A network and what goes wrong in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Schedule {
+    pub(super) seed: u64,
+    /// Which of the [`SHAPES`](super::SHAPES).
+    pub(super) shape: usize,
+    pub(super) ops: Vec<Op>,
+}
+
+/// Requests of a query without faults, at most.
+const REQUESTS: u32 = 70;
+/// Virtual milliseconds of a query without faults, at most.
+const TIME: u64 = 1500;
+
+impl Schedule {
+    /// The schedule of a seed.
+    pub(super) fn of(seed: u64) -> Self {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let shape = rng.random_range(0..super::SHAPES.len());
+        let members = super::SHAPES[shape].committee.1;
+        let count = rng.random_range(0..=6);
+        let ops = (0..count).map(|_| op(&mut rng, members)).collect();
+        Self { seed, shape, ops }
+    }
+
+    /// The faults of one request.
+    pub(super) fn faults(&self, request: u32) -> impl Iterator<Item = Fault> + '_ {
+        self.ops.iter().filter_map(move |op| match op {
+            Op::Request(number, fault) if *number == request => Some(*fault),
+            _ => None,
+        })
+    }
+
+    /// Whether anything that is received may not be what was sent.
+    pub(super) fn corrupts(&self) -> bool {
+        let corrupts = |fault| matches!(fault, Fault::CorruptRequest(_) | Fault::CorruptReply(_));
+        let mut ops = self.ops.iter();
+        ops.any(|op| matches!(op, Op::Request(_, fault) if corrupts(*fault)))
+    }
+}
+
+fn node(rng: &mut StdRng, members: u8) -> Node {
+    match rng.random_range(0..6) {
+        0 => Node::Finder,
+        1 => Node::Target,
+        2 => Node::Notary,
+        _ => Node::Aggregator(member(rng.random_range(1..=members))),
+    }
+}
+
+fn fault(rng: &mut StdRng) -> Fault {
+    match rng.random_range(0..9) {
+        0 => Fault::DropRequest,
+        1 => Fault::DropReply,
+        2 => Fault::Duplicate,
+        3 => Fault::Delay(rng.random_range(0..2500)),
+        4 => Fault::CorruptRequest(rng.random_range(0..1 << 20)),
+        5 => Fault::CorruptReply(rng.random_range(0..1 << 20)),
+        6 => Fault::Crash(Crash::Before),
+        7 => Fault::Crash(Crash::Unwritten),
+        _ => Fault::Crash(Crash::Unsaid),
+    }
+}
+
+fn op(rng: &mut StdRng, members: u8) -> Op {
+    match rng.random_range(0..10) {
+        0..=5 => Op::Request(rng.random_range(0..REQUESTS), fault(rng)),
+        6 => Op::Conductor {
+            event: rng.random_range(0..REQUESTS),
+            kept: rng.random(),
+            down: rng.random_range(0..3000),
+        },
+        7 => {
+            let from = rng.random_range(0..TIME);
+            Op::Partition {
+                node: node(rng, members),
+                from,
+                to: from + rng.random_range(0..4000),
+            }
+        }
+        8 => Op::Gone {
+            node: node(rng, members),
+            from: rng.random_range(0..TIME),
+        },
+        _ => Op::Silent {
+            host: rng.random_range(0..2),
+            ask: rng.random_range(0..4),
+        },
+    }
+}
