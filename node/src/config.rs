@@ -149,7 +149,13 @@ fn tables(path: &Path) -> Result<toml::Table, ConfigError> {
         reason,
     };
     let text = String::from_utf8(read(path)?).map_err(|error| content(error.to_string()))?;
-    let table: toml::Table = toml::from_str(&text).map_err(|error| content(error.to_string()))?;
+    // Without the line itself, which may hold a password.
+    let malformed = |error: toml::de::Error| {
+        let before = error.span().and_then(|span| text.get(..span.start));
+        let line = before.map_or(1, |before| before.matches('\n').count() + 1);
+        content(format!("line {line}: {}", error.message()))
+    };
+    let table: toml::Table = toml::from_str(&text).map_err(malformed)?;
     if !table.contains_key("node") {
         return Err(content(
             "there is no [node] table: see deploy/ for samples".into(),
