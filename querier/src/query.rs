@@ -289,6 +289,20 @@ impl Querier {
         })
     }
 
+    /// What is told next of a query, by the conductor that told the last or by another.
+    async fn next_update(
+        &self,
+        query: QueryId,
+        updates: &mut Option<Streaming<StatusUpdate>>,
+    ) -> Result<StatusUpdate, Error> {
+        let updates = match updates {
+            Some(updates) => updates,
+            None => updates.insert(self.updates(query).await?),
+        };
+        let update = updates.message().await.map_err(|status| refused(&status))?;
+        update.ok_or_else(|| Error::Unreachable("it stopped telling how far the query is".into()))
+    }
+
     /// Follows a query to its end, through whichever conductor can be reached.
     async fn watch(
         &self,
@@ -298,33 +312,23 @@ impl Querier {
     ) -> Result<Status, Error> {
         let mut since = Instant::now();
         let mut phase = Phase::Find;
-        let mut deadline = Instant::now() + PATIENCE;
         let mut updates: Option<Streaming<StatusUpdate>> = None;
+        let mut away: Option<Instant> = None;
         loop {
-            let told = async {
-                if updates.is_none() {
-                    updates = Some(self.updates(query).await?);
-                }
-                let updates = updates.as_mut();
-                let update = match updates {
-                    Some(updates) => updates.message().await.map_err(|s| refused(&s))?,
-                    None => None,
-                };
-                update.ok_or_else(|| {
-                    Error::Unreachable("it stopped telling how far the query is".into())
-                })
-            };
-            let update = match told.await {
+            let update = match self.next_update(query, &mut updates).await {
                 Ok(update) => update,
                 // The query goes on, and another conductor may tell of it.
-                Err(Error::Unreachable(_)) if Instant::now() < deadline => {
+                Err(error @ Error::Unreachable(_)) => {
+                    if away.get_or_insert_with(Instant::now).elapsed() > PATIENCE {
+                        return Err(error);
+                    }
                     updates = None;
                     sleep(PAUSE).await;
                     continue;
                 }
                 Err(error) => return Err(error),
             };
-            deadline = Instant::now() + PATIENCE;
+            away = None;
             let status: Status = from_bytes(&update.status, 1 << 20, "status")?;
             if status.phase != phase {
                 times.add(phase, since.elapsed());

@@ -354,6 +354,14 @@ fn a_conductor_that_cannot_use_its_database_says_what_to_mend() {
     assert_eq!(wrong.code, Some(64), "{}", wrong.stderr);
     assert!(wrong.stderr.contains("refuses the user or its password"));
     assert!(!wrong.stderr.contains("mistyped"), "{}", wrong.stderr);
+    let open = serve("postgres://c:mistyped@127.0.0.1/dispers\" \"");
+    assert_eq!(open.code, Some(64), "{}", open.stderr);
+    assert!(
+        open.stderr.contains("conductor.toml: line 9"),
+        "{}",
+        open.stderr
+    );
+    assert!(!open.stderr.contains("mistyped"), "{}", open.stderr);
     let nobody = format!("postgres://c:mistyped@127.0.0.1:{}/dispers", free_port());
     let nobody = serve(&nobody);
     assert_eq!(nobody.code, Some(69), "{}", nobody.stderr);

@@ -1,6 +1,7 @@
 //! TLS, health, metrics, traces and draining, over sockets.
 #![allow(clippy::unwrap_used, reason = "a failed expectation fails the test")]
 
+mod any;
 mod draining;
 mod listed;
 mod metrics;
