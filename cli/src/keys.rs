@@ -55,8 +55,8 @@ pub(crate) struct New {
     /// Cipher suite of the envelopes: x-wing or x25519.
     #[arg(long, default_value_t = Suite::default())]
     suite: Suite,
-    /// Share the pool's keys of another node: of a target, or of a target finder of the same
-    /// partition.
+    /// Share the keys that another node has in common with this one: the envelope key of a
+    /// conductor, or the pool's keys of a target or of a target finder of the same partition.
     #[arg(long, value_name = "FILE")]
     pool_of: Option<PathBuf>,
 }
@@ -120,7 +120,11 @@ pub(crate) fn make(arguments: &New) -> Result<String, Exit> {
     let mut keys = NodeKeys::generate(role, arguments.suite);
     if let Some(other) = &arguments.pool_of {
         let other = NodeKeys::load(other).map_err(Exit::misuse)?;
-        keys.join_pool_of(&other).map_err(Exit::misuse)?;
+        match role {
+            Role::Conductor => keys.join_conductor(&other),
+            _ => keys.join_pool_of(&other),
+        }
+        .map_err(Exit::misuse)?;
     }
     keys.save(&arguments.output, arguments.suite)
         .map_err(Exit::misuse)?;

@@ -19,7 +19,7 @@ use serde::de::DeserializeOwned;
 use tokio::net::TcpListener;
 use tonic::service::Routes;
 
-use crate::exit::Exit;
+use crate::exit::{Exit, MISUSE, UNAVAILABLE};
 
 /// What is logged where `DISPERS_LOG` does not say.
 const LOGGED: &str = "info,h2=warn,hyper=warn,rustls=warn";
@@ -108,11 +108,35 @@ impl<T: DeserializeOwned> Start<T> {
     }
 }
 
-/// What a conductor's configuration must have.
-const DATABASE: &str = "its file (database = \"FILE\" in [conductor])";
-
 fn needed<T>(value: Option<T>, what: &str) -> Result<T, Exit> {
     value.ok_or_else(|| Exit::misuse(anyhow!("the configuration or key file lacks {what}")))
+}
+
+/// What a conductor keeps, shared with others where there are any.
+async fn conductor_store(
+    start: &Start<dispers_conductor::Config>,
+) -> Result<Arc<dyn dispers_conductor::Store>, Exit> {
+    let config = &start.config.role;
+    let listed = start.node.directory.nodes(id::Role::Conductor).count();
+    if let (2.., Some(dispers_conductor::Database::File(path))) = (listed, &config.database) {
+        return Err(Exit::misuse(anyhow!(
+            "the directory lists {listed} conductors, which must share what they keep, and {} is one's alone: write database = \"postgres://USER@HOST:PORT/NAME\" in [conductor] of each",
+            path.display()
+        )));
+    }
+    let password = std::env::var("PGPASSWORD").ok();
+    let opened = config.open(|path| start.config.resolve(path), password);
+    opened.await.map_err(|error| {
+        let code = if error.is_temporary() {
+            UNAVAILABLE
+        } else {
+            MISUSE
+        };
+        Exit {
+            code,
+            error: error.into(),
+        }
+    })
 }
 
 pub(crate) async fn run(arguments: Arguments) -> Result<(), Exit> {
@@ -127,14 +151,13 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Exit> {
     match arguments.role {
         Role::Conductor => {
             let start: Start<dispers_conductor::Config> = Start::load(path, id::Role::Conductor)?;
+            let store = conductor_store(&start).await?;
             let envelope = needed(start.keys.envelope, "the envelope key")?;
-            let database = needed(start.config.role.database.as_ref(), DATABASE)?;
-            let database = dispers_conductor::Sqlite::open(&start.config.resolve(database));
             let service = dispers_conductor::Service::new(
                 start.node.clone(),
                 envelope,
                 start.config.role.clone(),
-                Arc::new(database.map_err(Exit::misuse)?),
+                store,
             );
             let routes = Routes::new(ConductorServer::new(service.clone()));
             let listening = listen(start.node, &start.config, routes);

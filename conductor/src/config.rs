@@ -1,15 +1,29 @@
 //! Configuration of a Conductor beyond what every node has.
 
-use std::path::PathBuf;
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
+use dispers_node::{
+    DatabaseError,
+    keyfile::{KeyFileError, read_secret},
+};
 use serde::Deserialize;
+
+use crate::{Postgres, PostgresError, Settings, Sqlite, Store};
 
 /// The `[conductor]` table.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Config {
-    /// The SQLite file with subscriptions and queries.
-    pub database: Option<PathBuf>,
+    /// What has subscriptions and queries.
+    pub database: Option<Database>,
+    /// The file with PostgreSQL's password, where it is neither in the URL nor in `PGPASSWORD`.
+    pub database_password_file: Option<PathBuf>,
+    /// Certificates of the authorities that sign PostgreSQL's, in PEM: the connection is encrypted.
+    pub database_ca: Option<PathBuf>,
     /// A query whose conductor has not been heard of for so long is taken up by another, in
     /// milliseconds.
     pub lease_ms: u64,
@@ -31,6 +45,8 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             database: None,
+            database_password_file: None,
+            database_ca: None,
             lease_ms: 10_000,
             batch_size: 50_000,
             batches_in_flight: 2,
@@ -38,6 +54,117 @@ impl Default for Config {
             ask_timeout_ms: 120_000,
             max_queries: 1024,
             max_entries: 50_000_000,
+        }
+    }
+}
+
+/// Where a Conductor keeps what it keeps.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(from = "String")]
+pub enum Database {
+    /// A SQLite file, for one Conductor.
+    File(PathBuf),
+    /// A PostgreSQL database, for several: `postgres://…` or `postgresql://…`, maybe with a password.
+    Postgres(String),
+}
+
+impl From<String> for Database {
+    fn from(text: String) -> Self {
+        if text.starts_with("postgres://") || text.starts_with("postgresql://") {
+            return Self::Postgres(text);
+        }
+        Self::File(text.into())
+    }
+}
+
+impl fmt::Debug for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => f.debug_tuple("File").field(path).finish(),
+            Self::Postgres(_) => f.debug_tuple("Postgres").finish_non_exhaustive(),
+        }
+    }
+}
+
+/// Why what a Conductor keeps cannot be opened. Each says what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// Nothing says where it is.
+    #[error("[conductor] lacks database = \"FILE\", or the URL of a PostgreSQL database")]
+    Missing,
+    /// The SQLite file.
+    #[error(transparent)]
+    File(#[from] DatabaseError),
+    /// The PostgreSQL database.
+    #[error(transparent)]
+    Postgres(#[from] PostgresError),
+    /// The file with the password.
+    #[error(transparent)]
+    Password(#[from] KeyFileError),
+}
+
+impl OpenError {
+    /// Whether it may go away by itself.
+    pub fn is_temporary(&self) -> bool {
+        matches!(self, Self::Postgres(error) if error.is_temporary())
+    }
+}
+
+impl Config {
+    /// Opens what `database` names; `resolve` says where the configuration's paths are, and
+    /// `password` is what the environment has.
+    ///
+    /// # Errors
+    /// [`OpenError`] saying what to do.
+    pub async fn open(
+        &self,
+        resolve: impl Fn(&Path) -> PathBuf,
+        password: Option<String>,
+    ) -> Result<Arc<dyn Store>, OpenError> {
+        match self.database.as_ref().ok_or(OpenError::Missing)? {
+            Database::File(path) => Ok(Arc::new(Sqlite::open(&resolve(path))?)),
+            Database::Postgres(url) => {
+                let file = self.database_password_file.as_deref();
+                let file = file.map(|path| read_secret(&resolve(path))).transpose()?;
+                let file = file.map(|text| text.trim_end_matches(['\r', '\n']).to_owned());
+                let settings = Settings {
+                    url: url.clone(),
+                    password: file,
+                    fallback: password,
+                    ca: self.database_ca.as_deref().map(resolve),
+                };
+                Ok(Arc::new(Postgres::open(&settings).await?))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_is_postgresql_and_anything_else_a_file_and_no_password_is_shown() {
+        let database = |text: &str| Database::from(text.to_owned());
+        for url in [
+            "postgres://c:hush@db/dispers",
+            "postgresql://c:hush@/dispers",
+        ] {
+            let read = database(url);
+            assert!(matches!(read, Database::Postgres(_)), "{url}");
+            let config = Config {
+                database: Some(read),
+                ..Config::default()
+            };
+            assert!(!format!("{config:?}").contains("hush"));
+        }
+        for path in [
+            "conductor.db",
+            "/var/lib/dispers/postgres.db",
+            "postgres.db",
+        ] {
+            assert_eq!(database(path), Database::File(path.into()));
         }
     }
 }

@@ -35,8 +35,11 @@ pub enum Error {
     #[error("the target profile names no or too many pseudonyms")]
     BadPseudonyms,
     /// What is kept cannot be read or written.
-    #[error("the conductor cannot keep the query: {0}")]
+    #[error("the conductor cannot read or write what it keeps: {0}")]
     Storage(String),
+    /// The database cannot be reached now.
+    #[error("the conductor cannot reach its database: {0}; the same request may come again")]
+    Away(String),
     /// Another conductor drives the query.
     #[error("another conductor has taken the query over")]
     TakenOver,
@@ -60,6 +63,7 @@ impl Error {
             Self::NotDone | Self::Full(_) => Fault::TryLater,
             Self::TakenOver => Fault::Conflict,
             Self::Storage(_) => Fault::Us,
+            Self::Away(_) => Fault::Peer,
         }
     }
 }

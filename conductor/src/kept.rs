@@ -3,15 +3,22 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use dispers_core::{
     id::{BatchId, KeyEpoch, QueryId},
     oprf::Pseudonym,
 };
+use tokio::time::{Instant, sleep};
 use tonic::Status;
 
 use crate::{Error, Store};
+
+/// Longest wait of a step for a database that cannot be reached; its own deadline may be earlier.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// Between two tries.
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// The lists of one query, and its batches between find and ask.
 #[tonic::async_trait]
@@ -68,6 +75,7 @@ impl Kept for InMemory {
 pub(crate) struct Stored {
     store: Arc<dyn Store>,
     query: QueryId,
+    holder: String,
     /// By partition.
     uploads: Vec<Vec<i64>>,
     pseudonyms: Vec<Pseudonym>,
@@ -77,6 +85,7 @@ impl Stored {
     pub(crate) async fn new(
         store: Arc<dyn Store>,
         query: QueryId,
+        holder: String,
         epoch: KeyEpoch,
         pseudonyms: Vec<Pseudonym>,
         partitions: u16,
@@ -88,6 +97,7 @@ impl Stored {
         Ok(Self {
             store,
             query,
+            holder,
             uploads,
             pseudonyms,
         })
@@ -98,6 +108,19 @@ fn status(error: Error) -> Status {
     error.fault().status(&error)
 }
 
+/// Tries again while the database cannot be reached: a query waits rather than fails.
+async fn patiently<T, F: Future<Output = Result<T, Error>>>(
+    mut step: impl FnMut() -> F,
+) -> Result<T, Error> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match step().await {
+            Err(Error::Away(_)) if Instant::now() < deadline => sleep(PAUSE).await,
+            done => return done,
+        }
+    }
+}
+
 #[tonic::async_trait]
 impl Kept for Stored {
     async fn segment(&self, partition: u16, number: usize) -> Result<Option<Vec<u8>>, Status> {
@@ -105,17 +128,20 @@ impl Kept for Stored {
         let Some(upload) = uploads.and_then(|uploads| uploads.get(number)) else {
             return Ok(None);
         };
-        let segment = self.store.segment(*upload, &self.pseudonyms).await;
+        let segment = patiently(|| self.store.segment(*upload, &self.pseudonyms)).await;
         segment.map(Some).map_err(status)
     }
 
     async fn keep(&self, batch: BatchId, message: Vec<u8>) -> Result<(), Status> {
-        let kept = self.store.keep(self.query, batch, message).await;
-        kept.map_err(status)
+        let keep = || {
+            let message = message.clone();
+            self.store.keep(self.query, &self.holder, batch, message)
+        };
+        patiently(keep).await.map_err(status)
     }
 
     async fn batch(&self, batch: BatchId) -> Result<Vec<u8>, Status> {
-        let message = self.store.batch(self.query, batch).await;
+        let message = patiently(|| self.store.batch(self.query, batch)).await;
         message.map_err(status)
     }
 }

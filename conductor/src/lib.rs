@@ -12,9 +12,11 @@ mod run;
 mod service;
 mod store;
 
-pub use config::Config;
+pub use config::{Config, Database, OpenError};
 pub use drive::Driver;
 pub use error::Error;
 pub use kept::{InMemory, Kept};
 pub use service::Service;
-pub use store::{Lease, NewQuery, Seen, Sqlite, State, Store, TakenUp};
+pub use store::{
+    Lease, NewQuery, Postgres, PostgresError, Seen, Settings, Sqlite, State, Store, TakenUp,
+};

@@ -119,7 +119,7 @@ impl Run {
                 .save(query, &self.holder, self.version, state.clone());
             match saved.await {
                 Ok(()) => break,
-                Err(error @ Error::Storage(_)) if Instant::now() < deadline => {
+                Err(error @ (Error::Storage(_) | Error::Away(_))) if Instant::now() < deadline => {
                     tracing::error!(%query, %error, "the query waits until it can be kept");
                     sleep(PAUSE).await;
                 }

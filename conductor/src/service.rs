@@ -133,12 +133,13 @@ impl Conducting {
     fn lease(&self) -> Lease {
         Lease {
             holder: self.holder.clone(),
-            until: now().plus(self.config.lease_ms),
+            length: Duration::from_millis(self.config.lease_ms),
         }
     }
 
     async fn keep_up(self: Arc<Self>) -> Result<(), Error> {
-        for query in self.store.renew(&self.lease()).await? {
+        let driven: Vec<QueryId> = self.running().keys().copied().collect();
+        for query in self.store.renew(&self.lease(), &driven).await? {
             if let Some(running) = self.running().get(&query) {
                 running.cancelled.notify_one();
             }
@@ -148,7 +149,7 @@ impl Conducting {
         if self.node.activity.is_draining() {
             return Ok(());
         }
-        while let Some(taken) = self.store.take_up(&self.lease(), now()).await? {
+        while let Some(taken) = self.store.take_up(&self.lease()).await? {
             if let Err(error) = self.clone().go_on(taken).await {
                 tracing::error!(%error, "a query that was kept cannot be taken up");
             }
@@ -244,7 +245,9 @@ impl Conducting {
         let (query, epoch) = (conduct.manifest().query(), conduct.manifest().key_epoch);
         let expires = conduct.manifest().expires;
         let partitions = self.node.directory.partitions();
-        let lists = Stored::new(self.store.clone(), query, epoch, pseudonyms, partitions).await?;
+        let store = self.store.clone();
+        let holder = self.holder.clone();
+        let lists = Stored::new(store, query, holder, epoch, pseudonyms, partitions).await?;
         let driver = Driver {
             node: self.node.clone(),
             channels: self.channels.clone(),

@@ -132,6 +132,11 @@ fn public_hex(key: &EnvelopeSecretKey) -> String {
     hex::encode(key.public().as_bytes())
 }
 
+fn again(key: &EnvelopeSecretKey) -> EnvelopeSecretKey {
+    EnvelopeSecretKey::from_bytes(key.suite(), &key.to_seed_bytes()[..])
+        .expect("a key's own bytes are a key")
+}
+
 impl NodeKeys {
     /// Fresh keys for a role.
     pub fn generate(role: Role, suite: Suite) -> Self {
@@ -179,11 +184,24 @@ impl NodeKeys {
         if !same_role || own.suite() != key.suite() {
             return Err(KeyFileError::OtherPool);
         }
-        let again = EnvelopeSecretKey::from_bytes(key.suite(), &key.to_seed_bytes()[..])
-            .expect("a key's own bytes are a key");
-        self.pool_envelope = Some(again);
+        self.pool_envelope = Some(again(key));
         let secret = other.pool_secret.as_ref();
         self.pool_secret = secret.map(|secret| PoolSecret::from_bytes(*secret.as_bytes()));
+        Ok(())
+    }
+
+    /// Takes over the envelope key from another conductor: what one is sent, any other opens.
+    ///
+    /// # Errors
+    /// [`KeyFileError::OtherPool`] if they are of another role, or of another suite.
+    pub fn join_conductor(&mut self, other: &Self) -> Result<(), KeyFileError> {
+        let (Some(own), Some(key)) = (&self.envelope, &other.envelope) else {
+            return Err(KeyFileError::OtherPool);
+        };
+        if own.suite() != key.suite() {
+            return Err(KeyFileError::OtherPool);
+        }
+        self.envelope = Some(again(key));
         Ok(())
     }
 

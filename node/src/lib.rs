@@ -2,6 +2,7 @@
 //! metrics, traces, shutdown, and the mapping of faults to gRPC codes.
 
 mod activity;
+mod any;
 mod channel;
 mod clock;
 mod config;
@@ -21,6 +22,7 @@ pub mod tls;
 mod witness;
 
 pub use activity::{Activity, RunningQuery, RunningRequest};
+pub use any::AnyOf;
 pub use channel::Channel;
 pub use clock::{now, rng};
 pub use config::{Config, ConfigError, NodeConfig, load_telemetry};

@@ -34,8 +34,8 @@ pub enum Error {
         /// Who did not.
         missing: Vec<String>,
     },
-    /// The conductor could not be reached.
-    #[error("the conductor cannot be reached: {0}")]
+    /// No conductor could be reached.
+    #[error("no conductor can be reached: {0}")]
     Unreachable(String),
     /// The conductor, or what it relays to, has too much to do.
     #[error("the network is busy: {0}")]

@@ -4,6 +4,7 @@
 //! value or who was asked.
 
 mod asked;
+mod conductors;
 mod config;
 mod error;
 mod query;

@@ -17,16 +17,16 @@ use dispers_core::{
     profile::Profile,
     release::{MAX_TOTAL, Released, SealedTotal, open_totals},
 };
-use dispers_node::{Channel, Channels, Node, now, rng};
-use dispers_proto::v1::{
-    EvaluateRequest, Message, Query, SubmitRequest, conductor_client::ConductorClient,
-};
+use dispers_node::{Node, now, rng};
+use dispers_proto::v1::{EvaluateRequest, Message, Query, StatusUpdate, SubmitRequest};
 use rand::Rng;
-use tonic::Code;
+use tokio::time::sleep;
+use tonic::Streaming;
 
 use crate::{
     Asked, Config, Error,
     asked::Saved,
+    conductors::{Conductors, PATIENCE, PAUSE, patiently, refused},
     result::{PhaseTimes, QueryResult},
 };
 
@@ -53,10 +53,10 @@ pub enum Step {
     Running(Status),
 }
 
-/// A querier with its connection to the Conductor.
+/// A querier with its connections to the Conductors.
 pub struct Querier {
     node: Arc<Node>,
-    channels: Channels,
+    conductors: Conductors,
     config: Config,
 }
 
@@ -89,16 +89,6 @@ impl Prepared {
     }
 }
 
-fn refused(status: &tonic::Status) -> Error {
-    match status.code() {
-        Code::Unavailable | Code::DeadlineExceeded | Code::Unknown | Code::Cancelled => {
-            Error::Unreachable(status.message().to_owned())
-        }
-        Code::ResourceExhausted => Error::Busy(status.message().to_owned()),
-        _ => Error::Refused(status.message().to_owned()),
-    }
-}
-
 /// Aggregators of a committee without which there is no result.
 fn needed(manifest: &VerifiedManifest) -> usize {
     let needed = manifest.committees.iter().map(|terms| terms.needed).max();
@@ -109,17 +99,10 @@ impl Querier {
     /// A querier of the network.
     pub fn new(node: Arc<Node>, config: Config) -> Self {
         Self {
-            channels: Channels::new(node.clone()),
+            conductors: Conductors::new(node.clone()),
             node,
             config,
         }
-    }
-
-    fn conductor(&self) -> Result<ConductorClient<Channel>, Error> {
-        let node = self.node.directory.nodes(Role::Conductor).next();
-        let node = node.ok_or(Error::NotListed("conductor"))?;
-        let channel = self.channels.to(&node.address, node.tls_key);
-        Ok(ConductorClient::new(channel.map_err(|s| refused(&s))?))
     }
 
     /// Plans `sql` against the directory's catalogue. Contacts nobody.
@@ -194,15 +177,16 @@ impl Querier {
         let query = asked.manifest.query();
         let status = self.watch(query, &mut times, &mut observe).await?;
         let fetch = Instant::now();
-        let reply = self
-            .conductor()?
-            .totals(Query {
-                id: query.0.to_vec(),
-            })
-            .await
-            .map_err(|status| refused(&status))?;
+        let reply = patiently(|| async {
+            let id = query.0.to_vec();
+            let totals = self.conductors.call(|mut conductor| {
+                let id = id.clone();
+                async move { conductor.totals(Query { id }).await }
+            });
+            totals.await.map_err(|status| refused(&status))
+        });
         let mut totals: Vec<(AggregatorId, SealedTotal)> = Vec::new();
-        for total in reply.into_inner().totals {
+        for total in reply.await?.totals {
             let number = u8::try_from(total.member).ok();
             let member = number.and_then(|n| MemberNumber::new(n).ok());
             if let Some((member, committee)) = member.zip(total.committee.try_into().ok()) {
@@ -252,9 +236,7 @@ impl Querier {
     /// # Errors
     /// [`Error::Refused`] for a query that the conductor does not know or that is another's.
     pub async fn status(&self, query: QueryId) -> Result<Status, Error> {
-        let id = query.0.to_vec();
-        let updates = self.conductor()?.watch(Query { id }).await;
-        let mut updates = updates.map_err(|status| refused(&status))?.into_inner();
+        let mut updates = self.updates(query).await?;
         let update = updates.message().await.map_err(|status| refused(&status))?;
         let update = update.ok_or_else(|| Error::Unreachable("it told nothing".into()))?;
         Ok(from_bytes(&update.status, 1 << 20, "status")?)
@@ -265,10 +247,21 @@ impl Querier {
     /// # Errors
     /// [`Error::Refused`] for one that has ended already.
     pub async fn cancel(&self, query: QueryId) -> Result<(), Error> {
-        let id = query.0.to_vec();
-        let cancelled = self.conductor()?.cancel(Query { id }).await;
-        cancelled.map_err(|status| refused(&status))?;
+        let cancelled = self.conductors.call(|mut conductor| {
+            let id = query.0.to_vec();
+            async move { conductor.cancel(Query { id }).await }
+        });
+        cancelled.await.map_err(|status| refused(&status))?;
         Ok(())
+    }
+
+    /// What a conductor tells of a query from now on.
+    async fn updates(&self, query: QueryId) -> Result<Streaming<StatusUpdate>, Error> {
+        let updates = self.conductors.call(|mut conductor| {
+            let id = query.0.to_vec();
+            async move { conductor.watch(Query { id }).await }
+        });
+        updates.await.map_err(|status| refused(&status))
     }
 
     /// Takes up a question that was kept as [`Asked::to_bytes`].
@@ -296,25 +289,42 @@ impl Querier {
         })
     }
 
-    /// Follows a query to its end.
+    /// Follows a query to its end, through whichever conductor can be reached.
     async fn watch(
         &self,
         query: QueryId,
         times: &mut PhaseTimes,
         observe: &mut impl FnMut(&Step),
     ) -> Result<Status, Error> {
-        let query = Query {
-            id: query.0.to_vec(),
-        };
-        let mut updates = self
-            .conductor()?
-            .watch(query)
-            .await
-            .map_err(|status| refused(&status))?
-            .into_inner();
         let mut since = Instant::now();
         let mut phase = Phase::Find;
-        while let Some(update) = updates.message().await.map_err(|status| refused(&status))? {
+        let mut deadline = Instant::now() + PATIENCE;
+        let mut updates: Option<Streaming<StatusUpdate>> = None;
+        loop {
+            let told = async {
+                if updates.is_none() {
+                    updates = Some(self.updates(query).await?);
+                }
+                let updates = updates.as_mut();
+                let update = match updates {
+                    Some(updates) => updates.message().await.map_err(|s| refused(&s))?,
+                    None => None,
+                };
+                update.ok_or_else(|| {
+                    Error::Unreachable("it stopped telling how far the query is".into())
+                })
+            };
+            let update = match told.await {
+                Ok(update) => update,
+                // The query goes on, and another conductor may tell of it.
+                Err(Error::Unreachable(_)) if Instant::now() < deadline => {
+                    updates = None;
+                    sleep(PAUSE).await;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            deadline = Instant::now() + PATIENCE;
             let status: Status = from_bytes(&update.status, 1 << 20, "status")?;
             if status.phase != phase {
                 times.add(phase, since.elapsed());
@@ -327,9 +337,6 @@ impl Querier {
                 _ => {}
             }
         }
-        Err(Error::Unreachable(
-            "it stopped telling how far the query is".into(),
-        ))
     }
 
     /// The target profile in pseudonyms, from the first indexors that answer.
@@ -363,9 +370,13 @@ impl Querier {
                 member: member.point().into(),
                 sealed: to_bytes(&sealed),
             };
-            match self.conductor()?.evaluate(request).await {
+            let evaluated = self.conductors.call(|mut conductor| {
+                let request = request.clone();
+                async move { conductor.evaluate(request).await }
+            });
+            match evaluated.await {
                 Ok(reply) => {
-                    let body = reply.into_inner().body;
+                    let body = reply.body;
                     let checked = from_bytes(&body, 1 << 20, "evaluation")
                         .map_err(|error| error.to_string())
                         .and_then(|evaluation: Evaluation| {
@@ -412,14 +423,12 @@ impl Querier {
             expires,
         }
         .sign(&self.node.signing);
-        let reply = self
-            .conductor()?
-            .offers(Message {
-                body: to_bytes(&request),
-            })
-            .await
-            .map_err(|status| refused(&status))?
-            .into_inner();
+        let body = to_bytes(&request);
+        let reply = self.conductors.call(|mut conductor| {
+            let body = body.clone();
+            async move { conductor.offers(Message { body }).await }
+        });
+        let reply = reply.await.map_err(|status| refused(&status))?;
         let mut received = reply.offers.iter().map(Vec::as_slice);
         let mut offered = |group, member| {
             let bytes = received.next()?;
@@ -534,14 +543,16 @@ impl Querier {
     /// # Errors
     /// [`Error`]; it may be submitted again.
     pub async fn submit(&self, prepared: &Prepared) -> Result<(), Error> {
-        self.conductor()?
-            .submit(SubmitRequest {
-                manifest: to_bytes(&prepared.asked.signed),
-                profiles: prepared.profiles.iter().map(to_bytes).collect(),
-                pseudonyms: prepared.pseudonyms.iter().map(to_bytes).collect(),
-            })
-            .await
-            .map_err(|status| refused(&status))?;
+        let request = SubmitRequest {
+            manifest: to_bytes(&prepared.asked.signed),
+            profiles: prepared.profiles.iter().map(to_bytes).collect(),
+            pseudonyms: prepared.pseudonyms.iter().map(to_bytes).collect(),
+        };
+        let submitted = self.conductors.call(|mut conductor| {
+            let request = request.clone();
+            async move { conductor.submit(request).await }
+        });
+        submitted.await.map_err(|status| refused(&status))?;
         Ok(())
     }
 }

@@ -13,13 +13,13 @@ use dispers_core::{
         Enrolment, Handle, HomeId, MAX_ENTRIES, PoolKeys, SealedUpload, Upload, upload_context,
     },
 };
-use dispers_node::{Activity, Channel, Channels, Node, blocking, now, rng};
+use dispers_node::{Activity, AnyOf, Channel, Channels, Node, blocking, now, rng};
 use dispers_proto::{
     chunks,
     v1::{EvaluateRequest, target_client::TargetClient},
 };
 use rand::Rng;
-use tonic::{Code, Status};
+use tonic::Status;
 
 use crate::{Connector, Error, Store, withdraw::send_leaving};
 
@@ -31,8 +31,7 @@ const RETRY: Duration = Duration::from_secs(10);
 pub struct Relay {
     node: Arc<Node>,
     channels: Channels,
-    /// Place of the Target that is tried first; by chance, so that hosts spread over all.
-    first: usize,
+    targets: Arc<AnyOf>,
 }
 
 pub(crate) fn remote(what: &'static str) -> impl Fn(Status) -> Error {
@@ -45,9 +44,11 @@ pub(crate) fn remote(what: &'static str) -> impl Fn(Status) -> Error {
 impl Relay {
     /// The relay of a host.
     pub fn new(node: Arc<Node>) -> Self {
+        let channels = Channels::new(node.clone());
+        let targets = AnyOf::new(node.clone(), channels.clone(), Role::Target);
         Self {
-            channels: Channels::new(node.clone()),
-            first: rng().next_u32() as usize,
+            targets: Arc::new(targets),
+            channels,
             node,
         }
     }
@@ -71,18 +72,8 @@ impl Relay {
         &self,
         call: impl Fn(TargetClient<Channel>) -> F,
     ) -> Result<T, Status> {
-        let mut targets: Vec<&Listed> = self.node.directory.nodes(Role::Target).collect();
-        let first = self.first % targets.len().max(1);
-        targets.rotate_left(first);
-        let mut answer = Err(Status::unavailable("the directory lists no target"));
-        for target in targets {
-            answer = call(self.client(target)?).await;
-            match &answer {
-                Err(status) if status.code() == Code::Unavailable => {}
-                _ => break,
-            }
-        }
-        answer
+        let call = |channel| call(TargetClient::new(channel));
+        self.targets.call(call).await
     }
 
     /// The pseudonyms of `concepts` in a key epoch, in order.
@@ -396,10 +387,7 @@ fn seal(
     let target = keys
         .pool(Role::Target, 0)
         .ok_or(Error::NotListed("target pool"))?;
-    let conductor = directory
-        .nodes(Role::Conductor)
-        .find_map(|node| node.envelope_key.as_ref())
-        .ok_or(Error::NotListed("conductor with an envelope key"))?;
+    let conductor = directory.conductor_key();
     let upload = Upload::build(
         &node.name,
         enrolments,

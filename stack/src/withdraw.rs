@@ -5,7 +5,6 @@ use std::sync::Arc;
 use dispers_core::{
     catalogue::EVERY_HOME,
     encoding::to_bytes,
-    id::Role,
     subscription::{Handle, HomeId, SealedWithdrawal, withdrawal_context},
 };
 use dispers_node::rng;
@@ -62,11 +61,7 @@ pub(crate) async fn send_leaving(relay: &Relay, store: &Arc<Store>) -> Result<()
 }
 
 fn seal(relay: &Relay, handles: &[Handle]) -> Result<Vec<u8>, Error> {
-    let conductor = relay
-        .directory()
-        .nodes(Role::Conductor)
-        .find_map(|node| node.envelope_key.as_ref())
-        .ok_or(Error::NotListed("conductor with an envelope key"))?;
+    let conductor = relay.directory().conductor_key();
     let context = withdrawal_context();
     let sealed = SealedWithdrawal::seal(&handles.to_vec(), conductor, &context, &mut rng());
     Ok(to_bytes(&sealed))

@@ -8,7 +8,7 @@ use dispers_core::{
     find::MAX_BATCH,
     id::Role,
 };
-use dispers_node::{Channel, Channels, Node, Reply, reply, require_host, require_role};
+use dispers_node::{AnyOf, Channels, Node, Reply, reply, require_host, require_role};
 use dispers_proto::{
     Messages, chunks,
     v1::{
@@ -27,8 +27,7 @@ const MAX_SEALED: usize = dispers_core::subscription::MAX_UPLOAD + (1 << 16);
 /// Serves a [`Target`] to the Conductor, and the relay to hosts.
 pub struct Service {
     target: Arc<Target>,
-    node: Arc<Node>,
-    channels: Channels,
+    conductors: AnyOf,
 }
 
 impl Service {
@@ -36,21 +35,8 @@ impl Service {
     pub fn new(node: Arc<Node>, target: Target) -> Self {
         Self {
             target: Arc::new(target),
-            channels: Channels::new(node.clone()),
-            node,
+            conductors: AnyOf::new(node.clone(), Channels::new(node), Role::Conductor),
         }
-    }
-
-    fn conductor(&self) -> Result<ConductorClient<Channel>, Status> {
-        let node = self
-            .node
-            .directory
-            .nodes(Role::Conductor)
-            .next()
-            .ok_or_else(|| Status::unavailable("the directory lists no conductor"))?;
-        Ok(ConductorClient::new(
-            self.channels.to(&node.address, node.tls_key)?,
-        ))
     }
 }
 
@@ -90,10 +76,12 @@ impl TargetService for Service {
         let sealed = Messages::new(request.into_inner())
             .expect(MAX_SEALED)
             .await?;
-        self.conductor()?
-            .upload(tokio_stream::iter(chunks([sealed])))
-            .await
-            .map(|_| Response::new(Empty {}))
+        let upload = |channel| {
+            let sealed = tokio_stream::iter(chunks([sealed.clone()]));
+            async move { ConductorClient::new(channel).upload(sealed).await }
+        };
+        let uploaded = self.conductors.call(upload).await;
+        uploaded.map(|_| Response::new(Empty {}))
     }
 
     async fn withdraw(
@@ -104,10 +92,12 @@ impl TargetService for Service {
         let sealed = Messages::new(request.into_inner())
             .expect(MAX_SEALED)
             .await?;
-        self.conductor()?
-            .withdraw(tokio_stream::iter(chunks([sealed])))
-            .await
-            .map(|reply| Response::new(reply.into_inner()))
+        let withdraw = |channel| {
+            let sealed = tokio_stream::iter(chunks([sealed.clone()]));
+            async move { ConductorClient::new(channel).withdraw(sealed).await }
+        };
+        let withdrawn = self.conductors.call(withdraw).await;
+        withdrawn.map(|reply| Response::new(reply.into_inner()))
     }
 
     async fn evaluate(
@@ -115,9 +105,12 @@ impl TargetService for Service {
         request: Request<EvaluateRequest>,
     ) -> Result<Response<Message>, Status> {
         require_host(&request)?;
-        self.conductor()?
-            .evaluate(request.into_inner())
-            .await
-            .map(|reply| Response::new(reply.into_inner()))
+        let request = request.into_inner();
+        let evaluate = |channel| {
+            let request = request.clone();
+            async move { ConductorClient::new(channel).evaluate(request).await }
+        };
+        let evaluated = self.conductors.call(evaluate).await;
+        evaluated.map(|reply| Response::new(reply.into_inner()))
     }
 }

@@ -8,7 +8,7 @@ const COUNT: &str = "SELECT COUNT(*) AS homes FROM nhefs";
 
 impl SampleNetwork {
     /// Runs a command that must succeed; what it prints.
-    fn done(&self, line: &str) -> Ended {
+    pub(crate) fn done(&self, line: &str) -> Ended {
         let words: Vec<&str> = line.split(' ').collect();
         let ended = self.dispers(&words);
         assert_eq!(ended.code, Some(0), "{line}: {}", ended.stderr);
@@ -31,7 +31,7 @@ impl SampleNetwork {
         fs::write(path, text).unwrap();
     }
 
-    fn new_keys(&self, role: &str, name: &str, file: &str, pool: &str) {
+    pub(crate) fn new_keys(&self, role: &str, name: &str, file: &str, pool: &str) {
         self.save(
             &format!("keys new {role} --name {name} --output {file}.key{pool}"),
             &format!("{file}.pub"),
@@ -72,7 +72,7 @@ impl SampleNetwork {
 
     /// What the next edition changes; it is signed by the roots given and put in the place of the
     /// one before.
-    fn renew(&self, roots: &[&str]) -> Vec<String> {
+    pub(crate) fn renew(&self, roots: &[&str]) -> Vec<String> {
         let told = self
             .done("directory renew directory.bin --description directory.toml --output next.bin");
         for root in roots {

@@ -194,13 +194,13 @@ impl SampleNetwork {
         }
     }
 
-    /// Stops every service and starts it again, with `more` stacks.
+    /// Stops every service and starts it again, with `more`.
     pub(crate) fn restart(&mut self, more: &[&'static str]) {
         self.services.values().for_each(terminate);
         for name in self.running() {
             assert!(self.wait(name).success(), "{name}");
         }
-        let more = more.iter().map(|name| ("stack", *name));
+        let more = more.iter().map(|name| (role_of(name), *name));
         for (role, name) in SERVICES.into_iter().chain(more) {
             let started = self.serve(role, name);
             assert!(started.is_some(), "{name} finds its port taken");
@@ -214,13 +214,19 @@ impl SampleNetwork {
         service.wait().unwrap();
     }
 
-    /// Starts a service that was stopped or killed.
-    pub(crate) fn start_again(&mut self, name: &str) {
-        let (role, name) = SERVICES.into_iter().find(|(_, n)| *n == name).unwrap();
+    /// Starts a service that was stopped or killed, or a new one.
+    pub(crate) fn start_again(&mut self, name: &'static str) {
         assert!(
-            self.serve(role, name).is_some(),
+            self.serve(role_of(name), name).is_some(),
             "{name} finds its port taken"
         );
+    }
+
+    /// Sends a signal to a service.
+    pub(crate) fn signal(&self, name: &str, signal: &str) {
+        let pid = self.services[name].id().to_string();
+        let sent = Command::new("kill").args([signal, &pid]).status();
+        assert!(sent.unwrap().success());
     }
 
     /// What a service logged until it was ready.
@@ -241,6 +247,19 @@ impl Drop for SampleNetwork {
             let _ = service.wait();
         }
     }
+}
+
+/// The role of a service, by its name.
+fn role_of(name: &str) -> &'static str {
+    let numbered = |role: &&&str| name.starts_with(**role);
+    let roles = [
+        "conductor",
+        "concept-indexor",
+        "target-finder",
+        "target",
+        "data-aggregator",
+    ];
+    roles.iter().find(numbered).copied().unwrap_or("stack")
 }
 
 fn terminate(service: &Child) {

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::{EXAMPLE, Ended, network::SampleNetwork, processes::settle};
 
-const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 /// Homes of host-1, which has every other row beginning with the first.
 const FIRST_HOST: u64 = 815;
 pub(crate) const EVERYBODY: u64 = 1629;
@@ -28,7 +28,7 @@ pub(crate) fn detach(network: &SampleNetwork) -> String {
     asked.stdout.trim().to_owned()
 }
 
-fn of(network: &SampleNetwork, verb: &str, id: &str) -> Ended {
+pub(crate) fn of(network: &SampleNetwork, verb: &str, id: &str) -> Ended {
     network.dispers(&[verb, id, "--config", "querier.toml", "--format", "json"])
 }
 

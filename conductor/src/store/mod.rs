@@ -2,9 +2,12 @@
 //! is secret to the Conductor, and what must not be lost with the process is written before anybody
 //! is told.
 
+mod postgres;
 mod sqlite;
 #[cfg(test)]
 mod tests;
+
+use std::time::Duration;
 
 use dispers_core::{
     id::{BatchId, KeyEpoch, Name, QueryId, Timestamp},
@@ -12,6 +15,7 @@ use dispers_core::{
     subscription::Upload,
 };
 
+pub use postgres::{Postgres, PostgresError, Settings};
 pub use sqlite::Sqlite;
 
 use crate::Error;
@@ -73,16 +77,22 @@ pub struct Seen {
     pub ended: bool,
 }
 
-/// Who drives a query until when. Another conductor takes it up afterwards.
+/// Who drives a query, and for how long unless it is renewed. Another conductor takes it up
+/// afterwards. The store has the one clock by which leases end: those of conductors may differ.
 #[derive(Debug, Clone)]
 pub struct Lease {
     /// This process: a name that no other one has.
     pub holder: String,
-    /// When it ends unless it is renewed.
-    pub until: Timestamp,
+    /// From when it is taken or renewed.
+    pub length: Duration,
 }
 
-/// Where a Conductor keeps what it keeps.
+/// Where a Conductor keeps what it keeps. Every error leaves what was kept as it was, unless the
+/// connection broke while it was written: then the same call may come again, which changes nothing
+/// that was done.
+///
+/// # Errors
+/// Beside what is said, each gives [`Error::Away`] where the database cannot be reached.
 #[tonic::async_trait]
 pub trait Store: Send + Sync {
     /// Keeps an upload; one that was kept before changes nothing, and brings nothing back.
@@ -133,11 +143,17 @@ pub trait Store: Send + Sync {
         state: State,
     ) -> Result<(), Error>;
 
-    /// Keeps one batch of a query.
+    /// Keeps one batch of a query that the holder drives.
     ///
     /// # Errors
-    /// [`Error::Storage`].
-    async fn keep(&self, query: QueryId, batch: BatchId, message: Vec<u8>) -> Result<(), Error>;
+    /// [`Error::TakenOver`] when another one drives it, [`Error::Storage`].
+    async fn keep(
+        &self,
+        query: QueryId,
+        holder: &str,
+        batch: BatchId,
+        message: Vec<u8>,
+    ) -> Result<(), Error>;
 
     /// One batch of a query.
     ///
@@ -149,13 +165,14 @@ pub trait Store: Send + Sync {
     ///
     /// # Errors
     /// [`Error::Storage`].
-    async fn take_up(&self, lease: &Lease, now: Timestamp) -> Result<Option<TakenUp>, Error>;
+    async fn take_up(&self, lease: &Lease) -> Result<Option<TakenUp>, Error>;
 
-    /// Keeps the holder's queries for longer; those of them that are to be cancelled.
+    /// Keeps those of the holder's queries for longer that it does drive; those of them that are to
+    /// be cancelled. One that it does not drive any longer is taken up again once its lease is over.
     ///
     /// # Errors
     /// [`Error::Storage`].
-    async fn renew(&self, lease: &Lease) -> Result<Vec<QueryId>, Error>;
+    async fn renew(&self, lease: &Lease, driven: &[QueryId]) -> Result<Vec<QueryId>, Error>;
 
     /// Gives up every query of the holder, so that another one takes it up at once.
     ///

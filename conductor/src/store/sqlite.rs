@@ -1,6 +1,13 @@
 //! One SQLite file, for a Conductor that is alone.
 
-use std::{path::Path, sync::Arc};
+#[cfg(test)]
+mod tests;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use dispers_core::{
     encoding::{from_bytes, hash, to_bytes},
@@ -10,7 +17,7 @@ use dispers_core::{
     oprf::Pseudonym,
     subscription::{Upload, UploadEnvelopes},
 };
-use dispers_node::{Database, DatabaseError, Schema};
+use dispers_node::{Database, DatabaseError, Schema, now};
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 use super::{Lease, NewQuery, Seen, State, Store, TakenUp};
@@ -54,7 +61,22 @@ ALTER TABLE upload ADD COLUMN partition INTEGER NOT NULL DEFAULT 0;
 const CACHE: i64 = 64 * 1024;
 
 /// What a Conductor keeps, in a file that one process has at a time.
-pub struct Sqlite(Arc<Database>);
+pub struct Sqlite(Arc<Database>, Option<(PathBuf, Inode)>);
+
+/// Which file a path leads to.
+type Inode = (u64, u64);
+
+#[cfg(unix)]
+fn inode(path: &Path) -> Option<Inode> {
+    use std::os::unix::fs::MetadataExt;
+    let file = fs::metadata(path).ok()?;
+    Some((file.dev(), file.ino()))
+}
+
+#[cfg(not(unix))]
+fn inode(path: &Path) -> Option<Inode> {
+    fs::metadata(path).ok().map(|_| (0, 0))
+}
 
 impl Sqlite {
     /// Opens the file, and makes it where there is none.
@@ -62,7 +84,9 @@ impl Sqlite {
     /// # Errors
     /// [`DatabaseError`] saying what to do.
     pub fn open(path: &Path) -> Result<Self, DatabaseError> {
-        Self::with(Database::open(path, &SCHEMA)?)
+        let mut store = Self::with(Database::open(path, &SCHEMA)?)?;
+        store.1 = inode(path).map(|inode| (path.to_owned(), inode));
+        Ok(store)
     }
 
     /// A store that ends with the process.
@@ -75,7 +99,7 @@ impl Sqlite {
 
     fn with(database: Database) -> Result<Self, DatabaseError> {
         database.read(|file| file.pragma_update(None, "cache_size", -CACHE))?;
-        Ok(Self(Arc::new(database)))
+        Ok(Self(Arc::new(database), None))
     }
 
     async fn read<T: Send + 'static>(
@@ -90,6 +114,17 @@ impl Sqlite {
         &self,
         work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, Error> {
+        if let Some((path, _)) = self
+            .1
+            .as_ref()
+            .filter(|(path, file)| inode(path) != Some(*file))
+        {
+            // What is written to it now would be gone with this process.
+            return Err(Error::Storage(format!(
+                "{} was removed or replaced while it was in use: restart the conductor; stacks subscribe anew, and queries are submitted anew",
+                path.display()
+            )));
+        }
         let database = self.0.clone();
         run(move || database.write(work)).await
     }
@@ -101,6 +136,11 @@ async fn run<T: Send + 'static>(
     let done = tokio::task::spawn_blocking(work).await;
     let done = done.map_err(|_| Error::Storage("a computation failed".into()))?;
     done.map_err(|error| Error::Storage(error.to_string()))
+}
+
+/// When a lease ends that begins now.
+fn until(lease: &Lease) -> i64 {
+    now().plus(lease.length.as_millis() as u64).0 as i64
 }
 
 /// A batch's key within its query.
@@ -291,7 +331,7 @@ impl Store for Sqlite {
                         query.state.totals,
                         query.state.ended,
                         lease.holder,
-                        lease.until.0 as i64,
+                        until(&lease),
                     ],
                 )?;
                 Ok(Some(true))
@@ -336,13 +376,27 @@ impl Store for Sqlite {
         Err(Error::TakenOver)
     }
 
-    async fn keep(&self, query: QueryId, batch: BatchId, message: Vec<u8>) -> Result<(), Error> {
-        self.write(move |rows| {
-            rows.prepare_cached("INSERT OR REPLACE INTO batch VALUES (?1, ?2, ?3)")?
-                .execute(params![query.0, place(batch), message])?;
-            Ok(())
-        })
-        .await
+    async fn keep(
+        &self,
+        query: QueryId,
+        holder: &str,
+        batch: BatchId,
+        message: Vec<u8>,
+    ) -> Result<(), Error> {
+        let holder = holder.to_owned();
+        let kept = self
+            .write(move |rows| {
+                rows.prepare_cached(
+                    "INSERT OR REPLACE INTO batch
+                     SELECT id, ?3, ?4 FROM query WHERE id = ?1 AND holder = ?2",
+                )?
+                .execute(params![query.0, holder, place(batch), message])
+            })
+            .await?;
+        if kept == 1 {
+            return Ok(());
+        }
+        Err(Error::TakenOver)
     }
 
     async fn batch(&self, query: QueryId, batch: BatchId) -> Result<Vec<u8>, Error> {
@@ -356,23 +410,23 @@ impl Store for Sqlite {
         message.ok_or(Error::UnknownQuery)
     }
 
-    async fn take_up(&self, lease: &Lease, now: Timestamp) -> Result<Option<TakenUp>, Error> {
+    async fn take_up(&self, lease: &Lease) -> Result<Option<TakenUp>, Error> {
         let lease = lease.clone();
         let taken = self
             .write(move |rows| {
                 let taken = rows
                     .prepare_cached(
                         "SELECT id, manifest, profile, pseudonyms, record, version FROM query
-                         WHERE ended = 0 AND (held_until < ?1 OR holder IS NULL) LIMIT 1",
+                         WHERE ended = 0 AND (held_until <= ?1 OR holder IS NULL) LIMIT 1",
                     )?
-                    .query_row([now.0 as i64], |row| {
+                    .query_row([now().0 as i64], |row| {
                         Ok((row.get::<_, [u8; 32]>(0)?, taken_up(row)?))
                     })
                     .optional()?;
                 if let Some((id, _)) = &taken {
                     rows.execute(
                         "UPDATE query SET holder = ?2, held_until = ?3 WHERE id = ?1",
-                        params![id, lease.holder, lease.until.0 as i64],
+                        params![id, lease.holder, until(&lease)],
                     )?;
                 }
                 Ok(taken.map(|(_, taken)| taken))
@@ -385,18 +439,23 @@ impl Store for Sqlite {
         Ok(Some(taken))
     }
 
-    async fn renew(&self, lease: &Lease) -> Result<Vec<QueryId>, Error> {
-        let lease = lease.clone();
+    async fn renew(&self, lease: &Lease, driven: &[QueryId]) -> Result<Vec<QueryId>, Error> {
+        let (lease, driven) = (lease.clone(), driven.to_vec());
         self.write(move |rows| {
-            rows.prepare_cached(
-                "UPDATE query SET held_until = ?2 WHERE holder = ?1 AND ended = 0",
-            )?
-            .execute(params![lease.holder, lease.until.0 as i64])?;
-            rows.prepare_cached(
-                "SELECT id FROM query WHERE holder = ?1 AND ended = 0 AND cancelled = 1",
-            )?
-            .query_map([lease.holder], |row| row.get(0).map(QueryId))?
-            .collect()
+            let mut renew = rows.prepare_cached(
+                "UPDATE query SET held_until = ?3 WHERE id = ?1 AND holder = ?2 AND ended = 0
+                 RETURNING cancelled",
+            )?;
+            let mut cancelled = Vec::new();
+            for query in driven {
+                let renewed = renew
+                    .query_row(params![query.0, lease.holder, until(&lease)], |row| {
+                        row.get(0)
+                    })
+                    .optional()?;
+                cancelled.extend((renewed == Some(true)).then_some(query));
+            }
+            Ok(cancelled)
         })
         .await
     }

@@ -1,3 +1,9 @@
+//! What every store must do, for each of them.
+
+pub(crate) mod cluster;
+
+use std::{path::PathBuf, time::Duration};
+
 use dispers_core::{
     encoding::from_bytes,
     find::ListSegment,
@@ -6,11 +12,13 @@ use dispers_core::{
     subscription::{Entry, Handle, Upload, UploadEnvelopes},
 };
 
-use super::{Lease, NewQuery, Sqlite, State, Store};
+use tempfile::TempDir;
+
+use super::{Lease, NewQuery, Postgres, Settings, Sqlite, State, Store};
 use crate::Error;
 
 const EPOCH: KeyEpoch = KeyEpoch(1);
-const NOW: Timestamp = Timestamp(1_800_000_000_000);
+pub(super) const NOW: Timestamp = Timestamp(1_800_000_000_000);
 const MOST: usize = 100;
 
 fn handle(number: u8) -> Handle {
@@ -18,7 +26,7 @@ fn handle(number: u8) -> Handle {
 }
 
 /// An upload whose entries are numbered from `first`, under the pseudonyms given.
-fn upload(first: u8, pseudonyms: &[u8]) -> Upload {
+pub(super) fn upload(first: u8, pseudonyms: &[u8]) -> Upload {
     Upload {
         key_epoch: EPOCH,
         partition: 0,
@@ -41,7 +49,7 @@ fn upload(first: u8, pseudonyms: &[u8]) -> Upload {
 }
 
 /// The first batch of a partition.
-fn batch(partition: u16) -> BatchId {
+pub(super) fn batch(partition: u16) -> BatchId {
     BatchId {
         partition,
         number: 0,
@@ -55,7 +63,7 @@ async fn listed(store: &dyn Store, epoch: KeyEpoch, pseudonyms: &[u8]) -> Vec<Ve
     for upload in store.uploads(epoch, 0).await.unwrap() {
         let bytes = store.segment(upload, &pseudonyms).await.unwrap();
         if !bytes.is_empty() {
-            let segment: ListSegment = from_bytes(&bytes, 1 << 20, "segment").unwrap();
+            let segment: ListSegment = from_bytes(&bytes, 16 << 20, "segment").unwrap();
             lists.push(segment.entries.iter().map(|e| e.ciphertext[0]).collect());
         }
     }
@@ -70,14 +78,64 @@ async fn withdraw(store: &dyn Store, handles: &[u8]) -> u32 {
     store.withdraw(hashes).await.unwrap()
 }
 
-fn lease(holder: &str, until: u64) -> Lease {
+/// A lease that is over at once: no test waits for a clock.
+pub(super) fn over(holder: &str) -> Lease {
     Lease {
         holder: holder.into(),
-        until: NOW.plus(until),
+        length: Duration::ZERO,
     }
 }
 
-fn state(record: u8, ended: bool) -> State {
+/// A lease that outlasts the test.
+pub(super) fn lease(holder: &str) -> Lease {
+    Lease {
+        holder: holder.into(),
+        length: Duration::from_secs(3600),
+    }
+}
+
+/// Where a store keeps what it keeps, so that it can be opened again.
+enum Place {
+    File(TempDir),
+    Postgres(Settings),
+}
+
+impl Place {
+    fn file(&self) -> PathBuf {
+        match self {
+            Self::File(folder) => folder.path().join("conductor.db"),
+            Self::Postgres(_) => panic!("a database is no file"),
+        }
+    }
+
+    async fn open(&self) -> Box<dyn Store> {
+        match self {
+            Self::File(_) => Box::new(Sqlite::open(&self.file()).unwrap()),
+            Self::Postgres(settings) => Box::new(Postgres::open(settings).await.unwrap()),
+        }
+    }
+}
+
+pub(super) fn settings(url: String) -> Settings {
+    Settings {
+        url,
+        password: None,
+        fallback: None,
+        ca: None,
+    }
+}
+
+/// An empty place for every kind of store.
+fn places() -> Vec<Place> {
+    let mut places = vec![Place::File(tempfile::tempdir().unwrap())];
+    places.extend(cluster::shared().map(|cluster| {
+        let database = cluster.database();
+        Place::Postgres(settings(cluster.url(&database)))
+    }));
+    places
+}
+
+pub(super) fn state(record: u8, ended: bool) -> State {
     State {
         record: vec![record],
         status: vec![record, record],
@@ -86,7 +144,7 @@ fn state(record: u8, ended: bool) -> State {
     }
 }
 
-fn query(number: u8) -> NewQuery {
+pub(super) fn query(number: u8) -> NewQuery {
     NewQuery {
         id: QueryId([number; 32]),
         querier: Name::new("lab").unwrap(),
@@ -100,111 +158,166 @@ fn query(number: u8) -> NewQuery {
 
 #[tokio::test]
 async fn a_find_gets_the_entries_of_its_pseudonyms_and_no_other() {
-    let store = Sqlite::in_memory().unwrap();
-    store.add(upload(10, &[1, 2, 1]), MOST).await.unwrap();
-    store.add(upload(20, &[2, 3]), MOST).await.unwrap();
-    assert_eq!(listed(&store, EPOCH, &[1]).await, [vec![10, 12]]);
-    assert_eq!(listed(&store, EPOCH, &[2]).await, [vec![11], vec![20]]);
-    let both = listed(&store, EPOCH, &[3, 1]).await;
-    assert_eq!(both, [vec![10, 12], vec![21]]);
-    assert!(listed(&store, EPOCH, &[9]).await.is_empty());
-    assert!(listed(&store, KeyEpoch(2), &[1]).await.is_empty());
+    for place in places() {
+        let store = &*place.open().await;
+        store.add(upload(10, &[1, 2, 1]), MOST).await.unwrap();
+        store.add(upload(20, &[2, 3]), MOST).await.unwrap();
+        assert_eq!(listed(store, EPOCH, &[1]).await, [vec![10, 12]]);
+        assert_eq!(listed(store, EPOCH, &[2]).await, [vec![11], vec![20]]);
+        let both = listed(store, EPOCH, &[3, 1]).await;
+        assert_eq!(both, [vec![10, 12], vec![21]]);
+        // In the order in which they are asked for.
+        let turned = listed(store, EPOCH, &[2, 1]).await;
+        assert_eq!(turned, [vec![11, 10, 12], vec![20]]);
+        assert!(listed(store, EPOCH, &[9]).await.is_empty());
+        assert!(listed(store, KeyEpoch(2), &[1]).await.is_empty());
+        let mut other = upload(30, &[1]);
+        other.partition = 1;
+        store.add(other, MOST).await.unwrap();
+        assert_eq!(listed(store, EPOCH, &[1]).await, [vec![10, 12]]);
+        assert_eq!(store.uploads(EPOCH, 1).await.unwrap().len(), 1);
+    }
 }
 
 #[tokio::test]
 async fn an_upload_sent_again_does_not_bring_back_what_was_withdrawn() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("conductor.db");
-    let store = Sqlite::open(&path).unwrap();
-    store.add(upload(10, &[1, 1]), MOST).await.unwrap();
-    assert_eq!(withdraw(&store, &[10, 99]).await, 1);
-    assert_eq!(withdraw(&store, &[10]).await, 0);
-    drop(store);
-    let store = Sqlite::open(&path).unwrap();
-    store.add(upload(10, &[1, 1]), MOST).await.unwrap();
-    assert_eq!(listed(&store, EPOCH, &[1]).await, [vec![11]]);
+    for place in places() {
+        let store = place.open().await;
+        store.add(upload(10, &[1, 1]), MOST).await.unwrap();
+        assert_eq!(withdraw(&*store, &[10, 99]).await, 1);
+        assert_eq!(withdraw(&*store, &[10]).await, 0);
+        drop(store);
+        let store = place.open().await;
+        store.add(upload(10, &[1, 1]), MOST).await.unwrap();
+        assert_eq!(listed(&*store, EPOCH, &[1]).await, [vec![11]]);
+    }
+}
+
+#[tokio::test]
+async fn an_upload_of_ten_thousand_entries_is_kept_and_withdrawn() {
+    for place in places() {
+        let store = &*place.open().await;
+        let count = 10_000u32;
+        let handle = |index: u32| {
+            let mut handle = Handle([0; 16]);
+            handle.0[..4].copy_from_slice(&index.to_be_bytes());
+            handle
+        };
+        let mut large = upload(1, &[]);
+        large.envelopes.entry_count = count;
+        large.entries = (0..count)
+            .map(|index| Entry {
+                pseudonym: Pseudonym([(index % 7) as u8; 32]),
+                index,
+                ciphertext: vec![1; 200],
+                withdrawal: handle(index).hash(),
+            })
+            .collect();
+        store.add(large.clone(), 10_000).await.unwrap();
+        store.add(large, 20_000).await.unwrap();
+        let lists = listed(store, EPOCH, &[0, 1, 2, 3, 4, 5, 6]).await;
+        assert_eq!(lists.iter().map(Vec::len).collect::<Vec<_>>(), [10_000]);
+        let hashes = (0..count).step_by(2).map(|index| handle(index).hash());
+        assert_eq!(store.withdraw(hashes.collect()).await.unwrap(), 5_000);
+        let left = (0..count).filter(|index| index % 2 == 1 && index % 7 < 2);
+        assert_eq!(listed(store, EPOCH, &[0, 1]).await[0].len(), left.count());
+        // What was withdrawn has made room.
+        store.add(upload(2, &[1]), 5_001).await.unwrap();
+    }
 }
 
 #[tokio::test]
 async fn entries_and_queries_are_bounded() {
-    let store = Sqlite::in_memory().unwrap();
-    store.add(upload(10, &[1, 2]), 3).await.unwrap();
-    let full = store.add(upload(20, &[1, 2]), 3).await;
-    assert!(matches!(full, Err(Error::Full("subscriptions"))));
-    assert_eq!(withdraw(&store, &[10]).await, 1);
-    store.add(upload(20, &[1, 2]), 3).await.unwrap();
+    for place in places() {
+        let store = &*place.open().await;
+        store.add(upload(10, &[1, 2]), 3).await.unwrap();
+        let full = store.add(upload(20, &[1, 2]), 3).await;
+        assert!(matches!(full, Err(Error::Full("subscriptions"))));
+        assert_eq!(withdraw(store, &[10]).await, 1);
+        store.add(upload(20, &[1, 2]), 3).await.unwrap();
 
-    let mine = lease("a", 1000);
-    assert!(store.begin(query(1), &mine, 1, NOW).await.unwrap());
-    assert!(!store.begin(query(1), &mine, 1, NOW).await.unwrap());
-    let full = store.begin(query(2), &mine, 1, NOW).await;
-    assert!(matches!(full, Err(Error::Full("queries"))));
-    // What has expired makes room.
-    let later = NOW.plus(3_600_001 + Timestamp::SKEW);
-    assert!(store.begin(query(2), &mine, 1, later).await.unwrap());
-    let gone = store.see(query(1).id).await;
-    assert!(matches!(gone, Err(Error::UnknownQuery)));
+        let mine = lease("a");
+        assert!(store.begin(query(1), &mine, 1, NOW).await.unwrap());
+        assert!(!store.begin(query(1), &mine, 1, NOW).await.unwrap());
+        let full = store.begin(query(2), &mine, 1, NOW).await;
+        assert!(matches!(full, Err(Error::Full("queries"))));
+        // What has expired makes room.
+        let later = NOW.plus(3_600_001 + Timestamp::SKEW);
+        assert!(store.begin(query(2), &mine, 1, later).await.unwrap());
+        let gone = store.see(query(1).id).await;
+        assert!(matches!(gone, Err(Error::UnknownQuery)));
+    }
 }
 
 #[tokio::test]
 async fn a_query_is_taken_up_once_its_lease_is_over_and_by_one_only() {
-    let store = Sqlite::in_memory().unwrap();
-    let id = query(1).id;
-    assert!(
-        store
-            .begin(query(1), &lease("a", 1000), 9, NOW)
-            .await
-            .unwrap()
-    );
-    let (one, two) = (batch(0), batch(1));
-    store.keep(id, one, vec![7]).await.unwrap();
-    store.save(id, "a", 0, state(1, false)).await.unwrap();
-    let early = store.take_up(&lease("b", 2000), NOW.plus(1000)).await;
-    assert!(early.unwrap().is_none());
-    let late = NOW.plus(1001);
-    let taken = store.take_up(&lease("b", 3000), late).await.unwrap();
-    let taken = taken.expect("nobody renewed it");
-    assert_eq!((taken.record, taken.version), (vec![1], 1));
-    assert_eq!(taken.pseudonyms, [Pseudonym([4; 32])]);
-    assert_eq!(store.batch(id, one).await.unwrap(), [7]);
-    assert!(matches!(
-        store.batch(id, two).await,
-        Err(Error::UnknownQuery)
-    ));
-    let again = store.take_up(&lease("c", 3000), late).await;
-    assert!(again.unwrap().is_none());
-    // The first was only slow: what it does no longer counts.
-    let slow = store.save(id, "a", 1, state(2, false)).await;
-    assert!(matches!(slow, Err(Error::TakenOver)));
-    store.save(id, "b", 1, state(3, true)).await.unwrap();
-    let seen = store.see(id).await.unwrap();
-    assert_eq!((seen.status, seen.totals), (vec![3, 3], Some(vec![9])));
-    assert!(seen.ended);
-    let ended = store.take_up(&lease("c", 9000), NOW.plus(8000)).await;
-    assert!(ended.unwrap().is_none());
-    assert!(matches!(
-        store.batch(id, one).await,
-        Err(Error::UnknownQuery)
-    ));
+    for place in places() {
+        let store = &*place.open().await;
+        let id = query(1).id;
+        assert!(store.begin(query(1), &lease("a"), 9, NOW).await.unwrap());
+        let (one, two) = (batch(0), batch(1));
+        store.keep(id, "a", one, vec![6]).await.unwrap();
+        store.keep(id, "a", one, vec![7]).await.unwrap();
+        store.save(id, "a", 0, state(1, false)).await.unwrap();
+        assert!(store.take_up(&lease("b")).await.unwrap().is_none());
+        assert!(store.renew(&over("a"), &[id]).await.unwrap().is_empty());
+        let taken = store.take_up(&lease("b")).await.unwrap();
+        let taken = taken.expect("nobody renewed it");
+        assert_eq!((taken.record, taken.version), (vec![1], 1));
+        assert_eq!((taken.manifest, taken.profiles), (vec![1], vec![1]));
+        assert_eq!(taken.pseudonyms, [Pseudonym([4; 32])]);
+        assert_eq!(store.batch(id, one).await.unwrap(), [7]);
+        assert!(matches!(
+            store.batch(id, two).await,
+            Err(Error::UnknownQuery)
+        ));
+        assert!(store.take_up(&lease("c")).await.unwrap().is_none());
+        // The first was only slow: what it does no longer counts.
+        let slow = store.save(id, "a", 1, state(2, false)).await;
+        assert!(matches!(slow, Err(Error::TakenOver)), "{slow:?}");
+        let slow = store.keep(id, "a", one, vec![8]).await;
+        assert!(matches!(slow, Err(Error::TakenOver)));
+        assert_eq!(store.batch(id, one).await.unwrap(), [7]);
+        assert!(store.renew(&lease("a"), &[id]).await.unwrap().is_empty());
+        let old = store.save(id, "b", 0, state(2, false)).await;
+        assert!(matches!(old, Err(Error::TakenOver)));
+        store.save(id, "b", 1, state(3, true)).await.unwrap();
+        let seen = store.see(id).await.unwrap();
+        assert_eq!((seen.status, seen.totals), (vec![3, 3], Some(vec![9])));
+        assert!(seen.ended);
+        store.give_up("b").await.unwrap();
+        assert!(store.take_up(&lease("c")).await.unwrap().is_none());
+        assert!(matches!(
+            store.batch(id, one).await,
+            Err(Error::UnknownQuery)
+        ));
+    }
 }
 
 #[tokio::test]
 async fn a_lease_that_is_renewed_lasts_and_tells_what_to_cancel() {
-    let store = Sqlite::in_memory().unwrap();
-    assert!(
-        store
-            .begin(query(1), &lease("a", 1000), 9, NOW)
-            .await
-            .unwrap()
-    );
-    assert!(store.renew(&lease("a", 5000)).await.unwrap().is_empty());
-    let early = store.take_up(&lease("b", 9000), NOW.plus(4000)).await;
-    assert!(early.unwrap().is_none());
-    store.cancel(query(1).id).await.unwrap();
-    assert_eq!(store.renew(&lease("a", 5000)).await.unwrap(), [query(1).id]);
-    store.give_up("a").await.unwrap();
-    let given = store.take_up(&lease("b", 9000), NOW).await;
-    assert!(given.unwrap().is_some());
-    let cancelled = store.renew(&lease("b", 9000)).await.unwrap();
-    assert_eq!(cancelled, [query(1).id]);
+    for place in places() {
+        let store = &*place.open().await;
+        let id = query(1).id;
+        assert!(store.begin(query(1), &over("a"), 9, NOW).await.unwrap());
+        let renewed = store.renew(&lease("a"), &[id]).await.unwrap();
+        assert!(renewed.is_empty());
+        assert!(store.take_up(&lease("b")).await.unwrap().is_none());
+        store.cancel(id).await.unwrap();
+        assert_eq!(store.renew(&lease("a"), &[id]).await.unwrap(), [id]);
+        store.give_up("a").await.unwrap();
+        assert!(store.take_up(&lease("b")).await.unwrap().is_some());
+        assert_eq!(store.renew(&lease("b"), &[id]).await.unwrap(), [id]);
+    }
+}
+
+#[tokio::test]
+async fn a_query_that_its_holder_does_not_drive_any_longer_is_not_renewed() {
+    for place in places() {
+        let store = &*place.open().await;
+        assert!(store.begin(query(1), &over("a"), 9, NOW).await.unwrap());
+        let none = store.renew(&lease("a"), &[query(2).id]).await.unwrap();
+        assert!(none.is_empty());
+        assert!(store.take_up(&lease("b")).await.unwrap().is_some());
+    }
 }

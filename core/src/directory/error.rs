@@ -110,9 +110,11 @@ pub enum DirectoryError {
         /// The number.
         member: MemberNumber,
     },
-    /// Not one conductor.
-    #[error("the directory lists {0} conductors: list exactly one")]
-    Conductors(usize),
+    /// A conductor that could not open what another was sent.
+    #[error(
+        "{0} has another envelope key than the conductors listed before it: make its keys with --pool-of and the key file of one of them"
+    )]
+    ConductorKey(Name),
     /// A role that nobody has.
     #[error("no node is a {0}: list at least one")]
     MissingRole(Role),

@@ -95,7 +95,7 @@ pub struct Node {
     pub tls_key: TlsKey,
     /// Its signing key.
     pub signing_key: VerifyingKey,
-    /// Its own envelope key, of conductors and Concept Indexors only.
+    /// Its own envelope key, of Concept Indexors; that of all conductors, of a conductor.
     pub envelope_key: Option<EnvelopePublicKey>,
     /// Partition of a Target Finder, committee of an aggregator, else 0.
     pub group: u16,
@@ -270,11 +270,11 @@ impl Directory {
         self.body.nodes.iter().filter(move |node| node.role == role)
     }
 
-    /// The one conductor.
-    pub fn conductor(&self) -> &Node {
+    /// The envelope key that all conductors share.
+    pub fn conductor_key(&self) -> &EnvelopePublicKey {
         self.nodes(Role::Conductor)
-            .next()
-            .expect("a verified directory has a conductor")
+            .find_map(|node| node.envelope_key.as_ref())
+            .expect("a verified directory has a conductor, which has an envelope key")
     }
 
     /// The node that holds a Shamir point: a Concept Indexor (group 0) or an aggregator.

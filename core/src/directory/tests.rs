@@ -187,7 +187,11 @@ fn a_directory_that_enough_roots_signed_is_searched_by_name_key_and_number() {
     let directory = received.verify(&roots(2), NOW).unwrap();
 
     assert_eq!(directory.network, name("test"));
-    assert_eq!(directory.conductor().name, name("c"));
+    let conductor = directory.node(&name("c")).unwrap();
+    assert_eq!(
+        Some(directory.conductor_key()),
+        conductor.envelope_key.as_ref()
+    );
     assert_eq!(directory.nodes(Role::DataAggregator).count(), 6);
     assert_eq!(directory.partitions(), 2);
     let second = MemberNumber::new(2).unwrap();
@@ -342,20 +346,43 @@ fn a_node_has_what_its_role_has() {
 }
 
 #[test]
-fn every_role_has_its_nodes_and_the_conductor_is_one() {
+fn every_role_has_its_nodes_and_conductors_share_their_envelope_key() {
     use DirectoryError as E;
-    assert_eq!(refusal(|b| remove(b, "c")), E::Conductors(0));
+    assert_eq!(refusal(|b| remove(b, "c")), E::MissingRole(Role::Conductor));
     let second = refusal(|b| {
         let key = node(b, "ci1").envelope_key.take();
         let node = node(b, "t");
         (node.role, node.envelope_key) = (Role::Conductor, key);
     });
     assert!(matches!(second, E::MissingEnvelopeKey(_)), "{second}");
-    let two = refusal(|b| {
+    let other_key = refusal(|b| {
         node(b, "ci1").role = Role::Conductor;
         node(b, "ci1").member = None;
     });
-    assert_eq!(two, E::Conductors(2));
+    assert_eq!(other_key, E::ConductorKey(name("ci1")));
+    let add = |b: &mut DirectoryBody| {
+        let mut second = node(b, "c").clone();
+        second.name = name("c2");
+        second.address = "c2:1".into();
+        second.tls_key = TlsKey([202; 32]);
+        second.signing_key = root(9).public();
+        b.nodes.push(second);
+    };
+    let mut body = valid();
+    add(&mut body);
+    body.check().unwrap();
+    // Their key is no other's.
+    let shared = refusal(|b| {
+        add(b);
+        node(b, "ci1").envelope_key = node(b, "c").envelope_key.clone();
+    });
+    assert!(matches!(shared, E::RepeatedEnvelopeKey(_)), "{shared}");
+    // Nor does another operator of a conductor hold what none may.
+    let colluding = refusal(|b| {
+        add(b);
+        node(b, "c2").operator = node(b, "t").operator.clone();
+    });
+    assert!(matches!(colluding, E::Collusion { .. }), "{colluding}");
     assert_eq!(refusal(|b| remove(b, "t")), E::MissingRole(Role::Target));
 }
 

@@ -9,14 +9,16 @@ pub(super) fn check(body: &DirectoryBody) -> Result<(), DirectoryError> {
         check_node(node)?;
     }
     let of_role = |role| body.nodes.iter().filter(move |node| node.role == role);
-    match of_role(Role::Conductor).count() {
-        1 => {}
-        count => return Err(DirectoryError::Conductors(count)),
-    }
-    for role in [Role::TargetFinder, Role::Target] {
+    for role in [Role::Conductor, Role::TargetFinder, Role::Target] {
         if of_role(role).next().is_none() {
             return Err(DirectoryError::MissingRole(role));
         }
+    }
+    // What one conductor was sent, any other must open.
+    let key = |node: &Node| node.envelope_key.clone();
+    let shared = of_role(Role::Conductor).next().and_then(key);
+    if let Some(other) = of_role(Role::Conductor).find(|node| key(node) != shared) {
+        return Err(DirectoryError::ConductorKey(other.name.clone()));
     }
     check_indexors(body)?;
     check_committees(body)?;

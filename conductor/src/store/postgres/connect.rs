@@ -1,0 +1,265 @@
+//! The way to the server: its URL, the password, TLS.
+
+use std::{
+    fmt, io,
+    net::IpAddr,
+    path::PathBuf,
+    pin::Pin,
+    str::FromStr,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
+use rustls::{
+    ClientConfig, RootCertStore,
+    crypto::ring::default_provider,
+    pki_types::{CertificateDer, InvalidDnsNameError, ServerName, pem::PemObject},
+};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_postgres::{
+    Config, NoTls,
+    config::{Host, SslMode},
+    tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream},
+};
+use tokio_rustls::TlsConnector;
+
+use super::error::{PostgresError, Server};
+
+/// Most connections of one conductor.
+const CONNECTIONS: usize = 16;
+/// Longest way to a connection, and longest wait for one that is free.
+const CONNECT: Duration = Duration::from_secs(10);
+/// Longest wait for a sign that a connection which was idle still works.
+const PROBE: Duration = Duration::from_secs(5);
+/// A server that is silent for so long is gone.
+const SILENCE: Duration = Duration::from_secs(15);
+
+/// Where the database is, and how to get there.
+#[derive(Clone)]
+pub struct Settings {
+    /// `postgres://USER@HOST:PORT/NAME`.
+    pub url: String,
+    /// The password, whatever the URL says.
+    pub password: Option<String>,
+    /// The password where neither it nor the URL has one.
+    pub fallback: Option<String>,
+    /// Certificates of the authorities that sign the server's, in PEM. With it, TLS is required.
+    pub ca: Option<PathBuf>,
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings").finish_non_exhaustive()
+    }
+}
+
+impl Settings {
+    /// Connections, made when they are needed and replaced when they break.
+    pub(super) fn pool(&self) -> Result<(Pool, Server), PostgresError> {
+        let (config, server) = self.config()?;
+        let manager = ManagerConfig {
+            recycling_method: RecyclingMethod::Verified,
+        };
+        let manager = match self.tls()? {
+            Some(tls) => Manager::from_config(config, tls, manager),
+            None => Manager::from_config(config, NoTls, manager),
+        };
+        let pool = Pool::builder(manager)
+            .runtime(Runtime::Tokio1)
+            .max_size(CONNECTIONS)
+            .wait_timeout(Some(CONNECT))
+            .create_timeout(Some(CONNECT))
+            .recycle_timeout(Some(PROBE))
+            .build();
+        let pool = pool.map_err(|error| PostgresError::Failed {
+            server: server.clone(),
+            reason: error.to_string(),
+        })?;
+        Ok((pool, server))
+    }
+
+    fn config(&self) -> Result<(Config, Server), PostgresError> {
+        // The client library knows less of TLS than libpq, whose words these are.
+        let asked = parameter(&self.url, "sslmode");
+        let plain = match &asked {
+            Some(mode) => self
+                .url
+                .replace(&format!("sslmode={mode}"), "sslmode=prefer"),
+            None => self.url.clone(),
+        };
+        let mut config = Config::from_str(&plain).map_err(|_| PostgresError::Url)?;
+        if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
+            return Err(PostgresError::Url);
+        }
+        config.ssl_mode(match (asked.as_deref(), &self.ca) {
+            (Some("disable"), Some(_)) => return Err(PostgresError::Contradiction),
+            (Some("disable"), None) => SslMode::Disable,
+            (_, Some(_)) => SslMode::Require,
+            (Some(mode @ ("require" | "verify-ca" | "verify-full")), None) => {
+                return Err(PostgresError::MissingCa(mode.to_owned()));
+            }
+            (None | Some("allow" | "prefer"), None) if is_here(&config) => SslMode::Disable,
+            (None | Some("allow" | "prefer"), None) => {
+                return Err(PostgresError::Plain(hosts(&config)));
+            }
+            (Some(_), None) => return Err(PostgresError::Url),
+        });
+        let fallback = self.fallback.as_ref();
+        let fallback = fallback.filter(|_| config.get_password().is_none());
+        if let Some(password) = self.password.as_ref().or(fallback) {
+            config.password(password);
+        }
+        // An answer is given once what it says is on the disk, whatever the server's default.
+        let options = config.get_options().unwrap_or_default();
+        let options = format!("{options} -c synchronous_commit=on");
+        config
+            .options(options.trim())
+            .application_name("dispers conductor")
+            .connect_timeout(CONNECT)
+            .tcp_user_timeout(SILENCE)
+            .keepalives_idle(SILENCE);
+        let server = Server {
+            host: hosts(&config),
+            database: config
+                .get_dbname()
+                .or(config.get_user())
+                .unwrap_or_default()
+                .to_owned(),
+        };
+        Ok((config, server))
+    }
+
+    fn tls(&self) -> Result<Option<Tls>, PostgresError> {
+        let Some(path) = &self.ca else {
+            return Ok(None);
+        };
+        let refused = |reason: String| PostgresError::Ca {
+            path: path.clone(),
+            reason,
+        };
+        let mut roots = RootCertStore::empty();
+        let certificates = CertificateDer::pem_file_iter(path);
+        for certificate in certificates.map_err(|error| refused(error.to_string()))? {
+            let certificate = certificate.map_err(|error| refused(error.to_string()))?;
+            let added = roots.add(certificate);
+            added.map_err(|error| refused(error.to_string()))?;
+        }
+        if roots.is_empty() {
+            return Err(refused("it has no certificate".into()));
+        }
+        let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(|error| refused(error.to_string()))?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Ok(Some(Tls(TlsConnector::from(Arc::new(config)))))
+    }
+}
+
+/// A parameter behind the URL's `?`.
+fn parameter(url: &str, name: &str) -> Option<String> {
+    let (_, parameters) = url.rsplit_once('?')?;
+    let parameters = parameters.split('&').filter_map(|one| one.split_once('='));
+    let mut of_name = parameters.filter(|(key, _)| *key == name);
+    of_name.next().map(|(_, value)| value.to_owned())
+}
+
+/// Whether what is sent does not leave this machine.
+fn is_here(config: &Config) -> bool {
+    let is_loopback = |host: &str| {
+        host == "localhost"
+            || host
+                .parse()
+                .is_ok_and(|address: IpAddr| address.is_loopback())
+    };
+    let named = config.get_hosts().iter().all(|host| match host {
+        Host::Tcp(name) => is_loopback(name),
+        Host::Unix(_) => true,
+    });
+    let addresses = config.get_hostaddrs();
+    addresses.iter().all(IpAddr::is_loopback) && (named || !addresses.is_empty())
+}
+
+fn hosts(config: &Config) -> String {
+    let ports = config.get_ports();
+    let port = |place: usize| ports.get(place).or(ports.first()).copied().unwrap_or(5432);
+    let named = config
+        .get_hosts()
+        .iter()
+        .zip(0..)
+        .map(|(host, place)| match host {
+            Host::Tcp(name) => format!("{name}:{}", port(place)),
+            Host::Unix(path) => path.display().to_string(),
+        });
+    let named: Vec<String> = named.collect();
+    if named.is_empty() {
+        let addresses = config.get_hostaddrs().iter().map(ToString::to_string);
+        return addresses.collect::<Vec<_>>().join(", ");
+    }
+    named.join(", ")
+}
+
+/// TLS with the server, checked by its name.
+#[derive(Clone)]
+struct Tls(TlsConnector);
+
+struct TlsTo(TlsConnector, ServerName<'static>);
+
+struct Encrypted<S>(tokio_rustls::client::TlsStream<S>);
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> MakeTlsConnect<S> for Tls {
+    type Stream = Encrypted<S>;
+    type TlsConnect = TlsTo;
+    type Error = InvalidDnsNameError;
+
+    fn make_tls_connect(&mut self, domain: &str) -> Result<TlsTo, InvalidDnsNameError> {
+        let name = ServerName::try_from(domain.to_owned())?;
+        Ok(TlsTo(self.0.clone(), name))
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> TlsConnect<S> for TlsTo {
+    type Stream = Encrypted<S>;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<Encrypted<S>>> + Send>>;
+
+    fn connect(self, stream: S) -> Self::Future {
+        Box::pin(async move { self.0.connect(self.1, stream).await.map(Encrypted) })
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream for Encrypted<S> {
+    fn channel_binding(&self) -> ChannelBinding {
+        ChannelBinding::none()
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Encrypted<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(context, buffer)
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Encrypted<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(context)
+    }
+}

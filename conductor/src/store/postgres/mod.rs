@@ -1,0 +1,437 @@
+//! One PostgreSQL database, which several Conductors share.
+
+mod connect;
+mod error;
+mod schema;
+#[cfg(test)]
+mod tests;
+
+use std::{collections::HashMap, time::Duration};
+
+use deadpool_postgres::{Client, Pool};
+use dispers_core::{
+    encoding::{from_bytes, hash, to_bytes},
+    find::{ListSegment, ListedEntry},
+    id::{BatchId, KeyEpoch, Name, QueryId, Timestamp},
+    labels,
+    oprf::Pseudonym,
+    subscription::{Upload, UploadEnvelopes},
+};
+use tokio::time::timeout;
+use tokio_postgres::{Row, types::ToSql};
+
+pub use connect::Settings;
+pub use error::PostgresError;
+
+use super::{Lease, NewQuery, Seen, State, Store, TakenUp};
+use crate::Error;
+
+/// Longest time of one call.
+const CALL: Duration = Duration::from_secs(60);
+/// Advisory lock of whoever changes the lists: entries are counted exactly, and never wait for one
+/// another in a circle.
+const LISTS: i64 = 0x4453_434f_0000_0001;
+/// Advisory lock of whoever begins a query: they are counted exactly.
+const QUERIES: i64 = 0x4453_434f_0000_0002;
+
+/// What Conductors keep, in one database. Its clock is the one by which leases end.
+pub struct Postgres(Pool);
+
+impl Postgres {
+    /// Connects, and brings the database to the version that is known here.
+    ///
+    /// # Errors
+    /// [`PostgresError`] saying what to do.
+    pub async fn open(settings: &Settings) -> Result<Self, PostgresError> {
+        let (pool, server) = settings.pool()?;
+        schema::migrate(&pool, &server).await?;
+        Ok(Self(pool))
+    }
+
+    async fn client(&self) -> Result<Client, Error> {
+        Ok(self.0.get().await?)
+    }
+}
+
+/// What a call gives, in the time that it has. One that is cut short is rolled back.
+async fn within<T>(call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    let done = timeout(CALL, call).await;
+    done.unwrap_or_else(|_| Err(Error::Away("it did not answer in time".into())))
+}
+
+/// Runs one statement; how many rows it changed.
+async fn execute(client: &Client, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<u64, Error> {
+    let statement = client.prepare_cached(sql).await?;
+    Ok(client.execute(&statement, values).await?)
+}
+
+/// Runs one statement; what it gives.
+async fn rows(
+    client: &Client,
+    sql: &str,
+    values: &[&(dyn ToSql + Sync)],
+) -> Result<Vec<Row>, Error> {
+    let statement = client.prepare_cached(sql).await?;
+    Ok(client.query(&statement, values).await?)
+}
+
+/// Runs one statement; its first row.
+async fn row(
+    client: &Client,
+    sql: &str,
+    values: &[&(dyn ToSql + Sync)],
+) -> Result<Option<Row>, Error> {
+    Ok(rows(client, sql, values).await?.into_iter().next())
+}
+
+/// A lease's length in milliseconds.
+fn length(lease: &Lease) -> f64 {
+    lease.length.as_millis() as f64
+}
+
+/// A batch's key within its query.
+fn place(batch: BatchId) -> i64 {
+    i64::from(batch.partition) << 32 | i64::from(batch.number)
+}
+
+fn narrow<T: TryFrom<i64>>(number: i64) -> Result<T, Error> {
+    let number = T::try_from(number);
+    number.map_err(|_| Error::Storage("a number in the database is out of bounds".into()))
+}
+
+fn query_id(bytes: Vec<u8>) -> Result<QueryId, Error> {
+    let id = <[u8; 32]>::try_from(bytes);
+    let id = id.map_err(|_| Error::Storage("an id in the database is malformed".into()));
+    id.map(QueryId)
+}
+
+#[tonic::async_trait]
+impl Store for Postgres {
+    async fn add(&self, upload: Upload, max_entries: usize) -> Result<(), Error> {
+        let envelopes = to_bytes(&upload.envelopes);
+        let name = hash(labels::HASH_LISTS, &[&envelopes]);
+        let count = upload.entries.len() as i64;
+        let entries = || upload.entries.iter();
+        let pseudonyms: Vec<&[u8]> = entries().map(|entry| &entry.pseudonym.0[..]).collect();
+        let places: Vec<i64> = entries().map(|entry| entry.index.into()).collect();
+        let ciphertexts: Vec<&[u8]> = entries().map(|entry| &entry.ciphertext[..]).collect();
+        let hashes: Vec<&[u8]> = entries().map(|entry| &entry.withdrawal[..]).collect();
+        within(async {
+            let mut client = self.client().await?;
+            let change = client.transaction().await?;
+            change
+                .execute("SELECT pg_advisory_xact_lock($1)", &[&LISTS])
+                .await?;
+            let kept = "SELECT COALESCE(SUM(entries), 0)::bigint FROM upload";
+            let kept: i64 = change
+                .query_one(&change.prepare_cached(kept).await?, &[])
+                .await?
+                .try_get(0)?;
+            if kept.saturating_add(count) > max_entries as i64 {
+                return Err(Error::Full("subscriptions"));
+            }
+            let insert = "INSERT INTO upload (name, key_epoch, part, envelopes, entries)
+                VALUES ($1, $2, $3, $4, $5) ON CONFLICT (name) DO NOTHING RETURNING number";
+            let insert = change.prepare_cached(insert).await?;
+            let (epoch, part) = (i64::from(upload.key_epoch.0), i32::from(upload.partition));
+            let new = change
+                .query_opt(&insert, &[&&name[..], &epoch, &part, &envelopes, &count])
+                .await?;
+            let Some(new) = new else {
+                return Ok(());
+            };
+            let number: i64 = new.try_get(0)?;
+            let insert = "INSERT INTO entry SELECT p, $1, n, c
+                FROM unnest($2::bytea[], $3::bigint[], $4::bytea[]) AS one (p, n, c)";
+            let insert = change.prepare_cached(insert).await?;
+            change
+                .execute(&insert, &[&number, &pseudonyms, &places, &ciphertexts])
+                .await?;
+            let insert = "INSERT INTO withdrawal SELECT h, p, $1, n
+                FROM unnest($2::bytea[], $3::bytea[], $4::bigint[]) AS one (h, p, n)
+                ON CONFLICT DO NOTHING";
+            let insert = change.prepare_cached(insert).await?;
+            change
+                .execute(&insert, &[&number, &hashes, &pseudonyms, &places])
+                .await?;
+            Ok(change.commit().await?)
+        })
+        .await
+    }
+
+    async fn withdraw(&self, hashes: Vec<[u8; 32]>) -> Result<u32, Error> {
+        let hashes: Vec<&[u8]> = hashes.iter().map(|hash| &hash[..]).collect();
+        within(async {
+            let mut client = self.client().await?;
+            let change = client.transaction().await?;
+            change
+                .execute("SELECT pg_advisory_xact_lock($1)", &[&LISTS])
+                .await?;
+            let withdraw = "WITH gone AS (
+                    DELETE FROM withdrawal WHERE hash = ANY($1)
+                    RETURNING pseudonym, upload, place
+                ), entries AS (
+                    DELETE FROM entry USING gone WHERE entry.pseudonym = gone.pseudonym
+                    AND entry.upload = gone.upload AND entry.place = gone.place
+                ), counted AS (
+                    UPDATE upload SET entries = upload.entries - each.lost FROM
+                    (SELECT upload, COUNT(*) AS lost FROM gone GROUP BY upload) AS each
+                    WHERE upload.number = each.upload
+                ) SELECT COUNT(*) FROM gone";
+            let withdraw = change.prepare_cached(withdraw).await?;
+            let withdrawn = change.query_one(&withdraw, &[&hashes]).await?.try_get(0)?;
+            change.commit().await?;
+            narrow(withdrawn)
+        })
+        .await
+    }
+
+    async fn uploads(&self, epoch: KeyEpoch, partition: u16) -> Result<Vec<i64>, Error> {
+        let (epoch, part) = (i64::from(epoch.0), i32::from(partition));
+        let sql = "SELECT number FROM upload WHERE key_epoch = $1 AND part = $2 ORDER BY number";
+        within(async {
+            let found = rows(&self.client().await?, sql, &[&epoch, &part]).await?;
+            let numbers = found.iter().map(|row| row.try_get(0));
+            Ok(numbers.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
+    async fn segment(&self, upload: i64, pseudonyms: &[Pseudonym]) -> Result<Vec<u8>, Error> {
+        let wanted: Vec<&[u8]> = pseudonyms.iter().map(|one| &one.0[..]).collect();
+        let sql = "SELECT pseudonym, place, ciphertext FROM entry
+            WHERE pseudonym = ANY($1) AND upload = $2";
+        let of = "SELECT key_epoch, envelopes FROM upload WHERE number = $1";
+        within(async {
+            let client = self.client().await?;
+            let found = rows(&client, sql, &[&wanted, &upload]).await?;
+            if found.is_empty() {
+                return Ok(Vec::new());
+            }
+            let order: HashMap<&[u8], usize> = wanted.iter().copied().zip(0..).collect();
+            let mut entries = Vec::with_capacity(found.len());
+            for row in found {
+                let pseudonym: &[u8] = row.try_get(0)?;
+                let Some(&order) = order.get(pseudonym) else {
+                    continue;
+                };
+                let entry = ListedEntry {
+                    pseudonym: pseudonyms[order],
+                    index: narrow(row.try_get(1)?)?,
+                    ciphertext: row.try_get(2)?,
+                };
+                entries.push((order, entry));
+            }
+            entries.sort_by_key(|(order, entry)| (*order, entry.index));
+            let Some(of) = row(&client, of, &[&upload]).await? else {
+                return Ok(Vec::new());
+            };
+            let envelopes: UploadEnvelopes =
+                from_bytes(of.try_get(1)?, 1 << 20, "upload's envelopes")?;
+            Ok(to_bytes(&ListSegment {
+                key_epoch: KeyEpoch(narrow(of.try_get(0)?)?),
+                envelopes,
+                entries: entries.into_iter().map(|(_, entry)| entry).collect(),
+            }))
+        })
+        .await
+    }
+
+    async fn begin(
+        &self,
+        query: NewQuery,
+        lease: &Lease,
+        max_queries: usize,
+        now: Timestamp,
+    ) -> Result<bool, Error> {
+        self.expire(now).await?;
+        let (id, expires) = (&query.id.0[..], query.expires.0 as i64);
+        let (state, pseudonyms) = (&query.state, to_bytes(&query.pseudonyms));
+        within(async {
+            let mut client = self.client().await?;
+            let change = client.transaction().await?;
+            change
+                .execute("SELECT pg_advisory_xact_lock($1)", &[&QUERIES])
+                .await?;
+            let known = "SELECT COUNT(*), COUNT(*) FILTER (WHERE id = $1) FROM query";
+            let known = change.prepare_cached(known).await?;
+            let known = change.query_one(&known, &[&id]).await?;
+            if known.try_get::<_, i64>(1)? > 0 {
+                return Ok(false);
+            }
+            if known.try_get::<_, i64>(0)? >= max_queries as i64 {
+                return Err(Error::Full("queries"));
+            }
+            let insert = "INSERT INTO query (id, querier, expires, manifest, profiles, pseudonyms,
+                record, status, totals, ended, holder, held_until)
+                VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11,
+                    clock_timestamp() + $12 * interval '1 millisecond')";
+            let insert = change.prepare_cached(insert).await?;
+            change
+                .execute(
+                    &insert,
+                    &[
+                        &id,
+                        &query.querier.as_str(),
+                        &expires,
+                        &query.manifest,
+                        &query.profiles,
+                        &pseudonyms,
+                        &state.record,
+                        &state.status,
+                        &state.totals,
+                        &state.ended,
+                        &lease.holder,
+                        &length(lease),
+                    ],
+                )
+                .await?;
+            change.commit().await?;
+            Ok(true)
+        })
+        .await
+    }
+
+    async fn save(
+        &self,
+        query: QueryId,
+        holder: &str,
+        version: u64,
+        state: State,
+    ) -> Result<(), Error> {
+        let (id, version) = (&query.0[..], version as i64);
+        let State {
+            record,
+            status,
+            totals,
+            ended,
+        } = state;
+        within(async {
+            let mut client = self.client().await?;
+            let change = client.transaction().await?;
+            let save = "UPDATE query SET record = $4, status = $5, totals = $6, ended = $7,
+                version = version + 1 WHERE id = $1 AND holder = $2 AND version = $3";
+            let save = change.prepare_cached(save).await?;
+            let saved = change
+                .execute(
+                    &save,
+                    &[&id, &holder, &version, &record, &status, &totals, &ended],
+                )
+                .await?;
+            if saved == 1 && ended {
+                let batches = change
+                    .prepare_cached("DELETE FROM batch WHERE query = $1")
+                    .await?;
+                change.execute(&batches, &[&id]).await?;
+            }
+            change.commit().await?;
+            if saved == 1 {
+                return Ok(());
+            }
+            // The connection may have broken before it was told that it was saved.
+            let saved = "SELECT 1 FROM query
+                WHERE id = $1 AND holder = $2 AND version = $3::bigint + 1 AND record = $4";
+            match row(&client, saved, &[&id, &holder, &version, &record]).await? {
+                Some(_) => Ok(()),
+                None => Err(Error::TakenOver),
+            }
+        })
+        .await
+    }
+
+    async fn keep(
+        &self,
+        query: QueryId,
+        holder: &str,
+        batch: BatchId,
+        message: Vec<u8>,
+    ) -> Result<(), Error> {
+        let sql = "INSERT INTO batch SELECT id, $3, $4 FROM query WHERE id = $1 AND holder = $2
+            ON CONFLICT (query, number) DO UPDATE SET message = excluded.message";
+        let values: [&(dyn ToSql + Sync); 4] = [&&query.0[..], &holder, &place(batch), &message];
+        match within(async { execute(&self.client().await?, sql, &values).await }).await? {
+            1 => Ok(()),
+            _ => Err(Error::TakenOver),
+        }
+    }
+
+    async fn batch(&self, query: QueryId, batch: BatchId) -> Result<Vec<u8>, Error> {
+        let sql = "SELECT message FROM batch WHERE query = $1 AND number = $2";
+        let values: [&(dyn ToSql + Sync); 2] = [&&query.0[..], &place(batch)];
+        let found = within(async { row(&self.client().await?, sql, &values).await }).await?;
+        Ok(found.ok_or(Error::UnknownQuery)?.try_get(0)?)
+    }
+
+    async fn take_up(&self, lease: &Lease) -> Result<Option<TakenUp>, Error> {
+        // One that another conductor is just taking up is skipped.
+        let sql = "UPDATE query
+            SET holder = $1, held_until = clock_timestamp() + $2 * interval '1 millisecond'
+            WHERE id = (
+                SELECT id FROM query
+                WHERE NOT ended AND (held_until <= clock_timestamp() OR holder IS NULL)
+                LIMIT 1 FOR UPDATE SKIP LOCKED
+            )
+            RETURNING manifest, profiles, pseudonyms, record, version";
+        let values: [&(dyn ToSql + Sync); 2] = [&lease.holder, &length(lease)];
+        let taken = within(async { row(&self.client().await?, sql, &values).await }).await?;
+        let Some(taken) = taken else {
+            return Ok(None);
+        };
+        Ok(Some(TakenUp {
+            manifest: taken.try_get(0)?,
+            profiles: taken.try_get(1)?,
+            pseudonyms: from_bytes(taken.try_get(2)?, 1 << 20, "pseudonyms")?,
+            record: taken.try_get(3)?,
+            version: narrow(taken.try_get(4)?)?,
+        }))
+    }
+
+    async fn renew(&self, lease: &Lease, driven: &[QueryId]) -> Result<Vec<QueryId>, Error> {
+        let driven: Vec<&[u8]> = driven.iter().map(|query| &query.0[..]).collect();
+        let sql = "UPDATE query SET held_until = clock_timestamp() + $2 * interval '1 millisecond'
+            WHERE id = ANY($3) AND holder = $1 AND NOT ended RETURNING id, cancelled";
+        let values: [&(dyn ToSql + Sync); 3] = [&lease.holder, &length(lease), &driven];
+        let renewed = within(async { rows(&self.client().await?, sql, &values).await }).await?;
+        let mut cancelled = Vec::new();
+        for row in renewed {
+            if row.try_get(1)? {
+                cancelled.push(query_id(row.try_get(0)?)?);
+            }
+        }
+        Ok(cancelled)
+    }
+
+    async fn give_up(&self, holder: &str) -> Result<(), Error> {
+        let sql = "UPDATE query SET holder = NULL WHERE holder = $1";
+        within(async { execute(&self.client().await?, sql, &[&holder]).await }).await?;
+        Ok(())
+    }
+
+    async fn cancel(&self, query: QueryId) -> Result<(), Error> {
+        let sql = "UPDATE query SET cancelled = TRUE WHERE id = $1";
+        let id = &query.0[..];
+        within(async { execute(&self.client().await?, sql, &[&id]).await }).await?;
+        Ok(())
+    }
+
+    async fn see(&self, query: QueryId) -> Result<Seen, Error> {
+        let sql = "SELECT querier, status, totals, ended FROM query WHERE id = $1";
+        let id = &query.0[..];
+        let seen = within(async { row(&self.client().await?, sql, &[&id]).await }).await?;
+        let seen = seen.ok_or(Error::UnknownQuery)?;
+        let querier = Name::new(seen.try_get(0)?);
+        Ok(Seen {
+            querier: querier.map_err(|error| Error::Storage(error.to_string()))?,
+            status: seen.try_get(1)?,
+            totals: seen.try_get(2)?,
+            ended: seen.try_get(3)?,
+        })
+    }
+
+    async fn expire(&self, now: Timestamp) -> Result<(), Error> {
+        let past = now.0.saturating_sub(Timestamp::SKEW) as i64;
+        let sql = "DELETE FROM query WHERE expires < $1";
+        within(async { execute(&self.client().await?, sql, &[&past]).await }).await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,120 @@
+//! The tables, and how a database gets from each version to the next.
+
+use deadpool_postgres::Pool;
+use tokio_postgres::Transaction;
+
+use super::error::{PostgresError, Server};
+
+/// One row: how many of [`MIGRATIONS`] the database has had. Where it is, the tables are ours.
+const MARKER: &str = "dispers_conductor";
+const TABLES: [&str; 5] = ["upload", "entry", "withdrawal", "query", "batch"];
+/// Advisory lock of whoever migrates: conductors that start at once do it one after the other.
+const MIGRATION: i64 = 0x4453_434f_0000_0000;
+
+/// What is stored is sealed and signed, which compression makes no shorter.
+const MIGRATIONS: [&str; 1] = ["
+CREATE TABLE upload (
+    number BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name BYTEA NOT NULL UNIQUE,
+    key_epoch BIGINT NOT NULL, part INTEGER NOT NULL, envelopes BYTEA NOT NULL,
+    entries BIGINT NOT NULL
+);
+CREATE TABLE entry (
+    pseudonym BYTEA NOT NULL, upload BIGINT NOT NULL, place BIGINT NOT NULL,
+    ciphertext BYTEA NOT NULL, PRIMARY KEY (pseudonym, upload, place)
+);
+CREATE TABLE withdrawal (
+    hash BYTEA PRIMARY KEY, pseudonym BYTEA NOT NULL, upload BIGINT NOT NULL, place BIGINT NOT NULL
+);
+CREATE TABLE query (
+    id BYTEA PRIMARY KEY, querier TEXT NOT NULL, expires BIGINT NOT NULL, manifest BYTEA NOT NULL,
+    profiles BYTEA NOT NULL, pseudonyms BYTEA NOT NULL, record BYTEA NOT NULL,
+    status BYTEA NOT NULL, totals BYTEA, ended BOOLEAN NOT NULL,
+    cancelled BOOLEAN NOT NULL DEFAULT FALSE, version BIGINT NOT NULL DEFAULT 0, holder TEXT,
+    held_until TIMESTAMPTZ NOT NULL
+);
+CREATE TABLE batch (
+    query BYTEA NOT NULL REFERENCES query ON DELETE CASCADE, number BIGINT NOT NULL,
+    message BYTEA NOT NULL, PRIMARY KEY (query, number)
+);
+ALTER TABLE entry ALTER ciphertext SET STORAGE EXTERNAL;
+ALTER TABLE batch ALTER message SET STORAGE EXTERNAL;
+"];
+
+/// Brings the database to the version that is known here.
+///
+/// # Errors
+/// [`PostgresError`]; nothing was changed.
+pub(super) async fn migrate(pool: &Pool, server: &Server) -> Result<(), PostgresError> {
+    let mut client = pool.get().await.map_err(|error| server.not_open(error))?;
+    let failed = |error| server.failed(error);
+    let change = client.transaction().await.map_err(failed)?;
+    change
+        .execute("SELECT pg_advisory_xact_lock($1)", &[&MIGRATION])
+        .await
+        .map_err(failed)?;
+    let found = version(&change, server).await?;
+    let missing = MIGRATIONS.get(found..).ok_or(PostgresError::Newer {
+        server: server.clone(),
+        found,
+        known: MIGRATIONS.len(),
+    })?;
+    for migration in missing {
+        change.batch_execute(migration).await.map_err(failed)?;
+    }
+    if found == 0 {
+        let marker = format!(
+            "CREATE TABLE {MARKER} (version INTEGER NOT NULL);
+             INSERT INTO {MARKER} VALUES (0)"
+        );
+        change.batch_execute(&marker).await.map_err(failed)?;
+    }
+    // Also where nothing is missing: what cannot be written is noticed at the start.
+    let known = MIGRATIONS.len() as i32;
+    let marker = format!("UPDATE {MARKER} SET version = $1");
+    change.execute(&marker, &[&known]).await.map_err(failed)?;
+    if !may_write(&change).await.map_err(failed)? {
+        return Err(PostgresError::MayNotWrite(server.clone()));
+    }
+    change.commit().await.map_err(failed)
+}
+
+/// How many migrations the database has had; 0 for one that is empty.
+async fn version(change: &Transaction<'_>, server: &Server) -> Result<usize, PostgresError> {
+    let failed = |error| server.failed(error);
+    let names = "SELECT tablename::text FROM pg_tables WHERE schemaname = current_schema()";
+    let mut ours = false;
+    let mut taken = None;
+    for row in change.query(names, &[]).await.map_err(failed)? {
+        let name: String = row.try_get(0).map_err(failed)?;
+        ours |= name == MARKER;
+        taken = TABLES.into_iter().find(|table| *table == name).or(taken);
+    }
+    if !ours {
+        let other = |table| PostgresError::Other {
+            server: server.clone(),
+            table,
+        };
+        return taken.map_or(Ok(0), |table| Err(other(table)));
+    }
+    let version = format!("SELECT version FROM {MARKER}");
+    let version = change.query_opt(&version, &[]).await.map_err(failed)?;
+    let version: Option<i32> = match version {
+        Some(row) => row.try_get(0).map_err(failed)?,
+        None => None,
+    };
+    let version = version.and_then(|version| usize::try_from(version).ok());
+    version
+        .filter(|version| *version > 0)
+        .ok_or(PostgresError::Other {
+            server: server.clone(),
+            table: MARKER,
+        })
+}
+
+async fn may_write(change: &Transaction<'_>) -> Result<bool, tokio_postgres::Error> {
+    let may =
+        "SELECT bool_and(has_table_privilege(name, privilege)) FROM unnest($1::text[]) AS name,
+        unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS privilege";
+    let row = change.query_one(may, &[&&TABLES[..]]).await?;
+    row.try_get(0)
+}
