@@ -8,7 +8,7 @@ use dispers_core::id;
 use dispers_node::{
     Activity, Config, Node, drain,
     keyfile::{NodeKeys, PreviousKeys},
-    load_telemetry, now, serve_draining, serve_metrics, shutdown_signal, telemetry,
+    limit_workers, load_telemetry, now, serve_draining, serve_metrics, shutdown_signal, telemetry,
 };
 use dispers_proto::v1::{
     concept_indexor_server::ConceptIndexorServer, conductor_server::ConductorServer,
@@ -65,6 +65,9 @@ struct Keys {
 impl<T: DeserializeOwned> Start<T> {
     fn load(path: &std::path::Path, role: id::Role) -> Result<Self, Exit> {
         let config: Config<T> = Config::load(path, role.name())?;
+        if let Some(workers) = config.node.workers {
+            limit_workers(workers);
+        }
         let (directory, keys) = config.open(role)?;
         if directory.trial {
             tracing::warn!("this network is a trial: one dealer may know its threshold keys");

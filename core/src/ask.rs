@@ -11,7 +11,7 @@ use rand::{CryptoRng, seq::SliceRandom};
 
 use crate::{
     circuit::Row,
-    contribution::{Contribution, share_group},
+    contribution::{Contribution, Tag, share_group},
     directory::Directory,
     encoding,
     envelope::{Context, EnvelopeSecretKey, Sealed, reader},
@@ -72,6 +72,16 @@ pub struct Answer {
     pub homes: u32,
     /// The groups.
     pub groups: Vec<SealedGroup>,
+}
+
+/// Most bytes that an encoded answer for so many homes takes.
+pub fn answer_limit(manifest: &VerifiedManifest, work: Work, homes: usize) -> usize {
+    // An encapsulation, an authentication tag, and lengths.
+    const GROUP: usize = 2048;
+    let offers = manifest.offers(manifest.committee_of(work.batch)).count();
+    let home = size_of::<u32>() + size_of::<Tag>() + 8 * manifest.circuit().share_len();
+    let groups = offers.saturating_mul(homes.saturating_mul(home).saturating_add(GROUP));
+    groups.saturating_add(GROUP).min(MAX_ANSWER)
 }
 
 /// What an attached stack sends up for one ask: its answer, or why there is none.

@@ -4,6 +4,7 @@
 use std::{
     fs,
     net::SocketAddr,
+    num::NonZero,
     path::{Path, PathBuf},
 };
 
@@ -83,6 +84,8 @@ pub struct NodeConfig {
     /// How long what runs may go on after SIGTERM.
     #[serde(default = "half_a_minute")]
     pub drain_seconds: u64,
+    /// How many computations run at a time; one per processor if `None`.
+    pub workers: Option<NonZero<usize>>,
     /// The key file that `dispers keys new` made.
     pub keys: PathBuf,
     /// The threshold share that a dealing made: concept indexors and data aggregators.

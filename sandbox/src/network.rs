@@ -1,6 +1,8 @@
 //! The network: keys, directory, services, subscriptions, and the way down.
 
-use std::{collections::BTreeMap, path::PathBuf, pin::Pin, sync::Arc};
+use std::{
+    collections::BTreeMap, io::ErrorKind, path::PathBuf, pin::Pin, sync::Arc, time::Duration,
+};
 
 use dispers_core::{
     dealing::deal,
@@ -17,7 +19,7 @@ use dispers_proto::v1::{
 };
 use dispers_querier::{Querier, QueryResult, Question};
 use dispers_stack::{Answerer, Relay, Store, attach, subscribe};
-use tokio::{net::TcpListener, runtime::Handle, sync::watch, task::JoinSet};
+use tokio::{net::TcpListener, runtime::Handle, sync::watch, task::JoinSet, time::sleep};
 use tonic::service::Routes;
 
 use crate::{
@@ -71,6 +73,8 @@ pub struct Options {
     pub suite: Suite,
     /// Homes per batch.
     pub batch_size: u32,
+    /// How the targets ask stacks.
+    pub target: dispers_target::Config,
     /// Whether to record what every node receives and opens.
     pub record: bool,
     /// Whether to count what every role receives; not together with `record`.
@@ -99,6 +103,7 @@ impl Default for Options {
             purpose: "sandbox".into(),
             suite: Suite::default(),
             batch_size: dispers_conductor::Config::default().batch_size,
+            target: dispers_target::Config::default(),
             record: false,
             meter: false,
             state: None,
@@ -397,12 +402,9 @@ impl Network {
             let (node, listener) = self.sit(seat, Role::Target);
             let envelope = EnvelopeSecretKey::from_bytes(suite, &key[..])
                 .map_err(|error| start_error(&node, error))?;
-            let target = dispers_target::Target::new(
-                node.clone(),
-                node.watched(envelope),
-                &dispers_target::Config::default(),
-            )
-            .map_err(|error| start_error(&node, error))?;
+            let target =
+                dispers_target::Target::new(node.clone(), node.watched(envelope), &options.target)
+                    .map_err(|error| start_error(&node, error))?;
             let service = dispers_target::Service::new(node.clone(), target);
             self.serve(
                 node,
@@ -570,32 +572,54 @@ impl Network {
         stopped
     }
 
+    /// Ends a service and listens at its address, for whoever is to be there instead.
+    ///
+    /// # Errors
+    /// [`Error::Start`] when there is no such node, or its address is not free within some seconds.
+    pub async fn take_place(&self, name: &str) -> Result<TcpListener, Error> {
+        let error = |reason: String| Error::Start {
+            node: name.to_owned(),
+            reason,
+        };
+        let node = self.node(name);
+        let name = &node
+            .ok_or_else(|| error("there is no such node".into()))?
+            .name;
+        let address = self
+            .directory
+            .node(name)
+            .map(|entry| &entry.address)
+            .or_else(|| self.directory.host(name).map(|host| &host.address))
+            .cloned()
+            .unwrap_or_default();
+        self.end_node(name.as_str()).await;
+        let mut tries = 50;
+        loop {
+            match TcpListener::bind(&address).await {
+                // A connection of somebody else may have the port for a moment.
+                Err(busy) if busy.kind() == ErrorKind::AddrInUse && tries > 0 => {
+                    tries -= 1;
+                    sleep(Duration::from_millis(100)).await;
+                }
+                bound => return bound.map_err(|reason| error(reason.to_string())),
+            }
+        }
+    }
+
     /// Stops one node, and starts it again with nothing but its keys and what it keeps: a data
     /// aggregator, the target finder, or a host that is dialled.
     ///
     /// # Errors
     /// [`Error`] when there is no such node, or it does not start again.
     pub async fn restart_node(&mut self, name: &str) -> Result<(), Error> {
-        let error = |reason: String| Error::Start {
-            node: name.to_owned(),
-            reason,
-        };
+        let listener = self.take_place(name).await?;
         let node = self.node(name).cloned();
-        let node = node.ok_or_else(|| error("there is no such node".into()))?;
-        let address = self
-            .directory
-            .node(&node.name)
-            .map(|entry| &entry.address)
-            .or_else(|| self.directory.host(&node.name).map(|host| &host.address))
-            .cloned()
-            .unwrap_or_default();
-        self.end_node(name).await;
-        let durable = self.durable.get(&node.name);
-        let durable = durable.ok_or_else(|| error("it cannot be restarted".into()))?;
+        let durable = node.and_then(|node| Some((self.durable.get(&node.name)?, node)));
+        let (durable, node) = durable.ok_or_else(|| Error::Start {
+            node: name.to_owned(),
+            reason: "it cannot be restarted".into(),
+        })?;
         let (role, routes) = (durable.role(), durable.routes(&node, &self.keeping)?);
-        let listener = TcpListener::bind(address)
-            .await
-            .map_err(|reason| error(reason.to_string()))?;
         self.serve(node, role, listener, routes);
         Ok(())
     }

@@ -3,21 +3,25 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use dispers_core::{
-    ask::{Ask, BatchAnswer, OpenedBatch, TargetRequest, collect_answers, open_batch},
+    ask::{
+        Answer, Ask, BatchAnswer, OpenedBatch, TargetRequest, answer_limit, collect_answers,
+        open_batch,
+    },
     envelope::EnvelopeSecretKey,
     id::{KeyEpoch, Name, Role, Timestamp, Work},
+    manifest::VerifiedManifest,
 };
 use dispers_node::{Node, Reply, blocking, now, rng};
 use dispers_proto::Messages;
 use tokio::{sync::Semaphore, task::JoinSet, time::timeout};
-use tonic::Status;
+use tonic::{Code, Status};
 use tracing::Instrument;
 
-use crate::{Config, Error, Links, StackLink};
+use crate::{Config, Error, Links, StackLink, breaker::Breakers};
 
 /// A Target.
 pub struct Target {
@@ -26,6 +30,7 @@ pub struct Target {
     /// The pool's key of the key epoch before, where it is another.
     previous: Option<EnvelopeSecretKey>,
     link: Arc<Links>,
+    breakers: Breakers,
     stack_timeout: Duration,
     parallel_stacks: usize,
     /// What was asked, until its query expires: nothing is asked twice.
@@ -49,6 +54,7 @@ impl Target {
             node,
             envelope,
             previous: None,
+            breakers: Breakers::default(),
             stack_timeout: Duration::from_millis(config.stack_timeout_ms),
             parallel_stacks: config.parallel_stacks.max(1),
             asked: Mutex::default(),
@@ -76,7 +82,7 @@ impl Target {
     }
 
     /// Checks who chose the batch, opens it and notes that it is asked.
-    fn open(&self, request: &TargetRequest) -> Result<(OpenedBatch, usize, Timestamp), Error> {
+    fn open(&self, request: &TargetRequest) -> Result<(OpenedBatch, VerifiedManifest), Error> {
         let now = now();
         let manifest = request.manifest.verify(&self.node.directory, now)?;
         let opened = open_batch(
@@ -93,12 +99,7 @@ impl Target {
         if asked.insert(request.work, manifest.expires).is_some() {
             return Err(Error::Repeated);
         }
-        let committee = manifest.committee_of(request.work.batch);
-        Ok((
-            opened,
-            manifest.offers(committee).count(),
-            manifest.answer_by,
-        ))
+        Ok((opened, manifest))
     }
 
     /// Asks a batch's homes, each host at the same time, and collects what comes in time.
@@ -108,18 +109,19 @@ impl Target {
     pub async fn ask(self: Arc<Self>, request: TargetRequest) -> Result<BatchAnswer, Status> {
         let target = self.clone();
         let work = request.work;
-        let (opened, aggregators, answer_by) = blocking(move || {
+        let (opened, manifest) = blocking(move || {
             target
                 .open(&request)
                 .map_err(|error| error.fault().status(&error))
         })
         .await?;
-        let left = Duration::from_millis(answer_by.0.saturating_sub(now().0));
+        let left = Duration::from_millis(manifest.answer_by.0.saturating_sub(now().0));
         let wait = self.stack_timeout.min(left);
         let slots = Arc::new(Semaphore::new(self.parallel_stacks));
         let mut asking = JoinSet::new();
         for (host, ask) in opened.asks {
-            let asked = self.clone().ask_host(host, ask, wait, slots.clone());
+            let limit = answer_limit(&manifest, work, ask.homes.len());
+            let asked = self.clone().ask_host(host, ask, limit, wait, slots.clone());
             asking.spawn(asked.in_current_span());
         }
         let mut answers = Vec::new();
@@ -127,6 +129,7 @@ impl Target {
             answers.extend(answer.ok().flatten());
         }
         let target = self.clone();
+        let aggregators = manifest.offers(manifest.committee_of(work.batch)).count();
         blocking(move || {
             Ok(collect_answers(
                 &target.node.name,
@@ -144,23 +147,31 @@ impl Target {
         self: Arc<Self>,
         host: Name,
         ask: Ask,
+        limit: usize,
         wait: Duration,
         slots: Arc<Semaphore>,
-    ) -> Option<dispers_core::ask::Answer> {
+    ) -> Option<Answer> {
+        if !self.breakers.admits(&host, Instant::now()) {
+            return None;
+        }
         let _slot = slots.acquire().await.ok()?;
         let homes = ask.homes.len() as u32;
-        match timeout(wait, self.link.ask(&host, ask)).await {
-            // A stack cannot answer for more homes than it was asked for.
-            Ok(Ok(answer)) if answer.homes <= homes => Some(answer),
+        let asked = timeout(wait, self.link.ask(&host, ask, limit)).await;
+        let code = match &asked {
             Ok(Ok(_)) => None,
-            Ok(Err(status)) => {
-                tracing::warn!(code = ?status.code(), "a stack did not answer");
-                None
-            }
-            Err(_) => {
-                tracing::warn!("a stack did not answer in time");
-                None
-            }
+            Ok(Err(status)) => Some(status.code()),
+            Err(_) => Some(Code::DeadlineExceeded),
+        };
+        let lost = matches!(
+            code,
+            Some(Code::Unavailable | Code::DeadlineExceeded | Code::Unknown | Code::Cancelled)
+        );
+        self.breakers.note(&host, !lost, Instant::now());
+        if let Some(code) = code {
+            tracing::warn!(?code, "a stack did not answer");
         }
+        let answer = asked.ok()?.ok()?;
+        // A stack cannot answer for more homes than it was asked for.
+        (answer.homes <= homes).then_some(answer)
     }
 }

@@ -5,6 +5,7 @@
 //! never learn a concept, a list of tags, a value or a result.
 
 mod ask;
+mod breaker;
 mod config;
 mod error;
 mod link;

@@ -364,6 +364,12 @@ impl Conduct {
         work: Work,
         result: Result<SignedAcknowledgement, StepError>,
     ) -> Result<Vec<Command>, Failure> {
+        // What is in another's name, or about something else, acknowledges nothing.
+        let result = result.and_then(|said| {
+            let own = (said.body.member, said.body.work) == (aggregator.member, work);
+            let refused = || StepError::Refused("it acknowledged something else".into());
+            own.then_some(said).ok_or_else(refused)
+        });
         let suspected = match &result {
             Err(StepError::Inconsistent { suspect }) => *suspect,
             _ => None,

@@ -9,7 +9,7 @@ use std::{
 };
 
 use dispers_core::{
-    ask::{Answer, Ask, AttachedAnswer, MAX_ANSWER},
+    ask::{Answer, Ask, AttachedAnswer},
     encoding::{from_bytes, to_bytes},
     id::Name,
 };
@@ -26,6 +26,7 @@ const WAITING: usize = 4;
 
 struct Pending {
     ask: Ask,
+    limit: usize,
     answer: oneshot::Sender<Result<Answer, Status>>,
 }
 
@@ -61,7 +62,7 @@ async fn relay(
 ) {
     let gone = || Status::unavailable("the attached stack went away");
     loop {
-        let Pending { ask, answer } = tokio::select! {
+        let Pending { ask, limit, answer } = tokio::select! {
             pending = asks.recv() => match pending {
                 Some(pending) => pending,
                 // Attached anew: this stream is no longer asked.
@@ -78,12 +79,12 @@ async fn relay(
                 return;
             }
         }
-        let Ok(bytes) = answers.expect(MAX_ANSWER).await else {
+        let Ok(bytes) = answers.expect(limit).await else {
             let _ = answer.send(Err(gone()));
             return;
         };
         let decoded = blocking(move || {
-            from_bytes::<AttachedAnswer>(&bytes, MAX_ANSWER, "answer")
+            from_bytes::<AttachedAnswer>(&bytes, limit, "answer")
                 .map_err(|error| Status::data_loss(error.to_string()))?
                 .map_err(Status::failed_precondition)
         })
@@ -94,13 +95,13 @@ async fn relay(
 }
 
 impl StackLink for Attached {
-    fn ask<'a>(&'a self, host: &'a Name, ask: Ask) -> Answering<'a> {
+    fn ask<'a>(&'a self, host: &'a Name, ask: Ask, limit: usize) -> Answering<'a> {
         let link = self.links().get(host).cloned();
         Box::pin(async move {
             let gone = || Status::unavailable("the attached stack went away");
             let (answer, answered) = oneshot::channel();
             let link = link.ok_or_else(gone)?;
-            link.send(Pending { ask, answer })
+            link.send(Pending { ask, limit, answer })
                 .await
                 .map_err(|_| gone())?;
             answered.await.map_err(|_| gone())?

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use dispers_core::{
-    ask::{Ask, MAX_ANSWER},
+    ask::Ask,
     encoding::{from_bytes, to_bytes},
     id::Name,
 };
-use dispers_node::{Channels, Node};
+use dispers_node::{Channels, Node, blocking};
 use dispers_proto::{Messages, chunks, v1::stack_client::StackClient};
 use tonic::Status;
 
@@ -30,7 +30,7 @@ impl Dialled {
 }
 
 impl StackLink for Dialled {
-    fn ask<'a>(&'a self, host: &'a Name, ask: Ask) -> Answering<'a> {
+    fn ask<'a>(&'a self, host: &'a Name, ask: Ask, limit: usize) -> Answering<'a> {
         Box::pin(async move {
             let listed = self
                 .node
@@ -41,12 +41,15 @@ impl StackLink for Dialled {
                 return Err(Status::unavailable("the host's stack is not attached"));
             }
             let channel = self.channels.to(&listed.address, listed.tls_key)?;
-            let request = tokio_stream::iter(chunks([to_bytes(&ask)]));
-            drop(ask);
+            let request = blocking(move || Ok(to_bytes(&ask))).await?;
+            let request = tokio_stream::iter(chunks([request]));
             let reply = StackClient::new(channel).ask(request).await?;
-            let answer = Messages::new(reply.into_inner()).expect(MAX_ANSWER).await?;
-            from_bytes(&answer, MAX_ANSWER, "answer")
-                .map_err(|error| Status::data_loss(error.to_string()))
+            let answer = Messages::new(reply.into_inner()).expect(limit).await?;
+            blocking(move || {
+                from_bytes(&answer, limit, "answer")
+                    .map_err(|error| Status::data_loss(error.to_string()))
+            })
+            .await
         })
     }
 }

@@ -20,8 +20,8 @@ pub type Answering<'a> = Pin<Box<dyn Future<Output = Result<Answer, Status>> + S
 
 /// A way to ask the stack of a host. The host must be listed in the directory.
 pub trait StackLink: Send + Sync + 'static {
-    /// Asks homes of `host`.
-    fn ask<'a>(&'a self, host: &'a Name, ask: Ask) -> Answering<'a>;
+    /// Asks homes of `host`, whose encoded answer has at most `limit` bytes.
+    fn ask<'a>(&'a self, host: &'a Name, ask: Ask, limit: usize) -> Answering<'a>;
 }
 
 /// Asks a stack that attached itself over its own stream, and dials the others.
@@ -45,11 +45,11 @@ impl Links {
 }
 
 impl StackLink for Links {
-    fn ask<'a>(&'a self, host: &'a Name, ask: Ask) -> Answering<'a> {
+    fn ask<'a>(&'a self, host: &'a Name, ask: Ask, limit: usize) -> Answering<'a> {
         if self.attached.has(host) {
-            self.attached.ask(host, ask)
+            self.attached.ask(host, ask, limit)
         } else {
-            self.dialled.ask(host, ask)
+            self.dialled.ask(host, ask, limit)
         }
     }
 }

@@ -7,7 +7,6 @@ use dispers_proto::v1::{
     Chunk, Empty, Message,
     data_aggregator_server::{DataAggregator, DataAggregatorServer},
 };
-use tokio::net::TcpListener;
 use tokio_stream::Empty as Nothing;
 use tonic::{Request, Response, Status, Streaming, service::Routes};
 
@@ -64,9 +63,7 @@ async fn an_aggregator_that_is_silent_is_left_out_at_the_deadline() {
     let forge = Forge::new().await;
     let network = &forge.network;
     let node = network.node("data-aggregator-2").unwrap().clone();
-    let address = node.directory.node(&node.name).unwrap().address.clone();
-    assert!(network.end_node("data-aggregator-2").await);
-    let listener = TcpListener::bind(address).await.unwrap();
+    let listener = network.take_place("data-aggregator-2").await.unwrap();
     tokio::spawn(async move {
         let routes = Routes::new(DataAggregatorServer::new(Silent));
         let _ = serve(listener, routes, &node, std::future::pending()).await;

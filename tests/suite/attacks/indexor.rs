@@ -13,7 +13,6 @@ use dispers_proto::v1::{
 };
 use dispers_querier::Error;
 use dispers_sandbox::Network;
-use tokio::net::TcpListener;
 use tonic::{Request, Response, Status, service::Routes};
 
 use super::{Forge, SQL, everybody};
@@ -36,9 +35,7 @@ impl ConceptIndexor for Liar {
 /// Puts a liar in an indexor's place, with its address and its TLS key.
 async fn corrupt(network: &Network, name: &str) {
     let node = network.node(name).unwrap().clone();
-    let listed = node.directory.node(&node.name).unwrap().address.clone();
-    assert!(network.end_node(name).await);
-    let listener = TcpListener::bind(listed).await.unwrap();
+    let listener = network.take_place(name).await.unwrap();
     tokio::spawn(async move {
         let routes = Routes::new(ConceptIndexorServer::new(Liar));
         let _ = serve(listener, routes, &node, std::future::pending()).await;

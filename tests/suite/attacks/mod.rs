@@ -4,6 +4,7 @@ mod aggregator;
 mod conductor;
 mod indexor;
 mod querier;
+mod stack;
 mod target;
 mod target_finder;
 

@@ -213,7 +213,7 @@ fn programs() -> Option<PathBuf> {
         let is_there = |name: &&str| folder.join(name).is_file();
         ["initdb", "postgres", "psql"]
             .iter()
-            .all(|name| is_there(&name))
+            .all(|name| is_there(name))
     };
     debian.chain(env::split_paths(&path)).find(has_all)
 }

@@ -8,6 +8,7 @@ mod schedule;
 mod world;
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -222,7 +223,13 @@ fn ten_thousand_random_schedules_keep_every_invariant() {
                         break;
                     }
                     let schedule = Schedule::of(seed);
-                    match scenes.run(&schedule) {
+                    let run = AssertUnwindSafe(|| scenes.run(&schedule));
+                    let run = catch_unwind(run).unwrap_or_else(|_| Err("it panicked".into()));
+                    // What a failure left is not used again.
+                    if run.is_err() {
+                        scenes = Scenes::default();
+                    }
+                    match run {
                         Ok((outcome, _)) => counts[outcome as usize] += 1,
                         Err(reason) => {
                             let mut failures = failures.lock().unwrap();
@@ -336,4 +343,24 @@ fn more_aggregators_gone_than_may_be_fail_cleanly() {
         ops: [1, 2].map(member).map(gone).to_vec(),
     };
     assert_eq!(outcome(&schedule), Outcome::Failed);
+}
+
+/// Found by a random schedule: the conductor took the number in an acknowledgement for its sender's.
+#[test]
+fn an_acknowledgement_that_names_another_aggregator_is_nobody_s() {
+    let mut scenes = Scenes::default();
+    // The number follows the version, and every decision is among these requests.
+    for (request, bit) in (12..30).flat_map(|request| (8..16).map(move |bit| (request, bit))) {
+        let schedule = single(
+            THREE_BATCHES,
+            Op::Request(request, Fault::CorruptReply(bit)),
+        );
+        let (outcome, log) = scenes.run(&schedule).unwrap();
+        assert_eq!(
+            outcome,
+            Outcome::Everybody,
+            "{schedule:?}\n{}",
+            log.join("\n")
+        );
+    }
 }

@@ -28,7 +28,7 @@ enum Happening {
     /// A request reaches its node.
     Request { call: u64, faults: Vec<Fault> },
     /// An answer reaches the conductor.
-    Reply { call: u64, event: Event },
+    Reply { call: u64, event: Box<Event> },
     /// An answer has not come in time.
     Late { call: u64, tried: u32 },
     /// The conductor is back.
@@ -236,7 +236,7 @@ impl<'a> World<'a> {
                 Happening::Request { call, faults } => self.arrive(call, &faults),
                 Happening::Reply { call, event } => {
                     if self.up && self.calls.remove(&call).is_some() {
-                        self.handle(event);
+                        self.handle(*event);
                     }
                 }
                 Happening::Late { call, tried } => self.late(call, tried),
@@ -361,7 +361,13 @@ impl<'a> World<'a> {
             }
         }
         let delay = self.rng.random_range(1..40);
-        self.put(delay, Happening::Reply { call, event });
+        self.put(
+            delay,
+            Happening::Reply {
+                call,
+                event: event.into(),
+            },
+        );
     }
 
     /// The node dies and is back with what it wrote.
