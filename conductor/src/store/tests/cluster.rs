@@ -211,9 +211,7 @@ fn programs() -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let has_all = |folder: &PathBuf| {
         let is_there = |name: &&str| folder.join(name).is_file();
-        ["initdb", "postgres", "psql"]
-            .iter()
-            .all(|name| is_there(name))
+        ["initdb", "postgres", "psql"].iter().all(is_there)
     };
     debian.chain(env::split_paths(&path)).find(has_all)
 }
