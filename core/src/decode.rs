@@ -4,7 +4,7 @@
 //! was withheld is listed by its key. NULL as in SQL: SUM and AVG of nothing, VARIANCE of one.
 
 use crate::circuit::Layout;
-use crate::local::{Category, Key, LocalQuery};
+use crate::local::{Category, Key, Kind, LocalQuery};
 use crate::quantise::Quantiser;
 
 /// One value of a result.
@@ -41,6 +41,19 @@ pub struct Table {
     pub suppressed_groups: Vec<Vec<Value>>,
     /// Cells of released groups that are NULL because they were withheld: row and column name.
     pub withheld: Vec<(usize, String)>,
+    /// Type of each column.
+    pub kinds: Vec<Kind>,
+    /// Positions of the columns that say which group a row is, in order.
+    pub keys: Vec<usize>,
+    /// For each row and column, the 95 % interval of a noisy value; empty where nothing is noisy.
+    pub intervals: Vec<Vec<Option<(f64, f64)>>>,
+    /// For each row and column, the standard error of a noisy value; empty where nothing is noisy.
+    pub standard_errors: Vec<Vec<Option<f64>>>,
+    /// For each row and column, how far from the true value one may be that was read off a histogram;
+    /// empty where there is none.
+    pub resolutions: Vec<Vec<Option<f64>>>,
+    /// What a reader of the result has to know, in sentences.
+    pub notes: Vec<String>,
 }
 
 /// Sums that are not those of the query's circuit.

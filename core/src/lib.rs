@@ -30,6 +30,7 @@ pub mod oprf;
 pub mod peer;
 pub mod plan;
 pub mod prf;
+pub mod privacy;
 pub mod profile;
 pub mod quantise;
 pub mod release;

@@ -14,6 +14,7 @@ use crate::{
     labels,
     local::LocalQuery,
     offer::Offer,
+    privacy::Privacy,
     ristretto::Point,
 };
 
@@ -51,6 +52,8 @@ pub struct Manifest {
     pub committees: Vec<Terms>,
     /// The Target Finder node that signs the one release.
     pub notary: Name,
+    /// The noise on what is released; `None` for none.
+    pub privacy: Option<Privacy>,
     /// Number of rounds; 1 for SQL.
     pub rounds: u16,
     /// Most attempts at one batch.

@@ -502,6 +502,7 @@ impl Querier {
             max_homes: floors.max_homes,
             committees,
             notary: finder.name.clone(),
+            privacy: None,
             rounds: 1,
             attempts: ATTEMPTS,
             reply_key: reply.public(),

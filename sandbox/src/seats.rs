@@ -234,6 +234,8 @@ impl Seats {
                 answer_rate: 500,
                 min_verified: options.threshold,
                 max_homes: MAX_HOMES,
+                exact: true,
+                budget: dispers_core::privacy::Rho(u64::MAX),
             },
             indexors,
             committees,

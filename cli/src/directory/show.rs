@@ -30,9 +30,12 @@ pub(super) fn list(body: &DirectoryBody, now: Timestamp) {
     }
     let floors = &body.floors;
     println!(
-        "floors: min-cohort {}, answer-rate {}, min-verified {}, max-homes {}",
-        floors.min_cohort, floors.answer_rate, floors.min_verified, floors.max_homes
+        "floors: min-cohort {}, answer-rate {}, min-verified {}, max-homes {}, budget-rho {}",
+        floors.min_cohort, floors.answer_rate, floors.min_verified, floors.max_homes, floors.budget
     );
+    if floors.exact {
+        println!("queries without noise are allowed");
+    }
     let committees = (0u16..).zip(&body.committees);
     let groups = committees.map(|(group, key)| (Role::DataAggregator, group, key));
     for (role, group, key) in [(Role::ConceptIndexor, 0, &body.indexors)]

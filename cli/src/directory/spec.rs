@@ -12,6 +12,7 @@ use dispers_core::{
     envelope::{EnvelopePublicKey, Suite},
     id::{KeyEpoch, MemberNumber, Name, Role},
     keys::VerifyingKey,
+    privacy::Rho,
 };
 use dispers_node::{
     keyfile::{PublicKeys, envelope_key},
@@ -93,6 +94,17 @@ struct FloorsSpec {
     answer_rate: u16,
     min_verified: u8,
     max_homes: u64,
+    /// Whether queries without noise are allowed.
+    #[serde(default)]
+    exact: bool,
+    /// The ρ that a querier may spend on one population in a key epoch.
+    #[serde(default = "default_budget")]
+    budget_rho: f64,
+}
+
+/// About ε = 10 at δ = 1e-6.
+fn default_budget() -> f64 {
+    1.5
 }
 
 #[derive(Deserialize)]
@@ -284,10 +296,20 @@ pub(super) fn body(spec: &Spec, folder: &Path) -> anyhow::Result<DirectoryBody> 
             answer_rate: spec.floors.answer_rate,
             min_verified: spec.floors.min_verified,
             max_homes: spec.floors.max_homes,
+            exact: spec.floors.exact,
+            budget: budget(spec.floors.budget_rho)?,
         },
         catalogue: catalogue(spec)?,
         previous,
     })
+}
+
+fn budget(rho: f64) -> anyhow::Result<Rho> {
+    let billionths = rho * 1e9;
+    if !(0.0..1e18).contains(&billionths) {
+        bail!("floors: budget-rho is {rho}: write a number from 0 to a billion");
+    }
+    Ok(Rho(billionths as u64))
 }
 
 /// Lists a node's pool, once: the nodes of a pool have one key.

@@ -324,6 +324,22 @@ impl Changes {
                 self.plain(format!("floor {floor} is raised from {old} to {new}"));
             }
         }
+        if new.exact != old.exact {
+            match new.exact {
+                true => self.note(true, "queries without noise are allowed".to_owned()),
+                false => self.plain("queries without noise are refused".to_owned()),
+            }
+        }
+        if new.budget != old.budget {
+            let text = format!(
+                "a querier may spend rho {} on one population, and could spend {}",
+                new.budget, old.budget
+            );
+            match new.budget > old.budget {
+                true => self.note(true, text),
+                false => self.plain(text),
+            }
+        }
         if new.max_homes != old.max_homes {
             let (old, new) = (old.max_homes, new.max_homes);
             self.plain(format!("a query may ask {new} homes, and could ask {old}"));

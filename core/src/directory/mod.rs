@@ -28,6 +28,7 @@ use crate::dealing::ThresholdKey;
 use crate::envelope::{EnvelopePublicKey, Suite};
 use crate::id::{KeyEpoch, MemberNumber, Name, Role, Timestamp};
 use crate::keys::VerifyingKey;
+use crate::privacy::Rho;
 
 /// Largest directory, in bytes.
 pub const LIMIT: usize = 16 << 20;
@@ -154,6 +155,10 @@ pub struct Floors {
     pub min_verified: u8,
     /// Most homes that one query may ask.
     pub max_homes: u64,
+    /// Whether queries without noise are allowed.
+    pub exact: bool,
+    /// What a querier may spend on one population in a key epoch.
+    pub budget: Rho,
 }
 
 /// SHA-256 of a TLS certificate's SubjectPublicKeyInfo. Nothing else of a certificate counts.

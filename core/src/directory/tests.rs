@@ -115,6 +115,8 @@ impl Forge {
                 answer_rate: 800,
                 min_verified: 2,
                 max_homes: 1_000_000,
+                exact: true,
+                budget: crate::privacy::Rho(u64::MAX),
             },
             catalogue: catalogue(),
             previous: None,

@@ -120,6 +120,8 @@ impl Network {
                 answer_rate: 400,
                 min_verified: needed,
                 max_homes: 1 << 40,
+                exact: true,
+                budget: crate::privacy::Rho(u64::MAX),
             },
             catalogue: catalogue(),
             previous: None,

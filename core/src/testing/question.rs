@@ -138,6 +138,7 @@ impl Question {
                 offers: offered.iter().enumerate().map(offer).collect(),
             }],
             notary: name("finder"),
+            privacy: None,
             rounds: 1,
             attempts: 3,
             reply_key: reply.public(),

@@ -113,6 +113,8 @@ impl Network {
                 answer_rate: 800,
                 min_verified: 2,
                 max_homes: 1000,
+                exact: true,
+                budget: dispers_core::privacy::Rho(0),
             },
             catalogue: Catalogue::default(),
             previous: None,
