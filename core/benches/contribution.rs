@@ -25,11 +25,17 @@ const HOMES: u32 = 256;
 
 /// Name, groups, and whether squares are summed, of the circuits measured.
 fn circuits() -> Vec<(&'static str, Circuit)> {
-    let compile = |groups, variables| Circuit::compile(&Shape { groups, variables }).unwrap();
-    let variable = |max, nullable, squared| Variable {
-        max,
-        nullable,
-        squared,
+    let compile = |groups, variables: Vec<(Variable, bool)>| {
+        Circuit::compile(&Shape::summing(groups, variables)).unwrap()
+    };
+    let variable = |max, nullable, squared| {
+        let one_hot = false;
+        let variable = Variable {
+            max,
+            nullable,
+            one_hot,
+        };
+        (variable, squared)
     };
     vec![
         ("count", compile(1, vec![])),

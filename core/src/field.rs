@@ -47,6 +47,14 @@ pub fn neg(a: u64) -> u64 {
     sub(0, a)
 }
 
+/// The number nearest to zero that `a` stands for.
+pub fn signed(a: u64) -> i128 {
+    match a > MODULUS / 2 {
+        true => i128::from(a) - i128::from(MODULUS),
+        false => a.into(),
+    }
+}
+
 /// a · b.
 pub fn mul(a: u64, b: u64) -> u64 {
     reduce(u128::from(a) * u128::from(b))

@@ -1,12 +1,12 @@
 //! From SQL to what each party needs: profile, local query, circuit, decoder (protocol.md §6).
 
 use crate::catalogue::Catalogue;
-use crate::circuit::Shape;
+use crate::circuit::{Circuit, CircuitError, Moment, Shape};
 use crate::decode::{Decoder, GroupColumn};
 use crate::local::{LocalQuery, MAX_GROUPS};
 use crate::profile::Profile;
 use crate::quantise::Quantiser;
-use crate::sql::{self, Outputs, SqlError};
+use crate::sql::{self, Measures, Outputs, SqlError};
 
 /// Modulus of Field64, below which every sum must stay: 2^64 - 2^32 + 1.
 pub const FIELD_MODULUS: u64 = 0xFFFF_FFFF_0000_0001;
@@ -48,23 +48,26 @@ impl Plan {
     /// # Errors
     /// [`SqlError`] with the place where known, and what to write instead.
     pub fn new(sql: &str, catalogue: &Catalogue, limits: &PlanLimits) -> Result<Self, SqlError> {
-        let select = sql::parse(sql)?;
+        let selected = sql::parse(sql)?;
+        let select = &selected.select;
         let mut source = sql::bind_source(&select.from, catalogue)?;
         let (profile, conditions) = sql::split_where(select.selection.as_ref(), catalogue)?;
         let filter = sql::bind_filter(&conditions, source.names())?;
         let max_groups = limits.max_groups.min(MAX_GROUPS);
         let items = &select.projection;
         let keys = sql::bind_keys(&select.group_by, items, source.names(), max_groups)?;
-        let outputs = sql::bind_outputs(items, &keys, source.names())?;
-        check_sums(&outputs, limits.max_homes)?;
-
+        let outputs = sql::bind_outputs(&selected, &keys, source.names())?;
         let Outputs {
-            measures, columns, ..
+            measures,
+            selection,
         } = outputs;
         let group_columns = keys
             .iter()
             .enumerate()
-            .map(|(index, bound)| GroupColumn::new(index, &bound.text, &bound.key, &columns))
+            .map(|(index, bound)| match &bound.edges {
+                Some(edges) => GroupColumn::of_bins(&bound.text, edges.clone()),
+                None => GroupColumn::new(index, &bound.text, &bound.key, &selection),
+            })
             .collect();
         let doctype = source.doctype.name.clone();
         let (fields, inner) = source.finish();
@@ -74,44 +77,74 @@ impl Plan {
             inner,
             filter,
             keys: keys.into_iter().map(|bound| bound.key).collect(),
-            measures,
+            moments: measures.moments(),
+            measures: measures.measures.clone(),
         };
         local.validate(catalogue).map_err(|e| {
             let what = format!("the query cannot be run: {e}");
             SqlError::new(None, what, "write a smaller query")
         })?;
+        let shape = local.shape();
+        check_sums(&shape, &measures, limits.max_homes)?;
+        Circuit::compile(&shape).map_err(|e| too_large(&e))?;
         Ok(Self {
             profile,
-            shape: local.shape(),
-            decoder: Decoder::new(&local, columns, group_columns),
+            shape,
+            decoder: Decoder::new(&local, selection, group_columns),
             local,
         })
     }
 }
 
-/// Sums of levels, and of their squares, over all homes must stay below the field's modulus.
-fn check_sums(outputs: &Outputs, max_homes: u64) -> Result<(), SqlError> {
-    for (measure, (position, written)) in outputs.measures.iter().zip(&outputs.written) {
-        let Some(quantiser) = measure.quantiser else {
+fn too_large(error: &CircuitError) -> SqlError {
+    let text = error.to_string();
+    let (what, instead) = text
+        .split_once(": ")
+        .unwrap_or((&text, "ask for less at once"));
+    SqlError::new(None, what, instead)
+}
+
+/// Every sum over all homes must stay below the field's modulus.
+fn check_sums(shape: &Shape, measures: &Measures, max_homes: u64) -> Result<(), SqlError> {
+    for moment in &shape.moments {
+        let Moment::Product { factors, .. } = moment else {
             continue;
         };
-        let power = if measure.squared { 2 } else { 1 };
-        let fits = |max: u64| {
-            u128::from(max)
-                .pow(power)
+        let fits = |largest: u128| {
+            largest
                 .checked_mul(u128::from(max_homes))
                 .is_some_and(|sum| sum < u128::from(FIELD_MODULUS))
         };
-        if fits(quantiser.max()) {
+        let max = |factor: &u16| u128::from(shape.variables[usize::from(*factor)].max);
+        if fits(factors.iter().map(max).product()) {
             continue;
         }
-        let of = if measure.squared { "squares" } else { "values" };
+        let Some(factor) = factors.iter().copied().max_by_key(max) else {
+            continue;
+        };
+        let others: u128 = match factors.as_slice() {
+            [a, b] if a != b => factors.iter().map(max).product::<u128>() / max(&factor),
+            _ => 1,
+        };
+        let power = if factors.len() == 2 && others == 1 {
+            2
+        } else {
+            1
+        };
+        let (position, written) = &measures.written[usize::from(factor)];
+        let of = match (factors.len(), power) {
+            (2, 2) => "squares",
+            (2, _) => "products",
+            _ => "values",
+        };
         let what = format!("the sum of {of} of {written} over {max_homes} homes would overflow");
-        return Err(SqlError::new(
-            *position,
-            what,
-            coarser(&quantiser, written, fits),
-        ));
+        let Some(quantiser) = measures.measures[usize::from(factor)].quantiser else {
+            continue;
+        };
+        let instead = coarser(&quantiser, written, |max| {
+            fits(u128::from(max).pow(power).saturating_mul(others))
+        });
+        return Err(SqlError::new(*position, what, instead));
     }
     Ok(())
 }

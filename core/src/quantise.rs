@@ -142,33 +142,62 @@ impl Quantiser {
     }
 
     /// lo·count + step·Σk, exactly, where lo and step are whole numbers.
-    pub fn integer_sum(&self, count: u64, level_sum: u64) -> Option<i128> {
+    pub fn integer_sum(&self, count: i128, level_sum: i128) -> Option<i128> {
         match self.decimals()? {
-            (lo, step, 1) => Some(lo * i128::from(count) + step * i128::from(level_sum)),
+            (lo, step, 1) => Some(lo * count + step * level_sum),
             _ => None,
         }
     }
 
     /// lo·count + step·Σk.
-    pub fn value_sum(&self, count: u64, level_sum: u64) -> f64 {
+    pub fn value_sum(&self, count: i128, level_sum: i128) -> f64 {
         match self.decimals() {
-            Some((lo, step, scale)) => {
-                (lo * i128::from(count) + step * i128::from(level_sum)) as f64 / scale as f64
-            }
+            Some((lo, step, scale)) => (lo * count + step * level_sum) as f64 / scale as f64,
             None => self.lo * count as f64 + self.width() * level_sum as f64,
         }
     }
 
+    /// The value of a level, on the grid.
+    pub fn value(&self, level: u64) -> f64 {
+        self.value_sum(1, level.into())
+    }
+
     /// The mean, or `None` of nothing.
-    pub fn mean(&self, count: u64, level_sum: u64) -> Option<f64> {
+    pub fn mean(&self, count: i128, level_sum: i128) -> Option<f64> {
         (count > 0).then(|| match self.decimals() {
             // One division, so that a mean on the grid comes out as it is written.
             Some((lo, step, scale)) => {
-                let sum = lo * i128::from(count) + step * i128::from(level_sum);
+                let sum = lo * count + step * level_sum;
                 sum as f64 / (scale as f64 * count as f64)
             }
             None => self.lo + self.width() * (level_sum as f64 / count as f64),
         })
+    }
+
+    /// The sum of products of two variables' values, of which both are there `count` times.
+    pub fn product_sum(
+        &self,
+        other: &Self,
+        count: i128,
+        sums: (i128, i128),
+        product_sum: i128,
+    ) -> f64 {
+        let exact = || {
+            let (a, step_a, scale_a) = self.decimals()?;
+            let (b, step_b, scale_b) = other.decimals()?;
+            let term = |x: i128, y: i128, z: i128| x.checked_mul(y)?.checked_mul(z);
+            let total = term(a, b, count)?
+                .checked_add(term(a, step_b, sums.1)?)?
+                .checked_add(term(step_a, b, sums.0)?)?
+                .checked_add(term(step_a, step_b, product_sum)?)?;
+            Some(total as f64 / (scale_a * scale_b) as f64)
+        };
+        let rounded = || {
+            let (n, a, b) = (count as f64, sums.0 as f64, sums.1 as f64);
+            let (x, y) = (self.width(), other.width());
+            self.lo * other.lo * n + self.lo * y * b + x * other.lo * a + x * y * product_sum as f64
+        };
+        exact().unwrap_or_else(rounded)
     }
 
     /// The variance over `count - 1` (`sample`) or `count`, or `None` where that is 0.
@@ -176,19 +205,18 @@ impl Quantiser {
     /// Rounding without a step adds at most a quarter of the squared step to it.
     pub fn variance(
         &self,
-        count: u64,
-        level_sum: u64,
-        square_sum: u64,
+        count: i128,
+        level_sum: i128,
+        square_sum: i128,
         sample: bool,
     ) -> Option<f64> {
-        let divisor = count.checked_sub(u64::from(sample))?;
-        if divisor == 0 {
+        let divisor = count - i128::from(sample);
+        if divisor <= 0 {
             return None;
         }
-        let (n, sum) = (u128::from(count), u128::from(level_sum));
         // Below zero only where noise was added to the sums.
-        let scatter = (n * u128::from(square_sum)).saturating_sub(sum * sum);
-        Some(self.width().powi(2) * (scatter as f64 / n as f64 / divisor as f64))
+        let scatter = (count * square_sum - level_sum * level_sum).max(0);
+        Some(self.width().powi(2) * (scatter as f64 / count as f64 / divisor as f64))
     }
 
     /// lo and step as integers over a common power of ten, if they are short decimals.
@@ -239,7 +267,7 @@ mod tests {
         assert_eq!(q.max(), 150);
         for value in 80..=230u64 {
             let level = q.level(value as f64, &mut rng());
-            assert_eq!(q.integer_sum(1, level), Some(i128::from(value)));
+            assert_eq!(q.integer_sum(1, level.into()), Some(i128::from(value)));
         }
         assert_eq!(q.level(-1e300, &mut rng()), 0);
         assert_eq!(q.level(1e300, &mut rng()), 150);
@@ -290,6 +318,7 @@ mod tests {
         let mut rng = rng();
         let n = 20_000u64;
         let sum: u64 = (0..n).map(|_| q.level(10.25, &mut rng)).sum();
+        let (n, sum) = (i128::from(n), i128::from(sum));
         // Standard error 0.003.
         assert!((q.mean(n, sum).unwrap() - 10.25).abs() < 0.02);
     }
@@ -313,9 +342,11 @@ mod tests {
         ) {
             let unit = if tenths { 10.0 } else { 1.0 };
             let q = Quantiser::new(-500.0 / unit, 500.0 / unit, Step::Exact(1.0 / unit)).unwrap();
-            let levels: Vec<u64> =
-                values.iter().map(|v| q.level(f64::from(*v) / unit, &mut rng())).collect();
-            let n = values.len() as u64;
+            let levels: Vec<i128> = values
+                .iter()
+                .map(|v| q.level(f64::from(*v) / unit, &mut rng()).into())
+                .collect();
+            let n = values.len() as i128;
             let (k, k2) = (levels.iter().sum(), levels.iter().map(|k| k * k).sum());
             let total: i32 = values.iter().sum();
             prop_assert_eq!(q.value_sum(n, k), f64::from(total) / unit);

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use crate::{
+    circuit::Circuit,
     directory::Directory,
     encoding,
     envelope::{Context, EnvelopeSecretKey, Sealed, reader},
@@ -209,6 +210,17 @@ pub struct Released {
     pub aggregators: Vec<Name>,
 }
 
+impl Released {
+    /// The sums as numbers: with noise one may be below zero.
+    pub fn numbers(&self, noisy: bool) -> Vec<Option<i128>> {
+        let number = |sum: u64| match noisy {
+            true => field::signed(sum),
+            false => sum.into(),
+        };
+        self.outputs.iter().map(|sum| sum.map(number)).collect()
+    }
+}
+
 /// Why totals give no result.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -279,6 +291,40 @@ fn interpolate(totals: &[&Total], needed: usize) -> Result<Vec<Option<u64>>, Rel
     (0..first.outputs.len()).map(open).collect()
 }
 
+/// What all committees released, added up. A number that one committee holds back is held back; runs
+/// that two committees cut differently are added up to where both begin a new one.
+fn add_up(circuit: &Circuit, parts: &[Vec<Option<u64>>]) -> Vec<Option<u64>> {
+    let Some((first, rest)) = parts.split_first() else {
+        return Vec::new();
+    };
+    let add = |a: u64, b: Option<u64>| field::add(a, b.unwrap_or(0));
+    let place = |place: usize| {
+        let others = rest.iter().map(|part| part[place]);
+        others.fold(first[place], |sum, one| Some(field::add(sum?, one?)))
+    };
+    let mut sums: Vec<Option<u64>> = (0..first.len()).map(place).collect();
+    for run in circuit.runs() {
+        let whole = parts.iter().all(|part| part[run.start].is_some());
+        let mut begun = run.start;
+        for place in run.clone() {
+            let here = parts.iter().map(|part| part[place]);
+            let begins = here.clone().all(|sum| sum.is_some());
+            let sum = here.fold(0, add);
+            if begins {
+                begun = place;
+                sums[place] = Some(sum);
+            } else {
+                sums[place] = None;
+                sums[begun] = sums[begun].map(|before| field::add(before, sum));
+            }
+        }
+        if !whole {
+            sums[run.clone()].fill(None);
+        }
+    }
+    sums
+}
+
 /// Opens the totals of every committee that has batches, interpolates each committee's, and adds them
 /// up. A number that one committee holds back is held back.
 ///
@@ -319,21 +365,20 @@ pub fn open_totals(
         return Err(ReleaseError::Contradiction);
     }
     let mut released = Released {
-        outputs: vec![Some(0); manifest.circuit().outputs().len()],
+        outputs: Vec::new(),
         asked: 0,
         accepted: 0,
         verified: u8::MAX,
         aggregators: Vec::new(),
     };
+    let mut parts = Vec::new();
     for &committee in &first.committees {
         let of = opened
             .iter()
             .filter(|(from, _)| from.committee == committee);
         let (names, of): (Vec<&Name>, Vec<&Total>) = of.map(|(_, (t, name))| (name, t)).unzip();
         let outputs = interpolate(&of, needed_of(committee))?;
-        for (sum, output) in released.outputs.iter_mut().zip(outputs) {
-            *sum = sum.zip(output).map(|(a, b)| field::add(a, b));
-        }
+        parts.push(outputs);
         if let Some(total) = of.first() {
             released.asked += total.asked;
             released.accepted += total.accepted;
@@ -342,6 +387,7 @@ pub fn open_totals(
         released.verified = released.verified.min(verified.unwrap_or(0));
         released.aggregators.extend(names.into_iter().cloned());
     }
+    released.outputs = add_up(manifest.circuit(), &parts);
     Ok(released)
 }
 

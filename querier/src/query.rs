@@ -216,7 +216,10 @@ impl Querier {
         totals: &[(AggregatorId, SealedTotal)],
     ) -> Result<(Released, Table), Error> {
         let released = open_totals(&asked.manifest, totals, &asked.reply, &self.node.directory)?;
-        let table = asked.plan.decoder.decode(&released.outputs)?;
+        let table = asked.plan.decoder.decode(
+            &released.numbers(asked.manifest.privacy.is_some()),
+            asked.manifest.min_cohort,
+        )?;
         Ok((released, table))
     }
 

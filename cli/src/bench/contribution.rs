@@ -98,17 +98,21 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Exit> {
 }
 
 fn cases() -> anyhow::Result<Vec<Case>> {
-    let variable = |max, squared| Variable {
-        max,
-        nullable: false,
-        squared,
+    let variable = |max, squared| {
+        let variable = Variable {
+            max,
+            nullable: false,
+            one_hot: false,
+        };
+        (variable, squared)
     };
-    let case = |name, groups, variables: Vec<Variable>, baseline| {
-        let levels = variables.iter().map(|one| Some(one.max / 3)).collect();
+    let case = |name, groups, variables: Vec<(Variable, bool)>, baseline| {
+        let levels = variables.iter().map(|(one, _)| Some(one.max / 3));
+        let levels = levels.collect();
         let group = usize::from(groups) / 2;
         anyhow::Ok(Case {
             name,
-            circuit: Circuit::compile(&Shape { groups, variables })?,
+            circuit: Circuit::compile(&Shape::summing(groups, variables))?,
             row: Row { group, levels },
             baseline,
         })

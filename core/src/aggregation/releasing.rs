@@ -236,8 +236,8 @@ impl Aggregation {
         // All openings must lie on one polynomial: a single wrong one stops the release rather
         // than lifting a mask.
         let interpolation = Interpolation::new(&points, self.needed).map_err(|_| bad.clone())?;
-        let outputs = self.manifest.circuit().outputs();
-        let mut released = vec![false; outputs.len()];
+        let circuit = self.manifest.circuit();
+        let mut guarding_counts = vec![0; circuit.outputs().len()];
         for (position, guard) in guards(&self.manifest).enumerate() {
             let shares: Vec<u64> = columns.iter().map(|column| column[position]).collect();
             if !interpolation.consistent(&shares) {
@@ -247,12 +247,11 @@ impl Aggregation {
             if count > guarding.accepted {
                 return Err(bad);
             }
-            released[guard] = count >= u64::from(self.manifest.min_cohort);
+            guarding_counts[guard] = i128::from(count);
         }
-        let sums = outputs.iter().zip(&guarding.sums.0);
-        Ok(sums
-            .map(|(output, &sum)| released[output.guard].then_some(sum))
-            .collect())
+        let cohort = self.manifest.min_cohort.into();
+        let mask = circuit.mask(cohort, |guard| guarding_counts[guard]);
+        Ok(mask.apply(&guarding.sums.0))
     }
 }
 

@@ -77,6 +77,14 @@ impl Circuit {
             if let Some(presence) = layout.presence {
                 elements[presence] = 1;
             }
+            if bounds.one_hot {
+                // The last level of a variable that cannot be NULL is what the others leave.
+                let place = layout.bits.start + level as usize;
+                if layout.bits.contains(&place) {
+                    elements[place] = 1;
+                }
+                continue;
+            }
             // The highest bit is the only one whose weight is not a power of two. Taking it
             // whenever the lower ones cannot reach the level leaves a rest that they can.
             let weights: Vec<u64> = weights(bounds.max).collect();
@@ -111,8 +119,8 @@ impl Circuit {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::soundness::constraints_hold;
-    use super::super::{Shape, Variable};
+    use super::super::soundness::{constraints_hold, defined};
+    use super::super::{Moment, Shape, Variable};
     use super::*;
 
     fn shapes() -> impl Strategy<Value = Shape> {
@@ -123,14 +131,41 @@ mod tests {
             Just((1 << 32) - 1),
             0..1u64 << 32
         ];
-        let variable = (max, any::<bool>(), any::<bool>());
-        let variable = variable.prop_map(|(max, nullable, squared)| Variable {
-            max,
-            nullable,
-            squared,
+        let variable = (max, any::<bool>(), any::<bool>(), any::<bool>());
+        let variable = variable.prop_map(|(max, nullable, squared, one_hot)| {
+            let one_hot = one_hot && max > 0 && max < 40;
+            let variable = Variable {
+                max,
+                nullable,
+                one_hot,
+            };
+            (variable, squared)
         });
-        (0u16..6, prop::collection::vec(variable, 0..4))
-            .prop_map(|(groups, variables)| Shape { groups, variables })
+        let variables = prop::collection::vec(variable, 0..4);
+        (0u16..6, variables, any::<bool>()).prop_map(|(groups, variables, merged)| {
+            let mut shape = Shape::summing(groups, variables);
+            for (number, variable) in (0u16..).zip(&shape.variables) {
+                if variable.one_hot {
+                    let variable = number;
+                    shape.moments.push(Moment::Levels { variable, merged });
+                }
+            }
+            // The product of each two neighbours, where both are present.
+            for number in 1..shape.variables.len() as u16 {
+                let pair = [number - 1, number];
+                let bounds = |of: u16| &shape.variables[usize::from(of)];
+                if pair.iter().all(|of| bounds(*of).max > 0) {
+                    let present = pair.into_iter().filter(|of| bounds(*of).nullable);
+                    let present: Vec<u16> = present.collect();
+                    if present.len() == 2 {
+                        shape.moments.push(Moment::count(present.clone()));
+                    }
+                    let factors = pair.to_vec();
+                    shape.moments.push(Moment::Product { present, factors });
+                }
+            }
+            shape
+        })
     }
 
     /// A row, or none, drawn from a few numbers.
@@ -165,30 +200,13 @@ mod tests {
                 circuit.add_outputs(&input, &mut sums);
             }
 
-            let mut position = 0;
-            let mut next = || { position += 1; sums[position - 1] };
-            for group in 0..usize::from(shape.groups.max(1)) {
-                let members: Vec<&Row> =
-                    rows.iter().flatten().filter(|row| row.group == group).collect();
-                prop_assert_eq!(next(), members.len() as u64);
-                for (index, variable) in shape.variables.iter().enumerate() {
-                    let levels: Vec<u128> = members
-                        .iter()
-                        .filter_map(|row| row.levels[index].map(u128::from))
-                        .collect();
-                    if variable.nullable {
-                        prop_assert_eq!(next(), levels.len() as u64);
-                    }
-                    if variable.max > 0 {
-                        prop_assert_eq!(next(), field::reduce(levels.iter().sum()));
-                    }
-                    if variable.squared {
-                        let squares = levels.iter().map(|level| level * level).sum();
-                        prop_assert_eq!(next(), field::reduce(squares));
-                    }
+            let mut expected = vec![0; sums.len()];
+            for row in rows.iter().flatten() {
+                for (sum, output) in expected.iter_mut().zip(defined(&shape, row)) {
+                    *sum = field::add(*sum, output);
                 }
             }
-            prop_assert_eq!(position, sums.len());
+            prop_assert_eq!(sums, expected);
         }
     }
 
@@ -197,13 +215,10 @@ mod tests {
         let bounded = |nullable| Variable {
             max: 5,
             nullable,
-            squared: false,
+            one_hot: false,
         };
-        let circuit = Circuit::compile(&Shape {
-            groups: 2,
-            variables: vec![bounded(true), bounded(false)],
-        })
-        .unwrap();
+        let variables = [(bounded(true), false), (bounded(false), false)];
+        let circuit = Circuit::compile(&Shape::summing(2, variables)).unwrap();
         let refusal = |group, levels: &[Option<u64>]| {
             let levels = levels.to_vec();
             circuit.encode(Some(&Row { group, levels })).err()
@@ -232,11 +247,7 @@ mod tests {
 
     #[test]
     fn without_a_row_every_element_and_output_is_zero() {
-        let circuit = Circuit::compile(&Shape {
-            groups: 3,
-            variables: vec![],
-        })
-        .unwrap();
+        let circuit = Circuit::compile(&Shape::summing(3, [])).unwrap();
         let input = circuit.encode(None).unwrap();
         assert!(input.iter().all(|&element| element == 0));
         assert!(constraints_hold(&circuit, &input));

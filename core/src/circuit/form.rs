@@ -23,10 +23,21 @@ impl LinearForm {
         }
     }
 
-    /// This form minus `other`, of which it has no element.
-    pub(super) fn minus(mut self, other: &Self) -> Self {
-        let negated = other.terms.iter().map(|&(i, c)| (i, field::neg(c)));
-        self.terms.extend(negated);
+    /// This form minus `other`.
+    pub(super) fn minus(self, other: &Self) -> Self {
+        self.plus(other, field::neg(1))
+    }
+
+    /// This form plus `other` times `factor`.
+    pub(super) fn plus(mut self, other: &Self, factor: u64) -> Self {
+        for &(index, coefficient) in &other.terms {
+            let coefficient = field::mul(coefficient, factor);
+            match self.terms.iter_mut().find(|(known, _)| *known == index) {
+                Some((_, sum)) => *sum = field::add(*sum, coefficient),
+                None => self.terms.push((index, coefficient)),
+            }
+        }
+        self.terms.retain(|&(_, coefficient)| coefficient != 0);
         self
     }
 

@@ -1,46 +1,36 @@
 //! Where each output of a circuit stands, as [`Shape`] orders them.
 
-use super::Shape;
+use std::collections::HashMap;
+use std::ops::Range;
+
+use super::{Moment, Shape};
 
 /// Positions of the outputs of a [`Shape`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layout {
     groups: usize,
     stride: usize,
-    slots: Vec<Slot>,
-}
-
-/// Positions of one variable's outputs within a group.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Slot {
-    present: Option<usize>,
-    sum: Option<usize>,
-    squares: Option<usize>,
+    /// Where in a group each moment's outputs are, and its position among the moments.
+    slots: HashMap<Moment, (Range<usize>, usize)>,
+    /// For each output of a group its moment, of which the rows are the first.
+    moments: Vec<usize>,
 }
 
 impl Layout {
     /// The layout of `shape`'s outputs.
     pub fn of(shape: &Shape) -> Self {
-        let mut next = 1;
-        let mut place = |wanted: bool| {
-            wanted.then(|| {
-                next += 1;
-                next - 1
-            })
-        };
-        let slots = shape
-            .variables
-            .iter()
-            .map(|variable| Slot {
-                present: place(variable.nullable),
-                sum: place(variable.max > 0),
-                squares: place(variable.squared),
-            })
-            .collect();
+        let mut moments = vec![0];
+        let mut slots = HashMap::new();
+        for (number, moment) in (1..).zip(&shape.moments) {
+            let start = moments.len();
+            moments.resize(start + shape.outputs_of(moment), number);
+            slots.insert(moment.clone(), (start..moments.len(), number));
+        }
         Self {
             groups: usize::from(shape.groups).max(1),
-            stride: next,
+            stride: moments.len(),
             slots,
+            moments,
         }
     }
 
@@ -64,19 +54,16 @@ impl Layout {
         group * self.stride
     }
 
-    /// The number of non-NULL values of `variable`, if it may be NULL.
-    pub fn present(&self, group: usize, variable: usize) -> Option<usize> {
-        Some(self.rows(group) + self.slots.get(variable)?.present?)
+    /// The outputs of a moment in `group`.
+    pub fn moment(&self, group: usize, moment: &Moment) -> Option<Range<usize>> {
+        let (slot, _) = self.slots.get(moment)?;
+        let start = self.rows(group);
+        Some(start + slot.start..start + slot.end)
     }
 
-    /// The sum of levels of `variable`, unless only its presence counts.
-    pub fn sum(&self, group: usize, variable: usize) -> Option<usize> {
-        Some(self.rows(group) + self.slots.get(variable)?.sum?)
-    }
-
-    /// The sum of squared levels of `variable`, if its shape asks for it.
-    pub fn squares(&self, group: usize, variable: usize) -> Option<usize> {
-        Some(self.rows(group) + self.slots.get(variable)?.squares?)
+    /// Which moment an output is of: 0 for the number of rows, then from 1 as the shape orders them.
+    pub fn moment_of(&self, output: usize) -> usize {
+        self.moments[output % self.stride]
     }
 }
 
@@ -87,39 +74,42 @@ mod tests {
 
     #[test]
     fn every_output_has_one_place() {
-        let variable = |max, nullable, squared| Variable {
+        let variable = |max, nullable, one_hot| Variable {
             max,
             nullable,
-            squared,
+            one_hot,
         };
-        let layout = Layout::of(&Shape {
-            groups: 2,
-            variables: vec![
-                variable(0, true, false),
-                variable(9, false, true),
-                variable(9, true, false),
+        let mut shape = Shape::summing(
+            2,
+            [
+                (variable(0, true, false), false),
+                (variable(9, false, false), true),
+                (variable(3, true, true), false),
             ],
+        );
+        shape.moments.push(Moment::Levels {
+            variable: 2,
+            merged: true,
         });
+        let layout = Layout::of(&shape);
         let mut places = Vec::new();
         for group in 0..layout.groups() {
             places.push(layout.rows(group));
-            for v in 0..3 {
-                places.extend(layout.present(group, v));
-                places.extend(layout.sum(group, v));
-                places.extend(layout.squares(group, v));
+            for (number, moment) in (1..).zip(&shape.moments) {
+                for place in layout.moment(group, moment).unwrap() {
+                    assert_eq!(layout.moment_of(place), number);
+                    places.push(place);
+                }
             }
         }
         assert_eq!(places, (0..layout.len()).collect::<Vec<_>>());
-        assert_eq!(layout.present(0, 1), None);
-        assert_eq!(layout.sum(0, 3), None);
+        assert_eq!(layout.len(), 2 * (1 + 1 + 2 + 2 + 4));
+        assert_eq!(layout.moment(0, &Moment::count(vec![1])), None);
     }
 
     #[test]
     fn without_group_by_there_is_one_group() {
-        let layout = Layout::of(&Shape {
-            groups: 0,
-            variables: Vec::new(),
-        });
+        let layout = Layout::of(&Shape::summing(0, []));
         assert_eq!((layout.groups(), layout.len()), (1, 1));
     }
 }

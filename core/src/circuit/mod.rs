@@ -1,7 +1,8 @@
 //! Circuits: what a contribution may be (protocol.md §7).
 //!
 //! A contribution is a vector of field elements: one-hot group bits, then for each variable a
-//! presence bit (where NULL is possible), the bits of its level, and committed products. A home
+//! presence bit (where NULL is possible) and the bits of its level, or one bit for each level, and
+//! committed products. A home
 //! proves in zero knowledge that its vector satisfies the circuit's constraints; the outputs are
 //! linear forms of it, so aggregators sum shares of them.
 //!
@@ -15,6 +16,7 @@ mod encode;
 mod flp;
 mod form;
 mod layout;
+mod mask;
 mod rank;
 mod shape;
 #[cfg(test)]
@@ -24,14 +26,23 @@ mod verifier;
 pub use encode::EncodeError;
 pub use form::LinearForm;
 pub use layout::Layout;
-pub use shape::{Row, Shape, Variable};
+pub use mask::Mask;
+pub use shape::{Moment, Row, Shape, Variable};
 pub use verifier::{Message, Verifier, accepts};
+
+use std::ops::Range;
 
 use crate::field;
 use form::Constraint;
 
-/// Most constraints of a circuit: with the wires' seed they fill a domain of 512 points.
-pub const MAX_CONSTRAINTS: usize = 511;
+/// Most constraints of a circuit: with the wires' seed they fill a domain of 1,024 points.
+pub const MAX_CONSTRAINTS: usize = 1023;
+/// Most moments of a shape.
+pub const MAX_MOMENTS: usize = 512;
+/// Most outputs of a circuit.
+pub const MAX_OUTPUTS: usize = 4096;
+/// Most levels of a one-hot variable.
+pub const MAX_BINS: u64 = 512;
 /// Most variables of a shape.
 pub const MAX_VARIABLES: usize = 64;
 /// Most levels of a variable: `0..2^32`.
@@ -45,6 +56,7 @@ pub struct Circuit {
     variables: Vec<Place>,
     constraints: Vec<Constraint>,
     outputs: Vec<Output>,
+    runs: Vec<Range<usize>>,
 }
 
 /// One sum that aggregators release.
@@ -60,7 +72,7 @@ pub struct Output {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Place {
     presence: Option<usize>,
-    bits: std::ops::Range<usize>,
+    bits: Range<usize>,
 }
 
 /// A shape that has no circuit.
@@ -74,7 +86,10 @@ pub enum CircuitError {
         variables: usize,
     },
     /// A variable with more levels than [`MAX_LEVELS`].
-    #[error("variable {variable} has 2^32 or more levels: choose a coarser step or closer bounds")]
+    #[error(
+        "variable {variable} has 2^32 levels or more, or {MAX_BINS} or more that are counted: choose a \
+         coarser step or closer bounds"
+    )]
     TooManyLevels {
         /// Its position.
         variable: usize,
@@ -88,6 +103,18 @@ pub enum CircuitError {
         /// How many there would be.
         constraints: u64,
     },
+    /// More outputs than [`MAX_OUTPUTS`].
+    #[error(
+        "the query has {outputs} sums, at most {MAX_OUTPUTS} are possible: ask for fewer groups, fewer \
+         aggregates or a coarser step"
+    )]
+    TooManyOutputs {
+        /// How many there would be.
+        outputs: usize,
+    },
+    /// Moments that are repeated, of variables that they cannot be of, or without their guard.
+    #[error("what is summed does not fit the variables")]
+    Moments,
     /// An element that no constraint reads alone; inconsistent shares of it would pass.
     #[error("internal error: the circuit checks {checked} of {elements} elements")]
     Unchecked {
@@ -125,6 +152,18 @@ impl Circuit {
         &self.outputs
     }
 
+    /// Ranges of outputs that are released in runs: neighbours are added up until they are enough.
+    pub fn runs(&self) -> &[Range<usize>] {
+        &self.runs
+    }
+
+    /// For the number of rows and then each moment, the largest contribution of one home.
+    pub fn sensitivities(&self) -> Vec<u64> {
+        let moments = self.shape.moments.iter();
+        let moments = moments.map(|moment| self.shape.largest(moment));
+        std::iter::once(1).chain(moments).collect()
+    }
+
     /// Adds a share's summand of every output to `sums`. Linear, so the sum of many shares may be
     /// passed at once; only the first [`input_len`](Self::input_len) elements are read.
     ///
@@ -139,11 +178,7 @@ impl Circuit {
 
     /// How many homes can be summed before an output might exceed the field and wrap.
     pub fn capacity(&self) -> u64 {
-        let largest = |variable: &Variable| {
-            let factor = if variable.squared { variable.max } else { 1 };
-            variable.max * factor
-        };
-        let largest = self.shape.variables.iter().map(largest).max();
+        let largest = self.sensitivities().into_iter().max();
         (field::MODULUS - 1) / largest.unwrap_or(1).max(1)
     }
 

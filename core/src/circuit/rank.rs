@@ -29,20 +29,33 @@ fn rank(constraints: &[Constraint], elements: usize) -> usize {
         .iter()
         .flat_map(|c| [c.left.linear.clone(), c.right.linear.clone()]);
     let mut forms: Vec<LinearForm> = products.chain(wires).collect();
-    // Short forms first: those of one element make most of the basis, and nothing is left to
-    // eliminate when the rank is reached.
-    forms.sort_by_key(|form| form.terms().len());
+    // An element that a form reads alone is in the basis as it is; of most circuits these are all,
+    // and only what is left is eliminated.
+    let mut alone = vec![false; elements];
+    for form in &forms {
+        if let [(index, coefficient)] = form.terms()
+            && *coefficient != 0
+        {
+            alone[*index] = true;
+        }
+    }
+    let mut rank = alone.iter().filter(|alone| **alone).count();
+    if rank == elements {
+        return rank;
+    }
+    forms.retain(|form| form.terms().len() > 1);
 
     // The basis: for each pivot, a row that starts there with 1.
     let mut basis: Vec<Option<Vec<u64>>> = vec![None; elements];
-    let mut rank = 0;
     for form in forms {
         if rank == elements {
             break;
         }
         let mut row = vec![0; elements];
         for &(index, coefficient) in form.terms() {
-            row[index] = field::add(row[index], coefficient);
+            if !alone[index] {
+                row[index] = field::add(row[index], coefficient);
+            }
         }
         for pivot in 0..elements {
             if row[pivot] == 0 {

@@ -1,19 +1,22 @@
-//! What a query's circuit is made from: groups and bounded variables.
+//! What a query's circuit is made from: groups, bounded variables, and what is summed of them.
 
 use borsh::{BorshDeserialize, BorshSerialize};
+
+use super::{CircuitError, MAX_BINS, MAX_LEVELS, MAX_MOMENTS, MAX_VARIABLES};
 
 /// The public description of a circuit, small enough for a manifest; every party compiles the
 /// same [`Circuit`](super::Circuit) from it.
 ///
-/// Outputs, in order: for each group (or once without GROUP BY) the number of rows, then for each
-/// variable the number of non-NULL values (if nullable), the sum of levels (if `max` > 0) and the
-/// sum of squared levels (if `squared`).
+/// Outputs, in order: for each group (or once without GROUP BY) the number of rows, then those of
+/// each moment.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Shape {
     /// Number of groups; 0 without GROUP BY.
     pub groups: u16,
     /// The variables that a row assigns.
     pub variables: Vec<Variable>,
+    /// What is summed.
+    pub moments: Vec<Moment>,
 }
 
 /// One bounded integer variable: a level in `0..=max`, or NULL.
@@ -23,8 +26,40 @@ pub struct Variable {
     pub max: u64,
     /// Whether a row may leave it NULL.
     pub nullable: bool,
-    /// Whether the sum of squared levels is an output.
-    pub squared: bool,
+    /// Whether there is one bit per level, so that levels can be counted.
+    pub one_hot: bool,
+}
+
+/// What is summed over rows.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize, BorshDeserialize)]
+pub enum Moment {
+    /// The product of the levels of `factors`, of which there are at most two, over the rows in which
+    /// none of `present` is NULL. Without factors it counts those rows. One output, guarded by the
+    /// count with the same `present`, which must be a moment too; by the rows where that is empty.
+    Product {
+        /// Nullable variables in increasing order, at least those among the factors.
+        present: Vec<u16>,
+        /// Variables in increasing order; the same twice for its square.
+        factors: Vec<u16>,
+    },
+    /// The number of rows at each level of a one-hot variable. One output for each level.
+    Levels {
+        /// The variable.
+        variable: u16,
+        /// How they are released where some are few: neighbours are added up until they are enough;
+        /// otherwise each is withheld alone.
+        merged: bool,
+    },
+}
+
+impl Moment {
+    /// The number of rows in which none of `present`, in increasing order, is NULL.
+    pub fn count(present: Vec<u16>) -> Self {
+        Self::Product {
+            present,
+            factors: Vec::new(),
+        }
+    }
 }
 
 /// What one home's row assigns. A home without a row contributes all zeros.
@@ -34,4 +69,112 @@ pub struct Row {
     pub group: usize,
     /// One level per variable; `None` is NULL.
     pub levels: Vec<Option<u64>>,
+}
+
+impl Shape {
+    /// The shape that sums each variable by itself: the number of its values where it may be NULL, the
+    /// sum of its levels unless there is only one, and with `true` the sum of their squares.
+    pub fn summing(groups: u16, variables: impl IntoIterator<Item = (Variable, bool)>) -> Self {
+        let mut shape = Self {
+            groups,
+            variables: Vec::new(),
+            moments: Vec::new(),
+        };
+        for (number, (variable, squared)) in (0u16..).zip(variables) {
+            let present = Vec::from_iter(variable.nullable.then_some(number));
+            let degrees = match (variable.max, squared) {
+                (0, _) => 0,
+                (_, false) => 1,
+                (_, true) => 2,
+            };
+            for degree in usize::from(!variable.nullable)..=degrees {
+                shape.moments.push(Moment::Product {
+                    present: present.clone(),
+                    factors: vec![number; degree],
+                });
+            }
+            shape.variables.push(variable);
+        }
+        shape
+    }
+
+    /// Largest contribution of one row to any output of a moment.
+    pub fn largest(&self, moment: &Moment) -> u64 {
+        match moment {
+            Moment::Levels { .. } => 1,
+            Moment::Product { factors, .. } => factors
+                .iter()
+                .map(|factor| {
+                    self.variables
+                        .get(usize::from(*factor))
+                        .map_or(0, |v| v.max)
+                })
+                .fold(1, u64::saturating_mul),
+        }
+    }
+
+    /// Number of outputs of a moment in each group.
+    pub fn outputs_of(&self, moment: &Moment) -> usize {
+        match moment {
+            Moment::Product { .. } => 1,
+            Moment::Levels { variable, .. } => {
+                let variable = self.variables.get(usize::from(*variable));
+                variable.map_or(0, |v| v.max as usize + 1)
+            }
+        }
+    }
+
+    /// Refuses what is out of bounds, before anything is allocated for it.
+    pub(super) fn check(&self) -> Result<(), CircuitError> {
+        if self.variables.len() > MAX_VARIABLES {
+            return Err(CircuitError::TooManyVariables {
+                variables: self.variables.len(),
+            });
+        }
+        for (variable, bounds) in self.variables.iter().enumerate() {
+            if bounds.max >= MAX_LEVELS || bounds.one_hot && bounds.max >= MAX_BINS {
+                return Err(CircuitError::TooManyLevels { variable });
+            }
+            if bounds.one_hot && bounds.max == 0 {
+                return Err(CircuitError::Moments);
+            }
+        }
+        if self.moments.len() > MAX_MOMENTS {
+            return Err(CircuitError::Moments);
+        }
+        let mut sorted: Vec<&Moment> = self.moments.iter().collect();
+        sorted.sort();
+        let distinct = sorted.windows(2).all(|pair| pair[0] != pair[1]);
+        let meaningful = self.moments.iter().all(|moment| self.is_meaningful(moment));
+        if !distinct || !meaningful {
+            return Err(CircuitError::Moments);
+        }
+        Ok(())
+    }
+
+    fn is_meaningful(&self, moment: &Moment) -> bool {
+        let variable = |number: &u16| self.variables.get(usize::from(*number));
+        match moment {
+            Moment::Levels { variable: of, .. } => variable(of).is_some_and(|v| v.one_hot),
+            Moment::Product { present, factors } => {
+                let increasing = present.windows(2).all(|pair| pair[0] < pair[1]);
+                let ordered = factors.windows(2).all(|pair| pair[0] <= pair[1]);
+                let nullable = |number| variable(number).is_some_and(|v| v.nullable);
+                let masked = |factor| {
+                    variable(factor)
+                        .is_some_and(|v| v.max > 0 && (!v.nullable || present.contains(factor)))
+                };
+                let guarded = factors.is_empty()
+                    || present.is_empty()
+                    || self.moments.contains(&Moment::count(present.clone()));
+                increasing
+                    && ordered
+                    && guarded
+                    && factors.len() <= 2
+                    && (present.len(), factors.len()) != (0, 0)
+                    && present.iter().all(nullable)
+                    && factors.iter().all(masked)
+            }
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::{Circuit, Row, Shape, Variable};
+use super::{Circuit, Moment, Row, Shape, Variable};
 use crate::field;
 
 /// Whether `input` satisfies the constraints, in the clear.
@@ -16,19 +16,18 @@ pub(super) fn constraints_hold(circuit: &Circuit, input: &[u64]) -> bool {
     })
 }
 
-fn variable(max: u64, nullable: bool, squared: bool) -> Variable {
-    Variable {
+fn variable(max: u64, nullable: bool, squared: bool) -> (Variable, bool) {
+    let one_hot = false;
+    let variable = Variable {
         max,
         nullable,
-        squared,
-    }
+        one_hot,
+    };
+    (variable, squared)
 }
 
-fn shape(groups: u16, variables: &[Variable]) -> Shape {
-    Shape {
-        groups,
-        variables: variables.to_vec(),
-    }
+fn shape(groups: u16, variables: &[(Variable, bool)]) -> Shape {
+    Shape::summing(groups, variables.iter().cloned())
 }
 
 fn outputs(circuit: &Circuit, input: &[u64]) -> Vec<u64> {
@@ -38,21 +37,25 @@ fn outputs(circuit: &Circuit, input: &[u64]) -> Vec<u64> {
 }
 
 /// The outputs that the shape's definition gives to `row`.
-fn defined(shape: &Shape, row: &Row) -> Vec<u64> {
+pub(super) fn defined(shape: &Shape, row: &Row) -> Vec<u64> {
     let mut outputs = Vec::new();
     for group in 0..usize::from(shape.groups.max(1)) {
         let here = u64::from(group == row.group);
         outputs.push(here);
-        for (variable, level) in shape.variables.iter().zip(&row.levels) {
-            let value = here * level.unwrap_or(0);
-            if variable.nullable {
-                outputs.push(here * u64::from(level.is_some()));
-            }
-            if variable.max > 0 {
-                outputs.push(value);
-            }
-            if variable.squared {
-                outputs.push(value * value);
+        let level = |variable: &u16| row.levels[usize::from(*variable)];
+        for moment in &shape.moments {
+            match moment {
+                Moment::Product { present, factors } => {
+                    let whole = present.iter().all(|variable| level(variable).is_some());
+                    let factors = factors.iter().map(|variable| level(variable).unwrap_or(0));
+                    let product = factors.fold(1, field::mul);
+                    outputs.push(here * u64::from(whole) * product);
+                }
+                Moment::Levels { variable, .. } => {
+                    let max = shape.variables[usize::from(*variable)].max;
+                    let bits = (0..=max).map(|one| here * u64::from(level(variable) == Some(one)));
+                    outputs.extend(bits);
+                }
             }
         }
     }
@@ -161,4 +164,64 @@ fn elements_that_are_no_bits_satisfy_nothing() {
         &shape(2, &[variable(1, true, false), variable(1, false, true)]),
         &values,
     );
+}
+
+fn one_hot(max: u64, nullable: bool) -> Variable {
+    Variable {
+        max,
+        nullable,
+        one_hot: true,
+    }
+}
+
+fn product(present: &[u16], factors: &[u16]) -> Moment {
+    Moment::Product {
+        present: present.to_vec(),
+        factors: factors.to_vec(),
+    }
+}
+
+#[test]
+fn counted_levels_and_products_of_two_are_those_of_legal_rows() {
+    for groups in [0, 2, 3] {
+        for nullable in [false, true] {
+            for merged in [false, true] {
+                let variable = 0;
+                let levels = Moment::Levels { variable, merged };
+                let mut shape = Shape::summing(groups, [(one_hot(3, nullable), true)]);
+                shape.moments.push(levels);
+                satisfied_only_by_legal_rows(&shape, &[0, 1]);
+            }
+            // Two variables where both, one or none may be NULL.
+            for (one, other) in [(false, false), (nullable, true), (true, nullable)] {
+                let mut shape = shape(groups, &[variable(1, one, true), variable(2, other, false)]);
+                let present = [one.then_some(0), other.then_some(1)];
+                let present: Vec<u16> = present.into_iter().flatten().collect();
+                let both = |factors: &[u16]| product(&present, factors);
+                let more = [
+                    both(&[]),
+                    both(&[0]),
+                    both(&[1]),
+                    both(&[0, 1]),
+                    both(&[1, 1]),
+                ];
+                for moment in more {
+                    let nothing = moment == product(&[], &[]);
+                    if !nothing && !shape.moments.contains(&moment) {
+                        shape.moments.push(moment);
+                    }
+                }
+                satisfied_only_by_legal_rows(&shape, &[0, 1]);
+            }
+        }
+    }
+    let odd = [0, 1, 2, field::neg(1)];
+    let mut shape = Shape::summing(2, [(one_hot(2, false), false), (one_hot(1, true), false)]);
+    let present = vec![1];
+    shape.moments.push(product(&present, &[0, 1]));
+    shape.moments.push(Moment::Levels {
+        variable: 0,
+        merged: false,
+    });
+    satisfied_only_by_legal_rows(&shape, &odd);
 }

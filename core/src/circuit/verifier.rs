@@ -169,20 +169,28 @@ mod tests {
     use rand::SeedableRng;
     use rand::rngs::StdRng;
 
-    use super::super::{Row, Shape, Variable};
+    use super::super::{Moment, Row, Shape, Variable};
     use super::*;
 
     fn circuit(groups: u16, maxima: &[u64]) -> Circuit {
-        let variable = |&max: &u64| Variable {
-            max,
-            nullable: max % 2 == 0,
-            squared: max % 3 == 0,
+        let variable = |&max: &u64| {
+            let variable = Variable {
+                max,
+                nullable: max % 2 == 0,
+                one_hot: max % 5 == 4 && max < 100,
+            };
+            (variable, max % 3 == 0)
         };
-        Circuit::compile(&Shape {
-            groups,
-            variables: maxima.iter().map(variable).collect(),
-        })
-        .unwrap()
+        let mut shape = Shape::summing(groups, maxima.iter().map(variable));
+        for (number, variable) in (0u16..).zip(&shape.variables) {
+            if variable.one_hot {
+                shape.moments.push(Moment::Levels {
+                    variable: number,
+                    merged: false,
+                });
+            }
+        }
+        Circuit::compile(&shape).unwrap()
     }
 
     fn field64(elements: &[u64]) -> Vec<Field64> {

@@ -14,13 +14,9 @@ fn circuit() -> Circuit {
     let variable = Variable {
         max: 100,
         nullable: false,
-        squared: false,
+        one_hot: false,
     };
-    Circuit::compile(&Shape {
-        groups: 1,
-        variables: vec![variable],
-    })
-    .unwrap()
+    Circuit::compile(&Shape::summing(1, [(variable, false)])).unwrap()
 }
 
 fn members(numbers: &[u8]) -> Vec<MemberNumber> {

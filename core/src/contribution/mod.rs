@@ -167,16 +167,13 @@ mod tests {
     }
 
     fn circuit() -> Circuit {
-        let variable = |max, nullable, squared| Variable {
+        let variable = |max, nullable| Variable {
             max,
             nullable,
-            squared,
+            one_hot: false,
         };
-        Circuit::compile(&Shape {
-            groups: 2,
-            variables: vec![variable(100, true, true), variable(1, false, false)],
-        })
-        .unwrap()
+        let variables = [(variable(100, true), true), (variable(1, false), false)];
+        Circuit::compile(&Shape::summing(2, variables)).unwrap()
     }
 
     fn rows() -> Vec<Option<Row>> {

@@ -17,13 +17,9 @@ fn circuit() -> Circuit {
     let variable = Variable {
         max: 255,
         nullable: true,
-        squared: false,
+        one_hot: false,
     };
-    Circuit::compile(&Shape {
-        groups: 2,
-        variables: vec![variable],
-    })
-    .unwrap()
+    Circuit::compile(&Shape::summing(2, [(variable, false)])).unwrap()
 }
 
 /// Everybody alike, so that two populations could not differ more.

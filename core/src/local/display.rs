@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::{Aggregate, Category, Expr, LocalQuery, Node};
+use crate::circuit::Moment;
 use crate::quantise::Step;
 
 impl Expr {
@@ -114,19 +115,45 @@ impl fmt::Display for LocalQuery {
                         Step::Exact(step) => write!(f, "in steps of {step}")?,
                         Step::Levels4096 => write!(f, "at 4096 levels, rounded at random")?,
                     }
-                    writeln!(
-                        f,
-                        "{}",
-                        if measure.squared {
-                            ", and its square"
-                        } else {
-                            ""
-                        }
-                    )?;
+                    writeln!(f)?;
                 }
             }
         }
+        let sums: Vec<String> = self
+            .moments
+            .iter()
+            .map(|m| self.summed(m, &columns))
+            .collect();
+        if !sums.is_empty() {
+            writeln!(f, "adds up over homes: {}", sums.join("; "))?;
+        }
         Ok(())
+    }
+}
+
+impl LocalQuery {
+    /// What a moment sums, for people.
+    fn summed(&self, moment: &Moment, columns: &[String]) -> String {
+        let text = |number: &u16| {
+            let measure = self.measures.get(usize::from(*number));
+            measure.map_or_else(String::new, |m| m.expr.text(columns))
+        };
+        match moment {
+            Moment::Levels { variable, .. } => {
+                format!("who is at each level of {}", text(variable))
+            }
+            Moment::Product { present, factors } => {
+                let known: Vec<String> = present.iter().map(text).collect();
+                let factors: Vec<String> = factors.iter().map(text).collect();
+                match (factors.as_slice(), known.join(" and ")) {
+                    ([], known) => format!("who has {known}"),
+                    (factors, known) if present.len() > 1 => {
+                        format!("{} where there is {known}", factors.join(" * "))
+                    }
+                    (factors, _) => factors.join(" * "),
+                }
+            }
+        }
     }
 }
 

@@ -22,7 +22,7 @@ pub use validate::{
 };
 
 use crate::catalogue::FieldKind;
-use crate::circuit::{Shape, Variable};
+use crate::circuit::{Moment, Shape, Variable};
 use crate::quantise::Quantiser;
 
 /// What a home computes: at most one row, of a group and of measured values.
@@ -40,6 +40,8 @@ pub struct LocalQuery {
     pub keys: Vec<Key>,
     /// What is measured, one per variable of the circuit.
     pub measures: Vec<Measure>,
+    /// What is summed of it over homes.
+    pub moments: Vec<Moment>,
 }
 
 /// A field that is read.
@@ -145,8 +147,8 @@ pub struct Measure {
     pub quantiser: Option<Quantiser>,
     /// Whether it may be NULL. Where it may not and is, the home has no row.
     pub nullable: bool,
-    /// Whether squares are summed too.
-    pub squared: bool,
+    /// Whether its levels are counted one by one.
+    pub one_hot: bool,
 }
 
 /// A value of a document, as a connector reads it.
@@ -183,9 +185,10 @@ impl LocalQuery {
                 .map(|measure| Variable {
                     max: measure.quantiser.map_or(0, |q| q.max()),
                     nullable: measure.nullable,
-                    squared: measure.squared,
+                    one_hot: measure.one_hot,
                 })
                 .collect(),
+            moments: self.moments.clone(),
         }
     }
 }

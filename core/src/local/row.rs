@@ -69,8 +69,9 @@ mod tests {
                 expr: expr(),
                 quantiser: Some(Quantiser::new(10.0, 20.0, Step::Exact(5.0)).unwrap()),
                 nullable,
-                squared: false,
+                one_hot: false,
             }],
+            moments: Vec::new(),
         }
     }
 

@@ -182,7 +182,7 @@ fn check_measure(measure: &Measure, columns: &[Typed]) -> Result<(), InvalidQuer
     match measure.quantiser {
         Some(_) if kind.is_numeric() => Ok(()),
         Some(_) => Err(Mismatch("clamp takes a number").into()),
-        None if measure.nullable && !measure.squared => Ok(()),
+        None if measure.nullable && !measure.one_hot => Ok(()),
         None => Err(InvalidQuery::Measure),
     }
 }

@@ -4,7 +4,7 @@ mod refusals;
 
 use super::*;
 use crate::catalogue::{Cardinality, Doctype, EVERY_HOME, Field, FieldKind};
-use crate::circuit::Variable;
+use crate::circuit::{Moment, Variable};
 use crate::decode::{Table, Value};
 use crate::encoding::{from_bytes, to_bytes};
 use crate::local::{InvalidQuery, MAX_NODES, Measure};
@@ -64,12 +64,37 @@ fn plan(sql: &str) -> Result<Plan, SqlError> {
     Ok(plan)
 }
 
-fn variable(max: u64, nullable: bool, squared: bool) -> Variable {
-    Variable {
+/// A variable, and whether its square is summed.
+fn variable(max: u64, nullable: bool, squared: bool) -> (Variable, bool) {
+    let one_hot = false;
+    let variable = Variable {
         max,
         nullable,
-        squared,
-    }
+        one_hot,
+    };
+    (variable, squared)
+}
+
+/// The variables of a plan that sums each by itself.
+fn variables(plan: &Plan) -> Vec<(Variable, bool)> {
+    let squared = |number: u16| {
+        let square = |moment: &Moment| match moment {
+            Moment::Product { factors, .. } => *factors == [number, number],
+            Moment::Levels { .. } => false,
+        };
+        plan.shape.moments.iter().any(square)
+    };
+    let numbered = (0u16..).zip(&plan.shape.variables);
+    numbered
+        .map(|(number, variable)| (variable.clone(), squared(number)))
+        .collect()
+}
+
+fn decode(
+    decoder: &Decoder,
+    outputs: &[Option<i128>],
+) -> Result<Table, crate::decode::WrongOutputs> {
+    decoder.decode(outputs, 5)
 }
 
 const BANDS: &str = "CASE WHEN age < 40 THEN '25-39' WHEN age < 55 THEN '40-54' ELSE '55+' END";
@@ -84,7 +109,7 @@ fn the_example_has_one_nullable_variable() {
     ))
     .unwrap();
     assert_eq!(plan.shape.groups, 3);
-    assert_eq!(plan.shape.variables, [variable(150, true, false)]);
+    assert_eq!(variables(&plan), [variable(150, true, false)]);
     assert_eq!(
         plan.local.fields().collect::<Vec<_>>(),
         ["cigarettes", "age", "sbp"]
@@ -99,7 +124,8 @@ fn the_example_has_one_nullable_variable() {
          keeps homes where (cigarettes >= 10)\n\
          groups by CASE WHEN (age < 40) THEN '25-39' WHEN (age < 55) THEN '40-54' \
          ELSE '55+' END into '25-39', '40-54', '55+'\n\
-         measures sbp within 80 and 230, in steps of 1\n"
+         measures sbp within 80 and 230, in steps of 1\n\
+         adds up over homes: who has sbp; sbp\n"
     );
 }
 
@@ -109,13 +135,14 @@ fn an_inner_select_makes_one_row_of_several_documents() {
                (SELECT AVG(bpm) AS hr FROM heartrate WHERE day >= '2026-10-01') AS home";
     let plan = plan(sql).unwrap();
     assert_eq!(plan.shape.groups, 0);
-    assert_eq!(plan.shape.variables, [variable(4095, false, false)]);
+    assert_eq!(variables(&plan), [variable(4095, false, false)]);
     assert_eq!(
         plan.local.to_string(),
         "reads of heartrate: day, bpm\n\
          keeps documents where (day >= '2026-10-01')\n\
          takes over a home's documents: AVG(bpm)\n\
-         measures AVG(bpm) within 30 and 220, at 4096 levels, rounded at random\n"
+         measures AVG(bpm) within 30 and 220, at 4096 levels, rounded at random\n\
+         adds up over homes: AVG(bpm)\n"
     );
     assert_eq!(plan.profile, Profile::atom(EVERY_HOME.into()));
 }
@@ -145,7 +172,7 @@ fn names_are_what_postgresql_and_people_take_them_for() {
 fn null_has_a_place_only_where_it_is_possible() {
     let variables = |items: &str| {
         let plan = plan(&format!("SELECT {items} FROM nhefs")).unwrap();
-        plan.shape.variables
+        super::tests::variables(&plan)
     };
     assert_eq!(variables("COUNT(age), COUNT(1)"), []);
     assert_eq!(
@@ -170,7 +197,7 @@ fn null_has_a_place_only_where_it_is_possible() {
     );
     let known = plan("SELECT AVG(clamp(sbp, 0, 300, 1)) FROM nhefs WHERE sbp IS NOT NULL");
     assert_eq!(
-        known.unwrap().shape.variables,
+        self::variables(&known.unwrap()),
         [variable(300, false, false)]
     );
 }
@@ -309,7 +336,7 @@ fn forged_queries_do_not_validate() {
         expr: large.filter.clone().unwrap(),
         quantiser: None,
         nullable: true,
-        squared: false,
+        one_hot: false,
     };
     large.measures = vec![measure; MAX_NODES / 900];
     assert_eq!(large.validate(&catalogue()), Err(InvalidQuery::Bound));
@@ -327,7 +354,7 @@ fn released_sums_become_rows_and_suppressed_groups() {
     let mut outputs = vec![None; 24];
     outputs[4..8].copy_from_slice(&[Some(12), Some(10), Some(400), Some(16_010)]);
     outputs[20] = Some(7);
-    let table = plan.decoder.decode(&outputs).unwrap();
+    let table = decode(&plan.decoder, &outputs).unwrap();
     assert_eq!(table.columns, ["s", "band", "homes", "COUNT(sbp)", "v"]);
     assert_eq!(table.group_columns, ["sex = 'male'", "band"]);
     let (int, text) = (Value::Integer, |t: &str| Value::Text(t.into()));
@@ -349,21 +376,20 @@ fn released_sums_become_rows_and_suppressed_groups() {
         table.suppressed_groups[3],
         [Value::Boolean(true), text("40-54")]
     );
-    assert!(plan.decoder.decode(&outputs[1..]).is_err());
+    assert!(decode(&plan.decoder, &outputs[1..]).is_err());
 }
 
 #[test]
 fn without_group_by_one_row_is_released_or_suppressed() {
     let sql = "SELECT COUNT(*), AVG(clamp(sbp, 80, 230)), STDDEV(clamp(sbp, 80, 230)) FROM nhefs";
     let decoder = plan(sql).unwrap().decoder;
-    let none = decoder.decode(&[None; 4]).unwrap();
+    let none = decode(&decoder, &[None; 4]).unwrap();
     assert_eq!(none.rows, Vec::<Vec<Value>>::new());
     assert_eq!(none.suppressed_groups, [Vec::<Value>::new()]);
-    let table = decoder
-        .decode(&[Some(9), Some(0), Some(0), Some(0)])
-        .unwrap();
+    let table = decode(&decoder, &[Some(9), Some(0), Some(0), Some(0)]).unwrap();
     let expected = Table {
         columns: table.columns.clone(),
+        kinds: table.kinds.clone(),
         rows: vec![vec![Value::Integer(9), Value::Null, Value::Null]],
         ..Table::default()
     };

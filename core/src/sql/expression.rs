@@ -71,6 +71,9 @@ impl Binder<'_> {
     }
 
     fn bind_one(&mut self, ast: &Ast) -> Result<Bound, SqlError> {
+        if let Some(known) = self.names.whole(ast) {
+            return known;
+        }
         match ast {
             Ast::Nested(inner) => self.bind(inner),
             Ast::Identifier(name) => self.names.column(std::slice::from_ref(name)),
@@ -383,6 +386,7 @@ impl Binder<'_> {
         if call.is_aggregate() {
             return self.names.aggregate(call);
         }
+        call.plain()?;
         let (function, kind) = match call.name.as_str() {
             "coalesce" => {
                 let values = unify(self.all(call.arguments.iter().copied())?)?;

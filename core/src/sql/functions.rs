@@ -2,7 +2,7 @@
 
 use sqlparser::ast::{
     DuplicateTreatment, Expr as Ast, Function as AstFunction, FunctionArg, FunctionArgExpr,
-    FunctionArguments,
+    FunctionArguments, OrderBySort,
 };
 
 use super::error::{Position, SqlError};
@@ -15,6 +15,40 @@ use crate::local::{Aggregate, AggregateFunction};
 pub(super) const SCALARS: &str =
     "ABS, ROUND, FLOOR, CEIL, LENGTH, LOWER, UPPER, COALESCE, NULLIF, CASE and CAST";
 
+/// The aggregates.
+const AGGREGATES: [&str; 30] = [
+    "count",
+    "sum",
+    "avg",
+    "min",
+    "max",
+    "variance",
+    "var_samp",
+    "var_pop",
+    "stddev",
+    "stddev_samp",
+    "stddev_pop",
+    "covar_samp",
+    "covar_pop",
+    "corr",
+    "regr_count",
+    "regr_avgx",
+    "regr_avgy",
+    "regr_sxx",
+    "regr_syy",
+    "regr_sxy",
+    "regr_slope",
+    "regr_intercept",
+    "regr_r2",
+    "histogram",
+    "median",
+    "percentile_cont",
+    "percentile_disc",
+    "approx_quantile",
+    "mode",
+    "share",
+];
+
 /// `name(arguments)` and nothing more.
 pub(crate) struct Call<'a> {
     /// In lower case.
@@ -22,6 +56,10 @@ pub(crate) struct Call<'a> {
     pub(super) arguments: Vec<&'a Ast>,
     /// Whether the only argument is `*`.
     pub(super) star: bool,
+    /// The condition of FILTER.
+    pub(super) filter: Option<&'a Ast>,
+    /// The one item of WITHIN GROUP, and whether it is descending.
+    pub(super) within: Option<(&'a Ast, bool)>,
     pub(super) position: Option<Position>,
 }
 
@@ -39,14 +77,23 @@ impl<'a> Call<'a> {
         if function.over.is_some() {
             return refuse("OVER is a window function", "write GROUP BY instead");
         }
-        if function.filter.is_some() {
-            return refuse(
-                "with FILTER is not supported",
-                "write CASE WHEN … THEN x END inside the aggregate",
-            );
-        }
-        if !function.within_group.is_empty()
-            || function.null_treatment.is_some()
+        let within = match function.within_group.as_slice() {
+            [] => None,
+            [item] if item.with_fill.is_none() && item.options.nulls_first.is_none() => {
+                match item.options.sort {
+                    None | Some(OrderBySort::Asc) => Some((&item.expr, false)),
+                    Some(OrderBySort::Desc) => Some((&item.expr, true)),
+                    Some(_) => return refuse("orders by an operator", "write ORDER BY x"),
+                }
+            }
+            _ => {
+                return refuse(
+                    "orders by several values",
+                    "write WITHIN GROUP (ORDER BY x)",
+                );
+            }
+        };
+        if function.null_treatment.is_some()
             || function.uses_odbc_syntax
             || !matches!(function.parameters, FunctionArguments::None)
         {
@@ -82,28 +129,34 @@ impl<'a> Call<'a> {
             name,
             arguments,
             star,
+            filter: function.filter.as_deref(),
+            within,
             position,
         })
     }
 
     /// Whether the name is that of an aggregate.
     pub(super) fn is_aggregate(&self) -> bool {
-        matches!(self.name.as_str(), "count" | "min" | "max") || self.is_moment()
+        AGGREGATES.contains(&self.name.as_str())
     }
 
-    /// Whether the name is that of an aggregate over a clamped value.
-    pub(super) fn is_moment(&self) -> bool {
-        matches!(
-            self.name.as_str(),
-            "sum"
-                | "avg"
-                | "variance"
-                | "var_samp"
-                | "var_pop"
-                | "stddev"
-                | "stddev_samp"
-                | "stddev_pop"
-        )
+    /// Refuses FILTER and WITHIN GROUP, where they have no meaning.
+    pub(super) fn plain(&self) -> Result<(), SqlError> {
+        if self.filter.is_some() {
+            return Err(SqlError::new(
+                self.position,
+                format!("{} does not take FILTER here", self.shown()),
+                "write CASE WHEN … THEN x END inside it",
+            ));
+        }
+        if self.within.is_some() {
+            return Err(SqlError::new(
+                self.position,
+                format!("{} does not take WITHIN GROUP", self.shown()),
+                "only PERCENTILE_CONT(p) and MODE() do",
+            ));
+        }
+        Ok(())
     }
 
     /// The call as people recognise it.
@@ -129,6 +182,7 @@ impl<'a> Call<'a> {
 
     /// The aggregate of a home's documents that this call is.
     pub(super) fn inner_aggregate(&self, names: &mut dyn Names) -> Result<Aggregate, SqlError> {
+        self.plain()?;
         let function = match self.name.as_str() {
             "count" => AggregateFunction::Count,
             "sum" => AggregateFunction::Sum,
@@ -157,6 +211,9 @@ impl<'a> Call<'a> {
 
     /// An error for a function that no expression may call.
     pub(super) fn unsupported(&self) -> SqlError {
+        if let Err(error) = self.plain() {
+            return error;
+        }
         let (what, instead) = match self.name.as_str() {
             "clamp" => (
                 "clamp bounds what an aggregate adds up".to_owned(),
@@ -170,6 +227,11 @@ impl<'a> Call<'a> {
                 "concept('…') chooses homes".to_owned(),
                 "write it in the outer WHERE as a condition of its own, joined by AND".to_owned(),
             ),
+            "array_agg" | "string_agg" | "json_agg" | "listagg" => (
+                format!("{} would release single values", self.shown()),
+                "write COUNT(*) with GROUP BY domain(x, 'a', 'b'), or HISTOGRAM(clamp(x, lo, hi), 10)"
+                    .to_owned(),
+            ),
             "greatest" | "least" => (
                 format!("{} is not supported", self.shown()),
                 "write CASE WHEN a > b THEN a ELSE b END".to_owned(),
@@ -177,7 +239,8 @@ impl<'a> Call<'a> {
             _ => (
                 format!("the function {} is not on the list", self.name),
                 format!(
-                    "there are {SCALARS}; and the aggregates COUNT, SUM, AVG, VARIANCE, STDDEV"
+                    "there are {SCALARS}; and the aggregates COUNT, SUM, AVG, VARIANCE, STDDEV, COVAR_SAMP, CORR, \
+                     REGR_SLOPE, HISTOGRAM, MEDIAN, PERCENTILE_CONT, MIN, MAX, MODE and SHARE"
                 ),
             ),
         };

@@ -6,6 +6,7 @@ use super::bound::{Bound, unify};
 use super::error::SqlError;
 use super::expression::bind;
 use super::functions::as_call;
+use super::measures::bins;
 use super::names::Names;
 use super::walk::position_of;
 use crate::local::{Category, Expr, Key, MAX_KEYS, Node};
@@ -14,6 +15,8 @@ use crate::local::{Category, Expr, Key, MAX_KEYS, Node};
 pub(crate) struct BoundKey {
     pub(crate) key: Key,
     pub(crate) text: String,
+    /// Of the bins of a histogram, where they begin and the last ends.
+    pub(crate) edges: Option<Vec<f64>>,
 }
 
 /// Binds the GROUP BY of the outer SELECT, whose items may be named or numbered in it.
@@ -26,6 +29,7 @@ pub(crate) fn bind_keys(
     let GroupByExpr::Expressions(written, _) = group_by else {
         return Ok(Vec::new());
     };
+    let histogram = histogram(items, names, max_groups)?;
     if written.len() > MAX_KEYS {
         return Err(SqlError::new(
             written.first().and_then(position_of),
@@ -42,9 +46,11 @@ pub(crate) fn bind_keys(
         })?;
         if !keys.iter().any(|known| known.key == key) {
             let text = meant.to_string();
-            keys.push(BoundKey { key, text });
+            let edges = None;
+            keys.push(BoundKey { key, text, edges });
         }
     }
+    keys.extend(histogram);
     let sizes: Vec<usize> = keys.iter().map(|k| k.key.len()).collect();
     let groups = sizes.iter().fold(1usize, |n, size| n.saturating_mul(*size));
     if groups > max_groups {
@@ -56,6 +62,46 @@ pub(crate) fn bind_keys(
         ));
     }
     Ok(keys)
+}
+
+/// The bins of the HISTOGRAM among the SELECT items.
+fn histogram(
+    items: &[SelectItem],
+    names: &mut dyn Names,
+    max_groups: usize,
+) -> Result<Option<BoundKey>, SqlError> {
+    let mut found = None;
+    for item in items {
+        let (SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. }) = item else {
+            continue;
+        };
+        // What is wrong with another call is said when it is bound.
+        let Some(Ok(call)) = as_call(expr) else {
+            continue;
+        };
+        if call.name != "histogram" {
+            continue;
+        }
+        call.plain()?;
+        if found.is_some() {
+            return Err(SqlError::new(
+                call.position,
+                "there are two histograms in one SELECT",
+                "submit each as a query of its own",
+            ));
+        }
+        let (key, edges) = bins(&call, names, max_groups)?;
+        let text = match item {
+            SelectItem::ExprWithAlias { alias, .. } => alias.value.clone(),
+            _ => "histogram".to_owned(),
+        };
+        found = Some(BoundKey {
+            key,
+            text,
+            edges: Some(edges),
+        });
+    }
+    Ok(found)
 }
 
 /// What a GROUP BY item means: itself, or the select item that it names or numbers.

@@ -3,12 +3,14 @@
 //! Standard SQL that any parser accepts, with PostgreSQL's meaning. Parsing is sqlparser's; what
 //! follows binds names and types, and refuses the rest, always with what to write instead.
 
+mod aggregates;
 mod bound;
 mod concepts;
 mod error;
 mod expression;
 mod functions;
 mod grouping;
+mod measures;
 mod names;
 mod near;
 mod outputs;
@@ -20,6 +22,7 @@ pub(crate) use concepts::split_where;
 pub use error::{Position, SqlError};
 pub(crate) use expression::bind_filter;
 pub(crate) use grouping::bind_keys;
-pub(crate) use outputs::{Outputs, bind_outputs, nice_step};
+pub(crate) use measures::{Measures, nice_step};
+pub(crate) use outputs::{Outputs, bind_outputs};
 pub(crate) use parse::parse;
 pub(crate) use source::bind_source;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use sqlparser::ast::Ident;
+use sqlparser::ast::{Expr as Ast, Ident};
 
 use super::bound::Bound;
 use super::error::{Position, SqlError};
@@ -19,12 +19,17 @@ pub(crate) trait Names {
     /// Whether there is a column of that name.
     fn has(&self, name: &str) -> bool;
 
+    /// What an expression stands for as a whole, before its parts are looked at.
+    fn whole(&mut self, _: &Ast) -> Option<Result<Bound, SqlError>> {
+        None
+    }
+
     /// The aggregate that `call` computes, where aggregates may stand inside expressions.
     fn aggregate(&mut self, call: &Call<'_>) -> Result<Bound, SqlError> {
         Err(SqlError::new(
             call.position,
             format!("{} cannot stand inside an expression here", call.shown()),
-            "select each aggregate by itself and compute the rest from the result",
+            "aggregates stand in SELECT, HAVING and ORDER BY, one not inside another",
         ))
     }
 

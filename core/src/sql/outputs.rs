@@ -1,304 +1,256 @@
-//! SELECT: group keys, and aggregates as sums of bounded values.
+//! The outer SELECT: columns, HAVING and ORDER BY as expressions over aggregates and group keys.
 
-use sqlparser::ast::{Expr as Ast, SelectItem};
+use sqlparser::ast::{
+    Expr as Ast, Ident, OrderBySort, SelectItem, Value as Literal, ValueWithSpan,
+};
 
-use super::error::{Position, SqlError};
-use super::expression::bind;
+use super::aggregates::aggregate;
+use super::bound::Bound;
+use super::error::SqlError;
+use super::expression::{bind, bind_condition};
 use super::functions::{Call, as_call};
 use super::grouping::{BoundKey, bind_key};
+use super::measures::Measures;
 use super::names::Names;
+use super::parse::Selected;
 use super::walk::position_of;
-use crate::decode::{Column, Source};
-use crate::local::{MAX_MEASURES, Measure};
-use crate::quantise::{InvalidGrid, Quantiser, Step};
+use crate::decode::{Column, Order, Selection, Source};
+use crate::local::{Category, Expr, Kind, Node, Typed};
 
 /// What the outer SELECT measures and shows.
 pub(crate) struct Outputs {
-    /// One per variable of the circuit.
-    pub(crate) measures: Vec<Measure>,
-    /// For each measure, where and how its clamp was written.
-    pub(crate) written: Vec<(Option<Position>, String)>,
-    /// One per column of the result.
-    pub(crate) columns: Vec<Column>,
+    pub(crate) measures: Measures,
+    pub(crate) selection: Selection,
 }
 
-/// Binds the items of the outer SELECT.
+/// Binds the outer SELECT; `keys` are those of GROUP BY, and of histograms.
 pub(crate) fn bind_outputs(
-    items: &[SelectItem],
+    selected: &Selected,
     keys: &[BoundKey],
     names: &mut dyn Names,
 ) -> Result<Outputs, SqlError> {
-    let mut binder = Binder {
-        names,
-        keys,
-        measures: Vec::new(),
-        written: Vec::new(),
-    };
-    let mut named = Vec::new();
-    for item in items {
-        named.push(match item {
-            SelectItem::UnnamedExpr(expr) => (expr, None),
-            SelectItem::ExprWithAlias { expr, alias } => (expr, Some(alias.value.clone())),
-            _ => {
-                return Err(SqlError::new(
-                    None,
-                    "SELECT * is not supported: nothing about one home is ever released",
-                    "write aggregates, such as COUNT(*) or AVG(clamp(x, lo, hi))",
-                ));
-            }
-        });
-    }
-    if named.is_empty() {
-        return Err(SqlError::new(
-            None,
-            "SELECT has no columns",
-            "write aggregates, such as COUNT(*) or AVG(clamp(x, lo, hi))",
-        ));
-    }
-    // Clamped values first: COUNT(x) then counts the NULLs of a clamp of x, whichever stands first.
-    let mut sources = vec![None; named.len()];
-    for (source, (expr, _)) in sources.iter_mut().zip(&named) {
-        *source = binder.moment_or_key(expr)?;
-    }
-    let mut columns = Vec::new();
-    for (source, (expr, alias)) in sources.into_iter().zip(named) {
-        let source = match source {
-            Some(source) => source,
-            None => binder.count(expr)?,
-        };
-        let name = alias.unwrap_or_else(|| expr.to_string());
-        columns.push(Column { name, source });
-    }
-    if binder.measures.len() > MAX_MEASURES {
-        return Err(SqlError::new(
-            None,
-            format!("the query measures {} values", binder.measures.len()),
-            format!("write at most {MAX_MEASURES} different clamps in one query"),
-        ));
-    }
-    Ok(Outputs {
-        measures: binder.measures,
-        written: binder.written,
-        columns,
-    })
+    let first = Cells::new(keys, names, Measures::default()).bind(selected)?;
+    // Once more, so that COUNT(x) finds the measure of a clamp of x, whichever stands first.
+    let measures = first.measures.gridded();
+    Cells::new(keys, names, measures).bind(selected)
 }
 
-struct Binder<'n, 'k> {
+/// A SELECT item with its name, if it has one.
+pub(super) fn named(item: &SelectItem) -> Result<(&Ast, Option<&str>), SqlError> {
+    match item {
+        SelectItem::UnnamedExpr(expr) => Ok((expr, None)),
+        SelectItem::ExprWithAlias { expr, alias } => Ok((expr, Some(&alias.value))),
+        _ => Err(SqlError::new(
+            None,
+            "SELECT * is not supported: nothing about one home is ever released",
+            "write aggregates, such as COUNT(*) or AVG(clamp(x, lo, hi))",
+        )),
+    }
+}
+
+/// The cells that expressions name as columns.
+struct Cells<'k, 'n> {
     names: &'n mut dyn Names,
     keys: &'k [BoundKey],
-    measures: Vec<Measure>,
-    written: Vec<(Option<Position>, String)>,
+    measures: Measures,
+    sources: Vec<Source>,
+    /// Columns of SELECT by name, where ORDER BY may use them.
+    aliases: Vec<(String, Bound)>,
 }
 
-impl Binder<'_, '_> {
-    /// What a SELECT item shows, or `None` for a COUNT, which is bound later.
-    fn moment_or_key(&mut self, ast: &Ast) -> Result<Option<Source>, SqlError> {
-        match as_call(ast).transpose()? {
-            Some(call) if call.name == "count" => Ok(None),
-            Some(call) if call.is_moment() => self.moment(&call).map(Some),
-            Some(call) if call.is_aggregate() => Err(SqlError::new(
-                call.position,
-                format!("{} over homes is not a sum", call.shown()),
-                "count homes per range instead: GROUP BY CASE WHEN x < 10 THEN … END; an inner \
-                 SELECT may take MIN or MAX of a home's own documents",
-            )),
-            Some(call) if call.name == "clamp" => Err(call.unsupported()),
-            _ => self.key(ast).map(Some),
+impl<'k, 'n> Cells<'k, 'n> {
+    fn new(keys: &'k [BoundKey], names: &'n mut dyn Names, measures: Measures) -> Self {
+        Self {
+            names,
+            keys,
+            measures,
+            sources: Vec::new(),
+            aliases: Vec::new(),
         }
     }
 
-    fn key(&mut self, ast: &Ast) -> Result<Source, SqlError> {
-        let key = match bind_key(ast, self.names) {
-            Ok(key) => key,
-            // A column by itself is best told that it must be grouped or aggregated.
-            Err(error) => match bind(ast, self.names) {
-                Ok(_) => return Err(self.ungrouped(ast)),
-                Err(_) => return Err(error),
+    fn bind(mut self, selected: &Selected) -> Result<Outputs, SqlError> {
+        let items = &selected.select.projection;
+        if items.is_empty() {
+            return Err(SqlError::new(
+                None,
+                "SELECT has no columns",
+                "write aggregates, such as COUNT(*) or AVG(clamp(x, lo, hi))",
+            ));
+        }
+        let mut bound: Vec<(String, Bound)> = Vec::new();
+        for item in items {
+            let (expr, alias) = named(item)?;
+            match as_call(expr).transpose()? {
+                Some(call) if call.name == "histogram" => {
+                    bound.extend(self.histogram(alias.unwrap_or("histogram"))?);
+                }
+                Some(call) if call.name == "clamp" => return Err(call.unsupported()),
+                _ => {
+                    let name = alias.map_or_else(|| expr.to_string(), str::to_owned);
+                    bound.push((name, bind(expr, &mut self)?));
+                }
+            }
+        }
+        let having = selected.select.having.as_ref();
+        let having = having.map(|condition| bind_condition(condition, &mut self));
+        let having = having.transpose()?.map(|bound| bound.expr);
+        self.aliases = bound.clone();
+        let mut order = Vec::new();
+        for item in &selected.order {
+            if item.with_fill.is_some() || matches!(item.options.sort, Some(OrderBySort::Using(_)))
+            {
+                return Err(SqlError::new(
+                    position_of(&item.expr),
+                    "ORDER BY of this form is not supported",
+                    "write ORDER BY x [DESC] [NULLS FIRST]",
+                ));
+            }
+            let descending = item.options.sort == Some(OrderBySort::Desc);
+            order.push(Order {
+                expr: self.ordered(&item.expr)?,
+                descending,
+                nulls_first: item.options.nulls_first.unwrap_or(descending),
+            });
+        }
+        let columns = bound.into_iter().map(|(name, bound)| Column {
+            name,
+            kind: bound.typed.kind,
+            expr: bound.expr,
+        });
+        Ok(Outputs {
+            selection: Selection {
+                columns: columns.collect(),
+                sources: self.sources,
+                having,
+                order,
+                offset: selected.offset,
+                limit: selected.limit,
             },
-        };
-        let position = self.keys.iter().position(|known| known.key == key);
-        position.map(Source::Key).ok_or_else(|| self.ungrouped(ast))
-    }
-
-    fn ungrouped(&self, ast: &Ast) -> SqlError {
-        SqlError::new(
-            position_of(ast),
-            format!("{ast} is neither in GROUP BY nor inside an aggregate"),
-            format!("write AVG(clamp({ast}, lo, hi)), or GROUP BY domain({ast}, 'a', 'b')"),
-        )
-    }
-
-    /// SUM, AVG, VARIANCE, STDDEV and their kin.
-    fn moment(&mut self, call: &Call<'_>) -> Result<Source, SqlError> {
-        let aggregate = call.name.to_uppercase();
-        let usage = format!("{aggregate}(clamp(x, lo, hi))");
-        let [argument] = call.exactly(&usage)?;
-        let clamp = as_call(argument).transpose()?.filter(|c| c.name == "clamp");
-        let Some(clamp) = clamp else {
-            return Err(self.unclamped(&aggregate, argument)?);
-        };
-        let variable = self.clamped(&clamp)?;
-        let squared = !matches!(call.name.as_str(), "sum" | "avg");
-        self.measures[variable].squared |= squared;
-        Ok(match call.name.as_str() {
-            "sum" => Source::Sum(variable),
-            "avg" => Source::Mean(variable),
-            name => Source::Variance {
-                variable,
-                sample: !name.ends_with("_pop"),
-                root: name.starts_with("stddev"),
-            },
+            measures: self.measures,
         })
     }
 
-    fn unclamped(&mut self, aggregate: &str, argument: &Ast) -> Result<SqlError, SqlError> {
-        let bound = bind(argument, self.names)?;
-        let range = match self.names.range(&bound.expr) {
-            Some((lo, hi, true)) => format!("{lo}, {hi}, 1"),
-            Some((lo, hi, false)) => format!("{lo}, {hi}"),
-            None => "lo, hi".to_owned(),
+    /// What ORDER BY orders by: a column by its number, or an expression.
+    fn ordered(&mut self, ast: &Ast) -> Result<Expr, SqlError> {
+        let Ast::Value(ValueWithSpan {
+            value: Literal::Number(text, _),
+            ..
+        }) = ast
+        else {
+            return Ok(bind(ast, self)?.expr);
         };
-        Ok(SqlError::new(
-            bound.position,
-            format!(
-                "{aggregate}({argument}) needs bounds, so that no home weighs more than others"
+        let place = text.parse::<usize>().ok().and_then(|n| n.checked_sub(1));
+        let column = place.and_then(|place| self.aliases.get(place));
+        column.map(|(_, bound)| bound.expr.clone()).ok_or_else(|| {
+            SqlError::new(
+                position_of(ast),
+                format!("there is no column {text} in SELECT"),
+                format!("write a number from 1 to {}, or a name", self.aliases.len()),
+            )
+        })
+    }
+
+    /// Where bins begin and end, and how many people are in them.
+    fn histogram(&mut self, name: &str) -> Result<[(String, Bound); 3], SqlError> {
+        let bins = |key: &BoundKey| key.edges.is_some();
+        let key = self.keys.iter().position(bins).unwrap_or_default();
+        let real = Typed::new(Kind::Real, false);
+        let edge = |upper| Source::Edge { key, upper };
+        Ok([
+            (format!("{name}_from"), self.leaf(edge(false), real)?),
+            (format!("{name}_to"), self.leaf(edge(true), real)?),
+            (
+                name.to_owned(),
+                self.leaf(Source::Count(Vec::new()), Typed::new(Kind::Integer, false))?,
             ),
-            format!("write {aggregate}(clamp({argument}, {range}))"),
-        ))
+        ])
     }
 
-    /// The variable of `clamp(x, lo, hi [, step])`; equal ones share one.
-    fn clamped(&mut self, call: &Call<'_>) -> Result<usize, SqlError> {
-        let usage = "clamp(x, lo, hi) or clamp(x, lo, hi, step)";
-        let (value, bounds) = match call.arguments.as_slice() {
-            [value, bounds @ ..] if bounds.len() == 2 || bounds.len() == 3 => (*value, bounds),
-            _ => return Err(call.misused(usage)),
-        };
-        let mut numbers = Vec::new();
-        for bound in bounds {
-            numbers.push(self.number(bound, usage)?);
-        }
-        let step = numbers
-            .get(2)
-            .map_or(Step::Levels4096, |step| Step::Exact(*step));
-        let (lo, hi) = (numbers[0], numbers[1]);
-        let quantiser = Quantiser::new(lo, hi, step).map_err(|e| {
-            let instead = match e {
-                InvalidGrid::NotFinite => usage.to_owned(),
-                InvalidGrid::Empty if lo == hi => {
-                    format!("write clamp({value}, {lo}, hi) with hi above")
-                }
-                InvalidGrid::Empty => format!("write clamp({value}, {hi}, {lo})"),
-                InvalidGrid::Step => "write a step such as 1, or none".to_owned(),
-                InvalidGrid::OffGrid { below, above } if below > lo => {
-                    format!("write {below} or {above} instead of {hi}, or another step")
-                }
-                InvalidGrid::OffGrid { above, .. } => {
-                    format!("write {above} instead of {hi}, or a smaller step")
-                }
-                InvalidGrid::TooManyLevels => {
-                    format!(
-                        "write a step of at least {}",
-                        nice_step(lo, hi, u64::from(u32::MAX))
-                    )
-                }
-            };
-            let position = position_of(bounds[0]).or(call.position);
-            SqlError::new(position, format!("clamp of {value}: {e}"), instead)
-        })?;
-        let bound = bind(value, self.names)?;
-        if !bound.typed.kind.is_numeric() {
-            return Err(SqlError::new(
-                bound.position,
-                format!(
-                    "clamp takes a number, and {value} is {}",
-                    bound.typed.kind.name()
-                ),
-                "write COUNT(*) with GROUP BY domain(x, 'a', 'b') to count texts",
-            ));
-        }
-        let same = |m: &Measure| m.expr == bound.expr && m.quantiser == Some(quantiser);
-        if let Some(variable) = self.measures.iter().position(same) {
-            return Ok(variable);
-        }
-        self.measures.push(Measure {
-            expr: bound.expr,
-            quantiser: Some(quantiser),
-            nullable: bound.typed.nullable,
-            squared: false,
+    /// The cell of a source; equal ones share one.
+    fn leaf(&mut self, source: Source, typed: Typed) -> Result<Bound, SqlError> {
+        let known = self.sources.iter().position(|s| *s == source);
+        let cell = known.unwrap_or_else(|| {
+            self.sources.push(source);
+            self.sources.len() - 1
         });
-        self.written.push((call.position, value.to_string()));
-        Ok(self.measures.len() - 1)
+        let cell = u16::try_from(cell)
+            .map_err(|_| SqlError::new(None, "too many aggregates", "write fewer"))?;
+        Bound::leaf(Node::Column(cell), typed, None)
     }
 
-    fn number(&mut self, ast: &Ast, usage: &str) -> Result<f64, SqlError> {
-        use crate::local::Node;
-        let bound = bind(ast, self.names)?;
-        match bound.expr.nodes() {
-            [Node::Integer(value)] => Ok(*value as f64),
-            [Node::Real(value)] => Ok(*value),
-            _ => Err(SqlError::new(
-                bound.position,
-                format!("{ast} is not a number: the bounds of clamp are public"),
-                format!("write {usage} with numbers"),
-            )),
+    fn ungrouped(&self, name: &str, ast: &[Ident]) -> SqlError {
+        SqlError::new(
+            super::names::position_of(ast),
+            format!("{name} is neither in GROUP BY nor inside an aggregate"),
+            format!("write AVG(clamp({name}, lo, hi)), or GROUP BY domain({name}, 'a', 'b')"),
+        )
+    }
+}
+
+impl Names for Cells<'_, '_> {
+    fn column(&mut self, parts: &[Ident]) -> Result<Bound, SqlError> {
+        let name = super::names::dotted(parts);
+        let alias = |(known, _): &&(String, Bound)| known.eq_ignore_ascii_case(&name);
+        if let Some((_, bound)) = self.aliases.iter().find(alias) {
+            return Ok(bound.clone());
         }
+        // One that does not exist is best told so.
+        self.names.column(parts)?;
+        Err(self.ungrouped(&name, parts))
     }
 
-    /// COUNT(*) and COUNT(x).
-    fn count(&mut self, ast: &Ast) -> Result<Source, SqlError> {
-        let call = as_call(ast)
-            .transpose()?
-            .expect("only a call to COUNT is left for later");
-        if call.star {
-            return Ok(Source::Rows);
+    fn has(&self, name: &str) -> bool {
+        self.names.has(name)
+    }
+
+    fn whole(&mut self, ast: &Ast) -> Option<Result<Bound, SqlError>> {
+        if matches!(ast, Ast::Nested(_)) {
+            return None;
         }
-        let [mut argument] = call.exactly("COUNT(*) or COUNT(x)")?;
-        if let Some(clamp) = as_call(argument).transpose()?.filter(|c| c.name == "clamp") {
-            argument = clamp
-                .arguments
-                .first()
-                .ok_or_else(|| clamp.misused("COUNT(x)"))?;
-        }
-        let bound = bind(argument, self.names)?;
-        if !bound.typed.nullable {
-            return Ok(Source::Rows);
-        }
-        let same = |m: &Measure| m.expr == bound.expr;
-        let variable = match self.measures.iter().position(same) {
-            Some(variable) => variable,
-            None => {
-                self.measures.push(Measure {
-                    expr: bound.expr,
-                    quantiser: None,
-                    nullable: true,
-                    squared: false,
-                });
-                self.written.push((call.position, argument.to_string()));
-                self.measures.len() - 1
+        if let Ast::Identifier(name) = ast {
+            // As in PostgreSQL, a name in ORDER BY is first that of a column of the result.
+            let alias = |(known, _): &&(String, Bound)| known.eq_ignore_ascii_case(&name.value);
+            if let Some((_, bound)) = self.aliases.iter().find(alias) {
+                return Some(Ok(bound.clone()));
             }
+        }
+        let domain = match as_call(ast) {
+            Some(Ok(call)) if call.name == "domain" => Some(call),
+            Some(Ok(call)) if call.is_aggregate() => return None,
+            _ => None,
         };
-        Ok(Source::Present(variable))
+        let found = match bind_key(ast, self.names) {
+            Ok(key) => self.keys.iter().position(|known| known.key == key),
+            Err(error) => return domain.map(|_| Err(error)),
+        };
+        match found {
+            Some(place) => {
+                let key = &self.keys[place].key;
+                let kind = key.categories.first().map_or(Kind::Text, Category::kind);
+                let typed = Typed::new(kind, key.nullable);
+                Some(self.leaf(Source::Key(place), typed))
+            }
+            None => domain.map(|_| {
+                Err(SqlError::new(
+                    position_of(ast),
+                    format!("{ast} is not in GROUP BY"),
+                    format!("write GROUP BY {ast} too"),
+                ))
+            }),
+        }
     }
-}
 
-/// The smallest short step that divides hi - lo into at most `max` parts.
-pub(crate) fn nice_step(lo: f64, hi: f64, max: u64) -> f64 {
-    let least = (hi - lo) / max as f64;
-    let power = least.log10().floor() as i32;
-    let divides = |step: &f64| {
-        let whole = ((hi - lo) / step).round();
-        *step >= least && whole >= 1.0 && Quantiser::new(lo, hi, Step::Exact(*step)).is_ok()
-    };
-    let candidates =
-        (power..=power + 4).flat_map(|p| [1.0, 2.0, 2.5, 5.0].map(|digit| decimal(digit, p)));
-    candidates
-        .into_iter()
-        .find(divides)
-        .unwrap_or((hi - lo) / (max as f64 / 2.0).max(1.0).floor())
-}
+    fn aggregate(&mut self, call: &Call<'_>) -> Result<Bound, SqlError> {
+        let aggregated = aggregate(call, &mut self.measures, self.names)?;
+        let mut leaf = self.leaf(aggregated.source, aggregated.typed)?;
+        leaf.position = call.position;
+        Ok(leaf)
+    }
 
-/// digit·10^power, as it is read from text.
-fn decimal(digit: f64, power: i32) -> f64 {
-    format!("{digit}e{power}").parse().unwrap_or(f64::NAN)
+    fn narrow(&mut self, _: &std::collections::BTreeSet<u16>) {}
+
+    fn range(&self, _: &Expr) -> Option<(f64, f64, bool)> {
+        None
+    }
 }

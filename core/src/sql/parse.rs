@@ -1,12 +1,16 @@
 //! From text to one SELECT without the clauses that are not supported.
 
-use sqlparser::ast::{GroupByExpr, Query, Select, SelectFlavor, SetExpr, Statement};
+use sqlparser::ast::{
+    Expr as Ast, GroupByExpr, LimitClause, OrderBy, OrderByExpr, OrderByKind, Query, Select,
+    SelectFlavor, SetExpr, Statement, Value, ValueWithSpan,
+};
 use sqlparser::dialect::Dialect;
 use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Token, Tokenizer};
 
 use super::error::{Position, SqlError};
+use super::walk::position_of;
 
 /// Longest SQL text, in bytes.
 const MAX_SQL: usize = 64 * 1024;
@@ -44,8 +48,17 @@ impl Dialect for Standard {
     }
 }
 
+/// A SELECT with what follows it.
+#[derive(Debug)]
+pub(crate) struct Selected {
+    pub(crate) select: Box<Select>,
+    pub(crate) order: Vec<OrderByExpr>,
+    pub(crate) offset: u64,
+    pub(crate) limit: Option<u64>,
+}
+
 /// The one SELECT that `sql` consists of.
-pub(crate) fn parse(sql: &str) -> Result<Box<Select>, SqlError> {
+pub(crate) fn parse(sql: &str) -> Result<Selected, SqlError> {
     if sql.len() > MAX_SQL {
         return Err(SqlError::new(
             None,
@@ -96,7 +109,7 @@ pub(crate) fn parse(sql: &str) -> Result<Box<Select>, SqlError> {
             "there are several statements",
             "submit each SELECT as a query of its own",
         )),
-        (Some(Statement::Query(query)), None) => select(*query),
+        (Some(Statement::Query(query)), None) => outer(*query),
         (Some(_), None) => Err(SqlError::new(
             Some(Position { line: 1, column: 1 }),
             "only SELECT is understood",
@@ -105,49 +118,88 @@ pub(crate) fn parse(sql: &str) -> Result<Box<Select>, SqlError> {
     }
 }
 
+/// The outer SELECT in `query`, with its order and limit.
+fn outer(query: Query) -> Result<Selected, SqlError> {
+    if query.fetch.is_some() {
+        return Err(SqlError::new(
+            None,
+            "FETCH is not supported",
+            "write LIMIT n instead",
+        ));
+    }
+    let (body, order_by) = (&query.body, &query.order_by);
+    let limit_clause = &query.limit_clause;
+    // Parentheses around the whole query.
+    if let (SetExpr::Query(inner), None, None) = (&**body, order_by, limit_clause) {
+        return outer((**inner).clone());
+    }
+    let order = match order_by {
+        None => Vec::new(),
+        Some(OrderBy {
+            kind: OrderByKind::Expressions(items),
+            interpolate: None,
+        }) => items.clone(),
+        Some(_) => {
+            return Err(SqlError::new(
+                None,
+                "ORDER BY ALL is not supported",
+                "name the columns to order by",
+            ));
+        }
+    };
+    let (limit, offset) = match limit_clause {
+        None => (None, 0),
+        Some(LimitClause::LimitOffset {
+            limit,
+            offset,
+            limit_by,
+        }) if limit_by.is_empty() => {
+            let limit = limit.as_ref().map(|limit| whole(limit, "LIMIT"));
+            let offset = offset.as_ref().map(|o| whole(&o.value, "OFFSET"));
+            (limit.transpose()?, offset.transpose()?.unwrap_or(0))
+        }
+        Some(_) => {
+            return Err(SqlError::new(
+                None,
+                "LIMIT of this form is not supported",
+                "write LIMIT n OFFSET m",
+            ));
+        }
+    };
+    let plain = Query {
+        order_by: None,
+        limit_clause: None,
+        ..query
+    };
+    Ok(Selected {
+        select: select(plain)?,
+        order,
+        offset,
+        limit,
+    })
+}
+
+fn whole(ast: &Ast, clause: &str) -> Result<u64, SqlError> {
+    let number = match ast {
+        Ast::Value(ValueWithSpan {
+            value: Value::Number(text, _),
+            ..
+        }) => text.parse().ok(),
+        _ => None,
+    };
+    number.ok_or_else(|| {
+        SqlError::new(
+            position_of(ast),
+            format!("{clause} {ast} is not a whole number"),
+            format!("write {clause} 10, for example"),
+        )
+    })
+}
+
 /// The SELECT in `query`, if it is nothing more.
 pub(super) fn select(query: Query) -> Result<Box<Select>, SqlError> {
-    let Query {
-        with,
-        body,
-        order_by,
-        limit_clause,
-        fetch,
-        locks,
-        for_clause,
-        settings,
-        format_clause,
-        pipe_operators,
-    } = query;
-    let refuse = |present: bool, what: &str, instead: &str| match present {
-        true => Err(SqlError::new(None, what, instead)),
-        false => Ok(()),
-    };
-    refuse(
-        with.is_some(),
-        "WITH is not supported",
-        "write the inner SELECT in FROM: FROM (SELECT AVG(x) AS x FROM …) AS home",
-    )?;
-    refuse(
-        order_by.is_some(),
-        "ORDER BY is not supported yet",
-        "leave it out and sort the result",
-    )?;
-    refuse(
-        limit_clause.is_some() || fetch.is_some(),
-        "LIMIT, OFFSET and FETCH are not supported",
-        "leave them out and cut the result",
-    )?;
-    refuse(
-        !locks.is_empty()
-            || for_clause.is_some()
-            || settings.is_some()
-            || format_clause.is_some()
-            || !pipe_operators.is_empty(),
-        "a clause after the SELECT is not supported",
-        "write only SELECT, FROM, WHERE and GROUP BY",
-    )?;
-    match *body {
+    refuse_clauses(&query)?;
+    match *query.body {
         SetExpr::Select(select) => {
             only_supported(&select)?;
             Ok(select)
@@ -164,6 +216,46 @@ pub(super) fn select(query: Query) -> Result<Box<Select>, SqlError> {
             "write SELECT … FROM …",
         )),
     }
+}
+
+/// Refuses what may stand beside a SELECT and is not supported there.
+fn refuse_clauses(query: &Query) -> Result<(), SqlError> {
+    let Query {
+        with,
+        body: _,
+        order_by,
+        limit_clause,
+        fetch: _,
+        locks,
+        for_clause,
+        settings,
+        format_clause,
+        pipe_operators,
+    } = query;
+    let refuse = |present: bool, what: &str, instead: &str| match present {
+        true => Err(SqlError::new(None, what, instead)),
+        false => Ok(()),
+    };
+    refuse(
+        with.is_some(),
+        "WITH is not supported",
+        "write the inner SELECT in FROM: FROM (SELECT AVG(x) AS x FROM …) AS home",
+    )?;
+    refuse(
+        order_by.is_some() || limit_clause.is_some(),
+        "ORDER BY and LIMIT inside a query are not supported",
+        "write them at the end of the outer SELECT",
+    )?;
+    refuse(
+        !locks.is_empty()
+            || for_clause.is_some()
+            || settings.is_some()
+            || format_clause.is_some()
+            || !pipe_operators.is_empty(),
+        "a clause after the SELECT is not supported",
+        "write only SELECT, FROM, WHERE, GROUP BY, HAVING, ORDER BY and LIMIT",
+    )?;
+    Ok(())
 }
 
 fn only_supported(select: &Select) -> Result<(), SqlError> {
@@ -186,7 +278,7 @@ fn only_supported(select: &Select) -> Result<(), SqlError> {
         cluster_by,
         distribute_by,
         sort_by,
-        having,
+        having: _,
         named_window,
         qualify,
         window_before_qualify: _,
@@ -202,11 +294,6 @@ fn only_supported(select: &Select) -> Result<(), SqlError> {
         distinct.is_some(),
         "SELECT DISTINCT is not supported",
         "write GROUP BY with the columns of which each value counts once",
-    )?;
-    refuse(
-        having.is_some(),
-        "HAVING is not supported yet",
-        "leave it out and filter the result",
     )?;
     refuse(
         !named_window.is_empty() || qualify.is_some(),

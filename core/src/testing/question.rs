@@ -5,7 +5,7 @@ use rand::rngs::StdRng;
 
 use super::network::HOSTS;
 use super::{HOUR, NOW, Network, key_of, name};
-use crate::circuit::{Row, Shape};
+use crate::circuit::{Moment, Row, Shape};
 use crate::encoding;
 use crate::envelope::{EnvelopeSecretKey, Sealed, Suite, reader};
 use crate::find::{
@@ -257,16 +257,22 @@ pub(crate) fn plain_sums<'a>(shape: &Shape, rows: impl Iterator<Item = &'a Row>)
     for group in 0..usize::from(shape.groups.max(1)) {
         let members = || rows.iter().filter(|row| row.group == group);
         sums.push(members().count() as u64);
-        for (index, variable) in shape.variables.iter().enumerate() {
-            let levels = || members().filter_map(|row| row.levels[index]);
-            if variable.nullable {
-                sums.push(levels().count() as u64);
-            }
-            if variable.max > 0 {
-                sums.push(levels().sum());
-            }
-            if variable.squared {
-                sums.push(levels().map(|level| level * level).sum());
+        for moment in &shape.moments {
+            match moment {
+                Moment::Product { present, factors } => {
+                    let product = |row: &&&Row| {
+                        let level = |variable: &u16| row.levels[usize::from(*variable)];
+                        let whole = present.iter().all(|variable| level(variable).is_some());
+                        let levels = factors.iter().filter_map(level);
+                        whole.then(|| levels.product::<u64>())
+                    };
+                    sums.push(members().filter_map(|row| product(&row)).sum());
+                }
+                Moment::Levels { variable, .. } => {
+                    let index = usize::from(*variable);
+                    let at = |level| members().filter(move |row| row.levels[index] == Some(level));
+                    sums.extend((0..=shape.variables[index].max).map(|l| at(l).count() as u64));
+                }
             }
         }
     }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use dispers_core::catalogue::{Cardinality, Catalogue, Doctype, Field, FieldKind};
-use dispers_core::circuit::Layout;
+use dispers_core::circuit::Circuit;
 use dispers_core::decode::{Table, Value};
 use dispers_core::local::{FieldValue, LocalQuery};
 use dispers_core::plan::{Plan, PlanLimits};
@@ -71,29 +71,19 @@ fn run(plan: &Plan, documents: Vec<(u32, Vec<FieldValue>)>, cohort: u64) -> Tabl
         .unwrap()
         .evaluate(&plan.local, documents)
         .unwrap();
-    let layout = Layout::of(&plan.shape);
-    let mut sums = vec![0; layout.len()];
+    let circuit = Circuit::compile(&plan.shape).unwrap();
+    let mut sums = vec![0; circuit.outputs().len()];
     for (_, raw) in rows {
-        let Some(row) = plan.local.row(&raw, rng) else {
-            continue;
-        };
-        sums[layout.rows(row.group)] += 1;
-        for (variable, level) in row.levels.iter().enumerate() {
-            let Some(level) = level else { continue };
-            let mut add = |at: Option<usize>, value| at.into_iter().for_each(|i| sums[i] += value);
-            add(layout.present(row.group, variable), 1);
-            add(layout.sum(row.group, variable), *level);
-            add(layout.squares(row.group, variable), level * level);
-        }
+        let row = plan.local.row(&raw, rng);
+        circuit.add_outputs(&circuit.encode(row.as_ref()).unwrap(), &mut sums);
     }
-    let mut released: Vec<Option<u64>> = sums.iter().copied().map(Some).collect();
-    for group in 0..layout.groups() {
-        let first = layout.rows(group);
-        if sums[first] < cohort {
-            released[first..first + layout.len() / layout.groups()].fill(None);
-        }
-    }
-    plan.decoder.decode(&released).unwrap()
+    let mask = circuit.mask(cohort.into(), |guard| sums[guard].into());
+    let released: Vec<Option<i128>> = mask
+        .apply(&sums)
+        .into_iter()
+        .map(|sum| sum.map(i128::from))
+        .collect();
+    plan.decoder.decode(&released, cohort as u32).unwrap()
 }
 
 fn nhefs(fields: &[&str]) -> Vec<(u32, Vec<FieldValue>)> {

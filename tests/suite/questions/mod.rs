@@ -161,13 +161,10 @@ fn answer(plan: &Plan, homes: &[Vec<Row>], rng: &mut StdRng) -> Table {
         let row = plan.local.row(&raw, rng);
         circuit.add_outputs(&circuit.encode(row.as_ref()).unwrap(), &mut sums);
     }
-    let outputs: Vec<Option<u64>> = circuit
-        .outputs()
-        .iter()
-        .zip(&sums)
-        .map(|(output, sum)| (sums[output.guard] >= COHORT as u64).then_some(*sum))
-        .collect();
-    plan.decoder.decode(&outputs).unwrap()
+    let mask = circuit.mask(COHORT as i128, |guard| sums[guard].into());
+    let outputs = mask.apply(&sums);
+    let outputs: Vec<Option<i128>> = outputs.iter().map(|sum| sum.map(i128::from)).collect();
+    plan.decoder.decode(&outputs, COHORT as u32).unwrap()
 }
 
 fn compare(question: &Question, table: &Table, homes: &[Vec<Row>]) {

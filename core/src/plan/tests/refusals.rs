@@ -144,19 +144,139 @@ const BAD: &[(&str, &str, &str)] = &[
         "of its own",
     ),
     (
-        "SELECT COUNT(*) FROM nhefs HAVING COUNT(*) > 3",
-        "HAVING",
-        "filter the result",
+        "SELECT COUNT(*) FROM nhefs HAVING COUNT(*)",
+        "integer where a condition is needed",
+        "comparison",
     ),
     (
-        "SELECT COUNT(*) FROM nhefs ORDER BY 1",
-        "ORDER BY",
-        "sort the result",
+        "SELECT COUNT(*) FROM nhefs HAVING age > 3",
+        "neither in GROUP BY",
+        "domain(age",
     ),
     (
-        "SELECT COUNT(*) FROM nhefs LIMIT 3",
-        "LIMIT",
-        "cut the result",
+        "SELECT COUNT(*) FROM nhefs ORDER BY 2",
+        "no column 2",
+        "1 to 1",
+    ),
+    (
+        "SELECT COUNT(*) FROM nhefs ORDER BY age",
+        "neither in GROUP BY",
+        "GROUP BY",
+    ),
+    (
+        "SELECT COUNT(*) FROM nhefs LIMIT 1 + 2",
+        "LIMIT 1 + 2 is not a whole number",
+        "LIMIT 10",
+    ),
+    (
+        "SELECT COUNT(*) FROM nhefs FETCH FIRST 3 ROWS ONLY",
+        "FETCH",
+        "LIMIT n",
+    ),
+    (
+        "SELECT COUNT(*) FROM (SELECT SUM(bpm) AS s FROM heartrate LIMIT 3) AS h",
+        "LIMIT inside",
+        "end of the outer",
+    ),
+    (
+        "SELECT AVG(clamp(sbp, 0, 300)) + age FROM nhefs",
+        "neither in GROUP BY",
+        "AVG(clamp(age",
+    ),
+    (
+        "SELECT AVG(clamp(COUNT(*), 0, 300)) FROM nhefs",
+        "cannot stand inside",
+        "one not inside another",
+    ),
+    (
+        "SELECT CORR(clamp(sbp, 0, 300)) FROM nhefs",
+        "1 argument",
+        "CORR(clamp(y, lo, hi), clamp(x, lo, hi))",
+    ),
+    (
+        "SELECT CORR(sbp, clamp(age, 0, 99)) FROM nhefs",
+        "CORR(sbp) needs bounds",
+        "clamp(sbp, 80, 230, 1)",
+    ),
+    (
+        "SELECT MEDIAN(clamp(sbp, 0, 300, 0.1)) FROM nhefs",
+        "3001 levels is too fine",
+        "clamp(sbp, 0, 300, 1)",
+    ),
+    (
+        "SELECT PERCENTILE_CONT(1.5) WITHIN GROUP (ORDER BY clamp(sbp, 0, 300)) FROM nhefs",
+        "percentile 1.5 is outside [0, 1]",
+        "0.9",
+    ),
+    (
+        "SELECT PERCENTILE_CONT(0.5) FROM nhefs",
+        "does not say of what",
+        "WITHIN GROUP",
+    ),
+    (
+        "SELECT PERCENTILE_DISC(0.5) WITHIN GROUP (ORDER BY clamp(sbp, 0, 300)) FROM nhefs",
+        "PERCENTILE_DISC",
+        "PERCENTILE_CONT",
+    ),
+    (
+        "SELECT AVG(clamp(sbp, 0, 300)) WITHIN GROUP (ORDER BY age) FROM nhefs",
+        "does not take WITHIN GROUP",
+        "MODE()",
+    ),
+    (
+        "SELECT MODE() WITHIN GROUP (ORDER BY sbp) FROM nhefs",
+        "no bounded set of values",
+        "domain(sbp",
+    ),
+    (
+        "SELECT MODE(domain(sex, 'male')) + 1 FROM nhefs",
+        "MODE of a single value",
+        "two values",
+    ),
+    (
+        "SELECT HISTOGRAM(clamp(sbp, 0, 300), 1) FROM nhefs",
+        "1 is no number of bins",
+        "from 2 to 256",
+    ),
+    (
+        "SELECT HISTOGRAM(clamp(sbp, 0, 300), 2000) FROM nhefs",
+        "2000 is no number of bins",
+        "from 2 to 256",
+    ),
+    (
+        "SELECT HISTOGRAM(sbp, 10) FROM nhefs",
+        "needs bounds",
+        "clamp(sbp, 80, 230, 1)",
+    ),
+    (
+        "SELECT HISTOGRAM(clamp(sbp, 0, 300), 10) + 1 FROM nhefs",
+        "inside an expression",
+        "column of its own",
+    ),
+    (
+        "SELECT HISTOGRAM(clamp(sbp, 0, 300), 9), HISTOGRAM(clamp(age, 0, 99), 9) FROM nhefs",
+        "two histograms",
+        "a query of its own",
+    ),
+    (
+        "SELECT SHARE(age) FROM nhefs",
+        "integer where a condition is needed",
+        "comparison",
+    ),
+    (
+        "SELECT STRING_AGG(sex) FROM nhefs",
+        "single values",
+        "domain",
+    ),
+    (
+        "SELECT APPROX_COUNT_DISTINCT(sex) FROM nhefs",
+        "not on the list",
+        "MEDIAN",
+    ),
+    (
+        "SELECT ABS(age) FILTER (WHERE age > 3) FROM nhefs",
+        "does not take FILTER",
+        "CASE",
     ),
     ("SELECT DISTINCT age FROM nhefs", "DISTINCT", "GROUP BY"),
     (
@@ -166,9 +286,9 @@ const BAD: &[(&str, &str, &str)] = &[
     ),
     ("SELECT COUNT(*) OVER () FROM nhefs", "window", "GROUP BY"),
     (
-        "SELECT COUNT(*) FILTER (WHERE age > 3) FROM nhefs",
-        "FILTER",
-        "CASE",
+        "SELECT COUNT(*) FILTER (WHERE age) FROM nhefs",
+        "integer where a condition is needed",
+        "comparison",
     ),
     (
         "SELECT COUNT(*) FROM nhefs GROUP BY ROLLUP(age < 3)",
@@ -195,7 +315,11 @@ const BAD: &[(&str, &str, &str)] = &[
         "needs bounds",
         "clamp(age + 1, lo, hi)",
     ),
-    ("SELECT MIN(age) FROM nhefs", "not a sum", "GROUP BY"),
+    (
+        "SELECT MIN(age) FROM nhefs",
+        "needs bounds",
+        "MIN(clamp(age",
+    ),
     ("SELECT clamp(age, 0, 1) FROM nhefs", "clamp", "AVG(clamp"),
     (
         "SELECT AVG(clamp(age)) FROM nhefs",
@@ -303,14 +427,14 @@ const BAD: &[(&str, &str, &str)] = &[
         "one type",
     ),
     (
-        "SELECT SUM(clamp(age, 0, 9)) / COUNT(*) FROM nhefs",
-        "inside an expression",
-        "from the result",
+        "SELECT SUM(clamp(age, 0, 9)) / sex FROM nhefs",
+        "neither in GROUP BY",
+        "domain(sex",
     ),
     (
         "SELECT COUNT(*) FROM nhefs WHERE COUNT(*) > 1",
         "inside an expression",
-        "by itself",
+        "HAVING",
     ),
     (
         "SELECT COUNT(*) FROM nhefs WHERE sqrt(age) > 1",
