@@ -61,10 +61,21 @@ fn counted(count: usize, one: &str, many: &str) -> String {
 
 fn table(result: &QueryResult) -> anyhow::Result<()> {
     let table = &result.table;
-    let cells: Vec<Vec<String>> = table
-        .rows
-        .iter()
-        .map(|row| row.iter().map(short).collect())
+    let cell = |row: usize, column: usize| {
+        let of = |rows: &[Vec<Option<(f64, f64)>>]| *rows.get(row)?.get(column)?;
+        let text = short(&table.rows[row][column]);
+        if let Some((low, high)) = of(&table.intervals) {
+            let (low, high) = (short(&Value::Real(low)), short(&Value::Real(high)));
+            return format!("{text} [{low}, {high}]");
+        }
+        match table.resolutions.get(row).and_then(|row| row[column]) {
+            Some(resolution) => format!("{text} ±{}", short(&Value::Real(resolution))),
+            None => text,
+        }
+    };
+    let places = 0..table.columns.len();
+    let cells: Vec<Vec<String>> = (0..table.rows.len())
+        .map(|row| places.clone().map(|column| cell(row, column)).collect())
         .collect();
     let width = |column: usize| {
         let in_rows = cells.iter().map(|row| row[column].chars().count());
@@ -105,6 +116,9 @@ fn table(result: &QueryResult) -> anyhow::Result<()> {
     if !table.withheld.is_empty() {
         let count = counted(table.withheld.len(), "cell is", "cells are");
         eprintln!("{count} withheld: fewer people than the minimum cohort behind each");
+    }
+    for note in &table.notes {
+        eprintln!("{note}");
     }
     let aggregators = &result.aggregators;
     eprintln!(
@@ -165,7 +179,7 @@ fn object(result: &QueryResult) -> serde_json::Value {
         .map(|(name, ms)| ((*name).to_owned(), json!(ms)))
         .collect();
     let homes = &result.homes;
-    json!({
+    let mut object = json!({
         "query": result.query.to_string(),
         "columns": table.columns,
         "rows": rows,
@@ -182,6 +196,45 @@ fn object(result: &QueryResult) -> serde_json::Value {
             "needed": result.aggregators.needed,
             "verified": result.aggregators.verified,
         },
+        "notes": table.notes,
         "phases_ms": phases,
-    })
+    });
+    let bound = |bound: &f64| Number::from_f64(*bound).map_or(serde_json::Value::Null, Into::into);
+    // Only of a noisy result, and of one that was read off a histogram.
+    for (name, cells) in [
+        (
+            "intervals",
+            cells(&table.columns, &table.intervals, |(low, high)| {
+                json!([bound(low), bound(high)])
+            }),
+        ),
+        (
+            "standard_errors",
+            cells(&table.columns, &table.standard_errors, bound),
+        ),
+        (
+            "resolutions",
+            cells(&table.columns, &table.resolutions, bound),
+        ),
+    ] {
+        if !cells.is_empty() {
+            object[name] = cells.into();
+        }
+    }
+    object
+}
+
+/// For each row an object of the columns that have a value there.
+fn cells<T>(
+    columns: &[String],
+    rows: &[Vec<Option<T>>],
+    value: impl Fn(&T) -> serde_json::Value,
+) -> Vec<serde_json::Value> {
+    let row = |row: &Vec<Option<T>>| {
+        let cells = columns.iter().zip(row);
+        let known =
+            cells.filter_map(|(column, cell)| Some((column.clone(), value(cell.as_ref()?))));
+        serde_json::Value::Object(known.collect::<Map<_, _>>())
+    };
+    rows.iter().map(row).collect()
 }

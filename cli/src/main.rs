@@ -10,6 +10,7 @@ mod exit;
 mod format;
 mod keys;
 mod knowledge;
+mod loss;
 mod progress;
 mod query;
 mod questions;

@@ -15,6 +15,7 @@ use serde_json::json;
 use crate::{
     exit::{Exit, TRY_LATER},
     format::{self, Format},
+    loss::Loss,
     progress::Bars,
     questions::Desk,
 };
@@ -32,6 +33,8 @@ pub(crate) struct Arguments {
     /// Fewest people behind a released number; the network's floor where it is left out.
     #[arg(long, value_name = "N")]
     min_cohort: Option<u32>,
+    #[command(flatten)]
+    loss: Loss,
     /// Print the query's id and end; `dispers result ID` gives the answer later.
     #[arg(long, conflicts_with = "watch")]
     detach: bool,
@@ -62,6 +65,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Exit> {
         sql: arguments.sql,
         purpose: arguments.purpose,
         min_cohort: arguments.min_cohort,
+        loss: arguments.loss.loss(None)?,
     };
     let prepared = desk.querier.prepare(&question).await?;
     // Whatever happens from here on, the answer can be opened.

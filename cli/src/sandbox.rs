@@ -10,6 +10,7 @@ use crate::{
     exit::Exit,
     format::{self, Format},
     knowledge,
+    loss::{Epsilon, Loss},
     progress::Bars,
 };
 
@@ -64,6 +65,8 @@ pub(crate) struct Arguments {
     /// Show on stderr what each role received, could open and could not, as it was recorded.
     #[arg(long)]
     show_knowledge: bool,
+    #[command(flatten)]
+    loss: Loss,
     /// How the answer is printed.
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
@@ -86,11 +89,16 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Exit> {
         record: arguments.show_knowledge,
         ..Options::default()
     };
+    let loss = arguments.loss.loss(Some(Epsilon::Off))?;
     // A question that cannot be asked is refused before anything starts.
     dispers_sandbox::check(&options, &sql)?;
     let mut bars = Bars::new();
     let network = Network::start(&options, |progress| bars.starting(progress)).await?;
-    let result = network.ask(&sql, None, |step| bars.step(step)).await;
+    let question = network.question(&sql, None, loss);
+    let result = network
+        .querier()
+        .ask(&question, |step| bars.step(step))
+        .await;
     bars.end();
     let knowledge = network.recording().map(Knowledge::new);
     network.stop().await;

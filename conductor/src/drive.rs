@@ -5,8 +5,8 @@ use std::{future::Future, sync::Arc, time::Duration};
 use borsh::{BorshDeserialize, BorshSerialize};
 use dispers_core::{
     aggregation::{
-        BeginRequest, CommitRequest, DecideRequest, GuardsRequest, OpenHead, ReleaseRequest,
-        Verdict, VerifyRequest,
+        BeginRequest, CommitRequest, DealtRequest, DecideRequest, GuardsRequest, MAX_DEAL,
+        OpenHead, ReleaseRequest, Verdict, VerifyRequest,
     },
     ask::{AnswerHead, BatchAnswer, MAX_ANSWER, TargetRequest},
     conduct::{Command, Event, StepError, Wait},
@@ -250,6 +250,34 @@ impl Driver {
                 }
                 Event::Asked(work, asked)
             }
+            Command::Deal {
+                aggregator,
+                request,
+            } => {
+                let deal = || async {
+                    let body = to_bytes(&*request);
+                    let reply = self.aggregator(aggregator)?.deal(Message { body }).await?;
+                    incoming(reply, MAX_DEAL).await
+                };
+                Event::Dealt(aggregator, request.work, repeatedly(step, deal).await)
+            }
+            Command::OpenDeals {
+                aggregator,
+                position,
+                request,
+                deals,
+            } => {
+                let open = || async {
+                    let dealt =
+                        DealtRequest::for_reader(&request, &deals, position).ok_or_else(|| {
+                            Status::data_loss("a deal has no share for an aggregator")
+                        })?;
+                    let sent = outgoing(dealt).await?;
+                    let reply = self.aggregator(aggregator)?.open_deals(sent).await?;
+                    incoming(reply, MESSAGES).await
+                };
+                Event::Opened(aggregator, request.work, repeatedly(step, open).await)
+            }
             Command::Open {
                 aggregator,
                 position,
@@ -295,6 +323,7 @@ impl Driver {
                         Verdict::Inconsistent { suspect } => {
                             Err(StepError::Inconsistent { suspect })
                         }
+                        Verdict::BadDeals { dealers } => Err(StepError::BadDeals { dealers }),
                     });
                 Event::Decided(aggregator, work, verdict)
             }

@@ -83,6 +83,24 @@ pub struct BatchId {
     pub number: u32,
 }
 
+impl BatchId {
+    /// Where a committee's aggregators deal noise to each other. No partition has this number.
+    const NOISE: u16 = u16::MAX;
+
+    /// The noise of a committee, which is dealt, verified and counted like a batch.
+    pub fn noise(committee: u16) -> Self {
+        Self {
+            partition: Self::NOISE,
+            number: committee.into(),
+        }
+    }
+
+    /// Whether it is no batch of homes.
+    pub fn is_noise(self) -> bool {
+        self.partition == Self::NOISE
+    }
+}
+
 /// What an answer is for: (query, round, batch, attempt). A sharing belongs to exactly one.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize, BorshDeserialize,

@@ -24,6 +24,8 @@ pub const ENVELOPE_LINK: &str = "link";
 pub const ENVELOPE_TARGETS: &str = "targets";
 /// Group of contributions, from a stack to an aggregator.
 pub const ENVELOPE_GROUP: &str = "group";
+/// An aggregator's share of dealt noise.
+pub const ENVELOPE_DEAL: &str = "deal";
 /// Tag key Kᵢ and the find's name, from the Target Finder to an aggregator.
 pub const ENVELOPE_TAG_KEY: &str = "tag key";
 /// Message from one aggregator to another.
@@ -51,6 +53,8 @@ pub const SIGN_BATCH: &str = "dispers v1 sign batch";
 pub const SIGN_FIND: &str = "dispers v1 sign find";
 /// Signature over the digest of a batch's groups.
 pub const SIGN_GROUPS: &str = "dispers v1 sign groups";
+/// An aggregator's statement of the noise that it deals.
+pub const SIGN_DEAL: &str = "dispers v1 sign deal";
 /// Signature over a message from one aggregator to another.
 pub const SIGN_PEER: &str = "dispers v1 sign aggregator message";
 /// Signature over an aggregator's acknowledgement of a prepared batch.
@@ -78,6 +82,8 @@ pub const HASH_BATCH: &str = "dispers v1 hash batch";
 pub const HASH_AGGREGATOR_GROUPS: &str = "dispers v1 hash aggregator groups";
 /// Digest D over all aggregators' digests.
 pub const HASH_GROUPS: &str = "dispers v1 hash groups";
+/// Hash of all deals of an attempt: what aggregators freeze.
+pub const HASH_DEALS: &str = "dispers v1 hash deals";
 /// Digest of a decision: D, quorum, bitmap, all messages.
 pub const HASH_DECISION: &str = "dispers v1 hash decision";
 /// Digest of a proposed release.

@@ -1,6 +1,6 @@
 //! The manifest: everything that is public about a query, signed by its querier (protocol.md §6).
 
-use std::ops::Deref;
+use std::{ops::Deref, sync::Arc};
 
 use borsh::{BorshDeserialize, BorshSerialize};
 
@@ -9,12 +9,13 @@ use crate::{
     directory::{Directory, Node},
     encoding,
     envelope::EnvelopePublicKey,
+    field,
     id::{BatchId, KeyEpoch, MemberNumber, Name, QueryId, Role, Timestamp},
     keys::{Signature, SigningKey},
     labels,
     local::LocalQuery,
     offer::Offer,
-    privacy::Privacy,
+    privacy::{Noise, Privacy, PrivacyError},
     ristretto::Point,
 };
 
@@ -136,6 +137,12 @@ pub enum ManifestError {
         /// How many are needed.
         needed: usize,
     },
+    /// No noise where the network demands it.
+    #[error("this network demands noise: give --epsilon")]
+    Exact,
+    /// Its noise protects nobody, or cannot be dealt.
+    #[error("{0}")]
+    Privacy(PrivacyError),
     /// The local query or its circuit is not acceptable.
     #[error("the local query is refused: {0}")]
     Query(String),
@@ -199,17 +206,57 @@ impl SignedManifest {
             .validate(&directory.catalogue)
             .map_err(|e| refuse(&e))?;
         let circuit = Circuit::compile(&manifest.local.shape()).map_err(|e| refuse(&e))?;
-        if circuit.capacity() < manifest.max_homes {
-            return Err(ManifestError::OutOfRange(
-                "the sums of so many homes could leave the field",
-            ));
-        }
+        let committees = manifest.committees.iter();
+        let committees = committees.map(|terms| (usize::from(terms.needed), terms.offers.len()));
+        let privacy = manifest.privacy.as_ref();
+        check_sums(privacy, &circuit, manifest.max_homes, committees)?;
         Ok(VerifiedManifest {
             query: self.query(),
             manifest,
-            circuit,
+            circuit: Arc::new(circuit),
         })
     }
+}
+
+/// Sums over `max_homes` must stay within the field, with noise within half of it on either side.
+/// `committees` are how many aggregators each needs and has.
+///
+/// # Errors
+/// [`ManifestError`] when they may not, or when the noise cannot be dealt.
+pub fn check_sums(
+    privacy: Option<&Privacy>,
+    circuit: &Circuit,
+    max_homes: u64,
+    committees: impl IntoIterator<Item = (usize, usize)>,
+) -> Result<(), ManifestError> {
+    let beyond = Err(ManifestError::OutOfRange(
+        "the sums of so many homes could leave the field: use a coarser step, or a larger epsilon",
+    ));
+    let Some(privacy) = privacy else {
+        return match circuit.capacity() < max_homes {
+            true => beyond,
+            false => Ok(()),
+        };
+    };
+    privacy.check().map_err(ManifestError::Privacy)?;
+    let sensitivities = circuit.sensitivities();
+    let moments = circuit.moments_of_outputs();
+    for (needed, members) in committees {
+        // The fewer deal, the more each does.
+        for dealers in needed..=members {
+            let noise = Noise::plan(privacy, &sensitivities, needed, dealers);
+            let noise = noise.map_err(ManifestError::Privacy)?;
+            Circuit::check_noise(&noise.bounds(&moments))
+                .map_err(|e| ManifestError::Query(e.to_string()))?;
+            for (moment, sensitivity) in sensitivities.iter().enumerate() {
+                let homes = u128::from(max_homes) * u128::from(*sensitivity);
+                if homes.saturating_add(noise.largest(moment)) >= u128::from(field::MODULUS / 2) {
+                    return beyond;
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 fn check_times(manifest: &Manifest, now: Timestamp) -> Result<(), ManifestError> {
@@ -253,6 +300,9 @@ fn check_floors(manifest: &Manifest, directory: &Directory) -> Result<(), Manife
         manifest.min_verified.into(),
         floors.min_verified.into(),
     )?;
+    if manifest.privacy.is_none() && !floors.exact {
+        return Err(ManifestError::Exact);
+    }
     if manifest.answer_rate > 1000 {
         return Err(ManifestError::OutOfRange("the answer rate is over 1000"));
     }
@@ -333,7 +383,7 @@ fn offer_holds(offer: &Offer, node: &Node, manifest: &Manifest, directory: &Dire
 pub struct VerifiedManifest {
     query: QueryId,
     manifest: Manifest,
-    circuit: Circuit,
+    circuit: Arc<Circuit>,
 }
 
 impl VerifiedManifest {
@@ -343,7 +393,7 @@ impl VerifiedManifest {
     }
 
     /// What a home may contribute, compiled.
-    pub fn circuit(&self) -> &Circuit {
+    pub fn circuit(&self) -> &Arc<Circuit> {
         &self.circuit
     }
 
@@ -364,6 +414,9 @@ impl VerifiedManifest {
     /// The committee that a batch belongs to.
     pub fn committee_of(&self, batch: BatchId) -> u16 {
         let committees = self.committees.len() as u32;
+        if batch.is_noise() {
+            return batch.number as u16;
+        }
         (batch.number.wrapping_add(batch.partition.into()) % committees) as u16
     }
 }

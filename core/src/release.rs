@@ -163,6 +163,8 @@ pub struct Total {
     pub accepted: u64,
     /// Fewest aggregators that verified a batch.
     pub verified: u8,
+    /// How many dealt noise; 0 where there is none.
+    pub dealers: u8,
     /// One share per output; `None` where the guard is below the cohort.
     pub outputs: Vec<Option<u64>>,
 }
@@ -206,6 +208,8 @@ pub struct Released {
     pub accepted: u64,
     /// Fewest aggregators that verified a batch.
     pub verified: u8,
+    /// How many dealt noise, of each committee that has batches; 0 where there is none.
+    pub dealers: Vec<u8>,
     /// Aggregators whose totals were opened and agree.
     pub aggregators: Vec<Name>,
 }
@@ -270,7 +274,8 @@ fn interpolate(totals: &[&Total], needed: usize) -> Result<Vec<Option<u64>>, Rel
     };
     let mask = |total: &Total| -> Vec<bool> { total.outputs.iter().map(Option::is_some).collect() };
     let agree = |total: &&Total| {
-        (total.asked, total.accepted) == (first.asked, first.accepted) && mask(total) == mask(first)
+        (total.asked, total.accepted, total.dealers) == (first.asked, first.accepted, first.dealers)
+            && mask(total) == mask(first)
     };
     if !rest.iter().all(agree) {
         return Err(ReleaseError::Contradiction);
@@ -369,6 +374,7 @@ pub fn open_totals(
         asked: 0,
         accepted: 0,
         verified: u8::MAX,
+        dealers: Vec::new(),
         aggregators: Vec::new(),
     };
     let mut parts = Vec::new();
@@ -382,6 +388,7 @@ pub fn open_totals(
         if let Some(total) = of.first() {
             released.asked += total.asked;
             released.accepted += total.accepted;
+            released.dealers.push(total.dealers);
         }
         let verified = of.iter().map(|total| total.verified).min();
         released.verified = released.verified.min(verified.unwrap_or(0));

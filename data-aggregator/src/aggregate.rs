@@ -4,8 +4,9 @@ use std::{sync::Arc, time::Instant};
 
 use dispers_core::{
     aggregation::{
-        Aggregation, AggregationError, AggregatorKeys, BeginRequest, CommitRequest, DecideRequest,
-        GuardsRequest, OpenHead, Receiving, ReleaseRequest, Verdict, VerifyRequest,
+        Aggregation, AggregationError, AggregatorKeys, BeginRequest, CommitRequest, Deal,
+        DealRequest, DealtRequest, DecideRequest, GuardsRequest, OpenHead, Receiving,
+        ReleaseRequest, Verdict, VerifyRequest,
     },
     dealing::KeyShare,
     envelope::EnvelopeSecretKey,
@@ -172,6 +173,26 @@ impl Aggregator {
         })
     }
 
+    /// Noise, as a share for each aggregator.
+    ///
+    /// # Errors
+    /// [`Error`], as [`Aggregation::deal`].
+    pub fn deal(&self, request: &DealRequest) -> Result<Deal, Error> {
+        self.step(request.work.query, |aggregation| {
+            aggregation.deal(request, &self.keys(), &mut rng())
+        })
+    }
+
+    /// Freezes the noise that all dealers dealt; my share of the randomness for each other aggregator.
+    ///
+    /// # Errors
+    /// [`Error`], as [`Aggregation::open_deals`].
+    pub fn open_deals(&self, dealt: DealtRequest) -> Result<Vec<PeerMessage>, Error> {
+        self.step(dealt.request.work.query, |aggregation| {
+            aggregation.open_deals(dealt, &self.keys(), &self.node.directory, &mut rng())
+        })
+    }
+
     /// My verifier messages for each other aggregator.
     ///
     /// # Errors
@@ -206,6 +227,7 @@ impl Aggregator {
                 Err(AggregationError::TooManyInconsistent { suspect, .. }) => {
                     Ok(Verdict::Inconsistent { suspect })
                 }
+                Err(AggregationError::BadDeals { dealers }) => Ok(Verdict::BadDeals { dealers }),
                 Err(error) => Err(error),
             }
         })

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use dispers_core::{
+    aggregation::MAX_DEAL,
     ask::MAX_ANSWER,
     encoding::{DecodeError, from_bytes, to_bytes},
     id::Role,
@@ -90,6 +91,8 @@ fn peers(messages: &[PeerMessage]) -> Vec<u8> {
 
 #[tonic::async_trait]
 impl DataAggregator for Service {
+    type DealStream = Reply;
+    type OpenDealsStream = Reply;
     type OpenStream = Reply;
     type VerifyStream = Reply;
     type DecideStream = Reply;
@@ -142,6 +145,26 @@ impl DataAggregator for Service {
             receiving.add(opened);
         }
         let messages = self.call(move |a| a.freeze(receiving)).await?;
+        Ok(reply([peers(&messages)]))
+    }
+
+    async fn deal(&self, request: Request<Message>) -> Result<Response<Reply>, Status> {
+        require_role(&request, Role::Conductor)?;
+        let body = request.into_inner().body;
+        let deal = self
+            .call(move |a| a.deal(&from_bytes(&body, SMALL, "deal request")?))
+            .await?;
+        Ok(reply([to_bytes(&deal)]))
+    }
+
+    async fn open_deals(
+        &self,
+        request: Request<Streaming<Chunk>>,
+    ) -> Result<Response<Reply>, Status> {
+        let body = receive(request, MAX_DEAL).await?;
+        let messages = self
+            .call(move |a| a.open_deals(from_bytes(&body, MAX_DEAL, "deals")?))
+            .await?;
         Ok(reply([peers(&messages)]))
     }
 

@@ -13,5 +13,5 @@ mod result;
 pub use asked::Asked;
 pub use config::Config;
 pub use error::Error;
-pub use query::{Prepared, Querier, Question, Step};
+pub use query::{Prepared, PrivacyLoss, Querier, Question, Step};
 pub use result::{Aggregators, Homes, QueryResult};

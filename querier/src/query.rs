@@ -3,6 +3,7 @@
 use std::{error::Error as _, sync::Arc, time::Instant};
 
 use dispers_core::{
+    circuit::Circuit,
     conduct::{Phase, Status},
     decode::Table,
     encoding::{from_bytes, to_bytes},
@@ -10,10 +11,11 @@ use dispers_core::{
     evaluation::{Evaluating, Requester},
     find::{ProfileOpening, SealedProfile},
     id::{AggregatorId, MemberNumber, QueryId, Role},
-    manifest::{Manifest, ManifestError, SignedManifest, Terms, VerifiedManifest},
+    manifest::{Manifest, ManifestError, SignedManifest, Terms, VerifiedManifest, check_sums},
     offer::{Offer, OfferRequest},
     oprf::{Evaluation, Pseudonym},
     plan::{Plan, PlanLimits},
+    privacy::{Noise, Privacy},
     profile::Profile,
     release::{MAX_TOTAL, Released, SealedTotal, open_totals},
 };
@@ -42,6 +44,17 @@ pub struct Question {
     pub purpose: String,
     /// Fewest people behind a released number; the network's floor if `None`.
     pub min_cohort: Option<u32>,
+    /// The most that it may tell about any one home; `None` for an exact answer.
+    pub loss: Option<PrivacyLoss>,
+}
+
+/// How much about any one home the answer may tell.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PrivacyLoss {
+    /// ε of the whole query.
+    pub epsilon: f64,
+    /// δ, where less noise may do than pure ε takes.
+    pub delta: Option<f64>,
 }
 
 /// How far a question is.
@@ -119,7 +132,11 @@ impl Querier {
     }
 
     /// Refuses what the manifest would be refused for, before anybody is contacted.
-    fn check(&self, question: &Question) -> Result<(), ManifestError> {
+    fn check(&self, question: &Question, plan: &Plan) -> Result<(), ManifestError> {
+        let exact = self.privacy(question, plan)?.is_none();
+        if exact && !self.node.directory.floors.exact {
+            return Err(ManifestError::Exact);
+        }
         let directory = &self.node.directory;
         let querier = directory.querier(&self.node.name);
         if !querier.is_some_and(|entry| entry.purposes.contains(&question.purpose)) {
@@ -136,6 +153,42 @@ impl Querier {
         }
     }
 
+    /// The noise that keeps what the question says, with the least error.
+    ///
+    /// # Errors
+    /// [`ManifestError::Privacy`] saying what to write.
+    pub fn privacy(
+        &self,
+        question: &Question,
+        plan: &Plan,
+    ) -> Result<Option<Privacy>, ManifestError> {
+        let Some(PrivacyLoss { epsilon, delta }) = question.loss else {
+            return Ok(None);
+        };
+        let circuit = Circuit::compile(&plan.shape);
+        let circuit = circuit.map_err(|e| ManifestError::Query(e.to_string()))?;
+        let sensitivities = circuit.sensitivities();
+        let thresholds = self
+            .node
+            .directory
+            .committees
+            .iter()
+            .map(|key| key.threshold());
+        let (needed, dealers) = thresholds
+            .map(|threshold| (threshold.needed(), threshold.members()))
+            .max()
+            .ok_or(ManifestError::Committees)?;
+        let privacy = Privacy::new(epsilon, delta, &sensitivities, needed, dealers);
+        let privacy = privacy.map_err(ManifestError::Privacy)?;
+        check_sums(
+            Some(&privacy),
+            &circuit,
+            self.node.directory.floors.max_homes,
+            [(needed, dealers)],
+        )?;
+        Ok(Some(privacy))
+    }
+
     /// Asks, and waits for the answer. `observe` is told every step.
     ///
     /// # Errors
@@ -148,7 +201,7 @@ impl Querier {
         let start = Instant::now();
         let mut times = PhaseTimes::default();
         let plan = self.plan(&question.sql)?;
-        self.check(question)?;
+        self.check(question, &plan)?;
         observe(&Step::Preparing);
         let prepared = self.prepare_plan(question, plan).await?;
         self.submit(&prepared).await?;
@@ -216,10 +269,21 @@ impl Querier {
         totals: &[(AggregatorId, SealedTotal)],
     ) -> Result<(Released, Table), Error> {
         let released = open_totals(&asked.manifest, totals, &asked.reply, &self.node.directory)?;
-        let table = asked.plan.decoder.decode(
-            &released.numbers(asked.manifest.privacy.is_some()),
-            asked.manifest.min_cohort,
-        )?;
+        let cohort = asked.manifest.min_cohort;
+        let decoder = &asked.plan.decoder;
+        let Some(privacy) = &asked.manifest.privacy else {
+            let table = decoder.decode(&released.numbers(false), cohort)?;
+            return Ok((released, table));
+        };
+        let sensitivities = asked.manifest.circuit().sensitivities();
+        let needed = needed(&asked.manifest);
+        let noise = released.dealers.iter().map(|dealers| {
+            let dealers = usize::from(*dealers);
+            Noise::plan(privacy, &sensitivities, needed, dealers).map_err(ManifestError::Privacy)
+        });
+        let noise: Vec<Noise> = noise.collect::<Result<_, _>>()?;
+        let numbers = released.numbers(true);
+        let table = decoder.decode_noisy(&numbers, cohort, &noise, &mut rng())?;
         Ok((released, table))
     }
 
@@ -230,7 +294,7 @@ impl Querier {
     /// [`Error`]; nobody was asked.
     pub async fn prepare(&self, question: &Question) -> Result<Prepared, Error> {
         let plan = self.plan(&question.sql)?;
-        self.check(question)?;
+        self.check(question, &plan)?;
         self.prepare_plan(question, plan).await
     }
 
@@ -505,7 +569,7 @@ impl Querier {
             max_homes: floors.max_homes,
             committees,
             notary: finder.name.clone(),
-            privacy: None,
+            privacy: self.privacy(question, &plan)?,
             rounds: 1,
             attempts: ATTEMPTS,
             reply_key: reply.public(),

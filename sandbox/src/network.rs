@@ -17,7 +17,7 @@ use dispers_proto::v1::{
     concept_indexor_server::ConceptIndexorServer, conductor_server::ConductorServer,
     stack_server::StackServer, target_server::TargetServer,
 };
-use dispers_querier::{Querier, QueryResult, Question};
+use dispers_querier::{PrivacyLoss, Querier, QueryResult, Question};
 use dispers_stack::{Answerer, Relay, Store, attach, subscribe};
 use tokio::{net::TcpListener, runtime::Handle, sync::watch, task::JoinSet, time::sleep};
 use tonic::service::Routes;
@@ -520,12 +520,23 @@ impl Network {
         min_cohort: Option<u32>,
         observe: impl FnMut(&dispers_querier::Step),
     ) -> Result<QueryResult, dispers_querier::Error> {
-        let question = Question {
+        let question = self.question(sql, min_cohort, None);
+        self.querier.ask(&question, observe).await
+    }
+
+    /// A question of the sandbox's querier.
+    pub fn question(
+        &self,
+        sql: &str,
+        min_cohort: Option<u32>,
+        loss: Option<PrivacyLoss>,
+    ) -> Question {
+        Question {
             sql: sql.to_owned(),
             purpose: self.purpose.clone(),
             min_cohort,
-        };
-        self.querier.ask(&question, observe).await
+            loss,
+        }
     }
 
     /// One node with its keys, so that a test may speak in its name.

@@ -121,6 +121,7 @@ async fn ask(folder: &Path, candidates: &mut Candidates) {
         sql: ASKED.into(),
         purpose: options.purpose.clone(),
         min_cohort: None,
+        loss: None,
     };
     let prepared = network.querier().prepare(&question).await.unwrap();
     let manifest = prepared.manifest();

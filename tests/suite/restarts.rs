@@ -84,6 +84,8 @@ fn step(command: &Command) -> Option<(&'static str, AggregatorId)> {
     Some(match command {
         Command::Find { .. } | Command::Ask { .. } | Command::Notarise { .. } => return None,
         Command::Begin { aggregator, .. } => ("begin", *aggregator),
+        Command::Deal { aggregator, .. } => ("deal", *aggregator),
+        Command::OpenDeals { aggregator, .. } => ("open deals", *aggregator),
         Command::Open { aggregator, .. } => ("open", *aggregator),
         Command::Verify { aggregator, .. } => ("verify", *aggregator),
         Command::Decide { aggregator, .. } => ("decide", *aggregator),
@@ -157,6 +159,7 @@ impl Stage {
             sql: SQL.into(),
             purpose: "sandbox".into(),
             min_cohort: None,
+            loss: None,
         };
         let prepared = querier.prepare(&question).await.unwrap();
         let config = Config {

@@ -22,6 +22,7 @@ fn the_sandbox_answers_the_example_in_every_format() {
             "withheld",
             "homes",
             "aggregators",
+            "notes",
             "phases_ms"
         ]
     );

@@ -122,7 +122,14 @@ impl Shared {
     /// Asks the example's question through one conductor, and waits until homes are asked.
     fn detach(&self, querier: u8) -> String {
         let config = format!("querier-{querier}.toml");
-        let words = ["--purpose", "heart study", "--config", &config];
+        let words = [
+            "--purpose",
+            "heart study",
+            "--epsilon",
+            "off",
+            "--config",
+            &config,
+        ];
         let asked = self
             .network
             .dispers(&[&["query", EXAMPLE, "--detach"][..], &words].concat());
@@ -170,7 +177,14 @@ impl Waiting {
     fn start(network: &SampleNetwork) -> Self {
         let mut query = Command::new(DISPERS)
             .args(["query", EXAMPLE, "--config", "querier.toml"])
-            .args(["--purpose", "heart study", "--format", "json"])
+            .args([
+                "--purpose",
+                "heart study",
+                "--epsilon",
+                "off",
+                "--format",
+                "json",
+            ])
             .current_dir(network.path(""))
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -147,6 +147,8 @@ impl SampleNetwork {
             &format!("{name}.toml"),
             "--purpose",
             purpose,
+            "--epsilon",
+            "off",
             "--format",
             "json",
         ])

@@ -23,6 +23,8 @@ pub(crate) fn detach(network: &SampleNetwork) -> String {
         "querier.toml",
         "--purpose",
         "heart study",
+        "--epsilon",
+        "off",
     ]);
     assert_eq!(asked.code, Some(0), "{}", asked.stderr);
     asked.stdout.trim().to_owned()

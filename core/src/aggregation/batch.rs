@@ -10,6 +10,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::{
     AggregationError, Quorum,
+    noise::Reading,
     verdicts::{Column, MESSAGE, Verdicts, bit, suspect},
 };
 use crate::{
@@ -161,6 +162,25 @@ pub(super) struct Contributions {
 }
 
 impl Contributions {
+    /// One share by each dealer, in order; `None` where it does not open.
+    pub(super) fn dealt(share_len: usize, shares: Vec<Option<HeldGroup>>) -> Self {
+        let mut contributions = Self {
+            share_len,
+            slots: Vec::with_capacity(shares.len()),
+            groups: Vec::new(),
+        };
+        for (dealer, share) in (0u32..).zip(shares) {
+            let own = |share: &HeldGroup| matches!(share.entries(), [one] if one.index == dealer);
+            let share = share.filter(own);
+            let place = contributions.groups.len() as u32;
+            contributions
+                .slots
+                .push(share.is_some().then_some((place, 0)));
+            contributions.groups.extend(share);
+        }
+        contributions
+    }
+
     /// Calls `each` with every index that has a share, and the share.
     pub(super) fn for_each(&self, mut each: impl FnMut(usize, &[u64])) {
         for (number, group) in (0u32..).zip(&self.groups) {
@@ -296,6 +316,7 @@ impl BorshDeserialize for Attempt {
 pub(super) struct Frozen {
     pub(super) freeze: Freeze,
     pub(super) contributions: Contributions,
+    pub(super) reading: Reading,
 }
 
 impl Frozen {
@@ -338,10 +359,10 @@ impl Frozen {
         work: Work,
         me: MemberNumber,
         channel: Channel,
-        circuit: &Circuit,
         seed: &[u8; 32],
         key: &SigningKey,
     ) -> (Verifying, SignedPeer) {
+        let circuit = &self.reading.circuit;
         let verifier = Verifier::compile(circuit, seed);
         let count = self.contributions.slots.len();
         let input_len = circuit.input_len();
@@ -374,6 +395,7 @@ impl Frozen {
         );
         let verifying = Verifying {
             freeze: self.freeze,
+            reading: self.reading,
             inputs,
             messages,
             message: message.clone(),
@@ -385,6 +407,7 @@ impl Frozen {
 /// My verifier messages are out; the others' are awaited.
 pub(super) struct Verifying {
     freeze: Freeze,
+    reading: Reading,
     inputs: Inputs,
     messages: Vec<u64>,
     pub(super) message: SignedPeer,
@@ -439,6 +462,9 @@ impl Verifying {
             hashes.push(hash);
         }
         let all = Verdicts::of(quorum.members(), &columns, needed, count)?;
+        if !self.reading.dealers.is_empty() && (all.accepted as usize) < count {
+            return Err(self.refused(&all, suspect(quorum, &columns, needed, min_verified, count)));
+        }
         let many = |rejected: u32| rejected > 1 && u64::from(rejected) * 20 > count as u64;
         if many(all.inconsistent + all.partial) {
             let suspect = suspect(quorum, &columns, needed, min_verified, count);
@@ -464,6 +490,22 @@ impl Verifying {
         })
     }
 
+    /// Whose noise is refused. One dealer's is its own fault; when that of several is not right, one
+    /// who says so of all is more likely to lie.
+    fn refused(&self, verdicts: &Verdicts, suspect: Option<MemberNumber>) -> AggregationError {
+        let bad = self.reading.dealers.iter().enumerate();
+        let bad = bad.filter(|(index, _)| !bit(&verdicts.bitmap, *index));
+        let dealers: Vec<MemberNumber> = bad.map(|(_, dealer)| *dealer).collect();
+        match suspect.filter(|_| dealers.len() > 1) {
+            Some(suspect) => AggregationError::TooManyInconsistent {
+                rejected: dealers.len() as u32,
+                count: self.reading.dealers.len() as u32,
+                suspect: Some(suspect),
+            },
+            None => AggregationError::BadDeals { dealers },
+        }
+    }
+
     /// Adds up what was decided; the contributions end here.
     pub(super) fn prepare(
         self,
@@ -471,9 +513,9 @@ impl Verifying {
         me: MemberNumber,
         work: Work,
         quorum: Quorum,
-        circuit: &Circuit,
         key: &SigningKey,
     ) -> Prepared {
+        let circuit = &self.reading.circuit;
         // Outputs are linear, so the inputs are added first and the outputs formed once.
         let mut inputs = Zeroizing::new(vec![0u64; circuit.input_len()]);
         for index in 0..self.inputs.slots.len() {
@@ -487,6 +529,9 @@ impl Verifying {
         }
         let mut sums = Sums::zero(circuit);
         circuit.add_outputs(&inputs, &mut sums.0);
+        for (sum, offset) in sums.0.iter_mut().zip(&self.reading.offsets) {
+            *sum = field::sub(*sum, *offset);
+        }
         let acknowledgement = SignedAcknowledgement::new(
             Acknowledgement {
                 member: me,

@@ -57,6 +57,15 @@ pub enum AggregationError {
         /// The one aggregator without which the others agree, if there is one.
         suspect: Option<MemberNumber>,
     },
+    /// Dealt noise that is malformed or out of its bound.
+    #[error(
+        "the noise that was dealt by {} is malformed or out of its bound",
+        list(dealers)
+    )]
+    BadDeals {
+        /// Who dealt it.
+        dealers: Vec<MemberNumber>,
+    },
     /// The acknowledgements differ.
     #[error("the acknowledgements of the quorum are not equal")]
     Unequal,
@@ -75,4 +84,9 @@ pub enum AggregationError {
     /// The guard openings are too few or contradict each other.
     #[error("the guard counts are too few or contradict each other")]
     BadGuards,
+}
+
+fn list(dealers: &[MemberNumber]) -> String {
+    let dealers: Vec<String> = dealers.iter().map(ToString::to_string).collect();
+    format!("aggregator {}", dealers.join(", "))
 }

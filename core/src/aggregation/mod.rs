@@ -9,6 +9,7 @@
 
 mod batch;
 mod error;
+mod noise;
 mod record;
 mod releasing;
 mod request;
@@ -21,6 +22,7 @@ use rand::CryptoRng;
 
 use borsh::{BorshDeserialize, BorshSerialize};
 pub use error::AggregationError;
+pub use noise::{Deal, DealRequest, DealStatement, DealtRequest, MAX_DEAL};
 pub use record::{Changes, Part, Record};
 pub use request::{
     BeginRequest, CommitRequest, DecideRequest, GuardsRequest, OpenHead, ReleaseRequest, Verdict,
@@ -43,8 +45,9 @@ use crate::{
     prf,
     release::SignedAcknowledgement,
 };
-use batch::{Attempt, Committed, Freeze, Frozen};
+use batch::{Attempt, Committed, Contributions, Freeze, Frozen};
 pub use batch::{GroupOpener, OpenedGroup, Receiving};
+use noise::Reading;
 use record::Unsaved;
 use releasing::Releasing;
 
@@ -138,10 +141,12 @@ impl Aggregation {
         self.secret.is_none()
     }
 
-    /// Batches that count.
+    /// Batches of homes that count.
     pub fn committed(&self) -> usize {
-        let batches = self.batches.values();
-        batches.filter(|batch| batch.committed.is_some()).count()
+        let batches = self.batches.iter().filter(|((_, id), _)| !id.is_noise());
+        batches
+            .filter(|(_, batch)| batch.committed.is_some())
+            .count()
     }
 
     /// Takes the finder's grant for a partition, once.
@@ -299,6 +304,19 @@ impl Aggregation {
     ) -> Result<Vec<PeerMessage>, AggregationError> {
         let (work, digest) = (received.work, received.digest);
         let contributions = received.finish().ok_or(AggregationError::BadGroups)?;
+        let reading = Reading::of_homes(self.manifest.circuit());
+        self.freeze_with(work, digest, contributions, reading, keys, rng)
+    }
+
+    fn freeze_with(
+        &mut self,
+        work: Work,
+        digest: [u8; 32],
+        contributions: Contributions,
+        reading: Reading,
+        keys: &AggregatorKeys<'_>,
+        rng: &mut impl CryptoRng,
+    ) -> Result<Vec<PeerMessage>, AggregationError> {
         if self.secret.is_none() {
             return Err(AggregationError::WrongStep);
         }
@@ -322,6 +340,7 @@ impl Aggregation {
         let frozen = Frozen {
             freeze,
             contributions,
+            reading,
         };
         batch.attempts.insert(work.attempt, Attempt::Frozen(frozen));
         self.unsaved.mark(Part::of(work));
@@ -363,7 +382,6 @@ impl Aggregation {
     ) -> Result<Vec<PeerMessage>, AggregationError> {
         let opened = self.open_peers(messages, directory);
         let (me, channel) = (self.me, self.channel);
-        let circuit = self.manifest.circuit().clone();
         let public = directory
             .committees
             .get(usize::from(channel.committee))
@@ -375,7 +393,7 @@ impl Aggregation {
                 let seed = frozen.combine(me, work, &opened, public)?;
                 let (verifying, signed) =
                     slot.take_frozen()?
-                        .verify(work, me, channel, &circuit, &seed, keys.signing);
+                        .verify(work, me, channel, &seed, keys.signing);
                 *slot = Attempt::Verifying(verifying);
                 signed
             }
@@ -404,7 +422,6 @@ impl Aggregation {
         let opened = self.open_peers(messages, directory);
         let (me, needed) = (self.me, self.needed);
         let min_verified = usize::from(self.manifest.min_verified);
-        let circuit = self.manifest.circuit().clone();
         let slot = self.attempt_mut(work)?;
         if let Attempt::Prepared(prepared) = slot
             && prepared.quorum == *quorum
@@ -417,14 +434,9 @@ impl Aggregation {
         let decided = verifying.decide(me, work, quorum, &opened, needed, min_verified);
         match decided {
             Ok(decided) => {
-                let prepared = slot.take_verifying()?.prepare(
-                    decided,
-                    me,
-                    work,
-                    quorum.clone(),
-                    &circuit,
-                    keys.signing,
-                );
+                let prepared =
+                    slot.take_verifying()?
+                        .prepare(decided, me, work, quorum.clone(), keys.signing);
                 let acknowledgement = prepared.acknowledgement.clone();
                 *slot = Attempt::Prepared(prepared);
                 self.withdraw_earlier(work);
@@ -432,7 +444,11 @@ impl Aggregation {
                 Ok(acknowledgement)
             }
             Err(error) => {
-                if matches!(error, AggregationError::TooManyInconsistent { .. }) {
+                if matches!(
+                    error,
+                    AggregationError::TooManyInconsistent { .. }
+                        | AggregationError::BadDeals { .. }
+                ) {
                     *slot = Attempt::Withdrawn;
                     self.unsaved.mark(Part::of(work));
                 }

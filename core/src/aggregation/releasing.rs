@@ -5,9 +5,14 @@ use std::collections::BTreeMap;
 use borsh::{BorshDeserialize, BorshSerialize};
 use rand::CryptoRng;
 
-use super::{Aggregation, AggregationError, AggregatorKeys, Part, batch::Sums, record::Unsaved};
+use super::{
+    Aggregation, AggregationError, AggregatorKeys, Part,
+    batch::{Committed, Sums},
+    record::Unsaved,
+};
 use crate::{
     directory::Directory,
+    field,
     id::BatchId,
     manifest::VerifiedManifest,
     peer::{OpenedPeer, PeerContent, PeerMessage},
@@ -39,6 +44,7 @@ struct Guarding {
     asked: u64,
     accepted: u64,
     verified: u8,
+    dealers: u8,
     /// My shares of the outputs, summed over the proposal's batches.
     sums: Sums,
 }
@@ -104,15 +110,25 @@ impl Aggregation {
                 .ok_or(AggregationError::NotCommitted)?;
             committed.push(ours);
         }
-        let accepted: u64 = committed.iter().map(|ours| u64::from(ours.accepted)).sum();
+        let noise = |ours: &&&Committed| ours.work.batch.is_noise();
+        if committed.iter().filter(noise).count() != usize::from(self.manifest.privacy.is_some()) {
+            return Err(AggregationError::NotCommitted);
+        }
+        let of_homes = || committed.iter().filter(|ours| !ours.work.batch.is_noise());
+        let accepted: u64 = of_homes().map(|ours| u64::from(ours.accepted)).sum();
         let wanted = asked.saturating_mul(self.manifest.answer_rate.into());
-        if committed.is_empty() || accepted.saturating_mul(1000) < wanted {
+        if of_homes().count() == 0 || accepted.saturating_mul(1000) < wanted {
             return Err(AggregationError::TooFewAnswers);
         }
         let mut sums = Sums::zero(self.manifest.circuit());
         for batch in &committed {
             sums.add(&batch.sums);
         }
+        let dealers = committed
+            .iter()
+            .filter(noise)
+            .map(|ours| ours.accepted as u8);
+        let dealers = dealers.sum();
         let verified = committed.iter().map(|batch| batch.verified).min();
         let content = PeerContent::Guards {
             round: proposal.round,
@@ -129,6 +145,7 @@ impl Aggregation {
                 asked,
                 accepted,
                 verified: verified.unwrap_or(0),
+                dealers,
                 sums,
             }),
         };
@@ -170,6 +187,7 @@ impl Aggregation {
             asked: guarding.asked,
             accepted: guarding.accepted,
             verified: guarding.verified,
+            dealers: guarding.dealers,
             outputs,
         };
         let sealed = SealedTotal::seal(
@@ -237,6 +255,7 @@ impl Aggregation {
         // than lifting a mask.
         let interpolation = Interpolation::new(&points, self.needed).map_err(|_| bad.clone())?;
         let circuit = self.manifest.circuit();
+        let noisy = self.manifest.privacy.is_some();
         let mut guarding_counts = vec![0; circuit.outputs().len()];
         for (position, guard) in guards(&self.manifest).enumerate() {
             let shares: Vec<u64> = columns.iter().map(|column| column[position]).collect();
@@ -244,10 +263,11 @@ impl Aggregation {
                 return Err(bad);
             }
             let count = interpolation.at_zero(&shares);
-            if count > guarding.accepted {
-                return Err(bad);
-            }
-            guarding_counts[guard] = i128::from(count);
+            guarding_counts[guard] = match noisy {
+                true => field::signed(count),
+                false if count > guarding.accepted => return Err(bad),
+                false => count.into(),
+            };
         }
         let cohort = self.manifest.min_cohort.into();
         let mask = circuit.mask(cohort, |guard| guarding_counts[guard]);

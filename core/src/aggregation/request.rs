@@ -63,6 +63,11 @@ pub enum Verdict {
         /// The one aggregator without which the others agree, if there is one.
         suspect: Option<MemberNumber>,
     },
+    /// Dealt noise is malformed or out of its bound: the attempt is over.
+    BadDeals {
+        /// Who dealt it.
+        dealers: Vec<MemberNumber>,
+    },
 }
 
 /// The quorum's acknowledgements.

@@ -61,6 +61,14 @@ impl Layout {
         Some(start + slot.start..start + slot.end)
     }
 
+    /// Outputs that are released in runs, of every group.
+    pub fn runs(&self) -> impl Iterator<Item = Range<usize>> {
+        let merged = |moment: &&Moment| matches!(moment, Moment::Levels { merged: true, .. });
+        let moments = move || self.slots.keys().filter(merged);
+        (0..self.groups)
+            .flat_map(move |group| moments().filter_map(move |moment| self.moment(group, moment)))
+    }
+
     /// Which moment an output is of: 0 for the number of rows, then from 1 as the shape orders them.
     pub fn moment_of(&self, output: usize) -> usize {
         self.moments[output % self.stride]

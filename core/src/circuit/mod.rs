@@ -17,6 +17,7 @@ mod flp;
 mod form;
 mod layout;
 mod mask;
+mod noise;
 mod rank;
 mod shape;
 #[cfg(test)]
@@ -37,6 +38,8 @@ use form::Constraint;
 
 /// Most constraints of a circuit: with the wires' seed they fill a domain of 1,024 points.
 pub const MAX_CONSTRAINTS: usize = 1023;
+/// Most constraints of the circuit of dealt noise, of which there are few.
+pub const MAX_NOISE_CONSTRAINTS: usize = 16_383;
 /// Most moments of a shape.
 pub const MAX_MOMENTS: usize = 512;
 /// Most outputs of a circuit.
@@ -112,6 +115,17 @@ pub enum CircuitError {
         /// How many there would be.
         outputs: usize,
     },
+    /// Noise for too many sums, or of too many bits.
+    #[error(
+        "noise for {outputs} sums takes {constraints} bits, at most {MAX_NOISE_CONSTRAINTS} are \
+         possible: ask for fewer groups or fewer aggregates"
+    )]
+    TooMuchNoise {
+        /// Number of sums.
+        outputs: usize,
+        /// Number of bits.
+        constraints: usize,
+    },
     /// Moments that are repeated, of variables that they cannot be of, or without their guard.
     #[error("what is summed does not fit the variables")]
     Moments,
@@ -162,6 +176,14 @@ impl Circuit {
         let moments = self.shape.moments.iter();
         let moments = moments.map(|moment| self.shape.largest(moment));
         std::iter::once(1).chain(moments).collect()
+    }
+
+    /// For each output, which of the [`sensitivities`](Self::sensitivities) is its own.
+    pub fn moments_of_outputs(&self) -> Vec<usize> {
+        let layout = Layout::of(&self.shape);
+        (0..layout.len())
+            .map(|output| layout.moment_of(output))
+            .collect()
     }
 
     /// Adds a share's summand of every output to `sums`. Linear, so the sum of many shares may be

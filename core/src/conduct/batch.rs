@@ -1,28 +1,36 @@
 //! One batch at the Conductor: asked, opened, verified, decided, committed.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use super::{Command, Conduct, Event, Failure, Funnel, Gather, Stage, StepError, messages_to};
 use crate::{
-    aggregation::Quorum,
+    aggregation::{Deal, DealRequest, Quorum},
     ask::BatchAnswer,
     id::{AggregatorId, BatchId, MemberNumber, QueryId, Work},
     peer::PeerMessage,
+    privacy::dealers_of,
     release::{CommittedBatch, SignedAcknowledgement},
 };
 
 enum Step {
     Waiting,
     Asking,
+    Dealing {
+        request: Arc<DealRequest>,
+        gather: Gather<Deal>,
+    },
     Opening(Gather<Vec<PeerMessage>>),
     Verifying(Gather<Vec<PeerMessage>>),
     Deciding {
         quorum: Quorum,
         gather: Gather<SignedAcknowledgement>,
-        /// Whom each member of the quorum suspects.
-        suspects: Vec<MemberNumber>,
+        /// Whom each member of the quorum suspects, and whether of bad noise.
+        suspects: Vec<(MemberNumber, bool)>,
     },
     Committing {
         accepted: CommittedBatch,
@@ -172,6 +180,7 @@ impl Conduct {
     /// Whether `event` is about the current attempt at its batch, and its step waits for it.
     pub(super) fn batch_awaits(&self, event: &Event) -> bool {
         let (Event::Asked(work, _)
+        | Event::Dealt(_, work, _)
         | Event::Opened(_, work, _)
         | Event::Verified(_, work, _)
         | Event::Decided(_, work, _)
@@ -186,6 +195,9 @@ impl Conduct {
         };
         match (event, &run.step) {
             (Event::Asked(..), Step::Asking) => true,
+            (Event::Dealt(aggregator, ..), Step::Dealing { gather, .. }) => {
+                gather.awaits(*aggregator)
+            }
             (Event::Opened(aggregator, ..), Step::Opening(gather))
             | (Event::Verified(aggregator, ..), Step::Verifying(gather)) => {
                 gather.awaits(*aggregator)
@@ -218,7 +230,87 @@ impl Conduct {
         }
         run.attempt += 1;
         self.funnel.answered -= u64::from(std::mem::take(&mut run.answered));
+        if work.batch.is_noise() {
+            return Ok(self.deal(work.batch));
+        }
         Ok(vec![run.ask(query, work.batch, &mut self.funnel)])
+    }
+
+    /// Has aggregators deal noise for their committee, those that are left in the query.
+    pub(super) fn deal(&mut self, batch: BatchId) -> Vec<Command> {
+        let committee = self.manifest.committee_of(batch);
+        let terms = self.manifest.committees.get(usize::from(committee));
+        let needed = terms.map_or(0, |terms| usize::from(terms.needed));
+        let mut alive: Vec<AggregatorId> = self.alive_in(committee).into_keys().collect();
+        if let Some(privacy) = &self.manifest.privacy {
+            alive.truncate(dealers_of(privacy, needed, alive.len()));
+        }
+        let query = self.manifest.query();
+        let Some(run) = self.batches.get_mut(&batch) else {
+            return Vec::new();
+        };
+        let request = Arc::new(DealRequest {
+            work: Work {
+                query,
+                round: 0,
+                batch,
+                attempt: run.attempt,
+            },
+            dealers: alive.iter().map(|aggregator| aggregator.member).collect(),
+        });
+        run.step = Step::Dealing {
+            request: request.clone(),
+            gather: Gather::new(alive.iter().copied()),
+        };
+        let deal = |aggregator| Command::Deal {
+            aggregator,
+            request: request.clone(),
+        };
+        alive.into_iter().map(deal).collect()
+    }
+
+    pub(super) fn dealt(
+        &mut self,
+        aggregator: AggregatorId,
+        work: Work,
+        result: Result<Deal, StepError>,
+    ) -> Result<Vec<Command>, Failure> {
+        let offers = self.manifest.offers(aggregator.committee).count();
+        // One that lacks a share for somebody could not be handed on.
+        let result = result.and_then(|deal| match deal.shares.len() == offers {
+            true => Ok(deal),
+            false => Err(StepError::Refused("it dealt something else".into())),
+        });
+        let answer = self.note_of(aggregator, work, result);
+        let Some(BatchRun {
+            step: Step::Dealing { request, gather },
+            ..
+        }) = self.run(work)
+        else {
+            return Ok(Vec::new());
+        };
+        if gather.take(aggregator, answer) != Some(true) {
+            return Ok(Vec::new());
+        }
+        let request = request.clone();
+        let answers = std::mem::take(&mut gather.answers);
+        self.check_quorum()?;
+        // How much each deals depends on how many do.
+        if answers.len() < request.dealers.len() {
+            return self.again(work, Failure::NoAgreement);
+        }
+        let deals = Arc::new(answers.into_values().collect::<Vec<Deal>>());
+        let alive = self.alive_for(work);
+        if let Some(run) = self.run(work) {
+            run.step = Step::Opening(Gather::new(alive.keys().copied()));
+        }
+        let open = |(&aggregator, &position): (&AggregatorId, &usize)| Command::OpenDeals {
+            aggregator,
+            position,
+            request: request.clone(),
+            deals: deals.clone(),
+        };
+        Ok(alive.iter().map(open).collect())
     }
 
     /// Notes an answer to a step of a batch. Who lost an attempt in a restart stays in the query, once
@@ -235,20 +327,22 @@ impl Conduct {
         }
     }
 
-    /// Puts the aggregator that most of the quorum suspect out of the query.
-    fn leave_out(&mut self, committee: u16, quorum: &Quorum, suspects: &[MemberNumber]) {
+    /// Puts the aggregators that most of the quorum suspect out of the query.
+    fn leave_out(&mut self, committee: u16, quorum: &Quorum, suspects: &[(MemberNumber, bool)]) {
         let most = quorum.members().len() / 2;
-        let accused = quorum
-            .members()
-            .iter()
-            .copied()
-            .find(|member| suspects.iter().filter(|suspect| *suspect == member).count() > most);
-        if let Some(member) = accused {
-            let aggregator = AggregatorId { committee, member };
-            self.alive.remove(&aggregator);
-            self.out
-                .entry(aggregator)
-                .or_insert(StepError::Contradicted);
+        for (bad, error) in [
+            (false, StepError::Contradicted),
+            (true, StepError::BadNoise),
+        ] {
+            let accused = quorum.members().iter().copied().filter(|member| {
+                let says = |suspect: &&(MemberNumber, bool)| **suspect == (*member, bad);
+                suspects.iter().filter(says).count() > most
+            });
+            for member in accused {
+                let aggregator = AggregatorId { committee, member };
+                self.alive.remove(&aggregator);
+                self.out.entry(aggregator).or_insert(error.clone());
+            }
         }
     }
 
@@ -370,9 +464,10 @@ impl Conduct {
             let refused = || StepError::Refused("it acknowledged something else".into());
             own.then_some(said).ok_or_else(refused)
         });
-        let suspected = match &result {
-            Err(StepError::Inconsistent { suspect }) => *suspect,
-            _ => None,
+        let (suspected, bad) = match &result {
+            Err(StepError::Inconsistent { suspect }) => (Vec::from_iter(*suspect), false),
+            Err(StepError::BadDeals { dealers }) => (dealers.clone(), true),
+            _ => (Vec::new(), false),
         };
         let answer = self.note_of(aggregator, work, result);
         let Some(BatchRun {
@@ -388,7 +483,15 @@ impl Conduct {
             return Ok(Vec::new());
         };
         // Nobody accuses itself, nor twice.
-        suspects.extend(suspected.filter(|suspect| *suspect != aggregator.member));
+        let others = suspected
+            .into_iter()
+            .filter(|suspect| *suspect != aggregator.member);
+        suspects.extend(
+            others
+                .collect::<BTreeSet<_>>()
+                .into_iter()
+                .map(|suspect| (suspect, bad)),
+        );
         if gather.take(aggregator, answer) != Some(true) {
             return Ok(Vec::new());
         }
@@ -474,7 +577,9 @@ impl Conduct {
         }
         let committed = gather.answers.len();
         let accepted = accepted.clone();
-        self.funnel.accepted += u64::from(accepted.accepted);
+        if !work.batch.is_noise() {
+            self.funnel.accepted += u64::from(accepted.accepted);
+        }
         if let Some(run) = self.run(work) {
             run.step = Step::Done(accepted);
         }

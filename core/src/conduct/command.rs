@@ -6,7 +6,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 
 use super::Step;
 use crate::{
-    aggregation::Quorum,
+    aggregation::{Deal, DealRequest, Quorum},
     ask::BatchAnswer,
     find::{FindSummary, SealedGrant},
     id::{AggregatorId, MemberNumber, Work},
@@ -33,6 +33,24 @@ pub enum Command {
     Ask {
         /// What is asked.
         work: Work,
+    },
+    /// Have an aggregator deal noise.
+    Deal {
+        /// Which aggregator.
+        aggregator: AggregatorId,
+        /// What for.
+        request: Arc<DealRequest>,
+    },
+    /// Hand an aggregator its shares of the noise that all dealers dealt.
+    OpenDeals {
+        /// Which aggregator.
+        aggregator: AggregatorId,
+        /// Place of its shares in the deals.
+        position: usize,
+        /// What was asked of the dealers.
+        request: Arc<DealRequest>,
+        /// All deals, in order of the dealers.
+        deals: Arc<Vec<Deal>>,
     },
     /// Hand an aggregator its groups.
     Open {
@@ -104,6 +122,8 @@ impl Command {
             Self::Find { .. } => (Step::Find, None),
             Self::Begin { aggregator, .. } => (Step::Begin, Some(*aggregator)),
             Self::Ask { .. } => (Step::Ask, None),
+            Self::Deal { aggregator, .. } => (Step::Deal, Some(*aggregator)),
+            Self::OpenDeals { aggregator, .. } => (Step::Open, Some(*aggregator)),
             Self::Open { aggregator, .. } => (Step::Open, Some(*aggregator)),
             Self::Verify { aggregator, .. } => (Step::Verify, Some(*aggregator)),
             Self::Decide { aggregator, .. } => (Step::Decide, Some(*aggregator)),
@@ -127,8 +147,15 @@ pub enum StepError {
         /// The one aggregator without which the others agree, if there is one.
         suspect: Option<MemberNumber>,
     },
+    /// Dealt noise is refused.
+    BadDeals {
+        /// Who dealt it.
+        dealers: Vec<MemberNumber>,
+    },
     /// Most others say that its messages contradict theirs.
     Contradicted,
+    /// Most others say that the noise that it dealt is malformed or out of its bound.
+    BadNoise,
     /// An aggregator lost the attempt's contributions in a restart.
     Forgotten,
 }
@@ -141,6 +168,8 @@ pub enum Event {
     Begun(AggregatorId, Result<(), StepError>),
     /// The Target's answer to a batch.
     Asked(Work, Result<BatchAnswer, StepError>),
+    /// An aggregator dealt noise.
+    Dealt(AggregatorId, Work, Result<Deal, StepError>),
     /// An aggregator froze D.
     Opened(AggregatorId, Work, Result<Vec<PeerMessage>, StepError>),
     /// An aggregator verified.

@@ -188,8 +188,8 @@ impl Conduct {
         Status {
             phase,
             homes: self.funnel.clone(),
-            batches: self.batches.len() as u32,
-            batches_done: self.batches.values().filter(|run| run.is_done()).count() as u32,
+            batches: self.of_homes().count() as u32,
+            batches_done: self.of_homes().filter(|run| run.is_done()).count() as u32,
             verified: self.verified as u8,
             failure: match &self.stage {
                 Stage::Failed(failure) => Some(failure.clone()),
@@ -218,6 +218,7 @@ impl Conduct {
             Event::Found(partition, result) => self.found(partition, result),
             Event::Begun(aggregator, result) => self.begun(aggregator, result),
             Event::Asked(work, result) => self.asked(work, result),
+            Event::Dealt(aggregator, work, result) => self.dealt(aggregator, work, result),
             Event::Opened(aggregator, work, result) => self.opened(aggregator, work, result),
             Event::Verified(aggregator, work, result) => self.verified(aggregator, work, result),
             Event::Decided(aggregator, work, result) => self.decided(aggregator, work, result),
@@ -327,6 +328,25 @@ impl Conduct {
         self.next_batches()
     }
 
+    /// The batches of homes, without dealt noise.
+    fn of_homes(&self) -> impl Iterator<Item = &BatchRun> {
+        let batches = self.batches.iter().filter(|(id, _)| !id.is_noise());
+        batches.map(|(_, run)| run)
+    }
+
+    /// Once all batches are done: the noise that the query asks for, if it is not dealt yet.
+    fn noise(&mut self) -> Vec<Command> {
+        let dealt = self.batches.keys().any(|id| id.is_noise());
+        if self.manifest.privacy.is_none() || dealt {
+            return Vec::new();
+        }
+        let noise: Vec<BatchId> = self.working().into_iter().map(BatchId::noise).collect();
+        for id in &noise {
+            self.batches.insert(*id, BatchRun::new(0));
+        }
+        noise.into_iter().flat_map(|id| self.deal(id)).collect()
+    }
+
     /// Starts batches while a committee has too few in flight, and the release when all are done.
     fn next_batches(&mut self) -> Result<Vec<Command>, Failure> {
         let mut in_flight = vec![0; self.manifest.committees.len()];
@@ -345,6 +365,10 @@ impl Conduct {
         }
         if in_flight.iter().any(|count| *count > 0) {
             return Ok(commands);
+        }
+        let noise = self.noise();
+        if !noise.is_empty() {
+            return Ok(noise);
         }
         let proposal = Proposal {
             query,
@@ -454,7 +478,7 @@ impl Conduct {
     fn note<T>(&mut self, aggregator: AggregatorId, result: Result<T, StepError>) -> Option<T> {
         match result {
             Ok(answer) => self.alive.contains_key(&aggregator).then_some(answer),
-            Err(StepError::Inconsistent { .. }) => None,
+            Err(StepError::Inconsistent { .. } | StepError::BadDeals { .. }) => None,
             Err(error) => {
                 self.alive.remove(&aggregator);
                 self.out.entry(aggregator).or_insert(error);

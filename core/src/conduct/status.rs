@@ -63,6 +63,8 @@ pub enum Step {
     Begin,
     /// The Target asks a batch.
     Ask,
+    /// An aggregator deals noise.
+    Deal,
     /// An aggregator opens its groups and freezes D.
     Open,
     /// An aggregator verifies.
@@ -86,6 +88,7 @@ impl Step {
             Self::Find => "chooses the homes",
             Self::Begin => "takes the query up",
             Self::Ask => "asks the homes of a batch",
+            Self::Deal => "deals noise",
             Self::Open => "opens a batch",
             Self::Verify => "verifies a batch",
             Self::Decide => "decides a batch",
@@ -190,6 +193,8 @@ impl std::fmt::Display for StepError {
             Self::Refused(reason) => write!(f, "refused: {reason}"),
             Self::Inconsistent { .. } => f.write_str("found too many inconsistent contributions"),
             Self::Forgotten => f.write_str("lost its part of a batch in a restart"),
+            Self::BadDeals { .. } => f.write_str("refused dealt noise"),
+            Self::BadNoise => f.write_str("dealt noise that is malformed or out of its bound"),
             Self::Contradicted => f.write_str("sent messages that contradict those of the others"),
         }
     }

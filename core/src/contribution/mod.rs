@@ -45,13 +45,24 @@ impl Contribution {
         rng: &mut impl CryptoRng,
     ) -> Result<Self, EncodeError> {
         let input = circuit.encode(row)?;
-        let proof = circuit.prove(&input, rng);
-        let secret = [&input[..], &proof[..]].concat();
-        Ok(Self {
+        Ok(Self::of(circuit, index, tags, &input, rng))
+    }
+
+    /// Proves elements that satisfy the circuit.
+    pub(crate) fn of(
+        circuit: &Circuit,
+        index: u32,
+        tags: Vec<Tag>,
+        input: &[u64],
+        rng: &mut impl CryptoRng,
+    ) -> Self {
+        let proof = circuit.prove(input, rng);
+        let secret = [input, &proof[..]].concat();
+        Self {
             index,
             tags,
             secret,
-        })
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 mod cell;
 mod evaluate;
 mod histogram;
+mod noisy;
 
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
@@ -188,6 +189,14 @@ impl Decoder {
     /// # Errors
     /// [`WrongOutputs`] if there are not as many as the circuit has.
     pub fn decode(&self, outputs: &[Option<i128>], cohort: u32) -> Result<Table, WrongOutputs> {
+        self.table(outputs, cohort).map(|(table, _)| table)
+    }
+
+    fn table(
+        &self,
+        outputs: &[Option<i128>],
+        cohort: u32,
+    ) -> Result<(Table, Vec<Row>), WrongOutputs> {
         let mut table = self.empty_table();
         let rows = self.rows(outputs, &mut table)?;
         let keep = self.keep(rows, &mut table);
@@ -226,7 +235,7 @@ impl Decoder {
             table.resolutions.clear();
         }
         self.explain(cohort, &mut table);
-        Ok(table)
+        Ok((table, keep))
     }
 
     fn empty_table(&self) -> Table {

@@ -1,9 +1,19 @@
 //! Differential privacy of a query (protocol.md §9): what its manifest promises, and what that
 //! costs a querier's budget. The unit is one home, added or removed.
 
+mod accounting;
+mod interval;
+mod noise;
+
 use std::fmt;
 
 use borsh::{BorshDeserialize, BorshSerialize};
+
+pub use interval::interval;
+pub use noise::{Noise, Scale, dealers_of};
+
+/// Largest ε, in millionths.
+pub const MAX_EPSILON: u64 = 1_000_000_000;
 
 /// An amount of zero-concentrated differential privacy ρ, in billionths (Bun and Steinke 2016).
 #[derive(
@@ -45,4 +55,114 @@ pub struct Privacy {
     pub delta: f64,
     /// How it is reached.
     pub mechanism: Mechanism,
+}
+
+/// Privacy parameters that protect nobody, or cannot be met.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PrivacyError {
+    /// ε is not a positive number that is small enough to mean something.
+    #[error("epsilon must be above 0 and at most 1000: write a number such as 1")]
+    Epsilon,
+    /// δ is no probability.
+    #[error(
+        "delta must be above 0 and below 1: write a number such as 1e-6, or none for pure epsilon"
+    )]
+    Delta,
+    /// ρ promises less than (ε, δ).
+    #[error("rho does not keep the promise of epsilon and delta")]
+    Rho,
+    /// The noise does not fit.
+    #[error("the noise would be too large to be added: use a larger epsilon, or a coarser step")]
+    TooWide,
+    /// Those who may collude could take all noise away.
+    #[error("too few aggregators deal noise")]
+    Dealers,
+}
+
+impl Privacy {
+    /// The noise that keeps ε for the whole query, or (ε, δ), with the least error over moments of
+    /// these sensitivities, dealt by `dealers` of a committee of which `needed` are needed.
+    ///
+    /// # Errors
+    /// [`PrivacyError`] saying what to write.
+    pub fn new(
+        epsilon: f64,
+        delta: Option<f64>,
+        sensitivities: &[u64],
+        needed: usize,
+        dealers: usize,
+    ) -> Result<Self, PrivacyError> {
+        let millionths = (epsilon * 1e6).floor();
+        if !(1.0..=MAX_EPSILON as f64).contains(&millionths) {
+            return Err(PrivacyError::Epsilon);
+        }
+        let laplace = Self {
+            epsilon: millionths as u64,
+            delta: delta.unwrap_or(0.0),
+            mechanism: Mechanism::Laplace,
+        };
+        let Some(delta) = delta else {
+            return Ok(laplace);
+        };
+        if !(delta > 0.0 && delta < 1.0) {
+            return Err(PrivacyError::Delta);
+        }
+        let gaussian = Self {
+            mechanism: Mechanism::Gaussian {
+                rho: Rho::within(laplace.epsilon as f64 / 1e6, delta),
+            },
+            ..laplace
+        };
+        // Errors relative to what one home can change, so that no moment outweighs the others.
+        let error = |privacy: &Self| {
+            let noise = Noise::plan(privacy, sensitivities, needed, dealers).ok()?;
+            let variances = sensitivities
+                .iter()
+                .enumerate()
+                .map(|(moment, sensitivity)| {
+                    noise.variance(moment) / (*sensitivity as f64).powi(2).max(1.0)
+                });
+            Some(variances.sum::<f64>())
+        };
+        Ok(match (error(&laplace), error(&gaussian)) {
+            (Some(one), Some(other)) if other < one => gaussian,
+            (None, Some(_)) => gaussian,
+            _ => laplace,
+        })
+    }
+
+    /// Checks what a manifest promises.
+    ///
+    /// # Errors
+    /// [`PrivacyError`] for what protects nobody or is not kept.
+    pub fn check(&self) -> Result<(), PrivacyError> {
+        if !(1..=MAX_EPSILON).contains(&self.epsilon) {
+            return Err(PrivacyError::Epsilon);
+        }
+        match self.mechanism {
+            Mechanism::Laplace if (0.0..1.0).contains(&self.delta) => Ok(()),
+            Mechanism::Gaussian { .. } if !(self.delta > 0.0 && self.delta < 1.0) => {
+                Err(PrivacyError::Delta)
+            }
+            Mechanism::Laplace => Err(PrivacyError::Delta),
+            Mechanism::Gaussian { rho } => {
+                let kept = rho.epsilon(self.delta) <= self.epsilon as f64 / 1e6;
+                (kept && rho.0 > 0).then_some(()).ok_or(PrivacyError::Rho)
+            }
+        }
+    }
+
+    /// What a query of so many moments costs.
+    pub fn cost(&self, moments: usize) -> Rho {
+        match self.mechanism {
+            Mechanism::Laplace => Rho::of_pure(self.epsilon, moments),
+            Mechanism::Gaussian { rho } => rho,
+        }
+    }
+
+    /// ε as it was written.
+    pub fn epsilon(&self) -> f64 {
+        self.epsilon as f64 / 1e6
+    }
 }

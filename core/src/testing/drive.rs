@@ -17,6 +17,9 @@ fn step_error(error: &AggregationError) -> StepError {
         AggregationError::TooManyInconsistent { suspect, .. } => {
             StepError::Inconsistent { suspect: *suspect }
         }
+        AggregationError::BadDeals { dealers } => StepError::BadDeals {
+            dealers: dealers.clone(),
+        },
         other => StepError::Refused(other.to_string()),
     }
 }
@@ -32,6 +35,8 @@ pub(crate) fn label(command: &Command) -> &'static str {
         Command::Find { .. } => "find",
         Command::Begin { .. } => "begin",
         Command::Ask { .. } => "ask",
+        Command::Deal { .. } => "deal",
+        Command::OpenDeals { .. } => "open deals",
         Command::Open { .. } => "open",
         Command::Verify { .. } => "verify",
         Command::Decide { .. } => "decide",
@@ -48,6 +53,15 @@ pub(crate) fn failed(command: &Command, error: StepError) -> Event {
         Command::Find { partition } => Event::Found(*partition, Err(error)),
         Command::Begin { aggregator, .. } => Event::Begun(*aggregator, Err(error)),
         Command::Ask { work, .. } => Event::Asked(*work, Err(error)),
+        Command::Deal {
+            aggregator,
+            request,
+        } => Event::Dealt(*aggregator, request.work, Err(error)),
+        Command::OpenDeals {
+            aggregator,
+            request,
+            ..
+        } => Event::Opened(*aggregator, request.work, Err(error)),
         Command::Open {
             aggregator, answer, ..
         } => Event::Opened(*aggregator, answer.statement.work, Err(error)),
@@ -97,6 +111,25 @@ impl Scene {
                 )
             }
             Command::Ask { work } => Event::Asked(*work, Ok(self.honest(*work))),
+            Command::Deal {
+                aggregator,
+                request,
+            } => Event::Dealt(
+                *aggregator,
+                request.work,
+                self.deal_at(aggregator.member, request).map_err(error),
+            ),
+            Command::OpenDeals {
+                aggregator,
+                request,
+                deals,
+                ..
+            } => Event::Opened(
+                *aggregator,
+                request.work,
+                self.open_deals_at(aggregator.member, request, deals)
+                    .map_err(error),
+            ),
             Command::Open {
                 aggregator, answer, ..
             } => Event::Opened(

@@ -5,7 +5,7 @@ use rand::rngs::StdRng;
 
 use super::network::HOSTS;
 use super::{HOUR, NOW, Network, key_of, name};
-use crate::circuit::{Moment, Row, Shape};
+use crate::circuit::{Circuit, Moment, Row, Shape};
 use crate::encoding;
 use crate::envelope::{EnvelopeSecretKey, Sealed, Suite, reader};
 use crate::find::{
@@ -17,6 +17,7 @@ use crate::manifest::{Manifest, SignedManifest, Terms, VerifiedManifest};
 use crate::offer::{Offer, OfferBody};
 use crate::oprf::Pseudonym;
 use crate::plan::{Plan, PlanLimits};
+use crate::privacy::Privacy;
 use crate::profile::Profile;
 use crate::subscription::{Enrolment, Handle, HomeId, HomeTag, PoolKeys, Upload};
 use crate::ticket::HomeKey;
@@ -43,6 +44,8 @@ pub(crate) struct Setting {
     pub(crate) absent: Vec<u8>,
     /// Fewest aggregators that verify; the threshold if 0.
     pub(crate) min_verified: u8,
+    /// ε, and δ if there is one; no noise without.
+    pub(crate) noise: Option<(f64, Option<f64>)>,
 }
 
 impl Default for Setting {
@@ -54,6 +57,7 @@ impl Default for Setting {
             batch_size: 100,
             absent: Vec::new(),
             min_verified: 0,
+            noise: None,
         }
     }
 }
@@ -138,7 +142,12 @@ impl Question {
                 offers: offered.iter().enumerate().map(offer).collect(),
             }],
             notary: name("finder"),
-            privacy: None,
+            privacy: setting.noise.map(|(epsilon, delta)| {
+                let circuit = Circuit::compile(&plan.shape).unwrap();
+                let (needed, members) = setting.committee;
+                let (needed, members) = (needed.into(), members.into());
+                Privacy::new(epsilon, delta, &circuit.sensitivities(), needed, members).unwrap()
+            }),
             rounds: 1,
             attempts: 3,
             reply_key: reply.public(),

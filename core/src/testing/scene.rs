@@ -7,7 +7,9 @@ use rand::rngs::StdRng;
 
 use super::question::{Found, find, homes, plain_sums, segment, upload};
 use super::{Draft, Home, Network, Question, Setting, aggregator, copy_of, key_of, member, name};
-use crate::aggregation::{Aggregation, AggregationError, AggregatorKeys, Quorum};
+use crate::aggregation::{
+    Aggregation, AggregationError, AggregatorKeys, Deal, DealRequest, DealtRequest, Quorum,
+};
 use crate::ask::{
     Answer, AnsweringHome, BatchAnswer, OpenedBatch, answer, collect_answers, open_batch,
 };
@@ -221,6 +223,37 @@ impl Scene {
                 receiving.add(opener.open(group.clone()));
             }
             aggregation.freeze(receiving, keys, rng)
+        })
+    }
+
+    pub(crate) fn deal_at(&mut self, member: MemberNumber, request: &DealRequest) -> Step<Deal> {
+        self.at(member, |aggregation, keys, _, rng| {
+            aggregation.deal(request, keys, rng)
+        })
+    }
+
+    /// Noise beyond its bound.
+    pub(crate) fn forge_deal(&mut self, member: MemberNumber, request: &DealRequest) -> Deal {
+        let forged = self.at(member, |aggregation, keys, _, rng| {
+            Ok(aggregation.forge_deal(request, keys, rng))
+        });
+        forged.unwrap()
+    }
+
+    /// An aggregator's signing key.
+    pub(crate) fn key(&self, member: MemberNumber) -> SigningKey {
+        aggregator_key(member)
+    }
+
+    pub(crate) fn open_deals_at(
+        &mut self,
+        member: MemberNumber,
+        request: &DealRequest,
+        deals: &[Deal],
+    ) -> Step<Vec<PeerMessage>> {
+        let dealt = DealtRequest::for_reader(request, deals, self.position(member)).unwrap();
+        self.at(member, |aggregation, keys, network, rng| {
+            aggregation.open_deals(dealt, keys, &network.directory, rng)
         })
     }
 

@@ -19,6 +19,8 @@ type Chunks = Nothing<Result<Chunk, Status>>;
 
 #[tonic::async_trait]
 impl DataAggregator for Silent {
+    type DealStream = Chunks;
+    type OpenDealsStream = Chunks;
     type OpenStream = Chunks;
     type VerifyStream = Chunks;
     type DecideStream = Chunks;
@@ -34,6 +36,14 @@ impl DataAggregator for Silent {
     }
 
     async fn open(&self, _: Request<Streaming<Chunk>>) -> Result<Response<Chunks>, Status> {
+        std::future::pending().await
+    }
+
+    async fn deal(&self, _: Request<Message>) -> Result<Response<Chunks>, Status> {
+        std::future::pending().await
+    }
+
+    async fn open_deals(&self, _: Request<Streaming<Chunk>>) -> Result<Response<Chunks>, Status> {
         std::future::pending().await
     }
 

@@ -119,6 +119,7 @@ impl Forge {
             sql: sql.into(),
             purpose: "sandbox".into(),
             min_cohort: None,
+            loss: None,
         };
         network.querier().prepare(&question).await.unwrap()
     }

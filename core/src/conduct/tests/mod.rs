@@ -3,3 +3,4 @@
 mod adverse;
 mod honest;
 mod interrupted;
+mod noisy;

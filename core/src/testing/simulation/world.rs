@@ -86,6 +86,9 @@ fn step_error(error: &AggregationError) -> StepError {
         AggregationError::TooManyInconsistent { suspect, .. } => {
             StepError::Inconsistent { suspect: *suspect }
         }
+        AggregationError::BadDeals { dealers } => StepError::BadDeals {
+            dealers: dealers.clone(),
+        },
         AggregationError::Forgotten => StepError::Forgotten,
         other => StepError::Refused(other.to_string()),
     }
@@ -119,6 +122,8 @@ fn corrupted(command: &Command, bit: u64) -> Result<Command, StepError> {
         Command::Find { .. } | Command::Ask { .. } | Command::Notarise { .. } => {
             return Err(malformed());
         }
+        Command::Deal { request, .. } => *request = flipped(&**request, bit)?.into(),
+        Command::OpenDeals { deals, .. } => *deals = flipped(&**deals, bit)?.into(),
         Command::Begin { grants, .. } => *grants = flipped(&**grants, bit)?.into(),
         Command::Open {
             position, answer, ..
@@ -147,6 +152,9 @@ fn corrupted_reply(command: &Command, event: Event, bit: u64) -> Event {
     let changed = match event {
         Event::Opened(of, work, Ok(said)) => {
             flipped(&said, bit).map(|said| Event::Opened(of, work, Ok(said)))
+        }
+        Event::Dealt(of, work, Ok(said)) => {
+            flipped(&said, bit).map(|said| Event::Dealt(of, work, Ok(said)))
         }
         Event::Verified(of, work, Ok(said)) => {
             flipped(&said, bit).map(|said| Event::Verified(of, work, Ok(said)))
@@ -440,6 +448,22 @@ impl<'a> World<'a> {
         let scene = &mut *self.scene;
         let error = |error: AggregationError| step_error(&error);
         match command {
+            Command::Deal {
+                aggregator,
+                request,
+            } => {
+                let dealt = scene.deal_at(aggregator.member, request);
+                Event::Dealt(*aggregator, request.work, dealt.map_err(error))
+            }
+            Command::OpenDeals {
+                aggregator,
+                request,
+                deals,
+                ..
+            } => {
+                let opened = scene.open_deals_at(aggregator.member, request, deals);
+                Event::Opened(*aggregator, request.work, opened.map_err(error))
+            }
             Command::Open {
                 aggregator, answer, ..
             } => {

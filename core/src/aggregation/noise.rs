@@ -1,0 +1,318 @@
+//! Noise that aggregators deal to each other, so that what is released is noisy already and nobody
+//! knows the noise (protocol.md §9).
+//!
+//! Each dealer's noise is a contribution: shared, with a proof that it is within its public bound. A
+//! committee's deals go the way of a batch, from frozen to committed, under a work of their own.
+
+use std::sync::Arc;
+
+use borsh::{BorshDeserialize, BorshSerialize};
+use rand::CryptoRng;
+
+use super::{Aggregation, AggregationError, AggregatorKeys, batch::Contributions};
+use crate::{
+    ask::{SealedGroup, allows, group_digest},
+    circuit::Circuit,
+    contribution::{Contribution, HeldGroup, share_group},
+    directory::Directory,
+    encoding,
+    envelope::Context,
+    field,
+    id::{BatchId, MemberNumber, Role, Work},
+    keys::{Signature, SigningKey},
+    labels,
+    peer::PeerMessage,
+    privacy::{Noise, dealers_of},
+};
+
+/// Largest encoded deal, in bytes.
+pub const MAX_DEAL: usize = 16 << 20;
+
+/// What the Conductor asks of a dealer.
+#[derive(Clone, BorshSerialize, BorshDeserialize)]
+pub struct DealRequest {
+    /// The noise of a committee, and the attempt.
+    pub work: Work,
+    /// All who deal in this attempt, in increasing order: the noise of each depends on their number.
+    pub dealers: Vec<MemberNumber>,
+}
+
+/// What a dealer signs.
+#[derive(Clone, BorshSerialize, BorshDeserialize)]
+pub struct DealStatement {
+    /// Who deals.
+    pub dealer: MemberNumber,
+    /// What for.
+    pub request: DealRequest,
+    /// Digest of each aggregator's share as it is sealed, in order of the aggregators with an offer.
+    pub digests: Vec<[u8; 32]>,
+}
+
+/// One dealer's noise, as a share for each aggregator with an offer, in committee order.
+#[derive(Clone, BorshSerialize, BorshDeserialize)]
+pub struct Deal {
+    /// What was dealt.
+    pub statement: DealStatement,
+    /// The dealer's signature.
+    pub signature: Signature,
+    /// The shares.
+    pub shares: Vec<SealedGroup>,
+}
+
+/// All deals of an attempt, on their way to one aggregator.
+#[derive(BorshSerialize, BorshDeserialize)]
+pub struct DealtRequest {
+    /// What was asked of the dealers.
+    pub request: DealRequest,
+    /// Each dealer's statement, its signature and the share for the reader, in order of the dealers.
+    pub deals: Vec<(DealStatement, Signature, SealedGroup)>,
+}
+
+impl DealtRequest {
+    /// What the aggregator at `position` among those with an offer receives of all deals.
+    pub fn for_reader(request: &DealRequest, deals: &[Deal], position: usize) -> Option<Self> {
+        let share = |deal: &Deal| {
+            let share = deal.shares.get(position)?.clone();
+            Some((deal.statement.clone(), deal.signature, share))
+        };
+        Some(Self {
+            request: request.clone(),
+            deals: deals.iter().map(share).collect::<Option<_>>()?,
+        })
+    }
+}
+
+/// What a batch's shares are read with: the answers of homes, or dealt noise.
+#[derive(Clone)]
+pub(super) struct Reading {
+    pub(super) circuit: Arc<Circuit>,
+    /// Who dealt, by index; empty for the answers of homes.
+    pub(super) dealers: Vec<MemberNumber>,
+    /// What to take from each sum of dealt levels, so that it is a sum of noise.
+    pub(super) offsets: Vec<u64>,
+}
+
+impl Reading {
+    /// Of the answers of homes.
+    pub(super) fn of_homes(circuit: &Arc<Circuit>) -> Self {
+        Self {
+            circuit: circuit.clone(),
+            dealers: Vec::new(),
+            offsets: Vec::new(),
+        }
+    }
+}
+
+/// What one dealer's noise is within.
+struct Terms {
+    noise: Noise,
+    /// For each output the moment that it is of.
+    moments: Vec<usize>,
+    bounds: Vec<u64>,
+    circuit: Arc<Circuit>,
+}
+
+impl DealStatement {
+    pub(crate) fn signed_by(&self, key: &SigningKey) -> Signature {
+        key.sign(labels::SIGN_DEAL, &encoding::to_bytes(self))
+    }
+}
+
+/// Only the dealer's share for this aggregator in this attempt by these dealers opens.
+fn context(request: &DealRequest, committee: u16, from: MemberNumber, to: MemberNumber) -> Context {
+    Context {
+        purpose: labels::ENVELOPE_DEAL,
+        sender: Role::DataAggregator,
+        binding: encoding::to_bytes(&(request, committee, from, to)),
+    }
+}
+
+impl Aggregation {
+    /// Deals noise: a share of it for each aggregator with an offer, mine included. Repeated, it deals
+    /// other noise, of which only what all freeze counts.
+    ///
+    /// # Errors
+    /// [`AggregationError`] when the query has no noise, or I am not to deal.
+    pub fn deal(
+        &self,
+        request: &DealRequest,
+        keys: &AggregatorKeys<'_>,
+        rng: &mut impl CryptoRng,
+    ) -> Result<Deal, AggregationError> {
+        let terms = self.terms(request)?;
+        if self.secret.is_none() || !request.dealers.contains(&self.me) {
+            return Err(AggregationError::WrongStep);
+        }
+        let scales = terms.noise.scales();
+        let drawn = terms
+            .moments
+            .iter()
+            .map(|moment| scales[*moment].sample(rng));
+        let noise: Vec<i64> = drawn.collect();
+        let input = terms.circuit.encode_noise(&terms.bounds, &noise);
+        self.deal_elements(request, &terms, &input, keys, rng)
+    }
+
+    /// Deals elements, whatever they are.
+    fn deal_elements(
+        &self,
+        request: &DealRequest,
+        terms: &Terms,
+        input: &[u64],
+        keys: &AggregatorKeys<'_>,
+        rng: &mut impl CryptoRng,
+    ) -> Result<Deal, AggregationError> {
+        let committee = self.channel.committee;
+        let offers: Vec<_> = self.manifest.offers(committee).collect();
+        let points: Vec<MemberNumber> = offers.iter().map(|(member, _)| *member).collect();
+        let tags = vec![[0; 16]; points.len()];
+        let mut dealers = (0u32..).zip(&request.dealers);
+        let place = dealers.find(|(_, dealer)| **dealer == self.me);
+        let index = place.map_or(0, |(index, _)| index);
+        let contribution = Contribution::of(&terms.circuit, index, tags, input, rng);
+        let groups = share_group(&[contribution], &points, self.needed, rng)
+            .map_err(|_| AggregationError::NoOffer)?;
+        let shares: Vec<SealedGroup> = groups
+            .iter()
+            .zip(&offers)
+            .map(|(group, (to, key))| {
+                let mut bytes = group.encode();
+                let context = context(request, committee, self.me, *to);
+                SealedGroup::seal_bytes(std::mem::take(&mut *bytes), key, &context, rng)
+            })
+            .collect();
+        let statement = DealStatement {
+            dealer: self.me,
+            request: request.clone(),
+            digests: shares.iter().map(group_digest).collect(),
+        };
+        Ok(Deal {
+            signature: statement.signed_by(keys.signing),
+            statement,
+            shares,
+        })
+    }
+
+    /// Takes the deals of an attempt and freezes them; my share of the randomness for each other
+    /// aggregator, as for a batch. A share that does not open is absent, and its dealer refused.
+    ///
+    /// # Errors
+    /// [`AggregationError::BadDeals`] when a statement is missing, forged or about other noise.
+    pub fn open_deals(
+        &mut self,
+        dealt: DealtRequest,
+        keys: &AggregatorKeys<'_>,
+        directory: &Directory,
+        rng: &mut impl CryptoRng,
+    ) -> Result<Vec<PeerMessage>, AggregationError> {
+        let DealtRequest { request, deals } = dealt;
+        let terms = self.terms(&request)?;
+        let secret = self.secret.clone().ok_or(AggregationError::WrongStep)?;
+        let committee = self.channel.committee;
+        let offers = self.manifest.offers(committee);
+        let offers: Vec<MemberNumber> = offers.map(|(member, _)| member).collect();
+        let mine = offers
+            .iter()
+            .position(|member| *member == self.me)
+            .ok_or(AggregationError::NoOffer)?;
+        if deals.len() != request.dealers.len() {
+            return Err(AggregationError::WrongWork);
+        }
+        let mut statements = Vec::with_capacity(deals.len());
+        let mut groups = Vec::with_capacity(deals.len());
+        for (dealer, (statement, signature, share)) in request.dealers.iter().zip(deals) {
+            let bad = || AggregationError::BadDeals {
+                dealers: vec![*dealer],
+            };
+            let bytes = encoding::to_bytes(&statement);
+            let node = directory.member(Role::DataAggregator, committee, *dealer);
+            let signed = node.is_some_and(|node| {
+                let key = &node.signing_key;
+                key.verify(labels::SIGN_DEAL, &bytes, &signature).is_ok()
+            });
+            let meant = statement.dealer == *dealer
+                && encoding::to_bytes(&statement.request) == encoding::to_bytes(&request)
+                && statement.digests.len() == offers.len();
+            if !signed || !meant {
+                return Err(bad());
+            }
+            let sealed = statement.digests[mine] == group_digest(&share);
+            let context = context(&request, committee, *dealer, self.me);
+            let opened = share.open_bytes(&secret, &context).ok();
+            let held = opened
+                .filter(|_| sealed)
+                .and_then(|bytes| HeldGroup::decode(bytes, terms.circuit.share_len(), 1).ok());
+            statements.push(bytes);
+            groups.push(held);
+        }
+        let parts: Vec<&[u8]> = statements.iter().map(Vec::as_slice).collect();
+        let digest = encoding::hash(labels::HASH_DEALS, &parts);
+        let contributions = Contributions::dealt(terms.circuit.share_len(), groups);
+        let reading = terms.reading(&request.dealers);
+        self.freeze_with(request.work, digest, contributions, reading, keys, rng)
+    }
+
+    /// Checks what is to be dealt, and what each dealer's noise is within.
+    fn terms(&self, request: &DealRequest) -> Result<Terms, AggregationError> {
+        let committee = self.channel.committee;
+        let privacy = self.manifest.privacy.as_ref();
+        let privacy = privacy.ok_or(AggregationError::WrongWork)?;
+        let dealers = &request.dealers;
+        let offered = |member: &MemberNumber| {
+            let mut offers = self.manifest.offers(committee);
+            offers.any(|(offered, _)| offered == *member)
+        };
+        let listed = dealers.windows(2).all(|pair| pair[0] < pair[1])
+            && dealers.iter().all(offered)
+            && dealers.len() >= self.needed
+            && dealers.len() == dealers_of(privacy, self.needed, dealers.len());
+        if request.work.batch != BatchId::noise(committee)
+            || !allows(&self.manifest, request.work)
+            || !listed
+        {
+            return Err(AggregationError::WrongWork);
+        }
+        let query = self.manifest.circuit();
+        let sensitivities = query.sensitivities();
+        let noise = Noise::plan(privacy, &sensitivities, self.needed, dealers.len())
+            .map_err(|_| AggregationError::WrongWork)?;
+        let moments = query.moments_of_outputs();
+        let bounds = noise.bounds(&moments);
+        let circuit = Circuit::noise(&bounds).map_err(|_| AggregationError::WrongWork)?;
+        Ok(Terms {
+            noise,
+            moments,
+            bounds,
+            circuit: Arc::new(circuit),
+        })
+    }
+}
+
+impl Terms {
+    fn reading(&self, dealers: &[MemberNumber]) -> Reading {
+        let count = dealers.len() as u64;
+        let offset = |bound: &u64| field::mul(count, *bound);
+        Reading {
+            circuit: self.circuit.clone(),
+            dealers: dealers.to_vec(),
+            offsets: self.bounds.iter().map(offset).collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+impl Aggregation {
+    /// Deals noise whose first element is no bit, so that it is beyond its bound.
+    pub(crate) fn forge_deal(
+        &self,
+        request: &DealRequest,
+        keys: &AggregatorKeys<'_>,
+        rng: &mut impl CryptoRng,
+    ) -> Deal {
+        let terms = self.terms(request).expect("a request that holds");
+        let mut input = terms.circuit.encode_noise(&terms.bounds, &[]);
+        input[0] = 1 << 30;
+        self.deal_elements(request, &terms, &input, keys, rng)
+            .expect("it deals")
+    }
+}

@@ -1,0 +1,249 @@
+//! Queries whose result is noisy, and dealers that cheat.
+
+use super::honest::setting;
+use crate::aggregation::{AggregationError, Deal, DealRequest};
+use crate::conduct::{Command, Conduct, Event, Failure, Phase, StepError};
+use crate::encoding::{from_bytes, to_bytes};
+use crate::field;
+use crate::id::{BatchId, MemberNumber};
+use crate::privacy::Noise;
+use crate::testing::{Scene, Setting, addressee, aggregator, failed, label, member};
+
+fn noisy(committee: (u8, u8), noise: (f64, Option<f64>)) -> Scene {
+    Scene::new(Setting {
+        noise: Some(noise),
+        ..setting(committee, &[])
+    })
+}
+
+/// The noise in each released output, checked to be within all that may be dealt.
+fn noise(scene: &Scene, conduct: &Conduct, dealers: usize) -> Vec<i128> {
+    let status = conduct.status();
+    assert_eq!((status.phase, status.failure), (Phase::Done, None));
+    assert_eq!((status.batches, status.batches_done), (4, 4));
+    assert_eq!(status.homes.accepted, 40);
+    let released = scene.read(conduct.totals().unwrap()).unwrap();
+    assert_eq!((released.asked, released.accepted), (40, 40));
+    let exact = scene.sums(scene.homes.iter().map(|home| &home.row));
+    let manifest = &scene.question.manifest;
+    let circuit = manifest.circuit();
+    let needed = usize::from(manifest.committees[0].needed);
+    let privacy = manifest.privacy.as_ref().unwrap();
+    let plan = Noise::plan(privacy, &circuit.sensitivities(), needed, dealers).unwrap();
+    let moments = circuit.moments_of_outputs();
+    let outputs = released.outputs.iter().zip(exact).zip(moments);
+    outputs
+        .map(|((output, exact), moment)| {
+            let exact = exact.expect("everything is released without noise");
+            let noise = field::signed(field::sub(output.unwrap_or(exact), exact));
+            assert!(noise.unsigned_abs() <= plan.largest(moment));
+            noise
+        })
+        .collect()
+}
+
+#[test]
+fn a_noisy_result_is_the_sums_with_the_noise_of_every_dealer() {
+    for committee in [(2, 3), (3, 5)] {
+        for (epsilon, delta) in [(3.0, None), (1.0, Some(0.3))] {
+            let mut scene = noisy(committee, (epsilon, delta));
+            let mut dealt = 0;
+            let conduct = scene.drive(|_, command| {
+                dealt += usize::from(label(command) == "deal");
+                None
+            });
+            let dealers = if delta.is_some() {
+                committee.1
+            } else {
+                committee.0
+            };
+            assert_eq!(dealt, usize::from(dealers));
+            let noise = noise(&scene, &conduct, dealt);
+            assert!(noise.iter().any(|noise| *noise != 0));
+        }
+    }
+}
+
+#[test]
+fn a_query_without_noise_has_none_dealt_and_no_aggregator_deals_unasked() {
+    let mut scene = Scene::new(setting((2, 3), &[]));
+    let conduct = scene.drive(|_, command| {
+        assert_ne!(label(command), "deal");
+        None
+    });
+    assert_eq!(conduct.status().phase, Phase::Done);
+    let mut scene = Scene::new(setting((2, 3), &[]));
+    let request = request(&scene, &[1, 2]);
+    let refused = scene.deal_at(member(1), &request).err();
+    assert_eq!(refused, Some(AggregationError::WrongWork));
+}
+
+fn request(scene: &Scene, dealers: &[u8]) -> DealRequest {
+    let mut work = scene.work(0, 0);
+    work.batch = BatchId::noise(0);
+    DealRequest {
+        work,
+        dealers: dealers.iter().copied().map(member).collect(),
+    }
+}
+
+#[test]
+fn noise_is_dealt_by_as_many_as_leave_enough_when_some_collude() {
+    for (delta, good, bad) in [
+        (
+            None,
+            &[&[1, 2][..], &[2, 3]][..],
+            &[&[1][..], &[1, 2, 3]][..],
+        ),
+        (Some(0.3), &[&[1, 2, 3], &[1, 3]], &[&[3]]),
+    ] {
+        let mut scene = noisy((2, 3), (1.0, delta));
+        let mut deal = |dealers: &[u8], by| {
+            let request = request(&scene, dealers);
+            scene.deal_at(member(by), &request).err()
+        };
+        for dealers in good {
+            assert_eq!(deal(dealers, dealers[0]), None);
+        }
+        for dealers in bad {
+            assert_eq!(deal(dealers, dealers[0]), Some(AggregationError::WrongWork));
+        }
+        // Not in order, twice, a stranger, or not among them.
+        for dealers in [&[2, 1], &[1, 1], &[1, 9]] {
+            assert_eq!(deal(dealers, 1), Some(AggregationError::WrongWork));
+        }
+        assert_eq!(deal(&[1, 2], 3), Some(AggregationError::WrongStep));
+    }
+}
+
+#[test]
+fn a_dealer_that_is_lost_before_or_after_it_dealt_is_not_missed() {
+    for step in ["deal", "open deals", "verify", "decide", "commit"] {
+        for delta in [None, Some(0.3)] {
+            let mut scene = noisy((3, 5), (1.0, delta));
+            let (mut gone, mut dealers) = (false, 0);
+            let conduct = scene.drive(|_, command| {
+                if let Command::Deal { request, .. } = command {
+                    dealers = request.dealers.len();
+                }
+                let noise = dealers > 0 && addressee(command) == Some(aggregator(2));
+                gone |= noise && label(command) == step;
+                (gone && addressee(command) == Some(aggregator(2)))
+                    .then(|| failed(command, StepError::Unreachable))
+            });
+            assert!(gone, "{step}");
+            noise(&scene, &conduct, dealers);
+            assert_eq!(conduct.status().missing, [aggregator(2)]);
+        }
+    }
+}
+
+/// Runs a query in which what aggregator 1 deals first is changed.
+fn cheating(scene: &mut Scene, mut change: impl FnMut(&mut Scene, &mut Deal)) -> Conduct {
+    let mut cheated = false;
+    scene.drive(|scene, command| {
+        let Command::Deal {
+            aggregator: dealer,
+            request,
+        } = command
+        else {
+            return None;
+        };
+        if *dealer != aggregator(1) || std::mem::replace(&mut cheated, true) {
+            return None;
+        }
+        let mut deal = scene.deal_at(member(1), request).unwrap();
+        change(scene, &mut deal);
+        Some(Event::Dealt(*dealer, request.work, Ok(deal)))
+    })
+}
+
+#[test]
+fn a_dealer_of_malformed_noise_is_refused_and_named() {
+    type Change = fn(&mut Scene, &mut Deal);
+    let changes: [Change; 3] = [
+        // A share that is not the one that was signed.
+        |_, deal| deal.shares[1] = deal.shares[0].clone(),
+        // Shares of other noise for some.
+        |scene, deal| {
+            let other = scene.deal_at(member(1), &deal.statement.request).unwrap();
+            deal.shares[2] = other.shares[2].clone();
+            deal.statement.digests[2] = other.statement.digests[2];
+            deal.signature = deal.statement.signed_by(&scene.key(member(1)));
+        },
+        // Noise out of its bound: made with a circuit that allows more.
+        |scene, deal| *deal = scene.forge_deal(member(1), &deal.statement.request),
+    ];
+    for (number, change) in changes.into_iter().enumerate() {
+        let mut scene = noisy((2, 3), (1.0, Some(0.3)));
+        let conduct = cheating(&mut scene, change);
+        assert_eq!(conduct.status().missing, [aggregator(1)], "{number}");
+        noise(&scene, &conduct, 2);
+    }
+}
+
+#[test]
+fn a_statement_in_another_name_ends_the_query_cleanly() {
+    let mut scene = noisy((2, 3), (1.0, Some(0.3)));
+    let conduct = cheating(&mut scene, |scene, deal| {
+        deal.signature = deal.statement.signed_by(&scene.key(member(2)));
+    });
+    let failure = conduct.status().failure;
+    assert!(matches!(
+        failure,
+        None | Some(Failure::TooFewAggregators { .. })
+    ));
+}
+
+#[test]
+fn a_release_without_the_noise_is_refused() {
+    let mut scene = noisy((2, 3), (1.0, None));
+    let mut refused = 0;
+    scene.drive(|scene, command| {
+        let Command::Notarise { proposal } = command else {
+            return None;
+        };
+        let mut without = (**proposal).clone();
+        without.batches.retain(|batch| !batch.batch.is_noise());
+        let certificate = scene.certificate(&without);
+        for number in 1..=3 {
+            let error = scene
+                .guards_at(member(number), &without, &certificate)
+                .err();
+            assert_eq!(error, Some(AggregationError::NotCommitted));
+            refused += 1;
+        }
+        None
+    });
+    assert_eq!(refused, 3);
+}
+
+#[test]
+fn deals_are_bound_to_their_query_attempt_and_dealers() {
+    let mut scene = noisy((2, 3), (1.0, Some(0.3)));
+    let first = request(&scene, &[1, 2]);
+    let mut second = first.clone();
+    second.work.attempt = 1;
+    let all = request(&scene, &[1, 2, 3]);
+    let deals = |scene: &mut Scene, request: &DealRequest| -> Vec<Deal> {
+        let dealers = request.dealers.clone();
+        let deal = |member: MemberNumber| scene.deal_at(member, request).unwrap();
+        dealers.into_iter().map(deal).collect()
+    };
+    let of_first = deals(&mut scene, &first);
+    for other in [&second, &all] {
+        let mut foreign = deals(&mut scene, other);
+        foreign[0] = of_first[0].clone();
+        let error = scene.open_deals_at(member(3), other, &foreign).err();
+        let dealers = vec![member(1)];
+        assert_eq!(error, Some(AggregationError::BadDeals { dealers }));
+    }
+    assert!(scene.open_deals_at(member(3), &first, &of_first).is_ok());
+    // Frozen: other deals of the same attempt are refused for good.
+    let others = deals(&mut scene, &first);
+    let error = scene.open_deals_at(member(3), &first, &others).err();
+    assert_eq!(error, Some(AggregationError::OtherGroups));
+    let bytes = to_bytes(&of_first[0]);
+    let decoded: Deal = from_bytes(&bytes, 1 << 24, "deal").unwrap();
+    assert_eq!(to_bytes(&decoded), bytes);
+}
