@@ -23,14 +23,16 @@ use dispers_core::{
     },
 };
 use dispers_node::{
-    Channels, Node, blocking, now, require_querier, require_querier_or_role, require_role, rng,
+    Channel, Channels, Node, blocking, now, require_querier, require_querier_or_role, require_role,
+    rng,
 };
 use dispers_proto::{
     Messages,
     v1::{
-        Chunk, Empty, EvaluateRequest, Message, OffersReply, Query, StatusUpdate, SubmitRequest,
-        Total, TotalsReply, WithdrawReply, concept_indexor_client::ConceptIndexorClient,
-        conductor_server::Conductor, data_aggregator_client::DataAggregatorClient,
+        BudgetsReply, Chunk, Empty, EvaluateRequest, Message, OffersReply, Query, StatusUpdate,
+        SubmitRequest, Total, TotalsReply, WithdrawReply,
+        concept_indexor_client::ConceptIndexorClient, conductor_server::Conductor,
+        data_aggregator_client::DataAggregatorClient,
     },
 };
 use rand::Rng;
@@ -354,14 +356,16 @@ fn query_id(query: &Query) -> Result<QueryId, Status> {
         .map_err(|_| Status::invalid_argument("a query id has 32 bytes"))
 }
 
-#[tonic::async_trait]
-impl Conductor for Service {
-    type WatchStream =
-        std::pin::Pin<Box<dyn Stream<Item = Result<StatusUpdate, Status>> + Send + 'static>>;
-
-    async fn offers(&self, request: Request<Message>) -> Result<Response<OffersReply>, Status> {
-        require_querier(&request)?;
-        let body = request.into_inner().body;
+impl Service {
+    /// What each aggregator of each committee answers, in order; empty where one does not in time.
+    async fn every_aggregator<F>(
+        &self,
+        message: Message,
+        ask: impl Fn(DataAggregatorClient<Channel>, Message) -> F,
+    ) -> Vec<Vec<u8>>
+    where
+        F: Future<Output = Result<Response<Message>, Status>> + Send + 'static,
+    {
         let wait = Duration::from_millis(self.0.config.step_timeout_ms.min(10_000));
         let directory = &self.0.node.directory;
         let members = (0u16..)
@@ -372,23 +376,45 @@ impl Conductor for Service {
             });
         let asked: Vec<_> = members
             .map(|node| {
-                let node = node.map(|node| (node.address.clone(), node.tls_key));
-                let (channels, body) = (self.0.channels.clone(), body.clone());
-                let offered = async move {
-                    let (address, key) = node?;
-                    let mut client = DataAggregatorClient::new(channels.to(&address, key).ok()?);
-                    let offer = client.offer(Message { body });
-                    let reply = tokio::time::timeout(wait, offer).await.ok()?.ok()?;
+                let channel =
+                    node.and_then(|node| self.0.channels.to(&node.address, node.tls_key).ok());
+                let answer = channel.map(|c| ask(DataAggregatorClient::new(c), message.clone()));
+                let answered = async move {
+                    let reply = tokio::time::timeout(wait, answer?).await.ok()?.ok()?;
                     Some(reply.into_inner().body)
                 };
-                tokio::spawn(offered.in_current_span())
+                tokio::spawn(answered.in_current_span())
             })
             .collect();
-        let mut offers = Vec::with_capacity(asked.len());
-        for offer in asked {
-            offers.push(offer.await.ok().flatten().unwrap_or_default());
+        let mut answers = Vec::with_capacity(asked.len());
+        for answer in asked {
+            answers.push(answer.await.ok().flatten().unwrap_or_default());
         }
+        answers
+    }
+}
+
+#[tonic::async_trait]
+impl Conductor for Service {
+    type WatchStream =
+        std::pin::Pin<Box<dyn Stream<Item = Result<StatusUpdate, Status>> + Send + 'static>>;
+
+    async fn offers(&self, request: Request<Message>) -> Result<Response<OffersReply>, Status> {
+        require_querier(&request)?;
+        let ask = |mut aggregator: DataAggregatorClient<Channel>, message| async move {
+            aggregator.offer(message).await
+        };
+        let offers = self.every_aggregator(request.into_inner(), ask).await;
         Ok(Response::new(OffersReply { offers }))
+    }
+
+    async fn budgets(&self, request: Request<Message>) -> Result<Response<BudgetsReply>, Status> {
+        require_querier(&request)?;
+        let ask = |mut aggregator: DataAggregatorClient<Channel>, message| async move {
+            aggregator.budget(message).await
+        };
+        let budgets = self.every_aggregator(request.into_inner(), ask).await;
+        Ok(Response::new(BudgetsReply { budgets }))
     }
 
     async fn submit(&self, request: Request<SubmitRequest>) -> Result<Response<Query>, Status> {

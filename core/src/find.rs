@@ -247,6 +247,11 @@ impl Finding {
         let sizes = batch_sizes(order.len(), self.batch_size, min_cohort);
         let mut grants = Vec::new();
         let mut tag_keys: Vec<Vec<TagKey>> = Vec::new();
+        let population = keys.secret.population(
+            &self.manifest.querier,
+            self.manifest.key_epoch,
+            &self.profile.canonical(),
+        );
         for (committee, terms) in (0u16..).zip(&self.manifest.committees) {
             let members = (1..=terms.offers.len() as u8).filter_map(|n| MemberNumber::new(n).ok());
             tag_keys.push(
@@ -260,6 +265,7 @@ impl Finding {
                     query,
                     partition,
                     find,
+                    population,
                     key: keys.secret.tag_key(&find, committee, member),
                     batches: sizes.clone(),
                 });

@@ -65,9 +65,13 @@ pub const SIGN_CERTIFICATE: &str = "dispers v1 sign certificate";
 pub const SIGN_TOTAL: &str = "dispers v1 sign total";
 /// Signature over a member's enrolment in a ceremony.
 pub const SIGN_ENROLMENT: &str = "dispers v1 sign enrolment";
+/// A querier's question for its budget.
+pub const SIGN_BUDGET_REQUEST: &str = "dispers v1 sign budget request";
 /// Signature over a member's dealing in a ceremony.
 pub const SIGN_DEALING: &str = "dispers v1 sign dealing";
 
+/// A target profile, however it is written.
+pub const HASH_CANONICAL_PROFILE: &str = "dispers v1 hash canonical profile";
 /// Commitment to a target profile.
 pub const HASH_PROFILE: &str = "dispers v1 hash profile";
 /// Digest of the streamed subscription lists.
@@ -111,6 +115,8 @@ pub const DERIVE_TAG_STREAM: &str = "dispers v1 derive tag stream";
 pub const DERIVE_TICKET_KEY: &str = "dispers v1 derive ticket key";
 /// Seed of a find's batch.
 pub const DERIVE_BATCH_SEAL: &str = "dispers v1 derive batch seal";
+/// What the homes of a profile are called towards one querier.
+pub const DERIVE_POPULATION: &str = "dispers v1 derive population";
 /// Seed of a find's shuffle and of its grants.
 pub const DERIVE_SHUFFLE: &str = "dispers v1 derive shuffle";
 /// Key under which an aggregator seals what it keeps, from its signing key.

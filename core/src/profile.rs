@@ -3,10 +3,12 @@
 //! The tree is generic in what stands for a concept: its name for the querier, its pseudonym for
 //! the Target Finder. It is kept in postfix order, so that received bytes decode without recursion.
 
+use std::collections::BTreeSet;
+
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use crate::encoding;
-use crate::labels::HASH_PROFILE;
+use crate::labels::{HASH_CANONICAL_PROFILE, HASH_PROFILE};
 
 /// Largest number of nodes.
 pub const MAX_NODES: usize = 256;
@@ -163,9 +165,62 @@ impl<A> Profile<A> {
 }
 
 impl<A: BorshSerialize> Profile<A> {
+    /// The same for profiles that differ only in how they are written: in order, repetition, nesting
+    /// and double negation.
+    pub fn canonical(&self) -> [u8; 32]
+    where
+        A: Ord + Clone,
+    {
+        let mut stack: Vec<Canonical<A>> = Vec::new();
+        for step in &self.steps {
+            let parts = stack.split_off(stack.len() - step.arity());
+            stack.push(Canonical::of(step, parts));
+        }
+        encoding::hash(HASH_CANONICAL_PROFILE, &[&encoding::to_bytes(&stack)])
+    }
+
     /// What the manifest says of the profile: it binds and, with a random salt, hides it.
     pub fn commitment(&self, salt: &[u8; 32]) -> [u8; 32] {
         encoding::hash(HASH_PROFILE, &[salt, &encoding::to_bytes(self)])
+    }
+}
+
+/// A profile as a tree without order.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, BorshSerialize)]
+enum Canonical<A> {
+    Atom(A),
+    Not(Box<Canonical<A>>),
+    And(BTreeSet<Canonical<A>>),
+    Or(BTreeSet<Canonical<A>>),
+}
+
+impl<A: Ord + Clone> Canonical<A> {
+    fn of(step: &Step<A>, mut parts: Vec<Self>) -> Self {
+        let one = |mut set: BTreeSet<Self>, join: fn(BTreeSet<Self>) -> Self| match set.len() {
+            1 => set.pop_first().expect("there is one"),
+            _ => join(set),
+        };
+        match step {
+            Step::Atom(atom) => Self::Atom(atom.clone()),
+            Step::Not => match parts.remove(0) {
+                Self::Not(inner) => *inner,
+                other => Self::Not(Box::new(other)),
+            },
+            Step::And(_) => {
+                let parts = parts.into_iter().flat_map(|part| match part {
+                    Self::And(set) => set,
+                    part => BTreeSet::from([part]),
+                });
+                one(parts.collect(), Self::And)
+            }
+            Step::Or(_) => {
+                let parts = parts.into_iter().flat_map(|part| match part {
+                    Self::Or(set) => set,
+                    part => BTreeSet::from([part]),
+                });
+                one(parts.collect(), Self::Or)
+            }
+        }
     }
 }
 
@@ -222,6 +277,31 @@ mod tests {
 
     fn decode(bytes: &[u8]) -> Result<Profile<u8>, crate::encoding::DecodeError> {
         encoding::from_bytes(bytes, 100_000, "profile")
+    }
+
+    #[test]
+    fn a_profile_is_the_same_however_it_is_written() {
+        let not = |part| Profile::negate(part).unwrap();
+        let and = |parts| Profile::and(parts).unwrap();
+        let or = |parts| Profile::or(parts).unwrap();
+        let (a, b, c) = (|| atom("a"), || atom("b"), || atom("c"));
+        let same = |one: Profile<String>, other: Profile<String>| {
+            assert!(one.canonical() == other.canonical(), "{one} {other}");
+        };
+        same(and(vec![a(), b()]), and(vec![b(), a(), b()]));
+        same(
+            and(vec![a(), and(vec![b(), c()])]),
+            and(vec![and(vec![c(), a()]), b()]),
+        );
+        same(not(not(a())), a());
+        same(or(vec![a(), a()]), a());
+        same(
+            not(or(vec![a(), or(vec![c(), b()])])),
+            not(or(vec![b(), c(), a()])),
+        );
+        let all = [a(), not(a()), b(), and(vec![a(), b()]), or(vec![a(), b()])];
+        let digests: BTreeSet<_> = all.iter().map(Profile::canonical).collect();
+        assert_eq!(digests.len(), all.len());
     }
 
     #[test]

@@ -22,7 +22,7 @@ use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::envelope::OpenError;
-use crate::id::{BatchId, MemberNumber, QueryId};
+use crate::id::{BatchId, KeyEpoch, MemberNumber, Name, QueryId};
 use crate::{encoding, labels};
 
 /// Most tags in a ticket: the members of the largest committee.
@@ -108,6 +108,20 @@ secret! {
     HomeKey
 }
 
+/// What a Target Finder calls the homes of a profile towards one querier.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize, BorshDeserialize,
+)]
+pub struct Population(pub [u8; 32]);
+
+impl std::fmt::Display for Population {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0[..8]
+            .iter()
+            .try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
 impl PoolSecret {
     /// A fresh secret.
     pub fn generate(rng: &mut impl CryptoRng) -> Self {
@@ -121,6 +135,15 @@ impl PoolSecret {
         TagKey(derive(
             &self.0,
             &(labels::DERIVE_TAG_KEY, find, committee, member),
+        ))
+    }
+
+    /// What the homes of a profile are called towards one querier in a key epoch. Without the pool's
+    /// secret it says nothing of the profile.
+    pub fn population(&self, querier: &Name, epoch: KeyEpoch, profile: &[u8; 32]) -> Population {
+        Population(derive(
+            &self.0,
+            &(labels::DERIVE_POPULATION, querier, epoch, profile),
         ))
     }
 

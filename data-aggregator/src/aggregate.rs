@@ -10,11 +10,12 @@ use dispers_core::{
     },
     dealing::KeyShare,
     envelope::EnvelopeSecretKey,
-    id::{MemberNumber, QueryId, Timestamp},
+    id::{KeyEpoch, MemberNumber, Name, QueryId, Timestamp},
     labels,
     manifest::MAX_LIFETIME,
     offer::{Offer, OfferBody, OfferRequest, SignedOfferRequest},
     peer::PeerMessage,
+    privacy::{Budget, Expense, SignedBudgetRequest},
     release::SealedTotal,
 };
 use dispers_node::{Activity, Database, Node, now, rng};
@@ -81,6 +82,9 @@ impl Aggregator {
     /// # Errors
     /// [`Error::Database`].
     pub fn expire(&self) -> Result<(), Error> {
+        let directory = &self.node.directory;
+        let epochs = [directory.key_epoch, directory.asked_keys().key_epoch];
+        self.store.ledger().expire(&epochs, now())?;
         self.store.expire(now())
     }
 
@@ -144,8 +148,44 @@ impl Aggregator {
             let aggregation = Aggregation::new(manifest, self.committee, self.member, secret)?;
             Ok(Query::new(aggregation, request.manifest.clone(), &key))
         })?;
-        self.step(id, |aggregation| {
-            aggregation.grant(request.partition, &request.grant, &self.node.directory)
+        let (querier, epoch, expenses) = self.step(id, |aggregation| {
+            aggregation.grant(request.partition, &request.grant, &self.node.directory)?;
+            let manifest = aggregation.manifest();
+            let (querier, epoch) = (manifest.querier.clone(), manifest.key_epoch);
+            Ok((querier, epoch, aggregation.expenses().collect::<Vec<_>>()))
+        })?;
+        // Before anybody is asked: an aggregator that refuses here is out of the query.
+        self.reserve(&querier, epoch, &expenses)
+    }
+
+    fn reserve(&self, querier: &Name, epoch: KeyEpoch, expenses: &[Expense]) -> Result<(), Error> {
+        let most = self.node.directory.floors.budget;
+        let ledger = self.store.ledger();
+        Ok(ledger.reserve(querier, epoch, expenses, most, now())??)
+    }
+
+    /// What a querier spent of its privacy budgets.
+    ///
+    /// # Errors
+    /// [`Error`] when the request is not a listed querier's, or too old.
+    pub fn budget(&self, request: &SignedBudgetRequest) -> Result<Budget, Error> {
+        let now = now();
+        let body = request.decode()?;
+        let directory = &self.node.directory;
+        let querier = directory.querier(&body.querier);
+        querier.ok_or(Error::UnknownQuerier)?.signing_key.verify(
+            labels::SIGN_BUDGET_REQUEST,
+            &request.body,
+            &request.signature,
+        )?;
+        if body.issued.is_ahead_of(now) || body.issued.plus(Timestamp::SKEW).has_passed(now) {
+            return Err(Error::OfferTime);
+        }
+        let key_epoch = directory.asked_keys().key_epoch;
+        Ok(Budget {
+            most: directory.floors.budget,
+            key_epoch,
+            expenses: self.store.ledger().of(&body.querier, key_epoch, now)?,
         })
     }
 
@@ -257,7 +297,14 @@ impl Aggregator {
     /// # Errors
     /// [`Error`], as [`Aggregation::guards`].
     pub fn guards(&self, request: &GuardsRequest) -> Result<Vec<PeerMessage>, Error> {
-        self.step(request.proposal.query, |aggregation| {
+        let (querier, epoch, expenses) = self.step(request.proposal.query, |aggregation| {
+            let manifest = aggregation.manifest();
+            let (querier, epoch) = (manifest.querier.clone(), manifest.key_epoch);
+            Ok((querier, epoch, aggregation.expenses().collect::<Vec<_>>()))
+        })?;
+        // Also where a conductor went on with one that had refused.
+        self.reserve(&querier, epoch, &expenses)?;
+        let opened = self.step(request.proposal.query, |aggregation| {
             aggregation.guards(
                 &request.proposal,
                 &request.certificate,
@@ -265,7 +312,10 @@ impl Aggregator {
                 &self.node.directory,
                 &mut rng(),
             )
-        })
+        })?;
+        // From here on something of it may become known.
+        self.store.ledger().released(request.proposal.query)?;
+        Ok(opened)
     }
 
     /// My sealed total. The query's secrets are erased with it.

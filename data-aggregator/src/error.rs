@@ -6,6 +6,8 @@ use dispers_core::{
 };
 use dispers_node::{DatabaseError, Fault};
 
+use crate::BudgetSpent;
+
 /// Why a request failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -36,6 +38,9 @@ pub enum Error {
     /// Full.
     #[error("too many {0} are open at this aggregator: try again later")]
     Full(&'static str),
+    /// A privacy budget that is spent.
+    #[error(transparent)]
+    Budget(#[from] BudgetSpent),
     /// The node is stopping.
     #[error("this node is stopping: try again")]
     Stopping,
@@ -54,7 +59,7 @@ impl Error {
             Self::Decode(_) | Self::Manifest(_) | Self::OfferTime => Fault::Caller,
             Self::Signature(_) | Self::UnknownQuerier => Fault::Denied,
             Self::UnknownQuery => Fault::NotFound,
-            Self::Full(_) => Fault::TryLater,
+            Self::Full(_) | Self::Budget(_) => Fault::TryLater,
             Self::Stopping => Fault::Stopping,
             Self::NoMember => Fault::Operator,
             Self::Database(_) => Fault::Us,

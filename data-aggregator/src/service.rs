@@ -110,6 +110,17 @@ impl DataAggregator for Service {
         }))
     }
 
+    async fn budget(&self, request: Request<Message>) -> Result<Response<Message>, Status> {
+        require_role(&request, Role::Conductor)?;
+        let body = request.into_inner().body;
+        let budget = self
+            .call(move |a| a.budget(&from_bytes(&body, SMALL, "budget request")?))
+            .await?;
+        Ok(Response::new(Message {
+            body: to_bytes(&budget),
+        }))
+    }
+
     async fn begin(&self, request: Request<Message>) -> Result<Response<Empty>, Status> {
         require_role(&request, Role::Conductor)?;
         let body = request.into_inner().body;

@@ -15,7 +15,7 @@ use dispers_core::{
     offer::{Offer, OfferRequest},
     oprf::{Evaluation, Pseudonym},
     plan::{Plan, PlanLimits},
-    privacy::{Noise, Privacy},
+    privacy::{Budget, BudgetRequest, MAX_BUDGET, Noise, Privacy},
     profile::Profile,
     release::{MAX_TOTAL, Released, SealedTotal, open_totals},
 };
@@ -296,6 +296,31 @@ impl Querier {
         let plan = self.plan(&question.sql)?;
         self.check(question, &plan)?;
         self.prepare_plan(question, plan).await
+    }
+
+    /// What this querier spent of its privacy budgets, by the aggregator that counts the most.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`] when no aggregator tells.
+    pub async fn budget(&self) -> Result<Budget, Error> {
+        let request = BudgetRequest {
+            querier: self.node.name.clone(),
+            issued: now(),
+        };
+        let body = to_bytes(&request.sign(&self.node.signing));
+        let reply = self.conductors.call(|mut conductor| {
+            let body = body.clone();
+            async move { conductor.budgets(Message { body }).await }
+        });
+        let reply = reply.await.map_err(|status| refused(&status))?;
+        let told = reply.budgets.iter().filter(|budget| !budget.is_empty());
+        let told = told.filter_map(|bytes| from_bytes::<Budget>(bytes, MAX_BUDGET, "budget").ok());
+        let spent = |budget: &Budget| {
+            let rho = budget.expenses.iter().map(|expense| expense.rho.0);
+            rho.fold(0, u64::saturating_add)
+        };
+        told.max_by_key(spent)
+            .ok_or_else(|| Error::Unreachable("no aggregator told its budget".into()))
     }
 
     /// How far a query of this querier is.

@@ -43,6 +43,7 @@ use crate::{
     manifest::VerifiedManifest,
     peer::{Channel, OpenedPeer, PeerContent, PeerMessage, SignedPeer},
     prf,
+    privacy::Expense,
     release::SignedAcknowledgement,
 };
 use batch::{Attempt, Committed, Contributions, Freeze, Frozen};
@@ -134,6 +135,23 @@ impl Aggregation {
     /// The manifest that this query was started with.
     pub fn manifest(&self) -> &VerifiedManifest {
         &self.manifest
+    }
+
+    /// What the query's noise costs each population that a grant names.
+    pub fn expenses(&self) -> impl Iterator<Item = Expense> {
+        let moments = self.manifest.circuit().sensitivities().len();
+        let cost = self.manifest.privacy.map(|privacy| privacy.cost(moments));
+        let (query, expires) = (self.manifest.query(), self.manifest.expires);
+        let populations = self.grants.values().map(|grant| grant.population);
+        populations.filter_map(move |population| {
+            Some(Expense {
+                population,
+                query,
+                rho: cost?,
+                expires,
+                released: false,
+            })
+        })
     }
 
     /// Whether its last round was released: the secret is erased and nothing is left to do.

@@ -176,9 +176,21 @@ pub enum Failure {
 }
 
 fn describe(out: &[(AggregatorId, StepError)]) -> String {
-    let parts: Vec<String> = out
-        .iter()
-        .map(|(aggregator, error)| format!("aggregator {aggregator} {error}"))
+    // Those who say the same are named together.
+    let mut said: Vec<(String, Vec<String>)> = Vec::new();
+    for (aggregator, error) in out {
+        let error = error.to_string();
+        match said.iter_mut().find(|(known, _)| *known == error) {
+            Some((_, names)) => names.push(aggregator.to_string()),
+            None => said.push((error, vec![aggregator.to_string()])),
+        }
+    }
+    let parts: Vec<String> = said
+        .into_iter()
+        .map(|(error, names)| match names.as_slice() {
+            [one] => format!("aggregator {one} {error}"),
+            many => format!("aggregators {} {error}", many.join(", ")),
+        })
         .collect();
     if parts.is_empty() {
         return "fewer offered a key".into();

@@ -12,7 +12,7 @@ use crate::{
     oprf::Pseudonym,
     profile::Profile,
     subscription::{SealedLink, UploadEnvelopes},
-    ticket::{FindId, TagKey, Ticket},
+    ticket::{FindId, Population, TagKey, Ticket},
 };
 
 /// Largest encoded batch of targets, in bytes.
@@ -160,6 +160,9 @@ pub struct Grant {
     pub partition: u16,
     /// The find.
     pub find: FindId,
+    /// What the homes that the profile means are called towards this querier: its privacy budget is
+    /// kept under it.
+    pub population: Population,
     /// What this aggregator checks tags with.
     pub key: TagKey,
     /// Number of targets of each batch; their sum is what the answer rate is measured against.

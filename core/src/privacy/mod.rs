@@ -2,6 +2,7 @@
 //! costs a querier's budget. The unit is one home, added or removed.
 
 mod accounting;
+mod budget;
 mod interval;
 mod noise;
 
@@ -9,6 +10,7 @@ use std::fmt;
 
 use borsh::{BorshDeserialize, BorshSerialize};
 
+pub use budget::{Budget, BudgetRequest, Expense, MAX_BUDGET, SignedBudgetRequest};
 pub use interval::interval;
 pub use noise::{Noise, Scale, dealers_of};
 

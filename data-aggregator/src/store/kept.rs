@@ -55,6 +55,10 @@ impl Kept {
         }
     }
 
+    pub(super) fn database(&self) -> &Database {
+        &self.database
+    }
+
     pub(super) fn put_offer(&self, offer: &OpenOffer) -> Result<(), DatabaseError> {
         let id = offer_id(&offer.secret.public());
         let seed = offer.secret.to_seed_bytes();

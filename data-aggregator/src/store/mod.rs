@@ -2,6 +2,7 @@
 //! it must not forget is in the file before it is told.
 
 mod kept;
+mod ledger;
 
 use std::{
     collections::HashMap,
@@ -18,6 +19,8 @@ use dispers_core::{
 use dispers_node::{Database, Node, Schema, now};
 
 use kept::{Kept, offer_id};
+pub use ledger::BudgetSpent;
+pub(crate) use ledger::Ledger;
 
 use crate::{Config, Error};
 
@@ -35,6 +38,13 @@ CREATE TABLE query (
 CREATE TABLE record (
     query BLOB NOT NULL, part BLOB NOT NULL, body BLOB NOT NULL, PRIMARY KEY (query, part)
 );
+", "
+CREATE TABLE expense (
+    querier TEXT NOT NULL, key_epoch INTEGER NOT NULL, population BLOB NOT NULL, query BLOB NOT NULL,
+    rho INTEGER NOT NULL, expires INTEGER NOT NULL, released INTEGER NOT NULL,
+    PRIMARY KEY (querier, key_epoch, population, query)
+) WITHOUT ROWID;
+CREATE INDEX expense_query ON expense (query);
 "],
     damaged: "the file is of a node with another signing key, or damaged. Start with the right key \
               file; or move the database away, and its queries are asked anew",
@@ -170,6 +180,11 @@ impl Store {
             .queries
             .retain(|_, open| !open.expires.has_passed(now));
         Ok(self.kept.expire(now)?)
+    }
+
+    /// What queriers spent.
+    pub(crate) fn ledger(&self) -> Ledger<'_> {
+        Ledger(self.kept.database())
     }
 
     /// Queries that run.

@@ -31,6 +31,10 @@ impl DataAggregator for Silent {
         std::future::pending().await
     }
 
+    async fn budget(&self, _: Request<Message>) -> Result<Response<Message>, Status> {
+        std::future::pending().await
+    }
+
     async fn begin(&self, _: Request<Message>) -> Result<Response<Empty>, Status> {
         std::future::pending().await
     }

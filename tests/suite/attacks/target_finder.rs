@@ -8,7 +8,7 @@ use dispers_core::{
     id::{Name, Role},
     labels,
     release::Certificate,
-    ticket::PoolSecret,
+    ticket::{PoolSecret, Population},
 };
 use dispers_node::rng;
 
@@ -94,6 +94,7 @@ async fn a_grant_below_the_cohort_is_refused_by_the_aggregator() {
             query,
             partition: 0,
             find,
+            population: Population([0; 32]),
             key: PoolSecret::generate(&mut rng()).tag_key(&find, 0, one),
             batches,
         });

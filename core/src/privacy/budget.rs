@@ -1,0 +1,78 @@
+//! A querier's budget, as aggregators keep it (protocol.md §9).
+
+use borsh::{BorshDeserialize, BorshSerialize};
+
+use super::Rho;
+use crate::{
+    encoding::{self, DecodeError},
+    id::{KeyEpoch, Name, QueryId, Timestamp},
+    keys::{Signature, SigningKey},
+    labels,
+    ticket::Population,
+};
+
+/// Largest encoded statement of a budget, in bytes.
+pub const MAX_BUDGET: usize = 4 << 20;
+
+/// What one query costs one population.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Expense {
+    /// Whose homes are told about.
+    pub population: Population,
+    /// The query.
+    pub query: QueryId,
+    /// Its cost.
+    pub rho: Rho,
+    /// Until when it is reserved, unless it is released.
+    pub expires: Timestamp,
+    /// Whether it was released: then it counts until the key epoch is over.
+    pub released: bool,
+}
+
+/// A querier's expenses, as one aggregator knows them.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Budget {
+    /// What may be spent on one population in a key epoch.
+    pub most: Rho,
+    /// The key epoch.
+    pub key_epoch: KeyEpoch,
+    /// What was spent.
+    pub expenses: Vec<Expense>,
+}
+
+/// A querier's question for its budget.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct BudgetRequest {
+    /// Who asks.
+    pub querier: Name,
+    /// When it was signed.
+    pub issued: Timestamp,
+}
+
+/// A request with the signature over exactly these bytes.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct SignedBudgetRequest {
+    /// Encoding of a [`BudgetRequest`].
+    pub body: Vec<u8>,
+    /// The querier's signature.
+    pub signature: Signature,
+}
+
+impl BudgetRequest {
+    /// Encodes and signs.
+    pub fn sign(&self, key: &SigningKey) -> SignedBudgetRequest {
+        let body = encoding::to_bytes(self);
+        let signature = key.sign(labels::SIGN_BUDGET_REQUEST, &body);
+        SignedBudgetRequest { body, signature }
+    }
+}
+
+impl SignedBudgetRequest {
+    /// What is asked for, not yet checked.
+    ///
+    /// # Errors
+    /// [`DecodeError`] when the body is malformed.
+    pub fn decode(&self) -> Result<BudgetRequest, DecodeError> {
+        encoding::from_bytes(&self.body, 4096, "budget request")
+    }
+}

@@ -1,0 +1,238 @@
+//! What queriers spent of their privacy budgets (protocol.md §9).
+//!
+//! A query's cost is reserved when it begins, before any home is asked, and counts for good once its
+//! guard counts are opened. What was reserved and never released is free again when it expires.
+
+use dispers_core::{
+    id::{KeyEpoch, Name, QueryId, Timestamp},
+    privacy::{Expense, Rho},
+    ticket::Population,
+};
+use dispers_node::{Database, DatabaseError};
+use rusqlite::{Row, Transaction, params};
+
+/// A budget that is spent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the privacy budget for this target profile is spent: {spent} of {most} (zCDP rho), and the query \
+     costs {cost}; ask with a smaller epsilon, ask another population, or wait for the next key epoch"
+)]
+pub struct BudgetSpent {
+    /// What was spent or is reserved.
+    pub spent: Rho,
+    /// What may be spent.
+    pub most: Rho,
+    /// What the query costs.
+    pub cost: Rho,
+}
+
+/// The ledger in an aggregator's file.
+pub(crate) struct Ledger<'a>(pub(crate) &'a Database);
+
+/// ρ as SQLite keeps it.
+fn integer(rho: Rho) -> i64 {
+    i64::try_from(rho.0).unwrap_or(i64::MAX)
+}
+
+fn expense(row: &Row<'_>) -> rusqlite::Result<Expense> {
+    Ok(Expense {
+        population: Population(row.get(0)?),
+        query: QueryId(row.get(1)?),
+        rho: Rho(row.get::<_, i64>(2)? as u64),
+        expires: Timestamp(row.get::<_, i64>(3)? as u64),
+        released: row.get(4)?,
+    })
+}
+
+impl Ledger<'_> {
+    /// Reserves what a query costs each of its populations; one that is reserved already stays so.
+    ///
+    /// # Errors
+    /// [`BudgetSpent`], and then nothing is reserved.
+    pub(crate) fn reserve(
+        &self,
+        querier: &Name,
+        epoch: KeyEpoch,
+        expenses: &[Expense],
+        most: Rho,
+        now: Timestamp,
+    ) -> Result<Result<(), BudgetSpent>, DatabaseError> {
+        self.0.write(|rows| {
+            for expense in expenses {
+                let spent = spent(rows, querier, epoch, expense, now)?;
+                let total = spent.0.saturating_add(expense.rho.0);
+                if total > most.0 {
+                    let cost = expense.rho;
+                    return Ok(Err(BudgetSpent { spent, most, cost }));
+                }
+            }
+            for expense in expenses {
+                rows.prepare_cached(
+                    "INSERT OR IGNORE INTO expense VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0)",
+                )?
+                .execute(params![
+                    querier.as_str(),
+                    epoch.0,
+                    expense.population.0,
+                    expense.query.0,
+                    integer(expense.rho),
+                    expense.expires.0 as i64,
+                ])?;
+            }
+            Ok(Ok(()))
+        })
+    }
+
+    /// Notes that a query is released.
+    pub(crate) fn released(&self, query: QueryId) -> Result<(), DatabaseError> {
+        self.0.write(|rows| {
+            rows.prepare_cached("UPDATE expense SET released = 1 WHERE query = ?1")?
+                .execute([query.0])
+                .map(|_| ())
+        })
+    }
+
+    /// What a querier spent in a key epoch, and what is reserved.
+    pub(crate) fn of(
+        &self,
+        querier: &Name,
+        epoch: KeyEpoch,
+        now: Timestamp,
+    ) -> Result<Vec<Expense>, DatabaseError> {
+        self.0.read(|rows| {
+            let mut select = rows.prepare_cached(
+                "SELECT population, query, rho, expires, released FROM expense
+                 WHERE querier = ?1 AND key_epoch = ?2 AND (released OR expires >= ?3)",
+            )?;
+            let found =
+                select.query_map(params![querier.as_str(), epoch.0, passed(now)], expense)?;
+            found.collect()
+        })
+    }
+
+    /// Erases what was never released, and key epochs that are over.
+    pub(crate) fn expire(&self, epochs: &[KeyEpoch], now: Timestamp) -> Result<(), DatabaseError> {
+        let oldest = epochs.iter().map(|epoch| epoch.0).min().unwrap_or(0);
+        self.0.write(|rows| {
+            rows.prepare_cached(
+                "DELETE FROM expense WHERE key_epoch < ?1 OR (NOT released AND expires < ?2)",
+            )?
+            .execute(params![oldest, passed(now)])
+            .map(|_| ())
+        })
+    }
+}
+
+/// Before which time a query has expired for everybody, whose clocks may differ.
+fn passed(now: Timestamp) -> i64 {
+    now.0.saturating_sub(Timestamp::SKEW) as i64
+}
+
+/// What was spent or is reserved on an expense's population, without that of its own query.
+fn spent(
+    rows: &Transaction<'_>,
+    querier: &Name,
+    epoch: KeyEpoch,
+    expense: &Expense,
+    now: Timestamp,
+) -> rusqlite::Result<Rho> {
+    let mut select = rows.prepare_cached(
+        "SELECT rho FROM expense WHERE querier = ?1 AND key_epoch = ?2 AND population = ?3
+         AND query <> ?4 AND (released OR expires >= ?5)",
+    )?;
+    let found = select.query_map(
+        params![
+            querier.as_str(),
+            epoch.0,
+            expense.population.0,
+            expense.query.0,
+            passed(now)
+        ],
+        |row| row.get::<_, i64>(0),
+    )?;
+    let mut sum = 0u64;
+    for rho in found {
+        sum = sum.saturating_add(rho? as u64);
+    }
+    Ok(Rho(sum))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::SCHEMA;
+    use super::*;
+
+    const NOW: Timestamp = Timestamp(1_000_000_000);
+    const EPOCH: KeyEpoch = KeyEpoch(3);
+
+    fn name(text: &str) -> Name {
+        Name::new(text).unwrap()
+    }
+
+    fn expense(population: u8, query: u8, rho: u64) -> Expense {
+        Expense {
+            population: Population([population; 32]),
+            query: QueryId([query; 32]),
+            rho: Rho(rho),
+            expires: NOW.plus(1_000_000),
+            released: false,
+        }
+    }
+
+    fn reserve(
+        ledger: &Ledger<'_>,
+        expenses: &[Expense],
+        now: Timestamp,
+    ) -> Result<(), BudgetSpent> {
+        let most = Rho(100);
+        let reserved = ledger.reserve(&name("q"), EPOCH, expenses, most, now);
+        reserved.unwrap()
+    }
+
+    #[test]
+    fn no_more_is_reserved_than_the_budget_and_a_query_pays_once() {
+        let database = Database::in_memory(&SCHEMA).unwrap();
+        let ledger = Ledger(&database);
+        assert_eq!(reserve(&ledger, &[expense(1, 1, 60)], NOW), Ok(()));
+        assert_eq!(reserve(&ledger, &[expense(1, 1, 60)], NOW), Ok(()));
+        let (spent, most, cost) = (Rho(60), Rho(100), Rho(41));
+        let refused = Err(BudgetSpent { spent, most, cost });
+        assert_eq!(reserve(&ledger, &[expense(1, 2, 41)], NOW), refused);
+        // All populations of a query, or none.
+        let both = [expense(2, 2, 41), expense(1, 2, 41)];
+        assert_eq!(reserve(&ledger, &both, NOW), refused);
+        assert_eq!(reserve(&ledger, &[expense(1, 2, 40)], NOW), Ok(()));
+        assert_eq!(reserve(&ledger, &[expense(2, 3, 100)], NOW), Ok(()));
+        assert_eq!(ledger.of(&name("q"), EPOCH, NOW).unwrap().len(), 3);
+        // Other queriers and other key epochs have budgets of their own.
+        let one = [expense(1, 9, 100)];
+        let other = |querier, epoch| ledger.reserve(&name(querier), epoch, &one, Rho(100), NOW);
+        assert_eq!(other("r", EPOCH).unwrap(), Ok(()));
+        assert_eq!(other("q", KeyEpoch(4)).unwrap(), Ok(()));
+        let huge = [expense(1, 8, u64::MAX)];
+        assert!(
+            ledger
+                .reserve(&name("q"), EPOCH, &huge, Rho(u64::MAX - 1), NOW)
+                .unwrap()
+                .is_err()
+        );
+    }
+
+    #[test]
+    fn what_was_released_counts_until_its_key_epoch_is_over_and_the_rest_until_it_expires() {
+        let database = Database::in_memory(&SCHEMA).unwrap();
+        let ledger = Ledger(&database);
+        assert_eq!(reserve(&ledger, &[expense(1, 1, 60)], NOW), Ok(()));
+        assert_eq!(reserve(&ledger, &[expense(1, 2, 40)], NOW), Ok(()));
+        ledger.released(QueryId([1; 32])).unwrap();
+        let later = NOW.plus(1_000_000 + Timestamp::SKEW + 1);
+        assert!(reserve(&ledger, &[expense(1, 3, 40)], NOW).is_err());
+        assert!(reserve(&ledger, &[expense(1, 3, 41)], later).is_err());
+        ledger.expire(&[EPOCH], later).unwrap();
+        let left = ledger.of(&name("q"), EPOCH, later).unwrap();
+        assert_eq!(left.len(), 1);
+        assert!(left[0].released);
+        ledger.expire(&[KeyEpoch(4), KeyEpoch(5)], later).unwrap();
+        assert_eq!(ledger.of(&name("q"), EPOCH, later).unwrap(), []);
+    }
+}
