@@ -2,7 +2,7 @@
 
 use crate::catalogue::Catalogue;
 use crate::circuit::{Circuit, CircuitError, Moment, Shape};
-use crate::decode::{Decoder, GroupColumn};
+use crate::decode::{Decoder, GroupColumn, Selection};
 use crate::local::{LocalQuery, MAX_GROUPS};
 use crate::profile::Profile;
 use crate::quantise::Quantiser;
@@ -48,7 +48,8 @@ impl Plan {
     /// # Errors
     /// [`SqlError`] with the place where known, and what to write instead.
     pub fn new(sql: &str, catalogue: &Catalogue, limits: &PlanLimits) -> Result<Self, SqlError> {
-        let selected = sql::parse(sql)?;
+        let regression = sql::as_select(sql).transpose()?;
+        let selected = sql::parse(regression.as_deref().unwrap_or(sql))?;
         let select = &selected.select;
         let mut source = sql::bind_source(&select.from, catalogue)?;
         let (profile, conditions) = sql::split_where(select.selection.as_ref(), catalogue)?;
@@ -56,11 +57,31 @@ impl Plan {
         let max_groups = limits.max_groups.min(MAX_GROUPS);
         let items = &select.projection;
         let keys = sql::bind_keys(&select.group_by, items, source.names(), max_groups)?;
-        let outputs = sql::bind_outputs(&selected, &keys, source.names())?;
         let Outputs {
             measures,
             selection,
-        } = outputs;
+        } = match regression {
+            None => sql::bind_outputs(&selected, &keys, source.names())?,
+            Some(_) if !keys.is_empty() => {
+                return Err(SqlError::new(
+                    None,
+                    "a regression takes no GROUP BY",
+                    "write a group as one of its terms: domain(x, 'a', 'b')",
+                ));
+            }
+            Some(_) => {
+                let (measures, model) = sql::bind_regression(&selected, source.names())?;
+                let model = Some(model);
+                let selection = Selection {
+                    model,
+                    ..Selection::default()
+                };
+                Outputs {
+                    measures,
+                    selection,
+                }
+            }
+        };
         let group_columns = keys
             .iter()
             .enumerate()

@@ -6,6 +6,7 @@ mod attacks;
 mod corpora;
 mod documents;
 mod failures;
+mod functions;
 mod knowledge;
 mod observed;
 mod plain;

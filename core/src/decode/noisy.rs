@@ -2,7 +2,7 @@
 
 use rand::CryptoRng;
 
-use super::{Decoder, Row, Table, Value, WrongOutputs, evaluate::evaluate, values};
+use super::{Decoder, Table, Value, WrongOutputs, evaluate::evaluate, values};
 use crate::privacy::{Noise, interval};
 
 /// Simulations of which intervals are taken.
@@ -24,13 +24,22 @@ impl Decoder {
         let (mut table, rows) = self.table(outputs, cohort)?;
         let runs = self.runs(outputs);
         let columns = &self.selection.columns;
-        let mut simulated = vec![vec![Vec::with_capacity(DRAWS); columns.len()]; rows.len()];
+        let shape = (table.rows.len(), table.columns.len());
+        let mut simulated = vec![vec![Vec::with_capacity(DRAWS); shape.1]; shape.0];
         let mut perturbed = outputs.to_vec();
         for _ in 0..DRAWS {
             for (place, (new, old)) in perturbed.iter_mut().zip(outputs).enumerate() {
                 let moment = self.layout.moment_of(place);
                 let drawn = |noise: &Noise| noise.draw(moment, runs[place], rng) as i128;
                 *new = old.map(|old| old + noise.iter().map(drawn).sum::<i128>());
+            }
+            if let Some(model) = &self.selection.model {
+                // Only of the coefficients; their standard errors are of the homes, not of the noise.
+                let fit = model.fit(&self.sums(0, &perturbed)).and_then(Result::ok);
+                for (term, simulated) in simulated.iter_mut().enumerate() {
+                    let coefficient = fit.as_ref().and_then(|fit| fit.coefficients[term]);
+                    simulated[1].push(coefficient.map_or(f64::NAN, |(value, _)| value));
+                }
             }
             for (row, simulated) in rows.iter().zip(&mut simulated) {
                 let cells = values(&self.cells(row.group, &perturbed));
@@ -40,26 +49,8 @@ impl Decoder {
                 }
             }
         }
-        self.note_intervals(&mut table, &rows, simulated);
+        note_intervals(&mut table, simulated);
         Ok(table)
-    }
-
-    fn note_intervals(&self, table: &mut Table, rows: &[Row], simulated: Vec<Vec<Vec<f64>>>) {
-        for (place, simulated) in (0..rows.len()).zip(simulated) {
-            let mut intervals = Vec::new();
-            let mut errors = Vec::new();
-            for (column, mut simulated) in simulated.into_iter().enumerate() {
-                let value = number(&table.rows[place][column]);
-                let known = !table.keys.contains(&column);
-                let of = value
-                    .filter(|_| known)
-                    .and_then(|v| interval(v, &mut simulated));
-                intervals.push(of.map(|(_, low, high)| (low, high)));
-                errors.push(of.map(|(error, ..)| error));
-            }
-            table.intervals.push(intervals);
-            table.standard_errors.push(errors);
-        }
     }
 
     /// For each output, of how many the sum is that stands there.
@@ -76,6 +67,24 @@ impl Decoder {
             }
         }
         terms
+    }
+}
+
+fn note_intervals(table: &mut Table, simulated: Vec<Vec<Vec<f64>>>) {
+    for (place, simulated) in simulated.into_iter().enumerate() {
+        let mut intervals = Vec::new();
+        let mut errors = Vec::new();
+        for (column, mut simulated) in simulated.into_iter().enumerate() {
+            let value = number(&table.rows[place][column]);
+            let known = !table.keys.contains(&column);
+            let of = value
+                .filter(|_| known)
+                .and_then(|v| interval(v, &mut simulated));
+            intervals.push(of.map(|(_, low, high)| (low, high)));
+            errors.push(of.map(|(error, ..)| error));
+        }
+        table.intervals.push(intervals);
+        table.standard_errors.push(errors);
     }
 }
 
