@@ -4,6 +4,7 @@
 mod answers;
 mod attacks;
 mod corpora;
+mod coverage;
 mod documents;
 mod failures;
 mod functions;

@@ -267,8 +267,9 @@ impl Sums<'_> {
         let slope = |xy: i128, xx: i128| {
             (count > 0 && xx > 0).then(|| xy as f64 / xx as f64 * grid_y.width() / grid_x.width())
         };
-        let squared =
-            |grid: &Quantiser, scatter: i128| over(scatter.max(0), grid.width().powi(2), 1);
+        let squared = |grid: &Quantiser, scatter: i128| {
+            over(scatter, grid.width().powi(2), 1).filter(|_| scatter >= 0)
+        };
         Some(match statistic {
             Statistic::CovarSample => over(scatter(y, x)?, both, count - 1),
             Statistic::CovarPopulation => over(scatter(y, x)?, both, count),

@@ -75,11 +75,30 @@ fn note_intervals(table: &mut Table, simulated: Vec<Vec<Vec<f64>>>) {
         let mut intervals = Vec::new();
         let mut errors = Vec::new();
         for (column, mut simulated) in simulated.into_iter().enumerate() {
-            let value = number(&table.rows[place][column]);
-            let known = !table.keys.contains(&column);
-            let of = value
-                .filter(|_| known)
-                .and_then(|v| interval(v, &mut simulated));
+            let cell = &table.rows[place][column];
+            let noisy = !table.keys.contains(&column) && !simulated.is_empty();
+            let value = number(cell).filter(|_| noisy);
+            let of = value.and_then(|value| interval(value, &mut simulated));
+            let withheld = table
+                .withheld
+                .iter()
+                .any(|(row, name)| (*row, name) == (place, &table.columns[column]));
+            let name = &table.columns[column];
+            let row = place + 1;
+            match (value, of) {
+                (Some(value), Some((error, ..))) if error > value.abs() => {
+                    table.notes.push(format!(
+                        "{name} in row {row} is mostly noise (standard error {error:.4}): use a larger \
+                         epsilon, closer bounds or more homes"
+                    ));
+                }
+                (None, _) if noisy && !withheld && *cell == Value::Null => {
+                    table.notes.push(format!(
+                        "{name} in row {row} is NULL: there is more noise than it can be computed from"
+                    ));
+                }
+                _ => {}
+            }
             intervals.push(of.map(|(_, low, high)| (low, high)));
             errors.push(of.map(|(error, ..)| error));
         }
