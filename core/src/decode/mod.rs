@@ -32,6 +32,17 @@ pub enum Value {
     Text(String),
 }
 
+impl Value {
+    /// The number that it is.
+    pub fn number(&self) -> Option<f64> {
+        match self {
+            Self::Integer(value) => Some(*value as f64),
+            Self::Real(value) => Some(*value),
+            _ => None,
+        }
+    }
+}
+
 impl From<&Category> for Value {
     fn from(category: &Category) -> Self {
         match category {

@@ -45,7 +45,7 @@ impl Decoder {
                 let cells = values(&self.cells(row.group, &perturbed));
                 for (column, simulated) in columns.iter().zip(simulated) {
                     let value = evaluate(&column.expr, &cells).value;
-                    simulated.push(number(&value).unwrap_or(f64::NAN));
+                    simulated.push(value.number().unwrap_or(f64::NAN));
                 }
             }
         }
@@ -77,7 +77,7 @@ fn note_intervals(table: &mut Table, simulated: Vec<Vec<Vec<f64>>>) {
         for (column, mut simulated) in simulated.into_iter().enumerate() {
             let cell = &table.rows[place][column];
             let noisy = !table.keys.contains(&column) && !simulated.is_empty();
-            let value = number(cell).filter(|_| noisy);
+            let value = cell.number().filter(|_| noisy);
             let of = value.and_then(|value| interval(value, &mut simulated));
             let withheld = table
                 .withheld
@@ -104,13 +104,5 @@ fn note_intervals(table: &mut Table, simulated: Vec<Vec<Vec<f64>>>) {
         }
         table.intervals.push(intervals);
         table.standard_errors.push(errors);
-    }
-}
-
-fn number(value: &Value) -> Option<f64> {
-    match value {
-        Value::Integer(value) => Some(*value as f64),
-        Value::Real(value) => Some(*value),
-        _ => None,
     }
 }

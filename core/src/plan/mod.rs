@@ -1,5 +1,9 @@
 //! From SQL to what each party needs: profile, local query, circuit, decoder (protocol.md §6).
 
+mod expected;
+
+pub use expected::{ExpectedError, ExpectedNoise, Explanation};
+
 use crate::catalogue::Catalogue;
 use crate::circuit::{Circuit, CircuitError, Moment, Shape};
 use crate::decode::{Decoder, GroupColumn, Selection};
