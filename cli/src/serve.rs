@@ -248,11 +248,12 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Exit> {
             let database = start.config.resolve(&start.config.role.database);
             let store = dispers_stack::Store::open(&database)?;
             let quantum = Duration::from_millis(start.config.role.answer_quantum_ms);
+            let exact = start.config.role.exact_queries;
             let store = Arc::new(store);
             let relay = dispers_stack::Relay::new(start.node.clone());
             tokio::spawn(dispers_stack::keep_up(relay, store.clone()));
             let answerer = dispers_stack::Answerer::new(start.node.clone(), store);
-            let answerer = Arc::new(answerer.paced(quantum));
+            let answerer = Arc::new(answerer.paced(quantum).exact(exact));
             if start.config.role.attach {
                 let relay = dispers_stack::Relay::new(start.node.clone());
                 metrics(&start.node, &start.config).await?;

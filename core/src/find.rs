@@ -6,6 +6,7 @@
 
 mod candidates;
 mod message;
+mod population;
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -19,6 +20,8 @@ pub use message::{
     SealedProfile, SignedGrant, TargetBatch,
 };
 
+pub use population::Members;
+
 use candidates::Candidates;
 
 use crate::{
@@ -31,7 +34,7 @@ use crate::{
     oprf::Pseudonym,
     profile::Profile,
     subscription::{EntryContent, EntryOpener, MAX_ENTRIES, MAX_UPLOAD},
-    ticket::{FindId, PoolSecret, TagKey, TagStream, Ticket},
+    ticket::{FindId, PoolSecret, Population, TagKey, TagStream, Ticket},
 };
 
 /// Most homes that a find holds while its lists stream in.
@@ -50,6 +53,19 @@ pub enum FindError {
     /// Too few homes.
     #[error("fewer homes match than the minimum cohort of {0}: widen the target profile")]
     BelowCohort(u32),
+    /// The querier asked nearly the same homes before.
+    #[error(
+        "the homes that match differ from those of an earlier query of yours by fewer than the minimum \
+         cohort of {0}, so that both answers together would tell about those few: ask the same homes as \
+         before, or others by more"
+    )]
+    TooClose(u32),
+    /// Too many populations.
+    #[error(
+        "a querier may ask {0} different populations in a key epoch: ask one of those that were asked, or \
+         wait for the next key epoch"
+    )]
+    TooManyPopulations(usize),
     /// Too many homes.
     #[error("more homes match than the {0} that are allowed: narrow the target profile")]
     TooManyHomes(u64),
@@ -211,17 +227,13 @@ impl Finding {
         Ok(())
     }
 
-    /// Chooses the homes and cuts their batches.
+    /// Chooses the homes.
     ///
     /// # Errors
     /// [`FindError::BelowCohort`] or [`FindError::TooManyHomes`] by what the manifest allows.
-    pub fn finish(self, keys: &FinderKeys<'_>) -> Result<Chosen, FindError> {
-        let partition = self.opener.partition;
-        let lists: [u8; 32] = self.digest.finalize().into();
-        let query = self.manifest.query();
-        let find = FindId::new(query, partition, &lists);
+    pub fn choose(self) -> Result<Matching, FindError> {
         let atoms = &self.opener.atoms;
-        let mut order = self.candidates.matching(|holds| {
+        let order = self.candidates.matching(|holds| {
             self.profile
                 .matches(&|pseudonym: &Pseudonym| holds(atoms[pseudonym]))
         });
@@ -232,6 +244,59 @@ impl Finding {
         if order.len() as u64 > self.manifest.max_homes {
             return Err(FindError::TooManyHomes(self.manifest.max_homes));
         }
+        Ok(Matching {
+            finding: self,
+            order,
+        })
+    }
+}
+
+/// The homes that match, before they are batched: the querier's earlier populations decide whether
+/// they may be asked.
+pub struct Matching {
+    finding: Finding,
+    order: Vec<u32>,
+}
+
+impl Matching {
+    /// The query.
+    pub fn manifest(&self) -> &VerifiedManifest {
+        &self.finding.manifest
+    }
+
+    /// The profile, however it is written.
+    pub fn profile(&self) -> [u8; 32] {
+        self.finding.profile.canonical()
+    }
+
+    /// The homes, as they are remembered.
+    pub fn members(&self, keys: &FinderKeys<'_>) -> Members {
+        let manifest = &self.finding.manifest;
+        let key = keys
+            .secret
+            .member_key(&manifest.querier, manifest.key_epoch);
+        let candidates = &self.finding.candidates;
+        Members::new(&key, self.order.iter().map(|place| candidates.tag(*place)))
+    }
+
+    /// Cuts the batches. `profile` is the first of the querier's that meant these homes: their
+    /// population is called after it.
+    pub fn finish(self, keys: &FinderKeys<'_>, profile: &[u8; 32]) -> Chosen {
+        let Self { finding, mut order } = self;
+        let manifest = &finding.manifest;
+        let (querier, epoch) = (&manifest.querier, manifest.key_epoch);
+        let population = keys.secret.population(querier, epoch, profile);
+        finding.seal(&mut order, population, keys)
+    }
+}
+
+impl Finding {
+    fn seal(self, order: &mut Vec<u32>, population: Population, keys: &FinderKeys<'_>) -> Chosen {
+        let partition = self.opener.partition;
+        let lists: [u8; 32] = self.digest.finalize().into();
+        let query = self.manifest.query();
+        let find = FindId::new(query, partition, &lists);
+        let min_cohort = self.manifest.min_cohort;
         // Other batch sizes seal other batches, so the size is part of the seed: randomness is
         // never used for two plaintexts.
         let seed = keys.secret.shuffle_seed(&find);
@@ -247,11 +312,6 @@ impl Finding {
         let sizes = batch_sizes(order.len(), self.batch_size, min_cohort);
         let mut grants = Vec::new();
         let mut tag_keys: Vec<Vec<TagKey>> = Vec::new();
-        let population = keys.secret.population(
-            &self.manifest.querier,
-            self.manifest.key_epoch,
-            &self.profile.canonical(),
-        );
         for (committee, terms) in (0u16..).zip(&self.manifest.committees) {
             let members = (1..=terms.offers.len() as u8).filter_map(|n| MemberNumber::new(n).ok());
             tag_keys.push(
@@ -279,7 +339,7 @@ impl Finding {
                 grants.push((committee, member, sealed));
             }
         }
-        Ok(Chosen {
+        Chosen {
             summary: FindSummary {
                 targets: order.len() as u64,
                 batches: sizes.len() as u32,
@@ -293,8 +353,8 @@ impl Finding {
             tag_keys,
             uploads: self.uploads,
             candidates,
-            order,
-        })
+            order: std::mem::take(order),
+        }
     }
 }
 

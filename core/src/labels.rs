@@ -115,6 +115,8 @@ pub const DERIVE_TAG_STREAM: &str = "dispers v1 derive tag stream";
 pub const DERIVE_TICKET_KEY: &str = "dispers v1 derive ticket key";
 /// Seed of a find's batch.
 pub const DERIVE_BATCH_SEAL: &str = "dispers v1 derive batch seal";
+/// What homes are remembered under as members of populations.
+pub const DERIVE_MEMBER_KEY: &str = "dispers v1 derive member key";
 /// What the homes of a profile are called towards one querier.
 pub const DERIVE_POPULATION: &str = "dispers v1 derive population";
 /// Seed of a find's shuffle and of its grants.

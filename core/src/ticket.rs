@@ -108,6 +108,21 @@ secret! {
     HomeKey
 }
 
+/// What homes are remembered under as members of populations.
+pub struct MemberKey(Zeroizing<[u8; 32]>);
+
+impl MemberKey {
+    pub(crate) fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// A key of those bytes.
+    #[cfg(test)]
+    pub(crate) fn for_test(bytes: [u8; 32]) -> Self {
+        Self(Zeroizing::new(bytes))
+    }
+}
+
 /// What a Target Finder calls the homes of a profile towards one querier.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize, BorshDeserialize,
@@ -145,6 +160,14 @@ impl PoolSecret {
             &self.0,
             &(labels::DERIVE_POPULATION, querier, epoch, profile),
         ))
+    }
+
+    /// What a querier's populations of a key epoch are remembered under.
+    pub fn member_key(&self, querier: &Name, epoch: KeyEpoch) -> MemberKey {
+        MemberKey(Zeroizing::new(derive(
+            &self.0,
+            &(labels::DERIVE_MEMBER_KEY, querier, epoch),
+        )))
     }
 
     /// Seed of the find's shuffle and of what else it draws, such as its re-sealing.

@@ -10,13 +10,20 @@ use dispers_core::{
 };
 use dispers_node::{Node, blocking, now, rng};
 
-use crate::{Connector, Error, Store, config::DEFAULT_QUANTUM_MS, engine::Engine, pace::paced};
+use crate::{
+    Connector, Error, Store,
+    config::{DEFAULT_EXACT, DEFAULT_QUANTUM_MS},
+    engine::Engine,
+    pace::paced,
+    store::Exact,
+};
 
 /// Answers asks for the homes of one host.
 pub struct Answerer {
     node: Arc<Node>,
     store: Arc<Store>,
     quantum: Duration,
+    exact_queries: usize,
 }
 
 impl Answerer {
@@ -26,6 +33,7 @@ impl Answerer {
             node,
             store,
             quantum: Duration::from_millis(DEFAULT_QUANTUM_MS),
+            exact_queries: DEFAULT_EXACT,
         }
     }
 
@@ -33,6 +41,13 @@ impl Answerer {
     #[must_use]
     pub fn paced(mut self, quantum: Duration) -> Self {
         self.quantum = quantum;
+        self
+    }
+
+    /// Has each home answer one querier so many exact queries, of a doctype and in a key epoch.
+    #[must_use]
+    pub fn exact(mut self, queries: usize) -> Self {
+        self.exact_queries = queries;
         self
     }
 
@@ -95,8 +110,36 @@ impl Answerer {
                 places.push(homes.len() - 1);
             }
         }
+        let (ids, places) = self.allow(&manifest, ids, places)?;
         self.fill_rows(&manifest, &ids, &places, &mut homes)?;
         Ok(answer(&manifest, ask.work, ask.find, &homes, &mut rng())?)
+    }
+
+    /// Leaves out the homes that answered this querier too many exact queries: they are not read.
+    fn allow(
+        &self,
+        manifest: &VerifiedManifest,
+        ids: Vec<HomeId>,
+        places: Vec<usize>,
+    ) -> Result<(Vec<HomeId>, Vec<usize>), Error> {
+        if manifest.privacy.is_some() {
+            return Ok((ids, places));
+        }
+        let directory = &self.node.directory;
+        let exact = Exact {
+            querier: &manifest.querier,
+            doctype: &manifest.local.doctype,
+            key_epoch: manifest.key_epoch,
+            query: manifest.query(),
+            oldest: directory.key_epoch.min(directory.asked_keys().key_epoch),
+            most: self.exact_queries,
+        };
+        let allowed = self.store.answer_exact(&exact, &ids)?;
+        let kept = ids.into_iter().zip(places).zip(allowed);
+        Ok(kept
+            .filter(|(_, allowed)| *allowed)
+            .map(|(home, _)| home)
+            .unzip())
     }
 
     fn fill_rows(

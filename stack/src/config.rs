@@ -24,6 +24,17 @@ pub struct Config {
     /// not tell what the homes did. 0: at once.
     #[serde(default = "quantum")]
     pub answer_quantum_ms: u64,
+    /// Exact queries, without noise, that a home answers one querier, of a doctype and in a key epoch; 0
+    /// for none.
+    #[serde(default = "exact")]
+    pub exact_queries: usize,
+}
+
+/// Where `exact-queries` is left out.
+pub(crate) const DEFAULT_EXACT: usize = 10;
+
+fn exact() -> usize {
+    DEFAULT_EXACT
 }
 
 fn quantum() -> u64 {

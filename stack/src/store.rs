@@ -1,8 +1,11 @@
 //! What a stack keeps, in one SQLite file: documents; per home and key epoch its tag, its ticket
-//! key and its subscriptions; the handles of entries that the Conductor may hold and should not; and
-//! which work was answered.
+//! key and its subscriptions; the handles of entries that the Conductor may hold and should not; which
+//! work was answered, and which homes answered exact queries.
 
 mod answered;
+mod exact;
+
+pub(crate) use exact::Exact;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -40,7 +43,12 @@ CREATE TABLE IF NOT EXISTS leaving (handle BLOB PRIMARY KEY);
 CREATE TABLE IF NOT EXISTS sending (handle BLOB PRIMARY KEY, since INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS answered (work BLOB PRIMARY KEY, expires INTEGER NOT NULL) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS answered_expires ON answered (expires);
-PRAGMA user_version = 2;
+CREATE TABLE IF NOT EXISTS exact (
+    querier TEXT NOT NULL, doctype TEXT NOT NULL, key_epoch INTEGER NOT NULL, query BLOB NOT NULL,
+    homes BLOB NOT NULL
+);
+CREATE INDEX IF NOT EXISTS exact_asked ON exact (querier, doctype, key_epoch, query);
+PRAGMA user_version = 3;
 ";
 
 /// How long a subscription may be on its way, in milliseconds; then whoever sent it has died.

@@ -45,6 +45,7 @@ impl Error {
     /// Whose fault it is.
     pub fn fault(&self) -> Fault {
         match self {
+            Self::Find(FindError::TooManyPopulations(_)) => Fault::TryLater,
             Self::Decode(_)
             | Self::Manifest(_)
             | Self::Find(_)

@@ -13,7 +13,7 @@ use dispers_node::{Node, now};
 
 use crate::{
     Config, Error,
-    store::{Certificates, Certified},
+    store::{Asked, Certificates, Certified},
 };
 
 /// A Target Finder. Its methods compute; the service runs them off the executor.
@@ -27,6 +27,7 @@ pub struct Finder {
     previous: Option<(EnvelopeSecretKey, PoolSecret)>,
     certificates: Certificates,
     max_certificates: usize,
+    max_populations: usize,
 }
 
 impl Finder {
@@ -57,6 +58,7 @@ impl Finder {
             previous: None,
             certificates,
             max_certificates: config.max_certificates,
+            max_populations: config.max_populations,
             node,
         })
     }
@@ -113,10 +115,23 @@ impl Finder {
     /// Chooses.
     ///
     /// # Errors
-    /// [`Error::Find`] when too few or too many homes match.
+    /// [`Error::Find`] when too few or too many homes match, or nearly the same as an earlier query of the
+    /// querier's.
     pub fn finish(&self, finding: Finding) -> Result<Chosen, Error> {
         let keys = self.keys(finding.key_epoch())?;
-        Ok(finding.finish(&keys)?)
+        let matching = finding.choose()?;
+        let directory = &self.node.directory;
+        let manifest = matching.manifest();
+        let asked = Asked {
+            querier: &manifest.querier,
+            key_epoch: manifest.key_epoch,
+            profile: matching.profile(),
+            cohort: manifest.min_cohort.max(directory.floors.min_cohort),
+            most: self.max_populations,
+            oldest: directory.key_epoch.min(directory.asked_keys().key_epoch),
+        };
+        let first = self.certificates.ask(&asked, || matching.members(&keys))?;
+        Ok(matching.finish(&keys, &first))
     }
 
     /// Seals and signs one batch.

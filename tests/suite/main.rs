@@ -9,6 +9,7 @@ mod documents;
 mod failures;
 mod functions;
 mod knowledge;
+mod ledgers;
 mod observed;
 mod plain;
 mod questions;

@@ -93,6 +93,11 @@ impl Candidates {
         matching
     }
 
+    /// The tag of the home at a place.
+    pub(super) fn tag(&self, place: u32) -> &HomeTag {
+        &self.tags[place as usize]
+    }
+
     /// Forgets what is only needed until the homes are chosen.
     pub(super) fn close(&mut self) {
         self.places = HashMap::new();

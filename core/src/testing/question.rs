@@ -308,7 +308,9 @@ pub(crate) fn find(
     for segment in segments {
         finding.add(finding.opener().open(segment, &keys)?)?;
     }
-    let chosen = finding.finish(&keys)?;
+    let matching = finding.choose()?;
+    let profile = matching.profile();
+    let chosen = matching.finish(&keys, &profile);
     let batches = 0..chosen.summary.batches;
     Ok(Found {
         batches: batches.map(|number| chosen.batch(number, &keys)).collect(),

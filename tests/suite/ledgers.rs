@@ -1,0 +1,128 @@
+//! What keeps a querier from learning about a few homes by the difference of two answers.
+
+use std::path::PathBuf;
+
+use dispers_core::decode::Value;
+use dispers_querier::PrivacyLoss;
+use dispers_sandbox::{Network, Options};
+use tempfile::TempDir;
+
+use crate::{options, plain::write};
+
+/// 60 homes: all in city 1; all but two of them in street 1; 30 of them in house 1.
+fn people() -> (TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("people.csv");
+    let row = |home: usize| {
+        let (street, house) = (u8::from(home >= 2), u8::from(home < 30));
+        format!("h{home},1,{street},{house},{home}")
+    };
+    write(&path, "home,city,street,house,x", (0..60).map(row));
+    (folder, path)
+}
+
+fn with_concepts(path: PathBuf) -> Options {
+    Options {
+        home_column: Some("home".into()),
+        concepts: ["city", "street", "house"].map(str::to_owned).into(),
+        ..options(vec![path])
+    }
+}
+
+async fn count(network: &Network, condition: &str) -> Result<Value, String> {
+    let sql = format!("SELECT COUNT(*) AS n FROM people WHERE {condition}");
+    let result = network.ask(&sql, None, |_| {}).await;
+    let table = result.map_err(|error| error.to_string())?.table;
+    Ok(table.rows.first().map_or(Value::Null, |row| row[0].clone()))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_population_that_differs_from_an_earlier_one_by_a_few_is_refused() {
+    let (_folder, path) = people();
+    let network = Network::start(&with_concepts(path), |_| {}).await.unwrap();
+    let (city, street, house) = (
+        "concept('city>1')",
+        "concept('street>1')",
+        "concept('house>1')",
+    );
+    assert_eq!(count(&network, city).await, Ok(Value::Integer(60)));
+    // All but two.
+    let refused = count(&network, street).await.unwrap_err();
+    assert!(
+        refused.contains("fewer than the minimum cohort of 20"),
+        "{refused}"
+    );
+    let also = count(&network, &format!("{city} AND {street}"))
+        .await
+        .unwrap_err();
+    assert!(also.contains("fewer than the minimum cohort"), "{also}");
+    // The same homes, asked again and by another profile; and others by 30.
+    assert_eq!(count(&network, city).await, Ok(Value::Integer(60)));
+    let same = format!("{city} OR {street}");
+    assert_eq!(count(&network, &same).await, Ok(Value::Integer(60)));
+    assert_eq!(count(&network, house).await, Ok(Value::Integer(30)));
+    // Near the second population, though not near the first.
+    let near = format!("{house} AND {street}");
+    assert!(count(&network, &near).await.is_err());
+    // Noise does not make it another population.
+    let loss = Some(PrivacyLoss {
+        epsilon: 1.0,
+        delta: None,
+    });
+    let sql = format!("SELECT COUNT(*) AS n FROM people WHERE {street}");
+    let question = network.question(&sql, None, loss);
+    assert!(network.querier().ask(&question, |_| {}).await.is_err());
+    network.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_finder_remembers_whom_a_querier_asked_across_a_restart() {
+    let (_folder, path) = people();
+    let state = tempfile::tempdir().unwrap();
+    let options = Options {
+        state: Some(state.path().to_path_buf()),
+        ..with_concepts(path)
+    };
+    let mut network = Network::start(&options, |_| {}).await.unwrap();
+    assert_eq!(
+        count(&network, "concept('city>1')").await,
+        Ok(Value::Integer(60))
+    );
+    network.restart_node("target-finder").await.unwrap();
+    let refused = count(&network, "concept('street>1')").await.unwrap_err();
+    assert!(
+        refused.contains("fewer than the minimum cohort"),
+        "{refused}"
+    );
+    assert_eq!(
+        count(&network, "concept('city>1')").await,
+        Ok(Value::Integer(60))
+    );
+    network.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_home_answers_ten_exact_queries_of_a_querier_and_noisy_ones_without_end() {
+    let (_folder, path) = people();
+    let network = Network::start(&options(vec![path]), |_| {}).await.unwrap();
+    for limit in 0..10 {
+        // Each is another query, whose answers could be subtracted from each other.
+        let condition = format!("x >= {limit}");
+        let expected = Value::Integer(60 - limit);
+        assert_eq!(count(&network, &condition).await, Ok(expected));
+    }
+    // Like homes that refuse: they answer, and nothing is counted.
+    let sql = "SELECT COUNT(*) AS n FROM people WHERE x >= 10";
+    let result = network.ask(sql, None, |_| {}).await.unwrap();
+    assert_eq!(result.homes.accepted, 60);
+    assert_eq!(result.table.rows.len(), 0);
+    assert_eq!(result.table.suppressed_groups.len(), 1);
+    let loss = Some(PrivacyLoss {
+        epsilon: 10.0,
+        delta: None,
+    });
+    let question = network.question(sql, None, loss);
+    let noisy = network.querier().ask(&question, |_| {}).await.unwrap();
+    assert_eq!(noisy.table.rows.len(), 1);
+    network.stop().await;
+}
