@@ -4,9 +4,11 @@
 //! 69 unavailable, 75 try again later, 1 otherwise.
 
 mod bench;
+mod budget;
 mod catalog;
 mod directory;
 mod exit;
+mod explain;
 mod format;
 mod keys;
 mod knowledge;
@@ -14,6 +16,7 @@ mod loss;
 mod progress;
 mod query;
 mod questions;
+mod regress;
 mod sandbox;
 mod serve;
 mod stack;
@@ -39,6 +42,10 @@ enum Command {
     Sandbox(sandbox::Arguments),
     /// Ask a question of a network.
     Query(query::Arguments),
+    /// Tell what a question will take and how exact its answer will be; no home is asked.
+    Explain(explain::Arguments),
+    /// Tell what is left of a querier's privacy budgets.
+    Budget(budget::Arguments),
     /// Tell where a query stands, whom it waits for, until when, and what happens then.
     Status(query::Of),
     /// Print the answer of a query that was asked before.
@@ -79,6 +86,14 @@ fn run(command: Command) -> Result<(), Exit> {
         Command::Query(arguments) => {
             local();
             executor()?.block_on(query::run(arguments))
+        }
+        Command::Explain(arguments) => {
+            local();
+            executor()?.block_on(explain::run(arguments))
+        }
+        Command::Budget(arguments) => {
+            local();
+            executor()?.block_on(budget::run(arguments))
         }
         Command::Status(arguments) => {
             local();

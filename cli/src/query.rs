@@ -18,12 +18,13 @@ use crate::{
     loss::Loss,
     progress::Bars,
     questions::Desk,
+    regress::Text,
 };
 
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// The question.
-    sql: String,
+    #[command(flatten)]
+    text: Text,
     /// The querier's configuration file.
     #[arg(long, value_name = "FILE.toml")]
     config: PathBuf,
@@ -62,7 +63,7 @@ pub(crate) struct Of {
 pub(crate) async fn run(arguments: Arguments) -> Result<(), Exit> {
     let desk = Desk::open(&arguments.config)?;
     let question = Question {
-        sql: arguments.sql,
+        sql: arguments.text.sql()?,
         purpose: arguments.purpose,
         min_cohort: arguments.min_cohort,
         loss: arguments.loss.loss(None)?,

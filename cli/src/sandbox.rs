@@ -12,6 +12,7 @@ use crate::{
     knowledge,
     loss::{Epsilon, Loss},
     progress::Bars,
+    regress::Text,
 };
 
 /// Mean systolic blood pressure by age band.
@@ -21,8 +22,8 @@ const EXAMPLE: &str = "SELECT CASE WHEN age < 40 THEN '25-39' WHEN age < 55 THEN
 
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// The question; mean blood pressure by age band where it is left out.
-    sql: Option<String>,
+    #[command(flatten)]
+    text: Text,
     /// A CSV file whose rows are documents of the doctype that its name says; may be repeated.
     /// Without one: 1,629 adults of the NHEFS study, doctype nhefs.
     #[arg(long, value_name = "FILE.csv")]
@@ -73,7 +74,9 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) async fn run(arguments: Arguments) -> Result<(), Exit> {
-    let sql = arguments.sql.unwrap_or_else(|| EXAMPLE.to_owned());
+    // Without one, mean blood pressure by age band.
+    let written = arguments.text.written();
+    let sql = written.unwrap_or_else(|| EXAMPLE.to_owned());
     let options = Options {
         data: arguments.data,
         home_column: arguments.home_column,

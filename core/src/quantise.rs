@@ -200,7 +200,8 @@ impl Quantiser {
         exact().unwrap_or_else(rounded)
     }
 
-    /// The variance over `count - 1` (`sample`) or `count`, or `None` where that is 0.
+    /// The variance over `count - 1` (`sample`) or `count`, or `None` where that is 0, or where noise
+    /// took the variance below 0.
     ///
     /// Rounding without a step adds at most a quarter of the squared step to it.
     pub fn variance(
@@ -214,8 +215,11 @@ impl Quantiser {
         if divisor <= 0 {
             return None;
         }
-        // Below zero only where noise was added to the sums.
-        let scatter = (count * square_sum - level_sum * level_sum).max(0);
+        let scatter = count * square_sum - level_sum * level_sum;
+        // Noise was added to the sums, and is larger than what they say.
+        if scatter < 0 {
+            return None;
+        }
         Some(self.width().powi(2) * (scatter as f64 / count as f64 / divisor as f64))
     }
 

@@ -6,6 +6,7 @@ use dispers_core::{
     circuit::Circuit,
     conduct::{Phase, Status},
     decode::Table,
+    directory::Directory,
     encoding::{from_bytes, to_bytes},
     envelope::{EnvelopeSecretKey, Sealed},
     evaluation::{Evaluating, Requester},
@@ -116,6 +117,11 @@ impl Querier {
             node,
             config,
         }
+    }
+
+    /// The network's directory.
+    pub fn directory(&self) -> &Directory {
+        &self.node.directory
     }
 
     /// Plans `sql` against the directory's catalogue. Contacts nobody.

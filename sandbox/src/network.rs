@@ -5,6 +5,7 @@ use std::{
 };
 
 use dispers_core::{
+    catalogue::Catalogue,
     dealing::deal,
     directory::Directory,
     envelope::{EnvelopeSecretKey, Suite},
@@ -140,6 +141,15 @@ pub fn check(options: &Options, sql: &str) -> Result<(), Error> {
     };
     Plan::new(sql, &population.catalogue(), &limits)?;
     Ok(())
+}
+
+/// What may be asked of the options' data, and how many homes hold it.
+///
+/// # Errors
+/// [`Error`] when the data is refused.
+pub fn catalogue(options: &Options) -> Result<(Catalogue, usize), Error> {
+    let population = population(options)?;
+    Ok((population.catalogue(), population.len()))
 }
 
 fn population(options: &Options) -> Result<Box<dyn Population>, Error> {

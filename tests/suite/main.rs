@@ -4,8 +4,10 @@
 mod answers;
 mod attacks;
 mod corpora;
+mod coverage;
 mod documents;
 mod failures;
+mod functions;
 mod knowledge;
 mod observed;
 mod plain;

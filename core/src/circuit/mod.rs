@@ -161,6 +161,11 @@ impl Circuit {
         self.input_len() + self.proof_len()
     }
 
+    /// Number of multiplications that are proved.
+    pub fn constraint_count(&self) -> usize {
+        self.constraints.len()
+    }
+
     /// Every output, in the order that [`Shape`] gives.
     pub fn outputs(&self) -> &[Output] {
         &self.outputs

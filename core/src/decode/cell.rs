@@ -145,18 +145,18 @@ impl Sums<'_> {
         })
     }
 
-    fn grid(&self, variable: u16) -> Option<&Quantiser> {
+    pub(super) fn grid(&self, variable: u16) -> Option<&Quantiser> {
         self.quantisers.get(usize::from(variable))?.as_ref()
     }
 
-    fn count(&self, present: &[u16]) -> Option<i128> {
+    pub(super) fn count(&self, present: &[u16]) -> Option<i128> {
         match present {
             [] => self.outputs[self.layout.rows(self.group)],
             present => self.moment(present, &[]),
         }
     }
 
-    fn moment(&self, present: &[u16], factors: &[u16]) -> Option<i128> {
+    pub(super) fn moment(&self, present: &[u16], factors: &[u16]) -> Option<i128> {
         let moment = Moment::Product {
             present: present.to_vec(),
             factors: factors.to_vec(),
@@ -243,15 +243,17 @@ impl Sums<'_> {
         Some(self.grid(variable)?.variance(count, sum, squares, sample))
     }
 
+    /// The sum of products of deviations from the means, times the count, in levels; exact.
+    pub(super) fn scatter(&self, present: &[u16], a: u16, b: u16) -> Option<i128> {
+        let count = self.count(present)?;
+        let sums = (self.moment(present, &[a])?, self.moment(present, &[b])?);
+        let product = self.moment(present, &[a.min(b), a.max(b)])?;
+        Some(count * product - sums.0 * sums.1)
+    }
+
     fn pair(&self, statistic: Statistic, y: u16, x: u16, present: &[u16]) -> Option<Option<f64>> {
         let count = self.count(present)?;
-        let scatter = |a: u16, b: u16| {
-            let (low, high) = (a.min(b), a.max(b));
-            let sums = (self.moment(present, &[a])?, self.moment(present, &[b])?);
-            let product = self.moment(present, &[low, high])?;
-            // Times the count, in squared levels; exact.
-            Some(count * product - sums.0 * sums.1)
-        };
+        let scatter = |a, b| self.scatter(present, a, b);
         let mean = |variable: u16| {
             let sum = self.moment(present, &[variable])?;
             Some(self.grid(variable)?.mean(count, sum))
@@ -265,8 +267,9 @@ impl Sums<'_> {
         let slope = |xy: i128, xx: i128| {
             (count > 0 && xx > 0).then(|| xy as f64 / xx as f64 * grid_y.width() / grid_x.width())
         };
-        let squared =
-            |grid: &Quantiser, scatter: i128| over(scatter.max(0), grid.width().powi(2), 1);
+        let squared = |grid: &Quantiser, scatter: i128| {
+            over(scatter, grid.width().powi(2), 1).filter(|_| scatter >= 0)
+        };
         Some(match statistic {
             Statistic::CovarSample => over(scatter(y, x)?, both, count - 1),
             Statistic::CovarPopulation => over(scatter(y, x)?, both, count),

@@ -82,7 +82,7 @@ fn value(node: &Node, mut o: Vec<Value>, columns: &[Value]) -> Value {
         }
         _ if o.contains(&Null) => Null,
         Node::Not => not(o.swap_remove(0)),
-        Node::ToReal => number(&o[0]).map_or(Null, Real),
+        Node::ToReal => o[0].number().map_or(Null, Real),
         Node::ToInteger => match o[0] {
             Real(value) => whole(value.round_ties_even()),
             Boolean(value) => Integer(value.into()),
@@ -95,7 +95,7 @@ fn value(node: &Node, mut o: Vec<Value>, columns: &[Value]) -> Value {
         },
         Node::Arithmetic(operation) => match (&o[0], &o[1]) {
             (Integer(a), Integer(b)) => integers(*operation, *a, *b).map_or(Null, Integer),
-            (a, b) => match number(a).zip(number(b)) {
+            (a, b) => match a.number().zip(b.number()) {
                 Some((a, b)) => reals(*operation, a, b),
                 None => Null,
             },
@@ -119,14 +119,6 @@ fn call(function: Function, value: Value) -> Value {
         (Function::Lower, Text(text)) => Text(text.to_lowercase()),
         (Function::Upper, Text(text)) => Text(text.to_uppercase()),
         _ => Null,
-    }
-}
-
-fn number(value: &Value) -> Option<f64> {
-    match value {
-        Integer(value) => Some(*value as f64),
-        Real(value) => Some(*value),
-        _ => None,
     }
 }
 

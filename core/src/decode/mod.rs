@@ -7,11 +7,13 @@ mod cell;
 mod evaluate;
 mod histogram;
 mod noisy;
+mod regression;
 
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
 pub(crate) use cell::{Product, Source, Statistic};
+pub(crate) use regression::Model;
 
 use crate::circuit::Layout;
 use crate::local::{Category, Expr, Key, Kind, LocalQuery, Node};
@@ -28,6 +30,17 @@ pub enum Value {
     Integer(i128),
     Real(f64),
     Text(String),
+}
+
+impl Value {
+    /// The number that it is.
+    pub fn number(&self) -> Option<f64> {
+        match self {
+            Self::Integer(value) => Some(*value as f64),
+            Self::Real(value) => Some(*value),
+            _ => None,
+        }
+    }
 }
 
 impl From<&Category> for Value {
@@ -96,7 +109,7 @@ pub(crate) struct Order {
 }
 
 /// What the outer SELECT makes of aggregates.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Selection {
     /// What expressions name as columns.
     pub(crate) sources: Vec<Source>,
@@ -105,6 +118,8 @@ pub(crate) struct Selection {
     pub(crate) order: Vec<Order>,
     pub(crate) offset: u64,
     pub(crate) limit: Option<u64>,
+    /// A regression instead of columns.
+    pub(crate) model: Option<Model>,
 }
 
 /// A GROUP BY column: its name and its values in order.
@@ -197,6 +212,10 @@ impl Decoder {
         outputs: &[Option<i128>],
         cohort: u32,
     ) -> Result<(Table, Vec<Row>), WrongOutputs> {
+        if let Some(model) = &self.selection.model {
+            self.check(outputs)?;
+            return Ok((model.table(&self.sums(0, outputs)), Vec::new()));
+        }
         let mut table = self.empty_table();
         let rows = self.rows(outputs, &mut table)?;
         let keep = self.keep(rows, &mut table);
@@ -265,12 +284,7 @@ impl Decoder {
 
     /// The cells of every group that was released.
     fn rows(&self, outputs: &[Option<i128>], table: &mut Table) -> Result<Vec<Row>, WrongOutputs> {
-        if outputs.len() != self.layout.len() {
-            return Err(WrongOutputs {
-                expected: self.layout.len(),
-                got: outputs.len(),
-            });
-        }
+        self.check(outputs)?;
         let mut rows = Vec::new();
         for group in 0..self.layout.groups() {
             if outputs[self.layout.rows(group)].is_none() {
@@ -288,14 +302,26 @@ impl Decoder {
         Ok(rows)
     }
 
-    fn cells(&self, group: usize, outputs: &[Option<i128>]) -> Vec<Option<Cell>> {
-        let key = self.positions(group);
-        let sums = Sums {
+    fn check(&self, outputs: &[Option<i128>]) -> Result<(), WrongOutputs> {
+        let (expected, got) = (self.layout.len(), outputs.len());
+        match expected == got {
+            true => Ok(()),
+            false => Err(WrongOutputs { expected, got }),
+        }
+    }
+
+    fn sums<'a>(&'a self, group: usize, outputs: &'a [Option<i128>]) -> Sums<'a> {
+        Sums {
             layout: &self.layout,
             quantisers: &self.quantisers,
             group,
             outputs,
-        };
+        }
+    }
+
+    fn cells(&self, group: usize, outputs: &[Option<i128>]) -> Vec<Option<Cell>> {
+        let key = self.positions(group);
+        let sums = self.sums(group, outputs);
         let sources = self.selection.sources.iter();
         let cell = |source: &Source| match source {
             Source::Key(column) => {

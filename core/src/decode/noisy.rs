@@ -2,7 +2,7 @@
 
 use rand::CryptoRng;
 
-use super::{Decoder, Row, Table, Value, WrongOutputs, evaluate::evaluate, values};
+use super::{Decoder, Table, Value, WrongOutputs, evaluate::evaluate, values};
 use crate::privacy::{Noise, interval};
 
 /// Simulations of which intervals are taken.
@@ -24,7 +24,8 @@ impl Decoder {
         let (mut table, rows) = self.table(outputs, cohort)?;
         let runs = self.runs(outputs);
         let columns = &self.selection.columns;
-        let mut simulated = vec![vec![Vec::with_capacity(DRAWS); columns.len()]; rows.len()];
+        let shape = (table.rows.len(), table.columns.len());
+        let mut simulated = vec![vec![Vec::with_capacity(DRAWS); shape.1]; shape.0];
         let mut perturbed = outputs.to_vec();
         for _ in 0..DRAWS {
             for (place, (new, old)) in perturbed.iter_mut().zip(outputs).enumerate() {
@@ -32,34 +33,24 @@ impl Decoder {
                 let drawn = |noise: &Noise| noise.draw(moment, runs[place], rng) as i128;
                 *new = old.map(|old| old + noise.iter().map(drawn).sum::<i128>());
             }
+            if let Some(model) = &self.selection.model {
+                // Only of the coefficients; their standard errors are of the homes, not of the noise.
+                let fit = model.fit(&self.sums(0, &perturbed)).and_then(Result::ok);
+                for (term, simulated) in simulated.iter_mut().enumerate() {
+                    let coefficient = fit.as_ref().and_then(|fit| fit.coefficients[term]);
+                    simulated[1].push(coefficient.map_or(f64::NAN, |(value, _)| value));
+                }
+            }
             for (row, simulated) in rows.iter().zip(&mut simulated) {
                 let cells = values(&self.cells(row.group, &perturbed));
                 for (column, simulated) in columns.iter().zip(simulated) {
                     let value = evaluate(&column.expr, &cells).value;
-                    simulated.push(number(&value).unwrap_or(f64::NAN));
+                    simulated.push(value.number().unwrap_or(f64::NAN));
                 }
             }
         }
-        self.note_intervals(&mut table, &rows, simulated);
+        note_intervals(&mut table, simulated);
         Ok(table)
-    }
-
-    fn note_intervals(&self, table: &mut Table, rows: &[Row], simulated: Vec<Vec<Vec<f64>>>) {
-        for (place, simulated) in (0..rows.len()).zip(simulated) {
-            let mut intervals = Vec::new();
-            let mut errors = Vec::new();
-            for (column, mut simulated) in simulated.into_iter().enumerate() {
-                let value = number(&table.rows[place][column]);
-                let known = !table.keys.contains(&column);
-                let of = value
-                    .filter(|_| known)
-                    .and_then(|v| interval(v, &mut simulated));
-                intervals.push(of.map(|(_, low, high)| (low, high)));
-                errors.push(of.map(|(error, ..)| error));
-            }
-            table.intervals.push(intervals);
-            table.standard_errors.push(errors);
-        }
     }
 
     /// For each output, of how many the sum is that stands there.
@@ -79,10 +70,39 @@ impl Decoder {
     }
 }
 
-fn number(value: &Value) -> Option<f64> {
-    match value {
-        Value::Integer(value) => Some(*value as f64),
-        Value::Real(value) => Some(*value),
-        _ => None,
+fn note_intervals(table: &mut Table, simulated: Vec<Vec<Vec<f64>>>) {
+    for (place, simulated) in simulated.into_iter().enumerate() {
+        let mut intervals = Vec::new();
+        let mut errors = Vec::new();
+        for (column, mut simulated) in simulated.into_iter().enumerate() {
+            let cell = &table.rows[place][column];
+            let noisy = !table.keys.contains(&column) && !simulated.is_empty();
+            let value = cell.number().filter(|_| noisy);
+            let of = value.and_then(|value| interval(value, &mut simulated));
+            let withheld = table
+                .withheld
+                .iter()
+                .any(|(row, name)| (*row, name) == (place, &table.columns[column]));
+            let name = &table.columns[column];
+            let row = place + 1;
+            match (value, of) {
+                (Some(value), Some((error, ..))) if error > value.abs() => {
+                    table.notes.push(format!(
+                        "{name} in row {row} is mostly noise (standard error {error:.4}): use a larger \
+                         epsilon, closer bounds or more homes"
+                    ));
+                }
+                (None, _) if noisy && !withheld && *cell == Value::Null => {
+                    table.notes.push(format!(
+                        "{name} in row {row} is NULL: there is more noise than it can be computed from"
+                    ));
+                }
+                _ => {}
+            }
+            intervals.push(of.map(|(_, low, high)| (low, high)));
+            errors.push(of.map(|(error, ..)| error));
+        }
+        table.intervals.push(intervals);
+        table.standard_errors.push(errors);
     }
 }

@@ -164,7 +164,8 @@ fn sums_that_could_leave_the_field_are_refused() {
         })
     };
     assert_eq!(with(most), None);
-    let reason = "the sums of so many homes could leave the field";
+    let reason =
+        "the sums of so many homes could leave the field: use a coarser step, or a larger epsilon";
     assert_eq!(with(most + 1), Some(ManifestError::OutOfRange(reason)));
     // A query over what the catalogue does not list.
     scene.question.plan.local.doctype = "secrets".into();

@@ -2,7 +2,7 @@
 
 use sqlparser::ast::Expr as Ast;
 
-use super::bound::{Bound, unify};
+use super::bound::Bound;
 use super::error::{Position, SqlError};
 use super::expression::{bind, bind_condition};
 use super::functions::{Call, as_call};
@@ -196,18 +196,7 @@ impl Measures {
         let leaf = |node| Bound::literal(node, position);
         let mut parts = Vec::new();
         for (level, category) in (0i64..).zip(&key.categories) {
-            let literal = leaf(match category {
-                Category::Boolean(value) => Node::Boolean(*value),
-                Category::Integer(value) => Node::Integer(*value),
-                Category::Text(text) => Node::Text(text.clone()),
-            })?;
-            let value = Bound {
-                expr: key.expr.clone(),
-                typed: crate::local::Typed::new(category.kind(), true),
-                position,
-            };
-            let test = unify(vec![value, literal])?;
-            parts.push(Bound::apply(Node::Compare(Comparison::Equal), test)?);
+            parts.push(category.comparison(&key.expr, position)?);
             parts.push(leaf(Node::Integer(level))?);
         }
         let last = key.categories.len() as f64 - 1.0;
@@ -232,6 +221,35 @@ impl Measures {
         let bound = filtered(Bound::apply(node, parts)?, filter, names)?;
         let variable = self.variable(bound, Some(quantiser), true, argument.to_string())?;
         Ok((variable, key.categories.iter().map(Value::from).collect()))
+    }
+
+    /// The variable of a number that is 0 or 1.
+    pub(super) fn bit(&mut self, bound: Bound, written: String) -> Result<u16, SqlError> {
+        let grid = Quantiser::new(0.0, 1.0, Step::Exact(1.0)).expect("0 and 1 are a grid");
+        self.variable(bound, Some(grid), false, written)
+    }
+
+    /// The variable of a value with a range that the catalogue knows, and whether it is whole.
+    pub(super) fn ranged(
+        &mut self,
+        bound: Bound,
+        (lo, hi, whole): (f64, f64, bool),
+        written: String,
+    ) -> Result<u16, SqlError> {
+        let step = if whole {
+            Step::Exact(1.0)
+        } else {
+            Step::Levels4096
+        };
+        let grid = Quantiser::new(lo, hi, step).map_err(|e| {
+            let what = format!("the catalogue's range of {written}: {e}");
+            SqlError::new(
+                bound.position,
+                what,
+                format!("write clamp({written}, lo, hi)"),
+            )
+        })?;
+        self.variable(bound, Some(grid), false, written)
     }
 
     /// The variables that must not be NULL where `argument` is not; none where it never is.

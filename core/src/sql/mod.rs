@@ -15,6 +15,7 @@ mod names;
 mod near;
 mod outputs;
 mod parse;
+mod regression;
 mod source;
 mod walk;
 
@@ -25,4 +26,5 @@ pub(crate) use grouping::bind_keys;
 pub(crate) use measures::{Measures, nice_step};
 pub(crate) use outputs::{Outputs, bind_outputs};
 pub(crate) use parse::parse;
+pub(crate) use regression::{as_select, bind_regression};
 pub(crate) use source::bind_source;

@@ -126,6 +126,7 @@ impl<'k, 'n> Cells<'k, 'n> {
                 order,
                 offset: selected.offset,
                 limit: selected.limit,
+                model: None,
             },
             measures: self.measures,
         })

@@ -1,0 +1,240 @@
+//! Ordinary least squares from second moments.
+
+use super::cell::Sums;
+use super::{Kind, Table, Value};
+
+/// Below which part of its variance what the others leave of a feature is taken for nothing.
+const COLLINEAR: f64 = 1e-9;
+
+/// A linear model: a value, and the features that explain it, as variables with names.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Model {
+    pub(crate) dependent: u16,
+    pub(crate) features: Vec<(u16, String)>,
+    /// The variables that must all be there for a home to count.
+    pub(crate) present: Vec<u16>,
+}
+
+/// A fitted model. Of a feature that is a combination of others there is no coefficient.
+pub(super) struct Fit {
+    /// The intercept's first; with standard errors.
+    pub(super) coefficients: Vec<Option<(f64, f64)>>,
+    r_squared: f64,
+    residual_error: f64,
+    homes: i128,
+    collinear: Vec<String>,
+}
+
+impl Model {
+    /// An empty table of the model.
+    pub(super) fn empty(&self) -> Table {
+        let columns = ["term", "coefficient", "standard_error", "t"];
+        Table {
+            columns: columns.map(str::to_owned).into(),
+            kinds: vec![Kind::Text, Kind::Real, Kind::Real, Kind::Real],
+            keys: vec![0],
+            ..Table::default()
+        }
+    }
+
+    /// The table of the fit, `None` where what it needs was withheld.
+    pub(super) fn table(&self, sums: &Sums<'_>) -> Table {
+        let mut table = self.empty();
+        let Some(fit) = self.fit(sums) else {
+            table.suppressed_groups.push(Vec::new());
+            return table;
+        };
+        let fit = match fit {
+            Ok(fit) => fit,
+            Err(reason) => {
+                table.notes.push(reason);
+                return table;
+            }
+        };
+        let names = std::iter::once("(intercept)")
+            .chain(self.features.iter().map(|(_, name)| name.as_str()));
+        for (name, coefficient) in names.zip(&fit.coefficients) {
+            let real = |value: f64| match value.is_finite() {
+                true => Value::Real(value),
+                false => Value::Null,
+            };
+            let values = match *coefficient {
+                Some((value, error)) => [real(value), real(error), real(value / error)],
+                None => [Value::Null, Value::Null, Value::Null],
+            };
+            table.rows.push(
+                std::iter::once(Value::Text(name.to_owned()))
+                    .chain(values)
+                    .collect(),
+            );
+        }
+        for name in &fit.collinear {
+            table.notes.push(format!(
+                "{name} is a linear combination of the features before it, or has one value only: it \
+                 is left out"
+            ));
+        }
+        table.notes.push(format!(
+            "{} homes; R² {:.4}; residual standard error {:.4}",
+            fit.homes, fit.r_squared, fit.residual_error
+        ));
+        table
+    }
+
+    /// Solves the normal equations of centred and scaled features, in their order. `None` where a sum
+    /// was withheld.
+    pub(super) fn fit(&self, sums: &Sums<'_>) -> Option<Result<Fit, String>> {
+        let homes = sums.count(&self.present)?;
+        let n = homes as f64;
+        let variables: Vec<u16> = self
+            .features
+            .iter()
+            .map(|(variable, _)| *variable)
+            .collect();
+        let of = |a: u16, b: u16| {
+            let scatter = sums.scatter(&self.present, a, b)? as f64;
+            let (a, b) = (sums.grid(a)?, sums.grid(b)?);
+            Some(scatter / n * a.width() * b.width())
+        };
+        let mean = |variable: u16| {
+            let sum = sums.moment(&self.present, &[variable])?;
+            Some(sums.grid(variable)?.mean(homes, sum).unwrap_or(f64::NAN))
+        };
+        let means: Vec<f64> = variables.iter().map(|v| mean(*v)).collect::<Option<_>>()?;
+        let mean_y = mean(self.dependent)?;
+        let yy = of(self.dependent, self.dependent)?;
+        let row = |a: &u16| {
+            variables
+                .iter()
+                .map(|b| of(*a, *b))
+                .collect::<Option<Vec<f64>>>()
+        };
+        let xx: Vec<Vec<f64>> = variables.iter().map(row).collect::<Option<_>>()?;
+        let xy: Vec<f64> = variables
+            .iter()
+            .map(|x| of(*x, self.dependent))
+            .collect::<Option<_>>()?;
+        if homes <= variables.len() as i128 + 1 {
+            let what = "fewer homes answered than the regression has terms";
+            return Some(Err(what.to_owned()));
+        }
+        let (lower, used) = cholesky(&xx);
+        let kept: Vec<usize> = (0..xx.len()).filter(|place| used[*place]).collect();
+        let inverse = inverse(&lower);
+        let beta: Vec<f64> = inverse
+            .iter()
+            .map(|row| row.iter().zip(&kept).map(|(c, place)| c * xy[*place]).sum())
+            .collect();
+        let explained: f64 = beta
+            .iter()
+            .zip(&kept)
+            .map(|(b, place)| b * xy[*place])
+            .sum();
+        // Noise may take it below zero.
+        let residual = (yy - explained).max(0.0);
+        let variance = residual / (n - kept.len() as f64 - 1.0);
+        let offset: f64 = beta
+            .iter()
+            .zip(&kept)
+            .map(|(b, place)| b * means[*place])
+            .sum();
+        let spread: f64 = (0..kept.len())
+            .flat_map(|a| (0..kept.len()).map(move |b| (a, b)))
+            .map(|(a, b)| means[kept[a]] * inverse[a][b] * means[kept[b]])
+            .sum();
+        let mut coefficients = vec![None; variables.len() + 1];
+        let error = (variance * (1.0 / n + spread)).sqrt();
+        coefficients[0] = Some((mean_y - offset, error));
+        for (rank, place) in kept.iter().enumerate() {
+            let error = (variance * inverse[rank][rank]).sqrt();
+            coefficients[place + 1] = Some((beta[rank], error));
+        }
+        let left_out = (0..used.len()).filter(|place| !used[*place]);
+        Some(Ok(Fit {
+            coefficients,
+            r_squared: if yy > 0.0 { explained / yy } else { f64::NAN },
+            residual_error: variance.sqrt(),
+            homes,
+            collinear: left_out
+                .map(|place| self.features[place].1.clone())
+                .collect(),
+        }))
+    }
+}
+
+/// The lower triangle of the Cholesky decomposition over the rows that are no combination of those
+/// before them, and which rows these are.
+fn cholesky(matrix: &[Vec<f64>]) -> (Vec<Vec<f64>>, Vec<bool>) {
+    let mut lower: Vec<Vec<f64>> = Vec::new();
+    let mut kept: Vec<usize> = Vec::new();
+    let mut used = vec![false; matrix.len()];
+    for place in 0..matrix.len() {
+        let mut row: Vec<f64> = Vec::with_capacity(kept.len() + 1);
+        for (rank, other) in kept.iter().enumerate() {
+            let before: f64 = (0..rank).map(|k| row[k] * lower[rank][k]).sum();
+            row.push((matrix[place][*other] - before) / lower[rank][rank]);
+        }
+        let left = matrix[place][place] - row.iter().map(|value| value * value).sum::<f64>();
+        let whole = matrix[place][place];
+        if whole > 0.0 && left > COLLINEAR * whole {
+            row.push(left.sqrt());
+            lower.push(row);
+            kept.push(place);
+            used[place] = true;
+        }
+    }
+    (lower, used)
+}
+
+/// The inverse of L·Lᵀ.
+fn inverse(lower: &[Vec<f64>]) -> Vec<Vec<f64>> {
+    let size = lower.len();
+    let mut inverted = vec![vec![0.0; size]; size];
+    for column in 0..size {
+        for row in column..size {
+            let unit = f64::from(u8::from(row == column));
+            let before: f64 = (column..row)
+                .map(|k| lower[row][k] * inverted[k][column])
+                .sum();
+            inverted[row][column] = (unit - before) / lower[row][row];
+        }
+    }
+    let mut product = vec![vec![0.0; size]; size];
+    for (a, row) in product.iter_mut().enumerate() {
+        for (b, value) in row.iter_mut().enumerate() {
+            *value = (a.max(b)..size)
+                .map(|k| inverted[k][a] * inverted[k][b])
+                .sum();
+        }
+    }
+    product
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_matrix_times_its_inverse_is_one_and_dependent_rows_are_left_out() {
+        let matrix = vec![
+            vec![4.0, 2.0, 8.0, 0.6],
+            vec![2.0, 3.0, 4.0, 0.4],
+            // Twice the first.
+            vec![8.0, 4.0, 16.0, 1.2],
+            vec![0.6, 0.4, 1.2, 2.0],
+        ];
+        let (lower, used) = cholesky(&matrix);
+        assert_eq!(used, [true, true, false, true]);
+        let inverse = inverse(&lower);
+        let kept = [0, 1, 3];
+        for a in 0..3 {
+            for b in 0..3 {
+                let product: f64 = (0..3)
+                    .map(|k| matrix[kept[a]][kept[k]] * inverse[k][b])
+                    .sum();
+                let unit = f64::from(u8::from(a == b));
+                assert!((product - unit).abs() < 1e-12, "{a} {b}: {product}");
+            }
+        }
+    }
+}
