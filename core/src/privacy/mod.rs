@@ -5,6 +5,9 @@ mod accounting;
 mod budget;
 mod interval;
 mod noise;
+mod scale;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 
@@ -12,7 +15,8 @@ use borsh::{BorshDeserialize, BorshSerialize};
 
 pub use budget::{Budget, BudgetRequest, Expense, MAX_BUDGET, SignedBudgetRequest};
 pub use interval::interval;
-pub use noise::{Noise, Scale, dealers_of};
+pub use noise::{Noise, dealers_of};
+pub use scale::Scale;
 
 /// Largest ε, in millionths.
 pub const MAX_EPSILON: u64 = 1_000_000_000;
@@ -64,21 +68,21 @@ pub struct Privacy {
 #[non_exhaustive]
 pub enum PrivacyError {
     /// ε is not a positive number that is small enough to mean something.
-    #[error("epsilon must be above 0 and at most 1000: write a number such as 1")]
+    #[error("epsilon must be at least 0.000001 and at most 1000: write a number such as 1")]
     Epsilon,
     /// δ is no probability.
     #[error(
         "delta must be above 0 and below 1: write a number such as 1e-6, or none for pure epsilon"
     )]
     Delta,
-    /// ρ promises less than (ε, δ).
-    #[error("rho does not keep the promise of epsilon and delta")]
+    /// ρ promises less than (ε, δ), or is 0.
+    #[error("the noise does not keep the promise of epsilon and delta: ask the query anew")]
     Rho,
     /// The noise does not fit.
     #[error("the noise would be too large to be added: use a larger epsilon, or a coarser step")]
     TooWide,
     /// Those who may collude could take all noise away.
-    #[error("too few aggregators deal noise")]
+    #[error("too few aggregators deal noise: at least as many must as are needed to read a sum")]
     Dealers,
 }
 
@@ -95,43 +99,38 @@ impl Privacy {
         needed: usize,
         dealers: usize,
     ) -> Result<Self, PrivacyError> {
-        let millionths = (epsilon * 1e6).floor();
-        if !(1.0..=MAX_EPSILON as f64).contains(&millionths) {
-            return Err(PrivacyError::Epsilon);
-        }
         let laplace = Self {
-            epsilon: millionths as u64,
+            epsilon: millionths(epsilon)?,
             delta: delta.unwrap_or(0.0),
             mechanism: Mechanism::Laplace,
         };
+        let plan = |privacy: &Self| Noise::plan(privacy, sensitivities, needed, dealers);
+        // Errors relative to what one home can change, so that no moment outweighs the others.
+        let error = |noise: Noise| {
+            let moments = sensitivities.iter().enumerate();
+            let relative = moments.map(|(moment, sensitivity)| {
+                noise.variance(moment) / (*sensitivity as f64).powi(2).max(1.0)
+            });
+            relative.sum::<f64>()
+        };
+        let of_laplace = plan(&laplace).map(error);
         let Some(delta) = delta else {
-            return Ok(laplace);
+            return of_laplace.map(|_| laplace);
         };
         if !(delta > 0.0 && delta < 1.0) {
             return Err(PrivacyError::Delta);
         }
+        let rho = Rho::within(laplace.epsilon(), delta);
         let gaussian = Self {
-            mechanism: Mechanism::Gaussian {
-                rho: Rho::within(laplace.epsilon as f64 / 1e6, delta),
-            },
+            mechanism: Mechanism::Gaussian { rho },
             ..laplace
         };
-        // Errors relative to what one home can change, so that no moment outweighs the others.
-        let error = |privacy: &Self| {
-            let noise = Noise::plan(privacy, sensitivities, needed, dealers).ok()?;
-            let variances = sensitivities
-                .iter()
-                .enumerate()
-                .map(|(moment, sensitivity)| {
-                    noise.variance(moment) / (*sensitivity as f64).powi(2).max(1.0)
-                });
-            Some(variances.sum::<f64>())
-        };
-        Ok(match (error(&laplace), error(&gaussian)) {
-            (Some(one), Some(other)) if other < one => gaussian,
-            (None, Some(_)) => gaussian,
-            _ => laplace,
-        })
+        match (of_laplace, plan(&gaussian).map(error)) {
+            (Ok(one), Ok(other)) if other < one => Ok(gaussian),
+            (Ok(_), _) => Ok(laplace),
+            (Err(_), Ok(_)) => Ok(gaussian),
+            (Err(error), Err(_)) => Err(error),
+        }
     }
 
     /// Checks what a manifest promises.
@@ -166,5 +165,17 @@ impl Privacy {
     /// ε as it was written.
     pub fn epsilon(&self) -> f64 {
         self.epsilon as f64 / 1e6
+    }
+}
+
+/// ε in millionths, rounded down; as it was written if it has no more digits than that.
+fn millionths(epsilon: f64) -> Result<u64, PrivacyError> {
+    let exact = epsilon * 1e6;
+    let nearest = exact.round();
+    let written = (exact - nearest).abs() <= 1e-12 * nearest;
+    let whole = if written { nearest } else { exact.floor() };
+    match (1.0..=MAX_EPSILON as f64).contains(&whole) {
+        true => Ok(whole as u64),
+        false => Err(PrivacyError::Epsilon),
     }
 }

@@ -1,110 +1,28 @@
-//! How much noise each dealer deals, and its exact sampling (protocol.md §9).
+//! How much noise each dealer deals (protocol.md §9).
 //!
 //! Up to t − 1 dealers may collude and subtract what they dealt, so what any others deal must be enough.
 //! Laplace: t dealers, a whole discrete Laplace each, since sums of fewer parts are no Laplace. Gaussian:
-//! all dealers, such that any d − t + 1 of them have the whole variance; their sum is so near to one
-//! discrete Gaussian that the difference is nothing (Kairouz, Liu and Steinke 2021), as long as each
-//! is wide.
+//! all dealers, such that any d − t + 1 of them have more than the whole variance. Their sum is not quite
+//! one discrete Gaussian, which costs √(2ρ) an additional τ ≤ 10·(d − t)·exp(−π²σ²), where σ is one
+//! dealer's (Kairouz, Liu and Steinke 2021, proposition 14). What the variance is more than the whole
+//! pays for it.
 
-use prio::dp::Rational;
-use prio::dp::distributions::{DiscreteGaussian, DiscreteLaplace};
-use rand::{CryptoRng, distr::Distribution};
+use super::scale::FRACTION;
+use super::{Mechanism, Privacy, PrivacyError, Scale};
 
-use super::{Mechanism, Privacy, PrivacyError};
-
-/// What a dealer's noise is cut off at, in scales of Laplace: P(beyond) < 2 exp(−43) < 2^-60.
-const LAPLACE_SCALES: u128 = 43;
-/// The same in standard deviations of a Gaussian: P(beyond) < 2 exp(−50) < 2^-71.
-const DEVIATIONS: u128 = 10;
-/// Standard deviations are rational numbers over this.
-const FRACTION: u128 = 1 << 10;
-/// Least standard deviation of one dealer's Gaussian noise, 2.5: the sum of several then differs from one
-/// discrete Gaussian by less than 10·exp(−2π²·2.5²/2) for each, below 2^-85.
+/// Least standard deviation of one dealer's Gaussian noise, 2.5 in parts of [`FRACTION`]: τ is below 2^-84
+/// for each dealer.
 const LEAST_DEVIATION: u128 = 5 * FRACTION / 2;
-/// Largest bound of one dealer's noise.
-const LARGEST_BOUND: u128 = 1 << 58;
+/// Bits of the fraction of a root.
+const ROOT_BITS: u32 = 40;
+/// ρ is in billionths.
+const BILLION: u128 = 1_000_000_000;
 
 /// How many of `alive` aggregators deal, where `needed` of a committee are needed.
 pub fn dealers_of(privacy: &Privacy, needed: usize, alive: usize) -> usize {
     match privacy.mechanism {
         Mechanism::Laplace => needed.min(alive),
         Mechanism::Gaussian { .. } => alive,
-    }
-}
-
-/// What one dealer deals for one moment.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Scale {
-    gaussian: bool,
-    /// Laplace's scale or the standard deviation, as a fraction.
-    numerator: u128,
-    denominator: u128,
-    bound: u64,
-}
-
-impl Scale {
-    fn new(gaussian: bool, numerator: u128, denominator: u128) -> Result<Self, PrivacyError> {
-        let scales = if gaussian { DEVIATIONS } else { LAPLACE_SCALES };
-        let bound = numerator
-            .checked_mul(scales)
-            .map(|n| n.div_ceil(denominator));
-        let bound = bound.filter(|bound| *bound <= LARGEST_BOUND);
-        Ok(Self {
-            gaussian,
-            numerator,
-            denominator,
-            bound: bound.ok_or(PrivacyError::TooWide)? as u64,
-        })
-    }
-
-    /// Noise within the bound. Exact: integers and fractions only (Canonne, Kamath and Steinke 2020).
-    ///
-    /// # Security
-    /// The time that it takes depends on what is drawn.
-    pub fn sample(&self, rng: &mut impl CryptoRng) -> i64 {
-        let fraction = Rational::from_unsigned(self.numerator, self.denominator)
-            .expect("no denominator is zero");
-        loop {
-            let drawn = match self.gaussian {
-                true => DiscreteGaussian::new(fraction.clone())
-                    .map(|distribution| i64::try_from(distribution.sample(rng))),
-                false => DiscreteLaplace::new(fraction.clone())
-                    .map(|distribution| i64::try_from(distribution.sample(rng))),
-            };
-            let drawn = drawn.expect("no scale is zero");
-            if let Ok(noise) = drawn
-                && noise.unsigned_abs() <= self.bound
-            {
-                return noise;
-            }
-        }
-    }
-
-    /// Largest absolute value.
-    pub fn bound(&self) -> u64 {
-        self.bound
-    }
-
-    /// The width of a Laplace, unless it is a Gaussian.
-    pub(super) fn laplace(&self) -> Option<f64> {
-        (!self.gaussian).then(|| self.width())
-    }
-
-    fn width(&self) -> f64 {
-        self.numerator as f64 / self.denominator as f64
-    }
-
-    /// Variance.
-    pub fn variance(&self) -> f64 {
-        let scale = self.width();
-        match self.gaussian {
-            true => scale * scale,
-            // 2q / (1 − q)² with q = exp(−1/scale); for wide ones it is 2 scale².
-            false => {
-                let q = (-1.0 / scale).exp();
-                2.0 * q / (1.0 - q).powi(2)
-            }
-        }
     }
 }
 
@@ -120,7 +38,7 @@ impl Noise {
     /// sensitivities.
     ///
     /// # Errors
-    /// [`PrivacyError`] when it does not fit 58 bits, or when too few deal.
+    /// [`PrivacyError`] when it does not fit 58 bits, when too few deal, or when ε or ρ is zero.
     pub fn plan(
         privacy: &Privacy,
         sensitivities: &[u64],
@@ -132,27 +50,14 @@ impl Noise {
         let honest = honest
             .filter(|honest| *honest > 0)
             .ok_or(PrivacyError::Dealers)?;
-        let moments = sensitivities.len() as u128;
+        let moments = sensitivities.len() as u64;
         let scale = |sensitivity: &u64| {
-            let change = u128::from((*sensitivity).max(1));
+            let change = (*sensitivity).max(1);
             match privacy.mechanism {
-                // k·Δ/ε.
-                Mechanism::Laplace => {
-                    let numerator = moments.checked_mul(change);
-                    let numerator = numerator.and_then(|n| n.checked_mul(1_000_000));
-                    let numerator = numerator.ok_or(PrivacyError::TooWide)?;
-                    Scale::new(false, numerator, privacy.epsilon.into())
-                }
-                // σ² = k·Δ²/(2ρ), of which each deals a part.
+                Mechanism::Laplace => Scale::laplace(moments, change, privacy.epsilon),
                 Mechanism::Gaussian { rho } => {
-                    let over = 2 * u128::from(rho.0) * honest as u128;
-                    let numerator = change.checked_mul(change);
-                    let numerator = numerator.and_then(|n| n.checked_mul(moments * 1_000_000_000));
-                    let squared = numerator.and_then(|n| n.checked_mul(FRACTION * FRACTION));
-                    let squared = squared.ok_or(PrivacyError::TooWide)?.div_ceil(over);
-                    let root = squared.isqrt();
-                    let root = root + u128::from(root * root < squared);
-                    Scale::new(true, root.max(LEAST_DEVIATION), FRACTION)
+                    let parts = deviation(moments, change, rho.0, honest as u64)?;
+                    Scale::gaussian(parts, privacy.epsilon)
                 }
             }
         };
@@ -172,7 +77,7 @@ impl Noise {
     pub fn bounds(&self, moments: &[usize]) -> Vec<u64> {
         moments
             .iter()
-            .map(|moment| self.scales[*moment].bound)
+            .map(|moment| self.scales[*moment].bound())
             .collect()
     }
 
@@ -183,11 +88,117 @@ impl Noise {
 
     /// Largest absolute value of a moment's noise, of all dealers together.
     pub fn largest(&self, moment: usize) -> u128 {
-        u128::from(self.scales[moment].bound) * self.dealers as u128
+        u128::from(self.scales[moment].bound()) * self.dealers as u128
     }
 
     /// Variance of a moment's noise, of all dealers together.
     pub fn variance(&self, moment: usize) -> f64 {
         self.scales[moment].variance() * self.dealers as f64
+    }
+}
+
+/// One dealer's standard deviation, in parts of [`FRACTION`]: above Δ·√(k/(2ρ·honest)) by a part or more.
+fn deviation(moments: u64, change: u64, rho: u64, honest: u64) -> Result<u128, PrivacyError> {
+    let over = 2 * u128::from(rho) * u128::from(honest);
+    let squared = u128::from(moments)
+        .checked_mul(BILLION << (2 * ROOT_BITS))
+        .ok_or(PrivacyError::TooWide)?;
+    let squared = squared.checked_div(over).ok_or(PrivacyError::Rho)? + 1;
+    let root = squared.isqrt() + 1;
+    let parts = u128::from(change).checked_mul(root);
+    let parts = parts.ok_or(PrivacyError::TooWide)?;
+    let parts = parts.div_ceil((1 << ROOT_BITS) / FRACTION) + 1;
+    Ok(parts.max(LEAST_DEVIATION))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::privacy::Rho;
+
+    /// 10·Σ exp(−2π²σ²·j/(j + 1)) over j from 1 to `honest` − 1.
+    fn tau(deviation: f64, honest: u64) -> f64 {
+        let term = |j: u64| {
+            let ratio = j as f64 / (j + 1) as f64;
+            (-2.0 * (std::f64::consts::PI * deviation).powi(2) * ratio).exp()
+        };
+        10.0 * (1..honest).map(term).sum::<f64>()
+    }
+
+    #[test]
+    fn the_variance_of_honest_dealers_pays_for_their_sum_being_no_discrete_gaussian() {
+        let mut paid = 0;
+        for honest in [1, 2, 3, 10, 200] {
+            for moments in [1, 3, 513] {
+                for change in [1, 2, 9, 1000, 1 << 32] {
+                    for rho in [1, 10, 12_345, 20_000_000, 1 << 34, 1 << 39] {
+                        let Ok(parts) = deviation(moments, change, rho, honest) else {
+                            continue;
+                        };
+                        let one = parts as f64 / FRACTION as f64;
+                        // √(2ρ) of a moment, and what the sum has.
+                        let whole = (2.0 * Rho(rho).value() / moments as f64).sqrt();
+                        let least = change as f64 / (whole * (honest as f64).sqrt());
+                        // In differences, as the numbers themselves are too near to each other.
+                        let spare = whole * (1.0 - least / one);
+                        if one < 1e6 {
+                            assert!(spare > tau(one, honest), "{one} {honest} {rho}");
+                            paid += 1;
+                        }
+                        assert!(
+                            one >= 2.5 && one >= least * (1.0 - 1e-15),
+                            "{one} {honest} {rho}"
+                        );
+                        assert!(one < (least * 1.0001).max(2.5) + 0.003, "{one} {least}");
+                    }
+                }
+            }
+        }
+        assert!(paid > 200, "{paid}");
+    }
+
+    #[test]
+    fn each_dealers_sum_differs_from_a_discrete_gaussian_by_less_than_2_to_the_minus_84() {
+        let least = LEAST_DEVIATION as f64 / FRACTION as f64;
+        for honest in 2..=255 {
+            let each = tau(least, honest) / (honest - 1) as f64;
+            assert!(each < 2.0_f64.powi(-84), "{honest}: {each}");
+        }
+    }
+
+    #[test]
+    fn noise_of_nothing_is_refused_and_does_not_panic() {
+        let mut privacy = Privacy {
+            epsilon: 0,
+            delta: 0.0,
+            mechanism: Mechanism::Laplace,
+        };
+        let plan = |privacy: &Privacy, needed, dealers| {
+            Noise::plan(privacy, &[1, u64::MAX], needed, dealers).err()
+        };
+        assert_eq!(plan(&privacy, 2, 3), Some(PrivacyError::Epsilon));
+        privacy.epsilon = 1;
+        assert_eq!(plan(&privacy, 2, 3), Some(PrivacyError::TooWide));
+        assert_eq!(plan(&privacy, 3, 2), Some(PrivacyError::Dealers));
+        assert_eq!(plan(&privacy, 0, 0), Some(PrivacyError::Dealers));
+        privacy.mechanism = Mechanism::Gaussian { rho: Rho(0) };
+        assert_eq!(plan(&privacy, 2, 3), Some(PrivacyError::Rho));
+        privacy.mechanism = Mechanism::Gaussian { rho: Rho(1) };
+        assert_eq!(plan(&privacy, 2, 3), Some(PrivacyError::TooWide));
+    }
+
+    #[test]
+    fn noise_on_the_widest_sums_is_planned() {
+        let privacy = Privacy {
+            epsilon: 1_000_000,
+            delta: 1e-6,
+            mechanism: Mechanism::Gaussian {
+                rho: Rho(26_000_000),
+            },
+        };
+        // Squares of 2^22 levels.
+        let noise = Noise::plan(&privacy, &[1, 1 << 22, 1 << 44], 2, 3).unwrap();
+        assert_eq!(noise.scales().len(), 3);
+        assert!(noise.scales()[2].bound() > 1 << 49);
     }
 }
