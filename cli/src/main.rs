@@ -49,7 +49,7 @@ enum Command {
     /// Tell where a query stands, whom it waits for, until when, and what happens then.
     Status(query::Of),
     /// Print the answer of a query that was asked before.
-    Result(query::Of),
+    Result(query::Fetch),
     /// End a query; nothing of it is released.
     Cancel(query::Of),
     /// Run one service.

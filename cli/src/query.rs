@@ -14,7 +14,7 @@ use serde_json::json;
 
 use crate::{
     exit::{Exit, TRY_LATER},
-    format::{self, Format},
+    format::{Format, Output},
     loss::Loss,
     progress::Bars,
     questions::Desk,
@@ -42,9 +42,8 @@ pub(crate) struct Arguments {
     /// Also tell on stderr whom the query waits for, and until when.
     #[arg(long)]
     watch: bool,
-    /// How the answer is printed.
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    format: Format,
+    #[command(flatten)]
+    output: Output,
 }
 
 /// A query that was asked before.
@@ -61,6 +60,7 @@ pub(crate) struct Of {
 }
 
 pub(crate) async fn run(arguments: Arguments) -> Result<(), Exit> {
+    arguments.output.check()?;
     let desk = Desk::open(&arguments.config)?;
     let question = Question {
         sql: arguments.text.sql()?,
@@ -88,7 +88,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Exit> {
         .follow(prepared.asked(), |step| bars.step(step));
     let result = result.await;
     bars.end();
-    answer(&desk, &id, result, arguments.format)
+    answer(&desk, &id, result, &arguments.output)
 }
 
 /// Prints an answer. Its question is forgotten unless the answer may still come.
@@ -96,11 +96,11 @@ fn answer(
     desk: &Desk,
     id: &str,
     result: Result<dispers_querier::QueryResult, dispers_querier::Error>,
-    format: Format,
+    output: &Output,
 ) -> Result<(), Exit> {
     match result {
         Ok(result) => {
-            format::print(&result, format).map_err(Exit::other)?;
+            output.print(&result).map_err(Exit::other)?;
             desk.forget(id)
         }
         Err(error @ dispers_querier::Error::Failed(_)) => {
@@ -111,7 +111,20 @@ fn answer(
     }
 }
 
-pub(crate) async fn result(arguments: Of) -> Result<(), Exit> {
+/// An answer that is wanted of a query that was asked before.
+#[derive(Args)]
+pub(crate) struct Fetch {
+    /// The id that `dispers query` printed.
+    id: String,
+    /// The querier's configuration file.
+    #[arg(long, value_name = "FILE.toml")]
+    config: PathBuf,
+    #[command(flatten)]
+    output: Output,
+}
+
+pub(crate) async fn result(arguments: Fetch) -> Result<(), Exit> {
+    arguments.output.check()?;
     let desk = Desk::open(&arguments.config)?;
     let asked = desk.find(&arguments.id)?;
     let status = desk.querier.status(asked.query()).await?;
@@ -125,7 +138,7 @@ pub(crate) async fn result(arguments: Of) -> Result<(), Exit> {
         });
     }
     let result = desk.querier.follow(&asked, |_| {}).await;
-    answer(&desk, &arguments.id, result, arguments.format)
+    answer(&desk, &arguments.id, result, &arguments.output)
 }
 
 pub(crate) async fn status(arguments: Of) -> Result<(), Exit> {

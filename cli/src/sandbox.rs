@@ -8,7 +8,7 @@ use dispers_sandbox::{Knowledge, Network, Options};
 
 use crate::{
     exit::Exit,
-    format::{self, Format},
+    format::Output,
     knowledge,
     loss::{Epsilon, Loss},
     progress::Bars,
@@ -68,9 +68,8 @@ pub(crate) struct Arguments {
     show_knowledge: bool,
     #[command(flatten)]
     loss: Loss,
-    /// How the answer is printed.
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    format: Format,
+    #[command(flatten)]
+    output: Output,
 }
 
 pub(crate) async fn run(arguments: Arguments) -> Result<(), Exit> {
@@ -93,6 +92,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Exit> {
         ..Options::default()
     };
     let loss = arguments.loss.loss(Some(Epsilon::Off))?;
+    arguments.output.check()?;
     // A question that cannot be asked is refused before anything starts.
     dispers_sandbox::check(&options, &sql)?;
     let mut bars = Bars::new();
@@ -106,7 +106,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Exit> {
     let knowledge = network.recording().map(Knowledge::new);
     network.stop().await;
     let result = result?;
-    format::print(&result, arguments.format).map_err(Exit::other)?;
+    arguments.output.print(&result).map_err(Exit::other)?;
     if let Some(knowledge) = knowledge {
         knowledge::print(&knowledge, &result.aggregators);
     }

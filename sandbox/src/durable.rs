@@ -32,8 +32,8 @@ pub(crate) enum Keeping {
 pub(crate) enum Durable {
     Aggregator(KeyShare),
     Finder(EnvelopeSecretKey, PoolSecret),
-    /// A host whose documents are in its file.
-    Stack,
+    /// A host whose documents are in its file, and how many exact queries its homes answer.
+    Stack(usize),
 }
 
 fn failed(node: &Node, reason: impl ToString) -> Error {
@@ -84,7 +84,7 @@ impl Durable {
         match self {
             Self::Aggregator(_) => Role::DataAggregator,
             Self::Finder(..) => Role::TargetFinder,
-            Self::Stack => Role::Stack,
+            Self::Stack(_) => Role::Stack,
         }
     }
 
@@ -115,9 +115,10 @@ impl Durable {
                 let finder = finder.map_err(|error| failed(node, error))?;
                 Routes::new(TargetFinderServer::new(Service::new(finder)))
             }
-            Self::Stack => {
+            Self::Stack(exact) => {
                 let store = keeping.store(node.name.as_str())?;
-                let answerer = Arc::new(Answerer::new(owned, Arc::new(store)));
+                let answerer = Answerer::new(owned, Arc::new(store));
+                let answerer = Arc::new(answerer.exact(*exact));
                 let service = dispers_stack::Service::new(answerer, 2);
                 Routes::new(StackServer::new(service))
             }

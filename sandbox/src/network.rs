@@ -68,6 +68,8 @@ pub struct Options {
     pub targets: u16,
     /// The network's minimum cohort.
     pub min_cohort: u32,
+    /// Exact queries that a home answers one querier.
+    pub exact_queries: usize,
     /// The purpose that the directory registers for the querier, and that it asks for.
     pub purpose: String,
     /// The envelopes' suite.
@@ -101,6 +103,7 @@ impl Default for Options {
             partitions: 1,
             targets: 1,
             min_cohort: 20,
+            exact_queries: 10,
             purpose: "sandbox".into(),
             suite: Suite::default(),
             batch_size: dispers_conductor::Config::default().batch_size,
@@ -436,7 +439,8 @@ impl Network {
             let name = seat.name.clone();
             let (node, listener) = self.sit(seat, Role::Stack);
             let relay = Relay::new(node.clone());
-            let answerer = Arc::new(Answerer::new(node.clone(), store.clone()));
+            let answerer = Answerer::new(node.clone(), store.clone());
+            let answerer = Arc::new(answerer.exact(options.exact_queries));
             if host < options.attached {
                 let relay = relay.clone();
                 self.spawn(&node, Role::Stack, |stopped| async move {
@@ -449,7 +453,8 @@ impl Network {
                 let service = dispers_stack::Service::new(answerer, 2);
                 let routes = Routes::new(StackServer::new(service));
                 if options.synthetic.is_none() {
-                    self.durable.insert(node.name.clone(), Durable::Stack);
+                    self.durable
+                        .insert(node.name.clone(), Durable::Stack(options.exact_queries));
                 }
                 self.serve(node, Role::Stack, listener, routes);
             }

@@ -136,6 +136,7 @@ impl Stage {
             home_column: Some("home".into()),
             hosts: 2,
             record: true,
+            exact_queries: 1000,
             state: Some(folder.path().to_owned()),
             ..options(vec![path])
         };

@@ -1,14 +1,25 @@
-//! Printing a result: a table for people, JSON or CSV for programs.
+//! Printing a result: a table for people, JSON, CSV, Arrow or Parquet for programs, bars for papers.
 
-use std::io::{Write, stdout};
+#[cfg(feature = "files")]
+mod columns;
+mod plot;
 
-use clap::ValueEnum;
+use std::{
+    fs::{self, File},
+    io::{IsTerminal, Write, stdout},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, anyhow};
+use clap::{Args, ValueEnum};
 use dispers_core::decode::Value;
 use dispers_querier::QueryResult;
 use serde_json::{Map, Number, json};
 
+use crate::exit::Exit;
+
 /// How a result is printed.
-#[derive(Clone, Copy, ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
     /// Aligned columns; what was suppressed is told on stderr.
     Table,
@@ -16,18 +27,123 @@ pub(crate) enum Format {
     Json,
     /// The rows only.
     Csv,
+    /// An Arrow file, for pandas and R.
+    #[cfg(feature = "files")]
+    Arrow,
+    /// A Parquet file.
+    #[cfg(feature = "files")]
+    Parquet,
 }
 
-pub(crate) fn print(result: &QueryResult, format: Format) -> anyhow::Result<()> {
+/// Where a result goes.
+#[derive(Args)]
+pub(crate) struct Output {
+    /// How the answer is printed.
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    format: Format,
+    /// Write the answer to a file instead of stdout.
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Also draw it: bars with 95 % intervals, one panel for each number.
+    #[arg(long, value_name = "FILE.svg")]
+    plot: Option<PathBuf>,
+}
+
+impl Output {
+    /// Refuses what could not be written, before anybody is asked: nothing that was paid for is lost.
+    pub(crate) fn check(&self) -> Result<(), Exit> {
+        for path in [&self.output, &self.plot].into_iter().flatten() {
+            let beside = beside(path);
+            File::create(&beside)
+                .and_then(|_| fs::remove_file(&beside))
+                .with_context(|| format!("cannot write {}", path.display()))
+                .map_err(Exit::misuse)?;
+        }
+        if self.is_binary() && self.output.is_none() && stdout().is_terminal() {
+            return Err(Exit::misuse(anyhow!(
+                "this format is not for terminals: give --output FILE"
+            )));
+        }
+        Ok(())
+    }
+
+    #[cfg(feature = "files")]
+    fn is_binary(&self) -> bool {
+        matches!(self.format, Format::Arrow | Format::Parquet)
+    }
+
+    #[cfg(not(feature = "files"))]
+    fn is_binary(&self) -> bool {
+        false
+    }
+
+    /// Prints a result, and draws it.
+    pub(crate) fn print(&self, result: &QueryResult) -> anyhow::Result<()> {
+        match &self.output {
+            None => write(result, self.format, &mut stdout())?,
+            Some(path) => replace(path, |file| write(result, self.format, file))?,
+        }
+        tell(result);
+        if let Some(path) = &self.plot {
+            let drawing = plot::draw(&result.table)?;
+            replace(path, |file| Ok(file.write_all(drawing.as_bytes())?))?;
+        }
+        Ok(())
+    }
+}
+
+/// The name under which a file is written until it is whole.
+fn beside(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".part");
+    path.with_file_name(name)
+}
+
+/// Writes a file whole or not at all.
+fn replace(path: &Path, fill: impl FnOnce(&mut File) -> anyhow::Result<()>) -> anyhow::Result<()> {
+    let part = beside(path);
+    let written = File::create(&part)
+        .map_err(anyhow::Error::from)
+        .and_then(|mut file| fill(&mut file).and_then(|()| Ok(file.sync_all()?)))
+        .and_then(|()| Ok(fs::rename(&part, path)?));
+    written.with_context(|| format!("cannot write {}", path.display()))
+}
+
+fn write<W: Write + Send>(result: &QueryResult, format: Format, out: &mut W) -> anyhow::Result<()> {
     match format {
-        Format::Table => table(result),
+        Format::Table => table(result, out),
         Format::Json => {
             let text = serde_json::to_string(&object(result))?;
-            writeln!(stdout(), "{text}")?;
+            writeln!(out, "{text}")?;
             Ok(())
         }
-        Format::Csv => csv(result),
+        Format::Csv => csv(result, out),
+        #[cfg(feature = "files")]
+        Format::Arrow => columns::arrow(result, out),
+        #[cfg(feature = "files")]
+        Format::Parquet => columns::parquet(result, out),
     }
+}
+
+/// What a reader has to know beside the numbers.
+fn tell(result: &QueryResult) {
+    let table = &result.table;
+    if !table.suppressed_groups.is_empty() {
+        let count = counted(table.suppressed_groups.len(), "group is", "groups are");
+        eprintln!("{count} suppressed: fewer people than the minimum cohort in each");
+    }
+    if !table.withheld.is_empty() {
+        let count = counted(table.withheld.len(), "cell is", "cells are");
+        eprintln!("{count} withheld: fewer people than the minimum cohort behind each");
+    }
+    for note in &table.notes {
+        eprintln!("{note}");
+    }
+    let aggregators = &result.aggregators;
+    eprintln!(
+        "{} aggregators verified every answer; {} would have to collude to learn one",
+        aggregators.verified, aggregators.needed
+    );
 }
 
 /// A value for people: reals with four decimals at the most.
@@ -59,7 +175,7 @@ fn counted(count: usize, one: &str, many: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { many })
 }
 
-fn table(result: &QueryResult) -> anyhow::Result<()> {
+fn table(result: &QueryResult, out: &mut impl Write) -> anyhow::Result<()> {
     let table = &result.table;
     let cell = |row: usize, column: usize| {
         let of = |rows: &[Vec<Option<(f64, f64)>>]| *rows.get(row)?.get(column)?;
@@ -102,37 +218,44 @@ fn table(result: &QueryResult) -> anyhow::Result<()> {
             .collect();
         parts.join("  ").trim_end().to_owned()
     };
-    let mut out = stdout().lock();
     writeln!(out, "{}", line(&table.columns))?;
     let rules: Vec<String> = widths.iter().map(|width| "-".repeat(*width)).collect();
     writeln!(out, "{}", rules.join("  "))?;
     for row in &cells {
         writeln!(out, "{}", line(row))?;
     }
-    if !table.suppressed_groups.is_empty() {
-        let count = counted(table.suppressed_groups.len(), "group is", "groups are");
-        eprintln!("{count} suppressed: fewer people than the minimum cohort in each");
-    }
-    if !table.withheld.is_empty() {
-        let count = counted(table.withheld.len(), "cell is", "cells are");
-        eprintln!("{count} withheld: fewer people than the minimum cohort behind each");
-    }
-    for note in &table.notes {
-        eprintln!("{note}");
-    }
-    let aggregators = &result.aggregators;
-    eprintln!(
-        "{} aggregators verified every answer; {} would have to collude to learn one",
-        aggregators.verified, aggregators.needed
-    );
     Ok(())
 }
 
-fn csv(result: &QueryResult) -> anyhow::Result<()> {
-    let mut writer = csv::Writer::from_writer(stdout().lock());
-    writer.write_record(&result.table.columns)?;
-    for row in &result.table.rows {
-        writer.write_record(row.iter().map(exact))?;
+/// The noisy columns of a result, after which its intervals stand.
+fn noisy(result: &QueryResult, column: usize) -> bool {
+    let of = |row: &Vec<Option<(f64, f64)>>| row.get(column).copied().flatten().is_some();
+    result.table.intervals.iter().any(of)
+}
+
+fn csv(result: &QueryResult, out: &mut impl Write) -> anyhow::Result<()> {
+    let table = &result.table;
+    let mut writer = csv::Writer::from_writer(out);
+    let mut header = Vec::new();
+    for (column, name) in table.columns.iter().enumerate() {
+        header.push(name.clone());
+        if noisy(result, column) {
+            header.extend(["low", "high", "se"].map(|what| format!("{name}_{what}")));
+        }
+    }
+    writer.write_record(&header)?;
+    for (place, row) in table.rows.iter().enumerate() {
+        let mut record = Vec::new();
+        for (column, value) in row.iter().enumerate() {
+            record.push(exact(value));
+            if noisy(result, column) {
+                let interval = table.intervals[place][column];
+                let error = table.standard_errors[place][column];
+                let bounds = [interval.map(|i| i.0), interval.map(|i| i.1), error];
+                record.extend(bounds.map(|bound| bound.map_or(String::new(), |b| b.to_string())));
+            }
+        }
+        writer.write_record(&record)?;
     }
     writer.flush()?;
     Ok(())
