@@ -376,8 +376,9 @@ fn least_squares(data: &[(f64, [f64; 6])]) -> ([f64; 6], [f64; 6]) {
         rows[pivot].iter_mut().for_each(|value| *value /= scale);
         for other in (0..6).filter(|other| *other != pivot) {
             let factor = rows[other][pivot];
-            for column in 0..12 {
-                rows[other][column] -= factor * rows[pivot][column];
+            let subtracted = rows[pivot];
+            for (value, known) in rows[other].iter_mut().zip(subtracted) {
+                *value -= factor * known;
             }
         }
     }

@@ -66,10 +66,7 @@ impl Mask {
 fn runs(counts: &[i128], cohort: i128) -> Vec<Range<usize>> {
     let (mut low, mut high) = (0, counts.len());
     let (mut left, mut right) = (Vec::new(), Vec::new());
-    loop {
-        let Some(end) = reach(counts[low..high].iter(), cohort) else {
-            break;
-        };
+    while let Some(end) = reach(counts[low..high].iter(), cohort) {
         left.push(low..low + end);
         low += end;
         let Some(length) = reach(counts[low..high].iter().rev(), cohort) else {
@@ -110,7 +107,7 @@ mod tests {
         assert_eq!(runs(&[1, 9, 0, 0, 2, 9, 1], 5), [0..5, 5..7]);
         assert_eq!(runs(&[3, 3, 0, 3, 3], 5), [0..3, 3..5]);
         assert_eq!(runs(&[1, 1, 1], 5), []);
-        assert_eq!(runs(&[1, 7, 1], 5), [0..3]);
+        assert_eq!(runs(&[1, 7, 1, 0, 2, 9], 5), [0..5, 5..6]);
         assert_eq!(runs(&[], 5), []);
     }
 

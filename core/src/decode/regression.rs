@@ -189,25 +189,25 @@ fn cholesky(matrix: &[Vec<f64>]) -> (Vec<Vec<f64>>, Vec<bool>) {
 /// The inverse of L·Lᵀ.
 fn inverse(lower: &[Vec<f64>]) -> Vec<Vec<f64>> {
     let size = lower.len();
-    let mut inverted = vec![vec![0.0; size]; size];
-    for column in 0..size {
-        for row in column..size {
+    // Columns of the inverse of L, from the diagonal down.
+    let column = |column: usize| {
+        let mut solved: Vec<f64> = vec![0.0; column];
+        for (row, known) in lower.iter().enumerate().skip(column) {
             let unit = f64::from(u8::from(row == column));
-            let before: f64 = (column..row)
-                .map(|k| lower[row][k] * inverted[k][column])
-                .sum();
-            inverted[row][column] = (unit - before) / lower[row][row];
+            let before: f64 = (column..row).map(|k| known[k] * solved[k]).sum();
+            solved.push((unit - before) / known[row]);
         }
-    }
-    let mut product = vec![vec![0.0; size]; size];
-    for (a, row) in product.iter_mut().enumerate() {
-        for (b, value) in row.iter_mut().enumerate() {
-            *value = (a.max(b)..size)
-                .map(|k| inverted[k][a] * inverted[k][b])
-                .sum();
-        }
-    }
-    product
+        solved
+    };
+    let columns: Vec<Vec<f64>> = (0..size).map(column).collect();
+    let product = |a: usize, b: usize| {
+        (a.max(b)..size)
+            .map(|k| columns[a][k] * columns[b][k])
+            .sum()
+    };
+    (0..size)
+        .map(|a| (0..size).map(|b| product(a, b)).collect())
+        .collect()
 }
 
 #[cfg(test)]
@@ -227,11 +227,10 @@ mod tests {
         assert_eq!(used, [true, true, false, true]);
         let inverse = inverse(&lower);
         let kept = [0, 1, 3];
-        for a in 0..3 {
-            for b in 0..3 {
-                let product: f64 = (0..3)
-                    .map(|k| matrix[kept[a]][kept[k]] * inverse[k][b])
-                    .sum();
+        for (a, row) in kept.iter().enumerate() {
+            for (b, column) in inverse.iter().enumerate() {
+                let terms = kept.iter().zip(column);
+                let product: f64 = terms.map(|(k, value)| matrix[*row][*k] * value).sum();
                 let unit = f64::from(u8::from(a == b));
                 assert!((product - unit).abs() < 1e-12, "{a} {b}: {product}");
             }
