@@ -194,6 +194,14 @@ fn compare(question: &Question, table: &Table, homes: &[Vec<Row>]) {
                     let near = (got - expected).abs() <= 1e-9 * expected.abs().max(1.0);
                     assert!(near, "{key:?} c{index}: {got}, not {expected}");
                 }
+                (Cell::Near(expected), Value::Real(got)) => {
+                    let resolution = table.resolutions[*place][keys + index].unwrap();
+                    let near = (got - expected).abs() <= resolution + 1e-9;
+                    assert!(
+                        near,
+                        "{key:?} c{index}: {got} ±{resolution}, not {expected}"
+                    );
+                }
                 (expected, got) => panic!("{key:?} c{index}: {got:?}, not {expected:?}"),
             }
         }

@@ -24,8 +24,16 @@ pub(super) enum Number {
 pub(super) enum Column {
     Rows,
     Count(Operand),
-    /// Of the number between two bounds, on a grid of halves.
-    Aggregate(Aggregate, Number, i64, i64),
+    Aggregate(Aggregate, Clamped),
+    /// Of the rows for which a condition is true.
+    Filtered(Box<Column>, Condition),
+    /// The part of rows for which a condition is true.
+    Share(Condition),
+    /// A statistic of two numbers, or the sum of their products.
+    Pair(&'static str, Clamped, Clamped),
+    Median(Clamped),
+    /// A sum by the number of rows less another.
+    Ratio(Clamped, i64),
 }
 
 #[derive(Debug, Clone)]
@@ -58,6 +66,8 @@ pub(super) struct Question {
 pub(super) enum Cell {
     Null,
     Number(f64),
+    /// As near as the result says.
+    Near(f64),
     Withheld,
 }
 
@@ -96,7 +106,111 @@ impl Key {
     }
 }
 
+/// A number within bounds, on a grid of 1 or a half.
+#[derive(Debug, Clone)]
+pub(super) struct Clamped(pub(super) Number, pub(super) i64, pub(super) i64);
+
+impl Clamped {
+    fn of(&self, row: &Row) -> Option<f64> {
+        let Self(number, low, high) = self;
+        let value = match number {
+            Number::Integer(a) => a.of(row)? as f64,
+            Number::Real(a) => a.of(row)?,
+        };
+        Some(value.clamp(*low as f64, *high as f64))
+    }
+}
+
+impl fmt::Display for Clamped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(number, low, high) = self;
+        let (number, step) = match number {
+            Number::Integer(a) => (a.to_string(), "1"),
+            Number::Real(a) => (a.to_string(), "0.5"),
+        };
+        write!(f, "clamp({number}, {low}, {high}, {step})")
+    }
+}
+
+/// What PostgreSQL's statistics of two values are.
+fn pair(function: &str, pairs: &[(f64, f64)]) -> f64 {
+    let n = pairs.len() as f64;
+    let sum = |of: fn(&(f64, f64)) -> f64| pairs.iter().map(of).sum::<f64>();
+    let (y, x) = (sum(|p| p.0) / n, sum(|p| p.1) / n);
+    let scatter =
+        |of: &dyn Fn(f64, f64) -> f64| pairs.iter().map(|p| of(p.0 - y, p.1 - x)).sum::<f64>();
+    // On a grid of halves what is below is rounding.
+    let none = |value: f64| if value < 1e-9 { 0.0 } else { value };
+    let (yy, xx) = (none(scatter(&|a, _| a * a)), none(scatter(&|_, b| b * b)));
+    let xy = scatter(&|a, b| a * b);
+    match function {
+        "COVAR_POP" => xy / n,
+        "COVAR_SAMP" => xy / (n - 1.0),
+        "CORR" => xy / (xx * yy).sqrt(),
+        "REGR_SLOPE" => xy / xx,
+        "REGR_INTERCEPT" => y - xy / xx * x,
+        _ => pairs.iter().map(|p| p.0 * p.1).sum(),
+    }
+}
+
 impl Column {
+    /// What the column shows of a group.
+    fn shown(&self, rows: &[Row], cohort: usize) -> Cell {
+        let few = |count: usize| count < cohort;
+        match self {
+            Self::Filtered(column, condition) => {
+                let held = rows.iter().filter(|row| condition.of(row) == Some(true));
+                let held: Vec<Row> = held.cloned().collect();
+                match few(held.len()) {
+                    true => Cell::Withheld,
+                    false => column.shown(&held, cohort),
+                }
+            }
+            Self::Share(condition) => {
+                let known: Vec<bool> = rows.iter().filter_map(|row| condition.of(row)).collect();
+                let hits = known.iter().filter(|hit| **hit).count();
+                match few(known.len()) || few(hits) {
+                    true => Cell::Withheld,
+                    false => Cell::Number(hits as f64 / known.len() as f64),
+                }
+            }
+            Self::Pair(function, y, x) => {
+                let both = rows.iter().filter_map(|row| y.of(row).zip(x.of(row)));
+                let both: Vec<(f64, f64)> = both.collect();
+                let value = pair(function, &both);
+                match (few(both.len()), value.is_finite()) {
+                    (true, _) => Cell::Withheld,
+                    (false, true) => Cell::Number(value),
+                    (false, false) => Cell::Null,
+                }
+            }
+            Self::Median(of) => {
+                let mut values: Vec<f64> = rows.iter().filter_map(|row| of.of(row)).collect();
+                values.sort_by(f64::total_cmp);
+                let middle = values.len() / 2;
+                match (few(values.len()), values.len() % 2) {
+                    (true, _) => Cell::Withheld,
+                    (false, 1) => Cell::Near(values[middle]),
+                    _ => Cell::Near((values[middle - 1] + values[middle]) / 2.0),
+                }
+            }
+            Self::Ratio(of, by) => {
+                let values: Vec<f64> = rows.iter().filter_map(|row| of.of(row)).collect();
+                let count = rows.len() as i64 - by;
+                let sum: f64 = values.iter().sum();
+                match (few(values.len()), count) {
+                    (true, _) => Cell::Withheld,
+                    (false, 0) => Cell::Null,
+                    _ => Cell::Number(sum * 1.0 / count as f64),
+                }
+            }
+            _ => {
+                let values: Vec<f64> = rows.iter().filter_map(|row| self.of(row)).collect();
+                self.cell(&values, cohort)
+            }
+        }
+    }
+
     /// The value in one row, on the grid.
     fn of(&self, row: &Row) -> Option<f64> {
         match self {
@@ -104,13 +218,8 @@ impl Column {
             Self::Count(Operand::Integer(a)) => a.of(row).map(|_| 1.0),
             Self::Count(Operand::Real(a)) => a.of(row).map(|_| 1.0),
             Self::Count(Operand::Text(a)) => a.of(row).map(|_| 1.0),
-            Self::Aggregate(_, number, low, high) => {
-                let value = match number {
-                    Number::Integer(a) => a.of(row)? as f64,
-                    Number::Real(a) => a.of(row)?,
-                };
-                Some(value.clamp(*low as f64, *high as f64))
-            }
+            Self::Aggregate(_, of) => of.of(row),
+            _ => None,
         }
     }
 
@@ -200,10 +309,10 @@ impl Question {
                 expected.suppressed.push(key);
                 continue;
             }
-            let cells = self.columns.iter().map(|column| {
-                let values: Vec<f64> = rows.iter().filter_map(|row| column.of(row)).collect();
-                column.cell(&values, cohort)
-            });
+            let cells = self
+                .columns
+                .iter()
+                .map(|column| column.shown(&rows, cohort));
             expected.rows.insert(key, cells.collect());
         }
         expected
@@ -239,7 +348,7 @@ impl fmt::Display for Column {
         match self {
             Self::Rows => f.write_str("COUNT(*)"),
             Self::Count(operand) => write!(f, "COUNT({operand})"),
-            Self::Aggregate(aggregate, number, low, high) => {
+            Self::Aggregate(aggregate, of) => {
                 let function = match aggregate {
                     Aggregate::Sum => "SUM",
                     Aggregate::Avg => "AVG",
@@ -248,12 +357,14 @@ impl fmt::Display for Column {
                     Aggregate::StddevSamp => "STDDEV_SAMP",
                     Aggregate::StddevPop => "STDDEV_POP",
                 };
-                let (number, step) = match number {
-                    Number::Integer(a) => (a.to_string(), "1"),
-                    Number::Real(a) => (a.to_string(), "0.5"),
-                };
-                write!(f, "{function}(clamp({number}, {low}, {high}, {step}))")
+                write!(f, "{function}({of})")
             }
+            Self::Filtered(column, condition) => write!(f, "{column} FILTER (WHERE {condition})"),
+            Self::Share(condition) => write!(f, "SHARE({condition})"),
+            Self::Pair("SUM", y, x) => write!(f, "SUM({y} * {x})"),
+            Self::Pair(function, y, x) => write!(f, "{function}({y}, {x})"),
+            Self::Median(of) => write!(f, "MEDIAN({of})"),
+            Self::Ratio(of, by) => write!(f, "SUM({of}) * 1.0 / (COUNT(*) - {by})"),
         }
     }
 }

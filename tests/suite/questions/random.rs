@@ -4,7 +4,7 @@ use rand::{RngExt, rngs::StdRng};
 
 use super::{
     expression::{Condition, Integer, Operand, Real, Text},
-    question::{Aggregate, Column, Inner, Key, Number, Question},
+    question::{Aggregate, Clamped, Column, Inner, Key, Number, Question},
 };
 
 pub(super) const WORDS: [&str; 5] = ["red", "green", "blue", "Red deer", "été"];
@@ -181,7 +181,41 @@ impl Draw<'_> {
         }
     }
 
+    /// A column of the simple ones, or one of two values, of some rows, or an expression.
     fn column_of(&mut self) -> Column {
+        let plain = self.plain_column();
+        match self.rng.random_range(0..12) {
+            0 => Column::Filtered(plain.into(), self.condition(1)),
+            1 => Column::Share(self.condition(2)),
+            2 | 3 => {
+                let functions = [
+                    "COVAR_POP",
+                    "COVAR_SAMP",
+                    "CORR",
+                    "REGR_SLOPE",
+                    "REGR_INTERCEPT",
+                    "SUM",
+                ];
+                let function = pick(self.rng, &functions);
+                Column::Pair(function, self.clamped(), self.clamped())
+            }
+            4 => Column::Median(self.clamped()),
+            5 => Column::Ratio(self.clamped(), self.rng.random_range(0..10)),
+            _ => plain,
+        }
+    }
+
+    fn clamped(&mut self) -> Clamped {
+        let low = self.rng.random_range(-12..=0);
+        let high = low + self.rng.random_range(1..=24);
+        let number = match self.rng.random_bool(0.6) {
+            true => Number::Integer(self.integer(2)),
+            false => Number::Real(self.real(2)),
+        };
+        Clamped(number, low, high)
+    }
+
+    fn plain_column(&mut self) -> Column {
         let number = |draw: &mut Self| match draw.rng.random_bool(0.6) {
             true => Number::Integer(draw.integer(2)),
             false => Number::Real(draw.real(2)),
@@ -205,7 +239,7 @@ impl Draw<'_> {
                 let aggregate = aggregate[self.rng.random_range(0..aggregate.len())];
                 let low = self.rng.random_range(-12..=0);
                 let high = low + self.rng.random_range(1..=24);
-                Column::Aggregate(aggregate, number(self), low, high)
+                Column::Aggregate(aggregate, Clamped(number(self), low, high))
             }
         }
     }
