@@ -151,9 +151,9 @@ async fn a_noisy_answer_of_a_whole_network_is_near_the_exact_one_and_says_how_ne
     }
     // What protects nobody is refused before anybody is asked.
     for (epsilon, delta, word) in [
-        (0.0, None, "epsilon must be above 0"),
-        (-1.0, None, "epsilon must be above 0"),
-        (f64::NAN, None, "epsilon must be above 0"),
+        (0.0, None, "epsilon must be at least"),
+        (-1.0, None, "epsilon must be at least"),
+        (f64::NAN, None, "epsilon must be at least"),
         (1.0, Some(0.0), "delta must be above 0"),
         (1.0, Some(1.0), "delta must be above 0"),
     ] {

@@ -210,7 +210,7 @@ const REFUSED: [(&str, &[&str]); 20] = [
         &["several statements"],
     ),
     ("SELECT * FROM nhefs", &["SELECT *", "COUNT(*)"]),
-    ("SELECT COUNT(*) FROM nhefs ORDER BY 1", &["ORDER BY"]),
+    ("SELECT COUNT(*) FROM nhefs ORDER BY 2", &["no column 2"]),
     ("DELETE FROM nhefs", &["only SELECT"]),
     (
         "SELECT COUNT(*) FROM nhefs WHERE concept('home>all') OR age > 3",

@@ -8,6 +8,7 @@ mod command_line;
 mod conductors;
 mod editions;
 mod network;
+mod output;
 mod processes;
 mod stopping;
 mod survival;

@@ -11,6 +11,7 @@ use super::{
     record::Unsaved,
 };
 use crate::{
+    conduct::coarse,
     directory::Directory,
     field,
     id::BatchId,
@@ -177,6 +178,11 @@ impl Aggregation {
         };
         let opened = self.open_peers(messages, directory);
         let outputs = self.mask(round, &releasing.proposal, guarding, &opened)?;
+        let noisy = self.manifest.privacy.is_some();
+        let told = |homes| match noisy {
+            true => coarse(homes, self.manifest.min_cohort),
+            false => homes,
+        };
         let total = Total {
             query: self.channel.query,
             round,
@@ -184,8 +190,8 @@ impl Aggregation {
             member: self.me,
             proposal: releasing.proposal,
             committees: guarding.committees.clone(),
-            asked: guarding.asked,
-            accepted: guarding.accepted,
+            asked: told(guarding.asked),
+            accepted: told(guarding.accepted),
             verified: guarding.verified,
             dealers: guarding.dealers,
             outputs,

@@ -16,7 +16,7 @@ use std::{
 
 pub use command::{Command, Event, StepError};
 pub use record::Record;
-pub use status::{Failure, Funnel, Phase, Status, Step, Wait};
+pub use status::{Failure, Funnel, Phase, Status, Step, Wait, coarse};
 
 use crate::{
     find::{FindSummary, SealedGrant},
@@ -187,7 +187,10 @@ impl Conduct {
         };
         Status {
             phase,
-            homes: self.funnel.clone(),
+            homes: match self.manifest.privacy {
+                Some(_) => self.funnel.coarse(self.manifest.min_cohort),
+                None => self.funnel.clone(),
+            },
             batches: self.of_homes().count() as u32,
             batches_done: self.of_homes().filter(|run| run.is_done()).count() as u32,
             verified: self.verified as u8,

@@ -33,6 +33,25 @@ pub struct Funnel {
     pub accepted: u64,
 }
 
+impl Funnel {
+    /// The same in steps of the minimum cohort: of a noisy query nobody is told of fewer.
+    #[must_use]
+    pub fn coarse(&self, cohort: u32) -> Self {
+        Self {
+            targeted: coarse(self.targeted, cohort),
+            asked: coarse(self.asked, cohort),
+            answered: coarse(self.answered, cohort),
+            accepted: coarse(self.accepted, cohort),
+        }
+    }
+}
+
+/// A number of homes as the querier of a noisy query is told it.
+pub fn coarse(homes: u64, cohort: u32) -> u64 {
+    let cohort = u64::from(cohort).max(1);
+    homes / cohort * cohort
+}
+
 /// A query's progress.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Status {
