@@ -9,6 +9,7 @@ use dispers_core::{
         OpenHead, ReleaseRequest, Verdict, VerifyRequest,
     },
     ask::{AnswerHead, BatchAnswer, MAX_ANSWER, TargetRequest},
+    circuit::Circuit,
     conduct::{Command, Event, StepError, Wait},
     directory::Node as Listed,
     encoding::{DecodeError, from_bytes, to_bytes},
@@ -45,6 +46,8 @@ const MAX_HEAD: usize = 1 << 20;
 const MESSAGES: usize = 16 * MAX_PEER_MESSAGE;
 /// Before a batch is asked again whose target went away; doubled at every attempt.
 const ASK_PAUSE: Duration = Duration::from_secs(2);
+/// Most bytes of contributions that an aggregator is to hold of one batch.
+const BATCH_BYTES: usize = 512 << 20;
 /// Chunks of the lists that wait to be sent.
 const CHUNKS_AHEAD: usize = 4;
 /// Tries of a step that may be repeated, after which its node is out of the query.
@@ -160,6 +163,17 @@ impl Driver {
         let manifest = from_bytes(&self.manifest.body, MAX_MANIFEST, "manifest");
         let manifest: Manifest = manifest.ok()?;
         self.node.directory.node(&manifest.notary)
+    }
+
+    /// Homes of a batch: as many as configured, fewer where each sends much.
+    fn batch_size(&self) -> u32 {
+        let manifest = from_bytes(&self.manifest.body, MAX_MANIFEST, "manifest");
+        let manifest: Option<Manifest> = manifest.ok();
+        let circuit = manifest.and_then(|m| Circuit::compile(&m.local.shape()).ok());
+        let element = size_of::<u64>();
+        let of_home = circuit.map_or(element, |circuit| element * circuit.share_len());
+        let most = u32::try_from(BATCH_BYTES / of_home).unwrap_or(u32::MAX);
+        self.config.batch_size.min(most)
     }
 
     /// The Target that the finder gave an attempt at a batch to.
@@ -410,7 +424,7 @@ impl Driver {
             manifest: self.manifest.clone(),
             profile: profile.clone(),
             partition,
-            batch_size: self.config.batch_size,
+            batch_size: self.batch_size(),
         });
         let (sender, lists) = mpsc::channel(CHUNKS_AHEAD);
         let kept = self.kept.clone();
