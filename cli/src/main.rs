@@ -10,6 +10,7 @@ mod directory;
 mod exit;
 mod explain;
 mod format;
+mod home;
 mod keys;
 mod knowledge;
 mod loss;
@@ -68,6 +69,9 @@ enum Command {
     /// Manage the homes of a stack.
     #[command(subcommand)]
     Stack(stack::Command),
+    /// Decide what a home answers, and see what it was asked.
+    #[command(subcommand)]
+    Home(home::Command),
 }
 
 fn run(command: Command) -> Result<(), Exit> {
@@ -111,6 +115,10 @@ fn run(command: Command) -> Result<(), Exit> {
         Command::Stack(command) => {
             local();
             executor()?.block_on(stack::run(command))
+        }
+        Command::Home(command) => {
+            local();
+            executor()?.block_on(home::run(command))
         }
         Command::Bench(command) => {
             local();

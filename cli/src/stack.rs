@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use anyhow::anyhow;
 use clap::{Args, Subcommand};
-use dispers_core::{id::Role, subscription::HomeId};
+use dispers_core::{
+    id::{KeyEpoch, Role},
+    subscription::HomeId,
+};
 use dispers_node::{Activity, Config, Node};
 use dispers_stack::{Relay, Sheet, Store, resubscribe, subscribe, withdraw};
 
@@ -94,6 +97,23 @@ fn load(path: &std::path::Path) -> Result<(Config<dispers_stack::Config>, Store)
     Ok((config, store))
 }
 
+/// A stack's store.
+pub(crate) fn store(path: &std::path::Path) -> Result<Store, Exit> {
+    Ok(load(path)?.1)
+}
+
+/// The key epoch under which a stack's homes are asked.
+pub(crate) fn key_epoch(path: &std::path::Path) -> Result<KeyEpoch, Exit> {
+    let (config, _) = load(path)?;
+    let (directory, _) = config.open(Role::Stack)?;
+    Ok(directory.asked_keys().key_epoch)
+}
+
+/// Exact queries that a home answers one querier.
+pub(crate) fn exact_queries(path: &std::path::Path) -> Result<usize, Exit> {
+    Ok(load(path)?.0.role.exact_queries)
+}
+
 fn import(arguments: &Import) -> Result<(), Exit> {
     let (_, store) = load(&arguments.config)?;
     let sheet = Sheet::read(&arguments.file).map_err(Exit::misuse)?;
@@ -135,10 +155,26 @@ fn homes(store: &Store, named: Option<String>) -> Result<Vec<HomeId>, Exit> {
 }
 
 async fn withdraw_homes(arguments: Withdraw) -> Result<(), Exit> {
-    let (store, relay) = open(&arguments.config)?;
-    let homes = homes(&store, arguments.home)?;
-    let concept = arguments.concept.as_deref();
-    let ended = withdraw(&relay, &Arc::new(store), &homes, concept).await?;
+    withdraw_from(&arguments.config, arguments.home, arguments.concept).await
+}
+
+/// Withdraws one home from a concept, or from everything.
+pub(crate) async fn withdraw_home(
+    path: &std::path::Path,
+    home: String,
+    concept: Option<String>,
+) -> Result<(), Exit> {
+    withdraw_from(path, Some(home), concept).await
+}
+
+async fn withdraw_from(
+    path: &std::path::Path,
+    home: Option<String>,
+    concept: Option<String>,
+) -> Result<(), Exit> {
+    let (store, relay) = open(path)?;
+    let homes = homes(&store, home)?;
+    let ended = withdraw(&relay, &Arc::new(store), &homes, concept.as_deref()).await?;
     eprintln!("{} homes, {ended} subscriptions withdrawn", homes.len());
     Ok(())
 }
@@ -151,8 +187,14 @@ async fn subscribe_homes(arguments: Subscribe) -> Result<(), Exit> {
         .map(|home| (home, vec![arguments.concept.clone()]))
         .collect();
     let count = concepts.len();
+    let silent = store.without_rules(concepts.keys())?;
     let new = subscribe(&relay, &Arc::new(store), concepts).await?;
     eprintln!("{count} homes, {new} new subscriptions");
+    if silent > 0 {
+        eprintln!(
+            "{silent} of them have no rules and refuse every query: see `dispers home allow --help`"
+        );
+    }
     Ok(())
 }
 

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use rand::{CryptoRng, seq::SliceRandom};
+use zeroize::Zeroizing;
 
 use crate::{
     circuit::Row,
@@ -50,6 +51,9 @@ pub struct Ask {
     pub work: Work,
     /// The find that chose the homes.
     pub find: FindId,
+    /// Whether the homes are only told that they will be asked, so that their owners can be: the answer
+    /// holds nothing.
+    pub announced: bool,
     /// The homes.
     pub homes: Vec<HomeAsk>,
 }
@@ -65,8 +69,9 @@ pub struct HomeAsk {
     pub ticket: Ticket,
 }
 
-/// A stack's answer: one sealed group for each aggregator with an offer, in committee order.
-#[derive(BorshSerialize, BorshDeserialize)]
+/// A stack's answer: one sealed group for each aggregator with an offer, in committee order; none where
+/// homes were only told.
+#[derive(Default, BorshSerialize, BorshDeserialize)]
 pub struct Answer {
     /// Number of homes that the groups hold.
     pub homes: u32,
@@ -256,6 +261,7 @@ pub fn open_batch(
                 manifest: signed.clone(),
                 work,
                 find: content.find,
+                announced: false,
                 homes: Vec::new(),
             })
             .homes
@@ -311,27 +317,35 @@ pub fn collect_answers(
     }
 }
 
-/// One home of a stack that was asked, with what it answers.
+/// One home of a stack that the finder chose for a batch, as its ticket showed, with what it answers.
 pub struct AnsweringHome {
-    /// Its index in the batch.
-    pub index: u32,
-    /// Its ticket.
-    pub ticket: Ticket,
-    /// Its ticket key.
-    pub key: HomeKey,
+    index: u32,
+    tags: Zeroizing<Vec<Tag>>,
     /// Its row; `None` if it refuses, has no data, or fails WHERE.
     pub row: Option<Row>,
 }
 
-/// Encodes, proves, shares and seals the answers of one stack's homes. A home whose ticket does
-/// not open was not chosen by the finder and is left out.
+impl AnsweringHome {
+    /// A home that was asked for `work`, if the key of the home opens its ticket; else the finder did not
+    /// choose it. It has no row yet.
+    pub fn open(work: Work, find: &FindId, asked: &HomeAsk, key: &HomeKey) -> Option<Self> {
+        let (query, batch) = (work.query, work.batch);
+        let opened = asked.ticket.open(key, query, find, batch, asked.index);
+        Some(Self {
+            index: asked.index,
+            tags: opened.ok()?.tags,
+            row: None,
+        })
+    }
+}
+
+/// Encodes, proves, shares and seals the answers of one stack's homes.
 ///
 /// # Errors
 /// [`AskError::Unanswerable`] when a row does not fit the circuit or an offered key is not valid.
 pub fn answer(
     manifest: &VerifiedManifest,
     work: Work,
-    find: FindId,
     homes: &[AnsweringHome],
     rng: &mut impl CryptoRng,
 ) -> Result<Answer, AskError> {
@@ -351,15 +365,9 @@ pub fn answer(
     );
     let mut contributions = Vec::with_capacity(homes.len());
     for home in homes {
-        let Ok(opened) = home
-            .ticket
-            .open(&home.key, work.query, &find, work.batch, home.index)
-        else {
-            continue;
-        };
         let tags = points
             .iter()
-            .map(|point| opened.tags.get(point.index()).copied())
+            .map(|point| home.tags.get(point.index()).copied())
             .collect::<Option<Vec<_>>>()
             .ok_or(AskError::WrongWork)?;
         // A row that the circuit has no place for must not silence the stack's other homes.

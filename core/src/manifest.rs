@@ -55,7 +55,7 @@ pub struct Manifest {
     pub notary: Name,
     /// The noise on what is released; `None` for none.
     pub privacy: Option<Privacy>,
-    /// Number of rounds; 1 for SQL.
+    /// Number of rounds; 1 for SQL, more where a model is trained.
     pub rounds: u16,
     /// Most attempts at one batch.
     pub attempts: u8,
@@ -63,6 +63,8 @@ pub struct Manifest {
     pub reply_key: EnvelopePublicKey,
     /// When it was signed.
     pub issued: Timestamp,
+    /// From when on homes answer; later than `issued` where owners are to be asked before.
+    pub answer_from: Timestamp,
     /// Until when homes may answer.
     pub answer_by: Timestamp,
     /// When everything about it is erased.
@@ -269,7 +271,11 @@ fn check_times(manifest: &Manifest, now: Timestamp) -> Result<(), ManifestError>
     if manifest.expires > manifest.issued.plus(MAX_LIFETIME) {
         return Err(ManifestError::Time("lives longer than seven days"));
     }
-    if manifest.answer_by > manifest.expires || manifest.answer_by < manifest.issued {
+    let answering = manifest.answer_from..=manifest.answer_by;
+    if manifest.answer_by > manifest.expires
+        || answering.is_empty()
+        || answering.start() < &manifest.issued
+    {
         return Err(ManifestError::Time(
             "has an answer time outside its own life",
         ));

@@ -605,6 +605,7 @@ impl Querier {
             attempts: ATTEMPTS,
             reply_key: reply.public(),
             issued,
+            answer_from: issued,
             answer_by: expires,
             expires,
             profile_commitment: profile.commitment(&salt),

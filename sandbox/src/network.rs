@@ -19,7 +19,7 @@ use dispers_proto::v1::{
     stack_server::StackServer, target_server::TargetServer,
 };
 use dispers_querier::{PrivacyLoss, Querier, QueryResult, Question};
-use dispers_stack::{Answerer, Relay, Store, attach, subscribe};
+use dispers_stack::{Answerer, Relay, Rules, Store, attach, subscribe};
 use tokio::{net::TcpListener, runtime::Handle, sync::watch, task::JoinSet, time::sleep};
 use tonic::service::Routes;
 
@@ -70,6 +70,8 @@ pub struct Options {
     pub min_cohort: u32,
     /// Exact queries that a home answers one querier.
     pub exact_queries: usize,
+    /// The rules of every home.
+    pub rules: Rules,
     /// The purpose that the directory registers for the querier, and that it asks for.
     pub purpose: String,
     /// The envelopes' suite.
@@ -104,6 +106,7 @@ impl Default for Options {
             targets: 1,
             min_cohort: 20,
             exact_queries: 10,
+            rules: Rules::allow_everything(),
             purpose: "sandbox".into(),
             suite: Suite::default(),
             batch_size: dispers_conductor::Config::default().batch_size,
@@ -210,7 +213,7 @@ impl Network {
         let population = population(options)?;
         let mut network = Self::set_up(options, None, population.as_ref()).await?;
         network
-            .subscribe_homes(population.as_ref(), observe)
+            .subscribe_homes(population.as_ref(), &options.rules, observe)
             .await?;
         Ok(network)
     }
@@ -315,13 +318,14 @@ impl Network {
         options: &Options,
         observe: impl FnMut(Progress),
     ) -> Result<(), Error> {
-        self.subscribe_homes(population(options)?.as_ref(), observe)
+        self.subscribe_homes(population(options)?.as_ref(), &options.rules, observe)
             .await
     }
 
     async fn subscribe_homes(
         &mut self,
         population: &dyn Population,
+        rules: &Rules,
         mut observe: impl FnMut(Progress),
     ) -> Result<(), Error> {
         observe(Progress::Starting {
@@ -338,8 +342,10 @@ impl Network {
                 let homes = population.homes(place, self.hosts.len());
                 let (relay, store, count) = (host.relay.clone(), host.store.clone(), homes.len());
                 let handle = self.handle(Role::Stack);
+                let rules = rules.clone();
                 subscribing.spawn_on(
                     async move {
+                        store.set_rules(homes.keys(), rules)?;
                         subscribe(&relay, &store, homes).await?;
                         Ok::<usize, dispers_stack::Error>(count)
                     },

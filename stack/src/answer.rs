@@ -5,6 +5,7 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 use dispers_core::{
     ask::{Answer, AnsweringHome, Ask, AskError, MAX_ASK, allows, answer},
     encoding::from_bytes,
+    id::{Role, Work},
     manifest::VerifiedManifest,
     subscription::HomeId,
 };
@@ -15,7 +16,7 @@ use crate::{
     config::{DEFAULT_EXACT, DEFAULT_QUANTUM_MS},
     engine::Engine,
     pace::paced,
-    store::Exact,
+    store::{Deciding, SentGroup},
 };
 
 /// Answers asks for the homes of one host.
@@ -70,9 +71,10 @@ impl Answerer {
         }
     }
 
-    /// Checks the ask, evaluates the local query for all its homes at once, and encodes, proves,
-    /// shares and seals what each contributes. Every home whose ticket holds contributes, a home
-    /// without a row all zeros.
+    /// Checks the ask, has each home decide, evaluates the local query for all that answer at once, and
+    /// encodes, proves, shares and seals what each contributes. Every home whose ticket holds
+    /// contributes, one that refuses or has no row all zeros. Where the homes are only told, owners are
+    /// asked, and the answer holds nothing.
     ///
     /// # Errors
     /// [`Error`]; nothing about any home leaves.
@@ -85,61 +87,81 @@ impl Answerer {
         if !allows(&manifest, ask.work) {
             return Err(AskError::WrongWork.into());
         }
-        self.store.answer_once(&ask.work, manifest.expires, now)?;
-        let mut seen: HashSet<HomeId> = HashSet::new();
-        let mut ids = Vec::with_capacity(ask.homes.len());
-        let mut places = Vec::with_capacity(ask.homes.len());
-        let mut homes = Vec::with_capacity(ask.homes.len());
-        for home in ask.homes {
-            if !seen.insert(home.home.clone()) {
-                continue;
-            }
-            // A home without a key cannot open its ticket: it was never subscribed here.
-            let Some((key, consents)) = self.store.asked(&home.home, manifest.key_epoch)? else {
-                continue;
-            };
-            homes.push(AnsweringHome {
-                index: home.index,
-                ticket: home.ticket,
-                key,
-                row: None,
-            });
-            // A home that refuses is not even read, and contributes zeros like one without data.
-            if consents {
-                ids.push(home.home);
-                places.push(homes.len() - 1);
-            }
+        if !ask.announced {
+            self.store.answer_once(&ask.work, manifest.expires, now)?;
         }
-        let (ids, places) = self.allow(&manifest, ids, places)?;
-        self.fill_rows(&manifest, &ids, &places, &mut homes)?;
-        Ok(answer(&manifest, ask.work, ask.find, &homes, &mut rng())?)
+        let (ids, mut homes) = self.chosen(&ask, &manifest)?;
+        let decided = self.store.decide(
+            &Deciding {
+                signed: &ask.manifest,
+                manifest: &manifest,
+                batch: ask.work.batch,
+                announced: ask.announced,
+                exact_queries: self.exact_queries,
+            },
+            &ids,
+        )?;
+        if ask.announced {
+            return Ok(Answer::default());
+        }
+        // A home that refuses is not even read, and contributes zeros like one without data.
+        let answering = (0..).zip(&decided.outcomes);
+        let places: Vec<usize> = answering
+            .filter(|(_, outcome)| outcome.answers())
+            .map(|(place, _)| place)
+            .collect();
+        let answering: Vec<HomeId> = places.iter().map(|place| ids[*place].0.clone()).collect();
+        self.fill_rows(&manifest, &answering, &places, &mut homes)?;
+        let answer = answer(&manifest, ask.work, &homes, &mut rng())?;
+        self.note_sent(&manifest, ask.work, &answer)?;
+        Ok(answer)
     }
 
-    /// Leaves out the homes that answered this querier too many exact queries: they are not read.
-    fn allow(
+    /// The homes that the finder chose, as their tickets show, each with whether it is subscribed to
+    /// anything. One without a key cannot open its ticket: it was never subscribed here.
+    fn chosen(
+        &self,
+        ask: &Ask,
+        manifest: &VerifiedManifest,
+    ) -> Result<(Vec<(HomeId, bool)>, Vec<AnsweringHome>), Error> {
+        let mut seen: HashSet<&HomeId> = HashSet::new();
+        let mut ids = Vec::with_capacity(ask.homes.len());
+        let mut homes = Vec::with_capacity(ask.homes.len());
+        for home in &ask.homes {
+            if !seen.insert(&home.home) {
+                continue;
+            }
+            let Some((key, subscribed)) = self.store.asked(&home.home, manifest.key_epoch)? else {
+                continue;
+            };
+            if let Some(answering) = AnsweringHome::open(ask.work, &ask.find, home, &key) {
+                homes.push(answering);
+                ids.push((home.home.clone(), subscribed));
+            }
+        }
+        Ok((ids, homes))
+    }
+
+    /// Notes for the homes' history what leaves.
+    fn note_sent(
         &self,
         manifest: &VerifiedManifest,
-        ids: Vec<HomeId>,
-        places: Vec<usize>,
-    ) -> Result<(Vec<HomeId>, Vec<usize>), Error> {
-        if manifest.privacy.is_some() {
-            return Ok((ids, places));
-        }
+        work: Work,
+        answer: &Answer,
+    ) -> Result<(), Error> {
+        let committee = manifest.committee_of(work.batch);
         let directory = &self.node.directory;
-        let exact = Exact {
-            querier: &manifest.querier,
-            doctype: &manifest.local.doctype,
-            key_epoch: manifest.key_epoch,
-            query: manifest.query(),
-            oldest: directory.key_epoch.min(directory.asked_keys().key_epoch),
-            most: self.exact_queries,
-        };
-        let allowed = self.store.answer_exact(&exact, &ids)?;
-        let kept = ids.into_iter().zip(places).zip(allowed);
-        Ok(kept
-            .filter(|(_, allowed)| *allowed)
-            .map(|(home, _)| home)
-            .unzip())
+        let offers = manifest.offers(committee).zip(&answer.groups);
+        let groups: Vec<SentGroup> = offers
+            .map(|((member, _), group)| SentGroup {
+                aggregator: directory
+                    .member(Role::DataAggregator, committee, member)
+                    .map_or_else(String::new, |node| node.name.to_string()),
+                bytes: (group.encapsulated().len() + group.ciphertext().len()) as u64,
+            })
+            .collect();
+        self.store
+            .note_sent(manifest.query(), work.batch, answer.homes, &groups)
     }
 
     fn fill_rows(

@@ -5,7 +5,7 @@ use dispers_core::{
 };
 use dispers_node::Fault;
 
-use crate::engine::EngineError;
+use crate::{RulesError, WordError, engine::EngineError};
 
 /// Why a request failed.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +35,12 @@ pub enum Error {
     /// The local query could not be evaluated.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// Rules that cannot be.
+    #[error(transparent)]
+    Rules(#[from] RulesError),
+    /// A word of an owner that changes nothing.
+    #[error(transparent)]
+    Word(#[from] WordError),
     /// The concept indexors did not give a pseudonym.
     #[error("a concept could not be turned into its pseudonym: {0}")]
     Oprf(#[from] OprfError),
@@ -66,6 +72,8 @@ impl Error {
         match self {
             Self::Decode(_) | Self::Manifest(_) | Self::Ask(_) | Self::Engine(_) => Fault::Caller,
             Self::TooLate | Self::UnknownConcept(_) | Self::UnknownHome(_) => Fault::Caller,
+            Self::Rules(_) => Fault::Caller,
+            Self::Word(_) => Fault::Conflict,
             Self::Repeated => Fault::Conflict,
             Self::Busy | Self::Interrupted => Fault::TryLater,
             Self::Database(_) => Fault::Us,

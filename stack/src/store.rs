@@ -1,11 +1,12 @@
 //! What a stack keeps, in one SQLite file: documents; per home and key epoch its tag, its ticket
 //! key and its subscriptions; the handles of entries that the Conductor may hold and should not; which
-//! work was answered, and which homes answered exact queries.
+//! work was answered; what homes were asked and decided, and their rules.
 
 mod answered;
-mod exact;
+mod consent;
 
-pub(crate) use exact::Exact;
+pub(crate) use consent::Deciding;
+pub use consent::{Entry, SentGroup, WordError};
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -43,12 +44,7 @@ CREATE TABLE IF NOT EXISTS leaving (handle BLOB PRIMARY KEY);
 CREATE TABLE IF NOT EXISTS sending (handle BLOB PRIMARY KEY, since INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS answered (work BLOB PRIMARY KEY, expires INTEGER NOT NULL) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS answered_expires ON answered (expires);
-CREATE TABLE IF NOT EXISTS exact (
-    querier TEXT NOT NULL, doctype TEXT NOT NULL, key_epoch INTEGER NOT NULL, query BLOB NOT NULL,
-    homes BLOB NOT NULL
-);
-CREATE INDEX IF NOT EXISTS exact_asked ON exact (querier, doctype, key_epoch, query);
-PRAGMA user_version = 3;
+PRAGMA user_version = 4;
 ";
 
 /// How long a subscription may be on its way, in milliseconds; then whoever sent it has died.
@@ -92,6 +88,7 @@ impl Store {
         // One that reads first and then has to wait, while another process writes, would fail at once.
         connection.set_transaction_behavior(TransactionBehavior::Immediate);
         connection.execute_batch(SCHEMA)?;
+        connection.execute_batch(consent::SCHEMA)?;
         Ok(Self {
             connection: Mutex::new(connection),
             elsewhere: None,

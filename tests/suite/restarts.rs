@@ -374,6 +374,7 @@ async fn a_stack_that_restarts_answers_no_work_twice() {
         stage.network.restart_node(host).await.unwrap();
         // Asked in the target's name, which remembers too.
         let ask = |attempt| Ask {
+            announced: false,
             manifest: asked.prepared.signed().clone(),
             work: work(attempt),
             find: FindId([0; 32]),

@@ -68,6 +68,9 @@ impl SampleNetwork {
         self.done(&format!(
             "stack subscribe home>all --every-home --config {host}.toml"
         ));
+        self.done(&format!(
+            "home allow --every-home --exact --config {host}.toml"
+        ));
     }
 
     /// What the next edition changes; it is signed by the roots given and put in the place of the
@@ -354,6 +357,7 @@ fn a_key_epoch_changes_with_a_grace() {
     network.wait_for_homes(79);
     network.import("host-2", 80, 41);
     network.done("stack subscribe home>all --home 41 --config host-2.toml");
+    network.done("home allow --home 41 --exact --config host-2.toml");
     network.wait_for_homes(80);
 
     // The grace is over: nobody has to do anything but the conductor's forgetting.

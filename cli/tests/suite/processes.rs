@@ -41,7 +41,16 @@ pub(crate) fn settle(network: &SampleNetwork) {
         let subscribed = subscribe("home>all");
         assert_eq!(subscribed.code, Some(0), "{}", subscribed.stderr);
         assert!(subscribed.stderr.contains(&format!("{homes} homes")));
+        assert!(
+            subscribed
+                .stderr
+                .contains("have no rules and refuse every query")
+        );
+        network.done(&format!(
+            "home allow --every-home --exact --config {config}"
+        ));
         let again = subscribe("home>all");
+        assert!(!again.stderr.contains("no rules"), "{}", again.stderr);
         assert!(
             again.stderr.contains("0 new subscriptions"),
             "{}",

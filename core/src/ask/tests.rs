@@ -125,23 +125,21 @@ fn a_stack_answers_only_with_tickets_that_its_homes_open() {
     let mut scene = scene();
     let work = scene.work(0, 0);
     let ask = scene.asks(work).asks.into_values().next().unwrap();
-    let mut homes: Vec<AnsweringHome> = ask
+    let all = ask.homes.len() as u32;
+    let keys: Vec<HomeKey> = ask
         .homes
         .iter()
-        .map(|asked| AnsweringHome {
-            index: asked.index,
-            ticket: asked.ticket.clone(),
-            key: scene.home(&asked.home.0).key.clone(),
-            row: None,
-        })
+        .map(|asked| scene.home(&asked.home.0).key.clone())
         .collect();
-    let all = homes.len() as u32;
+    let mut homes = ask.homes;
     homes[0].index += 1;
     let (left, right) = homes.split_at_mut(2);
     std::mem::swap(&mut left[1].ticket, &mut right[0].ticket);
     let manifest = &scene.question.manifest;
     let mut answered = |work: Work, find| {
-        let answer = answer(manifest, work, find, &homes, &mut scene.rng);
+        let opened = homes.iter().zip(&keys);
+        let opened = opened.filter_map(|(home, key)| AnsweringHome::open(work, &find, home, key));
+        let answer = answer(manifest, work, &opened.collect::<Vec<_>>(), &mut scene.rng);
         answer.map(|answer| answer.homes)
     };
     assert_eq!(answered(work, ask.find), Ok(all - 3));

@@ -79,6 +79,49 @@ impl fmt::Display for Category {
 }
 
 /// What is read, kept, grouped and measured, one per line.
+impl LocalQuery {
+    /// The query as one SELECT for people, groups and clamped measures as columns. Nobody runs it.
+    pub fn sql(&self) -> String {
+        let fields: Vec<String> = self.fields().map(str::to_owned).collect();
+        let condition = |filter: &Option<Expr>, columns: &[String]| {
+            let filter = filter.as_ref();
+            filter.map_or(String::new(), |f| format!("\nWHERE {}", f.text(columns)))
+        };
+        let (rows, columns) = match &self.inner {
+            None => (self.doctype.clone(), fields),
+            Some(inner) => {
+                let texts = inner.aggregates.iter().map(|a| a.text(&fields));
+                let texts: Vec<String> = texts.collect();
+                let named = (1..).zip(&texts).map(|(n, text)| format!("{text} AS v{n}"));
+                let rows = format!(
+                    "(SELECT {} FROM {}{}) AS home",
+                    named.collect::<Vec<_>>().join(", "),
+                    self.doctype,
+                    condition(&inner.filter, &fields).replace('\n', " "),
+                );
+                (rows, (1..=texts.len()).map(|n| format!("v{n}")).collect())
+            }
+        };
+        let keys = self.keys.iter().map(|key| key.expr.text(&columns));
+        let measures = self.measures.iter().map(|measure| {
+            let expr = measure.expr.text(&columns);
+            match &measure.quantiser {
+                None => format!("{expr} IS NOT NULL"),
+                Some(q) => match q.step() {
+                    Step::Exact(step) => format!("clamp({expr}, {}, {}, {step})", q.lo(), q.hi()),
+                    Step::Levels4096 => format!("clamp({expr}, {}, {})", q.lo(), q.hi()),
+                },
+            }
+        });
+        let mut items: Vec<String> = keys.chain(measures).collect();
+        if items.is_empty() {
+            items.push("1".into());
+        }
+        let filter = condition(&self.filter, &columns);
+        format!("SELECT {}\nFROM {rows}{filter}", items.join(", "))
+    }
+}
+
 impl fmt::Display for LocalQuery {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let fields: Vec<String> = self.fields().map(str::to_owned).collect();

@@ -94,6 +94,8 @@ fn times_outside_the_query_s_life_are_refused() {
     let outside = "has an answer time outside its own life";
     assert_eq!(time(|m| m.answer_by = m.expires.plus(1)), outside);
     assert_eq!(time(|m| m.answer_by = Timestamp(m.issued.0 - 1)), outside);
+    assert_eq!(time(|m| m.answer_from = Timestamp(m.issued.0 - 1)), outside);
+    assert_eq!(time(|m| m.answer_from = m.answer_by.plus(1)), outside);
     let signed = &scene.question.signed;
     let at = |now| signed.verify(&scene.network.directory, now).err();
     let end = NOW.plus(HOUR + Timestamp::SKEW);

@@ -152,6 +152,7 @@ impl Question {
             attempts: 3,
             reply_key: reply.public(),
             issued: NOW,
+            answer_from: NOW,
             answer_by: expires,
             expires,
             profile_commitment: profile.commitment(&salt),

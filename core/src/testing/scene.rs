@@ -151,19 +151,17 @@ impl Scene {
         for ask in self.asks(work).asks.into_values() {
             let homes: Vec<AnsweringHome> = ask
                 .homes
-                .into_iter()
+                .iter()
                 .map(|asked| {
                     let home = self.home(&asked.home.0);
-                    AnsweringHome {
-                        index: asked.index,
-                        ticket: asked.ticket,
-                        key: home.key.clone(),
-                        row: home.row.clone(),
-                    }
+                    let mut answering =
+                        AnsweringHome::open(work, &ask.find, asked, &home.key).unwrap();
+                    answering.row = home.row.clone();
+                    answering
                 })
                 .collect();
             let manifest = &self.question.manifest;
-            answers.push(answer(manifest, work, ask.find, &homes, &mut self.rng).unwrap());
+            answers.push(answer(manifest, work, &homes, &mut self.rng).unwrap());
         }
         answers
     }

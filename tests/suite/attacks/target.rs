@@ -209,6 +209,7 @@ async fn a_target_that_asks_homes_that_were_not_chosen_gets_no_answer_of_them() 
         .collect();
     assert!(!homes.is_empty());
     let ask = Ask {
+        announced: false,
         manifest: forge.prepared.signed().clone(),
         work: work(&forge, 0),
         find: batch.find,
@@ -246,6 +247,7 @@ async fn tickets_are_worth_nothing_under_a_later_manifest() {
             })
             .collect();
         let ask = Ask {
+            announced: false,
             manifest: forge.prepared.signed().clone(),
             work: work(&forge, 0),
             find: batch.find,

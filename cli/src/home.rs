@@ -1,0 +1,238 @@
+//! `dispers home`: what the owner of a home decides, and sees of what was asked.
+
+mod rules;
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use anyhow::anyhow;
+use clap::{Args, Subcommand, ValueEnum};
+use dispers_core::{
+    id::{QueryId, Timestamp},
+    subscription::HomeId,
+};
+use dispers_stack::{Asked, Connector, Entry, Outcome, Rules, Store, entry, export};
+use serde_json::Value;
+
+use crate::{exit::Exit, stack};
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Show a home's standing rules, or set them from a file.
+    Rules(rules::Arguments),
+    /// Add a rule that allows, or allow one query that waits for a word.
+    Allow(rules::Allow),
+    /// Add a rule that denies, or deny one query that waits for a word.
+    Deny(rules::Deny),
+    /// Show every query that a home was asked, why, and what became of it.
+    History(History),
+    /// Withdraw a home from a concept, or from everything: no query finds it by it any longer.
+    Withdraw(Withdraw),
+}
+
+/// Which home, at which stack.
+#[derive(Args)]
+pub(crate) struct Home {
+    /// The home.
+    #[arg(long, value_name = "ID")]
+    home: String,
+    /// The stack's configuration file.
+    #[arg(long, value_name = "FILE.toml")]
+    config: PathBuf,
+}
+
+#[derive(Args)]
+pub(crate) struct History {
+    #[command(flatten)]
+    home: Home,
+    /// One query, with all that the manifest says of it.
+    #[arg(long, value_name = "ID")]
+    query: Option<String>,
+    /// A table for people, or all of it for programs.
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    format: Format,
+    /// Most entries of the table, the latest first.
+    #[arg(long, default_value_t = 50)]
+    limit: usize,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    Table,
+    Json,
+}
+
+#[derive(Args)]
+pub(crate) struct Withdraw {
+    /// The concept; everything where it is left out.
+    concept: Option<String>,
+    #[command(flatten)]
+    home: Home,
+}
+
+pub(crate) async fn run(command: Command) -> Result<(), Exit> {
+    match command {
+        Command::Rules(arguments) => rules::show(&arguments),
+        Command::Allow(arguments) => rules::allow(&arguments),
+        Command::Deny(arguments) => rules::deny(&arguments),
+        Command::History(arguments) => history(&arguments),
+        Command::Withdraw(Withdraw { concept, home }) => {
+            stack::withdraw_home(&home.config, home.home, concept).await
+        }
+    }
+}
+
+/// The store of a stack, and its home, which must be there.
+fn open(home: &Home) -> Result<(Store, HomeId), Exit> {
+    let store = stack::store(&home.config)?;
+    let id = HomeId(home.home.clone());
+    if !store.holds(&id)? && store.history(&id, 0, 1)?.is_empty() {
+        return Err(dispers_stack::Error::UnknownHome(id.0).into());
+    }
+    Ok((store, id))
+}
+
+fn query(text: &str) -> Result<QueryId, Exit> {
+    let mut id = [0; 32];
+    hex::decode_to_slice(text, &mut id).map_err(|_| {
+        Exit::misuse(anyhow!(
+            "{text:?} is no query id: see `dispers home history`"
+        ))
+    })?;
+    Ok(QueryId(id))
+}
+
+fn print(value: &Value) -> Result<(), Exit> {
+    println!(
+        "{}",
+        serde_json::to_string_pretty(value).map_err(Exit::other)?
+    );
+    Ok(())
+}
+
+fn history(arguments: &History) -> Result<(), Exit> {
+    let (store, home) = open(&arguments.home)?;
+    if let Some(text) = &arguments.query {
+        let found = store.entry(&home, query(text)?)?;
+        let found = found.ok_or_else(|| {
+            Exit::misuse(anyhow!(
+                "this home was not asked {text}: see `dispers home history`"
+            ))
+        })?;
+        return match arguments.format {
+            Format::Json => print(&entry(&found)),
+            Format::Table => Ok(tell(&found)),
+        };
+    }
+    if arguments.format == Format::Json {
+        let epoch = stack::key_epoch(&arguments.home.config)?;
+        return print(&export(&store, &home, epoch)?);
+    }
+    let entries = store.history(&home, 0, arguments.limit)?;
+    if entries.is_empty() {
+        eprintln!("this home was asked nothing yet");
+    }
+    for entry in &entries {
+        let asked = Asked::of(&entry.manifest);
+        println!(
+            "{}  {:<22} {}: {}  {} of {}  {}",
+            Timestamp(entry.received),
+            entry.outcome.word(),
+            asked.querier,
+            asked.purpose,
+            asked.fields.join(", "),
+            asked.doctype,
+            entry.query,
+        );
+    }
+    let spent = store.spent(&home)?.all as f64 / 1e6;
+    eprintln!("epsilon of the last year: {spent}");
+    Ok(())
+}
+
+fn tell(entry: &Entry) {
+    let asked = Asked::of(&entry.manifest);
+    let line = |name: &str, value: &dyn std::fmt::Display| println!("{name:<12} {value}");
+    line("query", &entry.query);
+    line("asked by", &asked.querier);
+    line("purpose", &asked.purpose);
+    line("received", &Timestamp(entry.received));
+    line(
+        "cohort",
+        &format!("at least {} people behind each number", asked.min_cohort),
+    );
+    match asked.epsilon {
+        Some(epsilon) => line("epsilon", &(epsilon as f64 / 1e6)),
+        None => line("epsilon", &"none: exact"),
+    }
+    line("outcome", &entry.outcome.word());
+    if let Some(rule) = entry.rule {
+        line("by rule", &rule);
+    }
+    if entry.outcome == Outcome::Waiting {
+        line("decide by", &entry.manifest.answer_from);
+    }
+    if let Some((homes, groups)) = &entry.sent {
+        for group in groups {
+            let sent = format!(
+                "{} bytes to {}, sealed, of {homes} homes",
+                group.bytes, group.aggregator
+            );
+            line("left", &sent);
+        }
+    }
+    println!("\nin the home\n{}", entry.manifest.local);
+    println!("as SQL\n{}", entry.manifest.local.sql());
+}
+
+/// Changes the rules of homes; those that have the same keep the same.
+fn change(store: &Store, homes: &[HomeId], change: impl Fn(&mut Rules)) -> Result<(), Exit> {
+    let mut same: BTreeMap<String, (Rules, Vec<HomeId>)> = BTreeMap::new();
+    for home in homes {
+        let rules = store.rules(home)?;
+        let (_, homes) = same
+            .entry(rules.text())
+            .or_insert_with(|| (rules, Vec::new()));
+        homes.push(home.clone());
+    }
+    for (mut rules, homes) in same.into_values() {
+        change(&mut rules);
+        store.set_rules(&homes, rules)?;
+    }
+    Ok(())
+}
+
+/// Whose rules a command changes.
+#[derive(Args)]
+pub(crate) struct Homes {
+    /// The home.
+    #[arg(long, value_name = "ID", required_unless_present = "every_home")]
+    home: Option<String>,
+    /// Every home of the stack, where the owners of all agreed.
+    #[arg(long, conflicts_with = "home")]
+    every_home: bool,
+    /// The stack's configuration file.
+    #[arg(long, value_name = "FILE.toml")]
+    config: PathBuf,
+}
+
+impl Homes {
+    fn config(&self) -> &Path {
+        &self.config
+    }
+
+    fn open(&self) -> Result<(Store, Vec<HomeId>), Exit> {
+        if let Some(home) = &self.home {
+            let (store, home) = open(&Home {
+                home: home.clone(),
+                config: self.config.clone(),
+            })?;
+            return Ok((store, vec![home]));
+        }
+        let store = stack::store(&self.config)?;
+        let homes = store.homes()?;
+        Ok((store, homes))
+    }
+}

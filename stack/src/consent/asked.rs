@@ -1,0 +1,41 @@
+//! What a rule looks at in a query.
+
+use dispers_core::manifest::Manifest;
+
+/// The facts of a query that decide about it, as its manifest says them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    /// Who asks.
+    pub querier: String,
+    /// Why.
+    pub purpose: String,
+    /// The kind of documents that would be read.
+    pub doctype: String,
+    /// The fields that would be read.
+    pub fields: Vec<String>,
+    /// Fewest people behind a released number.
+    pub min_cohort: u32,
+    /// ε in millionths; `None` for an exact query.
+    pub epsilon: Option<u64>,
+    /// δ in billionths, rounded up; 0 for pure ε.
+    pub delta: u64,
+    /// Whether a model is trained, in several rounds.
+    pub training: bool,
+}
+
+impl Asked {
+    /// The facts of `manifest`.
+    pub fn of(manifest: &Manifest) -> Self {
+        let privacy = manifest.privacy.as_ref();
+        Self {
+            querier: manifest.querier.to_string(),
+            purpose: manifest.purpose.clone(),
+            doctype: manifest.local.doctype.clone(),
+            fields: manifest.local.fields().map(str::to_owned).collect(),
+            min_cohort: manifest.min_cohort,
+            epsilon: privacy.map(|privacy| privacy.epsilon),
+            delta: privacy.map_or(0, |privacy| (privacy.delta * 1e9).ceil() as u64),
+            training: manifest.rounds > 1,
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! All that a stack keeps of what a home was asked, as JSON: for its owner.
+
+use dispers_core::{
+    id::{KeyEpoch, Timestamp},
+    subscription::HomeId,
+};
+use serde_json::{Value, json};
+
+use crate::{Asked, Entry, Error, Store};
+
+/// Everything about a home but its documents, which its owner has: rules, subscriptions, the ε of the
+/// last year, and each query with what became of it.
+///
+/// # Errors
+/// [`Error::Database`].
+pub fn export(store: &Store, home: &HomeId, epoch: KeyEpoch) -> Result<Value, Error> {
+    let history = store.history(home, 0, usize::MAX)?;
+    Ok(json!({
+        "home": home.0,
+        "rules": store.rules(home)?,
+        "subscriptions": store.subscriptions(home, epoch)?,
+        "epsilon_of_the_year": store.spent(home)?.all as f64 / 1e6,
+        "history": history.iter().map(entry).collect::<Vec<Value>>(),
+    }))
+}
+
+/// One query as JSON.
+pub fn entry(entry: &Entry) -> Value {
+    let manifest = &entry.manifest;
+    let asked = Asked::of(manifest);
+    let sent = entry
+        .sent
+        .as_ref()
+        .map(|(homes, groups)| json!({"homes": homes, "aggregators": groups}));
+    json!({
+        "query": entry.query.to_string(),
+        "querier": asked.querier,
+        "purpose": asked.purpose,
+        "doctype": asked.doctype,
+        "fields": asked.fields,
+        "local_query": manifest.local.to_string(),
+        "sql": manifest.local.sql(),
+        "min_cohort": asked.min_cohort,
+        "epsilon": asked.epsilon.map(|epsilon| epsilon as f64 / 1e6),
+        "delta": manifest.privacy.map(|privacy| privacy.delta),
+        "training": asked.training,
+        "received": Timestamp(entry.received).to_string(),
+        "decided": Timestamp(entry.decided).to_string(),
+        "answers_from": manifest.answer_from.to_string(),
+        "outcome": entry.outcome.word(),
+        "rule": entry.rule,
+        "sent": sent,
+    })
+}

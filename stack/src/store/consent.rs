@@ -1,0 +1,537 @@
+//! What homes were asked, what became of it, and the rules by which it was decided.
+//!
+//! A query is decided once at each home, in one transaction with what it costs, and that is on the disk
+//! before anything is read: neither queries at the same time nor a crash overspend a home's ε.
+
+use std::collections::{HashMap, HashSet};
+
+use dispers_core::{
+    encoding::{from_bytes, to_bytes},
+    id::{BatchId, QueryId},
+    manifest::{MAX_MANIFEST, Manifest, SignedManifest},
+    subscription::HomeId,
+};
+use dispers_node::now;
+use rusqlite::{OptionalExtension, Transaction, params};
+use serde::{Deserialize, Serialize};
+
+use super::Store;
+use crate::{
+    Error,
+    consent::{Asked, Outcome, Rules, Spent, Verdict},
+};
+
+pub(super) const SCHEMA: &str = "
+CREATE TABLE IF NOT EXISTS rules (id INTEGER PRIMARY KEY, body TEXT NOT NULL UNIQUE);
+CREATE TABLE IF NOT EXISTS home_rules (home TEXT PRIMARY KEY, rules INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS request (
+    id INTEGER PRIMARY KEY, query BLOB NOT NULL UNIQUE, manifest BLOB NOT NULL, querier TEXT NOT NULL,
+    doctype TEXT NOT NULL, key_epoch INTEGER NOT NULL, epsilon INTEGER, answer_from INTEGER NOT NULL,
+    received INTEGER NOT NULL
+);
+CREATE INDEX IF NOT EXISTS request_exact ON request (querier, doctype, key_epoch) WHERE epsilon IS NULL;
+CREATE TABLE IF NOT EXISTS decision (
+    home TEXT NOT NULL, request INTEGER NOT NULL, outcome INTEGER NOT NULL, rule INTEGER,
+    epsilon INTEGER NOT NULL, at INTEGER NOT NULL, batch INTEGER NOT NULL,
+    PRIMARY KEY (home, request)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS sent (
+    request INTEGER NOT NULL, batch INTEGER NOT NULL, at INTEGER NOT NULL, homes INTEGER NOT NULL,
+    groups TEXT NOT NULL, PRIMARY KEY (request, batch)
+) WITHOUT ROWID;
+";
+
+/// A year, in milliseconds: so long what was answered counts.
+const YEAR: u64 = 365 * 24 * 3_600_000;
+
+/// A query whose homes are to decide.
+pub(crate) struct Deciding<'a> {
+    pub(crate) signed: &'a SignedManifest,
+    pub(crate) manifest: &'a Manifest,
+    pub(crate) batch: BatchId,
+    /// Whether there is time to ask owners.
+    pub(crate) announced: bool,
+    /// Exact queries that a home answers one querier, of a doctype and in a key epoch.
+    pub(crate) exact_queries: usize,
+}
+
+/// What homes decided, in order; and at which their owners are to be told of the query.
+pub(crate) struct Decided {
+    pub(crate) outcomes: Vec<Outcome>,
+    pub(crate) told: Vec<HomeId>,
+}
+
+/// What left a stack for one aggregator, sealed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SentGroup {
+    /// Which aggregator.
+    pub aggregator: String,
+    /// How many bytes, for all homes of the batch together.
+    pub bytes: u64,
+}
+
+/// One query as a home's history has it.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// The query.
+    pub query: QueryId,
+    /// The manifest as it was received.
+    pub signed: SignedManifest,
+    /// What it says.
+    pub manifest: Manifest,
+    /// When the stack first saw it, in Unix milliseconds.
+    pub received: u64,
+    /// When it was decided.
+    pub decided: u64,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// The number of the rule that decided.
+    pub rule: Option<u32>,
+    /// How many homes' contributions the packet held, and what left for each aggregator; `None` while
+    /// nothing has left.
+    pub sent: Option<(u32, Vec<SentGroup>)>,
+}
+
+/// A word of an owner that comes too late, or contradicts what is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum WordError {
+    /// The home was not asked.
+    #[error("this home was not asked such a query: see its history")]
+    NotAsked,
+    /// It does not wait.
+    #[error("this query was decided before: {}", .0.word())]
+    Decided(Outcome),
+    /// The time is over.
+    #[error("the time to decide on this query is over")]
+    Late,
+    /// What the owner gives for a year does not allow it.
+    #[error(
+        "this query would take more epsilon than the rules give for a year: raise epsilon-per-year first"
+    )]
+    Spent,
+}
+
+fn place(batch: BatchId) -> i64 {
+    (i64::from(batch.partition) << 32) | i64::from(batch.number)
+}
+
+impl Store {
+    /// The rules of a home; those that refuse all where its owner gave none.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub fn rules(&self, home: &HomeId) -> Result<Rules, Error> {
+        let mut connection = self.connection();
+        let rows = connection.transaction()?;
+        Ok(rules_of(&rows, home)?.unwrap_or_default())
+    }
+
+    /// How many of `homes` have no rules of their own: they refuse every query.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub fn without_rules<'a>(
+        &self,
+        homes: impl IntoIterator<Item = &'a HomeId>,
+    ) -> Result<usize, Error> {
+        let connection = self.connection();
+        let mut has = connection.prepare_cached("SELECT 1 FROM home_rules WHERE home = ?1")?;
+        let mut count = 0;
+        for home in homes {
+            count += usize::from(!has.exists([&home.0])?);
+        }
+        Ok(count)
+    }
+
+    /// Sets the rules of homes.
+    ///
+    /// # Errors
+    /// [`Error::Database`]; then nothing was changed. [`Error::Rules`] for rules that cannot be.
+    pub fn set_rules<'a>(
+        &self,
+        homes: impl IntoIterator<Item = &'a HomeId>,
+        rules: Rules,
+    ) -> Result<(), Error> {
+        let body = rules.checked()?.text();
+        let mut connection = self.connection();
+        let rows = connection.transaction()?;
+        rows.execute("INSERT OR IGNORE INTO rules (body) VALUES (?1)", [&body])?;
+        let id: i64 = rows.query_row("SELECT id FROM rules WHERE body = ?1", [&body], |row| {
+            row.get(0)
+        })?;
+        for home in homes {
+            rows.prepare_cached("INSERT OR REPLACE INTO home_rules VALUES (?1, ?2)")?
+                .execute(params![home.0, id])?;
+        }
+        rows.execute(
+            "DELETE FROM rules WHERE id NOT IN (SELECT rules FROM home_rules)",
+            [],
+        )?;
+        rows.commit()?;
+        Ok(())
+    }
+
+    /// Decides a query at each home, `true` for those that are subscribed to anything; what was decided
+    /// stays. It is on the disk when this returns.
+    pub(crate) fn decide(
+        &self,
+        deciding: &Deciding<'_>,
+        homes: &[(HomeId, bool)],
+    ) -> Result<Decided, Error> {
+        let (manifest, at) = (deciding.manifest, now().0);
+        let asked = Asked::of(manifest);
+        let mut connection = self.connection();
+        let rows = connection.transaction()?;
+        let request = note_request(&rows, deciding, &asked, at)?;
+        let exact = exact_requests(&rows, request, manifest, &asked)?;
+        let mut known: HashMap<i64, Rules> = HashMap::new();
+        let mut decided = Decided {
+            outcomes: Vec::with_capacity(homes.len()),
+            told: Vec::new(),
+        };
+        let mut kept =
+            rows.prepare_cached("SELECT outcome FROM decision WHERE home = ?1 AND request = ?2")?;
+        let mut insert = rows.prepare_cached(
+            "INSERT OR REPLACE INTO decision VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        )?;
+        let mut which = rows.prepare_cached("SELECT rules FROM home_rules WHERE home = ?1")?;
+        for (home, subscribed) in homes {
+            let before: Option<i64> = kept
+                .query_row(params![home.0, request], |row| row.get(0))
+                .optional()?;
+            let before = before.map(Outcome::from_number);
+            let verdict = match before {
+                Some(Outcome::Waiting) if !deciding.announced => Outcome::Late.into(),
+                Some(outcome) => {
+                    decided.outcomes.push(outcome);
+                    continue;
+                }
+                None if !subscribed => Outcome::Withdrawn.into(),
+                None => {
+                    let id: Option<i64> =
+                        which.query_row([&home.0], |row| row.get(0)).optional()?;
+                    let rules = match id {
+                        Some(id) => known_rules(&rows, &mut known, id)?,
+                        None => &Rules::default(),
+                    };
+                    let mut answered = 0;
+                    let verdict = rules.verdict(&asked, || {
+                        let (spent, exact) = spent(&rows, home, at, &exact)?;
+                        answered = exact;
+                        Ok::<_, Error>(spent)
+                    })?;
+                    match verdict.outcome {
+                        Outcome::Allowed
+                            if asked.epsilon.is_none() && answered >= deciding.exact_queries =>
+                        {
+                            Outcome::TooManyExact.into()
+                        }
+                        Outcome::Waiting if !deciding.announced => Outcome::Late.into(),
+                        _ => verdict,
+                    }
+                }
+            };
+            let outcome = verdict.outcome;
+            if outcome == Outcome::Waiting {
+                decided.told.push(home.clone());
+            }
+            let cost = asked.epsilon.filter(|_| outcome.answers()).unwrap_or(0);
+            insert.execute(params![
+                home.0,
+                request,
+                outcome.number(),
+                verdict.rule,
+                cost as i64,
+                at as i64,
+                place(deciding.batch)
+            ])?;
+            decided.outcomes.push(outcome);
+        }
+        drop((kept, insert, which));
+        rows.commit()?;
+        Ok(decided)
+    }
+
+    /// An owner's word on a query that waits for it.
+    ///
+    /// # Errors
+    /// [`Error::Word`] when there is nothing to decide any more; then nothing changes.
+    pub fn word(
+        &self,
+        home: &HomeId,
+        query: QueryId,
+        allow: bool,
+        exact_queries: usize,
+    ) -> Result<Outcome, Error> {
+        let at = now().0;
+        let mut connection = self.connection();
+        let rows = connection.transaction()?;
+        let found: Option<(i64, i64, Option<i64>, i64, Vec<u8>)> = rows
+            .prepare_cached(
+                "SELECT request, outcome, r.epsilon, answer_from, manifest FROM decision
+                 JOIN request AS r ON r.id = request WHERE home = ?1 AND query = ?2",
+            )?
+            .query_row(params![home.0, query.0], |row| {
+                Ok((
+                    row.get(0)?,
+                    row.get(1)?,
+                    row.get(2)?,
+                    row.get(3)?,
+                    row.get(4)?,
+                ))
+            })
+            .optional()?;
+        let (request, outcome, epsilon, answer_from, manifest) =
+            found.ok_or(WordError::NotAsked)?;
+        match Outcome::from_number(outcome) {
+            Outcome::Waiting if answer_from as u64 > at => {}
+            Outcome::Waiting => return Err(WordError::Late.into()),
+            outcome => return Err(WordError::Decided(outcome).into()),
+        }
+        let epsilon = epsilon.map(|epsilon| epsilon as u64);
+        let mut outcome = if allow {
+            Outcome::AllowedByOwner
+        } else {
+            Outcome::DeniedByOwner
+        };
+        if allow {
+            let signed = signed(&manifest)?;
+            let body = manifest_of(&signed)?;
+            let exact = exact_requests(&rows, request, &body, &Asked::of(&body))?;
+            let (spent, answered) = spent(&rows, home, at, &exact)?;
+            let rules = rules_of(&rows, home)?.unwrap_or_default();
+            if !rules.affords(&spent, epsilon.unwrap_or(0)) {
+                return Err(WordError::Spent.into());
+            }
+            if epsilon.is_none() && answered >= exact_queries {
+                outcome = Outcome::TooManyExact;
+            }
+        }
+        let cost = epsilon.filter(|_| outcome.answers()).unwrap_or(0);
+        rows.prepare_cached(
+            "UPDATE decision SET outcome = ?3, epsilon = ?4, at = ?5 WHERE home = ?1 AND request = ?2",
+        )?
+        .execute(params![home.0, request, outcome.number(), cost as i64, at as i64])?;
+        rows.commit()?;
+        Ok(outcome)
+    }
+
+    /// Notes what leaves for a batch.
+    pub(crate) fn note_sent(
+        &self,
+        query: QueryId,
+        batch: BatchId,
+        homes: u32,
+        groups: &[SentGroup],
+    ) -> Result<(), Error> {
+        let groups = serde_json::to_string(groups).unwrap_or_default();
+        self.connection()
+            .prepare_cached(
+                "INSERT OR REPLACE INTO sent
+                 SELECT id, ?2, ?3, ?4, ?5 FROM request WHERE query = ?1",
+            )?
+            .execute(params![
+                query.0,
+                place(batch),
+                now().0 as i64,
+                homes,
+                groups
+            ])?;
+        Ok(())
+    }
+
+    /// What a home was asked, the latest first: `limit` entries after the first `skip`.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub fn history(&self, home: &HomeId, skip: usize, limit: usize) -> Result<Vec<Entry>, Error> {
+        self.entries(home, None, skip, limit)
+    }
+
+    /// One query as a home was asked it.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub fn entry(&self, home: &HomeId, query: QueryId) -> Result<Option<Entry>, Error> {
+        Ok(self.entries(home, Some(query), 0, 1)?.pop())
+    }
+
+    fn entries(
+        &self,
+        home: &HomeId,
+        query: Option<QueryId>,
+        skip: usize,
+        limit: usize,
+    ) -> Result<Vec<Entry>, Error> {
+        let connection = self.connection();
+        let mut select = connection.prepare_cached(
+            "SELECT query, manifest, received, d.at, outcome, rule, homes, groups
+             FROM decision AS d JOIN request AS r ON r.id = d.request
+             LEFT JOIN sent AS s ON s.request = d.request AND s.batch = d.batch
+             WHERE home = ?1 AND (?2 IS NULL OR query = ?2)
+             ORDER BY received DESC, r.id DESC LIMIT ?4 OFFSET ?3",
+        )?;
+        let limits = (skip as i64, i64::try_from(limit).unwrap_or(i64::MAX));
+        let mut rows = select.query(params![home.0, query.map(|q| q.0), limits.0, limits.1])?;
+        let mut entries = Vec::new();
+        while let Some(row) = rows.next()? {
+            let signed = signed(&row.get::<_, Vec<u8>>(1)?)?;
+            let sent: Option<(u32, String)> = row.get::<_, Option<u32>>(6)?.zip(row.get(7)?);
+            entries.push(Entry {
+                query: QueryId(row.get(0)?),
+                manifest: manifest_of(&signed)?,
+                signed,
+                received: row.get::<_, i64>(2)? as u64,
+                decided: row.get::<_, i64>(3)? as u64,
+                outcome: Outcome::from_number(row.get(4)?),
+                rule: row.get(5)?,
+                sent: sent.map(|(homes, groups)| {
+                    (homes, serde_json::from_str(&groups).unwrap_or_default())
+                }),
+            });
+        }
+        Ok(entries)
+    }
+
+    /// The ε that a home's answers of the last year took.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub fn spent(&self, home: &HomeId) -> Result<Spent, Error> {
+        let mut connection = self.connection();
+        let rows = connection.transaction()?;
+        Ok(spent(&rows, home, now().0, &HashSet::new())?.0)
+    }
+}
+
+impl From<Outcome> for Verdict {
+    fn from(outcome: Outcome) -> Self {
+        Self {
+            outcome,
+            rule: None,
+        }
+    }
+}
+
+fn signed(bytes: &[u8]) -> Result<SignedManifest, Error> {
+    let most = MAX_MANIFEST + 1024;
+    Ok(from_bytes(bytes, most, "manifest")?)
+}
+
+/// The manifest in a signed one that was verified when it was received.
+fn manifest_of(signed: &SignedManifest) -> Result<Manifest, Error> {
+    Ok(from_bytes(&signed.body, MAX_MANIFEST, "manifest")?)
+}
+
+fn rules_of(rows: &Transaction<'_>, home: &HomeId) -> Result<Option<Rules>, Error> {
+    let body: Option<String> = rows
+        .prepare_cached(
+            "SELECT body FROM home_rules AS h JOIN rules AS r ON r.id = h.rules WHERE home = ?1",
+        )?
+        .query_row([&home.0], |row| row.get(0))
+        .optional()?;
+    Ok(body.map(|body| Rules::parse(&body)).transpose()?)
+}
+
+fn known_rules<'a>(
+    rows: &Transaction<'_>,
+    known: &'a mut HashMap<i64, Rules>,
+    id: i64,
+) -> Result<&'a Rules, Error> {
+    Ok(match known.entry(id) {
+        std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
+        std::collections::hash_map::Entry::Vacant(entry) => {
+            let body: String = rows
+                .prepare_cached("SELECT body FROM rules WHERE id = ?1")?
+                .query_row([id], |row| row.get(0))?;
+            entry.insert(Rules::parse(&body)?)
+        }
+    })
+}
+
+/// The number of a query's row, made where it is new.
+fn note_request(
+    rows: &Transaction<'_>,
+    deciding: &Deciding<'_>,
+    asked: &Asked,
+    at: u64,
+) -> Result<i64, Error> {
+    let (manifest, query) = (deciding.manifest, deciding.signed.query());
+    rows.prepare_cached(
+        "INSERT OR IGNORE INTO request (query, manifest, querier, doctype, key_epoch, epsilon,
+         answer_from, received) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+    )?
+    .execute(params![
+        query.0,
+        to_bytes(deciding.signed),
+        asked.querier,
+        asked.doctype.to_lowercase(),
+        manifest.key_epoch.0,
+        asked.epsilon.map(|epsilon| epsilon as i64),
+        manifest.answer_from.0 as i64,
+        at as i64,
+    ])?;
+    let id = rows
+        .prepare_cached("SELECT id FROM request WHERE query = ?1")?
+        .query_row([query.0], |row| row.get(0))?;
+    Ok(id)
+}
+
+/// The other exact queries of this querier, of the same doctype and key epoch; none for a noisy query.
+fn exact_requests(
+    rows: &Transaction<'_>,
+    request: i64,
+    manifest: &Manifest,
+    asked: &Asked,
+) -> Result<HashSet<i64>, Error> {
+    if asked.epsilon.is_some() {
+        return Ok(HashSet::new());
+    }
+    let mut select = rows.prepare_cached(
+        "SELECT id FROM request WHERE epsilon IS NULL AND querier = ?1 AND doctype = ?2
+         AND key_epoch = ?3 AND id <> ?4",
+    )?;
+    let of = params![
+        asked.querier,
+        asked.doctype.to_lowercase(),
+        manifest.key_epoch.0,
+        request
+    ];
+    let ids = select.query_map(of, |row| row.get(0))?;
+    Ok(ids.collect::<Result<_, _>>()?)
+}
+
+/// The ε that a home's answers of the last year took, and how many of the queries in `exact` it answered.
+fn spent(
+    rows: &Transaction<'_>,
+    home: &HomeId,
+    at: u64,
+    exact: &HashSet<i64>,
+) -> Result<(Spent, usize), Error> {
+    let mut select = rows.prepare_cached(
+        "SELECT request, outcome, rule, epsilon, at FROM decision WHERE home = ?1",
+    )?;
+    let mut decisions = select.query([&home.0])?;
+    let (mut spent, mut answered) = (Spent::default(), 0);
+    let since = at.saturating_sub(YEAR);
+    while let Some(row) = decisions.next()? {
+        if !Outcome::from_number(row.get(1)?).answers() {
+            continue;
+        }
+        answered += usize::from(exact.contains(&row.get(0)?));
+        if row.get::<_, i64>(4)? as u64 <= since {
+            continue;
+        }
+        let epsilon = row.get::<_, i64>(3)? as u64;
+        spent.all = spent.all.saturating_add(epsilon);
+        if let Some(rule) = row.get(2)? {
+            let of_rule = spent.by_rule.entry(rule).or_default();
+            *of_rule = of_rule.saturating_add(epsilon);
+        }
+    }
+    Ok((spent, answered))
+}
+
+#[cfg(test)]
+mod tests;

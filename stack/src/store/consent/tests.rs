@@ -1,0 +1,258 @@
+use std::{path::Path, thread};
+
+use dispers_core::{
+    catalogue::{Cardinality, Catalogue, Doctype, Field, FieldKind},
+    envelope::{EnvelopeSecretKey, Suite},
+    id::{KeyEpoch, Name, Timestamp},
+    keys::SigningKey,
+    plan::{Plan, PlanLimits},
+    privacy::{Mechanism, Privacy},
+};
+use dispers_node::rng;
+
+use super::*;
+use crate::consent::{Effect, Otherwise, Rule};
+
+/// A query of ε, in millionths, told apart by `number`; owners have until `answer_from`.
+fn query(number: u32, epsilon: Option<u64>, answer_from: u64) -> (SignedManifest, Manifest) {
+    let catalogue = Catalogue {
+        doctypes: vec![Doctype {
+            name: "Heart".into(),
+            cardinality: Cardinality::One,
+            fields: vec![Field {
+                name: "rate".into(),
+                kind: FieldKind::Integer,
+                unit: String::new(),
+                range: None,
+                nullable: true,
+            }],
+        }],
+        concepts: Vec::new(),
+    };
+    let sql = "SELECT AVG(clamp(rate, 0, 200, 1)) FROM heart";
+    let plan = Plan::new(sql, &catalogue, &PlanLimits::default()).unwrap();
+    let manifest = Manifest {
+        network: Name::new("network").unwrap(),
+        key_epoch: KeyEpoch(1),
+        querier: Name::new("lab").unwrap(),
+        purpose: "research".into(),
+        local: plan.local,
+        min_cohort: 20,
+        answer_rate: 500,
+        min_verified: 2,
+        max_homes: number.into(),
+        committees: Vec::new(),
+        notary: Name::new("finder").unwrap(),
+        privacy: epsilon.map(|epsilon| Privacy {
+            epsilon,
+            delta: 0.0,
+            mechanism: Mechanism::Laplace,
+        }),
+        rounds: 1,
+        attempts: 1,
+        reply_key: EnvelopeSecretKey::generate(Suite::default(), &mut rng()).public(),
+        issued: Timestamp(now().0),
+        answer_from: Timestamp(answer_from),
+        answer_by: Timestamp(now().0 + 3_600_000),
+        expires: Timestamp(now().0 + 3_600_000),
+        profile_commitment: [0; 32],
+    };
+    let signed = manifest.sign(&SigningKey::generate(&mut rng()));
+    (signed, manifest)
+}
+
+fn decide(
+    store: &Store,
+    (signed, manifest): &(SignedManifest, Manifest),
+    announced: bool,
+    homes: &[&str],
+) -> Vec<Outcome> {
+    let deciding = Deciding {
+        signed,
+        manifest,
+        batch: BatchId {
+            partition: 1,
+            number: 2,
+        },
+        announced,
+        exact_queries: 2,
+    };
+    let homes: Vec<(HomeId, bool)> = homes
+        .iter()
+        .map(|name| (home(name), !name.starts_with("left")))
+        .collect();
+    store.decide(&deciding, &homes).unwrap().outcomes
+}
+
+fn home(name: &str) -> HomeId {
+    HomeId(name.into())
+}
+
+fn open(folder: &Path) -> Store {
+    Store::open(&folder.join("stack.db")).unwrap()
+}
+
+fn later() -> u64 {
+    now().0 + 60_000
+}
+
+#[test]
+fn a_home_without_rules_refuses_and_its_history_says_so() {
+    let store = Store::in_memory().unwrap();
+    store
+        .set_rules([&home("a")], Rules::allow_everything())
+        .unwrap();
+    let asked = query(1, Some(1_000_000), now().0);
+    let outcomes = decide(&store, &asked, false, &["a", "b", "left"]);
+    use Outcome::{Allowed, Uncovered, Withdrawn};
+    assert_eq!(outcomes, [Allowed, Uncovered, Withdrawn]);
+    for (name, outcome) in [("a", Allowed), ("b", Uncovered), ("left", Withdrawn)] {
+        let history = store.history(&home(name), 0, 10).unwrap();
+        assert_eq!(history.len(), 1);
+        assert_eq!(history[0].outcome, outcome);
+        assert_eq!(history[0].query, asked.0.query());
+        assert_eq!(history[0].manifest, asked.1);
+        assert_eq!(history[0].sent, None);
+    }
+    assert!(store.history(&home("c"), 0, 10).unwrap().is_empty());
+    let groups = [SentGroup {
+        aggregator: "da-1".into(),
+        bytes: 123,
+    }];
+    let batch = BatchId {
+        partition: 1,
+        number: 2,
+    };
+    store.note_sent(asked.0.query(), batch, 3, &groups).unwrap();
+    let entry = store.entry(&home("b"), asked.0.query()).unwrap().unwrap();
+    assert_eq!(entry.sent, Some((3, groups.to_vec())));
+    // Decided once, whatever changes.
+    store
+        .set_rules([&home("b")], Rules::allow_everything())
+        .unwrap();
+    assert_eq!(decide(&store, &asked, false, &["b"]), [Uncovered]);
+}
+
+#[test]
+fn a_year_s_epsilon_is_never_overspent_by_queries_at_the_same_time_or_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut rules = Rules::allow_everything();
+    rules.epsilon_per_year = Some(5.0);
+    open(folder.path()).set_rules([&home("a")], rules).unwrap();
+    let allowed: usize = thread::scope(|scope| {
+        let threads: Vec<_> = (0..8)
+            .map(|thread| {
+                let folder = folder.path();
+                scope.spawn(move || {
+                    // A process of its own, as far as the file is concerned.
+                    let store = open(folder);
+                    let asked = (0..4).map(|n| query(1 + thread * 4 + n, Some(700_000), now().0));
+                    asked
+                        .filter(|asked| decide(&store, asked, false, &["a"])[0] == Outcome::Allowed)
+                        .count()
+                })
+            })
+            .collect();
+        threads.into_iter().map(|t| t.join().unwrap()).sum()
+    });
+    assert_eq!(allowed, 7);
+    let store = open(folder.path());
+    let spent = store.spent(&home("a")).unwrap();
+    assert_eq!((spent.all, spent.by_rule[&1]), (4_900_000, 4_900_000));
+    let more = |epsilon| decide(&store, &query(100, Some(epsilon), now().0), false, &["a"]);
+    assert_eq!(more(100_001), [Outcome::Spent]);
+    assert_eq!(more(100_000), [Outcome::Allowed]);
+    assert_eq!(store.history(&home("a"), 0, 100).unwrap().len(), 34);
+    assert_eq!(store.history(&home("a"), 30, 100).unwrap().len(), 4);
+}
+
+#[test]
+fn a_home_answers_so_many_exact_queries_and_no_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let homes = ["a", "b"].map(home);
+    store.set_rules(&homes, Rules::allow_everything()).unwrap();
+    let (first, second, third) = (query(1, None, 0), query(2, None, 0), query(3, None, 0));
+    assert_eq!(
+        decide(&store, &first, false, &["a", "b"]),
+        [Outcome::Allowed; 2]
+    );
+    assert_eq!(decide(&store, &second, false, &["a"]), [Outcome::Allowed]);
+    drop(store);
+    let store = open(folder.path());
+    let outcomes = decide(&store, &third, false, &["a", "b"]);
+    assert_eq!(outcomes, [Outcome::TooManyExact, Outcome::Allowed]);
+    // The same query again, in other attempts, is the same answer.
+    assert_eq!(decide(&store, &first, false, &["a"]), [Outcome::Allowed]);
+    let noisy = query(4, Some(1_000_000), 0);
+    assert_eq!(decide(&store, &noisy, false, &["a"]), [Outcome::Allowed]);
+    // In the next key epoch the count begins anew.
+    let (_, mut manifest) = query(5, None, 0);
+    manifest.key_epoch = KeyEpoch(2);
+    let next = (manifest.sign(&SigningKey::generate(&mut rng())), manifest);
+    assert_eq!(decide(&store, &next, false, &["a"]), [Outcome::Allowed]);
+}
+
+#[test]
+fn an_owner_is_asked_and_decides_once() {
+    let store = Store::in_memory().unwrap();
+    let rules = Rules {
+        otherwise: Otherwise::Ask,
+        epsilon_per_year: Some(2.0),
+        ..Rules::default()
+    };
+    let homes = ["a", "b", "c", "d"].map(home);
+    store.set_rules(&homes, rules).unwrap();
+    let asked = query(1, Some(1_500_000), later());
+    let id = asked.0.query();
+    let names = ["a", "b", "c"];
+    assert_eq!(decide(&store, &asked, true, &names), [Outcome::Waiting; 3]);
+    let word = |name: &str, query: &(SignedManifest, Manifest), allow| {
+        store.word(&home(name), query.0.query(), allow, 2)
+    };
+    let said = |name, query, allow| word(name, query, allow).unwrap_err().to_string();
+    assert_eq!(word("a", &asked, true).unwrap(), Outcome::AllowedByOwner);
+    assert!(said("a", &asked, false).contains("decided before: allowed-by-owner"));
+    assert_eq!(word("b", &asked, false).unwrap(), Outcome::DeniedByOwner);
+    assert!(said("d", &asked, true).contains("was not asked"));
+    // Told again: what was said stays. Then it is asked, and who said nothing refuses.
+    let told = decide(&store, &asked, true, &names);
+    assert_eq!(told[2], Outcome::Waiting);
+    use Outcome::{AllowedByOwner, DeniedByOwner, Late};
+    let answered = decide(&store, &asked, false, &names);
+    assert_eq!(answered, [AllowedByOwner, DeniedByOwner, Late]);
+    assert!(said("c", &asked, true).contains("decided before: not-answered-in-time"));
+    assert_eq!(store.entry(&home("c"), id).unwrap().unwrap().outcome, Late);
+    // Nobody is asked once it is time to answer.
+    assert_eq!(decide(&store, &asked, false, &["d"]), [Late]);
+    let over = query(2, Some(100_000), now().0 - 1);
+    assert_eq!(decide(&store, &over, true, &["a"]), [Outcome::Waiting]);
+    assert!(said("a", &over, true).contains("is over"));
+    // What an owner allows counts for the year too, and is not beyond it.
+    let more = query(3, Some(600_000), later());
+    assert_eq!(decide(&store, &more, true, &["a"]), [Outcome::Waiting]);
+    assert!(said("a", &more, true).contains("raise epsilon-per-year"));
+    assert_eq!(store.spent(&home("a")).unwrap().all, 1_500_000);
+    assert_eq!(word("a", &more, false).unwrap(), DeniedByOwner);
+}
+
+#[test]
+fn homes_with_the_same_rules_share_them_and_one_that_changes_changes_alone() {
+    let store = Store::in_memory().unwrap();
+    let homes: Vec<HomeId> = (0..100).map(|n| home(&n.to_string())).collect();
+    store.set_rules(&homes, Rules::allow_everything()).unwrap();
+    let mut rules = Rules::default();
+    rules.rules.push(Rule::new(Effect::Deny));
+    store.set_rules([&homes[3]], rules).unwrap();
+    assert_eq!(
+        store.rules(&homes[3]).unwrap().rules[0].effect,
+        Effect::Deny
+    );
+    assert_eq!(store.rules(&homes[4]).unwrap(), Rules::allow_everything());
+    assert_eq!(store.rules(&home("other")).unwrap(), Rules::default());
+    let count: i64 = store
+        .connection()
+        .query_row("SELECT COUNT(*) FROM rules", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(count, 2);
+}
