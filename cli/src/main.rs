@@ -14,6 +14,7 @@ mod home;
 mod keys;
 mod knowledge;
 mod loss;
+mod period;
 mod progress;
 mod query;
 mod questions;

@@ -16,6 +16,7 @@ use crate::{
     exit::{Exit, TRY_LATER},
     format::{Format, Output},
     loss::Loss,
+    period::Period,
     progress::Bars,
     questions::Desk,
     regress::Text,
@@ -36,6 +37,15 @@ pub(crate) struct Arguments {
     min_cohort: Option<u32>,
     #[command(flatten)]
     loss: Loss,
+    /// Give owners who decide each time so long before homes answer, such as 30m, 12h or 2d. Those whose
+    /// standing rules allow or deny answer at the same time as they.
+    #[arg(
+        long,
+        value_name = "TIME",
+        default_value = "0",
+        hide_default_value = true
+    )]
+    ask_owners: Period,
     /// Print the query's id and end; `dispers result ID` gives the answer later.
     #[arg(long, conflicts_with = "watch")]
     detach: bool,
@@ -67,6 +77,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Exit> {
         purpose: arguments.purpose,
         min_cohort: arguments.min_cohort,
         loss: arguments.loss.loss(None)?,
+        owners_ms: arguments.ask_owners.0,
     };
     let prepared = desk.querier.prepare(&question).await?;
     // Whatever happens from here on, the answer can be opened.

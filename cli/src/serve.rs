@@ -253,6 +253,16 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Exit> {
             let relay = dispers_stack::Relay::new(start.node.clone());
             tokio::spawn(dispers_stack::keep_up(relay, store.clone()));
             let answerer = dispers_stack::Answerer::new(start.node.clone(), store);
+            let mut notify = start.config.role.notify.clone();
+            if let Some(file) = notify
+                .smtp
+                .as_mut()
+                .and_then(|smtp| smtp.password_file.as_mut())
+            {
+                *file = start.config.resolve(file);
+            }
+            let notifier = dispers_stack::notify::Notifier::new(&notify).map_err(Exit::misuse)?;
+            let answerer = answerer.telling(Arc::new(notifier));
             let answerer = Arc::new(answerer.paced(quantum).exact(exact));
             if start.config.role.attach {
                 let relay = dispers_stack::Relay::new(start.node.clone());

@@ -31,7 +31,7 @@ use dispers_proto::{
     },
 };
 use tokio::{
-    sync::mpsc,
+    sync::{OnceCell, mpsc},
     time::{Instant, sleep, timeout},
 };
 use tokio_stream::wrappers::ReceiverStream;
@@ -40,7 +40,7 @@ use tonic::{Code, Response, Status, Streaming};
 use crate::{Config, Kept};
 
 /// Largest encoded batch with its statement, in bytes.
-const MAX_BATCH_MESSAGE: usize = MAX_BATCH + 2 * MAX_STATEMENT;
+pub(crate) const MAX_BATCH_MESSAGE: usize = MAX_BATCH + 2 * MAX_STATEMENT;
 /// Largest encoded head of a batch's answers, in bytes.
 const MAX_HEAD: usize = 1 << 20;
 const MESSAGES: usize = 16 * MAX_PEER_MESSAGE;
@@ -61,6 +61,8 @@ pub struct Driver {
     pub(crate) manifest: SignedManifest,
     pub(crate) profiles: Vec<SealedProfile>,
     pub(crate) kept: Arc<dyn Kept>,
+    /// Set once homes were told that they will be asked.
+    pub(crate) announced: OnceCell<()>,
 }
 
 impl Driver {
@@ -79,6 +81,7 @@ impl Driver {
             manifest,
             profiles,
             kept,
+            announced: OnceCell::new(),
         }
     }
 }
@@ -124,7 +127,7 @@ async fn repeatedly<T, F: Future<Output = Result<T, Status>>>(
 }
 
 /// Encodes and cuts one message off the executor: it may be long.
-async fn outgoing<T: BorshSerialize + Send + 'static>(
+pub(crate) async fn outgoing<T: BorshSerialize + Send + 'static>(
     message: T,
 ) -> Result<impl tokio_stream::Stream<Item = Chunk> + Send + 'static, Status> {
     let bytes = blocking(move || Ok(to_bytes(&message))).await?;
@@ -148,7 +151,7 @@ impl Driver {
         Duration::from_millis(self.config.step_timeout_ms)
     }
 
-    fn channel(&self, node: &Listed) -> Result<Channel, Status> {
+    pub(crate) fn channel(&self, node: &Listed) -> Result<Channel, Status> {
         self.channels.to(&node.address, node.tls_key)
     }
 
@@ -177,7 +180,7 @@ impl Driver {
     }
 
     /// The Target that the finder gave an attempt at a batch to.
-    fn target(&self, batch: &BatchMessage, attempt: u8) -> Result<&Listed, Status> {
+    pub(crate) fn target(&self, batch: &BatchMessage, attempt: u8) -> Result<&Listed, Status> {
         let statement: BatchStatement = from_bytes(&batch.statement, MAX_STATEMENT, "statement")
             .map_err(|error| Status::data_loss(error.to_string()))?;
         let target = statement.target(attempt);
@@ -225,11 +228,15 @@ impl Driver {
             Command::Ask { .. } | Command::Find { .. } => self.config.ask_timeout_ms,
             _ => self.config.step_timeout_ms,
         };
+        let begins = match command {
+            Command::Ask { .. } => since.max(self.answer_from()),
+            _ => since,
+        };
         Some(Wait {
             node: node?.name.clone(),
             step,
             since,
-            until: since.plus(within),
+            until: begins.plus(within),
         })
     }
 
@@ -256,6 +263,7 @@ impl Driver {
                 Event::Begun(aggregator, repeatedly(step, request).await)
             }
             Command::Ask { work } => {
+                self.wait_for_owners().await;
                 let wait = Duration::from_millis(self.config.ask_timeout_ms);
                 let asked = within(wait, self.ask(work)).await;
                 if matches!(asked, Err(StepError::Unreachable)) {

@@ -4,6 +4,7 @@
 //! concept, an address, a value or a result. What a query does next is decided by
 //! [`dispers_core::conduct`]; this crate gives it the lists and the wire.
 
+mod announce;
 mod config;
 mod drive;
 mod error;

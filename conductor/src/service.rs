@@ -37,7 +37,7 @@ use dispers_proto::{
 };
 use rand::Rng;
 use tokio::{
-    sync::{Notify, mpsc, watch},
+    sync::{Notify, OnceCell, mpsc, watch},
     time::{sleep, timeout},
 };
 use tokio_stream::{Stream, wrappers::ReceiverStream};
@@ -257,6 +257,7 @@ impl Conducting {
             manifest: signed,
             profiles,
             kept: Arc::new(lists),
+            announced: OnceCell::new(),
         };
         let (progress, watched) = watch::channel(conduct.status());
         let cancelled = Arc::new(Notify::new());

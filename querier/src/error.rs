@@ -51,6 +51,9 @@ pub enum Error {
         "the directory's catalogue has changed since the question was asked, so its answer can no longer be read: ask again"
     )]
     Changed,
+    /// It would live too long.
+    #[error("a query lives at most seven days: give owners less time")]
+    TooLong,
     /// The totals give no result.
     #[error(transparent)]
     Release(#[from] ReleaseError),
@@ -80,6 +83,6 @@ impl Error {
 
     /// Whether the question itself is at fault.
     pub fn is_misuse(&self) -> bool {
-        matches!(self, Self::Sql(_) | Self::Manifest(_))
+        matches!(self, Self::Sql(_) | Self::Manifest(_) | Self::TooLong)
     }
 }

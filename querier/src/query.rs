@@ -12,7 +12,9 @@ use dispers_core::{
     evaluation::{Evaluating, Requester},
     find::{ProfileOpening, SealedProfile},
     id::{AggregatorId, MemberNumber, QueryId, Role},
-    manifest::{Manifest, ManifestError, SignedManifest, Terms, VerifiedManifest, check_sums},
+    manifest::{
+        MAX_LIFETIME, Manifest, ManifestError, SignedManifest, Terms, VerifiedManifest, check_sums,
+    },
     offer::{Offer, OfferRequest},
     oprf::{Evaluation, Pseudonym},
     plan::{Plan, PlanLimits},
@@ -47,6 +49,8 @@ pub struct Question {
     pub min_cohort: Option<u32>,
     /// The most that it may tell about any one home; `None` for an exact answer.
     pub loss: Option<PrivacyLoss>,
+    /// How long owners have who decide each time, before homes answer, in milliseconds.
+    pub owners_ms: u64,
 }
 
 /// How much about any one home the answer may tell.
@@ -561,7 +565,11 @@ impl Querier {
         let finder = finder.ok_or(Error::NotListed("target finder"))?;
         let keys = directory.asked_keys();
         let issued = now();
-        let expires = issued.plus(self.config.lifetime_ms);
+        let lifetime = self.config.lifetime_ms.saturating_add(question.owners_ms);
+        if lifetime > MAX_LIFETIME {
+            return Err(Error::TooLong);
+        }
+        let expires = issued.plus(lifetime);
         let committees = self.offers(issued, expires).await?;
         let needed = committees.iter().map(|terms| terms.needed).max();
         let min_verified = self
@@ -605,7 +613,7 @@ impl Querier {
             attempts: ATTEMPTS,
             reply_key: reply.public(),
             issued,
-            answer_from: issued,
+            answer_from: issued.plus(question.owners_ms),
             answer_by: expires,
             expires,
             profile_commitment: profile.commitment(&salt),

@@ -557,6 +557,7 @@ impl Network {
             purpose: self.purpose.clone(),
             min_cohort,
             loss,
+            owners_ms: 0,
         }
     }
 

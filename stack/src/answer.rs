@@ -10,11 +10,13 @@ use dispers_core::{
     subscription::HomeId,
 };
 use dispers_node::{Node, blocking, now, rng};
+use tokio::runtime::Handle;
 
 use crate::{
     Connector, Error, Store,
     config::{DEFAULT_EXACT, DEFAULT_QUANTUM_MS},
     engine::Engine,
+    notify::{Notice, Notifier},
     pace::paced,
     store::{Deciding, SentGroup},
 };
@@ -25,6 +27,7 @@ pub struct Answerer {
     store: Arc<Store>,
     quantum: Duration,
     exact_queries: usize,
+    notifier: Option<Arc<Notifier>>,
 }
 
 impl Answerer {
@@ -35,6 +38,7 @@ impl Answerer {
             store,
             quantum: Duration::from_millis(DEFAULT_QUANTUM_MS),
             exact_queries: DEFAULT_EXACT,
+            notifier: None,
         }
     }
 
@@ -49,6 +53,13 @@ impl Answerer {
     #[must_use]
     pub fn exact(mut self, queries: usize) -> Self {
         self.exact_queries = queries;
+        self
+    }
+
+    /// Has owners told who decide each time.
+    #[must_use]
+    pub fn telling(mut self, notifier: Arc<Notifier>) -> Self {
+        self.notifier = Some(notifier);
         self
     }
 
@@ -102,6 +113,7 @@ impl Answerer {
             &ids,
         )?;
         if ask.announced {
+            self.tell(&manifest, decided.told)?;
             return Ok(Answer::default());
         }
         // A home that refuses is not even read, and contributes zeros like one without data.
@@ -115,6 +127,22 @@ impl Answerer {
         let answer = answer(&manifest, ask.work, &homes, &mut rng())?;
         self.note_sent(&manifest, ask.work, &answer)?;
         Ok(answer)
+    }
+
+    /// Has the owners of homes told, beside what comes next.
+    fn tell(&self, manifest: &VerifiedManifest, homes: Vec<HomeId>) -> Result<(), Error> {
+        let (Some(notifier), Ok(executor)) = (&self.notifier, Handle::try_current()) else {
+            return Ok(());
+        };
+        let mut notices = Vec::with_capacity(homes.len());
+        for home in homes {
+            let email = self.store.rules(&home)?.email;
+            notices.push(Notice::of(manifest, home, email));
+        }
+        if !notices.is_empty() {
+            executor.spawn(notifier.clone().tell(notices));
+        }
+        Ok(())
     }
 
     /// The homes that the finder chose, as their tickets show, each with whether it is subscribed to

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use crate::notify;
+
 /// Where `answer-quantum-ms` is left out.
 pub(crate) const DEFAULT_QUANTUM_MS: u64 = 100;
 
@@ -28,6 +30,9 @@ pub struct Config {
     /// for none.
     #[serde(default = "exact")]
     pub exact_queries: usize,
+    /// How owners who decide each time are told.
+    #[serde(default)]
+    pub notify: notify::Config,
 }
 
 /// Where `exact-queries` is left out.

@@ -12,6 +12,7 @@ pub mod engine;
 mod error;
 mod export;
 mod import;
+pub mod notify;
 mod pace;
 pub mod render;
 mod service;

@@ -23,6 +23,9 @@ use tracing::Instrument;
 
 use crate::{Config, Error, Links, StackLink, breaker::Breakers};
 
+/// Largest answer of a stack whose homes are only told, in bytes.
+const ANNOUNCED: usize = 4096;
+
 /// A Target.
 pub struct Target {
     node: Arc<Node>,
@@ -81,7 +84,7 @@ impl Target {
         self.link.attached().attach(host, answers)
     }
 
-    /// Checks who chose the batch, opens it and notes that it is asked.
+    /// Checks who chose the batch, and opens it.
     fn open(&self, request: &TargetRequest) -> Result<(OpenedBatch, VerifiedManifest), Error> {
         let now = now();
         let manifest = request.manifest.verify(&self.node.directory, now)?;
@@ -94,12 +97,39 @@ impl Target {
             &self.node.directory,
             self.envelope_of(manifest.key_epoch),
         )?;
+        Ok((opened, manifest))
+    }
+
+    /// Notes that a batch is asked.
+    fn ask_once(&self, work: Work, expires: Timestamp) -> Result<(), Error> {
+        let now = now();
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         asked.retain(|_, expires| !expires.has_passed(now));
-        if asked.insert(request.work, manifest.expires).is_some() {
-            return Err(Error::Repeated);
+        match asked.insert(work, expires) {
+            Some(_) => Err(Error::Repeated),
+            None => Ok(()),
         }
-        Ok((opened, manifest))
+    }
+
+    /// Tells a batch's homes that they will be asked.
+    ///
+    /// # Errors
+    /// A status when the batch is not one that a Target Finder chose. A stack that is not reached is
+    /// passed over: where its homes would have asked their owners, they refuse.
+    pub async fn announce(self: Arc<Self>, request: TargetRequest) -> Result<(), Status> {
+        let target = self.clone();
+        let (opened, _) = blocking(move || {
+            target
+                .open(&request)
+                .map_err(|error| error.fault().status(&error))
+        })
+        .await?;
+        let asks = opened.asks.into_iter().map(|(host, mut ask)| {
+            ask.announced = true;
+            (host, ask, ANNOUNCED)
+        });
+        self.ask_hosts(asks.collect(), self.stack_timeout).await;
+        Ok(())
     }
 
     /// Asks a batch's homes, each host at the same time, and collects what comes in time.
@@ -110,24 +140,22 @@ impl Target {
         let target = self.clone();
         let work = request.work;
         let (opened, manifest) = blocking(move || {
-            target
-                .open(&request)
+            let opened = target.open(&request);
+            opened
+                .and_then(|opened| {
+                    target.ask_once(request.work, opened.1.expires)?;
+                    Ok(opened)
+                })
                 .map_err(|error| error.fault().status(&error))
         })
         .await?;
         let left = Duration::from_millis(manifest.answer_by.0.saturating_sub(now().0));
         let wait = self.stack_timeout.min(left);
-        let slots = Arc::new(Semaphore::new(self.parallel_stacks));
-        let mut asking = JoinSet::new();
-        for (host, ask) in opened.asks {
+        let asks = opened.asks.into_iter().map(|(host, ask)| {
             let limit = answer_limit(&manifest, work, ask.homes.len());
-            let asked = self.clone().ask_host(host, ask, limit, wait, slots.clone());
-            asking.spawn(asked.in_current_span());
-        }
-        let mut answers = Vec::new();
-        while let Some(answer) = asking.join_next().await {
-            answers.extend(answer.ok().flatten());
-        }
+            (host, ask, limit)
+        });
+        let answers = self.ask_hosts(asks.collect(), wait).await;
         let target = self.clone();
         let aggregators = manifest.offers(manifest.committee_of(work.batch)).count();
         blocking(move || {
@@ -141,6 +169,25 @@ impl Target {
             ))
         })
         .await
+    }
+
+    /// Asks hosts, each at the same time; the answers, of at most so many bytes, that come in time.
+    async fn ask_hosts(
+        self: &Arc<Self>,
+        asks: Vec<(Name, Ask, usize)>,
+        wait: Duration,
+    ) -> Vec<Answer> {
+        let slots = Arc::new(Semaphore::new(self.parallel_stacks));
+        let mut asking = JoinSet::new();
+        for (host, ask, limit) in asks {
+            let asked = self.clone().ask_host(host, ask, limit, wait, slots.clone());
+            asking.spawn(asked.in_current_span());
+        }
+        let mut answers = Vec::new();
+        while let Some(answer) = asking.join_next().await {
+            answers.extend(answer.ok().flatten());
+        }
+        answers
     }
 
     async fn ask_host(

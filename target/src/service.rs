@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use dispers_core::{
-    ask::AnswerHead,
+    ask::{AnswerHead, TargetRequest},
     encoding::{from_bytes, to_bytes},
     find::MAX_BATCH,
     id::Role,
@@ -40,6 +40,15 @@ impl Service {
     }
 }
 
+/// Receives a batch.
+async fn batch(request: Request<Streaming<Chunk>>) -> Result<TargetRequest, Status> {
+    let body = Messages::new(request.into_inner())
+        .expect(MAX_REQUEST)
+        .await?;
+    from_bytes(&body, MAX_REQUEST, "batch")
+        .map_err(|error| Status::invalid_argument(error.to_string()))
+}
+
 #[tonic::async_trait]
 impl TargetService for Service {
     type AskStream = Reply;
@@ -47,12 +56,7 @@ impl TargetService for Service {
 
     async fn ask(&self, request: Request<Streaming<Chunk>>) -> Result<Response<Reply>, Status> {
         require_role(&request, Role::Conductor)?;
-        let body = Messages::new(request.into_inner())
-            .expect(MAX_REQUEST)
-            .await?;
-        let request = from_bytes(&body, MAX_REQUEST, "batch")
-            .map_err(|error| Status::invalid_argument(error.to_string()))?;
-        drop(body);
+        let request = batch(request).await?;
         let answer = self.target.clone().ask(request).await?;
         let head = AnswerHead {
             statement: answer.statement,
@@ -63,6 +67,16 @@ impl TargetService for Service {
         let groups = answer.groups.into_iter().flatten();
         let groups = groups.map(|group| to_bytes(&group));
         Ok(reply(std::iter::once(to_bytes(&head)).chain(groups)))
+    }
+
+    async fn announce(
+        &self,
+        request: Request<Streaming<Chunk>>,
+    ) -> Result<Response<Empty>, Status> {
+        require_role(&request, Role::Conductor)?;
+        let request = batch(request).await?;
+        self.target.clone().announce(request).await?;
+        Ok(Response::new(Empty {}))
     }
 
     async fn attach(&self, request: Request<Streaming<Chunk>>) -> Result<Response<Reply>, Status> {

@@ -122,6 +122,7 @@ async fn ask(folder: &Path, candidates: &mut Candidates) {
         purpose: options.purpose.clone(),
         min_cohort: None,
         loss: None,
+        owners_ms: 0,
     };
     let prepared = network.querier().prepare(&question).await.unwrap();
     let manifest = prepared.manifest();

@@ -158,6 +158,7 @@ async fn a_query_cannot_ask_for_less_protection_or_another_purpose() {
         purpose: "marketing".into(),
         min_cohort: None,
         loss: None,
+        owners_ms: 0,
     };
     let error = network.querier().ask(&question, |_| {}).await.unwrap_err();
     assert!(matches!(error, Error::Manifest(ManifestError::Purpose(_))));

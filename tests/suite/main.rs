@@ -3,6 +3,7 @@
 
 mod answers;
 mod attacks;
+mod consent;
 mod corpora;
 mod coverage;
 mod documents;

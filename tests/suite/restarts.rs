@@ -161,6 +161,7 @@ impl Stage {
             purpose: "sandbox".into(),
             min_cohort: None,
             loss: None,
+            owners_ms: 0,
         };
         let prepared = querier.prepare(&question).await.unwrap();
         let config = Config {

@@ -120,6 +120,7 @@ impl Forge {
             purpose: "sandbox".into(),
             min_cohort: None,
             loss: None,
+            owners_ms: 0,
         };
         network.querier().prepare(&question).await.unwrap()
     }

@@ -1,0 +1,110 @@
+//! Telling homes that they will be asked, so that owners can decide before it is time to answer
+//! (protocol.md §6).
+
+use std::{sync::Arc, time::Duration};
+
+use dispers_core::{
+    ask::TargetRequest,
+    encoding::from_bytes,
+    find::BatchMessage,
+    id::{BatchId, Timestamp, Work},
+    manifest::{MAX_MANIFEST, Manifest},
+};
+use dispers_node::now;
+use dispers_proto::v1::target_client::TargetClient;
+use tokio::{
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+use tonic::{Code, Status};
+
+use crate::{
+    Driver,
+    drive::{MAX_BATCH_MESSAGE, outgoing},
+};
+
+/// Batches that are announced at the same time.
+const PARALLEL: usize = 2;
+
+impl Driver {
+    /// From when on homes answer.
+    pub(crate) fn answer_from(&self) -> Timestamp {
+        let manifest = from_bytes(&self.manifest.body, MAX_MANIFEST, "manifest");
+        manifest.map_or(Timestamp(0), |manifest: Manifest| manifest.answer_from)
+    }
+
+    /// Returns when it is time to ask. Where owners have time before, the homes of all batches are told
+    /// first, once.
+    pub(crate) async fn wait_for_owners(self: &Arc<Self>) {
+        let from = self.answer_from();
+        if now() >= from {
+            return;
+        }
+        let announced = self.announced.get_or_init(|| async {
+            let driver = self.clone();
+            tokio::spawn(async move { driver.announce_all().await });
+        });
+        announced.await;
+        sleep(Duration::from_millis(from.0.saturating_sub(now().0))).await;
+    }
+
+    /// Tells the homes of every batch. One that is not told refuses, where it would have asked its owner.
+    async fn announce_all(self: Arc<Self>) {
+        let mut announcing = JoinSet::new();
+        for partition in 0..self.node.directory.partitions() {
+            for number in 0.. {
+                let batch = BatchId { partition, number };
+                match self.kept.batch(batch).await {
+                    Ok(message) => {
+                        if announcing.len() == PARALLEL {
+                            announcing.join_next().await;
+                        }
+                        announcing.spawn(self.clone().announce_anywhere(batch, message));
+                    }
+                    Err(_) => break,
+                }
+            }
+        }
+        while announcing.join_next().await.is_some() {}
+    }
+
+    /// Tells a batch's homes through the Target of its first attempt, or the next that can be reached.
+    async fn announce_anywhere(self: Arc<Self>, batch: BatchId, message: Vec<u8>) {
+        let wait = Duration::from_millis(self.config.ask_timeout_ms);
+        let mut told = Err(Status::cancelled("no attempt is left"));
+        for attempt in 0..dispers_core::manifest::MAX_ATTEMPTS {
+            let work = Work {
+                query: self.manifest.query(),
+                round: 0,
+                batch,
+                attempt,
+            };
+            let announced = timeout(wait, self.announce(work, &message)).await;
+            told = announced.unwrap_or_else(|_| Err(Status::unavailable("no answer in time")));
+            match &told {
+                Err(status) if status.code() == Code::Unavailable => {}
+                _ => break,
+            }
+        }
+        if let Err(status) = told {
+            let code = status.code();
+            tracing::warn!(
+                ?code,
+                "homes of a batch were not told that they will be asked"
+            );
+        }
+    }
+
+    async fn announce(&self, work: Work, message: &[u8]) -> Result<(), Status> {
+        let batch: BatchMessage = from_bytes(message, MAX_BATCH_MESSAGE, "batch")
+            .map_err(|error| Status::data_loss(error.to_string()))?;
+        let target = self.channel(self.target(&batch, work.attempt)?)?;
+        let request = outgoing(TargetRequest {
+            manifest: self.manifest.clone(),
+            work,
+            batch,
+        });
+        TargetClient::new(target).announce(request.await?).await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,152 @@
+//! Telling owners that a query waits for their word: by the host's webhook, by e-mail, or both.
+//!
+//! What is told is who asks, why, and until when to decide. What is asked stands on the page, behind its
+//! login. Failing to tell anybody never fails an ask: the home refuses when nobody speaks in time.
+
+mod config;
+mod mail;
+
+use std::{sync::Arc, time::Duration};
+
+use dispers_core::{id::Timestamp, manifest::VerifiedManifest, subscription::HomeId};
+use reqwest::{Client, Url};
+use serde_json::json;
+use tokio::{sync::Semaphore, time::sleep};
+
+pub use config::{Config, NotifyError, Smtp, SmtpTls};
+use mail::Mailer;
+
+/// Notices that are sent at the same time.
+const PARALLEL: usize = 4;
+/// Tries of each notice.
+const TRIES: u32 = 3;
+/// Before the second try; doubled for each further one.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Longest wait for the host's webhook or mail server.
+const TIMEOUT: Duration = Duration::from_secs(20);
+
+/// What the owner of a home is told.
+#[derive(Clone)]
+pub(crate) struct Notice {
+    pub(crate) home: HomeId,
+    pub(crate) email: Option<String>,
+    pub(crate) query: String,
+    pub(crate) querier: String,
+    pub(crate) purpose: String,
+    pub(crate) decide_by: Timestamp,
+}
+
+impl Notice {
+    pub(crate) fn of(manifest: &VerifiedManifest, home: HomeId, email: Option<String>) -> Self {
+        Self {
+            home,
+            email,
+            query: manifest.query().to_string(),
+            querier: manifest.querier.to_string(),
+            purpose: manifest.purpose.clone(),
+            decide_by: manifest.answer_from,
+        }
+    }
+}
+
+/// Tells owners.
+pub struct Notifier {
+    webhook: Option<(Client, Url)>,
+    mailer: Option<Mailer>,
+    page: Option<String>,
+    slots: Semaphore,
+}
+
+impl Notifier {
+    /// # Errors
+    /// [`NotifyError`] that says what to write in the configuration.
+    pub fn new(config: &Config) -> Result<Self, NotifyError> {
+        let webhook = config.webhook.as_deref().map(|url| {
+            let url = config::webhook(url)?;
+            let client = Client::builder()
+                .tls_backend_preconfigured(config::tls()?)
+                .redirect(reqwest::redirect::Policy::none())
+                .timeout(TIMEOUT)
+                .build()
+                .map_err(|error| NotifyError::Webhook(error.to_string()))?;
+            Ok::<_, NotifyError>((client, url))
+        });
+        Ok(Self {
+            webhook: webhook.transpose()?,
+            mailer: config.smtp.as_ref().map(Mailer::new).transpose()?,
+            page: config.page_url.clone(),
+            slots: Semaphore::new(PARALLEL),
+        })
+    }
+
+    /// Tells owners, and returns when all were told or given up. Must run on an executor.
+    pub(crate) async fn tell(self: Arc<Self>, notices: Vec<Notice>) {
+        let (all, mut failed) = (notices.len(), 0usize);
+        for notice in notices {
+            let Ok(_slot) = self.slots.acquire().await else {
+                return;
+            };
+            failed += usize::from(!self.tell_one(&notice).await);
+        }
+        if failed > 0 {
+            tracing::warn!(
+                failed,
+                all,
+                "owners were not told of a query that waits for them"
+            );
+        }
+    }
+
+    async fn tell_one(&self, notice: &Notice) -> bool {
+        let mut told = false;
+        if let Some((client, url)) = &self.webhook {
+            told |= repeatedly(|| self.post(client, url, notice)).await;
+        }
+        if let Some((mailer, email)) = self.mailer.as_ref().zip(notice.email.as_deref()) {
+            let link = self.link(notice);
+            told |= repeatedly(|| mailer.send(email, notice, link.as_deref())).await;
+        }
+        told
+    }
+
+    fn link(&self, notice: &Notice) -> Option<String> {
+        let page = self.page.as_ref()?.trim_end_matches('/');
+        Some(format!("{page}/request/{}", notice.query))
+    }
+
+    async fn post(&self, client: &Client, url: &Url, notice: &Notice) -> Result<(), String> {
+        let body = json!({
+            "home": notice.home.0,
+            "query": notice.query,
+            "querier": notice.querier,
+            "purpose": notice.purpose,
+            "decide_by": notice.decide_by.0,
+            "link": self.link(notice),
+        });
+        let request = client
+            .post(url.clone())
+            .header("content-type", "application/json")
+            .body(body.to_string());
+        let reply = request.send().await.map_err(|error| error.to_string())?;
+        match reply.status().is_success() {
+            true => Ok(()),
+            false => Err(reply.status().to_string()),
+        }
+    }
+}
+
+/// Tries until it succeeds, so many times. What went wrong is not told: it may name the home.
+async fn repeatedly<F: Future<Output = Result<(), String>>>(send: impl Fn() -> F) -> bool {
+    for attempt in 0..TRIES {
+        if send().await.is_ok() {
+            return true;
+        }
+        if attempt + 1 < TRIES {
+            sleep(PAUSE * (1 << attempt)).await;
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,195 @@
+//! What homes answer: what their owners allow, by rule or by word.
+
+use std::time::Duration;
+
+use dispers_core::{decode::Value, subscription::HomeId};
+use dispers_querier::PrivacyLoss;
+use dispers_sandbox::{Host, Network, Options};
+use dispers_stack::{Effect, Otherwise, Outcome, Rule, Rules};
+use tempfile::TempDir;
+use tokio::time::sleep;
+
+use crate::{options, plain::write};
+
+const SQL: &str = "SELECT COUNT(*) AS n, SUM(clamp(age, 0, 100, 1)) AS ages FROM people";
+
+/// Eighty people at two hosts; of number `n` the age is `n`.
+fn people(rules: Rules) -> (TempDir, Options) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("people.csv");
+    write(
+        &path,
+        "home,age,weight",
+        (0..80).map(|n| format!("p{n},{n},70")),
+    );
+    let options = Options {
+        home_column: Some("home".into()),
+        hosts: 2,
+        attached: 1,
+        rules,
+        ..options(vec![path])
+    };
+    (folder, options)
+}
+
+fn age(home: &HomeId) -> i64 {
+    home.0[1..].parse().unwrap()
+}
+
+/// Has the homes of a host that `chosen` names follow `rules`.
+fn set(host: &Host, rules: &Rules, chosen: impl Fn(i64) -> bool) {
+    let homes = host.store.homes().unwrap();
+    let homes: Vec<&HomeId> = homes.iter().filter(|home| chosen(age(home))).collect();
+    host.store.set_rules(homes, rules.clone()).unwrap();
+}
+
+fn one(rule: Rule) -> Rules {
+    Rules {
+        rules: vec![rule],
+        ..Rules::default()
+    }
+}
+
+/// What a plain computation says of the homes that `chosen` names.
+fn plain(chosen: impl Fn(i64) -> bool) -> Vec<Value> {
+    let ages: Vec<i128> = (0..80).filter(|n| chosen(*n)).map(i128::from).collect();
+    let sum = ages.iter().sum();
+    vec![Value::Integer(ages.len() as i128), Value::Integer(sum)]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn homes_answer_what_their_rules_allow_and_nobody_learns_who_refused() {
+    let (_folder, options) = people(Rules::default());
+    let network = Network::start(&options, |_| {}).await.unwrap();
+    // By default nobody answers; all contributed all the same.
+    let result = network.ask(SQL, None, |_| {}).await.unwrap();
+    assert_eq!((result.homes.targeted, result.homes.accepted), (80, 80));
+    assert_eq!(result.table.rows.len(), 0);
+
+    let exact = |rule: Rule| Rule {
+        exact: true,
+        ..rule
+    };
+    let ages = Rule {
+        fields: Some(vec!["age".into()]),
+        ..exact(Rule::new(Effect::Allow))
+    };
+    for host in network.hosts() {
+        set(host, &one(ages.clone()), |n| n < 50);
+        let large = Rule {
+            min_cohort: Some(30),
+            ..ages.clone()
+        };
+        set(host, &one(large), |n| (50..60).contains(&n));
+        let mut rules = one(exact(Rule::new(Effect::Allow)));
+        rules.rules.push(Rule {
+            fields: Some(vec!["weight".into()]),
+            ..Rule::new(Effect::Deny)
+        });
+        set(host, &rules, |n| (60..65).contains(&n));
+        let others = Rule {
+            queriers: Some(vec!["somebody".into()]),
+            ..ages.clone()
+        };
+        set(host, &one(others), |n| n >= 65);
+    }
+    let result = network.ask(SQL, None, |_| {}).await.unwrap();
+    assert_eq!(result.homes.accepted, 80);
+    assert_eq!(
+        result.table.rows[0],
+        plain(|n| n < 50 || (60..65).contains(&n))
+    );
+    let result = network.ask(SQL, Some(30), |_| {}).await.unwrap();
+    assert_eq!(result.table.rows[0], plain(|n| n < 65));
+    // A field that a rule does not name is not to be had, nor one that a rule denies.
+    let weights = "SELECT COUNT(*) AS n FROM people WHERE weight > 0";
+    let result = network.ask(weights, None, |_| {}).await.unwrap();
+    assert_eq!((result.homes.accepted, result.table.rows.len()), (80, 0));
+
+    for host in network.hosts() {
+        for home in host.store.homes().unwrap() {
+            let history = host.store.history(&home, 0, 10).unwrap();
+            let outcomes: Vec<Outcome> = history.iter().map(|entry| entry.outcome).collect();
+            use Outcome::{Allowed, Denied, Uncovered};
+            let expected = match age(&home) {
+                0..50 => [Uncovered, Allowed, Allowed, Uncovered],
+                50..60 => [Uncovered, Allowed, Uncovered, Uncovered],
+                60..65 => [Denied, Allowed, Allowed, Uncovered],
+                _ => [Uncovered; 4],
+            };
+            assert_eq!(outcomes, expected, "{}", home.0);
+            // Whoever refused sent as much.
+            for entry in history {
+                let (homes, groups) = entry.sent.unwrap();
+                assert!(homes > 20 && groups.len() == 3);
+                assert!(groups.iter().all(|group| group.bytes > 500));
+            }
+        }
+    }
+    network.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn owners_who_decide_each_time_have_until_it_is_time_to_answer() {
+    let ask = Rules {
+        otherwise: Otherwise::Ask,
+        ..Rules::default()
+    };
+    let (_folder, options) = people(ask);
+    let options = Options {
+        batch_size: 25,
+        ..options
+    };
+    let network = Network::start(&options, |_| {}).await.unwrap();
+    // Without time to ask them, nobody answers.
+    let result = network.ask(SQL, None, |_| {}).await.unwrap();
+    assert_eq!((result.homes.accepted, result.table.rows.len()), (80, 0));
+
+    let loss = Some(PrivacyLoss {
+        epsilon: 50.0,
+        delta: None,
+    });
+    let mut question = network.question(SQL, None, loss);
+    question.owners_ms = 4000;
+    let asking = network.querier().ask(&question, |_| {});
+    let speaking = async {
+        // The owners of homes of even numbers say yes, every tenth says no, the others nothing.
+        let mut said = 0;
+        while said < 48 {
+            sleep(Duration::from_millis(50)).await;
+            for host in network.hosts() {
+                for home in host.store.homes().unwrap() {
+                    let entry = host.store.history(&home, 0, 1).unwrap().pop();
+                    let waiting = entry.filter(|entry| entry.outcome == Outcome::Waiting);
+                    let Some(entry) = waiting else { continue };
+                    let allow = age(&home) % 2 == 0;
+                    if allow || age(&home) % 10 == 1 {
+                        host.store.word(&home, entry.query, allow, 10).unwrap();
+                        said += 1;
+                    }
+                }
+            }
+        }
+    };
+    let (result, ()) = tokio::join!(asking, speaking);
+    let result = result.unwrap();
+    assert_eq!(result.homes.accepted, 80);
+    let (low, high) = result.table.intervals[0][0].unwrap();
+    assert!(
+        low <= 42.0 && 38.0 <= high && high - low < 4.0,
+        "{low} {high}"
+    );
+    for host in network.hosts() {
+        for home in host.store.homes().unwrap() {
+            let entry = host.store.history(&home, 0, 1).unwrap().pop().unwrap();
+            let (outcome, spent) = match age(&home) {
+                n if n % 2 == 0 => (Outcome::AllowedByOwner, 50_000_000),
+                n if n % 10 == 1 => (Outcome::DeniedByOwner, 0),
+                _ => (Outcome::Late, 0),
+            };
+            assert_eq!(entry.outcome, outcome);
+            assert_eq!(host.store.spent(&home).unwrap().all, spent);
+        }
+    }
+    network.stop().await;
+}
