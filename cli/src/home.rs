@@ -7,12 +7,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::anyhow;
 use clap::{Args, Subcommand, ValueEnum};
-use dispers_core::{
-    id::{QueryId, Timestamp},
-    subscription::HomeId,
-};
+use dispers_core::{id::Timestamp, subscription::HomeId};
 use dispers_stack::{Asked, Connector, Entry, Outcome, Rules, Store, entry, export};
 use serde_json::Value;
 
@@ -28,6 +24,9 @@ pub(crate) enum Command {
     Deny(rules::Deny),
     /// Show every query that a home was asked, why, and what became of it.
     History(History),
+    /// Print a link by which the owner of a home enters the stack's page: it can be used once, within a
+    /// quarter of an hour.
+    Link(Home),
     /// Withdraw a home from a concept, or from everything: no query finds it by it any longer.
     Withdraw(Withdraw),
 }
@@ -78,6 +77,7 @@ pub(crate) async fn run(command: Command) -> Result<(), Exit> {
         Command::Allow(arguments) => rules::allow(&arguments),
         Command::Deny(arguments) => rules::deny(&arguments),
         Command::History(arguments) => history(&arguments),
+        Command::Link(home) => link(&home),
         Command::Withdraw(Withdraw { concept, home }) => {
             stack::withdraw_home(&home.config, home.home, concept).await
         }
@@ -94,14 +94,12 @@ fn open(home: &Home) -> Result<(Store, HomeId), Exit> {
     Ok((store, id))
 }
 
-fn query(text: &str) -> Result<QueryId, Exit> {
-    let mut id = [0; 32];
-    hex::decode_to_slice(text, &mut id).map_err(|_| {
-        Exit::misuse(anyhow!(
-            "{text:?} is no query id: see `dispers home history`"
-        ))
-    })?;
-    Ok(QueryId(id))
+fn link(home: &Home) -> Result<(), Exit> {
+    let page = stack::page(&home.config)?;
+    let (store, home) = open(home)?;
+    let token = store.link(&home)?.text();
+    println!("{}", page.place(&format!("/enter?token={token}")));
+    Ok(())
 }
 
 fn print(value: &Value) -> Result<(), Exit> {
@@ -115,12 +113,9 @@ fn print(value: &Value) -> Result<(), Exit> {
 fn history(arguments: &History) -> Result<(), Exit> {
     let (store, home) = open(&arguments.home)?;
     if let Some(text) = &arguments.query {
-        let found = store.entry(&home, query(text)?)?;
-        let found = found.ok_or_else(|| {
-            Exit::misuse(anyhow!(
-                "this home was not asked {text}: see `dispers home history`"
-            ))
-        })?;
+        let found = store.entry(&home, store.asked_query(&home, text)?)?;
+        let found = found.ok_or(dispers_stack::WordError::NotAsked);
+        let found = found.map_err(dispers_stack::Error::from)?;
         return match arguments.format {
             Format::Json => print(&entry(&found)),
             Format::Table => Ok(tell(&found)),

@@ -15,6 +15,7 @@ use dispers_proto::v1::{
     data_aggregator_server::DataAggregatorServer, stack_server::StackServer,
     target_finder_server::TargetFinderServer, target_server::TargetServer,
 };
+use dispers_stack::{Answerer, notify::Notifier, page};
 use serde::de::DeserializeOwned;
 use tokio::net::TcpListener;
 use tonic::service::Routes;
@@ -243,48 +244,77 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Exit> {
             let routes = Routes::new(DataAggregatorServer::new(service));
             listen(start.node, &start.config, routes).await
         }
-        Role::Stack => {
-            let start: Start<dispers_stack::Config> = Start::load(path, id::Role::Stack)?;
-            let database = start.config.resolve(&start.config.role.database);
-            let store = dispers_stack::Store::open(&database)?;
-            let quantum = Duration::from_millis(start.config.role.answer_quantum_ms);
-            let exact = start.config.role.exact_queries;
-            let store = Arc::new(store);
-            let relay = dispers_stack::Relay::new(start.node.clone());
-            tokio::spawn(dispers_stack::keep_up(relay, store.clone()));
-            let answerer = dispers_stack::Answerer::new(start.node.clone(), store);
-            let mut notify = start.config.role.notify.clone();
-            if let Some(file) = notify
-                .smtp
-                .as_mut()
-                .and_then(|smtp| smtp.password_file.as_mut())
-            {
-                *file = start.config.resolve(file);
-            }
-            let notifier = dispers_stack::notify::Notifier::new(&notify).map_err(Exit::misuse)?;
-            let answerer = answerer.telling(Arc::new(notifier));
-            let answerer = Arc::new(answerer.paced(quantum).exact(exact));
-            if start.config.role.attach {
-                let relay = dispers_stack::Relay::new(start.node.clone());
-                metrics(&start.node, &start.config).await?;
-                tracing::info!(node = %start.node.name, "attaching");
-                let limit = Duration::from_secs(start.config.node.drain_seconds);
-                let stopped = async {
-                    shutdown_signal().await;
-                    drain(&start.node, limit).await;
-                };
-                tokio::select! {
-                    () = dispers_stack::attach(relay, answerer) => {}
-                    () = stopped => {}
-                }
-                tracing::info!(node = %start.node.name, "stopped");
-                return Ok(());
-            }
-            let service = dispers_stack::Service::new(answerer, start.config.role.parallel_asks);
-            let routes = Routes::new(StackServer::new(service));
-            listen(start.node, &start.config, routes).await
-        }
+        Role::Stack => serve_stack(Start::load(path, id::Role::Stack)?).await,
     }
+}
+
+/// A stack, dialled or attached, with its page for owners.
+async fn serve_stack(start: Start<dispers_stack::Config>) -> Result<(), Exit> {
+    let config = &start.config.role;
+    let store = Arc::new(dispers_stack::Store::open(
+        &start.config.resolve(&config.database),
+    )?);
+    let relay = dispers_stack::Relay::new(start.node.clone());
+    let mut notify = config.notify.clone();
+    let password = notify
+        .smtp
+        .as_mut()
+        .and_then(|smtp| smtp.password_file.as_mut());
+    if let Some(file) = password {
+        *file = start.config.resolve(file);
+    }
+    let notifier = Notifier::new(&notify, config.page.as_ref()).map_err(Exit::misuse)?;
+    let answerer = Answerer::new(start.node.clone(), store.clone())
+        .telling(Arc::new(notifier))
+        .paced(Duration::from_millis(config.answer_quantum_ms))
+        .exact(config.exact_queries);
+    let answerer = Arc::new(answerer);
+    if let Some(page) = &config.page {
+        serve_page(&start, page, store.clone(), relay.clone()).await?;
+    }
+    tokio::spawn(dispers_stack::keep_up(relay.clone(), store));
+    if !config.attach {
+        let service = dispers_stack::Service::new(answerer, config.parallel_asks);
+        let routes = Routes::new(StackServer::new(service));
+        return listen(start.node, &start.config, routes).await;
+    }
+    metrics(&start.node, &start.config).await?;
+    tracing::info!(node = %start.node.name, "attaching");
+    let limit = Duration::from_secs(start.config.node.drain_seconds);
+    let stopped = async {
+        shutdown_signal().await;
+        drain(&start.node, limit).await;
+    };
+    tokio::select! {
+        () = dispers_stack::attach(relay, answerer) => {}
+        () = stopped => {}
+    }
+    tracing::info!(node = %start.node.name, "stopped");
+    Ok(())
+}
+
+/// Serves the page beside the stack.
+async fn serve_page(
+    start: &Start<dispers_stack::Config>,
+    config: &page::Config,
+    store: Arc<dispers_stack::Store>,
+    relay: dispers_stack::Relay,
+) -> Result<(), Exit> {
+    config.check().map_err(Exit::misuse)?;
+    let exact = start.config.role.exact_queries;
+    let page = page::Page::new(config, store, &start.node.directory, Some(relay), exact);
+    let listener = bind(config.listen).await?;
+    let address = listener.local_addr().map_err(Exit::other)?;
+    if !address.ip().is_loopback() {
+        tracing::warn!(%address, "the page is served without TLS: let nobody but your proxy reach this address");
+    }
+    tracing::info!(node = %start.node.name, %address, "page");
+    tokio::spawn(async move {
+        if let Err(error) = page.serve(listener).await {
+            tracing::error!(%error, "the page is no longer served");
+        }
+    });
+    Ok(())
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener, Exit> {

@@ -109,6 +109,18 @@ pub(crate) fn key_epoch(path: &std::path::Path) -> Result<KeyEpoch, Exit> {
     Ok(directory.asked_keys().key_epoch)
 }
 
+/// Where owners reach a stack's page.
+pub(crate) fn page(path: &std::path::Path) -> Result<dispers_stack::page::Config, Exit> {
+    let page = load(path)?.0.role.page;
+    let page = page.ok_or_else(|| {
+        Exit::misuse(anyhow!(
+            "this stack serves no page: write [stack.page] with listen and url in its configuration"
+        ))
+    })?;
+    page.check().map_err(Exit::misuse)?;
+    Ok(page)
+}
+
 /// Exact queries that a home answers one querier.
 pub(crate) fn exact_queries(path: &std::path::Path) -> Result<usize, Exit> {
     Ok(load(path)?.0.role.exact_queries)

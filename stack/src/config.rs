@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use crate::notify;
+use crate::{notify, page};
 
 /// Where `answer-quantum-ms` is left out.
 pub(crate) const DEFAULT_QUANTUM_MS: u64 = 100;
@@ -33,6 +33,8 @@ pub struct Config {
     /// How owners who decide each time are told.
     #[serde(default)]
     pub notify: notify::Config,
+    /// Where owners see and decide; nowhere but on the command line if it is left out.
+    pub page: Option<page::Config>,
 }
 
 /// Where `exact-queries` is left out.

@@ -67,6 +67,17 @@ pub enum Error {
 }
 
 impl Error {
+    /// A word for logs that names nobody.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::Database(_) => "database",
+            Self::Engine(_) => "engine",
+            Self::Decode(_) => "decode",
+            Self::NotListed(_) => "directory",
+            _ => "other",
+        }
+    }
+
     /// Whose fault it is.
     pub fn fault(&self) -> Fault {
         match self {

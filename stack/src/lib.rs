@@ -14,10 +14,13 @@ mod export;
 mod import;
 pub mod notify;
 mod pace;
+pub mod page;
 pub mod render;
 mod service;
 mod store;
 mod subscribe;
+#[cfg(test)]
+mod testing;
 mod withdraw;
 
 pub use answer::Answerer;
@@ -29,6 +32,6 @@ pub use error::Error;
 pub use export::{entry, export};
 pub use import::{Column, ImportError, Sheet};
 pub use service::Service;
-pub use store::{Entry, SentGroup, Store, WordError};
+pub use store::{Entry, SentGroup, Store, Token, WordError};
 pub use subscribe::{Relay, catch_up, keep_up, resubscribe, subscribe};
 pub use withdraw::withdraw;

@@ -13,8 +13,11 @@ use reqwest::{Client, Url};
 use serde_json::json;
 use tokio::{sync::Semaphore, time::sleep};
 
+pub(crate) use config::is_here;
 pub use config::{Config, NotifyError, Smtp, SmtpTls};
 use mail::Mailer;
+
+use crate::page;
 
 /// Notices that are sent at the same time.
 const PARALLEL: usize = 4;
@@ -53,14 +56,16 @@ impl Notice {
 pub struct Notifier {
     webhook: Option<(Client, Url)>,
     mailer: Option<Mailer>,
-    page: Option<String>,
+    page: Option<page::Config>,
     slots: Semaphore,
 }
 
 impl Notifier {
+    /// `page` is where owners decide.
+    ///
     /// # Errors
     /// [`NotifyError`] that says what to write in the configuration.
-    pub fn new(config: &Config) -> Result<Self, NotifyError> {
+    pub fn new(config: &Config, page: Option<&page::Config>) -> Result<Self, NotifyError> {
         let webhook = config.webhook.as_deref().map(|url| {
             let url = config::webhook(url)?;
             let client = Client::builder()
@@ -74,7 +79,7 @@ impl Notifier {
         Ok(Self {
             webhook: webhook.transpose()?,
             mailer: config.smtp.as_ref().map(Mailer::new).transpose()?,
-            page: config.page_url.clone(),
+            page: page.cloned(),
             slots: Semaphore::new(PARALLEL),
         })
     }
@@ -110,8 +115,8 @@ impl Notifier {
     }
 
     fn link(&self, notice: &Notice) -> Option<String> {
-        let page = self.page.as_ref()?.trim_end_matches('/');
-        Some(format!("{page}/request/{}", notice.query))
+        let page = self.page.as_ref()?;
+        Some(page.place(&format!("/request/{}", notice.query)))
     }
 
     async fn post(&self, client: &Client, url: &Url, notice: &Notice) -> Result<(), String> {

@@ -4,9 +4,12 @@
 
 mod answered;
 mod consent;
+mod sessions;
 
 pub(crate) use consent::Deciding;
 pub use consent::{Entry, SentGroup, WordError};
+pub(crate) use sessions::SESSION_LIFE;
+pub use sessions::Token;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -89,6 +92,7 @@ impl Store {
         connection.set_transaction_behavior(TransactionBehavior::Immediate);
         connection.execute_batch(SCHEMA)?;
         connection.execute_batch(consent::SCHEMA)?;
+        connection.execute_batch(sessions::SCHEMA)?;
         Ok(Self {
             connection: Mutex::new(connection),
             elsewhere: None,

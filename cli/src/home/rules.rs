@@ -6,7 +6,7 @@ use anyhow::{Context, anyhow};
 use clap::Args;
 use dispers_stack::{Effect, Rule, Rules};
 
-use super::{Home, Homes, change, open, query};
+use super::{Home, Homes, change, open};
 use crate::{exit::Exit, stack};
 
 #[derive(Args)]
@@ -144,7 +144,7 @@ fn word(homes: &Homes, id: &str, allow: bool) -> Result<(), Exit> {
     let config = homes.config().to_owned();
     let exact = stack::exact_queries(&config)?;
     let (store, home) = open(&Home { home, config })?;
-    let outcome = store.word(&home, query(id)?, allow, exact)?;
+    let outcome = store.word(&home, store.asked_query(&home, id)?, allow, exact)?;
     eprintln!("{}", outcome.word());
     Ok(())
 }

@@ -15,8 +15,6 @@ pub struct Config {
     pub webhook: Option<String>,
     /// The mail server, for owners who gave an e-mail address in their rules.
     pub smtp: Option<Smtp>,
-    /// Where owners reach the stack's page, such as `https://consent.example.org`.
-    pub page_url: Option<String>,
 }
 
 /// A mail server.
@@ -64,7 +62,7 @@ pub enum NotifyError {
 }
 
 /// Whether a host name means this machine.
-pub(super) fn is_here(host: &str) -> bool {
+pub(crate) fn is_here(host: &str) -> bool {
     let address: Option<IpAddr> = host.trim_matches(['[', ']']).parse().ok();
     host == "localhost" || address.is_some_and(|address| address.is_loopback())
 }

@@ -84,11 +84,15 @@ async fn an_owner_is_told_by_webhook_and_by_e_mail() {
     let (url, posted) = webhook(1).await;
     let (port, mails) = mail_server().await;
     let config: Config = toml::from_str(&format!(
-        "webhook = '{url}'\npage-url = 'https://consent.example.org/'\n
+        "webhook = '{url}'
          [smtp]\nhost = '127.0.0.1'\nport = {port}\ntls = 'none'\nfrom = 'dispers@example.org'"
     ))
     .unwrap();
-    let notifier = Arc::new(Notifier::new(&config).unwrap());
+    let page = page::Config {
+        listen: ([127, 0, 0, 1], 0).into(),
+        url: "https://consent.example.org/".into(),
+    };
+    let notifier = Arc::new(Notifier::new(&config, Some(&page)).unwrap());
     let unreachable = Notice {
         email: None,
         ..notice()
@@ -117,7 +121,9 @@ async fn an_owner_is_told_by_webhook_and_by_e_mail() {
 fn who_is_asked_is_not_sent_in_clear() {
     let refused = |text: &str| {
         let config: Config = toml::from_str(text).unwrap();
-        Notifier::new(&config).err().map(|error| error.to_string())
+        Notifier::new(&config, None)
+            .err()
+            .map(|error| error.to_string())
     };
     let smtp = |rest: &str| format!("[smtp]\nhost = 'mail.example.org'\nfrom = 'a@b.c'\n{rest}");
     for (text, said) in [
@@ -128,7 +134,7 @@ fn who_is_asked_is_not_sent_in_clear() {
         (smtp("user = 'x'"), "needs password-file"),
         (
             smtp("user = 'x'\npassword-file = '/nowhere/at/all'"),
-            "cannot read /nowhere/at/all",
+            "cannot access /nowhere/at/all",
         ),
     ] {
         let error = refused(&text);

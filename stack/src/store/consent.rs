@@ -349,6 +349,26 @@ impl Store {
         self.entries(home, None, skip, limit)
     }
 
+    /// The query that a home was asked under the id that people are shown.
+    ///
+    /// # Errors
+    /// [`Error::Word`] when it was not asked such a query.
+    pub fn asked_query(&self, home: &HomeId, id: &str) -> Result<QueryId, Error> {
+        let connection = self.connection();
+        let mut select = connection.prepare_cached(
+            "SELECT query FROM decision JOIN request ON id = request
+             WHERE home = ?1 AND substr(lower(hex(query)), 1, length(?2)) = ?2",
+        )?;
+        let found =
+            select.query_map([&home.0, &id.to_lowercase()], |row| row.get(0).map(QueryId))?;
+        let found = found.collect::<Result<Vec<QueryId>, _>>()?;
+        // A part of an id that people are shown would name many.
+        match (&found[..], id.len() >= 32) {
+            ([query], true) => Ok(*query),
+            _ => Err(WordError::NotAsked.into()),
+        }
+    }
+
     /// One query as a home was asked it.
     ///
     /// # Errors

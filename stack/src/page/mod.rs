@@ -1,0 +1,520 @@
+//! The page on which owners see what their home was asked, and decide.
+//!
+//! Server-rendered HTML without scripts. An owner enters by a one-time link of the host, and stays by a
+//! cookie. Every form carries what only a page of the same session knows, and whatever comes from a
+//! document, a manifest or the directory is escaped.
+
+mod config;
+mod describe;
+mod language;
+mod session;
+mod view;
+mod words;
+
+use std::sync::Arc;
+
+use axum::{
+    Form, Router,
+    body::Body,
+    extract::{DefaultBodyLimit, Path, Query, State},
+    http::{
+        HeaderMap, HeaderValue, StatusCode,
+        header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE, LOCATION, SET_COOKIE},
+    },
+    middleware,
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use dispers_core::{
+    catalogue::Catalogue, directory::Directory, id::KeyEpoch, subscription::HomeId,
+};
+use serde::Deserialize;
+use tokio::net::TcpListener;
+
+pub use config::{Config, PageError};
+use language::Language;
+use session::{Owner, Session};
+
+use crate::{
+    Effect, Error, Otherwise, Relay, Rule, Rules, Store, WordError, export, store::SESSION_LIFE,
+    withdraw,
+};
+
+/// Entries of the history on one page.
+const ENTRIES: usize = 25;
+/// Largest form, in bytes.
+const MAX_FORM: usize = 16 << 10;
+
+/// What the page is made from.
+pub struct Page {
+    store: Arc<Store>,
+    catalogue: Catalogue,
+    key_epoch: KeyEpoch,
+    /// Through what owners withdraw.
+    relay: Option<Relay>,
+    /// Whether owners reach it over TLS, so that the cookie travels no other way.
+    secure: bool,
+    exact_queries: usize,
+}
+
+impl Page {
+    /// The page over what a stack keeps, reached at `config`'s address.
+    pub fn new(
+        config: &Config,
+        store: Arc<Store>,
+        directory: &Directory,
+        relay: Option<Relay>,
+        exact_queries: usize,
+    ) -> Self {
+        Self {
+            store,
+            catalogue: directory.catalogue.clone(),
+            key_epoch: directory.asked_keys().key_epoch,
+            relay,
+            secure: config.url.starts_with("https:"),
+            exact_queries,
+        }
+    }
+
+    /// Serves the page.
+    ///
+    /// # Errors
+    /// What the listener fails with.
+    pub async fn serve(self, listener: TcpListener) -> std::io::Result<()> {
+        axum::serve(listener, self.routes()).await
+    }
+
+    fn routes(self) -> Router {
+        Router::new()
+            .route("/", get(home))
+            .route("/enter", get(door).post(enter))
+            .route("/leave", post(leave))
+            .route("/request/{query}", get(request))
+            .route("/request/{query}/allow", post(allow))
+            .route("/request/{query}/deny", post(deny))
+            .route("/request/{query}/rule", post(rule_from))
+            .route("/rules", get(rules).post(set_rules))
+            .route("/rules/{number}/remove", post(remove_rule))
+            .route("/history", get(history))
+            .route("/export.json", get(export_json))
+            .route("/subscriptions", get(subscriptions))
+            .route("/subscriptions/withdraw", post(withdraw_concept))
+            .route("/style.css", get(style))
+            .fallback(nothing_here)
+            .layer(DefaultBodyLimit::max(MAX_FORM))
+            .layer(middleware::map_response(guarded))
+            .with_state(Arc::new(self))
+    }
+}
+
+/// What keeps a browser from doing more with a page than showing it.
+async fn guarded(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (
+            "content-security-policy",
+            "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; \
+             frame-ancestors 'none'",
+        ),
+        ("x-content-type-options", "nosniff"),
+        ("referrer-policy", "no-referrer"),
+        ("cross-origin-opener-policy", "same-origin"),
+        ("cross-origin-resource-policy", "same-origin"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    headers
+        .entry(CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static("no-store"));
+    response
+}
+
+type Shared = State<Arc<Page>>;
+
+/// What went wrong, as the owner is told.
+enum Refusal {
+    /// Nobody is logged in here.
+    Stranger,
+    /// A form that no page of this session made.
+    Forged,
+    /// There is no such thing.
+    Missing,
+    /// What the owner wanted cannot be.
+    Wrong(String),
+    /// A word that changes nothing.
+    Word(WordError),
+    /// The stack's fault.
+    Broken,
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Word(error) => Self::Word(error),
+            Error::Rules(error) => Self::Wrong(error.to_string()),
+            Error::Remote { .. } => Self::Wrong(error.to_string()),
+            error => {
+                tracing::error!(kind = error.kind(), "the page failed");
+                Self::Broken
+            }
+        }
+    }
+}
+
+impl Refusal {
+    fn page(&self, language: Language) -> Response {
+        let text = language.text();
+        let (status, told) = match self {
+            Self::Stranger => (StatusCode::UNAUTHORIZED, text.stranger.to_owned()),
+            Self::Forged => (StatusCode::FORBIDDEN, text.forged.to_owned()),
+            Self::Missing => (StatusCode::NOT_FOUND, text.missing.to_owned()),
+            Self::Wrong(reason) => (StatusCode::BAD_REQUEST, reason.clone()),
+            Self::Word(WordError::NotAsked) => {
+                (StatusCode::NOT_FOUND, text.word(WordError::NotAsked))
+            }
+            Self::Word(error) => (StatusCode::CONFLICT, text.word(*error)),
+            Self::Broken => (StatusCode::INTERNAL_SERVER_ERROR, text.broken.to_owned()),
+        };
+        (status, view::refusal(language, &told)).into_response()
+    }
+}
+
+/// Runs what reads or writes the store off the executor, and tells an owner what went wrong.
+async fn answered(
+    headers: &HeaderMap,
+    work: impl FnOnce(Language) -> Result<Response, Refusal> + Send + 'static,
+) -> Response {
+    let language = Language::of(headers);
+    let done = tokio::task::spawn_blocking(move || work(language)).await;
+    match done.unwrap_or(Err(Refusal::Broken)) {
+        Ok(response) => response,
+        Err(refusal) => refusal.page(language),
+    }
+}
+
+fn go_to(place: &str) -> Response {
+    (StatusCode::SEE_OTHER, [(LOCATION, place)]).into_response()
+}
+
+async fn nothing_here(headers: HeaderMap) -> Response {
+    Refusal::Missing.page(Language::of(&headers))
+}
+
+async fn style() -> impl IntoResponse {
+    let headers = [
+        (CONTENT_TYPE, "text/css; charset=utf-8"),
+        (CACHE_CONTROL, "public, max-age=3600"),
+    ];
+    (headers, include_str!("style.css"))
+}
+
+/// The waiting requests and the latest others. A language that was chosen is remembered.
+async fn home(State(page): Shared, Query(query): Query<Chosen>, headers: HeaderMap) -> Response {
+    if let Some(language) = query.language {
+        let cookie = language.cookie();
+        let mut response = go_to("/");
+        response.headers_mut().append(SET_COOKIE, cookie);
+        return response;
+    }
+    answered(&headers.clone(), move |language| {
+        let Some(owner) = Session::of(&headers).owner(&page)? else {
+            return Ok(view::stranger(language).into_response());
+        };
+        let entries = page.store.history(&owner.home, 0, ENTRIES)?;
+        let spent = page.store.spent(&owner.home)?;
+        let rules = page.store.rules(&owner.home)?;
+        Ok(view::home(language, &owner, &entries, &rules, &spent).into_response())
+    })
+    .await
+}
+
+#[derive(Deserialize)]
+struct Chosen {
+    language: Option<Language>,
+}
+
+#[derive(Deserialize)]
+struct Link {
+    token: String,
+}
+
+/// Shows a button: whatever fetches links by itself uses up no link.
+async fn door(Query(link): Query<Link>, headers: HeaderMap) -> Response {
+    view::door(Language::of(&headers), &link.token).into_response()
+}
+
+async fn enter(State(page): Shared, headers: HeaderMap, Form(link): Form<Link>) -> Response {
+    answered(&headers.clone(), move |language| {
+        if session::from_elsewhere(&headers) {
+            return Err(Refusal::Forged);
+        }
+        let token = crate::store::Token::parse(&link.token);
+        let session = match token {
+            Some(token) => page.store.enter(&token)?,
+            None => None,
+        };
+        let Some(session) = session else {
+            let told = view::refusal(language, language.text().used_link);
+            return Ok((StatusCode::GONE, told).into_response());
+        };
+        let cookie = session::cookie(&session.text(), SESSION_LIFE / 1000, page.secure);
+        let mut response = go_to("/");
+        response.headers_mut().append(SET_COOKIE, cookie);
+        Ok(response)
+    })
+    .await
+}
+
+/// What every form carries.
+#[derive(Deserialize)]
+struct Signed {
+    form: String,
+}
+
+async fn leave(State(page): Shared, headers: HeaderMap, Form(form): Form<Signed>) -> Response {
+    answered(&headers.clone(), move |_| {
+        let session = Session::of(&headers);
+        session.owner_of_form(&page, &headers, &form.form)?;
+        if let Some(token) = session.token() {
+            page.store.leave_session(token)?;
+        }
+        let mut response = go_to("/");
+        let cookie = session::cookie("", 0, page.secure);
+        response.headers_mut().append(SET_COOKIE, cookie);
+        Ok(response)
+    })
+    .await
+}
+
+async fn request(State(page): Shared, Path(query): Path<String>, headers: HeaderMap) -> Response {
+    answered(&headers.clone(), move |language| {
+        let owner = Session::of(&headers).known(&page)?;
+        let id = page.store.asked_query(&owner.home, &query)?;
+        let entry = page.store.entry(&owner.home, id)?.ok_or(Refusal::Missing)?;
+        Ok(view::request(language, &owner, &entry, &page.catalogue).into_response())
+    })
+    .await
+}
+
+async fn allow(
+    state: Shared,
+    query: Path<String>,
+    headers: HeaderMap,
+    form: Form<Signed>,
+) -> Response {
+    word(state, query, headers, form, true).await
+}
+
+async fn deny(
+    state: Shared,
+    query: Path<String>,
+    headers: HeaderMap,
+    form: Form<Signed>,
+) -> Response {
+    word(state, query, headers, form, false).await
+}
+
+async fn word(
+    State(page): Shared,
+    Path(query): Path<String>,
+    headers: HeaderMap,
+    Form(form): Form<Signed>,
+    allow: bool,
+) -> Response {
+    answered(&headers.clone(), move |_| {
+        let owner = Session::of(&headers).owner_of_form(&page, &headers, &form.form)?;
+        let id = page.store.asked_query(&owner.home, &query)?;
+        page.store
+            .word(&owner.home, id, allow, page.exact_queries)?;
+        Ok(go_to(&format!("/request/{id}")))
+    })
+    .await
+}
+
+/// A rule made from a query: about the same querier, purpose, documents and fields.
+#[derive(Deserialize)]
+struct RuleForm {
+    form: String,
+    effect: Effect,
+}
+
+async fn rule_from(
+    State(page): Shared,
+    Path(query): Path<String>,
+    headers: HeaderMap,
+    Form(form): Form<RuleForm>,
+) -> Response {
+    answered(&headers.clone(), move |_| {
+        let owner = Session::of(&headers).owner_of_form(&page, &headers, &form.form)?;
+        let id = page.store.asked_query(&owner.home, &query)?;
+        let entry = page.store.entry(&owner.home, id)?.ok_or(Refusal::Missing)?;
+        let asked = crate::Asked::of(&entry.manifest);
+        let mut rule = Rule {
+            queriers: Some(vec![asked.querier]),
+            purposes: Some(vec![asked.purpose]),
+            doctypes: Some(vec![asked.doctype]),
+            ..Rule::new(form.effect)
+        };
+        if form.effect == Effect::Allow {
+            rule.fields = Some(asked.fields).filter(|fields| !fields.is_empty());
+            rule.min_cohort = Some(asked.min_cohort);
+            rule.epsilon = asked.epsilon.map(|epsilon| epsilon as f64 / 1e6);
+            rule.exact = asked.epsilon.is_none();
+            rule.training = asked.training;
+        }
+        change(&page, &owner.home, |rules| rules.rules.push(rule))?;
+        Ok(go_to("/rules"))
+    })
+    .await
+}
+
+fn change(page: &Page, home: &HomeId, change: impl FnOnce(&mut Rules)) -> Result<(), Refusal> {
+    let mut rules = page.store.rules(home)?;
+    change(&mut rules);
+    page.store.set_rules([home], rules)?;
+    Ok(())
+}
+
+async fn rules(State(page): Shared, headers: HeaderMap) -> Response {
+    answered(&headers.clone(), move |language| {
+        let owner = Session::of(&headers).known(&page)?;
+        let rules = page.store.rules(&owner.home)?;
+        let spent = page.store.spent(&owner.home)?;
+        Ok(view::rules(language, &owner, &rules, &spent).into_response())
+    })
+    .await
+}
+
+#[derive(Deserialize)]
+struct RulesForm {
+    form: String,
+    otherwise: Otherwise,
+    #[serde(default)]
+    epsilon_per_year: String,
+    #[serde(default)]
+    email: String,
+}
+
+async fn set_rules(
+    State(page): Shared,
+    headers: HeaderMap,
+    Form(form): Form<RulesForm>,
+) -> Response {
+    answered(&headers.clone(), move |language| {
+        let owner = Session::of(&headers).owner_of_form(&page, &headers, &form.form)?;
+        let (year, email) = (form.epsilon_per_year.trim(), form.email.trim());
+        let year = match year {
+            "" => None,
+            year => {
+                let number = year.replace(',', ".").parse();
+                let wrong = |_| Refusal::Wrong(language.text().no_number.to_owned());
+                Some(number.map_err(wrong)?)
+            }
+        };
+        let email = Some(email.to_owned()).filter(|email| !email.is_empty());
+        change(&page, &owner.home, |rules| {
+            rules.otherwise = form.otherwise;
+            rules.epsilon_per_year = year;
+            rules.email = email;
+        })?;
+        Ok(go_to("/rules"))
+    })
+    .await
+}
+
+async fn remove_rule(
+    State(page): Shared,
+    Path(number): Path<u32>,
+    headers: HeaderMap,
+    Form(form): Form<Signed>,
+) -> Response {
+    answered(&headers.clone(), move |_| {
+        let owner = Session::of(&headers).owner_of_form(&page, &headers, &form.form)?;
+        change(&page, &owner.home, |rules| {
+            rules.rules.retain(|rule| rule.number != number);
+        })?;
+        Ok(go_to("/rules"))
+    })
+    .await
+}
+
+#[derive(Deserialize)]
+struct Place {
+    #[serde(default)]
+    page: usize,
+}
+
+async fn history(State(page): Shared, Query(place): Query<Place>, headers: HeaderMap) -> Response {
+    answered(&headers.clone(), move |language| {
+        let owner = Session::of(&headers).known(&page)?;
+        let skip = place.page.saturating_mul(ENTRIES);
+        let mut entries = page.store.history(&owner.home, skip, ENTRIES + 1)?;
+        let more = entries.len() > ENTRIES;
+        entries.truncate(ENTRIES);
+        let place = (place.page, more);
+        Ok(view::history(language, &owner, &entries, place).into_response())
+    })
+    .await
+}
+
+async fn export_json(State(page): Shared, headers: HeaderMap) -> Response {
+    answered(&headers.clone(), move |_| {
+        let owner = Session::of(&headers).known(&page)?;
+        let epoch = page.key_epoch;
+        let export = export(&page.store, &owner.home, epoch)?;
+        let body = serde_json::to_string_pretty(&export).map_err(|_| Refusal::Broken)?;
+        let headers = [
+            (CONTENT_TYPE, "application/json"),
+            (CONTENT_DISPOSITION, "attachment; filename=\"dispers.json\""),
+        ];
+        Ok((headers, Body::from(body)).into_response())
+    })
+    .await
+}
+
+async fn subscriptions(State(page): Shared, headers: HeaderMap) -> Response {
+    answered(&headers.clone(), move |language| {
+        let owner = Session::of(&headers).known(&page)?;
+        let epoch = page.key_epoch;
+        let concepts = page.store.subscriptions(&owner.home, epoch)?;
+        let can_withdraw = page.relay.is_some();
+        Ok(view::subscriptions(language, &owner, &concepts, can_withdraw).into_response())
+    })
+    .await
+}
+
+#[derive(Deserialize)]
+struct WithdrawForm {
+    form: String,
+    /// Everything where it is left out.
+    concept: Option<String>,
+}
+
+async fn withdraw_concept(
+    State(page): Shared,
+    headers: HeaderMap,
+    Form(form): Form<WithdrawForm>,
+) -> Response {
+    let language = Language::of(&headers);
+    let owner = {
+        let page = page.clone();
+        let find = move || -> Result<Owner, Refusal> {
+            Session::of(&headers).owner_of_form(&page, &headers, &form.form)
+        };
+        tokio::task::spawn_blocking(find)
+            .await
+            .unwrap_or(Err(Refusal::Broken))
+    };
+    let withdrawn = async {
+        let home = [owner?.home];
+        let relay = page.relay.as_ref().ok_or(Refusal::Missing)?;
+        withdraw(relay, &page.store, &home, form.concept.as_deref()).await?;
+        Ok(go_to("/subscriptions"))
+    };
+    withdrawn
+        .await
+        .unwrap_or_else(|refusal: Refusal| refusal.page(language))
+}
+
+#[cfg(test)]
+mod tests;
