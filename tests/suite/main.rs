@@ -12,6 +12,7 @@ mod functions;
 mod knowledge;
 mod ledgers;
 mod observed;
+mod page;
 mod plain;
 mod questions;
 mod restarts;

@@ -108,7 +108,7 @@ impl Say {
             Category::Boolean(true) => self.pick("yes", "oui").into(),
             Category::Boolean(false) => self.pick("no", "non").into(),
             Category::Integer(value) => value.to_string(),
-            Category::Text(text) => format!("“{text}”"),
+            Category::Text(text) => self.pick(format!("“{text}”"), format!("« {text} »")),
         }
     }
 
@@ -152,7 +152,7 @@ impl Say {
                 Node::Boolean(value) => self.category(&Category::Boolean(*value)),
                 Node::Integer(value) => value.to_string(),
                 Node::Real(value) => value.to_string(),
-                Node::Text(text) => format!("“{text}”"),
+                Node::Text(text) => self.category(&Category::Text(text.clone())),
                 Node::Column(index) => columns
                     .get(usize::from(*index))
                     .cloned()
