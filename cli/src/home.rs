@@ -5,11 +5,12 @@ mod rules;
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use clap::{Args, Subcommand, ValueEnum};
 use dispers_core::{id::Timestamp, subscription::HomeId};
-use dispers_stack::{Asked, Connector, Entry, Outcome, Rules, Store, entry, export};
+use dispers_stack::{Asked, Connector, Entry, Outcome, Rules, Store, entry, erase, export};
 use serde_json::Value;
 
 use crate::{exit::Exit, stack};
@@ -29,6 +30,8 @@ pub(crate) enum Command {
     Link(Home),
     /// Withdraw a home from a concept, or from everything: no query finds it by it any longer.
     Withdraw(Withdraw),
+    /// Erase all that the stack keeps of a home that leaves, and print a receipt for its owner.
+    Erase(Home),
 }
 
 /// Which home, at which stack.
@@ -78,6 +81,7 @@ pub(crate) async fn run(command: Command) -> Result<(), Exit> {
         Command::Deny(arguments) => rules::deny(&arguments),
         Command::History(arguments) => history(&arguments),
         Command::Link(home) => link(&home),
+        Command::Erase(home) => erase_home(&home).await,
         Command::Withdraw(Withdraw { concept, home }) => {
             stack::withdraw_home(&home.config, home.home, concept).await
         }
@@ -94,6 +98,13 @@ fn open(home: &Home) -> Result<(Store, HomeId), Exit> {
     Ok((store, id))
 }
 
+async fn erase_home(home: &Home) -> Result<(), Exit> {
+    open(home)?;
+    let (store, relay) = stack::open(&home.config)?;
+    let receipt = erase(&relay, &Arc::new(store), &HomeId(home.home.clone())).await?;
+    stack::sync::hand_out(&receipt, None)
+}
+
 fn link(home: &Home) -> Result<(), Exit> {
     let page = stack::page(&home.config)?;
     let (store, home) = open(home)?;
@@ -103,10 +114,7 @@ fn link(home: &Home) -> Result<(), Exit> {
 }
 
 fn print(value: &Value) -> Result<(), Exit> {
-    println!(
-        "{}",
-        serde_json::to_string_pretty(value).map_err(Exit::other)?
-    );
+    println!("{value}");
     Ok(())
 }
 

@@ -1,5 +1,9 @@
 //! `dispers stack`: the homes of a host.
 
+mod doctor;
+mod init;
+pub(crate) mod sync;
+
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use anyhow::anyhow;
@@ -15,6 +19,10 @@ use crate::exit::Exit;
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
+    /// Make the keys and the configuration of a new host.
+    Init(init::Arguments),
+    /// Tell whether a host is ready, and what to mend.
+    Doctor(doctor::Arguments),
     /// Import documents from a CSV file.
     Import(Import),
     /// Subscribe homes to a concept, so that queries can find them.
@@ -22,6 +30,8 @@ pub(crate) enum Command {
     /// Send every subscription again: after the conductor was restarted, which forgets them, or once
     /// the directory has a new key epoch.
     Resubscribe(Resubscribe),
+    /// Bring the stack in line with the host's list of homes: subscribe, withdraw, and erase who left.
+    Sync(sync::Arguments),
     /// Withdraw homes from a concept, or from everything: the next query does not find them by it.
     Withdraw(Withdraw),
 }
@@ -84,6 +94,9 @@ pub(crate) struct Resubscribe {
 
 pub(crate) async fn run(command: Command) -> Result<(), Exit> {
     match command {
+        Command::Init(arguments) => init::run(&arguments),
+        Command::Doctor(arguments) => doctor::run(arguments).await,
+        Command::Sync(arguments) => sync::run(arguments).await,
         Command::Import(arguments) => import(&arguments),
         Command::Subscribe(arguments) => subscribe_homes(arguments).await,
         Command::Resubscribe(arguments) => resubscribe_homes(arguments).await,
@@ -144,7 +157,7 @@ fn import(arguments: &Import) -> Result<(), Exit> {
 }
 
 /// The stack's store and its way to the network.
-fn open(path: &std::path::Path) -> Result<(Store, Relay), Exit> {
+pub(crate) fn open(path: &std::path::Path) -> Result<(Store, Relay), Exit> {
     let (config, store) = load(path)?;
     let (directory, keys) = config.open(Role::Stack)?;
     let node = Node {

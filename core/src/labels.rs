@@ -69,6 +69,8 @@ pub const SIGN_ENROLMENT: &str = "dispers v1 sign enrolment";
 pub const SIGN_BUDGET_REQUEST: &str = "dispers v1 sign budget request";
 /// Signature over a member's dealing in a ceremony.
 pub const SIGN_DEALING: &str = "dispers v1 sign dealing";
+/// A host, over what it erased of a home.
+pub const SIGN_RECEIPT: &str = "dispers v1 sign receipt";
 
 /// A target profile, however it is written.
 pub const HASH_CANONICAL_PROFILE: &str = "dispers v1 hash canonical profile";

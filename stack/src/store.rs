@@ -4,6 +4,7 @@
 
 mod answered;
 mod consent;
+mod erase;
 mod sessions;
 
 pub(crate) use consent::Deciding;

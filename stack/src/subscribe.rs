@@ -7,7 +7,8 @@ use dispers_core::{
     directory::{Directory, EpochKeys, Node as Listed},
     encoding::{from_bytes, to_bytes},
     evaluation::{Evaluating, MAX_CONCEPTS, Requester},
-    id::{KeyEpoch, MemberNumber, Role},
+    id::{KeyEpoch, MemberNumber, Name, Role},
+    keys::SigningKey,
     oprf::{Evaluation, Pseudonym},
     subscription::{
         Enrolment, Handle, HomeId, MAX_ENTRIES, PoolKeys, SealedUpload, Upload, upload_context,
@@ -55,6 +56,23 @@ impl Relay {
 
     pub(crate) fn directory(&self) -> &Directory {
         &self.node.directory
+    }
+
+    /// Asks the concept indexors something that changes nothing: whether the host can be served.
+    ///
+    /// # Errors
+    /// [`Error`] naming the first step that fails.
+    pub async fn probe(&self) -> Result<(), Error> {
+        let keys = self.node.directory.asked_keys();
+        self.pseudonyms(&keys, &[EVERY_HOME]).await.map(|_| ())
+    }
+
+    pub(crate) fn name(&self) -> &Name {
+        &self.node.name
+    }
+
+    pub(crate) fn signing(&self) -> &SigningKey {
+        &self.node.signing
     }
 
     pub(crate) fn activity(&self) -> &Arc<Activity> {

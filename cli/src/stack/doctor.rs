@@ -1,0 +1,177 @@
+//! `dispers stack doctor`: whether a host is ready, and if not, what to mend.
+
+use std::{path::PathBuf, sync::Arc};
+
+use clap::{Args, ValueEnum};
+use dispers_core::{id::Role, subscription::HomeId};
+use dispers_node::{Activity, Config, Node, now};
+use dispers_stack::{Connector, Relay, Store};
+use serde_json::json;
+
+use crate::exit::Exit;
+
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// The stack's configuration file.
+    #[arg(long, value_name = "FILE.toml")]
+    config: PathBuf,
+    /// Also read the documents of this home; the first that there is where it is left out.
+    #[arg(long, value_name = "ID")]
+    home: Option<String>,
+    /// How it is printed.
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    format: Format,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Table,
+    Json,
+}
+
+/// What was looked at, and what was found.
+struct Finding {
+    what: &'static str,
+    found: Result<String, String>,
+}
+
+/// Looks at one thing after the other; what hangs on one that failed is not looked at.
+pub(crate) async fn run(arguments: Arguments) -> Result<(), Exit> {
+    let mut findings = Vec::new();
+    look(&arguments, &mut findings).await;
+    let failed = findings
+        .iter()
+        .filter(|finding| finding.found.is_err())
+        .count();
+    match arguments.format {
+        Format::Json => {
+            let checks = findings.iter().map(|finding| {
+                let (ok, text) = match &finding.found {
+                    Ok(text) => (true, text),
+                    Err(text) => (false, text),
+                };
+                json!({"check": finding.what, "ok": ok, "found": text})
+            });
+            let checks: Vec<_> = checks.collect();
+            println!("{}", json!({"ready": failed == 0, "checks": checks}));
+        }
+        Format::Table => {
+            for Finding { what, found } in &findings {
+                match found {
+                    Ok(text) => println!("ok    {what:<14} {text}"),
+                    Err(text) => println!("FAIL  {what:<14} {text}"),
+                }
+            }
+        }
+    }
+    match failed {
+        0 => Ok(()),
+        _ => Err(Exit::other(anyhow::anyhow!(
+            "the host is not ready: mend what failed, and look again"
+        ))),
+    }
+}
+
+async fn look(arguments: &Arguments, findings: &mut Vec<Finding>) -> Option<()> {
+    let mut note = |what, found: Result<String, String>| {
+        let ok = found.is_ok();
+        findings.push(Finding { what, found });
+        ok.then_some(())
+    };
+    let text = |error: &dyn std::fmt::Display| error.to_string();
+    let loaded = Config::load(&arguments.config, "stack");
+    let loaded = loaded.map_err(|error| text(&error));
+    let config: Config<dispers_stack::Config> = match loaded {
+        Ok(config) => config,
+        Err(error) => return note("configuration", Err(error)),
+    };
+    note("configuration", Ok(arguments.config.display().to_string()));
+
+    let database = config.resolve(&config.role.database);
+    let store = match Store::open(&database) {
+        Ok(store) => Arc::new(store),
+        Err(error) => return note("database", Err(text(&error))),
+    };
+    note("database", homes(&store).map_err(|error| text(&error)))?;
+    if let Some(page) = &config.role.page {
+        let checked = page.check().map(|()| page.url.clone());
+        note("page", checked.map_err(|error| text(&error)));
+    }
+    note(
+        "documents",
+        documents(&store, arguments.home.as_deref()).map_err(|error| text(&error)),
+    );
+
+    let opened = config.open(Role::Stack).map_err(|error| text(&error));
+    let (directory, keys) = match opened {
+        Ok(opened) => opened,
+        Err(error) => return note("directory", Err(error)),
+    };
+    let days = directory.expires.0.saturating_sub(now().0) / 86_400_000;
+    let told = format!(
+        "network {}, edition {}, {days} days left",
+        directory.network, directory.epoch
+    );
+    note(
+        "directory",
+        if days > 0 {
+            Ok(told)
+        } else {
+            Err(told + ": get the next edition")
+        },
+    );
+    let name = match config.name() {
+        Ok(name) => name,
+        Err(error) => return note("name", Err(text(&error))),
+    };
+    if config.role.attach {
+        note("way", Ok("attaches to the targets".into()));
+    } else {
+        let listed = directory.host(&name).map(|host| host.address.clone());
+        let way = match listed.filter(|address| !address.is_empty()) {
+            Some(address) => Ok(format!("the targets dial {address}")),
+            None => Err("the directory lists no address: write attach = true in [stack], or have one listed".into()),
+        };
+        note("way", way);
+    }
+    let node = Node {
+        name,
+        directory: Arc::new(directory),
+        signing: keys.signing,
+        tls: keys.tls,
+        witness: None,
+        activity: Activity::new(Role::Stack),
+    };
+    let relay = Relay::new(Arc::new(node));
+    // Goes all the way to the indexors, who refuse a request whose time is not theirs.
+    let reached = relay.probe().await;
+    note(
+        "network",
+        reached
+            .map(|()| "targets, conductor and indexors answer, the clock is theirs".into())
+            .map_err(|error| text(&error)),
+    )
+}
+
+fn homes(store: &Store) -> Result<String, dispers_stack::Error> {
+    let known = store.known()?;
+    let silent = store.without_rules(&known)?;
+    Ok(format!(
+        "{} homes, {silent} without rules, which refuse every query",
+        known.len()
+    ))
+}
+
+fn documents(store: &Store, home: Option<&str>) -> Result<String, dispers_stack::Error> {
+    let home = match home {
+        Some(home) => HomeId(home.to_owned()),
+        None => match store.homes()?.into_iter().next() {
+            Some(home) => home,
+            None => return Ok("no home yet: dispers stack import".into()),
+        },
+    };
+    match store.holds(&home)? {
+        true => Ok("one home's documents can be read".into()),
+        false => Err(dispers_stack::Error::UnknownHome(home.0)),
+    }
+}

@@ -1,0 +1,122 @@
+//! `dispers stack init`: what a new host needs, in one folder.
+
+use std::{fs, net::SocketAddr, path::PathBuf};
+
+use anyhow::{Context, anyhow};
+use clap::Args;
+use dispers_core::{
+    envelope::Suite,
+    id::{Name, Role},
+};
+use dispers_node::keyfile::NodeKeys;
+
+use crate::exit::Exit;
+
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// The host's name in the directory.
+    #[arg(long, value_name = "NAME")]
+    name: String,
+    /// The folder to make.
+    #[arg(long, value_name = "DIR")]
+    output: PathBuf,
+    /// The network's root keys, as its operators tell them, each in hexadecimal.
+    #[arg(long = "root", value_name = "KEY", required = true)]
+    roots: Vec<String>,
+    /// Where the network's targets reach the stack, such as stack.example.org:7131. Without one the stack
+    /// attaches itself to the targets, which a host behind a firewall or at home wants.
+    #[arg(long, value_name = "HOST:PORT")]
+    address: Option<String>,
+    /// Where the stack listens, with an address.
+    #[arg(long, value_name = "IP:PORT", default_value = "0.0.0.0:7131")]
+    listen: SocketAddr,
+    /// Where owners reach the page on which they see and decide.
+    #[arg(long, value_name = "URL")]
+    page_url: Option<String>,
+    /// Cipher suite of the network's envelopes: x-wing or x25519.
+    #[arg(long, default_value_t = Suite::default())]
+    suite: Suite,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<(), Exit> {
+    let name = Name::new(&arguments.name).map_err(Exit::misuse)?;
+    for root in &arguments.roots {
+        if hex::decode(root).map_or(true, |key| key.len() != 32) {
+            return Err(Exit::misuse(anyhow!(
+                "{root:?} is no root key: it has 64 hexadecimal digits"
+            )));
+        }
+    }
+    let folder = &arguments.output;
+    if folder.join("stack.toml").exists() {
+        return Err(Exit::misuse(anyhow!(
+            "{} has a stack already: choose an empty folder",
+            folder.display()
+        )));
+    }
+    fs::create_dir_all(folder)
+        .with_context(|| format!("cannot make {}", folder.display()))
+        .map_err(Exit::misuse)?;
+    let keys = NodeKeys::generate(Role::Stack, arguments.suite);
+    keys.save(&folder.join("stack.key"), arguments.suite)
+        .map_err(Exit::misuse)?;
+    let configuration = configuration(arguments);
+    fs::write(folder.join("stack.toml"), configuration)
+        .with_context(|| format!("cannot write {}", folder.join("stack.toml").display()))
+        .map_err(Exit::misuse)?;
+    let public = toml::to_string(&keys.public(name.as_str(), Role::Stack)).map_err(Exit::other)?;
+    let address = arguments.address.as_deref().unwrap_or_default();
+    println!("[[host]]\n{public}address = {address:?}");
+    let folder = folder.display();
+    eprintln!(
+        "Made {folder}/stack.toml and {folder}/stack.key; keep a copy of the key where only you read it.\n\
+         1. Send the lines above to the operators of the network, who list them in the directory.\n\
+         2. Put the directory that they sign into {folder}/directory.bin.\n\
+         3. dispers stack doctor --config {folder}/stack.toml\n\
+         4. dispers stack import, or [stack.documents] in the configuration: where the documents are.\n\
+         5. dispers stack sync --homes homes.csv --config {folder}/stack.toml: what each owner agreed to.\n\
+         6. dispers serve stack --config {folder}/stack.toml"
+    );
+    Ok(())
+}
+
+fn configuration(arguments: &Arguments) -> String {
+    let listen = match arguments.address {
+        Some(_) => format!("listen = \"{}\"\n", arguments.listen),
+        None => String::new(),
+    };
+    let attach = match arguments.address {
+        Some(_) => "",
+        None => {
+            "attach = true               # the stack goes to the targets, which do not dial it\n"
+        }
+    };
+    let page = match &arguments.page_url {
+        Some(url) => format!(
+            "\n[stack.page]                # behind a proxy with TLS\nlisten = \"127.0.0.1:7180\"\nurl = {url:?}\n"
+        ),
+        None => {
+            "\n# [stack.page]              # where owners see and decide; behind a proxy with TLS\n\
+                 # listen = \"127.0.0.1:7180\"\n# url = \"https://consent.example.org\"\n"
+                .into()
+        }
+    };
+    let roots: Vec<String> = arguments
+        .roots
+        .iter()
+        .map(|root| format!("{root:?}"))
+        .collect();
+    format!(
+        "[node]\nname = {:?}\n{listen}directory = \"directory.bin\"\nroots = [{}]\nkeys = \"stack.key\"\n\n\
+         [stack]\ndatabase = \"stack.db\"\n{attach}\
+         parallel-asks = 2           # each uses one processor\n\
+         answer-quantum-ms = 100     # answers leave at multiples of this, so that their time tells nothing\n\
+         exact-queries = 10          # queries without noise that a home answers a querier, of a doctype and in a key epoch\n\
+         {page}\n\
+         # [stack.notify]            # how owners are told of a question that waits for their word\n\
+         # webhook = \"https://host.example.org/dispers\"\n\
+         # [stack.notify.smtp]\n# host = \"mail.example.org\"\n# from = \"dispers@example.org\"\n",
+        arguments.name,
+        roots.join(", "),
+    )
+}

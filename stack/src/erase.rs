@@ -1,0 +1,143 @@
+//! Erasing a home that leaves, and the receipt for its owner.
+
+use std::sync::Arc;
+
+use dispers_core::{encoding::to_bytes, keys::SigningKey, labels, subscription::HomeId};
+use dispers_node::now;
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Relay, Store, withdraw::send_leaving};
+
+/// What was erased of a home, by whom and when, signed by the host: for the owner.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receipt {
+    /// The host's name in the directory.
+    pub host: String,
+    /// The home.
+    pub home: String,
+    /// When, in Unix milliseconds.
+    pub erased_at: u64,
+    /// How much of each was erased.
+    #[serde(flatten)]
+    pub erased: Erased,
+    /// Whether the Conductor was told at once; else the stack tells it as soon as it can be reached.
+    pub conductor_told: bool,
+    /// The host's signature, in hexadecimal.
+    pub signature: String,
+}
+
+/// How much was erased.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Erased {
+    /// Documents in the stack's own file.
+    pub documents: u64,
+    /// Subscriptions, in all key epochs.
+    pub subscriptions: u64,
+    /// Entries of the history, with the ε that they took.
+    pub history: u64,
+    /// Rules.
+    pub rules: u64,
+}
+
+impl Receipt {
+    fn sign(&mut self, key: &SigningKey) {
+        let signature = key.sign(labels::SIGN_RECEIPT, &self.body()).0;
+        self.signature = signature.iter().map(|byte| format!("{byte:02x}")).collect();
+    }
+
+    /// What is signed.
+    fn body(&self) -> Vec<u8> {
+        let erased = self.erased;
+        to_bytes(&(
+            &self.host,
+            &self.home,
+            self.erased_at,
+            [
+                erased.documents,
+                erased.subscriptions,
+                erased.history,
+                erased.rules,
+            ],
+            self.conductor_told,
+        ))
+    }
+}
+
+/// Withdraws a home from everything and erases what the stack keeps of it. What lies in a source of the
+/// host's own is not touched.
+///
+/// # Errors
+/// [`Error::Database`]; then repeating it goes on where it stopped. A Conductor that cannot be reached is
+/// no error: the home refuses from now on, and the receipt says so.
+pub async fn erase(relay: &Relay, store: &Arc<Store>, home: &HomeId) -> Result<Receipt, Error> {
+    let erased = store.erase(home)?;
+    let told = send_leaving(relay, store).await;
+    if let Err(error) = &told {
+        tracing::warn!(%error, "the conductor is not told yet that a home left");
+    }
+    let mut receipt = Receipt {
+        host: relay.name().to_string(),
+        home: home.0.clone(),
+        erased_at: now().0,
+        erased,
+        conductor_told: told.is_ok(),
+        signature: String::new(),
+    };
+    receipt.sign(relay.signing());
+    Ok(receipt)
+}
+
+#[cfg(test)]
+mod tests {
+    use dispers_core::keys::Signature;
+
+    use super::*;
+
+    #[test]
+    fn a_receipt_is_signed_as_a_whole() {
+        let key = SigningKey::generate(&mut dispers_node::rng());
+        let mut receipt = Receipt {
+            host: "host".into(),
+            home: "home".into(),
+            erased_at: 1,
+            erased: Erased::default(),
+            conductor_told: true,
+            signature: String::new(),
+        };
+        receipt.sign(&key);
+        let holds = |receipt: &Receipt| {
+            let mut bytes = [0; 64];
+            for (place, byte) in bytes.iter_mut().enumerate() {
+                let digits = &receipt.signature[2 * place..2 * place + 2];
+                *byte = u8::from_str_radix(digits, 16).unwrap();
+            }
+            let signature = Signature(bytes);
+            key.public()
+                .verify(labels::SIGN_RECEIPT, &receipt.body(), &signature)
+                .is_ok()
+        };
+        assert!(holds(&receipt));
+        let changed = [
+            Receipt {
+                home: "other".into(),
+                ..receipt.clone()
+            },
+            Receipt {
+                erased_at: 2,
+                ..receipt.clone()
+            },
+            Receipt {
+                conductor_told: false,
+                ..receipt.clone()
+            },
+            Receipt {
+                erased: Erased {
+                    history: 1,
+                    ..Erased::default()
+                },
+                ..receipt.clone()
+            },
+        ];
+        assert!(!changed.iter().any(holds));
+    }
+}

@@ -1,0 +1,99 @@
+//! Bringing a stack in line with what its host knows of its homes.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use dispers_core::{catalogue::EVERY_HOME, subscription::HomeId};
+
+use crate::{Connector, Error, Receipt, Relay, Store, erase, subscribe, withdraw::send_leaving};
+
+/// What differs between a stack and its host's list of homes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Homes that are to be found by more concepts, with these; new homes are among them.
+    pub subscribe: BTreeMap<HomeId, Vec<String>>,
+    /// Subscriptions that end: the list does not have them, or the catalogue has them no longer.
+    pub withdraw: BTreeSet<(HomeId, String)>,
+    /// Homes that are not in the list: they have left.
+    pub erase: BTreeSet<HomeId>,
+    /// Homes of the list that hold no documents: they are passed over.
+    pub empty: BTreeSet<HomeId>,
+}
+
+impl Changes {
+    /// What is to change so that the stack has the homes of `list`, each found by its concepts. Where a
+    /// home has no concepts in the list, its subscriptions stay as they are.
+    ///
+    /// # Errors
+    /// [`Error::UnknownConcept`] for one that the catalogue has not; [`Error::Database`].
+    pub fn of(
+        relay: &Relay,
+        store: &Store,
+        list: &BTreeMap<HomeId, Option<Vec<String>>>,
+    ) -> Result<Self, Error> {
+        let directory = relay.directory();
+        let has = |concept: &str| directory.catalogue.has_concept(concept);
+        let subscribed = store.subscribers()?;
+        let mut changes = Self::default();
+        for home in store.known()? {
+            if !list.contains_key(&home) {
+                changes.erase.insert(home);
+            }
+        }
+        let none = Vec::new();
+        for (home, wanted) in list {
+            let have = subscribed.get(home).unwrap_or(&none);
+            if let Some(unknown) = wanted.iter().flatten().find(|concept| !has(concept)) {
+                return Err(Error::UnknownConcept(unknown.clone()));
+            }
+            if !store.holds(home)? {
+                changes.empty.insert(home.clone());
+                continue;
+            }
+            let kept = |concept: &String| match wanted {
+                _ if concept == EVERY_HOME => wanted.as_ref().is_none_or(|w| !w.is_empty()),
+                None => has(concept),
+                Some(wanted) => wanted.contains(concept),
+            };
+            let ending = have.iter().filter(|concept| !kept(concept));
+            let ending = ending.map(|concept| (home.clone(), concept.clone()));
+            changes.withdraw.extend(ending);
+            let new = wanted.iter().flatten();
+            let new: Vec<String> = new.filter(|c| !have.contains(c)).cloned().collect();
+            if !new.is_empty() {
+                changes.subscribe.insert(home.clone(), new);
+            }
+        }
+        Ok(changes)
+    }
+
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.subscribe.is_empty() && self.withdraw.is_empty() && self.erase.is_empty()
+    }
+}
+
+/// Does what is to change; a receipt for each home that was erased.
+///
+/// # Errors
+/// [`Error`]; what was done is done, and the next sync goes on.
+pub async fn sync(
+    relay: &Relay,
+    store: &Arc<Store>,
+    changes: Changes,
+) -> Result<Vec<Receipt>, Error> {
+    // What ends goes first: whatever fails later, nobody is asked who should not be.
+    let mut receipts = Vec::with_capacity(changes.erase.len());
+    for home in &changes.erase {
+        receipts.push(erase(relay, store, home).await?);
+    }
+    for (home, concept) in &changes.withdraw {
+        let concept = Some(concept.as_str()).filter(|concept| *concept != EVERY_HOME);
+        store.leave(home, concept)?;
+    }
+    send_leaving(relay, store).await?;
+    subscribe(relay, store, changes.subscribe).await?;
+    Ok(receipts)
+}
