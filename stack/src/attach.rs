@@ -9,7 +9,11 @@ use dispers_core::{
     id::Role,
 };
 use dispers_proto::{Messages, chunks, v1::Chunk};
-use tokio::{sync::mpsc, task::JoinSet, time::sleep};
+use tokio::{
+    sync::mpsc,
+    task::JoinSet,
+    time::{Instant, sleep},
+};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status};
 
@@ -31,10 +35,15 @@ pub async fn attach(relay: Relay, answerer: Arc<Answerer>) {
 async fn attach_to(target: Listed, relay: Relay, answerer: Arc<Answerer>) {
     let mut pause = PAUSE.0;
     loop {
+        let begun = Instant::now();
         match serve_stream(&target, &relay, &answerer).await {
             Ok(()) => {
                 tracing::info!(node = %target.name, "the stream to the target ended");
                 pause = PAUSE.0;
+                // A target ends streams that were not used for long: it may ask again at any time.
+                if begun.elapsed() > PAUSE.0 {
+                    continue;
+                }
             }
             Err(status) => {
                 let code = status.code();

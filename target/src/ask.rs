@@ -53,7 +53,7 @@ impl Target {
             .filter(|pool| pool.envelope_key == envelope.public())
             .ok_or(Error::NotListed)?;
         Ok(Self {
-            link: Arc::new(Links::new(node.clone())),
+            link: Arc::new(Links::new(node.clone(), config)),
             node,
             envelope,
             previous: None,
@@ -80,7 +80,10 @@ impl Target {
     }
 
     /// Takes the stream of a stack that attaches itself; the stream of asks to it.
-    pub(crate) fn attach(&self, host: Name, answers: Messages) -> Reply {
+    ///
+    /// # Errors
+    /// `RESOURCE_EXHAUSTED` when too many are attached.
+    pub(crate) fn attach(&self, host: Name, answers: Messages) -> Result<Reply, Status> {
         self.link.attached().attach(host, answers)
     }
 

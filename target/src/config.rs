@@ -11,6 +11,11 @@ pub struct Config {
     pub stack_timeout_ms: u64,
     /// Stacks that are asked at the same time.
     pub parallel_stacks: usize,
+    /// Stacks that may be attached at the same time.
+    pub max_attached: usize,
+    /// How long an attached stack may go unasked, in milliseconds; then its stream ends, and it attaches
+    /// anew where it is still there.
+    pub attached_idle_ms: u64,
 }
 
 impl Default for Config {
@@ -18,6 +23,8 @@ impl Default for Config {
         Self {
             stack_timeout_ms: 60_000,
             parallel_stacks: 64,
+            max_attached: 20_000,
+            attached_idle_ms: 3_600_000,
         }
     }
 }

@@ -82,7 +82,7 @@ impl TargetService for Service {
     async fn attach(&self, request: Request<Streaming<Chunk>>) -> Result<Response<Reply>, Status> {
         let host = require_host(&request)?.clone();
         let answers = Messages::new(request.into_inner());
-        Ok(Response::new(self.target.attach(host, answers)))
+        self.target.attach(host, answers).map(Response::new)
     }
 
     async fn upload(&self, request: Request<Streaming<Chunk>>) -> Result<Response<Empty>, Status> {

@@ -9,6 +9,7 @@ mod coverage;
 mod documents;
 mod failures;
 mod functions;
+mod hosts;
 mod knowledge;
 mod ledgers;
 mod observed;

@@ -6,6 +6,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use dispers_core::{
@@ -15,7 +16,10 @@ use dispers_core::{
 };
 use dispers_node::{Reply, blocking};
 use dispers_proto::{Messages, chunks, v1::Chunk};
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::sleep,
+};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
@@ -31,12 +35,27 @@ struct Pending {
 }
 
 /// The attached stacks, by host. A stack that attaches again replaces its former stream.
-#[derive(Clone, Default)]
-pub(crate) struct Attached(Arc<Mutex<HashMap<Name, mpsc::Sender<Pending>>>>);
+#[derive(Clone)]
+pub(crate) struct Attached {
+    links: Arc<Mutex<HashMap<Name, mpsc::Sender<Pending>>>>,
+    /// Most streams at a time.
+    most: usize,
+    /// Longest time without an ask.
+    idle: Duration,
+}
 
 impl Attached {
+    /// Takes `most` streams, each as long as it is asked once in `idle`.
+    pub(crate) fn new(most: usize, idle: Duration) -> Self {
+        Self {
+            links: Arc::default(),
+            most,
+            idle,
+        }
+    }
+
     fn links(&self) -> std::sync::MutexGuard<'_, HashMap<Name, mpsc::Sender<Pending>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.links.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether the stack of `host` is attached.
@@ -45,20 +64,35 @@ impl Attached {
     }
 
     /// Takes a stack's stream; the stream of asks to it.
-    pub(crate) fn attach(&self, host: Name, answers: Messages) -> Reply {
+    ///
+    /// # Errors
+    /// `RESOURCE_EXHAUSTED` when too many other stacks are attached.
+    pub(crate) fn attach(&self, host: Name, answers: Messages) -> Result<Reply, Status> {
         let (link, asks) = mpsc::channel(WAITING);
         let (down, stream) = mpsc::channel(WAITING);
-        self.links().insert(host, link);
-        tokio::spawn(relay(asks, down, answers));
-        Box::pin(ReceiverStream::new(stream))
+        let mut links = self.links();
+        if links.len() >= self.most && !links.contains_key(&host) {
+            links.retain(|_, link| !link.is_closed());
+            if links.len() >= self.most {
+                return Err(Status::resource_exhausted(
+                    "too many stacks are attached: try another target, or later",
+                ));
+            }
+        }
+        links.insert(host, link);
+        drop(links);
+        tokio::spawn(relay(asks, down, answers, self.idle));
+        Ok(Box::pin(ReceiverStream::new(stream)))
     }
 }
 
-/// Passes asks down and answers up, one after the other, until either side goes away.
+/// Passes asks down and answers up, one after the other, until either side goes away or nothing was asked
+/// for `idle`.
 async fn relay(
     mut asks: mpsc::Receiver<Pending>,
     down: mpsc::Sender<Result<Chunk, Status>>,
     mut answers: Messages,
+    idle: Duration,
 ) {
     let gone = || Status::unavailable("the attached stack went away");
     loop {
@@ -69,6 +103,7 @@ async fn relay(
                 None => return,
             },
             () = down.closed() => return,
+            () = sleep(idle) => return,
         };
         let Ok(bytes) = blocking(move || Ok(to_bytes(&ask))).await else {
             return;

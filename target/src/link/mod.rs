@@ -3,7 +3,7 @@
 mod attached;
 mod dialled;
 
-use std::{future::Future, pin::Pin, sync::Arc};
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use dispers_core::{
     ask::{Answer, Ask},
@@ -14,6 +14,8 @@ use tonic::Status;
 
 pub(crate) use attached::Attached;
 use dialled::Dialled;
+
+use crate::Config;
 
 /// A stack's answer, when it comes.
 pub type Answering<'a> = Pin<Box<dyn Future<Output = Result<Answer, Status>> + Send + 'a>>;
@@ -32,10 +34,11 @@ pub struct Links {
 
 impl Links {
     /// Links with the identity of `node`.
-    pub fn new(node: Arc<Node>) -> Self {
+    pub fn new(node: Arc<Node>, config: &Config) -> Self {
+        let idle = Duration::from_millis(config.attached_idle_ms);
         Self {
             dialled: Dialled::new(node),
-            attached: Attached::default(),
+            attached: Attached::new(config.max_attached, idle),
         }
     }
 
