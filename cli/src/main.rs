@@ -13,6 +13,7 @@ mod format;
 mod home;
 mod keys;
 mod knowledge;
+mod log;
 mod loss;
 mod period;
 mod progress;
@@ -70,6 +71,9 @@ enum Command {
     /// Manage the homes of a stack.
     #[command(subcommand)]
     Stack(stack::Command),
+    /// Look at all that was ever asked, and check that nothing is hidden.
+    #[command(subcommand)]
+    Log(log::Command),
     /// Decide what a home answers, and see what it was asked.
     #[command(subcommand)]
     Home(home::Command),
@@ -116,6 +120,10 @@ fn run(command: Command) -> Result<(), Exit> {
         Command::Stack(command) => {
             local();
             executor()?.block_on(stack::run(command))
+        }
+        Command::Log(command) => {
+            local();
+            executor()?.block_on(log::run(command))
         }
         Command::Home(command) => {
             local();

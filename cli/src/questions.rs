@@ -29,7 +29,7 @@ impl Desk {
             directory: Arc::new(directory),
             signing: keys.signing,
             tls: keys.tls,
-            witness: None,
+            watcher: None,
             activity: Activity::new(Role::Querier),
         };
         Ok(Self {

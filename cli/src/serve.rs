@@ -6,7 +6,7 @@ use anyhow::{Context, anyhow};
 use clap::{Args, ValueEnum};
 use dispers_core::id;
 use dispers_node::{
-    Activity, Config, Node, drain,
+    Activity, Config, Cosigner, Node, drain,
     keyfile::{NodeKeys, PreviousKeys},
     limit_workers, load_telemetry, now, serve_draining, serve_metrics, shutdown_signal, telemetry,
 };
@@ -92,7 +92,7 @@ impl<T: DeserializeOwned> Start<T> {
             directory: Arc::new(directory),
             signing,
             tls,
-            witness: None,
+            watcher: None,
             activity: Activity::new(role),
         };
         Ok(Self {
@@ -317,6 +317,15 @@ async fn serve_page(
     Ok(())
 }
 
+/// Has a node that the directory lists as a witness co-sign the log, beside what it serves.
+fn witness<T>(node: &Arc<Node>, config: &Config<T>, routes: Routes) -> Result<Routes, Exit> {
+    if !node.directory.witnesses.names.contains(&node.name) {
+        return Ok(routes);
+    }
+    let cosigner = Cosigner::open(node.clone(), &config.witness_database());
+    Ok(cosigner.map_err(Exit::misuse)?.beside(routes))
+}
+
 async fn bind(address: SocketAddr) -> Result<TcpListener, Exit> {
     TcpListener::bind(address)
         .await
@@ -345,6 +354,7 @@ async fn metrics<T>(node: &Node, config: &Config<T>) -> Result<(), Exit> {
 }
 
 async fn listen<T>(node: Arc<Node>, config: &Config<T>, routes: Routes) -> Result<(), Exit> {
+    let routes = witness(&node, config, routes)?;
     let listener = bind(config.listen()?).await?;
     metrics(&node, config).await?;
     let address = listener.local_addr().map_err(Exit::other)?;

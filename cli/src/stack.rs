@@ -165,7 +165,7 @@ pub(crate) fn open(path: &std::path::Path) -> Result<(Store, Relay), Exit> {
         directory: Arc::new(directory),
         signing: keys.signing,
         tls: keys.tls,
-        witness: None,
+        watcher: None,
         activity: Activity::new(Role::Stack),
     };
     Ok((store, Relay::new(Arc::new(node))))

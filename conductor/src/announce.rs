@@ -101,6 +101,10 @@ impl Driver {
         let target = self.channel(self.target(&batch, work.attempt)?)?;
         let request = outgoing(TargetRequest {
             manifest: self.manifest.clone(),
+            inclusion: self
+                .inclusion()
+                .await
+                .map_err(|error| error.fault().status(&error))?,
             work,
             batch,
         });

@@ -18,11 +18,12 @@ use dispers_core::{
         SealedProfile, assigned,
     },
     id::{AggregatorId, BatchId, Name, Role, Timestamp, Work},
+    log::Inclusion,
     manifest::{MAX_MANIFEST, Manifest, SignedManifest},
     peer::MAX_PEER_MESSAGE,
     release::{Certificate, MAX_TOTAL, NotariseRequest, Proposal},
 };
-use dispers_node::{Channel, Channels, Node, blocking};
+use dispers_node::{Channel, Channels, Node, blocking, now};
 use dispers_proto::{
     Messages, chunks,
     v1::{
@@ -37,7 +38,7 @@ use tokio::{
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Response, Status, Streaming};
 
-use crate::{Config, Kept};
+use crate::{Config, Error, Kept, Log};
 
 /// Largest encoded batch with its statement, in bytes.
 pub(crate) const MAX_BATCH_MESSAGE: usize = MAX_BATCH + 2 * MAX_STATEMENT;
@@ -61,18 +62,23 @@ pub struct Driver {
     pub(crate) manifest: SignedManifest,
     pub(crate) profiles: Vec<SealedProfile>,
     pub(crate) kept: Arc<dyn Kept>,
+    pub(crate) log: Arc<Log>,
+    /// Set once the query is in the log.
+    pub(crate) inclusion: OnceCell<Inclusion>,
     /// Set once homes were told that they will be asked.
     pub(crate) announced: OnceCell<()>,
 }
 
 impl Driver {
-    /// A driver for one query, as the node of a Conductor. `kept` has the lists of its profile.
+    /// A driver for one query, as the node of a Conductor. `kept` has the lists of its profile, `log` takes
+    /// the manifest.
     pub fn new(
         node: Arc<Node>,
         config: Config,
         manifest: SignedManifest,
         profiles: Vec<SealedProfile>,
         kept: Arc<dyn Kept>,
+        log: Arc<Log>,
     ) -> Self {
         Self {
             channels: Channels::new(node.clone()),
@@ -81,6 +87,8 @@ impl Driver {
             manifest,
             profiles,
             kept,
+            log,
+            inclusion: OnceCell::new(),
             announced: OnceCell::new(),
         }
     }
@@ -166,6 +174,14 @@ impl Driver {
         let manifest = from_bytes(&self.manifest.body, MAX_MANIFEST, "manifest");
         let manifest: Manifest = manifest.ok()?;
         self.node.directory.node(&manifest.notary)
+    }
+
+    /// Shows that the query is in the log; puts it there first.
+    pub(crate) async fn inclusion(&self) -> Result<Inclusion, Error> {
+        // A query whose witnesses are gone ends soon, and says so.
+        let until = now().plus(self.config.step_timeout_ms);
+        let publish = || self.log.publish(&self.manifest, until);
+        self.inclusion.get_or_try_init(publish).await.cloned()
     }
 
     /// Homes of a batch: as many as configured, fewer where each sends much.
@@ -490,6 +506,10 @@ impl Driver {
         let target = self.channel(self.target(&batch, work.attempt)?)?;
         let request = TargetRequest {
             manifest: self.manifest.clone(),
+            inclusion: self
+                .inclusion()
+                .await
+                .map_err(|error| error.fault().status(&error))?,
             work,
             batch,
         };

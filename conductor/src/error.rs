@@ -1,6 +1,6 @@
 //! What a Conductor refuses, and whose fault it is.
 
-use dispers_core::{encoding::DecodeError, envelope::OpenError, manifest::ManifestError};
+use dispers_core::{encoding::DecodeError, envelope::OpenError, id::Name, manifest::ManifestError};
 use dispers_node::Fault;
 
 /// Why a request failed.
@@ -43,6 +43,17 @@ pub enum Error {
     /// Another conductor drives the query.
     #[error("another conductor has taken the query over")]
     TakenOver,
+    /// Too few witnesses.
+    #[error("{needed} witnesses must co-sign the log of queries and too few did; missing are {}: start them and ask again", missing.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))]
+    Unwitnessed {
+        /// How many are needed.
+        needed: usize,
+        /// Who did not.
+        missing: Vec<Name>,
+    },
+    /// No such sizes.
+    #[error("the log never had these sizes in this order")]
+    NoSuchLog,
     /// Full.
     #[error("the conductor holds as many {0} as it may: try again later")]
     Full(&'static str),
@@ -59,11 +70,11 @@ impl Error {
             | Self::BadProfiles
             | Self::BadPseudonyms => Fault::Caller,
             Self::OtherQuerier => Fault::Denied,
-            Self::UnknownQuery => Fault::NotFound,
+            Self::UnknownQuery | Self::NoSuchLog => Fault::NotFound,
             Self::NotDone | Self::Full(_) => Fault::TryLater,
             Self::TakenOver => Fault::Conflict,
             Self::Storage(_) => Fault::Us,
-            Self::Away(_) => Fault::Peer,
+            Self::Away(_) | Self::Unwitnessed { .. } => Fault::Peer,
         }
     }
 }

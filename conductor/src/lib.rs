@@ -9,6 +9,7 @@ mod config;
 mod drive;
 mod error;
 mod kept;
+mod log;
 mod run;
 mod service;
 mod store;
@@ -17,6 +18,7 @@ pub use config::{Config, Database, OpenError};
 pub use drive::Driver;
 pub use error::Error;
 pub use kept::{InMemory, Kept};
+pub use log::Log;
 pub use service::Service;
 pub use store::{
     Lease, NewQuery, Postgres, PostgresError, Seen, Settings, Sqlite, State, Store, TakenUp,

@@ -54,6 +54,9 @@ impl Run {
         let mut number = 0;
         let activity = self.driver.node.activity.clone();
         let mut running = activity.query();
+        if let Some(ends) = self.publish(&mut conduct, deadline).await {
+            commands = ends;
+        }
         loop {
             if let Err(error) = self.keep(query, &conduct, deadline).await {
                 tracing::warn!(%query, %error, "no longer driven here");
@@ -99,6 +102,23 @@ impl Run {
                 }
                 () = sleep_until(deadline) => ended(&mut conduct, "the query expired"),
             };
+        }
+    }
+
+    /// Puts the query into the log before anybody is asked; the commands with which it ends if that
+    /// fails.
+    async fn publish(&self, conduct: &mut Conduct, deadline: Instant) -> Option<Vec<Command>> {
+        tokio::select! {
+            shown = self.driver.inclusion() => {
+                let error = shown.err()?;
+                tracing::warn!(query = %conduct.manifest().query(), %error, "the query is not in the log");
+                Some(ended(conduct, &error.to_string()))
+            }
+            () = self.cancelled.notified() => {
+                conduct.end(Failure::Cancelled);
+                Some(Vec::new())
+            }
+            () = sleep_until(deadline) => Some(ended(conduct, "the query expired")),
         }
     }
 

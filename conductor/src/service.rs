@@ -23,14 +23,14 @@ use dispers_core::{
     },
 };
 use dispers_node::{
-    Channel, Channels, Node, blocking, now, require_querier, require_querier_or_role, require_role,
-    rng,
+    Channel, Channels, Node, Reply, blocking, now, reply, require_listed, require_querier,
+    require_querier_or_role, require_role, rng,
 };
 use dispers_proto::{
     Messages,
     v1::{
-        BudgetsReply, Chunk, Empty, EvaluateRequest, Message, OffersReply, Query, StatusUpdate,
-        SubmitRequest, Total, TotalsReply, WithdrawReply,
+        BudgetsReply, Chunk, Empty, EvaluateRequest, LogRange, LogSizes, Message, OffersReply,
+        Query, StatusUpdate, SubmitRequest, Total, TotalsReply, WithdrawReply,
         concept_indexor_client::ConceptIndexorClient, conductor_server::Conductor,
         data_aggregator_client::DataAggregatorClient,
     },
@@ -45,7 +45,7 @@ use tonic::{Request, Response, Status, Streaming};
 use tracing::Instrument;
 
 use crate::{
-    Config, Driver, Error, Lease, NewQuery, Seen, Store, TakenUp,
+    Config, Driver, Error, Lease, Log, NewQuery, Seen, Store, TakenUp,
     kept::Stored,
     run::{self, Run},
 };
@@ -56,6 +56,8 @@ const MAX_RECORD: usize = 64 << 20;
 const LOOK: Duration = Duration::from_millis(500);
 /// Most pseudonyms of one target profile.
 const MAX_PSEUDONYMS: usize = 256;
+/// Most entries of the log in one answer.
+const LOGGED: u64 = 256;
 /// Most handles of one withdrawal.
 const MAX_HANDLES: usize = 1 << 20;
 
@@ -69,6 +71,7 @@ struct Conducting {
     config: Config,
     channels: Channels,
     store: Arc<dyn Store>,
+    log: Arc<Log>,
     /// This process, towards others that have the same store.
     holder: String,
     running: Mutex<HashMap<QueryId, Running>>,
@@ -89,8 +92,11 @@ impl Service {
         config: Config,
         store: Arc<dyn Store>,
     ) -> Self {
+        let channels = Channels::new(node.clone());
+        let log = Log::new(node.clone(), channels.clone(), store.clone());
         Self(Arc::new(Conducting {
-            channels: Channels::new(node.clone()),
+            log: Arc::new(log),
+            channels,
             envelope: Arc::new(envelope),
             holder: format!("{} {:016x}", node.name, rng().next_u64()),
             store,
@@ -257,6 +263,8 @@ impl Conducting {
             manifest: signed,
             profiles,
             kept: Arc::new(lists),
+            log: self.log.clone(),
+            inclusion: OnceCell::new(),
             announced: OnceCell::new(),
         };
         let (progress, watched) = watch::channel(conduct.status());
@@ -397,6 +405,7 @@ impl Service {
 
 #[tonic::async_trait]
 impl Conductor for Service {
+    type LogStream = Reply;
     type WatchStream =
         std::pin::Pin<Box<dyn Stream<Item = Result<StatusUpdate, Status>> + Send + 'static>>;
 
@@ -544,5 +553,30 @@ impl Conductor for Service {
         .await?;
         let withdrawn = self.0.store.withdraw(hashes).await.map_err(status)?;
         Ok(Response::new(WithdrawReply { withdrawn }))
+    }
+
+    async fn log(&self, request: Request<LogRange>) -> Result<Response<Reply>, Status> {
+        require_listed(&request)?;
+        let LogRange { from, count } = request.into_inner();
+        let logged = self.0.store.logged(from, count.min(LOGGED)).await;
+        Ok(reply(logged.map_err(status)?))
+    }
+
+    async fn log_head(&self, request: Request<Empty>) -> Result<Response<Message>, Status> {
+        require_listed(&request)?;
+        let head = self.0.store.head().await.map_err(status)?;
+        Ok(Response::new(Message {
+            body: head.unwrap_or_default(),
+        }))
+    }
+
+    async fn log_consistency(
+        &self,
+        request: Request<LogSizes>,
+    ) -> Result<Response<Message>, Status> {
+        require_listed(&request)?;
+        let LogSizes { older, newer } = request.into_inner();
+        let body = self.0.log.consistency(older, newer).await.map_err(status)?;
+        Ok(Response::new(Message { body }))
     }
 }

@@ -20,6 +20,7 @@ use crate::{
     id::{MemberNumber, Name, Role, Work},
     keys::{Signature, SigningKey},
     labels,
+    log::{Inclusion, LogError},
     manifest::{SignedManifest, VerifiedManifest},
     subscription::{HomeId, LinkOpener},
     ticket::{FindId, HomeKey, Ticket},
@@ -51,6 +52,8 @@ pub struct Ask {
     pub work: Work,
     /// The find that chose the homes.
     pub find: FindId,
+    /// Shows that the query is in the log.
+    pub inclusion: Inclusion,
     /// Whether the homes are only told that they will be asked, so that their owners can be: the answer
     /// holds nothing.
     pub announced: bool,
@@ -164,6 +167,9 @@ pub enum AskError {
     /// The Target Finder gave this attempt to another Target.
     #[error("the target finder gave this attempt at the batch to another target")]
     OtherTarget,
+    /// Not shown to be in the log.
+    #[error(transparent)]
+    Log(LogError),
     /// Smaller than the minimum cohort.
     #[error("the batch is below the minimum cohort")]
     BelowCohort,
@@ -190,12 +196,14 @@ pub struct OpenedBatch {
     pub asks: BTreeMap<Name, Ask>,
 }
 
-/// Checks that the Target Finder chose this batch, for the Target of the name `me`, opens it and groups it by host.
+/// Checks that the query is in the log and that the Target Finder chose this batch, for the Target of the
+/// name `me`, opens it and groups it by host.
 ///
 /// # Errors
 /// [`AskError`], before anybody is asked.
 pub fn open_batch(
     signed: &SignedManifest,
+    inclusion: &Inclusion,
     manifest: &VerifiedManifest,
     work: Work,
     message: &BatchMessage,
@@ -206,6 +214,7 @@ pub fn open_batch(
     if !allows(manifest, work) {
         return Err(AskError::WrongWork);
     }
+    inclusion.verify(signed, directory).map_err(AskError::Log)?;
     let statement: BatchStatement =
         encoding::from_bytes(&message.statement, MAX_STATEMENT, "batch statement")
             .map_err(|_| AskError::NotChosen)?;
@@ -261,6 +270,7 @@ pub fn open_batch(
                 manifest: signed.clone(),
                 work,
                 find: content.find,
+                inclusion: inclusion.clone(),
                 announced: false,
                 homes: Vec::new(),
             })
@@ -404,6 +414,8 @@ pub fn answer(
 pub struct TargetRequest {
     /// The query.
     pub manifest: SignedManifest,
+    /// Shows that the query is in the log.
+    pub inclusion: Inclusion,
     /// What the answers are for.
     pub work: Work,
     /// The finder's batch.

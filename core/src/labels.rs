@@ -69,9 +69,15 @@ pub const SIGN_ENROLMENT: &str = "dispers v1 sign enrolment";
 pub const SIGN_BUDGET_REQUEST: &str = "dispers v1 sign budget request";
 /// Signature over a member's dealing in a ceremony.
 pub const SIGN_DEALING: &str = "dispers v1 sign dealing";
+/// A Conductor, over a head of its log.
+pub const SIGN_LOG_HEAD: &str = "dispers v1 sign log head";
+/// A witness, over the same.
+pub const COSIGN_LOG_HEAD: &str = "dispers v1 cosign log head";
 /// A host, over what it erased of a home.
 pub const SIGN_RECEIPT: &str = "dispers v1 sign receipt";
 
+/// A leaf of the log.
+pub const HASH_LOG_LEAF: &str = "dispers v1 log leaf";
 /// A target profile, however it is written.
 pub const HASH_CANONICAL_PROFILE: &str = "dispers v1 hash canonical profile";
 /// Commitment to a target profile.

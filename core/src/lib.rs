@@ -24,6 +24,7 @@ pub mod id;
 pub mod keys;
 pub mod labels;
 pub mod local;
+pub mod log;
 pub mod manifest;
 pub mod offer;
 pub mod oprf;

@@ -86,6 +86,8 @@ pub struct NodeConfig {
     pub drain_seconds: u64,
     /// How many computations run at a time; one per processor if `None`.
     pub workers: Option<NonZero<usize>>,
+    /// Where a witness of the log keeps what it co-signed last; `NAME.witness.db` if `None`.
+    pub witness_database: Option<PathBuf>,
     /// The key file that `dispers keys new` made.
     pub keys: PathBuf,
     /// The threshold share that a dealing made: concept indexors and data aggregators.
@@ -244,6 +246,12 @@ impl<T> Config<T> {
         self.node
             .listen
             .ok_or_else(|| self.content("[node]: write listen = \"0.0.0.0:PORT\""))
+    }
+
+    /// Where a witness of the log keeps what it co-signed last.
+    pub fn witness_database(&self) -> PathBuf {
+        let default = || format!("{}.witness.db", self.node.name).into();
+        self.resolve(&self.node.witness_database.clone().unwrap_or_else(default))
     }
 
     /// Reads and verifies the directory.

@@ -6,6 +6,7 @@ mod any;
 mod channel;
 mod clock;
 mod config;
+mod cosign;
 mod database;
 mod edge;
 mod fault;
@@ -19,13 +20,14 @@ mod observe;
 mod serve;
 pub mod telemetry;
 pub mod tls;
-mod witness;
+mod watcher;
 
 pub use activity::{Activity, RunningQuery, RunningRequest};
 pub use any::AnyOf;
 pub use channel::Channel;
 pub use clock::{now, rng};
 pub use config::{Config, ConfigError, NodeConfig, load_telemetry};
+pub use cosign::{Cosigner, forks};
 pub use database::{Database, DatabaseError, Schema};
 pub use edge::{InOrder, Reply, blocking, limit_workers, reply};
 pub use fault::Fault;
@@ -35,6 +37,7 @@ pub use node::{Channels, Node};
 pub use serve::{ServeError, drain, serve, serve_draining, shutdown_signal};
 pub use telemetry::{TelemetryConfig, TelemetryError, Traces};
 pub use tls::{
-    TlsError, TlsIdentity, require_host, require_querier, require_querier_or_role, require_role,
+    TlsError, TlsIdentity, require_host, require_listed, require_querier, require_querier_or_role,
+    require_role,
 };
-pub use witness::Witness;
+pub use watcher::Watcher;

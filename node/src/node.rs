@@ -14,7 +14,7 @@ use dispers_core::{
 use tonic::Status;
 
 use crate::{
-    Activity, Channel, Witness,
+    Activity, Channel, Watcher,
     tls::{self, TlsIdentity},
 };
 
@@ -29,16 +29,16 @@ pub struct Node {
     /// Proves to other nodes who this is.
     pub tls: TlsIdentity,
     /// Sees what it receives and opens: in sandboxes and tests only.
-    pub witness: Option<Arc<dyn Witness>>,
+    pub watcher: Option<Arc<dyn Watcher>>,
     /// What it is doing.
     pub activity: Arc<Activity>,
 }
 
 impl Node {
-    /// `key`, under the eyes of the node's witness if it has one.
+    /// `key`, under the eyes of the node's watcher if it has one.
     pub fn watched(&self, key: EnvelopeSecretKey) -> EnvelopeSecretKey {
-        match &self.witness {
-            Some(witness) => key.watched(witness.clone()),
+        match &self.watcher {
+            Some(watcher) => key.watched(watcher.clone()),
             None => key,
         }
     }
@@ -69,7 +69,7 @@ impl Channels {
         if let Some(channel) = open.get(&(address.to_owned(), key)) {
             return Ok(channel.clone());
         }
-        let channel = tls::connect(address, key, &self.node.tls, self.node.witness.clone())
+        let channel = tls::connect(address, key, &self.node.tls, self.node.watcher.clone())
             .map_err(|error| Status::internal(error.to_string()))?;
         let channel = Channel::new(channel, self.node.activity.role());
         open.insert((address.to_owned(), key), channel.clone());

@@ -71,7 +71,7 @@ async fn serve_until(
         listener,
         &node.tls,
         node.directory.clone(),
-        node.witness.clone(),
+        node.watcher.clone(),
     )?;
     let (health, routes) = Health::beside(routes);
     let activity = &node.activity;

@@ -8,7 +8,7 @@ use std::{
 use dispers_conductor::Sqlite;
 use dispers_core::{dealing::KeyShare, envelope::EnvelopeSecretKey, id::Role, ticket::PoolSecret};
 use dispers_data_aggregator::Aggregator;
-use dispers_node::{Database, Node};
+use dispers_node::{Cosigner, Database, Node};
 use dispers_proto::v1::{
     data_aggregator_server::DataAggregatorServer, stack_server::StackServer,
     target_finder_server::TargetFinderServer,
@@ -68,6 +68,21 @@ impl Keeping {
     pub(crate) fn lists(&self, node: &Node) -> Result<Arc<Sqlite>, Error> {
         self.open(node, Sqlite::open, Sqlite::in_memory)
             .map(Arc::new)
+    }
+
+    /// Has a node that is a witness of the log co-sign it, beside what it serves.
+    pub(crate) fn witness(&self, node: &Arc<Node>, routes: Routes) -> Result<Routes, Error> {
+        if !node.directory.witnesses.names.contains(&node.name) {
+            return Ok(routes);
+        }
+        let path = self.path(&format!("{}.witness", node.name));
+        let cosigner = match path {
+            Some(path) => Cosigner::open(node.clone(), &path),
+            None => Cosigner::in_memory(node.clone()),
+        };
+        Ok(cosigner
+            .map_err(|error| failed(node, error))?
+            .beside(routes))
     }
 
     /// What a host keeps.

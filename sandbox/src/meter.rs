@@ -10,17 +10,17 @@ use dispers_core::{
     envelope,
     id::Role,
 };
-use dispers_node::Witness;
+use dispers_node::Watcher;
 
 /// What came to the nodes of one role, TLS removed, in bytes by the key of who sent it.
 #[derive(Default)]
 struct Count(Mutex<BTreeMap<TlsKey, u64>>);
 
-impl envelope::Witness for Count {
+impl envelope::Watcher for Count {
     fn opened(&self, _: &'static str, _: &[u8], _: &[u8]) {}
 }
 
-impl Witness for Count {
+impl Watcher for Count {
     fn received(&self, from: TlsKey, _: u64, bytes: &[u8]) {
         let mut senders = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         *senders.entry(from).or_default() += bytes.len() as u64;
@@ -33,7 +33,7 @@ pub struct Meter(BTreeMap<Role, Arc<Count>>);
 
 impl Meter {
     /// What counts for a node.
-    pub(crate) fn of(&mut self, role: Role) -> Arc<dyn Witness> {
+    pub(crate) fn of(&mut self, role: Role) -> Arc<dyn Watcher> {
         self.0.entry(role).or_default().clone()
     }
 

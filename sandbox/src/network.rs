@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap, io::ErrorKind, path::PathBuf, pin::Pin, sync::Arc, time::Duration,
 };
 
+use dispers_conductor::Sqlite;
 use dispers_core::{
     catalogue::Catalogue,
     dealing::deal,
@@ -13,7 +14,7 @@ use dispers_core::{
     keys::SigningKey,
     plan::{Plan, PlanLimits},
 };
-use dispers_node::{Activity, Node, TlsIdentity, Witness, rng, serve};
+use dispers_node::{Activity, Node, TlsIdentity, Watcher, rng, serve};
 use dispers_proto::v1::{
     concept_indexor_server::ConceptIndexorServer, conductor_server::ConductorServer,
     stack_server::StackServer, target_server::TargetServer,
@@ -202,6 +203,8 @@ pub struct Network {
     /// The nodes that can be restarted.
     durable: BTreeMap<Name, Durable>,
     keeping: Keeping,
+    /// What the conductor keeps.
+    lists: Option<Arc<Sqlite>>,
 }
 
 impl Network {
@@ -269,7 +272,7 @@ impl Network {
         };
         let querier = Name::new("querier")?;
         let querier = Arc::new(Node {
-            witness: watching.witness(&querier, Role::Querier),
+            watcher: watching.watcher(&querier, Role::Querier),
             activity: Activity::new(Role::Querier),
             name: querier,
             directory: directory.clone(),
@@ -291,6 +294,7 @@ impl Network {
                 .state
                 .clone()
                 .map_or(Keeping::Memory, Keeping::Folder),
+            lists: None,
         };
         if let Some(executors) = executors {
             for role in network.roles() {
@@ -379,6 +383,8 @@ impl Network {
     ) -> Result<Vec<Host>, Error> {
         let (seat, envelope) = seats.conductor;
         let (node, listener) = self.sit(seat, Role::Conductor);
+        let lists = self.keeping.lists(&node)?;
+        self.lists = Some(lists.clone());
         let service = dispers_conductor::Service::new(
             node.clone(),
             node.watched(envelope),
@@ -386,7 +392,7 @@ impl Network {
                 batch_size: options.batch_size,
                 ..dispers_conductor::Config::default()
             },
-            self.keeping.lists(&node)?,
+            lists,
         );
         let routes = Routes::new(ConductorServer::new(service.clone()));
         let served = node.clone();
@@ -470,8 +476,8 @@ impl Network {
     }
 
     fn sit(&mut self, seat: Seat, role: Role) -> (Arc<Node>, TcpListener) {
-        let witness = self.watching.witness(&seat.name, role);
-        let (node, listener) = seat.sit(&self.directory, role, witness);
+        let watcher = self.watching.watcher(&seat.name, role);
+        let (node, listener) = seat.sit(&self.directory, role, watcher);
         self.nodes.insert(node.name.clone(), node.clone());
         (node, listener)
     }
@@ -515,6 +521,7 @@ impl Network {
         durable: Durable,
     ) -> Result<(), Error> {
         let routes = durable.routes(&node, &self.keeping)?;
+        let routes = self.keeping.witness(&node, routes)?;
         let role = durable.role();
         self.durable.insert(node.name.clone(), durable);
         self.serve(node, role, listener, routes);
@@ -524,6 +531,11 @@ impl Network {
     /// The network's directory.
     pub fn directory(&self) -> &Arc<Directory> {
         &self.directory
+    }
+
+    /// What the conductor keeps, for tests that act in its place.
+    pub fn conductor_store(&self) -> Option<Arc<Sqlite>> {
+        self.lists.clone()
     }
 
     /// The sandbox's querier.
@@ -653,6 +665,7 @@ impl Network {
             reason: "it cannot be restarted".into(),
         })?;
         let (role, routes) = (durable.role(), durable.routes(&node, &self.keeping)?);
+        let routes = self.keeping.witness(&node, routes)?;
         self.serve(node, role, listener, routes);
         Ok(())
     }
@@ -674,7 +687,7 @@ enum Watching {
 }
 
 impl Watching {
-    fn witness(&mut self, name: &Name, role: Role) -> Option<Arc<dyn Witness>> {
+    fn watcher(&mut self, name: &Name, role: Role) -> Option<Arc<dyn Watcher>> {
         match self {
             Self::Nothing => None,
             Self::Everything(recording) => Some(recording.of(name, role)),

@@ -10,7 +10,7 @@ use dispers_core::{
     envelope,
     id::{Name, Role},
 };
-use dispers_node::Witness;
+use dispers_node::Watcher;
 
 /// An envelope that a node opened.
 #[derive(Debug, Clone)]
@@ -43,7 +43,7 @@ impl Record {
     }
 }
 
-impl envelope::Witness for Record {
+impl envelope::Watcher for Record {
     fn opened(&self, purpose: &'static str, ciphertext: &[u8], plaintext: &[u8]) {
         self.received().opened.push(Opened {
             purpose,
@@ -53,7 +53,7 @@ impl envelope::Witness for Record {
     }
 }
 
-impl Witness for Record {
+impl Watcher for Record {
     fn received(&self, _: TlsKey, connection: u64, bytes: &[u8]) {
         let mut received = Record::received(self);
         let stream = received.connections.entry(connection).or_default();

@@ -6,14 +6,14 @@ use dispers_core::{
     dealing::{Dealing, KeyShare, ThresholdKey},
     directory::{
         Directory, DirectoryBody, Floors, Host, Pool, QuerierEntry, RootKeys, SignedDirectory,
-        TlsKey,
+        TlsKey, Witnesses,
     },
     envelope::{EnvelopePublicKey, EnvelopeSecretKey},
     id::{KeyEpoch, MemberNumber, Name, Role},
     keys::{SigningKey, VerifyingKey},
     ticket::PoolSecret,
 };
-use dispers_node::{Activity, Node, TlsIdentity, Witness, now, rng};
+use dispers_node::{Activity, Node, TlsIdentity, Watcher, now, rng};
 use tokio::net::TcpListener;
 
 use crate::{Error, Options, network::MAX_HOMES, population::Population};
@@ -76,14 +76,14 @@ impl Seat {
         self,
         directory: &Arc<Directory>,
         role: Role,
-        witness: Option<Arc<dyn Witness>>,
+        watcher: Option<Arc<dyn Watcher>>,
     ) -> (Arc<Node>, TcpListener) {
         let node = Node {
             name: self.name,
             directory: directory.clone(),
             signing: self.signing,
             tls: self.tls,
-            witness,
+            watcher,
             activity: Activity::new(role),
         };
         (Arc::new(node), self.listener)
@@ -196,6 +196,7 @@ impl Seats {
                 nodes.push(seat.entry(Role::DataAggregator, committee, number, None));
             }
         }
+        let witnesses = Witnesses::aggregators(&nodes);
         let issued = now();
         Ok(DirectoryBody {
             network: Name::new("sandbox")?,
@@ -229,6 +230,7 @@ impl Seats {
                 signing_key: querier_signing,
                 purposes: vec![options.purpose.clone()],
             }],
+            witnesses,
             floors: Floors {
                 min_cohort: options.min_cohort,
                 answer_rate: 500,

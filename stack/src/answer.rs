@@ -13,18 +13,21 @@ use dispers_node::{Node, blocking, now, rng};
 use tokio::runtime::Handle;
 
 use crate::{
-    Connector, Error, Store,
+    Connector, Error, Relay, Store,
     config::{DEFAULT_EXACT, DEFAULT_QUANTUM_MS},
     engine::Engine,
     notify::{Notice, Notifier},
     pace::paced,
-    store::{Deciding, SentGroup},
+    store::{Deciding, KnownHeads, SentGroup},
+    subscribe::remote,
 };
 
 /// Answers asks for the homes of one host.
 pub struct Answerer {
-    node: Arc<Node>,
-    store: Arc<Store>,
+    pub(crate) node: Arc<Node>,
+    pub(crate) store: Arc<Store>,
+    pub(crate) relay: Relay,
+    pub(crate) heads: KnownHeads,
     quantum: Duration,
     exact_queries: usize,
     notifier: Option<Arc<Notifier>>,
@@ -34,6 +37,8 @@ impl Answerer {
     /// Answers from `store`.
     pub fn new(node: Arc<Node>, store: Arc<Store>) -> Self {
         Self {
+            relay: Relay::new(node.clone()),
+            heads: KnownHeads::default(),
             node,
             store,
             quantum: Duration::from_millis(DEFAULT_QUANTUM_MS),
@@ -69,17 +74,15 @@ impl Answerer {
     /// [`Error`], at such a time too.
     pub(crate) async fn answer_paced(self: Arc<Self>, ask: Vec<u8>) -> Result<Answer, Error> {
         let quantum = self.quantum;
-        let answered = blocking(move || {
-            let ask = from_bytes(&ask, MAX_ASK, "ask");
-            Ok(ask.map_err(Error::from).and_then(|ask| self.answer(ask)))
-        });
-        match paced(quantum, answered).await {
-            Ok(result) => result,
-            Err(status) => Err(Error::Remote {
-                what: "answering",
-                reason: status.message().to_owned(),
-            }),
-        }
+        paced(quantum, async move {
+            let failed = remote("answering");
+            let decoded = blocking(move || Ok(from_bytes::<Ask>(&ask, MAX_ASK, "ask")));
+            let ask = decoded.await.map_err(&failed)??;
+            self.check_log(&ask).await?;
+            let answered = blocking(move || Ok(self.answer(ask)));
+            answered.await.map_err(&failed)?
+        })
+        .await
     }
 
     /// Checks the ask, has each home decide, evaluates the local query for all that answer at once, and

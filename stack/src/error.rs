@@ -1,7 +1,7 @@
 //! What a stack refuses, and whose fault it is.
 
 use dispers_core::{
-    ask::AskError, encoding::DecodeError, manifest::ManifestError, oprf::OprfError,
+    ask::AskError, encoding::DecodeError, log::LogError, manifest::ManifestError, oprf::OprfError,
 };
 use dispers_node::Fault;
 
@@ -17,6 +17,9 @@ pub enum Error {
     /// A manifest that is refused.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
+    /// A query that is not in the log, or a log that is not one.
+    #[error(transparent)]
+    Log(#[from] LogError),
     /// An ask that is refused.
     #[error(transparent)]
     Ask(#[from] AskError),
@@ -83,7 +86,7 @@ impl Error {
         match self {
             Self::Decode(_) | Self::Manifest(_) | Self::Ask(_) | Self::Engine(_) => Fault::Caller,
             Self::TooLate | Self::UnknownConcept(_) | Self::UnknownHome(_) => Fault::Caller,
-            Self::Rules(_) => Fault::Caller,
+            Self::Rules(_) | Self::Log(_) => Fault::Caller,
             Self::Word(_) => Fault::Conflict,
             Self::Repeated => Fault::Conflict,
             Self::Busy | Self::Interrupted => Fault::TryLater,

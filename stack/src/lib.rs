@@ -13,6 +13,7 @@ mod erase;
 mod error;
 mod export;
 mod import;
+mod log;
 pub mod notify;
 mod pace;
 pub mod page;

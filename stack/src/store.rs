@@ -5,10 +5,12 @@
 mod answered;
 mod consent;
 mod erase;
+mod heads;
 mod sessions;
 
 pub(crate) use consent::Deciding;
 pub use consent::{Entry, SentGroup, WordError};
+pub(crate) use heads::KnownHeads;
 pub(crate) use sessions::SESSION_LIFE;
 pub use sessions::Token;
 
@@ -94,6 +96,7 @@ impl Store {
         connection.execute_batch(SCHEMA)?;
         connection.execute_batch(consent::SCHEMA)?;
         connection.execute_batch(sessions::SCHEMA)?;
+        connection.execute_batch(heads::SCHEMA)?;
         Ok(Self {
             connection: Mutex::new(connection),
             elsewhere: None,

@@ -93,6 +93,7 @@ impl Target {
         let manifest = request.manifest.verify(&self.node.directory, now)?;
         let opened = open_batch(
             &request.manifest,
+            &request.inclusion,
             &manifest,
             request.work,
             &request.batch,

@@ -12,8 +12,8 @@ use dispers_node::{AnyOf, Channels, Node, Reply, reply, require_host, require_ro
 use dispers_proto::{
     Messages, chunks,
     v1::{
-        Chunk, Empty, EvaluateRequest, Message, WithdrawReply, conductor_client::ConductorClient,
-        target_server::Target as TargetService,
+        Chunk, Empty, EvaluateRequest, LogSizes, Message, WithdrawReply,
+        conductor_client::ConductorClient, target_server::Target as TargetService,
     },
 };
 use tonic::{Request, Response, Status, Streaming};
@@ -96,6 +96,18 @@ impl TargetService for Service {
         };
         let uploaded = self.conductors.call(upload).await;
         uploaded.map(|_| Response::new(Empty {}))
+    }
+
+    async fn log_consistency(
+        &self,
+        request: Request<LogSizes>,
+    ) -> Result<Response<Message>, Status> {
+        require_host(&request)?;
+        let sizes = request.into_inner();
+        let prove =
+            |channel| async move { ConductorClient::new(channel).log_consistency(sizes).await };
+        let proof = self.conductors.call(prove).await;
+        proof.map(|reply| Response::new(reply.into_inner()))
     }
 
     async fn withdraw(

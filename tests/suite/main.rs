@@ -21,9 +21,11 @@ mod sameness;
 mod several;
 mod withdrawal;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
-use dispers_core::envelope::Suite;
+use dispers_conductor::Log;
+use dispers_core::{envelope::Suite, log::Inclusion, manifest::SignedManifest};
+use dispers_node::{Channels, now};
 use dispers_querier::QueryResult;
 use dispers_sandbox::{Network, Options};
 
@@ -34,6 +36,18 @@ fn options(data: Vec<PathBuf>) -> Options {
         suite: Suite::X25519,
         ..Options::default()
     }
+}
+
+/// The conductor's log, for tests that drive a query in its place.
+fn log_of(network: &Network) -> Arc<Log> {
+    let node = network.node("conductor").unwrap().clone();
+    let store = network.conductor_store().unwrap();
+    Arc::new(Log::new(node.clone(), Channels::new(node), store))
+}
+
+/// Shows that a manifest is in a log.
+async fn logged(log: &Log, manifest: &SignedManifest) -> Inclusion {
+    log.publish(manifest, now().plus(10_000)).await.unwrap()
 }
 
 /// Asks one question of a network that lives as long as the question.

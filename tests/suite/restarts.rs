@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use dispers_conductor::{Config, Driver, InMemory};
+use dispers_conductor::{Config, Driver, InMemory, Log};
 use dispers_core::{
     ask::{Answer, Ask, MAX_ANSWER},
     conduct::{self, Command, Conduct, Event, Status, StepError},
@@ -23,7 +23,7 @@ use dispers_querier::{Prepared, Querier, Question};
 use dispers_sandbox::{Network, Options};
 use tempfile::TempDir;
 
-use crate::{options, plain::write};
+use crate::{log_of, logged, options, plain::write};
 
 const HOMES: u32 = 60;
 const SQL: &str = "SELECT COUNT(*) AS n, SUM(clamp(age, 0, 100, 1)) AS ages FROM people";
@@ -36,6 +36,7 @@ const STEPS: [&str; 7] = [
 struct Stage {
     network: Network,
     segments: Vec<Vec<u8>>,
+    log: Arc<Log>,
     folder: TempDir,
 }
 
@@ -143,6 +144,7 @@ impl Stage {
         let network = Network::start(&options, |_| {}).await.unwrap();
         Self {
             segments: segments(&network),
+            log: log_of(&network),
             network,
             folder,
         }
@@ -178,6 +180,7 @@ impl Stage {
             prepared.signed().clone(),
             prepared.profiles().to_vec(),
             Arc::new(kept),
+            self.log.clone(),
         );
         Asked {
             querier,
@@ -374,8 +377,10 @@ async fn a_stack_that_restarts_answers_no_work_twice() {
     for host in ["host-1", "host-2"] {
         stage.network.restart_node(host).await.unwrap();
         // Asked in the target's name, which remembers too.
+        let inclusion = logged(&stage.log, asked.prepared.signed()).await;
         let ask = |attempt| Ask {
             announced: false,
+            inclusion: inclusion.clone(),
             manifest: asked.prepared.signed().clone(),
             work: work(attempt),
             find: FindId([0; 32]),

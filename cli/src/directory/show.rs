@@ -2,7 +2,7 @@
 
 use dispers_core::{
     directory::{Change, DirectoryBody},
-    id::{Role, Timestamp},
+    id::{Name, Role, Timestamp},
 };
 
 use crate::exit::Exit;
@@ -32,6 +32,12 @@ pub(super) fn list(body: &DirectoryBody, now: Timestamp) {
     println!(
         "floors: min-cohort {}, answer-rate {}, min-verified {}, max-homes {}, budget-rho {}",
         floors.min_cohort, floors.answer_rate, floors.min_verified, floors.max_homes, floors.budget
+    );
+    let names: Vec<&str> = body.witnesses.names.iter().map(Name::as_str).collect();
+    println!(
+        "log: co-signed by {} of {}",
+        body.witnesses.needed,
+        names.join(", ")
     );
     if floors.exact {
         println!("queries without noise are allowed");

@@ -8,7 +8,9 @@ use std::{
 use anyhow::{Context, anyhow, bail};
 use dispers_core::{
     catalogue::{Cardinality, Catalogue, Doctype, Field, FieldKind},
-    directory::{DirectoryBody, Floors, Host, Node, Pool, PreviousEpoch, QuerierEntry, TlsKey},
+    directory::{
+        DirectoryBody, Floors, Host, Node, Pool, PreviousEpoch, QuerierEntry, TlsKey, Witnesses,
+    },
     envelope::{EnvelopePublicKey, Suite},
     id::{KeyEpoch, MemberNumber, Name, Role},
     keys::VerifyingKey,
@@ -42,6 +44,9 @@ pub(super) struct Spec {
     /// several.
     aggregators: OneOrMore,
     floors: FloorsSpec,
+    /// Who co-signs the log of manifests; all data aggregators, of which two are needed, where it is left
+    /// out.
+    log: Option<LogSpec>,
     node: Vec<NodeSpec>,
     host: Vec<HostSpec>,
     querier: Vec<QuerierSpec>,
@@ -50,6 +55,15 @@ pub(super) struct Spec {
     concepts: Vec<String>,
     /// The key epoch before, while queries are still asked under it.
     previous: Option<PreviousSpec>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct LogSpec {
+    /// Names of nodes. Those of an operator that runs a conductor do not count.
+    witnesses: Vec<String>,
+    /// How many operators' witnesses must have co-signed.
+    needed: u8,
 }
 
 #[derive(Deserialize)]
@@ -275,6 +289,7 @@ pub(super) fn body(spec: &Spec, folder: &Path) -> anyhow::Result<DirectoryBody> 
             pools,
         });
     }
+    let witnesses = witnesses(spec, &nodes)?;
     let issued = now();
     Ok(DirectoryBody {
         network: Name::new(&spec.network)?,
@@ -291,6 +306,7 @@ pub(super) fn body(spec: &Spec, folder: &Path) -> anyhow::Result<DirectoryBody> 
         indexors,
         committees,
         transcripts,
+        witnesses,
         floors: Floors {
             min_cohort: spec.floors.min_cohort,
             answer_rate: spec.floors.answer_rate,
@@ -366,5 +382,16 @@ fn catalogue(spec: &Spec) -> anyhow::Result<Catalogue> {
     Ok(Catalogue {
         doctypes,
         concepts: spec.concepts.clone(),
+    })
+}
+
+fn witnesses(spec: &Spec, nodes: &[Node]) -> anyhow::Result<Witnesses> {
+    let Some(log) = &spec.log else {
+        return Ok(Witnesses::aggregators(nodes));
+    };
+    let names = log.witnesses.iter().map(|name| Name::new(name));
+    Ok(Witnesses {
+        names: names.collect::<Result<_, _>>()?,
+        needed: log.needed,
     })
 }

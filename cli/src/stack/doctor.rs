@@ -139,7 +139,7 @@ async fn look(arguments: &Arguments, findings: &mut Vec<Finding>) -> Option<()> 
         directory: Arc::new(directory),
         signing: keys.signing,
         tls: keys.tls,
-        witness: None,
+        watcher: None,
         activity: Activity::new(Role::Stack),
     };
     let relay = Relay::new(Arc::new(node));

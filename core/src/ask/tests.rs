@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::id::{BatchId, QueryId};
-use crate::testing::{Scene, Setting, copy_of, key_of, name};
+use crate::testing::{Scene, Setting, copy_of, key_of, logged, name};
 
 fn scene() -> Scene {
     Scene::new(Setting {
@@ -14,6 +14,7 @@ fn scene() -> Scene {
 fn refusal(scene: &Scene, work: Work, message: &BatchMessage) -> Option<AskError> {
     open_batch(
         &scene.question.signed,
+        &logged(&scene.network, &scene.question.signed),
         &scene.question.manifest,
         work,
         message,

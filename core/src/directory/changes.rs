@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::{DirectoryBody, Floors, Host, Node, Pool, QuerierEntry};
+use super::{DirectoryBody, Floors, Host, Node, Pool, QuerierEntry, Witnesses};
 use crate::catalogue::{Catalogue, Doctype, Field};
 use crate::dealing::ThresholdKey;
 use crate::envelope::Suite;
@@ -92,6 +92,7 @@ impl DirectoryBody {
             indexors,
             committees,
             transcripts: _,
+            witnesses,
             floors,
             catalogue,
             previous,
@@ -126,6 +127,7 @@ impl DirectoryBody {
                 "key epoch {new} is asked, and {before} is over: who did not subscribe again is not found"
             ));
         }
+        changes.witnesses(&old.witnesses, witnesses);
         changes.floors(&old.floors, floors);
         changes.entries(&old.nodes, nodes);
         changes.pools(&old.pools, pools);
@@ -294,6 +296,23 @@ impl Changes {
 
     fn plain(&mut self, what: String) {
         self.note(false, what);
+    }
+
+    fn witnesses(&mut self, old: &Witnesses, new: &Witnesses) {
+        if new.needed != old.needed {
+            let (needed, before) = (new.needed, old.needed);
+            let what = format!("{needed} witnesses must co-sign the log, before {before}");
+            self.note(needed < before, what);
+        }
+        for (these, those, is) in [(new, old, "is now"), (old, new, "is no longer")] {
+            for name in these
+                .names
+                .iter()
+                .filter(|name| !those.names.contains(name))
+            {
+                self.plain(format!("{name} {is} a witness of the log"));
+            }
+        }
     }
 
     fn floors(&mut self, old: &Floors, new: &Floors) {

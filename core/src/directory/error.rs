@@ -228,6 +228,9 @@ pub enum DirectoryError {
     /// A key epoch before that cannot be the one before.
     #[error("the previous key epoch {0}")]
     Previous(&'static str),
+    /// Witnesses that cannot be.
+    #[error("the log's witnesses {0}")]
+    Witnesses(&'static str),
     /// A floor out of range.
     #[error("floor {floor} {reason}")]
     Floor {

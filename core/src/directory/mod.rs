@@ -16,7 +16,7 @@ pub use epochs::{EpochKeys, PreviousEpoch};
 pub use error::DirectoryError;
 pub use signed::{RootKeys, SignedDirectory};
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::ops::Deref;
 
@@ -65,6 +65,8 @@ pub struct DirectoryBody {
     /// How the threshold keys were made: for each, one fresh ceremony and its refreshes in order;
     /// none for a key of one dealer.
     pub transcripts: Vec<Transcript>,
+    /// Who co-signs the log of manifests.
+    pub witnesses: Witnesses,
     /// What no query may go below.
     pub floors: Floors,
     /// What may be asked.
@@ -74,10 +76,43 @@ pub struct DirectoryBody {
 }
 
 impl DirectoryBody {
+    /// The operators of nodes of these names that run no Conductor.
+    pub fn independent<'a>(&self, names: impl Iterator<Item = &'a Name>) -> BTreeSet<&Name> {
+        let operator = |name: &Name| {
+            let node = self.nodes.iter().find(|node| node.name == *name);
+            node.map(|node| &node.operator)
+        };
+        let mut operators: BTreeSet<&Name> = names.filter_map(operator).collect();
+        for node in self.nodes.iter().filter(|n| n.role == Role::Conductor) {
+            operators.remove(&node.operator);
+        }
+        operators
+    }
+
     /// How the key of a role and group was made.
     pub fn transcripts_of(&self, role: Role, group: u16) -> impl Iterator<Item = &Transcript> {
         let of = move |t: &&Transcript| t.ceremony.role == role && t.ceremony.group == group;
         self.transcripts.iter().filter(of)
+    }
+}
+
+/// Who co-signs the heads of the log.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Witnesses {
+    /// Names of nodes. Those of an operator that runs a Conductor do not count.
+    pub names: Vec<Name>,
+    /// How many operators' witnesses must have co-signed a head, at least 2.
+    pub needed: u8,
+}
+
+impl Witnesses {
+    /// All aggregators, of which two operators' are needed.
+    pub fn aggregators(nodes: &[Node]) -> Self {
+        let aggregators = nodes.iter().filter(|n| n.role == Role::DataAggregator);
+        Self {
+            names: aggregators.map(|node| node.name.clone()).collect(),
+            needed: 2,
+        }
     }
 }
 

@@ -85,6 +85,7 @@ impl Forge {
             self.pool(Role::TargetFinder, 1),
         ];
         let (host, querier) = (self.signing_key(), self.signing_key());
+        let witnesses = Witnesses::aggregators(&nodes);
         DirectoryBody {
             network: name("test"),
             trial: true,
@@ -110,6 +111,7 @@ impl Forge {
             indexors,
             committees,
             transcripts: Vec::new(),
+            witnesses,
             floors: Floors {
                 min_cohort: 50,
                 answer_rate: 800,
@@ -513,6 +515,36 @@ fn no_operator_reaches_a_threshold_alone() {
         node(&mut one_of_each, label).operator = name("modest");
     }
     assert_eq!(one_of_each.check(), Ok(()));
+}
+
+#[test]
+fn witnesses_are_of_enough_operators_that_run_no_conductor() {
+    type Change = fn(&mut DirectoryBody);
+    let changes: [(&str, Change); 6] = [
+        ("one is listed twice", |b| {
+            b.witnesses.names[1] = b.witnesses.names[0].clone()
+        }),
+        ("nodes that the directory lists", |b| {
+            b.witnesses.names[0] = name("nobody")
+        }),
+        ("nodes that the directory lists", |b| {
+            b.witnesses.names[0] = name("host")
+        }),
+        ("at least 2", |b| b.witnesses.needed = 1),
+        ("as many operators as are needed", |b| {
+            b.witnesses.needed = 7
+        }),
+        ("as many operators as are needed", |b| {
+            let operator = node(b, "c").operator.clone();
+            node(b, "da0-1").operator = operator;
+            b.witnesses.names = vec![name("da0-1"), name("da0-2")];
+        }),
+    ];
+    for (expected, change) in changes {
+        let refused = refusal(change);
+        assert!(matches!(refused, DirectoryError::Witnesses(_)), "{refused}");
+        assert!(refused.to_string().contains(expected), "{refused}");
+    }
 }
 
 #[test]

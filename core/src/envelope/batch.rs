@@ -8,7 +8,7 @@ use rand::CryptoRng;
 use zeroize::Zeroizing;
 
 use super::encapsulation::{Opening, Sealing};
-use super::witness::Watch;
+use super::watcher::Watch;
 use super::{Context, EnvelopePublicKey, EnvelopeSecretKey, OpenError, Reader};
 use crate::{encoding, labels};
 

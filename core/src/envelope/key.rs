@@ -12,7 +12,7 @@ use hpke::{Deserializable, Kem, Serializable};
 use rand::CryptoRng;
 use zeroize::Zeroizing;
 
-use super::witness::{Watch, Witness};
+use super::watcher::{Watch, Watcher};
 
 /// The key encapsulation of an envelope, chosen in the directory.
 #[derive(
@@ -172,10 +172,10 @@ impl EnvelopeSecretKey {
         }
     }
 
-    /// The same key, which tells `witness` what it opens.
+    /// The same key, which tells `watcher` what it opens.
     #[must_use]
-    pub fn watched(mut self, witness: Arc<dyn Witness>) -> Self {
-        self.watch = Watch(Some(witness));
+    pub fn watched(mut self, watcher: Arc<dyn Watcher>) -> Self {
+        self.watch = Watch(Some(watcher));
         self
     }
 

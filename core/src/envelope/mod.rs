@@ -14,12 +14,12 @@ mod batch;
 mod encapsulation;
 mod key;
 pub mod reader;
-mod witness;
+mod watcher;
 
 pub use batch::{BatchOpener, BatchSealer, IndexError};
 pub use key::{EnvelopePublicKey, EnvelopeSecretKey, InvalidKey, Suite};
 pub use reader::Reader;
-pub use witness::Witness;
+pub use watcher::Watcher;
 
 use std::fmt;
 use std::marker::PhantomData;

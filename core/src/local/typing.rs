@@ -357,17 +357,17 @@ mod tests {
         let (a, b, one) = (|| Node::Column(0), || Node::Column(1), || Node::Integer(1));
         assert_eq!(columns(vec![a(), one(), less()]), [0]);
         assert_eq!(columns(vec![a(), Node::IsNull, Node::Not]), [0]);
-        assert_eq!(columns(vec![a(), Node::IsNull]), []);
+        assert!(columns(vec![a(), Node::IsNull]).is_empty());
         let both = [a(), one(), less(), b(), one(), less()];
         let with = |end| both.iter().cloned().chain(end).collect::<Vec<_>>();
         assert_eq!(columns(with(vec![Node::And(2)])), [0, 1]);
-        assert_eq!(columns(with(vec![Node::Or(2)])), []);
+        assert!(columns(with(vec![Node::Or(2)])).is_empty());
         assert_eq!(columns(with(vec![Node::Or(2), Node::Not])), [0, 1]);
-        assert_eq!(columns(with(vec![Node::And(2), Node::Not])), []);
+        assert!(columns(with(vec![Node::And(2), Node::Not])).is_empty());
         assert_eq!(
             columns(vec![a(), b(), Node::Coalesce(2), one(), less()]),
             []
         );
-        assert_eq!(columns(vec![one(), a(), b(), Node::Between]), []);
+        assert!(columns(vec![one(), a(), b(), Node::Between]).is_empty());
     }
 }

@@ -9,6 +9,7 @@
 mod canonical;
 mod drive;
 mod forge;
+mod logged;
 mod network;
 mod question;
 mod scene;
@@ -26,6 +27,9 @@ use crate::id::{AggregatorId, MemberNumber, Name};
 
 pub(crate) use drive::{addressee, failed, label};
 pub(crate) use forge::{Draft, Shared};
+#[cfg(test)]
+pub(crate) use logged::head;
+pub(crate) use logged::logged;
 pub(crate) use network::{HOUR, NOW, Network, key_of, verified};
 pub(crate) use question::{Found, Home, Question, Setting, home, pseudonym, segment, upload};
 pub(crate) use scene::Scene;

@@ -7,7 +7,7 @@ use crate::catalogue::{Cardinality, Catalogue, Doctype, Field, FieldKind};
 use crate::dealing::{KeyShare, deal};
 use crate::directory::{
     Directory, DirectoryBody, Floors, Host, Node, Pool, QuerierEntry, RootKeys, SignedDirectory,
-    TlsKey,
+    TlsKey, Witnesses,
 };
 use crate::encoding;
 use crate::envelope::{EnvelopeSecretKey, Suite};
@@ -97,6 +97,7 @@ impl Network {
             signing_key: key_of(label).public(),
             purposes: vec!["research".into()],
         };
+        let witnesses = Witnesses::aggregators(&nodes);
         let body = DirectoryBody {
             network: name("test"),
             trial: true,
@@ -115,6 +116,7 @@ impl Network {
             indexors,
             committees: vec![committee.public],
             transcripts: Vec::new(),
+            witnesses,
             floors: Floors {
                 min_cohort: 4,
                 answer_rate: 400,

@@ -6,7 +6,9 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 
 use super::question::{Found, find, homes, plain_sums, segment, upload};
-use super::{Draft, Home, Network, Question, Setting, aggregator, copy_of, key_of, member, name};
+use super::{
+    Draft, Home, Network, Question, Setting, aggregator, copy_of, key_of, logged, member, name,
+};
 use crate::aggregation::{
     Aggregation, AggregationError, AggregatorKeys, Deal, DealRequest, DealtRequest, Quorum,
 };
@@ -122,6 +124,7 @@ impl Scene {
     pub(crate) fn asks(&self, work: Work) -> OpenedBatch {
         open_batch(
             &self.question.signed,
+            &logged(&self.network, &self.question.signed),
             &self.question.manifest,
             work,
             &self.found.batches[work.batch.number as usize],

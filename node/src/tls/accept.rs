@@ -23,7 +23,7 @@ use tonic::transport::server::Connected;
 use super::identity::key_of;
 use super::verify::ListedClients;
 use super::{ALPN, PeerInfo, TlsError, TlsIdentity, provider};
-use crate::witness::{Watched, Witness};
+use crate::watcher::{Watched, Watcher};
 
 /// Most connections of listed peers at a time.
 pub const CONNECTION_LIMIT: usize = 4096;
@@ -43,7 +43,7 @@ pub struct PeerStream {
 
 /// Accepts connections on `listener` until the returned stream is dropped.
 ///
-/// `witness` sees what they receive. Handshakes run beside each other, so that a slow client holds up nobody; one that fails is
+/// `watcher` sees what they receive. Handshakes run beside each other, so that a slow client holds up nobody; one that fails is
 /// logged and ends nothing.
 ///
 /// # Errors
@@ -52,12 +52,12 @@ pub fn incoming(
     listener: TcpListener,
     identity: &TlsIdentity,
     directory: Arc<Directory>,
-    witness: Option<Arc<dyn Witness>>,
+    watcher: Option<Arc<dyn Watcher>>,
 ) -> Result<impl Stream<Item = io::Result<PeerStream>> + Send + use<>, TlsError> {
     let acceptor = Acceptor {
         tls: TlsAcceptor::from(Arc::new(server_config(identity, &directory)?)),
         directory,
-        witness,
+        watcher,
         connections: Arc::new(Semaphore::new(CONNECTION_LIMIT)),
     };
     let (sender, receiver) = mpsc::channel(1);
@@ -124,7 +124,7 @@ async fn accept(
 struct Acceptor {
     tls: TlsAcceptor,
     directory: Arc<Directory>,
-    witness: Option<Arc<dyn Witness>>,
+    watcher: Option<Arc<dyn Watcher>>,
     connections: Arc<Semaphore>,
 }
 
@@ -138,7 +138,7 @@ impl Acceptor {
             .try_acquire_owned()
             .map_err(|_| io::Error::other("all connections are in use"))?;
         Ok(PeerStream {
-            tls: Watched::new(tls, key, self.witness.clone()),
+            tls: Watched::new(tls, key, self.watcher.clone()),
             peer: PeerInfo(peer),
             _connection: connection,
         })

@@ -19,7 +19,7 @@ use tower::service_fn;
 
 use super::verify::PinnedServer;
 use super::{ALPN, TlsError, TlsIdentity, provider};
-use crate::witness::{Watched, Witness};
+use crate::watcher::{Watched, Watcher};
 
 /// Longest way to a connection, handshake included.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -30,7 +30,7 @@ pub(crate) const WINDOW: u32 = 4 << 20;
 /// Time that a probe has.
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A channel to `address` (host:port), which must hold the key `expected`. `witness` sees what it
+/// A channel to `address` (host:port), which must hold the key `expected`. `watcher` sees what it
 /// receives.
 ///
 /// It connects when it is first used, and again after a failure.
@@ -41,7 +41,7 @@ pub fn connect(
     address: &str,
     expected: TlsKey,
     identity: &TlsIdentity,
-    witness: Option<Arc<dyn Witness>>,
+    watcher: Option<Arc<dyn Watcher>>,
 ) -> Result<Channel, TlsError> {
     let connector = connector(expected, identity)?;
     let address: Arc<str> = address.into();
@@ -55,10 +55,10 @@ pub fn connect(
     Ok(
         endpoint.connect_with_connector_lazy(service_fn(move |_: Uri| {
             let (connector, address) = (connector.clone(), Arc::clone(&address));
-            let witness = witness.clone();
+            let watcher = watcher.clone();
             async move {
                 let stream = reach(&connector, &address).await?;
-                io::Result::Ok(TokioIo::new(Watched::new(stream, expected, witness)))
+                io::Result::Ok(TokioIo::new(Watched::new(stream, expected, watcher)))
             }
         })),
     )

@@ -16,7 +16,8 @@ pub(crate) use connect::WINDOW;
 pub use connect::{CONNECT_TIMEOUT, connect, dial};
 pub use identity::{InvalidTlsKey, TlsIdentity};
 pub use peer::{
-    PeerInfo, peer, require_host, require_querier, require_querier_or_role, require_role,
+    PeerInfo, peer, require_host, require_listed, require_querier, require_querier_or_role,
+    require_role,
 };
 
 use std::sync::Arc;

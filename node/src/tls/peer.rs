@@ -55,6 +55,14 @@ pub fn require_querier<T>(request: &Request<T>) -> Result<&Name, Status> {
     }
 }
 
+/// Who sent a request: anybody whom the directory lists.
+///
+/// # Errors
+/// As [`peer`].
+pub fn require_listed<T>(request: &Request<T>) -> Result<&Peer, Status> {
+    peer(request)
+}
+
 /// The name of the sender, if it is a querier or a node of `role`.
 ///
 /// # Errors

@@ -65,7 +65,7 @@ async fn start(network: &Network) -> Running {
         directory: network.directory(),
         signing: SigningKey::from_seed(&[1; 32]),
         tls: TlsIdentity::from_pkcs8(keys.tls.pkcs8()).unwrap(),
-        witness: None,
+        watcher: None,
         activity: Activity::new(Role::Conductor),
     };
     let served =

@@ -76,7 +76,7 @@ pub(crate) fn node(network: &Network, label: &str, role: Role) -> Node {
         directory: network.directory(),
         signing: SigningKey::from_seed(&[1; 32]),
         tls: TlsIdentity::from_pkcs8(network.keys(label).tls.pkcs8()).unwrap(),
-        witness: None,
+        watcher: None,
         activity: Activity::new(role),
     }
 }

@@ -10,7 +10,7 @@ mod target_finder;
 
 use std::{collections::VecDeque, sync::Arc};
 
-use dispers_conductor::{Config, Driver, InMemory};
+use dispers_conductor::{Config, Driver, InMemory, Log};
 use dispers_core::{
     ask::{BatchAnswer, GroupsStatement, SealedGroup},
     conduct::{self, Command, Conduct, Event, Status, StepError},
@@ -20,13 +20,14 @@ use dispers_core::{
     id::{AggregatorId, MemberNumber, Name},
     keys::SigningKey,
     labels,
+    log::Inclusion,
     manifest::SignedManifest,
     subscription::Upload,
 };
 use dispers_querier::{Prepared, Question};
 use dispers_sandbox::{Network, Options};
 
-use crate::{options, plain::write};
+use crate::{log_of, logged, options, plain::write};
 
 /// Homes of the network that is attacked, half of them in each of two cities.
 const HOMES: u32 = 60;
@@ -38,6 +39,8 @@ struct Forge {
     network: Network,
     prepared: Prepared,
     uploads: Vec<Upload>,
+    /// What the conductor of the test keeps of what it asks.
+    log: Arc<Log>,
 }
 
 /// How an attacked query ended.
@@ -108,6 +111,7 @@ impl Forge {
             .map(|opened| from_bytes(&opened.plaintext, 1 << 24, "upload").unwrap())
             .collect();
         Self {
+            log: log_of(&network),
             network,
             prepared,
             uploads,
@@ -176,8 +180,14 @@ impl Forge {
             manifest.clone(),
             profiles.to_vec(),
             kept.clone(),
+            self.log.clone(),
         );
         (Arc::new(driver), kept)
+    }
+
+    /// Shows that the query is in the log.
+    async fn inclusion(&self) -> Inclusion {
+        logged(&self.log, self.prepared.signed()).await
     }
 
     fn honest_driver(&self) -> Arc<Driver> {

@@ -210,6 +210,7 @@ async fn a_target_that_asks_homes_that_were_not_chosen_gets_no_answer_of_them() 
     assert!(!homes.is_empty());
     let ask = Ask {
         announced: false,
+        inclusion: forge.inclusion().await,
         manifest: forge.prepared.signed().clone(),
         work: work(&forge, 0),
         find: batch.find,
@@ -248,6 +249,7 @@ async fn tickets_are_worth_nothing_under_a_later_manifest() {
             .collect();
         let ask = Ask {
             announced: false,
+            inclusion: forge.inclusion().await,
             manifest: forge.prepared.signed().clone(),
             work: work(&forge, 0),
             find: batch.find,

@@ -14,6 +14,7 @@ use dispers_core::{
     find::{ListSegment, ListedEntry},
     id::{BatchId, KeyEpoch, Name, QueryId, Timestamp},
     labels,
+    log::Leaf,
     oprf::Pseudonym,
     subscription::{Upload, UploadEnvelopes},
 };
@@ -33,6 +34,8 @@ const CALL: Duration = Duration::from_secs(60);
 const LISTS: i64 = 0x4453_434f_0000_0001;
 /// Advisory lock of whoever begins a query: they are counted exactly.
 const QUERIES: i64 = 0x4453_434f_0000_0002;
+/// Advisory lock of whoever appends to the log.
+const LOG: i64 = 0x4453_434f_0000_0003;
 
 /// What Conductors keep, in one database. Its clock is the one by which leases end.
 pub struct Postgres(Pool);
@@ -426,6 +429,83 @@ impl Store for Postgres {
             totals: seen.try_get(2)?,
             ended: seen.try_get(3)?,
         })
+    }
+
+    async fn append(&self, query: QueryId, leaf: Leaf, manifest: Vec<u8>) -> Result<u64, Error> {
+        let (id, leaf) = (&query.0[..], &leaf[..]);
+        within(async {
+            let mut client = self.client().await?;
+            let change = client.transaction().await?;
+            // One after the other: places have no gaps.
+            change
+                .execute("SELECT pg_advisory_xact_lock($1)", &[&LOG])
+                .await?;
+            let append = "INSERT INTO log SELECT COALESCE(MAX(place) + 1, 0), $1, $2, $3 FROM log
+                ON CONFLICT (query) DO NOTHING";
+            let append = change.prepare_cached(append).await?;
+            change.execute(&append, &[&id, &leaf, &manifest]).await?;
+            let place = "SELECT place FROM log WHERE query = $1";
+            let place = change.prepare_cached(place).await?;
+            let place: i64 = change.query_one(&place, &[&id]).await?.try_get(0)?;
+            change.commit().await?;
+            Ok(place as u64)
+        })
+        .await
+    }
+
+    async fn leaves(&self, from: u64, count: u64) -> Result<Vec<Leaf>, Error> {
+        let sql = "SELECT leaf FROM log WHERE place >= $1 ORDER BY place LIMIT $2";
+        within(async {
+            let found = rows(
+                &self.client().await?,
+                sql,
+                &[&(from as i64), &(count as i64)],
+            )
+            .await?;
+            let mut leaves = Vec::with_capacity(found.len());
+            for row in found {
+                let leaf: &[u8] = row.try_get(0)?;
+                let leaf = leaf.try_into();
+                leaves.push(leaf.map_err(|_| Error::Storage("a leaf of the log is cut".into()))?);
+            }
+            Ok(leaves)
+        })
+        .await
+    }
+
+    async fn logged(&self, from: u64, count: u64) -> Result<Vec<Vec<u8>>, Error> {
+        let sql = "SELECT manifest FROM log WHERE place >= $1 ORDER BY place LIMIT $2";
+        within(async {
+            let found = rows(
+                &self.client().await?,
+                sql,
+                &[&(from as i64), &(count as i64)],
+            )
+            .await?;
+            let manifests = found.iter().map(|row| row.try_get(0));
+            Ok(manifests.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
+    async fn keep_head(&self, size: u64, head: Vec<u8>) -> Result<(), Error> {
+        let sql = "INSERT INTO head VALUES (1, $1, $2) ON CONFLICT (id) DO UPDATE
+            SET size = excluded.size, head = excluded.head WHERE head.size <= excluded.size";
+        within(async {
+            let client = self.client().await?;
+            let sql = client.prepare_cached(sql).await?;
+            client.execute(&sql, &[&(size as i64), &head]).await?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn head(&self) -> Result<Option<Vec<u8>>, Error> {
+        within(async {
+            let found = row(&self.client().await?, "SELECT head FROM head", &[]).await?;
+            Ok(found.map(|row| row.try_get(0)).transpose()?)
+        })
+        .await
     }
 
     async fn expire(&self, now: Timestamp) -> Result<(), Error> {

@@ -7,12 +7,20 @@ use super::error::{PostgresError, Server};
 
 /// One row: how many of [`MIGRATIONS`] the database has had. Where it is, the tables are ours.
 const MARKER: &str = "dispers_conductor";
-const TABLES: [&str; 5] = ["upload", "entry", "withdrawal", "query", "batch"];
+const TABLES: [&str; 7] = [
+    "upload",
+    "entry",
+    "withdrawal",
+    "query",
+    "batch",
+    "log",
+    "head",
+];
 /// Advisory lock of whoever migrates: conductors that start at once do it one after the other.
 const MIGRATION: i64 = 0x4453_434f_0000_0000;
 
 /// What is stored is sealed and signed, which compression makes no shorter.
-const MIGRATIONS: [&str; 1] = ["
+const MIGRATIONS: [&str; 2] = ["
 CREATE TABLE upload (
     number BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name BYTEA NOT NULL UNIQUE,
     key_epoch BIGINT NOT NULL, part INTEGER NOT NULL, envelopes BYTEA NOT NULL,
@@ -38,6 +46,13 @@ CREATE TABLE batch (
 );
 ALTER TABLE entry ALTER ciphertext SET STORAGE EXTERNAL;
 ALTER TABLE batch ALTER message SET STORAGE EXTERNAL;
+", "
+CREATE TABLE log (
+    place BIGINT PRIMARY KEY, query BYTEA NOT NULL UNIQUE, leaf BYTEA NOT NULL, manifest BYTEA NOT NULL
+);
+CREATE TABLE head (
+    id INTEGER PRIMARY KEY CHECK (id = 1), size BIGINT NOT NULL, head BYTEA NOT NULL
+);
 "];
 
 /// Brings the database to the version that is known here.

@@ -5,6 +5,7 @@ mod collusion;
 mod membership;
 mod previous;
 mod transcripts;
+mod witnesses;
 
 use std::collections::HashSet;
 use std::hash::Hash;
@@ -32,6 +33,7 @@ impl DirectoryBody {
         membership::check(self)?;
         collusion::check(self)?;
         previous::check(self)?;
+        witnesses::check(self)?;
         self.check_floors()?;
         catalogue::check(&self.catalogue)?;
         // Last, as it costs most.

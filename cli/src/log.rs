@@ -1,0 +1,433 @@
+//! `dispers log`: what was ever asked, for anybody who is listed.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use anyhow::{Context, anyhow};
+use clap::{Args, Subcommand, ValueEnum};
+use dispers_core::{
+    directory::Directory,
+    encoding::{from_bytes, to_bytes},
+    id::Role,
+    keys::VerifyingKey,
+    labels,
+    log::{MAX_HEAD, Root, SignedHead, Tree, check_consistency, leaf},
+    manifest::{MAX_MANIFEST, Manifest, SignedManifest},
+};
+use dispers_node::{Activity, AnyOf, Channels, Config, Node};
+use dispers_proto::{
+    Messages,
+    v1::{Empty, LogRange, LogSizes, conductor_client::ConductorClient},
+};
+use serde_json::json;
+use tonic::{Code, Status};
+
+use crate::exit::{Exit, UNAVAILABLE};
+
+/// Entries that are fetched at a time.
+const PART: u64 = 256;
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// List every query that was ever put into the log: who asked what, why.
+    List(List),
+    /// Show one query of the log whole, with what is computed in a home.
+    Show(Show),
+    /// Fetch the whole log, and check that it is one: every signature, the root, its witnesses, and that
+    /// it continues what was seen before.
+    Verify(Verify),
+}
+
+/// Who looks.
+#[derive(Args)]
+struct From {
+    /// The configuration file of whoever is listed in the directory: a querier, a stack or a node.
+    #[arg(long, value_name = "FILE.toml")]
+    config: PathBuf,
+}
+
+#[derive(Args)]
+pub(crate) struct List {
+    #[command(flatten)]
+    from: From,
+    /// Begin at this position.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    since: u64,
+    /// How it is printed.
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    format: Format,
+}
+
+#[derive(Args)]
+pub(crate) struct Show {
+    /// The query's id, or its position in the log.
+    query: String,
+    #[command(flatten)]
+    from: From,
+    /// How it is printed.
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    format: Format,
+}
+
+#[derive(Args)]
+pub(crate) struct Verify {
+    #[command(flatten)]
+    from: From,
+    /// Where the head is kept that was verified last; the log must continue it.
+    #[arg(long, value_name = "FILE")]
+    state: Option<PathBuf>,
+    /// The state file of somebody else: both must have seen one log.
+    #[arg(long, value_name = "FILE")]
+    compare: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Table,
+    Json,
+    Csv,
+}
+
+/// A way to the Conductor's log.
+struct Reader {
+    directory: Arc<Directory>,
+    conductors: AnyOf,
+}
+
+fn exit(status: Status) -> Exit {
+    let code = match status.code() {
+        Code::Unavailable | Code::DeadlineExceeded => UNAVAILABLE,
+        _ => 1,
+    };
+    Exit {
+        code,
+        error: anyhow!("the conductor refused: {}", status.message()),
+    }
+}
+
+impl Reader {
+    fn open(from: &From) -> Result<Self, Exit> {
+        let config = Config::load_any(&from.config)?;
+        let directory = Arc::new(config.directory()?);
+        let keys = config.keys()?;
+        let node = Arc::new(Node {
+            name: config.name()?,
+            directory: directory.clone(),
+            signing: keys.signing,
+            tls: keys.tls,
+            watcher: None,
+            activity: Activity::new(Role::Querier),
+        });
+        let channels = Channels::new(node.clone());
+        Ok(Self {
+            directory,
+            conductors: AnyOf::new(node, channels, Role::Conductor),
+        })
+    }
+
+    /// Entries from a position on; fewer than asked for at the end of the log.
+    async fn part(&self, from: u64, count: u64) -> Result<Vec<SignedManifest>, Exit> {
+        let fetched = self.conductors.call(|channel| async move {
+            let range = LogRange { from, count };
+            let reply = ConductorClient::new(channel).log(range).await?;
+            let mut messages = Messages::new(reply.into_inner());
+            let mut entries = Vec::new();
+            while let Some(bytes) = messages.next(2 * MAX_MANIFEST).await? {
+                let entry = from_bytes(&bytes, 2 * MAX_MANIFEST, "manifest");
+                entries.push(entry.map_err(|error| Status::data_loss(error.to_string()))?);
+            }
+            Ok(entries)
+        });
+        fetched.await.map_err(exit)
+    }
+
+    async fn head(&self) -> Result<Option<SignedHead>, Exit> {
+        let fetched = self
+            .conductors
+            .call(|channel| async move { ConductorClient::new(channel).log_head(Empty {}).await });
+        let body = fetched.await.map_err(exit)?.into_inner().body;
+        match body.is_empty() {
+            true => Ok(None),
+            false => from_bytes(&body, MAX_HEAD, "head")
+                .map(Some)
+                .map_err(Exit::other),
+        }
+    }
+
+    async fn consistency(&self, older: u64, newer: u64) -> Result<Vec<u8>, Exit> {
+        let sizes = LogSizes { older, newer };
+        let fetched = self.conductors.call(|channel| async move {
+            ConductorClient::new(channel).log_consistency(sizes).await
+        });
+        Ok(fetched.await.map_err(exit)?.into_inner().body)
+    }
+}
+
+pub(crate) async fn run(command: Command) -> Result<(), Exit> {
+    match command {
+        Command::List(arguments) => list(arguments).await,
+        Command::Show(arguments) => show(arguments).await,
+        Command::Verify(arguments) => verify(arguments).await,
+    }
+}
+
+fn manifest(signed: &SignedManifest) -> Result<Manifest, Exit> {
+    from_bytes(&signed.body, MAX_MANIFEST, "manifest").map_err(Exit::other)
+}
+
+fn entry(position: u64, signed: &SignedManifest) -> Result<serde_json::Value, Exit> {
+    let manifest = manifest(signed)?;
+    let fields: Vec<&str> = manifest.local.fields().collect();
+    Ok(json!({
+        "position": position,
+        "query": signed.query().to_string(),
+        "issued": manifest.issued.to_string(),
+        "querier": manifest.querier.as_str(),
+        "purpose": manifest.purpose,
+        "doctype": manifest.local.doctype,
+        "fields": fields,
+        "epsilon": manifest.privacy.map(|privacy| privacy.epsilon as f64 / 1e6),
+        "delta": manifest.privacy.map(|privacy| privacy.delta),
+        "min_cohort": manifest.min_cohort,
+    }))
+}
+
+async fn list(arguments: List) -> Result<(), Exit> {
+    let reader = Reader::open(&arguments.from)?;
+    let mut position = arguments.since;
+    let mut entries = Vec::new();
+    let mut csv = csv::Writer::from_writer(std::io::stdout());
+    loop {
+        let part = reader.part(position, PART).await?;
+        let count = part.len() as u64;
+        for signed in &part {
+            let of = manifest(signed)?;
+            let (issued, id) = (of.issued.to_string(), signed.query().to_string());
+            match arguments.format {
+                Format::Json => entries.push(entry(position, signed)?),
+                Format::Csv => csv
+                    .write_record([
+                        &position.to_string(),
+                        &id,
+                        &issued,
+                        of.querier.as_str(),
+                        &of.purpose,
+                        &of.local.doctype,
+                    ])
+                    .map_err(Exit::other)?,
+                Format::Table => println!(
+                    "{position:>6}  {issued}  {}: {}  {}  {id}",
+                    of.querier, of.purpose, of.local.doctype
+                ),
+            }
+            position += 1;
+        }
+        if count < PART {
+            break;
+        }
+    }
+    csv.flush().map_err(Exit::other)?;
+    if arguments.format == Format::Json {
+        println!("{}", json!({ "entries": entries }));
+    }
+    Ok(())
+}
+
+async fn show(arguments: Show) -> Result<(), Exit> {
+    let reader = Reader::open(&arguments.from)?;
+    let wanted = arguments.query.to_lowercase();
+    let found = match wanted.parse::<u64>() {
+        Ok(position) if wanted.len() < 20 => reader
+            .part(position, 1)
+            .await?
+            .pop()
+            .map(|signed| (position, signed)),
+        _ => find(&reader, &wanted).await?,
+    };
+    let (position, signed) = found.ok_or_else(|| {
+        Exit::misuse(anyhow!(
+            "the log has no query {}: see `dispers log list`",
+            arguments.query
+        ))
+    })?;
+    let of = manifest(&signed)?;
+    if arguments.format != Format::Table {
+        let mut whole = entry(position, &signed)?;
+        whole["local_query"] = of.local.to_string().into();
+        whole["sql"] = of.local.sql().into();
+        println!("{whole}");
+        return Ok(());
+    }
+    let line = |name: &str, value: &dyn std::fmt::Display| println!("{name:<14} {value}");
+    line("position", &position);
+    line("query", &signed.query());
+    line("asked by", &of.querier);
+    line("purpose", &of.purpose);
+    line("issued", &of.issued);
+    line("answered from", &of.answer_from);
+    line("expires", &of.expires);
+    line("cohort", &of.min_cohort);
+    match &of.privacy {
+        Some(privacy) => line("epsilon", &(privacy.epsilon as f64 / 1e6)),
+        None => line("epsilon", &"none: exact"),
+    }
+    println!("\nin each home\n{}\nas SQL\n{}", of.local, of.local.sql());
+    Ok(())
+}
+
+async fn find(reader: &Reader, id: &str) -> Result<Option<(u64, SignedManifest)>, Exit> {
+    let mut position = 0;
+    loop {
+        let part = reader.part(position, PART).await?;
+        let count = part.len() as u64;
+        let mut numbered = (position..).zip(part);
+        if let Some(found) = numbered.find(|(_, signed)| signed.query().to_string() == *id) {
+            return Ok(Some(found));
+        }
+        if count < PART {
+            return Ok(None);
+        }
+        position += count;
+    }
+}
+
+fn wrong(what: impl std::fmt::Display) -> Exit {
+    Exit::other(anyhow!("the log is WRONG: {what}"))
+}
+
+/// A state file: an encoded head with its signatures, in hexadecimal.
+fn read_state(path: &Path) -> Result<Option<SignedHead>, Exit> {
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => {
+            let error = anyhow!(error).context(format!("cannot read {}", path.display()));
+            return Err(Exit::misuse(error));
+        }
+    };
+    let head = hex::decode(text.trim()).ok();
+    let head = head.and_then(|bytes| from_bytes(&bytes, MAX_HEAD, "head").ok());
+    let malformed = || anyhow!("{} is no state of `dispers log verify`", path.display());
+    head.map(Some).ok_or_else(|| Exit::misuse(malformed()))
+}
+
+async fn verify(arguments: Verify) -> Result<(), Exit> {
+    let reader = Reader::open(&arguments.from)?;
+    let directory = &reader.directory;
+    let mut before = Vec::new();
+    for (path, whose) in [
+        (&arguments.state, "seen here before"),
+        (&arguments.compare, "that somebody else saw"),
+    ] {
+        let Some(path) = path else { continue };
+        match read_state(path)? {
+            Some(head) => before.push((head, whose)),
+            None if whose.starts_with("seen") => {}
+            None => {
+                return Err(Exit::misuse(anyhow!("{} is not there", path.display())));
+            }
+        }
+    }
+    let Some(head) = reader.head().await? else {
+        return match before.is_empty() {
+            true => {
+                println!("the log is empty");
+                Ok(())
+            }
+            false => Err(wrong("it is empty, and was not before")),
+        };
+    };
+    let verified = head.verify(directory).map_err(wrong)?;
+    let root = verified.root;
+    check_entries(&reader, &root).await?;
+    for (seen, whose) in before {
+        // It may be of a directory before this one: what it was signed with was checked then.
+        let seen: dispers_core::log::Head = from_bytes(&seen.body, MAX_HEAD, "head")
+            .map_err(|error| Exit::misuse(anyhow!(error)))?;
+        let (older, newer) = match seen.root.size <= root.size {
+            true => (seen.root, root),
+            false => (root, seen.root),
+        };
+        let proof = match older.size == newer.size {
+            true => Vec::new(),
+            false => reader.consistency(older.size, newer.size).await?,
+        };
+        check_consistency(&older, &newer, &proof).map_err(|_| {
+            wrong(format!(
+                "its {} entries do not continue the {} {whose}: keep both state files, and tell the network's operators",
+                root.size, seen.root.size
+            ))
+        })?;
+    }
+    if let Some(path) = &arguments.state {
+        let text = hex::encode(to_bytes(&head));
+        fs::write(path, text + "\n")
+            .with_context(|| format!("cannot write {}", path.display()))
+            .map_err(Exit::other)?;
+    }
+    let witnesses: Vec<&str> = head
+        .witnesses
+        .iter()
+        .map(|(name, _)| name.as_str())
+        .collect();
+    println!(
+        "OK: {} queries, of {}, co-signed by {}",
+        root.size,
+        verified.time,
+        witnesses.join(", ")
+    );
+    Ok(())
+}
+
+/// Fetches every entry up to a head, and checks each and that they are what the head says.
+async fn check_entries(reader: &Reader, root: &Root) -> Result<(), Exit> {
+    let mut keys: BTreeMap<&str, VerifyingKey> = BTreeMap::new();
+    for querier in &reader.directory.queriers {
+        keys.insert(querier.name.as_str(), querier.signing_key);
+    }
+    let mut tree = Tree::default();
+    let mut unlisted = 0usize;
+    while tree.size() < root.size {
+        let count = PART.min(root.size - tree.size());
+        let part = reader.part(tree.size(), count).await?;
+        if part.is_empty() {
+            return Err(wrong(format!(
+                "it says that it has {} queries, and shows {}",
+                root.size,
+                tree.size()
+            )));
+        }
+        for signed in part {
+            let of = manifest(&signed).map_err(|_| wrong("an entry is no manifest"))?;
+            match keys.get(of.querier.as_str()) {
+                Some(key) => key
+                    .verify(labels::SIGN_MANIFEST, &signed.body, &signed.signature)
+                    .map_err(|_| {
+                        wrong(format!(
+                            "entry {} is not signed by {}",
+                            tree.size(),
+                            of.querier
+                        ))
+                    })?,
+                // The directory does not list it any longer.
+                None => unlisted += 1,
+            }
+            tree.push(leaf(&signed));
+        }
+    }
+    if unlisted > 0 {
+        eprintln!(
+            "{unlisted} queries are of queriers that the directory does not list now: their signatures were not checked"
+        );
+    }
+    match tree.root() == *root {
+        true => Ok(()),
+        false => Err(wrong(
+            "its entries are not those of the head that was signed",
+        )),
+    }
+}

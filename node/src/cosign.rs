@@ -1,0 +1,163 @@
+//! A witness of the log: co-signs one history, and never a second (protocol.md §16).
+
+use std::{path::Path, sync::Arc};
+
+use dispers_core::{
+    encoding::{from_bytes, to_bytes},
+    id::Role,
+    log::{Cosign, CosignReply, Head, LogError, MAX_COSIGN, MAX_HEAD, SignedHead, Witnessed},
+};
+use dispers_proto::v1::{
+    Message,
+    witness_server::{Witness, WitnessServer},
+};
+use rusqlite::{OptionalExtension, params};
+use tonic::{Request, Response, Status, service::Routes};
+
+use crate::{Database, DatabaseError, Fault, Node, Schema, blocking, clock::now, require_role};
+
+static SCHEMA: Schema = Schema {
+    role: "witness",
+    application: 0x4453_5749,
+    migrations: &["
+CREATE TABLE last (id INTEGER PRIMARY KEY CHECK (id = 1), head BLOB NOT NULL, signed BLOB NOT NULL);
+CREATE TABLE fork (
+    number INTEGER PRIMARY KEY, kept BLOB NOT NULL, offered BLOB NOT NULL, at INTEGER NOT NULL
+);
+"],
+    damaged: "restore it from a backup, or ask for another witness: without it this one might co-sign a second history",
+};
+
+/// Most pairs of contradicting heads that are kept.
+const MAX_FORKS: i64 = 100;
+
+/// A witness: what it co-signed last is on the disk before its signature leaves.
+pub struct Cosigner {
+    node: Arc<Node>,
+    database: Arc<Database>,
+}
+
+impl Cosigner {
+    /// Opens what the node's witness keeps, and makes it where there is nothing.
+    ///
+    /// # Errors
+    /// [`DatabaseError`] saying what to do.
+    pub fn open(node: Arc<Node>, path: &Path) -> Result<Self, DatabaseError> {
+        Ok(Self::with(node, Database::open(path, &SCHEMA)?))
+    }
+
+    /// A witness that forgets with the process: for trying.
+    ///
+    /// # Errors
+    /// [`DatabaseError`] when SQLite does not start.
+    pub fn in_memory(node: Arc<Node>) -> Result<Self, DatabaseError> {
+        Ok(Self::with(node, Database::in_memory(&SCHEMA)?))
+    }
+
+    fn with(node: Arc<Node>, database: Database) -> Self {
+        let database = Arc::new(database);
+        Self { node, database }
+    }
+
+    /// The routes of a role, with the witness beside it.
+    #[must_use]
+    pub fn beside(self, routes: Routes) -> Routes {
+        routes.add_service(WitnessServer::new(self))
+    }
+}
+
+/// What came of a request.
+enum Considered {
+    Reply(CosignReply),
+    Refused(LogError),
+}
+
+fn consider(
+    node: &Node,
+    database: &Database,
+    request: &Cosign,
+) -> Result<Considered, DatabaseError> {
+    // One transaction: of requests at the same time each sees what the one before signed.
+    let considered = database.write(|rows| {
+        let kept: Option<(Vec<u8>, Vec<u8>)> = rows
+            .query_row("SELECT head, signed FROM last", [], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })
+            .optional()?;
+        let last = kept
+            .as_ref()
+            .map(|(head, _)| from_bytes(head, MAX_HEAD, "head"));
+        let Ok(last) = last.transpose() else {
+            return Ok(None);
+        };
+        let last: Witnessed = Witnessed(last);
+        let considered = last.consider(request, &node.directory, now());
+        Ok(Some(match considered {
+            Ok(Ok(head)) => {
+                let head: Head = head;
+                rows.execute(
+                    "INSERT OR REPLACE INTO last VALUES (1, ?1, ?2)",
+                    params![to_bytes(&head), to_bytes(&request.head)],
+                )?;
+                Considered::Reply(CosignReply::Signed(request.head.cosign(&node.signing)))
+            }
+            Ok(Err(size)) => Considered::Reply(CosignReply::From(size)),
+            Err(error) => {
+                if let (LogError::Forked, Some((_, signed))) = (error, kept) {
+                    rows.execute(
+                        "INSERT INTO fork (kept, offered, at) SELECT ?1, ?2, ?3
+                         WHERE (SELECT COUNT(*) FROM fork) < ?4",
+                        params![signed, to_bytes(&request.head), now().0 as i64, MAX_FORKS],
+                    )?;
+                }
+                Considered::Refused(error)
+            }
+        }))
+    })?;
+    considered.ok_or_else(|| database.unreadable("last"))
+}
+
+#[tonic::async_trait]
+impl Witness for Cosigner {
+    async fn cosign(&self, request: Request<Message>) -> Result<Response<Message>, Status> {
+        require_role(&request, Role::Conductor)?;
+        let request: Cosign = from_bytes(&request.into_inner().body, MAX_COSIGN, "request")
+            .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let (node, database) = (self.node.clone(), self.database.clone());
+        let considered = blocking(move || {
+            consider(&node, &database, &request).map_err(|error| Fault::Us.status(&error))
+        });
+        match considered.await? {
+            Considered::Reply(reply) => Ok(Response::new(Message {
+                body: to_bytes(&reply),
+            })),
+            Considered::Refused(error) => {
+                if error == LogError::Forked {
+                    tracing::warn!(
+                        node = %self.node.name,
+                        "the conductor shows a history of the log that contradicts the one co-signed here; both heads are kept"
+                    );
+                }
+                Err(Fault::Caller.status(&error))
+            }
+        }
+    }
+}
+
+/// The heads of a witness's file that contradict each other, for whoever examines them: what it had
+/// co-signed, and what it was offered.
+///
+/// # Errors
+/// [`DatabaseError`] when it cannot be read.
+pub fn forks(path: &Path) -> Result<Vec<(SignedHead, SignedHead)>, DatabaseError> {
+    let pairs = Database::open(path, &SCHEMA)?.read(|rows| {
+        rows.prepare("SELECT kept, offered FROM fork ORDER BY number")?
+            .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+            .collect::<Result<Vec<(Vec<u8>, Vec<u8>)>, _>>()
+    })?;
+    let decode = |bytes: &[u8]| from_bytes(bytes, MAX_HEAD, "head").ok();
+    let pairs = pairs.iter();
+    Ok(pairs
+        .filter_map(|(kept, offered)| Some((decode(kept)?, decode(offered)?)))
+        .collect())
+}
