@@ -3,6 +3,7 @@
 mod aggregator;
 mod conductor;
 mod indexor;
+mod log;
 mod querier;
 mod stack;
 mod target;

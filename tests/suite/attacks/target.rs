@@ -165,7 +165,11 @@ fn opened(forge: &Forge) -> (TargetBatch, Vec<Link>) {
 }
 
 /// Asks a host in the target's name.
-async fn ask_host(forge: &Forge, host: &str, ask: &Ask) -> Result<Answer, tonic::Status> {
+pub(super) async fn ask_host(
+    forge: &Forge,
+    host: &str,
+    ask: &Ask,
+) -> Result<Answer, tonic::Status> {
     let node = forge.network.node("target").unwrap();
     let directory = forge.network.directory();
     let listed = directory
