@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc};
 use dispers_core::{
     encoding::{from_bytes, to_bytes},
     id::Role,
-    log::{Cosign, CosignReply, Head, LogError, MAX_COSIGN, MAX_HEAD, SignedHead, Witnessed},
+    log::{Cosign, CosignReply, Head, LogError, MAX_COSIGN, MAX_HEAD, Witnessed},
 };
 use dispers_proto::v1::{
     Message,
@@ -142,22 +142,4 @@ impl Witness for Cosigner {
             }
         }
     }
-}
-
-/// The heads of a witness's file that contradict each other, for whoever examines them: what it had
-/// co-signed, and what it was offered.
-///
-/// # Errors
-/// [`DatabaseError`] when it cannot be read.
-pub fn forks(path: &Path) -> Result<Vec<(SignedHead, SignedHead)>, DatabaseError> {
-    let pairs = Database::open(path, &SCHEMA)?.read(|rows| {
-        rows.prepare("SELECT kept, offered FROM fork ORDER BY number")?
-            .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
-            .collect::<Result<Vec<(Vec<u8>, Vec<u8>)>, _>>()
-    })?;
-    let decode = |bytes: &[u8]| from_bytes(bytes, MAX_HEAD, "head").ok();
-    let pairs = pairs.iter();
-    Ok(pairs
-        .filter_map(|(kept, offered)| Some((decode(kept)?, decode(offered)?)))
-        .collect())
 }

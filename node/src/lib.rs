@@ -27,7 +27,7 @@ pub use any::AnyOf;
 pub use channel::Channel;
 pub use clock::{now, rng};
 pub use config::{Config, ConfigError, NodeConfig, load_telemetry};
-pub use cosign::{Cosigner, forks};
+pub use cosign::Cosigner;
 pub use database::{Database, DatabaseError, Schema};
 pub use edge::{InOrder, Reply, blocking, limit_workers, reply};
 pub use fault::Fault;

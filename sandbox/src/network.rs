@@ -1,7 +1,7 @@
 //! The network: keys, directory, services, subscriptions, and the way down.
 
 use std::{
-    collections::BTreeMap, io::ErrorKind, path::PathBuf, pin::Pin, sync::Arc, time::Duration,
+    collections::BTreeMap, fmt, io::ErrorKind, path::PathBuf, pin::Pin, sync::Arc, time::Duration,
 };
 
 use dispers_conductor::Sqlite;
@@ -20,7 +20,7 @@ use dispers_proto::v1::{
     stack_server::StackServer, target_server::TargetServer,
 };
 use dispers_querier::{PrivacyLoss, Querier, QueryResult, Question};
-use dispers_stack::{Answerer, Relay, Rules, Store, attach, subscribe};
+use dispers_stack::{Answerer, Connector, Relay, Rules, Store, attach, subscribe};
 use tokio::{net::TcpListener, runtime::Handle, sync::watch, task::JoinSet, time::sleep};
 use tonic::service::Routes;
 
@@ -71,6 +71,8 @@ pub struct Options {
     pub min_cohort: u32,
     /// Exact queries that a home answers one querier.
     pub exact_queries: usize,
+    /// What hosts read their homes' documents through, instead of directly.
+    pub through: Option<Through>,
     /// The rules of every home.
     pub rules: Rules,
     /// The purpose that the directory registers for the querier, and that it asks for.
@@ -107,6 +109,7 @@ impl Default for Options {
             targets: 1,
             min_cohort: 20,
             exact_queries: 10,
+            through: None,
             rules: Rules::allow_everything(),
             purpose: "sandbox".into(),
             suite: Suite::default(),
@@ -116,6 +119,16 @@ impl Default for Options {
             meter: false,
             state: None,
         }
+    }
+}
+
+/// Makes of what a host reads documents from what it is to read them through.
+#[derive(Clone)]
+pub struct Through(pub Arc<dyn Fn(Arc<dyn Connector>) -> Arc<dyn Connector> + Send + Sync>);
+
+impl fmt::Debug for Through {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Through")
     }
 }
 
@@ -447,7 +460,12 @@ impl Network {
         let mut hosts = Vec::with_capacity(seats.stacks.len());
         for (host, seat) in seats.stacks.into_iter().enumerate() {
             let store = self.keeping.store(seat.name.as_str())?;
-            let store = Arc::new(population.settle(host, options.hosts, store)?);
+            let mut store = population.settle(host, options.hosts, store)?;
+            if let Some(through) = &options.through {
+                let documents = through.0(Arc::new(store));
+                store = Store::in_memory()?.with_documents(documents);
+            }
+            let store = Arc::new(store);
             let name = seat.name.clone();
             let (node, listener) = self.sit(seat, Role::Stack);
             let relay = Relay::new(node.clone());

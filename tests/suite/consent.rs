@@ -1,11 +1,16 @@
 //! What homes answer: what their owners allow, by rule or by word.
 
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use dispers_core::{decode::Value, subscription::HomeId};
 use dispers_querier::PrivacyLoss;
-use dispers_sandbox::{Host, Network, Options};
-use dispers_stack::{Effect, Otherwise, Outcome, Rule, Rules};
+use dispers_sandbox::{Host, Network, Options, Through};
+use dispers_stack::{Connector, Document, Effect, Otherwise, Outcome, Rule, Rules};
+use rand::{RngExt, SeedableRng, rngs::StdRng};
 use tempfile::TempDir;
 use tokio::time::sleep;
 
@@ -191,5 +196,129 @@ async fn owners_who_decide_each_time_have_until_it_is_time_to_answer() {
             assert_eq!(host.store.spent(&home).unwrap().all, spent);
         }
     }
+    network.stop().await;
+}
+
+/// What was read: which fields of which homes.
+#[derive(Default)]
+struct Reads(Mutex<Vec<(BTreeSet<String>, Vec<HomeId>)>>);
+
+/// Reads through to a host's documents, and notes it.
+struct Recorder(Arc<dyn Connector>, Arc<Reads>);
+
+impl Connector for Recorder {
+    fn documents(
+        &self,
+        doctype: &str,
+        fields: &[&str],
+        homes: &[HomeId],
+    ) -> Result<Vec<Document>, dispers_stack::Error> {
+        let read = fields.iter().map(|field| (*field).to_owned()).collect();
+        self.1.0.lock().unwrap().push((read, homes.to_vec()));
+        self.0.documents(doctype, fields, homes)
+    }
+
+    fn holds(&self, home: &HomeId) -> Result<bool, dispers_stack::Error> {
+        self.0.holds(home)
+    }
+}
+
+const FIELDS: [&str; 4] = ["a", "b", "c", "d"];
+
+/// Some of the fields, never none.
+fn some(rng: &mut StdRng) -> BTreeSet<String> {
+    let first = FIELDS[rng.random_range(0..4)].to_owned();
+    let more = FIELDS.iter().filter(|_| rng.random_bool(0.4));
+    more.map(|field| (*field).to_owned())
+        .chain([first])
+        .collect()
+}
+
+/// Rules at random: fields that may be read together, and fields that may not be read at all.
+fn random_rules(rng: &mut StdRng) -> (Rules, BTreeSet<String>, BTreeSet<String>) {
+    let allowed = some(rng);
+    let denied = if rng.random_bool(0.3) {
+        some(rng)
+    } else {
+        BTreeSet::new()
+    };
+    let list = |fields: &BTreeSet<String>| Some(fields.iter().cloned().collect::<Vec<String>>());
+    let mut rules = one(Rule {
+        fields: list(&allowed),
+        exact: true,
+        ..Rule::new(Effect::Allow)
+    });
+    if !denied.is_empty() {
+        rules.rules.push(Rule {
+            fields: list(&denied),
+            ..Rule::new(Effect::Deny)
+        });
+    }
+    (rules, allowed, denied)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_field_that_an_owner_did_not_allow_is_never_read() {
+    let rng = &mut StdRng::seed_from_u64(11);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("people.csv");
+    write(
+        &path,
+        "home,a,b,c,d",
+        (0..60).map(|n| format!("p{n},1,2,3,4")),
+    );
+    let reads = Arc::new(Reads::default());
+    let noted = reads.clone();
+    let through = Through(Arc::new(move |documents| -> Arc<dyn Connector> {
+        Arc::new(Recorder(documents, noted.clone()))
+    }));
+    let options = Options {
+        home_column: Some("home".into()),
+        hosts: 2,
+        exact_queries: 1000,
+        min_cohort: 2,
+        through: Some(through),
+        ..options(vec![path])
+    };
+    let network = Network::start(&options, |_| {}).await.unwrap();
+    let (mut answered, mut refused) = (0, 0);
+    for _ in 0..12 {
+        let mut owners = BTreeMap::new();
+        for host in network.hosts() {
+            for home in host.store.known().unwrap() {
+                let (rules, allowed, denied) = random_rules(rng);
+                host.store.set_rules([&home], rules).unwrap();
+                owners.insert(home, (allowed, denied));
+            }
+        }
+        assert_eq!(owners.len(), 60);
+        let fields = some(rng);
+        let conditions: Vec<String> = fields.iter().map(|field| format!("{field} > 0")).collect();
+        let sql = format!(
+            "SELECT COUNT(*) AS n FROM people WHERE {}",
+            conditions.join(" AND ")
+        );
+        reads.0.lock().unwrap().clear();
+        let result = network.ask(&sql, None, |_| {}).await.unwrap();
+        let mut read = BTreeSet::new();
+        for (of, homes) in reads.0.lock().unwrap().iter() {
+            assert_eq!(*of, fields);
+            read.extend(homes.iter().cloned());
+        }
+        let allows = |(allowed, denied): &(BTreeSet<String>, BTreeSet<String>)| {
+            fields.is_subset(allowed) && fields.is_disjoint(denied)
+        };
+        let expected: BTreeSet<HomeId> = owners
+            .iter()
+            .filter(|(_, rules)| allows(rules))
+            .map(|(home, _)| home.clone())
+            .collect();
+        assert_eq!(read, expected, "{sql}");
+        (answered, refused) = (answered + expected.len(), refused + 60 - expected.len());
+        let count = result.table.rows.first().map(|row| row[0].clone());
+        let released = (expected.len() > 1).then(|| Value::Integer(expected.len() as i128));
+        assert_eq!(count, released, "{sql}");
+    }
+    assert!(answered > 50 && refused > 50, "{answered} {refused}");
     network.stop().await;
 }

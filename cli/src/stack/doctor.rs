@@ -93,6 +93,7 @@ async fn look(arguments: &Arguments, findings: &mut Vec<Finding>) -> Option<()> 
         Err(error) => return note("database", Err(text(&error))),
     };
     note("database", homes(&store).map_err(|error| text(&error)))?;
+    note("log", forks(&store).map_err(|error| text(&error)).flatten());
     if let Some(page) = &config.role.page {
         let checked = page.check().map(|()| page.url.clone());
         note("page", checked.map_err(|error| text(&error)));
@@ -160,6 +161,15 @@ fn homes(store: &Store) -> Result<String, dispers_stack::Error> {
         "{} homes, {silent} without rules, which refuse every query",
         known.len()
     ))
+}
+
+fn forks(store: &Store) -> Result<Result<String, String>, dispers_stack::Error> {
+    Ok(match store.forks()?.len() {
+        0 => Ok("one history, as far as was seen".into()),
+        forks => Err(format!(
+            "{forks} heads contradict what was seen before: somebody may ask in secret; keep the database and tell the network's operators"
+        )),
+    })
 }
 
 fn documents(store: &Store, home: Option<&str>) -> Result<String, dispers_stack::Error> {

@@ -238,6 +238,81 @@ fn an_owner_decides_and_looks_back_at_the_command_line() {
 }
 
 #[test]
+fn anybody_listed_reads_the_log_and_checks_that_it_is_one() {
+    let network = SampleNetwork::start();
+    settle(&network);
+    for host in ["host-1", "host-2"] {
+        network.done(&format!(
+            "stack sync --homes {host}.list --config {host}.toml"
+        ));
+    }
+    let empty = network.done("log verify --config querier.toml");
+    assert_eq!(empty.stdout, "the log is empty\n");
+    let ask = |field: &str| {
+        let sql = format!("SELECT AVG(clamp({field}, 0, 99, 1)) AS mean FROM nhefs");
+        network.query(&sql).json()["query"]
+            .as_str()
+            .map(str::to_owned)
+    };
+    ask("age");
+    let verify = |who: &str, more: &str| {
+        let line = format!("log verify --config {who}.toml --state {who}.state{more}");
+        network.dispers(&line.split(' ').collect::<Vec<_>>())
+    };
+    let seen = verify("querier", "");
+    assert_eq!(seen.code, Some(0), "{}", seen.stderr);
+    assert!(seen.stdout.starts_with("OK: 1 queries"), "{}", seen.stdout);
+    ask("sbp");
+    // A stack, an aggregator and the querier look at the same log; each continues the others'.
+    for who in ["host-1", "data-aggregator-1", "querier"] {
+        let seen = verify(who, " --compare querier.state");
+        assert_eq!(seen.code, Some(0), "{}", seen.stderr);
+        assert!(seen.stdout.starts_with("OK: 2 queries"), "{}", seen.stdout);
+    }
+    let listed = network.done("log list --config host-2.toml");
+    let lines: Vec<&str> = listed.stdout.lines().collect();
+    assert_eq!(lines.len(), 2);
+    assert!(
+        lines[1].contains("querier: heart study  nhefs"),
+        "{}",
+        lines[1]
+    );
+    let entries = network
+        .done("log list --format json --config querier.toml")
+        .json();
+    assert_eq!(entries["entries"][0]["fields"][0], "age");
+    let id = entries["entries"][1]["query"].as_str().unwrap();
+    let shown = network.done(&format!("log show {id} --config host-1.toml"));
+    assert!(
+        shown.stdout.contains("SELECT clamp(sbp, 0, 99, 1)"),
+        "{}",
+        shown.stdout
+    );
+    let shown = network
+        .done("log show 0 --format json --config querier.toml")
+        .json();
+    assert_eq!(shown["query"], entries["entries"][0]["query"]);
+    let unknown = network.dispers(&["log", "show", "77", "--config", "querier.toml"]);
+    assert_eq!(unknown.code, Some(64), "{}", unknown.stderr);
+    // Somebody who saw another history.
+    let state = fs::read_to_string(network.path("querier.state")).unwrap();
+    let at = state.find("0200000000000000").unwrap() + 16;
+    let digit = if &state[at..=at] == "0" { "1" } else { "0" };
+    let forked = format!("{}{digit}{}", &state[..at], &state[at + 1..]);
+    fs::write(network.path("forked.state"), forked).unwrap();
+    let wrong = verify("querier", " --compare forked.state");
+    assert_eq!(wrong.code, Some(1));
+    assert!(
+        wrong.stderr.contains("the log is WRONG"),
+        "{}",
+        wrong.stderr
+    );
+    fs::write(network.path("forked.state"), "nonsense").unwrap();
+    let wrong = verify("querier", " --compare forked.state");
+    assert_eq!(wrong.code, Some(64));
+}
+
+#[test]
 fn a_new_host_has_a_configuration_that_the_doctor_reads() {
     let folder = tempfile::tempdir().unwrap();
     let stack = folder.path().join("stack");

@@ -321,3 +321,54 @@ async fn a_query_that_its_holder_does_not_drive_any_longer_is_not_renewed() {
         assert!(store.take_up(&lease("b")).await.unwrap().is_some());
     }
 }
+
+#[tokio::test]
+async fn the_log_has_no_gaps_whoever_appends_and_stays_when_its_queries_are_gone() {
+    for place in places() {
+        let store = place.open().await;
+        // Two conductors at once, where they may share a store, and each query twice.
+        let other = match &place {
+            Place::Postgres(_) => Some(place.open().await),
+            Place::File(_) => None,
+        };
+        let append = async |number: u8, turn: usize| {
+            let both = [Some(&store), other.as_ref()];
+            let store = both[turn % 2].unwrap_or(&store);
+            let leaf = [number; 32];
+            store
+                .append(QueryId(leaf), leaf, vec![number])
+                .await
+                .unwrap()
+        };
+        let mut places = Vec::new();
+        for number in 0..20 {
+            let (one, two, again) = tokio::join!(
+                append(number, 0),
+                append(100 + number, 1),
+                append(number, 1)
+            );
+            assert_eq!(one, again);
+            places.extend([one, two]);
+        }
+        places.sort_unstable();
+        assert!(places.iter().copied().eq(0..40));
+        let leaves = store.leaves(0, 100).await.unwrap();
+        assert_eq!(leaves.len(), 40);
+        assert_eq!(store.leaves(5, 3).await.unwrap(), leaves[5..8]);
+        assert!(store.leaves(40, 3).await.unwrap().is_empty());
+        let manifests = store.logged(38, 100).await.unwrap();
+        assert_eq!(manifests, [vec![leaves[38][0]], vec![leaves[39][0]]]);
+
+        assert_eq!(store.head().await.unwrap(), None);
+        for (size, head) in [(7, 7), (9, 9), (8, 8)] {
+            store.keep_head(size, vec![head]).await.unwrap();
+        }
+        assert_eq!(store.head().await.unwrap(), Some(vec![9]));
+        assert!(store.begin(query(1), &lease("a"), 9, NOW).await.unwrap());
+        store.expire(NOW.plus(1 << 40)).await.unwrap();
+        drop((store, other));
+        let store = place.open().await;
+        assert_eq!(store.leaves(0, 100).await.unwrap(), leaves);
+        assert_eq!(store.head().await.unwrap(), Some(vec![9]));
+    }
+}

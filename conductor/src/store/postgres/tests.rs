@@ -39,7 +39,7 @@ async fn conductors_that_start_at_once_make_the_tables_once() {
     }
     assert_eq!(
         cluster.run(&database, "SELECT version FROM dispers_conductor"),
-        "1"
+        "2"
     );
 }
 
@@ -99,7 +99,7 @@ async fn a_database_that_is_newer_or_none_of_ours_is_refused_and_left_alone() {
     let refused = refusal(&newer).await.to_string();
     for words in [
         &*database,
-        "newer dispers (version 9, this one knows 1)",
+        "newer dispers (version 9, this one knows 2)",
         "run that one",
     ] {
         assert!(refused.contains(words), "{refused}");
