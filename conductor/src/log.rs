@@ -59,10 +59,17 @@ impl Log {
         }
     }
 
+    fn number(&self) -> u32 {
+        self.node.directory.witnesses.log
+    }
+
     /// Brings the tree up to what is kept.
     async fn refresh(&self, tree: &mut Tree) -> Result<(), Error> {
         loop {
-            let leaves = self.store.leaves(tree.size(), LEAVES).await?;
+            let leaves = self
+                .store
+                .leaves(self.number(), tree.size(), LEAVES)
+                .await?;
             let count = leaves.len() as u64;
             leaves.into_iter().for_each(|leaf| tree.push(leaf));
             if count < LEAVES {
@@ -82,7 +89,10 @@ impl Log {
         until: Timestamp,
     ) -> Result<Inclusion, Error> {
         let (query, leaf) = (manifest.query(), leaf(manifest));
-        let index = self.store.append(query, leaf, to_bytes(manifest)).await?;
+        let index = self
+            .store
+            .append(self.number(), query, leaf, to_bytes(manifest));
+        let index = index.await?;
         loop {
             let missing = match self.show(index).await {
                 Ok(inclusion) => return Ok(inclusion),
@@ -114,12 +124,15 @@ impl Log {
         drop(tree);
         let head = Head {
             network: self.node.directory.network.clone(),
+            log: self.number(),
             root,
             time: now(),
         };
         let mut head = head.sign(&self.node.name, &self.node.signing);
         head.witnesses = self.cosigned(&head, root.size).await?;
-        self.store.keep_head(root.size, to_bytes(&head)).await?;
+        self.store
+            .keep_head(self.number(), root.size, to_bytes(&head))
+            .await?;
         let mut last = self.last.write().unwrap_or_else(PoisonError::into_inner);
         *last = Some((root.size, head.clone()));
         drop(last);

@@ -84,6 +84,11 @@ struct Running {
 }
 
 impl Service {
+    /// The log that the directory says is kept now.
+    fn log_number(&self) -> u32 {
+        self.0.node.directory.witnesses.log
+    }
+
     /// Serves the conductor of `node`, which goes on with what is in `store` once it
     /// [`keeps up`](Self::keep_up).
     pub fn new(
@@ -558,13 +563,17 @@ impl Conductor for Service {
     async fn log(&self, request: Request<LogRange>) -> Result<Response<Reply>, Status> {
         require_listed(&request)?;
         let LogRange { from, count } = request.into_inner();
-        let logged = self.0.store.logged(from, count.min(LOGGED)).await;
+        let logged = self
+            .0
+            .store
+            .logged(self.log_number(), from, count.min(LOGGED))
+            .await;
         Ok(reply(logged.map_err(status)?))
     }
 
     async fn log_head(&self, request: Request<Empty>) -> Result<Response<Message>, Status> {
         require_listed(&request)?;
-        let head = self.0.store.head().await.map_err(status)?;
+        let head = self.0.store.head(self.log_number()).await.map_err(status)?;
         Ok(Response::new(Message {
             body: head.unwrap_or_default(),
         }))

@@ -20,7 +20,7 @@ static SCHEMA: Schema = Schema {
     role: "witness",
     application: 0x4453_5749,
     migrations: &["
-CREATE TABLE last (id INTEGER PRIMARY KEY CHECK (id = 1), head BLOB NOT NULL, signed BLOB NOT NULL);
+CREATE TABLE last (log INTEGER PRIMARY KEY, head BLOB NOT NULL, signed BLOB NOT NULL);
 CREATE TABLE fork (
     number INTEGER PRIMARY KEY, kept BLOB NOT NULL, offered BLOB NOT NULL, at INTEGER NOT NULL
 );
@@ -77,12 +77,16 @@ fn consider(
     database: &Database,
     request: &Cosign,
 ) -> Result<Considered, DatabaseError> {
+    // Heads of another log do not pass.
+    let log = node.directory.witnesses.log;
     // One transaction: of requests at the same time each sees what the one before signed.
     let considered = database.write(|rows| {
         let kept: Option<(Vec<u8>, Vec<u8>)> = rows
-            .query_row("SELECT head, signed FROM last", [], |row| {
-                Ok((row.get(0)?, row.get(1)?))
-            })
+            .query_row(
+                "SELECT head, signed FROM last WHERE log = ?1",
+                [log],
+                |row| Ok((row.get(0)?, row.get(1)?)),
+            )
             .optional()?;
         let last = kept
             .as_ref()
@@ -96,8 +100,8 @@ fn consider(
             Ok(Ok(head)) => {
                 let head: Head = head;
                 rows.execute(
-                    "INSERT OR REPLACE INTO last VALUES (1, ?1, ?2)",
-                    params![to_bytes(&head), to_bytes(&request.head)],
+                    "INSERT OR REPLACE INTO last VALUES (?1, ?2, ?3)",
+                    params![log, to_bytes(&head), to_bytes(&request.head)],
                 )?;
                 Considered::Reply(CosignReply::Signed(request.head.cosign(&node.signing)))
             }

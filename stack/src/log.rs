@@ -22,7 +22,7 @@ impl Answerer {
             return Ok(());
         }
         let store = &self.store;
-        let Some((last, kept)) = store.last_head()? else {
+        let Some((last, kept)) = store.last_head(head.log)? else {
             return self.note(signed, &head);
         };
         let (older, newer) = match last.size <= head.root.size {
@@ -49,7 +49,7 @@ impl Answerer {
     }
 
     fn note(&self, signed: &SignedHead, head: &VerifiedHead) -> Result<(), Error> {
-        self.store.keep_head(&head.root, signed)?;
+        self.store.keep_head(head.log, &head.root, signed)?;
         self.heads.learn(head.root);
         Ok(())
     }

@@ -64,6 +64,9 @@ struct LogSpec {
     witnesses: Vec<String>,
     /// How many operators' witnesses must have co-signed.
     needed: u8,
+    /// Number of the log; one more begins anew, after one that was lost.
+    #[serde(default = "first_log")]
+    number: u32,
 }
 
 #[derive(Deserialize)]
@@ -385,6 +388,10 @@ fn catalogue(spec: &Spec) -> anyhow::Result<Catalogue> {
     })
 }
 
+fn first_log() -> u32 {
+    1
+}
+
 fn witnesses(spec: &Spec, nodes: &[Node]) -> anyhow::Result<Witnesses> {
     let Some(log) = &spec.log else {
         return Ok(Witnesses::aggregators(nodes));
@@ -392,6 +399,7 @@ fn witnesses(spec: &Spec, nodes: &[Node]) -> anyhow::Result<Witnesses> {
     let names = log.witnesses.iter().map(|name| Name::new(name));
     Ok(Witnesses {
         names: names.collect::<Result<_, _>>()?,
+        log: log.number,
         needed: log.needed,
     })
 }

@@ -157,6 +157,8 @@ fn a_running_network_takes_a_querier_a_host_new_machines_and_a_new_key_epoch() {
         &[
             ("\nepoch = 1 ", "\nepoch = 2 "),
             ("\"aggregators.pub\"", "\"aggregators-2.pub\""),
+            // The conductor is about to lose its disk, and the log with it.
+            ("\nneeded = 2\n", "\nneeded = 2\nnumber = 2\n"),
             ("\"target.pub\"", "\"moved-target.pub\""),
             ("\"data-aggregator-2.pub\"", "\"moved-aggregator-2.pub\""),
             (
@@ -173,6 +175,7 @@ fn a_running_network_takes_a_querier_a_host_new_machines_and_a_new_key_epoch() {
     assert_eq!(
         network.renew(&["root-2", "root-3"]),
         [
+            "log 2 of queries begins, empty, and log 1 is over: what it showed is in the hands of those who kept it",
             "target target has another TLS key; another signing key",
             "data-aggregator data-aggregator-2 has another TLS key; another signing key",
             "host host-3 is added, which attaches itself",

@@ -193,36 +193,42 @@ pub trait Store: Send + Sync {
     /// [`Error::UnknownQuery`], [`Error::Storage`].
     async fn see(&self, query: QueryId) -> Result<Seen, Error>;
 
-    /// Puts a manifest, encoded with its signature, at the end of the log; its place, also if it was
+    /// Puts a manifest, encoded with its signature, at the end of the log of this number; its place, also if it was
     /// there. Places are numbered from 0 without a gap, whoever else appends.
     ///
     /// # Errors
     /// [`Error::Storage`].
-    async fn append(&self, query: QueryId, leaf: Leaf, manifest: Vec<u8>) -> Result<u64, Error>;
+    async fn append(
+        &self,
+        log: u32,
+        query: QueryId,
+        leaf: Leaf,
+        manifest: Vec<u8>,
+    ) -> Result<u64, Error>;
 
     /// So many leaves of the log, from a place on.
     ///
     /// # Errors
     /// [`Error::Storage`].
-    async fn leaves(&self, from: u64, count: u64) -> Result<Vec<Leaf>, Error>;
+    async fn leaves(&self, log: u32, from: u64, count: u64) -> Result<Vec<Leaf>, Error>;
 
     /// So many encoded signed manifests of the log, from a place on.
     ///
     /// # Errors
     /// [`Error::Storage`].
-    async fn logged(&self, from: u64, count: u64) -> Result<Vec<Vec<u8>>, Error>;
+    async fn logged(&self, log: u32, from: u64, count: u64) -> Result<Vec<Vec<u8>>, Error>;
 
     /// Keeps an encoded head of the log with its signatures, unless a larger one is kept.
     ///
     /// # Errors
     /// [`Error::Storage`].
-    async fn keep_head(&self, size: u64, head: Vec<u8>) -> Result<(), Error>;
+    async fn keep_head(&self, log: u32, size: u64, head: Vec<u8>) -> Result<(), Error>;
 
     /// The largest head that was kept.
     ///
     /// # Errors
     /// [`Error::Storage`].
-    async fn head(&self) -> Result<Option<Vec<u8>>, Error>;
+    async fn head(&self, log: u32) -> Result<Option<Vec<u8>>, Error>;
 
     /// Forgets queries that have expired.
     ///

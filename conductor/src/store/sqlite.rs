@@ -56,9 +56,10 @@ ALTER TABLE upload ADD COLUMN partition INTEGER NOT NULL DEFAULT 0;
 ",
         "
 CREATE TABLE log (
-    place INTEGER PRIMARY KEY, query BLOB NOT NULL UNIQUE, leaf BLOB NOT NULL, manifest BLOB NOT NULL
+    number INTEGER NOT NULL, place INTEGER NOT NULL, query BLOB NOT NULL, leaf BLOB NOT NULL,
+    manifest BLOB NOT NULL, PRIMARY KEY (number, place), UNIQUE (number, query)
 );
-CREATE TABLE head (id INTEGER PRIMARY KEY CHECK (id = 1), size INTEGER NOT NULL, head BLOB NOT NULL);
+CREATE TABLE head (number INTEGER PRIMARY KEY, size INTEGER NOT NULL, head BLOB NOT NULL);
 ",
     ],
     damaged: "move the file away; stacks subscribe anew, and queries are submitted anew",
@@ -505,55 +506,66 @@ impl Store for Sqlite {
         })
     }
 
-    async fn append(&self, query: QueryId, leaf: Leaf, manifest: Vec<u8>) -> Result<u64, Error> {
+    async fn append(
+        &self,
+        log: u32,
+        query: QueryId,
+        leaf: Leaf,
+        manifest: Vec<u8>,
+    ) -> Result<u64, Error> {
         self.write(move |rows| {
             rows.prepare_cached(
-                "INSERT OR IGNORE INTO log SELECT COALESCE(MAX(place) + 1, 0), ?1, ?2, ?3 FROM log",
+                "INSERT OR IGNORE INTO log
+                 SELECT ?1, COALESCE(MAX(place) + 1, 0), ?2, ?3, ?4 FROM log WHERE number = ?1",
             )?
-            .execute(params![query.0, leaf, manifest])?;
-            rows.prepare_cached("SELECT place FROM log WHERE query = ?1")?
-                .query_row([query.0], |row| row.get::<_, i64>(0))
+            .execute(params![log, query.0, leaf, manifest])?;
+            rows.prepare_cached("SELECT place FROM log WHERE number = ?1 AND query = ?2")?
+                .query_row(params![log, query.0], |row| row.get::<_, i64>(0))
         })
         .await
         .map(|place| place as u64)
     }
 
-    async fn leaves(&self, from: u64, count: u64) -> Result<Vec<Leaf>, Error> {
-        self.read(move |rows| {
-            rows.prepare_cached("SELECT leaf FROM log WHERE place >= ?1 ORDER BY place LIMIT ?2")?
-                .query_map([from as i64, count as i64], |row| row.get(0))?
-                .collect()
-        })
-        .await
-    }
-
-    async fn logged(&self, from: u64, count: u64) -> Result<Vec<Vec<u8>>, Error> {
+    async fn leaves(&self, log: u32, from: u64, count: u64) -> Result<Vec<Leaf>, Error> {
         self.read(move |rows| {
             rows.prepare_cached(
-                "SELECT manifest FROM log WHERE place >= ?1 ORDER BY place LIMIT ?2",
+                "SELECT leaf FROM log WHERE number = ?3 AND place >= ?1 ORDER BY place LIMIT ?2",
             )?
-            .query_map([from as i64, count as i64], |row| row.get(0))?
+            .query_map([from as i64, count as i64, log.into()], |row| row.get(0))?
             .collect()
         })
         .await
     }
 
-    async fn keep_head(&self, size: u64, head: Vec<u8>) -> Result<(), Error> {
+    async fn logged(&self, log: u32, from: u64, count: u64) -> Result<Vec<Vec<u8>>, Error> {
+        self.read(move |rows| {
+            rows.prepare_cached(
+                "SELECT manifest FROM log WHERE number = ?3 AND place >= ?1 ORDER BY place LIMIT ?2",
+            )?
+            .query_map([from as i64, count as i64, log.into()], |row| row.get(0))?
+            .collect()
+        })
+        .await
+    }
+
+    async fn keep_head(&self, log: u32, size: u64, head: Vec<u8>) -> Result<(), Error> {
         self.write(move |rows| {
             rows.execute(
-                "INSERT INTO head VALUES (1, ?1, ?2) ON CONFLICT (id) DO UPDATE
+                "INSERT INTO head VALUES (?3, ?1, ?2) ON CONFLICT (number) DO UPDATE
                  SET size = excluded.size, head = excluded.head WHERE size <= excluded.size",
-                params![size as i64, head],
+                params![size as i64, head, log],
             )
         })
         .await
         .map(|_| ())
     }
 
-    async fn head(&self) -> Result<Option<Vec<u8>>, Error> {
+    async fn head(&self, log: u32) -> Result<Option<Vec<u8>>, Error> {
         self.read(move |rows| {
-            rows.query_row("SELECT head FROM head", [], |row| row.get(0))
-                .optional()
+            rows.query_row("SELECT head FROM head WHERE number = ?1", [log], |row| {
+                row.get(0)
+            })
+            .optional()
         })
         .await
     }

@@ -336,7 +336,7 @@ async fn the_log_has_no_gaps_whoever_appends_and_stays_when_its_queries_are_gone
             let store = both[turn % 2].unwrap_or(&store);
             let leaf = [number; 32];
             store
-                .append(QueryId(leaf), leaf, vec![number])
+                .append(1, QueryId(leaf), leaf, vec![number])
                 .await
                 .unwrap()
         };
@@ -352,23 +352,28 @@ async fn the_log_has_no_gaps_whoever_appends_and_stays_when_its_queries_are_gone
         }
         places.sort_unstable();
         assert!(places.iter().copied().eq(0..40));
-        let leaves = store.leaves(0, 100).await.unwrap();
+        let leaves = store.leaves(1, 0, 100).await.unwrap();
         assert_eq!(leaves.len(), 40);
-        assert_eq!(store.leaves(5, 3).await.unwrap(), leaves[5..8]);
-        assert!(store.leaves(40, 3).await.unwrap().is_empty());
-        let manifests = store.logged(38, 100).await.unwrap();
+        assert_eq!(store.leaves(1, 5, 3).await.unwrap(), leaves[5..8]);
+        assert!(store.leaves(1, 40, 3).await.unwrap().is_empty());
+        let manifests = store.logged(1, 38, 100).await.unwrap();
         assert_eq!(manifests, [vec![leaves[38][0]], vec![leaves[39][0]]]);
 
-        assert_eq!(store.head().await.unwrap(), None);
+        // The next log begins anew, and may have the same query.
+        let again = store.append(2, QueryId([5; 32]), [5; 32], vec![5]).await;
+        assert_eq!(again.unwrap(), 0);
+        assert_eq!(store.leaves(2, 0, 9).await.unwrap(), [[5; 32]]);
+        assert_eq!(store.head(2).await.unwrap(), None);
+        assert_eq!(store.head(1).await.unwrap(), None);
         for (size, head) in [(7, 7), (9, 9), (8, 8)] {
-            store.keep_head(size, vec![head]).await.unwrap();
+            store.keep_head(1, size, vec![head]).await.unwrap();
         }
-        assert_eq!(store.head().await.unwrap(), Some(vec![9]));
+        assert_eq!(store.head(1).await.unwrap(), Some(vec![9]));
         assert!(store.begin(query(1), &lease("a"), 9, NOW).await.unwrap());
         store.expire(NOW.plus(1 << 40)).await.unwrap();
         drop((store, other));
         let store = place.open().await;
-        assert_eq!(store.leaves(0, 100).await.unwrap(), leaves);
-        assert_eq!(store.head().await.unwrap(), Some(vec![9]));
+        assert_eq!(store.leaves(1, 0, 100).await.unwrap(), leaves);
+        assert_eq!(store.head(1).await.unwrap(), Some(vec![9]));
     }
 }

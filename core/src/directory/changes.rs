@@ -51,6 +51,9 @@ pub enum NotNext {
         "the previous key epoch has other keys than the directory before listed: list those, or leave [previous] out"
     )]
     Previous,
+    /// A log that was over.
+    #[error("the number of the log is lower than before: keep it, or write one more to begin anew")]
+    Log,
     /// Neither the same key epoch nor the next.
     #[error("key epoch {} does not follow key epoch {}: keep it, or write one more where pool keys or the indexors' key change", .new.0, .old.0)]
     KeyEpoch {
@@ -148,6 +151,9 @@ fn check_next(old: &DirectoryBody, new: &DirectoryBody) -> Result<(), NotNext> {
     if old.epoch.checked_add(1) != Some(new.epoch) {
         let (old, new) = (old.epoch, new.epoch);
         return Err(NotNext::Epoch { old, new });
+    }
+    if new.witnesses.log < old.witnesses.log {
+        return Err(NotNext::Log);
     }
     if new.key_epoch != old.key_epoch {
         let (old_body, new_body) = (old, new);
@@ -303,6 +309,13 @@ impl Changes {
             let (needed, before) = (new.needed, old.needed);
             let what = format!("{needed} witnesses must co-sign the log, before {before}");
             self.note(needed < before, what);
+        }
+        if new.log != old.log {
+            let (log, before) = (new.log, old.log);
+            let what = format!(
+                "log {log} of queries begins, empty, and log {before} is over: what it showed is in the hands of those who kept it"
+            );
+            self.note(true, what);
         }
         for (these, those, is) in [(new, old, "is now"), (old, new, "is no longer")] {
             for name in these

@@ -101,6 +101,8 @@ impl DirectoryBody {
 pub struct Witnesses {
     /// Names of nodes. Those of an operator that runs a Conductor do not count.
     pub names: Vec<Name>,
+    /// Number of the log: a higher one begins anew, after one that was lost.
+    pub log: u32,
     /// How many operators' witnesses must have co-signed a head, at least 2.
     pub needed: u8,
 }
@@ -111,6 +113,7 @@ impl Witnesses {
         let aggregators = nodes.iter().filter(|n| n.role == Role::DataAggregator);
         Self {
             names: aggregators.map(|node| node.name.clone()).collect(),
+            log: 1,
             needed: 2,
         }
     }

@@ -19,6 +19,8 @@ use crate::{
 pub struct Head {
     /// Whose log.
     pub network: Name,
+    /// Which of its logs, as the directory numbers them.
+    pub log: u32,
     /// Its size and hash.
     pub root: Root,
     /// When it was signed.
@@ -43,7 +45,7 @@ pub struct SignedHead {
 #[non_exhaustive]
 pub enum LogError {
     /// Not a head, or another network's.
-    #[error("the head of the log is malformed, or another network's")]
+    #[error("the head of the log is malformed, or of another network or log")]
     Malformed,
     /// No Conductor of the directory signed it.
     #[error("the head of the log is not signed by a conductor of the directory")]
@@ -88,7 +90,7 @@ impl SignedHead {
     pub fn signed(&self, directory: &Directory) -> Result<Head, LogError> {
         let head: Head = encoding::from_bytes(&self.body, MAX_HEAD, "log head")
             .map_err(|_| LogError::Malformed)?;
-        if head.network != directory.network {
+        if (&head.network, head.log) != (&directory.network, directory.witnesses.log) {
             return Err(LogError::Malformed);
         }
         directory

@@ -227,6 +227,7 @@ fn a_witness_co_signs_one_history() {
     let at = |time| {
         let head = Head {
             network: directory.network.clone(),
+            log: directory.witnesses.log,
             root: tree(12).root(),
             time,
         };

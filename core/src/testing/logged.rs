@@ -10,6 +10,7 @@ use crate::{
 pub(crate) fn head(network: &Network, root: Root, witnesses: &[&str]) -> SignedHead {
     let head = Head {
         network: network.directory.network.clone(),
+        log: network.directory.witnesses.log,
         root,
         time: NOW,
     };

@@ -6,6 +6,7 @@ use dispers_core::catalogue::Catalogue;
 use dispers_core::dealing::{KeyShare, deal};
 use dispers_core::directory::{
     Directory, DirectoryBody, Floors, Host, Node, Pool, QuerierEntry, RootKeys, SignedDirectory,
+    Witnesses,
 };
 use dispers_core::envelope::{EnvelopeSecretKey, Suite};
 use dispers_core::id::{KeyEpoch, MemberNumber, Name, Role, Threshold, Timestamp};
@@ -83,6 +84,7 @@ impl Network {
             key_epoch,
             envelope_key: envelope().public(),
         };
+        let witnesses = Witnesses::aggregators(&nodes);
         let body = DirectoryBody {
             network: name("test"),
             trial: true,
@@ -108,6 +110,7 @@ impl Network {
             indexors: indexors.public,
             committees: vec![aggregators.public],
             transcripts: Vec::new(),
+            witnesses,
             floors: Floors {
                 min_cohort: 2,
                 answer_rate: 800,

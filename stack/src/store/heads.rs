@@ -17,7 +17,7 @@ use crate::Error;
 
 pub(super) const SCHEMA: &str = "
 CREATE TABLE IF NOT EXISTS log_head (
-    id INTEGER PRIMARY KEY CHECK (id = 1), size INTEGER NOT NULL, hash BLOB NOT NULL, head BLOB NOT NULL
+    log INTEGER PRIMARY KEY, size INTEGER NOT NULL, hash BLOB NOT NULL, head BLOB NOT NULL
 );
 CREATE TABLE IF NOT EXISTS log_fork (
     number INTEGER PRIMARY KEY, seen BLOB NOT NULL, shown BLOB NOT NULL, at INTEGER NOT NULL
@@ -49,12 +49,12 @@ impl KnownHeads {
 }
 
 impl Store {
-    /// The largest head that was seen, with what was signed.
-    pub(crate) fn last_head(&self) -> Result<Option<(Root, SignedHead)>, Error> {
+    /// The largest head of a log that was seen, with what was signed.
+    pub(crate) fn last_head(&self, log: u32) -> Result<Option<(Root, SignedHead)>, Error> {
         let kept: Option<(i64, [u8; 32], Vec<u8>)> = self
             .connection()
-            .prepare_cached("SELECT size, hash, head FROM log_head")?
-            .query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+            .prepare_cached("SELECT size, hash, head FROM log_head WHERE log = ?1")?
+            .query_row([log], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
             .optional()?;
         kept.map(|(size, hash, head)| {
             let size = size as u64;
@@ -67,14 +67,14 @@ impl Store {
     }
 
     /// Keeps a head, unless a larger one was seen meanwhile.
-    pub(crate) fn keep_head(&self, root: &Root, head: &SignedHead) -> Result<(), Error> {
+    pub(crate) fn keep_head(&self, log: u32, root: &Root, head: &SignedHead) -> Result<(), Error> {
         self.connection()
             .prepare_cached(
-                "INSERT INTO log_head VALUES (1, ?1, ?2, ?3) ON CONFLICT (id) DO UPDATE
+                "INSERT INTO log_head VALUES (?4, ?1, ?2, ?3) ON CONFLICT (log) DO UPDATE
                  SET size = excluded.size, hash = excluded.hash, head = excluded.head
                  WHERE size < excluded.size",
             )?
-            .execute(params![root.size as i64, root.hash, to_bytes(head)])?;
+            .execute(params![root.size as i64, root.hash, to_bytes(head), log])?;
         Ok(())
     }
 

@@ -36,6 +36,7 @@ fn history(
     let conductor = node("conductor");
     let head = Head {
         network: conductor.directory.network.clone(),
+        log: conductor.directory.witnesses.log,
         root: tree.root(),
         time: now(),
     };
@@ -199,6 +200,7 @@ async fn cosigned(
     let conductor = node("conductor");
     let head = Head {
         network: conductor.directory.network.clone(),
+        log: conductor.directory.witnesses.log,
         root,
         time: now(),
     };

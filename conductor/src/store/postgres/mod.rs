@@ -431,8 +431,14 @@ impl Store for Postgres {
         })
     }
 
-    async fn append(&self, query: QueryId, leaf: Leaf, manifest: Vec<u8>) -> Result<u64, Error> {
-        let (id, leaf) = (&query.0[..], &leaf[..]);
+    async fn append(
+        &self,
+        log: u32,
+        query: QueryId,
+        leaf: Leaf,
+        manifest: Vec<u8>,
+    ) -> Result<u64, Error> {
+        let (id, leaf, number) = (&query.0[..], &leaf[..], i64::from(log));
         within(async {
             let mut client = self.client().await?;
             let change = client.transaction().await?;
@@ -440,26 +446,32 @@ impl Store for Postgres {
             change
                 .execute("SELECT pg_advisory_xact_lock($1)", &[&LOG])
                 .await?;
-            let append = "INSERT INTO log SELECT COALESCE(MAX(place) + 1, 0), $1, $2, $3 FROM log
-                ON CONFLICT (query) DO NOTHING";
+            let append = "INSERT INTO log
+                SELECT $4, COALESCE(MAX(place) + 1, 0), $1, $2, $3 FROM log WHERE number = $4
+                ON CONFLICT (number, query) DO NOTHING";
             let append = change.prepare_cached(append).await?;
-            change.execute(&append, &[&id, &leaf, &manifest]).await?;
-            let place = "SELECT place FROM log WHERE query = $1";
+            change
+                .execute(&append, &[&id, &leaf, &manifest, &number])
+                .await?;
+            let place = "SELECT place FROM log WHERE number = $1 AND query = $2";
             let place = change.prepare_cached(place).await?;
-            let place: i64 = change.query_one(&place, &[&id]).await?.try_get(0)?;
+            let place: i64 = change
+                .query_one(&place, &[&number, &id])
+                .await?
+                .try_get(0)?;
             change.commit().await?;
             Ok(place as u64)
         })
         .await
     }
 
-    async fn leaves(&self, from: u64, count: u64) -> Result<Vec<Leaf>, Error> {
-        let sql = "SELECT leaf FROM log WHERE place >= $1 ORDER BY place LIMIT $2";
+    async fn leaves(&self, log: u32, from: u64, count: u64) -> Result<Vec<Leaf>, Error> {
+        let sql = "SELECT leaf FROM log WHERE number = $3 AND place >= $1 ORDER BY place LIMIT $2";
         within(async {
             let found = rows(
                 &self.client().await?,
                 sql,
-                &[&(from as i64), &(count as i64)],
+                &[&(from as i64), &(count as i64), &i64::from(log)],
             )
             .await?;
             let mut leaves = Vec::with_capacity(found.len());
@@ -473,13 +485,14 @@ impl Store for Postgres {
         .await
     }
 
-    async fn logged(&self, from: u64, count: u64) -> Result<Vec<Vec<u8>>, Error> {
-        let sql = "SELECT manifest FROM log WHERE place >= $1 ORDER BY place LIMIT $2";
+    async fn logged(&self, log: u32, from: u64, count: u64) -> Result<Vec<Vec<u8>>, Error> {
+        let sql = "SELECT manifest FROM log WHERE number = $3 AND place >= $1
+            ORDER BY place LIMIT $2";
         within(async {
             let found = rows(
                 &self.client().await?,
                 sql,
-                &[&(from as i64), &(count as i64)],
+                &[&(from as i64), &(count as i64), &i64::from(log)],
             )
             .await?;
             let manifests = found.iter().map(|row| row.try_get(0));
@@ -488,21 +501,24 @@ impl Store for Postgres {
         .await
     }
 
-    async fn keep_head(&self, size: u64, head: Vec<u8>) -> Result<(), Error> {
-        let sql = "INSERT INTO head VALUES (1, $1, $2) ON CONFLICT (id) DO UPDATE
+    async fn keep_head(&self, log: u32, size: u64, head: Vec<u8>) -> Result<(), Error> {
+        let sql = "INSERT INTO head VALUES ($3, $1, $2) ON CONFLICT (number) DO UPDATE
             SET size = excluded.size, head = excluded.head WHERE head.size <= excluded.size";
         within(async {
             let client = self.client().await?;
             let sql = client.prepare_cached(sql).await?;
-            client.execute(&sql, &[&(size as i64), &head]).await?;
+            client
+                .execute(&sql, &[&(size as i64), &head, &i64::from(log)])
+                .await?;
             Ok(())
         })
         .await
     }
 
-    async fn head(&self) -> Result<Option<Vec<u8>>, Error> {
+    async fn head(&self, log: u32) -> Result<Option<Vec<u8>>, Error> {
+        let sql = "SELECT head FROM head WHERE number = $1";
         within(async {
-            let found = row(&self.client().await?, "SELECT head FROM head", &[]).await?;
+            let found = row(&self.client().await?, sql, &[&i64::from(log)]).await?;
             Ok(found.map(|row| row.try_get(0)).transpose()?)
         })
         .await

@@ -20,7 +20,8 @@ const TABLES: [&str; 7] = [
 const MIGRATION: i64 = 0x4453_434f_0000_0000;
 
 /// What is stored is sealed and signed, which compression makes no shorter.
-const MIGRATIONS: [&str; 2] = ["
+const MIGRATIONS: [&str; 2] = [
+    "
 CREATE TABLE upload (
     number BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name BYTEA NOT NULL UNIQUE,
     key_epoch BIGINT NOT NULL, part INTEGER NOT NULL, envelopes BYTEA NOT NULL,
@@ -46,14 +47,15 @@ CREATE TABLE batch (
 );
 ALTER TABLE entry ALTER ciphertext SET STORAGE EXTERNAL;
 ALTER TABLE batch ALTER message SET STORAGE EXTERNAL;
-", "
+",
+    "
 CREATE TABLE log (
-    place BIGINT PRIMARY KEY, query BYTEA NOT NULL UNIQUE, leaf BYTEA NOT NULL, manifest BYTEA NOT NULL
+    number BIGINT NOT NULL, place BIGINT NOT NULL, query BYTEA NOT NULL, leaf BYTEA NOT NULL,
+    manifest BYTEA NOT NULL, PRIMARY KEY (number, place), UNIQUE (number, query)
 );
-CREATE TABLE head (
-    id INTEGER PRIMARY KEY CHECK (id = 1), size BIGINT NOT NULL, head BYTEA NOT NULL
-);
-"];
+CREATE TABLE head (number BIGINT PRIMARY KEY, size BIGINT NOT NULL, head BYTEA NOT NULL);
+",
+];
 
 /// Brings the database to the version that is known here.
 ///
