@@ -251,9 +251,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Exit> {
 /// A stack, dialled or attached, with its page for owners.
 async fn serve_stack(start: Start<dispers_stack::Config>) -> Result<(), Exit> {
     let config = &start.config.role;
-    let store = Arc::new(dispers_stack::Store::open(
-        &start.config.resolve(&config.database),
-    )?);
+    let store = Arc::new(config.open(|path| start.config.resolve(path))?);
     let relay = dispers_stack::Relay::new(start.node.clone());
     let mut notify = config.notify.clone();
     let password = notify

@@ -106,7 +106,7 @@ pub(crate) async fn run(command: Command) -> Result<(), Exit> {
 
 fn load(path: &std::path::Path) -> Result<(Config<dispers_stack::Config>, Store), Exit> {
     let config: Config<dispers_stack::Config> = Config::load(path, "stack")?;
-    let store = Store::open(&config.resolve(&config.role.database))?;
+    let store = config.role.open(|path| config.resolve(path))?;
     Ok((config, store))
 }
 

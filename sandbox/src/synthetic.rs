@@ -8,7 +8,7 @@ use dispers_core::{
     local::FieldValue,
     subscription::HomeId,
 };
-use dispers_stack::{Connector, Document, Store};
+use dispers_stack::{Connector, Document, Selector, Store};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 use crate::{Error, population::Population};
@@ -101,6 +101,7 @@ impl Connector for Synthetic {
         doctype: &str,
         fields: &[&str],
         homes: &[HomeId],
+        _: &Selector,
     ) -> Result<Vec<Document>, dispers_stack::Error> {
         if !doctype.eq_ignore_ascii_case(DOCTYPE) {
             return Ok(Vec::new());
@@ -117,6 +118,10 @@ impl Connector for Synthetic {
         Ok((0u32..).zip(homes).filter_map(document).collect())
     }
 
+    fn homes(&self) -> Result<Vec<HomeId>, dispers_stack::Error> {
+        Ok((0..self.homes).map(Self::home).collect())
+    }
+
     fn holds(&self, home: &HomeId) -> Result<bool, dispers_stack::Error> {
         Ok(self.number(home).is_some())
     }
@@ -129,10 +134,11 @@ mod tests {
     #[test]
     fn a_home_holds_the_same_whenever_it_is_asked() {
         let population = Synthetic { homes: 5, seed: 7 };
-        let homes: Vec<HomeId> = population.homes(1, 2).into_keys().collect();
+        let homes: Vec<HomeId> = Population::homes(&population, 1, 2).into_keys().collect();
         assert_eq!(homes, [HomeId("home-1".into()), HomeId("home-3".into())]);
         let person = population.person(3);
-        let documents = population.documents("Health", &["heart_rate", "x"], &homes);
+        let documents =
+            population.documents("Health", &["heart_rate", "x"], &homes, &Selector::default());
         let read = vec![FieldValue::Integer(person.heart_rate), FieldValue::Null];
         // What a home holds cannot be printed.
         let documents = documents.unwrap();

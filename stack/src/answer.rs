@@ -13,7 +13,7 @@ use dispers_node::{Node, blocking, now, rng};
 use tokio::runtime::Handle;
 
 use crate::{
-    Connector, Error, Relay, Store,
+    Connector, Error, Relay, Selector, Store,
     config::{DEFAULT_EXACT, DEFAULT_QUANTUM_MS},
     engine::Engine,
     notify::{Notice, Notifier},
@@ -204,7 +204,9 @@ impl Answerer {
     ) -> Result<(), Error> {
         let local = &manifest.local;
         let fields: Vec<&str> = local.fields().collect();
-        let documents = self.store.documents(&local.doctype, &fields, ids)?;
+        let documents = self
+            .store
+            .documents(&local.doctype, &fields, ids, &Selector::of(local))?;
         for (place, raw) in Engine::open_in_memory()?.evaluate(local, documents)? {
             if let Some(place) = places.get(place as usize) {
                 homes[*place].row = local.row(&raw, &mut rng());

@@ -1,10 +1,13 @@
 //! Configuration of a stack beyond what every node has.
 
-use std::path::PathBuf;
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use serde::Deserialize;
 
-use crate::{notify, page};
+use crate::{Error, Store, couch, notify, page};
 
 /// Where `answer-quantum-ms` is left out.
 pub(crate) const DEFAULT_QUANTUM_MS: u64 = 100;
@@ -30,11 +33,29 @@ pub struct Config {
     /// for none.
     #[serde(default = "exact")]
     pub exact_queries: usize,
+    /// Where the homes' documents are, unless they are in the stack's own file.
+    pub documents: Option<couch::Config>,
     /// How owners who decide each time are told.
     #[serde(default)]
     pub notify: notify::Config,
     /// Where owners see and decide; nowhere but on the command line if it is left out.
     pub page: Option<page::Config>,
+}
+
+impl Config {
+    /// Opens the stack's file, and the source of documents. `resolve` gives paths as they can be opened.
+    ///
+    /// # Errors
+    /// [`Error`] that says what to mend.
+    pub fn open(&self, resolve: impl Fn(&Path) -> PathBuf) -> Result<Store, Error> {
+        let store = Store::open(&resolve(&self.database))?;
+        let Some(documents) = &self.documents else {
+            return Ok(store);
+        };
+        let couch = couch::Couch::open(documents.clone().resolved(resolve));
+        let couch = couch.map_err(|error| Error::Source(error.to_string()))?;
+        Ok(store.with_documents(Arc::new(couch)))
+    }
 }
 
 /// Where `exact-queries` is left out.

@@ -32,6 +32,9 @@ pub enum Error {
     /// The time for answers is over.
     #[error("the time for answers to this query is over")]
     TooLate,
+    /// The source of documents failed.
+    #[error("the documents cannot be read: {0}")]
+    Source(String),
     /// The database failed.
     #[error("the stack's database failed: {0}")]
     Database(#[from] rusqlite::Error),
@@ -92,7 +95,7 @@ impl Error {
             Self::Busy | Self::Interrupted => Fault::TryLater,
             Self::Database(_) => Fault::Us,
             Self::Oprf(_) | Self::Remote { .. } => Fault::Peer,
-            Self::NotListed(_) => Fault::Operator,
+            Self::NotListed(_) | Self::Source(_) => Fault::Operator,
         }
     }
 }

@@ -29,7 +29,7 @@ mod withdraw;
 pub use answer::Answerer;
 pub use attach::attach;
 pub use config::Config;
-pub use connector::{Connector, Document};
+pub use connector::{Condition, Connector, Document, Operator, Selector, couch};
 pub use consent::{Asked, Effect, Otherwise, Outcome, Rule, Rules, RulesError, Spent, Verdict};
 pub use erase::{Erased, Receipt, erase};
 pub use error::Error;

@@ -13,8 +13,8 @@ use reqwest::{Client, Url};
 use serde_json::json;
 use tokio::{sync::Semaphore, time::sleep};
 
-pub(crate) use config::is_here;
 pub use config::{Config, NotifyError, Smtp, SmtpTls};
+pub(crate) use config::{is_here, tls_with};
 use mail::Mailer;
 
 use crate::page;

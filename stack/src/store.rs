@@ -31,7 +31,7 @@ use rand::Rng;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params, types::ValueRef};
 use serde_json::{Map, Value};
 
-use crate::{Connector, Document, Error, Sheet};
+use crate::{Connector, Document, Error, Selector, Sheet};
 
 const SCHEMA: &str = "
 CREATE TABLE IF NOT EXISTS document (
@@ -157,6 +157,9 @@ impl Store {
     /// # Errors
     /// [`Error::Database`].
     pub fn homes(&self) -> Result<Vec<HomeId>, Error> {
+        if let Some(elsewhere) = &self.elsewhere {
+            return elsewhere.homes();
+        }
         let connection = self.connection();
         let mut select = connection.prepare("SELECT DISTINCT home FROM document ORDER BY home")?;
         let homes = select.query_map([], |row| row.get(0).map(HomeId))?;
@@ -409,9 +412,10 @@ impl Connector for Store {
         doctype: &str,
         fields: &[&str],
         homes: &[HomeId],
+        selector: &Selector,
     ) -> Result<Vec<Document>, Error> {
         if let Some(elsewhere) = &self.elsewhere {
-            return elsewhere.documents(doctype, fields, homes);
+            return elsewhere.documents(doctype, fields, homes, selector);
         }
         let connection = self.connection();
         // Field names travel as parameters too: nothing from a manifest is spliced into SQL.
@@ -441,6 +445,20 @@ impl Connector for Store {
             }
         }
         Ok(documents)
+    }
+
+    fn homes(&self) -> Result<Vec<HomeId>, Error> {
+        Self::homes(self)
+    }
+
+    fn check(&self, home: &HomeId, doctype: &str) -> Result<usize, Error> {
+        if let Some(elsewhere) = &self.elsewhere {
+            return elsewhere.check(home, doctype);
+        }
+        let selector = Selector::default();
+        Ok(self
+            .documents(doctype, &[], &[home.clone()], &selector)?
+            .len())
     }
 
     fn holds(&self, home: &HomeId) -> Result<bool, Error> {

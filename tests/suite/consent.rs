@@ -9,7 +9,7 @@ use std::{
 use dispers_core::{decode::Value, subscription::HomeId};
 use dispers_querier::PrivacyLoss;
 use dispers_sandbox::{Host, Network, Options, Through};
-use dispers_stack::{Connector, Document, Effect, Otherwise, Outcome, Rule, Rules};
+use dispers_stack::{Connector, Document, Effect, Otherwise, Outcome, Rule, Rules, Selector};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use tempfile::TempDir;
 use tokio::time::sleep;
@@ -212,14 +212,19 @@ impl Connector for Recorder {
         doctype: &str,
         fields: &[&str],
         homes: &[HomeId],
+        selector: &Selector,
     ) -> Result<Vec<Document>, dispers_stack::Error> {
         let read = fields.iter().map(|field| (*field).to_owned()).collect();
         self.1.0.lock().unwrap().push((read, homes.to_vec()));
-        self.0.documents(doctype, fields, homes)
+        self.0.documents(doctype, fields, homes, selector)
     }
 
     fn holds(&self, home: &HomeId) -> Result<bool, dispers_stack::Error> {
         self.0.holds(home)
+    }
+
+    fn homes(&self) -> Result<Vec<HomeId>, dispers_stack::Error> {
+        self.0.homes()
     }
 }
 

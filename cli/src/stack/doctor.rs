@@ -18,6 +18,9 @@ pub(crate) struct Arguments {
     /// Also read the documents of this home; the first that there is where it is left out.
     #[arg(long, value_name = "ID")]
     home: Option<String>,
+    /// The kind of documents that are read of it.
+    #[arg(long, value_name = "NAME")]
+    doctype: Option<String>,
     /// How it is printed.
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
@@ -78,6 +81,7 @@ async fn look(arguments: &Arguments, findings: &mut Vec<Finding>) -> Option<()> 
         findings.push(Finding { what, found });
         ok.then_some(())
     };
+    let (home, doctype) = (arguments.home.as_deref(), arguments.doctype.as_deref());
     let text = |error: &dyn std::fmt::Display| error.to_string();
     let loaded = Config::load(&arguments.config, "stack");
     let loaded = loaded.map_err(|error| text(&error));
@@ -87,8 +91,7 @@ async fn look(arguments: &Arguments, findings: &mut Vec<Finding>) -> Option<()> 
     };
     note("configuration", Ok(arguments.config.display().to_string()));
 
-    let database = config.resolve(&config.role.database);
-    let store = match Store::open(&database) {
+    let store = match config.role.open(|path| config.resolve(path)) {
         Ok(store) => Arc::new(store),
         Err(error) => return note("database", Err(text(&error))),
     };
@@ -98,10 +101,9 @@ async fn look(arguments: &Arguments, findings: &mut Vec<Finding>) -> Option<()> 
         let checked = page.check().map(|()| page.url.clone());
         note("page", checked.map_err(|error| text(&error)));
     }
-    note(
-        "documents",
-        documents(&store, arguments.home.as_deref()).map_err(|error| text(&error)),
-    );
+    // It may wait for a server, which only a worker may.
+    let read = tokio::task::block_in_place(|| documents(&store, home, doctype));
+    note("documents", read.map_err(|error| text(&error)));
 
     let opened = config.open(Role::Stack).map_err(|error| text(&error));
     let (directory, keys) = match opened {
@@ -172,7 +174,11 @@ fn forks(store: &Store) -> Result<Result<String, String>, dispers_stack::Error> 
     })
 }
 
-fn documents(store: &Store, home: Option<&str>) -> Result<String, dispers_stack::Error> {
+fn documents(
+    store: &Store,
+    home: Option<&str>,
+    doctype: Option<&str>,
+) -> Result<String, dispers_stack::Error> {
     let home = match home {
         Some(home) => HomeId(home.to_owned()),
         None => match store.homes()?.into_iter().next() {
@@ -180,8 +186,16 @@ fn documents(store: &Store, home: Option<&str>) -> Result<String, dispers_stack:
             None => return Ok("no home yet: dispers stack import".into()),
         },
     };
-    match store.holds(&home)? {
-        true => Ok("one home's documents can be read".into()),
-        false => Err(dispers_stack::Error::UnknownHome(home.0)),
+    if !store.holds(&home)? {
+        return Err(dispers_stack::Error::UnknownHome(home.0));
+    }
+    match doctype {
+        None => Ok("a home holds documents; --doctype reads them".into()),
+        Some(doctype) => {
+            let count = store.check(&home, doctype)?;
+            Ok(format!(
+                "{count} documents of {doctype} of one home can be read"
+            ))
+        }
     }
 }

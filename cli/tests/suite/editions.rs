@@ -175,7 +175,7 @@ fn a_running_network_takes_a_querier_a_host_new_machines_and_a_new_key_epoch() {
     assert_eq!(
         network.renew(&["root-2", "root-3"]),
         [
-            "log 2 of queries begins, empty, and log 1 is over: what it showed is in the hands of those who kept it",
+            "WARNING, people are protected less: log 2 of queries begins, empty, and log 1 is over: what it showed is in the hands of those who kept it",
             "target target has another TLS key; another signing key",
             "data-aggregator data-aggregator-2 has another TLS key; another signing key",
             "host host-3 is added, which attaches itself",

@@ -81,7 +81,11 @@ pub(super) fn webhook(text: &str) -> Result<Url, NotifyError> {
 
 /// TLS with the usual roots.
 pub(super) fn tls() -> Result<ClientConfig, NotifyError> {
-    let roots: RootCertStore = webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect();
+    tls_with(webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect())
+}
+
+/// TLS that trusts `roots`.
+pub(crate) fn tls_with(roots: RootCertStore) -> Result<ClientConfig, NotifyError> {
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(|error| NotifyError::Webhook(error.to_string()))?;

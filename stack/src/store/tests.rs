@@ -1,6 +1,7 @@
 //! The store of a stack.
 
 use super::*;
+use crate::Selector;
 
 const PEOPLE: &str = "id,Age,name\na,40,Ann\nb,,Bob\na,41,Ann\nc,50,Cy\n";
 
@@ -25,14 +26,21 @@ fn filled() -> Store {
 fn the_named_fields_of_the_named_homes_are_read_and_nothing_else() {
     let store = filled();
     let homes = [id("c"), id("a"), id("nobody")];
-    let mut read = store.documents("PEOPLE", &["AGE"], &homes).unwrap();
+    let mut read = store
+        .documents("PEOPLE", &["AGE"], &homes, &Selector::default())
+        .unwrap();
     read.sort_by_key(|(place, _)| *place);
     let ages: Vec<(u32, Vec<FieldValue>)> = [(0, 50), (1, 40), (1, 41)]
         .map(|(place, age)| (place, vec![FieldValue::Integer(age)]))
         .into();
     assert!(read == ages);
     let missing = store
-        .documents("people", &["age", "height"], &[id("b")])
+        .documents(
+            "people",
+            &["age", "height"],
+            &[id("b")],
+            &Selector::default(),
+        )
         .unwrap();
     assert!(missing == [(0, vec![FieldValue::Null, FieldValue::Null])]);
 }
@@ -41,7 +49,9 @@ fn the_named_fields_of_the_named_homes_are_read_and_nothing_else() {
 fn a_field_name_is_never_taken_for_sql_or_a_path() {
     let store = filled();
     for name in ["age\", '$.name", "') FROM secret --", "$", ""] {
-        let read = store.documents("people", &[name], &[id("a")]).unwrap();
+        let read = store
+            .documents("people", &[name], &[id("a")], &Selector::default())
+            .unwrap();
         assert!(read.iter().all(|(_, values)| *values == [FieldValue::Null]));
     }
 }

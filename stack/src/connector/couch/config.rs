@@ -1,0 +1,213 @@
+//! Where the databases of homes are, and how they are opened.
+
+use std::{
+    collections::BTreeMap,
+    fmt, fs,
+    path::{Path, PathBuf},
+};
+
+use dispers_core::subscription::HomeId;
+use dispers_node::keyfile::read_secret;
+use reqwest::Url;
+use rustls::{
+    ClientConfig, RootCertStore,
+    pki_types::{CertificateDer, pem::PemObject},
+};
+use serde::Deserialize;
+use zeroize::Zeroizing;
+
+use crate::notify;
+
+/// The `[stack.documents]` table. Without it documents are in the stack's own file.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Config {
+    /// What is there.
+    pub kind: Kind,
+    /// Where the database of a home is. `{home}` and `{doctype}` stand for them; in the names of CouchDB's
+    /// databases, which have no dots, the doctype's dots are hyphens. Such as
+    /// `https://couch.example.org:6984/{home}-{doctype}`, or for Cozys `https://{home}`. Https, or http
+    /// to this machine. A home may have its own in `homes`.
+    pub url: String,
+    /// A TOML file with the homes and their credentials, which nobody else may read: a table
+    /// `[home."ID"]` each, with `user` and `password`, or `token`, and where it differs `url`.
+    pub homes: PathBuf,
+    /// Certificates in PEM that are trusted instead of the usual ones.
+    pub ca: Option<PathBuf>,
+    /// Longest wait for one page.
+    #[serde(default = "ten_seconds")]
+    pub timeout_ms: u64,
+    /// Longest wait for all homes of an ask.
+    #[serde(default = "half_a_minute")]
+    pub deadline_ms: u64,
+    /// Documents of one page.
+    #[serde(default = "thousand")]
+    pub page_size: usize,
+    /// Most documents of a home that one query reads; a home with more answers as if it had none.
+    #[serde(default = "hundred_thousand")]
+    pub max_documents: usize,
+    /// Most bytes of a home that one query reads.
+    #[serde(default = "megabytes")]
+    pub max_bytes: usize,
+    /// Homes that are read at the same time.
+    #[serde(default = "thirty_two")]
+    pub parallel: usize,
+}
+
+fn ten_seconds() -> u64 {
+    10_000
+}
+
+fn half_a_minute() -> u64 {
+    30_000
+}
+
+fn thousand() -> usize {
+    1000
+}
+
+fn hundred_thousand() -> usize {
+    100_000
+}
+
+fn megabytes() -> usize {
+    64 << 20
+}
+
+fn thirty_two() -> usize {
+    32
+}
+
+/// What keeps documents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// A CouchDB, or what speaks its API: `POST {url}/_find`.
+    Couchdb,
+    /// A Cozy: `POST {url}/data/{doctype}/_find`.
+    Cozy,
+}
+
+/// How one home is read.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct Home {
+    pub(super) url: Option<String>,
+    pub(super) user: Option<String>,
+    pub(super) password: Option<Zeroizing<String>>,
+    pub(super) token: Option<Zeroizing<String>>,
+}
+
+impl fmt::Debug for Home {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Home")
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Homes {
+    #[serde(default)]
+    home: BTreeMap<String, Home>,
+}
+
+/// Why documents cannot be read so.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CouchError {
+    /// The table is wrong.
+    #[error("[stack.documents]: {0}")]
+    Content(String),
+    /// The file of homes is wrong.
+    #[error("{path}: {reason}")]
+    Homes {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+/// Whether nobody on the way reads what is sent.
+fn is_safe(url: &str) -> bool {
+    let url = url
+        .replace("{home}", "home")
+        .replace("{doctype}", "doctype");
+    Url::parse(&url).is_ok_and(|url| match url.scheme() {
+        "https" => url.has_host(),
+        "http" => url.host_str().is_some_and(notify::is_here),
+        _ => false,
+    })
+}
+
+impl Config {
+    /// The same, with its paths as `resolve` gives them.
+    #[must_use]
+    pub fn resolved(mut self, resolve: impl Fn(&Path) -> PathBuf) -> Self {
+        self.homes = resolve(&self.homes);
+        self.ca = self.ca.map(|ca| resolve(&ca));
+        self
+    }
+
+    pub(super) fn read_homes(&self) -> Result<BTreeMap<HomeId, Home>, CouchError> {
+        let unsafe_url = |url: &str| {
+            format!(
+                "{url} would send credentials in clear, or is no address: write https://…, or http to this machine"
+            )
+        };
+        if !is_safe(&self.url) {
+            return Err(CouchError::Content(unsafe_url(&self.url)));
+        }
+        if self.page_size == 0 || self.max_documents == 0 {
+            return Err(CouchError::Content(
+                "page-size and max-documents must be above 0".into(),
+            ));
+        }
+        let wrong = |reason: String| CouchError::Homes {
+            path: self.homes.clone(),
+            reason,
+        };
+        let text =
+            read_secret(&self.homes).map_err(|error| CouchError::Content(error.to_string()))?;
+        // Without the line, which may hold a password.
+        let read: Homes =
+            toml::from_str(&text).map_err(|error| wrong(error.message().to_owned()))?;
+        let mut homes = BTreeMap::new();
+        for (id, home) in read.home {
+            let credentials = match (&home.user, &home.password, &home.token) {
+                (Some(_), Some(_), None) | (None, None, Some(_)) | (None, None, None) => true,
+                _ => false,
+            };
+            if !credentials || (home.token.is_none() && self.kind == Kind::Cozy) {
+                return Err(wrong(format!(
+                    "home {id:?} needs {}",
+                    match self.kind {
+                        Kind::Couchdb => "user and password, or token",
+                        Kind::Cozy => "token",
+                    }
+                )));
+            }
+            if let Some(url) = home.url.as_deref().filter(|url| !is_safe(url)) {
+                return Err(wrong(format!("home {id:?}: {}", unsafe_url(url))));
+            }
+            homes.insert(HomeId(id), home);
+        }
+        Ok(homes)
+    }
+
+    /// TLS with the usual roots, or those of `ca` alone.
+    pub(super) fn tls(&self) -> Result<ClientConfig, CouchError> {
+        let mut roots: RootCertStore = webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect();
+        if let Some(ca) = &self.ca {
+            let wrong = |reason: String| CouchError::Content(format!("{}: {reason}", ca.display()));
+            let pem = fs::read(ca).map_err(|error| wrong(error.to_string()))?;
+            let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+            let certificates = read.map_err(|error| wrong(error.to_string()))?;
+            roots = RootCertStore::empty();
+            if roots.add_parsable_certificates(certificates).0 == 0 {
+                return Err(wrong("there is no certificate in it".into()));
+            }
+        }
+        notify::tls_with(roots).map_err(|error| CouchError::Content(error.to_string()))
+    }
+}

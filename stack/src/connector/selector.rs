@@ -1,0 +1,322 @@
+//! What a source may leave out: conditions of a local query that any store of JSON documents knows.
+//!
+//! They only save work. The local query filters again, so a selector must never leave out what the query
+//! would take: where a store could see a condition otherwise than SQL does, it is not in the selector.
+
+use dispers_core::local::{Comparison, LocalQuery, Node};
+use serde_json::Value;
+
+/// Conditions that a document must meet, all of them.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Selector(pub Vec<Condition>);
+
+/// A condition on one field.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Condition {
+    /// The field's name in the catalogue.
+    pub field: String,
+    /// How it is compared.
+    pub operator: Operator,
+    /// With what: one value, or those of a list.
+    pub values: Vec<Value>,
+}
+
+/// How a field is compared. A document without the field meets none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operator {
+    /// Equal to the value.
+    Equal,
+    /// Below the number.
+    Less,
+    /// At most the number.
+    LessOrEqual,
+    /// Above the number.
+    Greater,
+    /// At least the number.
+    GreaterOrEqual,
+    /// Equal to one of the values.
+    In,
+    /// Is there.
+    Exists,
+}
+
+/// Integers beyond this are not the same number in every store of JSON.
+const EXACT: i64 = 1 << 53;
+
+/// What a part of an expression is to a selector.
+enum Part {
+    Column(usize),
+    Literal(Value),
+    IsNull(usize),
+    Conditions(Vec<Condition>),
+    Other,
+}
+
+impl Selector {
+    /// The conditions on documents that `query` has. It has none where a home has one document only:
+    /// should it hold more, the first counts, whether or not it meets them.
+    pub fn of(query: &LocalQuery) -> Self {
+        let fields: Vec<&str> = query.fields().collect();
+        let filter = query.inner.as_ref().and_then(|inner| inner.filter.as_ref());
+        let part = filter.map(|filter| filter.fold(|node, parts| part(node, parts, &fields)));
+        match part {
+            Some(Part::Conditions(conditions)) => Self(conditions),
+            _ => Self::default(),
+        }
+    }
+}
+
+fn part(node: &Node, parts: Vec<Part>, fields: &[&str]) -> Part {
+    let condition = |column: usize, operator, values| {
+        let field = fields.get(column).map(|field| (*field).to_owned());
+        field.map_or(Part::Other, |field| {
+            Part::Conditions(vec![Condition {
+                field,
+                operator,
+                values,
+            }])
+        })
+    };
+    match (node, &parts[..]) {
+        (Node::Column(index), _) => Part::Column(usize::from(*index)),
+        (Node::Integer(value), _) if value.abs() < EXACT => Part::Literal((*value).into()),
+        (Node::Real(value), _) if value.is_finite() => Part::Literal((*value).into()),
+        (Node::Text(text), _) => Part::Literal(text.as_str().into()),
+        // An integer is the same number as a real one.
+        (Node::ToReal, [Part::Column(column)]) => Part::Column(*column),
+        (Node::ToReal, [Part::Literal(value)]) => Part::Literal(value.clone()),
+        (Node::Compare(comparison), [Part::Column(column), Part::Literal(value)]) => {
+            let operator = match comparison {
+                Comparison::Equal => Operator::Equal,
+                // Texts have another order in other stores.
+                _ if !value.is_number() => return Part::Other,
+                Comparison::Less => Operator::Less,
+                Comparison::LessOrEqual => Operator::LessOrEqual,
+                Comparison::Greater => Operator::Greater,
+                Comparison::GreaterOrEqual => Operator::GreaterOrEqual,
+                Comparison::NotEqual => return Part::Other,
+            };
+            condition(*column, operator, vec![value.clone()])
+        }
+        (
+            Node::Between,
+            [
+                Part::Column(column),
+                Part::Literal(low),
+                Part::Literal(high),
+            ],
+        ) if low.is_number() && high.is_number() => {
+            let low = condition(*column, Operator::GreaterOrEqual, vec![low.clone()]);
+            let high = condition(*column, Operator::LessOrEqual, vec![high.clone()]);
+            both(vec![low, high])
+        }
+        (Node::In(_), [Part::Column(column), values @ ..]) => {
+            let values: Option<Vec<Value>> = values
+                .iter()
+                .map(|value| match value {
+                    Part::Literal(value) => Some(value.clone()),
+                    _ => None,
+                })
+                .collect();
+            values.map_or(Part::Other, |values| {
+                condition(*column, Operator::In, values)
+            })
+        }
+        (Node::IsNull, [Part::Column(column)]) => Part::IsNull(*column),
+        (Node::Not, [Part::IsNull(column)]) => condition(*column, Operator::Exists, Vec::new()),
+        (Node::And(_), _) => both(parts),
+        _ => Part::Other,
+    }
+}
+
+/// What is known of parts that must all hold.
+fn both(parts: Vec<Part>) -> Part {
+    let conditions = parts.into_iter().filter_map(|part| match part {
+        Part::Conditions(conditions) => Some(conditions),
+        _ => None,
+    });
+    Part::Conditions(conditions.flatten().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use dispers_core::{
+        catalogue::{Cardinality, Catalogue, Doctype, Field, FieldKind},
+        local::FieldValue,
+        plan::{Plan, PlanLimits},
+    };
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+    use crate::engine::Engine;
+
+    fn query(filter: &str) -> LocalQuery {
+        let field = |name: &str, kind| Field {
+            name: name.into(),
+            kind,
+            unit: String::new(),
+            range: None,
+            nullable: true,
+        };
+        let doctype = |name: &str, cardinality| Doctype {
+            name: name.into(),
+            cardinality,
+            fields: vec![
+                field("n", FieldKind::Integer),
+                field("x", FieldKind::Real),
+                field("s", FieldKind::Text),
+            ],
+        };
+        let catalogue = Catalogue {
+            doctypes: vec![
+                doctype("many", Cardinality::Many),
+                doctype("one", Cardinality::One),
+            ],
+            concepts: Vec::new(),
+        };
+        let sql = match filter.strip_prefix("one:") {
+            Some(filter) => format!("SELECT COUNT(*) FROM one WHERE {filter}"),
+            None => format!(
+                "SELECT SUM(clamp(t, 0, 9999, 1)), SUM(clamp(c, 0, 99, 1)) FROM
+                 (SELECT SUM(n) AS t, COUNT(*) AS c, MIN(x) AS m, MAX(s) AS w FROM many
+                  WHERE {filter}) AS home"
+            ),
+        };
+        Plan::new(&sql, &catalogue, &PlanLimits::default())
+            .unwrap_or_else(|error| panic!("{sql}: {error}"))
+            .local
+    }
+
+    fn shown(filter: &str) -> String {
+        let conditions = Selector::of(&query(filter)).0;
+        let shown = conditions
+            .iter()
+            .map(|c| format!("{} {:?} {}", c.field, c.operator, json!(c.values)));
+        shown.collect::<Vec<_>>().join("; ")
+    }
+
+    #[test]
+    fn what_every_store_sees_alike_is_selected_and_nothing_else() {
+        for (filter, selected) in [
+            ("n = 3", "n Equal [3]"),
+            ("n >= 3 AND x < 2.5", "n GreaterOrEqual [3]; x Less [2.5]"),
+            ("s = 'a' AND s < 'b'", "s Equal [\"a\"]"),
+            (
+                "s IN ('a', 'b') AND n BETWEEN 1 AND 2",
+                "s In [\"a\",\"b\"]; n GreaterOrEqual [1]; n LessOrEqual [2]",
+            ),
+            ("n IS NOT NULL AND s LIKE 'a%'", "n Exists []"),
+            ("n = 1 OR n = 2", ""),
+            ("NOT (n = 1 AND x = 2.0)", ""),
+            ("n <> 1", ""),
+            ("n IS NULL", ""),
+            ("n + 1 = 2", ""),
+            ("n = 9007199254740993", ""),
+            // A home's first document counts, whether or not it meets the condition.
+            ("one:n = 3", ""),
+        ] {
+            assert_eq!(shown(filter), selected, "{filter}");
+        }
+    }
+
+    /// Whether a document meets a condition, as a store of JSON would see it.
+    fn meets(condition: &Condition, value: &Value) -> bool {
+        if value.is_null() {
+            return false;
+        }
+        let number = |value: &Value| value.as_f64();
+        let compared = |holds: fn(f64, f64) -> bool| {
+            let pair = number(value).zip(condition.values.first().and_then(number));
+            pair.is_some_and(|(left, right)| holds(left, right))
+        };
+        let same = |other: &Value| match (number(value), number(other)) {
+            (Some(left), Some(right)) => left == right,
+            _ => value == other,
+        };
+        match condition.operator {
+            Operator::Equal | Operator::In => condition.values.iter().any(same),
+            Operator::Less => compared(|left, right| left < right),
+            Operator::LessOrEqual => compared(|left, right| left <= right),
+            Operator::Greater => compared(|left, right| left > right),
+            Operator::GreaterOrEqual => compared(|left, right| left >= right),
+            Operator::Exists => true,
+        }
+    }
+
+    fn field_value(value: &Value) -> FieldValue {
+        match value {
+            Value::Number(number) => match number.as_i64() {
+                Some(integer) => FieldValue::Integer(integer),
+                None => FieldValue::Real(number.as_f64().unwrap()),
+            },
+            Value::String(text) => FieldValue::Text(text.clone()),
+            _ => FieldValue::Null,
+        }
+    }
+
+    /// A value of any type, whatever the catalogue says of the field.
+    fn any_value() -> impl Strategy<Value = Value> {
+        prop_oneof![
+            Just(Value::Null),
+            (0..5i64).prop_map(Value::from),
+            (0..5i64).prop_map(|n| Value::from(n as f64)),
+            (0..10u8).prop_map(|n| Value::from(f64::from(n) / 2.0)),
+            "[ab1]".prop_map(Value::from),
+        ]
+    }
+
+    fn condition() -> impl Strategy<Value = String> {
+        let comparison = prop_oneof![
+            Just("="),
+            Just("<"),
+            Just("<="),
+            Just(">"),
+            Just(">="),
+            Just("<>")
+        ];
+        prop_oneof![
+            (comparison, 0..5u8).prop_map(|(c, n)| format!("n {c} {n}")),
+            (0..5u8, 0..5u8).prop_map(|(l, h)| format!("x BETWEEN {l} AND {h}.5")),
+            "[ab1]".prop_map(|s| format!("s = '{s}'")),
+            "[ab1]".prop_map(|s| format!("s >= '{s}'")),
+            (0..5u8, 0..5u8).prop_map(|(a, b)| format!("n IN ({a}, {b})")),
+            Just("x IS NOT NULL".to_owned()),
+            Just("s IS NULL".to_owned()),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn a_selector_never_changes_an_answer(
+            conditions in proptest::collection::vec((condition(), any::<bool>()), 1..5),
+            documents in proptest::collection::vec((0..3u32, any_value(), any_value(), any_value()), 0..12),
+        ) {
+            let mut filter = String::new();
+            for (place, (condition, and)) in conditions.iter().enumerate() {
+                let glue = match (place, and) { (0, _) => "", (_, true) => " AND ", _ => " OR " };
+                filter = format!("({filter}{glue}{condition})");
+            }
+            let query = query(&filter);
+            let selector = Selector::of(&query);
+            let value = |document: &(u32, Value, Value, Value), field: &str| match field {
+                "n" => document.1.clone(),
+                "x" => document.2.clone(),
+                _ => document.3.clone(),
+            };
+            let row = |document: &(u32, Value, Value, Value)| {
+                let values = query.fields().map(|field| field_value(&value(document, field)));
+                (document.0, values.collect::<Vec<_>>())
+            };
+            let evaluate = |documents: Vec<(u32, Vec<FieldValue>)>| {
+                Engine::open_in_memory().unwrap().evaluate(&query, documents).unwrap()
+            };
+            let all = documents.iter().map(row).collect();
+            let selected = documents.iter().filter(|document| {
+                selector.0.iter().all(|c| meets(c, &value(document, &c.field)))
+            });
+            let selected = selected.map(row).collect();
+            prop_assert!(evaluate(all) == evaluate(selected), "{}", filter);
+        }
+    }
+}
