@@ -13,7 +13,7 @@ use dispers_core::{id::Timestamp, subscription::HomeId};
 use dispers_stack::{Asked, Connector, Entry, Outcome, Rules, Store, entry, erase, export};
 use serde_json::Value;
 
-use crate::{exit::Exit, stack};
+use crate::{exit::Exit, log::plain, stack};
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
@@ -144,7 +144,7 @@ fn history(arguments: &History) -> Result<(), Exit> {
             Timestamp(entry.received),
             entry.outcome.word(),
             asked.querier,
-            asked.purpose,
+            plain(&asked.purpose),
             asked.fields.join(", "),
             asked.doctype,
             entry.query,
@@ -160,7 +160,7 @@ fn tell(entry: &Entry) {
     let line = |name: &str, value: &dyn std::fmt::Display| println!("{name:<12} {value}");
     line("query", &entry.query);
     line("asked by", &asked.querier);
-    line("purpose", &asked.purpose);
+    line("purpose", &plain(&asked.purpose));
     line("received", &Timestamp(entry.received));
     line(
         "cohort",
@@ -186,8 +186,11 @@ fn tell(entry: &Entry) {
             line("left", &sent);
         }
     }
-    println!("\nin the home\n{}", entry.manifest.local);
-    println!("as SQL\n{}", entry.manifest.local.sql());
+    println!(
+        "\nin the home\n{}",
+        plain(&entry.manifest.local.to_string())
+    );
+    println!("as SQL\n{}", plain(&entry.manifest.local.sql()));
 }
 
 /// Changes the rules of homes; those that have the same keep the same.

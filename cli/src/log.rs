@@ -163,7 +163,11 @@ impl Reader {
         let fetched = self.conductors.call(|channel| async move {
             ConductorClient::new(channel).log_consistency(sizes).await
         });
-        Ok(fetched.await.map_err(exit)?.into_inner().body)
+        match fetched.await {
+            // It had both sizes once: somebody saw it.
+            Err(status) if status.code() == Code::NotFound => Ok(Vec::new()),
+            fetched => Ok(fetched.map_err(exit)?.into_inner().body),
+        }
     }
 }
 
@@ -221,7 +225,9 @@ async fn list(arguments: List) -> Result<(), Exit> {
                     .map_err(Exit::other)?,
                 Format::Table => println!(
                     "{position:>6}  {issued}  {}: {}  {}  {id}",
-                    of.querier, of.purpose, of.local.doctype
+                    of.querier,
+                    plain(&of.purpose),
+                    of.local.doctype
                 ),
             }
             position += 1;
@@ -266,7 +272,7 @@ async fn show(arguments: Show) -> Result<(), Exit> {
     line("position", &position);
     line("query", &signed.query());
     line("asked by", &of.querier);
-    line("purpose", &of.purpose);
+    line("purpose", &plain(&of.purpose));
     line("issued", &of.issued);
     line("answered from", &of.answer_from);
     line("expires", &of.expires);
@@ -277,6 +283,18 @@ async fn show(arguments: Show) -> Result<(), Exit> {
     }
     println!("\nin each home\n{}\nas SQL\n{}", of.local, of.local.sql());
     Ok(())
+}
+
+/// Somebody else's text without what moves a terminal's cursor; lines stay.
+pub(crate) fn plain(text: &str) -> String {
+    let shown = |c: char| {
+        if c.is_control() && c != '\n' {
+            '\u{fffd}'
+        } else {
+            c
+        }
+    };
+    text.chars().map(shown).collect()
 }
 
 async fn find(reader: &Reader, id: &str) -> Result<Option<(u64, SignedManifest)>, Exit> {
@@ -345,9 +363,11 @@ async fn verify(arguments: Verify) -> Result<(), Exit> {
     let root = verified.root;
     check_entries(&reader, &root).await?;
     for (seen, whose) in before {
-        // It may be of a directory before this one: what it was signed with was checked then.
-        let seen: dispers_core::log::Head = from_bytes(&seen.body, MAX_HEAD, "head")
-            .map_err(|error| Exit::misuse(anyhow!(error)))?;
+        // Nobody is convicted by what no conductor signed.
+        let seen = seen.signed(directory).map_err(|error| {
+            let advice = "it may be of a log that is over, or of another directory: keep it, and begin a new state file";
+            Exit::misuse(anyhow!("the head {whose} cannot be placed: {error}; {advice}"))
+        })?;
         let (older, newer) = match seen.root.size <= root.size {
             true => (seen.root, root),
             false => (root, seen.root),
@@ -404,24 +424,19 @@ async fn check_entries(reader: &Reader, root: &Root) -> Result<(), Exit> {
         for signed in part {
             let of = manifest(&signed).map_err(|_| wrong("an entry is no manifest"))?;
             match keys.get(of.querier.as_str()) {
-                Some(key) => key
-                    .verify(labels::SIGN_MANIFEST, &signed.body, &signed.signature)
-                    .map_err(|_| {
-                        wrong(format!(
-                            "entry {} is not signed by {}",
-                            tree.size(),
-                            of.querier
-                        ))
-                    })?,
-                // The directory does not list it any longer.
-                None => unlisted += 1,
+                Some(key)
+                    if key
+                        .verify(labels::SIGN_MANIFEST, &signed.body, &signed.signature)
+                        .is_ok() => {}
+                // The directory lists it, or its key of then, no longer.
+                _ => unlisted += 1,
             }
             tree.push(leaf(&signed));
         }
     }
     if unlisted > 0 {
         eprintln!(
-            "{unlisted} queries are of queriers that the directory does not list now: their signatures were not checked"
+            "{unlisted} queries are signed with keys that the directory does not list now: of queriers that left or changed keys"
         );
     }
     match tree.root() == *root {

@@ -13,7 +13,7 @@ use dispers_core::{
     log::{Cosign, CosignReply, Head, Inclusion, MAX_COSIGN, SignedHead, Tree, leaf},
     manifest::SignedManifest,
 };
-use dispers_node::{Channel, Channels, Node, now};
+use dispers_node::{Channel, Channels, Node, blocking, now};
 use dispers_proto::v1::{Message, witness_client::WitnessClient};
 use tokio::{
     sync::Mutex,
@@ -28,6 +28,8 @@ use crate::{Error, Store};
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Between two tries to have a head co-signed.
 const PAUSE: Duration = Duration::from_secs(1);
+/// Proofs that are kept.
+const MAX_PROOFS: usize = 4096;
 /// Leaves that are read from the store at a time.
 const LEAVES: u64 = 10_000;
 
@@ -41,6 +43,8 @@ pub struct Log {
     sizes: RwLock<HashMap<Name, u64>>,
     /// The latest head that was co-signed here, and its size.
     last: RwLock<Option<(u64, SignedHead)>>,
+    /// Proofs that were asked for: most stacks ask for the same.
+    proofs: RwLock<HashMap<(u64, u64), Vec<u8>>>,
     /// One head is signed at a time: who waits finds the one before cover its manifest, too.
     heads: Mutex<()>,
 }
@@ -55,6 +59,7 @@ impl Log {
             tree: Arc::default(),
             sizes: RwLock::default(),
             last: RwLock::default(),
+            proofs: RwLock::default(),
             heads: Mutex::default(),
         }
     }
@@ -201,11 +206,28 @@ impl Log {
     /// # Errors
     /// [`Error::NoSuchLog`] where it never had these sizes, [`Error::Storage`].
     pub async fn consistency(&self, older: u64, newer: u64) -> Result<Vec<u8>, Error> {
+        let known = |proofs: &HashMap<(u64, u64), Vec<u8>>| proofs.get(&(older, newer)).cloned();
+        if let Some(proof) = known(&self.proofs.read().unwrap_or_else(PoisonError::into_inner)) {
+            return Ok(proof);
+        }
         let mut tree = self.tree.lock().await;
         if newer > tree.size() {
             self.refresh(&mut tree).await?;
         }
-        tree.consistency(older, newer).ok_or(Error::NoSuchLog)
+        drop(tree);
+        // For a size that is past, the tree of then is made anew: that is a worker's work.
+        let tree = self.tree.clone();
+        let proof = blocking(move || Ok(tree.blocking_lock().consistency(older, newer)));
+        let proof = proof
+            .await
+            .map_err(|status| Error::Storage(status.message().to_owned()));
+        let proof = proof?.ok_or(Error::NoSuchLog)?;
+        let mut proofs = self.proofs.write().unwrap_or_else(PoisonError::into_inner);
+        if proofs.len() >= MAX_PROOFS {
+            proofs.clear();
+        }
+        proofs.insert((older, newer), proof.clone());
+        Ok(proof)
     }
 }
 

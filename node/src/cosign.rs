@@ -25,7 +25,7 @@ CREATE TABLE fork (
     number INTEGER PRIMARY KEY, kept BLOB NOT NULL, offered BLOB NOT NULL, at INTEGER NOT NULL
 );
 "],
-    damaged: "restore it from a backup, or ask for another witness: without it this one might co-sign a second history",
+    damaged: "ask for another witness in its place: from an older copy, or from nothing, this one might co-sign a second history",
 };
 
 /// Most pairs of contradicting heads that are kept.

@@ -20,6 +20,9 @@ pub enum Error {
     /// A query that is not in the log, or a log that is not one.
     #[error(transparent)]
     Log(#[from] LogError),
+    /// Nobody shows that two heads are of one log.
+    #[error("nobody shows that the log is the one that was seen before: ask later")]
+    NoProof,
     /// An ask that is refused.
     #[error(transparent)]
     Ask(#[from] AskError),
@@ -92,7 +95,7 @@ impl Error {
             Self::Rules(_) | Self::Log(_) => Fault::Caller,
             Self::Word(_) => Fault::Conflict,
             Self::Repeated => Fault::Conflict,
-            Self::Busy | Self::Interrupted => Fault::TryLater,
+            Self::Busy | Self::Interrupted | Self::NoProof => Fault::TryLater,
             Self::Database(_) => Fault::Us,
             Self::Oprf(_) | Self::Remote { .. } => Fault::Peer,
             Self::NotListed(_) | Self::Source(_) => Fault::Operator,

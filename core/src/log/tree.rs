@@ -8,6 +8,9 @@ use sha2::Sha256;
 
 use super::{Leaf, LogError, MAX_PROOF};
 
+/// Largest tree that anybody believes in.
+const MAX_SIZE: u64 = 1 << 40;
+
 /// Size and hash of a tree.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, BorshSerialize, BorshDeserialize)]
 pub struct Root {
@@ -30,7 +33,7 @@ impl Root {
 
     /// Whether `leaf` stands at `index` of the tree, as `path` shows.
     pub(super) fn includes(&self, leaf: &Leaf, index: u64, path: &[u8]) -> bool {
-        if index >= self.size || path.len() > MAX_PROOF {
+        if index >= self.size || self.size > MAX_SIZE || path.len() > MAX_PROOF {
             return false;
         }
         let proof = InclusionProof::<Sha256>::try_from_bytes(path.to_vec());
@@ -53,7 +56,7 @@ pub fn check_consistency(older: &Root, newer: &Root, proof: &[u8]) -> Result<(),
             false => Err(LogError::Forked),
         };
     }
-    if older.size > newer.size || proof.len() > MAX_PROOF {
+    if older.size > newer.size || newer.size > MAX_SIZE || proof.len() > MAX_PROOF {
         return Err(LogError::Forked);
     }
     ConsistencyProof::<Sha256>::try_from_bytes(proof.to_vec())

@@ -66,16 +66,34 @@ impl Store {
         .transpose()
     }
 
-    /// Keeps a head, unless a larger one was seen meanwhile.
-    pub(crate) fn keep_head(&self, log: u32, root: &Root, head: &SignedHead) -> Result<(), Error> {
-        self.connection()
-            .prepare_cached(
-                "INSERT INTO log_head VALUES (?4, ?1, ?2, ?3) ON CONFLICT (log) DO UPDATE
-                 SET size = excluded.size, hash = excluded.hash, head = excluded.head
-                 WHERE size < excluded.size",
-            )?
-            .execute(params![root.size as i64, root.hash, to_bytes(head), log])?;
-        Ok(())
+    /// Keeps a head in place of the one that it was found consistent with, `None` for the first of its log.
+    /// Whether that is what is still kept: where another ask was quicker, the head is to be compared again.
+    pub(crate) fn keep_head(
+        &self,
+        log: u32,
+        with: Option<&Root>,
+        root: &Root,
+        head: &SignedHead,
+    ) -> Result<bool, Error> {
+        let mut connection = self.connection();
+        let rows = connection.transaction()?;
+        let kept: Option<(i64, [u8; 32])> = rows
+            .prepare_cached("SELECT size, hash FROM log_head WHERE log = ?1")?
+            .query_row([log], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()?;
+        let kept = kept.map(|(size, hash)| Root {
+            size: size as u64,
+            hash,
+        });
+        if kept.as_ref() != with {
+            return Ok(false);
+        }
+        if kept.is_none_or(|kept| kept.size < root.size) {
+            rows.prepare_cached("INSERT OR REPLACE INTO log_head VALUES (?1, ?2, ?3, ?4)")?
+                .execute(params![log, root.size as i64, root.hash, to_bytes(head)])?;
+        }
+        rows.commit()?;
+        Ok(true)
     }
 
     /// Keeps two heads that contradict each other.
@@ -102,5 +120,50 @@ impl Store {
             .iter()
             .map(|(seen, shown)| Ok((decode(seen)?, decode(shown)?)))
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dispers_core::{
+        id::{Name, Timestamp},
+        keys::SigningKey,
+        log::Head,
+    };
+    use dispers_node::rng;
+
+    use super::*;
+
+    #[test]
+    fn of_two_heads_that_continue_one_only_the_first_is_kept_unseen() {
+        let store = Store::in_memory().unwrap();
+        let key = SigningKey::generate(&mut rng());
+        let root = |size, hash| Root {
+            size,
+            hash: [hash; 32],
+        };
+        let keep = |with: Option<Root>, root: Root| {
+            let head = Head {
+                network: Name::new("network").unwrap(),
+                log: 1,
+                root,
+                time: Timestamp(0),
+            };
+            let head = head.sign(&Name::new("conductor").unwrap(), &key);
+            store.keep_head(1, with.as_ref(), &root, &head).unwrap()
+        };
+        let last = || store.last_head(1).unwrap().map(|(root, _)| root);
+        // Two first heads at once, each compared with nothing.
+        assert!(keep(None, root(5, 1)));
+        assert!(!keep(None, root(5, 2)));
+        // Two that continue the first, whether of one size or not.
+        assert!(keep(Some(root(5, 1)), root(7, 1)));
+        assert!(!keep(Some(root(5, 1)), root(7, 2)));
+        assert!(!keep(Some(root(5, 1)), root(8, 2)));
+        assert_eq!(last(), Some(root(7, 1)));
+        // An older one of the same log leaves what is kept.
+        assert!(keep(Some(root(7, 1)), root(6, 1)));
+        assert_eq!(last(), Some(root(7, 1)));
+        assert!(store.last_head(2).unwrap().is_none());
     }
 }
