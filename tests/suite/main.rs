@@ -5,6 +5,7 @@ mod answers;
 mod attacks;
 mod consent;
 mod corpora;
+mod couchdb;
 mod coverage;
 mod documents;
 mod failures;

@@ -1,5 +1,7 @@
 //! One Mango query, home by home and page by page.
 
+use std::collections::HashSet;
+
 use dispers_core::{local::FieldValue, subscription::HomeId};
 use reqwest::{Client, StatusCode, Url};
 use serde_json::{Map, Value, json};
@@ -134,6 +136,7 @@ impl Find {
         let mut left = self.max_bytes;
         let mut documents = Vec::new();
         let mut seen = 0;
+        let mut ids = HashSet::new();
         let mut bookmark: Option<String> = None;
         loop {
             let mut body = json!({
@@ -160,7 +163,11 @@ impl Find {
                 return Err(Failure::TooLarge);
             }
             for document in docs {
-                documents.extend(self.read(document)?);
+                // Servers that page by a number of documents may give one twice.
+                let id = document.get("_id").and_then(Value::as_str);
+                if id.is_none_or(|id| ids.insert(id.to_owned())) {
+                    documents.extend(self.read(document)?);
+                }
             }
             let more = page.get("next").and_then(Value::as_bool);
             if docs.is_empty() || (docs.len() < self.page_size && more != Some(true)) {
