@@ -13,7 +13,7 @@ use dispers_core::{
     subscription::HomeId,
 };
 use dispers_node::{Activity, Config, Node};
-use dispers_stack::{Relay, Sheet, Store, resubscribe, subscribe, withdraw};
+use dispers_stack::{Relay, Sheet, Store, lines, resubscribe, subscribe, withdraw};
 
 use crate::exit::Exit;
 
@@ -23,7 +23,7 @@ pub(crate) enum Command {
     Init(init::Arguments),
     /// Tell whether a host is ready, and what to mend.
     Doctor(doctor::Arguments),
-    /// Import documents from a CSV file.
+    /// Import documents from a CSV file, or from JSON lines (.jsonl, .ndjson).
     Import(Import),
     /// Subscribe homes to a concept, so that queries can find them.
     Subscribe(Subscribe),
@@ -38,7 +38,7 @@ pub(crate) enum Command {
 
 #[derive(Args)]
 pub(crate) struct Import {
-    /// The file; each row is a document.
+    /// The file; each row or line is a document.
     file: PathBuf,
     /// The stack's configuration file.
     #[arg(long, value_name = "FILE.toml")]
@@ -141,16 +141,24 @@ pub(crate) fn exact_queries(path: &std::path::Path) -> Result<usize, Exit> {
 
 fn import(arguments: &Import) -> Result<(), Exit> {
     let (_, store) = load(&arguments.config)?;
-    let sheet = Sheet::read(&arguments.file).map_err(Exit::misuse)?;
-    let homes = sheet
-        .homes(arguments.home_column.as_deref())
-        .map_err(Exit::misuse)?;
     let stem = arguments.file.file_stem().and_then(|stem| stem.to_str());
     let doctype = arguments.doctype.as_deref().or(stem).ok_or_else(|| {
         Exit::misuse(anyhow!(
             "the file's name gives no doctype: write --doctype NAME"
         ))
     })?;
+    let extension = arguments.file.extension().and_then(|end| end.to_str());
+    if matches!(extension, Some("jsonl" | "ndjson")) {
+        let home = arguments.home_column.as_deref();
+        let documents = lines(&arguments.file, home).map_err(Exit::misuse)?;
+        let count = store.import_documents(doctype, documents)?;
+        eprintln!("imported {count} documents of {doctype}");
+        return Ok(());
+    }
+    let sheet = Sheet::read(&arguments.file).map_err(Exit::misuse)?;
+    let homes = sheet
+        .homes(arguments.home_column.as_deref())
+        .map_err(Exit::misuse)?;
     let count = store.import(doctype, &sheet, homes.iter().zip(0..))?;
     eprintln!("imported {count} documents of {doctype}");
     Ok(())

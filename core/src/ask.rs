@@ -202,15 +202,19 @@ pub struct OpenedBatch {
 /// # Errors
 /// [`AskError`], before anybody is asked.
 pub fn open_batch(
-    signed: &SignedManifest,
-    inclusion: &Inclusion,
+    request: &TargetRequest,
     manifest: &VerifiedManifest,
-    work: Work,
-    message: &BatchMessage,
     me: &Name,
     directory: &Directory,
     secret: &EnvelopeSecretKey,
 ) -> Result<OpenedBatch, AskError> {
+    let TargetRequest {
+        manifest: signed,
+        inclusion,
+        work,
+        batch: message,
+    } = request;
+    let work = *work;
     if !allows(manifest, work) {
         return Err(AskError::WrongWork);
     }

@@ -18,6 +18,6 @@ pub use error::Error;
 pub use executors::Executors;
 pub use knowledge::{Envelopes, Knowledge, RoleKnowledge};
 pub use meter::Meter;
-pub use network::{Host, Network, Options, Progress, Through, catalogue, check};
+pub use network::{Host, Network, Options, Progress, Through, Wrap, catalogue, check};
 pub use recording::{Opened, Received, Record, Recording};
 pub use synthetic::{Person, Synthetic};

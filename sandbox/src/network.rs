@@ -123,8 +123,11 @@ impl Default for Options {
 }
 
 /// Makes of what a host reads documents from what it is to read them through.
+pub type Wrap = dyn Fn(Arc<dyn Connector>) -> Arc<dyn Connector> + Send + Sync;
+
+/// What hosts read documents through.
 #[derive(Clone)]
-pub struct Through(pub Arc<dyn Fn(Arc<dyn Connector>) -> Arc<dyn Connector> + Send + Sync>);
+pub struct Through(pub Arc<Wrap>);
 
 impl fmt::Debug for Through {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

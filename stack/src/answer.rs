@@ -22,6 +22,9 @@ use crate::{
     subscribe::remote,
 };
 
+/// A home that was asked, and whether it is subscribed to anything.
+type Asked = (HomeId, bool);
+
 /// Answers asks for the homes of one host.
 pub struct Answerer {
     pub(crate) node: Arc<Node>,
@@ -154,7 +157,7 @@ impl Answerer {
         &self,
         ask: &Ask,
         manifest: &VerifiedManifest,
-    ) -> Result<(Vec<(HomeId, bool)>, Vec<AnsweringHome>), Error> {
+    ) -> Result<(Vec<Asked>, Vec<AnsweringHome>), Error> {
         let mut seen: HashSet<&HomeId> = HashSet::new();
         let mut ids = Vec::with_capacity(ask.homes.len());
         let mut homes = Vec::with_capacity(ask.homes.len());

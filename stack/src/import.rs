@@ -1,5 +1,7 @@
 //! Documents from CSV: types are inferred, an empty cell is NULL.
 
+mod lines;
+
 use std::{collections::HashSet, path::Path};
 
 use dispers_core::{
@@ -7,6 +9,8 @@ use dispers_core::{
     local::FieldValue,
     subscription::{HomeId, MAX_HOME_ID},
 };
+
+pub use lines::{Line, lines};
 
 /// A file that is no table.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +44,16 @@ pub enum ImportError {
         column: String,
         /// What there is.
         columns: String,
+    },
+    /// A line that is no document.
+    #[error("{path}, line {line}: {reason}")]
+    Line {
+        /// Which file.
+        path: String,
+        /// Which line, from 1.
+        line: usize,
+        /// What is wrong.
+        reason: String,
     },
     /// A row names no home.
     #[error("{path}, line {line}: the home column is empty or longer than 128 bytes")]

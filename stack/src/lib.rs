@@ -34,7 +34,7 @@ pub use consent::{Asked, Effect, Otherwise, Outcome, Rule, Rules, RulesError, Sp
 pub use erase::{Erased, Receipt, erase};
 pub use error::Error;
 pub use export::{entry, export};
-pub use import::{Column, ImportError, Sheet};
+pub use import::{Column, ImportError, Line, Sheet, lines};
 pub use service::Service;
 pub use store::{Entry, SentGroup, Store, Token, WordError};
 pub use subscribe::{Relay, catch_up, keep_up, resubscribe, subscribe};

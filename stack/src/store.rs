@@ -31,7 +31,7 @@ use rand::Rng;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params, types::ValueRef};
 use serde_json::{Map, Value};
 
-use crate::{Connector, Document, Error, Selector, Sheet};
+use crate::{Connector, Document, Error, Line, Selector, Sheet};
 
 const SCHEMA: &str = "
 CREATE TABLE IF NOT EXISTS document (
@@ -147,6 +147,24 @@ impl Store {
                 ])?;
                 count += 1;
             }
+        }
+        transaction.commit()?;
+        Ok(count)
+    }
+
+    /// Adds documents to `doctype`, with names in lower case. A home's earlier documents stay.
+    ///
+    /// # Errors
+    /// [`Error::Database`]; then nothing was added.
+    pub fn import_documents(&self, doctype: &str, documents: Vec<Line>) -> Result<usize, Error> {
+        let mut connection = self.connection();
+        let transaction = connection.transaction()?;
+        let count = documents.len();
+        for (home, document) in documents {
+            let body = Value::Object(document).to_string();
+            transaction
+                .prepare_cached("INSERT INTO document (doctype, home, body) VALUES (?1, ?2, ?3)")?
+                .execute(params![doctype.to_lowercase(), home.0, body])?;
         }
         transaction.commit()?;
         Ok(count)
@@ -457,7 +475,7 @@ impl Connector for Store {
         }
         let selector = Selector::default();
         Ok(self
-            .documents(doctype, &[], &[home.clone()], &selector)?
+            .documents(doctype, &[], std::slice::from_ref(home), &selector)?
             .len())
     }
 

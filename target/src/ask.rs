@@ -92,11 +92,8 @@ impl Target {
         let now = now();
         let manifest = request.manifest.verify(&self.node.directory, now)?;
         let opened = open_batch(
-            &request.manifest,
-            &request.inclusion,
+            request,
             &manifest,
-            request.work,
-            &request.batch,
             &self.node.name,
             &self.node.directory,
             self.envelope_of(manifest.key_epoch),

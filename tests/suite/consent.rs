@@ -321,7 +321,7 @@ async fn a_field_that_an_owner_did_not_allow_is_never_read() {
         assert_eq!(read, expected, "{sql}");
         (answered, refused) = (answered + expected.len(), refused + 60 - expected.len());
         let count = result.table.rows.first().map(|row| row[0].clone());
-        let released = (expected.len() > 1).then(|| Value::Integer(expected.len() as i128));
+        let released = (expected.len() > 1).then_some(Value::Integer(expected.len() as i128));
         assert_eq!(count, released, "{sql}");
     }
     assert!(answered > 50 && refused > 50, "{answered} {refused}");

@@ -12,12 +12,15 @@ fn scene() -> Scene {
 }
 
 fn refusal(scene: &Scene, work: Work, message: &BatchMessage) -> Option<AskError> {
-    open_batch(
-        &scene.question.signed,
-        &logged(&scene.network, &scene.question.signed),
-        &scene.question.manifest,
+    let request = TargetRequest {
+        manifest: scene.question.signed.clone(),
+        inclusion: logged(&scene.network, &scene.question.signed),
         work,
-        message,
+        batch: copy_of(message),
+    };
+    open_batch(
+        &request,
+        &scene.question.manifest,
         &name("target"),
         &scene.network.directory,
         &scene.network.target,

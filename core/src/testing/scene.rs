@@ -13,7 +13,8 @@ use crate::aggregation::{
     Aggregation, AggregationError, AggregatorKeys, Deal, DealRequest, DealtRequest, Quorum,
 };
 use crate::ask::{
-    Answer, AnsweringHome, BatchAnswer, OpenedBatch, answer, collect_answers, open_batch,
+    Answer, AnsweringHome, BatchAnswer, OpenedBatch, TargetRequest, answer, collect_answers,
+    open_batch,
 };
 use crate::catalogue::EVERY_HOME;
 use crate::circuit::Row;
@@ -122,12 +123,15 @@ impl Scene {
 
     /// What the Target opens.
     pub(crate) fn asks(&self, work: Work) -> OpenedBatch {
-        open_batch(
-            &self.question.signed,
-            &logged(&self.network, &self.question.signed),
-            &self.question.manifest,
+        let request = TargetRequest {
+            manifest: self.question.signed.clone(),
+            inclusion: logged(&self.network, &self.question.signed),
             work,
-            &self.found.batches[work.batch.number as usize],
+            batch: copy_of(&self.found.batches[work.batch.number as usize]),
+        };
+        open_batch(
+            &request,
+            &self.question.manifest,
             &name("target"),
             &self.network.directory,
             &self.network.target,

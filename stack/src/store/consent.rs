@@ -267,7 +267,8 @@ impl Store {
         let at = now().0;
         let mut connection = self.connection();
         let rows = connection.transaction()?;
-        let found: Option<(i64, i64, Option<i64>, i64, Vec<u8>)> = rows
+        type Found = (i64, i64, Option<i64>, i64, Vec<u8>);
+        let found: Option<Found> = rows
             .prepare_cached(
                 "SELECT request, outcome, r.epsilon, answer_from, manifest FROM decision
                  JOIN request AS r ON r.id = request WHERE home = ?1 AND query = ?2",

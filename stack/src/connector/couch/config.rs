@@ -174,10 +174,10 @@ impl Config {
             toml::from_str(&text).map_err(|error| wrong(error.message().to_owned()))?;
         let mut homes = BTreeMap::new();
         for (id, home) in read.home {
-            let credentials = match (&home.user, &home.password, &home.token) {
-                (Some(_), Some(_), None) | (None, None, Some(_)) | (None, None, None) => true,
-                _ => false,
-            };
+            let credentials = matches!(
+                (&home.user, &home.password, &home.token),
+                (Some(_), Some(_), None) | (None, None, _)
+            );
             if !credentials || (home.token.is_none() && self.kind == Kind::Cozy) {
                 return Err(wrong(format!(
                     "home {id:?} needs {}",
