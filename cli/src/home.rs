@@ -126,7 +126,10 @@ fn history(arguments: &History) -> Result<(), Exit> {
         let found = found.map_err(dispers_stack::Error::from)?;
         return match arguments.format {
             Format::Json => print(&entry(&found)),
-            Format::Table => Ok(tell(&found)),
+            Format::Table => {
+                tell(&found);
+                Ok(())
+            }
         };
     }
     if arguments.format == Format::Json {
