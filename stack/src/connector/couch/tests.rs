@@ -295,3 +295,32 @@ fn credentials_are_kept_from_others_and_sent_to_nobody_in_clear() {
         assert!(error.contains("homes.toml"), "{error}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cozy_is_asked_at_its_own_address_for_its_doctype() {
+    let operations = |Place(doctype): Place<String>, headers: HeaderMap| async move {
+        assert_eq!(doctype, "io.cozy.bank.operations");
+        assert_eq!(headers["authorization"], "Bearer secret-of-alice");
+        // A Cozy says itself whether there is more.
+        json!({"docs": [{"_id": "1", "amount": -7}], "next": false, "limit": 2}).to_string()
+    };
+    let routes = Router::new().route("/data/{doctype}/_find", post(operations));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, routes).await });
+    let folder = tempfile::tempdir().unwrap();
+    let homes = format!("[home.'alice.cozy.example']\nurl = '{url}'\ntoken = 'secret-of-alice'\n");
+    let mut config = config(folder.path(), "https://{home}".into(), &homes);
+    config.kind = Kind::Cozy;
+    let couch = Couch::open(config).unwrap();
+    let read = tokio::task::spawn_blocking(move || {
+        let homes = couch.homes().unwrap();
+        couch.documents(
+            "io.cozy.bank.operations",
+            &["amount"],
+            &homes,
+            &Selector::default(),
+        )
+    });
+    assert!(read.await.unwrap().unwrap() == [(0, vec![FieldValue::Integer(-7)])]);
+}
