@@ -16,6 +16,7 @@ mod knowledge;
 mod log;
 mod loss;
 mod period;
+mod predict;
 mod progress;
 mod query;
 mod questions;
@@ -23,6 +24,7 @@ mod regress;
 mod sandbox;
 mod serve;
 mod stack;
+mod train;
 
 use std::process::ExitCode;
 
@@ -45,6 +47,10 @@ enum Command {
     Sandbox(sandbox::Arguments),
     /// Ask a question of a network.
     Query(query::Arguments),
+    /// Train a model on a network's data.
+    Train(train::Arguments),
+    /// Tell what a model says of new documents.
+    Predict(predict::Arguments),
     /// Tell what a question will take and how exact its answer will be; no home is asked.
     Explain(explain::Arguments),
     /// Tell what is left of a querier's privacy budgets.
@@ -96,6 +102,11 @@ fn run(command: Command) -> Result<(), Exit> {
             local();
             executor()?.block_on(query::run(arguments))
         }
+        Command::Train(arguments) => {
+            local();
+            executor()?.block_on(train::run(arguments))
+        }
+        Command::Predict(arguments) => predict::run(&arguments),
         Command::Explain(arguments) => {
             local();
             executor()?.block_on(explain::run(arguments))

@@ -113,7 +113,7 @@ impl Bars {
                 self.show("ask", homes.accepted, homes.targeted, note);
             }
             Phase::Release => self.show("release", 0, 1, "agreeing on one release".into()),
-            Phase::Done | Phase::Failed => self.close(),
+            Phase::Between | Phase::Done | Phase::Failed => self.close(),
         }
         self.last = Some(status.clone());
     }

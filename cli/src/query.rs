@@ -179,6 +179,7 @@ fn phase(phase: Phase) -> &'static str {
         Phase::Find => "find",
         Phase::Ask => "ask",
         Phase::Release => "release",
+        Phase::Between => "between rounds",
         Phase::Done => "done",
         Phase::Failed => "failed",
     }

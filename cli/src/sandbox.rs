@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use dispers_core::envelope::Suite;
 use dispers_sandbox::{Knowledge, Network, Options};
 
@@ -13,6 +13,7 @@ use crate::{
     loss::{Epsilon, Loss},
     progress::Bars,
     regress::Text,
+    train,
 };
 
 /// Mean systolic blood pressure by age band.
@@ -21,9 +22,43 @@ const EXAMPLE: &str = "SELECT CASE WHEN age < 40 THEN '25-39' WHEN age < 55 THEN
     AVG(clamp(sbp, 80, 230, 1)) AS mean_sbp FROM nhefs GROUP BY band";
 
 #[derive(Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    question: Question,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Train a model on the sandbox's data.
+    Train {
+        #[command(flatten)]
+        model: Box<train::Model>,
+        #[command(flatten)]
+        network: NetworkArguments,
+    },
+}
+
+#[derive(Args)]
+struct Question {
     #[command(flatten)]
     text: Text,
+    #[command(flatten)]
+    network: NetworkArguments,
+    /// Show on stderr what each role received, could open and could not, as it was recorded.
+    #[arg(long)]
+    show_knowledge: bool,
+    #[command(flatten)]
+    loss: Loss,
+    #[command(flatten)]
+    output: Output,
+}
+
+/// What the sandbox is made of.
+#[derive(Args)]
+pub(crate) struct NetworkArguments {
     /// A CSV file whose rows are documents of the doctype that its name says; may be repeated.
     /// Without one: 1,629 adults of the NHEFS study, doctype nhefs.
     #[arg(long, value_name = "FILE.csv")]
@@ -59,38 +94,50 @@ pub(crate) struct Arguments {
     min_cohort: u32,
     /// Why it is asked; the sandbox's directory registers this purpose.
     #[arg(long, value_name = "TEXT", default_value = "sandbox")]
-    purpose: String,
+    pub(crate) purpose: String,
     /// Cipher suite of the envelopes: x-wing or x25519.
     #[arg(long, default_value_t = Suite::default())]
     suite: Suite,
-    /// Show on stderr what each role received, could open and could not, as it was recorded.
-    #[arg(long)]
-    show_knowledge: bool,
-    #[command(flatten)]
-    loss: Loss,
-    #[command(flatten)]
-    output: Output,
+}
+
+impl NetworkArguments {
+    /// The sandbox that was written.
+    pub(crate) fn options(self, record: bool) -> Options {
+        Options {
+            data: self.data,
+            home_column: self.home_column,
+            concepts: self.concepts,
+            hosts: self.hosts,
+            indexors: self.indexors,
+            indexor_threshold: self.indexor_threshold,
+            aggregators: self.aggregators,
+            threshold: self.threshold,
+            min_cohort: self.min_cohort,
+            purpose: self.purpose,
+            suite: self.suite,
+            record,
+            ..Options::default()
+        }
+    }
+}
+
+/// Starts the sandbox, telling how far it is.
+pub(crate) async fn start(options: &Options) -> Result<Network, Exit> {
+    let mut bars = Bars::new();
+    let network = Network::start(options, |progress| bars.starting(progress)).await?;
+    bars.end();
+    Ok(network)
 }
 
 pub(crate) async fn run(arguments: Arguments) -> Result<(), Exit> {
+    if let Some(Command::Train { model, network }) = arguments.command {
+        return train::run_in_sandbox(&model, network).await;
+    }
+    let arguments = arguments.question;
     // Without one, mean blood pressure by age band.
     let written = arguments.text.written();
     let sql = written.unwrap_or_else(|| EXAMPLE.to_owned());
-    let options = Options {
-        data: arguments.data,
-        home_column: arguments.home_column,
-        concepts: arguments.concepts,
-        hosts: arguments.hosts,
-        indexors: arguments.indexors,
-        indexor_threshold: arguments.indexor_threshold,
-        aggregators: arguments.aggregators,
-        threshold: arguments.threshold,
-        min_cohort: arguments.min_cohort,
-        purpose: arguments.purpose,
-        suite: arguments.suite,
-        record: arguments.show_knowledge,
-        ..Options::default()
-    };
+    let options = arguments.network.options(arguments.show_knowledge);
     let loss = arguments.loss.loss(Some(Epsilon::Off))?;
     arguments.output.check()?;
     // A question that cannot be asked is refused before anything starts.

@@ -106,6 +106,7 @@ impl Driver {
                 .await
                 .map_err(|error| error.fault().status(&error))?,
             work,
+            parameters: None,
             batch,
         });
         TargetClient::new(target).announce(request.await?).await?;

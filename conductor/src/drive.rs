@@ -9,7 +9,6 @@ use dispers_core::{
         OpenHead, ReleaseRequest, Verdict, VerifyRequest,
     },
     ask::{AnswerHead, BatchAnswer, MAX_ANSWER, TargetRequest},
-    circuit::Circuit,
     conduct::{Command, Event, StepError, Wait},
     directory::Node as Listed,
     encoding::{DecodeError, from_bytes, to_bytes},
@@ -22,6 +21,7 @@ use dispers_core::{
     manifest::{MAX_MANIFEST, Manifest, SignedManifest},
     peer::MAX_PEER_MESSAGE,
     release::{Certificate, MAX_TOTAL, NotariseRequest, Proposal},
+    training::SignedParameters,
 };
 use dispers_node::{Channel, Channels, Node, blocking, now};
 use dispers_proto::{
@@ -186,11 +186,9 @@ impl Driver {
 
     /// Homes of a batch: as many as configured, fewer where each sends much.
     fn batch_size(&self) -> u32 {
-        let manifest = from_bytes(&self.manifest.body, MAX_MANIFEST, "manifest");
-        let manifest: Option<Manifest> = manifest.ok();
-        let circuit = manifest.and_then(|m| Circuit::compile(&m.local.shape()).ok());
-        let element = size_of::<u64>();
-        let of_home = circuit.map_or(element, |circuit| element * circuit.share_len());
+        let manifest = self.manifest.verify(&self.node.directory, now());
+        let elements = manifest.map_or(1, |manifest| manifest.largest_share());
+        let of_home = size_of::<u64>() * elements.max(1);
         let most = u32::try_from(BATCH_BYTES / of_home).unwrap_or(u32::MAX);
         self.config.batch_size.min(most)
     }
@@ -231,7 +229,7 @@ impl Driver {
             (Some(AggregatorId { committee, member }), _) => {
                 directory.member(Role::DataAggregator, committee, member)
             }
-            (None, Command::Ask { work }) => {
+            (None, Command::Ask { work, .. }) => {
                 let targets = directory.nodes(Role::Target).map(|node| node.name.clone());
                 let targets = assigned(&targets.collect::<Vec<Name>>(), work.batch);
                 let place = usize::from(work.attempt) % targets.len().max(1);
@@ -278,10 +276,10 @@ impl Driver {
                 };
                 Event::Begun(aggregator, repeatedly(step, request).await)
             }
-            Command::Ask { work } => {
+            Command::Ask { work, parameters } => {
                 self.wait_for_owners().await;
                 let wait = Duration::from_millis(self.config.ask_timeout_ms);
-                let asked = within(wait, self.ask(work)).await;
+                let asked = within(wait, self.ask(work, parameters)).await;
                 if matches!(asked, Err(StepError::Unreachable)) {
                     // The next attempt finds a target that restarts, or its stacks, again.
                     sleep(ASK_PAUSE * (1 << work.attempt.min(4))).await;
@@ -499,7 +497,11 @@ impl Driver {
         Ok((summary, sizes))
     }
 
-    async fn ask(&self, work: Work) -> Result<BatchAnswer, Status> {
+    async fn ask(
+        &self,
+        work: Work,
+        parameters: Option<Arc<SignedParameters>>,
+    ) -> Result<BatchAnswer, Status> {
         let batch = self.kept.batch(work.batch).await?;
         let batch: BatchMessage = from_bytes(&batch, MAX_BATCH_MESSAGE, "batch")
             .map_err(|error| Status::data_loss(error.to_string()))?;
@@ -511,6 +513,7 @@ impl Driver {
                 .await
                 .map_err(|error| error.fault().status(&error))?,
             work,
+            parameters: parameters.as_deref().cloned(),
             batch,
         };
         let request = outgoing(request).await?;

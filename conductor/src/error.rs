@@ -1,6 +1,9 @@
 //! What a Conductor refuses, and whose fault it is.
 
-use dispers_core::{encoding::DecodeError, envelope::OpenError, id::Name, manifest::ManifestError};
+use dispers_core::{
+    encoding::DecodeError, envelope::OpenError, id::Name, manifest::ManifestError,
+    training::ParametersError,
+};
 use dispers_node::Fault;
 
 /// Why a request failed.
@@ -51,6 +54,12 @@ pub enum Error {
         /// Who did not.
         missing: Vec<Name>,
     },
+    /// Another conductor drives the session, or is about to.
+    #[error("another conductor drives the query: the same request may come again")]
+    Elsewhere,
+    /// Parameters that begin no round.
+    #[error(transparent)]
+    Parameters(ParametersError),
     /// No such sizes.
     #[error("the log never had these sizes in this order")]
     NoSuchLog,
@@ -68,13 +77,14 @@ impl Error {
             | Self::Manifest(_)
             | Self::BadUpload
             | Self::BadProfiles
-            | Self::BadPseudonyms => Fault::Caller,
+            | Self::BadPseudonyms
+            | Self::Parameters(_) => Fault::Caller,
             Self::OtherQuerier => Fault::Denied,
             Self::UnknownQuery | Self::NoSuchLog => Fault::NotFound,
             Self::NotDone | Self::Full(_) => Fault::TryLater,
             Self::TakenOver => Fault::Conflict,
             Self::Storage(_) => Fault::Us,
-            Self::Away(_) | Self::Unwitnessed { .. } => Fault::Peer,
+            Self::Away(_) | Self::Elsewhere | Self::Unwitnessed { .. } => Fault::Peer,
         }
     }
 }

@@ -6,10 +6,11 @@ use dispers_core::{
     conduct::{Command, Conduct, Event, Failure, Phase, Status, Wait},
     encoding::to_bytes,
     id::QueryId,
+    training::{ParametersError, SignedParameters},
 };
 use dispers_node::{QueryPhase, now};
 use tokio::{
-    sync::{Notify, watch},
+    sync::{Notify, mpsc, oneshot, watch},
     task::JoinSet,
     time::{Instant, sleep, sleep_until},
 };
@@ -31,6 +32,12 @@ pub(crate) fn state(conduct: &Conduct) -> State {
     }
 }
 
+/// Parameters of a session's next round, and whether they were taken.
+pub(crate) struct Advance {
+    pub(crate) parameters: SignedParameters,
+    pub(crate) taken: oneshot::Sender<Result<(), ParametersError>>,
+}
+
 /// One query that this process drives.
 pub(crate) struct Run {
     pub(crate) driver: Arc<Driver>,
@@ -41,6 +48,7 @@ pub(crate) struct Run {
     pub(crate) kept: Vec<u8>,
     pub(crate) progress: watch::Sender<Status>,
     pub(crate) cancelled: Arc<Notify>,
+    pub(crate) advances: mpsc::Receiver<Advance>,
     pub(crate) life: Duration,
 }
 
@@ -80,7 +88,7 @@ impl Run {
                     let (batches, answers) = (status.batches_done.into(), status.homes.answered);
                     activity.released(batches, answers);
                 }
-                Phase::Failed => {}
+                Phase::Between | Phase::Failed => {}
             }
             self.progress.send_replace(status);
             if matches!(phase, Phase::Done | Phase::Failed) {
@@ -88,7 +96,7 @@ impl Run {
                 return;
             }
             commands = tokio::select! {
-                done = steps.join_next() => match done {
+                done = steps.join_next(), if !steps.is_empty() || phase != Phase::Between => match done {
                     Some(Ok((number, event))) => {
                         waits.remove(&number);
                         conduct.handle(event)
@@ -96,6 +104,7 @@ impl Run {
                     // Every command ends in an event, so a step that panicked is a defect of ours.
                     Some(Err(_)) | None => ended(&mut conduct, "a step of the conductor failed"),
                 },
+                Some(advance) = self.advances.recv() => self.advance(&mut conduct, advance),
                 () = self.cancelled.notified() => {
                     conduct.end(Failure::Cancelled);
                     Vec::new()
@@ -103,6 +112,22 @@ impl Run {
                 () = sleep_until(deadline) => ended(&mut conduct, "the query expired"),
             };
         }
+    }
+
+    /// Begins the next round of a session, if the querier signed what it is computed with. It is kept before
+    /// anybody is asked; who sent it looks at how far the session is.
+    fn advance(&self, conduct: &mut Conduct, advance: Advance) -> Vec<Command> {
+        let Advance { parameters, taken } = advance;
+        let directory = &self.driver.node.directory;
+        let verified = parameters.verify(conduct.manifest(), directory);
+        let begun = verified.and_then(|verified| conduct.advance(&verified, parameters));
+        let (told, commands) = match begun {
+            Ok(commands) => (Ok(()), commands),
+            Err(error) => (Err(error), Vec::new()),
+        };
+        // Who went away learns it from the status.
+        let _ = taken.send(told);
+        commands
     }
 
     /// Puts the query into the log before anybody is asked; the commands with which it ends if that

@@ -21,6 +21,7 @@ use dispers_core::{
         Handle, MAX_ENTRIES, MAX_UPLOAD, SealedUpload, SealedWithdrawal, Upload, upload_context,
         withdrawal_context,
     },
+    training::SignedParameters,
 };
 use dispers_node::{
     Channel, Channels, Node, Reply, blocking, now, reply, require_listed, require_querier,
@@ -29,15 +30,15 @@ use dispers_node::{
 use dispers_proto::{
     Messages,
     v1::{
-        BudgetsReply, Chunk, Empty, EvaluateRequest, LogRange, LogSizes, Message, OffersReply,
-        Query, StatusUpdate, SubmitRequest, Total, TotalsReply, WithdrawReply,
+        AdvanceRequest, BudgetsReply, Chunk, Empty, EvaluateRequest, LogRange, LogSizes, Message,
+        OffersReply, Query, StatusUpdate, SubmitRequest, Total, TotalsReply, WithdrawReply,
         concept_indexor_client::ConceptIndexorClient, conductor_server::Conductor,
         data_aggregator_client::DataAggregatorClient,
     },
 };
 use rand::Rng;
 use tokio::{
-    sync::{Notify, OnceCell, mpsc, watch},
+    sync::{Notify, OnceCell, mpsc, oneshot, watch},
     time::{sleep, timeout},
 };
 use tokio_stream::{Stream, wrappers::ReceiverStream};
@@ -47,11 +48,13 @@ use tracing::Instrument;
 use crate::{
     Config, Driver, Error, Lease, Log, NewQuery, Seen, Store, TakenUp,
     kept::Stored,
-    run::{self, Run},
+    run::{self, Advance, Run},
 };
 
 /// Largest encoded record or totals of a query, in bytes.
 const MAX_RECORD: usize = 64 << 20;
+/// Largest encoded parameters of a round, in bytes.
+const MAX_ADVANCE: usize = 3 << 20;
 /// How often a query that another conductor drives is looked at.
 const LOOK: Duration = Duration::from_millis(500);
 /// Most pseudonyms of one target profile.
@@ -81,6 +84,7 @@ struct Conducting {
 struct Running {
     progress: watch::Receiver<QueryStatus>,
     cancelled: Arc<Notify>,
+    advances: mpsc::Sender<Advance>,
 }
 
 impl Service {
@@ -274,9 +278,11 @@ impl Conducting {
         };
         let (progress, watched) = watch::channel(conduct.status());
         let cancelled = Arc::new(Notify::new());
+        let (advance, advances) = mpsc::channel(1);
         let running = Running {
             progress: watched,
             cancelled: cancelled.clone(),
+            advances: advance,
         };
         self.running().insert(query, running);
         let run = Run {
@@ -287,6 +293,7 @@ impl Conducting {
             kept,
             progress,
             cancelled,
+            advances,
             life: Duration::from_millis(expires.0.saturating_sub(now().0)),
         };
         let driving = async move {
@@ -295,6 +302,21 @@ impl Conducting {
         };
         tokio::spawn(driving.in_current_span());
         Ok(())
+    }
+
+    /// Begins the next round of a session that is driven here.
+    async fn advance(&self, query: QueryId, parameters: SignedParameters) -> Result<(), Error> {
+        let advances = self
+            .running()
+            .get(&query)
+            .map(|running| running.advances.clone());
+        let advances = advances.ok_or(Error::Elsewhere)?;
+        let (taken, told) = oneshot::channel();
+        let advance = Advance { parameters, taken };
+        advances.send(advance).await.map_err(|_| Error::Elsewhere)?;
+        told.await
+            .map_err(|_| Error::Elsewhere)?
+            .map_err(Error::Parameters)
     }
 
     /// A query's state, for its own querier only.
@@ -465,6 +487,18 @@ impl Conductor for Service {
         if let Some(running) = self.0.running().get(&query) {
             running.cancelled.notify_one();
         }
+        Ok(Response::new(Empty {}))
+    }
+
+    async fn advance(&self, request: Request<AdvanceRequest>) -> Result<Response<Empty>, Status> {
+        let querier = require_querier(&request)?.clone();
+        let AdvanceRequest { id, parameters } = request.into_inner();
+        let query = query_id(&Query { id })?;
+        let parameters: SignedParameters = from_bytes(&parameters, MAX_ADVANCE, "parameters")
+            .map_err(|error| status(error.into()))?;
+        self.0.see(query, &querier).await.map_err(status)?;
+        let begun = self.0.advance(query, parameters).await;
+        begun.map_err(status)?;
         Ok(Response::new(Empty {}))
     }
 

@@ -11,8 +11,8 @@ use rand::{CryptoRng, seq::SliceRandom};
 use zeroize::Zeroizing;
 
 use crate::{
-    circuit::Row,
-    contribution::{Contribution, Tag, share_group},
+    circuit::{Circuit, Row, VectorRow},
+    contribution::{Contribution, GroupShare, Tag, VectorContribution, share_group, share_vectors},
     directory::Directory,
     encoding,
     envelope::{Context, EnvelopeSecretKey, Sealed, reader},
@@ -24,6 +24,7 @@ use crate::{
     manifest::{SignedManifest, VerifiedManifest},
     subscription::{HomeId, LinkOpener},
     ticket::{FindId, HomeKey, Ticket},
+    training::{SessionKey, SignedParameters},
 };
 
 /// Largest encoded ask to one stack, in bytes.
@@ -35,11 +36,16 @@ pub const MAX_ANSWER: usize = 1 << 30;
 pub type SealedGroup = Sealed<reader::DataAggregator, Vec<u8>>;
 
 /// The envelope context of one aggregator's group.
-pub fn group_context(work: Work, committee: u16, to: MemberNumber) -> Context {
+pub fn group_context(
+    work: Work,
+    parameters: &[u8; 32],
+    committee: u16,
+    to: MemberNumber,
+) -> Context {
     Context {
         purpose: labels::ENVELOPE_GROUP,
         sender: Role::Stack,
-        binding: encoding::to_bytes(&(work, committee, to)),
+        binding: encoding::to_bytes(&(work, parameters, committee, to)),
     }
 }
 
@@ -54,6 +60,8 @@ pub struct Ask {
     pub find: FindId,
     /// Shows that the query is in the log.
     pub inclusion: Inclusion,
+    /// What the round is computed with, where a model is trained.
+    pub parameters: Option<SignedParameters>,
     /// Whether the homes are only told that they will be asked, so that their owners can be: the answer
     /// holds nothing.
     pub announced: bool,
@@ -87,7 +95,12 @@ pub fn answer_limit(manifest: &VerifiedManifest, work: Work, homes: usize) -> us
     // An encapsulation, an authentication tag, and lengths.
     const GROUP: usize = 2048;
     let offers = manifest.offers(manifest.committee_of(work.batch)).count();
-    let home = size_of::<u32>() + size_of::<Tag>() + 8 * manifest.circuit().share_len();
+    let circuit = manifest.circuit_of(work.round);
+    let commitments = match circuit.has_joint_randomness() {
+        true => 32 * offers,
+        false => 0,
+    };
+    let home = size_of::<u32>() + size_of::<Tag>() + 8 * circuit.share_len() + commitments;
     let groups = offers.saturating_mul(homes.saturating_mul(home).saturating_add(GROUP));
     groups.saturating_add(GROUP).min(MAX_ANSWER)
 }
@@ -102,6 +115,8 @@ pub struct GroupsStatement {
     pub target: Name,
     /// What the answers are for.
     pub work: Work,
+    /// Digest of the parameters that homes were shown; zero where there are none.
+    pub parameters: [u8; 32],
     /// Digest of each aggregator's groups, in order of the aggregators with an offer.
     pub digests: Vec<[u8; 32]>,
 }
@@ -212,6 +227,7 @@ pub fn open_batch(
         manifest: signed,
         inclusion,
         work,
+        parameters,
         batch: message,
     } = request;
     let work = *work;
@@ -275,6 +291,7 @@ pub fn open_batch(
                 work,
                 find: content.find,
                 inclusion: inclusion.clone(),
+                parameters: parameters.clone(),
                 announced: false,
                 homes: Vec::new(),
             })
@@ -295,7 +312,7 @@ pub fn open_batch(
 pub fn collect_answers(
     target: &Name,
     key: &SigningKey,
-    work: Work,
+    (work, parameters): (Work, [u8; 32]),
     aggregators: usize,
     answers: Vec<Answer>,
     rng: &mut impl CryptoRng,
@@ -317,6 +334,7 @@ pub fn collect_answers(
     let statement = GroupsStatement {
         target: target.clone(),
         work,
+        parameters,
         digests: groups
             .iter()
             .map(|g| GroupsStatement::digest_of(g))
@@ -337,6 +355,9 @@ pub struct AnsweringHome {
     tags: Zeroizing<Vec<Tag>>,
     /// Its row; `None` if it refuses, has no data, or fails WHERE.
     pub row: Option<Row>,
+    /// Its vector, where a model is trained; `None` if it has none.
+    pub vector: Option<VectorRow>,
+    session: Option<SessionKey>,
 }
 
 impl AnsweringHome {
@@ -345,11 +366,19 @@ impl AnsweringHome {
     pub fn open(work: Work, find: &FindId, asked: &HomeAsk, key: &HomeKey) -> Option<Self> {
         let (query, batch) = (work.query, work.batch);
         let opened = asked.ticket.open(key, query, find, batch, asked.index);
+        let opened = opened.ok()?;
         Some(Self {
             index: asked.index,
-            tags: opened.ok()?.tags,
+            tags: opened.tags,
             row: None,
+            vector: None,
+            session: opened.session,
         })
+    }
+
+    /// What opens the parameters of the session that it was chosen for.
+    pub fn session(&self) -> Option<&SessionKey> {
+        self.session.as_ref()
     }
 }
 
@@ -360,6 +389,7 @@ impl AnsweringHome {
 pub fn answer(
     manifest: &VerifiedManifest,
     work: Work,
+    parameters: &[u8; 32],
     homes: &[AnsweringHome],
     rng: &mut impl CryptoRng,
 ) -> Result<Answer, AskError> {
@@ -367,7 +397,7 @@ pub fn answer(
         return Err(AskError::WrongWork);
     }
     let committee = manifest.committee_of(work.batch);
-    let circuit = manifest.circuit();
+    let circuit = manifest.circuit_of(work.round);
     let offers: Vec<_> = manifest.offers(committee).collect();
     let points: Vec<MemberNumber> = offers.iter().map(|(member, _)| *member).collect();
     let needed = usize::from(
@@ -377,24 +407,26 @@ pub fn answer(
             .ok_or(AskError::WrongWork)?
             .needed,
     );
-    let mut contributions = Vec::with_capacity(homes.len());
-    for home in homes {
+    let tags_of = |home: &AnsweringHome| {
         let tags = points
             .iter()
-            .map(|point| home.tags.get(point.index()).copied())
-            .collect::<Option<Vec<_>>>()
-            .ok_or(AskError::WrongWork)?;
-        // A row that the circuit has no place for must not silence the stack's other homes.
-        let prove =
-            |row, rng: &mut _| Contribution::prove(circuit, home.index, tags.clone(), row, rng);
-        let contribution = prove(home.row.as_ref(), rng)
-            .or_else(|_| prove(None, rng))
-            .map_err(|_| AskError::Unanswerable)?;
-        contributions.push(contribution);
-    }
-    let answered = contributions.len() as u32;
-    let groups = share_group(&contributions, &points, needed, rng)
-        .map_err(|_| AskError::Unanswerable)?
+            .map(|point| home.tags.get(point.index()).copied());
+        tags.collect::<Option<Vec<_>>>().ok_or(AskError::WrongWork)
+    };
+    let answered = homes.len() as u32;
+    let shared = match manifest.training {
+        None => share_rows(circuit, homes, tags_of, &points, needed, rng)?,
+        Some(_) => {
+            let mut contributions = Vec::with_capacity(homes.len());
+            for home in homes {
+                let (tags, vector) = (tags_of(home)?, home.vector.as_ref());
+                contributions.push(VectorContribution::new(circuit, home.index, tags, vector));
+            }
+            share_vectors(circuit, &contributions, &points, needed, rng)
+                .map_err(|_| AskError::Unanswerable)?
+        }
+    };
+    let groups = shared
         .iter()
         .zip(&offers)
         .map(|(group, (member, key))| {
@@ -402,7 +434,7 @@ pub fn answer(
             SealedGroup::seal_bytes(
                 std::mem::take(&mut *bytes),
                 key,
-                &group_context(work, committee, *member),
+                &group_context(work, parameters, committee, *member),
                 rng,
             )
         })
@@ -411,6 +443,29 @@ pub fn answer(
         homes: answered,
         groups,
     })
+}
+
+/// Encodes, proves and shares what homes answer to a query.
+fn share_rows(
+    circuit: &Circuit,
+    homes: &[AnsweringHome],
+    tags_of: impl Fn(&AnsweringHome) -> Result<Vec<Tag>, AskError>,
+    points: &[MemberNumber],
+    needed: usize,
+    rng: &mut impl CryptoRng,
+) -> Result<Vec<GroupShare>, AskError> {
+    let mut contributions = Vec::with_capacity(homes.len());
+    for home in homes {
+        let tags = tags_of(home)?;
+        // A row that the circuit has no place for must not silence the stack's other homes.
+        let prove =
+            |row, rng: &mut _| Contribution::prove(circuit, home.index, tags.clone(), row, rng);
+        let contribution = prove(home.row.as_ref(), rng)
+            .or_else(|_| prove(None, rng))
+            .map_err(|_| AskError::Unanswerable)?;
+        contributions.push(contribution);
+    }
+    share_group(&contributions, points, needed, rng).map_err(|_| AskError::Unanswerable)
 }
 
 /// What the Conductor asks of the Target.
@@ -422,6 +477,8 @@ pub struct TargetRequest {
     pub inclusion: Inclusion,
     /// What the answers are for.
     pub work: Work,
+    /// What the round is computed with, where a model is trained.
+    pub parameters: Option<SignedParameters>,
     /// The finder's batch.
     pub batch: BatchMessage,
 }

@@ -35,6 +35,7 @@ use crate::{
     profile::Profile,
     subscription::{EntryContent, EntryOpener, MAX_ENTRIES, MAX_UPLOAD},
     ticket::{FindId, PoolSecret, Population, TagKey, TagStream, Ticket},
+    training::SessionKey,
 };
 
 /// Most homes that a find holds while its lists stream in.
@@ -101,6 +102,8 @@ pub struct Finding {
     digest: Sha256,
     uploads: Vec<(Vec<u8>, u32)>,
     candidates: Candidates,
+    /// What opens the parameters of a session.
+    session: Option<SessionKey>,
 }
 
 /// Opens the segments of one find, in any order and from any thread.
@@ -200,6 +203,10 @@ impl Finding {
                 key_epoch: manifest.key_epoch,
                 atoms,
             }),
+            session: manifest
+                .training
+                .is_some()
+                .then(|| SessionKey::new(&opening.salt, manifest.query())),
             manifest,
             digest: Sha256::new(),
             uploads: Vec::new(),
@@ -354,6 +361,7 @@ impl Finding {
             uploads: self.uploads,
             candidates,
             order: std::mem::take(order),
+            session: self.session,
         }
     }
 }
@@ -374,6 +382,8 @@ pub struct Chosen {
     candidates: Candidates,
     /// Places among the candidates.
     order: Vec<u32>,
+    /// What opens the parameters of a session.
+    session: Option<SessionKey>,
 }
 
 impl Chosen {
@@ -404,7 +414,15 @@ impl Chosen {
             let tags: Vec<[u8; 16]> = tags.iter().map(|t| t.tag(index)).collect();
             ChosenTarget {
                 upload: home.upload,
-                ticket: Ticket::seal(home.key, query, &self.find, batch, index, &tags),
+                ticket: Ticket::seal(
+                    home.key,
+                    query,
+                    &self.find,
+                    batch,
+                    index,
+                    &tags,
+                    self.session.as_ref(),
+                ),
                 link: home.link,
             }
         });

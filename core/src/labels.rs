@@ -35,6 +35,23 @@ pub const ENVELOPE_TOTAL: &str = "total";
 /// Share of a threshold key in the making, from one member to another.
 pub const ENVELOPE_CEREMONY: &str = "ceremony share";
 
+/// Joint randomness of a vector's proof, expanded from the commitments to its shares.
+pub const EXPAND_JOINT: &str = "dispers v1 expand joint randomness";
+/// Commitment of a home to one aggregator's share of its vector.
+pub const HASH_JOINT_PART: &str = "dispers v1 hash share for joint randomness";
+/// Joint randomness of all commitments of one vector.
+pub const HASH_JOINT: &str = "dispers v1 hash joint randomness";
+/// What keeps a commitment from telling anything of its share.
+pub const EXPAND_BLINDS: &str = "dispers v1 expand blinds";
+/// Signature over the parameters of a round of training.
+pub const SIGN_PARAMETERS: &str = "dispers v1 sign parameters";
+/// Key under which a session's parameters are sealed, from the salt of its profile.
+pub const DERIVE_SESSION_KEY: &str = "dispers v1 session key";
+/// Digest of a round's sealed parameters.
+pub const HASH_PARAMETERS: &str = "dispers v1 hash parameters";
+/// Which homes of a session are held out.
+pub const HASH_HELD_OUT: &str = "dispers v1 held out";
+
 /// Signature over a directory body.
 pub const SIGN_DIRECTORY: &str = "dispers v1 sign directory";
 /// Signature over a manifest body.

@@ -42,3 +42,4 @@ pub mod subscription;
 #[cfg(test)]
 mod testing;
 pub mod ticket;
+pub mod training;

@@ -15,8 +15,9 @@ use crate::{
     labels,
     local::LocalQuery,
     offer::Offer,
-    privacy::{Noise, Privacy, PrivacyError},
+    privacy::{Mechanism, Noise, Privacy, PrivacyError, Rho},
     ristretto::Point,
+    training::{Task, Training},
 };
 
 /// Largest encoded manifest, in bytes.
@@ -40,6 +41,8 @@ pub struct Manifest {
     pub purpose: String,
     /// What runs inside a home.
     pub local: LocalQuery,
+    /// What homes compute of it in each round, where a model is trained.
+    pub training: Option<Training>,
     /// Fewest homes that may be asked, and fewest people behind a released number.
     pub min_cohort: u32,
     /// Fewest accepted contributions, in thousandths of the homes asked.
@@ -203,19 +206,52 @@ impl SignedManifest {
             ));
         }
         let refuse = |error: &dyn std::fmt::Display| ManifestError::Query(error.to_string());
-        manifest
-            .local
-            .validate(&directory.catalogue)
-            .map_err(|e| refuse(&e))?;
-        let circuit = Circuit::compile(&manifest.local.shape()).map_err(|e| refuse(&e))?;
-        let committees = manifest.committees.iter();
-        let committees = committees.map(|terms| (usize::from(terms.needed), terms.offers.len()));
-        let privacy = manifest.privacy.as_ref();
-        check_sums(privacy, &circuit, manifest.max_homes, committees)?;
+        let local = &manifest.local;
+        let circuits = match &manifest.training {
+            None => {
+                local
+                    .validate(&directory.catalogue)
+                    .map_err(|e| refuse(&e))?;
+                vec![Circuit::compile(&local.shape()).map_err(|e| refuse(&e))?]
+            }
+            Some(training) => {
+                let catalogue = &directory.catalogue;
+                local
+                    .validate_documents(catalogue)
+                    .map_err(|e| refuse(&e))?;
+                training
+                    .validate(local, manifest.rounds)
+                    .map_err(|e| refuse(&e))?;
+                training.circuits(local).map_err(|e| refuse(&e))?
+            }
+        };
+        let rounds = if manifest.training.is_some() {
+            manifest.rounds
+        } else {
+            1
+        };
+        let privacy = manifest.privacy.map(|privacy| privacy.of_one_in(rounds));
+        if let (Some(_), Some(privacy)) = (&manifest.training, &manifest.privacy)
+            && privacy.mechanism == Mechanism::Laplace
+        {
+            return Err(ManifestError::OutOfRange(
+                "training takes Gaussian noise: give a delta",
+            ));
+        }
+        for circuit in &circuits {
+            let committees = manifest.committees.iter();
+            let committees =
+                committees.map(|terms| (usize::from(terms.needed), terms.offers.len()));
+            check_sums(privacy.as_ref(), circuit, manifest.max_homes, committees)?;
+        }
         Ok(VerifiedManifest {
             query: self.query(),
+            tasks: manifest
+                .training
+                .as_ref()
+                .map_or(Vec::new(), Training::schedule),
             manifest,
-            circuit: Arc::new(circuit),
+            circuits: circuits.into_iter().map(Arc::new).collect(),
         })
     }
 }
@@ -317,7 +353,7 @@ fn check_floors(manifest: &Manifest, directory: &Directory) -> Result<(), Manife
             "more homes may be asked than the network allows",
         ));
     }
-    if manifest.rounds != 1 {
+    if manifest.training.is_none() && manifest.rounds != 1 {
         return Err(ManifestError::OutOfRange("a query has exactly one round"));
     }
     if manifest.attempts == 0 || manifest.attempts > MAX_ATTEMPTS {
@@ -389,7 +425,10 @@ fn offer_holds(offer: &Offer, node: &Node, manifest: &Manifest, directory: &Dire
 pub struct VerifiedManifest {
     query: QueryId,
     manifest: Manifest,
-    circuit: Arc<Circuit>,
+    /// One for each kind of round, in the order in which they first come.
+    circuits: Vec<Arc<Circuit>>,
+    /// What each round is for, where a model is trained.
+    tasks: Vec<Task>,
 }
 
 impl VerifiedManifest {
@@ -398,9 +437,45 @@ impl VerifiedManifest {
         self.query
     }
 
-    /// What a home may contribute, compiled.
+    /// What a home may contribute to the first round, compiled.
     pub fn circuit(&self) -> &Arc<Circuit> {
-        &self.circuit
+        &self.circuits[0]
+    }
+
+    /// What a home may contribute to a round, compiled; of one that is none, to the first.
+    pub fn circuit_of(&self, round: u16) -> &Arc<Circuit> {
+        let kind = self.task(round).and_then(|task| {
+            let training = self.training.as_ref()?;
+            training.kinds().iter().position(|kind| *kind == task)
+        });
+        &self.circuits[kind.unwrap_or(0)]
+    }
+
+    /// The noise of one round: a session's is spread evenly over its rounds, which add up as zero-concentrated
+    /// differential privacy does.
+    pub fn round_privacy(&self) -> Option<Privacy> {
+        let rounds = match self.training {
+            Some(_) => self.rounds,
+            None => 1,
+        };
+        self.privacy.map(|privacy| privacy.of_one_in(rounds))
+    }
+
+    /// What the whole query costs of a privacy budget.
+    pub fn cost(&self) -> Option<Rho> {
+        let moments = self.circuit().sensitivities().len();
+        self.privacy.map(|privacy| privacy.cost(moments))
+    }
+
+    /// What a round of training is for.
+    pub fn task(&self, round: u16) -> Option<Task> {
+        self.tasks.get(usize::from(round)).copied()
+    }
+
+    /// The most elements that a home contributes to any round.
+    pub fn largest_share(&self) -> usize {
+        let lengths = self.circuits.iter().map(|circuit| circuit.share_len());
+        lengths.max().unwrap_or(0)
     }
 
     /// The aggregators that offered a key, with it, in committee order.

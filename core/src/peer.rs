@@ -18,10 +18,6 @@ use crate::{
 pub const MAX_PEER_MESSAGE: usize = 64 << 20;
 
 /// What an aggregator tells the others.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "few are held at a time, and what the others hold is on the heap"
-)]
 #[derive(BorshSerialize, BorshDeserialize)]
 pub enum PeerContent {
     /// After freezing D: a share of the batch's randomness.
@@ -41,8 +37,10 @@ pub enum PeerContent {
         digest: [u8; 32],
         /// One bit per index: whether the sender holds a valid share there.
         present: Vec<u8>,
-        /// Four elements per index, zero where absent.
+        /// The elements of a message per index, zero where absent.
         messages: Vec<u64>,
+        /// Joint randomness per index, zero where absent; empty where there is none.
+        joints: Vec<[u8; 32]>,
     },
     /// Shares of the counts that guard the outputs.
     Guards {

@@ -200,6 +200,8 @@ impl Total {
 /// What a querier learns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Released {
+    /// The round that it is of.
+    pub round: u16,
     /// One sum per output; `None` where fewer people than the minimum cohort stand behind it.
     pub outputs: Vec<Option<u64>>,
     /// Homes that the Target Finder chose.
@@ -260,7 +262,8 @@ fn open_total(
     let total: Total = encoding::from_bytes(&signed.body, MAX_TOTAL, "total").ok()?;
     let expected = total.query == query
         && (total.committee, total.member) == (from.committee, from.member)
-        && total.outputs.len() == manifest.circuit().outputs().len();
+        && total.round < manifest.rounds
+        && total.outputs.len() == manifest.circuit_of(total.round).outputs().len();
     expected.then(|| (total, node.name.clone()))
 }
 
@@ -370,6 +373,7 @@ pub fn open_totals(
         return Err(ReleaseError::Contradiction);
     }
     let mut released = Released {
+        round: first.round,
         outputs: Vec::new(),
         asked: 0,
         accepted: 0,
@@ -394,7 +398,7 @@ pub fn open_totals(
         released.verified = released.verified.min(verified.unwrap_or(0));
         released.aggregators.extend(names.into_iter().cloned());
     }
-    released.outputs = add_up(manifest.circuit(), &parts);
+    released.outputs = add_up(manifest.circuit_of(first.round), &parts);
     Ok(released)
 }
 

@@ -23,6 +23,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use crate::envelope::OpenError;
 use crate::id::{BatchId, KeyEpoch, MemberNumber, Name, QueryId};
+use crate::training::SessionKey;
 use crate::{encoding, labels};
 
 /// Most tags in a ticket: the members of the largest committee.
@@ -242,7 +243,11 @@ pub struct OpenedTicket {
     pub index: u32,
     /// τ₁…τₙ, one per aggregator of the batch's committee, in order.
     pub tags: Zeroizing<Vec<TicketTag>>,
+    /// What opens the parameters of a session.
+    pub session: Option<SessionKey>,
 }
+
+type Content = (BatchId, u32, Vec<TicketTag>, Option<SessionKey>);
 
 impl Ticket {
     /// Seals the tags of a home. The same arguments give the same ticket.
@@ -253,8 +258,9 @@ impl Ticket {
         batch: BatchId,
         index: u32,
         tags: &[TicketTag],
+        session: Option<&SessionKey>,
     ) -> Self {
-        let plaintext = Zeroizing::new(encoding::to_bytes(&(batch, index, tags)));
+        let plaintext = Zeroizing::new(encoding::to_bytes(&(batch, index, tags, session)));
         let payload = Payload {
             msg: &plaintext,
             aad: &encoding::to_bytes(&(query, find)),
@@ -279,7 +285,7 @@ impl Ticket {
         batch: BatchId,
         index: u32,
     ) -> Result<OpenedTicket, OpenError> {
-        const LIMIT: usize = 1 + 6 + 4 + 4 + 16 * MAX_TAGS;
+        const LIMIT: usize = 1 + 6 + 4 + 4 + 16 * MAX_TAGS + 33;
         let payload = Payload {
             msg: &self.0,
             aad: &encoding::to_bytes(&(query, find)),
@@ -289,13 +295,18 @@ impl Ticket {
             .decrypt(&Nonce::default(), payload)
             .map(Zeroizing::new)
             .map_err(|_| OpenError)?;
-        let (sealed_batch, sealed_index, tags): (BatchId, u32, Vec<TicketTag>) =
+        let (sealed_batch, sealed_index, tags, session): Content =
             encoding::from_bytes(&plaintext, LIMIT, "ticket").map_err(|_| OpenError)?;
         let tags = Zeroizing::new(tags);
         if (sealed_batch, sealed_index) != (batch, index) {
             return Err(OpenError);
         }
-        Ok(OpenedTicket { batch, index, tags })
+        Ok(OpenedTicket {
+            batch,
+            index,
+            tags,
+            session,
+        })
     }
 }
 
@@ -361,7 +372,7 @@ mod tests {
     }
 
     fn ticket() -> Ticket {
-        Ticket::seal(&home(), QUERY, &find(), BATCH, 7, &tags(7))
+        Ticket::seal(&home(), QUERY, &find(), BATCH, 7, &tags(7), None)
     }
 
     #[test]
@@ -377,7 +388,7 @@ mod tests {
     #[test]
     fn a_ticket_has_a_tag_for_each_of_the_most_aggregators() {
         let many = vec![[7; 16]; MAX_TAGS];
-        let ticket = Ticket::seal(&home(), QUERY, &find(), BATCH, 7, &many);
+        let ticket = Ticket::seal(&home(), QUERY, &find(), BATCH, 7, &many, None);
         let opened = ticket.open(&home(), QUERY, &find(), BATCH, 7).unwrap();
         assert_eq!(opened.tags.len(), MAX_TAGS);
     }

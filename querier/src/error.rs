@@ -2,7 +2,7 @@
 
 use dispers_core::{
     conduct::Failure, decode::WrongOutputs, encoding::DecodeError, manifest::ManifestError,
-    oprf::OprfError, release::ReleaseError, sql::SqlError,
+    oprf::OprfError, release::ReleaseError, sql::SqlError, training::fit::FitError,
 };
 
 /// Why a question has no answer.
@@ -54,6 +54,15 @@ pub enum Error {
     /// It would live too long.
     #[error("a query lives at most seven days: give owners less time")]
     TooLong,
+    /// A session without δ.
+    #[error("training takes Gaussian noise: give --delta, such as 1e-6, beside --epsilon")]
+    NoDelta,
+    /// Nothing can be learnt from a round.
+    #[error(transparent)]
+    Fit(#[from] FitError),
+    /// Totals of another round.
+    #[error("the conductor gave the totals of another round")]
+    OtherRound,
     /// The totals give no result.
     #[error(transparent)]
     Release(#[from] ReleaseError),
@@ -83,6 +92,9 @@ impl Error {
 
     /// Whether the question itself is at fault.
     pub fn is_misuse(&self) -> bool {
-        matches!(self, Self::Sql(_) | Self::Manifest(_) | Self::TooLong)
+        matches!(
+            self,
+            Self::Sql(_) | Self::Manifest(_) | Self::TooLong | Self::NoDelta
+        )
     }
 }

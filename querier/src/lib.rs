@@ -9,9 +9,11 @@ mod config;
 mod error;
 mod query;
 mod result;
+mod train;
 
 pub use asked::Asked;
 pub use config::Config;
 pub use error::Error;
 pub use query::{Prepared, PrivacyLoss, Querier, Question, Step};
 pub use result::{Aggregators, Homes, QueryResult};
+pub use train::{Trained, TrainingQuestion, TrainingStep};

@@ -12,6 +12,7 @@ use dispers_core::{
     evaluation::{Evaluating, Requester},
     find::{ProfileOpening, SealedProfile},
     id::{AggregatorId, MemberNumber, QueryId, Role},
+    local::LocalQuery,
     manifest::{
         MAX_LIFETIME, Manifest, ManifestError, SignedManifest, Terms, VerifiedManifest, check_sums,
     },
@@ -21,12 +22,14 @@ use dispers_core::{
     privacy::{Budget, BudgetRequest, MAX_BUDGET, Noise, Privacy},
     profile::Profile,
     release::{MAX_TOTAL, Released, SealedTotal, open_totals},
+    training::Training,
 };
 use dispers_node::{Node, now, rng};
 use dispers_proto::v1::{EvaluateRequest, Message, Query, StatusUpdate, SubmitRequest};
 use rand::Rng;
 use tokio::time::sleep;
 use tonic::Streaming;
+use zeroize::Zeroizing;
 
 use crate::{
     Asked, Config, Error,
@@ -73,9 +76,30 @@ pub enum Step {
 
 /// A querier with its connections to the Conductors.
 pub struct Querier {
-    node: Arc<Node>,
-    conductors: Conductors,
+    pub(crate) node: Arc<Node>,
+    pub(crate) conductors: Conductors,
     config: Config,
+}
+
+/// What a manifest says beside what follows from the directory.
+pub(crate) struct Draft<'a> {
+    pub(crate) purpose: &'a str,
+    pub(crate) min_cohort: Option<u32>,
+    pub(crate) owners_ms: u64,
+    pub(crate) privacy: Option<Privacy>,
+    pub(crate) local: LocalQuery,
+    pub(crate) training: Option<Training>,
+    pub(crate) rounds: u16,
+}
+
+/// A signed manifest, and what belongs to it.
+pub(crate) struct Drafted {
+    pub(crate) manifest: VerifiedManifest,
+    pub(crate) signed: SignedManifest,
+    pub(crate) reply: EnvelopeSecretKey,
+    pub(crate) salt: Zeroizing<[u8; 32]>,
+    pub(crate) profiles: Vec<SealedProfile>,
+    pub(crate) pseudonyms: Vec<Pseudonym>,
 }
 
 /// A question as it is submitted, and what opens its answer.
@@ -392,7 +416,7 @@ impl Querier {
     }
 
     /// What is told next of a query, by the conductor that told the last or by another.
-    async fn next_update(
+    pub(crate) async fn next_update(
         &self,
         query: QueryId,
         updates: &mut Option<Streaming<StatusUpdate>>,
@@ -558,14 +582,43 @@ impl Querier {
     }
 
     async fn prepare_plan(&self, question: &Question, plan: Plan) -> Result<Prepared, Error> {
-        let profile = self.pseudonyms(&plan.profile).await?;
+        let draft = Draft {
+            purpose: &question.purpose,
+            min_cohort: question.min_cohort,
+            owners_ms: question.owners_ms,
+            privacy: self.privacy(question, &plan)?,
+            local: plan.local.clone(),
+            training: None,
+            rounds: 1,
+        };
+        let drafted = self.draft(&plan.profile, draft).await?;
+        Ok(Prepared {
+            asked: Asked {
+                sql: question.sql.clone(),
+                plan,
+                manifest: drafted.manifest,
+                signed: drafted.signed,
+                reply: drafted.reply,
+            },
+            profiles: drafted.profiles,
+            pseudonyms: drafted.pseudonyms,
+        })
+    }
+
+    /// Has the profile's concepts become pseudonyms and aggregators offer keys, and signs the manifest.
+    pub(crate) async fn draft(
+        &self,
+        profile: &Profile<String>,
+        draft: Draft<'_>,
+    ) -> Result<Drafted, Error> {
+        let profile = self.pseudonyms(profile).await?;
         let directory = &self.node.directory;
         let floors = &directory.floors;
         let finder = directory.nodes(Role::TargetFinder).next();
         let finder = finder.ok_or(Error::NotListed("target finder"))?;
         let keys = directory.asked_keys();
         let issued = now();
-        let lifetime = self.config.lifetime_ms.saturating_add(question.owners_ms);
+        let lifetime = self.config.lifetime_ms.saturating_add(draft.owners_ms);
         if lifetime > MAX_LIFETIME {
             return Err(Error::TooLong);
         }
@@ -594,33 +647,37 @@ impl Querier {
         }
         let reply = EnvelopeSecretKey::generate(directory.suite, &mut rng());
         let reply = self.node.watched(reply);
-        let mut salt = [0; 32];
-        rng().fill_bytes(&mut salt);
+        let mut salt = Zeroizing::new([0; 32]);
+        rng().fill_bytes(&mut salt[..]);
         let manifest = Manifest {
             network: directory.network.clone(),
             key_epoch: keys.key_epoch,
             querier: self.node.name.clone(),
-            purpose: question.purpose.clone(),
-            local: plan.local.clone(),
-            min_cohort: question.min_cohort.unwrap_or(floors.min_cohort),
+            purpose: draft.purpose.to_owned(),
+            local: draft.local,
+            training: draft.training,
+            min_cohort: draft.min_cohort.unwrap_or(floors.min_cohort),
             answer_rate: self.config.answer_rate.max(floors.answer_rate),
             min_verified,
             max_homes: floors.max_homes,
             committees,
             notary: finder.name.clone(),
-            privacy: self.privacy(question, &plan)?,
-            rounds: 1,
+            privacy: draft.privacy,
+            rounds: draft.rounds,
             attempts: ATTEMPTS,
             reply_key: reply.public(),
             issued,
-            answer_from: issued.plus(question.owners_ms),
+            answer_from: issued.plus(draft.owners_ms),
             answer_by: expires,
             expires,
             profile_commitment: profile.commitment(&salt),
         };
         let signed = manifest.sign(&self.node.signing);
         let manifest = signed.verify(directory, issued)?;
-        let opening = ProfileOpening { profile, salt };
+        let opening = ProfileOpening {
+            profile,
+            salt: *salt,
+        };
         let context = ProfileOpening::context(signed.query());
         let seal = |partition| {
             let pool = keys.pool(Role::TargetFinder, partition);
@@ -637,14 +694,11 @@ impl Querier {
         let mut pseudonyms: Vec<Pseudonym> = opening.profile.atoms().copied().collect();
         pseudonyms.sort_unstable();
         pseudonyms.dedup();
-        Ok(Prepared {
-            asked: Asked {
-                sql: question.sql.clone(),
-                plan,
-                manifest,
-                signed,
-                reply,
-            },
+        Ok(Drafted {
+            manifest,
+            signed,
+            reply,
+            salt,
             profiles,
             pseudonyms,
         })
@@ -655,10 +709,26 @@ impl Querier {
     /// # Errors
     /// [`Error`]; it may be submitted again.
     pub async fn submit(&self, prepared: &Prepared) -> Result<(), Error> {
+        let signed = &prepared.asked.signed;
+        self.submit_signed(signed, &prepared.profiles, &prepared.pseudonyms)
+            .await
+    }
+
+    pub(crate) async fn submit_drafted(&self, drafted: &Drafted) -> Result<(), Error> {
+        self.submit_signed(&drafted.signed, &drafted.profiles, &drafted.pseudonyms)
+            .await
+    }
+
+    async fn submit_signed(
+        &self,
+        signed: &SignedManifest,
+        profiles: &[SealedProfile],
+        pseudonyms: &[Pseudonym],
+    ) -> Result<(), Error> {
         let request = SubmitRequest {
-            manifest: to_bytes(&prepared.asked.signed),
-            profiles: prepared.profiles.iter().map(to_bytes).collect(),
-            pseudonyms: prepared.pseudonyms.iter().map(to_bytes).collect(),
+            manifest: to_bytes(signed),
+            profiles: profiles.iter().map(to_bytes).collect(),
+            pseudonyms: pseudonyms.iter().map(to_bytes).collect(),
         };
         let submitted = self.conductors.call(|mut conductor| {
             let request = request.clone();

@@ -49,7 +49,7 @@ impl PhaseTimes {
             Phase::Find => self.find += time,
             Phase::Ask => self.ask += time,
             Phase::Release => self.release += time,
-            Phase::Done | Phase::Failed => {}
+            Phase::Between | Phase::Done | Phase::Failed => {}
         }
     }
 }

@@ -8,6 +8,10 @@ use dispers_core::{
     id::{Role, Work},
     manifest::VerifiedManifest,
     subscription::HomeId,
+    training::{
+        Document, NO_PARAMETERS, Training, VerifiedParameters,
+        home::{State, is_held_out, vector},
+    },
 };
 use dispers_node::{Node, blocking, now, rng};
 use tokio::runtime::Handle;
@@ -21,6 +25,14 @@ use crate::{
     store::{Deciding, KnownHeads, SentGroup},
     subscribe::remote,
 };
+
+/// A round of training at a stack.
+struct Round<'a> {
+    manifest: &'a VerifiedManifest,
+    training: &'a Training,
+    number: u16,
+    shown: Option<&'a VerifiedParameters>,
+}
 
 /// A home that was asked, and whether it is subscribed to anything.
 type Asked = (HomeId, bool);
@@ -129,10 +141,92 @@ impl Answerer {
             .map(|(place, _)| place)
             .collect();
         let answering: Vec<HomeId> = places.iter().map(|place| ids[*place].0.clone()).collect();
-        self.fill_rows(&manifest, &answering, &places, &mut homes)?;
-        let answer = answer(&manifest, ask.work, &homes, &mut rng())?;
+        let shown = self.shown(&ask, &manifest)?;
+        match &manifest.training {
+            None => self.fill_rows(&manifest, &answering, &places, &mut homes)?,
+            Some(training) => {
+                let round = Round {
+                    manifest: &manifest,
+                    training,
+                    number: ask.work.round,
+                    shown: shown.as_ref(),
+                };
+                self.fill_vectors(&round, &answering, &places, &mut homes)?;
+            }
+        }
+        let digest = shown.map_or(NO_PARAMETERS, |shown| shown.digest());
+        let answer = answer(&manifest, ask.work, &digest, &homes, &mut rng())?;
         self.note_sent(&manifest, ask.work, &answer)?;
         Ok(answer)
+    }
+
+    /// The parameters that homes were shown; only the first round has none.
+    fn shown(
+        &self,
+        ask: &Ask,
+        manifest: &VerifiedManifest,
+    ) -> Result<Option<VerifiedParameters>, Error> {
+        let Some(parameters) = &ask.parameters else {
+            return match ask.work.round {
+                0 => Ok(None),
+                _ => Err(AskError::WrongWork.into()),
+            };
+        };
+        let verified = parameters.verify(manifest, &self.node.directory);
+        let verified = verified.map_err(|_| AskError::WrongWork)?;
+        match verified.round() == ask.work.round && ask.work.round > 0 {
+            true => Ok(Some(verified)),
+            false => Err(AskError::WrongWork.into()),
+        }
+    }
+
+    /// What each home that answers computes in a round of training.
+    fn fill_vectors(
+        &self,
+        round: &Round<'_>,
+        ids: &[HomeId],
+        places: &[usize],
+        homes: &mut [AnsweringHome],
+    ) -> Result<(), Error> {
+        let (manifest, local) = (round.manifest, &round.manifest.local);
+        let Some(task) = manifest.task(round.number) else {
+            return Err(AskError::WrongWork.into());
+        };
+        let key = places.iter().find_map(|place| homes[*place].session());
+        let state = match (round.shown, key) {
+            (None, _) => Some(State::empty()),
+            (Some(shown), Some(key)) => shown.open(key).ok(),
+            (Some(_), None) => None,
+        };
+        // Parameters that are none: every home contributes zeros.
+        let Some(state) = state else { return Ok(()) };
+        let fields: Vec<&str> = local.fields().collect();
+        let documents = self
+            .store
+            .documents(&local.doctype, &fields, ids, &Selector::of(local))?;
+        let measured = Engine::open_in_memory()?.measure(local, documents)?;
+        let mut of_home: Vec<Vec<Document>> = vec![Vec::new(); ids.len()];
+        for (home, document) in measured {
+            if let Some(documents) = of_home.get_mut(home as usize) {
+                documents.push(document);
+            }
+        }
+        for ((id, place), documents) in ids.iter().zip(places).zip(of_home) {
+            let Some((key, _)) = self.store.asked(id, manifest.key_epoch)? else {
+                continue;
+            };
+            let held_out = is_held_out(round.training, manifest.query(), &key);
+            homes[*place].vector = vector(
+                round.training,
+                local,
+                task,
+                &state,
+                held_out,
+                &documents,
+                &mut rng(),
+            );
+        }
+        Ok(())
     }
 
     /// Has the owners of homes told, beside what comes next.

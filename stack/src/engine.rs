@@ -10,10 +10,11 @@ use std::time::{Duration, Instant};
 
 use dispers_core::catalogue::FieldKind;
 use dispers_core::local::{FieldValue, LocalQuery, RawRow};
+use dispers_core::training::{Cell, Document};
 use rusqlite::types::{Value, ValueRef};
 use rusqlite::{Connection, ErrorCode, params_from_iter};
 
-use crate::render::{Statements, render};
+use crate::render::{Statements, render, render_as};
 
 /// Longest text of a document that is looked at, in bytes; a longer one is missing.
 const MAX_TEXT: usize = 64 * 1024;
@@ -80,15 +81,37 @@ impl Engine {
         query: &LocalQuery,
         documents: impl IntoIterator<Item = (u32, Vec<FieldValue>)>,
     ) -> Result<Vec<(u32, RawRow)>, EngineError> {
+        self.run(query, &render(query), documents, select)
+    }
+
+    /// Evaluates a valid query that measures each document: for each that meets the condition its home, and
+    /// what is measured.
+    ///
+    /// # Errors
+    /// [`EngineError`], never because of what a document holds.
+    pub fn measure(
+        &mut self,
+        query: &LocalQuery,
+        documents: impl IntoIterator<Item = (u32, Vec<FieldValue>)>,
+    ) -> Result<Vec<(u32, Document)>, EngineError> {
+        self.run(query, &render_as(query, true), documents, cells)
+    }
+
+    fn run<T>(
+        &mut self,
+        query: &LocalQuery,
+        statements: &Statements,
+        documents: impl IntoIterator<Item = (u32, Vec<FieldValue>)>,
+        read: impl FnOnce(&Connection, &Statements, &LocalQuery) -> Result<T, EngineError>,
+    ) -> Result<T, EngineError> {
         let deadline = Instant::now() + self.time_limit;
         self.connection
             .progress_handler(STEPS, Some(move || Instant::now() > deadline))?;
-        let statements = render(query);
         // Dropped without a commit: no document outlives the call.
         let transaction = self.connection.transaction()?;
         transaction.execute_batch(&statements.create)?;
-        insert(&transaction, &statements, query, documents)?;
-        let rows = select(&transaction, &statements, query)?;
+        insert(&transaction, statements, query, documents)?;
+        let rows = read(&transaction, statements, query)?;
         transaction.rollback()?;
         Ok(rows)
     }
@@ -141,6 +164,29 @@ fn select(
         rows.push((row.get(0)?, RawRow { categories, values }));
     }
     Ok(rows)
+}
+
+fn cells(
+    connection: &Connection,
+    statements: &Statements,
+    query: &LocalQuery,
+) -> Result<Vec<(u32, Document)>, EngineError> {
+    let mut select = connection.prepare(&statements.select)?;
+    let mut found = select.query(params_from_iter(&statements.parameters))?;
+    let mut documents = Vec::new();
+    while let Some(row) = found.next()? {
+        let cell = |column| {
+            Ok::<_, rusqlite::Error>(match row.get_ref(1 + column)? {
+                ValueRef::Integer(value) => Cell::Number(value as f64),
+                ValueRef::Real(value) if value.is_finite() => Cell::Number(value),
+                ValueRef::Text(text) => Cell::Text(String::from_utf8_lossy(text).into_owned()),
+                ValueRef::Real(_) | ValueRef::Null | ValueRef::Blob(_) => Cell::Null,
+            })
+        };
+        let cells = (0..query.measures.len()).map(cell);
+        documents.push((row.get(0)?, cells.collect::<Result<_, _>>()?));
+    }
+    Ok(documents)
 }
 
 /// A document's value as its field's type, or NULL if it is not of it.

@@ -24,14 +24,15 @@ pub struct Statements {
 
 /// Renders a valid query.
 pub fn render(query: &LocalQuery) -> Statements {
+    render_as(query, query.inner.is_some())
+}
+
+/// The same; `several` says whether each of a home's documents counts.
+pub fn render_as(query: &LocalQuery, several: bool) -> Statements {
     let mut renderer = Renderer::default();
     let fields: Vec<String> = (0..query.fields.len()).map(|i| format!("c{i}")).collect();
     // Without an inner SELECT a home has one document; should it hold more, the first counts.
-    let unique = if query.inner.is_some() {
-        ""
-    } else {
-        " PRIMARY KEY"
-    };
+    let unique = if several { "" } else { " PRIMARY KEY" };
     let columns: String = fields.iter().map(|c| format!(", {c}")).collect();
     let places: String = (0..fields.len()).map(|i| format!(", ?{}", i + 2)).collect();
 

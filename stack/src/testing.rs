@@ -42,6 +42,7 @@ pub(crate) fn query(
         querier: Name::new("lab").unwrap(),
         purpose: "research".into(),
         local: plan.local,
+        training: None,
         min_cohort: 20,
         answer_rate: 500,
         min_verified: 2,

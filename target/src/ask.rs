@@ -14,6 +14,7 @@ use dispers_core::{
     envelope::EnvelopeSecretKey,
     id::{KeyEpoch, Name, Role, Timestamp, Work},
     manifest::VerifiedManifest,
+    training::{NO_PARAMETERS, SignedParameters},
 };
 use dispers_node::{Node, Reply, blocking, now, rng};
 use dispers_proto::Messages;
@@ -140,6 +141,8 @@ impl Target {
     pub async fn ask(self: Arc<Self>, request: TargetRequest) -> Result<BatchAnswer, Status> {
         let target = self.clone();
         let work = request.work;
+        let parameters = request.parameters.as_ref();
+        let parameters = parameters.map_or(NO_PARAMETERS, SignedParameters::digest);
         let (opened, manifest) = blocking(move || {
             let opened = target.open(&request);
             opened
@@ -163,7 +166,7 @@ impl Target {
             Ok(collect_answers(
                 &target.node.name,
                 &target.node.signing,
-                work,
+                (work, parameters),
                 aggregators,
                 answers,
                 &mut rng(),

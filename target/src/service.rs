@@ -1,6 +1,6 @@
 //! The gRPC edge of a Target: convert, call, convert; and the relay between hosts and Conductor.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use dispers_core::{
     ask::{AnswerHead, TargetRequest},
@@ -16,6 +16,7 @@ use dispers_proto::{
         conductor_client::ConductorClient, target_server::Target as TargetService,
     },
 };
+use tokio::time::timeout;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::Target;
@@ -23,6 +24,8 @@ use crate::Target;
 const MAX_REQUEST: usize = MAX_BATCH + (4 << 20);
 /// Largest sealed upload or withdrawal.
 const MAX_SEALED: usize = dispers_core::subscription::MAX_UPLOAD + (1 << 16);
+/// How long one conductor may take to prove something of the log.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Serves a [`Target`] to the Conductor, and the relay to hosts.
 pub struct Service {
@@ -104,8 +107,12 @@ impl TargetService for Service {
     ) -> Result<Response<Message>, Status> {
         require_host(&request)?;
         let sizes = request.into_inner();
-        let prove =
-            |channel| async move { ConductorClient::new(channel).log_consistency(sizes).await };
+        // A host waits with its answer for this: a conductor that hangs must not use up its patience.
+        let prove = |channel| async move {
+            let mut conductor = ConductorClient::new(channel);
+            let proof = timeout(PATIENCE, conductor.log_consistency(sizes)).await;
+            proof.unwrap_or_else(|_| Err(Status::unavailable("the conductor does not answer")))
+        };
         let proof = self.conductors.call(prove).await;
         proof.map(|reply| Response::new(reply.into_inner()))
     }

@@ -20,6 +20,7 @@ mod questions;
 mod restarts;
 mod sameness;
 mod several;
+mod training;
 mod withdrawal;
 
 use std::{path::PathBuf, sync::Arc};

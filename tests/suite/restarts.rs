@@ -369,7 +369,10 @@ async fn a_stack_that_restarts_answers_no_work_twice() {
         },
         attempt,
     };
-    let ask = Command::Ask { work: work(0) };
+    let ask = Command::Ask {
+        work: work(0),
+        parameters: None,
+    };
     let Event::Asked(_, Ok(answer)) = driver.clone().carry_out(ask).await else {
         panic!("the target answers");
     };
@@ -379,6 +382,7 @@ async fn a_stack_that_restarts_answers_no_work_twice() {
         // Asked in the target's name, which remembers too.
         let inclusion = logged(&stage.log, asked.prepared.signed()).await;
         let ask = |attempt| Ask {
+            parameters: None,
             announced: false,
             inclusion: inclusion.clone(),
             manifest: asked.prepared.signed().clone(),

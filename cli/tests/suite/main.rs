@@ -13,6 +13,7 @@ mod output;
 mod processes;
 mod stopping;
 mod survival;
+mod training;
 
 use std::process::{Command, Output};
 

@@ -11,7 +11,7 @@ use zeroize::{Zeroize, Zeroizing};
 use super::{
     AggregationError, Quorum,
     noise::Reading,
-    verdicts::{Column, MESSAGE, Verdicts, bit, suspect},
+    verdicts::{Column, Verdicts, bit, suspect},
 };
 use crate::{
     ask::{SealedGroup, aggregator_digest, group_digest},
@@ -71,6 +71,8 @@ pub struct Receiving {
     pub(super) work: Work,
     /// D.
     pub(super) digest: [u8; 32],
+    /// Of what homes were shown.
+    pub(super) parameters: [u8; 32],
     /// What the Target says that my groups hash to.
     expected: [u8; 32],
     opener: Arc<GroupOpener>,
@@ -94,6 +96,7 @@ impl Receiving {
         grant: &Grant,
         count: u32,
         share_len: usize,
+        parameters: [u8; 32],
     ) -> Self {
         let opener = GroupOpener {
             secret,
@@ -105,6 +108,7 @@ impl Receiving {
         Self {
             work,
             digest,
+            parameters,
             expected,
             opener: Arc::new(opener),
             digests: Vec::new(),
@@ -181,14 +185,14 @@ impl Contributions {
         contributions
     }
 
-    /// Calls `each` with every index that has a share, and the share.
-    pub(super) fn for_each(&self, mut each: impl FnMut(usize, &[u64])) {
+    /// Calls `each` with every index that has a share, the share, its group and its place there.
+    pub(super) fn for_each(&self, mut each: impl FnMut(usize, &[u64], &HeldGroup, usize)) {
         for (number, group) in (0u32..).zip(&self.groups) {
             let mut place = 0;
             group.for_each(self.share_len, |entry, share| {
                 let index = entry.index as usize;
                 if self.slots.get(index) == Some(&Some((number, place))) {
-                    each(index, share);
+                    each(index, share, group, place as usize);
                 }
                 place += 1;
             });
@@ -317,6 +321,8 @@ pub(super) struct Frozen {
     pub(super) freeze: Freeze,
     pub(super) contributions: Contributions,
     pub(super) reading: Reading,
+    /// My place among the aggregators that get a share.
+    pub(super) position: usize,
 }
 
 impl Frozen {
@@ -369,11 +375,24 @@ impl Frozen {
         let held = self.contributions.slots.iter().flatten().count();
         let mut elements = Zeroizing::new(Vec::with_capacity(held * input_len));
         let mut slots = vec![None; count];
-        let mut messages = vec![0u64; MESSAGE * count];
+        let length = circuit.message_len();
+        let mut messages = vec![0u64; length * count];
+        let joined = circuit.has_joint_randomness();
+        let mut joints = vec![[0; 32]; if joined { count } else { 0 }];
         let mut kept = 0u32;
-        self.contributions.for_each(|index, share| {
-            let message = &mut messages[MESSAGE * index..MESSAGE * (index + 1)];
-            message.copy_from_slice(&verifier.message(share));
+        self.contributions.for_each(|index, share, group, place| {
+            if joined != group.has_joint_randomness() {
+                return;
+            }
+            if let Some(joint) = joints.get_mut(index) {
+                // What a home did not commit to is as good as absent.
+                let Some(mine) = group.joint(place, self.position, me, &share[..input_len]) else {
+                    return;
+                };
+                *joint = mine;
+            }
+            let message = &mut messages[length * index..length * (index + 1)];
+            verifier.write_message(share, message);
             elements.extend_from_slice(&share[..input_len]);
             slots[index] = Some(kept);
             kept += 1;
@@ -390,6 +409,7 @@ impl Frozen {
                 digest: self.freeze.digest,
                 present: inputs.present(),
                 messages: messages.clone(),
+                joints: joints.clone(),
             },
             key,
         );
@@ -398,6 +418,7 @@ impl Frozen {
             reading: self.reading,
             inputs,
             messages,
+            joints,
             message: message.clone(),
         };
         (verifying, message)
@@ -410,6 +431,7 @@ pub(super) struct Verifying {
     reading: Reading,
     inputs: Inputs,
     messages: Vec<u64>,
+    joints: Vec<[u8; 32]>,
     pub(super) message: SignedPeer,
 }
 
@@ -437,7 +459,11 @@ impl Verifying {
         let mut hashes: Vec<[u8; 32]> = Vec::new();
         for member in quorum.members() {
             if *member == me {
-                columns.push((&mine, &self.messages));
+                columns.push(Column {
+                    present: &mine,
+                    messages: &self.messages,
+                    joints: &self.joints,
+                });
                 hashes.push(self.message.hash());
                 continue;
             }
@@ -447,27 +473,36 @@ impl Verifying {
                     digest,
                     present,
                     messages,
+                    joints,
                 } if peer.from == *member
                     && *theirs == work
                     && *digest == self.freeze.digest
                     && present.len() == count.div_ceil(8)
-                    && messages.len() == MESSAGE * count =>
+                    && messages.len() == self.messages.len()
+                    && joints.len() == self.joints.len() =>
                 {
-                    Some((present.as_slice(), messages.as_slice(), peer.hash))
+                    let column = Column {
+                        present,
+                        messages,
+                        joints,
+                    };
+                    Some((column, peer.hash))
                 }
                 _ => None,
             });
-            let (present, messages, hash) = found.ok_or(AggregationError::BadQuorum)?;
-            columns.push((present, messages));
+            let (column, hash) = found.ok_or(AggregationError::BadQuorum)?;
+            columns.push(column);
             hashes.push(hash);
         }
-        let all = Verdicts::of(quorum.members(), &columns, needed, count)?;
+        let circuit = &self.reading.circuit;
+        let suspect = || suspect(circuit, quorum, &columns, needed, min_verified, count);
+        let all = Verdicts::of(circuit, quorum.members(), &columns, needed, count)?;
         if !self.reading.dealers.is_empty() && (all.accepted as usize) < count {
-            return Err(self.refused(&all, suspect(quorum, &columns, needed, min_verified, count)));
+            return Err(self.refused(&all, suspect()));
         }
         let many = |rejected: u32| rejected > 1 && u64::from(rejected) * 20 > count as u64;
         if many(all.inconsistent + all.partial) {
-            let suspect = suspect(quorum, &columns, needed, min_verified, count);
+            let suspect = suspect();
             // One home must not be able to fail a small batch, so one is always allowed.
             if suspect.is_some() || many(all.inconsistent) {
                 return Err(AggregationError::TooManyInconsistent {

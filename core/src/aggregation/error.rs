@@ -18,6 +18,9 @@ pub enum AggregationError {
     /// The batch's partition has no grant yet.
     #[error("no grant for this partition yet")]
     NoGrant,
+    /// Homes of the round were shown other parameters before.
+    #[error("the homes of this round were shown other parameters before")]
+    OtherParameters,
     /// Beyond the query's rounds, attempts or batches, or another committee's.
     #[error("the work is not one of this query and committee")]
     WrongWork,

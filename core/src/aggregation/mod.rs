@@ -45,6 +45,7 @@ use crate::{
     prf,
     privacy::Expense,
     release::SignedAcknowledgement,
+    training::NO_PARAMETERS,
 };
 use batch::{Attempt, Committed, Contributions, Freeze, Frozen};
 pub use batch::{GroupOpener, OpenedGroup, Receiving};
@@ -76,6 +77,8 @@ pub struct Aggregation {
     grants: BTreeMap<u16, Grant>,
     batches: BTreeMap<(u16, BatchId), Batch>,
     releases: BTreeMap<u16, Releasing>,
+    /// Digest of the parameters that the homes of a round were shown, the first that came.
+    parameters: BTreeMap<u16, [u8; 32]>,
     unsaved: Unsaved,
 }
 
@@ -128,6 +131,7 @@ impl Aggregation {
             grants: BTreeMap::new(),
             batches: BTreeMap::new(),
             releases: BTreeMap::new(),
+            parameters: BTreeMap::new(),
             unsaved: Unsaved::Whole,
         })
     }
@@ -139,8 +143,7 @@ impl Aggregation {
 
     /// What the query's noise costs each population that a grant names.
     pub fn expenses(&self) -> impl Iterator<Item = Expense> {
-        let moments = self.manifest.circuit().sensitivities().len();
-        let cost = self.manifest.privacy.map(|privacy| privacy.cost(moments));
+        let cost = self.manifest.cost();
         let (query, expires) = (self.manifest.query(), self.manifest.expires);
         let populations = self.grants.values().map(|grant| grant.population);
         populations.filter_map(move |population| {
@@ -261,15 +264,17 @@ impl Aggregation {
             .get(work.batch.number as usize)
             .ok_or(AggregationError::WrongWork)?;
         self.admits(work, &digest)?;
+        self.admits_parameters(work, &statement.parameters)?;
         Ok(Receiving::new(
             work,
             digest,
             expected,
-            group_context(work, committee, self.me),
+            group_context(work, &statement.parameters, committee, self.me),
             secret.clone(),
             grant,
             count,
-            self.manifest.circuit().share_len(),
+            self.manifest.circuit_of(work.round).share_len(),
+            statement.parameters,
         ))
     }
 
@@ -297,6 +302,16 @@ impl Aggregation {
         Ok(before)
     }
 
+    /// Whether all homes of the round were shown the same: nothing in the first.
+    fn admits_parameters(&self, work: Work, parameters: &[u8; 32]) -> Result<(), AggregationError> {
+        let first = self.parameters.get(&work.round);
+        let same = first.is_none_or(|first| first == parameters);
+        if !same || (work.round == 0) != (*parameters == NO_PARAMETERS) {
+            return Err(AggregationError::OtherParameters);
+        }
+        Ok(())
+    }
+
     /// Whether one more batch may be held, beside `own` attempts that it replaces.
     fn has_room(&self, own: usize) -> Result<(), AggregationError> {
         let in_flight = self.batches.values().map(Batch::in_flight).sum::<usize>();
@@ -320,9 +335,14 @@ impl Aggregation {
         keys: &AggregatorKeys<'_>,
         rng: &mut impl CryptoRng,
     ) -> Result<Vec<PeerMessage>, AggregationError> {
-        let (work, digest) = (received.work, received.digest);
+        let (work, digest, parameters) = (received.work, received.digest, received.parameters);
         let contributions = received.finish().ok_or(AggregationError::BadGroups)?;
-        let reading = Reading::of_homes(self.manifest.circuit());
+        let reading = Reading::of_homes(self.manifest.circuit_of(work.round));
+        self.admits_parameters(work, &parameters)?;
+        if work.round > 0 && !self.parameters.contains_key(&work.round) {
+            self.parameters.insert(work.round, parameters);
+            self.unsaved.mark(Part::Query);
+        }
         self.freeze_with(work, digest, contributions, reading, keys, rng)
     }
 
@@ -346,6 +366,10 @@ impl Aggregation {
         {
             return Ok(self.seal_for_others(&freeze.randomness, rng));
         }
+        let mut offers = self.manifest.offers(self.channel.committee);
+        let position = offers
+            .position(|(member, _)| member == self.me)
+            .ok_or(AggregationError::NoOffer)?;
         let freeze = before.unwrap_or_else(|| self.frozen(work, digest, keys, rng));
         let signed = freeze.randomness.clone();
         let batch = self.batches.entry((work.round, work.batch)).or_default();
@@ -359,6 +383,7 @@ impl Aggregation {
             freeze,
             contributions,
             reading,
+            position,
         };
         batch.attempts.insert(work.attempt, Attempt::Frozen(frozen));
         self.unsaved.mark(Part::of(work));
@@ -532,8 +557,13 @@ impl Aggregation {
 
     fn check_work(&self, work: Work) -> Result<(), AggregationError> {
         let mine = self.manifest.committee_of(work.batch) == self.channel.committee;
+        // What was released stays as it is, and rounds come one after the other.
+        let over = self.releases.keys().any(|round| *round >= work.round);
         if !allows(&self.manifest, work) || !mine {
             return Err(AggregationError::WrongWork);
+        }
+        if over {
+            return Err(AggregationError::WrongStep);
         }
         Ok(())
     }

@@ -255,8 +255,8 @@ impl Aggregation {
     /// Checks what is to be dealt, and what each dealer's noise is within.
     fn terms(&self, request: &DealRequest) -> Result<Terms, AggregationError> {
         let committee = self.channel.committee;
-        let privacy = self.manifest.privacy.as_ref();
-        let privacy = privacy.ok_or(AggregationError::WrongWork)?;
+        let privacy = self.manifest.round_privacy();
+        let privacy = &privacy.ok_or(AggregationError::WrongWork)?;
         let dealers = &request.dealers;
         let offered = |member: &MemberNumber| {
             let mut offers = self.manifest.offers(committee);
@@ -272,7 +272,7 @@ impl Aggregation {
         {
             return Err(AggregationError::WrongWork);
         }
-        let query = self.manifest.circuit();
+        let query = self.manifest.circuit_of(request.work.round);
         let sensitivities = query.sensitivities();
         let noise = Noise::plan(privacy, &sensitivities, self.needed, dealers.len())
             .map_err(|_| AggregationError::WrongWork)?;

@@ -19,6 +19,13 @@ const MALFORMED: DecodeError = DecodeError {
     what: "record of a query",
 };
 
+/// The offer's secret, the grants by partition, and the digests of parameters by round.
+type Head = (
+    Option<(Suite, [u8; 32])>,
+    Vec<(u16, Grant)>,
+    Vec<(u16, [u8; 32])>,
+);
+
 /// Which part of a query a record is. Each is rewritten as a whole.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize, BorshDeserialize,
@@ -142,7 +149,7 @@ impl Aggregation {
         let Some((Part::Query, head)) = records.next() else {
             return Err(MALFORMED);
         };
-        let (seed, grants) = head.decode::<(Option<(Suite, [u8; 32])>, Vec<(u16, Grant)>)>()?;
+        let (seed, grants, parameters) = head.decode::<Head>()?;
         let secret = seed.map(|(suite, seed)| {
             let seed = Zeroizing::new(seed);
             EnvelopeSecretKey::from_bytes(suite, &*seed).map(watch)
@@ -150,6 +157,7 @@ impl Aggregation {
         let secret = secret.transpose().map_err(|_| MALFORMED)?;
         let mut query = Self::holding(manifest, committee, me, secret).map_err(|_| MALFORMED)?;
         query.grants = grants.into_iter().collect();
+        query.parameters = parameters.into_iter().collect();
         for (part, record) in records {
             match part {
                 Part::Query => return Err(MALFORMED),
@@ -182,7 +190,8 @@ impl Aggregation {
                 let seed = self.secret.as_ref().map(|secret| secret.to_seed_bytes());
                 let suite = self.secret.as_ref().map(|secret| secret.suite());
                 let grants: Vec<_> = self.grants.iter().collect();
-                Record::encode(&(suite.zip(seed.as_deref()), grants))
+                let parameters: Vec<_> = self.parameters.iter().collect();
+                Record::encode(&(suite.zip(seed.as_deref()), grants, parameters))
             }
             Part::Batch { round, batch } => Record::encode(self.batches.get(&(round, batch))?),
             Part::Release { round } => Record::encode(self.releases.get(&round)?),

@@ -11,11 +11,11 @@ use super::{
     record::Unsaved,
 };
 use crate::{
+    circuit::Circuit,
     conduct::coarse,
     directory::Directory,
     field,
     id::BatchId,
-    manifest::VerifiedManifest,
     peer::{OpenedPeer, PeerContent, PeerMessage},
     release::{Certificate, Proposal, SealedTotal, Total},
     shamir::Interpolation,
@@ -121,7 +121,8 @@ impl Aggregation {
         if of_homes().count() == 0 || accepted.saturating_mul(1000) < wanted {
             return Err(AggregationError::TooFewAnswers);
         }
-        let mut sums = Sums::zero(self.manifest.circuit());
+        let circuit = self.manifest.circuit_of(proposal.round);
+        let mut sums = Sums::zero(circuit);
         for batch in &committed {
             sums.add(&batch.sums);
         }
@@ -134,7 +135,7 @@ impl Aggregation {
         let content = PeerContent::Guards {
             round: proposal.round,
             proposal: certificate.proposal,
-            counts: counts(&self.manifest, &sums),
+            counts: counts(circuit, &sums),
         };
         let signed = self.channel.sign(self.me, content, keys.signing);
         let messages = self.seal_for_others(&signed, rng);
@@ -219,9 +220,8 @@ impl Aggregation {
             releasing.step = Step::Released(total);
         }
         self.batches.retain(|(of, _), _| *of != round);
-        let ended = self.releases.values();
-        let ended = ended.filter(|release| matches!(release.step, Step::Released(_)));
-        if ended.count() >= usize::from(self.manifest.rounds) {
+        // A session may leave rounds out, but for the last.
+        if round + 1 >= self.manifest.rounds {
             self.secret = None;
             self.grants.clear();
         }
@@ -237,7 +237,8 @@ impl Aggregation {
         opened: &[OpenedPeer],
     ) -> Result<Vec<Option<u64>>, AggregationError> {
         let bad = AggregationError::BadGuards;
-        let mine = counts(&self.manifest, &guarding.sums);
+        let circuit = self.manifest.circuit_of(of_round);
+        let mine = counts(circuit, &guarding.sums);
         let mut points = vec![self.me];
         let mut columns = vec![&mine];
         for peer in opened {
@@ -260,10 +261,9 @@ impl Aggregation {
         // All openings must lie on one polynomial: a single wrong one stops the release rather
         // than lifting a mask.
         let interpolation = Interpolation::new(&points, self.needed).map_err(|_| bad.clone())?;
-        let circuit = self.manifest.circuit();
         let noisy = self.manifest.privacy.is_some();
         let mut guarding_counts = vec![0; circuit.outputs().len()];
-        for (position, guard) in guards(&self.manifest).enumerate() {
+        for (position, guard) in guards(circuit).enumerate() {
             let shares: Vec<u64> = columns.iter().map(|column| column[position]).collect();
             if !interpolation.consistent(&shares) {
                 return Err(bad);
@@ -282,12 +282,12 @@ impl Aggregation {
 }
 
 /// The outputs that guard others, in output order.
-fn guards(manifest: &VerifiedManifest) -> impl Iterator<Item = usize> {
-    let outputs = manifest.circuit().outputs();
+fn guards(circuit: &Circuit) -> impl Iterator<Item = usize> {
+    let outputs = circuit.outputs();
     (0..outputs.len()).filter(|&index| outputs[index].guard == index)
 }
 
 /// My shares of the guard counts, in output order.
-fn counts(manifest: &VerifiedManifest, sums: &Sums) -> Vec<u64> {
-    guards(manifest).map(|index| sums.0[index]).collect()
+fn counts(circuit: &Circuit, sums: &Sums) -> Vec<u64> {
+    guards(circuit).map(|index| sums.0[index]).collect()
 }

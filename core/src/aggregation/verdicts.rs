@@ -4,10 +4,7 @@
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use super::AggregationError;
-use crate::{circuit::accepts, id::MemberNumber, shamir::Interpolation};
-
-/// Elements of one verifier message.
-pub(super) const MESSAGE: usize = 4;
+use crate::{circuit::Circuit, id::MemberNumber, shamir::Interpolation};
 
 /// The aggregators that verify a batch together, in increasing order.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -33,9 +30,16 @@ pub(super) fn bit(bits: &[u8], index: usize) -> bool {
         .is_some_and(|byte| byte >> (index % 8) & 1 == 1)
 }
 
-/// What one member of a quorum says: one bit per index for whether it holds a share there, and four
-/// elements per index.
-pub(super) type Column<'a> = (&'a [u8], &'a [u64]);
+/// What one member of a quorum says.
+#[derive(Clone, Copy)]
+pub(super) struct Column<'a> {
+    /// One bit per index: whether it holds a share there.
+    pub(super) present: &'a [u8],
+    /// The elements of its message per index.
+    pub(super) messages: &'a [u64],
+    /// Joint randomness per index; empty where there is none.
+    pub(super) joints: &'a [[u8; 32]],
+}
 
 /// What a set of members makes of a batch.
 pub(super) struct Verdicts {
@@ -52,6 +56,7 @@ impl Verdicts {
     /// > All messages of V on one polynomial of degree t-1, the proof accepts, no share or τ
     /// > missing in V: counted. Else rejected, alone.
     pub(super) fn of(
+        circuit: &Circuit,
         members: &[MemberNumber],
         columns: &[Column<'_>],
         needed: usize,
@@ -66,8 +71,9 @@ impl Verdicts {
             partial: 0,
         };
         let mut values = vec![0u64; columns.len()];
+        let mut message = vec![0u64; circuit.message_len()];
         for index in 0..count {
-            let holders = columns.iter().filter(|(present, _)| bit(present, index));
+            let holders = columns.iter().filter(|column| bit(column.present, index));
             match holders.count() {
                 0 => continue,
                 some if some < columns.len() => {
@@ -76,18 +82,22 @@ impl Verdicts {
                 }
                 _ => {}
             }
-            let mut message = [0u64; MESSAGE];
-            let mut consistent = true;
+            // All commit to the same shares, or none of them counts.
+            let joint = columns.first().and_then(|column| column.joints.get(index));
+            let mut consistent = columns
+                .iter()
+                .all(|column| column.joints.get(index) == joint);
+            let start = message.len() * index;
             for (element, at_zero) in message.iter_mut().enumerate() {
-                for (value, (_, messages)) in values.iter_mut().zip(columns) {
-                    *value = messages[MESSAGE * index + element];
+                for (value, column) in values.iter_mut().zip(columns) {
+                    *value = column.messages[start + element];
                 }
                 consistent &= interpolation.consistent(&values);
                 *at_zero = interpolation.at_zero(&values);
             }
             if !consistent {
                 verdicts.inconsistent += 1;
-            } else if accepts(&message) {
+            } else if circuit.accepts(&message, joint.unwrap_or(&[0; 32])) {
                 verdicts.bitmap[index / 8] |= 1 << (index % 8);
                 verdicts.accepted += 1;
             }
@@ -100,6 +110,7 @@ impl Verdicts {
 /// false message is refused, so that no set with a liar in it counts much, and homes can frame a
 /// member only for their own contributions.
 pub(super) fn suspect(
+    circuit: &Circuit,
     quorum: &Quorum,
     columns: &[Column<'_>],
     needed: usize,
@@ -110,13 +121,13 @@ pub(super) fn suspect(
         return None;
     }
     let held = (0..count)
-        .filter(|&index| columns.iter().any(|(present, _)| bit(present, index)))
+        .filter(|&index| columns.iter().any(|column| bit(column.present, index)))
         .count() as u64;
     let mut suspects = (0..columns.len()).filter(|&left_out| {
         let (mut members, mut others) = (quorum.members().to_vec(), columns.to_vec());
         members.remove(left_out);
         others.remove(left_out);
-        Verdicts::of(&members, &others, needed, count)
+        Verdicts::of(circuit, &members, &others, needed, count)
             .is_ok_and(|verdicts| u64::from(verdicts.accepted) * 20 >= held * 19)
     });
     match (suspects.next(), suspects.next()) {
@@ -128,20 +139,27 @@ pub(super) fn suspect(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::circuit::Shape;
 
     #[test]
     fn what_nobody_holds_is_not_held_by_some() {
         let members = [1, 2, 3].map(|number| MemberNumber::new(number).unwrap());
-        let messages = vec![0; 5 * MESSAGE];
-        let columns: Vec<Column<'_>> = vec![(&[0b0_0001], &messages); 3];
-        let verdicts = Verdicts::of(&members, &columns, 2, 5).unwrap();
+        let circuit = Circuit::compile(&Shape::summing(0, [])).unwrap();
+        let messages = vec![0; 5 * circuit.message_len()];
+        let column = Column {
+            present: &[0b0_0001],
+            messages: &messages,
+            joints: &[],
+        };
+        let columns: Vec<Column<'_>> = vec![column; 3];
+        let verdicts = Verdicts::of(&circuit, &members, &columns, 2, 5).unwrap();
         assert_eq!(
             (verdicts.accepted, verdicts.inconsistent, verdicts.partial),
             (1, 0, 0)
         );
         let mut columns = columns;
-        columns[1].0 = &[0b0_0011];
-        let verdicts = Verdicts::of(&members, &columns, 2, 5).unwrap();
+        columns[1].present = &[0b0_0011];
+        let verdicts = Verdicts::of(&circuit, &members, &columns, 2, 5).unwrap();
         assert_eq!(
             (verdicts.accepted, verdicts.inconsistent, verdicts.partial),
             (1, 0, 1)

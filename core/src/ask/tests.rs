@@ -16,6 +16,7 @@ fn refusal(scene: &Scene, work: Work, message: &BatchMessage) -> Option<AskError
         manifest: scene.question.signed.clone(),
         inclusion: logged(&scene.network, &scene.question.signed),
         work,
+        parameters: None,
         batch: copy_of(message),
     };
     open_batch(
@@ -143,7 +144,13 @@ fn a_stack_answers_only_with_tickets_that_its_homes_open() {
     let mut answered = |work: Work, find| {
         let opened = homes.iter().zip(&keys);
         let opened = opened.filter_map(|(home, key)| AnsweringHome::open(work, &find, home, key));
-        let answer = answer(manifest, work, &opened.collect::<Vec<_>>(), &mut scene.rng);
+        let answer = answer(
+            manifest,
+            work,
+            &[0; 32],
+            &opened.collect::<Vec<_>>(),
+            &mut scene.rng,
+        );
         answer.map(|answer| answer.homes)
     };
     assert_eq!(answered(work, ask.find), Ok(all - 3));

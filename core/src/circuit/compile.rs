@@ -101,6 +101,7 @@ impl Circuit {
                 })
                 .collect(),
             constraints: builder.constraints,
+            vector: None,
         };
         rank::check(&circuit.constraints, circuit.elements)?;
         Ok(circuit)

@@ -22,6 +22,7 @@ mod rank;
 mod shape;
 #[cfg(test)]
 mod soundness;
+mod vector;
 mod verifier;
 
 pub use encode::EncodeError;
@@ -29,6 +30,7 @@ pub use form::LinearForm;
 pub use layout::Layout;
 pub use mask::Mask;
 pub use shape::{Moment, Row, Shape, Variable};
+pub use vector::{MAX_COORDINATES, VectorRow, VectorShape};
 pub use verifier::{Message, Verifier, accepts};
 
 use std::ops::Range;
@@ -60,6 +62,8 @@ pub struct Circuit {
     constraints: Vec<Constraint>,
     outputs: Vec<Output>,
     runs: Vec<Range<usize>>,
+    /// How a vector is proved; the constraints are of all others.
+    vector: Option<vector::Layout>,
 }
 
 /// One sum that aggregators release.
@@ -126,6 +130,12 @@ pub enum CircuitError {
         /// Number of bits.
         constraints: usize,
     },
+    /// A vector of no coordinates, or of too many or too fine ones.
+    #[error(
+        "a vector has 1 to {MAX_COORDINATES} coordinates of 4, 8, 12, 16, 20 or 24 bits: train a smaller \
+         model"
+    )]
+    Vector,
     /// Moments that are repeated, of variables that they cannot be of, or without their guard.
     #[error("what is summed does not fit the variables")]
     Moments,
@@ -153,12 +163,37 @@ impl Circuit {
     /// Number of elements of a proof: a seed for each of two wires, then the values of the gadget
     /// polynomial, which has twice the degree of a wire's.
     pub fn proof_len(&self) -> usize {
+        if let Some(vector) = &self.vector {
+            return vector.proof_len();
+        }
         2 + 2 * (self.wire_domain() - 1) + 1
     }
 
     /// Number of elements that are shared: contribution, then proof.
     pub fn share_len(&self) -> usize {
         self.input_len() + self.proof_len()
+    }
+
+    /// Number of elements of a verifier message.
+    pub fn message_len(&self) -> usize {
+        let vector = self.vector.as_ref();
+        vector.map_or(size_of::<Message>() / size_of::<u64>(), |vector| {
+            vector.message_len()
+        })
+    }
+
+    /// Whether a proof is made under joint randomness, to which shares of the input are committed.
+    pub fn has_joint_randomness(&self) -> bool {
+        self.vector.is_some()
+    }
+
+    /// Whether the message at 0 says that a proof under this joint randomness, where there is any, is right.
+    pub fn accepts(&self, message: &[u64], joint: &[u8; 32]) -> bool {
+        match (&self.vector, <&Message>::try_from(message)) {
+            (Some(vector), _) => vector.accepts(message, joint),
+            (None, Ok(message)) => accepts(message),
+            (None, Err(_)) => false,
+        }
     }
 
     /// Number of multiplications that are proved.
@@ -178,6 +213,9 @@ impl Circuit {
 
     /// For the number of rows and then each moment, the largest contribution of one home.
     pub fn sensitivities(&self) -> Vec<u64> {
+        if let Some(vector) = &self.vector {
+            return vec![vector.sections().count_norm(), vector.sections().norm];
+        }
         let moments = self.shape.moments.iter();
         let moments = moments.map(|moment| self.shape.largest(moment));
         std::iter::once(1).chain(moments).collect()
@@ -185,6 +223,10 @@ impl Circuit {
 
     /// For each output, which of the [`sensitivities`](Self::sensitivities) is its own.
     pub fn moments_of_outputs(&self) -> Vec<usize> {
+        if self.vector.is_some() {
+            let counts = |(place, output): (usize, &Output)| usize::from(output.guard != place);
+            return self.outputs.iter().enumerate().map(counts).collect();
+        }
         let layout = Layout::of(&self.shape);
         (0..layout.len())
             .map(|output| layout.moment_of(output))
@@ -205,7 +247,11 @@ impl Circuit {
 
     /// How many homes can be summed before an output might exceed the field and wrap.
     pub fn capacity(&self) -> u64 {
-        let largest = self.sensitivities().into_iter().max();
+        let largest = match &self.vector {
+            // On either side of zero.
+            Some(vector) => Some(1 << vector.sections().bits),
+            None => self.sensitivities().into_iter().max(),
+        };
         (field::MODULUS - 1) / largest.unwrap_or(1).max(1)
     }
 

@@ -40,6 +40,7 @@ impl Circuit {
             constraints: (0..elements).map(bit).collect(),
             outputs,
             runs: Vec::new(),
+            vector: None,
         })
     }
 

@@ -8,6 +8,7 @@ use prio::field::{Field64, NttFriendlyFieldElement};
 
 use super::Circuit;
 use super::form::Affine;
+use super::vector::VectorVerifier;
 use crate::field::{self, Dot, Expander};
 use crate::labels;
 
@@ -23,7 +24,15 @@ pub fn accepts(message: &Message) -> bool {
 }
 
 /// The linear map from a share to its message, under one batch's randomness.
-pub struct Verifier {
+pub struct Verifier(Map);
+
+enum Map {
+    Products(Products),
+    Vector(VectorVerifier),
+}
+
+/// The map of a circuit of products.
+struct Products {
     /// For each element of the input, its coefficients in the check and the two wires.
     input: Vec<[u64; 3]>,
     /// Coefficients of the two wires' seeds.
@@ -44,6 +53,9 @@ impl Verifier {
     /// one.
     pub fn compile(circuit: &Circuit, seed: &[u8; 32]) -> Self {
         let mut random = Expander::new(labels::EXPAND_RANDOMNESS, seed);
+        if let Some(layout) = &circuit.vector {
+            return Self(Map::Vector(VectorVerifier::compile(layout, &mut random)));
+        }
         let check = match circuit.constraints.len() {
             // The output of a single constraint is not compressed.
             1 => vec![1],
@@ -57,9 +69,33 @@ impl Verifier {
                 break candidate;
             }
         };
-        Self::at(circuit, check, point)
+        Self(Map::Products(Products::at(circuit, check, point)))
     }
 
+    /// Writes the message of a share, input, then proof: the circuit's
+    /// [`message_len`](Circuit::message_len) elements.
+    ///
+    /// # Panics
+    /// If the share or the message is not as long as the circuit says.
+    pub fn write_message(&self, share: &[u64], message: &mut [u64]) {
+        match &self.0 {
+            Map::Products(map) => message.copy_from_slice(&map.message(share)),
+            Map::Vector(map) => map.message(share, message),
+        }
+    }
+
+    /// The message of a share of a circuit of products.
+    ///
+    /// # Panics
+    /// If the share is not of such a circuit.
+    pub fn message(&self, share: &[u64]) -> Message {
+        let mut message = Message::default();
+        self.write_message(share, &mut message);
+        message
+    }
+}
+
+impl Products {
     fn at(circuit: &Circuit, check: Vec<u64>, point: u64) -> Self {
         let wire_domain = circuit.wire_domain();
         let wire = lagrange(wire_domain, point);
@@ -93,10 +129,7 @@ impl Verifier {
     }
 
     /// The message of a share: input, then proof.
-    ///
-    /// # Panics
-    /// If the share does not have the circuit's `share_len` elements.
-    pub fn message(&self, share: &[u64]) -> Message {
+    fn message(&self, share: &[u64]) -> Message {
         assert_eq!(
             share.len(),
             self.input.len() + 2 + self.gadget.len(),
@@ -130,7 +163,7 @@ impl Verifier {
 
 /// Coefficients that give a polynomial's value at `point` from its values at the roots of unity
 /// of order `size`, of which the point is none: (point^size − 1)/size · ω^i/(point − ω^i).
-fn lagrange(size: usize, point: u64) -> Vec<u64> {
+pub(super) fn lagrange(size: usize, point: u64) -> Vec<u64> {
     let scale = field::mul(
         field::sub(field::power(point, size as u64), 1),
         field::inverse(size as u64),
@@ -157,9 +190,15 @@ fn gadget_coefficients(size: usize, point: u64) -> Vec<u64> {
 
 /// The roots of unity of order `size`, a power of two: 1, ω, ω², …
 fn roots(size: usize) -> impl Iterator<Item = u64> {
-    let root = Field64::root(size.ilog2() as usize);
-    let root = u64::from(root.expect("a circuit's domain is far below 2^20"));
+    let root = root(size.ilog2() as usize);
     std::iter::successors(Some(1), move |&power| Some(field::mul(power, root))).take(size)
+}
+
+/// The root of unity of order 2^log.
+pub(super) fn root(log: usize) -> u64 {
+    Field64::root(log)
+        .expect("a circuit's domain is far below 2^20")
+        .into()
 }
 
 #[cfg(test)]
@@ -224,7 +263,7 @@ mod tests {
             let queried = circuit
                 .query(&field64(input), &field64(proof), &randomness, &[], 1)
                 .unwrap();
-            let message = Verifier::at(&circuit, check, point).message(&share);
+            let message = Products::at(&circuit, check, point).message(&share);
             prop_assert_eq!(field64(&message), queried);
         }
 

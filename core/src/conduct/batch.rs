@@ -15,6 +15,7 @@ use crate::{
     peer::PeerMessage,
     privacy::dealers_of,
     release::{CommittedBatch, SignedAcknowledgement},
+    training::SignedParameters,
 };
 
 enum Step {
@@ -80,18 +81,33 @@ impl BatchRun {
         }
     }
 
-    pub(super) fn ask(&mut self, query: QueryId, batch: BatchId, funnel: &mut Funnel) -> Command {
+    /// Forgets the round before.
+    pub(super) fn begin_round(&mut self) {
+        *self = Self::new(self.size);
+    }
+
+    pub(super) fn work(&self, query: QueryId, round: u16, batch: BatchId) -> Work {
+        Work {
+            query,
+            round,
+            batch,
+            attempt: self.attempt,
+        }
+    }
+
+    pub(super) fn ask(
+        &mut self,
+        work: Work,
+        parameters: &Option<Arc<SignedParameters>>,
+        funnel: &mut Funnel,
+    ) -> Command {
         if !std::mem::replace(&mut self.counted, true) {
             funnel.asked += u64::from(self.size);
         }
         self.step = Step::Asking;
         Command::Ask {
-            work: Work {
-                query,
-                round: 0,
-                batch,
-                attempt: self.attempt,
-            },
+            work,
+            parameters: parameters.clone(),
         }
     }
 
@@ -171,7 +187,7 @@ impl Conduct {
     fn run(&mut self, work: Work) -> Option<&mut BatchRun> {
         let current = matches!(self.stage, Stage::Batches)
             && work.query == self.manifest.query()
-            && work.round == 0;
+            && work.round == self.round;
         self.batches
             .get_mut(&work.batch)
             .filter(|run| current && run.attempt == work.attempt)
@@ -188,7 +204,7 @@ impl Conduct {
         else {
             return false;
         };
-        let current = work.query == self.manifest.query() && work.round == 0;
+        let current = work.query == self.manifest.query() && work.round == self.round;
         let run = self.batches.get(&work.batch);
         let Some(run) = run.filter(|run| current && run.attempt == work.attempt) else {
             return false;
@@ -233,7 +249,8 @@ impl Conduct {
         if work.batch.is_noise() {
             return Ok(self.deal(work.batch));
         }
-        Ok(vec![run.ask(query, work.batch, &mut self.funnel)])
+        let work = run.work(query, self.round, work.batch);
+        Ok(vec![run.ask(work, &self.parameters, &mut self.funnel)])
     }
 
     /// Has aggregators deal noise for their committee, those that are left in the query.
@@ -250,12 +267,7 @@ impl Conduct {
             return Vec::new();
         };
         let request = Arc::new(DealRequest {
-            work: Work {
-                query,
-                round: 0,
-                batch,
-                attempt: run.attempt,
-            },
+            work: run.work(query, self.round, batch),
             dealers: alive.iter().map(|aggregator| aggregator.member).collect(),
         });
         run.step = Step::Dealing {
@@ -532,12 +544,7 @@ impl Conduct {
         let mut commands = Vec::new();
         let mut lost = Vec::new();
         for (id, run) in &self.batches {
-            let work = Work {
-                query,
-                round: 0,
-                batch: *id,
-                attempt: run.attempt,
-            };
+            let work = run.work(query, self.round, *id);
             match &run.step {
                 Step::Committing {
                     acknowledgements, ..

@@ -12,6 +12,7 @@ use crate::{
     id::{AggregatorId, MemberNumber, Work},
     peer::PeerMessage,
     release::{Certificate, Proposal, SealedTotal, SignedAcknowledgement},
+    training::SignedParameters,
 };
 
 /// What the Conductor is to do. Payloads are shared, not copied.
@@ -33,6 +34,8 @@ pub enum Command {
     Ask {
         /// What is asked.
         work: Work,
+        /// What the round is computed with, where a model is trained.
+        parameters: Option<Arc<SignedParameters>>,
     },
     /// Have an aggregator deal noise.
     Deal {

@@ -24,6 +24,7 @@ use crate::{
     manifest::VerifiedManifest,
     peer::PeerMessage,
     release::{Certificate, Proposal, SealedTotal},
+    training::{ParametersError, SignedParameters, VerifiedParameters},
 };
 use batch::BatchRun;
 
@@ -109,6 +110,8 @@ enum Stage {
         proposal: Arc<Proposal>,
         gather: Gather<SealedTotal>,
     },
+    /// A round of training was released, and is not the last.
+    Between(Vec<(AggregatorId, SealedTotal)>),
     Done(Vec<(AggregatorId, SealedTotal)>),
     Failed(Failure),
 }
@@ -122,7 +125,12 @@ pub struct Conduct {
     /// Aggregators that lost an attempt at a batch in a restart.
     forgot: BTreeSet<(AggregatorId, BatchId)>,
     in_flight: usize,
+    /// Aggregators that took the grants, with their place among those of their committee that offered.
+    begun: BTreeMap<AggregatorId, usize>,
     stage: Stage,
+    round: u16,
+    /// What the round is computed with, where a model is trained.
+    parameters: Option<Arc<SignedParameters>>,
     batches: BTreeMap<BatchId, BatchRun>,
     funnel: Funnel,
     verified: usize,
@@ -146,7 +154,10 @@ impl Conduct {
             out: BTreeMap::new(),
             forgot: BTreeSet::new(),
             in_flight: options.in_flight.max(1),
+            begun: BTreeMap::new(),
             stage: Stage::Finding(Gather::new(0..options.partitions)),
+            round: 0,
+            parameters: None,
             batches: BTreeMap::new(),
             funnel: Funnel::default(),
             verified: 0,
@@ -163,7 +174,7 @@ impl Conduct {
     /// The sealed totals, once the query is done.
     pub fn totals(&self) -> Option<&[(AggregatorId, SealedTotal)]> {
         match &self.stage {
-            Stage::Done(totals) => Some(totals),
+            Stage::Done(totals) | Stage::Between(totals) => Some(totals),
             _ => None,
         }
     }
@@ -182,11 +193,13 @@ impl Conduct {
             Stage::Notarising(_) | Stage::Guarding { .. } | Stage::Releasing { .. } => {
                 Phase::Release
             }
+            Stage::Between(_) => Phase::Between,
             Stage::Done(_) => Phase::Done,
             Stage::Failed(_) => Phase::Failed,
         };
         Status {
             phase,
+            round: self.round,
             homes: match self.manifest.privacy {
                 Some(_) => self.funnel.coarse(self.manifest.min_cohort),
                 None => self.funnel.clone(),
@@ -210,6 +223,55 @@ impl Conduct {
             self.stage = Stage::Failed(failure);
         }
         running
+    }
+
+    /// Begins the next round of a session with parameters that its querier signed. A later round than the
+    /// next may follow, but none that was begun; the one that runs changes nothing.
+    ///
+    /// # Errors
+    /// [`ParametersError::Round`] when another round still runs, or one as late was begun.
+    pub fn advance(
+        &mut self,
+        verified: &VerifiedParameters,
+        parameters: SignedParameters,
+    ) -> Result<Vec<Command>, ParametersError> {
+        if self.parameters.as_deref() == Some(&parameters) {
+            return Ok(Vec::new());
+        }
+        let next = verified.round();
+        // The first round needs none where nothing is known yet, but then cannot be begun twice.
+        if !matches!(self.stage, Stage::Between(_)) || next <= self.round {
+            return Err(ParametersError::Round);
+        }
+        self.round = next;
+        self.parameters = Some(Arc::new(parameters));
+        self.begin_round();
+        let commands = self.check_quorum().and_then(|()| self.next_batches());
+        Ok(commands.unwrap_or_else(|failure| {
+            self.stage = Stage::Failed(failure);
+            Vec::new()
+        }))
+    }
+
+    /// All batches are asked anew, by those aggregators that took the grants. Who was merely away in the round
+    /// before may be back; who lied stays out.
+    fn begin_round(&mut self) {
+        self.out.retain(|aggregator, error| {
+            let lied = matches!(error, StepError::Contradicted | StepError::BadNoise);
+            lied || !self.begun.contains_key(aggregator)
+        });
+        let out = &self.out;
+        let begun = self.begun.iter().filter(|(at, _)| !out.contains_key(at));
+        self.alive = begun.map(|(at, place)| (*at, *place)).collect();
+        self.forgot.clear();
+        self.batches.retain(|id, _| !id.is_noise());
+        self.batches.values_mut().for_each(BatchRun::begin_round);
+        self.funnel = Funnel {
+            targeted: self.funnel.targeted,
+            ..Funnel::default()
+        };
+        self.verified = 0;
+        self.stage = Stage::Batches;
     }
 
     /// Takes one event and says what to do next. An event that nothing waits for changes nothing.
@@ -327,6 +389,7 @@ impl Conduct {
             return Ok(Vec::new());
         }
         self.check_quorum()?;
+        self.begun = self.alive.clone();
         self.stage = Stage::Batches;
         self.next_batches()
     }
@@ -363,7 +426,8 @@ impl Conduct {
             let count = &mut in_flight[committee_of(id)];
             if *count < self.in_flight {
                 *count += 1;
-                commands.push(run.ask(query, *id, &mut self.funnel));
+                let work = run.work(query, self.round, *id);
+                commands.push(run.ask(work, &self.parameters, &mut self.funnel));
             }
         }
         if in_flight.iter().any(|count| *count > 0) {
@@ -375,7 +439,7 @@ impl Conduct {
         }
         let proposal = Proposal {
             query,
-            round: 0,
+            round: self.round,
             batches: self
                 .batches
                 .iter()
@@ -440,7 +504,7 @@ impl Conduct {
             .keys()
             .map(|&aggregator| Command::Release {
                 aggregator,
-                round: 0,
+                round: self.round,
                 messages: messages_to(aggregator, &answers, &self.alive),
             })
             .collect();
@@ -473,7 +537,10 @@ impl Conduct {
                 return Err(self.too_few());
             }
         }
-        self.stage = Stage::Done(totals);
+        self.stage = match self.round + 1 < self.manifest.rounds {
+            true => Stage::Between(totals),
+            false => Stage::Done(totals),
+        };
         Ok(Vec::new())
     }
 

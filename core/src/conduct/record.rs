@@ -18,6 +18,7 @@ use crate::{
     id::{AggregatorId, BatchId},
     manifest::VerifiedManifest,
     release::{Proposal, SealedTotal},
+    training::SignedParameters,
 };
 
 /// The durable state of a query at the Conductor.
@@ -28,6 +29,9 @@ pub struct Record {
     verified: u8,
     stage: KeptStage,
     batches: Vec<(BatchId, KeptBatch)>,
+    round: u16,
+    parameters: Option<SignedParameters>,
+    begun: Vec<AggregatorId>,
 }
 
 #[derive(BorshSerialize, BorshDeserialize)]
@@ -36,6 +40,7 @@ enum KeptStage {
     Beginning(Vec<(AggregatorId, Vec<(u16, SealedGrant)>)>),
     Batches,
     Releasing(Proposal),
+    Between(Vec<(AggregatorId, SealedTotal)>),
     Done(Vec<(AggregatorId, SealedTotal)>),
     Failed(Failure),
 }
@@ -62,6 +67,7 @@ impl Conduct {
             Stage::Notarising(proposal)
             | Stage::Guarding { proposal, .. }
             | Stage::Releasing { proposal, .. } => KeptStage::Releasing((**proposal).clone()),
+            Stage::Between(totals) => KeptStage::Between(totals.clone()),
             Stage::Done(totals) => KeptStage::Done(totals.clone()),
             Stage::Failed(failure) => KeptStage::Failed(failure.clone()),
         };
@@ -72,6 +78,9 @@ impl Conduct {
             verified: self.verified as u8,
             stage,
             batches: batches.map(|(id, run)| (*id, run.kept())).collect(),
+            round: self.round,
+            parameters: self.parameters.as_deref().cloned(),
+            begun: self.begun.keys().copied().collect(),
         }
     }
 
@@ -82,6 +91,11 @@ impl Conduct {
         record: Record,
     ) -> (Self, Vec<Command>) {
         let (mut conduct, find) = Self::new(manifest, options);
+        let begun = conduct.alive.iter();
+        let begun = begun.filter(|(at, _)| record.begun.contains(at));
+        conduct.begun = begun.map(|(at, place)| (*at, *place)).collect();
+        conduct.round = record.round;
+        conduct.parameters = record.parameters.map(Arc::new);
         conduct.out = record.out.into_iter().collect();
         conduct
             .alive
@@ -111,6 +125,10 @@ impl Conduct {
                 conduct.resume_batches()
             }
             KeptStage::Releasing(proposal) => Ok(conduct.notarise(proposal)),
+            KeptStage::Between(totals) => {
+                conduct.stage = Stage::Between(totals);
+                Ok(Vec::new())
+            }
             KeptStage::Done(totals) => {
                 conduct.stage = Stage::Done(totals);
                 Ok(Vec::new())

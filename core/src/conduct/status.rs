@@ -14,6 +14,8 @@ pub enum Phase {
     Ask,
     /// Aggregators agree on the one release.
     Release,
+    /// The sealed totals of a round of training can be fetched; the querier's next parameters are awaited.
+    Between,
     /// The sealed totals can be fetched.
     Done,
     /// It failed; see [`Status::failure`].
@@ -57,6 +59,8 @@ pub fn coarse(homes: u64, cohort: u32) -> u64 {
 pub struct Status {
     /// What it is doing.
     pub phase: Phase,
+    /// The round that it is about; 0 but where a model is trained.
+    pub round: u16,
     /// How many homes are left at each step.
     pub homes: Funnel,
     /// Number of batches.

@@ -8,8 +8,10 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use super::Tag;
+use super::vector::{joint as vector_joint, part};
 use crate::encoding::{self, DecodeError};
 use crate::field::{self, Expander};
+use crate::id::MemberNumber;
 use crate::labels;
 
 /// One contribution of a group: which, and the tag that shows it was asked for. Wiped when
@@ -24,10 +26,18 @@ pub struct Entry {
 
 /// One aggregator's shares of all contributions that a stack makes to a batch, to be sealed. Wiped when
 /// dropped.
-#[derive(BorshSerialize)]
 pub struct GroupShare {
     pub(super) entries: Vec<Entry>,
+    pub(super) joint: Option<Joint>,
     pub(super) shares: Shares,
+}
+
+/// What joint randomness is made and checked from.
+pub(super) struct Joint {
+    /// Of the reader's commitments.
+    pub(super) blind: Zeroizing<[u8; 32]>,
+    /// For each entry the commitments to every aggregator's share, in order.
+    pub(super) parts: Vec<[u8; 32]>,
 }
 
 pub(super) enum Shares {
@@ -47,6 +57,7 @@ impl GroupShare {
 /// A group as its aggregator holds it: opened, in order, and not yet expanded. Wiped when dropped.
 pub struct HeldGroup {
     entries: Vec<Entry>,
+    joint: Option<Joint>,
     shares: Held,
 }
 
@@ -90,8 +101,14 @@ impl HeldGroup {
         if entries.len() > max_entries || !distinct {
             return None;
         }
-        let (kind, rest) = rest.split_first()?;
-        let shares = match kind {
+        let (kind, mut rest) = rest.split_first()?;
+        let joint = (*kind >= JOINT).then(|| Joint::read(&mut rest, entries.len()));
+        let joint = match joint {
+            Some(joint) => Some(joint?),
+            None => None,
+        };
+        let shares = match kind % JOINT {
+            _ if *kind >= 2 * JOINT => return None,
             0 => Held::Seed(<[u8; 32]>::try_from(rest).ok()?.into()),
             1 => {
                 let (count, elements) = rest.split_first_chunk()?;
@@ -107,7 +124,33 @@ impl HeldGroup {
             }
             _ => return None,
         };
-        Some(Self { entries, shares })
+        Some(Self {
+            entries,
+            joint,
+            shares,
+        })
+    }
+
+    /// Whether its contributions were proved under joint randomness.
+    pub fn has_joint_randomness(&self) -> bool {
+        self.joint.is_some()
+    }
+
+    /// The joint randomness of the entry at `place`, if the commitment to my share of its input holds. I am
+    /// the aggregator at `position` among those who get a share.
+    pub fn joint(
+        &self,
+        place: usize,
+        position: usize,
+        member: MemberNumber,
+        input: &[u64],
+    ) -> Option<[u8; 32]> {
+        let joint = self.joint.as_ref()?;
+        let each = joint.parts.len() / self.entries.len();
+        let parts = joint.parts.get(place * each..(place + 1) * each)?;
+        let index = self.entries.get(place)?.index;
+        let mine = part(&joint.blind, index, member, input);
+        (parts.get(position)? == &mine).then(|| vector_joint(parts))
     }
 
     /// The contributions of the group, in order.
@@ -147,16 +190,45 @@ impl HeldGroup {
     }
 }
 
+/// What is added to a group's kind where there is joint randomness.
+const JOINT: u8 = 2;
+/// Most aggregators that a home commits to.
+const MAX_PARTS: usize = 255;
+
+impl Joint {
+    fn read(rest: &mut &[u8], entries: usize) -> Option<Self> {
+        let (blind, after) = rest.split_first_chunk()?;
+        let (count, after) = after.split_first_chunk()?;
+        let count = u32::from_le_bytes(*count) as usize;
+        let each = count.checked_div(entries).unwrap_or(0);
+        let (parts, after) = after.split_at_checked(count.checked_mul(32)?)?;
+        if each * entries != count || each > MAX_PARTS {
+            return None;
+        }
+        *rest = after;
+        Some(Self {
+            blind: Zeroizing::new(*blind),
+            parts: parts.as_chunks().0.to_vec(),
+        })
+    }
+}
+
 /// The shares of all entries of a seeded group.
 pub(super) fn expand_seed(seed: &[u8; 32], elements: usize) -> Zeroizing<Vec<u64>> {
     Zeroizing::new(Expander::new(labels::EXPAND_SHARES, seed).elements(elements))
 }
 
-impl BorshSerialize for Shares {
+impl BorshSerialize for GroupShare {
     fn serialize<W: Write>(&self, writer: &mut W) -> Result<(), Error> {
-        match self {
-            Self::Seed(seed) => (0u8, &**seed).serialize(writer),
-            Self::Explicit(elements) => (1u8, &**elements).serialize(writer),
+        let kind = u8::from(matches!(self.shares, Shares::Explicit(_)));
+        self.entries.serialize(writer)?;
+        match &self.joint {
+            Some(joint) => (kind + JOINT, &*joint.blind, &joint.parts).serialize(writer)?,
+            None => kind.serialize(writer)?,
+        }
+        match &self.shares {
+            Shares::Seed(seed) => seed.serialize(writer),
+            Shares::Explicit(elements) => elements.serialize(writer),
         }
     }
 }
@@ -174,6 +246,7 @@ mod tests {
         };
         let group = GroupShare {
             entries: indices.iter().map(entry).collect(),
+            joint: None,
             shares: Shares::Explicit(elements.into()),
         };
         group.encode().to_vec()
@@ -201,6 +274,7 @@ mod tests {
                     tag: [0; 16],
                 })
                 .collect(),
+            joint: None,
             shares: Shares::Seed([0; 32].into()),
         };
         assert!(!decodes(&seeded.encode()));
@@ -214,6 +288,8 @@ mod tests {
         let kind = 1 + 4 + 3 * 20;
         let mut unknown = good.clone();
         unknown[kind] = 2;
+        assert!(!decodes(&unknown));
+        unknown[kind] = 4;
         assert!(!decodes(&unknown));
         let mut endless = good;
         endless[kind + 1..kind + 5].fill(0xff);

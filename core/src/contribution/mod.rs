@@ -7,6 +7,7 @@
 mod group;
 #[cfg(test)]
 mod limits;
+mod vector;
 #[cfg(test)]
 mod view;
 
@@ -14,6 +15,7 @@ use rand::CryptoRng;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 pub use group::{Entry, GroupShare, HeldGroup};
+pub use vector::{VectorContribution, share_vectors};
 
 use crate::circuit::{Circuit, EncodeError, Row};
 use crate::id::MemberNumber;
@@ -147,6 +149,7 @@ pub fn share_group(
         };
         GroupShare {
             entries: contributions.iter().map(entry).collect(),
+            joint: None,
             shares,
         }
     };

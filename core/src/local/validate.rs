@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::typing::{Kind, Mismatch, Typed};
 use super::{Aggregate, AggregateFunction, Expr, Inner, Key, LocalQuery, MAX_NODES, MAX_TEXT};
 use super::{Category, Measure};
-use crate::catalogue::{Cardinality, Catalogue};
+use crate::catalogue::{Cardinality, Catalogue, Doctype};
 
 /// Largest number of groups.
 pub const MAX_GROUPS: usize = 256;
@@ -82,6 +82,34 @@ impl LocalQuery {
     /// [`InvalidQuery`] if it reads what the catalogue does not list, exceeds a bound or is
     /// ill-typed.
     pub fn validate(&self, catalogue: &Catalogue) -> Result<(), InvalidQuery> {
+        let doctype = self.validate_as(catalogue, check_measure)?;
+        if doctype.cardinality == Cardinality::Many && self.inner.is_none() {
+            return Err(InvalidQuery::SeveralDocuments);
+        }
+        Ok(())
+    }
+
+    /// The same for a query that measures each of a home's documents, of which there may be several, and
+    /// whose measures may be text.
+    ///
+    /// # Errors
+    /// [`InvalidQuery`], as [`validate`](Self::validate).
+    pub fn validate_documents(&self, catalogue: &Catalogue) -> Result<(), InvalidQuery> {
+        self.validate_as(catalogue, |measure, columns| {
+            let kind = measure.expr.typed(columns)?.kind;
+            match measure.quantiser {
+                None if kind == Kind::Text => Ok(()),
+                _ => check_measure(measure, columns),
+            }
+        })?;
+        Ok(())
+    }
+
+    fn validate_as<'a>(
+        &self,
+        catalogue: &'a Catalogue,
+        check: impl Fn(&Measure, &[Typed]) -> Result<(), InvalidQuery>,
+    ) -> Result<&'a Doctype, InvalidQuery> {
         self.check_bounds()?;
         let doctype = catalogue
             .doctypes
@@ -98,9 +126,6 @@ impl LocalQuery {
                 return Err(InvalidQuery::Unknown);
             }
         }
-        if doctype.cardinality == Cardinality::Many && self.inner.is_none() {
-            return Err(InvalidQuery::SeveralDocuments);
-        }
         let columns = self.row_types()?;
         check_condition(self.filter.as_ref(), &columns)?;
         self.keys
@@ -108,7 +133,8 @@ impl LocalQuery {
             .try_for_each(|key| check_key(key, &columns))?;
         self.measures
             .iter()
-            .try_for_each(|measure| check_measure(measure, &columns))
+            .try_for_each(|measure| check(measure, &columns))?;
+        Ok(doctype)
     }
 
     /// Types of the columns that filter, keys and measures see, each taken for nullable.

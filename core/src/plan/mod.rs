@@ -1,8 +1,10 @@
 //! From SQL to what each party needs: profile, local query, circuit, decoder (protocol.md §6).
 
 mod expected;
+mod training;
 
 pub use expected::{ExpectedError, ExpectedNoise, Explanation};
+pub use training::{TrainingPlan, TrainingRequest};
 
 use crate::catalogue::Catalogue;
 use crate::circuit::{Circuit, CircuitError, Moment, Shape};

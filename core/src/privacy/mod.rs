@@ -154,6 +154,18 @@ impl Privacy {
         }
     }
 
+    /// The part of one of so many rounds, which together cost the whole.
+    #[must_use]
+    pub fn of_one_in(self, rounds: u16) -> Self {
+        let mechanism = match self.mechanism {
+            Mechanism::Laplace => Mechanism::Laplace,
+            Mechanism::Gaussian { rho } => Mechanism::Gaussian {
+                rho: Rho(rho.0 / u64::from(rounds.max(1))),
+            },
+        };
+        Self { mechanism, ..self }
+    }
+
     /// What a query of so many moments costs.
     pub fn cost(&self, moments: usize) -> Rho {
         match self.mechanism {

@@ -223,6 +223,11 @@ impl Measures {
         Ok((variable, key.categories.iter().map(Value::from).collect()))
     }
 
+    /// The variable of a text.
+    pub(super) fn text(&mut self, bound: Bound, written: String) -> Result<u16, SqlError> {
+        self.variable(bound, None, false, written)
+    }
+
     /// The variable of a number that is 0 or 1.
     pub(super) fn bit(&mut self, bound: Bound, written: String) -> Result<u16, SqlError> {
         let grid = Quantiser::new(0.0, 1.0, Step::Exact(1.0)).expect("0 and 1 are a grid");

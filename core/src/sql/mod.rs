@@ -17,6 +17,7 @@ mod outputs;
 mod parse;
 mod regression;
 mod source;
+mod training;
 mod walk;
 
 pub(crate) use concepts::split_where;
@@ -27,4 +28,5 @@ pub(crate) use measures::{Measures, nice_step};
 pub(crate) use outputs::{Outputs, bind_outputs};
 pub(crate) use parse::parse;
 pub(crate) use regression::{as_select, bind_regression};
-pub(crate) use source::bind_source;
+pub(crate) use source::{bind_documents, bind_source};
+pub(crate) use training::bind_training;

@@ -54,6 +54,22 @@ pub(crate) fn bind_source<'a>(
     from: &[TableWithJoins],
     catalogue: &'a Catalogue,
 ) -> Result<Source<'a>, SqlError> {
+    bind_table(from, catalogue, false)
+}
+
+/// The same where each of a home's documents counts.
+pub(crate) fn bind_documents<'a>(
+    from: &[TableWithJoins],
+    catalogue: &'a Catalogue,
+) -> Result<Source<'a>, SqlError> {
+    bind_table(from, catalogue, true)
+}
+
+fn bind_table<'a>(
+    from: &[TableWithJoins],
+    catalogue: &'a Catalogue,
+    several: bool,
+) -> Result<Source<'a>, SqlError> {
     match only_factor(from)? {
         TableFactor::Derived {
             lateral: false,
@@ -66,7 +82,7 @@ pub(crate) fn bind_source<'a>(
         }
         factor => {
             let (doctype, alias, position) = table(factor, catalogue)?;
-            if doctype.cardinality == Cardinality::Many {
+            if doctype.cardinality == Cardinality::Many && !several {
                 return Err(several_documents(doctype, position));
             }
             Ok(Source {

@@ -105,6 +105,7 @@ fn what_a_find_and_an_ask_send_has_one_encoding() {
     }
     let batch = super::copy_of(&scene.found.batches[0]);
     is_canonical(&TargetRequest {
+        parameters: None,
         manifest: scene.question.signed.clone(),
         inclusion: super::logged(&scene.network, &scene.question.signed),
         work,

@@ -110,7 +110,7 @@ impl Scene {
                     begun.try_for_each(|begun| begun.map_err(error)),
                 )
             }
-            Command::Ask { work } => Event::Asked(*work, Ok(self.honest(*work))),
+            Command::Ask { work, .. } => Event::Asked(*work, Ok(self.honest(*work))),
             Command::Deal {
                 aggregator,
                 request,

@@ -155,7 +155,12 @@ impl Shared {
     ) -> SealedGroup {
         let manifest = scene.question.manifest.clone();
         let (member, key) = manifest.offers(0).nth(position).unwrap();
-        SealedGroup::seal_bytes(bytes, key, &group_context(work, 0, member), &mut scene.rng)
+        SealedGroup::seal_bytes(
+            bytes,
+            key,
+            &group_context(work, &[0; 32], 0, member),
+            &mut scene.rng,
+        )
     }
 
     pub(crate) fn seal(&self, scene: &mut Scene) -> Vec<Answer> {

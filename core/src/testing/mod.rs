@@ -15,6 +15,8 @@ mod question;
 mod scene;
 #[cfg(test)]
 mod simulation;
+#[cfg(test)]
+pub(crate) mod vectors;
 
 use borsh::{BorshDeserialize, BorshSerialize};
 

@@ -132,6 +132,7 @@ impl Question {
             querier: name("querier"),
             purpose: "research".into(),
             local: plan.local.clone(),
+            training: None,
             min_cohort: 4,
             answer_rate: 400,
             min_verified: setting.min_verified.max(setting.committee.0),

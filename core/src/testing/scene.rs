@@ -124,6 +124,7 @@ impl Scene {
     /// What the Target opens.
     pub(crate) fn asks(&self, work: Work) -> OpenedBatch {
         let request = TargetRequest {
+            parameters: None,
             manifest: self.question.signed.clone(),
             inclusion: logged(&self.network, &self.question.signed),
             work,
@@ -168,7 +169,7 @@ impl Scene {
                 })
                 .collect();
             let manifest = &self.question.manifest;
-            answers.push(answer(manifest, work, &homes, &mut self.rng).unwrap());
+            answers.push(answer(manifest, work, &[0; 32], &homes, &mut self.rng).unwrap());
         }
         answers
     }
@@ -177,7 +178,14 @@ impl Scene {
     pub(crate) fn collect(&mut self, work: Work, answers: Vec<Answer>) -> BatchAnswer {
         let aggregators = self.question.manifest.offers(0).count();
         let (target, key) = (name("target"), key_of("target"));
-        collect_answers(&target, &key, work, aggregators, answers, &mut self.rng)
+        collect_answers(
+            &target,
+            &key,
+            (work, [0; 32]),
+            aggregators,
+            answers,
+            &mut self.rng,
+        )
     }
 
     /// What the Target answers when all stacks are honest.

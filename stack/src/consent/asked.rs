@@ -35,7 +35,7 @@ impl Asked {
             min_cohort: manifest.min_cohort,
             epsilon: privacy.map(|privacy| privacy.epsilon),
             delta: privacy.map_or(0, |privacy| (privacy.delta * 1e9).ceil() as u64),
-            training: manifest.rounds > 1,
+            training: manifest.training.is_some(),
         }
     }
 }

@@ -51,6 +51,7 @@ fn history(
 /// Asks no home of a host, at this attempt, with this proof. The words of the refusal, if it is refused.
 async fn ask(forge: &Forge, host: &str, attempt: u8, inclusion: Inclusion) -> Option<String> {
     let ask = Ask {
+        parameters: None,
         manifest: forge.prepared.signed().clone(),
         work: Work {
             query: forge.prepared.manifest().query(),

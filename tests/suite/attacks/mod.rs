@@ -267,6 +267,7 @@ impl Forge {
     /// What a dishonest target says of a batch's groups.
     fn as_target(&self, answer: &BatchAnswer, groups: Vec<Vec<SealedGroup>>) -> BatchAnswer {
         let statement = GroupsStatement {
+            parameters: [0; 32],
             target: Name::new("target").unwrap(),
             work: answer.statement.work,
             digests: groups

@@ -40,7 +40,7 @@ async fn a_target_that_forges_contributions_has_none_of_them_counted() {
         let groups = share_group(&contributions, &points, 2, &mut rng()).unwrap();
         let seal = |(group, (member, key)): (_, &(MemberNumber, &_))| {
             let group: dispers_core::contribution::GroupShare = group;
-            let context = group_context(work, 0, *member);
+            let context = group_context(work, &[0; 32], 0, *member);
             vec![SealedGroup::seal_bytes(
                 group.encode().to_vec(),
                 key,
@@ -213,6 +213,7 @@ async fn a_target_that_asks_homes_that_were_not_chosen_gets_no_answer_of_them() 
         .collect();
     assert!(!homes.is_empty());
     let ask = Ask {
+        parameters: None,
         announced: false,
         inclusion: forge.inclusion().await,
         manifest: forge.prepared.signed().clone(),
@@ -252,6 +253,7 @@ async fn tickets_are_worth_nothing_under_a_later_manifest() {
             })
             .collect();
         let ask = Ask {
+            parameters: None,
             announced: false,
             inclusion: forge.inclusion().await,
             manifest: forge.prepared.signed().clone(),

@@ -25,7 +25,7 @@ async fn a_batch_below_the_cohort_is_not_asked() {
         .run(
             &driver,
             |command| match command {
-                Command::Ask { work } => {
+                Command::Ask { work, .. } => {
                     // One home alone, signed and sealed as a finder does.
                     let directory = forge.network.directory();
                     let pool = directory.pool(Role::Target, 0).unwrap();
@@ -55,7 +55,10 @@ async fn a_batch_below_the_cohort_is_not_asked() {
                     };
                     let mut batches = kept.batches.lock().unwrap();
                     batches.insert(work.batch, to_bytes(&batch));
-                    vec![Command::Ask { work }]
+                    vec![Command::Ask {
+                        work,
+                        parameters: None,
+                    }]
                 }
                 command => vec![command],
             },

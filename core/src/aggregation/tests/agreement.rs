@@ -121,6 +121,7 @@ fn an_aggregator_that_lies_about_its_messages_is_suspected_and_the_others_go_on(
                 digest,
                 mut present,
                 messages: mut elements,
+                joints,
             } = heard(&scene, place).content
             else {
                 panic!("a verifier message");
@@ -131,6 +132,7 @@ fn an_aggregator_that_lies_about_its_messages_is_suspected_and_the_others_go_on(
                 digest,
                 present,
                 messages: elements,
+                joints,
             };
             *place = said(&mut scene, 3, place.to.point(), content);
         }
@@ -263,6 +265,7 @@ fn an_aggregator_that_tells_others_different_things_gets_nothing_committed() {
         digest,
         present,
         messages: mut elements,
+        joints,
     } = heard(&scene, place).content
     else {
         panic!("a verifier message");
@@ -273,6 +276,7 @@ fn an_aggregator_that_tells_others_different_things_gets_nothing_committed() {
         digest,
         present,
         messages: elements,
+        joints,
     };
     *place = said(&mut scene, 3, 2, content);
     let acknowledgements = scene.decide(work, &messages).unwrap();

@@ -266,12 +266,11 @@ fn liar(change: impl FnOnce(&mut Total), key: &str) -> (Scene, Vec<(AggregatorId
 
 #[test]
 fn a_liar_among_more_totals_than_needed_is_noticed() {
-    let changes: [fn(&mut Total); 7] = [
+    let changes: [fn(&mut Total); 6] = [
         |total| total.outputs[1] = total.outputs[1].map(|share| field::add(share, 1)),
         |total| total.outputs[1] = None,
         |total| total.accepted += 1,
         |total| total.asked += 1,
-        |total| total.round = 1,
         |total| total.proposal[0] ^= 1,
         |total| total.committees.push(1),
     ];
@@ -292,8 +291,9 @@ fn a_liar_among_more_totals_than_needed_is_noticed() {
 #[test]
 fn totals_that_are_not_their_sender_s_for_this_query_are_left_out() {
     type Change = fn(&mut Total);
-    let forged: [(Change, &str); 5] = [
+    let forged: [(Change, &str); 6] = [
         (|_| {}, "aggregator2"),
+        (|total| total.round = 1, "aggregator3"),
         (|total| total.member = member(2), "aggregator3"),
         (|total| total.query = QueryId([1; 32]), "aggregator3"),
         (|total| total.committee = 1, "aggregator3"),

@@ -229,7 +229,7 @@ fn no_element_of_a_contribution_is_ever_in_a_record() {
         panic!("it is frozen");
     };
     let mut elements: Vec<[u8; 8]> = Vec::new();
-    frozen.contributions.for_each(|_, share| {
+    frozen.contributions.for_each(|_, share, _, _| {
         elements.extend(share.iter().map(|element| element.to_le_bytes()));
     });
     assert!(elements.len() >= 36);

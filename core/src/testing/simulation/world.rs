@@ -419,7 +419,7 @@ impl<'a> World<'a> {
                 let summary = copy_of(&self.scene.found.summary);
                 Event::Found(*partition, Ok((summary, self.scene.sizes())))
             }
-            Command::Ask { work } => Event::Asked(*work, self.ask(*work)),
+            Command::Ask { work, .. } => Event::Asked(*work, self.ask(*work)),
             Command::Notarise { proposal } => {
                 let hash = proposal.hash();
                 if *self.certified.get_or_insert(hash) != hash {

@@ -1,0 +1,108 @@
+//! `dispers predict`: what a model says of new documents. Nothing leaves this machine.
+
+use std::path::PathBuf;
+
+use anyhow::anyhow;
+use clap::Args;
+use dispers_core::{
+    local::{LocalQuery, Node},
+    training::{Cell, Document, Kind},
+};
+use dispers_stack::{Sheet, engine::Engine};
+use serde_json::json;
+
+use crate::{
+    exit::Exit,
+    train::{Printed, file::ModelFile},
+};
+
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// A model that `dispers train --output` wrote.
+    #[arg(long, value_name = "model.json")]
+    model: PathBuf,
+    /// The documents: a CSV file with the columns that the features read.
+    #[arg(long, value_name = "FILE.csv")]
+    data: PathBuf,
+    /// How it is printed.
+    #[arg(long, value_enum, default_value_t = Printed::Table)]
+    format: Printed,
+}
+
+/// The fields that measures read.
+fn needed(local: &LocalQuery, measures: impl Iterator<Item = usize>) -> Vec<&str> {
+    if local.inner.is_some() {
+        return local.fields().collect();
+    }
+    let nodes = measures.flat_map(|at| local.measures[at].expr.nodes());
+    let fields = nodes.filter_map(|node| match node {
+        Node::Column(field) => local.fields.get(usize::from(*field)),
+        _ => None,
+    });
+    fields.map(|field| field.name.as_str()).collect()
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<(), Exit> {
+    let file = ModelFile::read(&arguments.model).map_err(Exit::misuse)?;
+    let mut model = file.model().map_err(Exit::misuse)?;
+    let sheet = Sheet::read(&arguments.data).map_err(Exit::misuse)?;
+    // Every row is to be told, whoever was asked.
+    model.local.filter = None;
+    let local = &model.local;
+    let label = model.training.label.map(|label| usize::from(label.measure));
+    let features = (0..local.measures.len()).filter(|at| Some(*at) != label);
+    let missing: Vec<&str> = needed(local, features)
+        .into_iter()
+        .filter(|field| sheet.column(field).is_none())
+        .collect();
+    if !missing.is_empty() {
+        return Err(Exit::misuse(anyhow!(
+            "{} has no column {}, which the model's features read",
+            arguments.data.display(),
+            missing.join(", ")
+        )));
+    }
+    let places: Vec<Option<usize>> = local.fields().map(|field| sheet.column(field)).collect();
+    let rows = (0..sheet.len()).map(|row| {
+        let values = sheet.row(row);
+        let value = |place: &Option<usize>| {
+            place.map_or(dispers_core::local::FieldValue::Null, |at| {
+                values[at].clone()
+            })
+        };
+        (row as u32, places.iter().map(value).collect())
+    });
+    let measured = Engine::open_in_memory().and_then(|mut engine| engine.measure(local, rows));
+    let mut documents: Vec<Document> = vec![vec![Cell::Null; local.measures.len()]; sheet.len()];
+    for (row, document) in measured.map_err(Exit::other)? {
+        if let Some(place) = documents.get_mut(row as usize) {
+            *place = document;
+        }
+    }
+    let predictions = model.predict(&documents);
+    let class = |class: usize| file.classes.get(class).cloned();
+    let said = predictions.iter().map(|one| {
+        let label = one.as_ref().map(|one| match model.kind() {
+            Kind::Number => json!(one.score),
+            Kind::Class => json!(class(one.class)),
+            Kind::Cluster => json!(one.class),
+        });
+        let score = one.as_ref().map(|one| one.score);
+        json!({ "label": label, "score": score })
+    });
+    match arguments.format {
+        Printed::Json => println!("{}", json!({ "predictions": said.collect::<Vec<_>>() })),
+        Printed::Table => {
+            println!("label\tscore");
+            for one in said {
+                let plain = |value: &serde_json::Value| match value {
+                    serde_json::Value::String(text) => text.clone(),
+                    serde_json::Value::Null => String::new(),
+                    other => other.to_string(),
+                };
+                println!("{}\t{}", plain(&one["label"]), plain(&one["score"]));
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,375 @@
+//! `dispers train`: a model from homes' data.
+
+mod chart;
+pub(crate) mod file;
+mod onnx;
+mod progress;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, anyhow};
+use clap::{Args, ValueEnum};
+use dispers_core::{
+    plan::{TrainingPlan, TrainingRequest},
+    training::{Family, fit::Settings},
+};
+use dispers_querier::{Querier, TrainingQuestion};
+
+use crate::{
+    exit::Exit,
+    loss::{Epsilon, Loss},
+    period::Period,
+    questions::Desk,
+    sandbox,
+};
+use file::ModelFile;
+
+/// The models.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Kind {
+    /// Linear regression.
+    Linear,
+    /// Logistic regression, of two classes or more.
+    Logistic,
+    /// Linear support vector machine.
+    Svm,
+    /// Naive Bayes.
+    NaiveBayes,
+    /// Clusters around means.
+    Kmeans,
+    /// A perceptron with one or two hidden layers.
+    Mlp,
+}
+
+/// How logistic regression is solved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Solver {
+    /// Gradient descent with momentum.
+    Gradient,
+    /// Newton's steps: few rounds, of second moments.
+    Newton,
+}
+
+/// How a model is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Printed {
+    /// For people.
+    Table,
+    /// The model file.
+    Json,
+}
+
+/// What is trained, of which features.
+#[derive(Args)]
+pub(crate) struct Model {
+    /// What is trained.
+    #[arg(value_enum)]
+    model: Kind,
+    /// What is learnt: a column, a condition, clamp(…) or domain(…).
+    #[arg(long, value_name = "COL")]
+    label: Option<String>,
+    /// The value of the label that counts as 1; all others are 0.
+    #[arg(long, value_name = "VALUE", requires = "label")]
+    positive: Option<String>,
+    /// What is learnt from, separated by commas: columns with a range in the catalogue, 'clamp(x, lo, hi)',
+    /// "domain(x, 'a', 'b')", 'words(text, 1024)' and conditions.
+    #[arg(long, value_name = "A,B…", required = true)]
+    features: String,
+    /// The doctype, or a SELECT that makes one row of a home's documents.
+    #[arg(long, value_name = "DOCTYPE|SELECT")]
+    from: String,
+    /// Which homes and documents, as after WHERE.
+    #[arg(long = "where", value_name = "CONDITION")]
+    condition: Option<String>,
+    /// Rounds of updates.
+    #[arg(long, value_name = "N")]
+    rounds: Option<u16>,
+    /// Length of a step.
+    #[arg(long, value_name = "RATE", allow_negative_numbers = true)]
+    lr: Option<f64>,
+    /// What a step keeps of the one before.
+    #[arg(
+        long,
+        value_name = "M",
+        default_value_t = 0.9,
+        allow_negative_numbers = true
+    )]
+    momentum: f64,
+    /// Penalty on the squares of standardised weights.
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
+    l2: Option<f64>,
+    /// Longest update of a home; a longer one is scaled down. By default few are.
+    #[arg(long, value_name = "C", allow_negative_numbers = true)]
+    clip: Option<f64>,
+    /// Bits of each number of an update: 4, 8, 12, 16, 20 or 24.
+    #[arg(long, value_name = "B")]
+    bits: Option<u8>,
+    /// How logistic regression is solved.
+    #[arg(long, value_enum, default_value_t = Solver::Gradient)]
+    solver: Solver,
+    /// Clusters of kmeans.
+    #[arg(long, value_name = "K", default_value_t = 3)]
+    clusters: u16,
+    /// Width of each hidden layer of mlp.
+    #[arg(long, value_name = "W,W", value_delimiter = ',', default_value = "16")]
+    hidden: Vec<u16>,
+    /// Passes of mlp over a home's documents in each round.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    epochs: u8,
+    /// Share of the homes that are held out to validate with.
+    #[arg(
+        long,
+        value_name = "SHARE",
+        default_value_t = 0.2,
+        allow_negative_numbers = true
+    )]
+    validation: f64,
+    /// From which first weights are drawn.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+    /// Write the model here.
+    #[arg(long, value_name = "FILE.json")]
+    output: Option<PathBuf>,
+    /// Also write it as ONNX: linear, logistic, svm and mlp.
+    #[arg(long, value_name = "FILE.onnx")]
+    onnx: Option<PathBuf>,
+    /// Draw the loss of each round.
+    #[arg(long, value_name = "FILE.svg")]
+    plot: Option<PathBuf>,
+    /// How it is printed: the model as JSON, or a table of it, which is the default where --output keeps it.
+    #[arg(long, value_enum)]
+    format: Option<Printed>,
+    #[command(flatten)]
+    loss: Loss,
+}
+
+#[derive(Args)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    model: Model,
+    /// The querier's configuration file.
+    #[arg(long, value_name = "FILE.toml")]
+    config: PathBuf,
+    /// Why it is trained, one of the purposes that the directory registers for the querier.
+    #[arg(long, value_name = "TEXT")]
+    purpose: String,
+    /// Fewest people behind a released number; the network's floor where it is left out.
+    #[arg(long, value_name = "N")]
+    min_cohort: Option<u32>,
+    /// Give owners who decide each time so long before homes answer, such as 30m, 12h or 2d.
+    #[arg(
+        long,
+        value_name = "TIME",
+        default_value = "0",
+        hide_default_value = true
+    )]
+    ask_owners: Period,
+}
+
+/// Cuts a list at commas outside of parentheses and quotes.
+fn split(list: &str) -> Vec<String> {
+    let (mut parts, mut depth, mut quoted) = (vec![String::new()], 0usize, false);
+    for sign in list.chars() {
+        match sign {
+            '\'' => quoted = !quoted,
+            '(' if !quoted => depth += 1,
+            ')' if !quoted => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        match sign {
+            ',' if depth == 0 && !quoted => parts.push(String::new()),
+            sign => parts.last_mut().expect("it begins with one").push(sign),
+        }
+    }
+    let parts = parts.into_iter().map(|part| part.trim().to_owned());
+    parts.filter(|part| !part.is_empty()).collect()
+}
+
+impl Model {
+    /// The session that was written.
+    fn question(
+        &self,
+        purpose: &str,
+        min_cohort: Option<u32>,
+        owners_ms: u64,
+        default: Option<Epsilon>,
+    ) -> Result<TrainingQuestion, Exit> {
+        if !(0.0..=0.9).contains(&self.validation) {
+            return Err(Exit::misuse(anyhow!(
+                "--validation {} is no share: write one such as 0.2, at most 0.9",
+                self.validation
+            )));
+        }
+        for (name, value) in [("--lr", self.lr), ("--l2", self.l2)] {
+            if value.is_some_and(|value| !value.is_finite() || value < 0.0) {
+                return Err(Exit::misuse(anyhow!(
+                    "{name} must be 0 or a number above it"
+                )));
+            }
+        }
+        if !(0.0..1.0).contains(&self.momentum) {
+            return Err(Exit::misuse(anyhow!(
+                "--momentum must be from 0 to below 1"
+            )));
+        }
+        let newton = self.solver == Solver::Newton;
+        let (family, updates, rate, l2, bits) = match self.model {
+            Kind::Linear => (Family::Linear, 1, 1.0, 0.0, 16),
+            Kind::Logistic if newton => (Family::Logistic { newton }, 6, 1.0, 0.0, 16),
+            Kind::Logistic => (Family::Logistic { newton }, 40, 1.0, 0.0, 8),
+            Kind::Svm => (Family::Svm, 40, 0.1, 1e-3, 8),
+            Kind::NaiveBayes => (Family::Bayes, 1, 1.0, 0.0, 16),
+            Kind::Kmeans => {
+                let family = Family::KMeans {
+                    clusters: self.clusters,
+                    candidates: self.clusters.saturating_mul(5).max(16),
+                };
+                (family, 12, 1.0, 1.0, 16)
+            }
+            Kind::Mlp => {
+                let family = Family::Mlp {
+                    hidden: self.hidden.clone(),
+                    epochs: self.epochs,
+                    rate: 0.1,
+                };
+                (family, 60, 0.02, 0.0, 8)
+            }
+        };
+        Ok(TrainingQuestion {
+            request: TrainingRequest {
+                label: self.label.clone(),
+                positive: self.positive.clone(),
+                features: split(&self.features),
+                from: self.from.clone(),
+                condition: self.condition.clone(),
+                family,
+                bits: self.bits.unwrap_or(bits),
+                clip: self.clip,
+                held_out: (self.validation * 1000.0).round() as u16,
+                updates: self.rounds.unwrap_or(updates),
+            },
+            settings: Settings {
+                rate: self.lr.unwrap_or(rate),
+                momentum: self.momentum,
+                l2: self.l2.unwrap_or(l2),
+                seed: self.seed,
+            },
+            purpose: purpose.to_owned(),
+            min_cohort,
+            loss: self.loss.loss(default)?,
+            owners_ms,
+        })
+    }
+
+    /// What cannot be written is told before anybody is asked.
+    fn check(&self) -> Result<(), Exit> {
+        let unfit = matches!(self.model, Kind::NaiveBayes | Kind::Kmeans);
+        if self.onnx.is_some() && unfit {
+            return Err(Exit::misuse(anyhow!(
+                "ONNX is written of linear, logistic, svm and mlp: leave --onnx out, --output holds every model"
+            )));
+        }
+        for path in [&self.output, &self.onnx, &self.plot].into_iter().flatten() {
+            let folder = path
+                .parent()
+                .filter(|folder| !folder.as_os_str().is_empty());
+            if !folder.unwrap_or(Path::new(".")).is_dir() {
+                return Err(Exit::misuse(anyhow!(
+                    "cannot write {}: there is no such folder",
+                    path.display()
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    async fn run(&self, querier: &Querier, question: &TrainingQuestion) -> Result<(), Exit> {
+        let rounds = querier
+            .plan_training(&question.request)?
+            .training
+            .schedule()
+            .len();
+        let mut progress = progress::Progress::new(rounds);
+        let trained = querier.train(question, |step| progress.step(step)).await;
+        progress.end();
+        let trained = trained?;
+        let file = ModelFile::of(&trained, question);
+        let write = |path: &Path, bytes: &[u8]| {
+            std::fs::write(path, bytes)
+                .with_context(|| format!("cannot write {}", path.display()))
+                .map_err(Exit::other)
+        };
+        let json = file.to_json();
+        let kept = match &self.output {
+            Some(path) => write(path, json.as_bytes()),
+            None => Ok(()),
+        };
+        // What cost a session is not lost with a file.
+        let default = match self.output.is_some() && kept.is_ok() {
+            true => Printed::Table,
+            false => Printed::Json,
+        };
+        match self.format.unwrap_or(default) {
+            Printed::Table if kept.is_ok() => print!("{}", file.summary()),
+            _ => println!("{json}"),
+        }
+        kept?;
+        if let Some(path) = &self.onnx {
+            write(path, &onnx::encode(&file).map_err(Exit::other)?)?;
+        }
+        if let Some(path) = &self.plot {
+            write(path, chart::draw(&file).map_err(Exit::other)?.as_bytes())?;
+        }
+        // The model is that of the rounds before; that the session failed is told all the same.
+        trained
+            .interrupted
+            .map_or(Ok(()), |error| Err(error.into()))
+    }
+}
+
+pub(crate) async fn run(arguments: Arguments) -> Result<(), Exit> {
+    arguments.model.check()?;
+    let desk = Desk::open(&arguments.config)?;
+    let question = arguments.model.question(
+        &arguments.purpose,
+        arguments.min_cohort,
+        arguments.ask_owners.0,
+        None,
+    )?;
+    arguments.model.run(&desk.querier, &question).await
+}
+
+/// The same on the embedded network.
+pub(crate) async fn run_in_sandbox(
+    model: &Model,
+    network: sandbox::NetworkArguments,
+) -> Result<(), Exit> {
+    model.check()?;
+    let question = model.question(&network.purpose, None, 0, Some(Epsilon::Off))?;
+    let options = network.options(false);
+    // A model that cannot be trained is refused before anything starts.
+    let (catalogue, _) = dispers_sandbox::catalogue(&options)?;
+    TrainingPlan::new(&question.request, &catalogue).map_err(dispers_querier::Error::from)?;
+    let network = sandbox::start(&options).await?;
+    let trained = model.run(network.querier(), &question).await;
+    network.stop().await;
+    trained
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn features_are_cut_at_commas_of_their_own() {
+        assert_eq!(
+            split("age, clamp(sbp, 80, 230),domain(sex, 'a,(b', 'c') ,, x > 3"),
+            [
+                "age",
+                "clamp(sbp, 80, 230)",
+                "domain(sex, 'a,(b', 'c')",
+                "x > 3"
+            ]
+        );
+    }
+}

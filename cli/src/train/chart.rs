@@ -1,0 +1,52 @@
+//! The loss of each round as a line.
+
+use anyhow::{anyhow, bail};
+use plotters::prelude::*;
+
+use super::file::ModelFile;
+
+/// The drawing, as SVG.
+pub(super) fn draw(file: &ModelFile) -> anyhow::Result<String> {
+    let points: Vec<(f64, f64)> = file
+        .history
+        .iter()
+        .filter_map(|round| Some((f64::from(round.round), round.loss?)))
+        .collect();
+    let (Some(first), Some(last)) = (points.first(), points.last()) else {
+        bail!("there is nothing to draw: this model has no loss in any round");
+    };
+    let (from, to) = (first.0, last.0.max(first.0 + 1.0));
+    let losses = points.iter().map(|point| point.1);
+    let (low, high) = losses.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), loss| {
+        (low.min(loss), high.max(loss))
+    });
+    let room = ((high - low) * 0.05).max(1e-3);
+    let failed = |error: &dyn std::fmt::Display| anyhow!("cannot draw the losses: {error}");
+    let mut drawing = String::new();
+    {
+        let root = SVGBackend::with_string(&mut drawing, (900, 420)).into_drawing_area();
+        root.fill(&WHITE).map_err(|e| failed(&e))?;
+        let mut chart = ChartBuilder::on(&root)
+            .caption(format!("{}: loss by round", file.model), ("sans-serif", 18))
+            .margin(12)
+            .x_label_area_size(42)
+            .y_label_area_size(70)
+            .build_cartesian_2d(from..to, low - room..high + room)
+            .map_err(|e| failed(&e))?;
+        chart
+            .configure_mesh()
+            .x_desc("round")
+            .draw()
+            .map_err(|e| failed(&e))?;
+        let colour = RGBColor(66, 113, 174);
+        chart
+            .draw_series(LineSeries::new(points.clone(), colour.stroke_width(2)))
+            .map_err(|e| failed(&e))?;
+        let dots = points
+            .iter()
+            .map(|point| Circle::new(*point, 3, colour.filled()));
+        chart.draw_series(dots).map_err(|e| failed(&e))?;
+        root.present().map_err(|e| failed(&e))?;
+    }
+    Ok(drawing)
+}

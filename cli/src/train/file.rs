@@ -1,0 +1,331 @@
+//! A model file: JSON with schema, weights, history, and what was spent.
+
+use std::path::Path;
+
+use anyhow::{Context, anyhow, bail};
+use dispers_core::{
+    encoding::{from_bytes, to_bytes},
+    local::LocalQuery,
+    training::{
+        Family, Model, Task, Training,
+        fit::{Coefficient, Early},
+        home::State,
+    },
+};
+use dispers_querier::{Trained, TrainingQuestion};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+/// What a model file says that it is.
+const SCHEMA: &str = "dispers model";
+/// The version of the format.
+const VERSION: u32 = 1;
+
+/// A model as it is kept.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct ModelFile {
+    schema: String,
+    version: u32,
+    /// What was trained.
+    pub(crate) model: String,
+    /// The session's query, whose manifest is in the network's log.
+    query: String,
+    pub(crate) label: Option<String>,
+    pub(crate) classes: Vec<String>,
+    /// Features as they were written.
+    features: Vec<String>,
+    /// The columns that they become.
+    pub(crate) columns: Vec<Column>,
+    /// Of a linear model of one score, the constant's first.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    coefficients: Option<Vec<Named>>,
+    /// The numbers that every party computed with.
+    pub(crate) state: Numbers,
+    /// What homes computed, as the manifest has it, in hexadecimal.
+    plan: String,
+    metrics: serde_json::Value,
+    pub(crate) history: Vec<Past>,
+    /// Why it ended before its last round.
+    ended: Option<String>,
+    privacy: serde_json::Value,
+    homes: u64,
+    /// Share of the homes that were held out.
+    validation: f64,
+}
+
+/// A column of the design.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Column {
+    pub(crate) name: String,
+    /// What is taken for less and for more is moved here.
+    pub(crate) lo: f64,
+    pub(crate) hi: f64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Named {
+    name: String,
+    value: f64,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    standardised: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    standard_error: Option<f64>,
+}
+
+/// Scales and weights, over columns that are brought to 0 to 1 first.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Numbers {
+    pub(crate) means: Vec<f64>,
+    pub(crate) spreads: Vec<f64>,
+    pub(crate) weights: Vec<f64>,
+}
+
+/// A round as it is kept.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Past {
+    pub(crate) round: u16,
+    task: String,
+    homes: u64,
+    pub(crate) loss: Option<f64>,
+    seconds: f64,
+}
+
+fn name(training: &Training) -> &'static str {
+    match training.family {
+        Family::Linear => "linear",
+        Family::Logistic { .. } => "logistic",
+        Family::Svm => "svm",
+        Family::Bayes => "naive-bayes",
+        Family::KMeans { .. } => "kmeans",
+        Family::Mlp { .. } => "mlp",
+    }
+}
+
+fn task(task: Task) -> &'static str {
+    match task {
+        Task::Scale => "scale",
+        Task::Candidates => "candidates",
+        Task::Update => "update",
+        Task::Validate => "validate",
+    }
+}
+
+/// Why a session ended before its last round.
+fn ended(trained: &Trained) -> Option<String> {
+    let early = trained.fit.early.map(|early| match early {
+        Early::Converged => "converged",
+        Early::Diverged => "diverged: this is the best model before; give a smaller --lr",
+        Early::TooFew => {
+            "fewer homes than the minimum cohort took part in the round after: this is the model before it"
+        }
+    });
+    let failed = trained.interrupted.as_ref();
+    let failed = failed.map(|error| format!("{error}: this is the model of the rounds before"));
+    failed.or(early.map(str::to_owned))
+}
+
+impl ModelFile {
+    /// What is kept of a session.
+    pub(super) fn of(trained: &Trained, question: &TrainingQuestion) -> Self {
+        let fit = &trained.fit;
+        let model = fit.model();
+        let names = fit.names();
+        let named = |(place, one): (usize, Coefficient)| Named {
+            name: match place.checked_sub(1) {
+                None => "(constant)".to_owned(),
+                Some(place) => names.get(place).cloned().unwrap_or_default(),
+            },
+            value: one.value,
+            standardised: one.standardised,
+            standard_error: one.error,
+        };
+        let bounds = model.design().bounds();
+        let column = |(name, (lo, hi)): (&String, (f64, f64))| Column {
+            name: name.clone(),
+            lo,
+            hi,
+        };
+        let metrics = fit.metrics.as_ref().map(|metrics| {
+            json!({
+                "homes": metrics.homes,
+                "accuracy": metrics.accuracy,
+                "log_loss": metrics.log_loss,
+                "auc": metrics.auc,
+                "confusion": metrics.confusion,
+                "rmse": metrics.rmse,
+                "r_squared": metrics.r_squared,
+                "inertia": metrics.inertia,
+            })
+        });
+        let privacy = trained.privacy.map(|privacy| {
+            json!({
+                "epsilon": privacy.epsilon(),
+                "delta": privacy.delta,
+                "rho": privacy.cost(1).value(),
+                "rounds": trained.rounds,
+            })
+        });
+        let past = fit.history.iter().zip(&trained.durations);
+        Self {
+            schema: SCHEMA.to_owned(),
+            version: VERSION,
+            model: name(&model.training).to_owned(),
+            query: trained.query.to_string(),
+            label: question.request.label.clone(),
+            classes: trained.classes.clone(),
+            features: question.request.features.clone(),
+            columns: names.iter().zip(bounds).map(column).collect(),
+            coefficients: fit
+                .coefficients()
+                .map(|all| all.into_iter().enumerate().map(named).collect()),
+            state: Numbers {
+                means: model.state.means.clone(),
+                spreads: model.state.spreads.clone(),
+                weights: model.state.weights.clone(),
+            },
+            plan: hex::encode(to_bytes(&(&model.training, &model.local))),
+            metrics: metrics.unwrap_or_default(),
+            history: past
+                .map(|(round, time)| Past {
+                    round: round.number,
+                    task: task(round.task).to_owned(),
+                    homes: round.homes,
+                    loss: round.loss,
+                    seconds: time.as_secs_f64(),
+                })
+                .collect(),
+            ended: ended(trained),
+            privacy: privacy.unwrap_or_default(),
+            homes: fit
+                .history
+                .iter()
+                .map(|round| round.homes)
+                .max()
+                .unwrap_or(0),
+            validation: f64::from(model.training.held_out) / 1000.0,
+        }
+    }
+
+    pub(super) fn to_json(&self) -> String {
+        serde_json::to_string_pretty(self).expect("a model file is JSON")
+    }
+
+    /// Reads a model file.
+    ///
+    /// # Errors
+    /// What is wrong with it, and how to recover.
+    pub(crate) fn read(path: &Path) -> anyhow::Result<Self> {
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read {}", path.display()))?;
+        let value: serde_json::Value = serde_json::from_str(&text)
+            .with_context(|| format!("{} is no JSON", path.display()))?;
+        if value["schema"] != SCHEMA {
+            bail!(
+                "{} is no model file: dispers train --output writes one",
+                path.display()
+            );
+        }
+        if value["version"] != VERSION {
+            bail!(
+                "{} is a model file of version {}, this dispers reads version {VERSION}: train it again, or use \
+                 the dispers that wrote it",
+                path.display(),
+                value["version"]
+            );
+        }
+        serde_json::from_value(value)
+            .with_context(|| format!("{} is damaged: train it again", path.display()))
+    }
+
+    /// The model.
+    ///
+    /// # Errors
+    /// When the file was changed.
+    pub(crate) fn model(&self) -> anyhow::Result<Model> {
+        let damaged = || anyhow!("the model file is damaged: train it again");
+        let plan = hex::decode(&self.plan).map_err(|_| damaged())?;
+        let (training, local): (Training, LocalQuery) =
+            from_bytes(&plan, 1 << 20, "model").map_err(|_| damaged())?;
+        let rounds = training.schedule().len() as u16;
+        training.validate(&local, rounds).map_err(|_| damaged())?;
+        let model = Model {
+            training,
+            local,
+            state: State {
+                means: self.state.means.clone(),
+                spreads: self.state.spreads.clone(),
+                weights: self.state.weights.clone(),
+            },
+        };
+        model.is_whole().then_some(model).ok_or_else(damaged)
+    }
+
+    /// The model for people.
+    pub(super) fn summary(&self) -> String {
+        let mut text = String::new();
+        let mut line = |one: String| {
+            text += &one;
+            text.push('\n');
+        };
+        let of = self
+            .label
+            .as_ref()
+            .map_or(String::new(), |label| format!(" of {label}"));
+        line(format!("{}{of}, {} homes", self.model, self.homes));
+        if let Some(ended) = &self.ended {
+            line(format!("ended early: {ended}"));
+        }
+        for one in self.coefficients.iter().flatten() {
+            let error = one
+                .standard_error
+                .map_or(String::new(), |error| format!(" ± {error:.4}"));
+            let scaled = one.standardised.map_or(String::new(), |scaled| {
+                format!("  (standardised {scaled:+.3})")
+            });
+            line(format!(
+                "  {:<28} {:+.5}{error}{scaled}",
+                one.name, one.value
+            ));
+        }
+        if self.model == "kmeans" {
+            let count = self.columns.len().max(1);
+            for (number, mean) in self.state.weights.chunks(count).enumerate() {
+                let values = mean.iter().enumerate().map(|(place, value)| {
+                    let Column { name, lo, hi } = &self.columns[place];
+                    let unit = value * self.state.spreads[place] + self.state.means[place];
+                    format!("{name} {:.2}", lo + (hi - lo) * unit)
+                });
+                line(format!(
+                    "  cluster {number}: {}",
+                    values.collect::<Vec<_>>().join(", ")
+                ));
+            }
+        }
+        let validated = self.history.iter().any(|round| round.task == "validate");
+        if self.validation > 0.0 && !validated {
+            line("not validated: too few of the homes that are held out answered".to_owned());
+        }
+        if let Some(homes) = self.metrics["homes"].as_u64() {
+            line(format!("at {homes} homes that were held out:"));
+            for name in [
+                "accuracy",
+                "log_loss",
+                "auc",
+                "rmse",
+                "r_squared",
+                "inertia",
+            ] {
+                if let Some(value) = self.metrics[name].as_f64() {
+                    line(format!("  {name:<10} {value:.4}"));
+                }
+            }
+        }
+        if let Some(epsilon) = self.privacy["epsilon"].as_f64() {
+            let delta = &self.privacy["delta"];
+            line(format!(
+                "the session spent epsilon {epsilon}, delta {delta}"
+            ));
+        }
+        text
+    }
+}

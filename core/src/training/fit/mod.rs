@@ -1,0 +1,446 @@
+//! The querier's side: from the sums of a round to the parameters of the next.
+
+mod clusters;
+mod linear;
+mod solve;
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+use super::data::{Design, Source};
+use super::home::{State, bayes_weights};
+use super::layout::{Layout, Sums, shape_of, statistics, weights};
+use super::model::weight_count;
+use super::{Family, Metrics, Model, Task, Training};
+use crate::local::LocalQuery;
+
+/// How updates become a model.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// Length of a step.
+    pub rate: f64,
+    /// What a step keeps of the one before.
+    pub momentum: f64,
+    /// Penalty on the squares of standardised weights.
+    pub l2: f64,
+    /// From which first weights and points are drawn.
+    pub seed: u64,
+}
+
+/// What a round gave.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Round {
+    /// Its number.
+    pub number: u16,
+    /// What it was for.
+    pub task: Task,
+    /// Homes whose vectors were added up.
+    pub homes: u64,
+    /// Mean loss over homes, before the update.
+    pub loss: Option<f64>,
+}
+
+/// Why a session ended before its last round, with the best model so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Early {
+    /// Another step would change next to nothing.
+    Converged,
+    /// The loss grew without bound.
+    Diverged,
+    /// Fewer homes than the cohort took part in a round.
+    TooFew,
+}
+
+/// Why sums give no model.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FitError {
+    /// Fewer homes than the cohort, so that nothing was released.
+    #[error(
+        "fewer homes than the minimum cohort have a document with all values: widen --where, take fewer \
+         features, or hold fewer homes out"
+    )]
+    TooFew,
+    /// The label is the same everywhere.
+    #[error("the label is the same in all documents: there is nothing to learn")]
+    ConstantLabel,
+    /// Columns that never vary, or follow from others.
+    #[error(
+        "{0} never varies, or follows from the other features: leave it out, or give --l2 a value above 0"
+    )]
+    Degenerate(String),
+}
+
+/// One coefficient of a linear model.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Coefficient {
+    /// In the units of feature and label.
+    pub value: f64,
+    /// For a feature in units of its spread; none of the constant.
+    pub standardised: Option<f64>,
+    /// Standard error in the same units as the value, where it is known.
+    pub error: Option<f64>,
+}
+
+/// A model while it is trained.
+pub struct Fit {
+    model: Model,
+    design: Design,
+    settings: Settings,
+    names: Vec<String>,
+    round: u16,
+    schedule: Vec<Task>,
+    /// Spread of each column in 0 to 1; 1 where it is not scaled.
+    spreads: Vec<f64>,
+    velocity: Vec<f64>,
+    squares: Vec<f64>,
+    steps: i32,
+    best: Option<(f64, Vec<f64>)>,
+    first_loss: Option<f64>,
+    last_loss: Option<f64>,
+    errors: Option<Vec<f64>>,
+    rng: StdRng,
+    /// What each round gave.
+    pub history: Vec<Round>,
+    /// Why it ended early.
+    pub early: Option<Early>,
+    /// How good it is, once validated.
+    pub metrics: Option<Metrics>,
+}
+
+impl Fit {
+    /// A session that has not begun. `names` are those of the columns.
+    pub fn new(
+        training: &Training,
+        local: &LocalQuery,
+        names: Vec<String>,
+        settings: Settings,
+    ) -> Self {
+        let design = Design::of(training, local);
+        let mut rng = StdRng::seed_from_u64(settings.seed);
+        let columns = design.columns();
+        let normal = |rng: &mut StdRng| -> f64 {
+            // The sum of twelve uniform numbers is near enough to normal for a first guess.
+            (0..12).map(|_| rng.random::<f64>()).sum::<f64>() - 6.0
+        };
+        let first = match &training.family {
+            Family::Linear | Family::Logistic { .. } | Family::Svm | Family::Bayes => {
+                vec![0.0; weight_count(training, &design)]
+            }
+            Family::KMeans { candidates, .. } => (0..usize::from(*candidates) * columns)
+                .map(|_| 1.2 * normal(&mut rng))
+                .collect(),
+            Family::Mlp { hidden, .. } => {
+                let widths = shape_of(hidden, columns, design.classes());
+                let mut drawn = Vec::with_capacity(weights(&widths));
+                for pair in widths.windows(2) {
+                    let spread = (2.0 / pair[0] as f64).sqrt();
+                    for place in 0..(pair[0] + 1) * pair[1] {
+                        // The constant of each unit is the first of its weights.
+                        let constant = place % (pair[0] + 1) == 0;
+                        drawn.push(if constant {
+                            0.0
+                        } else {
+                            spread * normal(&mut rng)
+                        });
+                    }
+                }
+                drawn
+            }
+        };
+        let state = State {
+            weights: first,
+            ..State::empty()
+        };
+        Self {
+            schedule: training.schedule(),
+            model: Model {
+                training: training.clone(),
+                local: local.clone(),
+                state,
+            },
+            spreads: vec![1.0; columns],
+            velocity: Vec::new(),
+            squares: Vec::new(),
+            steps: 0,
+            best: None,
+            first_loss: None,
+            last_loss: None,
+            errors: None,
+            design,
+            settings,
+            names,
+            round: 0,
+            rng,
+            history: Vec::new(),
+            early: None,
+            metrics: None,
+        }
+    }
+
+    /// The next round and what homes need for it; none once it is trained.
+    pub fn next(&self) -> Option<(u16, State)> {
+        self.schedule.get(usize::from(self.round))?;
+        Some((self.round, self.model.state.clone()))
+    }
+
+    /// The model so far.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// Names of the columns.
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// Whether there is a model, should no other round come.
+    pub fn is_usable(&self) -> bool {
+        self.history.iter().any(|round| round.task == Task::Update)
+    }
+
+    /// Takes what the round released, and steps. With too few homes it gave nothing, and the session ends with
+    /// the model so far.
+    ///
+    /// # Errors
+    /// [`FitError`] when nothing can be learnt from it, and there is no model yet.
+    pub fn take(&mut self, outputs: &[Option<i128>]) -> Result<Option<&Round>, FitError> {
+        let Some(&task) = self.schedule.get(usize::from(self.round)) else {
+            return Err(FitError::TooFew);
+        };
+        let layout = Layout::of(&self.model.training, &self.design, task);
+        let sums = layout.read(outputs, self.model.training.bits);
+        let sums = sums.filter(|sums| sums.homes >= 1.0);
+        let Some((means, sums)) = sums.and_then(|sums| Some((sums.means()?, sums))) else {
+            if !self.is_usable() {
+                return Err(FitError::TooFew);
+            }
+            self.early = self
+                .early
+                .or((task != Task::Validate).then_some(Early::TooFew));
+            self.round = self.schedule.len() as u16;
+            return Ok(None);
+        };
+        let mut loss = None;
+        let mut next = self.round + 1;
+        match (task, self.model.training.family.clone()) {
+            (Task::Scale, _) => self.scale(sums.homes, &means)?,
+            (Task::Candidates, Family::KMeans { clusters, .. }) => {
+                self.choose(usize::from(clusters), &sums)?;
+            }
+            (Task::Candidates, _) => {}
+            (Task::Update, Family::Linear) => self.linear(sums.homes, &means)?,
+            (Task::Update, Family::Bayes) => self.bayes(&sums)?,
+            (Task::Update, Family::KMeans { .. }) => {
+                loss = means.first().copied();
+                self.assign(&sums);
+            }
+            (Task::Update, family) => {
+                let (before, update) = means.split_last().ok_or(FitError::TooFew)?;
+                loss = Some(*before);
+                self.early = match family {
+                    Family::Logistic { newton: true } => {
+                        self.newton(sums.homes, *before, update)?
+                    }
+                    Family::Mlp { .. } => self.average(*before, update),
+                    _ => self.descend(*before, update),
+                };
+            }
+            (Task::Validate, _) => {
+                let homes = sums.homes as u64;
+                self.metrics = Some(Metrics::of(&self.model, homes, &means));
+            }
+        }
+        if self.early.is_some() && task != Task::Validate {
+            // What is left to do is to validate.
+            let rest = self
+                .schedule
+                .iter()
+                .position(|task| *task == Task::Validate);
+            next = rest.unwrap_or(self.schedule.len()) as u16;
+        }
+        self.history.push(Round {
+            number: self.round,
+            task,
+            homes: sums.homes as u64,
+            loss,
+        });
+        self.round = next;
+        Ok(self.history.last())
+    }
+
+    /// How far a mean over homes may be off because each rounds, where values have this range: three times
+    /// the largest deviation.
+    fn rounding(&self, range: f64, homes: f64) -> f64 {
+        let level = range / ((1u64 << self.model.training.bits) - 2) as f64;
+        1.5 * level / homes.sqrt()
+    }
+
+    /// Mean and spread of the columns, if the label varies.
+    fn scale(&mut self, homes: f64, means: &[f64]) -> Result<(), FitError> {
+        let mut state = State {
+            means: vec![0.0; self.design.columns()],
+            spreads: vec![1.0; self.design.columns()],
+            weights: std::mem::take(&mut self.model.state.weights),
+        };
+        // The mean is rounded, and the mean of squares.
+        let low = 3.0 * self.rounding(1.0, homes);
+        let scaled = self.design.scaled();
+        for (pair, &column) in means.chunks_exact(2).zip(&scaled) {
+            let variance = pair[1] - pair[0] * pair[0];
+            if variance < low && self.settings.l2 == 0.0 {
+                return Err(FitError::Degenerate(self.name(column)));
+            }
+            state.means[column] = pair[0];
+            state.spreads[column] = variance.max(low).sqrt();
+        }
+        let varies = match (self.model.training.label, &means[2 * scaled.len()..]) {
+            (None, _) => true,
+            (Some(label), [mean, square]) if label.classes == 0 => square - mean * mean > low,
+            (Some(_), shares) => shares.iter().filter(|share| **share > low).count() > 1,
+        };
+        if !varies {
+            return Err(FitError::ConstantLabel);
+        }
+        self.spreads.clone_from(&state.spreads);
+        if matches!(
+            self.model.training.family,
+            Family::Logistic { newton: true }
+        ) {
+            // Newton's steps are the same on any scale.
+            state.means.clear();
+            state.spreads.clear();
+        }
+        self.model.state = state;
+        Ok(())
+    }
+
+    fn name(&self, column: usize) -> String {
+        let name = self.names.get(column).cloned();
+        name.unwrap_or_else(|| format!("column {column}"))
+    }
+
+    /// Whether the loss says to stop; keeps the best weights so far.
+    fn judge(&mut self, loss: f64) -> Option<Early> {
+        let weights = &self.model.state.weights;
+        let first = *self.first_loss.get_or_insert(loss);
+        let finite = weights.iter().all(|weight| weight.is_finite()) && loss.is_finite();
+        if finite && self.best.as_ref().is_none_or(|(best, _)| loss <= *best) {
+            self.best = Some((loss, weights.clone()));
+        }
+        // Momentum overshoots at first; what is twice as bad as nothing does not come back.
+        let diverged = !finite || loss > 2.0 * first + 0.5;
+        if !diverged {
+            return None;
+        }
+        if let Some((_, weights)) = &self.best {
+            self.model.state.weights.clone_from(weights);
+        }
+        Some(Early::Diverged)
+    }
+
+    /// A step of gradient descent with momentum.
+    fn descend(&mut self, loss: f64, gradient: &[f64]) -> Option<Early> {
+        if let Some(early) = self.judge(loss) {
+            return Some(early);
+        }
+        let Settings {
+            rate, momentum, l2, ..
+        } = self.settings;
+        let stride = self.design.columns() + 1;
+        self.velocity.resize(gradient.len(), 0.0);
+        if self.last_loss.replace(loss).is_some_and(|last| loss > last) {
+            // Momentum went too far: begin again from here (O'Donoghue and Candes, 2015).
+            self.velocity.fill(0.0);
+        }
+        let weights = self.model.state.weights.iter_mut().zip(&mut self.velocity);
+        for (place, ((weight, velocity), slope)) in weights.zip(gradient).enumerate() {
+            let penalty = if place % stride == 0 {
+                0.0
+            } else {
+                l2 * *weight
+            };
+            let slope = slope + penalty;
+            *velocity = momentum * *velocity + slope;
+            // Nesterov's: where momentum leads, not where it came from.
+            *weight -= rate * (slope + momentum * *velocity);
+        }
+        None
+    }
+
+    /// A step of federated averaging: the homes' mean update, with adaptive steps.
+    fn average(&mut self, loss: f64, update: &[f64]) -> Option<Early> {
+        if let Some(early) = self.judge(loss) {
+            return Some(early);
+        }
+        const SECOND: f64 = 0.99;
+        const LEAST: f64 = 1e-5;
+        let Settings {
+            rate, momentum, l2, ..
+        } = self.settings;
+        self.velocity.resize(update.len(), 0.0);
+        self.squares.resize(update.len(), 0.0);
+        self.steps += 1;
+        let moments = self.velocity.iter_mut().zip(&mut self.squares);
+        let weights = self.model.state.weights.iter_mut().zip(moments);
+        for ((weight, (mean, square)), change) in weights.zip(update) {
+            *mean = momentum * *mean + (1.0 - momentum) * change;
+            *square = SECOND * *square + (1.0 - SECOND) * change * change;
+            let mean = *mean / (1.0 - momentum.powi(self.steps));
+            let square = *square / (1.0 - SECOND.powi(self.steps));
+            *weight += rate * mean / (square.sqrt() + LEAST) - rate * l2 * *weight;
+        }
+        None
+    }
+
+    /// From what each class sums to, its logarithms.
+    fn bayes(&mut self, sums: &Sums) -> Result<(), FitError> {
+        const LEAST_VARIANCE: f64 = 1e-4;
+        const NEVER: f64 = -50.0;
+        let each = bayes_weights(&self.design);
+        let smoothing = 1.0 / sums.homes;
+        let classes = self.design.classes();
+        let mut weights = Vec::with_capacity(classes * each);
+        let mut known = 0;
+        for class in 0..classes {
+            let section = sums.sections.get(1 + class).and_then(Option::as_ref);
+            let Some((_, values)) = section.filter(|(_, values)| values[0] > 0.0) else {
+                // Too few have it: it is never said.
+                weights.push(NEVER);
+                for source in &self.design.sources {
+                    match source {
+                        Source::Number { .. } => weights.extend([0.5, 1.0]),
+                        other => weights.extend(vec![NEVER; statistics(other)]),
+                    }
+                }
+                continue;
+            };
+            known += 1;
+            let share = values[0];
+            weights.push((share / sums.homes).ln());
+            let mut place = 1;
+            for source in &self.design.sources {
+                let of = &values[place..place + statistics(source)];
+                place += of.len();
+                match source {
+                    Source::Number { .. } => {
+                        let mean = of[0] / share;
+                        let variance = of[1] / share - mean * mean;
+                        weights.extend([mean, variance.max(LEAST_VARIANCE)]);
+                    }
+                    Source::Category { .. } | Source::Words { .. } => {
+                        let smoothing = smoothing.max(1e-6) * share.max(1.0);
+                        let all: f64 = of.iter().map(|sum| sum.max(0.0) + smoothing).sum();
+                        let log = |sum: &f64| ((sum.max(0.0) + smoothing) / all).ln();
+                        weights.extend(of.iter().map(log));
+                    }
+                }
+            }
+        }
+        if known < 2 {
+            return Err(FitError::ConstantLabel);
+        }
+        self.model.state.weights = weights;
+        Ok(())
+    }
+}

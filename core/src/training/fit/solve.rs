@@ -1,0 +1,50 @@
+//! Systems of linear equations, symmetric and small.
+
+/// A symmetric matrix from its upper triangle, row by row.
+pub(super) fn symmetric(triangle: &[f64], size: usize) -> Vec<Vec<f64>> {
+    let mut matrix = vec![vec![0.0; size]; size];
+    let upper = (0..size).flat_map(|row| (row..size).map(move |column| (row, column)));
+    for ((row, column), value) in upper.zip(triangle) {
+        matrix[row][column] = *value;
+        matrix[column][row] = *value;
+    }
+    matrix
+}
+
+/// The lower factor of a positive definite matrix, or the row at which it is none: where no more than
+/// `rounding` is left of it beside those before.
+pub(super) fn factor(matrix: &[Vec<f64>], rounding: f64) -> Result<Vec<Vec<f64>>, usize> {
+    let size = matrix.len();
+    let mut lower = vec![vec![0.0; size]; size];
+    for row in 0..size {
+        for column in 0..=row {
+            let known: f64 = (0..column).map(|k| lower[row][k] * lower[column][k]).sum();
+            let rest = matrix[row][column] - known;
+            if row != column {
+                lower[row][column] = rest / lower[column][column];
+                continue;
+            }
+            let least = rounding.max(1e-7 * matrix[row][row].abs());
+            if rest.is_nan() || rest <= least {
+                return Err(row);
+            }
+            lower[row][row] = rest.sqrt();
+        }
+    }
+    Ok(lower)
+}
+
+/// The solution for one right side.
+pub(super) fn solve(lower: &[Vec<f64>], right: &[f64]) -> Vec<f64> {
+    let size = lower.len();
+    let mut solution = right.to_vec();
+    for row in 0..size {
+        let known: f64 = (0..row).map(|k| lower[row][k] * solution[k]).sum();
+        solution[row] = (solution[row] - known) / lower[row][row];
+    }
+    for row in (0..size).rev() {
+        let known: f64 = (row + 1..size).map(|k| lower[k][row] * solution[k]).sum();
+        solution[row] = (solution[row] - known) / lower[row][row];
+    }
+    solution
+}

@@ -1,0 +1,211 @@
+//! A trained model: what it was trained as, its weights, and what it says of new documents.
+
+use std::collections::BTreeSet;
+
+use super::data::{Design, Document};
+use super::home::{State, argmax, bayes_weights, predict};
+use super::layout::{MAX_CONFUSED, shape_of, vectors, weights};
+use super::{Family, SCORE_BINS, Training};
+use crate::local::LocalQuery;
+
+/// The buckets of a text's words: those of letters and digits of two signs or more, in lower case, by FNV-1a
+/// of 64 bits modulo the number of buckets; each bucket once.
+pub fn hash_words(text: &str, buckets: u16) -> BTreeSet<u16> {
+    let text = text.to_lowercase();
+    let words = text.split(|sign: char| !sign.is_alphanumeric());
+    let hash = |word: &str| {
+        let hash = word.bytes().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+        });
+        (hash % u64::from(buckets.max(1))) as u16
+    };
+    words
+        .filter(|word| word.chars().nth(1).is_some())
+        .map(hash)
+        .collect()
+}
+
+/// What a model says of documents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A number.
+    Number,
+    /// One of several classes.
+    Class,
+    /// The cluster that is nearest.
+    Cluster,
+}
+
+/// What a model says of one document.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Prediction {
+    /// The most likely class, or the nearest cluster; 0 of a number.
+    pub class: usize,
+    /// The number; the chance of the class, of two that of the second; the squared distance to the cluster for
+    /// each column.
+    pub score: f64,
+}
+
+/// A trained model.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Model {
+    /// What was trained.
+    pub training: Training,
+    /// What it reads of a document.
+    pub local: LocalQuery,
+    /// Scales and weights, as homes got them.
+    pub state: State,
+}
+
+impl Model {
+    /// What it says.
+    pub fn kind(&self) -> Kind {
+        match (&self.training.family, self.training.label) {
+            (Family::KMeans { .. }, _) | (_, None) => Kind::Cluster,
+            (_, Some(label)) if label.classes == 0 => Kind::Number,
+            _ => Kind::Class,
+        }
+    }
+
+    /// Whether there are as many numbers as the model has, and all are.
+    pub fn is_whole(&self) -> bool {
+        let design = self.design();
+        self.state.weights.len() == weight_count(&self.training, &design)
+            && self.state.holds(design.columns())
+    }
+
+    /// How documents become rows.
+    pub fn design(&self) -> Design {
+        Design::of(&self.training, &self.local)
+    }
+
+    /// What it says of each document; `None` where a value is missing.
+    pub fn predict(&self, documents: &[Document]) -> Vec<Option<Prediction>> {
+        // The label is what is asked: documents need not have it.
+        let unlabelled = Training {
+            label: None,
+            ..self.training.clone()
+        };
+        let (design, bare) = (self.design(), Design::of(&unlabelled, &self.local));
+        let label = self.training.label.map(|label| label.measure);
+        let range = label.and_then(|number| self.local.measures.get(usize::from(number)));
+        let range = range.and_then(|measure| measure.quantiser);
+        let one = |document: &Document| {
+            let row = bare.row(document)?;
+            let said = predict(&self.training, &design, &self.state, &[row])?;
+            let said = said.first()?;
+            Some(match self.kind() {
+                Kind::Number => {
+                    let (lo, hi) = range.map_or((0.0, 1.0), |grid| (grid.lo(), grid.hi()));
+                    Prediction {
+                        class: 0,
+                        score: lo + (hi - lo) * said[0],
+                    }
+                }
+                Kind::Cluster => Prediction {
+                    class: said[0] as usize,
+                    score: said[1],
+                },
+                Kind::Class => {
+                    let class = argmax(said);
+                    let of = if said.len() == 2 { 1 } else { class };
+                    Prediction {
+                        class,
+                        score: said[of],
+                    }
+                }
+            })
+        };
+        documents.iter().map(one).collect()
+    }
+}
+
+/// Number of weights of a trained model.
+pub(super) fn weight_count(training: &Training, design: &Design) -> usize {
+    let columns = design.columns();
+    match &training.family {
+        Family::Linear => columns + 1,
+        Family::Logistic { .. } | Family::Svm => vectors(design.classes()) * (columns + 1),
+        Family::Bayes => design.classes() * bayes_weights(design),
+        Family::KMeans { clusters, .. } => usize::from(*clusters) * columns,
+        Family::Mlp { hidden, .. } => weights(&shape_of(hidden, columns, design.classes())),
+    }
+}
+
+/// How good a model is at homes that are held out.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Metrics {
+    /// Homes that it was tried at.
+    pub homes: u64,
+    /// Share of documents whose class is right, the mean over homes.
+    pub accuracy: Option<f64>,
+    /// Mean of −log of the chance that is given to the right class.
+    pub log_loss: Option<f64>,
+    /// Root of the mean squared error, in the label's unit.
+    pub rmse: Option<f64>,
+    /// Share of the label's variance that is explained.
+    pub r_squared: Option<f64>,
+    /// Area under the receiver's operating curve, by histogram of scores.
+    pub auc: Option<f64>,
+    /// Share of documents of each class (rows) that is taken for each (columns).
+    pub confusion: Option<Vec<Vec<f64>>>,
+    /// Mean squared distance to the nearest cluster, for each column.
+    pub inertia: Option<f64>,
+}
+
+impl Metrics {
+    /// From the means of what homes say when a model is validated.
+    pub(super) fn of(model: &Model, homes: u64, means: &[f64]) -> Self {
+        let base = Self {
+            homes,
+            ..Self::default()
+        };
+        let design = model.design();
+        match (model.kind(), means) {
+            (Kind::Cluster, [inertia, ..]) => Self {
+                inertia: Some(*inertia),
+                ..base
+            },
+            (Kind::Number, [error, mean, square, ..]) => {
+                let label = model.training.label.map(|label| usize::from(label.measure));
+                let grid = label.and_then(|at| model.local.measures.get(at)?.quantiser);
+                let width = grid.map_or(1.0, |grid| grid.hi() - grid.lo());
+                let variance = square - mean * mean;
+                Self {
+                    rmse: Some(error.max(0.0).sqrt() * width),
+                    r_squared: (variance > 0.0).then(|| 1.0 - error / variance),
+                    ..base
+                }
+            }
+            (Kind::Class, [loss, right, rest @ ..]) => {
+                let classes = design.classes();
+                let (confused, scores) = match classes <= MAX_CONFUSED {
+                    true => rest.split_at((classes * classes).min(rest.len())),
+                    false => (&rest[..0], rest),
+                };
+                let confusion = confused.chunks(classes).map(<[f64]>::to_vec);
+                Self {
+                    accuracy: Some(*right),
+                    log_loss: Some(*loss),
+                    confusion: (!confused.is_empty()).then(|| confusion.collect()),
+                    auc: auc(scores),
+                    ..base
+                }
+            }
+            _ => base,
+        }
+    }
+}
+
+/// The chance that a document of the second class scores higher than one of the first.
+fn auc(scores: &[f64]) -> Option<f64> {
+    let (no, yes) = scores.split_at_checked(SCORE_BINS)?;
+    let yes = yes.get(..SCORE_BINS)?;
+    let (mut below, mut won) = (0.0, 0.0);
+    for (no, yes) in no.iter().zip(yes) {
+        won += yes * (below + no / 2.0);
+        below += no;
+    }
+    let pairs = below * yes.iter().sum::<f64>();
+    (pairs > 0.0).then(|| (won / pairs).clamp(0.0, 1.0))
+}

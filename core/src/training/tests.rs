@@ -1,0 +1,328 @@
+//! Sessions whose vectors are shared, proved and added up as aggregators do it.
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+use super::fit::{Early, Fit, FitError, Settings};
+use super::home::{State, is_held_out, vector};
+use super::{Cell, Design, Document, Family, Layout, Task};
+use crate::catalogue::{Cardinality, Catalogue, Doctype, Field, FieldKind};
+use crate::circuit::Circuit;
+use crate::contribution::{VectorContribution, share_vectors};
+use crate::field;
+use crate::id::QueryId;
+use crate::plan::{TrainingPlan, TrainingRequest};
+use crate::testing::vectors::{aggregate, members};
+use crate::ticket::HomeKey;
+
+const HOMES: usize = 40;
+
+fn plan(family: Family, updates: u16) -> TrainingPlan {
+    let field = |name: &str| Field {
+        name: name.into(),
+        kind: FieldKind::Real,
+        unit: String::new(),
+        range: Some((0.0, 1.0)),
+        nullable: false,
+    };
+    let catalogue = Catalogue {
+        doctypes: vec![Doctype {
+            name: "points".into(),
+            cardinality: Cardinality::One,
+            fields: ["x", "y", "label"].map(field).into(),
+        }],
+        concepts: Default::default(),
+    };
+    let request = TrainingRequest {
+        label: (!matches!(family, Family::KMeans { .. })).then(|| "label > 0.5".into()),
+        positive: None,
+        features: vec!["x".into(), "y".into()],
+        from: "points".into(),
+        condition: None,
+        family,
+        bits: 8,
+        clip: None,
+        held_out: 0,
+        updates,
+    };
+    TrainingPlan::new(&request, &catalogue).unwrap()
+}
+
+/// One point for each home, of the second class where x is above y.
+fn points() -> Vec<Vec<Document>> {
+    let mut rng = StdRng::seed_from_u64(5);
+    let mut unit = || f64::from(rng.next_u32()) / f64::from(u32::MAX);
+    let point = |_| {
+        let (x, y) = (unit(), unit());
+        // In the order of the plan's measures: the label first.
+        vec![[f64::from(u8::from(x > y)), x, y].map(Cell::Number).into()]
+    };
+    (0..HOMES).map(point).collect()
+}
+
+/// Whether contributions are checked before they are added.
+#[derive(Clone, Copy, PartialEq)]
+enum Proofs {
+    Checked,
+    Absent,
+}
+
+/// Trains; the first home's vector counts a hundred times where it can.
+fn boosted(proofs: Proofs) -> (Fit, usize) {
+    let plan = plan(Family::Logistic { newton: false }, 12);
+    let settings = Settings {
+        rate: 0.5,
+        momentum: 0.9,
+        l2: 0.0,
+        seed: 1,
+    };
+    let (training, local) = (&plan.training, &plan.local);
+    let design = Design::of(training, local);
+    let mut rng = StdRng::seed_from_u64(6);
+    let mut fit = Fit::new(training, local, plan.names.clone(), settings);
+    let mut rejected = 0;
+    while let Some((round, state)) = fit.next() {
+        let task = training.task(round).unwrap();
+        let layout = Layout::of(training, &design, task);
+        let circuit = Circuit::vector(&layout.shape(training.bits)).unwrap();
+        let contributions: Vec<VectorContribution> = points()
+            .iter()
+            .enumerate()
+            .map(|(number, documents)| {
+                let row = vector(training, local, task, &state, false, documents, &mut rng);
+                let mut elements = circuit.encode_vector(row.as_ref()).to_vec();
+                if number == 0 && task == Task::Update {
+                    for digit in &mut elements[1..] {
+                        *digit = field::mul(*digit, 100);
+                    }
+                }
+                VectorContribution::of_elements(number as u32, vec![[0; 16]; 3], elements)
+            })
+            .collect();
+        let points = members(3);
+        let groups = share_vectors(&circuit, &contributions, &points, 2, &mut rng).unwrap();
+        let groups: Vec<Vec<u8>> = groups.iter().map(|group| group.encode().to_vec()).collect();
+        let counts = match proofs {
+            Proofs::Checked => None,
+            Proofs::Absent => Some(vec![true; HOMES]),
+        };
+        let (verdicts, sums) = aggregate(&circuit, &groups, HOMES, 2, counts);
+        let refused = verdicts.iter().filter(|counts| !**counts).count();
+        if task == Task::Update {
+            assert!(verdicts[1..].iter().all(|counts| *counts));
+            rejected += refused;
+        } else {
+            assert_eq!(refused, 0);
+        }
+        let outputs: Vec<Option<i128>> = sums.iter().map(|sum| Some(field::signed(*sum))).collect();
+        fit.take(&outputs).unwrap();
+    }
+    (fit, rejected)
+}
+
+fn accuracy(fit: &Fit) -> f64 {
+    let documents: Vec<Document> = points().concat();
+    let said = fit.model().predict(&documents);
+    let right = said.iter().zip(&documents).filter(|(said, document)| {
+        let Cell::Number(label) = document[0] else {
+            return false;
+        };
+        said.as_ref().unwrap().class as f64 == label
+    });
+    right.count() as f64 / documents.len() as f64
+}
+
+#[test]
+fn an_update_that_is_boosted_a_hundredfold_is_rejected_alone_and_the_model_unharmed() {
+    let (fit, rejected) = boosted(Proofs::Checked);
+    assert_eq!(rejected, 12);
+    assert_eq!(fit.early, None);
+    assert!(accuracy(&fit) > 0.9, "{}", accuracy(&fit));
+    // The same homes without proofs: one of them ruins the model.
+    let (ruined, rejected) = boosted(Proofs::Absent);
+    assert_eq!(rejected, 0);
+    assert!(accuracy(&ruined) < 0.7, "{}", accuracy(&ruined));
+}
+
+fn one(plan: &TrainingPlan, task: Task, state: &State, documents: &[Document]) -> Option<Vec<u64>> {
+    let mut rng = StdRng::seed_from_u64(8);
+    let (training, local) = (&plan.training, &plan.local);
+    let row = vector(training, local, task, state, false, documents, &mut rng)?;
+    row.sections[0].clone()
+}
+
+#[test]
+fn what_is_no_number_or_missing_counts_nowhere() {
+    let plan = plan(Family::Linear, 1);
+    let good: Document = [1.0, 0.25, 0.5].map(Cell::Number).into();
+    let with = |cell: Cell| {
+        let mut document = good.clone();
+        document[1] = cell;
+        document
+    };
+    let task = Task::Update;
+    let state = State::empty();
+    let alone = one(&plan, task, &state, std::slice::from_ref(&good));
+    assert!(alone.is_some());
+    for cell in [
+        Cell::Null,
+        Cell::Text("NaN".into()),
+        Cell::Number(f64::NAN),
+        Cell::Number(f64::INFINITY),
+    ] {
+        assert_eq!(one(&plan, task, &state, &[with(cell.clone())]), None);
+        // Beside one that has all values, it changes nothing.
+        assert_eq!(one(&plan, task, &state, &[with(cell), good.clone()]), alone);
+    }
+    // A document that has fewer values than the query measures is none.
+    assert_eq!(one(&plan, task, &state, &[good[..2].to_vec()]), None);
+    assert_eq!(one(&plan, task, &state, &[]), None);
+}
+
+#[test]
+fn a_home_with_many_documents_counts_as_much_as_one_with_a_single_one() {
+    let plan = plan(Family::Logistic { newton: false }, 1);
+    let document: Document = [1.0, 0.9, 0.1].map(Cell::Number).into();
+    let state = State {
+        means: vec![0.5; 2],
+        spreads: vec![0.3; 2],
+        weights: vec![0.0; 3],
+    };
+    let once = one(&plan, Task::Update, &state, std::slice::from_ref(&document));
+    let often = one(&plan, Task::Update, &state, &vec![document; 50]);
+    assert_eq!(once.unwrap(), often.unwrap());
+}
+
+#[test]
+fn parameters_of_another_model_are_answered_by_nobody() {
+    let plan = plan(Family::Logistic { newton: false }, 1);
+    let document: Document = [1.0, 0.9, 0.1].map(Cell::Number).into();
+    let documents = [document];
+    let good = State {
+        means: vec![0.5; 2],
+        spreads: vec![0.3; 2],
+        weights: vec![0.0; 3],
+    };
+    let of = |change: fn(&mut State)| {
+        let mut state = good.clone();
+        change(&mut state);
+        one(&plan, Task::Update, &state, &documents)
+    };
+    assert!(of(|_| {}).is_some());
+    let changes: [fn(&mut State); 7] = [
+        |state| state.weights.push(0.0),
+        |state| state.weights.truncate(2),
+        |state| state.weights[0] = f64::NAN,
+        |state| state.means.push(0.0),
+        |state| state.spreads[0] = 0.0,
+        |state| state.spreads[1] = f64::INFINITY,
+        |state| state.means[0] = f64::NEG_INFINITY,
+    ];
+    for change in changes {
+        assert!(of(change).is_none());
+    }
+}
+
+#[test]
+fn about_as_many_homes_are_held_out_as_asked_and_each_by_its_own_key() {
+    let mut plan = plan(Family::Logistic { newton: false }, 1);
+    plan.training.held_out = 200;
+    let mut rng = StdRng::seed_from_u64(9);
+    let keys: Vec<HomeKey> = (0..2000).map(|_| HomeKey::generate(&mut rng)).collect();
+    let out = |query: u8| -> Vec<bool> {
+        let query = QueryId([query; 32]);
+        let of = |key| is_held_out(&plan.training, query, key);
+        keys.iter().map(of).collect()
+    };
+    let (first, second) = (out(1), out(2));
+    assert_eq!(first, out(1));
+    let count = first.iter().filter(|out| **out).count();
+    assert!((320..480).contains(&count), "{count}");
+    // Another session holds others out.
+    let both = first
+        .iter()
+        .zip(&second)
+        .filter(|(a, b)| **a && **b)
+        .count();
+    assert!(both < 140, "{both}");
+}
+
+#[test]
+fn rounding_is_right_on_average_and_by_less_than_a_level() {
+    let plan = plan(Family::Linear, 1);
+    let design = Design::of(&plan.training, &plan.local);
+    let layout = Layout::of(&plan.training, &design, Task::Update);
+    let circuit = Circuit::vector(&layout.shape(8)).unwrap();
+    let document: Document = [1.0, 0.3, 0.7].map(Cell::Number).into();
+    let mut rng = StdRng::seed_from_u64(10);
+    let mut sums = vec![0; circuit.outputs().len()];
+    const TIMES: usize = 4000;
+    for _ in 0..TIMES {
+        let (training, local) = (&plan.training, &plan.local);
+        let documents = std::slice::from_ref(&document);
+        let (task, state) = (Task::Update, State::empty());
+        let row = vector(training, local, task, &state, false, documents, &mut rng);
+        circuit.add_outputs(&circuit.encode_vector(row.as_ref()), &mut sums);
+    }
+    let outputs: Vec<_> = sums.iter().map(|sum| Some(field::signed(*sum))).collect();
+    let means = layout.read(&outputs, 8).unwrap().means().unwrap();
+    let expected = [0.3, 0.7, 1.0, 0.09, 0.21, 0.3, 0.49, 0.7, 1.0];
+    for (mean, expected) in means.iter().zip(expected) {
+        assert!((mean - expected).abs() < 2e-4, "{mean} {expected}");
+    }
+}
+
+#[test]
+fn too_few_homes_in_a_later_round_end_the_session_with_the_model_so_far() {
+    let plan = plan(Family::Svm, 5);
+    let settings = Settings {
+        rate: 0.1,
+        momentum: 0.0,
+        l2: 0.0,
+        seed: 1,
+    };
+    let homes = points();
+    let (training, local) = (&plan.training, &plan.local);
+    let design = Design::of(training, local);
+    let mut rng = StdRng::seed_from_u64(11);
+    let mut fit = Fit::new(training, local, plan.names.clone(), settings);
+    let mut weights = Vec::new();
+    while let Some((round, state)) = fit.next() {
+        let task = training.task(round).unwrap();
+        let circuit = Layout::of(training, &design, task).shape(training.bits);
+        let circuit = Circuit::vector(&circuit).unwrap();
+        let mut sums = vec![0; circuit.outputs().len()];
+        for documents in &homes {
+            let row = vector(training, local, task, &state, false, documents, &mut rng);
+            circuit.add_outputs(&circuit.encode_vector(row.as_ref()), &mut sums);
+        }
+        let outputs = sums.iter().map(|sum| Some(field::signed(*sum)));
+        let outputs: Vec<_> = match round {
+            3 => outputs.map(|_| None).collect(),
+            _ => outputs.collect(),
+        };
+        fit.take(&outputs).unwrap();
+        if round == 2 {
+            weights.clone_from(&fit.model().state.weights);
+        }
+    }
+    assert_eq!(fit.early, Some(Early::TooFew));
+    assert_eq!(fit.model().state.weights, weights);
+    assert_eq!(fit.history.len(), 3);
+    // In the first there is no model yet.
+    let mut fit = Fit::new(
+        training,
+        local,
+        plan.names.clone(),
+        Settings {
+            rate: 0.1,
+            momentum: 0.0,
+            l2: 0.0,
+            seed: 1,
+        },
+    );
+    let task = training.task(0).unwrap();
+    let circuit = Layout::of(training, &design, task).shape(training.bits);
+    let outputs = vec![None; Circuit::vector(&circuit).unwrap().outputs().len()];
+    assert_eq!(fit.take(&outputs).err(), Some(FitError::TooFew));
+}
