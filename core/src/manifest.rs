@@ -284,11 +284,12 @@ pub fn check_sums(
         for dealers in needed..=members {
             let noise = Noise::plan(privacy, &sensitivities, needed, dealers);
             let noise = noise.map_err(ManifestError::Privacy)?;
-            Circuit::check_noise(&noise.bounds(&moments))
+            let bounds = Circuit::noise_bounds(noise.bounds(&moments))
                 .map_err(|e| ManifestError::Query(e.to_string()))?;
-            for (moment, sensitivity) in sensitivities.iter().enumerate() {
-                let homes = u128::from(max_homes) * u128::from(*sensitivity);
-                if homes.saturating_add(noise.largest(moment)) >= u128::from(field::MODULUS / 2) {
+            for (bound, moment) in bounds.into_iter().zip(&moments) {
+                let homes = u128::from(max_homes) * u128::from(sensitivities[*moment]);
+                let dealt = u128::from(bound) * noise.dealers() as u128;
+                if homes.saturating_add(dealt) >= u128::from(field::MODULUS / 2) {
                     return beyond;
                 }
             }

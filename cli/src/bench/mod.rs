@@ -1,10 +1,11 @@
-//! `dispers bench`: what a query and a contribution cost.
+//! `dispers bench`: what a query, a contribution and a round of training cost.
 
 mod baseline;
 mod contribution;
 mod memory;
 mod process;
 mod query;
+mod training;
 
 use clap::{Subcommand, ValueEnum};
 
@@ -17,6 +18,8 @@ pub(crate) enum Command {
     Query(query::Arguments),
     /// What one contribution costs one aggregator, beside Prio3 with an envelope per report.
     Contribution(contribution::Arguments),
+    /// What a round of training costs homes and aggregators, with proofs and without.
+    Training(training::Arguments),
 }
 
 /// How figures are printed.
@@ -32,5 +35,6 @@ pub(crate) fn run(command: Command) -> Result<(), Exit> {
     match command {
         Command::Query(arguments) => query::run(&arguments),
         Command::Contribution(arguments) => contribution::run(&arguments),
+        Command::Training(arguments) => training::run(&arguments),
     }
 }

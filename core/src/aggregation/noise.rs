@@ -13,7 +13,7 @@ use super::{Aggregation, AggregationError, AggregatorKeys, batch::Contributions}
 use crate::{
     ask::{SealedGroup, allows, group_digest},
     circuit::Circuit,
-    contribution::{Contribution, HeldGroup, share_group},
+    contribution::{Contribution, HeldGroup, VectorContribution, share_group, share_vectors},
     directory::Directory,
     encoding,
     envelope::Context,
@@ -169,9 +169,14 @@ impl Aggregation {
         let mut dealers = (0u32..).zip(&request.dealers);
         let place = dealers.find(|(_, dealer)| **dealer == self.me);
         let index = place.map_or(0, |(index, _)| index);
-        let contribution = Contribution::of(&terms.circuit, index, tags, input, rng);
-        let groups = share_group(&[contribution], &points, self.needed, rng)
-            .map_err(|_| AggregationError::NoOffer)?;
+        let groups = if terms.circuit.has_joint_randomness() {
+            let contribution = VectorContribution::of_elements(index, tags, input.to_vec());
+            share_vectors(&terms.circuit, &[contribution], &points, self.needed, rng)
+        } else {
+            let contribution = Contribution::of(&terms.circuit, index, tags, input, rng);
+            share_group(&[contribution], &points, self.needed, rng)
+        };
+        let groups = groups.map_err(|_| AggregationError::NoOffer)?;
         let shares: Vec<SealedGroup> = groups
             .iter()
             .zip(&offers)
@@ -277,8 +282,9 @@ impl Aggregation {
         let noise = Noise::plan(privacy, &sensitivities, self.needed, dealers.len())
             .map_err(|_| AggregationError::WrongWork)?;
         let moments = query.moments_of_outputs();
-        let bounds = noise.bounds(&moments);
-        let circuit = Circuit::noise(&bounds).map_err(|_| AggregationError::WrongWork)?;
+        let wrong = |_| AggregationError::WrongWork;
+        let bounds = Circuit::noise_bounds(noise.bounds(&moments)).map_err(wrong)?;
+        let circuit = Circuit::noise(&bounds).map_err(wrong)?;
         Ok(Terms {
             noise,
             moments,

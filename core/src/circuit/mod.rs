@@ -40,8 +40,10 @@ use form::Constraint;
 
 /// Most constraints of a circuit: with the wires' seed they fill a domain of 1,024 points.
 pub const MAX_CONSTRAINTS: usize = 1023;
-/// Most constraints of the circuit of dealt noise, of which there are few.
+/// Most constraints of the circuit of dealt noise that is proved bit by bit.
 pub const MAX_NOISE_CONSTRAINTS: usize = 16_383;
+/// Most digits of dealt noise.
+pub const MAX_NOISE_DIGITS: usize = 1 << 19;
 /// Most moments of a shape.
 pub const MAX_MOMENTS: usize = 512;
 /// Most outputs of a circuit.
@@ -119,16 +121,16 @@ pub enum CircuitError {
         /// How many there would be.
         outputs: usize,
     },
-    /// Noise for too many sums, or of too many bits.
+    /// Noise for too many sums, or of too many digits.
     #[error(
-        "noise for {outputs} sums takes {constraints} bits, at most {MAX_NOISE_CONSTRAINTS} are \
-         possible: ask for fewer groups or fewer aggregates"
+        "noise for {outputs} sums takes {digits} digits, at most {MAX_NOISE_DIGITS} are possible: ask for \
+         fewer groups or fewer aggregates, or train a smaller model"
     )]
     TooMuchNoise {
         /// Number of sums.
         outputs: usize,
-        /// Number of bits.
-        constraints: usize,
+        /// Number of digits in base 16.
+        digits: usize,
     },
     /// A vector of no coordinates, or of too many or too fine ones.
     #[error(

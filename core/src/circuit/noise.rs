@@ -1,19 +1,29 @@
 //! The circuit of dealt noise: numbers within public bounds, and nothing else (protocol.md §9).
+//!
+//! Few numbers are proved bit by bit. Many, as a vector's noise has, are proved like a vector: digits in
+//! base 16 under joint randomness, their bounds widened to what so many digits hold.
 
 use zeroize::Zeroizing;
 
 use super::compile::weights;
 use super::form::{Affine, Constraint, LinearForm};
-use super::{Circuit, CircuitError, MAX_NOISE_CONSTRAINTS, Output, Shape};
+use super::vector::{DIGIT_BITS, VectorShape};
+use super::{Circuit, CircuitError, MAX_NOISE_CONSTRAINTS, MAX_NOISE_DIGITS, Output, Shape};
 
 impl Circuit {
     /// The circuit of one number for each of `bounds`, from −bound to bound. Its outputs are the
     /// numbers plus their bounds, which makes them levels from 0.
     ///
     /// # Errors
-    /// [`CircuitError::TooMuchNoise`] when there are too many numbers, or of too many bits.
+    /// [`CircuitError::TooMuchNoise`] when there are too many numbers, or bounds that are not those of
+    /// [`noise_bounds`](Self::noise_bounds).
     pub fn noise(bounds: &[u64]) -> Result<Self, CircuitError> {
-        Self::check_noise(bounds)?;
+        if Self::noise_bounds(bounds.to_vec())? != bounds {
+            return Err(too_much(bounds));
+        }
+        if bounds.iter().map(bits).sum::<usize>() > MAX_NOISE_CONSTRAINTS {
+            return Self::noise_of_digits(bounds);
+        }
         let bit = |element| {
             let bit = LinearForm::element(element);
             Constraint {
@@ -44,17 +54,47 @@ impl Circuit {
         })
     }
 
-    /// # Errors
-    /// [`CircuitError::TooMuchNoise`] where [`noise`](Self::noise) would fail.
-    pub fn check_noise(bounds: &[u64]) -> Result<(), CircuitError> {
-        let constraints: usize = bounds.iter().map(bits).sum();
-        if constraints == 0 || constraints > MAX_NOISE_CONSTRAINTS {
-            return Err(CircuitError::TooMuchNoise {
-                outputs: bounds.len(),
-                constraints,
+    /// Many numbers, as a vector of their digits.
+    fn noise_of_digits(bounds: &[u64]) -> Result<Self, CircuitError> {
+        let digits: usize = bounds.iter().map(digits).sum();
+        let shape = VectorShape {
+            bits: DIGIT_BITS,
+            sections: vec![digits],
+            norm: 0,
+        };
+        let mut circuit = Self::vector_within(&shape, MAX_NOISE_DIGITS)?;
+        // After the row.
+        let mut element = 1;
+        circuit.outputs.clear();
+        for (guard, bound) in bounds.iter().enumerate() {
+            let first = element;
+            element += self::digits(bound);
+            let weights = (0..).map(|place| 1 << (place * u32::from(DIGIT_BITS)));
+            circuit.outputs.push(Output {
+                form: LinearForm::weighted((first..element).zip(weights)),
+                guard,
             });
         }
-        Ok(())
+        Ok(circuit)
+    }
+
+    /// The bounds that noise within `bounds` is proved to keep: the same, or where there is much of it, half
+    /// of the power of 16 above.
+    ///
+    /// # Errors
+    /// [`CircuitError::TooMuchNoise`] when there are too many numbers, or of too many digits.
+    pub fn noise_bounds(mut bounds: Vec<u64>) -> Result<Vec<u64>, CircuitError> {
+        let bits: usize = bounds.iter().map(bits).sum();
+        if bits > 0 && bits <= MAX_NOISE_CONSTRAINTS {
+            return Ok(bounds);
+        }
+        if bits == 0 || bounds.iter().map(digits).sum::<usize>() > MAX_NOISE_DIGITS {
+            return Err(too_much(&bounds));
+        }
+        for bound in &mut bounds {
+            *bound = 1 << (digits(bound) * usize::from(DIGIT_BITS) - 1);
+        }
+        Ok(bounds)
     }
 
     /// The elements of numbers within the bounds that this circuit was made for; others are clamped to
@@ -62,10 +102,25 @@ impl Circuit {
     pub fn encode_noise(&self, bounds: &[u64], noise: &[i64]) -> Zeroizing<Vec<u64>> {
         let mut elements = Zeroizing::new(vec![0; self.elements]);
         let mut first = 0;
+        let level = |number: i64, bound: u64, highest: u64| {
+            (i128::from(number) + i128::from(bound)).clamp(0, highest.into()) as u64
+        };
+        if self.has_joint_randomness() {
+            elements[0] = 1;
+            first = 1;
+            for (bound, &number) in bounds.iter().zip(noise) {
+                let mut level = level(number, *bound, 2 * bound - 1);
+                for element in &mut elements[first..first + digits(bound)] {
+                    *element = level % (1 << DIGIT_BITS);
+                    level >>= DIGIT_BITS;
+                }
+                first += digits(bound);
+            }
+            return elements;
+        }
         for (&bound, &number) in bounds.iter().zip(noise) {
             let highest = 2 * bound;
-            let mut level =
-                (i128::from(number) + i128::from(bound)).clamp(0, highest.into()) as u64;
+            let mut level = level(number, bound, highest);
             let weights: Vec<u64> = weights(highest).collect();
             for (place, weight) in weights.iter().enumerate().rev() {
                 let reach = (1u64 << place) - 1;
@@ -83,6 +138,19 @@ impl Circuit {
 /// Number of bits of a number from −bound to bound.
 fn bits(bound: &u64) -> usize {
     weights(2 * bound).count()
+}
+
+/// Number of digits of a number from −bound to below bound; of ±bound where that is no power of 2.
+fn digits(bound: &u64) -> usize {
+    let bits = (2 * bound.max(&1) - 1).ilog2() + 1;
+    bits.div_ceil(DIGIT_BITS.into()) as usize
+}
+
+fn too_much(bounds: &[u64]) -> CircuitError {
+    CircuitError::TooMuchNoise {
+        outputs: bounds.len(),
+        digits: bounds.iter().map(digits).sum(),
+    }
 }
 
 #[cfg(test)]
@@ -124,9 +192,47 @@ mod tests {
     }
 
     #[test]
+    fn much_noise_is_proved_like_a_vector_and_nothing_else() {
+        let mut wanted = vec![1000; 2000];
+        wanted[..4].copy_from_slice(&[1, 8, 1 << 40, 0]);
+        let bounds = Circuit::noise_bounds(wanted.clone()).unwrap();
+        assert_eq!(bounds[..5], [8, 8, 1 << 43, 8, 2048]);
+        assert_eq!(Circuit::noise_bounds(bounds.clone()).unwrap(), bounds);
+        let circuit = Circuit::noise(&bounds).unwrap();
+        assert!(circuit.has_joint_randomness());
+        let mut noise = vec![-17; 2000];
+        noise[..5].copy_from_slice(&[-8, 7, -123_456_789_012, 0, 1000]);
+        let input = circuit.encode_noise(&bounds, &noise);
+        let mut outputs = vec![0; 2000];
+        circuit.add_outputs(&input, &mut outputs);
+        for ((output, bound), noise) in outputs.iter().zip(&bounds).zip(&noise) {
+            let value = field::signed(field::sub(*output, *bound));
+            assert_eq!(value, i128::from(*noise));
+        }
+        let joint = [3; 32];
+        let verifier = Verifier::compile(&circuit, &[7; 32]);
+        let mut rng = StdRng::seed_from_u64(1);
+        let mut accepted = |input: &[u64]| {
+            let proof = circuit.prove_vector(input, &joint, &mut rng);
+            let mut message = vec![0; circuit.message_len()];
+            verifier.write_message(&[input, &proof[..]].concat(), &mut message);
+            circuit.accepts(&message, &joint)
+        };
+        assert!(accepted(&input));
+        for element in [0, 1, 17, circuit.input_len() - 1] {
+            let mut forged = input.to_vec();
+            forged[element] = field::add(forged[element], 16);
+            assert!(!accepted(&forged));
+        }
+    }
+
+    #[test]
     fn noise_beyond_a_circuit_is_refused() {
         assert!(Circuit::noise(&[]).is_err());
-        assert!(Circuit::noise(&[1 << 40; 400]).is_err());
+        assert!(Circuit::noise(&vec![1 << 40; MAX_NOISE_DIGITS / 10]).is_err());
         assert!(Circuit::noise(&[1 << 40; 380]).is_ok());
+        // Not the bounds of so much noise.
+        assert!(Circuit::noise(&[1 << 40; 400]).is_err());
+        assert!(Circuit::noise(&[1 << 43; 400]).is_ok());
     }
 }

@@ -153,11 +153,16 @@ impl Circuit {
     /// # Errors
     /// [`CircuitError::Vector`] for one without coordinates, or beyond the bounds.
     pub fn vector(shape: &VectorShape) -> Result<Self, CircuitError> {
+        Self::vector_within(shape, MAX_COORDINATES)
+    }
+
+    /// The circuit of a vector of at most so many coordinates.
+    pub(super) fn vector_within(shape: &VectorShape, most: usize) -> Result<Self, CircuitError> {
         let coordinates = shape
             .sections
             .iter()
             .try_fold(0usize, |sum, section| sum.checked_add(*section));
-        let coordinates = coordinates.filter(|sum| (1..=MAX_COORDINATES).contains(sum));
+        let coordinates = coordinates.filter(|sum| (1..=most).contains(sum));
         let fits = (1..=MAX_SECTIONS).contains(&shape.sections.len())
             && shape.bits > 0
             && shape.bits <= MAX_COORDINATE_BITS
