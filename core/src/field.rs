@@ -7,6 +7,7 @@
 use chacha20::cipher::StreamCipher;
 use chacha20::{ChaCha20, KeyIvInit};
 use rand::CryptoRng;
+use zeroize::Zeroize;
 use zeroize::Zeroizing;
 
 use crate::encoding;
@@ -78,7 +79,7 @@ pub fn inverse(a: u64) -> u64 {
 }
 
 /// An inner product that is reduced once, at its end. Holds up to 2^32 terms.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Default, Zeroize)]
 pub struct Dot {
     low: u128,
     high: u64,

@@ -42,7 +42,7 @@ const SETS: usize = 2;
 /// levels from the middle: below zero, a sum is above half of the field.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VectorShape {
-    /// Bits of a coordinate, a multiple of [`DIGIT_BITS`].
+    /// Bits of a coordinate, a multiple of 4.
     pub bits: u8,
     /// Number of coordinates of each section.
     pub sections: Vec<usize>,
@@ -264,51 +264,59 @@ impl Circuit {
         let large = DEGREE * small;
         let (inward, outward) = (Transform::new(layout.log), Transform::new(layout.log + 4));
         let mut proof = Zeroizing::new(Vec::with_capacity(layout.proof_len()));
-        // A wire's polynomial at all points of the large domain.
-        let mut spread = |values: &mut dyn FnMut(usize) -> u64, proof: &mut Vec<u64>| {
-            let mut wire = Zeroizing::new(vec![0; large]);
+        // The coefficients of a wire's polynomial.
+        let mut wire = |values: &mut dyn FnMut(usize) -> u64, proof: &mut Vec<u64>| {
+            let mut wire = Zeroizing::new(vec![0; small]);
             let seed = field::random(rng);
             proof.push(seed);
             wire[0] = seed;
             for call in 0..layout.calls() {
                 wire[1 + call] = values(call);
             }
-            inward.inverse(&mut wire[..small]);
-            outward.forward(&mut wire);
+            inward.inverse(&mut wire);
             wire
         };
-        let row = spread(&mut |_| input[0], &mut proof);
-        let mut gadgets = vec![Zeroizing::new(vec![0; large]); SETS];
-        let mut masked = vec![Zeroizing::new(vec![0; large]); SETS];
+        let mut row = Zeroizing::new(vec![0; large]);
+        outward.extend(&wire(&mut |_| input[0], &mut proof), &mut row);
+        let mut values = Zeroizing::new(vec![0; large]);
+        let mut sums = Zeroizing::new(vec![[Dot::default(); SETS]; large]);
+        let mut masked = vec![Zeroizing::new(vec![0; small]); SETS];
         for number in 0..layout.digit_wires + layout.flag_wires {
             let value = &mut |call| layout.element(number, call).map_or(0, |at| input[at]);
-            let wire = spread(value, &mut proof);
-            if let Some(flag) = number.checked_sub(layout.digit_wires) {
-                for ((y, w), point) in wire.iter().zip(row.iter()).zip(0..) {
-                    let bit: u64 = field::mul(*y, field::sub(*y, *w));
-                    for (set, gadget) in sets.iter().zip(&mut gadgets) {
-                        let gadget: &mut u64 = &mut gadget[point];
-                        *gadget = field::add(*gadget, field::mul(set.flags[flag], bit));
+            let coefficients = wire(value, &mut proof);
+            outward.extend(&coefficients, &mut values);
+            let weights = if let Some(flag) = number.checked_sub(layout.digit_wires) {
+                for (y, w) in values.iter_mut().zip(row.iter()) {
+                    *y = field::mul(*y, field::sub(*y, *w));
+                }
+                sets.each_ref().map(|set| set.flags[flag])
+            } else {
+                for x in values.iter_mut() {
+                    *x = digit(*x);
+                }
+                for (set, masked) in sets.iter().zip(&mut masked) {
+                    for (sum, coefficient) in masked.iter_mut().zip(coefficients.iter()) {
+                        let term = field::mul(set.masks[number], *coefficient);
+                        *sum = field::add(*sum, term);
                     }
                 }
-                continue;
-            }
-            for (point, x) in wire.iter().enumerate() {
-                let value = digit(*x);
-                for ((set, gadget), masked) in sets.iter().zip(&mut gadgets).zip(&mut masked) {
-                    gadget[point] =
-                        field::add(gadget[point], field::mul(set.digits[number], value));
-                    masked[point] = field::add(masked[point], field::mul(set.masks[number], *x));
+                sets.each_ref().map(|set| set.digits[number])
+            };
+            for (sums, value) in sums.iter_mut().zip(values.iter()) {
+                for (sum, weight) in sums.iter_mut().zip(weights) {
+                    sum.add(*value, weight);
                 }
             }
         }
-        for ((set, gadget), masked) in sets.iter().zip(&mut gadgets).zip(&masked) {
-            for ((value, w), masked) in gadget.iter_mut().zip(row.iter()).zip(masked.iter()) {
-                let rest = field::sub(*masked, field::mul(set.row, *w));
-                *value = field::add(*value, field::mul(field::sub(1, *w), rest));
+        for (number, (set, masked)) in sets.iter().zip(&masked).enumerate() {
+            outward.extend(masked, &mut values);
+            for ((value, w), sums) in values.iter_mut().zip(row.iter()).zip(sums.iter()) {
+                let rest = field::sub(*value, field::mul(set.row, *w));
+                let rest = field::mul(field::sub(1, *w), rest);
+                *value = field::add(sums[number].total(), rest);
             }
-            outward.inverse(gadget);
-            proof.extend_from_slice(&gadget[..layout.coefficients()]);
+            outward.inverse(&mut values);
+            proof.extend_from_slice(&values[..layout.coefficients()]);
         }
         proof
     }
@@ -318,9 +326,10 @@ impl Circuit {
 fn digit(x: u64) -> u64 {
     // With u = x·(x − 15), the factors i and 15 − i are u + i·(15 − i).
     let u = field::mul(x, field::sub(x, 15));
-    [14, 26, 36, 44, 50, 54, 56]
-        .into_iter()
-        .fold(u, |product, c| field::mul(product, field::add(u, c)))
+    let at = |c| field::add(u, c);
+    let low = field::mul(field::mul(u, at(14)), field::mul(at(26), at(36)));
+    let high = field::mul(field::mul(at(44), at(50)), field::mul(at(54), at(56)));
+    field::mul(low, high)
 }
 
 /// One set of joint randomness.
@@ -332,15 +341,15 @@ struct Joint {
 }
 
 impl Joint {
-    fn expand(layout: &Layout, seed: &[u8; 32]) -> Vec<Self> {
+    fn expand(layout: &Layout, seed: &[u8; 32]) -> [Self; SETS] {
         let mut random = Expander::new(labels::EXPAND_JOINT, seed);
-        let set = |_| Self {
+        let set = |_: usize| Self {
             digits: random.elements(layout.digit_wires),
             masks: random.elements(layout.digit_wires),
             flags: random.elements(layout.flag_wires),
             row: random.element(),
         };
-        (0..SETS).map(set).collect()
+        std::array::from_fn(set)
     }
 
     /// The gadget for wires, that of the row first.
@@ -487,7 +496,22 @@ impl Transform {
                 values.swap(place, other);
             }
         }
-        let mut half = 1;
+        self.turn(values, 1);
+    }
+
+    /// From the coefficients of a polynomial to its values at all points, of which there are more.
+    fn extend(&self, coefficients: &[u64], values: &mut [u64]) {
+        let (log, each) = (coefficients.len().ilog2(), self.size / coefficients.len());
+        for (place, block) in values.chunks_exact_mut(each).enumerate() {
+            // As if all other coefficients were there, and 0.
+            let other = place.reverse_bits() >> (usize::BITS - log);
+            block.fill(coefficients[other]);
+        }
+        self.turn(values, each);
+    }
+
+    /// The butterflies from blocks of so many.
+    fn turn(&self, values: &mut [u64], mut half: usize) {
         while half < self.size {
             let stride = self.size / (2 * half);
             for block in values.chunks_exact_mut(2 * half) {
