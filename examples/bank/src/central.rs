@@ -122,11 +122,7 @@ pub fn logistic(operations: &[Operation], buckets: u16, steps: usize, rate: f64)
 }
 
 /// Share of new operations that are sorted right where each home knows only its own.
-pub fn alone(
-    held: &[Operation],
-    new: &[Operation],
-    fit: impl Fn(&[Operation]) -> Scores,
-) -> f64 {
+pub fn alone(held: &[Operation], new: &[Operation], fit: impl Fn(&[Operation]) -> Scores) -> f64 {
     let mut homes: BTreeMap<usize, (Vec<Operation>, Vec<Operation>)> = BTreeMap::new();
     for one in held {
         homes.entry(one.home).or_default().0.push(one.clone());

@@ -7,7 +7,14 @@ use serde_json::Value;
 
 use crate::{CATEGORIES, Operation};
 
-const HEADER: [&str; 6] = ["home", "date", "originalBankLabel", "label", "amount", "category"];
+const HEADER: [&str; 6] = [
+    "home",
+    "date",
+    "originalBankLabel",
+    "label",
+    "amount",
+    "category",
+];
 
 /// Writes operations, one a row.
 ///
@@ -36,10 +43,19 @@ pub fn write(path: &Path, operations: &[Operation]) -> anyhow::Result<()> {
 /// # Errors
 /// Names the file, and the row that is none.
 pub fn read(path: &Path) -> anyhow::Result<Vec<Operation>> {
-    let cannot = || format!("cannot read {}: write it with `bank generate`", path.display());
+    let cannot = || {
+        format!(
+            "cannot read {}: write it with `bank generate`",
+            path.display()
+        )
+    };
     let mut file = csv::Reader::from_path(path).with_context(cannot)?;
     let header: Vec<String> = file.headers()?.iter().map(str::to_owned).collect();
-    ensure!(header == HEADER, "{}: its columns are not {HEADER:?}", path.display());
+    ensure!(
+        header == HEADER,
+        "{}: its columns are not {HEADER:?}",
+        path.display()
+    );
     let mut operations = Vec::new();
     for (number, record) in file.records().enumerate() {
         let wrong = || format!("{}: row {} is no operation", path.display(), number + 1);
@@ -62,10 +78,10 @@ pub fn read(path: &Path) -> anyhow::Result<Vec<Operation>> {
 /// # Errors
 /// Names the file, if it is none or of other operations.
 pub fn predictions(path: &Path, operations: usize) -> anyhow::Result<Vec<Option<usize>>> {
-    let text = std::fs::read_to_string(path)
-        .with_context(|| format!("cannot read {}", path.display()))?;
-    let said: Value = serde_json::from_str(&text)
-        .with_context(|| format!("{} is no JSON", path.display()))?;
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let said: Value =
+        serde_json::from_str(&text).with_context(|| format!("{} is no JSON", path.display()))?;
     let said = said["predictions"].as_array();
     let said = said.with_context(|| format!("{} holds no predictions", path.display()))?;
     ensure!(

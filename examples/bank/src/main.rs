@@ -24,6 +24,8 @@ struct Arguments {
 enum Command {
     /// Draw operations: those that homes hold, and those of the month after.
     Generate(Generate),
+    /// Print the categories as SQL writes them.
+    Categories,
     /// Print the accuracy over the month after: of a home alone, federated, and centralised.
     Compare(Compare),
 }
@@ -63,6 +65,10 @@ const NEW: &str = "new.csv";
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::Generate(arguments) => draw(&arguments),
+        Command::Categories => {
+            println!("'{}'", CATEGORIES.join("', '"));
+            Ok(())
+        }
         Command::Compare(arguments) => compare(&arguments),
     }
 }
