@@ -225,12 +225,6 @@ impl SignedManifest {
                 training.circuits(local).map_err(|e| refuse(&e))?
             }
         };
-        let rounds = if manifest.training.is_some() {
-            manifest.rounds
-        } else {
-            1
-        };
-        let privacy = manifest.privacy.map(|privacy| privacy.of_one_in(rounds));
         if let (Some(_), Some(privacy)) = (&manifest.training, &manifest.privacy)
             && privacy.mechanism == Mechanism::Laplace
         {
@@ -238,10 +232,17 @@ impl SignedManifest {
                 "training takes Gaussian noise: give a delta",
             ));
         }
-        for circuit in &circuits {
+        for (kind, circuit) in circuits.iter().enumerate() {
             let committees = manifest.committees.iter();
             let committees =
                 committees.map(|terms| (usize::from(terms.needed), terms.offers.len()));
+            let part = manifest.training.as_ref().map_or(1, |training| {
+                training
+                    .kinds()
+                    .get(kind)
+                    .map_or(1, |task| training.share(*task))
+            });
+            let privacy = manifest.privacy.map(|privacy| privacy.of_one_in(part));
             check_sums(privacy.as_ref(), circuit, manifest.max_homes, committees)?;
         }
         Ok(VerifiedManifest {
@@ -452,14 +453,12 @@ impl VerifiedManifest {
         &self.circuits[kind.unwrap_or(0)]
     }
 
-    /// The noise of one round: a session's is spread evenly over its rounds, which add up as zero-concentrated
-    /// differential privacy does.
-    pub fn round_privacy(&self) -> Option<Privacy> {
-        let rounds = match self.training {
-            Some(_) => self.rounds,
-            None => 1,
-        };
-        self.privacy.map(|privacy| privacy.of_one_in(rounds))
+    /// The noise of a round: a session's is spread over those rounds that one home may take part in, which add
+    /// up as zero-concentrated differential privacy does.
+    pub fn round_privacy(&self, round: u16) -> Option<Privacy> {
+        let training = self.training.as_ref().zip(self.task(round));
+        let share = training.map_or(1, |(training, task)| training.share(task));
+        self.privacy.map(|privacy| privacy.of_one_in(share))
     }
 
     /// What the whole query costs of a privacy budget.

@@ -260,7 +260,7 @@ impl Aggregation {
     /// Checks what is to be dealt, and what each dealer's noise is within.
     fn terms(&self, request: &DealRequest) -> Result<Terms, AggregationError> {
         let committee = self.channel.committee;
-        let privacy = self.manifest.round_privacy();
+        let privacy = self.manifest.round_privacy(request.work.round);
         let privacy = &privacy.ok_or(AggregationError::WrongWork)?;
         let dealers = &request.dealers;
         let offered = |member: &MemberNumber| {

@@ -171,6 +171,17 @@ impl Training {
         kinds
     }
 
+    /// Over how many rounds of this kind and the others a home's privacy loss is spread. Homes that validate
+    /// take part in no other round, and the others not in that one: each round has its part of all, but
+    /// the validation has all.
+    pub fn share(&self, task: Task) -> u16 {
+        let all = self.schedule().len() as u16;
+        match task {
+            Task::Validate => 1,
+            _ => all - u16::from(self.held_out > 0),
+        }
+    }
+
     /// The circuits of the kinds of rounds.
     ///
     /// # Errors
