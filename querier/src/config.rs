@@ -10,7 +10,8 @@ use serde::Deserialize;
 pub struct Config {
     /// The folder of questions that wait for their answers.
     pub queries: PathBuf,
-    /// Longest life of a query, in milliseconds.
+    /// Longest life of a query, in milliseconds. A training session has a tenth of it more for each round after
+    /// the first, seven days at most.
     pub lifetime_ms: u64,
     /// Fewest aggregators that must verify every batch; the threshold plus one is recommended
     /// where a corrupt aggregator could work with a corrupt home. 0: the network's floor.

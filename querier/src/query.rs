@@ -40,6 +40,8 @@ use crate::{
 
 /// Attempts at one batch that a query allows.
 const ATTEMPTS: u8 = 5;
+/// A session's life grows by one part of so many for each further round.
+const ROUNDS_IN_A_LIFETIME: u64 = 10;
 
 /// What is asked.
 #[derive(Debug, Clone)]
@@ -622,6 +624,10 @@ impl Querier {
         if lifetime > MAX_LIFETIME {
             return Err(Error::TooLong);
         }
+        // Each further round of a session has a part of what a query has.
+        let rounds = u64::from(draft.rounds.saturating_sub(1));
+        let more = (self.config.lifetime_ms / ROUNDS_IN_A_LIFETIME).saturating_mul(rounds);
+        let lifetime = lifetime.saturating_add(more).min(MAX_LIFETIME);
         let expires = issued.plus(lifetime);
         let committees = self.offers(issued, expires).await?;
         let needed = committees.iter().map(|terms| terms.needed).max();

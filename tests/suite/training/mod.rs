@@ -3,10 +3,10 @@
 mod central;
 mod homes;
 mod models;
+mod sessions;
 
 use dispers_core::{plan::TrainingRequest, training::Family, training::fit::Settings};
-use dispers_querier::{Trained, TrainingQuestion};
-use dispers_sandbox::{Network, Options};
+use dispers_querier::TrainingQuestion;
 
 pub(crate) fn question(family: Family, label: Option<&str>, features: &[&str]) -> TrainingQuestion {
     TrainingQuestion {
@@ -35,29 +35,9 @@ pub(crate) fn question(family: Family, label: Option<&str>, features: &[&str]) -
     }
 }
 
-pub(crate) async fn network() -> Network {
-    Network::start(&Options::default(), |_| {}).await.unwrap()
-}
-
-async fn train(network: &Network, question: &TrainingQuestion) -> Trained {
-    network.querier().train(question, |_| {}).await.unwrap()
-}
-
 const FEATURES: [&str; 4] = [
     "age",
     "domain(sex, 'male', 'female')",
     "clamp(sbp, 80, 230)",
     "clamp(cigarettes, 0, 80)",
 ];
-
-#[tokio::test(flavor = "multi_thread")]
-async fn newton_s_steps_end_at_the_fit_of_one_computer() {
-    let network = network().await;
-    let question = question(Family::Logistic { newton: true }, Some("death"), &FEATURES);
-    let trained = train(&network, &question).await;
-    for c in trained.fit.coefficients().unwrap() {
-        println!("{c:?}");
-    }
-    println!("{:?}", trained.fit.history);
-    network.stop().await;
-}

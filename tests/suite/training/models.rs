@@ -16,7 +16,7 @@ use super::{
     question,
 };
 
-const COLUMNS: [Read; 4] = [
+pub(crate) const COLUMNS: [Read; 4] = [
     ("age", plain_number),
     ("sex", |cell| f64::from(u8::from(cell == "female"))),
     ("sbp", plain_number),
@@ -41,7 +41,7 @@ fn settings(rate: f64) -> Settings {
 }
 
 /// Standardised coefficients, without the constant.
-fn standardised(fit: &dispers_core::training::fit::Fit) -> Vec<f64> {
+pub(crate) fn standardised(fit: &dispers_core::training::fit::Fit) -> Vec<f64> {
     let all = fit.coefficients().unwrap();
     all.iter().filter_map(|one| one.standardised).collect()
 }

@@ -1,0 +1,268 @@
+//! Sessions over a whole network, and what may happen between two of their rounds (protocol.md §18).
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use dispers_core::{
+    local::FieldValue,
+    privacy::Rho,
+    subscription::HomeId,
+    training::{Family, Task, fit::Round},
+};
+use dispers_querier::{PrivacyLoss, Trained, TrainingQuestion, TrainingStep};
+use dispers_sandbox::{Network, Options, Through};
+use dispers_stack::{Connector, Document, Selector};
+
+use super::{
+    FEATURES,
+    central::Sheet,
+    homes::Homes,
+    models::{COLUMNS, standardised},
+    question,
+};
+use crate::options;
+
+const LOGISTIC: Family = Family::Logistic { newton: false };
+
+/// Coefficients of one computer's fit to all documents, without the constant.
+fn central(label: &str) -> Vec<f64> {
+    let sheet = Sheet::of(&Homes::of_sample().documents, &COLUMNS, label);
+    sheet.standardised().logistic()[1..].to_vec()
+}
+
+/// The largest distance of a session's coefficients from those.
+fn apart(trained: &Trained, central: &[f64]) -> f64 {
+    let ours = standardised(&trained.fit);
+    assert_eq!(ours.len(), central.len());
+    let apart = ours.iter().zip(central).map(|(a, b)| (a - b).abs());
+    apart.fold(0.0, f64::max)
+}
+
+async fn network(options: &Options) -> Network {
+    Network::start(options, |_| {}).await.unwrap()
+}
+
+/// Trains, and tells `after` each round that ended.
+async fn train(
+    network: &Network,
+    question: &TrainingQuestion,
+    mut after: impl FnMut(&Round),
+) -> Trained {
+    let trained = network.querier().train(question, |step| {
+        if let TrainingStep::Round(round, _) = step {
+            after(round);
+        }
+    });
+    trained.await.unwrap()
+}
+
+fn homes_of(trained: &Trained) -> Vec<u64> {
+    let rounds = trained.fit.history.iter();
+    rounds.map(|round| round.homes).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn newton_s_steps_over_a_network_end_at_the_fit_of_one_computer() {
+    // Three batches, of two partitions, by two committees.
+    let options = Options {
+        partitions: 2,
+        committees: 2,
+        batch_size: 600,
+        ..options(Vec::new())
+    };
+    let network = network(&options).await;
+    let question = question(Family::Logistic { newton: true }, Some("death"), &FEATURES);
+    let trained = train(&network, &question, |_| {}).await;
+    assert!(apart(&trained, &central("death")) < 1e-3);
+    // 77 homes lack a value.
+    assert!(homes_of(&trained).iter().all(|homes| *homes == 1552));
+    assert_eq!(trained.fit.early, None);
+    network.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_or_an_aggregator_that_drops_out_of_a_round_does_no_harm() {
+    let network = network(&options(Vec::new())).await;
+    let mut question = question(LOGISTIC, Some("death"), &FEATURES);
+    question.request.updates = 24;
+    question.settings.rate = 0.5;
+    let trained = train(&network, &question, |round| match round.number {
+        8 => assert!(network.stop_node("host-2")),
+        12 => assert!(network.stop_node("data-aggregator-3")),
+        _ => {}
+    })
+    .await;
+    assert!(trained.interrupted.is_none());
+    let homes = homes_of(&trained);
+    assert_eq!(homes.len(), 25);
+    assert_eq!(homes[..9], [1552; 9]);
+    assert!(homes[10..].iter().all(|homes| (1100..1250).contains(homes)));
+    // Three of four hosts are still a sample of the same people.
+    assert!(apart(&trained, &central("death")) < 0.15);
+    network.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_round_that_nobody_answers_ends_the_session_with_the_model_before() {
+    let options = Options {
+        hosts: 1,
+        ..options(Vec::new())
+    };
+    let network = network(&options).await;
+    let mut question = question(LOGISTIC, Some("death"), &FEATURES);
+    question.request.updates = 6;
+    let mut weights = 0;
+    let trained = train(&network, &question, |round| {
+        if round.number == 3 {
+            assert!(network.stop_node("host-1"));
+        }
+        weights += 1;
+    })
+    .await;
+    assert_eq!(weights, 4);
+    assert_eq!(trained.fit.history.len(), 4);
+    let said = trained.interrupted.as_ref().unwrap().to_string();
+    assert!(said.contains("answer"), "{said}");
+    assert!(trained.fit.is_usable());
+    assert!(standardised(&trained.fit)[0] > 0.2);
+    network.stop().await;
+}
+
+/// Documents that change: once `changed` is set, every second home that is read has none, and all others were
+/// born ten years earlier.
+struct Changing {
+    documents: Arc<dyn Connector>,
+    changed: Arc<AtomicBool>,
+}
+
+impl Connector for Changing {
+    fn documents(
+        &self,
+        doctype: &str,
+        fields: &[&str],
+        homes: &[HomeId],
+        selector: &Selector,
+    ) -> Result<Vec<Document>, dispers_stack::Error> {
+        let mut documents = self.documents.documents(doctype, fields, homes, selector)?;
+        if !self.changed.load(Ordering::SeqCst) {
+            return Ok(documents);
+        }
+        documents.retain(|(home, _)| home % 2 == 0);
+        let age = fields.iter().position(|field| *field == "age");
+        for (_, values) in &mut documents {
+            if let Some(FieldValue::Integer(age)) = age.and_then(|at| values.get_mut(at)) {
+                *age += 10;
+            }
+        }
+        Ok(documents)
+    }
+
+    fn holds(&self, home: &HomeId) -> Result<bool, dispers_stack::Error> {
+        self.documents.holds(home)
+    }
+
+    fn homes(&self) -> Result<Vec<HomeId>, dispers_stack::Error> {
+        self.documents.homes()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_round_is_computed_with_the_documents_of_its_time() {
+    let changed = Arc::new(AtomicBool::new(false));
+    let noted = changed.clone();
+    let through = Through(Arc::new(move |documents| -> Arc<dyn Connector> {
+        let changed = noted.clone();
+        Arc::new(Changing { documents, changed })
+    }));
+    let options = Options {
+        through: Some(through),
+        ..options(Vec::new())
+    };
+    let network = network(&options).await;
+    let features = ["clamp(age, 20, 100)"];
+    let mut question = question(LOGISTIC, Some("age >= 60"), &features);
+    question.request.updates = 30;
+    question.settings.rate = 0.5;
+    let trained = train(&network, &question, |round| {
+        changed.store(round.number >= 5, Ordering::SeqCst);
+    })
+    .await;
+    assert!(trained.interrupted.is_none());
+    let homes = homes_of(&trained);
+    assert_eq!(homes[..6], [1629; 6]);
+    assert!(
+        homes[6..].iter().all(|homes| (800..830).contains(homes)),
+        "{homes:?}"
+    );
+    // Everybody is ten years older at once, and more are above sixty than the model thought.
+    let loss = |round: usize| trained.fit.history[round].loss.unwrap();
+    assert!(loss(6) > loss(5) + 0.05, "{} {}", loss(5), loss(6));
+    assert!(loss(30) < loss(6) - 0.05, "{} {}", loss(6), loss(30));
+    network.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_of_the_homes_validates_and_takes_part_in_nothing_else() {
+    let network = network(&options(Vec::new())).await;
+    let mut question = question(LOGISTIC, Some("death"), &FEATURES);
+    question.request.updates = 12;
+    question.request.held_out = 200;
+    let trained = train(&network, &question, |_| {}).await;
+    let history = &trained.fit.history;
+    assert_eq!(history.last().unwrap().task, Task::Validate);
+    let metrics = trained.fit.metrics.as_ref().unwrap();
+    // Each home is either.
+    assert_eq!(history[0].homes + metrics.homes, 1552);
+    assert!((250..370).contains(&metrics.homes), "{}", metrics.homes);
+    assert!(metrics.accuracy.unwrap() > 0.75);
+    assert!(metrics.auc.unwrap() > 0.75);
+
+    // Fewer than the cohort are not told of.
+    question.request.held_out = 5;
+    let trained = train(&network, &question, |_| {}).await;
+    assert_eq!(trained.fit.metrics, None);
+    assert_eq!(trained.fit.early, None);
+    assert!(trained.fit.is_usable());
+    network.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fewer_homes_than_the_cohort_with_all_values_train_nothing() {
+    let options = Options {
+        min_cohort: 100,
+        ..options(Vec::new())
+    };
+    let network = network(&options).await;
+    let mut question = question(LOGISTIC, Some("death"), &FEATURES);
+    question.request.condition = Some("age > 71".into());
+    let refused = network.querier().train(&question, |_| {}).await;
+    let said = refused.err().unwrap().to_string();
+    assert!(
+        said.contains("fewer homes than the minimum cohort"),
+        "{said}"
+    );
+    network.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_noisy_session_spends_its_loss_once() {
+    let network = network(&options(Vec::new())).await;
+    let mut question = question(LOGISTIC, Some("death"), &FEATURES);
+    question.request.updates = 9;
+    question.request.held_out = 200;
+    let (epsilon, delta) = (8.0, 1e-5);
+    question.loss = Some(PrivacyLoss {
+        epsilon,
+        delta: Some(delta),
+    });
+    let trained = train(&network, &question, |_| {}).await;
+    let whole = Rho::within(epsilon, delta);
+    assert_eq!(trained.privacy.unwrap().cost(1), whole);
+    let budget = network.querier().budget().await.unwrap();
+    let spent: Vec<Rho> = budget.expenses.iter().map(|expense| expense.rho).collect();
+    assert_eq!(spent, [whole]);
+    assert!(trained.fit.metrics.as_ref().unwrap().accuracy.unwrap() > 0.6);
+    network.stop().await;
+}
