@@ -281,7 +281,7 @@ impl Aggregation {
     /// Whether groups of this D may be frozen for an attempt, and what it was frozen with before.
     fn admits(&self, work: Work, digest: &[u8; 32]) -> Result<Option<&Freeze>, AggregationError> {
         let Some(batch) = self.batches.get(&(work.round, work.batch)) else {
-            return self.has_room(0).map(|()| None);
+            return self.has_room(work.round, 0).map(|()| None);
         };
         if batch.committed.is_some() {
             return Err(AggregationError::AlreadyCommitted);
@@ -298,7 +298,7 @@ impl Aggregation {
         if batch.attempts.keys().any(|&later| later > work.attempt) {
             return Err(AggregationError::WrongStep);
         }
-        self.has_room(batch.in_flight())?;
+        self.has_room(work.round, batch.in_flight())?;
         Ok(before)
     }
 
@@ -312,9 +312,11 @@ impl Aggregation {
         Ok(())
     }
 
-    /// Whether one more batch may be held, beside `own` attempts that it replaces.
-    fn has_room(&self, own: usize) -> Result<(), AggregationError> {
-        let in_flight = self.batches.values().map(Batch::in_flight).sum::<usize>();
+    /// Whether one more batch of a round may be held, beside `own` attempts that it replaces.
+    fn has_room(&self, round: u16, own: usize) -> Result<(), AggregationError> {
+        // Those of rounds before go when this one begins.
+        let of_round = self.batches.iter().filter(|((of, _), _)| *of == round);
+        let in_flight = of_round.map(|(_, batch)| batch.in_flight()).sum::<usize>();
         if in_flight.saturating_sub(own) >= MAX_IN_FLIGHT {
             return Err(AggregationError::TooManyInFlight);
         }
@@ -340,10 +342,17 @@ impl Aggregation {
         let reading = Reading::of_homes(self.manifest.circuit_of(work.round));
         self.admits_parameters(work, &parameters)?;
         if work.round > 0 && !self.parameters.contains_key(&work.round) {
-            self.parameters.insert(work.round, parameters);
-            self.unsaved.mark(Part::Query);
+            self.begin_round(work.round, parameters);
         }
         self.freeze_with(work, digest, contributions, reading, keys, rng)
+    }
+
+    /// What is left of the rounds before is over, also what I missed the end of.
+    fn begin_round(&mut self, round: u16, parameters: [u8; 32]) {
+        self.parameters.insert(round, parameters);
+        self.batches.retain(|(of, _), _| *of >= round);
+        self.releases.retain(|of, _| *of >= round);
+        self.unsaved = Unsaved::Whole;
     }
 
     fn freeze_with(
@@ -558,7 +567,8 @@ impl Aggregation {
     fn check_work(&self, work: Work) -> Result<(), AggregationError> {
         let mine = self.manifest.committee_of(work.batch) == self.channel.committee;
         // What was released stays as it is, and rounds come one after the other.
-        let over = self.releases.keys().any(|round| *round >= work.round);
+        let released = self.releases.keys().any(|round| *round >= work.round);
+        let over = released || self.parameters.keys().any(|round| *round > work.round);
         if !allows(&self.manifest, work) || !mine {
             return Err(AggregationError::WrongWork);
         }

@@ -192,14 +192,25 @@ impl Scene {
     /// Runs the query to its end. What `intervene` returns takes the place of the honest event.
     pub(crate) fn drive(
         &mut self,
-        mut intervene: impl FnMut(&mut Self, &Command) -> Option<Event>,
+        intervene: impl FnMut(&mut Self, &Command) -> Option<Event>,
     ) -> Conduct {
         let (mut conduct, commands) =
             Conduct::new(self.question.manifest.clone(), Options::default());
+        self.follow(&mut conduct, commands, intervene);
+        conduct
+    }
+
+    /// Carries out these commands and all that follow from them.
+    pub(crate) fn follow(
+        &mut self,
+        conduct: &mut Conduct,
+        commands: Vec<Command>,
+        mut intervene: impl FnMut(&mut Self, &Command) -> Option<Event>,
+    ) {
         let mut commands = VecDeque::from(commands);
         for _ in 0..MOST_COMMANDS {
             let Some(command) = commands.pop_front() else {
-                return conduct;
+                return;
             };
             let event = intervene(self, &command);
             let event = event.unwrap_or_else(|| self.carry_out(&command));

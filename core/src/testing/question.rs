@@ -5,6 +5,7 @@ use rand::rngs::StdRng;
 
 use super::network::HOSTS;
 use super::{HOUR, NOW, Network, key_of, name};
+use crate::catalogue::Catalogue;
 use crate::circuit::{Circuit, Moment, Row, Shape};
 use crate::encoding;
 use crate::envelope::{EnvelopeSecretKey, Sealed, Suite, reader};
@@ -16,11 +17,12 @@ use crate::id::{Name, Role};
 use crate::manifest::{Manifest, SignedManifest, Terms, VerifiedManifest};
 use crate::offer::{Offer, OfferBody};
 use crate::oprf::Pseudonym;
-use crate::plan::{Plan, PlanLimits};
-use crate::privacy::Privacy;
+use crate::plan::{Plan, PlanLimits, TrainingPlan, TrainingRequest};
+use crate::privacy::{Mechanism, Privacy, Rho};
 use crate::profile::Profile;
 use crate::subscription::{Enrolment, Handle, HomeId, HomeTag, PoolKeys, Upload};
 use crate::ticket::HomeKey;
+use crate::training::Family;
 
 /// Two groups; x is never NULL and at most 100, y may be NULL and is at most 6.
 const BANDS: &str = "SELECT CASE WHEN z < 5 THEN 'a' ELSE 'b' END AS band, \
@@ -46,6 +48,10 @@ pub(crate) struct Setting {
     pub(crate) min_verified: u8,
     /// ε, and δ if there is one; no noise without.
     pub(crate) noise: Option<(f64, Option<f64>)>,
+    /// Rounds of updates of a session over the same homes, instead of the query; 0 for the query.
+    pub(crate) updates: u16,
+    /// Thousandths of the homes that a session holds out.
+    pub(crate) held_out: u16,
 }
 
 impl Default for Setting {
@@ -58,8 +64,27 @@ impl Default for Setting {
             absent: Vec::new(),
             min_verified: 0,
             noise: None,
+            updates: 0,
+            held_out: 0,
         }
     }
+}
+
+/// A session over the homes of [`BANDS`].
+fn session(catalogue: &Catalogue, setting: &Setting) -> TrainingPlan {
+    let request = TrainingRequest {
+        label: Some("x >= 50".into()),
+        positive: None,
+        features: vec!["clamp(y, 0, 6)".into(), "clamp(z, 0, 9)".into()],
+        from: "people".into(),
+        condition: None,
+        family: Family::Logistic { newton: false },
+        bits: 8,
+        clip: None,
+        held_out: setting.held_out,
+        updates: setting.updates,
+    };
+    TrainingPlan::new(&request, catalogue).unwrap()
 }
 
 /// A home's row for [`BANDS`]: every fifth has none, every third no y.
@@ -102,6 +127,8 @@ impl Question {
             ..PlanLimits::default()
         };
         let plan = Plan::new(setting.sql, &directory.catalogue, &limits).unwrap();
+        let session = (setting.updates > 0).then(|| session(&directory.catalogue, setting));
+        let session = session.as_ref();
         let profile = plan.profile.map(|concept| pseudonym(concept));
         let committee = &directory.committees[0];
         let expires = NOW.plus(HOUR);
@@ -131,8 +158,10 @@ impl Question {
             key_epoch: directory.key_epoch,
             querier: name("querier"),
             purpose: "research".into(),
-            local: plan.local.clone(),
-            training: None,
+            local: session
+                .map_or(&plan.local, |session| &session.local)
+                .clone(),
+            training: session.map(|session| session.training.clone()),
             min_cohort: 4,
             answer_rate: 400,
             min_verified: setting.min_verified.max(setting.committee.0),
@@ -144,12 +173,21 @@ impl Question {
             }],
             notary: name("finder"),
             privacy: setting.noise.map(|(epsilon, delta)| {
+                if session.is_some() {
+                    let delta = delta.unwrap();
+                    let rho = Rho::within(epsilon, delta);
+                    return Privacy {
+                        epsilon: (epsilon * 1e6) as u64,
+                        delta,
+                        mechanism: Mechanism::Gaussian { rho },
+                    };
+                }
                 let circuit = Circuit::compile(&plan.shape).unwrap();
                 let (needed, members) = setting.committee;
                 let (needed, members) = (needed.into(), members.into());
                 Privacy::new(epsilon, delta, &circuit.sensitivities(), needed, members).unwrap()
             }),
-            rounds: 1,
+            rounds: session.map_or(1, |session| session.training.schedule().len() as u16),
             attempts: 3,
             reply_key: reply.public(),
             issued: NOW,

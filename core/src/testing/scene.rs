@@ -17,7 +17,7 @@ use crate::ask::{
     open_batch,
 };
 use crate::catalogue::EVERY_HOME;
-use crate::circuit::Row;
+use crate::circuit::{Row, VectorRow};
 use crate::encoding;
 use crate::find::{FindError, SealedGrant};
 use crate::id::{AggregatorId, BatchId, MemberNumber, Work};
@@ -27,6 +27,7 @@ use crate::release::{
     Certificate, CommittedBatch, Proposal, ReleaseError, Released, SealedTotal,
     SignedAcknowledgement, open_totals,
 };
+use crate::training::{Design, Layout, NO_PARAMETERS};
 
 /// What an aggregator's step gives.
 pub(crate) type Step<T> = Result<T, AggregationError>;
@@ -42,6 +43,9 @@ pub(crate) struct Scene {
     /// A test that loses one removes it.
     pub(crate) aggregators: BTreeMap<MemberNumber, Aggregation>,
     pub(crate) rng: StdRng,
+    /// The round that is asked, and the digest of what homes are shown in it.
+    pub(crate) round: u16,
+    pub(crate) shown: [u8; 32],
     /// Of the aggregators, by number.
     signing: Vec<SigningKey>,
 }
@@ -77,6 +81,8 @@ impl Scene {
             found,
             aggregators: BTreeMap::new(),
             rng,
+            round: 0,
+            shown: NO_PARAMETERS,
             signing: (1..=members).map(member).map(aggregator_key).collect(),
         };
         for (_, member, grant) in copy_of(&scene.found.summary).grants {
@@ -112,7 +118,7 @@ impl Scene {
     pub(crate) fn work(&self, batch: u32, attempt: u8) -> Work {
         Work {
             query: self.question.manifest.query(),
-            round: 0,
+            round: self.round,
             batch: BatchId {
                 partition: 0,
                 number: batch,
@@ -153,6 +159,24 @@ impl Scene {
         self.homes.iter().find(|home| home.id.0 == id).unwrap()
     }
 
+    /// The vector of a home in a session, each with another.
+    pub(crate) fn vector(&self, index: u32) -> Option<VectorRow> {
+        let manifest = &self.question.manifest;
+        let (training, task) = manifest.training.as_ref().zip(manifest.task(self.round))?;
+        let design = Design::of(training, &manifest.local);
+        let shape = Layout::of(training, &design, task).shape(training.bits);
+        let level = |place| (u64::from(index) * 37 + place as u64 * 11) % (1 << shape.bits);
+        let section = |length: &usize| Some((0..*length).map(level).collect());
+        Some(VectorRow {
+            sections: shape.sections.iter().map(section).collect(),
+        })
+    }
+
+    /// Begins a round of a session, in which homes are shown what has this digest.
+    pub(crate) fn begin_round(&mut self, round: u16, shown: [u8; 32]) {
+        (self.round, self.shown) = (round, shown);
+    }
+
     /// What honest stacks answer, one answer per host.
     pub(crate) fn answers(&mut self, work: Work) -> Vec<Answer> {
         let mut answers = Vec::new();
@@ -165,11 +189,12 @@ impl Scene {
                     let mut answering =
                         AnsweringHome::open(work, &ask.find, asked, &home.key).unwrap();
                     answering.row = home.row.clone();
+                    answering.vector = self.vector(asked.index);
                     answering
                 })
                 .collect();
             let manifest = &self.question.manifest;
-            answers.push(answer(manifest, work, &[0; 32], &homes, &mut self.rng).unwrap());
+            answers.push(answer(manifest, work, &self.shown, &homes, &mut self.rng).unwrap());
         }
         answers
     }
@@ -181,7 +206,7 @@ impl Scene {
         collect_answers(
             &target,
             &key,
-            (work, [0; 32]),
+            (work, self.shown),
             aggregators,
             answers,
             &mut self.rng,
@@ -322,9 +347,9 @@ impl Scene {
         member: MemberNumber,
         messages: &[PeerMessage],
     ) -> Step<SealedTotal> {
-        let messages = to(member, messages);
+        let (messages, round) = (to(member, messages), self.round);
         self.at(member, |aggregation, keys, network, rng| {
-            aggregation.release(0, &messages, keys, &network.directory, rng)
+            aggregation.release(round, &messages, keys, &network.directory, rng)
         })
     }
 
@@ -388,7 +413,7 @@ impl Scene {
     pub(crate) fn proposal(&self, batches: &[CommittedBatch]) -> Proposal {
         Proposal {
             query: self.question.manifest.query(),
-            round: 0,
+            round: self.round,
             batches: batches.to_vec(),
         }
     }

@@ -5,6 +5,7 @@ mod contributions;
 mod grants;
 mod release;
 mod restarts;
+mod sessions;
 mod steps;
 
 use crate::peer::{Channel, OpenedPeer, PeerContent, PeerMessage};

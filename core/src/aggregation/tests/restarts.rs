@@ -15,7 +15,7 @@ use crate::testing::{Scene, Setting, addressee, key_of, member};
 
 /// What each aggregator wrote.
 #[derive(Default)]
-struct Disks(BTreeMap<MemberNumber, BTreeMap<Part, Vec<u8>>>);
+pub(super) struct Disks(BTreeMap<MemberNumber, BTreeMap<Part, Vec<u8>>>);
 
 impl Disks {
     fn write(&mut self, scene: &mut Scene, member: MemberNumber) {
@@ -32,7 +32,7 @@ impl Disks {
         aggregation.saved();
     }
 
-    fn of(scene: &mut Scene) -> Self {
+    pub(super) fn of(scene: &mut Scene) -> Self {
         let mut disks = Self::default();
         for member in scene.members() {
             disks.write(scene, member);
@@ -47,7 +47,7 @@ impl Disks {
         Aggregation::restore(manifest, 0, member, records, |secret| secret).unwrap()
     }
 
-    fn restart(&self, scene: &mut Scene, member: MemberNumber) {
+    pub(super) fn restart(&self, scene: &mut Scene, member: MemberNumber) {
         let restored = self.restore(scene, member);
         assert!(restored.changes().is_none());
         scene.aggregators.insert(member, restored);

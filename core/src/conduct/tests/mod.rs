@@ -4,3 +4,4 @@ mod adverse;
 mod honest;
 mod interrupted;
 mod noisy;
+mod sessions;
