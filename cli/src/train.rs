@@ -46,6 +46,8 @@ pub(crate) enum Kind {
 pub(crate) enum Solver {
     /// Gradient descent with momentum.
     Gradient,
+    /// Gradient descent with steps that adapt to each weight, for many columns that are seldom 1.
+    Adam,
     /// Newton's steps: few rounds, of second moments.
     Newton,
 }
@@ -104,7 +106,7 @@ pub(crate) struct Model {
     /// Bits of each number of an update: 4, 8, 12, 16, 20 or 24.
     #[arg(long, value_name = "B")]
     bits: Option<u8>,
-    /// How logistic regression is solved.
+    /// How logistic regression and svm are solved.
     #[arg(long, value_enum, default_value_t = Solver::Gradient)]
     solver: Solver,
     /// Clusters of kmeans.
@@ -212,11 +214,19 @@ impl Model {
                 "--momentum must be from 0 to below 1"
             )));
         }
-        let newton = self.solver == Solver::Newton;
+        let (newton, adaptive) = (self.solver == Solver::Newton, self.solver == Solver::Adam);
+        let gradients = matches!(self.model, Kind::Logistic | Kind::Svm);
+        if (adaptive && !gradients) || (newton && self.model != Kind::Logistic) {
+            return Err(Exit::misuse(anyhow!(
+                "--solver newton is for logistic, adam for logistic and svm: leave --solver out"
+            )));
+        }
         let (family, updates, rate, l2, bits) = match self.model {
             Kind::Linear => (Family::Linear, 1, 1.0, 0.0, 16),
             Kind::Logistic if newton => (Family::Logistic { newton }, 6, 1.0, 0.0, 16),
+            Kind::Logistic if adaptive => (Family::Logistic { newton }, 40, 0.2, 0.0, 8),
             Kind::Logistic => (Family::Logistic { newton }, 40, 1.0, 0.0, 8),
+            Kind::Svm if adaptive => (Family::Svm, 40, 0.05, 1e-3, 8),
             Kind::Svm => (Family::Svm, 40, 0.1, 1e-3, 8),
             Kind::NaiveBayes => (Family::Bayes, 1, 1.0, 0.0, 16),
             Kind::Kmeans => {
@@ -252,6 +262,7 @@ impl Model {
                 rate: self.lr.unwrap_or(rate),
                 momentum: self.momentum,
                 l2: self.l2.unwrap_or(l2),
+                adaptive,
                 seed: self.seed,
             },
             purpose: purpose.to_owned(),

@@ -154,6 +154,12 @@ pub enum ManifestError {
 }
 
 impl Manifest {
+    /// Aggregators of a committee without which there is no result.
+    pub fn needed(&self) -> usize {
+        let needed = self.committees.iter().map(|terms| terms.needed).max();
+        needed.unwrap_or_default().into()
+    }
+
     /// Encodes and signs.
     pub fn sign(&self, key: &SigningKey) -> SignedManifest {
         let body = encoding::to_bytes(self);

@@ -13,7 +13,8 @@ use crate::{
     id::{AggregatorId, BatchId, MemberNumber, Name, QueryId, Role, Work},
     keys::{BadSignature, Signature, SigningKey, VerifyingKey},
     labels,
-    manifest::{SignedManifest, VerifiedManifest},
+    manifest::{Manifest, SignedManifest, VerifiedManifest},
+    privacy::{Noise, Privacy, PrivacyError},
     shamir::Interpolation,
 };
 
@@ -217,6 +218,24 @@ pub struct Released {
 }
 
 impl Released {
+    /// The noise of each committee in sums of this circuit.
+    ///
+    /// # Errors
+    /// [`PrivacyError`] when it is none that could have been dealt.
+    pub fn noise(
+        &self,
+        manifest: &Manifest,
+        circuit: &Circuit,
+        privacy: &Privacy,
+    ) -> Result<Vec<Noise>, PrivacyError> {
+        let sensitivities = circuit.sensitivities();
+        let needed = manifest.needed();
+        let dealers = self.dealers.iter().map(|dealers| usize::from(*dealers));
+        dealers
+            .map(|dealers| Noise::plan(privacy, &sensitivities, needed, dealers))
+            .collect()
+    }
+
     /// The sums as numbers: with noise one may be below zero.
     pub fn numbers(&self, noisy: bool) -> Vec<Option<i128>> {
         let number = |sum: u64| match noisy {

@@ -19,7 +19,7 @@ use dispers_core::{
     offer::{Offer, OfferRequest},
     oprf::{Evaluation, Pseudonym},
     plan::{Plan, PlanLimits},
-    privacy::{Budget, BudgetRequest, MAX_BUDGET, Noise, Privacy},
+    privacy::{Budget, BudgetRequest, MAX_BUDGET, Privacy},
     profile::Profile,
     release::{MAX_TOTAL, Released, SealedTotal, open_totals},
     training::Training,
@@ -131,12 +131,6 @@ impl Prepared {
     pub fn profiles(&self) -> &[SealedProfile] {
         &self.profiles
     }
-}
-
-/// Aggregators of a committee without which there is no result.
-fn needed(manifest: &VerifiedManifest) -> usize {
-    let needed = manifest.committees.iter().map(|terms| terms.needed).max();
-    needed.unwrap_or_default().into()
 }
 
 impl Querier {
@@ -290,7 +284,7 @@ impl Querier {
             table,
             &status,
             &released,
-            needed(&asked.manifest),
+            asked.manifest.needed(),
             &times,
         ))
     }
@@ -311,13 +305,8 @@ impl Querier {
             let table = decoder.decode(&released.numbers(false), cohort)?;
             return Ok((released, table));
         };
-        let sensitivities = asked.manifest.circuit().sensitivities();
-        let needed = needed(&asked.manifest);
-        let noise = released.dealers.iter().map(|dealers| {
-            let dealers = usize::from(*dealers);
-            Noise::plan(privacy, &sensitivities, needed, dealers).map_err(ManifestError::Privacy)
-        });
-        let noise: Vec<Noise> = noise.collect::<Result<_, _>>()?;
+        let noise = released.noise(&asked.manifest, asked.manifest.circuit(), privacy);
+        let noise = noise.map_err(ManifestError::Privacy)?;
         let numbers = released.numbers(true);
         let table = decoder.decode_noisy(&numbers, cohort, &noise, &mut rng())?;
         Ok((released, table))

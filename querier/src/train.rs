@@ -9,7 +9,7 @@ use dispers_core::{
     id::{AggregatorId, MemberNumber, QueryId},
     manifest::ManifestError,
     plan::{TrainingPlan, TrainingRequest},
-    privacy::{Mechanism, Privacy, Rho},
+    privacy::{Mechanism, Noise, Privacy, Rho},
     release::{MAX_TOTAL, SealedTotal, open_totals},
     training::{
         SessionKey, SignedParameters,
@@ -74,6 +74,9 @@ pub struct Trained {
     /// Why the last rounds failed, if they did: the model is that of the rounds before.
     pub interrupted: Option<Error>,
 }
+
+/// The sums of a round, and the noise of each committee in them.
+type Outputs = (Vec<Option<i128>>, Vec<Noise>);
 
 /// A session while it runs.
 struct Session<'a> {
@@ -161,10 +164,10 @@ impl Querier {
         };
         while let Some((round, state)) = trained.fit.next() {
             let start = Instant::now();
-            let outputs = match session.round(round, &state, &mut observe).await {
-                Ok((homes, outputs)) => {
+            let (outputs, noise) = match session.round(round, &state, &mut observe).await {
+                Ok((homes, released)) => {
                     trained.homes = homes;
-                    outputs
+                    released
                 }
                 Err(error) if trained.fit.is_usable() => {
                     trained.interrupted = Some(error);
@@ -172,7 +175,7 @@ impl Querier {
                 }
                 Err(error) => return Err(error),
             };
-            match trained.fit.take(&outputs) {
+            match trained.fit.take(&outputs, &noise) {
                 Ok(None) => {}
                 Ok(Some(done)) => {
                     trained.durations.push(start.elapsed());
@@ -205,7 +208,7 @@ impl Session<'_> {
         round: u16,
         state: &State,
         observe: &mut impl FnMut(&TrainingStep<'_>),
-    ) -> Result<(Funnel, Vec<Option<i128>>), Error> {
+    ) -> Result<(Funnel, Outputs), Error> {
         if round > 0 {
             self.advance(round, state).await?;
         }
@@ -293,8 +296,8 @@ impl Session<'_> {
         }
     }
 
-    /// What the round released.
-    async fn outputs(&self, round: u16) -> Result<Vec<Option<i128>>, Error> {
+    /// What the round released, and the noise in it.
+    async fn outputs(&self, round: u16) -> Result<Outputs, Error> {
         let manifest = &self.drafted.manifest;
         let reply = patiently(|| async {
             let id = manifest.query().0.to_vec();
@@ -318,7 +321,13 @@ impl Session<'_> {
         if released.round != round {
             return Err(Error::OtherRound);
         }
+        let noise = match manifest.round_privacy(round) {
+            Some(privacy) => released
+                .noise(manifest, manifest.circuit_of(round), &privacy)
+                .map_err(ManifestError::Privacy)?,
+            None => Vec::new(),
+        };
         // On either side of zero, with noise or without.
-        Ok(released.numbers(true))
+        Ok((released.numbers(true), noise))
     }
 }

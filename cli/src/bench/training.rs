@@ -225,6 +225,7 @@ impl Case {
                 rate: 0.1,
                 momentum: 0.9,
                 l2: 0.0,
+                adaptive: false,
                 seed: 1,
             },
             purpose: "sandbox".into(),

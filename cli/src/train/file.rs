@@ -146,6 +146,12 @@ impl ModelFile {
             hi,
         };
         let metrics = fit.metrics.as_ref().map(|metrics| {
+            let errors = metrics.named().into_iter().zip(metrics.errors);
+            let errors = errors.filter_map(|((name, value), error)| {
+                value?;
+                Some((name.to_owned(), json!(error?)))
+            });
+            let noise: serde_json::Map<String, serde_json::Value> = errors.collect();
             json!({
                 "homes": metrics.homes,
                 "accuracy": metrics.accuracy,
@@ -155,6 +161,7 @@ impl ModelFile {
                 "rmse": metrics.rmse,
                 "r_squared": metrics.r_squared,
                 "inertia": metrics.inertia,
+                "standard_errors": noise,
             })
         });
         let privacy = trained.privacy.map(|privacy| {
@@ -316,7 +323,9 @@ impl ModelFile {
                 "inertia",
             ] {
                 if let Some(value) = self.metrics[name].as_f64() {
-                    line(format!("  {name:<10} {value:.4}"));
+                    let error = self.metrics["standard_errors"][name].as_f64();
+                    let error = error.map_or(String::new(), |error| format!(" ± {error:.4}"));
+                    line(format!("  {name:<10} {value:.4}{error}"));
                 }
             }
         }

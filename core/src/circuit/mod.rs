@@ -30,7 +30,7 @@ pub use form::LinearForm;
 pub use layout::Layout;
 pub use mask::Mask;
 pub use shape::{Moment, Row, Shape, Variable};
-pub use vector::{MAX_COORDINATES, VectorRow, VectorShape};
+pub use vector::{MAX_COORDINATES, Section, VectorRow, VectorShape};
 pub use verifier::{Message, Verifier, accepts};
 
 use std::ops::Range;

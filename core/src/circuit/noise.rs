@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 use super::compile::weights;
 use super::form::{Affine, Constraint, LinearForm};
-use super::vector::{DIGIT_BITS, VectorShape};
+use super::vector::{DIGIT_BITS, Section, VectorShape};
 use super::{Circuit, CircuitError, MAX_NOISE_CONSTRAINTS, MAX_NOISE_DIGITS, Output, Shape};
 
 impl Circuit {
@@ -59,7 +59,7 @@ impl Circuit {
         let digits: usize = bounds.iter().map(digits).sum();
         let shape = VectorShape {
             bits: DIGIT_BITS,
-            sections: vec![digits],
+            sections: vec![Section::centred(digits)],
             norm: 0,
         };
         let mut circuit = Self::vector_within(&shape, MAX_NOISE_DIGITS)?;

@@ -38,22 +38,66 @@ pub(super) const MAX_COORDINATE_BITS: u8 = 24;
 const SETS: usize = 2;
 
 /// The public description of a vector's circuit. Outputs, in order: the number of rows; then for each section
-/// its number of flags (none for the first, of which the rows are the count) and each of its coordinates, in
-/// levels from the middle: below zero, a sum is above half of the field.
+/// its number of flags (none for the first, of which the rows are the count) and each of its coordinates.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VectorShape {
     /// Bits of a coordinate, a multiple of 4.
     pub bits: u8,
-    /// Number of coordinates of each section.
-    pub sections: Vec<usize>,
-    /// Longest vector of an honest home, in levels from the middle of their range: what noise must cover.
+    /// What is in each section.
+    pub sections: Vec<Section>,
+    /// Longest vector of an honest home, in levels as they are summed: what noise must cover.
     pub norm: u64,
 }
 
+/// The coordinates of a section, in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Section {
+    /// Those that are summed in levels from the middle of their range, as what is on either side of zero: below
+    /// zero, a sum is above half of the field.
+    pub centred: usize,
+    /// Those that are summed in levels from the lower end, as what is zero for most.
+    pub counted: usize,
+}
+
+impl Section {
+    /// Coordinates on either side of zero alone.
+    pub fn centred(centred: usize) -> Self {
+        Self {
+            centred,
+            counted: 0,
+        }
+    }
+
+    /// Number of coordinates; `None` if there are more than any number.
+    fn checked_len(&self) -> Option<usize> {
+        self.centred.checked_add(self.counted)
+    }
+
+    /// Number of coordinates.
+    pub fn len(&self) -> usize {
+        self.centred + self.counted
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
 impl VectorShape {
-    /// The level in the middle, from which outputs count.
+    /// The level in the middle, from which centred coordinates count.
     pub fn middle(&self) -> u64 {
         1 << (self.bits - 1)
+    }
+
+    /// Number of coordinates.
+    pub fn len(&self) -> usize {
+        self.sections.iter().map(Section::len).sum()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     /// What noise must cover of the counts, the rows and every flag.
@@ -88,7 +132,7 @@ pub(super) struct Layout {
 impl Layout {
     fn of(shape: &VectorShape) -> Self {
         let digits_each = usize::from(shape.bits / DIGIT_BITS);
-        let digits = shape.sections.iter().sum::<usize>() * digits_each;
+        let digits = shape.len() * digits_each;
         let flags = shape.sections.len() - 1;
         let with = |log: usize| {
             let calls = (1 << log) - 1;
@@ -158,10 +202,9 @@ impl Circuit {
 
     /// The circuit of a vector of at most so many coordinates.
     pub(super) fn vector_within(shape: &VectorShape, most: usize) -> Result<Self, CircuitError> {
-        let coordinates = shape
-            .sections
-            .iter()
-            .try_fold(0usize, |sum, section| sum.checked_add(*section));
+        let coordinates = shape.sections.iter().try_fold(0usize, |sum, section| {
+            sum.checked_add(section.checked_len()?)
+        });
         let coordinates = coordinates.filter(|sum| (1..=most).contains(sum));
         let fits = (1..=MAX_SECTIONS).contains(&shape.sections.len())
             && shape.bits > 0
@@ -187,9 +230,10 @@ impl Circuit {
                     guard,
                 });
             }
-            for _ in 0..*section {
+            for place in 0..section.len() {
                 let weights = (0..each).map(|place| 1 << (place * usize::from(DIGIT_BITS)));
-                let middle = [(number, field::neg(shape.middle()))];
+                let middle = (number, field::neg(shape.middle()));
+                let middle = (place < section.centred).then_some(middle);
                 outputs.push(Output {
                     form: LinearForm::weighted((digit..digit + each).zip(weights).chain(middle)),
                     guard,
@@ -224,12 +268,12 @@ impl Circuit {
         elements[0] = 1;
         let most = (1u64 << layout.shape.bits) - 1;
         let mut place = 1 + layout.flags;
-        for (number, (length, levels)) in
+        for (number, (section, levels)) in
             layout.shape.sections.iter().zip(&row.sections).enumerate()
         {
-            let end = place + length * layout.digits_each;
+            let end = place + section.len() * layout.digits_each;
             if let Some(levels) = levels {
-                assert_eq!(levels.len(), *length);
+                assert_eq!(levels.len(), section.len());
                 if number > 0 {
                     elements[number] = 1;
                 }
@@ -553,7 +597,7 @@ mod tests {
     fn circuit(bits: u8, sections: &[usize]) -> Circuit {
         Circuit::vector(&VectorShape {
             bits,
-            sections: sections.to_vec(),
+            sections: sections.iter().map(|n| Section::centred(*n)).collect(),
             norm: 1,
         })
         .unwrap()
@@ -574,10 +618,10 @@ mod tests {
 
     fn row(circuit: &Circuit, rng: &mut impl CryptoRng) -> VectorRow {
         let shape = circuit.vector.as_ref().unwrap().sections();
-        let section = |(number, length): (usize, &usize)| {
+        let section = |(number, section): (usize, &Section)| {
             let present = number == 0 || rng.next_u32().is_multiple_of(2);
             let level = |_| u64::from(rng.next_u32()) % (1 << shape.bits);
-            present.then(|| (0..*length).map(level).collect())
+            present.then(|| (0..section.len()).map(level).collect())
         };
         VectorRow {
             sections: shape.sections.iter().enumerate().map(section).collect(),
@@ -590,10 +634,19 @@ mod tests {
         #[test]
         fn every_vector_is_proved_and_summed(
             digits in 1u8..=6,
-            sections in prop::collection::vec(1usize..40, 1..5),
+            sections in prop::collection::vec((1usize..40, 0usize..10), 1..5),
             seed: u64,
         ) {
-            let circuit = circuit(4 * digits, &sections);
+            let section = |(centred, counted): &(usize, usize)| {
+                let (centred, counted) = (*centred, *counted);
+                Section { centred, counted }
+            };
+            let circuit = Circuit::vector(&VectorShape {
+                bits: 4 * digits,
+                sections: sections.iter().map(section).collect(),
+                norm: 1,
+            })
+            .unwrap();
             let mut rng = StdRng::seed_from_u64(seed);
             let row = row(&circuit, &mut rng);
             let input = circuit.encode_vector(Some(&row));
@@ -602,14 +655,17 @@ mod tests {
             let mut outputs = vec![0; circuit.outputs().len()];
             circuit.add_outputs(&input, &mut outputs);
             let mut expected = vec![1];
-            for (number, (section, length)) in row.sections.iter().zip(&sections).enumerate() {
+            for (number, (section, (centred, counted))) in
+                row.sections.iter().zip(&sections).enumerate()
+            {
                 if number > 0 {
                     expected.push(u64::from(section.is_some()));
                 }
-                let middle = 1 << (4 * digits - 1);
+                let middle = |place| if place < *centred { 1 << (4 * digits - 1) } else { 0 };
+                let level = |(place, level): (usize, &u64)| field::sub(*level, middle(place));
                 expected.extend(match section {
-                    Some(levels) => levels.iter().map(|level| field::sub(*level, middle)).collect(),
-                    None => vec![0; *length],
+                    Some(levels) => levels.iter().enumerate().map(level).collect(),
+                    None => vec![0; centred + counted],
                 });
             }
             prop_assert_eq!(outputs, expected);
@@ -678,11 +734,10 @@ mod tests {
             (8, vec![usize::MAX, 2]),
             (8, vec![1; MAX_SECTIONS + 1]),
         ] {
-            let norm = 1;
             let shape = VectorShape {
                 bits,
-                sections,
-                norm,
+                sections: sections.into_iter().map(Section::centred).collect(),
+                norm: 1,
             };
             assert_eq!(Circuit::vector(&shape), Err(CircuitError::Vector));
         }

@@ -159,14 +159,14 @@ mod tests {
     use rand::rngs::StdRng;
 
     use super::*;
-    use crate::circuit::VectorShape;
+    use crate::circuit::{Section, VectorShape};
     use crate::field;
     use crate::testing::vectors::{aggregate, members};
 
     fn circuit() -> Circuit {
         Circuit::vector(&VectorShape {
             bits: 8,
-            sections: vec![20, 3],
+            sections: [20, 3].map(Section::centred).to_vec(),
             norm: 1,
         })
         .unwrap()

@@ -1,7 +1,7 @@
 //! From features and a label to a session: profile, local query, and what homes compute.
 
 use super::{Catalogue, LocalQuery, Profile, SqlError, sql};
-use crate::training::{Family, Training};
+use crate::training::{Family, Feature, Training};
 
 /// What is to be trained.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,6 +41,28 @@ pub struct TrainingPlan {
     pub names: Vec<String>,
     /// Names of the label's classes; none of a number.
     pub classes: Vec<String>,
+}
+
+/// How long few updates are longer than.
+fn longest(family: &Family, bound: &sql::Bindings) -> f64 {
+    /// Words of a text that count fully, on average over a home's.
+    const WORDS: f64 = 16.0;
+    let words = |feature: &&Feature| matches!(feature, Feature::Words { .. });
+    let texts = bound.features.iter().filter(words).count() as f64;
+    let numbers = |feature: &&Feature| matches!(feature, Feature::Number(_));
+    let numbers = bound.features.iter().filter(numbers).count() as f64;
+    let features = bound.features.len() as f64;
+    // Of a text's columns few are 1; all others are about 1 when they are scaled.
+    let scaled = bound.names.len() as f64 - f64::from(bound.buckets);
+    let row = (1.0 + scaled + WORDS * texts).sqrt();
+    match family {
+        Family::Mlp { .. } => 1.0,
+        // The error of the squared hinge is seldom above 6, that of the logistic at most 1, or √2 over classes.
+        Family::Svm => 6.0 * row,
+        // The share, a number and its square, one value of a category.
+        Family::Bayes => (1.0 + features + numbers + (WORDS - 1.0) * texts).sqrt(),
+        _ => 2.0 * row,
+    }
 }
 
 impl TrainingPlan {
@@ -95,6 +117,7 @@ impl TrainingPlan {
                 "give a number as the label",
             ));
         }
+        let longest = longest(&request.family, &bound);
         let doctype = source.doctype.name.clone();
         let (fields, inner) = source.finish();
         let local = LocalQuery {
@@ -113,25 +136,15 @@ impl TrainingPlan {
             }
             label
         });
-        let columns = bound.names.len() as f64;
-        // A standardised row is about √(columns + 1) long; an error of the logistic is at most 1, one of the
-        // squared hinge seldom above 6.
-        let longest = match request.family {
-            Family::Svm => 6.0,
-            _ => 2.0,
-        };
-        let mut training = Training {
+        let training = Training {
             features: bound.features,
             label,
             family: request.family.clone(),
             bits: request.bits,
-            clip: request.clip.unwrap_or(longest * (columns + 1.0).sqrt()),
+            clip: request.clip.unwrap_or(longest),
             held_out: request.held_out,
             updates: request.updates,
         };
-        if request.clip.is_none() && matches!(request.family, Family::Mlp { .. }) {
-            training.clip = 1.0;
-        }
         let rounds = training.schedule().len() as u16;
         let wrong = |error: &dyn std::fmt::Display| {
             SqlError::new(

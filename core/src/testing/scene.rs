@@ -17,7 +17,7 @@ use crate::ask::{
     open_batch,
 };
 use crate::catalogue::EVERY_HOME;
-use crate::circuit::{Row, VectorRow};
+use crate::circuit::{Row, Section, VectorRow};
 use crate::encoding;
 use crate::find::{FindError, SealedGrant};
 use crate::id::{AggregatorId, BatchId, MemberNumber, Work};
@@ -166,7 +166,7 @@ impl Scene {
         let design = Design::of(training, &manifest.local);
         let shape = Layout::of(training, &design, task).shape(training.bits);
         let level = |place| (u64::from(index) * 37 + place as u64 * 11) % (1 << shape.bits);
-        let section = |length: &usize| Some((0..*length).map(level).collect());
+        let section = |section: &Section| Some((0..section.len()).map(level).collect());
         Some(VectorRow {
             sections: shape.sections.iter().map(section).collect(),
         })

@@ -81,11 +81,13 @@ pub fn vector(
     let values = values(training, &design, task, state, &rows)?;
     let layout = Layout::of(training, &design, task);
     let fits = values.len() == layout.sections.len()
-        && values.iter().zip(&layout.sections).all(|(values, ranges)| {
-            values
-                .as_ref()
-                .is_none_or(|values| values.len() == ranges.len())
-        });
+        && values
+            .iter()
+            .zip(&layout.sections)
+            .all(|(values, section)| {
+                let length = values.as_ref().map(Vec::len);
+                length.is_none_or(|length| length == section.len())
+            });
     fits.then(|| layout.levels(&values, training.bits, rng))
 }
 
@@ -154,7 +156,11 @@ fn values(
             values.push(loss.min(MAX_LOSS));
             first(values)
         }
-        (Task::Update, Family::Bayes) => Some(statistics(design, rows)),
+        (Task::Update, Family::Bayes) => {
+            let mut sections = statistics(design, rows);
+            shorten(sections.iter_mut().flatten().flatten(), training.clip);
+            Some(sections)
+        }
         (Task::Candidates, Family::KMeans { candidates, .. }) => {
             let points = matrix(&state.weights, usize::from(*candidates), columns)?;
             let inputs = inputs(state, columns, rows);
@@ -202,13 +208,20 @@ fn mean(values: impl Iterator<Item = f64>) -> f64 {
 
 /// Scales a vector down to a length.
 fn clipped(mut vector: Vec<f64>, longest: f64) -> Vec<f64> {
-    let length = vector.iter().map(|value| value * value).sum::<f64>().sqrt();
+    shorten(vector.iter_mut(), longest);
+    vector
+}
+
+/// Scales what a vector consists of down to a length.
+fn shorten<'a>(values: impl Iterator<Item = &'a mut f64>, longest: f64) {
+    let values: Vec<&mut f64> = values.collect();
+    let length = values.iter().map(|value| **value * **value).sum::<f64>();
+    let length = length.sqrt();
     if length > longest {
-        for value in &mut vector {
+        for value in values {
             *value *= longest / length;
         }
     }
-    vector
 }
 
 fn matrix(values: &[f64], rows: usize, columns: usize) -> Option<ArrayView2<'_, f64>> {

@@ -4,7 +4,7 @@ use rand::CryptoRng;
 
 use super::data::{Design, Source};
 use super::{Family, SCORE_BINS, Task, Training};
-use crate::circuit::{VectorRow, VectorShape};
+use crate::circuit::{self, VectorRow, VectorShape};
 
 /// The largest loss of one home that is told.
 pub(super) const MAX_LOSS: f64 = 8.0;
@@ -14,12 +14,69 @@ pub(super) const MAX_CONFUSED: usize = 16;
 /// length, and its grid is finer.
 const SHARE: f64 = 10.0;
 
-/// The sections of a vector: for each coordinate the range that is proved.
+/// The sections of a vector, and how long an honest one is.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Layout {
-    pub(super) sections: Vec<Vec<(f64, f64)>>,
-    /// Of a clipped update, its longest length and the range of its coordinates on either side.
-    clipped: Option<(f64, f64)>,
+    pub(super) sections: Vec<Section>,
+    /// Of the centred coordinates together, in halves of their ranges.
+    centred: f64,
+    /// Of the counted coordinates together, in their ranges.
+    counted: f64,
+}
+
+/// For each coordinate of a section the range that is proved.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Section {
+    /// Coordinates on either side of the middle of their range.
+    centred: Vec<(f64, f64)>,
+    /// Coordinates that are 0 for most, from 0 to 1.
+    counted: usize,
+}
+
+impl Section {
+    fn centred(ranges: Vec<(f64, f64)>) -> Self {
+        Self {
+            centred: ranges,
+            counted: 0,
+        }
+    }
+
+    fn counted(counted: usize) -> Self {
+        Self {
+            centred: Vec::new(),
+            counted,
+        }
+    }
+
+    /// Number of coordinates.
+    pub(super) fn len(&self) -> usize {
+        self.centred.len() + self.counted
+    }
+
+    /// The levels of each coordinate.
+    fn grids(&self, bits: u8) -> impl Iterator<Item = Grid> {
+        let half = middle(bits);
+        let centred = self.centred.iter().map(move |(lo, hi)| Grid {
+            origin: (lo + hi) / 2.0,
+            half,
+            width: width(*lo, *hi, bits),
+        });
+        let counted = Grid {
+            origin: 0.0,
+            half: 0.0,
+            width: width(0.0, 1.0, bits),
+        };
+        centred.chain(std::iter::repeat_n(counted, self.counted))
+    }
+}
+
+/// The levels of one coordinate.
+#[derive(Clone, Copy)]
+struct Grid {
+    /// What the level `half` stands for.
+    origin: f64,
+    half: f64,
+    width: f64,
 }
 
 /// Levels on either side of the middle.
@@ -33,79 +90,124 @@ pub(super) type Values = Vec<Option<Vec<f64>>>;
 impl Layout {
     /// The layout of a round.
     pub fn of(training: &Training, design: &Design, task: Task) -> Self {
-        let unit = |count: usize| vec![(0.0, 1.0); count];
         let columns = design.columns();
-        let mut clipped = None;
-        let mut update = |weights: usize| {
+        let classes = design.classes();
+        let unit = |count: usize| vec![(0.0, 1.0); count];
+        // Whatever is on the grid, each at the end of its range.
+        let full = |section: Section, counted: f64| Self {
+            centred: (section.centred.len() as f64).sqrt(),
+            sections: vec![section],
+            counted,
+        };
+        let clipped = |weights: usize| {
             let range = training.clip * (SHARE / (weights as f64).sqrt()).min(1.0);
             let mut section = vec![(-range, range); weights];
             section.push((0.0, MAX_LOSS));
-            clipped = Some((training.clip, range));
-            section
+            let longest = training.clip / range;
+            Self {
+                sections: vec![Section::centred(section)],
+                // The loss stands beside the update.
+                centred: (longest * longest + 1.0).sqrt(),
+                counted: 0.0,
+            }
         };
-        let first = |section| vec![section];
-        let sections = match (task, &training.family) {
+        match (task, &training.family) {
             (Task::Scale, _) => {
-                let label = training.label.map_or(0, |label| match label.classes {
-                    0 => 2,
-                    classes => classes.into(),
-                });
-                first(unit(2 * design.scaled().len() + label))
+                let (label, shares) = match training.label.map(|label| label.classes) {
+                    Some(0) => (2, 0),
+                    classes => (0, classes.unwrap_or(0).into()),
+                };
+                let section = Section {
+                    centred: unit(2 * design.scaled().len() + label),
+                    counted: shares,
+                };
+                full(section, 1.0)
             }
             (Task::Candidates, Family::KMeans { candidates, .. }) => {
-                let mut sections = vec![Vec::new()];
-                sections.extend((0..*candidates).map(|_| unit(1)));
-                sections
+                let mut sections = vec![Section::default()];
+                sections.extend((0..*candidates).map(|_| Section::counted(1)));
+                Self {
+                    sections,
+                    centred: 0.0,
+                    // Shares of one whole.
+                    counted: 1.0,
+                }
             }
-            (Task::Candidates, _) => first(unit(1)),
+            (Task::Candidates, _) => full(Section::counted(1), 1.0),
             (Task::Update, Family::Linear) => {
                 let values = columns + 1;
-                first(unit(values + values * (values + 1) / 2))
+                let moments = values + values * (values + 1) / 2;
+                full(Section::centred(unit(moments)), 0.0)
             }
             (Task::Update, Family::Logistic { newton: true }) => {
                 let values = columns + 1;
                 let mut section = vec![(-1.0, 1.0); values];
                 section.extend(vec![(0.0, 0.25); values * (values + 1) / 2]);
                 section.push((0.0, MAX_LOSS));
-                first(section)
+                full(Section::centred(section), 0.0)
             }
             (Task::Update, Family::Logistic { .. } | Family::Svm) => {
-                first(update(vectors(design.classes()) * (columns + 1)))
+                clipped(vectors(classes) * (columns + 1))
             }
-            (Task::Update, Family::Mlp { hidden, .. }) => first(update(weights(&shape_of(
-                hidden,
-                columns,
-                design.classes(),
-            )))),
+            (Task::Update, Family::Mlp { hidden, .. }) => {
+                clipped(weights(&shape_of(hidden, columns, classes)))
+            }
             (Task::Update, Family::Bayes) => {
                 let each: usize = design.sources.iter().map(statistics).sum();
-                let mut sections = vec![Vec::new()];
-                sections.extend((0..design.classes()).map(|_| unit(1 + each)));
-                sections
+                let mut sections = vec![Section::default()];
+                sections.extend((0..classes).map(|_| Section::counted(1 + each)));
+                Self {
+                    sections,
+                    centred: 0.0,
+                    counted: training.clip,
+                }
             }
             (Task::Update, Family::KMeans { clusters, .. }) => {
-                let mut sections = vec![vec![(0.0, MAX_LOSS)]];
-                sections.extend((0..*clusters).map(|_| unit(1 + columns)));
-                sections
+                let mut sections = vec![Section::centred(vec![(0.0, MAX_LOSS)])];
+                sections.extend((0..*clusters).map(|_| Section::counted(1 + columns)));
+                Self {
+                    sections,
+                    centred: 1.0,
+                    // In each cluster no column is more than the share.
+                    counted: (1.0 + columns as f64).sqrt(),
+                }
             }
-            (Task::Validate, _) => first(validation(training, design)),
-        };
-        Self { sections, clipped }
+            (Task::Validate, family) => {
+                let loss = (0.0, MAX_LOSS);
+                let (centred, wholes) = match (family, classes) {
+                    (Family::KMeans { .. }, _) => (vec![loss], Vec::new()),
+                    // Squared error, the label and its square.
+                    (_, 0) => (vec![(0.0, 4.0), (0.0, 1.0), (0.0, 1.0)], Vec::new()),
+                    // Loss, share that is right; who is taken for whom, scores by class.
+                    (_, classes) => {
+                        let confused = (classes <= MAX_CONFUSED).then_some(classes * classes);
+                        let scores = (classes == 2).then_some(2 * SCORE_BINS);
+                        let wholes = confused.into_iter().chain(scores).collect();
+                        (vec![loss, (0.0, 1.0)], wholes)
+                    }
+                };
+                let section = Section {
+                    centred,
+                    counted: wholes.iter().sum(),
+                };
+                // Each is the shares of one whole.
+                full(section, (wholes.len() as f64).sqrt())
+            }
+        }
     }
 
     /// The circuit's shape.
     pub fn shape(&self, bits: u8) -> VectorShape {
-        let sections: Vec<usize> = self.sections.iter().map(Vec::len).collect();
-        let count = sections.iter().sum::<usize>() as f64;
-        // Rounding moves each coordinate by less than a level.
-        let longest = match self.clipped {
-            Some((longest, range)) => {
-                let levels = longest / range * middle(bits);
-                // The loss stands beside the update.
-                (levels * levels + middle(bits) * middle(bits)).sqrt() + count.sqrt()
-            }
-            None => middle(bits) * count.sqrt(),
+        let section = |section: &Section| circuit::Section {
+            centred: section.centred.len(),
+            counted: section.counted,
         };
+        let sections: Vec<circuit::Section> = self.sections.iter().map(section).collect();
+        let count = sections.iter().map(circuit::Section::len).sum::<usize>() as f64;
+        let half = middle(bits);
+        let (centred, counted) = (half * self.centred, 2.0 * half * self.counted);
+        // Rounding moves each coordinate by less than a level.
+        let longest = centred.hypot(counted) + count.sqrt();
         VectorShape {
             bits,
             sections,
@@ -114,15 +216,14 @@ impl Layout {
     }
 
     /// The levels of a home's values, rounded to either neighbour so that the mean is right. What is no
-    /// number is the middle of its range.
+    /// number is its origin.
     pub(super) fn levels(&self, values: &Values, bits: u8, rng: &mut impl CryptoRng) -> VectorRow {
-        let (half, most) = (middle(bits), 2.0 * middle(bits) - 1.0);
-        let mut level = |(value, (lo, hi)): (&f64, &(f64, f64))| {
-            // The highest level is one below the end, so that the middle is a level.
-            let position = half + (value - (lo + hi) / 2.0) / width(*lo, *hi, bits);
+        let most = 2.0 * middle(bits) - 1.0;
+        let mut level = |(value, grid): (&f64, Grid)| {
+            let position = grid.half + (value - grid.origin) / grid.width;
             let position = match position.is_finite() {
                 true => position.clamp(0.0, most),
-                false => half,
+                false => grid.half,
             };
             let below = position.floor();
             // 53 bits: the precision of the fraction that they are compared with.
@@ -130,9 +231,15 @@ impl Layout {
             below as u64 + u64::from(uniform < position - below)
         };
         let sections = values.iter().zip(&self.sections);
-        let section = |(values, ranges): (&Option<Vec<f64>>, &Vec<(f64, f64)>)| {
+        let section = |(values, section): (&Option<Vec<f64>>, &Section)| {
             let values = values.as_ref()?;
-            Some(values.iter().zip(ranges).map(&mut level).collect())
+            Some(
+                values
+                    .iter()
+                    .zip(section.grids(bits))
+                    .map(&mut level)
+                    .collect(),
+            )
         };
         VectorRow {
             sections: sections.map(section).collect(),
@@ -145,28 +252,34 @@ impl Layout {
         let mut outputs = outputs.iter();
         let homes = (*outputs.next()?)? as f64;
         let mut sections = Vec::with_capacity(self.sections.len());
-        for (number, ranges) in self.sections.iter().enumerate() {
+        for (number, section) in self.sections.iter().enumerate() {
             let count = match number {
                 0 => Some(homes),
                 _ => outputs.next()?.map(|count| count as f64),
             };
-            let mut sums = Vec::with_capacity(ranges.len());
-            for (lo, hi) in ranges {
+            let mut sums = Vec::with_capacity(section.len());
+            for grid in section.grids(bits) {
                 let sum = *outputs.next()?;
-                let middle = (lo + hi) / 2.0;
-                sums.push(
-                    sum.zip(count)
-                        .map(|(sum, count)| middle * count + width(*lo, *hi, bits) * sum as f64),
-                );
+                let pair = sum.zip(count);
+                sums.push(pair.map(|(sum, count)| grid.origin * count + grid.width * sum as f64));
             }
             let sums: Option<Vec<f64>> = sums.into_iter().collect();
             sections.push(count.zip(sums));
         }
         Some(Sums { homes, sections })
     }
+
+    /// The standard deviation of each mean of the first section over so many homes, where the sums have noise
+    /// of so many levels.
+    pub(super) fn deviations(&self, noise: f64, homes: f64, bits: u8) -> Vec<f64> {
+        let grids = self.sections.first().map(|section| section.grids(bits));
+        let grids = grids.into_iter().flatten();
+        grids.map(|grid| grid.width * noise / homes).collect()
+    }
 }
 
-/// The distance between two levels of a range.
+/// The distance between two levels of a range. The highest level is one below the end, so that the middle is a
+/// level.
 fn width(lo: f64, hi: f64, bits: u8) -> f64 {
     (hi - lo) / (2.0 * middle(bits) - 2.0)
 }
@@ -215,25 +328,5 @@ pub(super) fn statistics(source: &Source) -> usize {
         Source::Number { .. } => 2,
         Source::Category { values, .. } => values,
         Source::Words { buckets, .. } => buckets.into(),
-    }
-}
-
-fn validation(training: &Training, design: &Design) -> Vec<(f64, f64)> {
-    let unit = |count: usize| vec![(0.0, 1.0); count];
-    match (&training.family, design.classes()) {
-        (Family::KMeans { .. }, _) => vec![(0.0, MAX_LOSS)],
-        // Squared error, the label and its square.
-        (_, 0) => vec![(0.0, 4.0), (0.0, 1.0), (0.0, 1.0)],
-        (_, classes) => {
-            // Loss, share that is right, who is taken for whom, scores by class.
-            let mut section = vec![(0.0, MAX_LOSS), (0.0, 1.0)];
-            if classes <= MAX_CONFUSED {
-                section.extend(unit(classes * classes));
-            }
-            if classes == 2 {
-                section.extend(unit(2 * SCORE_BINS));
-            }
-            section
-        }
     }
 }

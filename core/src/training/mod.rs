@@ -19,7 +19,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 
 pub use data::{Cell, Design, Document};
 pub use layout::Layout;
-pub use model::{Kind, Metrics, Model, Prediction, hash_words};
+pub use model::{Kind, METRICS, Metrics, Model, Prediction, hash_words};
 pub use parameters::{
     NO_PARAMETERS, ParametersError, SessionKey, SignedParameters, VerifiedParameters,
 };
@@ -324,9 +324,8 @@ impl Training {
         }
         for task in schedule {
             let vector = Layout::of(self, &design, task).shape(self.bits);
-            let coordinates: usize = vector.sections.iter().sum();
             bound(
-                coordinates <= crate::circuit::MAX_COORDINATES,
+                vector.len() <= crate::circuit::MAX_COORDINATES,
                 "a home's vector has at most 65536 coordinates: take fewer features or a smaller model",
             )?;
         }

@@ -151,9 +151,26 @@ pub struct Metrics {
     pub confusion: Option<Vec<Vec<f64>>>,
     /// Mean squared distance to the nearest cluster, for each column.
     pub inertia: Option<f64>,
+    /// Standard errors of those of [`Self::named`], as far as noise makes them; none without noise.
+    pub errors: [Option<f64>; METRICS],
 }
 
+/// Metrics that are one number.
+pub const METRICS: usize = 6;
+
 impl Metrics {
+    /// Those that are one number, by name.
+    pub fn named(&self) -> [(&'static str, Option<f64>); METRICS] {
+        [
+            ("accuracy", self.accuracy),
+            ("log_loss", self.log_loss),
+            ("auc", self.auc),
+            ("rmse", self.rmse),
+            ("r_squared", self.r_squared),
+            ("inertia", self.inertia),
+        ]
+    }
+
     /// From the means of what homes say when a model is validated.
     pub(super) fn of(model: &Model, homes: u64, means: &[f64]) -> Self {
         let base = Self {

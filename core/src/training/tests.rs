@@ -16,6 +16,13 @@ use crate::testing::vectors::{aggregate, members};
 use crate::ticket::HomeKey;
 
 const HOMES: usize = 40;
+const SETTINGS: Settings = Settings {
+    rate: 0.1,
+    momentum: 0.0,
+    l2: 0.0,
+    adaptive: false,
+    seed: 1,
+};
 
 fn plan(family: Family, updates: u16) -> TrainingPlan {
     let field = |name: &str| Field {
@@ -74,6 +81,7 @@ fn boosted(proofs: Proofs) -> (Fit, usize) {
         rate: 0.5,
         momentum: 0.9,
         l2: 0.0,
+        adaptive: false,
         seed: 1,
     };
     let (training, local) = (&plan.training, &plan.local);
@@ -115,7 +123,7 @@ fn boosted(proofs: Proofs) -> (Fit, usize) {
             assert_eq!(refused, 0);
         }
         let outputs: Vec<Option<i128>> = sums.iter().map(|sum| Some(field::signed(*sum))).collect();
-        fit.take(&outputs).unwrap();
+        fit.take(&outputs, &[]).unwrap();
     }
     (fit, rejected)
 }
@@ -275,17 +283,11 @@ fn rounding_is_right_on_average_and_by_less_than_a_level() {
 #[test]
 fn too_few_homes_in_a_later_round_end_the_session_with_the_model_so_far() {
     let plan = plan(Family::Svm, 5);
-    let settings = Settings {
-        rate: 0.1,
-        momentum: 0.0,
-        l2: 0.0,
-        seed: 1,
-    };
     let homes = points();
     let (training, local) = (&plan.training, &plan.local);
     let design = Design::of(training, local);
     let mut rng = StdRng::seed_from_u64(11);
-    let mut fit = Fit::new(training, local, plan.names.clone(), settings);
+    let mut fit = Fit::new(training, local, plan.names.clone(), SETTINGS);
     let mut weights = Vec::new();
     while let Some((round, state)) = fit.next() {
         let task = training.task(round).unwrap();
@@ -301,7 +303,7 @@ fn too_few_homes_in_a_later_round_end_the_session_with_the_model_so_far() {
             3 => outputs.map(|_| None).collect(),
             _ => outputs.collect(),
         };
-        fit.take(&outputs).unwrap();
+        fit.take(&outputs, &[]).unwrap();
         if round == 2 {
             weights.clone_from(&fit.model().state.weights);
         }
@@ -310,19 +312,149 @@ fn too_few_homes_in_a_later_round_end_the_session_with_the_model_so_far() {
     assert_eq!(fit.model().state.weights, weights);
     assert_eq!(fit.history.len(), 3);
     // In the first there is no model yet.
-    let mut fit = Fit::new(
-        training,
-        local,
-        plan.names.clone(),
-        Settings {
-            rate: 0.1,
-            momentum: 0.0,
-            l2: 0.0,
-            seed: 1,
-        },
-    );
+    let mut fit = Fit::new(training, local, plan.names.clone(), SETTINGS);
     let task = training.task(0).unwrap();
     let circuit = Layout::of(training, &design, task).shape(training.bits);
     let outputs = vec![None; Circuit::vector(&circuit).unwrap().outputs().len()];
-    assert_eq!(fit.take(&outputs).err(), Some(FitError::TooFew));
+    assert_eq!(fit.take(&outputs, &[]).err(), Some(FitError::TooFew));
+}
+
+/// A plan over every kind of feature, of documents of label, x, kind and text.
+fn mixed(family: Family, label: Option<&str>, bits: u8) -> TrainingPlan {
+    let field = |name: &str, kind, range| Field {
+        name: name.into(),
+        kind,
+        unit: String::new(),
+        range,
+        nullable: true,
+    };
+    let catalogue = Catalogue {
+        doctypes: vec![Doctype {
+            name: "notes".into(),
+            cardinality: Cardinality::Many,
+            fields: vec![
+                field("x", FieldKind::Real, Some((0.0, 1.0))),
+                field("y", FieldKind::Real, Some((-2.0, 2.0))),
+                field("kind", FieldKind::Text, None),
+                field("text", FieldKind::Text, None),
+            ],
+        }],
+        concepts: Default::default(),
+    };
+    let mut features = vec!["x".to_owned(), "domain(kind, 'a', 'b', 'c', 'd')".into()];
+    if !matches!(family, Family::Logistic { newton: true } | Family::Linear) {
+        features.push("words(text, 24)".into());
+    }
+    let request = TrainingRequest {
+        label: label.map(str::to_owned),
+        positive: None,
+        features,
+        from: "notes".into(),
+        condition: None,
+        family,
+        bits,
+        clip: None,
+        held_out: 200,
+        updates: 2,
+    };
+    TrainingPlan::new(&request, &catalogue).unwrap()
+}
+
+#[test]
+fn no_honest_vector_is_longer_than_what_noise_covers() {
+    let mut rng = StdRng::seed_from_u64(12);
+    let logistic = |newton| Family::Logistic { newton };
+    let mlp = Family::Mlp {
+        hidden: vec![5],
+        epochs: 2,
+        rate: 0.5,
+    };
+    let kmeans = Family::KMeans {
+        clusters: 3,
+        candidates: 12,
+    };
+    let (number, two) = (Some("clamp(y, -2, 2)"), Some("y > 0"));
+    let several = Some("domain(kind, 'a', 'b', 'c', 'd', 'e', 'f')");
+    for (family, label, classes) in [
+        (Family::Linear, number, 0),
+        (logistic(true), two, 2),
+        (logistic(false), two, 2),
+        (logistic(false), several, 6),
+        (Family::Svm, two, 2),
+        (Family::Bayes, two, 2),
+        (Family::Bayes, several, 6),
+        (mlp.clone(), number, 0),
+        (mlp, several, 6),
+        (kmeans, None, 0),
+    ] {
+        let plan = mixed(family, label, 8);
+        let (training, local) = (&plan.training, &plan.local);
+        let design = Design::of(training, local);
+        let columns = design.columns();
+        let mut longest = 0.0f64;
+        for task in training.kinds() {
+            let shape = Layout::of(training, &design, task).shape(training.bits);
+            let circuit = Circuit::vector(&shape).unwrap();
+            let bounds = circuit.sensitivities();
+            for _ in 0..60 {
+                let mut real = |most: f64| f64::from(rng.next_u32()) / f64::from(u32::MAX) * most;
+                let extreme = real(1.0) < 0.3;
+                let documents = 1 + real(6.0) as usize;
+                let mut one = |_| -> Document {
+                    let words = (0..real(40.0) as usize).map(|_| format!("w{}", real(60.0) as u32));
+                    let words: Vec<String> = words.collect();
+                    let x = if extreme {
+                        real(2.0).floor()
+                    } else {
+                        real(1.0)
+                    };
+                    let mut cells = vec![Cell::Number(x), Cell::Number(real(4.0).floor())];
+                    cells.push(Cell::Text(words.join(" ")));
+                    match classes {
+                        0 if label.is_none() => {}
+                        0 => cells.insert(0, Cell::Number(real(4.0) - 2.0)),
+                        _ => cells.insert(0, Cell::Number(real(f64::from(classes)).floor())),
+                    }
+                    cells
+                };
+                let documents: Vec<Document> = (0..documents).map(&mut one).collect();
+                let state = match task {
+                    Task::Scale => State::empty(),
+                    _ => {
+                        let fit = Fit::new(training, local, plan.names.clone(), SETTINGS);
+                        let mut count = fit.model().state.weights.len();
+                        if let Family::KMeans { clusters, .. } = training.family
+                            && task != Task::Candidates
+                        {
+                            count = usize::from(clusters) * columns;
+                        }
+                        State {
+                            means: vec![0.4; columns],
+                            spreads: vec![0.2; columns],
+                            weights: (0..count).map(|_| real(6.0) - 3.0).collect(),
+                        }
+                    }
+                };
+                let out = task == Task::Validate;
+                let row = vector(training, local, task, &state, out, &documents, &mut rng);
+                let mut sums = vec![0; circuit.outputs().len()];
+                let input = circuit.encode_vector(Some(&row.expect("it has all values")));
+                circuit.add_outputs(&input, &mut sums);
+                let mut squares = [0.0; 2];
+                for (moment, sum) in circuit.moments_of_outputs().into_iter().zip(sums) {
+                    squares[moment] += (field::signed(sum) as f64).powi(2);
+                }
+                for (square, bound) in squares.iter().zip(&bounds) {
+                    assert!(
+                        square.sqrt() <= *bound as f64,
+                        "{:?} {task:?}",
+                        training.family
+                    );
+                }
+                longest = longest.max(squares[1].sqrt() / bounds[1] as f64);
+            }
+        }
+        // Nor is much more noise added than must be.
+        assert!(longest > 0.4, "{:?}: {longest}", training.family);
+    }
 }

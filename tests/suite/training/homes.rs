@@ -116,7 +116,7 @@ pub(crate) fn train_with(
             row
         });
         let outputs = released(&circuit(plan, task), rows);
-        fit.take(&outputs)?;
+        fit.take(&outputs, &[])?;
     }
     Ok(fit)
 }

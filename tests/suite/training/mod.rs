@@ -26,6 +26,7 @@ pub(crate) fn question(family: Family, label: Option<&str>, features: &[&str]) -
             rate: 1.0,
             momentum: 0.9,
             l2: 0.0,
+            adaptive: false,
             seed: 1,
         },
         purpose: "sandbox".into(),

@@ -36,6 +36,7 @@ fn settings(rate: f64) -> Settings {
         rate,
         momentum: 0.9,
         l2: 0.0,
+        adaptive: false,
         seed: 1,
     }
 }

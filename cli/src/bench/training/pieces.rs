@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use dispers_core::{
-    circuit::{Circuit, VectorRow, VectorShape, Verifier},
+    circuit::{Circuit, Section, VectorRow, VectorShape, Verifier},
     contribution::{HeldGroup, VectorContribution, share_vectors},
     envelope::{Context, EnvelopeSecretKey, Sealed, Suite, reader},
     field::{self, Expander},
@@ -50,7 +50,7 @@ fn milliseconds(taken: Duration, count: usize) -> f64 {
 pub(super) fn measure(coordinates: usize) -> anyhow::Result<Vec<Piece>> {
     let circuit = Circuit::vector(&VectorShape {
         bits: BITS,
-        sections: vec![coordinates],
+        sections: vec![Section::centred(coordinates)],
         norm: 1 << BITS,
     })?;
     let mut pieces = Vec::new();

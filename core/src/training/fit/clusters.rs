@@ -77,23 +77,24 @@ impl Fit {
     /// cohort goes beside the mean of most.
     pub(super) fn assign(&mut self, sums: &Sums) {
         let columns = self.design.columns();
+        let noise = self.noise / ((1u64 << self.model.training.bits) - 2) as f64;
         let state = &mut self.model.state;
         let sections: Vec<_> = sums.sections.iter().skip(1).collect();
         let share =
             |section: &Option<(f64, Vec<f64>)>| section.as_ref().map_or(0.0, |(_, sums)| sums[0]);
         for (mean, section) in state.weights.chunks_exact_mut(columns).zip(&sections) {
-            let Some((_, sums)) = section.as_ref().filter(|(_, sums)| sums[0] > 0.0) else {
+            let Some((_, sums)) = section.as_ref().filter(|(_, sums)| sums[0] > noise) else {
                 continue;
             };
             for (column, value) in mean.iter_mut().enumerate() {
-                let unit = sums[1 + column] / sums[0];
+                let unit = (sums[1 + column] / sums[0]).clamp(0.0, 1.0);
                 *value = (unit - state.means[column]) / state.spreads[column];
             }
         }
         let largest =
             (0..sections.len()).max_by(|a, b| share(sections[*a]).total_cmp(&share(sections[*b])));
         for (number, section) in sections.iter().enumerate() {
-            let Some(largest) = largest.filter(|_| share(section) <= 0.0) else {
+            let Some(largest) = largest.filter(|_| share(section) <= noise) else {
                 continue;
             };
             for column in 0..columns {

@@ -8,6 +8,25 @@ use crate::training::Family;
 const CONVERGED: f64 = 1e-5;
 
 impl Fit {
+    /// The factor of second moments that may be off by `rounding`. Noise may leave no positive definite matrix:
+    /// then its diagonal is lifted until it is one, by about what noise makes of the least eigenvalue.
+    fn factored(&self, matrix: &mut [Vec<f64>], rounding: f64) -> Result<Vec<Vec<f64>>, usize> {
+        if !self.is_noisy() {
+            return factor(matrix, rounding);
+        }
+        let mut lift = rounding / 3.0 * (matrix.len() as f64).sqrt();
+        loop {
+            for (at, row) in matrix.iter_mut().enumerate() {
+                row[at] += lift;
+            }
+            let lower = factor(matrix, lift / 2.0);
+            if lower.is_ok() || lift > 1e3 {
+                return lower;
+            }
+            lift *= 2.0;
+        }
+    }
+
     /// Least squares from second moments of columns and label in 0 to 1.
     pub(super) fn linear(&mut self, homes: f64, means: &[f64]) -> Result<(), FitError> {
         let columns = self.design.columns();
@@ -15,7 +34,7 @@ impl Fit {
         let second = symmetric(products, columns + 1);
         let covariance = |a: usize, b: usize| second[a][b] - first[a] * first[b];
         let rounding = self.rounding(1.0, homes);
-        if covariance(columns, columns) <= rounding {
+        if covariance(columns, columns) <= rounding && !self.is_noisy() {
             return Err(FitError::ConstantLabel);
         }
         let l2 = self.settings.l2;
@@ -30,7 +49,8 @@ impl Fit {
         for (row, values) in matrix.iter_mut().enumerate() {
             values[row] += l2 * covariance(row, row).max(1e-9);
         }
-        let lower = factor(&matrix, rounding).map_err(|at| FitError::Degenerate(self.name(at)))?;
+        let lower = self.factored(&mut matrix, rounding);
+        let lower = lower.map_err(|at| FitError::Degenerate(self.name(at)))?;
         let right: Vec<f64> = (0..columns).map(|at| covariance(at, columns)).collect();
         let slopes = solve(&lower, &right);
         let constant = first[columns]
@@ -53,6 +73,11 @@ impl Fit {
             .sum();
         let rest = (covariance(columns, columns) - 2.0 * crossed + explained).max(0.0);
         let freedom = homes - columns as f64 - 1.0;
+        let rest = if self.is_noisy() {
+            rest.max(rounding)
+        } else {
+            rest
+        };
         let variance = rest / freedom.max(1.0);
         // (XᵀX + P)⁻¹ XᵀX (XᵀX + P)⁻¹; without a penalty (XᵀX)⁻¹. The constant's follows from the means.
         let inverse: Vec<Vec<f64>> = (0..columns)
@@ -105,7 +130,7 @@ impl Fit {
             .as_ref()
             .map(|(best, weights)| (*best, weights.clone()));
         if let Some((best, weights)) = before
-            && loss > best + 1e-3
+            && loss > best + 1e-3 + 3.0 * self.loss_noise
         {
             // Too far: half of the way back.
             let back = self.model.state.weights.iter_mut().zip(weights);
@@ -123,13 +148,16 @@ impl Fit {
             matrix[at][at] += penalty;
             right[at] -= penalty * self.model.state.weights[at];
         }
-        if matrix[0][0] < 1e-6 {
+        if matrix[0][0] < 1e-6 && !self.is_noisy() {
             return Err(FitError::ConstantLabel);
         }
-        let lower = factor(&matrix, self.rounding(0.25, homes)).map_err(|at| match at {
-            0 => FitError::ConstantLabel,
-            at => FitError::Degenerate(self.name(at - 1)),
-        })?;
+        let rounding = self.rounding(0.25, homes);
+        let lower = self
+            .factored(&mut matrix, rounding)
+            .map_err(|at| match at {
+                0 => FitError::ConstantLabel,
+                at => FitError::Degenerate(self.name(at - 1)),
+            })?;
         let step = solve(&lower, &right);
         let mut longest = 0.0f64;
         for (at, (weight, step)) in self.model.state.weights.iter_mut().zip(&step).enumerate() {

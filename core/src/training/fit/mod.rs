@@ -10,9 +10,10 @@ use rand::{RngExt, SeedableRng};
 use super::data::{Design, Source};
 use super::home::{State, bayes_weights};
 use super::layout::{Layout, Sums, shape_of, statistics, weights};
-use super::model::weight_count;
+use super::model::{METRICS, weight_count};
 use super::{Family, Metrics, Model, Task, Training};
 use crate::local::LocalQuery;
+use crate::privacy::Noise;
 
 /// How updates become a model.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,6 +24,8 @@ pub struct Settings {
     pub momentum: f64,
     /// Penalty on the squares of standardised weights.
     pub l2: f64,
+    /// Whether gradients are followed by steps that adapt to each weight, as the updates of a perceptron are.
+    pub adaptive: bool,
     /// From which first weights and points are drawn.
     pub seed: u64,
 }
@@ -82,6 +85,11 @@ pub struct Coefficient {
     pub error: Option<f64>,
 }
 
+/// A number from a normal distribution, nearly: the sum of twelve uniform ones.
+fn normal(rng: &mut StdRng) -> f64 {
+    (0..12).map(|_| rng.random::<f64>()).sum::<f64>() - 6.0
+}
+
 /// A model while it is trained.
 pub struct Fit {
     model: Model,
@@ -99,6 +107,10 @@ pub struct Fit {
     first_loss: Option<f64>,
     last_loss: Option<f64>,
     errors: Option<Vec<f64>>,
+    /// Standard deviation of the noise on a round's sums, in levels; 0 without.
+    noise: f64,
+    /// The same on the mean loss.
+    loss_noise: f64,
     rng: StdRng,
     /// What each round gave.
     pub history: Vec<Round>,
@@ -119,10 +131,6 @@ impl Fit {
         let design = Design::of(training, local);
         let mut rng = StdRng::seed_from_u64(settings.seed);
         let columns = design.columns();
-        let normal = |rng: &mut StdRng| -> f64 {
-            // The sum of twelve uniform numbers is near enough to normal for a first guess.
-            (0..12).map(|_| rng.random::<f64>()).sum::<f64>() - 6.0
-        };
         let first = match &training.family {
             Family::Linear | Family::Logistic { .. } | Family::Svm | Family::Bayes => {
                 vec![0.0; weight_count(training, &design)]
@@ -167,6 +175,8 @@ impl Fit {
             first_loss: None,
             last_loss: None,
             errors: None,
+            noise: 0.0,
+            loss_noise: 0.0,
             design,
             settings,
             names,
@@ -200,11 +210,15 @@ impl Fit {
     }
 
     /// Takes what the round released, and steps. With too few homes it gave nothing, and the session ends with
-    /// the model so far.
+    /// the model so far. `noise` is that of each committee whose sums were added up; none where they are exact.
     ///
     /// # Errors
     /// [`FitError`] when nothing can be learnt from it, and there is no model yet.
-    pub fn take(&mut self, outputs: &[Option<i128>]) -> Result<Option<&Round>, FitError> {
+    pub fn take(
+        &mut self,
+        outputs: &[Option<i128>],
+        noise: &[Noise],
+    ) -> Result<Option<&Round>, FitError> {
         let Some(&task) = self.schedule.get(usize::from(self.round)) else {
             return Err(FitError::TooFew);
         };
@@ -221,6 +235,11 @@ impl Fit {
             self.round = self.schedule.len() as u16;
             return Ok(None);
         };
+        let bits = self.model.training.bits;
+        // The first moment is that of counts.
+        let variance: f64 = noise.iter().map(|noise| noise.variance(1)).sum();
+        self.noise = variance.sqrt();
+        let deviations = layout.deviations(self.noise, sums.homes, bits);
         let mut loss = None;
         let mut next = self.round + 1;
         match (task, self.model.training.family.clone()) {
@@ -238,17 +257,30 @@ impl Fit {
             (Task::Update, family) => {
                 let (before, update) = means.split_last().ok_or(FitError::TooFew)?;
                 loss = Some(*before);
+                self.loss_noise = deviations.last().copied().unwrap_or(0.0);
                 self.early = match family {
                     Family::Logistic { newton: true } => {
                         self.newton(sums.homes, *before, update)?
                     }
-                    Family::Mlp { .. } => self.average(*before, update),
+                    Family::Mlp { .. } => {
+                        let least = deviations.first().copied().unwrap_or(0.0);
+                        self.average(*before, update, least)
+                    }
+                    _ if self.settings.adaptive => {
+                        let down: Vec<f64> = update.iter().map(|slope| -slope).collect();
+                        let least = deviations.first().copied().unwrap_or(0.0);
+                        self.average(*before, &down, least)
+                    }
                     _ => self.descend(*before, update),
                 };
             }
             (Task::Validate, _) => {
                 let homes = sums.homes as u64;
-                self.metrics = Some(Metrics::of(&self.model, homes, &means));
+                let mut metrics = Metrics::of(&self.model, homes, &means);
+                if self.is_noisy() {
+                    metrics.errors = self.errors_of_metrics(homes, &means, &deviations);
+                }
+                self.metrics = Some(metrics);
             }
         }
         if self.early.is_some() && task != Task::Validate {
@@ -269,11 +301,44 @@ impl Fit {
         Ok(self.history.last())
     }
 
-    /// How far a mean over homes may be off because each rounds, where values have this range: three times
-    /// the largest deviation.
+    fn is_noisy(&self) -> bool {
+        self.noise > 0.0
+    }
+
+    /// How far a mean over homes may be off because each rounds and there is noise, where values have this
+    /// range: three times the largest deviation.
     fn rounding(&self, range: f64, homes: f64) -> f64 {
         let level = range / ((1u64 << self.model.training.bits) - 2) as f64;
-        1.5 * level / homes.sqrt()
+        1.5 * level / homes.sqrt() + 3.0 * level * self.noise / homes
+    }
+
+    /// Standard errors of metrics: how they vary when the same noise is added once more.
+    fn errors_of_metrics(
+        &mut self,
+        homes: u64,
+        means: &[f64],
+        deviations: &[f64],
+    ) -> [Option<f64>; METRICS] {
+        const DRAWS: usize = 200;
+        let mut simulated = vec![Vec::with_capacity(DRAWS); METRICS];
+        for _ in 0..DRAWS {
+            let drawn: Vec<f64> = means
+                .iter()
+                .zip(deviations)
+                .map(|(mean, deviation)| mean + deviation * normal(&mut self.rng))
+                .collect();
+            let metrics = Metrics::of(&self.model, homes, &drawn);
+            for (all, (_, value)) in simulated.iter_mut().zip(metrics.named()) {
+                all.extend(value);
+            }
+        }
+        std::array::from_fn(|place| {
+            let all = &simulated[place];
+            let count = all.len() as f64;
+            let mean = all.iter().sum::<f64>() / count;
+            let squares = all.iter().map(|value| (value - mean).powi(2)).sum::<f64>();
+            (all.len() * 2 > DRAWS).then(|| (squares / (count - 1.0)).sqrt())
+        })
     }
 
     /// Mean and spread of the columns, if the label varies.
@@ -288,7 +353,8 @@ impl Fit {
         let scaled = self.design.scaled();
         for (pair, &column) in means.chunks_exact(2).zip(&scaled) {
             let variance = pair[1] - pair[0] * pair[0];
-            if variance < low && self.settings.l2 == 0.0 {
+            // Whether it varies cannot be told beside noise.
+            if variance < low && self.settings.l2 == 0.0 && !self.is_noisy() {
                 return Err(FitError::Degenerate(self.name(column)));
             }
             state.means[column] = pair[0];
@@ -296,6 +362,7 @@ impl Fit {
         }
         let varies = match (self.model.training.label, &means[2 * scaled.len()..]) {
             (None, _) => true,
+            _ if self.is_noisy() => true,
             (Some(label), [mean, square]) if label.classes == 0 => square - mean * mean > low,
             (Some(_), shares) => shares.iter().filter(|share| **share > low).count() > 1,
         };
@@ -329,7 +396,7 @@ impl Fit {
             self.best = Some((loss, weights.clone()));
         }
         // Momentum overshoots at first; what is twice as bad as nothing does not come back.
-        let diverged = !finite || loss > 2.0 * first + 0.5;
+        let diverged = !finite || loss > 2.0 * first + 0.5 + 6.0 * self.loss_noise;
         if !diverged {
             return None;
         }
@@ -349,7 +416,8 @@ impl Fit {
         } = self.settings;
         let stride = self.design.columns() + 1;
         self.velocity.resize(gradient.len(), 0.0);
-        if self.last_loss.replace(loss).is_some_and(|last| loss > last) {
+        let worse = |last| loss > last + 3.0 * self.loss_noise;
+        if self.last_loss.replace(loss).is_some_and(worse) {
             // Momentum went too far: begin again from here (O'Donoghue and Candes, 2015).
             self.velocity.fill(0.0);
         }
@@ -368,8 +436,9 @@ impl Fit {
         None
     }
 
-    /// A step of federated averaging: the homes' mean update, with adaptive steps.
-    fn average(&mut self, loss: f64, update: &[f64]) -> Option<Early> {
+    /// A step along the homes' mean update that adapts to each weight (Reddi et al. 2021, FedAdam). What is no
+    /// more than `noise` moves a weight by little.
+    fn average(&mut self, loss: f64, update: &[f64], noise: f64) -> Option<Early> {
         if let Some(early) = self.judge(loss) {
             return Some(early);
         }
@@ -388,7 +457,7 @@ impl Fit {
             *square = SECOND * *square + (1.0 - SECOND) * change * change;
             let mean = *mean / (1.0 - momentum.powi(self.steps));
             let square = *square / (1.0 - SECOND.powi(self.steps));
-            *weight += rate * mean / (square.sqrt() + LEAST) - rate * l2 * *weight;
+            *weight += rate * mean / (square.sqrt() + LEAST.max(noise)) - rate * l2 * *weight;
         }
         None
     }
@@ -399,12 +468,14 @@ impl Fit {
         const NEVER: f64 = -50.0;
         let each = bayes_weights(&self.design);
         let smoothing = 1.0 / sums.homes;
+        // What is no more than noise is as good as nothing.
+        let noise = self.noise / ((1u64 << self.model.training.bits) - 2) as f64;
         let classes = self.design.classes();
         let mut weights = Vec::with_capacity(classes * each);
         let mut known = 0;
         for class in 0..classes {
             let section = sums.sections.get(1 + class).and_then(Option::as_ref);
-            let Some((_, values)) = section.filter(|(_, values)| values[0] > 0.0) else {
+            let Some((_, values)) = section.filter(|(_, values)| values[0] > noise) else {
                 // Too few have it: it is never said.
                 weights.push(NEVER);
                 for source in &self.design.sources {
@@ -424,12 +495,13 @@ impl Fit {
                 place += of.len();
                 match source {
                     Source::Number { .. } => {
-                        let mean = of[0] / share;
-                        let variance = of[1] / share - mean * mean;
-                        weights.extend([mean, variance.max(LEAST_VARIANCE)]);
+                        let mean = (of[0] / share).clamp(0.0, 1.0);
+                        let variance = (of[1] / share - mean * mean).min(0.25);
+                        let least = LEAST_VARIANCE.max(noise / share);
+                        weights.extend([mean, variance.max(least)]);
                     }
                     Source::Category { .. } | Source::Words { .. } => {
-                        let smoothing = smoothing.max(1e-6) * share.max(1.0);
+                        let smoothing = (smoothing.max(1e-6) * share.max(1.0)).max(noise);
                         let all: f64 = of.iter().map(|sum| sum.max(0.0) + smoothing).sum();
                         let log = |sum: &f64| ((sum.max(0.0) + smoothing) / all).ln();
                         weights.extend(of.iter().map(log));
