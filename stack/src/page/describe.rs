@@ -2,17 +2,18 @@
 
 use dispers_core::{
     local::{
-        Aggregate, AggregateFunction, Arithmetic, Category, Comparison, Expr, Key, LocalQuery,
-        Measure, Node,
+        Aggregate, AggregateFunction, Arithmetic, Category, Comparison, Expr, Key, Measure, Node,
     },
+    manifest::Manifest,
     quantise::Step,
 };
 
-use super::language::Language;
+use super::{language::Language, trained};
 
 /// What happens in a home, a sentence each.
-pub(super) fn describe(language: Language, query: &LocalQuery) -> Vec<String> {
+pub(super) fn describe(language: Language, manifest: &Manifest) -> Vec<String> {
     let say = Say(language);
+    let query = &manifest.local;
     let fields: Vec<String> = query.fields().map(str::to_owned).collect();
     let mut sentences = Vec::new();
     let mut columns = fields.clone();
@@ -40,14 +41,18 @@ pub(super) fn describe(language: Language, query: &LocalQuery) -> Vec<String> {
     for key in &query.keys {
         sentences.push(say.key(key, &columns));
     }
-    for measure in &query.measures {
-        sentences.push(say.measure(measure, &columns));
-    }
-    if query.measures.is_empty() {
-        sentences.push(say.pick(
+    match &manifest.training {
+        Some(training) => {
+            sentences.extend(trained::sentences(language, query, training, &columns));
+        }
+        None if query.measures.is_empty() => sentences.push(say.pick(
             "Your home is counted as one.".into(),
             "Votre domicile compte pour un.".into(),
-        ));
+        )),
+        None => {
+            let measures = query.measures.iter();
+            sentences.extend(measures.map(|measure| say.measure(measure, &columns)));
+        }
     }
     sentences.push(say.pick(
         "All this is added to what the other homes send, before anybody sees a number.".into(),
@@ -58,10 +63,10 @@ pub(super) fn describe(language: Language, query: &LocalQuery) -> Vec<String> {
     sentences
 }
 
-struct Say(Language);
+pub(super) struct Say(pub(super) Language);
 
 impl Say {
-    fn pick<T>(&self, english: T, french: T) -> T {
+    pub(super) fn pick<T>(&self, english: T, french: T) -> T {
         match self.0 {
             Language::English => english,
             Language::French => french,
@@ -137,7 +142,7 @@ impl Say {
     }
 
     /// An expression; what has no better words stands as SQL has it.
-    fn expr(&self, expr: &Expr, columns: &[String]) -> String {
+    pub(super) fn expr(&self, expr: &Expr, columns: &[String]) -> String {
         expr.fold(|node, operands: Vec<String>| {
             let joined = |word: &str| {
                 let text = operands.join(&format!(" {word} "));

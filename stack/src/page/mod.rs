@@ -8,6 +8,7 @@ mod config;
 mod describe;
 mod language;
 mod session;
+mod trained;
 mod view;
 mod words;
 

@@ -237,7 +237,7 @@ pub(super) fn request(
         }
         h2 { (text.in_words) }
         ul {
-            @for sentence in describe(language, &entry.manifest.local) { li { (sentence) } }
+            @for sentence in describe(language, &entry.manifest) { li { (sentence) } }
         }
         p.hint { (text.who_is_asked) }
         h2 { (text.in_sql) }

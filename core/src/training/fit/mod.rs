@@ -320,7 +320,7 @@ impl Fit {
         deviations: &[f64],
     ) -> [Option<f64>; METRICS] {
         const DRAWS: usize = 200;
-        let mut simulated = vec![Vec::with_capacity(DRAWS); METRICS];
+        let mut simulated: [Vec<f64>; METRICS] = Default::default();
         for _ in 0..DRAWS {
             let drawn: Vec<f64> = means
                 .iter()
