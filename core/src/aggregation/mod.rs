@@ -367,6 +367,7 @@ impl Aggregation {
         if self.secret.is_none() {
             return Err(AggregationError::WrongStep);
         }
+        self.check_work(work)?;
         let before = self.admits(work, &digest)?.cloned();
         let held = self.batches.get(&(work.round, work.batch));
         let held = held.and_then(|batch| batch.attempts.get(&work.attempt));

@@ -171,9 +171,10 @@ impl Design {
         Some(Row { columns, label })
     }
 
-    /// The rows of those documents that have all values.
-    pub(super) fn rows(&self, documents: &[Document]) -> Vec<Row> {
-        documents.iter().filter_map(|one| self.row(one)).collect()
+    /// The rows of the first `most` documents that have all values.
+    pub(super) fn rows(&self, documents: &[Document], most: usize) -> Vec<Row> {
+        let rows = documents.iter().filter_map(|one| self.row(one));
+        rows.take(most).collect()
     }
 }
 

@@ -5,7 +5,7 @@ use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis};
 use rand::CryptoRng;
 
 use super::data::{Design, Document, Row, Source};
-use super::layout::{Layout, MAX_CONFUSED, MAX_LOSS, Values, shape_of, vectors};
+use super::layout::{Layout, MAX_CONFUSED, MAX_LOSS, Values, shape_of, vectors, weights};
 use super::{Family, SCORE_BINS, Task, Training};
 use crate::circuit::VectorRow;
 use crate::encoding;
@@ -13,6 +13,9 @@ use crate::id::QueryId;
 use crate::labels;
 use crate::local::LocalQuery;
 use crate::ticket::HomeKey;
+
+/// Least spread of a column in 0 to 1 that it is scaled by.
+pub(super) const LEAST_SPREAD: f64 = 1e-6;
 
 /// What the querier sends before a round: how columns are scaled, and the model so far.
 #[derive(Debug, Clone, PartialEq, BorshSerialize, BorshDeserialize)]
@@ -35,7 +38,7 @@ impl State {
         }
     }
 
-    /// Whether scales are of so many columns, and all numbers are.
+    /// Whether scales are of so many columns, all numbers are finite, and no spread is next to nothing.
     pub(super) fn holds(&self, columns: usize) -> bool {
         let lengths = [self.means.len(), self.spreads.len()];
         let finite = |values: &[f64]| values.iter().all(|value| value.is_finite());
@@ -47,7 +50,7 @@ impl State {
             && self
                 .spreads
                 .iter()
-                .all(|spread| spread.is_finite() && *spread > 0.0)
+                .all(|spread| spread.is_finite() && *spread >= LEAST_SPREAD)
     }
 }
 
@@ -70,15 +73,16 @@ pub fn vector(
     documents: &[Document],
     rng: &mut impl CryptoRng,
 ) -> Option<VectorRow> {
-    if held_out != (task == Task::Validate) {
-        return None;
-    }
     let design = Design::of(training, local);
-    let rows = design.rows(documents);
+    let rows = design.rows(documents, most_documents(training, &design));
     if rows.is_empty() || !state.holds(design.columns()) {
         return None;
     }
     let values = values(training, &design, task, state, &rows)?;
+    // Only now: how long it takes does not tell whether a home is held out.
+    if held_out != (task == Task::Validate) {
+        return None;
+    }
     let layout = Layout::of(training, &design, task);
     let fits = values.len() == layout.sections.len()
         && values
@@ -89,6 +93,24 @@ pub fn vector(
                 length.is_none_or(|length| length == section.len())
             });
     fits.then(|| layout.levels(&values, training.bits, rng))
+}
+
+/// Most documents of a home that are looked at: what they take in memory and time is bounded.
+fn most_documents(training: &Training, design: &Design) -> usize {
+    const CELLS: usize = 1 << 22;
+    const STEPS: usize = 1 << 30;
+    let columns = design.columns() + 1;
+    let steps = match &training.family {
+        Family::Mlp { hidden, epochs, .. } => {
+            let widths = shape_of(hidden, design.columns(), design.classes());
+            // There and back, and the gradient.
+            3 * usize::from(*epochs) * weights(&widths)
+        }
+        Family::Linear | Family::Logistic { newton: true } => columns * columns,
+        Family::KMeans { candidates, .. } => usize::from(*candidates) * columns,
+        _ => design.classes().max(1) * columns,
+    };
+    (CELLS / columns).min(STEPS / steps.max(1)).max(1)
 }
 
 fn values(
@@ -212,15 +234,20 @@ fn clipped(mut vector: Vec<f64>, longest: f64) -> Vec<f64> {
     vector
 }
 
-/// Scales what a vector consists of down to a length.
+/// Scales what a vector consists of down to a length. One that has none, since a value is no finite number or the
+/// squares are beyond all numbers, is all zeros: whoever sends parameters must not reach past the clip with it.
 fn shorten<'a>(values: impl Iterator<Item = &'a mut f64>, longest: f64) {
     let values: Vec<&mut f64> = values.collect();
     let length = values.iter().map(|value| **value * **value).sum::<f64>();
     let length = length.sqrt();
-    if length > longest {
-        for value in values {
-            *value *= longest / length;
-        }
+    if length <= longest {
+        return;
+    }
+    for value in values {
+        *value = match length.is_finite() {
+            true => *value * (longest / length),
+            false => 0.0,
+        };
     }
 }
 

@@ -196,6 +196,39 @@ impl Layout {
         }
     }
 
+    /// Number of coordinates of a round's layout, which is not made for it: strangers write sessions whose
+    /// vectors no memory holds.
+    pub(super) fn coordinates(training: &Training, design: &Design, task: Task) -> usize {
+        let (columns, classes) = (design.columns(), design.classes());
+        let values = columns + 1;
+        let products = values * (values + 1) / 2;
+        match (task, &training.family) {
+            (Task::Scale, _) => {
+                let label = training.label.map_or(0, |_| classes.max(2));
+                2 * design.scaled().len() + label
+            }
+            (Task::Candidates, Family::KMeans { candidates, .. }) => usize::from(*candidates),
+            (Task::Candidates, _) => 1,
+            (Task::Update, Family::Linear) => values + products,
+            (Task::Update, Family::Logistic { newton: true }) => values + products + 1,
+            (Task::Update, Family::Logistic { .. } | Family::Svm) => vectors(classes) * values + 1,
+            (Task::Update, Family::Mlp { hidden, .. }) => {
+                weights(&shape_of(hidden, columns, classes)) + 1
+            }
+            (Task::Update, Family::Bayes) => {
+                classes * (1 + design.sources.iter().map(statistics).sum::<usize>())
+            }
+            (Task::Update, Family::KMeans { clusters, .. }) => 1 + usize::from(*clusters) * values,
+            (Task::Validate, Family::KMeans { .. }) => 1,
+            (Task::Validate, _) => match classes {
+                0 => 3,
+                2 => 2 + 4 + 2 * SCORE_BINS,
+                3..=MAX_CONFUSED => 2 + classes * classes,
+                _ => 2,
+            },
+        }
+    }
+
     /// The circuit's shape.
     pub fn shape(&self, bits: u8) -> VectorShape {
         let section = |section: &Section| circuit::Section {

@@ -318,14 +318,12 @@ impl Training {
             design.columns() <= MAX_COLUMNS,
             "a model has at most 32768 columns",
         )?;
-        let schedule = self.schedule();
-        if schedule.len() != usize::from(rounds) {
+        if self.schedule().len() != usize::from(rounds) {
             return Err(InvalidTraining::Rounds);
         }
-        for task in schedule {
-            let vector = Layout::of(self, &design, task).shape(self.bits);
+        for task in self.kinds() {
             bound(
-                vector.len() <= crate::circuit::MAX_COORDINATES,
+                Layout::coordinates(self, &design, task) <= crate::circuit::MAX_COORDINATES,
                 "a home's vector has at most 65536 coordinates: take fewer features or a smaller model",
             )?;
         }

@@ -5,7 +5,7 @@ use rand::{Rng, SeedableRng};
 
 use super::fit::{Early, Fit, FitError, Settings};
 use super::home::{State, is_held_out, vector};
-use super::{Cell, Design, Document, Family, Layout, Task};
+use super::{Cell, Design, Document, Family, Feature, InvalidTraining, Layout, Task, Training};
 use crate::catalogue::{Cardinality, Catalogue, Doctype, Field, FieldKind};
 use crate::circuit::Circuit;
 use crate::contribution::{VectorContribution, share_vectors};
@@ -394,6 +394,7 @@ fn no_honest_vector_is_longer_than_what_noise_covers() {
         let mut longest = 0.0f64;
         for task in training.kinds() {
             let shape = Layout::of(training, &design, task).shape(training.bits);
+            assert_eq!(Layout::coordinates(training, &design, task), shape.len());
             let circuit = Circuit::vector(&shape).unwrap();
             let bounds = circuit.sensitivities();
             for _ in 0..60 {
@@ -457,4 +458,113 @@ fn no_honest_vector_is_longer_than_what_noise_covers() {
         // Nor is much more noise added than must be.
         assert!(longest > 0.4, "{:?}: {longest}", training.family);
     }
+}
+
+#[test]
+fn no_parameters_whatever_make_an_honest_vector_longer_than_what_noise_covers() {
+    let mut rng = StdRng::seed_from_u64(13);
+    let mlp = Family::Mlp {
+        hidden: vec![3],
+        epochs: 3,
+        rate: 0.5,
+    };
+    let logistic = Family::Logistic { newton: false };
+    const EXTREMES: [f64; 8] = [0.0, 1.0, -1.0, 1e-6, 1e150, -1e200, 1e300, f64::MAX];
+    for family in [Family::Svm, logistic, mlp] {
+        let plan = plan(family, 2);
+        let (training, local) = (&plan.training, &plan.local);
+        let design = Design::of(training, local);
+        let shape = Layout::of(training, &design, Task::Update).shape(training.bits);
+        let circuit = Circuit::vector(&shape).unwrap();
+        let count = Fit::new(training, local, plan.names.clone(), SETTINGS);
+        let count = count.model().state.weights.len();
+        let (mut refused, mut sent) = (0, 0);
+        for _ in 0..400 {
+            let mut extreme = |_| EXTREMES[rng.next_u32() as usize % EXTREMES.len()];
+            let state = State {
+                means: (0..2).map(&mut extreme).collect(),
+                spreads: (0..2).map(|at| extreme(at).abs()).collect(),
+                weights: (0..count).map(&mut extreme).collect(),
+            };
+            let documents: Vec<Document> = (0..2u32)
+                .map(|class| [f64::from(class), 1.0, 0.25].map(Cell::Number).into())
+                .collect();
+            let task = Task::Update;
+            let row = vector(training, local, task, &state, false, &documents, &mut rng);
+            let Some(row) = row else {
+                refused += 1;
+                continue;
+            };
+            sent += 1;
+            let mut sums = vec![0; circuit.outputs().len()];
+            circuit.add_outputs(&circuit.encode_vector(Some(&row)), &mut sums);
+            let squares = sums[1..]
+                .iter()
+                .map(|sum| (field::signed(*sum) as f64).powi(2));
+            let length = squares.sum::<f64>().sqrt();
+            assert!(length <= shape.norm as f64, "{length} {state:?}");
+        }
+        // Spreads of next to nothing are none.
+        assert!(refused > 50 && sent > 50, "{refused} {sent}");
+    }
+}
+
+#[test]
+fn a_model_that_no_memory_holds_is_refused_before_anything_is_laid_out() {
+    let mut plan = mixed(Family::Bayes, Some("y > 0"), 8);
+    plan.training.features[2] = Feature::Words {
+        measure: 3,
+        buckets: 1 << 14,
+    };
+    let rounds = |training: &Training| training.schedule().len() as u16;
+    for family in [
+        Family::Linear,
+        Family::Logistic { newton: true },
+        Family::Mlp {
+            hidden: vec![1024, 1024],
+            epochs: 1,
+            rate: 0.1,
+        },
+    ] {
+        let mut training = plan.training.clone();
+        if family == Family::Linear {
+            let label = training.label.as_mut().unwrap();
+            label.classes = 0;
+        }
+        training.family = family;
+        let refused = training.validate(&plan.local, rounds(&training));
+        assert!(
+            matches!(refused, Err(InvalidTraining::Bound(_))),
+            "{refused:?}"
+        );
+    }
+    assert!(
+        plan.training
+            .validate(&plan.local, rounds(&plan.training))
+            .is_ok()
+    );
+}
+
+#[test]
+fn a_home_with_very_many_documents_is_looked_at_within_bounds() {
+    let family = Family::Mlp {
+        hidden: vec![64],
+        epochs: 20,
+        rate: 0.1,
+    };
+    let plan = plan(family, 1);
+    let fit = Fit::new(&plan.training, &plan.local, plan.names.clone(), SETTINGS);
+    let state = State {
+        means: vec![0.5; 2],
+        spreads: vec![0.3; 2],
+        ..fit.model().state.clone()
+    };
+    let good: Document = [1.0, 0.9, 0.1].map(Cell::Number).into();
+    let other: Document = [0.0, 0.1, 0.9].map(Cell::Number).into();
+    // As many as are looked at, and then others, which change nothing.
+    let most = (1 << 30) / (3 * 20 * (3 * 64 + 65 * 2));
+    let mut documents = vec![good; most];
+    let alone = one(&plan, Task::Update, &state, &documents);
+    documents.extend(vec![other; 100]);
+    assert_eq!(one(&plan, Task::Update, &state, &documents), alone);
 }

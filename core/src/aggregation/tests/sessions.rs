@@ -1,12 +1,12 @@
 //! Rounds of a session: all homes of one were shown the same, and each is released once (protocol.md §18).
 
 use super::restarts::Disks;
-use crate::aggregation::AggregationError;
+use crate::aggregation::{AggregationError, DealRequest};
 use crate::ask::{Answer, BatchAnswer, GroupsStatement, HomeAsk, SealedGroup, group_context};
 use crate::circuit::Circuit;
 use crate::contribution::{VectorContribution, share_vectors};
 use crate::field;
-use crate::id::{MemberNumber, Work};
+use crate::id::{BatchId, MemberNumber, Work};
 use crate::labels;
 use crate::privacy::Rho;
 use crate::testing::{Scene, Setting, key_of, member};
@@ -283,4 +283,35 @@ fn an_aggregator_that_missed_the_end_of_a_round_takes_part_in_the_next() {
     disks.restart(&mut scene, third);
     let over = Some(AggregationError::WrongStep);
     assert_eq!(scene.open_at(third, &missed).err(), over);
+}
+
+#[test]
+fn noise_of_a_round_that_is_over_is_not_opened() {
+    let mut scene = Scene::new(Setting {
+        noise: Some((1.0, Some(1e-6))),
+        updates: 2,
+        ..Setting::default()
+    });
+    let dealers = scene.members();
+    let request = |scene: &Scene, attempt| DealRequest {
+        work: Work {
+            batch: BatchId::noise(0),
+            ..scene.work(0, attempt)
+        },
+        dealers: dealers.clone(),
+    };
+    let old = request(&scene, 0);
+    let deal = |scene: &mut Scene, request: &DealRequest| -> Vec<_> {
+        let deals = dealers.iter().map(|dealer| scene.deal_at(*dealer, request));
+        deals.collect::<Result<_, _>>().unwrap()
+    };
+    let deals = deal(&mut scene, &old);
+    scene.begin_round(1, SHOWN);
+    let answer = scene.honest(scene.work(0, 0));
+    scene.open(&answer);
+    let opened = scene.open_deals_at(member(1), &old, &deals).err();
+    assert_eq!(opened, Some(AggregationError::WrongStep));
+    let current = request(&scene, 0);
+    let deals = deal(&mut scene, &current);
+    assert!(scene.open_deals_at(member(1), &current, &deals).is_ok());
 }

@@ -8,7 +8,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use super::data::{Design, Source};
-use super::home::{State, bayes_weights};
+use super::home::{LEAST_SPREAD, State, bayes_weights};
 use super::layout::{Layout, Sums, shape_of, statistics, weights};
 use super::model::{METRICS, weight_count};
 use super::{Family, Metrics, Model, Task, Training};
@@ -358,7 +358,7 @@ impl Fit {
                 return Err(FitError::Degenerate(self.name(column)));
             }
             state.means[column] = pair[0];
-            state.spreads[column] = variance.max(low).sqrt();
+            state.spreads[column] = variance.max(low).sqrt().max(LEAST_SPREAD);
         }
         let varies = match (self.model.training.label, &means[2 * scaled.len()..]) {
             (None, _) => true,
