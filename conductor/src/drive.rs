@@ -8,7 +8,7 @@ use dispers_core::{
         BeginRequest, CommitRequest, DealtRequest, DecideRequest, GuardsRequest, MAX_DEAL,
         OpenHead, ReleaseRequest, Verdict, VerifyRequest,
     },
-    ask::{AnswerHead, BatchAnswer, MAX_ANSWER, TargetRequest},
+    ask::{AnswerHead, BatchAnswer, MAX_ANSWER, TargetRequest, most_homes},
     conduct::{Command, Event, StepError, Wait},
     directory::Node as Listed,
     encoding::{DecodeError, from_bytes, to_bytes},
@@ -47,8 +47,6 @@ const MAX_HEAD: usize = 1 << 20;
 const MESSAGES: usize = 16 * MAX_PEER_MESSAGE;
 /// Before a batch is asked again whose target went away; doubled at every attempt.
 const ASK_PAUSE: Duration = Duration::from_secs(2);
-/// Most bytes of contributions that an aggregator is to hold of one batch.
-const BATCH_BYTES: usize = 512 << 20;
 /// Chunks of the lists that wait to be sent.
 const CHUNKS_AHEAD: usize = 4;
 /// Tries of a step that may be repeated, after which its node is out of the query.
@@ -187,9 +185,7 @@ impl Driver {
     /// Homes of a batch: as many as configured, fewer where each sends much.
     fn batch_size(&self) -> u32 {
         let manifest = self.manifest.verify(&self.node.directory, now());
-        let elements = manifest.map_or(1, |manifest| manifest.largest_share());
-        let of_home = size_of::<u64>() * elements.max(1);
-        let most = u32::try_from(BATCH_BYTES / of_home).unwrap_or(u32::MAX);
+        let most = manifest.map_or(u32::MAX, |manifest| most_homes(&manifest));
         self.config.batch_size.min(most)
     }
 

@@ -4,7 +4,7 @@
 //! group per aggregator; the Target drops where they came from, shuffles, and signs a digest of
 //! what each aggregator is to receive.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use rand::{CryptoRng, seq::SliceRandom};
@@ -24,7 +24,7 @@ use crate::{
     manifest::{SignedManifest, VerifiedManifest},
     subscription::{HomeId, LinkOpener},
     ticket::{FindId, HomeKey, Ticket},
-    training::{SessionKey, SignedParameters},
+    training::{SessionKey, SignedParameters, VerifiedParameters},
 };
 
 /// Largest encoded ask to one stack, in bytes.
@@ -60,8 +60,8 @@ pub struct Ask {
     pub find: FindId,
     /// Shows that the query is in the log.
     pub inclusion: Inclusion,
-    /// What the round is computed with, where a model is trained.
-    pub parameters: Option<SignedParameters>,
+    /// What the round is computed with, where a model is trained. All hosts' asks share it.
+    pub parameters: Option<Arc<SignedParameters>>,
     /// Whether the homes are only told that they will be asked, so that their owners can be: the answer
     /// holds nothing.
     pub announced: bool,
@@ -90,17 +90,36 @@ pub struct Answer {
     pub groups: Vec<SealedGroup>,
 }
 
-/// Most bytes that an encoded answer for so many homes takes.
-pub fn answer_limit(manifest: &VerifiedManifest, work: Work, homes: usize) -> usize {
-    // An encapsulation, an authentication tag, and lengths.
-    const GROUP: usize = 2048;
-    let offers = manifest.offers(manifest.committee_of(work.batch)).count();
-    let circuit = manifest.circuit_of(work.round);
+/// An encapsulation, an authentication tag, and lengths.
+const GROUP: usize = 2048;
+
+/// Most bytes of one home's contribution to each of so many aggregators.
+fn contribution_limit(circuit: &Circuit, offers: usize) -> usize {
     let commitments = match circuit.has_joint_randomness() {
         true => 32 * offers,
         false => 0,
     };
-    let home = size_of::<u32>() + size_of::<Tag>() + 8 * circuit.share_len() + commitments;
+    size_of::<u32>() + size_of::<Tag>() + 8 * circuit.share_len() + commitments
+}
+
+/// Most homes of a batch whose answers fit, whatever round they are of, whatever committee they are for, and
+/// however many hosts they are of.
+pub fn most_homes(manifest: &VerifiedManifest) -> u32 {
+    let committees = 0..manifest.committees.len() as u16;
+    let offers = committees.map(|committee| manifest.offers(committee).count());
+    let offers = offers.max().unwrap_or(1).max(1);
+    let homes = manifest.circuits().map(|circuit| {
+        // A host of one home has envelopes of its own.
+        let home = offers.saturating_mul(contribution_limit(circuit, offers) + GROUP);
+        MAX_ANSWER / home.max(1)
+    });
+    u32::try_from(homes.min().unwrap_or(usize::MAX)).unwrap_or(u32::MAX)
+}
+
+/// Most bytes that an encoded answer for so many homes takes.
+pub fn answer_limit(manifest: &VerifiedManifest, work: Work, homes: usize) -> usize {
+    let offers = manifest.offers(manifest.committee_of(work.batch)).count();
+    let home = contribution_limit(manifest.circuit_of(work.round), offers);
     let groups = offers.saturating_mul(homes.saturating_mul(home).saturating_add(GROUP));
     groups.saturating_add(GROUP).min(MAX_ANSWER)
 }
@@ -235,6 +254,8 @@ pub fn open_batch(
         return Err(AskError::WrongWork);
     }
     inclusion.verify(signed, directory).map_err(AskError::Log)?;
+    check_parameters(parameters.as_ref(), manifest, work.round, directory)?;
+    let parameters = parameters.clone().map(Arc::new);
     let statement: BatchStatement =
         encoding::from_bytes(&message.statement, MAX_STATEMENT, "batch statement")
             .map_err(|_| AskError::NotChosen)?;
@@ -306,6 +327,28 @@ pub fn open_batch(
         count: statement.count,
         asks,
     })
+}
+
+/// Checks what a round is computed with: what the querier signed for it, and nothing in a first round.
+///
+/// # Errors
+/// [`AskError::WrongWork`].
+pub fn check_parameters(
+    parameters: Option<&SignedParameters>,
+    manifest: &VerifiedManifest,
+    round: u16,
+    directory: &Directory,
+) -> Result<Option<VerifiedParameters>, AskError> {
+    let verified = match parameters {
+        None if round == 0 => return Ok(None),
+        None => return Err(AskError::WrongWork),
+        Some(parameters) => parameters.verify(manifest, directory),
+    };
+    let verified = verified.map_err(|_| AskError::WrongWork)?;
+    match verified.round() == round && round > 0 {
+        true => Ok(Some(verified)),
+        false => Err(AskError::WrongWork),
+    }
 }
 
 /// Drops origins, shuffles, signs: what the Target sends on.

@@ -478,10 +478,9 @@ impl VerifiedManifest {
         self.tasks.get(usize::from(round)).copied()
     }
 
-    /// The most elements that a home contributes to any round.
-    pub fn largest_share(&self) -> usize {
-        let lengths = self.circuits.iter().map(|circuit| circuit.share_len());
-        lengths.max().unwrap_or(0)
+    /// What a home may contribute, for each kind of round.
+    pub fn circuits(&self) -> impl Iterator<Item = &Arc<Circuit>> {
+        self.circuits.iter()
     }
 
     /// The aggregators that offered a key, with it, in committee order.

@@ -3,7 +3,7 @@
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use dispers_core::{
-    ask::{Answer, AnsweringHome, Ask, AskError, MAX_ASK, allows, answer},
+    ask::{Answer, AnsweringHome, Ask, AskError, MAX_ASK, allows, answer, check_parameters},
     encoding::from_bytes,
     id::{Role, Work},
     manifest::VerifiedManifest,
@@ -141,7 +141,12 @@ impl Answerer {
             .map(|(place, _)| place)
             .collect();
         let answering: Vec<HomeId> = places.iter().map(|place| ids[*place].0.clone()).collect();
-        let shown = self.shown(&ask, &manifest)?;
+        let shown = check_parameters(
+            ask.parameters.as_deref(),
+            &manifest,
+            ask.work.round,
+            &self.node.directory,
+        )?;
         match &manifest.training {
             None => self.fill_rows(&manifest, &answering, &places, &mut homes)?,
             Some(training) => {
@@ -158,26 +163,6 @@ impl Answerer {
         let answer = answer(&manifest, ask.work, &digest, &homes, &mut rng())?;
         self.note_sent(&manifest, ask.work, &answer)?;
         Ok(answer)
-    }
-
-    /// The parameters that homes were shown; only the first round has none.
-    fn shown(
-        &self,
-        ask: &Ask,
-        manifest: &VerifiedManifest,
-    ) -> Result<Option<VerifiedParameters>, Error> {
-        let Some(parameters) = &ask.parameters else {
-            return match ask.work.round {
-                0 => Ok(None),
-                _ => Err(AskError::WrongWork.into()),
-            };
-        };
-        let verified = parameters.verify(manifest, &self.node.directory);
-        let verified = verified.map_err(|_| AskError::WrongWork)?;
-        match verified.round() == ask.work.round && ask.work.round > 0 {
-            true => Ok(Some(verified)),
-            false => Err(AskError::WrongWork.into()),
-        }
     }
 
     /// What each home that answers computes in a round of training.

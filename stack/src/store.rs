@@ -50,6 +50,11 @@ CREATE TABLE IF NOT EXISTS leaving (handle BLOB PRIMARY KEY);
 CREATE TABLE IF NOT EXISTS sending (handle BLOB PRIMARY KEY, since INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS answered (work BLOB PRIMARY KEY, expires INTEGER NOT NULL) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS answered_expires ON answered (expires);
+CREATE TABLE IF NOT EXISTS answered_last (
+    query BLOB NOT NULL, batch INTEGER NOT NULL, last INTEGER NOT NULL, expires INTEGER NOT NULL,
+    PRIMARY KEY (query, batch)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS answered_last_expires ON answered_last (expires);
 PRAGMA user_version = 4;
 ";
 

@@ -81,7 +81,7 @@ impl Certificates {
     /// disk when this returns.
     ///
     /// # Errors
-    /// [`Error::SecondRelease`] when it is another, [`Error::Full`] when `most` are noted.
+    /// [`Error::SecondRelease`] when it is another, or a later round has one; [`Error::Full`] when `most` are noted.
     pub(crate) fn certify(
         &self,
         certified: &Certified,
@@ -193,6 +193,16 @@ fn note(
     // Past its skew a query is refused, so forgetting it cannot certify it twice.
     rows.prepare_cached("DELETE FROM certificate WHERE expires < ?1")?
         .execute([now.0.saturating_sub(Timestamp::SKEW) as i64])?;
+    // Rounds come one after the other: of a session the last one's certificate is kept, and none before it is
+    // certified any more.
+    let later = rows
+        .prepare_cached("SELECT 1 FROM certificate WHERE query = ?1 AND round > ?2")?
+        .exists(params![certified.query.0, certified.round])?;
+    if later {
+        return Ok(Some([0; 32]));
+    }
+    rows.prepare_cached("DELETE FROM certificate WHERE query = ?1 AND round < ?2")?
+        .execute(params![certified.query.0, certified.round])?;
     rows.prepare_cached(
         "INSERT OR IGNORE INTO certificate SELECT ?1, ?2, ?3, ?4
          WHERE (SELECT COUNT(*) FROM certificate) < ?5",
@@ -245,9 +255,23 @@ mod tests {
             certify(1, 0, 1).unwrap();
             certify(1, 0, 1).unwrap();
             assert!(matches!(certify(1, 0, 2), Err(Error::SecondRelease)));
-            certify(1, 1, 2).unwrap();
             certify(2, 0, 2).unwrap();
         }
+    }
+
+    #[test]
+    fn a_session_has_one_certificate_and_no_round_has_one_after_a_later_one() {
+        let database = Certificates::in_memory().unwrap();
+        for round in 0..1024 {
+            database.certify(&certified(1, round, 1), 2, NOW).unwrap();
+        }
+        // There is room for others.
+        database.certify(&certified(2, 0, 1), 2, NOW).unwrap();
+        for round in [0, 1022] {
+            let again = database.certify(&certified(1, round, 1), 2, NOW);
+            assert!(matches!(again, Err(Error::SecondRelease)), "{round}");
+        }
+        database.certify(&certified(1, 1023, 1), 2, NOW).unwrap();
     }
 
     #[test]

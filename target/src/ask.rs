@@ -12,7 +12,7 @@ use dispers_core::{
         open_batch,
     },
     envelope::EnvelopeSecretKey,
-    id::{KeyEpoch, Name, Role, Timestamp, Work},
+    id::{BatchId, KeyEpoch, Name, QueryId, Role, Timestamp, Work},
     manifest::VerifiedManifest,
     training::{NO_PARAMETERS, SignedParameters},
 };
@@ -27,6 +27,9 @@ use crate::{Config, Error, Links, StackLink, breaker::Breakers};
 /// Largest answer of a stack whose homes are only told, in bytes.
 const ANNOUNCED: usize = 4096;
 
+/// A round and an attempt, and when their query expires.
+type Asked = ((u16, u8), Timestamp);
+
 /// A Target.
 pub struct Target {
     node: Arc<Node>,
@@ -37,8 +40,8 @@ pub struct Target {
     breakers: Breakers,
     stack_timeout: Duration,
     parallel_stacks: usize,
-    /// What was asked, until its query expires: nothing is asked twice.
-    asked: Mutex<HashMap<Work, Timestamp>>,
+    /// The last round and attempt of each batch that was asked, until its query expires: nothing is asked twice.
+    asked: Mutex<HashMap<(QueryId, BatchId), Asked>>,
 }
 
 impl Target {
@@ -106,11 +109,14 @@ impl Target {
     fn ask_once(&self, work: Work, expires: Timestamp) -> Result<(), Error> {
         let now = now();
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        asked.retain(|_, expires| !expires.has_passed(now));
-        match asked.insert(work, expires) {
-            Some(_) => Err(Error::Repeated),
-            None => Ok(()),
+        asked.retain(|_, (_, expires)| !expires.has_passed(now));
+        let last = (work.round, work.attempt);
+        let before = asked.get(&(work.query, work.batch));
+        if before.is_some_and(|(before, _)| *before >= last) {
+            return Err(Error::Repeated);
         }
+        asked.insert((work.query, work.batch), (last, expires));
+        Ok(())
     }
 
     /// Tells a batch's homes that they will be asked.

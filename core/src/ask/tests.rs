@@ -3,6 +3,7 @@
 use super::*;
 use crate::id::{BatchId, QueryId};
 use crate::testing::{Scene, Setting, copy_of, key_of, logged, name};
+use crate::training::home::State;
 
 fn scene() -> Scene {
     Scene::new(Setting {
@@ -189,4 +190,67 @@ fn a_row_that_the_circuit_has_no_place_for_silences_its_home_only() {
     assert_eq!(released.accepted, 36);
     let expected = scene.sums(scene.homes[1..].iter().map(|home| &home.row));
     assert_eq!(released.outputs, expected);
+}
+
+#[test]
+fn parameters_that_the_querier_did_not_sign_for_the_round_reach_no_stack() {
+    let mut scene = Scene::new(Setting {
+        updates: 3,
+        ..Setting::default()
+    });
+    let query = scene.question.manifest.query();
+    let key = SessionKey::new(&scene.question.salt, query);
+    let mut sealed = |round, signer: &str| {
+        let (state, signer) = (State::empty(), key_of(signer));
+        SignedParameters::seal(query, round, &state, &key, &signer, &mut scene.rng)
+    };
+    let (first, second, forged) = (
+        sealed(1, "querier"),
+        sealed(2, "querier"),
+        sealed(2, "conductor"),
+    );
+    let open = |round, parameters: Option<&SignedParameters>| {
+        let request = TargetRequest {
+            manifest: scene.question.signed.clone(),
+            inclusion: logged(&scene.network, &scene.question.signed),
+            work: Work {
+                round,
+                ..scene.work(0, 0)
+            },
+            parameters: parameters.cloned(),
+            batch: copy_of(&scene.found.batches[0]),
+        };
+        let manifest = &scene.question.manifest;
+        let (me, directory) = (name("target"), &scene.network.directory);
+        open_batch(&request, manifest, &me, directory, &scene.network.target).err()
+    };
+    let wrong = Some(AskError::WrongWork);
+    assert_eq!(open(0, None), None);
+    assert_eq!(open(0, Some(&first)), wrong);
+    assert_eq!(open(2, Some(&second)), None);
+    for parameters in [None, Some(&first), Some(&forged)] {
+        assert_eq!(open(2, parameters), wrong);
+    }
+}
+
+#[test]
+fn a_full_batch_fits_an_answer_for_every_committee_and_round() {
+    for committee in [(2, 3), (3, 5), (4, 7)] {
+        let scene = Scene::new(Setting {
+            committee,
+            updates: 2,
+            held_out: 200,
+            ..Setting::default()
+        });
+        let manifest = &scene.question.manifest;
+        let homes = most_homes(manifest) as usize;
+        let offers = manifest.offers(0).count();
+        assert_eq!(offers, usize::from(committee.1));
+        for round in 0..manifest.rounds {
+            let limit = contribution_limit(manifest.circuit_of(round), offers);
+            let whole = offers * homes * (limit + GROUP);
+            assert!(whole <= MAX_ANSWER, "{round}");
+        }
+        assert!(homes > 10_000, "{homes}");
+    }
 }

@@ -15,8 +15,10 @@ use crate::{
     peer::PeerMessage,
     privacy::dealers_of,
     release::{CommittedBatch, SignedAcknowledgement},
-    training::SignedParameters,
+    training::{NO_PARAMETERS, SignedParameters},
 };
+
+const OTHER_PARAMETERS: &str = "the target says that homes were shown something else";
 
 enum Step {
     Waiting,
@@ -364,12 +366,19 @@ impl Conduct {
         result: Result<BatchAnswer, StepError>,
     ) -> Result<Vec<Command>, Failure> {
         let alive = self.alive_for(work);
+        let shown = self.parameters.as_deref();
+        let shown = shown.map_or(NO_PARAMETERS, SignedParameters::digest);
         let Some(run) = self.run(work) else {
             return Ok(Vec::new());
         };
         if !matches!(run.step, Step::Asking) {
             return Ok(Vec::new());
         }
+        // Aggregators would take what one Target says for what all homes of the round were shown.
+        let result = result.and_then(|answer| match answer.statement.parameters == shown {
+            true => Ok(answer),
+            false => Err(StepError::Refused(OTHER_PARAMETERS.to_owned())),
+        });
         let answer = match result {
             Ok(answer) => Arc::new(answer),
             Err(error) => return self.again(work, Failure::Ask(error)),

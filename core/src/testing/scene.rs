@@ -127,8 +127,9 @@ impl Scene {
         }
     }
 
-    /// What the Target opens.
+    /// What the Target opens: the same homes and tickets in every round.
     pub(crate) fn asks(&self, work: Work) -> OpenedBatch {
+        let work = Work { round: 0, ..work };
         let request = TargetRequest {
             parameters: None,
             manifest: self.question.signed.clone(),

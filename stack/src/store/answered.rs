@@ -1,4 +1,7 @@
 //! Which work was answered: none is a second time, also after a restart (protocol.md §6).
+//!
+//! Of each batch of a query the last round and attempt are kept: none before them is answered any more. So a
+//! session of many rounds takes one row a batch.
 
 use dispers_core::{
     encoding::to_bytes,
@@ -6,10 +9,10 @@ use dispers_core::{
 };
 use rusqlite::params;
 
-use super::Store;
+use super::{Store, consent::place};
 use crate::Error;
 
-/// Most asks that are remembered: a Target that invents batches fills no more.
+/// Most batches that are remembered: a Target that invents some fills no more.
 const MAX_ANSWERED: i64 = 1 << 20;
 
 impl Store {
@@ -17,7 +20,8 @@ impl Store {
     /// disk when this returns.
     ///
     /// # Errors
-    /// [`Error::Repeated`] when it was answered before, [`Error::Busy`] when too much is noted.
+    /// [`Error::Repeated`] when it was answered before, or a later attempt or round of its batch;
+    /// [`Error::Busy`] when too much is noted.
     pub(crate) fn answer_once(
         &self,
         work: &Work,
@@ -26,24 +30,39 @@ impl Store {
     ) -> Result<(), Error> {
         let mut connection = self.connection();
         let rows = connection.transaction()?;
-        let work = to_bytes(work);
-        rows.prepare_cached("DELETE FROM answered WHERE expires < ?1")?
-            .execute([now.0.saturating_sub(Timestamp::SKEW) as i64])?;
+        let over = now.0.saturating_sub(Timestamp::SKEW) as i64;
+        for table in ["answered", "answered_last"] {
+            rows.prepare_cached(&format!("DELETE FROM {table} WHERE expires < ?1"))?
+                .execute([over])?;
+        }
+        let last = i64::from(work.round) << 8 | i64::from(work.attempt);
         let noted = rows
             .prepare_cached(
-                "INSERT OR IGNORE INTO answered SELECT ?1, ?2
-                 WHERE (SELECT COUNT(*) FROM answered) < ?3",
+                "INSERT INTO answered_last SELECT ?1, ?2, ?3, ?4
+                 WHERE (SELECT COUNT(*) FROM answered_last) < ?5
+                    OR EXISTS (SELECT 1 FROM answered_last WHERE query = ?1 AND batch = ?2)
+                 ON CONFLICT DO UPDATE SET last = excluded.last WHERE last < excluded.last",
             )?
-            .execute(params![work, expires.0 as i64, MAX_ANSWERED])?;
-        let repeated = noted == 0
-            && rows
-                .prepare_cached("SELECT 1 FROM answered WHERE work = ?1")?
-                .exists([work])?;
+            .execute(params![
+                work.query.0,
+                place(work.batch),
+                last,
+                expires.0 as i64,
+                MAX_ANSWERED
+            ])?;
+        // What was noted before batches were has a row for each work.
+        let before = rows
+            .prepare_cached("SELECT 1 FROM answered WHERE work = ?1")?
+            .exists([to_bytes(work)])?;
+        let repeated = before
+            || rows
+                .prepare_cached("SELECT 1 FROM answered_last WHERE query = ?1 AND batch = ?2")?
+                .exists(params![work.query.0, place(work.batch)])?;
         rows.commit()?;
-        match (noted, repeated) {
-            (0, true) => Err(Error::Repeated),
-            (0, false) => Err(Error::Busy),
-            _ => Ok(()),
+        match (noted > 0 && !before, repeated) {
+            (true, _) => Ok(()),
+            (false, true) => Err(Error::Repeated),
+            (false, false) => Err(Error::Busy),
         }
     }
 }

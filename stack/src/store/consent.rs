@@ -3,7 +3,7 @@
 //! A query is decided once at each home, in one transaction with what it costs, and that is on the disk
 //! before anything is read: neither queries at the same time nor a crash overspend a home's ε.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use dispers_core::{
     encoding::{from_bytes, to_bytes},
@@ -12,7 +12,7 @@ use dispers_core::{
     subscription::HomeId,
 };
 use dispers_node::now;
-use rusqlite::{OptionalExtension, Transaction, params};
+use rusqlite::{CachedStatement, OptionalExtension, Transaction, params};
 use serde::{Deserialize, Serialize};
 
 use super::Store;
@@ -112,7 +112,7 @@ pub enum WordError {
     Spent,
 }
 
-fn place(batch: BatchId) -> i64 {
+pub(super) fn place(batch: BatchId) -> i64 {
     (i64::from(batch.partition) << 32) | i64::from(batch.number)
 }
 
@@ -185,7 +185,7 @@ impl Store {
         let rows = connection.transaction()?;
         let request = note_request(&rows, deciding, &asked, at)?;
         let exact = exact_requests(&rows, request, manifest, &asked)?;
-        let mut known: HashMap<i64, Rules> = HashMap::new();
+        let mut known: HashMap<Option<i64>, Rules> = HashMap::new();
         let mut decided = Decided {
             outcomes: Vec::with_capacity(homes.len()),
             told: Vec::new(),
@@ -203,18 +203,26 @@ impl Store {
             let before = before.map(Outcome::from_number);
             let verdict = match before {
                 Some(Outcome::Waiting) if !deciding.announced => Outcome::Late.into(),
+                // What was decided stays, but for who takes it back between two rounds.
+                Some(outcome) if outcome.answers() && !subscribed => {
+                    decided.outcomes.push(Outcome::Withdrawn);
+                    continue;
+                }
+                Some(outcome) if outcome.answers() && asked.training => {
+                    let rules = rules_for(&rows, &mut which, &mut known, home)?;
+                    let now = rules.verdict(&asked, || Ok::<_, Error>(Spent::default()))?;
+                    let denied = now.outcome == Outcome::Denied;
+                    let outcome = if denied { Outcome::Denied } else { outcome };
+                    decided.outcomes.push(outcome);
+                    continue;
+                }
                 Some(outcome) => {
                     decided.outcomes.push(outcome);
                     continue;
                 }
                 None if !subscribed => Outcome::Withdrawn.into(),
                 None => {
-                    let id: Option<i64> =
-                        which.query_row([&home.0], |row| row.get(0)).optional()?;
-                    let rules = match id {
-                        Some(id) => known_rules(&rows, &mut known, id)?,
-                        None => &Rules::default(),
-                    };
+                    let rules = rules_for(&rows, &mut which, &mut known, home)?;
                     let mut answered = 0;
                     let verdict = rules.verdict(&asked, || {
                         let (spent, exact) = spent(&rows, home, at, &exact)?;
@@ -223,7 +231,8 @@ impl Store {
                     })?;
                     match verdict.outcome {
                         Outcome::Allowed
-                            if asked.epsilon.is_none() && answered >= deciding.exact_queries =>
+                            if asked.epsilon.is_none()
+                                && answered + exact_cost(manifest) > deciding.exact_queries =>
                         {
                             Outcome::TooManyExact.into()
                         }
@@ -305,7 +314,7 @@ impl Store {
             if !rules.affords(&spent, epsilon.unwrap_or(0)) {
                 return Err(WordError::Spent.into());
             }
-            if epsilon.is_none() && answered >= exact_queries {
+            if epsilon.is_none() && answered + exact_cost(&body) > exact_queries {
                 outcome = Outcome::TooManyExact;
             }
         }
@@ -318,7 +327,7 @@ impl Store {
         Ok(outcome)
     }
 
-    /// Notes what leaves for a batch.
+    /// Notes what leaves for a batch, beside what left for it before.
     pub(crate) fn note_sent(
         &self,
         query: QueryId,
@@ -326,19 +335,38 @@ impl Store {
         homes: u32,
         groups: &[SentGroup],
     ) -> Result<(), Error> {
-        let groups = serde_json::to_string(groups).unwrap_or_default();
-        self.connection()
+        let mut connection = self.connection();
+        let rows = connection.transaction()?;
+        let before: Option<String> = rows
             .prepare_cached(
-                "INSERT OR REPLACE INTO sent
-                 SELECT id, ?2, ?3, ?4, ?5 FROM request WHERE query = ?1",
+                "SELECT groups FROM sent JOIN request ON id = request
+                 WHERE query = ?1 AND batch = ?2",
             )?
-            .execute(params![
-                query.0,
-                place(batch),
-                now().0 as i64,
-                homes,
-                groups
-            ])?;
+            .query_row(params![query.0, place(batch)], |row| row.get(0))
+            .optional()?;
+        let mut all: Vec<SentGroup> = before
+            .and_then(|groups| serde_json::from_str(&groups).ok())
+            .unwrap_or_default();
+        for group in groups {
+            let same = all.iter_mut().find(|of| of.aggregator == group.aggregator);
+            match same {
+                Some(of) => of.bytes = of.bytes.saturating_add(group.bytes),
+                None => all.push(group.clone()),
+            }
+        }
+        let groups = serde_json::to_string(&all).unwrap_or_default();
+        rows.prepare_cached(
+            "INSERT OR REPLACE INTO sent
+                 SELECT id, ?2, ?3, ?4, ?5 FROM request WHERE query = ?1",
+        )?
+        .execute(params![
+            query.0,
+            place(batch),
+            now().0 as i64,
+            homes,
+            groups
+        ])?;
+        rows.commit()?;
         Ok(())
     }
 
@@ -422,7 +450,7 @@ impl Store {
     pub fn spent(&self, home: &HomeId) -> Result<Spent, Error> {
         let mut connection = self.connection();
         let rows = connection.transaction()?;
-        Ok(spent(&rows, home, now().0, &HashSet::new())?.0)
+        Ok(spent(&rows, home, now().0, &HashMap::new())?.0)
     }
 }
 
@@ -455,14 +483,20 @@ fn rules_of(rows: &Transaction<'_>, home: &HomeId) -> Result<Option<Rules>, Erro
     Ok(body.map(|body| Rules::parse(&body)).transpose()?)
 }
 
-fn known_rules<'a>(
+/// The rules of a home; those that refuse all where its owner gave none.
+fn rules_for<'a>(
     rows: &Transaction<'_>,
-    known: &'a mut HashMap<i64, Rules>,
-    id: i64,
+    which: &mut CachedStatement<'_>,
+    known: &'a mut HashMap<Option<i64>, Rules>,
+    home: &HomeId,
 ) -> Result<&'a Rules, Error> {
+    let id: Option<i64> = which.query_row([&home.0], |row| row.get(0)).optional()?;
     Ok(match known.entry(id) {
         std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
         std::collections::hash_map::Entry::Vacant(entry) => {
+            if id.is_none() {
+                return Ok(entry.insert(Rules::default()));
+            }
             let body: String = rows
                 .prepare_cached("SELECT body FROM rules WHERE id = ?1")?
                 .query_row([id], |row| row.get(0))?;
@@ -499,18 +533,27 @@ fn note_request(
     Ok(id)
 }
 
-/// The other exact queries of this querier, of the same doctype and key epoch; none for a noisy query.
+/// What a query counts among exact ones: a session one for so many of its rounds, begun ones too, since each
+/// tells sums that its querier chose.
+fn exact_cost(manifest: &Manifest) -> usize {
+    /// Rounds that tell no more than one query.
+    const ROUNDS: u16 = 20;
+    usize::from(manifest.rounds.div_ceil(ROUNDS).max(1))
+}
+
+/// The other exact queries of this querier, of the same doctype and key epoch, with what each counts; none for a
+/// noisy query.
 fn exact_requests(
     rows: &Transaction<'_>,
     request: i64,
     manifest: &Manifest,
     asked: &Asked,
-) -> Result<HashSet<i64>, Error> {
+) -> Result<HashMap<i64, usize>, Error> {
     if asked.epsilon.is_some() {
-        return Ok(HashSet::new());
+        return Ok(HashMap::new());
     }
     let mut select = rows.prepare_cached(
-        "SELECT id FROM request WHERE epsilon IS NULL AND querier = ?1 AND doctype = ?2
+        "SELECT id, manifest FROM request WHERE epsilon IS NULL AND querier = ?1 AND doctype = ?2
          AND key_epoch = ?3 AND id <> ?4",
     )?;
     let of = params![
@@ -519,16 +562,25 @@ fn exact_requests(
         manifest.key_epoch.0,
         request
     ];
-    let ids = select.query_map(of, |row| row.get(0))?;
-    Ok(ids.collect::<Result<_, _>>()?)
+    let mut found = select.query(of)?;
+    let mut costs = HashMap::new();
+    while let Some(row) = found.next()? {
+        // One of an earlier version of this program was a query.
+        let manifest = signed(&row.get::<_, Vec<u8>>(1)?).and_then(|signed| manifest_of(&signed));
+        costs.insert(
+            row.get(0)?,
+            manifest.map_or(1, |manifest| exact_cost(&manifest)),
+        );
+    }
+    Ok(costs)
 }
 
-/// The ε that a home's answers of the last year took, and how many of the queries in `exact` it answered.
+/// The ε that a home's answers of the last year took, and what those in `exact` that it answered count.
 fn spent(
     rows: &Transaction<'_>,
     home: &HomeId,
     at: u64,
-    exact: &HashSet<i64>,
+    exact: &HashMap<i64, usize>,
 ) -> Result<(Spent, usize), Error> {
     let mut select = rows.prepare_cached(
         "SELECT request, outcome, rule, epsilon, at FROM decision WHERE home = ?1",
@@ -540,7 +592,7 @@ fn spent(
         if !Outcome::from_number(row.get(1)?).answers() {
             continue;
         }
-        answered += usize::from(exact.contains(&row.get(0)?));
+        answered += exact.get(&row.get(0)?).copied().unwrap_or(0);
         if row.get::<_, i64>(4)? as u64 <= since {
             continue;
         }

@@ -186,9 +186,47 @@ fn work_is_answered_once_also_after_a_restart_and_forgotten_with_its_query() {
     assert!(matches!(answer(1, skewed), Err(Error::Repeated)));
     answer(2, skewed.plus(1)).unwrap();
     let store = Store::open(&path).unwrap();
-    let count = "SELECT COUNT(*) FROM answered";
+    let count = "SELECT COUNT(*) FROM answered_last";
     let count = store.connection().query_one(count, [], |row| row.get(0));
     assert_eq!(count, Ok(1i64));
+}
+
+#[test]
+fn a_session_takes_one_row_a_batch_and_no_round_is_answered_after_a_later_one() {
+    use dispers_core::encoding::to_bytes;
+    use dispers_core::id::{BatchId, QueryId, Timestamp, Work};
+
+    let store = Store::in_memory().unwrap();
+    let expires = Timestamp(1_800_000_000_000);
+    let work = |number, round, attempt| Work {
+        query: QueryId([1; 32]),
+        round,
+        batch: BatchId {
+            partition: 0,
+            number,
+        },
+        attempt,
+    };
+    let answer = |work: Work| store.answer_once(&work, expires, expires);
+    for round in 0..1024 {
+        for number in 0..2 {
+            answer(work(number, round, 0)).unwrap();
+        }
+    }
+    answer(work(0, 1023, 2)).unwrap();
+    for (number, round, attempt) in [(0, 1023, 2), (0, 1023, 1), (0, 7, 3), (1, 1022, 7)] {
+        let repeated = answer(work(number, round, attempt));
+        assert!(matches!(repeated, Err(Error::Repeated)), "{round}");
+    }
+    let count = "SELECT COUNT(*) FROM answered_last";
+    let count = store.connection().query_one(count, [], |row| row.get(0));
+    assert_eq!(count, Ok(2i64));
+    // What a stack of before noted is not answered again either.
+    let old = work(5, 0, 0);
+    let insert = "INSERT INTO answered VALUES (?1, ?2)";
+    let row = rusqlite::params![to_bytes(&old), expires.0 as i64];
+    store.connection().execute(insert, row).unwrap();
+    assert!(matches!(answer(old), Err(Error::Repeated)));
 }
 
 #[test]

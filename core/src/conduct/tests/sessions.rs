@@ -302,3 +302,26 @@ fn a_round_that_too_few_answer_fails_the_session() {
     let refused = advance(&scene, &mut conduct, &next).err();
     assert_eq!(refused, Some(ParametersError::Round));
 }
+
+#[test]
+fn a_target_that_names_other_parameters_costs_an_attempt_and_no_aggregator() {
+    let mut scene = session(2);
+    let mut conduct = scene.drive(honest);
+    let mut lies = 1;
+    round(&mut scene, &mut conduct, 1, |scene, command| {
+        let Command::Ask { work, .. } = command else {
+            return None;
+        };
+        if lies == 0 {
+            return None;
+        }
+        lies -= 1;
+        let shown = std::mem::replace(&mut scene.shown, [9; 32]);
+        let answer = scene.honest(*work);
+        scene.shown = shown;
+        Some(Event::Asked(*work, Ok(answer)))
+    });
+    assert_eq!(lies, 0);
+    exact(&scene, &conduct, Phase::Between);
+    assert_eq!(conduct.status().missing, []);
+}

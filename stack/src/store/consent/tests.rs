@@ -3,6 +3,7 @@ use std::{path::Path, thread};
 use dispers_core::{
     id::{BatchId, KeyEpoch},
     keys::SigningKey,
+    training::{Family, Feature, Training},
 };
 use dispers_node::rng;
 
@@ -46,6 +47,21 @@ fn a_home_without_rules_refuses_and_its_history_says_so() {
     store.note_sent(asked.0.query(), batch, 3, &groups).unwrap();
     let entry = store.entry(&home("b"), asked.0.query()).unwrap().unwrap();
     assert_eq!(entry.sent, Some((3, groups.to_vec())));
+    // What leaves in further attempts and rounds comes to it.
+    let more = ["da-1", "da-2"].map(|aggregator| SentGroup {
+        aggregator: aggregator.into(),
+        bytes: 7,
+    });
+    store.note_sent(asked.0.query(), batch, 3, &more).unwrap();
+    let entry = store.entry(&home("b"), asked.0.query()).unwrap().unwrap();
+    let bytes: Vec<u64> = entry
+        .sent
+        .unwrap()
+        .1
+        .iter()
+        .map(|group| group.bytes)
+        .collect();
+    assert_eq!(bytes, [130, 7]);
     // Decided once, whatever changes.
     store
         .set_rules([&home("b")], Rules::allow_everything())
@@ -175,4 +191,80 @@ fn homes_with_the_same_rules_share_them_and_one_that_changes_changes_alone() {
         .query_row("SELECT COUNT(*) FROM rules", [], |row| row.get(0))
         .unwrap();
     assert_eq!(count, 2);
+}
+
+/// A query that trains a model, in so many rounds.
+fn session(number: u32, epsilon: Option<u64>, rounds: u16) -> (SignedManifest, Manifest) {
+    let (_, mut manifest) = query(number, epsilon, now().0);
+    manifest.training = Some(Training {
+        features: vec![Feature::Number(0)],
+        label: None,
+        family: Family::KMeans {
+            clusters: 2,
+            candidates: 8,
+        },
+        bits: 8,
+        clip: 1.0,
+        held_out: 0,
+        updates: rounds,
+    });
+    manifest.rounds = rounds;
+    (manifest.sign(&SigningKey::generate(&mut rng())), manifest)
+}
+
+#[test]
+fn a_home_that_withdraws_or_denies_during_a_session_contributes_zeros_from_then_on() {
+    let store = Store::in_memory().unwrap();
+    let homes = [home("a"), home("left")];
+    store.set_rules(&homes, Rules::allow_everything()).unwrap();
+    let asked = session(1, Some(1_000_000), 40);
+    let subscribed: Vec<(HomeId, bool)> = homes.iter().map(|home| (home.clone(), true)).collect();
+    let deciding = Deciding {
+        signed: &asked.0,
+        manifest: &asked.1,
+        batch: BatchId {
+            partition: 1,
+            number: 2,
+        },
+        announced: false,
+        exact_queries: 2,
+    };
+    use Outcome::{Allowed, Denied, Withdrawn};
+    let outcomes = store.decide(&deciding, &subscribed).unwrap().outcomes;
+    assert_eq!(outcomes, [Allowed, Allowed]);
+    // Now one is subscribed to nothing.
+    assert_eq!(
+        decide(&store, &asked, false, &["a", "left"]),
+        [Allowed, Withdrawn]
+    );
+    let mut rules = Rules::allow_everything();
+    rules.rules.push(Rule::new(Effect::Deny));
+    store.set_rules([&home("a")], rules).unwrap();
+    assert_eq!(
+        decide(&store, &asked, false, &["a", "left"]),
+        [Denied, Withdrawn]
+    );
+    // What a rule does not cover any longer is not taken back by that alone.
+    store.set_rules([&home("a")], Rules::default()).unwrap();
+    assert_eq!(decide(&store, &asked, false, &["a"]), [Allowed]);
+}
+
+#[test]
+fn an_exact_session_counts_as_a_query_for_every_twenty_rounds() {
+    let store = Store::in_memory().unwrap();
+    store
+        .set_rules([&home("a")], Rules::allow_everything())
+        .unwrap();
+    use Outcome::{Allowed, TooManyExact};
+    // Two queries may be answered.
+    let outcome = |asked: &(SignedManifest, Manifest)| decide(&store, asked, false, &["a"])[0];
+    assert_eq!(outcome(&session(1, None, 41)), TooManyExact);
+    assert_eq!(outcome(&session(2, Some(1_000_000), 1024)), Allowed);
+    let first = session(3, None, 20);
+    assert_eq!(outcome(&first), Allowed);
+    assert_eq!(outcome(&session(4, None, 21)), TooManyExact);
+    assert_eq!(outcome(&query(5, None, now().0)), Allowed);
+    assert_eq!(outcome(&query(6, None, now().0)), TooManyExact);
+    // What was begun goes on.
+    assert_eq!(outcome(&first), Allowed);
 }
