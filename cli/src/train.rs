@@ -89,14 +89,9 @@ pub(crate) struct Model {
     /// Length of a step.
     #[arg(long, value_name = "RATE", allow_negative_numbers = true)]
     lr: Option<f64>,
-    /// What a step keeps of the one before.
-    #[arg(
-        long,
-        value_name = "M",
-        default_value_t = 0.9,
-        allow_negative_numbers = true
-    )]
-    momentum: f64,
+    /// What a step keeps of the one before, 0.9 where it is left out.
+    #[arg(long, value_name = "M", allow_negative_numbers = true)]
+    momentum: Option<f64>,
     /// Penalty on the squares of standardised weights.
     #[arg(long, value_name = "P", allow_negative_numbers = true)]
     l2: Option<f64>,
@@ -106,18 +101,21 @@ pub(crate) struct Model {
     /// Bits of each number of an update: 4, 8, 12, 16, 20 or 24.
     #[arg(long, value_name = "B")]
     bits: Option<u8>,
-    /// How logistic regression and svm are solved.
-    #[arg(long, value_enum, default_value_t = Solver::Gradient)]
-    solver: Solver,
-    /// Clusters of kmeans.
-    #[arg(long, value_name = "K", default_value_t = 3)]
-    clusters: u16,
-    /// Width of each hidden layer of mlp.
-    #[arg(long, value_name = "W,W", value_delimiter = ',', default_value = "16")]
+    /// How logistic regression and svm are solved, by gradients where it is left out.
+    #[arg(long, value_enum)]
+    solver: Option<Solver>,
+    /// Clusters of kmeans, 3 where it is left out.
+    #[arg(long, value_name = "K")]
+    clusters: Option<u16>,
+    /// Width of each hidden layer of mlp, one of 16 where it is left out.
+    #[arg(long, value_name = "W,W", value_delimiter = ',')]
     hidden: Vec<u16>,
-    /// Passes of mlp over a home's documents in each round.
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    epochs: u8,
+    /// Passes of mlp over a home's documents in each round, 1 where it is left out.
+    #[arg(long, value_name = "N")]
+    epochs: Option<u8>,
+    /// Length of a home's own steps of mlp, 0.1 where it is left out.
+    #[arg(long, value_name = "RATE", allow_negative_numbers = true)]
+    local_lr: Option<f64>,
     /// Share of the homes that are held out to validate with.
     #[arg(
         long,
@@ -170,16 +168,17 @@ pub(crate) struct Arguments {
 
 /// Cuts a list at commas outside of parentheses and quotes.
 fn split(list: &str) -> Vec<String> {
-    let (mut parts, mut depth, mut quoted) = (vec![String::new()], 0usize, false);
+    let (mut parts, mut depth, mut quoted) = (vec![String::new()], 0usize, None);
     for sign in list.chars() {
-        match sign {
-            '\'' => quoted = !quoted,
-            '(' if !quoted => depth += 1,
-            ')' if !quoted => depth = depth.saturating_sub(1),
+        match (sign, quoted) {
+            ('\'' | '"', None) => quoted = Some(sign),
+            (_, Some(quote)) if sign == quote => quoted = None,
+            ('(', None) => depth += 1,
+            (')', None) => depth = depth.saturating_sub(1),
             _ => {}
         }
         match sign {
-            ',' if depth == 0 && !quoted => parts.push(String::new()),
+            ',' if depth == 0 && quoted.is_none() => parts.push(String::new()),
             sign => parts.last_mut().expect("it begins with one").push(sign),
         }
     }
@@ -202,25 +201,26 @@ impl Model {
                 self.validation
             )));
         }
-        for (name, value) in [("--lr", self.lr), ("--l2", self.l2)] {
+        self.check_options()?;
+        for (name, value) in [
+            ("--lr", self.lr),
+            ("--l2", self.l2),
+            ("--local-lr", self.local_lr),
+        ] {
             if value.is_some_and(|value| !value.is_finite() || value < 0.0) {
                 return Err(Exit::misuse(anyhow!(
                     "{name} must be 0 or a number above it"
                 )));
             }
         }
-        if !(0.0..1.0).contains(&self.momentum) {
+        let momentum = self.momentum.unwrap_or(0.9);
+        if !(0.0..1.0).contains(&momentum) {
             return Err(Exit::misuse(anyhow!(
                 "--momentum must be from 0 to below 1"
             )));
         }
-        let (newton, adaptive) = (self.solver == Solver::Newton, self.solver == Solver::Adam);
-        let gradients = matches!(self.model, Kind::Logistic | Kind::Svm);
-        if (adaptive && !gradients) || (newton && self.model != Kind::Logistic) {
-            return Err(Exit::misuse(anyhow!(
-                "--solver newton is for logistic, adam for logistic and svm: leave --solver out"
-            )));
-        }
+        let newton = self.solver == Some(Solver::Newton);
+        let adaptive = self.solver == Some(Solver::Adam);
         let (family, updates, rate, l2, bits) = match self.model {
             Kind::Linear => (Family::Linear, 1, 1.0, 0.0, 16),
             Kind::Logistic if newton => (Family::Logistic { newton }, 6, 1.0, 0.0, 16),
@@ -230,17 +230,21 @@ impl Model {
             Kind::Svm => (Family::Svm, 40, 0.1, 1e-3, 8),
             Kind::NaiveBayes => (Family::Bayes, 1, 1.0, 0.0, 16),
             Kind::Kmeans => {
+                let clusters = self.clusters.unwrap_or(3);
                 let family = Family::KMeans {
-                    clusters: self.clusters,
-                    candidates: self.clusters.saturating_mul(5).max(16),
+                    clusters,
+                    candidates: clusters.saturating_mul(5).clamp(16, 512),
                 };
                 (family, 12, 1.0, 1.0, 16)
             }
             Kind::Mlp => {
                 let family = Family::Mlp {
-                    hidden: self.hidden.clone(),
-                    epochs: self.epochs,
-                    rate: 0.1,
+                    hidden: match self.hidden.is_empty() {
+                        true => vec![16],
+                        false => self.hidden.clone(),
+                    },
+                    epochs: self.epochs.unwrap_or(1),
+                    rate: self.local_lr.unwrap_or(0.1),
                 };
                 (family, 60, 0.02, 0.0, 8)
             }
@@ -260,7 +264,7 @@ impl Model {
             },
             settings: Settings {
                 rate: self.lr.unwrap_or(rate),
-                momentum: self.momentum,
+                momentum,
                 l2: self.l2.unwrap_or(l2),
                 adaptive,
                 seed: self.seed,
@@ -272,8 +276,55 @@ impl Model {
         })
     }
 
+    /// An option that the model has no use for is none that is silently ignored.
+    fn check_options(&self) -> Result<(), Exit> {
+        use Kind::{Kmeans, Linear, Logistic, Mlp, NaiveBayes, Svm};
+        let (model, newton) = (self.model, self.solver == Some(Solver::Newton));
+        let steps = matches!(model, Logistic | Svm | Mlp) && !newton;
+        let of_mlp = model == Mlp;
+        let options = [
+            (
+                "--rounds",
+                self.rounds.is_some(),
+                !matches!(model, Linear | NaiveBayes),
+            ),
+            ("--lr", self.lr.is_some(), steps),
+            ("--momentum", self.momentum.is_some(), steps),
+            ("--l2", self.l2.is_some(), model != NaiveBayes),
+            ("--clip", self.clip.is_some(), steps || model == NaiveBayes),
+            (
+                "--solver",
+                self.solver.is_some(),
+                if newton {
+                    model == Logistic
+                } else {
+                    matches!(model, Logistic | Svm)
+                },
+            ),
+            ("--clusters", self.clusters.is_some(), model == Kmeans),
+            ("--hidden", !self.hidden.is_empty(), of_mlp),
+            ("--epochs", self.epochs.is_some(), of_mlp),
+            ("--local-lr", self.local_lr.is_some(), of_mlp),
+        ];
+        let unused = options.into_iter().find(|(_, given, used)| *given && !used);
+        match unused {
+            None => Ok(()),
+            Some((name, ..)) if newton && name != "--solver" => Err(Exit::misuse(anyhow!(
+                "--solver newton has no use for {name}: leave it out"
+            ))),
+            Some((name, ..)) => Err(Exit::misuse(anyhow!(
+                "this model, or its solver, has no use for {name}: leave it out"
+            ))),
+        }
+    }
+
     /// What cannot be written is told before anybody is asked.
     fn check(&self) -> Result<(), Exit> {
+        if self.plot.is_some() && matches!(self.model, Kind::Linear | Kind::NaiveBayes) {
+            return Err(Exit::misuse(anyhow!(
+                "--plot draws the loss of rounds, and this model has one round: leave it out"
+            )));
+        }
         let unfit = matches!(self.model, Kind::NaiveBayes | Kind::Kmeans);
         if self.onnx.is_some() && unfit {
             return Err(Exit::misuse(anyhow!(
@@ -324,17 +375,20 @@ impl Model {
             Printed::Table if kept.is_ok() => print!("{}", file.summary()),
             _ => println!("{json}"),
         }
-        kept?;
+        let mut written = kept;
         if let Some(path) = &self.onnx {
-            write(path, &onnx::encode(&file).map_err(Exit::other)?)?;
+            let onnx = onnx::encode(&file).map_err(Exit::other);
+            written = written.and(onnx.and_then(|bytes| write(path, &bytes)));
         }
         if let Some(path) = &self.plot {
-            write(path, chart::draw(&file).map_err(Exit::other)?.as_bytes())?;
+            let drawn = chart::draw(&file).map_err(Exit::other);
+            written = written.and(drawn.and_then(|drawn| write(path, drawn.as_bytes())));
         }
-        // The model is that of the rounds before; that the session failed is told all the same.
-        trained
-            .interrupted
-            .map_or(Ok(()), |error| Err(error.into()))
+        // The model is that of the rounds before; that the session failed is told before anything else.
+        match trained.interrupted {
+            Some(error) => Err(error.into()),
+            None => written,
+        }
     }
 }
 

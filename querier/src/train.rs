@@ -9,7 +9,7 @@ use dispers_core::{
     id::{AggregatorId, MemberNumber, QueryId},
     manifest::ManifestError,
     plan::{TrainingPlan, TrainingRequest},
-    privacy::{Mechanism, Noise, Privacy, Rho},
+    privacy::{Noise, Privacy},
     release::{MAX_TOTAL, SealedTotal, open_totals},
     training::{
         SessionKey, SignedParameters,
@@ -93,18 +93,8 @@ fn privacy(loss: Option<PrivacyLoss>) -> Result<Option<Privacy>, Error> {
         return Ok(None);
     };
     let delta = delta.ok_or(Error::NoDelta)?;
-    let privacy = Privacy {
-        epsilon: (epsilon * 1e6) as u64,
-        delta,
-        mechanism: Mechanism::Gaussian {
-            rho: Rho::within(epsilon, delta),
-        },
-    };
-    privacy
-        .check()
-        .map_err(ManifestError::Privacy)
-        .map_err(Error::from)?;
-    Ok(Some(privacy))
+    let privacy = Privacy::of_session(epsilon, delta);
+    Ok(Some(privacy.map_err(ManifestError::Privacy)?))
 }
 
 impl Querier {

@@ -115,6 +115,12 @@ fn ended(trained: &Trained) -> Option<String> {
     let early = trained.fit.early.map(|early| match early {
         Early::Converged => "converged",
         Early::Diverged => "diverged: this is the best model before; give a smaller --lr",
+        Early::Unsteady => {
+            "the loss went up and down: this is the best model whose loss is known; give a smaller --lr, or more --rounds"
+        }
+        Early::Flat => {
+            "no further step can be told from rounding: this is the model before; give --l2 a value above 0, or fewer --rounds"
+        }
         Early::TooFew => {
             "fewer homes than the minimum cohort took part in the round after: this is the model before it"
         }
@@ -213,6 +219,42 @@ impl ModelFile {
         }
     }
 
+    /// A model as it is kept, without a session that it came from.
+    #[cfg(test)]
+    pub(super) fn of_model(model: &Model, plan: &dispers_core::plan::TrainingPlan) -> Self {
+        let bounds = model.design().bounds();
+        let columns = plan.names.iter().zip(bounds);
+        Self {
+            schema: SCHEMA.to_owned(),
+            version: VERSION,
+            model: name(&model.training).to_owned(),
+            query: String::new(),
+            label: None,
+            classes: plan.classes.clone(),
+            features: Vec::new(),
+            columns: columns
+                .map(|(name, (lo, hi))| Column {
+                    name: name.clone(),
+                    lo,
+                    hi,
+                })
+                .collect(),
+            coefficients: None,
+            state: Numbers {
+                means: model.state.means.clone(),
+                spreads: model.state.spreads.clone(),
+                weights: model.state.weights.clone(),
+            },
+            plan: hex::encode(to_bytes(&(&model.training, &model.local))),
+            metrics: serde_json::Value::Null,
+            history: Vec::new(),
+            ended: None,
+            privacy: serde_json::Value::Null,
+            homes: 0,
+            validation: 0.0,
+        }
+    }
+
     pub(super) fn to_json(&self) -> String {
         serde_json::to_string_pretty(self).expect("a model file is JSON")
     }
@@ -282,7 +324,10 @@ impl ModelFile {
         if let Some(ended) = &self.ended {
             line(format!("ended early: {ended}"));
         }
-        for one in self.coefficients.iter().flatten() {
+        let words = |one: &&Named| one.name.starts_with("words(");
+        let buckets = self.coefficients.iter().flatten().filter(words).count();
+        let told = self.coefficients.iter().flatten();
+        for one in told.filter(|one| !words(one)) {
             let error = one
                 .standard_error
                 .map_or(String::new(), |error| format!(" ± {error:.4}"));
@@ -292,6 +337,11 @@ impl ModelFile {
             line(format!(
                 "  {:<28} {:+.5}{error}{scaled}",
                 one.name, one.value
+            ));
+        }
+        if buckets > 0 {
+            line(format!(
+                "  and {buckets} coefficients of words: --format json has them"
             ));
         }
         if self.model == "kmeans" {

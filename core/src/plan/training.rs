@@ -84,7 +84,9 @@ impl TrainingPlan {
             return Err(refused("a model without features", "give --features A,B"));
         }
         let label = request.label.as_ref().map(|label| match &request.positive {
-            Some(value) if value.parse::<f64>().is_ok() => format!("({label}) = {value}"),
+            Some(value) if value.parse().is_ok_and(f64::is_finite) => {
+                format!("({label}) = {value}")
+            }
             Some(value) => format!("({label}) = '{}'", value.replace('\'', "''")),
             None => label.clone(),
         });
@@ -102,6 +104,12 @@ impl TrainingPlan {
         let text = format!("SELECT {} FROM {source}{condition}", items.join(", "));
         let selected = sql::parse(&text)?;
         let select = &selected.select;
+        if select.projection.len() != items.len() {
+            return Err(refused(
+                "a label or a feature is a list",
+                "give one label, and separate features by commas",
+            ));
+        }
         let mut source = sql::bind_documents(&select.from, catalogue)?;
         let (profile, conditions) = sql::split_where(select.selection.as_ref(), catalogue)?;
         let filter = sql::bind_filter(&conditions, source.names())?;

@@ -133,6 +133,24 @@ impl Privacy {
         }
     }
 
+    /// Gaussian noise that keeps (ε, δ) for a whole session, however many rounds it has.
+    ///
+    /// # Errors
+    /// [`PrivacyError`] saying what to write.
+    pub fn of_session(epsilon: f64, delta: f64) -> Result<Self, PrivacyError> {
+        let epsilon = millionths(epsilon)?;
+        if !(delta > 0.0 && delta < 1.0) {
+            return Err(PrivacyError::Delta);
+        }
+        let rho = Rho::within(epsilon as f64 / 1e6, delta);
+        let privacy = Self {
+            epsilon,
+            delta,
+            mechanism: Mechanism::Gaussian { rho },
+        };
+        privacy.check().map(|()| privacy)
+    }
+
     /// Checks what a manifest promises.
     ///
     /// # Errors

@@ -18,7 +18,7 @@ use crate::manifest::{Manifest, SignedManifest, Terms, VerifiedManifest};
 use crate::offer::{Offer, OfferBody};
 use crate::oprf::Pseudonym;
 use crate::plan::{Plan, PlanLimits, TrainingPlan, TrainingRequest};
-use crate::privacy::{Mechanism, Privacy, Rho};
+use crate::privacy::Privacy;
 use crate::profile::Profile;
 use crate::subscription::{Enrolment, Handle, HomeId, HomeTag, PoolKeys, Upload};
 use crate::ticket::HomeKey;
@@ -174,13 +174,7 @@ impl Question {
             notary: name("finder"),
             privacy: setting.noise.map(|(epsilon, delta)| {
                 if session.is_some() {
-                    let delta = delta.unwrap();
-                    let rho = Rho::within(epsilon, delta);
-                    return Privacy {
-                        epsilon: (epsilon * 1e6) as u64,
-                        delta,
-                        mechanism: Mechanism::Gaussian { rho },
-                    };
+                    return Privacy::of_session(epsilon, delta.unwrap()).unwrap();
                 }
                 let circuit = Circuit::compile(&plan.shape).unwrap();
                 let (needed, members) = setting.committee;

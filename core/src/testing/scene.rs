@@ -165,7 +165,7 @@ impl Scene {
         let manifest = &self.question.manifest;
         let (training, task) = manifest.training.as_ref().zip(manifest.task(self.round))?;
         let design = Design::of(training, &manifest.local);
-        let shape = Layout::of(training, &design, task).shape(training.bits);
+        let shape = Layout::of(training, &design, task).shape();
         let level = |place| (u64::from(index) * 37 + place as u64 * 11) % (1 << shape.bits);
         let section = |section: &Section| Some((0..section.len()).map(level).collect());
         Some(VectorRow {

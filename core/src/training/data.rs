@@ -121,6 +121,16 @@ impl Design {
         scaled
     }
 
+    /// Whether a column is a number's, and none of a category or text.
+    pub(super) fn is_number(&self, column: usize) -> bool {
+        let mut first = 0;
+        let source = self.sources.iter().find(|source| {
+            first += source.columns();
+            column < first
+        });
+        matches!(source, Some(Source::Number { .. }))
+    }
+
     /// Number of classes of the label; 0 for a number or without one.
     pub(super) fn classes(&self) -> usize {
         self.label.map_or(0, |(label, ..)| label.classes.into())

@@ -92,7 +92,7 @@ pub fn vector(
                 let length = values.as_ref().map(Vec::len);
                 length.is_none_or(|length| length == section.len())
             });
-    fits.then(|| layout.levels(&values, training.bits, rng))
+    fits.then(|| layout.levels(&values, rng))
 }
 
 /// Most documents of a home that are looked at: what they take in memory and time is bounded.
@@ -562,14 +562,21 @@ fn validation(
             *cell += share;
         }
         if classes == 2 {
-            let bin = (chances[1] * SCORE_BINS as f64) as usize;
-            scores[class * SCORE_BINS + bin.min(SCORE_BINS - 1)] += share;
+            scores[class * SCORE_BINS + score_bin(chances[1])] += share;
         }
     }
     values[0] = values[0].min(MAX_LOSS);
     values.extend(confused);
     values.extend(scores);
     Some(values)
+}
+
+/// The bin of a chance: even in its logit, so that rare labels have bins too.
+fn score_bin(chance: f64) -> usize {
+    const WIDEST: f64 = 8.0;
+    let logit = (chance / (1.0 - chance)).ln().clamp(-WIDEST, WIDEST);
+    let bin = (logit + WIDEST) / (2.0 * WIDEST) * SCORE_BINS as f64;
+    (bin as usize).min(SCORE_BINS - 1)
 }
 
 /// The most likely class.

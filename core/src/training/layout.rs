@@ -22,6 +22,8 @@ pub struct Layout {
     centred: f64,
     /// Of the counted coordinates together, in their ranges.
     counted: f64,
+    /// Bits of a coordinate.
+    pub(super) bits: u8,
 }
 
 /// For each coordinate of a section the range that is proved.
@@ -92,12 +94,14 @@ impl Layout {
     pub fn of(training: &Training, design: &Design, task: Task) -> Self {
         let columns = design.columns();
         let classes = design.classes();
+        let bits = training.bits_of(task);
         let unit = |count: usize| vec![(0.0, 1.0); count];
         // Whatever is on the grid, each at the end of its range.
         let full = |section: Section, counted: f64| Self {
             centred: (section.centred.len() as f64).sqrt(),
             sections: vec![section],
             counted,
+            bits,
         };
         let clipped = |weights: usize| {
             let range = training.clip * (SHARE / (weights as f64).sqrt()).min(1.0);
@@ -109,6 +113,7 @@ impl Layout {
                 // The loss stands beside the update.
                 centred: (longest * longest + 1.0).sqrt(),
                 counted: 0.0,
+                bits,
             }
         };
         match (task, &training.family) {
@@ -131,6 +136,7 @@ impl Layout {
                     centred: 0.0,
                     // Shares of one whole.
                     counted: 1.0,
+                    bits,
                 }
             }
             (Task::Candidates, _) => full(Section::counted(1), 1.0),
@@ -160,6 +166,7 @@ impl Layout {
                     sections,
                     centred: 0.0,
                     counted: training.clip,
+                    bits,
                 }
             }
             (Task::Update, Family::KMeans { clusters, .. }) => {
@@ -170,6 +177,7 @@ impl Layout {
                     centred: 1.0,
                     // In each cluster no column is more than the share.
                     counted: (1.0 + columns as f64).sqrt(),
+                    bits,
                 }
             }
             (Task::Validate, family) => {
@@ -230,7 +238,8 @@ impl Layout {
     }
 
     /// The circuit's shape.
-    pub fn shape(&self, bits: u8) -> VectorShape {
+    pub fn shape(&self) -> VectorShape {
+        let bits = self.bits;
         let section = |section: &Section| circuit::Section {
             centred: section.centred.len(),
             counted: section.counted,
@@ -250,7 +259,8 @@ impl Layout {
 
     /// The levels of a home's values, rounded to either neighbour so that the mean is right. What is no
     /// number is its origin.
-    pub(super) fn levels(&self, values: &Values, bits: u8, rng: &mut impl CryptoRng) -> VectorRow {
+    pub(super) fn levels(&self, values: &Values, rng: &mut impl CryptoRng) -> VectorRow {
+        let bits = self.bits;
         let most = 2.0 * middle(bits) - 1.0;
         let mut level = |(value, grid): (&f64, Grid)| {
             let position = grid.half + (value - grid.origin) / grid.width;
@@ -281,7 +291,8 @@ impl Layout {
 
     /// What released outputs say, each a sum over homes: the number of homes, and for each section that was
     /// released how many homes have something there, and their sums.
-    pub(super) fn read(&self, outputs: &[Option<i128>], bits: u8) -> Option<Sums> {
+    pub(super) fn read(&self, outputs: &[Option<i128>]) -> Option<Sums> {
+        let bits = self.bits;
         let mut outputs = outputs.iter();
         let homes = (*outputs.next()?)? as f64;
         let mut sections = Vec::with_capacity(self.sections.len());
@@ -304,8 +315,11 @@ impl Layout {
 
     /// The standard deviation of each mean of the first section over so many homes, where the sums have noise
     /// of so many levels.
-    pub(super) fn deviations(&self, noise: f64, homes: f64, bits: u8) -> Vec<f64> {
-        let grids = self.sections.first().map(|section| section.grids(bits));
+    pub(super) fn deviations(&self, noise: f64, homes: f64) -> Vec<f64> {
+        let grids = self
+            .sections
+            .first()
+            .map(|section| section.grids(self.bits));
         let grids = grids.into_iter().flatten();
         grids.map(|grid| grid.width * noise / homes).collect()
     }

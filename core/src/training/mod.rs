@@ -146,6 +146,14 @@ pub enum InvalidTraining {
 }
 
 impl Training {
+    /// Bits of a coordinate of a round. Scales take at least 16: whether a column varies at all shows in them.
+    pub fn bits_of(&self, task: Task) -> u8 {
+        match task {
+            Task::Scale => self.bits.max(16),
+            _ => self.bits,
+        }
+    }
+
     /// What each round is for.
     pub fn schedule(&self) -> Vec<Task> {
         let scaled = !matches!(self.family, Family::Linear | Family::Bayes);
@@ -188,7 +196,7 @@ impl Training {
     /// [`CircuitError`] for a vector that is too long.
     pub fn circuits(&self, local: &LocalQuery) -> Result<Vec<Circuit>, CircuitError> {
         let design = Design::of(self, local);
-        let circuit = |task| Circuit::vector(&Layout::of(self, &design, task).shape(self.bits));
+        let circuit = |task| Circuit::vector(&Layout::of(self, &design, task).shape());
         self.kinds().into_iter().map(circuit).collect()
     }
 
@@ -278,6 +286,10 @@ impl Training {
         let classes = self.label.map(|label| label.classes);
         match &self.family {
             Family::Linear => bound(classes == Some(0), "linear regression needs a number")?,
+            Family::Logistic { newton: true } => bound(
+                classes == Some(2),
+                "Newton's steps are for two classes: leave the solver out for more",
+            )?,
             Family::Logistic { .. } | Family::Bayes => bound(
                 classes.is_some_and(|classes| classes > 1),
                 "this model needs a label with classes",
@@ -318,6 +330,14 @@ impl Training {
             design.columns() <= MAX_COLUMNS,
             "a model has at most 32768 columns",
         )?;
+        if let Family::KMeans { candidates, .. } = self.family {
+            let numbers = usize::from(candidates) * design.columns();
+            bound(
+                numbers <= crate::circuit::MAX_COORDINATES,
+                "the points among which clusters are chosen have at most 65536 numbers: take fewer features or \
+                 clusters",
+            )?;
+        }
         if self.schedule().len() != usize::from(rounds) {
             return Err(InvalidTraining::Rounds);
         }

@@ -159,6 +159,17 @@ pub struct Metrics {
 pub const METRICS: usize = 6;
 
 impl Metrics {
+    /// Shares are none below nothing or above all, whatever noise makes of them.
+    pub(super) fn bound(&mut self) {
+        let share = |value: &mut f64| *value = value.clamp(0.0, 1.0);
+        self.accuracy.iter_mut().for_each(share);
+        self.confusion
+            .iter_mut()
+            .flatten()
+            .flatten()
+            .for_each(share);
+    }
+
     /// Those that are one number, by name.
     pub fn named(&self) -> [(&'static str, Option<f64>); METRICS] {
         [
@@ -201,9 +212,11 @@ impl Metrics {
                     false => (&rest[..0], rest),
                 };
                 let confusion = confused.chunks(classes).map(<[f64]>::to_vec);
+                // What a support vector machine says is no chance.
+                let chances = !matches!(model.training.family, Family::Svm);
                 Self {
                     accuracy: Some(*right),
-                    log_loss: Some(*loss),
+                    log_loss: chances.then_some(*loss),
                     confusion: (!confused.is_empty()).then(|| confusion.collect()),
                     auc: auc(scores),
                     ..base

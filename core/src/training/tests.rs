@@ -92,7 +92,7 @@ fn boosted(proofs: Proofs) -> (Fit, usize) {
     while let Some((round, state)) = fit.next() {
         let task = training.task(round).unwrap();
         let layout = Layout::of(training, &design, task);
-        let circuit = Circuit::vector(&layout.shape(training.bits)).unwrap();
+        let circuit = Circuit::vector(&layout.shape()).unwrap();
         let contributions: Vec<VectorContribution> = points()
             .iter()
             .enumerate()
@@ -260,7 +260,7 @@ fn rounding_is_right_on_average_and_by_less_than_a_level() {
     let plan = plan(Family::Linear, 1);
     let design = Design::of(&plan.training, &plan.local);
     let layout = Layout::of(&plan.training, &design, Task::Update);
-    let circuit = Circuit::vector(&layout.shape(8)).unwrap();
+    let circuit = Circuit::vector(&layout.shape()).unwrap();
     let document: Document = [1.0, 0.3, 0.7].map(Cell::Number).into();
     let mut rng = StdRng::seed_from_u64(10);
     let mut sums = vec![0; circuit.outputs().len()];
@@ -273,7 +273,7 @@ fn rounding_is_right_on_average_and_by_less_than_a_level() {
         circuit.add_outputs(&circuit.encode_vector(row.as_ref()), &mut sums);
     }
     let outputs: Vec<_> = sums.iter().map(|sum| Some(field::signed(*sum))).collect();
-    let means = layout.read(&outputs, 8).unwrap().means().unwrap();
+    let means = layout.read(&outputs).unwrap().means().unwrap();
     let expected = [0.3, 0.7, 1.0, 0.09, 0.21, 0.3, 0.49, 0.7, 1.0];
     for (mean, expected) in means.iter().zip(expected) {
         assert!((mean - expected).abs() < 2e-4, "{mean} {expected}");
@@ -291,7 +291,7 @@ fn too_few_homes_in_a_later_round_end_the_session_with_the_model_so_far() {
     let mut weights = Vec::new();
     while let Some((round, state)) = fit.next() {
         let task = training.task(round).unwrap();
-        let circuit = Layout::of(training, &design, task).shape(training.bits);
+        let circuit = Layout::of(training, &design, task).shape();
         let circuit = Circuit::vector(&circuit).unwrap();
         let mut sums = vec![0; circuit.outputs().len()];
         for documents in &homes {
@@ -314,7 +314,7 @@ fn too_few_homes_in_a_later_round_end_the_session_with_the_model_so_far() {
     // In the first there is no model yet.
     let mut fit = Fit::new(training, local, plan.names.clone(), SETTINGS);
     let task = training.task(0).unwrap();
-    let circuit = Layout::of(training, &design, task).shape(training.bits);
+    let circuit = Layout::of(training, &design, task).shape();
     let outputs = vec![None; Circuit::vector(&circuit).unwrap().outputs().len()];
     assert_eq!(fit.take(&outputs, &[]).err(), Some(FitError::TooFew));
 }
@@ -393,7 +393,7 @@ fn no_honest_vector_is_longer_than_what_noise_covers() {
         let columns = design.columns();
         let mut longest = 0.0f64;
         for task in training.kinds() {
-            let shape = Layout::of(training, &design, task).shape(training.bits);
+            let shape = Layout::of(training, &design, task).shape();
             assert_eq!(Layout::coordinates(training, &design, task), shape.len());
             let circuit = Circuit::vector(&shape).unwrap();
             let bounds = circuit.sensitivities();
@@ -474,7 +474,7 @@ fn no_parameters_whatever_make_an_honest_vector_longer_than_what_noise_covers() 
         let plan = plan(family, 2);
         let (training, local) = (&plan.training, &plan.local);
         let design = Design::of(training, local);
-        let shape = Layout::of(training, &design, Task::Update).shape(training.bits);
+        let shape = Layout::of(training, &design, Task::Update).shape();
         let circuit = Circuit::vector(&shape).unwrap();
         let count = Fit::new(training, local, plan.names.clone(), SETTINGS);
         let count = count.model().state.weights.len();

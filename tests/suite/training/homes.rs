@@ -87,7 +87,7 @@ pub(crate) fn released(
 /// The circuit of a round.
 pub(crate) fn circuit(plan: &TrainingPlan, task: Task) -> Circuit {
     let design = Design::of(&plan.training, &plan.local);
-    let shape = Layout::of(&plan.training, &design, task).shape(plan.training.bits);
+    let shape = Layout::of(&plan.training, &design, task).shape();
     Circuit::vector(&shape).unwrap()
 }
 

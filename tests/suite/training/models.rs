@@ -196,8 +196,7 @@ fn a_step_that_is_too_long_ends_with_the_best_model_so_far() {
     let plan = homes.plan(&request(Family::Svm, Some("death"), 60));
     let measured = homes.measured(&plan);
     let fit = train(&plan, &measured, &settings(50.0));
-    assert_eq!(fit.early, Some(Early::Diverged));
-    assert!(fit.history.len() < 20);
+    assert!(matches!(fit.early, Some(Early::Diverged | Early::Unsteady)));
     let weights = &fit.model().state.weights;
     assert!(weights.iter().all(|weight| weight.is_finite()));
     let least = fit.history.iter().filter_map(|round| round.loss);
@@ -277,4 +276,143 @@ fn what_is_held_out_says_how_good_the_model_is() {
     let auc = metrics.auc.unwrap();
     assert!((0.8..0.95).contains(&auc), "{auc}");
     assert!(metrics.log_loss.unwrap() < 0.45);
+}
+
+#[test]
+fn a_label_that_is_told_apart_entirely_ends_newton_s_steps_with_the_model_before() {
+    let homes = Homes::of_sample();
+    let mut request = request(Family::Logistic { newton: true }, Some("age >= 60"), 30);
+    request.features = vec!["age".into(), "sbp".into()];
+    request.bits = 16;
+    let plan = homes.plan(&request);
+    let measured = homes.measured(&plan);
+    let fit = train(&plan, &measured, &settings(1.0));
+    assert_eq!(fit.early, Some(Early::Flat));
+    let ours = accuracy(&said(fit.model(), &measured));
+    assert!(ours > 0.98, "{ours}");
+}
+
+#[test]
+fn steps_that_are_too_long_become_shorter_or_end_with_the_best_model_known() {
+    let homes = Homes::of_sample();
+    let plan = homes.plan(&request(
+        Family::Logistic { newton: false },
+        Some("death"),
+        40,
+    ));
+    let measured = homes.measured(&plan);
+    let good = train(&plan, &measured, &settings(0.5));
+    let good = accuracy(&said(good.model(), &measured));
+    for rate in [4.0, 8.0, 12.0, 20.0] {
+        let fit = train(&plan, &measured, &settings(rate));
+        let ours = accuracy(&said(fit.model(), &measured));
+        assert!(ours > good - 0.02, "{rate}: {ours} {:?}", fit.early);
+    }
+}
+
+#[test]
+fn adaptive_steps_end_near_one_computer_s_fit_too() {
+    let homes = Homes::of_sample();
+    let plan = homes.plan(&request(
+        Family::Logistic { newton: false },
+        Some("death"),
+        120,
+    ));
+    let adaptive = Settings {
+        adaptive: true,
+        ..settings(0.05)
+    };
+    let fit = train(&plan, &homes.measured(&plan), &adaptive);
+    let sheet = Sheet::of(&homes.documents, &COLUMNS, "death");
+    let central = sheet.standardised().logistic();
+    for (ours, theirs) in standardised(&fit).iter().zip(&central[1..]) {
+        assert!((ours - theirs).abs() < 5e-2, "{ours} {theirs}");
+    }
+}
+
+#[test]
+fn a_class_that_fewer_than_the_cohort_have_is_never_said() {
+    let homes = Homes::of_sample();
+    // Seven are of 74 years.
+    let label = "domain(CASE WHEN age >= 74 THEN 'old' WHEN age < 50 THEN 'young' ELSE 'middle' END, \
+                 'old', 'young', 'middle')";
+    let mut request = request(Family::Bayes, Some(label), 1);
+    request.features = vec!["clamp(age, 0, 200)".into(), "sbp".into()];
+    let plan = homes.plan(&request);
+    let measured = homes.measured(&plan);
+    let fit = train(&plan, &measured, &settings(1.0));
+    let ours = said(fit.model(), &measured);
+    assert!(ours.iter().any(|one| one.1 == 0.0));
+    assert!(ours.iter().all(|one| one.0 != 0.0));
+    assert!(accuracy(&ours) > 0.9, "{}", accuracy(&ours));
+}
+
+#[test]
+fn naive_bayes_counts_categories_as_one_computer_does() {
+    let homes = Homes::of_sample();
+    let mut request = request(Family::Bayes, Some("quit"), 1);
+    let (exercise, active) = (
+        ["much", "moderate", "little"],
+        ["very", "moderate", "inactive"],
+    );
+    request.features = vec![
+        "domain(exercise, 'much', 'moderate', 'little')".into(),
+        "domain(active, 'very', 'moderate', 'inactive')".into(),
+    ];
+    request.bits = 16;
+    let plan = homes.plan(&request);
+    let measured = homes.measured(&plan);
+    let fit = train(&plan, &measured, &settings(1.0));
+    // The logarithm of a class's share, then those of values within it.
+    let documents: Vec<_> = homes.documents.iter().flatten().collect();
+    let weights = &fit.model().state.weights;
+    for class in 0..2 {
+        let of: Vec<_> = documents
+            .iter()
+            .filter(|document| document["quit"] == class.to_string())
+            .collect();
+        let place = class * 7;
+        let share = of.len() as f64 / documents.len() as f64;
+        assert!((weights[place] - share.ln()).abs() < 1e-2);
+        let values = exercise.iter().map(|value| ("exercise", *value));
+        let values = values.chain(active.iter().map(|value| ("active", *value)));
+        for (at, (column, value)) in values.enumerate() {
+            let count = of
+                .iter()
+                .filter(|document| document[column] == value)
+                .count();
+            let share = count as f64 / of.len() as f64;
+            let ours = weights[place + 1 + at];
+            assert!((ours - share.ln()).abs() < 2e-2, "{column} {value}: {ours}");
+        }
+    }
+}
+
+#[test]
+fn few_homes_have_clusters_too() {
+    let mut homes = Homes::of_sample();
+    homes.documents.truncate(60);
+    let family = Family::KMeans {
+        clusters: 3,
+        candidates: 16,
+    };
+    let plan = homes.plan(&request(family, None, 12));
+    let fit = train(&plan, &homes.measured(&plan), &settings(1.0));
+    let loss = |round: usize| fit.history[round].loss.unwrap();
+    assert!(loss(13) < loss(2), "{} {}", loss(2), loss(13));
+}
+
+#[test]
+fn a_text_label_with_its_positive_value_is_learnt() {
+    let homes = Homes::of_sample();
+    let mut request = request(Family::Logistic { newton: false }, Some("sex"), 40);
+    request.positive = Some("female".into());
+    request.features = vec!["clamp(height_cm, 140, 200)".into(), "age".into()];
+    let plan = homes.plan(&request);
+    let measured = homes.measured(&plan);
+    let fit = train(&plan, &measured, &settings(1.0));
+    let ours = accuracy(&said(fit.model(), &measured));
+    assert!(ours > 0.82, "{ours}");
+    // The taller, the less.
+    assert!(standardised(&fit)[0] < -1.0);
 }

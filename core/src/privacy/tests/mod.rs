@@ -138,3 +138,16 @@ fn a_received_promise_that_protects_nobody_or_is_not_kept_is_refused() {
         assert_eq!(got, error, "{delta}");
     }
 }
+
+#[test]
+fn any_epsilon_that_is_written_keeps_the_promise_of_a_session() {
+    for tenths in 1..1000 {
+        let epsilon = f64::from(tenths) / 10.0;
+        let privacy = Privacy::of_session(epsilon, 1e-6).unwrap();
+        assert!((privacy.epsilon() - epsilon).abs() < 1e-9, "{epsilon}");
+    }
+    let long = 1.234_567_89;
+    assert!(Privacy::of_session(long, 1e-6).unwrap().epsilon() <= long);
+    assert_eq!(Privacy::of_session(0.0, 1e-6), Err(PrivacyError::Epsilon));
+    assert_eq!(Privacy::of_session(1.0, 0.0), Err(PrivacyError::Delta));
+}

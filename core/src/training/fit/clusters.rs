@@ -2,7 +2,7 @@
 
 use rand::RngExt;
 
-use super::{Fit, FitError, Sums};
+use super::{Fit, FitError, SURE, Sums};
 
 /// Passes over the weighted candidates.
 const PASSES: usize = 20;
@@ -26,7 +26,7 @@ impl Fit {
             .zip(shares)
             .filter(|(_, share)| *share > 0.0)
             .collect();
-        if weighted.len() < clusters {
+        if weighted.is_empty() {
             return Err(FitError::TooFew);
         }
         // Each next mean is drawn by weight and squared distance to those that are chosen.
@@ -48,7 +48,13 @@ impl Fit {
                     break;
                 }
             }
-            means.push(weighted[drawn].0.to_vec());
+            // Where few candidates have the cohort near them, several means begin beside one.
+            let again = chances.iter().sum::<f64>() <= 0.0;
+            let beside = |value: &f64| match again {
+                true => value + 0.5 * (self.rng.random::<f64>() - 0.5),
+                false => *value,
+            };
+            means.push(weighted[drawn].0.iter().map(beside).collect());
         }
         for _ in 0..PASSES {
             let mut sums = vec![(vec![0.0; columns], 0.0); clusters];
@@ -77,7 +83,7 @@ impl Fit {
     /// cohort goes beside the mean of most.
     pub(super) fn assign(&mut self, sums: &Sums) {
         let columns = self.design.columns();
-        let noise = self.noise / ((1u64 << self.model.training.bits) - 2) as f64;
+        let noise = SURE * self.noise * self.level();
         let state = &mut self.model.state;
         let sections: Vec<_> = sums.sections.iter().skip(1).collect();
         let share =

@@ -109,7 +109,8 @@ impl Fit {
             unit[at] = 1.0;
             errors.push((variance * quadratic(&unit)).sqrt());
         }
-        self.errors = (freedom > 0.0).then_some(errors);
+        // They are of the homes, not of the noise.
+        self.errors = (freedom > 0.0 && !self.is_noisy()).then_some(errors);
         self.model.state.weights = std::iter::once(constant).chain(slopes).collect();
         Ok(())
     }

@@ -9,11 +9,14 @@ use rand::{RngExt, SeedableRng};
 
 use super::data::{Design, Source};
 use super::home::{LEAST_SPREAD, State, bayes_weights};
-use super::layout::{Layout, Sums, shape_of, statistics, weights};
+use super::layout::{Layout, MAX_LOSS, Sums, shape_of, statistics, weights};
 use super::model::{METRICS, weight_count};
 use super::{Family, Metrics, Model, Task, Training};
 use crate::local::LocalQuery;
 use crate::privacy::Noise;
+
+/// Deviations of noise above which a share of homes is taken for one.
+const SURE: f64 = 3.0;
 
 /// How updates become a model.
 #[derive(Debug, Clone, PartialEq)]
@@ -50,6 +53,10 @@ pub enum Early {
     Converged,
     /// The loss grew without bound.
     Diverged,
+    /// The loss went up and down until the last round.
+    Unsteady,
+    /// No further step can be told from rounding: what is learnt is told apart too well, or not at all.
+    Flat,
     /// Fewer homes than the cohort took part in a round.
     TooFew,
 }
@@ -111,6 +118,12 @@ pub struct Fit {
     noise: f64,
     /// The same on the mean loss.
     loss_noise: f64,
+    /// Bits of a coordinate of the round.
+    bits: u8,
+    /// What a step keeps of its length since steps were too long.
+    caution: f64,
+    /// Steps since the last that was.
+    calm: u32,
     rng: StdRng,
     /// What each round gave.
     pub history: Vec<Round>,
@@ -177,6 +190,9 @@ impl Fit {
             errors: None,
             noise: 0.0,
             loss_noise: 0.0,
+            bits: training.bits,
+            caution: 1.0,
+            calm: 0,
             design,
             settings,
             names,
@@ -223,7 +239,7 @@ impl Fit {
             return Err(FitError::TooFew);
         };
         let layout = Layout::of(&self.model.training, &self.design, task);
-        let sums = layout.read(outputs, self.model.training.bits);
+        let sums = layout.read(outputs);
         let sums = sums.filter(|sums| sums.homes >= 1.0);
         let Some((means, sums)) = sums.and_then(|sums| Some((sums.means()?, sums))) else {
             if !self.is_usable() {
@@ -235,11 +251,11 @@ impl Fit {
             self.round = self.schedule.len() as u16;
             return Ok(None);
         };
-        let bits = self.model.training.bits;
+        self.bits = layout.bits;
         // The first moment is that of counts.
         let variance: f64 = noise.iter().map(|noise| noise.variance(1)).sum();
         self.noise = variance.sqrt();
-        let deviations = layout.deviations(self.noise, sums.homes, bits);
+        let deviations = layout.deviations(self.noise, sums.homes);
         let mut loss = None;
         let mut next = self.round + 1;
         match (task, self.model.training.family.clone()) {
@@ -258,21 +274,28 @@ impl Fit {
                 let (before, update) = means.split_last().ok_or(FitError::TooFew)?;
                 loss = Some(*before);
                 self.loss_noise = deviations.last().copied().unwrap_or(0.0);
-                self.early = match family {
-                    Family::Logistic { newton: true } => {
-                        self.newton(sums.homes, *before, update)?
-                    }
+                let stepped = match family {
+                    Family::Logistic { newton: true } => self.newton(sums.homes, *before, update),
                     Family::Mlp { .. } => {
                         let least = deviations.first().copied().unwrap_or(0.0);
-                        self.average(*before, update, least)
+                        Ok(self.average(*before, update, least))
                     }
                     _ if self.settings.adaptive => {
                         let down: Vec<f64> = update.iter().map(|slope| -slope).collect();
                         let least = deviations.first().copied().unwrap_or(0.0);
-                        self.average(*before, &down, least)
+                        Ok(self.average(*before, &down, least))
                     }
-                    _ => self.descend(*before, update),
+                    _ => Ok(self.descend(*before, update)),
                 };
+                self.early = match stepped {
+                    // There is a model already, from which no step leads on.
+                    Err(_) if self.is_usable() => Some(Early::Flat),
+                    stepped => stepped?,
+                };
+                let last = self.schedule.get(usize::from(next)) != Some(&Task::Update);
+                if last && self.early.is_none() {
+                    self.settle(*before);
+                }
             }
             (Task::Validate, _) => {
                 let homes = sums.homes as u64;
@@ -280,6 +303,7 @@ impl Fit {
                 if self.is_noisy() {
                     metrics.errors = self.errors_of_metrics(homes, &means, &deviations);
                 }
+                metrics.bound();
                 self.metrics = Some(metrics);
             }
         }
@@ -301,6 +325,11 @@ impl Fit {
         Ok(self.history.last())
     }
 
+    /// The distance between two levels of a range of 1.
+    fn level(&self) -> f64 {
+        1.0 / ((1u64 << self.bits) - 2) as f64
+    }
+
     fn is_noisy(&self) -> bool {
         self.noise > 0.0
     }
@@ -308,7 +337,7 @@ impl Fit {
     /// How far a mean over homes may be off because each rounds and there is noise, where values have this
     /// range: three times the largest deviation.
     fn rounding(&self, range: f64, homes: f64) -> f64 {
-        let level = range / ((1u64 << self.model.training.bits) - 2) as f64;
+        let level = range * self.level();
         1.5 * level / homes.sqrt() + 3.0 * level * self.noise / homes
     }
 
@@ -355,7 +384,12 @@ impl Fit {
             let variance = pair[1] - pair[0] * pair[0];
             // Whether it varies cannot be told beside noise.
             if variance < low && self.settings.l2 == 0.0 && !self.is_noisy() {
-                return Err(FitError::Degenerate(self.name(column)));
+                if self.design.is_number(column) {
+                    return Err(FitError::Degenerate(self.name(column)));
+                }
+                // A value of a category that nobody has: the column is 0 everywhere.
+                state.means[column] = pair[0];
+                continue;
             }
             state.means[column] = pair[0];
             state.spreads[column] = variance.max(low).sqrt().max(LEAST_SPREAD);
@@ -387,6 +421,23 @@ impl Fit {
         name.unwrap_or_else(|| format!("column {column}"))
     }
 
+    /// Ends with the best model whose loss is known, where the last one known is clearly worse: then what the last
+    /// step led to is no better.
+    fn settle(&mut self, loss: f64) {
+        if self.is_noisy() {
+            // Which is best cannot be told.
+            return;
+        }
+        let Some((best, weights)) = &self.best else {
+            return;
+        };
+        // Who takes part changes, and with it the loss, by a little.
+        if loss > best * 1.05 + 0.02 {
+            self.model.state.weights.clone_from(weights);
+            self.early = Some(Early::Unsteady);
+        }
+    }
+
     /// Whether the loss says to stop; keeps the best weights so far.
     fn judge(&mut self, loss: f64) -> Option<Early> {
         let weights = &self.model.state.weights;
@@ -396,7 +447,8 @@ impl Fit {
             self.best = Some((loss, weights.clone()));
         }
         // Momentum overshoots at first; what is twice as bad as nothing does not come back.
-        let diverged = !finite || loss > 2.0 * first + 0.5 + 6.0 * self.loss_noise;
+        let most = (2.0 * first + 0.5).min(0.95 * MAX_LOSS);
+        let diverged = !finite || loss > most + 6.0 * self.loss_noise;
         if !diverged {
             return None;
         }
@@ -417,10 +469,18 @@ impl Fit {
         let stride = self.design.columns() + 1;
         self.velocity.resize(gradient.len(), 0.0);
         let worse = |last| loss > last + 3.0 * self.loss_noise;
-        if self.last_loss.replace(loss).is_some_and(worse) {
+        let last = self.last_loss.replace(loss);
+        self.calm += 1;
+        if last.is_some_and(worse) {
             // Momentum went too far: begin again from here (O'Donoghue and Candes, 2015).
             self.velocity.fill(0.0);
         }
+        // If it is much worse again and again, it is the steps that are too long.
+        if last.is_some_and(|last| worse(1.02 * last + 1e-2)) && std::mem::take(&mut self.calm) <= 3
+        {
+            self.caution /= 2.0;
+        }
+        let rate = rate * self.caution;
         let weights = self.model.state.weights.iter_mut().zip(&mut self.velocity);
         for (place, ((weight, velocity), slope)) in weights.zip(gradient).enumerate() {
             let penalty = if place % stride == 0 {
@@ -452,24 +512,29 @@ impl Fit {
         self.steps += 1;
         let moments = self.velocity.iter_mut().zip(&mut self.squares);
         let weights = self.model.state.weights.iter_mut().zip(moments);
-        for ((weight, (mean, square)), change) in weights.zip(update) {
+        // Of a linear model the constant's weight is the first of each class.
+        let linear = !matches!(self.model.training.family, Family::Mlp { .. });
+        let stride = linear.then_some(self.design.columns() + 1);
+        for (place, ((weight, (mean, square)), change)) in weights.zip(update).enumerate() {
             *mean = momentum * *mean + (1.0 - momentum) * change;
             *square = SECOND * *square + (1.0 - SECOND) * change * change;
             let mean = *mean / (1.0 - momentum.powi(self.steps));
             let square = *square / (1.0 - SECOND.powi(self.steps));
-            *weight += rate * mean / (square.sqrt() + LEAST.max(noise)) - rate * l2 * *weight;
+            *weight += rate * mean / (square.sqrt() + LEAST.max(noise));
+            let constant = stride.is_some_and(|stride| place % stride == 0);
+            *weight -= if constant { 0.0 } else { rate * l2 * *weight };
         }
         None
     }
 
     /// From what each class sums to, its logarithms.
     fn bayes(&mut self, sums: &Sums) -> Result<(), FitError> {
-        const LEAST_VARIANCE: f64 = 1e-4;
-        const NEVER: f64 = -50.0;
+        const LEAST_VARIANCE: f64 = 1e-6;
+        const NEVER: f64 = -1e9;
         let each = bayes_weights(&self.design);
         let smoothing = 1.0 / sums.homes;
         // What is no more than noise is as good as nothing.
-        let noise = self.noise / ((1u64 << self.model.training.bits) - 2) as f64;
+        let noise = SURE * self.noise * self.level();
         let classes = self.design.classes();
         let mut weights = Vec::with_capacity(classes * each);
         let mut known = 0;
@@ -497,7 +562,8 @@ impl Fit {
                     Source::Number { .. } => {
                         let mean = (of[0] / share).clamp(0.0, 1.0);
                         let variance = (of[1] / share - mean * mean).min(0.25);
-                        let least = LEAST_VARIANCE.max(noise / share);
+                        let rounding = self.rounding(1.0, share);
+                        let least = LEAST_VARIANCE.max(noise / share).max(rounding);
                         weights.extend([mean, variance.max(least)]);
                     }
                     Source::Category { .. } | Source::Words { .. } => {
