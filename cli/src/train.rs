@@ -219,12 +219,16 @@ impl Model {
                 "--momentum must be from 0 to below 1"
             )));
         }
+        let loss = self.loss.loss(default)?;
+        let noisy = loss.is_some();
         let newton = self.solver == Some(Solver::Newton);
         let adaptive = self.solver == Some(Solver::Adam);
         let (family, updates, rate, l2, bits) = match self.model {
             Kind::Linear => (Family::Linear, 1, 1.0, 0.0, 16),
             Kind::Logistic if newton => (Family::Logistic { newton }, 6, 1.0, 0.0, 16),
             Kind::Logistic if adaptive => (Family::Logistic { newton }, 40, 0.2, 0.0, 8),
+            // Shorter where every step has noise.
+            Kind::Logistic if noisy => (Family::Logistic { newton }, 40, 0.3, 0.0, 8),
             Kind::Logistic => (Family::Logistic { newton }, 40, 1.0, 0.0, 8),
             Kind::Svm if adaptive => (Family::Svm, 40, 0.05, 1e-3, 8),
             Kind::Svm => (Family::Svm, 40, 0.1, 1e-3, 8),
@@ -271,7 +275,7 @@ impl Model {
             },
             purpose: purpose.to_owned(),
             min_cohort,
-            loss: self.loss.loss(default)?,
+            loss,
             owners_ms,
         })
     }

@@ -379,6 +379,8 @@ impl Fit {
         };
         // The mean is rounded, and the mean of squares.
         let low = 3.0 * self.rounding(1.0, homes);
+        // Beside noise nothing is taken for constant, and no spread for less than a deviation.
+        let least = if self.is_noisy() { low / 9.0 } else { low };
         let scaled = self.design.scaled();
         for (pair, &column) in means.chunks_exact(2).zip(&scaled) {
             let variance = pair[1] - pair[0] * pair[0];
@@ -392,7 +394,7 @@ impl Fit {
                 continue;
             }
             state.means[column] = pair[0];
-            state.spreads[column] = variance.max(low).sqrt().max(LEAST_SPREAD);
+            state.spreads[column] = variance.max(least).sqrt().max(LEAST_SPREAD);
         }
         let varies = match (self.model.training.label, &means[2 * scaled.len()..]) {
             (None, _) => true,
