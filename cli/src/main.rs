@@ -49,6 +49,8 @@ enum Command {
     Query(query::Arguments),
     /// Train a model on a network's data.
     Train(train::Arguments),
+    /// Go on with a training session whose process died.
+    Resume(train::Resume),
     /// Tell what a model says of new documents.
     Predict(predict::Arguments),
     /// Tell what a question will take and how exact its answer will be; no home is asked.
@@ -105,6 +107,10 @@ fn run(command: Command) -> Result<(), Exit> {
         Command::Train(arguments) => {
             local();
             executor()?.block_on(train::run(arguments))
+        }
+        Command::Resume(arguments) => {
+            local();
+            executor()?.block_on(train::resume(arguments))
         }
         Command::Predict(arguments) => predict::run(&arguments),
         Command::Explain(arguments) => {

@@ -10,6 +10,8 @@ use dispers_node::{
 };
 use dispers_querier::{Asked, Querier};
 
+use zeroize::Zeroizing;
+
 use crate::exit::Exit;
 
 /// A querier with its folder of questions.
@@ -68,6 +70,48 @@ impl Desk {
             .with_context(|| format!("{} is damaged", path.display()))
             .map_err(Exit::misuse)?;
         Ok(self.querier.restore(&bytes)?)
+    }
+
+    fn session_path(&self, id: &str) -> PathBuf {
+        self.folder.join(format!("{id}.training"))
+    }
+
+    /// Keeps a training session as it is now, whole or not at all.
+    pub(crate) fn keep_session(&self, id: &str, kept: &[u8]) -> Result<(), Exit> {
+        let path = self.session_path(id);
+        let new = path.with_extension("new");
+        let cannot = || format!("cannot write {}", path.display());
+        fs::create_dir_all(&self.folder)
+            .with_context(cannot)
+            .map_err(Exit::other)?;
+        // What a process left that died while it wrote.
+        let _ = fs::remove_file(&new);
+        write_secret(&new, &hex::encode(kept)).map_err(Exit::other)?;
+        fs::rename(&new, &path)
+            .with_context(cannot)
+            .map_err(Exit::other)
+    }
+
+    /// A session that was kept.
+    pub(crate) fn session(&self, id: &str) -> Result<Zeroizing<Vec<u8>>, Exit> {
+        let path = self.session_path(id);
+        if id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_hexdigit()) || !path.exists() {
+            return Err(Exit::misuse(anyhow!(
+                "no session {id:?} is kept in {}: give the id that `dispers train` told",
+                self.folder.display()
+            )));
+        }
+        let text = read_secret(&path).map_err(Exit::misuse)?;
+        let bytes = hex::decode(text.trim())
+            .with_context(|| format!("{} is damaged", path.display()))
+            .map_err(Exit::misuse)?;
+        Ok(Zeroizing::new(bytes))
+    }
+
+    /// Forgets a session that has ended.
+    pub(crate) fn forget_session(&self, id: &str) {
+        // What stays is of no harm: its sums were printed.
+        let _ = fs::remove_file(self.session_path(id));
     }
 
     /// Forgets a question whose answer was printed or that has no answer.

@@ -10,13 +10,14 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, anyhow};
 use clap::{Args, ValueEnum};
 use dispers_core::{
+    id::QueryId,
     plan::{TrainingPlan, TrainingRequest},
     training::{Family, fit::Settings},
 };
-use dispers_querier::{Querier, TrainingQuestion};
+use dispers_querier::{Querier, Trained, TrainingQuestion, TrainingStep};
 
 use crate::{
-    exit::Exit,
+    exit::{self, Exit},
     loss::{Epsilon, Loss},
     period::Period,
     questions::Desk,
@@ -127,6 +128,15 @@ pub(crate) struct Model {
     /// From which first weights are drawn.
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
+    #[command(flatten)]
+    written: Written,
+    #[command(flatten)]
+    loss: Loss,
+}
+
+/// Where a model goes.
+#[derive(Args)]
+pub(crate) struct Written {
     /// Write the model here.
     #[arg(long, value_name = "FILE.json")]
     output: Option<PathBuf>,
@@ -139,8 +149,17 @@ pub(crate) struct Model {
     /// How it is printed: the model as JSON, or a table of it, which is the default where --output keeps it.
     #[arg(long, value_enum)]
     format: Option<Printed>,
+}
+
+#[derive(Args)]
+pub(crate) struct Resume {
+    /// The session's id, as `dispers train` told it.
+    id: String,
+    /// The querier's configuration file.
+    #[arg(long, value_name = "FILE.toml")]
+    config: PathBuf,
     #[command(flatten)]
-    loss: Loss,
+    written: Written,
 }
 
 #[derive(Args)]
@@ -324,17 +343,48 @@ impl Model {
 
     /// What cannot be written is told before anybody is asked.
     fn check(&self) -> Result<(), Exit> {
-        if self.plot.is_some() && matches!(self.model, Kind::Linear | Kind::NaiveBayes) {
+        let Written { plot, onnx, .. } = &self.written;
+        if plot.is_some() && matches!(self.model, Kind::Linear | Kind::NaiveBayes) {
             return Err(Exit::misuse(anyhow!(
                 "--plot draws the loss of rounds, and this model has one round: leave it out"
             )));
         }
         let unfit = matches!(self.model, Kind::NaiveBayes | Kind::Kmeans);
-        if self.onnx.is_some() && unfit {
+        if onnx.is_some() && unfit {
             return Err(Exit::misuse(anyhow!(
                 "ONNX is written of linear, logistic, svm and mlp: leave --onnx out, --output holds every model"
             )));
         }
+        self.written.check()
+    }
+
+    async fn run(
+        &self,
+        querier: &Querier,
+        question: &TrainingQuestion,
+        mut keep: impl FnMut(QueryId, &[u8]),
+    ) -> Result<QueryId, Exit> {
+        let rounds = querier
+            .plan_training(&question.request)?
+            .training
+            .schedule()
+            .len();
+        let mut progress = progress::Progress::new(rounds);
+        let trained = querier.train(question, |step| match step {
+            TrainingStep::Keep(query, kept) => keep(*query, kept),
+            step => progress.step(step),
+        });
+        let trained = trained.await;
+        progress.end();
+        let trained = trained?;
+        let query = trained.query;
+        self.written.write(trained, question).map(|()| query)
+    }
+}
+
+impl Written {
+    /// What cannot be written is told before anybody is asked.
+    fn check(&self) -> Result<(), Exit> {
         for path in [&self.output, &self.onnx, &self.plot].into_iter().flatten() {
             let folder = path
                 .parent()
@@ -349,16 +399,8 @@ impl Model {
         Ok(())
     }
 
-    async fn run(&self, querier: &Querier, question: &TrainingQuestion) -> Result<(), Exit> {
-        let rounds = querier
-            .plan_training(&question.request)?
-            .training
-            .schedule()
-            .len();
-        let mut progress = progress::Progress::new(rounds);
-        let trained = querier.train(question, |step| progress.step(step)).await;
-        progress.end();
-        let trained = trained?;
+    /// Writes the model, and prints it.
+    fn write(&self, trained: Trained, question: &TrainingQuestion) -> Result<(), Exit> {
         let file = ModelFile::of(&trained, question);
         let write = |path: &Path, bytes: &[u8]| {
             std::fs::write(path, bytes)
@@ -405,7 +447,82 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Exit> {
         arguments.ask_owners.0,
         None,
     )?;
-    arguments.model.run(&desk.querier, &question).await
+    let mut keeping = Keeping::new(&desk);
+    let trained = arguments
+        .model
+        .run(&desk.querier, &question, |query, kept| {
+            keeping.keep(query, kept)
+        });
+    let trained = trained.await;
+    keeping.end(&trained);
+    trained.map(|_| ())
+}
+
+/// Goes on with a session whose process died, or that lost its network.
+pub(crate) async fn resume(arguments: Resume) -> Result<(), Exit> {
+    arguments.written.check()?;
+    let desk = Desk::open(&arguments.config)?;
+    let kept = desk.session(&arguments.id)?;
+    let mut keeping = Keeping::new(&desk);
+    keeping.told = true;
+    let mut progress = progress::Progress::new(0);
+    let trained = desk.querier.resume_training(&kept, |step| match step {
+        TrainingStep::Keep(query, kept) => keeping.keep(*query, kept),
+        step => progress.step(step),
+    });
+    let trained = trained.await;
+    progress.end();
+    let written = match trained {
+        Ok((trained, question)) => {
+            let query = trained.query;
+            arguments.written.write(trained, &question).map(|()| query)
+        }
+        Err(error) => Err(error.into()),
+    };
+    keeping.query.get_or_insert_with(|| arguments.id.clone());
+    keeping.end(&written);
+    written.map(|_| ())
+}
+
+/// Keeps a session while it runs.
+struct Keeping<'a> {
+    desk: &'a Desk,
+    query: Option<String>,
+    told: bool,
+}
+
+impl<'a> Keeping<'a> {
+    fn new(desk: &'a Desk) -> Self {
+        Self {
+            desk,
+            query: None,
+            told: false,
+        }
+    }
+
+    /// Keeps it; what cannot be kept is told once, and the session goes on.
+    fn keep(&mut self, query: QueryId, kept: &[u8]) {
+        let id = query.to_string();
+        let result = self.desk.keep_session(&id, kept);
+        if !std::mem::replace(&mut self.told, true) {
+            match result {
+                Ok(()) => eprintln!("session {id}: `dispers resume {id}` goes on with it"),
+                Err(exit) => eprintln!("the session cannot be resumed: {:#}", exit.error),
+            }
+        }
+        self.query = Some(id);
+    }
+
+    /// Forgets a session that has ended; one that may go on is there to be resumed.
+    fn end(&self, ended: &Result<QueryId, Exit>) {
+        let over = match ended {
+            Ok(_) => true,
+            Err(exit) => exit.code != exit::UNAVAILABLE,
+        };
+        if let Some(id) = self.query.as_ref().filter(|_| over) {
+            self.desk.forget_session(id);
+        }
+    }
 }
 
 /// The same on the embedded network.
@@ -420,9 +537,9 @@ pub(crate) async fn run_in_sandbox(
     let (catalogue, _) = dispers_sandbox::catalogue(&options)?;
     TrainingPlan::new(&question.request, &catalogue).map_err(dispers_querier::Error::from)?;
     let network = sandbox::start(&options).await?;
-    let trained = model.run(network.querier(), &question).await;
+    let trained = model.run(network.querier(), &question, |_, _| {}).await;
     network.stop().await;
-    trained
+    trained.map(|_| ())
 }
 
 #[cfg(test)]

@@ -217,25 +217,24 @@ pub struct Released {
     pub aggregators: Vec<Name>,
 }
 
-impl Released {
-    /// The noise of each committee in sums of this circuit.
-    ///
-    /// # Errors
-    /// [`PrivacyError`] when it is none that could have been dealt.
-    pub fn noise(
-        &self,
-        manifest: &Manifest,
-        circuit: &Circuit,
-        privacy: &Privacy,
-    ) -> Result<Vec<Noise>, PrivacyError> {
-        let sensitivities = circuit.sensitivities();
-        let needed = manifest.needed();
-        let dealers = self.dealers.iter().map(|dealers| usize::from(*dealers));
-        dealers
-            .map(|dealers| Noise::plan(privacy, &sensitivities, needed, dealers))
-            .collect()
-    }
+/// The noise of each committee in sums of this circuit, of which so many dealt.
+///
+/// # Errors
+/// [`PrivacyError`] when it is none that could have been dealt.
+pub fn noise_of(
+    manifest: &Manifest,
+    circuit: &Circuit,
+    privacy: &Privacy,
+    dealers: &[u8],
+) -> Result<Vec<Noise>, PrivacyError> {
+    let sensitivities = circuit.sensitivities();
+    let dealers = dealers.iter().map(|dealers| usize::from(*dealers));
+    dealers
+        .map(|dealers| Noise::plan(privacy, &sensitivities, manifest.needed(), dealers))
+        .collect()
+}
 
+impl Released {
     /// The sums as numbers: with noise one may be below zero.
     pub fn numbers(&self, noisy: bool) -> Vec<Option<i128>> {
         let number = |sum: u64| match noisy {

@@ -2,6 +2,7 @@
 
 use std::{error::Error as _, sync::Arc, time::Instant};
 
+use borsh::{BorshDeserialize, BorshSerialize};
 use dispers_core::{
     circuit::Circuit,
     conduct::{Phase, Status},
@@ -21,7 +22,7 @@ use dispers_core::{
     plan::{Plan, PlanLimits},
     privacy::{Budget, BudgetRequest, MAX_BUDGET, Privacy},
     profile::Profile,
-    release::{MAX_TOTAL, Released, SealedTotal, open_totals},
+    release::{MAX_TOTAL, Released, SealedTotal, noise_of, open_totals},
     training::Training,
 };
 use dispers_node::{Node, now, rng};
@@ -59,7 +60,7 @@ pub struct Question {
 }
 
 /// How much about any one home the answer may tell.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, BorshSerialize, BorshDeserialize)]
 pub struct PrivacyLoss {
     /// ε of the whole query.
     pub epsilon: f64,
@@ -305,7 +306,8 @@ impl Querier {
             let table = decoder.decode(&released.numbers(false), cohort)?;
             return Ok((released, table));
         };
-        let noise = released.noise(&asked.manifest, asked.manifest.circuit(), privacy);
+        let manifest = &asked.manifest;
+        let noise = noise_of(manifest, manifest.circuit(), privacy, &released.dealers);
         let noise = noise.map_err(ManifestError::Privacy)?;
         let numbers = released.numbers(true);
         let table = decoder.decode_noisy(&numbers, cohort, &noise, &mut rng())?;

@@ -2,34 +2,36 @@
 
 use std::time::{Duration, Instant};
 
+use borsh::{BorshDeserialize, BorshSerialize};
 use dispers_core::{
     conduct::{Funnel, Phase, Status},
     encoding::{from_bytes, to_bytes},
     envelope::EnvelopeSecretKey,
     id::{AggregatorId, MemberNumber, QueryId},
-    manifest::ManifestError,
+    manifest::{ManifestError, SignedManifest, VerifiedManifest},
     plan::{TrainingPlan, TrainingRequest},
     privacy::{Noise, Privacy},
-    release::{MAX_TOTAL, SealedTotal, open_totals},
+    release::{MAX_TOTAL, Released, SealedTotal, noise_of, open_totals},
     training::{
         SessionKey, SignedParameters,
         fit::{Fit, Round, Settings},
         home::State,
     },
 };
-use dispers_node::rng;
+use dispers_node::{now, rng};
 use dispers_proto::v1::{AdvanceRequest, Query, StatusUpdate};
 use tokio::time::sleep;
 use tonic::Streaming;
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::{
     Error, PrivacyLoss, Querier,
     conductors::{PATIENCE, PAUSE, patiently, refused},
-    query::{Draft, Drafted},
+    query::Draft,
 };
 
 /// What is to be trained, and of whom.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, BorshSerialize, BorshDeserialize)]
 pub struct TrainingQuestion {
     /// Features, label and model.
     pub request: TrainingRequest,
@@ -53,6 +55,9 @@ pub enum TrainingStep<'a> {
     Running(&'a Status),
     /// A round ended.
     Round(&'a Round, Duration),
+    /// With this the session can be taken up again, also when this process has died: it is to be kept before
+    /// anything else. Whoever has it reads the sums.
+    Keep(QueryId, &'a [u8]),
 }
 
 /// A session that ended.
@@ -75,16 +80,45 @@ pub struct Trained {
     pub interrupted: Option<Error>,
 }
 
-/// The sums of a round, and the noise of each committee in them.
-type Outputs = (Vec<Option<i128>>, Vec<Noise>);
+/// Largest encoded session that is kept, in bytes.
+const MAX_KEPT: usize = 1 << 30;
+
+/// What a round released.
+#[derive(BorshSerialize, BorshDeserialize)]
+struct Sums {
+    outputs: Vec<Option<i128>>,
+    /// How many dealt noise, of each committee.
+    dealers: Vec<u8>,
+    milliseconds: u64,
+}
+
+/// A session as it is kept. What was made of the sums follows from them again.
+#[derive(BorshSerialize, BorshDeserialize)]
+struct Kept {
+    question: TrainingQuestion,
+    signed: SignedManifest,
+    reply: [u8; 32],
+    salt: [u8; 32],
+    /// What the latest round was begun with: a round is begun once.
+    last: Option<(u16, SignedParameters)>,
+    released: Vec<Sums>,
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.reply.zeroize();
+        self.salt.zeroize();
+    }
+}
 
 /// A session while it runs.
 struct Session<'a> {
     querier: &'a Querier,
-    drafted: &'a Drafted,
+    manifest: VerifiedManifest,
+    reply: EnvelopeSecretKey,
     key: SessionKey,
+    kept: Kept,
     updates: Option<Streaming<StatusUpdate>>,
-    last: Option<SignedParameters>,
 }
 
 /// The noise of a session of so many rounds.
@@ -128,58 +162,55 @@ impl Querier {
             rounds,
         };
         let drafted = self.draft(&plan.profile, draft).await?;
-        self.submit_drafted(&drafted).await?;
-        let query = drafted.manifest.query();
-        let mut session = Session {
-            querier: self,
-            key: SessionKey::new(&drafted.salt, query),
-            drafted: &drafted,
-            updates: None,
+        let kept = Kept {
+            question: question.clone(),
+            signed: drafted.signed.clone(),
+            reply: *drafted.reply.to_seed_bytes(),
+            salt: *drafted.salt,
             last: None,
+            released: Vec::new(),
         };
-        let mut trained = Trained {
-            query,
-            fit: Fit::new(
-                &plan.training,
-                &plan.local,
-                plan.names,
-                question.settings.clone(),
-            ),
-            classes: plan.classes,
-            durations: Vec::new(),
-            homes: Funnel::default(),
-            privacy: drafted.manifest.privacy,
-            rounds,
-            interrupted: None,
-        };
-        while let Some((round, state)) = trained.fit.next() {
-            let start = Instant::now();
-            let (outputs, noise) = match session.round(round, &state, &mut observe).await {
-                Ok((homes, released)) => {
-                    trained.homes = homes;
-                    released
-                }
-                Err(error) if trained.fit.is_usable() => {
-                    trained.interrupted = Some(error);
-                    break;
-                }
-                Err(error) => return Err(error),
-            };
-            match trained.fit.take(&outputs, &noise) {
-                Ok(None) => {}
-                Ok(Some(done)) => {
-                    trained.durations.push(start.elapsed());
-                    observe(&TrainingStep::Round(done, start.elapsed()));
-                }
-                Err(error) => {
-                    self.end(query, round + 1 < rounds).await;
-                    return Err(error.into());
-                }
-            }
+        let session = self.session(drafted.manifest.clone(), kept)?;
+        session.keep(&mut observe);
+        self.submit_drafted(&drafted).await?;
+        session.train(plan, observe).await
+    }
+
+    /// Goes on with a session whose process died, from what [`TrainingStep::Keep`] told last. Its question, too.
+    ///
+    /// # Errors
+    /// [`Error`] where there is no model yet, or the session cannot be taken up any more.
+    pub async fn resume_training(
+        &self,
+        kept: &[u8],
+        mut observe: impl FnMut(&TrainingStep<'_>),
+    ) -> Result<(Trained, TrainingQuestion), Error> {
+        let kept: Kept = from_bytes(kept, MAX_KEPT, "kept session")?;
+        let question = kept.question.clone();
+        let plan = self.plan_training(&question.request)?;
+        let manifest = kept.signed.verify(self.directory(), now())?;
+        if plan.local != manifest.local || Some(&plan.training) != manifest.training.as_ref() {
+            return Err(Error::Changed);
         }
-        let last = trained.fit.history.last().map_or(0, |round| round.number);
-        self.end(query, last + 1 < rounds).await;
-        Ok(trained)
+        observe(&TrainingStep::Preparing);
+        let session = self.session(manifest, kept)?;
+        Ok((session.train(plan, observe).await?, question))
+    }
+
+    fn session(&self, manifest: VerifiedManifest, kept: Kept) -> Result<Session<'_>, Error> {
+        let reply = EnvelopeSecretKey::from_bytes(manifest.reply_key.suite(), &kept.reply);
+        let reply = reply.map_err(|_| Error::Changed)?;
+        if reply.public() != manifest.reply_key {
+            return Err(Error::Changed);
+        }
+        Ok(Session {
+            querier: self,
+            key: SessionKey::new(&kept.salt, manifest.query()),
+            reply: self.node.watched(reply),
+            manifest,
+            kept,
+            updates: None,
+        })
     }
 
     /// Ends a session whose last rounds are not needed.
@@ -192,41 +223,130 @@ impl Querier {
 }
 
 impl Session<'_> {
-    /// Has a round computed: homes at each of its steps, and what it released.
+    /// Has round after round computed; what was released before is taken as it was.
+    async fn train(
+        mut self,
+        plan: TrainingPlan,
+        mut observe: impl FnMut(&TrainingStep<'_>),
+    ) -> Result<Trained, Error> {
+        let query = self.manifest.query();
+        let rounds = self.manifest.rounds;
+        let settings = self.kept.question.settings.clone();
+        let mut trained = Trained {
+            query,
+            fit: Fit::new(&plan.training, &plan.local, plan.names, settings),
+            classes: plan.classes,
+            durations: Vec::new(),
+            homes: Funnel::default(),
+            privacy: self.manifest.privacy,
+            rounds,
+            interrupted: None,
+        };
+        let mut taken = 0;
+        while let Some((round, state)) = trained.fit.next() {
+            if taken == self.kept.released.len() {
+                match self.round(round, &state, &mut observe).await {
+                    Ok(homes) => trained.homes = homes,
+                    Err(error) if trained.fit.is_usable() => {
+                        trained.interrupted = Some(error);
+                        break;
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            let Some(sums) = self.kept.released.get(taken) else {
+                break;
+            };
+            taken += 1;
+            let noise = self.noise(round, sums)?;
+            match trained.fit.take(&sums.outputs, &noise) {
+                Ok(None) => {}
+                Ok(Some(done)) => {
+                    let time = Duration::from_millis(sums.milliseconds);
+                    trained.durations.push(time);
+                    observe(&TrainingStep::Round(done, time));
+                }
+                Err(error) => {
+                    self.querier.end(query, round + 1 < rounds).await;
+                    return Err(error.into());
+                }
+            }
+        }
+        let last = trained.fit.history.last().map_or(0, |round| round.number);
+        // One that was interrupted may be taken up again.
+        let early = last + 1 < rounds && trained.interrupted.is_none();
+        self.querier.end(query, early).await;
+        Ok(trained)
+    }
+
+    /// Has the session kept.
+    fn keep(&self, observe: &mut impl FnMut(&TrainingStep<'_>)) {
+        let bytes = Zeroizing::new(to_bytes(&self.kept));
+        observe(&TrainingStep::Keep(self.manifest.query(), &bytes));
+    }
+
+    /// The noise in a round's sums.
+    fn noise(&self, round: u16, sums: &Sums) -> Result<Vec<Noise>, Error> {
+        let Some(privacy) = self.manifest.round_privacy(round) else {
+            return Ok(Vec::new());
+        };
+        let circuit = self.manifest.circuit_of(round);
+        let noise = noise_of(&self.manifest, circuit, &privacy, &sums.dealers);
+        Ok(noise.map_err(ManifestError::Privacy)?)
+    }
+
+    /// Has a round computed, and keeps what it released: homes at each of its steps.
     async fn round(
         &mut self,
         round: u16,
         state: &State,
         observe: &mut impl FnMut(&TrainingStep<'_>),
-    ) -> Result<(Funnel, Outputs), Error> {
+    ) -> Result<Funnel, Error> {
+        let start = Instant::now();
         if round > 0 {
-            self.advance(round, state).await?;
+            self.advance(round, state, observe).await?;
         }
         let status = self.watch(round, observe).await?;
-        Ok((status.homes, self.outputs(round).await?))
+        let released = self.outputs(round).await?;
+        self.kept.released.push(Sums {
+            // On either side of zero, with noise or without.
+            outputs: released.numbers(true),
+            dealers: released.dealers,
+            milliseconds: start.elapsed().as_millis() as u64,
+        });
+        self.keep(observe);
+        Ok(status.homes)
     }
 
-    /// Sends what a round is computed with.
-    async fn advance(&mut self, round: u16, state: &State) -> Result<(), Error> {
-        let parameters = SignedParameters::seal(
-            self.drafted.manifest.query(),
-            round,
-            state,
-            &self.key,
-            &self.querier.node.signing,
-            &mut rng(),
-        );
-        self.last = Some(parameters);
+    /// Sends what a round is computed with, the same also from another process.
+    async fn advance(
+        &mut self,
+        round: u16,
+        state: &State,
+        observe: &mut impl FnMut(&TrainingStep<'_>),
+    ) -> Result<(), Error> {
+        if self.kept.last.as_ref().is_none_or(|(of, _)| *of != round) {
+            let parameters = SignedParameters::seal(
+                self.manifest.query(),
+                round,
+                state,
+                &self.key,
+                &self.querier.node.signing,
+                &mut rng(),
+            );
+            self.kept.last = Some((round, parameters));
+            self.keep(observe);
+        }
         self.send().await
     }
 
     /// Sends the round's parameters, the same each time.
     async fn send(&self) -> Result<(), Error> {
-        let Some(parameters) = &self.last else {
+        let Some((_, parameters)) = &self.kept.last else {
             return Ok(());
         };
         let request = AdvanceRequest {
-            id: self.drafted.manifest.query().0.to_vec(),
+            id: self.manifest.query().0.to_vec(),
             parameters: to_bytes(parameters),
         };
         patiently(|| async {
@@ -246,7 +366,7 @@ impl Session<'_> {
         round: u16,
         observe: &mut impl FnMut(&TrainingStep<'_>),
     ) -> Result<Status, Error> {
-        let query = self.drafted.manifest.query();
+        let query = self.manifest.query();
         let mut away: Option<Instant> = None;
         let mut behind: Option<Instant> = None;
         loop {
@@ -286,9 +406,9 @@ impl Session<'_> {
         }
     }
 
-    /// What the round released, and the noise in it.
-    async fn outputs(&self, round: u16) -> Result<Outputs, Error> {
-        let manifest = &self.drafted.manifest;
+    /// What the round released.
+    async fn outputs(&self, round: u16) -> Result<Released, Error> {
+        let manifest = &self.manifest;
         let reply = patiently(|| async {
             let id = manifest.query().0.to_vec();
             let totals = self.querier.conductors.call(|mut conductor| {
@@ -306,18 +426,10 @@ impl Session<'_> {
                 totals.push((AggregatorId { committee, member }, sealed));
             }
         }
-        let reply: &EnvelopeSecretKey = &self.drafted.reply;
-        let released = open_totals(manifest, &totals, reply, self.querier.directory())?;
-        if released.round != round {
-            return Err(Error::OtherRound);
+        let released = open_totals(manifest, &totals, &self.reply, self.querier.directory())?;
+        match released.round == round {
+            true => Ok(released),
+            false => Err(Error::OtherRound),
         }
-        let noise = match manifest.round_privacy(round) {
-            Some(privacy) => released
-                .noise(manifest, manifest.circuit_of(round), &privacy)
-                .map_err(ManifestError::Privacy)?,
-            None => Vec::new(),
-        };
-        // On either side of zero, with noise or without.
-        Ok((released.numbers(true), noise))
     }
 }

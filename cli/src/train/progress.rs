@@ -26,6 +26,7 @@ impl Progress {
 
     pub(super) fn step(&mut self, step: &TrainingStep<'_>) {
         match step {
+            TrainingStep::Keep(..) => {}
             TrainingStep::Preparing => self.bar.set_message("concepts and keys"),
             TrainingStep::Running(status) => {
                 if status.phase == Phase::Find {

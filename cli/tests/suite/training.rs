@@ -460,4 +460,45 @@ fn a_session_outlives_the_crash_of_any_role() {
     let loss = |round: usize| history[round]["loss"].as_f64().unwrap();
     assert!((loss(1) - 2f64.ln()).abs() < 1e-2);
     assert!(loss(16) < 0.45, "{}", ended.stderr);
+
+    // The querier is one of them.
+    let words = ["--rounds", "9", "--lr", "0.5", "--validation", "0"];
+    let mut session = Session::start(&network, &words);
+    session.until(4);
+    session.child.kill().unwrap();
+    let told = session.end().stderr;
+    let id = told
+        .lines()
+        .find_map(|line| line.strip_prefix("session ")?.split(':').next());
+    let id = id.expect("the session told its id").to_owned();
+    let resumed = network.dispers(&[
+        "resume",
+        &id,
+        "--config",
+        "querier.toml",
+        "--output",
+        "resumed.json",
+    ]);
+    assert_eq!(resumed.code, Some(0), "{}", resumed.stderr);
+    let kept = fs::read_to_string(network.path("resumed.json")).unwrap();
+    let kept: Value = serde_json::from_str(&kept).unwrap();
+    let history = kept["history"].as_array().unwrap();
+    assert_eq!(history.len(), 10, "{}", resumed.stderr);
+    for (number, round) in history.iter().enumerate() {
+        assert_eq!(round["round"], number);
+        assert_eq!(round["homes"], history[0]["homes"]);
+    }
+    // What was released by then is what the process that died told.
+    for line in told.lines().filter(|line| line.starts_with("round ")) {
+        let said = |line: &str| line.rsplit_once(',').map(|(before, _)| before.to_owned());
+        let same = resumed
+            .stderr
+            .lines()
+            .filter(|other| said(other) == said(line));
+        assert_eq!(same.count(), 1, "{line}");
+    }
+    // It has ended, and is there no more.
+    let again = network.dispers(&["resume", &id, "--config", "querier.toml"]);
+    assert_eq!(again.code, Some(64), "{}", again.stderr);
+    assert!(again.stderr.contains("no session"), "{}", again.stderr);
 }

@@ -1,10 +1,12 @@
 //! From features and a label to a session: profile, local query, and what homes compute.
 
+use borsh::{BorshDeserialize, BorshSerialize};
+
 use super::{Catalogue, LocalQuery, Profile, SqlError, sql};
 use crate::training::{Family, Feature, Training};
 
 /// What is to be trained.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, BorshSerialize, BorshDeserialize)]
 pub struct TrainingRequest {
     /// The label; none for clusters.
     pub label: Option<String>,

@@ -4,6 +4,7 @@ mod clusters;
 mod linear;
 mod solve;
 
+use borsh::{BorshDeserialize, BorshSerialize};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
@@ -19,7 +20,7 @@ use crate::privacy::Noise;
 const SURE: f64 = 3.0;
 
 /// How updates become a model.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, BorshSerialize, BorshDeserialize)]
 pub struct Settings {
     /// Length of a step.
     pub rate: f64,
