@@ -22,6 +22,7 @@ mod rank;
 mod shape;
 #[cfg(test)]
 mod soundness;
+mod transform;
 mod vector;
 mod verifier;
 

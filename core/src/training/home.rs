@@ -1,58 +1,21 @@
 //! What one home computes: a vector of its documents and a round's parameters.
 
-use borsh::{BorshDeserialize, BorshSerialize};
-use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis};
+use ndarray::{Array1, Array2, ArrayView2, Axis};
 use rand::CryptoRng;
 
 use super::data::{Design, Document, Row, Source};
-use super::layout::{Layout, MAX_CONFUSED, MAX_LOSS, Values, shape_of, vectors, weights};
-use super::{Family, SCORE_BINS, Task, Training};
+use super::layout::{Layout, MAX_LOSS, Values, shape_of, vectors, weights};
+use super::perceptron::Network;
+use super::predict::validation;
+pub use super::scores::State;
+use super::scores::{inputs, logistic, matrix, mean, nearest, scores, softmax};
+use super::{Family, Task, Training};
 use crate::circuit::VectorRow;
 use crate::encoding;
 use crate::id::QueryId;
 use crate::labels;
 use crate::local::LocalQuery;
 use crate::ticket::HomeKey;
-
-/// Least spread of a column in 0 to 1 that it is scaled by.
-pub(super) const LEAST_SPREAD: f64 = 1e-6;
-
-/// What the querier sends before a round: how columns are scaled, and the model so far.
-#[derive(Debug, Clone, PartialEq, BorshSerialize, BorshDeserialize)]
-pub struct State {
-    /// Mean of each column; empty before they are known.
-    pub means: Vec<f64>,
-    /// Spread of each column; empty before they are known.
-    pub spreads: Vec<f64>,
-    /// The model's weights, or points.
-    pub weights: Vec<f64>,
-}
-
-impl State {
-    /// What the first round of any session is computed with: nothing is known.
-    pub fn empty() -> Self {
-        Self {
-            means: Vec::new(),
-            spreads: Vec::new(),
-            weights: Vec::new(),
-        }
-    }
-
-    /// Whether scales are of so many columns, all numbers are finite, and no spread is next to nothing.
-    pub(super) fn holds(&self, columns: usize) -> bool {
-        let lengths = [self.means.len(), self.spreads.len()];
-        let finite = |values: &[f64]| values.iter().all(|value| value.is_finite());
-        lengths
-            .iter()
-            .all(|length| *length == columns || *length == 0)
-            && finite(&self.means)
-            && finite(&self.weights)
-            && self
-                .spreads
-                .iter()
-                .all(|spread| spread.is_finite() && *spread >= LEAST_SPREAD)
-    }
-}
 
 /// Whether a home is held out of a session to validate with. Nobody can choose: it follows from the home's
 /// own key and the session.
@@ -223,11 +186,6 @@ fn values(
     }
 }
 
-fn mean(values: impl Iterator<Item = f64>) -> f64 {
-    let (sum, count) = values.fold((0.0, 0.0), |(sum, count), value| (sum + value, count + 1.0));
-    sum / count
-}
-
 /// Scales a vector down to a length.
 fn clipped(mut vector: Vec<f64>, longest: f64) -> Vec<f64> {
     shorten(vector.iter_mut(), longest);
@@ -249,25 +207,6 @@ fn shorten<'a>(values: impl Iterator<Item = &'a mut f64>, longest: f64) {
             false => 0.0,
         };
     }
-}
-
-fn matrix(values: &[f64], rows: usize, columns: usize) -> Option<ArrayView2<'_, f64>> {
-    // A view of fewer elements than there are is one too.
-    let view = ArrayView2::from_shape((rows, columns), values).ok();
-    view.filter(|view| view.len() == values.len())
-}
-
-/// Columns with mean 0 and spread 1, where those are known.
-fn inputs(state: &State, columns: usize, rows: &[Row]) -> Array2<f64> {
-    let mut inputs = Array2::zeros((rows.len(), columns));
-    for (row, mut scaled) in rows.iter().zip(inputs.axis_iter_mut(Axis(0))) {
-        for (column, value) in row.columns.iter().enumerate() {
-            let mean = state.means.get(column).copied().unwrap_or(0.0);
-            let spread = state.spreads.get(column).copied().unwrap_or(1.0);
-            scaled[column] = (value - mean) / spread;
-        }
-    }
-    inputs
 }
 
 /// The means of all values, and of all products of two, upper triangle row by row. The label is the last.
@@ -313,23 +252,11 @@ fn curvature(rows: &[Row], weights: &[f64]) -> Vec<f64> {
     gradient
 }
 
-pub(super) fn logistic(score: f64) -> f64 {
-    1.0 / (1.0 + (-score).exp())
-}
-
 /// −log of the chance that a score gives to a label of 0 or 1.
 fn log_loss(score: f64, label: f64) -> f64 {
     let signed = if label > 0.5 { score } else { -score };
     // log(1 + e^−s), without overflow.
     (-signed).max(0.0) + (-signed.abs()).exp().ln_1p()
-}
-
-/// The chances of classes from their scores.
-pub(super) fn softmax(mut scores: Array1<f64>) -> Array1<f64> {
-    let highest = scores.fold(f64::NEG_INFINITY, |a, b| a.max(*b));
-    scores.mapv_inplace(|score| (score - highest).exp());
-    let sum = scores.sum();
-    scores / sum
 }
 
 /// The mean gradient of a linear model's loss, clipped, and the loss. The constant's weight is the first.
@@ -370,28 +297,6 @@ fn gradient(
     values
 }
 
-/// What a linear model says of an input, one score for each weight vector.
-fn scores(weights: ArrayView2<'_, f64>, input: ArrayView1<'_, f64>) -> Array1<f64> {
-    let constants = weights.column(0).to_owned();
-    constants + weights.split_at(Axis(1), 1).1.dot(&input)
-}
-
-/// For each row the nearest point, and the squared distance to it for each column.
-fn nearest(inputs: &Array2<f64>, points: ArrayView2<'_, f64>) -> Vec<(usize, f64)> {
-    let columns = points.ncols().max(1) as f64;
-    let nearest = |input: ArrayView1<'_, f64>| {
-        let distances = points.axis_iter(Axis(0)).map(|point| {
-            let apart = &input - &point;
-            apart.dot(&apart) / columns
-        });
-        let first = (0, f64::INFINITY);
-        distances
-            .enumerate()
-            .fold(first, |best, one| if one.1 < best.1 { one } else { best })
-    };
-    inputs.axis_iter(Axis(0)).map(nearest).collect()
-}
-
 /// For each class that the home has documents of: their share, then what each feature sums to in them.
 fn statistics(design: &Design, rows: &[Row]) -> Values {
     let share = 1.0 / rows.len() as f64;
@@ -429,249 +334,4 @@ fn statistics(design: &Design, rows: &[Row]) -> Values {
         (!of.is_empty()).then_some(values)
     }));
     sections
-}
-
-/// What the session's model, from its weights, says of rows: a chance for each class, or a number.
-pub(super) fn predict(
-    training: &Training,
-    design: &Design,
-    state: &State,
-    rows: &[Row],
-) -> Option<Vec<Array1<f64>>> {
-    let columns = design.columns();
-    let classes = design.classes();
-    let inputs = inputs(state, columns, rows);
-    let each = inputs.axis_iter(Axis(0));
-    let two = |chance: f64| Array1::from(vec![1.0 - chance, chance]);
-    Some(match &training.family {
-        Family::Linear => {
-            let weights = matrix(&state.weights, 1, columns + 1)?;
-            each.map(|input| scores(weights, input)).collect()
-        }
-        Family::Logistic { .. } | Family::Svm => {
-            let weights = matrix(&state.weights, vectors(classes), columns + 1)?;
-            let chances = |input| match classes {
-                2 => two(logistic(scores(weights, input)[0])),
-                _ => softmax(scores(weights, input)),
-            };
-            each.map(chances).collect()
-        }
-        Family::Mlp { hidden, .. } => {
-            let network = Network::of(&shape_of(hidden, columns, classes), &state.weights)?;
-            let outputs = network.forward(&inputs);
-            let last = outputs.last()?;
-            let output = |scores: ArrayView1<'_, f64>| match classes {
-                0 => scores.to_owned(),
-                _ => softmax(scores.to_owned()),
-            };
-            last.axis_iter(Axis(0)).map(output).collect()
-        }
-        Family::Bayes => {
-            let weights = matrix(&state.weights, classes, bayes_weights(design))?;
-            rows.iter()
-                .map(|row| softmax(bayes(design, weights, row)))
-                .collect()
-        }
-        Family::KMeans { clusters, .. } => {
-            let points = matrix(&state.weights, usize::from(*clusters), columns)?;
-            let of = |(point, distance): (usize, f64)| Array1::from(vec![point as f64, distance]);
-            nearest(&inputs, points).into_iter().map(of).collect()
-        }
-    })
-}
-
-/// Weights of naive Bayes for a class: the logarithm of its share, then for each feature mean and variance of
-/// a number, the logarithm of each value's share, or of each word's with and without.
-pub(super) fn bayes_weights(design: &Design) -> usize {
-    1 + design
-        .sources
-        .iter()
-        .map(super::layout::statistics)
-        .sum::<usize>()
-}
-
-/// For each class the logarithm of its chance, but for a constant.
-fn bayes(design: &Design, weights: ArrayView2<'_, f64>, row: &Row) -> Array1<f64> {
-    let score = |weights: ArrayView1<'_, f64>| {
-        let (mut score, mut place, mut column) = (weights[0], 1, 0);
-        for source in &design.sources {
-            let columns = &row.columns[column..column + source.columns()];
-            match source {
-                Source::Number { .. } => {
-                    let (mean, variance) = (weights[place], weights[place + 1]);
-                    let apart = columns[0] - mean;
-                    score -= apart * apart / (2.0 * variance) + variance.ln() / 2.0;
-                }
-                Source::Category { .. } => {
-                    let value = columns.iter().position(|one| *one > 0.5);
-                    score += weights[place + value.map_or(0, |value| value + 1)];
-                }
-                Source::Words { .. } => {
-                    for (bucket, count) in columns.iter().enumerate() {
-                        score += count * weights[place + bucket];
-                    }
-                }
-            }
-            place += super::layout::statistics(source);
-            column += source.columns();
-        }
-        score
-    };
-    weights.axis_iter(Axis(0)).map(score).collect()
-}
-
-fn validation(
-    training: &Training,
-    design: &Design,
-    state: &State,
-    rows: &[Row],
-) -> Option<Vec<f64>> {
-    let predicted = predict(training, design, state, rows)?;
-    let share = 1.0 / rows.len() as f64;
-    let classes = design.classes();
-    if matches!(training.family, Family::KMeans { .. }) {
-        let distance = mean(predicted.iter().map(|one| one[1]));
-        return Some(vec![distance.min(MAX_LOSS)]);
-    }
-    let pairs = || rows.iter().zip(&predicted);
-    if classes == 0 {
-        let error =
-            |(row, one): (&Row, &Array1<f64>)| (one[0].clamp(-1.0, 2.0) - row.label).powi(2);
-        return Some(vec![
-            mean(pairs().map(error)),
-            mean(rows.iter().map(|row| row.label)),
-            mean(rows.iter().map(|row| row.label * row.label)),
-        ]);
-    }
-    let mut values = vec![0.0; 2];
-    let mut confused = vec![
-        0.0;
-        if classes <= MAX_CONFUSED {
-            classes * classes
-        } else {
-            0
-        }
-    ];
-    let mut scores = vec![0.0; if classes == 2 { 2 * SCORE_BINS } else { 0 }];
-    for (row, chances) in pairs() {
-        let class = row.label as usize;
-        let best = argmax(chances);
-        values[0] -= share * chances[class].max(1e-12).ln();
-        values[1] += share * f64::from(u8::from(best == class));
-        if let Some(cell) = confused.get_mut(class * classes + best) {
-            *cell += share;
-        }
-        if classes == 2 {
-            scores[class * SCORE_BINS + score_bin(chances[1])] += share;
-        }
-    }
-    values[0] = values[0].min(MAX_LOSS);
-    values.extend(confused);
-    values.extend(scores);
-    Some(values)
-}
-
-/// The bin of a chance: even in its logit, so that rare labels have bins too.
-fn score_bin(chance: f64) -> usize {
-    const WIDEST: f64 = 8.0;
-    let logit = (chance / (1.0 - chance)).ln().clamp(-WIDEST, WIDEST);
-    let bin = (logit + WIDEST) / (2.0 * WIDEST) * SCORE_BINS as f64;
-    (bin as usize).min(SCORE_BINS - 1)
-}
-
-/// The most likely class.
-pub(super) fn argmax(chances: &Array1<f64>) -> usize {
-    let first = (0, f64::NEG_INFINITY);
-    let best = chances.iter().copied().enumerate();
-    best.fold(first, |best, one| if one.1 > best.1 { one } else { best })
-        .0
-}
-
-/// A perceptron: each layer's weights, outputs by inputs, the constant's first.
-struct Network {
-    layers: Vec<Array2<f64>>,
-    classes: usize,
-}
-
-impl Network {
-    fn of(widths: &[usize], weights: &[f64]) -> Option<Self> {
-        let mut layers = Vec::with_capacity(widths.len() - 1);
-        let mut rest = weights;
-        for pair in widths.windows(2) {
-            let (of, after) = rest.split_at_checked((pair[0] + 1) * pair[1])?;
-            layers.push(Array2::from_shape_vec((pair[1], pair[0] + 1), of.to_vec()).ok()?);
-            rest = after;
-        }
-        let outputs = widths.last().copied().unwrap_or(1);
-        rest.is_empty().then_some(Self {
-            layers,
-            classes: if outputs == 1 { 0 } else { outputs },
-        })
-    }
-
-    fn weights(&self) -> Vec<f64> {
-        self.layers.iter().flatten().copied().collect()
-    }
-
-    /// What each layer gives, the inputs first; all but the last after the rectifier.
-    fn forward(&self, inputs: &Array2<f64>) -> Vec<Array2<f64>> {
-        let mut given = vec![inputs.clone()];
-        for (number, layer) in self.layers.iter().enumerate() {
-            let before = &given[number];
-            let mut next = before.dot(&layer.view().split_at(Axis(1), 1).1.t()) + layer.column(0);
-            if number + 1 < self.layers.len() {
-                next.mapv_inplace(|value| value.max(0.0));
-            }
-            given.push(next);
-        }
-        given
-    }
-
-    /// The errors of the last layer: the derivatives of each row's loss; and the mean loss.
-    fn errors(&self, last: &Array2<f64>, labels: &[f64]) -> (Array2<f64>, f64) {
-        let mut errors = last.clone();
-        let mut loss = 0.0;
-        for (mut row, label) in errors.axis_iter_mut(Axis(0)).zip(labels) {
-            if self.classes == 0 {
-                row[0] -= label;
-                loss += row[0] * row[0];
-                continue;
-            }
-            let chances = softmax(row.to_owned());
-            loss -= chances[*label as usize].max(1e-12).ln();
-            row.assign(&chances);
-            row[*label as usize] -= 1.0;
-        }
-        (errors, loss / labels.len() as f64)
-    }
-
-    fn loss(&self, inputs: &Array2<f64>, labels: &[f64]) -> f64 {
-        let given = self.forward(inputs);
-        given.last().map_or(0.0, |last| self.errors(last, labels).1)
-    }
-
-    /// One step down the gradient over all rows.
-    fn step(&mut self, inputs: &Array2<f64>, labels: &[f64], rate: f64) {
-        let given = self.forward(inputs);
-        let Some(last) = given.last() else { return };
-        let mut errors = self.errors(last, labels).0;
-        let share = rate / labels.len() as f64;
-        for number in (0..self.layers.len()).rev() {
-            let before = &given[number];
-            let layer = &mut self.layers[number];
-            let mut back = errors.dot(&layer.view().split_at(Axis(1), 1).1);
-            back.zip_mut_with(before, |error, value| {
-                if *value <= 0.0 {
-                    *error = 0.0;
-                }
-            });
-            layer
-                .column_mut(0)
-                .scaled_add(-share, &errors.sum_axis(Axis(0)));
-            let gradient = errors.t().dot(before);
-            let mut slopes = layer.view_mut().split_at(Axis(1), 1).1;
-            slopes.scaled_add(-share, &gradient);
-            errors = back;
-        }
-    }
 }

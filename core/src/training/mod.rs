@@ -12,6 +12,9 @@ pub mod home;
 mod layout;
 mod model;
 mod parameters;
+mod perceptron;
+mod predict;
+mod scores;
 #[cfg(test)]
 mod tests;
 

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::data::{Design, Document};
-use super::home::{State, argmax, bayes_weights, predict};
 use super::layout::{MAX_CONFUSED, shape_of, vectors, weights};
+use super::predict::{argmax, bayes_weights, predict};
+use super::scores::State;
 use super::{Family, SCORE_BINS, Training};
 use crate::local::LocalQuery;
 

@@ -9,9 +9,10 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use super::data::{Design, Source};
-use super::home::{LEAST_SPREAD, State, bayes_weights};
 use super::layout::{Layout, MAX_LOSS, Sums, shape_of, statistics, weights};
 use super::model::{METRICS, weight_count};
+use super::predict::bayes_weights;
+use super::scores::{LEAST_SPREAD, State};
 use super::{Family, Metrics, Model, Task, Training};
 use crate::local::LocalQuery;
 use crate::privacy::Noise;

@@ -1,0 +1,94 @@
+//! A perceptron: what it says, and the steps that a home takes with it.
+
+use ndarray::{Array2, Axis};
+
+use super::scores::softmax;
+
+/// A perceptron: each layer's weights, outputs by inputs, the constant's first.
+pub(super) struct Network {
+    layers: Vec<Array2<f64>>,
+    classes: usize,
+}
+
+impl Network {
+    pub(super) fn of(widths: &[usize], weights: &[f64]) -> Option<Self> {
+        let mut layers = Vec::with_capacity(widths.len() - 1);
+        let mut rest = weights;
+        for pair in widths.windows(2) {
+            let (of, after) = rest.split_at_checked((pair[0] + 1) * pair[1])?;
+            layers.push(Array2::from_shape_vec((pair[1], pair[0] + 1), of.to_vec()).ok()?);
+            rest = after;
+        }
+        let outputs = widths.last().copied().unwrap_or(1);
+        rest.is_empty().then_some(Self {
+            layers,
+            classes: if outputs == 1 { 0 } else { outputs },
+        })
+    }
+
+    pub(super) fn weights(&self) -> Vec<f64> {
+        self.layers.iter().flatten().copied().collect()
+    }
+
+    /// What each layer gives, the inputs first; all but the last after the rectifier.
+    pub(super) fn forward(&self, inputs: &Array2<f64>) -> Vec<Array2<f64>> {
+        let mut given = vec![inputs.clone()];
+        for (number, layer) in self.layers.iter().enumerate() {
+            let before = &given[number];
+            let mut next = before.dot(&layer.view().split_at(Axis(1), 1).1.t()) + layer.column(0);
+            if number + 1 < self.layers.len() {
+                next.mapv_inplace(|value| value.max(0.0));
+            }
+            given.push(next);
+        }
+        given
+    }
+
+    /// The errors of the last layer: the derivatives of each row's loss; and the mean loss.
+    fn errors(&self, last: &Array2<f64>, labels: &[f64]) -> (Array2<f64>, f64) {
+        let mut errors = last.clone();
+        let mut loss = 0.0;
+        for (mut row, label) in errors.axis_iter_mut(Axis(0)).zip(labels) {
+            if self.classes == 0 {
+                row[0] -= label;
+                loss += row[0] * row[0];
+                continue;
+            }
+            let chances = softmax(row.to_owned());
+            loss -= chances[*label as usize].max(1e-12).ln();
+            row.assign(&chances);
+            row[*label as usize] -= 1.0;
+        }
+        (errors, loss / labels.len() as f64)
+    }
+
+    pub(super) fn loss(&self, inputs: &Array2<f64>, labels: &[f64]) -> f64 {
+        let given = self.forward(inputs);
+        given.last().map_or(0.0, |last| self.errors(last, labels).1)
+    }
+
+    /// One step down the gradient over all rows.
+    pub(super) fn step(&mut self, inputs: &Array2<f64>, labels: &[f64], rate: f64) {
+        let given = self.forward(inputs);
+        let Some(last) = given.last() else { return };
+        let mut errors = self.errors(last, labels).0;
+        let share = rate / labels.len() as f64;
+        for number in (0..self.layers.len()).rev() {
+            let before = &given[number];
+            let layer = &mut self.layers[number];
+            let mut back = errors.dot(&layer.view().split_at(Axis(1), 1).1);
+            back.zip_mut_with(before, |error, value| {
+                if *value <= 0.0 {
+                    *error = 0.0;
+                }
+            });
+            layer
+                .column_mut(0)
+                .scaled_add(-share, &errors.sum_axis(Axis(0)));
+            let gradient = errors.t().dot(before);
+            let mut slopes = layer.view_mut().split_at(Axis(1), 1).1;
+            slopes.scaled_add(-share, &gradient);
+            errors = back;
+        }
+    }
+}
