@@ -1,11 +1,15 @@
 //! Sessions over a whole network, and what may happen between two of their rounds (protocol.md §18).
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use dispers_core::{
+    id::Role,
     local::FieldValue,
     privacy::Rho,
     subscription::HomeId,
@@ -22,7 +26,7 @@ use super::{
     models::{COLUMNS, standardised},
     question,
 };
-use crate::options;
+use crate::{options, plain::write};
 
 const LOGISTIC: Family = Family::Logistic { newton: false };
 
@@ -264,5 +268,67 @@ async fn a_noisy_session_spends_its_loss_once() {
     let spent: Vec<Rho> = budget.expenses.iter().map(|expense| expense.rho).collect();
     assert_eq!(spent, [whole]);
     assert!(trained.fit.metrics.as_ref().unwrap().accuracy.unwrap() > 0.6);
+    network.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_but_stacks_reads_documents_or_the_model_that_is_trained() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("people.csv");
+    let row = |home: u32| {
+        let (income, label) = (1_717_986_919 + home * 7, u32::from(home % 2 == 0));
+        format!("p{home},note-marker-{home},{income},{label}")
+    };
+    write(&path, "home,note,income,label", (0..40).map(row));
+    let options = Options {
+        home_column: Some("home".into()),
+        record: true,
+        ..options(vec![path])
+    };
+    let network = network(&options).await;
+    let features = ["words(note, 16)", "clamp(income, 1717986919, 1717987300)"];
+    let mut question = question(LOGISTIC, Some("label > 0"), &features);
+    question.request.from = "people".into();
+    question.request.updates = 3;
+    question.settings.l2 = 0.1;
+    let trained = train(&network, &question, |_| {}).await;
+    assert!(trained.interrupted.is_none());
+    // Of what was sent before each round: the mean of a column, and scales.
+    let state = &trained.fit.model().state;
+    let scale = [state.means[16], state.spreads[16]].map(f64::to_le_bytes);
+    let incomes = (0..40u32).flat_map(|home| {
+        let income = 1_717_986_919 + home * 7;
+        [
+            income.to_string().into_bytes(),
+            u64::from(income).to_le_bytes().to_vec(),
+            f64::from(income).to_le_bytes().to_vec(),
+        ]
+    });
+    let mut secrets: Vec<Vec<u8>> = incomes.collect();
+    secrets.extend(scale.iter().map(|bytes| bytes.to_vec()));
+    secrets.push(b"note-marker".to_vec());
+    let mut knew = BTreeSet::new();
+    for (_, role, record) in network.recording().unwrap().records() {
+        let received = record.received();
+        let opened = received.opened.iter().map(|opened| &opened.plaintext);
+        for bytes in received.connections.values().chain(opened) {
+            let holds = |marker: &[u8]| bytes.windows(marker.len()).any(|part| part == marker);
+            if holds(&trained.query.0) {
+                knew.insert(role);
+            }
+            // What the manifest says of bounds is public: the least income is one of them.
+            let learnt = secrets.iter().skip(3).find(|secret| holds(secret));
+            assert_eq!(learnt, None, "{role}");
+        }
+    }
+    // All of them took part.
+    for role in [
+        Role::Conductor,
+        Role::Target,
+        Role::Stack,
+        Role::DataAggregator,
+    ] {
+        assert!(knew.contains(&role), "{role}");
+    }
     network.stop().await;
 }
