@@ -41,6 +41,19 @@ impl Homes {
         }
     }
 
+    /// Those of a CSV file, which this column tells apart.
+    pub(crate) fn of_file(path: &Path, column: &str) -> Self {
+        let options = dispers_sandbox::Options {
+            data: vec![path.to_owned()],
+            home_column: Some(column.to_owned()),
+            ..dispers_sandbox::Options::default()
+        };
+        Self {
+            catalogue: dispers_sandbox::catalogue(&options).unwrap().0,
+            documents: plain::by_home(plain::documents(path), column),
+        }
+    }
+
     pub(crate) fn plan(&self, request: &TrainingRequest) -> TrainingPlan {
         TrainingPlan::new(request, &self.catalogue).unwrap()
     }

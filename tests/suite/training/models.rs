@@ -416,3 +416,42 @@ fn a_text_label_with_its_positive_value_is_learnt() {
     // The taller, the less.
     assert!(standardised(&fit)[0] < -1.0);
 }
+
+#[test]
+fn operations_of_homes_are_sorted_as_one_computer_sorts_them() {
+    use dispers_example_bank::{CATEGORIES, central, files, generate};
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).join("io.cozy.bank.operations.csv");
+    let (held, new) = generate::operations(80, 1);
+    for (name, operations) in [("held", &held), ("new", &new)] {
+        std::fs::create_dir(folder.path().join(name)).unwrap();
+        files::write(&path(name), operations).unwrap();
+    }
+    let homes = Homes::of_file(&path("held"), "home");
+    let tried = Homes::of_file(&path("new"), "home");
+    let label = format!("domain(category, '{}')", CATEGORIES.join("', '"));
+    let features = [
+        "words(label, 512)",
+        "domain(CASE WHEN amount > 0 THEN 'in' WHEN amount > -20 THEN 'small' \
+         WHEN amount > -100 THEN 'middle' ELSE 'large' END, 'in', 'small', 'middle', 'large')",
+    ];
+    let settings = Settings {
+        adaptive: true,
+        ..settings(0.2)
+    };
+    let central = central::naive_bayes(&held, 512).accuracy(&new);
+    let logistic = Family::Logistic { newton: false };
+    for (family, updates, bits) in [(Family::Bayes, 1, 16), (logistic, 20, 8)] {
+        let mut request = question(family.clone(), Some(&label), &features).request;
+        (request.updates, request.bits) = (updates, bits);
+        request.from = "io.cozy.bank.operations".into();
+        let plan = homes.plan(&request);
+        let fit = train(&plan, &homes.measured(&plan), &settings);
+        let ours = accuracy(&said(fit.model(), &tried.measured(&plan)));
+        assert!(ours > central - 0.02, "{family:?}: {ours} {central}");
+    }
+    // A home alone does not know as much.
+    let alone = central::alone(&held, &new, |of| central::naive_bayes(of, 512));
+    assert!(central > alone + 0.2, "{central} {alone}");
+}
