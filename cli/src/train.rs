@@ -472,13 +472,10 @@ pub(crate) async fn resume(arguments: Resume) -> Result<(), Exit> {
     });
     let trained = trained.await;
     progress.end();
-    let written = match trained {
-        Ok((trained, question)) => {
-            let query = trained.query;
-            arguments.written.write(trained, &question).map(|()| query)
-        }
-        Err(error) => Err(error.into()),
-    };
+    // What cannot be taken up stays as it is: another configuration or directory may do.
+    let (trained, question) = trained?;
+    let query = trained.query;
+    let written = arguments.written.write(trained, &question).map(|()| query);
     keeping.query.get_or_insert_with(|| arguments.id.clone());
     keeping.end(&written);
     written.map(|_| ())

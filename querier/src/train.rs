@@ -8,7 +8,7 @@ use dispers_core::{
     encoding::{from_bytes, to_bytes},
     envelope::EnvelopeSecretKey,
     id::{AggregatorId, MemberNumber, QueryId},
-    manifest::{ManifestError, SignedManifest, VerifiedManifest},
+    manifest::{MAX_MANIFEST, Manifest, ManifestError, SignedManifest, VerifiedManifest},
     plan::{TrainingPlan, TrainingRequest},
     privacy::{Noise, Privacy},
     release::{MAX_TOTAL, Released, SealedTotal, noise_of, open_totals},
@@ -18,7 +18,7 @@ use dispers_core::{
         home::State,
     },
 };
-use dispers_node::{now, rng};
+use dispers_node::rng;
 use dispers_proto::v1::{AdvanceRequest, Query, StatusUpdate};
 use tokio::time::sleep;
 use tonic::Streaming;
@@ -188,7 +188,9 @@ impl Querier {
         let kept: Kept = from_bytes(kept, MAX_KEPT, "kept session")?;
         let question = kept.question.clone();
         let plan = self.plan_training(&question.request)?;
-        let manifest = kept.signed.verify(self.directory(), now())?;
+        // Of one that has expired there is still the model of the rounds before.
+        let body: Manifest = from_bytes(&kept.signed.body, MAX_MANIFEST, "manifest")?;
+        let manifest = kept.signed.verify(self.directory(), body.issued)?;
         if plan.local != manifest.local || Some(&plan.training) != manifest.training.as_ref() {
             return Err(Error::Changed);
         }

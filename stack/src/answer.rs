@@ -116,6 +116,13 @@ impl Answerer {
         if !allows(&manifest, ask.work) {
             return Err(AskError::WrongWork.into());
         }
+        // Before anything is noted: of a round that its querier did not begin nothing is.
+        let shown = check_parameters(
+            ask.parameters.as_deref(),
+            &manifest,
+            ask.work.round,
+            &self.node.directory,
+        )?;
         if !ask.announced {
             self.store.answer_once(&ask.work, manifest.expires, now)?;
         }
@@ -141,12 +148,6 @@ impl Answerer {
             .map(|(place, _)| place)
             .collect();
         let answering: Vec<HomeId> = places.iter().map(|place| ids[*place].0.clone()).collect();
-        let shown = check_parameters(
-            ask.parameters.as_deref(),
-            &manifest,
-            ask.work.round,
-            &self.node.directory,
-        )?;
         match &manifest.training {
             None => self.fill_rows(&manifest, &answering, &places, &mut homes)?,
             Some(training) => {

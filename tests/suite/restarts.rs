@@ -398,7 +398,7 @@ async fn a_stack_that_restarts_answers_no_work_twice() {
 }
 
 /// Asks a host in the target's name. How many homes answer, or the refusal's words.
-async fn ask_host(network: &Network, host: &str, ask: &Ask) -> Result<u32, String> {
+pub(crate) async fn ask_host(network: &Network, host: &str, ask: &Ask) -> Result<u32, String> {
     let node = network.node("target").unwrap();
     let listed = network.directory().host(&Name::new(host).unwrap()).unwrap();
     let channel = Channels::new(node.clone()).to(&listed.address, listed.tls_key);

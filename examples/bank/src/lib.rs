@@ -78,7 +78,7 @@ mod tests {
             ("CB CARREFOUR 12/03", "cb carrefour date"),
             ("VIR SEPA 12.03.2026 LOYER", "vir sepa date loyer"),
             ("PRLV EDF 0123456789", "prlv edf number"),
-            ("RETRAIT DAB 4970XXXX1234", "retrait dab number"),
+            ("RETRAIT DAB 49701234", "retrait dab number"),
         ] {
             assert_eq!(sanitise(original), expected);
         }

@@ -8,11 +8,16 @@ use std::{
     },
 };
 
+use dispers_conductor::Store;
 use dispers_core::{
-    id::Role,
+    ask::Ask,
+    encoding::from_bytes,
+    id::{BatchId, Role, Work},
     local::FieldValue,
+    manifest::{MAX_MANIFEST, SignedManifest},
     privacy::Rho,
     subscription::HomeId,
+    ticket::FindId,
     training::{Family, Task, fit::Round},
 };
 use dispers_querier::{PrivacyLoss, Trained, TrainingQuestion, TrainingStep};
@@ -26,7 +31,7 @@ use super::{
     models::{COLUMNS, standardised},
     question,
 };
-use crate::{options, plain::write};
+use crate::{log_of, logged, options, plain::write, restarts::ask_host};
 
 const LOGISTIC: Family = Family::Logistic { newton: false };
 
@@ -330,5 +335,43 @@ async fn nobody_but_stacks_reads_documents_or_the_model_that_is_trained() {
     ] {
         assert!(knew.contains(&role), "{role}");
     }
+    network.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_round_that_its_querier_did_not_begin_takes_no_place_at_a_stack() {
+    let network = network(&options(Vec::new())).await;
+    let question = question(LOGISTIC, Some("death"), &FEATURES);
+    train(&network, &question, |_| {}).await;
+    // Manifests are public.
+    let store = network.conductor_store().unwrap();
+    let number = network.directory().witnesses.log;
+    let bytes = store.logged(number, 0, 1).await.unwrap().remove(0);
+    let manifest: SignedManifest = from_bytes(&bytes, MAX_MANIFEST + 1024, "manifest").unwrap();
+    let inclusion = logged(&log_of(&network), &manifest).await;
+    let ask = |round| Ask {
+        manifest: manifest.clone(),
+        inclusion: inclusion.clone(),
+        work: Work {
+            query: manifest.query(),
+            round,
+            // One that was not asked before.
+            batch: BatchId {
+                partition: 0,
+                number: 9,
+            },
+            attempt: 0,
+        },
+        find: FindId([0; 32]),
+        parameters: None,
+        announced: false,
+        homes: Vec::new(),
+    };
+    let refused = ask_host(&network, "host-1", &ask(8)).await.unwrap_err();
+    assert!(refused.contains("beyond its rounds"), "{refused}");
+    // Those before it are answered all the same.
+    assert_eq!(ask_host(&network, "host-1", &ask(0)).await, Ok(0));
+    let again = ask_host(&network, "host-1", &ask(0)).await.unwrap_err();
+    assert!(again.contains("answered before"), "{again}");
     network.stop().await;
 }
