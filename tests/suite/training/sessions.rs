@@ -281,7 +281,7 @@ async fn nobody_but_stacks_reads_documents_or_the_model_that_is_trained() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("people.csv");
     let row = |home: u32| {
-        let (income, label) = (1_717_986_919 + home * 7, u32::from(home % 2 == 0));
+        let (income, label) = (1_717_986_919 + home * 7, u32::from(home.is_multiple_of(2)));
         format!("p{home},note-marker-{home},{income},{label}")
     };
     write(&path, "home,note,income,label", (0..40).map(row));
