@@ -43,3 +43,4 @@ pub mod subscription;
 mod testing;
 pub mod ticket;
 pub mod training;
+mod weakness;
