@@ -10,7 +10,9 @@ use std::{
 
 use clap::{Args, Subcommand, ValueEnum};
 use dispers_core::{id::Timestamp, subscription::HomeId};
-use dispers_stack::{Asked, Connector, Entry, Outcome, Rules, Store, entry, erase, export};
+use dispers_stack::{
+    Asked, Connector, Entry, Outcome, Rules, Store, entry, erase, export, rule_file,
+};
 use serde_json::Value;
 
 use crate::{exit::Exit, log::plain, stack};
@@ -202,7 +204,7 @@ fn change(store: &Store, homes: &[HomeId], change: impl Fn(&mut Rules)) -> Resul
     for home in homes {
         let rules = store.rules(home)?;
         let (_, homes) = same
-            .entry(rules.text())
+            .entry(rule_file::text(&rules))
             .or_insert_with(|| (rules, Vec::new()));
         homes.push(home.clone());
     }

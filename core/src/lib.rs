@@ -10,6 +10,7 @@ pub mod catalogue;
 pub mod ceremony;
 pub mod circuit;
 pub mod conduct;
+pub mod consent;
 pub mod contribution;
 pub mod dealing;
 pub mod decode;

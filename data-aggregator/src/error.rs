@@ -2,11 +2,9 @@
 
 use dispers_core::{
     aggregation::AggregationError, encoding::DecodeError, keys::BadSignature,
-    manifest::ManifestError,
+    manifest::ManifestError, privacy::ledger::BudgetSpent,
 };
 use dispers_node::{DatabaseError, Fault};
-
-use crate::BudgetSpent;
 
 /// Why a request failed.
 #[derive(Debug, thiserror::Error)]

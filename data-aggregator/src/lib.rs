@@ -15,4 +15,4 @@ pub use aggregate::Aggregator;
 pub use config::Config;
 pub use error::Error;
 pub use service::Service;
-pub use store::{BudgetSpent, SCHEMA};
+pub use store::SCHEMA;

@@ -1,11 +1,16 @@
 //! What a stack refuses, and whose fault it is.
 
 use dispers_core::{
-    ask::AskError, encoding::DecodeError, log::LogError, manifest::ManifestError, oprf::OprfError,
+    ask::AskError,
+    consent::{RulesError, WordError},
+    encoding::DecodeError,
+    log::LogError,
+    manifest::ManifestError,
+    oprf::OprfError,
 };
 use dispers_node::Fault;
 
-use crate::{RulesError, WordError, engine::EngineError};
+use crate::{engine::EngineError, rule_file::RuleFileError};
 
 /// Why a request failed.
 #[derive(Debug, thiserror::Error)]
@@ -46,7 +51,7 @@ pub enum Error {
     Engine(#[from] EngineError),
     /// Rules that cannot be.
     #[error(transparent)]
-    Rules(#[from] RulesError),
+    Rules(#[from] RuleFileError),
     /// A word of an owner that changes nothing.
     #[error(transparent)]
     Word(#[from] WordError),
@@ -73,6 +78,12 @@ pub enum Error {
     /// The home holds nothing.
     #[error("this stack holds no home {0:?}: import its documents first")]
     UnknownHome(String),
+}
+
+impl From<RulesError> for Error {
+    fn from(error: RulesError) -> Self {
+        Self::Rules(error.into())
+    }
 }
 
 impl Error {

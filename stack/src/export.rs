@@ -6,7 +6,7 @@ use dispers_core::{
 };
 use serde_json::{Value, json};
 
-use crate::{Asked, Entry, Error, Store};
+use crate::{Asked, Entry, Error, Store, rule_file::Written};
 
 /// Everything about a home but its documents, which its owner has: rules, subscriptions, the ε of the
 /// last year, and each query with what became of it.
@@ -17,7 +17,7 @@ pub fn export(store: &Store, home: &HomeId, epoch: KeyEpoch) -> Result<Value, Er
     let history = store.history(home, 0, usize::MAX)?;
     Ok(json!({
         "home": home.0,
-        "rules": store.rules(home)?,
+        "rules": Written(&store.rules(home)?),
         "subscriptions": store.subscriptions(home, epoch)?,
         "epsilon_of_the_year": store.spent(home)?.all as f64 / 1e6,
         "history": history.iter().map(entry).collect::<Vec<Value>>(),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, anyhow};
 use clap::Args;
-use dispers_stack::{Effect, Rule, Rules};
+use dispers_stack::{Effect, Rule, rule_file};
 
 use super::{Home, Homes, change, open};
 use crate::{exit::Exit, stack};
@@ -95,13 +95,13 @@ pub(crate) fn show(arguments: &Arguments) -> Result<(), Exit> {
                 "write --home ID to see a home's rules"
             )));
         };
-        print!("{}", store.rules(home)?.text());
+        print!("{}", rule_file::text(&store.rules(home)?));
         return Ok(());
     };
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("cannot read {}", path.display()))
         .map_err(Exit::misuse)?;
-    let rules = Rules::parse(&text)
+    let rules = rule_file::parse(&text)
         .with_context(|| format!("{} is refused", path.display()))
         .map_err(Exit::misuse)?;
     store.set_rules(&homes, rules)?;

@@ -4,6 +4,7 @@
 mod accounting;
 mod budget;
 mod interval;
+pub mod ledger;
 mod noise;
 mod scale;
 #[cfg(test)]

@@ -1,30 +1,16 @@
-//! What queriers spent of their privacy budgets (protocol.md §9).
-//!
-//! A query's cost is reserved when it begins, before any home is asked, and counts for good once its
-//! guard counts are opened. What was reserved and never released is free again when it expires.
+//! What queriers spent of their privacy budgets (protocol.md §9), in an aggregator's file.
+//! What counts is decided in [`dispers_core::privacy::ledger`].
 
 use dispers_core::{
     id::{KeyEpoch, Name, QueryId, Timestamp},
-    privacy::{Expense, Rho},
+    privacy::{
+        Expense, Rho,
+        ledger::{self, BudgetSpent, free_before},
+    },
     ticket::Population,
 };
 use dispers_node::{Database, DatabaseError};
 use rusqlite::{Row, Transaction, params};
-
-/// A budget that is spent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "the privacy budget for this target profile is spent: {spent} of {most} (zCDP rho), and the query \
-     costs {cost}; ask with a smaller epsilon, ask another population, or wait for the next key epoch"
-)]
-pub struct BudgetSpent {
-    /// What was spent or is reserved.
-    pub spent: Rho,
-    /// What may be spent.
-    pub most: Rho,
-    /// What the query costs.
-    pub cost: Rho,
-}
 
 /// The ledger in an aggregator's file.
 pub(crate) struct Ledger<'a>(pub(crate) &'a Database);
@@ -58,13 +44,12 @@ impl Ledger<'_> {
         now: Timestamp,
     ) -> Result<Result<(), BudgetSpent>, DatabaseError> {
         self.0.write(|rows| {
+            let mut held = Vec::new();
             for expense in expenses {
-                let spent = spent(rows, querier, epoch, expense, now)?;
-                let total = spent.0.saturating_add(expense.rho.0);
-                if total > most.0 {
-                    let cost = expense.rho;
-                    return Ok(Err(BudgetSpent { spent, most, cost }));
-                }
+                held.extend(of_population(rows, querier, epoch, expense.population)?);
+            }
+            if let Err(spent) = ledger::reserve(&held, expenses, most, now) {
+                return Ok(Err(spent));
             }
             for expense in expenses {
                 rows.prepare_cached(
@@ -102,11 +87,12 @@ impl Ledger<'_> {
         self.0.read(|rows| {
             let mut select = rows.prepare_cached(
                 "SELECT population, query, rho, expires, released FROM expense
-                 WHERE querier = ?1 AND key_epoch = ?2 AND (released OR expires >= ?3)",
+                 WHERE querier = ?1 AND key_epoch = ?2",
             )?;
-            let found =
-                select.query_map(params![querier.as_str(), epoch.0, passed(now)], expense)?;
-            found.collect()
+            let found = select.query_map(params![querier.as_str(), epoch.0], expense)?;
+            let counts =
+                |found: &rusqlite::Result<Expense>| found.as_ref().map_or(true, |e| e.counts(now));
+            found.filter(counts).collect()
         })
     }
 
@@ -117,44 +103,26 @@ impl Ledger<'_> {
             rows.prepare_cached(
                 "DELETE FROM expense WHERE key_epoch < ?1 OR (NOT released AND expires < ?2)",
             )?
-            .execute(params![oldest, passed(now)])
+            .execute(params![oldest, free_before(now).0 as i64])
             .map(|_| ())
         })
     }
 }
 
-/// Before which time a query has expired for everybody, whose clocks may differ.
-fn passed(now: Timestamp) -> i64 {
-    now.0.saturating_sub(Timestamp::SKEW) as i64
-}
-
-/// What was spent or is reserved on an expense's population, without that of its own query.
-fn spent(
+/// What a querier spent on a population in a key epoch, and what is or was reserved.
+fn of_population(
     rows: &Transaction<'_>,
     querier: &Name,
     epoch: KeyEpoch,
-    expense: &Expense,
-    now: Timestamp,
-) -> rusqlite::Result<Rho> {
+    population: Population,
+) -> rusqlite::Result<Vec<Expense>> {
     let mut select = rows.prepare_cached(
-        "SELECT rho FROM expense WHERE querier = ?1 AND key_epoch = ?2 AND population = ?3
-         AND query <> ?4 AND (released OR expires >= ?5)",
+        "SELECT population, query, rho, expires, released FROM expense
+         WHERE querier = ?1 AND key_epoch = ?2 AND population = ?3",
     )?;
-    let found = select.query_map(
-        params![
-            querier.as_str(),
-            epoch.0,
-            expense.population.0,
-            expense.query.0,
-            passed(now)
-        ],
-        |row| row.get::<_, i64>(0),
-    )?;
-    let mut sum = 0u64;
-    for rho in found {
-        sum = sum.saturating_add(rho? as u64);
-    }
-    Ok(Rho(sum))
+    let of = params![querier.as_str(), epoch.0, population.0];
+    let found = select.query_map(of, expense)?;
+    found.collect()
 }
 
 #[cfg(test)]

@@ -19,7 +19,6 @@ use dispers_core::{
 use dispers_node::{Database, Node, Schema, now};
 
 use kept::{Kept, offer_id};
-pub use ledger::BudgetSpent;
 pub(crate) use ledger::Ledger;
 
 use crate::{Config, Error};

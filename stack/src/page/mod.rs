@@ -37,7 +37,9 @@ use language::Language;
 use session::{Owner, Session};
 
 use crate::{
-    Effect, Error, Otherwise, Relay, Rule, Rules, Store, WordError, export, store::SESSION_LIFE,
+    Effect, Error, Otherwise, Relay, Rule, Rules, Store, WordError, export,
+    rule_file::{EffectWord, OtherwiseWord},
+    store::SESSION_LIFE,
     withdraw,
 };
 
@@ -336,6 +338,7 @@ async fn word(
 #[derive(Deserialize)]
 struct RuleForm {
     form: String,
+    #[serde(with = "EffectWord")]
     effect: Effect,
 }
 
@@ -389,6 +392,7 @@ async fn rules(State(page): Shared, headers: HeaderMap) -> Response {
 #[derive(Deserialize)]
 struct RulesForm {
     form: String,
+    #[serde(with = "OtherwiseWord")]
     otherwise: Otherwise,
     #[serde(default)]
     epsilon_per_year: String,

@@ -6,8 +6,12 @@
 use std::collections::HashMap;
 
 use dispers_core::{
+    consent::{
+        Account, Answered, Asked, Decision, Outcome, Question, Rules, Spent, WordError, decide,
+        word,
+    },
     encoding::{from_bytes, to_bytes},
-    id::{BatchId, QueryId},
+    id::{BatchId, QueryId, Timestamp},
     manifest::{MAX_MANIFEST, Manifest, SignedManifest},
     subscription::HomeId,
 };
@@ -16,10 +20,7 @@ use rusqlite::{CachedStatement, OptionalExtension, Transaction, params};
 use serde::{Deserialize, Serialize};
 
 use super::Store;
-use crate::{
-    Error,
-    consent::{Asked, Outcome, Rules, Spent, Verdict},
-};
+use crate::{Error, rule_file};
 
 pub(super) const SCHEMA: &str = "
 CREATE TABLE IF NOT EXISTS rules (id INTEGER PRIMARY KEY, body TEXT NOT NULL UNIQUE);
@@ -40,9 +41,6 @@ CREATE TABLE IF NOT EXISTS sent (
     groups TEXT NOT NULL, PRIMARY KEY (request, batch)
 ) WITHOUT ROWID;
 ";
-
-/// A year, in milliseconds: so long what was answered counts.
-const YEAR: u64 = 365 * 24 * 3_600_000;
 
 /// A query whose homes are to decide.
 pub(crate) struct Deciding<'a> {
@@ -92,26 +90,6 @@ pub struct Entry {
     pub sent: Option<(u32, Vec<SentGroup>)>,
 }
 
-/// A word of an owner that comes too late, or contradicts what is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum WordError {
-    /// The home was not asked.
-    #[error("this home was not asked such a query: see its history")]
-    NotAsked,
-    /// It does not wait.
-    #[error("this query was decided before: {}", .0.word())]
-    Decided(Outcome),
-    /// The time is over.
-    #[error("the time to decide on this query is over")]
-    Late,
-    /// What the owner gives for a year does not allow it.
-    #[error(
-        "this query would take more epsilon than the rules give for a year: raise epsilon-per-year first"
-    )]
-    Spent,
-}
-
 pub(super) fn place(batch: BatchId) -> i64 {
     (i64::from(batch.partition) << 32) | i64::from(batch.number)
 }
@@ -153,7 +131,7 @@ impl Store {
         homes: impl IntoIterator<Item = &'a HomeId>,
         rules: Rules,
     ) -> Result<(), Error> {
-        let body = rules.checked()?.text();
+        let body = rule_file::text(&rules.checked()?);
         let mut connection = self.connection();
         let rows = connection.transaction()?;
         rows.execute("INSERT OR IGNORE INTO rules (body) VALUES (?1)", [&body])?;
@@ -179,11 +157,16 @@ impl Store {
         deciding: &Deciding<'_>,
         homes: &[(HomeId, bool)],
     ) -> Result<Decided, Error> {
-        let (manifest, at) = (deciding.manifest, now().0);
+        let (manifest, now) = (deciding.manifest, now());
         let asked = Asked::of(manifest);
+        let question = Question {
+            asked: &asked,
+            announced: deciding.announced,
+            exact_queries: deciding.exact_queries,
+        };
         let mut connection = self.connection();
         let rows = connection.transaction()?;
-        let request = note_request(&rows, deciding, &asked, at)?;
+        let request = note_request(&rows, deciding, &asked, now)?;
         let exact = exact_requests(&rows, request, manifest, &asked)?;
         let mut known: HashMap<Option<i64>, Rules> = HashMap::new();
         let mut decided = Decided {
@@ -201,61 +184,25 @@ impl Store {
                 .query_row(params![home.0, request], |row| row.get(0))
                 .optional()?;
             let before = before.map(Outcome::from_number);
-            let verdict = match before {
-                Some(Outcome::Waiting) if !deciding.announced => Outcome::Late.into(),
-                // What was decided stays, but for who takes it back between two rounds.
-                Some(outcome) if outcome.answers() && !subscribed => {
-                    decided.outcomes.push(Outcome::Withdrawn);
-                    continue;
-                }
-                Some(outcome) if outcome.answers() && asked.training => {
-                    let rules = rules_for(&rows, &mut which, &mut known, home)?;
-                    let now = rules.verdict(&asked, || Ok::<_, Error>(Spent::default()))?;
-                    let denied = now.outcome == Outcome::Denied;
-                    let outcome = if denied { Outcome::Denied } else { outcome };
-                    decided.outcomes.push(outcome);
-                    continue;
-                }
-                Some(outcome) => {
-                    decided.outcomes.push(outcome);
-                    continue;
-                }
-                None if !subscribed => Outcome::Withdrawn.into(),
-                None => {
-                    let rules = rules_for(&rows, &mut which, &mut known, home)?;
-                    let mut answered = 0;
-                    let verdict = rules.verdict(&asked, || {
-                        let (spent, exact) = spent(&rows, home, at, &exact)?;
-                        answered = exact;
-                        Ok::<_, Error>(spent)
-                    })?;
-                    match verdict.outcome {
-                        Outcome::Allowed
-                            if asked.epsilon.is_none()
-                                && answered + exact_cost(manifest) > deciding.exact_queries =>
-                        {
-                            Outcome::TooManyExact.into()
-                        }
-                        Outcome::Waiting if !deciding.announced => Outcome::Late.into(),
-                        _ => verdict,
-                    }
-                }
+            let rules = rules_for(&rows, &mut which, &mut known, home)?;
+            let account = || account(&rows, home, now, &exact);
+            let decision = decide(&question, before, *subscribed, rules, account)?;
+            decided.outcomes.push(decision.outcome());
+            let Decision::New { verdict, cost } = decision else {
+                continue;
             };
-            let outcome = verdict.outcome;
-            if outcome == Outcome::Waiting {
+            if verdict.outcome == Outcome::Waiting {
                 decided.told.push(home.clone());
             }
-            let cost = asked.epsilon.filter(|_| outcome.answers()).unwrap_or(0);
             insert.execute(params![
                 home.0,
                 request,
-                outcome.number(),
+                verdict.outcome.number(),
                 verdict.rule,
                 cost as i64,
-                at as i64,
+                now.0 as i64,
                 place(deciding.batch)
             ])?;
-            decided.outcomes.push(outcome);
         }
         drop((kept, insert, which));
         rows.commit()?;
@@ -273,56 +220,46 @@ impl Store {
         allow: bool,
         exact_queries: usize,
     ) -> Result<Outcome, Error> {
-        let at = now().0;
+        let now = now();
         let mut connection = self.connection();
         let rows = connection.transaction()?;
-        type Found = (i64, i64, Option<i64>, i64, Vec<u8>);
+        type Found = (i64, i64, i64, Vec<u8>);
         let found: Option<Found> = rows
             .prepare_cached(
-                "SELECT request, outcome, r.epsilon, answer_from, manifest FROM decision
+                "SELECT request, outcome, answer_from, manifest FROM decision
                  JOIN request AS r ON r.id = request WHERE home = ?1 AND query = ?2",
             )?
             .query_row(params![home.0, query.0], |row| {
-                Ok((
-                    row.get(0)?,
-                    row.get(1)?,
-                    row.get(2)?,
-                    row.get(3)?,
-                    row.get(4)?,
-                ))
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
             })
             .optional()?;
-        let (request, outcome, epsilon, answer_from, manifest) =
-            found.ok_or(WordError::NotAsked)?;
-        match Outcome::from_number(outcome) {
-            Outcome::Waiting if answer_from as u64 > at => {}
-            Outcome::Waiting => return Err(WordError::Late.into()),
-            outcome => return Err(WordError::Decided(outcome).into()),
-        }
-        let epsilon = epsilon.map(|epsilon| epsilon as u64);
-        let mut outcome = if allow {
-            Outcome::AllowedByOwner
-        } else {
-            Outcome::DeniedByOwner
+        let (request, outcome, answer_from, manifest) = found.ok_or(WordError::NotAsked)?;
+        let manifest = manifest_of(&signed(&manifest)?)?;
+        let asked = Asked::of(&manifest);
+        let question = Question {
+            asked: &asked,
+            announced: true,
+            exact_queries,
         };
-        if allow {
-            let signed = signed(&manifest)?;
-            let body = manifest_of(&signed)?;
-            let exact = exact_requests(&rows, request, &body, &Asked::of(&body))?;
-            let (spent, answered) = spent(&rows, home, at, &exact)?;
-            let rules = rules_of(&rows, home)?.unwrap_or_default();
-            if !rules.affords(&spent, epsilon.unwrap_or(0)) {
-                return Err(WordError::Spent.into());
-            }
-            if epsilon.is_none() && answered + exact_cost(&body) > exact_queries {
-                outcome = Outcome::TooManyExact;
-            }
-        }
-        let cost = epsilon.filter(|_| outcome.answers()).unwrap_or(0);
+        let exact = exact_requests(&rows, request, &manifest, &asked)?;
+        let (outcome, cost) = word(
+            &question,
+            Outcome::from_number(outcome),
+            allow,
+            (Timestamp(answer_from as u64), now),
+            &rules_of(&rows, home)?.unwrap_or_default(),
+            &account(&rows, home, now, &exact)?,
+        )?;
         rows.prepare_cached(
             "UPDATE decision SET outcome = ?3, epsilon = ?4, at = ?5 WHERE home = ?1 AND request = ?2",
         )?
-        .execute(params![home.0, request, outcome.number(), cost as i64, at as i64])?;
+        .execute(params![
+            home.0,
+            request,
+            outcome.number(),
+            cost as i64,
+            now.0 as i64
+        ])?;
         rows.commit()?;
         Ok(outcome)
     }
@@ -450,16 +387,7 @@ impl Store {
     pub fn spent(&self, home: &HomeId) -> Result<Spent, Error> {
         let mut connection = self.connection();
         let rows = connection.transaction()?;
-        Ok(spent(&rows, home, now().0, &HashMap::new())?.0)
-    }
-}
-
-impl From<Outcome> for Verdict {
-    fn from(outcome: Outcome) -> Self {
-        Self {
-            outcome,
-            rule: None,
-        }
+        Ok(account(&rows, home, now(), &HashMap::new())?.spent)
     }
 }
 
@@ -480,7 +408,7 @@ fn rules_of(rows: &Transaction<'_>, home: &HomeId) -> Result<Option<Rules>, Erro
         )?
         .query_row([&home.0], |row| row.get(0))
         .optional()?;
-    Ok(body.map(|body| Rules::parse(&body)).transpose()?)
+    Ok(body.map(|body| rule_file::parse(&body)).transpose()?)
 }
 
 /// The rules of a home; those that refuse all where its owner gave none.
@@ -500,7 +428,7 @@ fn rules_for<'a>(
             let body: String = rows
                 .prepare_cached("SELECT body FROM rules WHERE id = ?1")?
                 .query_row([id], |row| row.get(0))?;
-            entry.insert(Rules::parse(&body)?)
+            entry.insert(rule_file::parse(&body)?)
         }
     })
 }
@@ -510,7 +438,7 @@ fn note_request(
     rows: &Transaction<'_>,
     deciding: &Deciding<'_>,
     asked: &Asked,
-    at: u64,
+    now: Timestamp,
 ) -> Result<i64, Error> {
     let (manifest, query) = (deciding.manifest, deciding.signed.query());
     rows.prepare_cached(
@@ -525,20 +453,12 @@ fn note_request(
         manifest.key_epoch.0,
         asked.epsilon.map(|epsilon| epsilon as i64),
         manifest.answer_from.0 as i64,
-        at as i64,
+        now.0 as i64,
     ])?;
     let id = rows
         .prepare_cached("SELECT id FROM request WHERE query = ?1")?
         .query_row([query.0], |row| row.get(0))?;
     Ok(id)
-}
-
-/// What a query counts among exact ones: a session one for so many of its rounds, begun ones too, since each
-/// tells sums that its querier chose.
-fn exact_cost(manifest: &Manifest) -> usize {
-    /// Rounds that tell no more than one query.
-    const ROUNDS: u16 = 20;
-    usize::from(manifest.rounds.div_ceil(ROUNDS).max(1))
 }
 
 /// The other exact queries of this querier, of the same doctype and key epoch, with what each counts; none for a
@@ -569,41 +489,35 @@ fn exact_requests(
         let manifest = signed(&row.get::<_, Vec<u8>>(1)?).and_then(|signed| manifest_of(&signed));
         costs.insert(
             row.get(0)?,
-            manifest.map_or(1, |manifest| exact_cost(&manifest)),
+            manifest.map_or(1, |manifest| Asked::of(&manifest).exact_cost()),
         );
     }
     Ok(costs)
 }
 
-/// The ε that a home's answers of the last year took, and what those in `exact` that it answered count.
-fn spent(
+/// What a home's earlier decisions mean for one more query, where those in `exact` count as exact queries.
+fn account(
     rows: &Transaction<'_>,
     home: &HomeId,
-    at: u64,
+    now: Timestamp,
     exact: &HashMap<i64, usize>,
-) -> Result<(Spent, usize), Error> {
+) -> Result<Account, Error> {
     let mut select = rows.prepare_cached(
         "SELECT request, outcome, rule, epsilon, at FROM decision WHERE home = ?1",
     )?;
     let mut decisions = select.query([&home.0])?;
-    let (mut spent, mut answered) = (Spent::default(), 0);
-    let since = at.saturating_sub(YEAR);
+    let mut account = Account::default();
     while let Some(row) = decisions.next()? {
-        if !Outcome::from_number(row.get(1)?).answers() {
-            continue;
-        }
-        answered += exact.get(&row.get(0)?).copied().unwrap_or(0);
-        if row.get::<_, i64>(4)? as u64 <= since {
-            continue;
-        }
-        let epsilon = row.get::<_, i64>(3)? as u64;
-        spent.all = spent.all.saturating_add(epsilon);
-        if let Some(rule) = row.get(2)? {
-            let of_rule = spent.by_rule.entry(rule).or_default();
-            *of_rule = of_rule.saturating_add(epsilon);
-        }
+        let answered = Answered {
+            outcome: Outcome::from_number(row.get(1)?),
+            rule: row.get(2)?,
+            cost: row.get::<_, i64>(3)? as u64,
+            at: Timestamp(row.get::<_, i64>(4)? as u64),
+            exact: exact.get(&row.get(0)?).copied().unwrap_or(0),
+        };
+        account.add(&answered, now);
     }
-    Ok((spent, answered))
+    Ok(account)
 }
 
 #[cfg(test)]

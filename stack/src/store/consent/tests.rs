@@ -9,7 +9,7 @@ use dispers_node::rng;
 
 use super::*;
 use crate::{
-    consent::{Effect, Otherwise, Rule},
+    Effect, Otherwise, Rule,
     testing::{decide, home, later, query},
 };
 

@@ -1,6 +1,6 @@
 //! What a rule looks at in a query.
 
-use dispers_core::manifest::Manifest;
+use crate::manifest::Manifest;
 
 /// The facts of a query that decide about it, as its manifest says them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,7 +21,12 @@ pub struct Asked {
     pub delta: u64,
     /// Whether a model is trained, in several rounds.
     pub training: bool,
+    /// Number of rounds; 1 for SQL.
+    pub rounds: u16,
 }
+
+/// Rounds of exact training that tell no more than one exact query.
+const ROUNDS: u16 = 20;
 
 impl Asked {
     /// The facts of `manifest`.
@@ -36,6 +41,21 @@ impl Asked {
             epsilon: privacy.map(|privacy| privacy.epsilon),
             delta: privacy.map_or(0, |privacy| (privacy.delta * 1e9).ceil() as u64),
             training: manifest.training.is_some(),
+            rounds: manifest.rounds,
+        }
+    }
+
+    /// What a home pays for its answer, in millionths of ε; 0 for an exact query.
+    pub fn cost(&self) -> u64 {
+        self.epsilon.unwrap_or(0)
+    }
+
+    /// Number of exact queries that this one counts as; 0 for a noisy one. A session counts as one for every
+    /// twenty rounds, also begun ones, since each tells sums that its querier chose.
+    pub fn exact_cost(&self) -> usize {
+        match self.epsilon {
+            Some(_) => 0,
+            None => usize::from(self.rounds.div_ceil(ROUNDS).max(1)),
         }
     }
 }

@@ -2,7 +2,6 @@
 
 /// What a home does with a query. It is decided once, before anything is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub enum Outcome {
     /// It answers: a rule allows it.
     Allowed,
@@ -62,13 +61,14 @@ impl Outcome {
         }
     }
 
-    pub(crate) fn number(self) -> i64 {
+    /// The number by which a store keeps it.
+    pub fn number(self) -> i64 {
         let place = Self::ALL.iter().position(|outcome| *outcome == self);
         place.map_or(-1, |place| place as i64)
     }
 
     /// An outcome that the store kept; one that is not known refuses.
-    pub(crate) fn from_number(number: i64) -> Self {
+    pub fn from_number(number: i64) -> Self {
         let place = usize::try_from(number).ok();
         let known = place.and_then(|place| Self::ALL.get(place));
         known.copied().unwrap_or(Self::Uncovered)

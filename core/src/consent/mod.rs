@@ -1,0 +1,23 @@
+//! Consent: what a home answers, by its owner's standing rules or the owner's own word (protocol.md §6, §17).
+//!
+//! The default is no. A home that refuses is not read, and sends the all-zero contribution like one
+//! without data, so that nobody outside learns who refused.
+//!
+//! Everything here is a function of what a home has on record. A stack calls [`decide`] and [`word`] in the
+//! transaction that writes what they return.
+
+mod account;
+mod asked;
+mod decide;
+mod outcome;
+mod rules;
+#[cfg(test)]
+mod tests;
+mod verdict;
+
+pub use account::{Account, Answered, Spent, YEAR};
+pub use asked::Asked;
+pub use decide::{Decision, Question, WordError, decide, word};
+pub use outcome::Outcome;
+pub use rules::{Effect, MAX_RULES, Otherwise, Rule, Rules, RulesError};
+pub use verdict::Verdict;
