@@ -16,6 +16,7 @@ dispers=$(command -v "${DISPERS:-dispers}") || {
 dispers=$(realpath "$dispers")
 cd "$1"
 
+umask 077
 pids=()
 stop() {
     trap - INT TERM EXIT

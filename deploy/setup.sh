@@ -18,14 +18,13 @@ fi
 dispers=$(command -v "$dispers")
 dispers=$(realpath "$dispers")
 
+umask 077
 mkdir -p "$1"
 cd "$1"
 if [ -e root.key ]; then
     echo "$1 has keys already: choose an empty folder, or remove it" >&2
     exit 64
 fi
-umask 077
-
 root=$("$dispers" keys new root --name root --output root.key)
 for sample in "$samples"/*.toml; do
     sed "s/ROOT-KEY/$root/" "$sample" >"$(basename "$sample")"

@@ -16,7 +16,7 @@ use dispers_core::{
     directory::{DirectoryBody, RootKeys, SignedDirectory},
     keys::VerifyingKey,
 };
-use dispers_node::{keyfile::load_signing_key, now};
+use dispers_node::{keyfile::load_signing_key, now, private};
 use serde::de::DeserializeOwned;
 
 use crate::exit::Exit;
@@ -118,12 +118,7 @@ fn read(path: &Path) -> anyhow::Result<SignedDirectory> {
 }
 
 fn write(path: &Path, directory: &SignedDirectory) -> anyhow::Result<()> {
-    // Written beside and moved over, so that nobody ever reads half a directory.
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".new");
-    let beside = PathBuf::from(beside);
-    fs::write(&beside, directory.to_bytes())
-        .and_then(|()| fs::rename(&beside, path))
+    private::write(path, directory.to_bytes())
         .with_context(|| format!("cannot write {}", path.display()))
 }
 

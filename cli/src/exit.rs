@@ -65,6 +65,7 @@ impl From<dispers_stack::Error> for Exit {
     fn from(error: dispers_stack::Error) -> Self {
         use dispers_node::Fault;
         let code = match error.fault() {
+            _ if matches!(error, dispers_stack::Error::File(_)) => MISUSE,
             Fault::Caller => MISUSE,
             Fault::Peer => UNAVAILABLE,
             Fault::TryLater => TRY_LATER,

@@ -21,7 +21,7 @@ use dispers_core::{
 };
 use dispers_node::{
     keyfile::{NodeKeys, save_share, save_signing_key},
-    rng,
+    private, rng,
 };
 
 use crate::exit::Exit;
@@ -134,7 +134,7 @@ pub(crate) fn make(arguments: &New) -> Result<String, Exit> {
 /// Deals shares into a folder; the public part, for the directory.
 pub(crate) fn deal_into(needed: u8, members: u8, folder: &Path) -> Result<String, Exit> {
     let threshold = Threshold::new(needed, members).map_err(Exit::misuse)?;
-    std::fs::create_dir_all(folder)
+    private::create_folder(folder)
         .with_context(|| format!("cannot make {}", folder.display()))
         .map_err(Exit::misuse)?;
     let dealing = deal(threshold, &mut rng());

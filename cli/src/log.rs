@@ -18,7 +18,7 @@ use dispers_core::{
     log::{MAX_HEAD, Root, SignedHead, Tree, check_consistency, leaf},
     manifest::{MAX_MANIFEST, Manifest, SignedManifest},
 };
-use dispers_node::{Activity, AnyOf, Channels, Config, Node};
+use dispers_node::{Activity, AnyOf, Channels, Config, Node, private};
 use dispers_proto::{
     Messages,
     v1::{Empty, LogRange, LogSizes, conductor_client::ConductorClient},
@@ -385,7 +385,7 @@ async fn verify(arguments: Verify) -> Result<(), Exit> {
     }
     if let Some(path) = &arguments.state {
         let text = hex::encode(to_bytes(&head));
-        fs::write(path, text + "\n")
+        private::write(path, text + "\n")
             .with_context(|| format!("cannot write {}", path.display()))
             .map_err(Exit::other)?;
     }

@@ -157,6 +157,7 @@ fn run(command: Command) -> Result<(), Exit> {
 }
 
 fn main() -> ExitCode {
+    dispers_node::private::protect_process();
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {

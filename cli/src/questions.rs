@@ -7,6 +7,7 @@ use dispers_core::id::Role;
 use dispers_node::{
     Activity, Config, Node,
     keyfile::{read_secret, write_secret},
+    private,
 };
 use dispers_querier::{Asked, Querier};
 
@@ -47,8 +48,7 @@ impl Desk {
     /// Keeps what opens the answer, before the question is submitted.
     pub(crate) fn keep(&self, asked: &Asked) -> Result<String, Exit> {
         let id = asked.query().to_string();
-        let make = || fs::create_dir_all(&self.folder);
-        make()
+        private::create_folder(&self.folder)
             .with_context(|| format!("cannot make {}", self.folder.display()))
             .map_err(Exit::other)?;
         let text = hex::encode(&*asked.to_bytes());
@@ -79,15 +79,12 @@ impl Desk {
     /// Keeps a training session as it is now, whole or not at all.
     pub(crate) fn keep_session(&self, id: &str, kept: &[u8]) -> Result<(), Exit> {
         let path = self.session_path(id);
-        let new = path.with_extension("new");
         let cannot = || format!("cannot write {}", path.display());
-        fs::create_dir_all(&self.folder)
+        private::create_folder(&self.folder)
             .with_context(cannot)
             .map_err(Exit::other)?;
-        // What a process left that died while it wrote.
-        let _ = fs::remove_file(&new);
-        write_secret(&new, &hex::encode(kept)).map_err(Exit::other)?;
-        fs::rename(&new, &path)
+        let text = Zeroizing::new(hex::encode(kept));
+        private::write(&path, text.as_bytes())
             .with_context(cannot)
             .map_err(Exit::other)
     }

@@ -125,6 +125,13 @@ async fn conductor_store(
             path.display()
         )));
     }
+    if config
+        .database
+        .as_ref()
+        .is_some_and(dispers_conductor::Database::holds_password)
+    {
+        start.config.check_private()?;
+    }
     let password = std::env::var("PGPASSWORD").ok();
     let opened = config.open(|path| start.config.resolve(path), password);
     opened.await.map_err(|error| {

@@ -14,6 +14,7 @@ use dispers_core::{
     plan::{TrainingPlan, TrainingRequest},
     training::{Family, fit::Settings},
 };
+use dispers_node::private;
 use dispers_querier::{Querier, Trained, TrainingQuestion, TrainingStep};
 
 use crate::{
@@ -403,7 +404,7 @@ impl Written {
     fn write(&self, trained: Trained, question: &TrainingQuestion) -> Result<(), Exit> {
         let file = ModelFile::of(&trained, question);
         let write = |path: &Path, bytes: &[u8]| {
-            std::fs::write(path, bytes)
+            private::write(path, bytes)
                 .with_context(|| format!("cannot write {}", path.display()))
                 .map_err(Exit::other)
         };

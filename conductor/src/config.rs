@@ -77,6 +77,19 @@ impl From<String> for Database {
     }
 }
 
+impl Database {
+    /// Returns whether the URL holds a password: then others must not read the configuration.
+    pub fn holds_password(&self) -> bool {
+        match self {
+            Self::File(_) => false,
+            // One that does not parse is refused later, and may hold one.
+            Self::Postgres(url) => url
+                .parse::<tokio_postgres::Config>()
+                .map_or(true, |config| config.get_password().is_some()),
+        }
+    }
+}
+
 impl fmt::Debug for Database {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -153,12 +166,14 @@ mod tests {
         ] {
             let read = database(url);
             assert!(matches!(read, Database::Postgres(_)), "{url}");
+            assert!(read.holds_password());
             let config = Config {
                 database: Some(read),
                 ..Config::default()
             };
             assert!(!format!("{config:?}").contains("hush"));
         }
+        assert!(!database("postgres://c@db/dispers").holds_password());
         for path in [
             "conductor.db",
             "/var/lib/dispers/postgres.db",

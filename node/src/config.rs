@@ -20,6 +20,7 @@ use crate::{
     keyfile::{KeyFileError, NodeKeys, load_share},
     listed::{Unlisted, check_listed},
     now,
+    private::{self, Exposed},
 };
 
 /// Why a node's files are not usable. Each says which file, and how to mend it.
@@ -50,6 +51,9 @@ pub enum ConfigError {
         /// Why.
         source: DirectoryError,
     },
+    /// A configuration file with a secret in it that others may read.
+    #[error(transparent)]
+    Exposed(#[from] Exposed),
     /// The key file is refused.
     #[error(transparent)]
     Keys(#[from] KeyFileError),
@@ -221,6 +225,14 @@ impl<T> Config<T> {
     /// A path of the file, relative to the file.
     pub fn resolve(&self, path: &Path) -> PathBuf {
         self.path.parent().unwrap_or(Path::new(".")).join(path)
+    }
+
+    /// Refuses a file that others may use: for roles whose table holds a secret, such as a password in a URL.
+    ///
+    /// # Errors
+    /// [`ConfigError::Exposed`].
+    pub fn check_private(&self) -> Result<(), ConfigError> {
+        Ok(private::check(&self.path)?)
     }
 
     fn content(&self, reason: impl ToString) -> ConfigError {

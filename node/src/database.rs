@@ -8,6 +8,8 @@ use std::{
 
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 
+use crate::private::{self, Exposed};
+
 /// What a role keeps in its file.
 pub struct Schema {
     /// Whose file it is, as in "the database of a conductor".
@@ -30,6 +32,9 @@ pub enum DatabaseError {
     /// It cannot be opened.
     #[error("cannot open {0}: does its folder exist, and may this user read and write it?")]
     CannotOpen(PathBuf),
+    /// Others may read or write it.
+    #[error(transparent)]
+    Exposed(#[from] Exposed),
     /// It is another file.
     #[error(
         "{path} is not the database of a {role}: set `database` to its own file, or to one that is not there yet"
@@ -129,7 +134,7 @@ impl Database {
         schema: &'static Schema,
         patience: Duration,
     ) -> Result<Self, DatabaseError> {
-        Self::prepare(path, schema, Connection::open(path), patience)
+        Self::prepare(path, schema, connect(path)?, patience)
     }
 
     fn prepare(
@@ -252,6 +257,20 @@ impl Database {
     }
 }
 
+/// Makes a database's file where there is none, private from the first moment as are those that SQLite makes
+/// beside it, and opens it. One that others may use is not opened.
+///
+/// # Errors
+/// [`Exposed`] in the outer result; in the inner one, why SQLite cannot open it.
+pub fn connect(path: &Path) -> Result<rusqlite::Result<Connection>, Exposed> {
+    // What else may fail, SQLite says better: it opens the same path.
+    let _ = private::create_new(path);
+    for file in private::database_files(path) {
+        private::check(&file)?;
+    }
+    Ok(Connection::open(path))
+}
+
 fn written<T>(
     connection: &mut Connection,
     work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
@@ -308,12 +327,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let text = folder.path().join("notes.txt");
         let notes = "what to buy: ".repeat(1000);
-        std::fs::write(&text, &notes).unwrap();
+        private::write(&text, &notes).unwrap();
         assert!(refusal(&text).contains("is not the database of a data aggregator"));
         assert_eq!(std::fs::read_to_string(&text).unwrap(), notes);
 
         let other = folder.path().join("other.db");
-        let connection = Connection::open(&other).unwrap();
+        let connection = connect(&other).unwrap().unwrap();
         connection.execute_batch("CREATE TABLE t (a)").unwrap();
         drop(connection);
         let before = std::fs::read(&other).unwrap();
@@ -326,6 +345,35 @@ mod tests {
         connection.pragma_update(None, "user_version", 9).unwrap();
         drop(connection);
         assert!(refusal(&newer).contains("newer dispers (version 9, this one knows 1)"));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_database_is_private_and_one_that_others_may_read_is_refused_and_left_alone() {
+        use std::{fs, os::unix::fs::PermissionsExt};
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("aggregator.db");
+        let database = Database::open(&path, &SCHEMA).unwrap();
+        let wal = private::database_files(&path)[1].clone();
+        for file in [&path, &wal] {
+            let mode = fs::metadata(file).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600, "{}", file.display());
+        }
+        drop(database);
+        fs::write(&wal, "").unwrap();
+        for file in [&path, &wal] {
+            fs::set_permissions(&wal, fs::Permissions::from_mode(0o600)).unwrap();
+            fs::set_permissions(file, fs::Permissions::from_mode(0o640)).unwrap();
+            let before = fs::read(&path).unwrap();
+            let told = refusal(&path);
+            assert!(
+                told.ends_with(&format!("run chmod 600 {}", file.display())),
+                "{told}"
+            );
+            assert_eq!(fs::read(&path).unwrap(), before);
+            fs::set_permissions(file, fs::Permissions::from_mode(0o600)).unwrap();
+        }
+        Database::open(&path, &SCHEMA).unwrap();
     }
 
     #[test]

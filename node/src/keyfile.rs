@@ -1,8 +1,7 @@
 //! Key files: a node's secrets, readable by its owner only.
 
 use std::{
-    fs,
-    io::Write,
+    io::{Read, Write},
     path::{Path, PathBuf},
     str::FromStr,
 };
@@ -18,7 +17,11 @@ use dispers_core::{
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::{Held, TlsIdentity, rng};
+use crate::{
+    Held, TlsIdentity,
+    private::{self, Exposed},
+    rng,
+};
 
 /// Why a key file is not usable.
 #[derive(Debug, thiserror::Error)]
@@ -36,8 +39,8 @@ pub enum KeyFileError {
     #[error("{0} exists already: keys are never overwritten, choose another name")]
     Exists(PathBuf),
     /// Others may read it.
-    #[error("{0} can be read by others: run chmod 600 on it")]
-    Permissions(PathBuf),
+    #[error(transparent)]
+    Exposed(#[from] Exposed),
     /// The keys of a node that shares no pool with this one.
     #[error(
         "no pool is shared with that node: give the key file of a node of the same role and suite"
@@ -378,14 +381,7 @@ fn io(path: &Path) -> impl Fn(std::io::Error) -> KeyFileError {
 /// # Errors
 /// [`KeyFileError`] naming the file.
 pub fn write_secret(path: &Path, text: &str) -> Result<(), KeyFileError> {
-    let mut options = fs::OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::OpenOptionsExt;
-        options.mode(0o600);
-    }
-    let mut file = options.open(path).map_err(|error| match error.kind() {
+    let mut file = private::create_new(path).map_err(|error| match error.kind() {
         std::io::ErrorKind::AlreadyExists => KeyFileError::Exists(path.to_owned()),
         _ => io(path)(error),
     })?;
@@ -399,17 +395,12 @@ pub fn write_secret(path: &Path, text: &str) -> Result<(), KeyFileError> {
 /// # Errors
 /// [`KeyFileError`] naming the file, also when others may read it.
 pub fn read_secret(path: &Path) -> Result<Zeroizing<String>, KeyFileError> {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        let mode = fs::metadata(path).map_err(io(path))?.permissions().mode();
-        if mode & 0o077 != 0 {
-            return Err(KeyFileError::Permissions(path.to_owned()));
-        }
-    }
-    fs::read_to_string(path)
-        .map(Zeroizing::new)
-        .map_err(io(path))
+    let mut file = private::open(path).map_err(io(path))??;
+    // Room for all of it, so that no part is left behind where the text grows.
+    let size = file.metadata().map_or(0, |file| file.len() as usize);
+    let mut text = Zeroizing::new(String::with_capacity(size.saturating_add(1)));
+    file.read_to_string(&mut text).map_err(io(path))?;
+    Ok(text)
 }
 
 #[cfg(test)]
@@ -434,7 +425,7 @@ mod tests {
     #[cfg(unix)]
     #[test]
     fn a_key_file_that_others_can_read_is_refused() {
-        use std::os::unix::fs::PermissionsExt;
+        use std::{fs, os::unix::fs::PermissionsExt};
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("conductor.key");
         let keys = NodeKeys::generate(Role::Conductor, Suite::X25519);
@@ -442,7 +433,7 @@ mod tests {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
         assert!(matches!(
             NodeKeys::load(&path),
-            Err(KeyFileError::Permissions(_))
+            Err(KeyFileError::Exposed(_))
         ));
     }
 }

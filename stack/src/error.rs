@@ -8,7 +8,7 @@ use dispers_core::{
     manifest::ManifestError,
     oprf::OprfError,
 };
-use dispers_node::Fault;
+use dispers_node::{DatabaseError, Fault};
 
 use crate::{engine::EngineError, rule_file::RuleFileError};
 
@@ -46,6 +46,9 @@ pub enum Error {
     /// The database failed.
     #[error("the stack's database failed: {0}")]
     Database(#[from] rusqlite::Error),
+    /// The database's file cannot be used.
+    #[error(transparent)]
+    File(#[from] DatabaseError),
     /// The local query could not be evaluated.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -90,7 +93,7 @@ impl Error {
     /// A word for logs that names nobody.
     pub(crate) fn kind(&self) -> &'static str {
         match self {
-            Self::Database(_) => "database",
+            Self::Database(_) | Self::File(_) => "database",
             Self::Engine(_) => "engine",
             Self::Decode(_) => "decode",
             Self::NotListed(_) => "directory",
@@ -107,7 +110,7 @@ impl Error {
             Self::Word(_) => Fault::Conflict,
             Self::Repeated => Fault::Conflict,
             Self::Busy | Self::Interrupted | Self::NoProof => Fault::TryLater,
-            Self::Database(_) => Fault::Us,
+            Self::Database(_) | Self::File(_) => Fault::Us,
             Self::Oprf(_) | Self::Remote { .. } => Fault::Peer,
             Self::NotListed(_) | Self::Source(_) => Fault::Operator,
         }

@@ -26,7 +26,7 @@ use dispers_core::{
     subscription::{Handle, HomeId, HomeTag},
     ticket::HomeKey,
 };
-use dispers_node::{now, rng};
+use dispers_node::{DatabaseError, connect, now, rng};
 use rand::Rng;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params, types::ValueRef};
 use serde_json::{Map, Value};
@@ -79,9 +79,10 @@ impl Store {
     /// Opens the file, and makes it where there is none.
     ///
     /// # Errors
-    /// [`Error::Database`] when it is no such file or cannot be written.
+    /// [`Error::File`] when others may use it; [`Error::Database`] when it is no such file or cannot be
+    /// written.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        let connection = Connection::open(path)?;
+        let connection = connect(path).map_err(DatabaseError::from)??;
         connection.pragma_update(None, "journal_mode", "WAL")?;
         Self::prepare(connection)
     }

@@ -17,7 +17,7 @@ use dispers_core::{
     plan::TrainingRequest,
     training::{Family, Task, fit::Settings},
 };
-use dispers_node::rng;
+use dispers_node::{private, rng};
 use dispers_querier::{TrainingQuestion, TrainingStep};
 use dispers_sandbox::{Executors, Network, Options};
 use rand::RngExt;
@@ -69,7 +69,7 @@ impl Sheet {
     fn write(homes: usize, features: usize) -> anyhow::Result<Self> {
         let name = format!("dispers-bench-{}-{homes}.csv", std::process::id());
         let sheet = Self(std::env::temp_dir().join(name));
-        let file = fs::File::create_new(&sheet.0)
+        let file = private::create_new(&sheet.0)
             .with_context(|| format!("cannot write {}", sheet.0.display()))?;
         let mut file = std::io::BufWriter::new(file);
         let names: Vec<String> = (0..features).map(|number| format!("x{number}")).collect();

@@ -5,7 +5,7 @@ mod columns;
 mod plot;
 
 use std::{
-    fs::{self, File},
+    fs::File,
     io::{IsTerminal, Write, stdout},
     path::{Path, PathBuf},
 };
@@ -13,6 +13,7 @@ use std::{
 use anyhow::{Context, anyhow};
 use clap::{Args, ValueEnum};
 use dispers_core::decode::Value;
+use dispers_node::private;
 use dispers_querier::QueryResult;
 use serde_json::{Map, Number, json};
 
@@ -53,9 +54,7 @@ impl Output {
     /// Refuses what could not be written, before anybody is asked: nothing that was paid for is lost.
     pub(crate) fn check(&self) -> Result<(), Exit> {
         for path in [&self.output, &self.plot].into_iter().flatten() {
-            let beside = beside(path);
-            File::create(&beside)
-                .and_then(|_| fs::remove_file(&beside))
+            private::check_writable(path)
                 .with_context(|| format!("cannot write {}", path.display()))
                 .map_err(Exit::misuse)?;
         }
@@ -92,21 +91,9 @@ impl Output {
     }
 }
 
-/// The name under which a file is written until it is whole.
-fn beside(path: &Path) -> PathBuf {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".part");
-    path.with_file_name(name)
-}
-
 /// Writes a file whole or not at all.
 fn replace(path: &Path, fill: impl FnOnce(&mut File) -> anyhow::Result<()>) -> anyhow::Result<()> {
-    let part = beside(path);
-    let written = File::create(&part)
-        .map_err(anyhow::Error::from)
-        .and_then(|mut file| fill(&mut file).and_then(|()| Ok(file.sync_all()?)))
-        .and_then(|()| Ok(fs::rename(&part, path)?));
-    written.with_context(|| format!("cannot write {}", path.display()))
+    private::replace(path, fill).with_context(|| format!("cannot write {}", path.display()))
 }
 
 fn write<W: Write + Send>(result: &QueryResult, format: Format, out: &mut W) -> anyhow::Result<()> {

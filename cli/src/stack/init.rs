@@ -1,6 +1,6 @@
 //! `dispers stack init`: what a new host needs, in one folder.
 
-use std::{fs, net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf};
 
 use anyhow::{Context, anyhow};
 use clap::Args;
@@ -8,7 +8,7 @@ use dispers_core::{
     envelope::Suite,
     id::{Name, Role},
 };
-use dispers_node::keyfile::NodeKeys;
+use dispers_node::{keyfile::NodeKeys, private};
 
 use crate::exit::Exit;
 
@@ -54,14 +54,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Exit> {
             folder.display()
         )));
     }
-    fs::create_dir_all(folder)
+    private::create_folder(folder)
         .with_context(|| format!("cannot make {}", folder.display()))
         .map_err(Exit::misuse)?;
     let keys = NodeKeys::generate(Role::Stack, arguments.suite);
     keys.save(&folder.join("stack.key"), arguments.suite)
         .map_err(Exit::misuse)?;
     let configuration = configuration(arguments);
-    fs::write(folder.join("stack.toml"), configuration)
+    private::write(&folder.join("stack.toml"), configuration)
         .with_context(|| format!("cannot write {}", folder.join("stack.toml").display()))
         .map_err(Exit::misuse)?;
     let public = toml::to_string(&keys.public(name.as_str(), Role::Stack)).map_err(Exit::other)?;

@@ -9,6 +9,7 @@ use std::{
 use anyhow::{Context, anyhow};
 use clap::Args;
 use dispers_core::subscription::HomeId;
+use dispers_node::private;
 use dispers_stack::{Changes, Connector, Receipt, sync};
 use serde::Deserialize;
 
@@ -103,7 +104,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Exit> {
         )));
     }
     if let Some(folder) = &arguments.receipts {
-        std::fs::create_dir_all(folder)
+        private::create_folder(folder)
             .with_context(|| format!("cannot make {}", folder.display()))
             .map_err(Exit::misuse)?;
     }
@@ -132,7 +133,7 @@ pub(crate) fn hand_out(receipt: &Receipt, folder: Option<&Path>) -> Result<(), E
     };
     let text = serde_json::to_string_pretty(receipt).map_err(Exit::other)?;
     let path = folder.join(format!("{}.json", &receipt.signature[..32]));
-    std::fs::write(&path, text + "\n")
+    private::write(&path, text + "\n")
         .with_context(|| format!("cannot write {}", path.display()))
         .map_err(Exit::other)?;
     println!("{}", path.display());

@@ -10,6 +10,8 @@ mod editions;
 mod hosts;
 mod network;
 mod output;
+#[cfg(unix)]
+mod private;
 mod processes;
 mod stopping;
 mod survival;
@@ -49,9 +51,16 @@ impl Ended {
     }
 }
 
+/// The binary, started by a shell that would have everybody read and write what it makes.
+fn command() -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", "umask 000; exec \"$0\" \"$@\"", DISPERS]);
+    command
+}
+
 /// Runs `dispers` with these arguments.
 fn dispers(arguments: &[&str]) -> Ended {
-    Ended::of(Command::new(DISPERS).args(arguments).output().unwrap())
+    Ended::of(command().args(arguments).output().unwrap())
 }
 
 /// Compares the rows of the example with what a plain computation over the file gives.

@@ -14,7 +14,7 @@ use std::{
 
 use tempfile::TempDir;
 
-use crate::{DISPERS, Ended};
+use crate::{DISPERS, Ended, command};
 
 /// Longest wait for a service to start or stop.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -84,7 +84,7 @@ impl SampleNetwork {
             "host-2" | "host-3" => "attached to the target",
             _ => "listening",
         };
-        let mut service = Command::new(DISPERS)
+        let mut service = command()
             .args(["serve", role, "--config"])
             .arg(self.path(&format!("{name}.toml")))
             .stderr(Stdio::piped())
@@ -126,7 +126,7 @@ impl SampleNetwork {
 
     /// Runs `dispers` in the network's folder.
     pub(crate) fn dispers(&self, arguments: &[&str]) -> Ended {
-        let output = Command::new(DISPERS)
+        let output = command()
             .args(arguments)
             .current_dir(self.path(""))
             .output();

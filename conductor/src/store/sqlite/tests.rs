@@ -18,7 +18,7 @@ fn pragma(store: &Sqlite, name: &str, value: i64) {
 async fn an_older_file_is_brought_up_to_date_with_what_it_has() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("conductor.db");
-    let old = Connection::open(&path).unwrap();
+    let old = dispers_node::connect(&path).unwrap().unwrap();
     old.execute_batch(SCHEMA.migrations[0]).unwrap();
     old.pragma_update(None, "application_id", SCHEMA.application)
         .unwrap();

@@ -1,0 +1,288 @@
+//! Every file that the program makes is its owner's alone, also where the shell would have others read it.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
+
+use crate::{network::SampleNetwork, survival::detach};
+
+/// Every file and folder in `folder`.
+fn walk(folder: &Path, found: &mut BTreeSet<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            walk(&path, found);
+        }
+        found.insert(path);
+    }
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+/// A network of which some files are the test's own.
+struct Watched {
+    network: SampleNetwork,
+    given: BTreeSet<PathBuf>,
+}
+
+impl Watched {
+    fn give(&mut self, file: &str, text: &str) {
+        let path = self.network.path(file);
+        fs::write(&path, text).unwrap();
+        self.given.insert(path);
+    }
+
+    /// Gives what a command printed, as a shell's `>` does.
+    fn save(&mut self, line: &str, file: &str) {
+        let printed = self.network.done(line).stdout;
+        self.give(file, &printed);
+    }
+
+    /// The files that the program made; each is private.
+    fn made(&self) -> BTreeSet<PathBuf> {
+        let mut found = BTreeSet::new();
+        walk(&self.network.path(""), &mut found);
+        for path in found.difference(&self.given) {
+            let expected = if path.is_dir() { 0o700 } else { 0o600 };
+            let mode = mode(path);
+            assert_eq!(mode, expected, "{} has mode {mode:o}", path.display());
+        }
+        found.difference(&self.given).cloned().collect()
+    }
+}
+
+#[test]
+fn every_file_that_any_command_makes_is_private_whatever_the_umask() {
+    // Every process of the network runs with umask 000.
+    let mut watched = Watched {
+        network: SampleNetwork::start(),
+        given: BTreeSet::new(),
+    };
+    for host in ["host-1", "host-2"] {
+        let row = |n: usize| format!("{host}-{n},{n},{},male\n", 100 + n);
+        let rows: String = (0..40).map(row).collect();
+        watched.give(&format!("{host}.csv"), &format!("home,age,sbp,sex\n{rows}"));
+        let rows: String = (0..40).map(|n| format!("{host}-{n},home>all\n")).collect();
+        watched.give(&format!("{host}.list"), &format!("home,concepts\n{rows}"));
+        for line in [
+            "stack import HOST.csv --doctype nhefs --home-column home --config HOST.toml",
+            "home allow --every-home --exact --config HOST.toml",
+            "stack sync --homes HOST.list --config HOST.toml",
+        ] {
+            watched.network.done(&line.replace("HOST", host));
+        }
+    }
+    let list = fs::read_to_string(watched.network.path("host-1.list")).unwrap();
+    watched.give("host-1.list", &list.replace("host-1-3,home>all\n", ""));
+    watched
+        .network
+        .done("stack sync --homes host-1.list --receipts receipts/of-today --config host-1.toml");
+    let ask = |more: &[&str]| {
+        let sql = "SELECT COUNT(*) AS homes FROM nhefs";
+        let first = ["query", sql, "--config", "querier.toml", "--epsilon", "off"];
+        let purpose = ["--purpose", "heart study"];
+        let ended = watched
+            .network
+            .dispers(&[&first[..], &purpose, more].concat());
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    };
+    for format in ["csv", "arrow", "parquet"] {
+        let (file, plot) = (format!("result.{format}"), format!("{format}.svg"));
+        ask(&["--format", format, "--output", &file, "--plot", &plot]);
+    }
+    detach(&watched.network);
+    let trained = watched.network.dispers(&[
+        "train",
+        "linear",
+        "--config",
+        "querier.toml",
+        "--purpose",
+        "heart study",
+        "--epsilon",
+        "off",
+        "--from",
+        "nhefs",
+        "--label",
+        "clamp(sbp, 80, 230)",
+        "--features",
+        "age",
+        "--output",
+        "model.json",
+        "--onnx",
+        "model.onnx",
+    ]);
+    assert_eq!(trained.code, Some(0), "{}", trained.stderr);
+    for line in [
+        "log verify --state log.state --config querier.toml",
+        "keys new root --name r --output new-root.key",
+        "keys split new-root.key --shares 3 --threshold 2",
+        "keys deal --needed 2 --members 3 --output-dir deep/dealt",
+        "stack init --name host-9 --output deep/host-9 --root ROOT",
+    ] {
+        watched
+            .network
+            .done(&line.replace("ROOT", &"ab".repeat(32)));
+    }
+    for role in [
+        "conductor",
+        "concept-indexor",
+        "target-finder",
+        "target",
+        "querier",
+    ] {
+        let line = format!("keys new {role} --name new --output new-{role}.key");
+        watched.network.done(&line);
+    }
+    let members = (1..=3).map(|n| format!("data-aggregator-{n}.pub"));
+    let members = members.collect::<Vec<_>>().join(" ");
+    watched.save(
+        &format!(
+            "keys ceremony start --network sample --role data-aggregator --needed 2 --members {members}"
+        ),
+        "ceremony.toml",
+    );
+    watched
+        .network
+        .done("keys ceremony enrol ceremony.toml --keys data-aggregator-1.key --secret one.secret");
+    let description = fs::read_to_string(watched.network.path("directory.toml")).unwrap();
+    watched.give(
+        "next.toml",
+        &description.replace("\nepoch = 1", "\nepoch = 2"),
+    );
+    watched
+        .network
+        .done("directory renew directory.bin --description next.toml --output next.bin");
+    watched
+        .network
+        .done("directory sign next.bin --key root.key");
+
+    let made = watched.made();
+    // Of each kind there is one, so that none is only thought to be looked at.
+    let names: BTreeSet<String> = made
+        .iter()
+        .map(|path| path.file_name().unwrap().to_str().unwrap().to_owned())
+        .collect();
+    for name in [
+        "conductor.db",
+        "conductor.db-wal",
+        "target-finder.db",
+        "data-aggregator-1.db",
+        "data-aggregator-1.witness.db",
+        "data-aggregator-1.witness.db-wal",
+        "host-1.db",
+        "host-1.db-wal",
+        "host-1.db-shm",
+        "queries",
+        "result.csv",
+        "result.arrow",
+        "result.parquet",
+        "csv.svg",
+        "model.json",
+        "model.onnx",
+        "log.state",
+        "new-root.key",
+        "share-1.key",
+        "one.secret",
+        "next.bin",
+        "stack.toml",
+        "stack.key",
+        "host-9",
+        "of-today",
+    ] {
+        assert!(names.contains(name), "{name} is not in {names:?}");
+    }
+    let ends = |end: &str| names.iter().any(|name| name.ends_with(end));
+    assert!(
+        ends(".query") && ends(".json") && !ends(".part"),
+        "{names:?}"
+    );
+}
+
+#[test]
+fn what_holds_people_s_data_or_a_password_and_others_may_read_is_refused_before_it_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |file: &str| folder.path().join(file);
+    let run = |line: &str| {
+        let words: Vec<String> = line
+            .split(' ')
+            .map(|word| word.replace("AT", folder.path().to_str().unwrap()))
+            .collect();
+        crate::dispers(&words.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    let root = "ab".repeat(32);
+    let init = run(&format!("stack init --name h --output AT --root {root}"));
+    assert_eq!(init.code, Some(0), "{}", init.stderr);
+    fs::write(path("people.csv"), "home,age\na,1\n").unwrap();
+    let import = "stack import AT/people.csv --home-column home --config AT/stack.toml";
+    assert_eq!(run(import).code, Some(0));
+    for wide in [0o640, 0o604, 0o620, 0o666] {
+        fs::set_permissions(path("stack.db"), fs::Permissions::from_mode(wide)).unwrap();
+        let before = fs::read(path("stack.db")).unwrap();
+        for line in [import, "home history --home a --config AT/stack.toml"] {
+            let refused = run(line);
+            assert_eq!(
+                refused.code,
+                Some(64),
+                "{wide:o} {line}: {}",
+                refused.stderr
+            );
+            let command = format!("run chmod 600 {}", path("stack.db").display());
+            assert!(refused.stderr.contains(&command), "{}", refused.stderr);
+        }
+        assert_eq!(fs::read(path("stack.db")).unwrap(), before);
+    }
+    fs::set_permissions(path("stack.db"), fs::Permissions::from_mode(0o600)).unwrap();
+    assert_eq!(run(import).code, Some(0));
+}
+
+/// Calls that make files or folders with whatever mode they please.
+const MAKERS: [&str; 9] = [
+    "fs::write(",
+    "fs::copy(",
+    "File::create",
+    "create_dir",
+    "OpenOptions",
+    "DirBuilder",
+    "Connection::open(",
+    "tokio::fs",
+    "tempfile",
+];
+
+#[test]
+fn nothing_makes_a_file_but_the_functions_for_private_ones() {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut sources = BTreeSet::new();
+    for part in fs::read_dir(&top).unwrap() {
+        let source = part.unwrap().path().join("src");
+        if source.is_dir() {
+            walk(&source, &mut sources);
+        }
+    }
+    let mut looked_at = 0;
+    for path in &sources {
+        let name = path.strip_prefix(&top).unwrap().to_str().unwrap();
+        let is_test = name.contains("/tests") || name.contains("testing");
+        if is_test || !name.ends_with(".rs") || name == "node/src/private.rs" {
+            continue;
+        }
+        let text = fs::read_to_string(path).unwrap();
+        let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+        let code = code.split("#[cfg(all(test").next().unwrap();
+        for maker in MAKERS {
+            let allowed =
+                usize::from(name == "node/src/database.rs" && maker == "Connection::open(");
+            assert_eq!(
+                code.matches(maker).count(),
+                allowed,
+                "{name} has {maker}: make files with dispers_node::private"
+            );
+        }
+        looked_at += 1;
+    }
+    assert!(looked_at > 200, "{looked_at}");
+}
