@@ -8,7 +8,10 @@ use std::{
 
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 
-use crate::private::{self, Exposed};
+use crate::{
+    InPlace,
+    private::{self, Exposed},
+};
 
 /// What a role keeps in its file.
 pub struct Schema {
@@ -60,6 +63,16 @@ pub enum DatabaseError {
     /// Another process has it.
     #[error("{0} is in use by another process: stop that one, or give each node its own file")]
     InUse(PathBuf),
+    /// The file at its path is another one, or gone.
+    #[error(
+        "{path} was removed or replaced while it was in use, and the {role} refuses every request, since what it would promise were on no disk: move back the file that was there, or restart the {role}, which then uses what is there now"
+    )]
+    Replaced {
+        /// Which file.
+        path: PathBuf,
+        /// Whose it is.
+        role: &'static str,
+    },
     /// It cannot be written.
     #[error("{0} is read-only: let this user write it and its folder")]
     ReadOnly(PathBuf),
@@ -105,6 +118,7 @@ pub struct Database {
     connection: Mutex<Connection>,
     path: PathBuf,
     schema: &'static Schema,
+    files: InPlace,
 }
 
 impl Database {
@@ -134,7 +148,9 @@ impl Database {
         schema: &'static Schema,
         patience: Duration,
     ) -> Result<Self, DatabaseError> {
-        Self::prepare(path, schema, connect(path)?, patience)
+        let mut database = Self::prepare(path, schema, connect(path)?, patience)?;
+        database.files = InPlace::of(path, schema.role);
+        Ok(database)
     }
 
     fn prepare(
@@ -183,6 +199,7 @@ impl Database {
             connection: Mutex::new(connection),
             path: path.to_owned(),
             schema,
+            files: InPlace::default(),
         })
     }
 
@@ -194,7 +211,7 @@ impl Database {
         &self,
         work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, DatabaseError> {
-        let connection = self.lock();
+        let connection = self.lock()?;
         work(&connection).map_err(|source| self.failed(source))
     }
 
@@ -206,7 +223,7 @@ impl Database {
         &self,
         work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
     ) -> Result<T, DatabaseError> {
-        let mut connection = self.lock();
+        let mut connection = self.lock()?;
         written(&mut connection, work).map_err(|source| self.failed(source))
     }
 
@@ -219,7 +236,7 @@ impl Database {
         work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
     ) -> Result<T, DatabaseError> {
         let failed = |source| self.failed(source);
-        let mut connection = self.lock();
+        let mut connection = self.lock()?;
         let before = connection.total_changes();
         let result = written(&mut connection, work).map_err(failed)?;
         if connection.total_changes() != before {
@@ -240,10 +257,11 @@ impl Database {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Connection> {
-        self.connection
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    /// The connection, once it is sure that it leads to the file at the path.
+    fn lock(&self) -> Result<MutexGuard<'_, Connection>, DatabaseError> {
+        let connection = self.connection.lock();
+        self.files.check()?;
+        Ok(connection.unwrap_or_else(PoisonError::into_inner))
     }
 
     fn failed(&self, source: rusqlite::Error) -> DatabaseError {
@@ -374,6 +392,41 @@ mod tests {
             fs::set_permissions(file, fs::Permissions::from_mode(0o600)).unwrap();
         }
         Database::open(&path, &SCHEMA).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_was_removed_or_replaced_is_neither_read_nor_written_until_it_is_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("aggregator.db");
+        let [file, wal, _] = private::database_files(&path);
+        let database = Database::open(&path, &SCHEMA).unwrap();
+        let insert = || {
+            database
+                .write(|row| row.execute("INSERT INTO offer VALUES (randomblob(9), 1, x'02')", []))
+        };
+        let away = folder.path().join("away");
+        for moved in [&file, &wal] {
+            insert().unwrap();
+            std::fs::rename(moved, &away).unwrap();
+            let refused = || {
+                let read = database.read(|_| Ok(())).unwrap_err().to_string();
+                let erased = database.erase(|_| Ok(())).unwrap_err().to_string();
+                let written = insert().unwrap_err().to_string();
+                assert_eq!((&read, &erased), (&written, &written));
+                for words in ["was removed or replaced", "restart the data aggregator"] {
+                    assert!(written.contains(words), "{written}");
+                }
+            };
+            refused();
+            // Not even the same bytes are the same file.
+            std::fs::copy(&away, moved).unwrap();
+            refused();
+            std::fs::rename(&away, moved).unwrap();
+        }
+        insert().unwrap();
+        let count = "SELECT COUNT(*) FROM offer";
+        let count = database.read(|row| row.query_one(count, [], |row| row.get::<_, i64>(0)));
+        assert_eq!(count.unwrap(), 3);
     }
 
     #[test]

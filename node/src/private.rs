@@ -171,9 +171,9 @@ fn is_exposed(_: &fs::Metadata) -> bool {
     false
 }
 
-/// A SQLite database and the files that SQLite makes beside it.
-pub(crate) fn database_files(path: &Path) -> [PathBuf; 4] {
-    ["", "-wal", "-shm", "-journal"].map(|end| {
+/// A SQLite database and the files that SQLite makes beside it while it is open.
+pub(crate) fn database_files(path: &Path) -> [PathBuf; 3] {
+    ["", "-wal", "-shm"].map(|end| {
         let mut name: OsString = path.as_os_str().to_owned();
         name.push(end);
         name.into()

@@ -26,7 +26,7 @@ use dispers_core::{
     subscription::{Handle, HomeId, HomeTag},
     ticket::HomeKey,
 };
-use dispers_node::{DatabaseError, connect, now, rng};
+use dispers_node::{DatabaseError, InPlace, connect, now, rng};
 use rand::Rng;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params, types::ValueRef};
 use serde_json::{Map, Value};
@@ -71,6 +71,7 @@ pub(crate) struct HomeSecrets {
 /// The store.
 pub struct Store {
     connection: Mutex<Connection>,
+    files: InPlace,
     /// Where the homes' documents are, unless they are in the file.
     elsewhere: Option<Arc<dyn Connector>>,
 }
@@ -84,7 +85,9 @@ impl Store {
     pub fn open(path: &Path) -> Result<Self, Error> {
         let connection = connect(path).map_err(DatabaseError::from)??;
         connection.pragma_update(None, "journal_mode", "WAL")?;
-        Self::prepare(connection)
+        let mut store = Self::prepare(connection)?;
+        store.files = InPlace::of(path, "stack");
+        Ok(store)
     }
 
     /// A store that ends with the process.
@@ -105,6 +108,7 @@ impl Store {
         connection.execute_batch(heads::SCHEMA)?;
         Ok(Self {
             connection: Mutex::new(connection),
+            files: InPlace::default(),
             elsewhere: None,
         })
     }
@@ -116,10 +120,12 @@ impl Store {
         self
     }
 
-    fn connection(&self) -> MutexGuard<'_, Connection> {
-        self.connection
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    /// The connection, once it is sure that it leads to the file at the path: what is decided with another
+    /// would not be what the command line and other processes see.
+    fn connection(&self) -> Result<MutexGuard<'_, Connection>, Error> {
+        let connection = self.connection.lock();
+        self.files.check()?;
+        Ok(connection.unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Adds the documents of `sheet` to `doctype`; `homes` names the home of each row. A home's
@@ -133,7 +139,7 @@ impl Store {
         sheet: &Sheet,
         rows: impl IntoIterator<Item = (&'a HomeId, usize)>,
     ) -> Result<usize, Error> {
-        let mut connection = self.connection();
+        let mut connection = self.connection()?;
         let transaction = connection.transaction()?;
         let mut count = 0;
         {
@@ -163,7 +169,7 @@ impl Store {
     /// # Errors
     /// [`Error::Database`]; then nothing was added.
     pub fn import_documents(&self, doctype: &str, documents: Vec<Line>) -> Result<usize, Error> {
-        let mut connection = self.connection();
+        let mut connection = self.connection()?;
         let transaction = connection.transaction()?;
         let count = documents.len();
         for (home, document) in documents {
@@ -184,7 +190,7 @@ impl Store {
         if let Some(elsewhere) = &self.elsewhere {
             return elsewhere.homes();
         }
-        let connection = self.connection();
+        let connection = self.connection()?;
         let mut select = connection.prepare("SELECT DISTINCT home FROM document ORDER BY home")?;
         let homes = select.query_map([], |row| row.get(0).map(HomeId))?;
         Ok(homes.collect::<Result<_, _>>()?)
@@ -195,7 +201,7 @@ impl Store {
         let (mut tag, mut key) = ([0u8; 16], [0u8; 32]);
         rng().fill_bytes(&mut tag);
         rng().fill_bytes(&mut key);
-        let connection = self.connection();
+        let connection = self.connection()?;
         connection
             .prepare_cached("INSERT OR IGNORE INTO secret VALUES (?1, ?2, ?3, ?4)")?
             .execute(params![home.0, epoch.0, tag, key])?;
@@ -212,7 +218,7 @@ impl Store {
         epoch: KeyEpoch,
     ) -> Result<Option<(HomeKey, bool)>, Error> {
         Ok(self
-            .connection()
+            .connection()?
             .prepare_cached(
                 "SELECT tag, key, EXISTS
                  (SELECT 1 FROM subscription AS s WHERE s.home = ?1 AND s.key_epoch = ?2)
@@ -229,7 +235,7 @@ impl Store {
     /// # Errors
     /// [`Error::Database`].
     pub fn subscriptions(&self, home: &HomeId, epoch: KeyEpoch) -> Result<Vec<String>, Error> {
-        let connection = self.connection();
+        let connection = self.connection()?;
         let mut select = connection.prepare_cached(
             "SELECT concept FROM subscription WHERE home = ?1 AND key_epoch = ?2 ORDER BY concept",
         )?;
@@ -242,7 +248,7 @@ impl Store {
         &self,
         epoch: KeyEpoch,
     ) -> Result<HashMap<HomeId, Vec<String>>, Error> {
-        let connection = self.connection();
+        let connection = self.connection()?;
         let mut select =
             connection.prepare("SELECT home, concept FROM subscription WHERE key_epoch = ?1")?;
         let mut homes: HashMap<HomeId, Vec<String>> = HashMap::new();
@@ -259,7 +265,7 @@ impl Store {
     /// Notes subscriptions that are about to be sent: whatever happens on the way, their handles are
     /// known.
     pub(crate) fn sending(&self, subscriptions: &[(HomeId, String, Handle)]) -> Result<(), Error> {
-        let mut connection = self.connection();
+        let mut connection = self.connection()?;
         let transaction = connection.transaction()?;
         for (_, _, handle) in subscriptions {
             transaction
@@ -272,7 +278,7 @@ impl Store {
 
     /// Notes that nobody knows whether these arrived: they are to be withdrawn.
     pub(crate) fn lost(&self, subscriptions: &[(HomeId, String, Handle)]) -> Result<(), Error> {
-        let mut connection = self.connection();
+        let mut connection = self.connection()?;
         let transaction = connection.transaction()?;
         for (_, _, handle) in subscriptions {
             transaction
@@ -289,7 +295,7 @@ impl Store {
     /// Ends a home's subscription to a concept, or all of its subscriptions, in every key epoch, and
     /// notes what is to be withdrawn at the Conductor. Returns how many ended.
     pub(crate) fn leave(&self, home: &HomeId, concept: Option<&str>) -> Result<usize, Error> {
-        let mut connection = self.connection();
+        let mut connection = self.connection()?;
         let transaction = connection.transaction()?;
         let chosen = "home = ?1 AND (?2 IS NULL OR concept = ?2)";
         let parameters = params![home.0, concept];
@@ -312,7 +318,7 @@ impl Store {
 
     /// Every home that is subscribed to anything, in any key epoch, with its concepts.
     pub(crate) fn subscribers(&self) -> Result<BTreeMap<HomeId, Vec<String>>, Error> {
-        let connection = self.connection();
+        let connection = self.connection()?;
         let mut select = connection
             .prepare("SELECT DISTINCT home, concept FROM subscription ORDER BY home, concept")?;
         let mut homes: BTreeMap<HomeId, Vec<String>> = BTreeMap::new();
@@ -327,7 +333,7 @@ impl Store {
     /// Forgets the secrets of the key epochs before `epoch`, under which nobody asks any longer, and
     /// their subscriptions where there is a later one.
     pub(crate) fn forget_before(&self, epoch: KeyEpoch) -> Result<(), Error> {
-        let mut connection = self.connection();
+        let mut connection = self.connection()?;
         let transaction = connection.transaction()?;
         transaction.execute("DELETE FROM secret WHERE key_epoch < ?1", [epoch.0])?;
         transaction.execute(
@@ -342,7 +348,7 @@ impl Store {
 
     /// The handles of entries that the Conductor may hold and should not.
     pub(crate) fn leaving(&self) -> Result<Vec<Handle>, Error> {
-        let mut connection = self.connection();
+        let mut connection = self.connection()?;
         let transaction = connection.transaction()?;
         let died = now().0.saturating_sub(ON_ITS_WAY) as i64;
         transaction.execute(
@@ -358,7 +364,7 @@ impl Store {
 
     /// Forgets handles that the Conductor was told.
     pub(crate) fn left(&self, handles: &[Handle]) -> Result<(), Error> {
-        let mut connection = self.connection();
+        let mut connection = self.connection()?;
         let transaction = connection.transaction()?;
         for handle in handles {
             transaction
@@ -378,7 +384,7 @@ impl Store {
         subscriptions: &[(HomeId, String, Handle)],
         again: bool,
     ) -> Result<usize, Error> {
-        let mut connection = self.connection();
+        let mut connection = self.connection()?;
         let transaction = connection.transaction()?;
         let mut count = 0;
         for (home, concept, handle) in subscriptions {
@@ -441,7 +447,7 @@ impl Connector for Store {
         if let Some(elsewhere) = &self.elsewhere {
             return elsewhere.documents(doctype, fields, homes, selector);
         }
-        let connection = self.connection();
+        let connection = self.connection()?;
         // Field names travel as parameters too: nothing from a manifest is spliced into SQL.
         let columns: String = (0..fields.len())
             .map(|i| format!(", json_extract(body, ?{})", i + 3))
@@ -490,7 +496,7 @@ impl Connector for Store {
             return elsewhere.holds(home);
         }
         Ok(self
-            .connection()
+            .connection()?
             .prepare_cached("SELECT 1 FROM document WHERE home = ?1 LIMIT 1")?
             .exists(params![home.0])?)
     }

@@ -286,3 +286,64 @@ fn nothing_makes_a_file_but_the_functions_for_private_ones() {
     }
     assert!(looked_at > 200, "{looked_at}");
 }
+
+#[test]
+fn a_node_whose_file_was_replaced_answers_nothing() {
+    let network = SampleNetwork::start();
+    for host in ["host-1", "host-2"] {
+        let rows: String = (0..30).map(|n| format!("{host}-{n},{n}\n")).collect();
+        fs::write(
+            network.path(&format!("{host}.csv")),
+            format!("home,age\n{rows}"),
+        )
+        .unwrap();
+        for line in [
+            "stack import HOST.csv --doctype nhefs --home-column home --config HOST.toml",
+            "stack subscribe home>all --every-home --config HOST.toml",
+            "home allow --every-home --exact --config HOST.toml",
+        ] {
+            network.done(&line.replace("HOST", host));
+        }
+    }
+    let ask = || network.query("SELECT COUNT(*) AS homes FROM nhefs");
+    assert_eq!(ask().json()["homes"]["accepted"], 60);
+
+    // Replaced by a copy of the same bytes, as a restored backup is; then put back.
+    let replaced = |files: &[&str], asked: &dyn Fn()| {
+        let (away, copy) = (network.path("away"), network.path("copy"));
+        fs::create_dir_all(&away).unwrap();
+        for file in files {
+            let path = network.path(file);
+            fs::copy(&path, &copy).unwrap();
+            fs::rename(&path, away.join(file)).unwrap();
+            fs::rename(&copy, &path).unwrap();
+        }
+        asked();
+        for file in files {
+            fs::rename(away.join(file), network.path(file)).unwrap();
+        }
+    };
+    let fails = || {
+        let refused = ask();
+        assert_ne!(refused.code, Some(0), "{}", refused.stdout);
+    };
+    replaced(&["conductor.db"], &fails);
+    replaced(&["target-finder.db"], &fails);
+    replaced(&["data-aggregator-1.db", "data-aggregator-2.db"], &fails);
+    replaced(
+        &[
+            "data-aggregator-1.witness.db",
+            "data-aggregator-2.witness.db",
+        ],
+        &fails,
+    );
+    replaced(&["host-1.db"], &|| {
+        // The command line writes into the file that is there now; the stack has the other one.
+        network.done("home deny --every-home --config host-1.toml");
+        let answer = ask();
+        if answer.code == Some(0) {
+            assert_eq!(answer.json()["homes"]["answered"], 30, "{}", answer.stdout);
+        }
+    });
+    assert_eq!(ask().json()["homes"]["accepted"], 60);
+}

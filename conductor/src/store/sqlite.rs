@@ -3,11 +3,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{path::Path, sync::Arc};
 
 use dispers_core::{
     encoding::{from_bytes, hash, to_bytes},
@@ -69,22 +65,7 @@ CREATE TABLE head (number INTEGER PRIMARY KEY, size INTEGER NOT NULL, head BLOB 
 const CACHE: i64 = 64 * 1024;
 
 /// What a Conductor keeps, in a file that one process has at a time.
-pub struct Sqlite(Arc<Database>, Option<(PathBuf, Inode)>);
-
-/// Which file a path leads to.
-type Inode = (u64, u64);
-
-#[cfg(unix)]
-fn inode(path: &Path) -> Option<Inode> {
-    use std::os::unix::fs::MetadataExt;
-    let file = fs::metadata(path).ok()?;
-    Some((file.dev(), file.ino()))
-}
-
-#[cfg(not(unix))]
-fn inode(path: &Path) -> Option<Inode> {
-    fs::metadata(path).ok().map(|_| (0, 0))
-}
+pub struct Sqlite(Arc<Database>);
 
 impl Sqlite {
     /// Opens the file, and makes it where there is none.
@@ -92,9 +73,7 @@ impl Sqlite {
     /// # Errors
     /// [`DatabaseError`] saying what to do.
     pub fn open(path: &Path) -> Result<Self, DatabaseError> {
-        let mut store = Self::with(Database::open(path, &SCHEMA)?)?;
-        store.1 = inode(path).map(|inode| (path.to_owned(), inode));
-        Ok(store)
+        Self::with(Database::open(path, &SCHEMA)?)
     }
 
     /// A store that ends with the process.
@@ -107,7 +86,7 @@ impl Sqlite {
 
     fn with(database: Database) -> Result<Self, DatabaseError> {
         database.read(|file| file.pragma_update(None, "cache_size", -CACHE))?;
-        Ok(Self(Arc::new(database), None))
+        Ok(Self(Arc::new(database)))
     }
 
     async fn read<T: Send + 'static>(
@@ -122,17 +101,6 @@ impl Sqlite {
         &self,
         work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, Error> {
-        if let Some((path, _)) = self
-            .1
-            .as_ref()
-            .filter(|(path, file)| inode(path) != Some(*file))
-        {
-            // What is written to it now would be gone with this process.
-            return Err(Error::Storage(format!(
-                "{} was removed or replaced while it was in use: restart the conductor; stacks subscribe anew, and queries are submitted anew",
-                path.display()
-            )));
-        }
         let database = self.0.clone();
         run(move || database.write(work)).await
     }

@@ -28,7 +28,7 @@ impl Store {
         expires: Timestamp,
         now: Timestamp,
     ) -> Result<(), Error> {
-        let mut connection = self.connection();
+        let mut connection = self.connection()?;
         let rows = connection.transaction()?;
         let over = now.0.saturating_sub(Timestamp::SKEW) as i64;
         for table in ["answered", "answered_last"] {

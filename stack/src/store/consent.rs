@@ -100,7 +100,7 @@ impl Store {
     /// # Errors
     /// [`Error::Database`].
     pub fn rules(&self, home: &HomeId) -> Result<Rules, Error> {
-        let mut connection = self.connection();
+        let mut connection = self.connection()?;
         let rows = connection.transaction()?;
         Ok(rules_of(&rows, home)?.unwrap_or_default())
     }
@@ -113,7 +113,7 @@ impl Store {
         &self,
         homes: impl IntoIterator<Item = &'a HomeId>,
     ) -> Result<usize, Error> {
-        let connection = self.connection();
+        let connection = self.connection()?;
         let mut has = connection.prepare_cached("SELECT 1 FROM home_rules WHERE home = ?1")?;
         let mut count = 0;
         for home in homes {
@@ -132,7 +132,7 @@ impl Store {
         rules: Rules,
     ) -> Result<(), Error> {
         let body = rule_file::text(&rules.checked()?);
-        let mut connection = self.connection();
+        let mut connection = self.connection()?;
         let rows = connection.transaction()?;
         rows.execute("INSERT OR IGNORE INTO rules (body) VALUES (?1)", [&body])?;
         let id: i64 = rows.query_row("SELECT id FROM rules WHERE body = ?1", [&body], |row| {
@@ -164,7 +164,7 @@ impl Store {
             announced: deciding.announced,
             exact_queries: deciding.exact_queries,
         };
-        let mut connection = self.connection();
+        let mut connection = self.connection()?;
         let rows = connection.transaction()?;
         let request = note_request(&rows, deciding, &asked, now)?;
         let exact = exact_requests(&rows, request, manifest, &asked)?;
@@ -221,7 +221,7 @@ impl Store {
         exact_queries: usize,
     ) -> Result<Outcome, Error> {
         let now = now();
-        let mut connection = self.connection();
+        let mut connection = self.connection()?;
         let rows = connection.transaction()?;
         type Found = (i64, i64, i64, Vec<u8>);
         let found: Option<Found> = rows
@@ -272,7 +272,7 @@ impl Store {
         homes: u32,
         groups: &[SentGroup],
     ) -> Result<(), Error> {
-        let mut connection = self.connection();
+        let mut connection = self.connection()?;
         let rows = connection.transaction()?;
         let before: Option<String> = rows
             .prepare_cached(
@@ -320,7 +320,7 @@ impl Store {
     /// # Errors
     /// [`Error::Word`] when it was not asked such a query.
     pub fn asked_query(&self, home: &HomeId, id: &str) -> Result<QueryId, Error> {
-        let connection = self.connection();
+        let connection = self.connection()?;
         let mut select = connection.prepare_cached(
             "SELECT query FROM decision JOIN request ON id = request
              WHERE home = ?1 AND substr(lower(hex(query)), 1, length(?2)) = ?2",
@@ -350,7 +350,7 @@ impl Store {
         skip: usize,
         limit: usize,
     ) -> Result<Vec<Entry>, Error> {
-        let connection = self.connection();
+        let connection = self.connection()?;
         let mut select = connection.prepare_cached(
             "SELECT query, manifest, received, d.at, outcome, rule, homes, groups
              FROM decision AS d JOIN request AS r ON r.id = d.request
@@ -385,7 +385,7 @@ impl Store {
     /// # Errors
     /// [`Error::Database`].
     pub fn spent(&self, home: &HomeId) -> Result<Spent, Error> {
-        let mut connection = self.connection();
+        let mut connection = self.connection()?;
         let rows = connection.transaction()?;
         Ok(account(&rows, home, now(), &HashMap::new())?.spent)
     }

@@ -23,7 +23,7 @@ impl Store {
     /// that is kept of it. Its handles stay until the Conductor was told: they name nobody.
     pub(crate) fn erase(&self, home: &HomeId) -> Result<Erased, Error> {
         let subscriptions = self.leave(home, None)? as u64;
-        let mut connection = self.connection();
+        let mut connection = self.connection()?;
         // What is deleted is overwritten, in the file and then in its log.
         connection.pragma_update(None, "secure_delete", "ON")?;
         let rows = connection.transaction()?;
@@ -50,7 +50,7 @@ impl Store {
     /// # Errors
     /// [`Error::Database`].
     pub fn known(&self) -> Result<BTreeSet<HomeId>, Error> {
-        let connection = self.connection();
+        let connection = self.connection()?;
         let mut select = connection.prepare(
             "SELECT home FROM document UNION SELECT home FROM secret UNION SELECT home FROM subscription
              UNION SELECT home FROM home_rules UNION SELECT home FROM decision",

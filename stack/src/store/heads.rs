@@ -52,7 +52,7 @@ impl Store {
     /// The largest head of a log that was seen, with what was signed.
     pub(crate) fn last_head(&self, log: u32) -> Result<Option<(Root, SignedHead)>, Error> {
         let kept: Option<(i64, [u8; 32], Vec<u8>)> = self
-            .connection()
+            .connection()?
             .prepare_cached("SELECT size, hash, head FROM log_head WHERE log = ?1")?
             .query_row([log], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
             .optional()?;
@@ -75,7 +75,7 @@ impl Store {
         root: &Root,
         head: &SignedHead,
     ) -> Result<bool, Error> {
-        let mut connection = self.connection();
+        let mut connection = self.connection()?;
         let rows = connection.transaction()?;
         let kept: Option<(i64, [u8; 32])> = rows
             .prepare_cached("SELECT size, hash FROM log_head WHERE log = ?1")?
@@ -98,7 +98,7 @@ impl Store {
 
     /// Keeps two heads that contradict each other.
     pub(crate) fn keep_fork(&self, seen: &SignedHead, shown: &SignedHead) -> Result<(), Error> {
-        self.connection().execute(
+        self.connection()?.execute(
             "INSERT INTO log_fork (seen, shown, at) SELECT ?1, ?2, ?3
              WHERE (SELECT COUNT(*) FROM log_fork) < ?4",
             params![to_bytes(seen), to_bytes(shown), now().0 as i64, MAX_FORKS],
@@ -111,7 +111,7 @@ impl Store {
     /// # Errors
     /// [`Error::Database`].
     pub fn forks(&self) -> Result<Vec<(SignedHead, SignedHead)>, Error> {
-        let connection = self.connection();
+        let connection = self.connection()?;
         let mut select = connection.prepare("SELECT seen, shown FROM log_fork ORDER BY number")?;
         let pairs = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
         let pairs = pairs.collect::<Result<Vec<(Vec<u8>, Vec<u8>)>, _>>()?;

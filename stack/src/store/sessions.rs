@@ -82,7 +82,7 @@ impl Store {
     pub fn link(&self, home: &HomeId) -> Result<Token, Error> {
         let token = Token::random();
         let at = now().0;
-        let connection = self.connection();
+        let connection = self.connection()?;
         for table in ["login", "session"] {
             connection.execute(
                 &format!("DELETE FROM {table} WHERE expires <= ?1"),
@@ -100,7 +100,7 @@ impl Store {
     /// too old or never was.
     pub(crate) fn enter(&self, link: &Token) -> Result<Option<Token>, Error> {
         let at = now().0;
-        let mut connection = self.connection();
+        let mut connection = self.connection()?;
         let rows = connection.transaction()?;
         let home: Option<String> = rows
             .query_row(
@@ -124,7 +124,7 @@ impl Store {
     /// Whose session it is.
     pub(crate) fn session(&self, session: &Token) -> Result<Option<HomeId>, Error> {
         Ok(self
-            .connection()
+            .connection()?
             .prepare_cached("SELECT home FROM session WHERE token = ?1 AND expires > ?2")?
             .query_row(params![session.hash(), now().0 as i64], |row| {
                 row.get(0).map(HomeId)
@@ -134,7 +134,7 @@ impl Store {
 
     /// Ends a session.
     pub(crate) fn leave_session(&self, session: &Token) -> Result<(), Error> {
-        self.connection()
+        self.connection()?
             .execute("DELETE FROM session WHERE token = ?1", [session.hash()])?;
         Ok(())
     }
@@ -175,7 +175,11 @@ mod tests {
         let store = Store::in_memory().unwrap();
         let link = store.link(&HomeId("a".into())).unwrap();
         let aged = "UPDATE login SET expires = ?1";
-        store.connection().execute(aged, [now().0 as i64]).unwrap();
+        store
+            .connection()
+            .unwrap()
+            .execute(aged, [now().0 as i64])
+            .unwrap();
         assert_eq!(store.enter(&link).unwrap(), None);
     }
 }

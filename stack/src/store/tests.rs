@@ -187,7 +187,10 @@ fn work_is_answered_once_also_after_a_restart_and_forgotten_with_its_query() {
     answer(2, skewed.plus(1)).unwrap();
     let store = Store::open(&path).unwrap();
     let count = "SELECT COUNT(*) FROM answered_last";
-    let count = store.connection().query_one(count, [], |row| row.get(0));
+    let count = store
+        .connection()
+        .unwrap()
+        .query_one(count, [], |row| row.get(0));
     assert_eq!(count, Ok(1i64));
 }
 
@@ -219,13 +222,16 @@ fn a_session_takes_one_row_a_batch_and_no_round_is_answered_after_a_later_one() 
         assert!(matches!(repeated, Err(Error::Repeated)), "{round}");
     }
     let count = "SELECT COUNT(*) FROM answered_last";
-    let count = store.connection().query_one(count, [], |row| row.get(0));
+    let count = store
+        .connection()
+        .unwrap()
+        .query_one(count, [], |row| row.get(0));
     assert_eq!(count, Ok(2i64));
     // What a stack of before noted is not answered again either.
     let old = work(5, 0, 0);
     let insert = "INSERT INTO answered VALUES (?1, ?2)";
     let row = rusqlite::params![to_bytes(&old), expires.0 as i64];
-    store.connection().execute(insert, row).unwrap();
+    store.connection().unwrap().execute(insert, row).unwrap();
     assert!(matches!(answer(old), Err(Error::Repeated)));
 }
 

@@ -103,6 +103,59 @@ fn a_year_s_epsilon_is_never_overspent_by_queries_at_the_same_time_or_a_restart(
 }
 
 #[test]
+fn a_denial_in_a_file_that_was_put_in_the_place_of_an_open_one_stops_the_stack_that_has_it_open() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("host.db");
+    let running = Store::open(&path).unwrap();
+    running
+        .set_rules([&home("a")], Rules::allow_everything())
+        .unwrap();
+    assert_eq!(
+        decide(&running, &query(1, None, 0), false, &["a"]),
+        [Outcome::Allowed]
+    );
+    let beside = |end: &str| folder.path().join(format!("host.db{end}"));
+    for end in ["", "-wal", "-shm"] {
+        std::fs::copy(beside(end), folder.path().join("copy")).unwrap();
+        std::fs::rename(folder.path().join("copy"), beside(end)).unwrap();
+    }
+    // The command line has the file that is there now.
+    let denying = Store::open(&path).unwrap();
+    denying.set_rules([&home("a")], Rules::default()).unwrap();
+    let (signed, manifest) = query(2, None, 0);
+    let deciding = Deciding {
+        signed: &signed,
+        manifest: &manifest,
+        batch: BatchId {
+            partition: 1,
+            number: 2,
+        },
+        announced: false,
+        exact_queries: 2,
+    };
+    let decided = running.decide(&deciding, &[(home("a"), true)]);
+    for refused in [
+        decided.map(drop),
+        running.rules(&home("a")).map(drop),
+        running.homes().map(drop),
+        running.set_rules([&home("a")], Rules::default()),
+    ] {
+        let refused = refused.unwrap_err().to_string();
+        for words in ["host.db was removed or replaced", "restart the stack"] {
+            assert!(refused.contains(words), "{refused}");
+        }
+    }
+    let again = query(3, None, 0);
+    assert_ne!(decide(&denying, &again, false, &["a"]), [Outcome::Allowed]);
+    // Removed is no better.
+    drop(running);
+    for end in ["", "-wal", "-shm"] {
+        let _ = std::fs::remove_file(beside(end));
+    }
+    assert!(denying.rules(&home("a")).is_err());
+}
+
+#[test]
 fn a_home_answers_so_many_exact_queries_and_no_more() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());
@@ -188,6 +241,7 @@ fn homes_with_the_same_rules_share_them_and_one_that_changes_changes_alone() {
     assert_eq!(store.rules(&home("other")).unwrap(), Rules::default());
     let count: i64 = store
         .connection()
+        .unwrap()
         .query_row("SELECT COUNT(*) FROM rules", [], |row| row.get(0))
         .unwrap();
     assert_eq!(count, 2);
