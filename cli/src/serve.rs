@@ -260,6 +260,9 @@ async fn serve_stack(start: Start<dispers_stack::Config>) -> Result<(), Exit> {
     let config = &start.config.role;
     let store = Arc::new(config.open(|path| start.config.resolve(path))?);
     let relay = dispers_stack::Relay::new(start.node.clone());
+    if config.notify.holds_secret() {
+        start.config.check_private()?;
+    }
     let mut notify = config.notify.clone();
     let password = notify
         .smtp

@@ -11,6 +11,7 @@ pub mod engine;
 mod erase;
 mod error;
 mod export;
+mod http;
 mod import;
 mod log;
 pub mod notify;

@@ -9,15 +9,17 @@ mod mail;
 use std::{sync::Arc, time::Duration};
 
 use dispers_core::{id::Timestamp, manifest::VerifiedManifest, subscription::HomeId};
-use reqwest::{Client, Url};
+use reqwest::Url;
 use serde_json::json;
 use tokio::{sync::Semaphore, time::sleep};
 
 pub use config::{Config, NotifyError, Smtp, SmtpTls};
-pub(crate) use config::{is_here, tls_with};
 use mail::Mailer;
 
-use crate::page;
+use crate::{
+    http::{self, Clients},
+    page,
+};
 
 /// Notices that are sent at the same time.
 const PARALLEL: usize = 4;
@@ -54,7 +56,7 @@ impl Notice {
 
 /// Tells owners.
 pub struct Notifier {
-    webhook: Option<(Client, Url)>,
+    webhook: Option<(Clients, Url)>,
     mailer: Option<Mailer>,
     page: Option<page::Config>,
     slots: Semaphore,
@@ -68,13 +70,10 @@ impl Notifier {
     pub fn new(config: &Config, page: Option<&page::Config>) -> Result<Self, NotifyError> {
         let webhook = config.webhook.as_deref().map(|url| {
             let url = config::webhook(url)?;
-            let client = Client::builder()
-                .tls_backend_preconfigured(config::tls()?)
-                .redirect(reqwest::redirect::Policy::none())
-                .timeout(TIMEOUT)
-                .build()
-                .map_err(|error| NotifyError::Webhook(error.to_string()))?;
-            Ok::<_, NotifyError>((client, url))
+            let wrong = |error: &dyn std::fmt::Display| NotifyError::Webhook(error.to_string());
+            let tls = http::tls(http::usual_roots()).map_err(|error| wrong(&error))?;
+            let clients = Clients::new(&tls, TIMEOUT).map_err(|error| wrong(&error))?;
+            Ok::<_, NotifyError>((clients, url))
         });
         Ok(Self {
             webhook: webhook.transpose()?,
@@ -119,7 +118,7 @@ impl Notifier {
         Some(page.place(&format!("/request/{}", notice.query)))
     }
 
-    async fn post(&self, client: &Client, url: &Url, notice: &Notice) -> Result<(), String> {
+    async fn post(&self, client: &Clients, url: &Url, notice: &Notice) -> Result<(), String> {
         let body = json!({
             "home": notice.home.0,
             "query": notice.query,

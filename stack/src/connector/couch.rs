@@ -5,11 +5,11 @@
 
 mod config;
 mod find;
+mod place;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use dispers_core::{local::FieldValue, subscription::HomeId};
-use reqwest::Client;
 use tokio::{
     runtime::Handle,
     sync::Semaphore,
@@ -22,11 +22,11 @@ pub use config::{Config, CouchError, Kind};
 use find::{Failure, Find};
 
 use super::{Connector, Document, Selector};
-use crate::Error;
+use crate::{Error, http::Clients};
 
 /// Documents of homes over HTTP.
 pub struct Couch {
-    client: Client,
+    clients: Clients,
     config: Config,
     homes: Arc<BTreeMap<HomeId, Home>>,
 }
@@ -38,14 +38,11 @@ impl Couch {
     /// [`CouchError`] that says what to write.
     pub fn open(config: Config) -> Result<Self, CouchError> {
         let homes = config.read_homes()?;
-        let client = Client::builder()
-            .tls_backend_preconfigured(config.tls()?)
-            .redirect(reqwest::redirect::Policy::none())
-            .timeout(Duration::from_millis(config.timeout_ms))
-            .build()
+        let timeout = Duration::from_millis(config.timeout_ms);
+        let clients = Clients::new(&config.tls()?, timeout)
             .map_err(|error| CouchError::Content(error.to_string()))?;
         Ok(Self {
-            client,
+            clients,
             config,
             homes: Arc::new(homes),
         })
@@ -63,13 +60,13 @@ impl Couch {
         let find = Arc::new(Find::new(&self.config, doctype, fields, selector));
         let mut finding = JoinSet::new();
         for (place, home) in (0u32..).zip(homes) {
-            let (client, find, slots) = (self.client.clone(), find.clone(), slots.clone());
+            let (clients, find, slots) = (self.clients.clone(), find.clone(), slots.clone());
             let (homes, home) = (self.homes.clone(), home.clone());
             finding.spawn(async move {
                 let found = timeout_at(deadline, async {
                     let _slot = slots.acquire().await.map_err(|_| Failure::Timeout)?;
                     let access = homes.get(&home).ok_or(Failure::Unknown)?;
-                    find.documents(&client, &home, access).await
+                    find.documents(&clients, &home, access).await
                 });
                 (place, found.await.unwrap_or(Err(Failure::Timeout)))
             });

@@ -1,13 +1,14 @@
 //! How owners are told, as the host configures it.
 
-use std::{net::IpAddr, path::PathBuf, sync::Arc};
+use std::{fmt, path::PathBuf};
 
 use reqwest::Url;
-use rustls::{ClientConfig, RootCertStore, crypto::ring};
 use serde::Deserialize;
 
+use crate::http;
+
 /// The `[stack.notify]` table.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Config {
     /// Where a JSON object is posted to for each home whose owner is asked: `home`, `query`, `querier`,
@@ -15,6 +16,27 @@ pub struct Config {
     pub webhook: Option<String>,
     /// The mail server, for owners who gave an e-mail address in their rules.
     pub smtp: Option<Smtp>,
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let webhook = self.webhook.as_deref().map(http::shown);
+        f.debug_struct("Config")
+            .field("webhook", &webhook)
+            .field("smtp", &self.smtp)
+            .finish()
+    }
+}
+
+impl Config {
+    /// Returns whether the webhook's address holds what may be a secret: then others must not read the
+    /// configuration.
+    pub fn holds_secret(&self) -> bool {
+        let url = self.webhook.as_deref().map(Url::parse);
+        url.is_some_and(|url| {
+            url.is_ok_and(|url| http::has_credentials(&url) || url.query().is_some())
+        })
+    }
 }
 
 /// A mail server.
@@ -61,33 +83,14 @@ pub enum NotifyError {
     Smtp(String),
 }
 
-/// Whether a host name means this machine.
-pub(crate) fn is_here(host: &str) -> bool {
-    let address: Option<IpAddr> = host.trim_matches(['[', ']']).parse().ok();
-    host == "localhost" || address.is_some_and(|address| address.is_loopback())
-}
-
 /// The webhook, if nobody on the way can read what is posted.
 pub(super) fn webhook(text: &str) -> Result<Url, NotifyError> {
     let url = Url::parse(text).map_err(|error| NotifyError::Webhook(error.to_string()))?;
-    match (url.scheme(), url.host_str()) {
-        ("https", Some(_)) => Ok(url),
-        ("http", Some(host)) if is_here(host) => Ok(url),
-        _ => Err(NotifyError::Webhook(format!(
-            "{text} would send who is asked in clear: write an https address, or one of this machine"
+    match http::is_confidential(&url) {
+        true => Ok(url),
+        false => Err(NotifyError::Webhook(format!(
+            "{} would send who is asked in clear: write an https address, or one of this machine",
+            http::shown(text)
         ))),
     }
-}
-
-/// TLS with the usual roots.
-pub(super) fn tls() -> Result<ClientConfig, NotifyError> {
-    tls_with(webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect())
-}
-
-/// TLS that trusts `roots`.
-pub(crate) fn tls_with(roots: RootCertStore) -> Result<ClientConfig, NotifyError> {
-    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| NotifyError::Webhook(error.to_string()))?;
-    Ok(config.with_root_certificates(roots).with_no_client_auth())
 }

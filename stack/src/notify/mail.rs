@@ -7,7 +7,8 @@ use lettre::{
     transport::smtp::authentication::Credentials,
 };
 
-use super::{Notice, NotifyError, Smtp, SmtpTls, TIMEOUT, config::is_here};
+use super::{Notice, NotifyError, Smtp, SmtpTls, TIMEOUT};
+use crate::http::is_here;
 
 /// A mail server and the sender.
 pub(super) struct Mailer {

@@ -32,7 +32,7 @@ impl Config {
         let url = Url::parse(&self.url).ok();
         let fits = url.is_some_and(|url| {
             let host = url.host_str().unwrap_or_default();
-            let here = crate::notify::is_here(host);
+            let here = crate::http::is_here(host);
             url.path() == "/" && (url.scheme() == "https" || (url.scheme() == "http" && here))
         });
         match fits {

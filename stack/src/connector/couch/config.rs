@@ -8,7 +8,6 @@ use std::{
 
 use dispers_core::subscription::HomeId;
 use dispers_node::keyfile::read_secret;
-use reqwest::Url;
 use rustls::{
     ClientConfig, RootCertStore,
     pki_types::{CertificateDer, pem::PemObject},
@@ -16,7 +15,8 @@ use rustls::{
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use crate::notify;
+use super::place::{Taken, check_template};
+use crate::http;
 
 /// The `[stack.documents]` table. Without it documents are in the stack's own file.
 #[derive(Debug, Clone, Deserialize)]
@@ -24,10 +24,11 @@ use crate::notify;
 pub struct Config {
     /// What is there.
     pub kind: Kind,
-    /// Where the database of a home is. `{home}` and `{doctype}` stand for them; in the names of CouchDB's
-    /// databases, which have no dots, the doctype's dots are hyphens. Such as
-    /// `https://couch.example.org:6984/{home}-{doctype}`, or for Cozys `https://{home}`. Https, or http
-    /// to this machine. A home may have its own in `homes`.
+    /// Where the database of a home is. `{home}` and, for CouchDB, `{doctype}` stand for them and must be there: of
+    /// each home, and of each doctype, it is another one. In the names of CouchDB's databases, which have no
+    /// dots, the doctype's dots are hyphens. Such as `https://couch.example.org:6984/{home}-{doctype}`, or for
+    /// Cozys `https://{home}`. Https, or http to this machine; without a user or password. A home may have its
+    /// own in `homes`, where `{home}` may be left out.
     pub url: String,
     /// A TOML file with the homes and their credentials, which nobody else may read: a table
     /// `[home."ID"]` each, with `user` and `password`, or `token`, and where it differs `url`.
@@ -128,18 +129,6 @@ pub enum CouchError {
     },
 }
 
-/// Whether nobody on the way reads what is sent.
-fn is_safe(url: &str) -> bool {
-    let url = url
-        .replace("{home}", "home")
-        .replace("{doctype}", "doctype");
-    Url::parse(&url).is_ok_and(|url| match url.scheme() {
-        "https" => url.has_host(),
-        "http" => url.host_str().is_some_and(notify::is_here),
-        _ => false,
-    })
-}
-
 impl Config {
     /// The same, with its paths as `resolve` gives them.
     #[must_use]
@@ -150,14 +139,7 @@ impl Config {
     }
 
     pub(super) fn read_homes(&self) -> Result<BTreeMap<HomeId, Home>, CouchError> {
-        let unsafe_url = |url: &str| {
-            format!(
-                "{url} would send credentials in clear, or is no address: write https://…, or http to this machine"
-            )
-        };
-        if !is_safe(&self.url) {
-            return Err(CouchError::Content(unsafe_url(&self.url)));
-        }
+        check_template(self.kind, &self.url, true).map_err(CouchError::Content)?;
         if self.page_size == 0 || self.max_documents == 0 {
             return Err(CouchError::Content(
                 "page-size and max-documents must be above 0".into(),
@@ -173,6 +155,7 @@ impl Config {
         let read: Homes =
             toml::from_str(&text).map_err(|error| wrong(error.message().to_owned()))?;
         let mut homes = BTreeMap::new();
+        let mut taken = Taken::default();
         for (id, home) in read.home {
             let credentials = matches!(
                 (&home.user, &home.password, &home.token),
@@ -187,9 +170,12 @@ impl Config {
                     }
                 )));
             }
-            if let Some(url) = home.url.as_deref().filter(|url| !is_safe(url)) {
-                return Err(wrong(format!("home {id:?}: {}", unsafe_url(url))));
+            if let Some(url) = &home.url {
+                check_template(self.kind, url, false)
+                    .map_err(|reason| wrong(format!("home {id:?}: {reason}")))?;
             }
+            let url = home.url.as_ref().unwrap_or(&self.url);
+            taken.take(self.kind, url, &id).map_err(wrong)?;
             homes.insert(HomeId(id), home);
         }
         Ok(homes)
@@ -197,7 +183,7 @@ impl Config {
 
     /// TLS with the usual roots, or those of `ca` alone.
     pub(super) fn tls(&self) -> Result<ClientConfig, CouchError> {
-        let mut roots: RootCertStore = webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect();
+        let mut roots = http::usual_roots();
         if let Some(ca) = &self.ca {
             let wrong = |reason: String| CouchError::Content(format!("{}: {reason}", ca.display()));
             let pem = fs::read(ca).map_err(|error| wrong(error.to_string()))?;
@@ -208,6 +194,6 @@ impl Config {
                 return Err(wrong("there is no certificate in it".into()));
             }
         }
-        notify::tls_with(roots).map_err(|error| CouchError::Content(error.to_string()))
+        http::tls(roots).map_err(|error| CouchError::Content(error.to_string()))
     }
 }

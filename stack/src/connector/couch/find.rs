@@ -3,11 +3,14 @@
 use std::collections::HashSet;
 
 use dispers_core::{local::FieldValue, subscription::HomeId};
-use reqwest::{Client, StatusCode, Url};
+use reqwest::{StatusCode, Url};
 use serde_json::{Map, Value, json};
 
-use super::config::{Config, Home, Kind};
-use crate::{Operator, Selector};
+use super::{
+    config::{Config, Home, Kind},
+    place::place,
+};
+use crate::{Operator, Selector, http::Clients};
 
 /// Why a home's documents cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
@@ -73,20 +76,6 @@ fn mango(selector: &Selector) -> Value {
     }
 }
 
-/// A part of a URL's path.
-fn encoded(text: &str) -> String {
-    let mut encoded = String::new();
-    for byte in text.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                encoded.push(byte.into());
-            }
-            _ => encoded += &format!("%{byte:02X}"),
-        }
-    }
-    encoded
-}
-
 impl Find {
     pub(super) fn new(
         config: &Config,
@@ -111,24 +100,13 @@ impl Find {
 
     fn url(&self, home: &HomeId, access: &Home) -> Option<Url> {
         let url = access.url.as_ref().unwrap_or(&self.url);
-        let doctype = match self.kind {
-            Kind::Couchdb => self.doctype.to_lowercase().replace('.', "-"),
-            Kind::Cozy => self.doctype.clone(),
-        };
-        let url = url.replace("{home}", &encoded(&home.0));
-        let url = url.replace("{doctype}", &encoded(&doctype));
-        let url = url.trim_end_matches('/');
-        let place = match self.kind {
-            Kind::Couchdb => format!("{url}/_find"),
-            Kind::Cozy => format!("{url}/data/{}/_find", encoded(&self.doctype)),
-        };
-        Url::parse(&place).ok()
+        place(self.kind, url, home, &self.doctype)
     }
 
     /// All documents of a home, page by page.
     pub(super) async fn documents(
         &self,
-        client: &Client,
+        clients: &Clients,
         home: &HomeId,
         access: &Home,
     ) -> Result<Vec<Vec<FieldValue>>, Failure> {
@@ -150,7 +128,7 @@ impl Find {
                 None => {}
             }
             let Some(page) = self
-                .page(client, url.clone(), access, &body, &mut left)
+                .page(clients, url.clone(), access, &body, &mut left)
                 .await?
             else {
                 return Ok(documents);
@@ -188,13 +166,13 @@ impl Find {
     /// One page; `None` where there is no such database.
     async fn page(
         &self,
-        client: &Client,
+        clients: &Clients,
         url: Url,
         access: &Home,
         body: &Value,
         left: &mut usize,
     ) -> Result<Option<Map<String, Value>>, Failure> {
-        let request = client.post(url).header("content-type", "application/json");
+        let request = clients.post(url).header("content-type", "application/json");
         let request = request
             .header("accept", "application/json")
             .body(body.to_string());

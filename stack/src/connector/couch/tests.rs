@@ -21,7 +21,7 @@ type Seen = Arc<Mutex<Vec<(String, Value)>>>;
 /// Pages of two documents by bookmark, for homes that behave; each other home in its own way.
 async fn answer(
     State(seen): State<Seen>,
-    Place(home): Place<String>,
+    Place((home, _)): Place<(String, String)>,
     headers: HeaderMap,
     body: String,
 ) -> Response {
@@ -109,10 +109,13 @@ const HOMES: [&str; 13] = [
 async fn couch(folder: &Path) -> (Couch, Seen) {
     let seen = Seen::default();
     let routes = Router::new()
-        .route("/{home}/_find", post(answer))
+        .route("/{home}/{doctype}/_find", post(answer))
         .with_state(seen.clone());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/{{home}}", listener.local_addr().unwrap());
+    let url = format!(
+        "http://{}/{{home}}/{{doctype}}",
+        listener.local_addr().unwrap()
+    );
     tokio::spawn(async move { axum::serve(listener, routes).await });
     let homes: Vec<String> = HOMES
         .iter()
@@ -248,13 +251,20 @@ fn credentials_are_kept_from_others_and_sent_to_nobody_in_clear() {
     };
     let good = "[home.a]\nuser = 'u'\npassword = 'p'\n";
     assert_eq!(
-        said("https://couch.example.org/{home}", good, "couchdb"),
+        said(
+            "https://couch.example.org/{home}-{doctype}",
+            good,
+            "couchdb"
+        ),
         ""
     );
-    assert_eq!(said("http://[::1]:5984/{home}", good, "couchdb"), "");
+    assert_eq!(
+        said("http://[::1]:5984/{home}-{doctype}", good, "couchdb"),
+        ""
+    );
     for (url, homes, kind, words) in [
         (
-            "http://couch.example.org/{home}",
+            "http://couch.example.org/{home}-{doctype}",
             good,
             "couchdb",
             "in clear",
@@ -262,24 +272,53 @@ fn credentials_are_kept_from_others_and_sent_to_nobody_in_clear() {
         ("nonsense", good, "couchdb", "in clear"),
         ("https://{home}", good, "cozy", "needs token"),
         (
-            "https://x/{home}",
+            "https://x/{home}-{doctype}",
             "[home.a]\nuser = 'secret-1'\n",
             "couchdb",
             "needs user and password",
         ),
         (
-            "https://x/{home}",
+            "https://x/{home}-{doctype}",
             "[home.a]\nurl = 'http://other.example.org'\n",
             "couchdb",
             "in clear",
         ),
         (
-            "https://x/{home}",
+            "https://x/{home}-{doctype}",
             "[home.a]\ntokken = 'secret-2'\n",
             "couchdb",
             "unknown field `tokken`",
         ),
-        ("https://x/{home}", "secret-3", "couchdb", "homes.toml"),
+        (
+            "https://x/{home}-{doctype}",
+            "secret-3",
+            "couchdb",
+            "homes.toml",
+        ),
+        (
+            "https://x/one-{doctype}",
+            good,
+            "couchdb",
+            "same for every home",
+        ),
+        (
+            "https://x/{home}",
+            good,
+            "couchdb",
+            "same for every doctype",
+        ),
+        (
+            "https://u:secret-4@x/{home}-{doctype}",
+            good,
+            "couchdb",
+            "user or password",
+        ),
+        (
+            "https://{home}",
+            "[home.'a.org']\ntoken = 't'\n[home.b]\nurl = 'https://A.org/'\ntoken = 't'\n",
+            "cozy",
+            "the same address",
+        ),
     ] {
         let error = said(url, homes, kind);
         assert!(error.contains(words), "{url}: {error}");
@@ -288,7 +327,7 @@ fn credentials_are_kept_from_others_and_sent_to_nobody_in_clear() {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
-        let config = config(folder.path(), "https://x/{home}".into(), good);
+        let config = config(folder.path(), "https://x/{home}-{doctype}".into(), good);
         let readable = fs::Permissions::from_mode(0o644);
         fs::set_permissions(&config.homes, readable).unwrap();
         let error = Couch::open(config).err().unwrap().to_string();
@@ -323,4 +362,39 @@ async fn a_cozy_is_asked_at_its_own_address_for_its_doctype() {
         )
     });
     assert!(read.await.unwrap().unwrap() == [(0, vec![FieldValue::Integer(-7)])]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn credentials_do_not_follow_a_redirect_to_another_place() {
+    let followed = Arc::new(Mutex::new(0));
+    let count = followed.clone();
+    let elsewhere = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let there = format!("http://{}/a/bank/_find", elsewhere.local_addr().unwrap());
+    let take = Router::new().fallback(move || async move {
+        *count.lock().unwrap() += 1;
+        json!({"docs": [], "bookmark": "nil"}).to_string()
+    });
+    tokio::spawn(async move { axum::serve(elsewhere, take).await });
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!(
+        "http://{}/{{home}}/{{doctype}}",
+        listener.local_addr().unwrap()
+    );
+    let redirect = |Place((home, _)): Place<(u16, String)>| async move {
+        (StatusCode::from_u16(home).unwrap(), [("location", there)])
+    };
+    let routes = Router::new().route("/{home}/{doctype}/_find", post(redirect));
+    tokio::spawn(async move { axum::serve(listener, routes).await });
+    let folder = tempfile::tempdir().unwrap();
+    let codes = ["301", "302", "303", "307", "308"];
+    let homes = codes.map(|code| format!("[home.{code}]\nuser = 'u'\npassword = 'secret'\n"));
+    let couch = Arc::new(Couch::open(config(folder.path(), url, &homes.concat())).unwrap());
+    for code in codes {
+        let couch = couch.clone();
+        let checked =
+            tokio::task::spawn_blocking(move || couch.check(&HomeId(code.into()), "bank"));
+        let refused = checked.await.unwrap().unwrap_err().to_string();
+        assert!(refused.contains("see its log"), "{refused}");
+    }
+    assert_eq!(*followed.lock().unwrap(), 0);
 }

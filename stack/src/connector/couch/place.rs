@@ -1,0 +1,251 @@
+//! Where the documents of a home are: one address for each home, and for each doctype.
+
+use std::collections::BTreeMap;
+
+use dispers_core::subscription::HomeId;
+use reqwest::Url;
+
+use super::config::Kind;
+use crate::http;
+
+const HOME: &str = "{home}";
+const DOCTYPE: &str = "{doctype}";
+
+/// The address that documents of a home are asked at; `None` for one that is none.
+pub(super) fn place(kind: Kind, template: &str, home: &HomeId, doctype: &str) -> Option<Url> {
+    // Dots lead out of a path, also when they are encoded; without a home, what follows becomes the host.
+    let leads_away = |part: &str| matches!(part, "" | "." | "..");
+    if leads_away(&home.0) || leads_away(doctype) {
+        return None;
+    }
+    let name = match kind {
+        Kind::Couchdb => doctype.to_lowercase().replace('.', "-"),
+        Kind::Cozy => doctype.to_owned(),
+    };
+    let url = template.replace(HOME, &encoded(&home.0));
+    let url = url.replace(DOCTYPE, &encoded(&name));
+    let url = url.trim_end_matches('/');
+    let place = match kind {
+        Kind::Couchdb => format!("{url}/_find"),
+        Kind::Cozy => format!("{url}/data/{}/_find", encoded(doctype)),
+    };
+    let url = Url::parse(&place).ok()?;
+    http::is_confidential(&url).then_some(url)
+}
+
+/// A part of a URL's path.
+fn encoded(text: &str) -> String {
+    let mut encoded = String::new();
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                encoded.push(byte.into());
+            }
+            _ => encoded += &format!("%{byte:02X}"),
+        }
+    }
+    encoded
+}
+
+/// Refuses a template by which documents would be read from the wrong place, or credentials be sent there.
+///
+/// # Errors
+/// What is wrong with it, and what to write.
+pub(super) fn check_template(kind: Kind, template: &str, of_all: bool) -> Result<(), String> {
+    let shown = http::shown(template);
+    let url = template.replace(HOME, "home").replace(DOCTYPE, "doctype");
+    let parsed = Url::parse(&url).ok();
+    let Some(parsed) = parsed.filter(http::is_confidential) else {
+        return Err(format!(
+            "{shown} would send credentials in clear, or is no address: write https://…, or http to this machine"
+        ));
+    };
+    if http::has_credentials(&parsed) {
+        return Err(format!(
+            "{shown} has a user or password in it: write them in the file of homes, for each home its own"
+        ));
+    }
+    if parsed.query().is_some() || parsed.fragment().is_some() {
+        return Err(format!(
+            "{shown}: an address of documents has no ? and no #: write {HOME} in its path or host"
+        ));
+    }
+    if url.contains(['{', '}']) {
+        return Err(format!(
+            "{shown}: braces stand around home and doctype only, as in {HOME}"
+        ));
+    }
+    if of_all && !template.contains(HOME) {
+        return Err(format!(
+            "{shown} is the same for every home, so that each would be read from one person's documents: write {HOME} in it, as in https://couch.example.org/{HOME}-{DOCTYPE}, or https://{HOME} for Cozys"
+        ));
+    }
+    if kind == Kind::Couchdb && !template.contains(DOCTYPE) {
+        return Err(format!(
+            "{shown} is the same for every doctype, so that one would be read as another: write {DOCTYPE} in it, as in https://couch.example.org/{HOME}-{DOCTYPE}"
+        ));
+    }
+    Ok(())
+}
+
+/// The addresses that homes have so far.
+#[derive(Default)]
+pub(super) struct Taken(BTreeMap<String, String>);
+
+impl Taken {
+    /// Takes the address of a home.
+    ///
+    /// # Errors
+    /// That it is none, or another home's.
+    pub(super) fn take(&mut self, kind: Kind, template: &str, home: &str) -> Result<(), String> {
+        let id = HomeId(home.to_owned());
+        let url = place(kind, template, &id, "doctype").ok_or_else(|| {
+            format!("home {home:?} has no address: its id does not fit into the url")
+        })?;
+        match self.0.insert(folded(&url), home.to_owned()) {
+            None => Ok(()),
+            Some(other) => Err(format!(
+                "homes {other:?} and {home:?} have the same address, so that one would be read for the other: give each its own"
+            )),
+        }
+    }
+}
+
+/// An address, the same for all ways to write it. Servers differ in whether case matters in a path, so that here
+/// it does not.
+fn folded(url: &Url) -> String {
+    let text = url.as_str();
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, after)) = rest.split_first() {
+        let digits = after
+            .get(..2)
+            .and_then(|digits| std::str::from_utf8(digits).ok());
+        let byte = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        match (first, byte) {
+            (b'%', Some(byte)) => {
+                bytes.push(byte);
+                rest = &after[2..];
+            }
+            _ => {
+                bytes.push(first);
+                rest = after;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).to_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_template_that_leads_every_home_or_doctype_to_one_place_is_refused() {
+        for (kind, template, words) in [
+            (
+                Kind::Couchdb,
+                "https://c.org/one-{doctype}",
+                "same for every home",
+            ),
+            (Kind::Cozy, "https://alice.cozy.org", "same for every home"),
+            (
+                Kind::Couchdb,
+                "http://127.0.0.1:5984/{home}",
+                "same for every doctype",
+            ),
+            (Kind::Couchdb, "https://c.org/{Home}-{doctype}", "braces"),
+            (Kind::Couchdb, "https://c.org/{home}-{doc}", "braces"),
+            (
+                Kind::Couchdb,
+                "https://c.org/{doctype}?db={home}",
+                "no ? and no #",
+            ),
+            (
+                Kind::Couchdb,
+                "https://c.org/{doctype}#{home}",
+                "no ? and no #",
+            ),
+            (
+                Kind::Couchdb,
+                "https://{home}:hush@c.org/{doctype}",
+                "user or password",
+            ),
+            (
+                Kind::Couchdb,
+                "https://hush@c.org/{home}{doctype}",
+                "user or password",
+            ),
+            (Kind::Cozy, "http://{home}", "in clear"),
+            (Kind::Cozy, "http://127.0.0.{home}", "in clear"),
+            (Kind::Cozy, "http://{home}@127.0.0.1", "user or password"),
+        ] {
+            let refused = check_template(kind, template, true).unwrap_err();
+            assert!(refused.contains(words), "{template}: {refused}");
+            assert!(!refused.contains("hush"), "{refused}");
+        }
+        for (kind, template) in [
+            (Kind::Couchdb, "https://c.org:6984/{home}-{doctype}"),
+            (Kind::Couchdb, "http://[::1]:5984/{doctype}/{home}"),
+            (Kind::Cozy, "https://{home}"),
+            (Kind::Cozy, "https://{home}.cozy.org/"),
+        ] {
+            check_template(kind, template, true).unwrap();
+        }
+        // A home's own address is its alone.
+        check_template(Kind::Cozy, "https://alice.cozy.org", false).unwrap();
+        assert!(check_template(Kind::Couchdb, "https://c.org/alice", false).is_err());
+    }
+
+    #[test]
+    fn two_homes_never_have_one_address_however_it_is_written() {
+        let both = "https://c.org/{home}-{doctype}";
+        for (first, second) in [
+            ((both, "alice"), (both, "Alice")),
+            (
+                (both, "alice"),
+                ("https://C.ORG:443/al%69ce-{doctype}", "b"),
+            ),
+            (
+                (both, "alice"),
+                ("https://c.org/x/../alice-{doctype}/", "b"),
+            ),
+            ((both, "é"), ("https://c.org/%c3%A9-{doctype}", "b")),
+        ] {
+            let mut taken = Taken::default();
+            taken.take(Kind::Couchdb, first.0, first.1).unwrap();
+            let refused = taken.take(Kind::Couchdb, second.0, second.1).unwrap_err();
+            assert!(refused.contains("the same address"), "{refused}");
+        }
+        let mut cozys = Taken::default();
+        cozys
+            .take(Kind::Cozy, "https://{home}", "alice.cozy.org")
+            .unwrap();
+        assert!(
+            cozys
+                .take(Kind::Cozy, "https://{home}", "ALICE.cozy.org")
+                .is_err()
+        );
+        cozys
+            .take(Kind::Cozy, "https://{home}", "bruno.cozy.org")
+            .unwrap();
+    }
+
+    #[test]
+    fn no_id_of_a_home_leads_out_of_its_place() {
+        let at = |template, home: &str| {
+            place(Kind::Couchdb, template, &HomeId(home.into()), "d").map(String::from)
+        };
+        for home in [".", ".."] {
+            assert_eq!(at("https://c.org/{home}/{doctype}", home), None);
+        }
+        assert_eq!(
+            at("https://c.org/{home}/{doctype}", "../x?y#z@").unwrap(),
+            "https://c.org/..%2Fx%3Fy%23z%40/d/_find"
+        );
+        let cozy = |home: &str| place(Kind::Cozy, "https://{home}", &HomeId(home.into()), "d");
+        for home in ["u:p@evil.org", "evil.org/x", "evil.org?", "evil.org#", ""] {
+            assert_eq!(cozy(home), None, "{home}");
+        }
+    }
+}

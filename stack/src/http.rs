@@ -1,0 +1,157 @@
+//! HTTP with credentials, or with what nobody else may know: to the address that the host wrote, and to no
+//! other server on the way or behind it.
+
+use std::{net::IpAddr, sync::Arc, time::Duration};
+
+use reqwest::{Client, RequestBuilder, Url, redirect::Policy};
+use rustls::{ClientConfig, RootCertStore, crypto::ring};
+
+/// Clients that follow no redirect: a request that is sent again somewhere else has its credentials with it.
+#[derive(Debug, Clone)]
+pub(crate) struct Clients {
+    /// Uses no proxy, whatever the environment names.
+    direct: Client,
+    /// Tunnels TLS through the proxy that the environment may name.
+    through: Client,
+}
+
+impl Clients {
+    /// Makes the clients; a request and its reply may take `timeout`.
+    pub(crate) fn new(tls: &ClientConfig, timeout: Duration) -> reqwest::Result<Self> {
+        let builder = || {
+            Client::builder()
+                .tls_backend_preconfigured(tls.clone())
+                .redirect(Policy::none())
+                .timeout(timeout)
+        };
+        Ok(Self {
+            direct: builder().no_proxy().build()?,
+            through: builder().build()?,
+        })
+    }
+
+    /// Begins a request. A proxy sees plain HTTP, and its own machine is another loopback than ours.
+    pub(crate) fn post(&self, url: Url) -> RequestBuilder {
+        let here = url.host_str().is_none_or(is_here);
+        match url.scheme() == "https" && !here {
+            true => self.through.post(url),
+            false => self.direct.post(url),
+        }
+    }
+}
+
+/// Returns whether a host name means this machine.
+pub(crate) fn is_here(host: &str) -> bool {
+    let address: Option<IpAddr> = host.trim_matches(['[', ']']).parse().ok();
+    host == "localhost" || address.is_some_and(|address| address.is_loopback())
+}
+
+/// Returns whether nobody on the way can read what is sent to an address.
+pub(crate) fn is_confidential(url: &Url) -> bool {
+    match (url.scheme(), url.host_str()) {
+        ("https", Some(_)) => true,
+        ("http", Some(host)) => is_here(host),
+        _ => false,
+    }
+}
+
+/// Returns whether an address holds a user or a password.
+pub(crate) fn has_credentials(url: &Url) -> bool {
+    !url.username().is_empty() || url.password().is_some()
+}
+
+/// An address for messages: without user, password, query and fragment, any of which may be a secret.
+pub(crate) fn shown(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    let end = rest.find(['?', '#']).unwrap_or(rest.len());
+    let (rest, more) = rest.split_at(end);
+    let rest = rest.rsplit_once('@').map_or(rest, |(_, rest)| rest);
+    let colon = if scheme.is_empty() { "" } else { "://" };
+    let more = if more.is_empty() { "" } else { "?…" };
+    format!("{scheme}{colon}{rest}{more}")
+}
+
+/// TLS with the usual roots.
+pub(crate) fn usual_roots() -> RootCertStore {
+    webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect()
+}
+
+/// TLS that trusts `roots`.
+pub(crate) fn tls(roots: RootCertStore) -> Result<ClientConfig, rustls::Error> {
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()?;
+    Ok(config.with_root_certificates(roots).with_no_client_auth())
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::{
+        net::TcpListener,
+        process::Command,
+        sync::atomic::{AtomicUsize, Ordering},
+        thread,
+    };
+
+    use super::*;
+
+    /// Runs a test of this crate in a process whose environment names a proxy for everything; the test must
+    /// pass, and nothing come to the proxy.
+    fn passes_beside_a_proxy(test: &str) {
+        let proxy = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = format!("http://{}", proxy.local_addr().unwrap());
+        let came = Arc::new(AtomicUsize::new(0));
+        let count = came.clone();
+        thread::spawn(move || {
+            // Each connection is closed at once: whatever it was to carry is not answered.
+            for _ in proxy.incoming() {
+                count.fetch_add(1, Ordering::SeqCst);
+            }
+        });
+        let mut child = Command::new(std::env::current_exe().unwrap());
+        child
+            .args([test, "--exact"])
+            .env_remove("NO_PROXY")
+            .env_remove("no_proxy");
+        for name in [
+            "HTTP_PROXY",
+            "http_proxy",
+            "HTTPS_PROXY",
+            "https_proxy",
+            "ALL_PROXY",
+            "all_proxy",
+        ] {
+            child.env(name, &address);
+        }
+        let ended = child.output().unwrap();
+        let said = String::from_utf8_lossy(&ended.stdout);
+        assert!(
+            ended.status.success() && said.contains("1 passed"),
+            "{said}"
+        );
+        assert_eq!(came.load(Ordering::SeqCst), 0);
+    }
+
+    #[test]
+    fn no_proxy_of_the_environment_gets_a_home_s_credentials_or_who_is_asked() {
+        for test in [
+            "connector::couch::tests::a_home_whose_source_fails_has_no_documents_and_the_others_have_theirs",
+            "connector::couch::tests::a_cozy_is_asked_at_its_own_address_for_its_doctype",
+            "notify::tests::an_owner_is_told_by_webhook_and_by_e_mail",
+        ] {
+            passes_beside_a_proxy(test);
+        }
+    }
+
+    #[test]
+    fn an_address_is_shown_without_what_may_be_secret() {
+        for (url, said) in [
+            ("https://u:hush@x.org/a", "https://x.org/a"),
+            ("https://u:h@ush@x.org/a?key=hush#hush", "https://x.org/a?…"),
+            ("u:hush@x.org", "x.org"),
+            ("https://x.org/{home}", "https://x.org/{home}"),
+            ("nonsense", "nonsense"),
+        ] {
+            assert_eq!(shown(url), said);
+        }
+    }
+}
