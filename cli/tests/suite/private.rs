@@ -71,7 +71,7 @@ fn every_file_that_any_command_makes_is_private_whatever_the_umask() {
         watched.give(&format!("{host}.list"), &format!("home,concepts\n{rows}"));
         for line in [
             "stack import HOST.csv --doctype nhefs --home-column home --config HOST.toml",
-            "home allow --every-home --exact --config HOST.toml",
+            "home allow --every-home --exact --training --config HOST.toml",
             "stack sync --homes HOST.list --config HOST.toml",
         ] {
             watched.network.done(&line.replace("HOST", host));
