@@ -15,6 +15,8 @@ mod releasing;
 mod request;
 pub mod sealing;
 mod verdicts;
+#[cfg(test)]
+pub(crate) mod visible;
 
 use std::{collections::BTreeMap, sync::Arc};
 

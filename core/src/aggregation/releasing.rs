@@ -50,6 +50,14 @@ struct Guarding {
     sums: Sums,
 }
 
+#[cfg(test)]
+impl Releasing {
+    /// Hash of the proposal, and whether the total is sealed.
+    pub(super) fn visible(&self) -> ([u8; 32], bool) {
+        (self.proposal, matches!(self.step, Step::Released(_)))
+    }
+}
+
 impl Aggregation {
     /// Opens my share of the guard counts of my committee's batches in a certified proposal, once per
     /// round.

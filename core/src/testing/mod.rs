@@ -10,6 +10,8 @@ mod canonical;
 mod drive;
 mod forge;
 mod logged;
+#[cfg(test)]
+mod model;
 mod network;
 mod question;
 mod scene;

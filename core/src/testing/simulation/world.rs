@@ -13,7 +13,8 @@ use crate::ask::Answer;
 use crate::conduct::{Command, Conduct, Event, Options, Phase, Record, StepError};
 use crate::encoding::{from_bytes, to_bytes};
 use crate::id::{MemberNumber, Work};
-use crate::release::{Certificate, Proposal};
+use crate::release::{Certificate, Proposal, SignedAcknowledgement};
+use crate::testing::model::{Call as Followed, Conformance};
 use crate::testing::{Scene, copy_of, failed, key_of};
 
 /// Virtual milliseconds until a request counts as lost.
@@ -70,6 +71,10 @@ pub(super) struct World<'a> {
     /// The hosts whose homes are in the answer to a work.
     hosts: BTreeMap<Work, BTreeSet<usize>>,
     proposal: Option<Proposal>,
+    /// The aggregators in the model, where it has as many aggregators and batches.
+    model: Option<Conformance>,
+    /// The first step that the model does not have.
+    differs: Option<String>,
     /// What happened, for people.
     pub(super) log: Vec<String>,
 }
@@ -194,6 +199,9 @@ impl<'a> World<'a> {
             scene.aggregators.insert(member, fresh);
         }
         let (conduct, commands) = Conduct::new(scene.question.manifest.clone(), options());
+        let manifest = &scene.question.manifest;
+        let modelled = scene.sizes().len() <= 2 && manifest.offers(0).count() == 3;
+        let model = modelled.then(|| Conformance::new(manifest.min_verified));
         let mut world = Self {
             record: to_bytes(&conduct.record()),
             rng: StdRng::seed_from_u64(schedule.seed),
@@ -212,6 +220,8 @@ impl<'a> World<'a> {
             answered: BTreeSet::new(),
             hosts: BTreeMap::new(),
             proposal: None,
+            model,
+            differs: None,
             log: Vec::new(),
             scene,
             answers,
@@ -227,6 +237,9 @@ impl<'a> World<'a> {
     pub(super) fn run(mut self, commands: Vec<Command>) -> Result<(Ended, Vec<String>), String> {
         self.issue(commands);
         for _ in 0..MOST {
+            if let Some(differs) = self.differs {
+                return Err(format!("not a path of the model: {differs}"));
+            }
             let phase = self.conduct.status().phase;
             if self.up && matches!(phase, Phase::Done | Phase::Failed) {
                 let homes = self.released();
@@ -389,6 +402,10 @@ impl<'a> World<'a> {
                 let manifest = self.scene.question.manifest.clone();
                 let restored = Aggregation::restore(manifest, 0, member, records, |key| key);
                 let restored = restored.expect("what was written is read");
+                if let Some(model) = &mut self.model {
+                    let same = model.restarted(member, &restored.visible());
+                    self.differs = self.differs.take().or(same.err());
+                }
                 self.scene.aggregators.insert(member, restored);
             }
             Node::Target => self.asked.clear(),
@@ -398,6 +415,9 @@ impl<'a> World<'a> {
     }
 
     fn write(&mut self, member: MemberNumber) {
+        if let Some(model) = &mut self.model {
+            model.written(member);
+        }
         let aggregation = self.scene.aggregators.get_mut(&member);
         let aggregation = aggregation.expect("it is there");
         let disk = self.disks.entry(member).or_default();
@@ -468,7 +488,10 @@ impl<'a> World<'a> {
                 aggregator, answer, ..
             } => {
                 let opened = scene.open_at(aggregator.member, answer);
-                Event::Opened(*aggregator, answer.statement.work, opened.map_err(error))
+                let statement = &answer.statement;
+                let call = Followed::Open(statement.work, statement.digest());
+                let opened = self.follow(aggregator.member, call, opened, |_| None);
+                Event::Opened(*aggregator, statement.work, opened)
             }
             Command::Verify {
                 aggregator,
@@ -476,7 +499,9 @@ impl<'a> World<'a> {
                 messages,
             } => {
                 let verified = scene.verify_at(aggregator.member, *work, messages);
-                Event::Verified(*aggregator, *work, verified.map_err(error))
+                let call = Followed::Verify(*work);
+                let verified = self.follow(aggregator.member, call, verified, |_| None);
+                Event::Verified(*aggregator, *work, verified)
             }
             Command::Decide {
                 aggregator,
@@ -485,7 +510,9 @@ impl<'a> World<'a> {
                 messages,
             } => {
                 let decided = scene.decide_at(aggregator.member, *work, quorum, messages);
-                Event::Decided(*aggregator, *work, decided.map_err(error))
+                let call = Followed::Decide(*work, quorum);
+                let decided = self.follow(aggregator.member, call, decided, |said| Some(said));
+                Event::Decided(*aggregator, *work, decided)
             }
             Command::Commit {
                 aggregator,
@@ -493,7 +520,9 @@ impl<'a> World<'a> {
                 acknowledgements,
             } => {
                 let committed = scene.commit_at(aggregator.member, *work, acknowledgements);
-                Event::Committed(*aggregator, *work, committed.map_err(error))
+                let call = Followed::Commit(*work);
+                let committed = self.follow(aggregator.member, call, committed, |()| None);
+                Event::Committed(*aggregator, *work, committed)
             }
             Command::Guards {
                 aggregator,
@@ -501,7 +530,9 @@ impl<'a> World<'a> {
                 certificate,
             } => {
                 let guards = scene.guards_at(aggregator.member, proposal, certificate);
-                Event::Guarded(*aggregator, guards.map_err(error))
+                let call = Followed::Guards(proposal);
+                let guards = self.follow(aggregator.member, call, guards, |_| None);
+                Event::Guarded(*aggregator, guards)
             }
             Command::Release {
                 aggregator,
@@ -509,10 +540,30 @@ impl<'a> World<'a> {
                 ..
             } => {
                 let total = scene.release_at(aggregator.member, messages);
-                Event::Released(*aggregator, total.map_err(error))
+                let total = self.follow(aggregator.member, Followed::Release, total, |_| None);
+                Event::Released(*aggregator, total)
             }
             _ => unreachable!("no aggregator takes it"),
         }
+    }
+
+    /// Follows a step of an aggregator in the model.
+    fn follow<T>(
+        &mut self,
+        member: MemberNumber,
+        call: Followed<'_>,
+        outcome: Result<T, AggregationError>,
+        said: impl FnOnce(&T) -> Option<&SignedAcknowledgement>,
+    ) -> Result<T, StepError> {
+        if let Some(model) = &mut self.model {
+            let visible = self.scene.aggregators[&member].visible();
+            let same = match &outcome {
+                Ok(value) => model.step(member, call, Ok(said(value)), &visible),
+                Err(error) => model.step(member, call, Err(error), &visible),
+            };
+            self.differs = self.differs.take().or(same.err());
+        }
+        outcome.map_err(|error| step_error(&error))
     }
 
     fn ask(&mut self, work: Work) -> Result<crate::ask::BatchAnswer, StepError> {
