@@ -25,12 +25,18 @@ if [ -e root.key ]; then
     echo "$1 has keys already: choose an empty folder, or remove it" >&2
     exit 64
 fi
-root=$("$dispers" keys new root --name root --output root.key)
+root=$("$dispers" keys new root --name root --output root.key 2>root.told)
 for sample in "$samples"/*.toml; do
     sed "s/ROOT-KEY/$root/" "$sample" >"$(basename "$sample")"
 done
 
-new() { "$dispers" keys new "$1" --name "$2" --output "$2.key" >"$2.pub"; }
+# Fingerprints go to NAME.told: nobody has to compare here.
+new() {
+    "$dispers" keys new "$1" --name "$2" --output "$2.key" >"$2.pub" 2>"$2.told" || {
+        cat "$2.told" >&2
+        exit 1
+    }
+}
 new conductor conductor
 new target-finder target-finder
 new target target

@@ -11,7 +11,7 @@ use std::{
 };
 
 use anyhow::{Context, anyhow};
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use dispers_core::{
     directory::{DirectoryBody, RootKeys, SignedDirectory},
     keys::VerifyingKey,
@@ -36,6 +36,15 @@ pub(crate) enum Command {
     Verify(Verify),
     /// Show what a directory lists and who signed it, whether or not that is enough.
     Show(Show),
+}
+
+/// How a directory is printed.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Printed {
+    /// For people.
+    Table,
+    /// One object.
+    Json,
 }
 
 #[derive(Args)]
@@ -65,12 +74,18 @@ pub(crate) struct Changes {
     old: PathBuf,
     /// The one that is to replace it.
     new: PathBuf,
+    /// How it is printed.
+    #[arg(long, value_enum, default_value_t = Printed::Table)]
+    format: Printed,
 }
 
 #[derive(Args)]
 pub(crate) struct Show {
     /// The directory.
     file: PathBuf,
+    /// How it is printed.
+    #[arg(long, value_enum, default_value_t = Printed::Table)]
+    format: Printed,
 }
 
 #[derive(Args)]
@@ -89,9 +104,12 @@ pub(crate) struct Verify {
     /// A pinned root key, in hexadecimal; may be repeated.
     #[arg(long, value_name = "HEX", required = true)]
     root: Vec<String>,
-    /// How many of them must have signed.
-    #[arg(long, value_name = "K", default_value_t = 1)]
-    needed: usize,
+    /// How many of them must have signed; more than half where it is left out.
+    #[arg(long, value_name = "K")]
+    needed: Option<usize>,
+    /// How it is printed.
+    #[arg(long, value_enum, default_value_t = Printed::Table)]
+    format: Printed,
 }
 
 pub(crate) fn run(command: Command) -> Result<(), Exit> {
@@ -158,7 +176,7 @@ fn renew(arguments: &Renew) -> Result<String, Exit> {
     }
     let old = body(old_file).map_err(Exit::misuse)?;
     let new = described(description).map_err(Exit::misuse)?;
-    let told = show::changes(&old, &new)?;
+    let told = show::changes(&old, &new, Printed::Table)?;
     let directory = SignedDirectory::new(&new).map_err(Exit::misuse)?;
     write(output, &directory).map_err(Exit::misuse)?;
     tell_roots(output);
@@ -168,7 +186,7 @@ fn renew(arguments: &Renew) -> Result<String, Exit> {
 fn changes(arguments: &Changes) -> Result<String, Exit> {
     let old = body(&arguments.old).map_err(Exit::misuse)?;
     let new = body(&arguments.new).map_err(Exit::misuse)?;
-    show::changes(&old, &new)
+    show::changes(&old, &new, arguments.format)
 }
 
 /// The body of a file, whoever signed it.
@@ -179,10 +197,11 @@ fn body(path: &Path) -> anyhow::Result<DirectoryBody> {
 
 fn show(arguments: &Show) -> anyhow::Result<()> {
     let directory = read(&arguments.file)?;
-    show::list(&directory.unverified_body()?, now());
-    for key in directory.signers() {
-        println!("signed by {}", hex::encode(key.0));
-    }
+    show::print(
+        &directory.unverified_body()?,
+        &directory.signers(),
+        arguments.format,
+    );
     Ok(())
 }
 
@@ -206,12 +225,10 @@ fn verify(arguments: &Verify) -> anyhow::Result<()> {
         .iter()
         .map(|text| bytes32(text).map(VerifyingKey))
         .collect::<anyhow::Result<Vec<_>>>()?;
-    let roots = RootKeys {
-        keys,
-        needed: arguments.needed,
-    };
-    let directory = read(&arguments.file)?.verify(&roots, now())?;
-    show::list(&directory, now());
+    let roots = RootKeys::new(keys, arguments.needed);
+    let signed = read(&arguments.file)?;
+    let directory = signed.verify(&roots, now())?;
+    show::print(&directory, &signed.signers(), arguments.format);
     Ok(())
 }
 

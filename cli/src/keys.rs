@@ -4,10 +4,12 @@ mod ceremony;
 mod files;
 mod fragments;
 mod public;
+mod show;
 #[cfg(test)]
 pub(crate) mod tests;
 
 pub(crate) use public::PublicThreshold;
+pub(crate) use show::{lines, object, root, tell};
 
 use std::path::{Path, PathBuf};
 
@@ -30,6 +32,8 @@ use crate::exit::Exit;
 pub(crate) enum Command {
     /// Make the keys of a node, host, querier or root, and print what the directory lists of them.
     New(New),
+    /// Print the public part of a key file again, with the fingerprints that people compare.
+    Show(show::Show),
     /// Deal a threshold key to its members. The dealer knows the whole key: for sandboxes and
     /// trials only, and only a directory that says `trial = true` takes it.
     Deal(Deal),
@@ -89,6 +93,7 @@ pub(crate) struct Deal {
 pub(crate) fn run(command: Command) -> Result<(), Exit> {
     let public = match command {
         Command::New(arguments) => make(&arguments),
+        Command::Show(arguments) => return show::run(&arguments),
         Command::Deal(arguments) => {
             deal_into(arguments.needed, arguments.members, &arguments.output_dir)
         }
@@ -114,6 +119,7 @@ pub(crate) fn make(arguments: &New) -> Result<String, Exit> {
         KeyRole::Root => {
             let key = SigningKey::generate(&mut rng());
             save_signing_key(&arguments.output, &key).map_err(Exit::misuse)?;
+            show::tell_root(&key.public().0);
             return Ok(format!("{}\n", hex::encode(key.public().0)));
         }
     };
@@ -126,9 +132,11 @@ pub(crate) fn make(arguments: &New) -> Result<String, Exit> {
         }
         .map_err(Exit::misuse)?;
     }
-    keys.save(&arguments.output, arguments.suite)
+    keys.save(&arguments.output, arguments.suite, name.as_str(), role)
         .map_err(Exit::misuse)?;
-    toml::to_string(&keys.public(name.as_str(), role)).map_err(Exit::other)
+    let public = keys.public(name.as_str(), role);
+    tell(&public);
+    toml::to_string(&public).map_err(Exit::other)
 }
 
 /// Deals shares into a folder; the public part, for the directory.

@@ -38,6 +38,20 @@ impl Role {
             Self::Querier => "querier",
         }
     }
+
+    /// Returns the role that has this name.
+    pub fn named(name: &str) -> Option<Self> {
+        let all = [
+            Self::Conductor,
+            Self::ConceptIndexor,
+            Self::TargetFinder,
+            Self::Target,
+            Self::DataAggregator,
+            Self::Stack,
+            Self::Querier,
+        ];
+        all.into_iter().find(|role| role.name() == name)
+    }
 }
 
 impl fmt::Display for Role {

@@ -7,7 +7,7 @@ use ed25519_dalek::Signer;
 use rand::CryptoRng;
 use zeroize::Zeroizing;
 
-use crate::encoding;
+use crate::{encoding, fingerprint::Fingerprint};
 
 /// A signature that does not verify. One variant for every cause.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -34,6 +34,11 @@ impl fmt::Debug for Signature {
 pub struct VerifyingKey(pub [u8; 32]);
 
 impl VerifyingKey {
+    /// Returns what people compare.
+    pub fn fingerprint(&self) -> Fingerprint {
+        Fingerprint::of(&self.0)
+    }
+
     /// Checks `signature` over `label` and `message`, strictly (no malleable form passes).
     ///
     /// # Errors

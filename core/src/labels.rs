@@ -129,6 +129,8 @@ pub const HASH_CEREMONY: &str = "dispers v1 hash ceremony";
 pub const HASH_ENROLMENTS: &str = "dispers v1 hash enrolments";
 /// Digest of one dealing's sealed shares.
 pub const HASH_SEALED_SHARES: &str = "dispers v1 hash sealed shares";
+/// Fingerprint of a public key, for people to compare.
+pub const HASH_FINGERPRINT: &str = "dispers v1 hash fingerprint";
 /// Name of a threshold key with its public shares.
 pub const HASH_THRESHOLD_KEY: &str = "dispers v1 hash threshold key";
 

@@ -21,6 +21,7 @@ pub mod envelope;
 pub mod evaluation;
 pub mod field;
 pub mod find;
+pub mod fingerprint;
 pub mod id;
 pub mod keys;
 pub mod labels;

@@ -79,9 +79,8 @@ pub struct NodeConfig {
     pub directory: PathBuf,
     /// The pinned root keys, in hexadecimal.
     pub roots: Vec<String>,
-    /// How many of them must have signed the directory.
-    #[serde(default = "one")]
-    pub roots_needed: usize,
+    /// How many of them must have signed the directory; more than half if `None`.
+    pub roots_needed: Option<usize>,
     /// A service that starts fewer days before the directory expires says so in its log.
     #[serde(default = "week")]
     pub warn_days: u64,
@@ -101,10 +100,6 @@ pub struct NodeConfig {
     pub previous_keys: Option<PathBuf>,
     /// The share of the key epoch before, while the directory lists it: concept indexors.
     pub previous_share: Option<PathBuf>,
-}
-
-fn one() -> usize {
-    1
 }
 
 fn week() -> u64 {
@@ -284,10 +279,7 @@ impl<T> Config<T> {
                 })
             })
             .collect::<Result<Vec<_>, _>>()?;
-        let roots = RootKeys {
-            keys,
-            needed: self.node.roots_needed,
-        };
+        let roots = RootKeys::new(keys, self.node.roots_needed);
         let path = self.resolve(&self.node.directory);
         SignedDirectory::from_bytes(&read(&path)?)
             .and_then(|signed| signed.verify(&roots, now()))

@@ -10,6 +10,7 @@ use dispers_core::{
     ceremony::Enrolled,
     dealing::KeyShare,
     envelope::{EnvelopePublicKey, EnvelopeSecretKey, Suite},
+    fingerprint::Fingerprint,
     id::Role,
     keys::SigningKey,
     ticket::PoolSecret,
@@ -106,15 +107,46 @@ pub struct PublicKeys {
     pub pool_envelope_key: Option<String>,
 }
 
+impl PublicKeys {
+    /// Returns the fingerprint of each key, under its name; a key that is no hexadecimal number has none.
+    pub fn fingerprints(&self) -> Vec<(&'static str, Fingerprint)> {
+        let keys = [
+            ("tls-key", Some(&self.tls_key)),
+            ("signing-key", Some(&self.signing_key)),
+            ("envelope-key", self.envelope_key.as_ref()),
+            ("pool-envelope-key", self.pool_envelope_key.as_ref()),
+        ];
+        let of = |(name, key): (&'static str, Option<&String>)| {
+            let key = hex::decode(key?).ok()?;
+            Some((name, Fingerprint::of(&key)))
+        };
+        keys.into_iter().filter_map(of).collect()
+    }
+}
+
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct Stored {
+    /// The name in the directory, to show the public part again.
+    name: Option<String>,
+    /// The role, likewise.
+    role: Option<String>,
     suite: String,
     tls: String,
     signing: String,
     envelope: Option<String>,
     pool_envelope: Option<String>,
     pool_secret: Option<String>,
+}
+
+impl Stored {
+    fn read(path: &Path) -> Result<Self, KeyFileError> {
+        let text = read_secret(path)?;
+        toml::from_str(&text).map_err(|_| KeyFileError::Content {
+            path: path.to_owned(),
+            what: "the TOML",
+        })
+    }
 }
 
 impl Drop for Stored {
@@ -220,13 +252,21 @@ impl NodeKeys {
         }
     }
 
-    /// Writes a new key file.
+    /// Writes a new key file, of the node `name`.
     ///
     /// # Errors
     /// [`KeyFileError`]; a file that is there is left alone.
-    pub fn save(&self, path: &Path, suite: Suite) -> Result<(), KeyFileError> {
+    pub fn save(
+        &self,
+        path: &Path,
+        suite: Suite,
+        name: &str,
+        role: Role,
+    ) -> Result<(), KeyFileError> {
         let seed = |key: &EnvelopeSecretKey| hex::encode(*key.to_seed_bytes());
         let stored = Stored {
+            name: Some(name.to_owned()),
+            role: Some(role.name().to_owned()),
             suite: suite.name().to_owned(),
             tls: hex::encode(self.tls.pkcs8()),
             signing: hex::encode(*self.signing.seed()),
@@ -247,8 +287,7 @@ impl NodeKeys {
             path: path.to_owned(),
             what,
         };
-        let text = read_secret(path)?;
-        let stored: Stored = toml::from_str(&text).map_err(|_| content("the TOML"))?;
+        let stored = Stored::read(path)?;
         let suite = Suite::from_str(&stored.suite).map_err(|_| content("suite"))?;
         let envelope = |text: &Option<String>, what| {
             text.as_deref()
@@ -278,6 +317,22 @@ impl NodeKeys {
             share: None,
             previous: PreviousKeys::default(),
         })
+    }
+
+    /// Reads what the directory lists of a key file's keys.
+    ///
+    /// # Errors
+    /// [`KeyFileError`] naming what is wrong with it.
+    pub fn load_public(path: &Path) -> Result<PublicKeys, KeyFileError> {
+        let content = |what| KeyFileError::Content {
+            path: path.to_owned(),
+            what,
+        };
+        let mut stored = Stored::read(path)?;
+        let name = stored.name.take().ok_or_else(|| content("name"))?;
+        let role = stored.role.take().and_then(|role| Role::named(&role));
+        let role = role.ok_or_else(|| content("role"))?;
+        Ok(Self::load(path)?.public(&name, role))
     }
 
     /// Reads the share that a ceremony or a dealer made.
@@ -412,12 +467,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("finder.key");
         let keys = NodeKeys::generate(Role::TargetFinder, Suite::XWing);
-        keys.save(&path, Suite::XWing).unwrap();
+        keys.save(&path, Suite::XWing, "f", Role::TargetFinder)
+            .unwrap();
         let back = NodeKeys::load(&path).unwrap();
         let public = |keys: &NodeKeys| toml::to_string(&keys.public("f", Role::TargetFinder));
         assert_eq!(public(&keys).unwrap(), public(&back).unwrap());
+        let shown = NodeKeys::load_public(&path).unwrap();
+        assert_eq!(toml::to_string(&shown).unwrap(), public(&keys).unwrap());
         assert!(matches!(
-            keys.save(&path, Suite::XWing),
+            keys.save(&path, Suite::XWing, "f", Role::TargetFinder),
             Err(KeyFileError::Exists(_))
         ));
     }
@@ -429,7 +487,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("conductor.key");
         let keys = NodeKeys::generate(Role::Conductor, Suite::X25519);
-        keys.save(&path, Suite::X25519).unwrap();
+        keys.save(&path, Suite::X25519, "c", Role::Conductor)
+            .unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
         assert!(matches!(
             NodeKeys::load(&path),

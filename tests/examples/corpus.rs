@@ -289,7 +289,8 @@ fn files(folder: &Path, candidates: &mut Candidates) {
     }
     let path = folder.join("node.key");
     let keys = NodeKeys::generate(Role::Target, Suite::X25519);
-    keys.save(&path, Suite::X25519).unwrap();
+    keys.save(&path, Suite::X25519, "target", Role::Target)
+        .unwrap();
     candidates.insert(fs::read(&path).unwrap());
     let fragments = split(&path, 2, 3).unwrap();
     let texts: Vec<String> = fragments[..2]

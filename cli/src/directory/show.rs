@@ -1,11 +1,19 @@
 //! What a directory lists, for people.
 
+use std::collections::BTreeSet;
+
 use dispers_core::{
+    ceremony,
+    dealing::ThresholdKey,
     directory::{Change, DirectoryBody},
     id::{Name, Role, Timestamp},
+    keys::VerifyingKey,
 };
+use dispers_node::now;
+use serde_json::{Value, json};
 
-use crate::exit::Exit;
+use super::Printed;
+use crate::{exit::Exit, keys};
 
 const DAY: u64 = 86_400_000;
 
@@ -17,8 +25,83 @@ pub(super) fn expiry(body: &DirectoryBody, now: Timestamp) -> String {
     }
 }
 
+/// Prints what is listed, and who signed it.
+pub(super) fn print(body: &DirectoryBody, signers: &BTreeSet<&VerifyingKey>, printed: Printed) {
+    if printed == Printed::Json {
+        println!("{}", object(body, signers));
+        return;
+    }
+    list(body, now());
+    for key in signers {
+        println!("signed by {}, {}", hex::encode(key.0), key.fingerprint());
+    }
+}
+
+/// The threshold keys, each with its role and group.
+fn threshold_keys(body: &DirectoryBody) -> Vec<(Role, u16, &ThresholdKey)> {
+    let committees = (0u16..).zip(&body.committees);
+    let groups = committees.map(|(group, key)| (Role::DataAggregator, group, key));
+    let indexors = [(Role::ConceptIndexor, 0, &body.indexors)];
+    indexors.into_iter().chain(groups).collect()
+}
+
+/// What a directory lists, with the fingerprint of every key.
+fn object(body: &DirectoryBody, signers: &BTreeSet<&VerifyingKey>) -> Value {
+    let nodes = body.nodes.iter().map(|node| {
+        json!({
+            "name": node.name.as_str(), "role": node.role.name(), "operator": node.operator.as_str(),
+            "address": node.address, "group": node.group,
+            "fingerprints": keys::object(node.fingerprints()),
+        })
+    });
+    let pools = body.pools.iter().map(|pool| {
+        json!({
+            "role": pool.role.name(), "group": pool.partition,
+            "fingerprints": keys::object([("pool-envelope-key", pool.envelope_key.fingerprint())]),
+        })
+    });
+    let thresholds = threshold_keys(body).into_iter().map(|(role, group, key)| {
+        let threshold = key.threshold();
+        json!({
+            "role": role.name(), "group": group,
+            "needed": threshold.needed(), "members": threshold.members(),
+            "fingerprint": ceremony::fingerprint(key).to_string(),
+        })
+    });
+    let hosts = body.hosts.iter().map(|host| {
+        json!({
+            "name": host.name.as_str(), "address": host.address,
+            "fingerprints": keys::object(host.fingerprints()),
+        })
+    });
+    let queriers = body.queriers.iter().map(|querier| {
+        json!({
+            "name": querier.name.as_str(), "purposes": querier.purposes,
+            "fingerprints": keys::object(querier.fingerprints()),
+        })
+    });
+    let signed = signers.iter().map(
+        |key| json!({"root": hex::encode(key.0), "fingerprint": key.fingerprint().to_string()}),
+    );
+    json!({
+        "network": body.network.as_str(),
+        "epoch": body.epoch,
+        "key_epoch": body.key_epoch.0,
+        "trial": body.trial,
+        "suite": body.suite.name(),
+        "issued": body.issued.to_string(),
+        "expires": body.expires.to_string(),
+        "nodes": nodes.collect::<Vec<_>>(),
+        "pools": pools.collect::<Vec<_>>(),
+        "threshold_keys": thresholds.collect::<Vec<_>>(),
+        "hosts": hosts.collect::<Vec<_>>(),
+        "queriers": queriers.collect::<Vec<_>>(),
+        "signed_by": signed.collect::<Vec<_>>(),
+    })
+}
+
 /// Prints what is listed.
-pub(super) fn list(body: &DirectoryBody, now: Timestamp) {
+fn list(body: &DirectoryBody, now: Timestamp) {
     println!("network {}, directory {}", body.network, body.epoch);
     println!("issued on {}, {}", body.issued, expiry(body, now));
     if body.trial {
@@ -42,28 +125,34 @@ pub(super) fn list(body: &DirectoryBody, now: Timestamp) {
     if floors.exact {
         println!("queries without noise are allowed");
     }
-    let committees = (0u16..).zip(&body.committees);
-    let groups = committees.map(|(group, key)| (Role::DataAggregator, group, key));
-    for (role, group, key) in [(Role::ConceptIndexor, 0, &body.indexors)]
-        .into_iter()
-        .chain(groups)
-    {
+    for (role, group, key) in threshold_keys(body) {
         let threshold = key.threshold();
         let (needed, members) = (threshold.needed(), threshold.members());
         let made = match body.transcripts_of(role, group).count() {
             0 => "of one dealer".to_owned(),
             count => format!("made jointly, refreshed {} times", count - 1),
         };
-        println!("key of {role} group {group}: {needed} of {members}, {made}");
+        let print = ceremony::fingerprint(key);
+        println!("key of {role} group {group}: {needed} of {members}, {made}, {print}");
     }
     for node in &body.nodes {
         println!(
             "{} {} {} {}",
             node.role, node.name, node.operator, node.address
         );
+        print!("{}", keys::lines("  ", node.fingerprints()));
+    }
+    for pool in &body.pools {
+        println!("pool of {} group {}", pool.role, pool.partition);
+        let print = ("pool-envelope-key", pool.envelope_key.fingerprint());
+        print!("{}", keys::lines("  ", [print]));
     }
     for host in &body.hosts {
-        println!("host {} {}", host.name, host.address);
+        match host.address.as_str() {
+            "" => println!("host {}, which attaches itself", host.name),
+            address => println!("host {} {address}", host.name),
+        }
+        print!("{}", keys::lines("  ", host.fingerprints()));
     }
     for querier in &body.queriers {
         println!(
@@ -71,6 +160,7 @@ pub(super) fn list(body: &DirectoryBody, now: Timestamp) {
             querier.name,
             querier.purposes.join(", ")
         );
+        print!("{}", keys::lines("  ", querier.fingerprints()));
     }
     for doctype in &body.catalogue.doctypes {
         let fields: Vec<&str> = doctype.fields.iter().map(|f| f.name.as_str()).collect();
@@ -82,8 +172,21 @@ pub(super) fn list(body: &DirectoryBody, now: Timestamp) {
 }
 
 /// What `new` changes of `old`, what protects people less first and loudly.
-pub(super) fn changes(old: &DirectoryBody, new: &DirectoryBody) -> Result<String, Exit> {
+pub(super) fn changes(
+    old: &DirectoryBody,
+    new: &DirectoryBody,
+    printed: Printed,
+) -> Result<String, Exit> {
     let changes = new.changes_since(old).map_err(Exit::misuse)?;
+    if printed == Printed::Json {
+        let changes = changes.iter();
+        let changes = changes.map(|c| json!({"what": c.what, "weakens": c.weakens}));
+        let all = json!({
+            "network": new.network.as_str(), "epoch": new.epoch, "expires": new.expires.to_string(),
+            "changes": changes.collect::<Vec<_>>(),
+        });
+        return Ok(format!("{all}\n"));
+    }
     let (weaker, others): (Vec<Change>, Vec<Change>) =
         changes.into_iter().partition(|change| change.weakens);
     let mut told = format!(

@@ -20,7 +20,7 @@ use dispers_node::{
     keyfile::{PublicKeys, envelope_key},
     now,
 };
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 
 use super::{bytes32, parse};
 use crate::keys::PublicThreshold;
@@ -47,9 +47,9 @@ pub(super) struct Spec {
     /// Who co-signs the log of manifests; all data aggregators, of which two are needed, where it is left
     /// out.
     log: Option<LogSpec>,
-    node: Vec<NodeSpec>,
-    host: Vec<HostSpec>,
-    querier: Vec<QuerierSpec>,
+    node: Vec<Entry<NodeSpec>>,
+    host: Vec<Entry<HostSpec>>,
+    querier: Vec<Entry<QuerierSpec>>,
     doctype: Vec<DoctypeSpec>,
     #[serde(default)]
     concepts: Vec<String>,
@@ -124,11 +124,64 @@ fn default_budget() -> f64 {
     1.5
 }
 
+/// An entry with its public keys: what `dispers keys new` printed, in a file that `keys` names, or as it is.
+#[derive(Deserialize)]
+#[serde(try_from = "toml::Table", bound = "T: DeserializeOwned")]
+struct Entry<T> {
+    keys: Keys,
+    rest: T,
+}
+
+enum Keys {
+    File(PathBuf),
+    Here(PublicKeys),
+}
+
+/// Names of the lines that `dispers keys new` prints.
+const PRINTED: [&str; 6] = [
+    "name",
+    "role",
+    "tls-key",
+    "signing-key",
+    "envelope-key",
+    "pool-envelope-key",
+];
+
+impl<T: DeserializeOwned> TryFrom<toml::Table> for Entry<T> {
+    type Error = String;
+
+    fn try_from(mut table: toml::Table) -> Result<Self, String> {
+        let told = |error: toml::de::Error| error.message().to_owned();
+        let mut here = toml::Table::new();
+        for name in PRINTED {
+            if let Some(value) = table.remove(name) {
+                here.insert(name.to_owned(), value);
+            }
+        }
+        let keys = match (table.remove("keys"), here.is_empty()) {
+            (Some(file), true) => Keys::File(file.try_into().map_err(told)?),
+            (None, false) => Keys::Here(here.try_into().map_err(told)?),
+            (Some(_), false) => {
+                let name = here.keys().next().map_or("", String::as_str);
+                return Err(format!(
+                    "an entry has both keys = FILE and {name}: write one of them"
+                ));
+            }
+            (None, true) => {
+                return Err(
+                    "an entry has no keys: write keys = FILE with what dispers keys new printed, or those lines themselves"
+                        .into(),
+                );
+            }
+        };
+        let rest = table.try_into().map_err(told)?;
+        Ok(Self { keys, rest })
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct NodeSpec {
-    /// What `dispers keys new` printed.
-    keys: PathBuf,
     operator: String,
     address: String,
     member: Option<u8>,
@@ -140,14 +193,12 @@ struct NodeSpec {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct HostSpec {
-    keys: PathBuf,
     address: String,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct QuerierSpec {
-    keys: PathBuf,
     purposes: Vec<String>,
 }
 
@@ -174,18 +225,7 @@ struct FieldSpec {
 }
 
 fn role(name: &str) -> anyhow::Result<Role> {
-    let all = [
-        Role::Conductor,
-        Role::ConceptIndexor,
-        Role::TargetFinder,
-        Role::Target,
-        Role::DataAggregator,
-        Role::Stack,
-        Role::Querier,
-    ];
-    all.into_iter()
-        .find(|role| role.name() == name)
-        .ok_or_else(|| anyhow!("{name:?} is no role"))
+    Role::named(name).ok_or_else(|| anyhow!("{name:?} is no role"))
 }
 
 /// The public keys of a file, of the role that is expected.
@@ -197,6 +237,21 @@ fn keys(folder: &Path, path: &Path, expected: Option<Role>) -> anyhow::Result<(P
         bail!("{} holds the keys of a {role}", path.display());
     }
     Ok((keys, role))
+}
+
+impl<T> Entry<T> {
+    /// The entry's public keys, of the role that is expected.
+    fn keys(&self, folder: &Path, expected: Option<Role>) -> anyhow::Result<(PublicKeys, Role)> {
+        let here = match &self.keys {
+            Keys::File(path) => return keys(folder, path, expected),
+            Keys::Here(keys) => keys,
+        };
+        let role = role(&here.role)?;
+        if expected.is_some_and(|expected| expected != role) {
+            bail!("{:?} has the keys of a {role}", here.name);
+        }
+        Ok((here.clone(), role))
+    }
 }
 
 /// The body that `spec` describes; the files that it names are relative to `folder`.
@@ -217,7 +272,8 @@ pub(super) fn body(spec: &Spec, folder: &Path) -> anyhow::Result<DirectoryBody> 
     let mut nodes = Vec::new();
     let mut pools = Vec::new();
     for node in &spec.node {
-        let (keys, role) = keys(folder, &node.keys, None)?;
+        let (keys, role) = node.keys(folder, None)?;
+        let node = &node.rest;
         if let Some(envelope_key) = envelope(&keys.pool_envelope_key)? {
             join_pool(
                 &mut pools,
@@ -244,22 +300,22 @@ pub(super) fn body(spec: &Spec, folder: &Path) -> anyhow::Result<DirectoryBody> 
     }
     let mut hosts = Vec::new();
     for host in &spec.host {
-        let (keys, _) = keys(folder, &host.keys, Some(Role::Stack))?;
+        let (keys, _) = host.keys(folder, Some(Role::Stack))?;
         hosts.push(Host {
             name: Name::new(&keys.name)?,
-            address: host.address.clone(),
+            address: host.rest.address.clone(),
             tls_key: TlsKey(bytes32(&keys.tls_key)?),
             signing_key: VerifyingKey(bytes32(&keys.signing_key)?),
         });
     }
     let mut queriers = Vec::new();
     for querier in &spec.querier {
-        let (keys, _) = keys(folder, &querier.keys, Some(Role::Querier))?;
+        let (keys, _) = querier.keys(folder, Some(Role::Querier))?;
         queriers.push(QuerierEntry {
             name: Name::new(&keys.name)?,
             tls_key: TlsKey(bytes32(&keys.tls_key)?),
             signing_key: VerifyingKey(bytes32(&keys.signing_key)?),
-            purposes: querier.purposes.clone(),
+            purposes: querier.rest.purposes.clone(),
         });
     }
     let (indexors, mut transcripts) = PublicThreshold::read(&folder.join(&spec.indexors))?;

@@ -10,7 +10,7 @@ use clap::{Args, Subcommand};
 use dispers_core::{
     ceremony::{
         Ceremony, CeremonyError, Enrolment, Enrolments, MemberDealing, Purpose, Transcript,
-        key_name,
+        fingerprint, key_name,
     },
     dealing::ThresholdKey,
     envelope::Suite,
@@ -182,8 +182,10 @@ fn enrol(arguments: &Enrol) -> anyhow::Result<String> {
             .enrol(&members.signers, number, &keys.signing, &mut rng())?;
     save_ceremony_secret(&arguments.secret, &secret)?;
     eprintln!(
-        "{}\ncheck their signing keys with their operators: whoever deals in their place takes part",
-        members.who()
+        "{}\n{}check these fingerprints of their signing keys with their operators (dispers keys show): whoever \
+         deals in their place takes part",
+        members.who(),
+        members.fingerprints()
     );
     Ok(enrolment.to_toml())
 }
@@ -275,8 +277,8 @@ fn printed(
 ) -> anyhow::Result<String> {
     transcripts.push(last);
     eprintln!(
-        "the key with its shares is {}: compare this with every other member",
-        hex::encode(&key_name(key)[..16])
+        "the key with its shares has the fingerprint {}: compare it with every other member",
+        fingerprint(key)
     );
     Ok(toml::to_string(&PublicThreshold::new(key, &transcripts))?)
 }

@@ -116,6 +116,14 @@ impl Members {
             })
     }
 
+    /// The fingerprint of each member's signing key, a line each.
+    pub(super) fn fingerprints(&self) -> String {
+        let members = self.names.iter().zip(&self.signers);
+        members
+            .map(|(name, signer)| format!("  {name:<24}{}\n", signer.fingerprint()))
+            .collect()
+    }
+
     /// Which node each number is, for messages that name numbers.
     pub(super) fn who(&self) -> String {
         let members = self.ceremony.threshold.numbers().zip(&self.names);

@@ -1,16 +1,18 @@
 //! `dispers stack init`: what a new host needs, in one folder.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf};
 
 use anyhow::{Context, anyhow};
 use clap::Args;
 use dispers_core::{
+    directory::RootKeys,
     envelope::Suite,
     id::{Name, Role},
+    keys::VerifyingKey,
 };
 use dispers_node::{keyfile::NodeKeys, private};
 
-use crate::exit::Exit;
+use crate::{exit::Exit, keys};
 
 #[derive(Args)]
 pub(crate) struct Arguments {
@@ -23,6 +25,9 @@ pub(crate) struct Arguments {
     /// The network's root keys, as its operators tell them, each in hexadecimal.
     #[arg(long = "root", value_name = "KEY", required = true)]
     roots: Vec<String>,
+    /// How many of the roots must have signed a directory; more than half of them where it is left out.
+    #[arg(long, value_name = "K")]
+    needed: Option<usize>,
     /// Where the network's targets reach the stack, such as stack.example.org:7131. Without one the stack
     /// attaches itself to the targets, which a host behind a firewall or at home wants.
     #[arg(long, value_name = "HOST:PORT")]
@@ -40,12 +45,17 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Exit> {
     let name = Name::new(&arguments.name).map_err(Exit::misuse)?;
-    for root in &arguments.roots {
-        if hex::decode(root).map_or(true, |key| key.len() != 32) {
-            return Err(Exit::misuse(anyhow!(
-                "{root:?} is no root key: it has 64 hexadecimal digits"
-            )));
-        }
+    let pinned = arguments.roots.iter();
+    let pinned = pinned.map(|text| keys::root(text).map(VerifyingKey));
+    let roots = RootKeys::new(pinned.collect::<Result<_, _>>()?, arguments.needed);
+    let distinct: BTreeSet<&VerifyingKey> = roots.keys.iter().collect();
+    if distinct.len() < roots.keys.len() || !(1..=distinct.len()).contains(&roots.needed) {
+        return Err(Exit::misuse(anyhow!(
+            "{} different root keys are given, of which {} must sign: give each once, and --needed 1 to {}",
+            distinct.len(),
+            roots.needed,
+            distinct.len()
+        )));
     }
     let folder = &arguments.output;
     if folder.join("stack.toml").exists() {
@@ -57,20 +67,34 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Exit> {
     private::create_folder(folder)
         .with_context(|| format!("cannot make {}", folder.display()))
         .map_err(Exit::misuse)?;
-    let keys = NodeKeys::generate(Role::Stack, arguments.suite);
-    keys.save(&folder.join("stack.key"), arguments.suite)
-        .map_err(Exit::misuse)?;
-    let configuration = configuration(arguments);
+    let made = NodeKeys::generate(Role::Stack, arguments.suite);
+    made.save(
+        &folder.join("stack.key"),
+        arguments.suite,
+        name.as_str(),
+        Role::Stack,
+    )
+    .map_err(Exit::misuse)?;
+    let configuration = configuration(arguments, &roots);
     private::write(&folder.join("stack.toml"), configuration)
         .with_context(|| format!("cannot write {}", folder.join("stack.toml").display()))
         .map_err(Exit::misuse)?;
-    let public = toml::to_string(&keys.public(name.as_str(), Role::Stack)).map_err(Exit::other)?;
+    let listed = made.public(name.as_str(), Role::Stack);
+    let public = toml::to_string(&listed).map_err(Exit::other)?;
     let address = arguments.address.as_deref().unwrap_or_default();
     println!("[[host]]\n{public}address = {address:?}");
+    keys::tell(&listed);
+    let prints = roots.keys.iter().map(|key| ("root", key.fingerprint()));
+    eprint!(
+        "fingerprints of the root keys, {} of which must have signed a directory; compare them with the network's operators:\n{}",
+        roots.needed,
+        keys::lines("  ", prints)
+    );
     let folder = folder.display();
     eprintln!(
         "Made {folder}/stack.toml and {folder}/stack.key; keep a copy of the key where only you read it.\n\
-         1. Send the lines above to the operators of the network, who list them in the directory.\n\
+         1. Send the lines from [[host]] on to the operators of the network, who put them into the directory's\n\
+         description as they are, and read them your fingerprints.\n\
          2. Put the directory that they sign into {folder}/directory.bin.\n\
          3. dispers stack doctor --config {folder}/stack.toml\n\
          4. dispers stack import, or [stack.documents] in the configuration: where the documents are.\n\
@@ -80,7 +104,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Exit> {
     Ok(())
 }
 
-fn configuration(arguments: &Arguments) -> String {
+fn configuration(arguments: &Arguments, pinned: &RootKeys) -> String {
     let listen = match arguments.address {
         Some(_) => format!("listen = \"{}\"\n", arguments.listen),
         None => String::new(),
@@ -107,7 +131,7 @@ fn configuration(arguments: &Arguments) -> String {
         .map(|root| format!("{root:?}"))
         .collect();
     format!(
-        "[node]\nname = {:?}\n{listen}directory = \"directory.bin\"\nroots = [{}]\nkeys = \"stack.key\"\n\n\
+        "[node]\nname = {:?}\n{listen}directory = \"directory.bin\"\nroots = [{}]\nroots-needed = {}\nkeys = \"stack.key\"\n\n\
          [stack]\ndatabase = \"stack.db\"\n{attach}\
          parallel-asks = 2           # each uses one processor\n\
          answer-quantum-ms = 100     # answers leave at multiples of this, so that their time tells nothing\n\
@@ -118,5 +142,6 @@ fn configuration(arguments: &Arguments) -> String {
          # [stack.notify.smtp]\n# host = \"mail.example.org\"\n# from = \"dispers@example.org\"\n",
         arguments.name,
         roots.join(", "),
+        pinned.needed,
     )
 }

@@ -194,15 +194,14 @@ fn a_running_network_takes_a_querier_a_host_new_machines_and_a_new_key_epoch() {
     }
     let second = fs::read_to_string(network.path("root-2.pub")).unwrap();
     let third = fs::read_to_string(network.path("root-3.pub")).unwrap();
-    let roots = format!(
-        "\", \"{}\", \"{}\"]\nroots-needed = 2",
-        second.trim(),
-        third.trim()
-    );
+    let roots = format!("\", \"{}\", \"{}\"]", second.trim(), third.trim());
     for file in fs::read_dir(network.path("")).unwrap() {
         let name = file.unwrap().file_name().into_string().unwrap();
         if name.ends_with(".toml") && name != "directory.toml" {
-            network.edit(&name, &[("\"]", &roots)]);
+            network.edit(
+                &name,
+                &[("\"]", &roots), ("roots-needed = 1 ", "roots-needed = 2 ")],
+            );
         }
     }
     // A machine that still has the keys of before says so and does not start.

@@ -7,6 +7,7 @@ mod cluster;
 mod command_line;
 mod conductors;
 mod editions;
+mod fingerprints;
 mod hosts;
 mod network;
 mod output;

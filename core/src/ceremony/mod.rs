@@ -48,6 +48,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use crate::dealing::ThresholdKey;
 use crate::encoding;
 use crate::envelope::Suite;
+use crate::fingerprint::Fingerprint;
 use crate::id::{MemberNumber, Name, Role, Threshold};
 use crate::keys::VerifyingKey;
 use crate::labels;
@@ -86,6 +87,12 @@ pub enum Purpose {
 /// The name of a key together with its public shares, which a refresh changes.
 pub fn key_name(key: &ThresholdKey) -> [u8; 32] {
     encoding::hash(labels::HASH_THRESHOLD_KEY, &[&encoding::to_bytes(key)])
+}
+
+/// Returns what people compare of a threshold key: it stands for the key and for its public shares, so that a
+/// refresh has another.
+pub fn fingerprint(key: &ThresholdKey) -> Fingerprint {
+    Fingerprint::of(&key_name(key))
 }
 
 impl Ceremony {

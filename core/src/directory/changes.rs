@@ -1,12 +1,14 @@
 //! What an edition of a directory changes, in words, for whoever is about to sign it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use super::{DirectoryBody, Floors, Host, Node, Pool, QuerierEntry, Witnesses};
+use super::{DirectoryBody, Fingerprints, Floors, Host, Node, Pool, QuerierEntry, Witnesses};
 use crate::catalogue::{Catalogue, Doctype, Field};
+use crate::ceremony;
 use crate::dealing::ThresholdKey;
 use crate::envelope::Suite;
+use crate::fingerprint::Fingerprint;
 use crate::id::{KeyEpoch, Name, Role};
 
 /// One difference between two editions.
@@ -209,8 +211,10 @@ trait Entry {
     fn title(&self) -> String;
     /// What of it a reader may want to know when it is new.
     fn detail(&self) -> String;
-    /// Each of its parts, by what it is called, to be compared.
+    /// Each of its parts but its keys, by what it is called, to be compared.
     fn parts(&self) -> Vec<(&'static str, String)>;
+    /// Its keys, to be compared with what their holder says.
+    fn keys(&self) -> Fingerprints;
 }
 
 impl Entry for Node {
@@ -227,7 +231,6 @@ impl Entry for Node {
     }
 
     fn parts(&self) -> Vec<(&'static str, String)> {
-        let envelope = self.envelope_key.as_ref();
         let member = self.member.map(|member| member.to_string());
         vec![
             ("role", self.role.to_string()),
@@ -235,13 +238,11 @@ impl Entry for Node {
             ("address", self.address.clone()),
             ("group", self.group.to_string()),
             ("member number", member.unwrap_or_default()),
-            ("TLS key", self.tls_key.to_string()),
-            ("signing key", format!("{:?}", self.signing_key.0)),
-            (
-                "envelope key",
-                format!("{:?}", envelope.map(|key| key.as_bytes())),
-            ),
         ]
+    }
+
+    fn keys(&self) -> Fingerprints {
+        self.fingerprints()
     }
 }
 
@@ -262,11 +263,11 @@ impl Entry for Host {
     }
 
     fn parts(&self) -> Vec<(&'static str, String)> {
-        vec![
-            ("address", self.address.clone()),
-            ("TLS key", self.tls_key.to_string()),
-            ("signing key", format!("{:?}", self.signing_key.0)),
-        ]
+        vec![("address", self.address.clone())]
+    }
+
+    fn keys(&self) -> Fingerprints {
+        self.fingerprints()
     }
 }
 
@@ -284,12 +285,30 @@ impl Entry for QuerierEntry {
     }
 
     fn parts(&self) -> Vec<(&'static str, String)> {
-        vec![
-            ("purposes", self.purposes.join(", ")),
-            ("TLS key", self.tls_key.to_string()),
-            ("signing key", format!("{:?}", self.signing_key.0)),
-        ]
+        vec![("purposes", self.purposes.join(", "))]
     }
+
+    fn keys(&self) -> Fingerprints {
+        self.fingerprints()
+    }
+}
+
+/// Keys that are there before or after and differ, each with the fingerprints of both.
+fn other_keys(old: &Fingerprints, new: &Fingerprints) -> Vec<String> {
+    let find = |keys: &Fingerprints, of: &str| {
+        let found = keys.iter().find(|(key, _)| *key == of);
+        found.map(|(_, print)| *print)
+    };
+    let shown = |print: Option<Fingerprint>| print.map_or("none".to_owned(), |p| p.to_string());
+    let names: BTreeSet<&str> = old.iter().chain(new).map(|(key, _)| *key).collect();
+    names
+        .into_iter()
+        .map(|key| (key, find(old, key), find(new, key)))
+        .filter(|(_, before, now)| before != now)
+        .map(|(key, before, now)| {
+            format!("another {key}, {}, before {}", shown(now), shown(before))
+        })
+        .collect()
 }
 
 #[derive(Default)]
@@ -382,17 +401,22 @@ impl Changes {
         let before: BTreeMap<&Name, &E> = old.iter().map(|e| (e.name(), e)).collect();
         for entry in new {
             let Some(before) = before.get(entry.name()) else {
-                self.plain(format!("{} is added, {}", entry.title(), entry.detail()));
+                let keys = entry.keys().into_iter();
+                let keys: Vec<String> = keys.map(|(key, print)| format!("{key} {print}")).collect();
+                self.plain(format!(
+                    "{} is added, {}; {}",
+                    entry.title(),
+                    entry.detail(),
+                    keys.join(", ")
+                ));
                 continue;
             };
             let parts = entry.parts().into_iter().zip(before.parts());
-            let differ: Vec<String> = parts
+            let mut differ: Vec<String> = parts
                 .filter(|(new, old)| new != old)
-                .map(|((part, new), (_, old))| match part.ends_with("key") {
-                    true => format!("another {part}"),
-                    false => format!("{part} {new:?}, before {old:?}"),
-                })
+                .map(|((part, new), (_, old))| format!("{part} {new:?}, before {old:?}"))
                 .collect();
+            differ.extend(other_keys(&before.keys(), &entry.keys()));
             if !differ.is_empty() {
                 self.plain(format!("{} has {}", entry.title(), differ.join("; ")));
             }
@@ -412,9 +436,13 @@ impl Changes {
         for pool in new {
             let title = format!("the {}s' pool {}", pool.role, pool.partition);
             match find(old, pool) {
-                None => self.plain(format!("{title} is added")),
+                None => {
+                    let print = pool.envelope_key.fingerprint();
+                    self.plain(format!("{title} is added, with the key {print}"));
+                }
                 Some(key) if key != pool.envelope_key => {
-                    self.plain(format!("{title} has another key"));
+                    let (print, before) = (pool.envelope_key.fingerprint(), key.fingerprint());
+                    self.plain(format!("{title} has another key, {print}, before {before}"));
                 }
                 Some(_) => {}
             }
@@ -445,7 +473,10 @@ impl Changes {
             };
             match (old_keys.next(), new_keys.next()) {
                 (None, None) => return,
-                (None, Some(_)) => self.plain(format!("{title} is added")),
+                (None, Some(key)) => {
+                    let print = ceremony::fingerprint(key);
+                    self.plain(format!("{title} is added, {print}"));
+                }
                 (Some(_), None) => self.plain(format!("{title} is removed")),
                 (Some(before), Some(key)) => {
                     let (was, is) = (before.threshold(), key.threshold());
@@ -457,12 +488,14 @@ impl Changes {
                             format!("{title} needs {n} of {m}, before {x} of {y}"),
                         );
                     }
+                    let prints = [key, before].map(ceremony::fingerprint);
+                    let prints = format!("{}, before {}", prints[0], prints[1]);
                     let (was, is) = (made(old), made(new));
                     if key.key() != before.key() {
-                        self.plain(format!("{title} is another key"));
+                        self.plain(format!("{title} is another key, {prints}"));
                     } else if key != before {
                         self.plain(format!(
-                            "{title} is refreshed: its members have other shares"
+                            "{title} is refreshed, {prints}: its members have other shares"
                         ));
                     } else if was != is {
                         self.plain(format!("{title} has other transcripts"));

@@ -26,6 +26,7 @@ use crate::catalogue::Catalogue;
 use crate::ceremony::Transcript;
 use crate::dealing::ThresholdKey;
 use crate::envelope::{EnvelopePublicKey, Suite};
+use crate::fingerprint::Fingerprint;
 use crate::id::{KeyEpoch, MemberNumber, Name, Role, Timestamp};
 use crate::keys::VerifyingKey;
 use crate::privacy::Rho;
@@ -142,6 +143,41 @@ pub struct Node {
     pub member: Option<MemberNumber>,
 }
 
+/// Fingerprints of the keys of an entry, by what `dispers keys` calls them.
+pub type Fingerprints = Vec<(&'static str, Fingerprint)>;
+
+/// Fingerprints of the two keys that every entry has.
+fn own(tls_key: &TlsKey, signing_key: &VerifyingKey) -> Fingerprints {
+    vec![
+        ("tls-key", tls_key.fingerprint()),
+        ("signing-key", signing_key.fingerprint()),
+    ]
+}
+
+impl Node {
+    /// Returns the fingerprints of its keys, without its pool's.
+    pub fn fingerprints(&self) -> Fingerprints {
+        let mut keys = own(&self.tls_key, &self.signing_key);
+        let envelope = self.envelope_key.as_ref();
+        keys.extend(envelope.map(|key| ("envelope-key", key.fingerprint())));
+        keys
+    }
+}
+
+impl Host {
+    /// Returns the fingerprints of its keys.
+    pub fn fingerprints(&self) -> Fingerprints {
+        own(&self.tls_key, &self.signing_key)
+    }
+}
+
+impl QuerierEntry {
+    /// Returns the fingerprints of its keys.
+    pub fn fingerprints(&self) -> Fingerprints {
+        own(&self.tls_key, &self.signing_key)
+    }
+}
+
 /// The envelope key that all nodes of a role and partition share: what is sealed to it lives for
 /// months and outlives a machine.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -202,6 +238,13 @@ pub struct Floors {
 /// SHA-256 of a TLS certificate's SubjectPublicKeyInfo. Nothing else of a certificate counts.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize, BorshDeserialize)]
 pub struct TlsKey(pub [u8; 32]);
+
+impl TlsKey {
+    /// Returns what people compare.
+    pub fn fingerprint(&self) -> Fingerprint {
+        Fingerprint::of(&self.0)
+    }
+}
 
 impl fmt::Display for TlsKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -23,6 +23,16 @@ pub struct RootKeys {
     pub needed: usize,
 }
 
+impl RootKeys {
+    /// Pins `keys`, of which `needed` must have signed; where that is left out, more than half of them, so that
+    /// neither one that is stolen nor half of them make a directory.
+    pub fn new(keys: Vec<VerifyingKey>, needed: Option<usize>) -> Self {
+        let distinct: BTreeSet<&VerifyingKey> = keys.iter().collect();
+        let needed = needed.unwrap_or(distinct.len() / 2 + 1);
+        Self { keys, needed }
+    }
+}
+
 /// A directory as received; nothing in it counts before [`verify`](Self::verify).
 #[derive(Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct SignedDirectory {

@@ -249,6 +249,25 @@ fn root_keys_that_can_never_be_enough_are_refused() {
 }
 
 #[test]
+fn more_than_half_of_the_roots_are_needed_where_nothing_else_is_said() {
+    let key = |n| root(n).public();
+    let needed = |keys: Vec<VerifyingKey>| RootKeys::new(keys, None).needed;
+    assert_eq!(needed(vec![key(1)]), 1);
+    assert_eq!(needed(vec![key(1), key(2)]), 2);
+    assert_eq!(needed(vec![key(1), key(2), key(3)]), 2);
+    assert_eq!(needed((1..=4).map(key).collect()), 3);
+    // One that is written twice counts once.
+    assert_eq!(needed(vec![key(1), key(1), key(1)]), 1);
+    assert_eq!(RootKeys::new(vec![key(1), key(2)], Some(1)).needed, 1);
+    let mut signed = SignedDirectory::new(&valid()).unwrap();
+    signed.sign(&root(1));
+    let three = RootKeys::new(vec![key(1), key(2), key(3)], None);
+    assert!(signed.verify(&three, NOW).is_err());
+    signed.sign(&root(2));
+    signed.verify(&three, NOW).unwrap();
+}
+
+#[test]
 fn a_directory_holds_between_its_times_only() {
     let mut signed = SignedDirectory::new(&valid()).unwrap();
     signed.sign(&root(1));

@@ -13,6 +13,7 @@ use rand::CryptoRng;
 use zeroize::Zeroizing;
 
 use super::watcher::{Watch, Watcher};
+use crate::fingerprint::Fingerprint;
 
 /// The key encapsulation of an envelope, chosen in the directory.
 #[derive(
@@ -123,6 +124,11 @@ impl EnvelopePublicKey {
     /// The key's bytes, [`Suite::public_key_length`] of them.
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// Returns what people compare.
+    pub fn fingerprint(&self) -> Fingerprint {
+        Fingerprint::of(&self.bytes)
     }
 }
 

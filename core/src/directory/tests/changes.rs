@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::directory::{Change, NotNext};
+use crate::fingerprint::Fingerprint;
 
 /// What the next edition of a valid body says after `change`.
 fn next(change: impl FnOnce(&mut DirectoryBody)) -> Result<Vec<Change>, NotNext> {
@@ -111,20 +112,44 @@ fn every_entry_that_is_new_gone_or_different_is_named() {
         node.signing_key = SigningKey::from_seed(&[99; 32]).public();
         node.tls_key = TlsKey([99; 32]);
     });
-    assert_eq!(keys.0, "target t has another TLS key; another signing key");
+    // Both keys, as whoever holds them reads them out.
+    let before = valid();
+    let before = before.nodes.iter().find(|n| n.name == name("t")).unwrap();
+    let now = [
+        Fingerprint::of(&SigningKey::from_seed(&[99; 32]).public().0),
+        Fingerprint::of(&[99; 32]),
+    ];
+    assert_eq!(
+        keys.0,
+        format!(
+            "target t has another signing-key, {}, before {}; another tls-key, {}, before {}",
+            now[0],
+            before.signing_key.fingerprint(),
+            now[1],
+            before.tls_key.fingerprint()
+        )
+    );
     let renamed = next(|b| node(b, "t").name = name("t2")).unwrap();
     let told: Vec<String> = renamed.iter().map(Change::to_string).collect();
     assert_eq!(
         told,
         [
-            "target t2 is added, of operator-of-t at t.example.org:7001",
-            "target t is removed"
+            format!(
+                "target t2 is added, of operator-of-t at t.example.org:7001; tls-key {}, signing-key {}",
+                before.tls_key.fingerprint(),
+                before.signing_key.fingerprint()
+            ),
+            "target t is removed".to_owned()
         ]
     );
     let fresh = deal(Threshold::new(2, 3).unwrap(), &mut StdRng::seed_from_u64(8)).public;
+    let prints = [&fresh, &valid().committees[1]].map(crate::ceremony::fingerprint);
     assert_eq!(
-        only(|b| b.committees[1] = fresh).0,
-        "the key of the data-aggregators' group 1 is another key"
+        only(|b| b.committees[1] = fresh.clone()).0,
+        format!(
+            "the key of the data-aggregators' group 1 is another key, {}, before {}",
+            prints[0], prints[1]
+        )
     );
 }
 

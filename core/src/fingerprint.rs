@@ -1,0 +1,80 @@
+//! Fingerprints of public keys: what people read to each other before they trust a key.
+
+use std::fmt;
+
+use crate::{encoding, labels};
+
+/// Letters of RFC 4648's base 32, in lower case. It has none of 0, 1, 8 and 9, which look like letters.
+const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+/// Letters of a fingerprint; each is five bits.
+const LETTERS: usize = 20;
+/// Letters between two hyphens.
+const GROUP: usize = 4;
+
+/// The first 100 bits of a hash of a public key. The same key has the same fingerprint wherever it is shown.
+///
+/// # Security
+/// Whoever wants another key with the same fingerprint has to make 2^100 keys. Two keys of one maker with
+/// the same fingerprint take 2^50, and gain nothing: both are that maker's.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Fingerprint([u8; LETTERS]);
+
+impl Fingerprint {
+    /// Returns the fingerprint of an encoded public key, of whatever kind.
+    pub fn of(public_key: &[u8]) -> Self {
+        let hash = encoding::hash(labels::HASH_FINGERPRINT, &[public_key]);
+        let bit = |place: usize| usize::from(hash[place / 8] >> (7 - place % 8) & 1);
+        Self(std::array::from_fn(|letter| {
+            let bits = (0..5).fold(0, |bits, place| bits << 1 | bit(5 * letter + place));
+            ALPHABET[bits]
+        }))
+    }
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, group) in self.0.chunks(GROUP).enumerate() {
+            let hyphen = if number == 0 { "" } else { "-" };
+            let group = std::str::from_utf8(group).map_err(|_| fmt::Error)?;
+            write!(f, "{hyphen}{group}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fingerprint_is_five_groups_of_four_letters_and_another_for_another_key() {
+        let text = Fingerprint::of(&[7; 32]).to_string();
+        assert_eq!(text.len(), 24);
+        let groups: Vec<&str> = text.split('-').collect();
+        assert_eq!(groups.len(), 5);
+        assert!(groups.iter().all(|group| group.len() == 4));
+        let letters = text.bytes().filter(|byte| *byte != b'-');
+        assert!(letters.clone().all(|byte| ALPHABET.contains(&byte)));
+        let mut other = [7; 32];
+        other[31] ^= 1;
+        assert_ne!(Fingerprint::of(&other).to_string(), text);
+    }
+
+    #[test]
+    fn the_letters_are_the_first_bits_of_the_hash() {
+        let hash = encoding::hash(labels::HASH_FINGERPRINT, &[b"key"]);
+        let text = Fingerprint::of(b"key").to_string().replace('-', "");
+        let mut bits = text
+            .bytes()
+            .map(|byte| ALPHABET.iter().position(|letter| *letter == byte).unwrap());
+        let first = bits.next().unwrap() << 3 | bits.next().unwrap() >> 2;
+        assert_eq!(first, usize::from(hash[0]));
+        assert_eq!(text.len() * 5, 100);
+    }
+}
