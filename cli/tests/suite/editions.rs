@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::{Ended, network::SampleNetwork};
+use crate::{Ended, fingerprints::without, network::SampleNetwork};
 
 const COUNT: &str = "SELECT COUNT(*) AS homes FROM nhefs";
 
@@ -82,7 +82,7 @@ impl SampleNetwork {
             self.done(&format!("directory sign next.bin --key {root}.key"));
         }
         fs::rename(self.path("next.bin"), self.path("directory.bin")).unwrap();
-        told.stdout.lines().skip(1).map(str::to_owned).collect()
+        told.stdout.lines().skip(1).map(without).collect()
     }
 
     /// A fresh key of a role's nodes, whose key files are given in order.
@@ -176,11 +176,11 @@ fn a_running_network_takes_a_querier_a_host_new_machines_and_a_new_key_epoch() {
         network.renew(&["root-2", "root-3"]),
         [
             "WARNING, people are protected less: log 2 of queries begins, empty, and log 1 is over: what it showed is in the hands of those who kept it",
-            "target target has another TLS key; another signing key",
-            "data-aggregator data-aggregator-2 has another TLS key; another signing key",
-            "host host-3 is added, which attaches itself",
-            "querier querier-2 is added, for sleep study",
-            "the key of the data-aggregators' group 0 is another key",
+            "target target has another signing-key, …, before …; another tls-key, …, before …",
+            "data-aggregator data-aggregator-2 has another signing-key, …, before …; another tls-key, …, before …",
+            "host host-3 is added, which attaches itself; tls-key …, signing-key …",
+            "querier querier-2 is added, for sleep study; tls-key …, signing-key …",
+            "the key of the data-aggregators' group 0 is another key, …, before …",
         ]
     );
     for (file, of) in [("host-3", "host-2"), ("querier-2", "querier")] {

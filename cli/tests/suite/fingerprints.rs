@@ -20,6 +20,12 @@ fn prints(text: &str) -> BTreeSet<String> {
     words.filter(is_print).map(str::to_owned).collect()
 }
 
+/// A line with three dots for each fingerprint.
+pub(crate) fn without(line: &str) -> String {
+    let dots = |line: String, print: &String| line.replace(print.as_str(), "…");
+    prints(line).iter().fold(line.to_owned(), dots)
+}
+
 fn shown(network: &SampleNetwork, file: &str) -> BTreeSet<String> {
     prints(&network.done(&format!("keys show {file}")).stderr)
 }
