@@ -94,7 +94,11 @@ pub fn init_with(
         }
         Err(_) => {
             subscribe(vec![logs]);
-            Err(TelemetryError::Address(address.clone()))
+            // Without a user and password that may stand before the host.
+            let shown = address
+                .rsplit_once('@')
+                .map_or(&**address, |(_, host)| host);
+            Err(TelemetryError::Address(shown.to_owned()))
         }
     }
     #[cfg(not(feature = "otlp"))]

@@ -4,10 +4,13 @@ use std::{
     fs,
     io::{BufRead, BufReader, Read},
     net::TcpListener,
+    os::unix::fs::PermissionsExt,
     process::{Child, Command, Stdio},
     thread::{self, sleep},
     time::{Duration, Instant},
 };
+
+use dispers_node::private;
 
 use crate::{
     DISPERS, EXAMPLE, Ended,
@@ -62,9 +65,9 @@ impl Shared {
         let shadow = config.replace(&second, &format!("127.0.0.1:{}", free_port()));
         let config = config.replace("\"conductor\"", "\"conductor-2\"");
         let config = config.replace("conductor.key", "conductor-2.key");
-        fs::write(network.path("conductor-2.toml"), config).unwrap();
+        private::write(&network.path("conductor-2.toml"), config).unwrap();
         // Another process with the first one's name and keys.
-        fs::write(network.path("conductor-shadow.toml"), shadow).unwrap();
+        private::write(&network.path("conductor-shadow.toml"), shadow).unwrap();
 
         // Who has another directory finds only the one conductor of it.
         let copy = |from: &str, to: &str| fs::copy(network.path(from), network.path(to)).unwrap();
@@ -371,7 +374,7 @@ fn a_conductor_that_cannot_use_its_database_says_what_to_mend() {
     let open = serve("postgres://c:mistyped@127.0.0.1/dispers\" \"");
     assert_eq!(open.code, Some(64), "{}", open.stderr);
     assert!(
-        open.stderr.contains("conductor.toml: line 9"),
+        open.stderr.contains("conductor.toml: line 10"),
         "{}",
         open.stderr
     );
@@ -385,6 +388,14 @@ fn a_conductor_that_cannot_use_its_database_says_what_to_mend() {
             .contains("cannot reach database dispers at 127.0.0.1")
     );
     assert!(!nobody.stderr.contains("mistyped"), "{}", nobody.stderr);
+    // With a password in it, the configuration itself is a secret.
+    let readable = fs::Permissions::from_mode(0o644);
+    fs::set_permissions(network.path("conductor.toml"), readable).unwrap();
+    let exposed = serve("postgres://c:mistyped@127.0.0.1/dispers");
+    assert_eq!(exposed.code, Some(64), "{}", exposed.stderr);
+    let command = "run chmod 600 conductor.toml";
+    assert!(exposed.stderr.contains(command), "{}", exposed.stderr);
+    assert!(!exposed.stderr.contains("mistyped"), "{}", exposed.stderr);
 }
 
 #[test]

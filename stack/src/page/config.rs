@@ -33,11 +33,12 @@ impl Config {
         let fits = url.is_some_and(|url| {
             let host = url.host_str().unwrap_or_default();
             let here = crate::http::is_here(host);
-            url.path() == "/" && (url.scheme() == "https" || (url.scheme() == "http" && here))
+            let safe = url.scheme() == "https" || (url.scheme() == "http" && here);
+            url.path() == "/" && safe && !crate::http::has_credentials(&url)
         });
         match fits {
             true => Ok(()),
-            false => Err(PageError(self.url.clone())),
+            false => Err(PageError(crate::http::shown(&self.url))),
         }
     }
 
