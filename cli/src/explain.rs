@@ -181,7 +181,17 @@ fn print(plan: &Plan, explained: &Explanation, homes: u64, cohort: u32, place: &
     );
     match &explained.noise {
         None => {
-            println!("noise          none: the answer is exact, where network and homes allow it")
+            println!("noise          none: the answer is exact, where network and homes allow it");
+            println!(
+                "aggregators    every one reads {} exact {} of people, also those below {cohort}, which are \
+                 withheld from the querier",
+                explained.counts,
+                if explained.counts == 1 {
+                    "count"
+                } else {
+                    "counts"
+                }
+            );
         }
         Some(noise) => print_noise(noise, explained, homes),
     }
@@ -270,6 +280,7 @@ fn object(plan: &Plan, explained: &Explanation, homes: u64, cohort: u32, place: 
             "shared_elements": explained.shared,
             "multiplications": explained.constraints,
             "sums": explained.outputs,
+            "counts_that_aggregators_read": explained.counts,
         },
         "bytes_per_home": explained.bytes_per_home,
         "homes": homes,

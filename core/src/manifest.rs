@@ -5,7 +5,7 @@ use std::{ops::Deref, sync::Arc};
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use crate::{
-    circuit::Circuit,
+    circuit::{Circuit, Mask},
     directory::{Directory, Node},
     encoding,
     envelope::EnvelopePublicKey,
@@ -228,6 +228,11 @@ impl SignedManifest {
                 training
                     .validate(local, manifest.rounds)
                     .map_err(|e| refuse(&e))?;
+                if training.guarded == manifest.privacy.is_some() {
+                    return Err(ManifestError::OutOfRange(
+                        "counts of a session are guarded where, and only where, there is no noise",
+                    ));
+                }
                 training.circuits(local).map_err(|e| refuse(&e))?
             }
         };
@@ -457,6 +462,13 @@ impl VerifiedManifest {
             training.kinds().iter().position(|kind| *kind == task)
         });
         &self.circuits[kind.unwrap_or(0)]
+    }
+
+    /// What is released of a round whose [counts](Circuit::openings) were opened with these values, of at least
+    /// `cohort` people each.
+    pub fn mask(&self, round: u16, cohort: i128, opened: &[i128]) -> Mask {
+        let circuit = self.circuit_of(round);
+        circuit.opened_mask(self.privacy.is_some(), cohort, &self.local.facts(), opened)
     }
 
     /// The noise of a round: a session's is spread over those rounds that one home may take part in, which add

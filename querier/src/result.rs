@@ -83,10 +83,11 @@ impl QueryResult {
         Self {
             query,
             table,
+            // The conductor tells numbers in steps, the aggregators exactly where that tells of nobody.
             homes: Homes {
-                targeted: homes.targeted,
-                asked: homes.asked,
-                answered: homes.answered,
+                targeted: homes.targeted.max(released.asked),
+                asked: homes.asked.max(released.asked),
+                answered: homes.answered.max(released.accepted),
                 accepted: released.accepted,
                 rejected: homes.answered.saturating_sub(released.accepted),
             },

@@ -149,7 +149,8 @@ impl Querier {
         question: &TrainingQuestion,
         mut observe: impl FnMut(&TrainingStep<'_>),
     ) -> Result<Trained, Error> {
-        let plan = self.plan_training(&question.request)?;
+        let mut plan = self.plan_training(&question.request)?;
+        plan.training.guarded = question.loss.is_none();
         observe(&TrainingStep::Preparing);
         let rounds = plan.training.schedule().len() as u16;
         let draft = Draft {
@@ -187,7 +188,8 @@ impl Querier {
     ) -> Result<(Trained, TrainingQuestion), Error> {
         let kept: Kept = from_bytes(kept, MAX_KEPT, "kept session")?;
         let question = kept.question.clone();
-        let plan = self.plan_training(&question.request)?;
+        let mut plan = self.plan_training(&question.request)?;
+        plan.training.guarded = question.loss.is_none();
         // Of one that has expired there is still the model of the rounds before.
         let body: Manifest = from_bytes(&kept.signed.body, MAX_MANIFEST, "manifest")?;
         let manifest = kept.signed.verify(self.directory(), body.issued)?;

@@ -121,7 +121,10 @@ fn tell(result: &QueryResult) {
     }
     if !table.withheld.is_empty() {
         let count = counted(table.withheld.len(), "cell is", "cells are");
-        eprintln!("{count} withheld: fewer people than the minimum cohort behind each");
+        eprintln!(
+            "{count} withheld: fewer people than the minimum cohort are behind each, or would be told by it and \
+             other numbers of this result"
+        );
     }
     for note in &table.notes {
         eprintln!("{note}");

@@ -163,7 +163,9 @@ impl ModelFile {
                 "accuracy": metrics.accuracy,
                 "log_loss": metrics.log_loss,
                 "auc": metrics.auc,
+                "auc_resolution": metrics.auc_resolution,
                 "confusion": metrics.confusion,
+                "withheld": metrics.withheld,
                 "rmse": metrics.rmse,
                 "r_squared": metrics.r_squared,
                 "inertia": metrics.inertia,
@@ -374,9 +376,23 @@ impl ModelFile {
             ] {
                 if let Some(value) = self.metrics[name].as_f64() {
                     let error = self.metrics["standard_errors"][name].as_f64();
+                    let resolution = self.metrics["auc_resolution"].as_f64();
+                    let error = error.or(resolution.filter(|_| name == "auc"));
                     let error = error.map_or(String::new(), |error| format!(" ± {error:.4}"));
                     line(format!("  {name:<10} {value:.4}{error}"));
                 }
+            }
+            let withheld = self.metrics["withheld"].as_array();
+            let withheld: Vec<&str> = withheld
+                .into_iter()
+                .flatten()
+                .filter_map(|n| n.as_str())
+                .collect();
+            if !withheld.is_empty() {
+                line(format!(
+                    "  {} withheld: fewer homes than the minimum cohort would be told",
+                    withheld.join(", ")
+                ));
             }
         }
         if let Some(epsilon) = self.privacy["epsilon"].as_f64() {

@@ -84,13 +84,17 @@ fn suppressed_groups_and_withheld_cells_are_listed() {
         (&rows[0]["who"], &rows[0]["young"]),
         (&json!("male"), &json!(false))
     );
-    assert_eq!(rows[0]["n"], 40);
+    // Two of the 40 other men were not: their number goes rather than the mean.
+    assert_eq!(rows[0]["n"], json!(null));
     assert!((rows[0]["weight"].as_f64().unwrap() - 87.770_789_473_684).abs() < 1e-9);
     assert_eq!(
         rows[1],
         json!({"who": "male", "young": true, "weight": null, "n": 27})
     );
-    assert_eq!(answer["withheld"], json!([{"row": 1, "column": "weight"}]));
+    assert_eq!(
+        answer["withheld"],
+        json!([{"row": 0, "column": "n"}, {"row": 1, "column": "weight"}])
+    );
     assert_eq!(
         answer["suppressed_groups"],
         json!([

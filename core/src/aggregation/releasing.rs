@@ -19,6 +19,7 @@ use crate::{
     peer::{OpenedPeer, PeerContent, PeerMessage},
     release::{Certificate, Proposal, SealedTotal, Total},
     shamir::Interpolation,
+    weakness::{self, Weakness},
 };
 
 /// A certified release of one round. Its proposal never changes.
@@ -143,7 +144,7 @@ impl Aggregation {
         let content = PeerContent::Guards {
             round: proposal.round,
             proposal: certificate.proposal,
-            counts: counts(circuit, &sums),
+            counts: counts(circuit, self.manifest.privacy.is_some(), &sums),
         };
         let signed = self.channel.sign(self.me, content, keys.signing);
         let messages = self.seal_for_others(&signed, rng);
@@ -186,9 +187,8 @@ impl Aggregation {
             Step::Guarding(guarding) => guarding,
         };
         let opened = self.open_peers(messages, directory);
-        let outputs = self.mask(round, &releasing.proposal, guarding, &opened)?;
-        let noisy = self.manifest.privacy.is_some();
-        let told = |homes| match noisy {
+        let (outputs, coarsely) = self.mask(round, &releasing.proposal, guarding, &opened)?;
+        let told = |homes| match coarsely {
             true => coarse(homes, self.manifest.min_cohort),
             false => homes,
         };
@@ -236,17 +236,19 @@ impl Aggregation {
         self.unsaved = Unsaved::Whole;
     }
 
-    /// My shares of the outputs; `None` where the guard is below the cohort.
+    /// My shares of the outputs, `None` where they are withheld; and whether numbers of homes are told in steps of
+    /// the cohort.
     fn mask(
         &self,
         of_round: u16,
         of_proposal: &[u8; 32],
         guarding: &Guarding,
         opened: &[OpenedPeer],
-    ) -> Result<Vec<Option<u64>>, AggregationError> {
+    ) -> Result<(Vec<Option<u64>>, bool), AggregationError> {
         let bad = AggregationError::BadGuards;
         let circuit = self.manifest.circuit_of(of_round);
-        let mine = counts(circuit, &guarding.sums);
+        let noisy = self.manifest.privacy.is_some();
+        let mine = counts(circuit, noisy, &guarding.sums);
         let mut points = vec![self.me];
         let mut columns = vec![&mine];
         for peer in opened {
@@ -269,33 +271,34 @@ impl Aggregation {
         // All openings must lie on one polynomial: a single wrong one stops the release rather
         // than lifting a mask.
         let interpolation = Interpolation::new(&points, self.needed).map_err(|_| bad.clone())?;
-        let noisy = self.manifest.privacy.is_some();
-        let mut guarding_counts = vec![0; circuit.outputs().len()];
-        for (position, guard) in guards(circuit).enumerate() {
+        let mut opened = Vec::with_capacity(mine.len());
+        for position in 0..mine.len() {
             let shares: Vec<u64> = columns.iter().map(|column| column[position]).collect();
             if !interpolation.consistent(&shares) {
                 return Err(bad);
             }
             let count = interpolation.at_zero(&shares);
-            guarding_counts[guard] = match noisy {
+            opened.push(match noisy {
                 true => field::signed(count),
                 false if count > guarding.accepted => return Err(bad),
                 false => count.into(),
-            };
+            });
         }
         let cohort = self.manifest.min_cohort.into();
-        let mask = circuit.mask(cohort, |guard| guarding_counts[guard]);
-        Ok(mask.apply(&guarding.sums.0))
+        let mask = self.manifest.mask(of_round, cohort, &opened);
+        let homes = guarding.accepted;
+        let coarsely = noisy
+            || !weakness::off(Weakness::CellsGivenAway)
+                && circuit.homes_give_away(&mask, cohort, homes, &opened);
+        Ok((mask.apply(&guarding.sums.0), coarsely))
     }
 }
 
-/// The outputs that guard others, in output order.
-fn guards(circuit: &Circuit) -> impl Iterator<Item = usize> {
-    let outputs = circuit.outputs();
-    (0..outputs.len()).filter(|&index| outputs[index].guard == index)
-}
-
-/// My shares of the guard counts, in output order.
-fn counts(circuit: &Circuit, sums: &Sums) -> Vec<u64> {
-    guards(circuit).map(|index| sums.0[index]).collect()
+/// My shares of the counts that are opened.
+fn counts(circuit: &Circuit, noisy: bool, sums: &Sums) -> Vec<u64> {
+    let openings = circuit.openings(noisy);
+    openings
+        .iter()
+        .map(|count| count.evaluate(&sums.0))
+        .collect()
 }

@@ -160,8 +160,17 @@ mod tests {
                     if present.len() == 2 {
                         shape.moments.push(Moment::count(present.clone()));
                     }
-                    let factors = pair.to_vec();
-                    shape.moments.push(Moment::Product { present, factors });
+                    let mut factors = vec![pair.to_vec()];
+                    // How many have a bit guards its products.
+                    let bits = pair.into_iter().filter(|of| bounds(*of).max == 1);
+                    factors.extend(bits.map(|bit| vec![bit]));
+                    for factors in factors {
+                        let present = present.clone();
+                        let moment = Moment::Product { present, factors };
+                        if !shape.moments.contains(&moment) {
+                            shape.moments.push(moment);
+                        }
+                    }
                 }
             }
             shape

@@ -10,11 +10,13 @@ use crate::field;
 pub struct Mask(Vec<Rule>);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Rule {
+pub(super) enum Rule {
     Withheld,
     /// The sum of so many outputs from here on, 1 for this one alone; 0 for one that was added to an
     /// earlier one.
     Released(usize),
+    /// A public number instead of the sum, which would give others away.
+    Told(u64),
 }
 
 impl Circuit {
@@ -32,7 +34,10 @@ impl Circuit {
         for range in self.runs() {
             let counts: Vec<i128> = range.clone().map(&count).collect();
             let rules = &mut rules[range.clone()];
-            let runs = runs(&counts, cohort);
+            let runs = match self.vector {
+                Some(_) => halved(&counts, cohort),
+                None => runs(&counts, cohort),
+            };
             rules.fill(match runs.is_empty() {
                 true => Rule::Withheld,
                 false => Rule::Released(0),
@@ -46,10 +51,30 @@ impl Circuit {
 }
 
 impl Mask {
+    pub(super) fn rule(&self, output: usize) -> Rule {
+        self.0[output]
+    }
+
+    /// Returns whether the output is released, by itself or as the first of a run.
+    pub(super) fn is_released(&self, output: usize) -> bool {
+        matches!(self.0[output], Rule::Released(count) if count > 0)
+    }
+
+    pub(super) fn tell(&mut self, output: usize, number: u64) {
+        self.0[output] = Rule::Told(number);
+    }
+
+    pub(super) fn withhold(&mut self, outputs: &[usize]) {
+        for output in outputs {
+            self.0[*output] = Rule::Withheld;
+        }
+    }
+
     /// The sums that are released, where they are: that of a run stands at its first output.
     pub fn apply(&self, sums: &[u64]) -> Vec<Option<u64>> {
         let one = |(place, rule): (usize, &Rule)| match *rule {
             Rule::Withheld | Rule::Released(0) => None,
+            Rule::Told(number) => Some(number),
             Rule::Released(count) => {
                 let run = &sums[place..place + count];
                 Some(run.iter().fold(0, |sum, &one| field::add(sum, one)))
@@ -82,6 +107,22 @@ fn runs(counts: &[i128], cohort: i128) -> Vec<Range<usize>> {
     left
 }
 
+/// As [`runs`], with a cut in the middle where each half has at least `cohort`.
+fn halved(counts: &[i128], cohort: i128) -> Vec<Range<usize>> {
+    let middle = counts.len() / 2;
+    let (low, high) = counts.split_at(middle);
+    let (mut left, right) = (runs(low, cohort), runs(high, cohort));
+    if left.is_empty() || right.is_empty() {
+        return runs(counts, cohort);
+    }
+    left.extend(
+        right
+            .into_iter()
+            .map(|run| run.start + middle..run.end + middle),
+    );
+    left
+}
+
 /// How many counts it takes to reach `cohort`, at least one.
 fn reach<'a>(counts: impl Iterator<Item = &'a i128>, cohort: i128) -> Option<usize> {
     let mut sum = 0;
@@ -108,6 +149,8 @@ mod tests {
         assert_eq!(runs(&[3, 3, 0, 3, 3], 5), [0..3, 3..5]);
         assert!(runs(&[1, 1, 1], 5).is_empty());
         assert_eq!(runs(&[1, 7, 1, 0, 2, 9], 5), [0..5, 5..6]);
+        assert_eq!(halved(&[1, 9, 0, 0, 2, 9], 5), [0..3, 3..6]);
+        assert_eq!(halved(&[1, 9, 2, 0, 2, 1], 5), [0..2, 2..6]);
         assert!(runs(&[], 5).is_empty());
     }
 

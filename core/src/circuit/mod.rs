@@ -11,13 +11,16 @@
 //! constraints has the outputs of a legal row, or all zeros. The weights of the level bits make
 //! nothing above the maximum expressible.
 
+mod boolean;
 mod compile;
 mod encode;
 mod flp;
 mod form;
+mod given_away;
 mod layout;
 mod mask;
 mod noise;
+mod people;
 mod rank;
 mod shape;
 #[cfg(test)]
@@ -30,6 +33,7 @@ pub use encode::EncodeError;
 pub use form::LinearForm;
 pub use layout::Layout;
 pub use mask::Mask;
+pub use people::Opening;
 pub use shape::{Moment, Row, Shape, Variable};
 pub use vector::{MAX_COORDINATES, Section, VectorRow, VectorShape};
 pub use verifier::{Message, Verifier, accepts};

@@ -58,6 +58,7 @@ impl Circuit {
     fn noise_of_digits(bounds: &[u64]) -> Result<Self, CircuitError> {
         let digits: usize = bounds.iter().map(digits).sum();
         let shape = VectorShape {
+            runs: Vec::new(),
             bits: DIGIT_BITS,
             sections: vec![Section::centred(digits)],
             norm: 0,

@@ -167,9 +167,21 @@ impl Shape {
                 let guarded = factors.is_empty()
                     || present.is_empty()
                     || self.moments.contains(&Moment::count(present.clone()));
+                // A product with a bit is of those who have it: their count is its guard in exact results.
+                let bits = factors
+                    .iter()
+                    .filter(|factor| variable(factor).is_some_and(|v| v.max == 1));
+                let counted = |bit: &u16| {
+                    self.moments.contains(&Moment::Product {
+                        present: present.clone(),
+                        factors: vec![*bit],
+                    })
+                };
+                let counted = factors.len() < 2 || bits.into_iter().all(counted);
                 increasing
                     && ordered
                     && guarded
+                    && counted
                     && factors.len() <= 2
                     && (present.len(), factors.len()) != (0, 0)
                     && present.iter().all(nullable)

@@ -16,6 +16,8 @@
 //! tries until the coefficients suit it succeeds with 2^-128 each time. Field64 with two sets is several
 //! times cheaper, and half as long, as a field of 128 bits with one.
 
+use std::ops::Range;
+
 use rand::CryptoRng;
 use zeroize::Zeroizing;
 
@@ -46,6 +48,10 @@ pub struct VectorShape {
     pub bits: u8,
     /// What is in each section.
     pub sections: Vec<Section>,
+    /// Ranges of sections without coordinates that are released in runs, each half by itself where that is possible:
+    /// none, or the scores of two classes. Two sections follow: how many are in the lower half of the first range or in
+    /// the upper half of the second, and all others.
+    pub runs: Vec<Range<usize>>,
     /// Longest vector of an honest home, in levels as they are summed: what noise must cover.
     pub norm: u64,
 }
@@ -208,6 +214,15 @@ impl Circuit {
         });
         let coordinates = coordinates.filter(|sum| (1..=most).contains(sum));
         let fits = (1..=MAX_SECTIONS).contains(&shape.sections.len())
+            && matches!(shape.runs.len(), 0 | 2)
+            && shape
+                .runs
+                .last()
+                .is_none_or(|run| run.end + 2 == shape.sections.len())
+            && shape.runs.iter().all(|run| {
+                let sections = shape.sections.get(run.clone());
+                run.start > 0 && sections.is_some_and(|all| all.iter().all(Section::is_empty))
+            })
             && shape.bits > 0
             && shape.bits <= MAX_COORDINATE_BITS
             && shape.bits.is_multiple_of(DIGIT_BITS);
@@ -242,6 +257,17 @@ impl Circuit {
                 digit += each;
             }
         }
+        // A section without coordinates is one output, its count.
+        let starts = |section: usize| {
+            outputs
+                .iter()
+                .position(|o: &Output| o.form == LinearForm::element(section))
+        };
+        let runs = shape.runs.iter().filter_map(|run| {
+            let start = starts(run.start)?;
+            Some(start..start + run.len())
+        });
+        let runs = runs.collect();
         // Every element is a wire by itself: the rank is full.
         Ok(Self {
             shape: Shape::summing(0, []),
@@ -249,7 +275,7 @@ impl Circuit {
             variables: Vec::new(),
             constraints: Vec::new(),
             outputs,
-            runs: Vec::new(),
+            runs,
             vector: Some(layout),
         })
     }
@@ -528,6 +554,7 @@ mod tests {
         Circuit::vector(&VectorShape {
             bits,
             sections: sections.iter().map(|n| Section::centred(*n)).collect(),
+            runs: Vec::new(),
             norm: 1,
         })
         .unwrap()
@@ -574,6 +601,7 @@ mod tests {
             let circuit = Circuit::vector(&VectorShape {
                 bits: 4 * digits,
                 sections: sections.iter().map(section).collect(),
+            runs: Vec::new(),
                 norm: 1,
             })
             .unwrap();
@@ -667,6 +695,7 @@ mod tests {
             let shape = VectorShape {
                 bits,
                 sections: sections.into_iter().map(Section::centred).collect(),
+                runs: Vec::new(),
                 norm: 1,
             };
             assert_eq!(Circuit::vector(&shape), Err(CircuitError::Vector));

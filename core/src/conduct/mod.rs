@@ -200,10 +200,8 @@ impl Conduct {
         Status {
             phase,
             round: self.round,
-            homes: match self.manifest.privacy {
-                Some(_) => self.funnel.coarse(self.manifest.min_cohort),
-                None => self.funnel.clone(),
-            },
+            // Of an exact query too: less the rows they would say how many have none (protocol.md §9).
+            homes: self.funnel.coarse(self.manifest.min_cohort),
             batches: self.of_homes().count() as u32,
             batches_done: self.of_homes().filter(|run| run.is_done()).count() as u32,
             verified: self.verified as u8,

@@ -36,7 +36,7 @@ pub struct Funnel {
 }
 
 impl Funnel {
-    /// The same in steps of the minimum cohort: of a noisy query nobody is told of fewer.
+    /// The same in steps of the minimum cohort, as a querier is told them.
     #[must_use]
     pub fn coarse(&self, cohort: u32) -> Self {
         Self {
@@ -48,7 +48,7 @@ impl Funnel {
     }
 }
 
-/// A number of homes as the querier of a noisy query is told it.
+/// A number of homes in steps of the cohort.
 pub fn coarse(homes: u64, cohort: u32) -> u64 {
     let cohort = u64::from(cohort).max(1);
     homes / cohort * cohort

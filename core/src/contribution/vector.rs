@@ -165,6 +165,7 @@ mod tests {
 
     fn circuit() -> Circuit {
         Circuit::vector(&VectorShape {
+            runs: Vec::new(),
             bits: 8,
             sections: [20, 3].map(Section::centred).to_vec(),
             norm: 1,

@@ -1,9 +1,11 @@
 //! From released sums to a table.
 //!
-//! What an aggregator withheld stays NULL and is listed; a group of which even the number of rows
-//! was withheld is listed by its key. NULL as in SQL: SUM and AVG of nothing, VARIANCE of one.
+//! What an aggregator withheld stays NULL and is listed; a group of which nothing was released is listed by
+//! its key. NULL as in SQL: SUM and AVG of nothing, VARIANCE of one.
 
 mod cell;
+#[cfg(test)]
+mod complements;
 mod evaluate;
 mod histogram;
 mod noisy;
@@ -204,20 +206,21 @@ impl Decoder {
     /// # Errors
     /// [`WrongOutputs`] if there are not as many as the circuit has.
     pub fn decode(&self, outputs: &[Option<i128>], cohort: u32) -> Result<Table, WrongOutputs> {
-        self.table(outputs, cohort).map(|(table, _)| table)
+        self.table(outputs, cohort, false).map(|(table, _)| table)
     }
 
     fn table(
         &self,
         outputs: &[Option<i128>],
         cohort: u32,
+        noisy: bool,
     ) -> Result<(Table, Vec<Row>), WrongOutputs> {
         if let Some(model) = &self.selection.model {
             self.check(outputs)?;
             return Ok((model.table(&self.sums(0, outputs)), Vec::new()));
         }
         let mut table = self.empty_table();
-        let rows = self.rows(outputs, &mut table)?;
+        let rows = self.rows(outputs, noisy, &mut table)?;
         let keep = self.keep(rows, &mut table);
         let mut resolved = false;
         for (place, row) in keep.iter().enumerate() {
@@ -283,11 +286,22 @@ impl Decoder {
     }
 
     /// The cells of every group that was released.
-    fn rows(&self, outputs: &[Option<i128>], table: &mut Table) -> Result<Vec<Row>, WrongOutputs> {
+    fn rows(
+        &self,
+        outputs: &[Option<i128>],
+        noisy: bool,
+        table: &mut Table,
+    ) -> Result<Vec<Row>, WrongOutputs> {
         self.check(outputs)?;
         let mut rows = Vec::new();
         for group in 0..self.layout.groups() {
-            if outputs[self.layout.rows(group)].is_none() {
+            // The number of rows of an exact result may be withheld where it would give others away.
+            let first = self.layout.rows(group);
+            let of_group = match noisy {
+                true => first..first + 1,
+                false => first..self.layout.rows(group + 1),
+            };
+            if outputs[of_group].iter().all(Option::is_none) {
                 table.suppressed_groups.push(self.key(group));
                 continue;
             }

@@ -21,7 +21,7 @@ impl Decoder {
         noise: &[Noise],
         rng: &mut impl CryptoRng,
     ) -> Result<Table, WrongOutputs> {
-        let (mut table, rows) = self.table(outputs, cohort)?;
+        let (mut table, rows) = self.table(outputs, cohort, true)?;
         let runs = self.runs(outputs);
         let columns = &self.selection.columns;
         let shape = (table.rows.len(), table.columns.len());

@@ -5,6 +5,7 @@
 
 mod display;
 mod expr;
+mod facts;
 mod row;
 mod typing;
 mod validate;
@@ -15,6 +16,7 @@ pub use expr::{
     Arithmetic, Comparison, Expr, Function, InvalidExpr, MAX_DEPTH, MAX_NODES, MAX_OPERANDS,
     MAX_TEXT, Node,
 };
+pub use facts::{Fact, Facts, Text};
 pub use row::RawRow;
 pub use typing::{Kind, Mismatch, Typed};
 pub use validate::{

@@ -44,6 +44,8 @@ pub struct Explanation {
     pub constraints: usize,
     /// Sums that are released.
     pub outputs: usize,
+    /// Counts of people that every aggregator reads, those below the cohort included; noisy ones with noise.
+    pub counts: usize,
     /// Groups.
     pub groups: usize,
     /// Bytes that one home adds to what its stack sends, of all aggregators.
@@ -92,6 +94,7 @@ impl Plan {
             shared: circuit.share_len(),
             constraints: circuit.constraint_count(),
             outputs: circuit.outputs().len(),
+            counts: circuit.openings(privacy.is_some()).len(),
             groups,
             bytes_per_home: explicit + members * (4 + 16),
             homes_per_group: homes / groups as u64,

@@ -147,6 +147,7 @@ impl TrainingPlan {
             label
         });
         let training = Training {
+            guarded: true,
             features: bound.features,
             label,
             family: request.family.clone(),

@@ -22,7 +22,7 @@ use crate::privacy::Privacy;
 use crate::profile::Profile;
 use crate::subscription::{Enrolment, Handle, HomeId, HomeTag, PoolKeys, Upload};
 use crate::ticket::HomeKey;
-use crate::training::Family;
+use crate::training::{Family, Training};
 
 /// Two groups; x is never NULL and at most 100, y may be NULL and is at most 6.
 const BANDS: &str = "SELECT CASE WHEN z < 5 THEN 'a' ELSE 'b' END AS band, \
@@ -161,7 +161,10 @@ impl Question {
             local: session
                 .map_or(&plan.local, |session| &session.local)
                 .clone(),
-            training: session.map(|session| session.training.clone()),
+            training: session.map(|session| Training {
+                guarded: setting.noise.is_none(),
+                ..session.training.clone()
+            }),
             min_cohort: 4,
             answer_rate: 400,
             min_verified: setting.min_verified.max(setting.committee.0),

@@ -6,7 +6,7 @@ use rand::CryptoRng;
 use super::data::{Design, Document, Row, Source};
 use super::layout::{Layout, MAX_LOSS, Values, shape_of, vectors, weights};
 use super::perceptron::Network;
-use super::predict::validation;
+use super::predict::{cells_of, side_of, validation};
 pub use super::scores::State;
 use super::scores::{inputs, logistic, matrix, mean, nearest, scores, softmax};
 use super::{Family, Task, Training};
@@ -41,7 +41,7 @@ pub fn vector(
     if rows.is_empty() || !state.holds(design.columns()) {
         return None;
     }
-    let values = values(training, &design, task, state, &rows)?;
+    let values = values(training, &design, task, state, &rows, rng)?;
     // Only now: how long it takes does not tell whether a home is held out.
     if held_out != (task == Task::Validate) {
         return None;
@@ -82,9 +82,18 @@ fn values(
     task: Task,
     state: &State,
     rows: &[Row],
+    rng: &mut impl CryptoRng,
 ) -> Option<Values> {
     let columns = design.columns();
     let first = |values| Some(vec![Some(values)]);
+    let classes = design.classes();
+    let guarded = training.guarded && classes > 0;
+    // Counts of homes beside the first section, in some of which this one is.
+    let counted = |first: Vec<f64>, which: &[usize], count: usize| {
+        let mut sections: Values = vec![Some(first)];
+        sections.extend((0..count).map(|place| which.contains(&place).then(Vec::new)));
+        Some(sections)
+    };
     match (task, &training.family) {
         (Task::Scale, _) => {
             let scaled = design.scaled();
@@ -94,6 +103,16 @@ fn values(
             });
             let mut values: Vec<f64> = values.collect();
             let of_label = |value: &dyn Fn(f64) -> f64| mean(rows.iter().map(|r| value(r.label)));
+            if guarded {
+                if values.is_empty() {
+                    values.push(0.0);
+                }
+                // A home whose documents are all of one class.
+                let class = rows.first().map(|row| row.label);
+                let class = class.filter(|class| rows.iter().all(|row| row.label == *class));
+                let class: Vec<usize> = class.map(|class| class as usize).into_iter().collect();
+                return counted(values, &class, classes);
+            }
             match training.label.map(|label| label.classes) {
                 None => {}
                 Some(0) => values.extend([of_label(&|y| y), of_label(&|y| y * y)]),
@@ -180,6 +199,16 @@ fn values(
                 (values[0] > 0.0).then_some(values)
             }));
             Some(sections)
+        }
+        (Task::Validate, _) if guarded => {
+            let (loss, cells) = cells_of(training, design, state, rows)?;
+            // One document, so that a home is in one cell; which one is drawn, so that shares are right on average.
+            let drawn = rng.next_u64() % cells.len().max(1) as u64;
+            let mut which: Vec<usize> = cells.get(drawn as usize).copied().into_iter().collect();
+            if let ([cell], 2) = (which.as_slice(), classes) {
+                which.push(side_of(*cell));
+            }
+            counted(vec![loss], &which, Layout::cells(classes))
         }
         (Task::Validate, _) => first(validation(training, design, state, rows)?),
         (Task::Candidates, _) => None,

@@ -1,5 +1,7 @@
 //! What a home's vector means in each round: sections, coordinates, and the range of each.
 
+use std::ops::Range;
+
 use rand::CryptoRng;
 
 use super::data::{Design, Source};
@@ -18,6 +20,8 @@ const SHARE: f64 = 10.0;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Layout {
     pub(super) sections: Vec<Section>,
+    /// Sections that are released in runs.
+    runs: Vec<Range<usize>>,
     /// Of the centred coordinates together, in halves of their ranges.
     centred: f64,
     /// Of the counted coordinates together, in their ranges.
@@ -100,8 +104,16 @@ impl Layout {
         let full = |section: Section, counted: f64| Self {
             centred: (section.centred.len() as f64).sqrt(),
             sections: vec![section],
+            runs: Vec::new(),
             counted,
             bits,
+        };
+        // Counts of homes beside it.
+        let counts = |first: Section, count: usize, runs: Vec<Range<usize>>| {
+            let mut layout = full(first, 0.0);
+            layout.sections.resize_with(1 + count, Section::default);
+            layout.runs = runs;
+            layout
         };
         let clipped = |weights: usize| {
             let range = training.clip * (SHARE / (weights as f64).sqrt()).min(1.0);
@@ -110,6 +122,7 @@ impl Layout {
             let longest = training.clip / range;
             Self {
                 sections: vec![Section::centred(section)],
+                runs: Vec::new(),
                 // The loss stands beside the update.
                 centred: (longest * longest + 1.0).sqrt(),
                 counted: 0.0,
@@ -117,6 +130,19 @@ impl Layout {
             }
         };
         match (task, &training.family) {
+            (Task::Scale, _) if training.guarded && classes > 0 => {
+                let scaled = 2 * design.scaled().len();
+                let first = Section {
+                    centred: unit(scaled),
+                    // A vector has a coordinate.
+                    counted: usize::from(scaled == 0),
+                };
+                counts(first, classes, Vec::new())
+            }
+            (Task::Validate, _) if training.guarded && classes > 0 => {
+                let (count, runs) = cells(classes);
+                counts(Section::centred(vec![(0.0, MAX_LOSS)]), count, runs)
+            }
             (Task::Scale, _) => {
                 let (label, shares) = match training.label.map(|label| label.classes) {
                     Some(0) => (2, 0),
@@ -133,6 +159,7 @@ impl Layout {
                 sections.extend((0..*candidates).map(|_| Section::counted(1)));
                 Self {
                     sections,
+                    runs: Vec::new(),
                     centred: 0.0,
                     // Shares of one whole.
                     counted: 1.0,
@@ -164,6 +191,7 @@ impl Layout {
                 sections.extend((0..classes).map(|_| Section::counted(1 + each)));
                 Self {
                     sections,
+                    runs: Vec::new(),
                     centred: 0.0,
                     counted: training.clip,
                     bits,
@@ -174,6 +202,7 @@ impl Layout {
                 sections.extend((0..*clusters).map(|_| Section::counted(1 + columns)));
                 Self {
                     sections,
+                    runs: Vec::new(),
                     centred: 1.0,
                     // In each cluster no column is more than the share.
                     counted: (1.0 + columns as f64).sqrt(),
@@ -204,6 +233,11 @@ impl Layout {
         }
     }
 
+    /// Number of counts in the round that validates a guarded session.
+    pub(super) fn cells(classes: usize) -> usize {
+        cells(classes).0
+    }
+
     /// Number of coordinates of a round's layout, which is not made for it: strangers write sessions whose
     /// vectors no memory holds.
     pub(super) fn coordinates(training: &Training, design: &Design, task: Task) -> usize {
@@ -211,6 +245,10 @@ impl Layout {
         let values = columns + 1;
         let products = values * (values + 1) / 2;
         match (task, &training.family) {
+            (Task::Scale, _) if training.guarded && classes > 0 => {
+                (2 * design.scaled().len()).max(1)
+            }
+            (Task::Validate, _) if training.guarded && classes > 0 => 1,
             (Task::Scale, _) => {
                 let label = training.label.map_or(0, |_| classes.max(2));
                 2 * design.scaled().len() + label
@@ -252,6 +290,7 @@ impl Layout {
         let longest = centred.hypot(counted) + count.sqrt();
         VectorShape {
             bits,
+            runs: self.runs.clone(),
             sections,
             norm: longest.ceil().max(1.0) as u64,
         }
@@ -325,6 +364,21 @@ impl Layout {
     }
 }
 
+/// Counts of homes that validate, in a guarded session: of two classes the bins of scores of each, and those that are
+/// right and those that are wrong; of more each
+/// class by each that it is taken for, of very many those that are right and those that are wrong. With the ranges
+/// that are released in runs.
+fn cells(classes: usize) -> (usize, Vec<Range<usize>>) {
+    match classes {
+        2 => {
+            let bins = |class: usize| 1 + class * SCORE_BINS..1 + (class + 1) * SCORE_BINS;
+            (2 * SCORE_BINS + 2, vec![bins(0), bins(1)])
+        }
+        _ if classes <= MAX_CONFUSED => (classes * classes, Vec::new()),
+        _ => (2, Vec::new()),
+    }
+}
+
 /// The distance between two levels of a range. The highest level is one below the end, so that the middle is a
 /// level.
 fn width(lo: f64, hi: f64, bits: u8) -> f64 {
@@ -340,6 +394,14 @@ pub(super) struct Sums {
 }
 
 impl Sums {
+    /// The number of homes of each section but the first; none where it is withheld, or added to one before it.
+    pub(super) fn counts(&self) -> Vec<Option<f64>> {
+        let sections = self.sections.iter().skip(1);
+        sections
+            .map(|section| section.as_ref().map(|(count, _)| *count))
+            .collect()
+    }
+
     /// The means of the first section over all homes.
     pub(super) fn means(&self) -> Option<Vec<f64>> {
         let (homes, sums) = self.sections.first()?.as_ref()?;

@@ -58,6 +58,9 @@ pub struct Training {
     pub held_out: u16,
     /// Rounds of updates, beside those that prepare and validate.
     pub updates: u16,
+    /// Whether classes, and who is taken for whom, are counts that are withheld below the cohort: where nothing is
+    /// noisy.
+    pub guarded: bool,
 }
 
 /// Something that is learnt from.

@@ -148,10 +148,14 @@ pub struct Metrics {
     pub r_squared: Option<f64>,
     /// Area under the receiver's operating curve, by histogram of scores.
     pub auc: Option<f64>,
-    /// Share of documents of each class (rows) that is taken for each (columns).
-    pub confusion: Option<Vec<Vec<f64>>>,
+    /// Share of documents of each class (rows) that is taken for each (columns); none where it is withheld.
+    pub confusion: Option<Vec<Vec<Option<f64>>>>,
     /// Mean squared distance to the nearest cluster, for each column.
     pub inertia: Option<f64>,
+    /// How far the area may be from the true one, where it was read off runs of scores.
+    pub auc_resolution: Option<f64>,
+    /// Names of metrics that are withheld, because fewer homes than the cohort would be told by them.
+    pub withheld: Vec<&'static str>,
     /// Standard errors of those of [`Self::named`], as far as noise makes them; none without noise.
     pub errors: [Option<f64>; METRICS],
 }
@@ -166,6 +170,7 @@ impl Metrics {
         self.accuracy.iter_mut().for_each(share);
         self.confusion
             .iter_mut()
+            .flatten()
             .flatten()
             .flatten()
             .for_each(share);
@@ -212,7 +217,8 @@ impl Metrics {
                     true => rest.split_at((classes * classes).min(rest.len())),
                     false => (&rest[..0], rest),
                 };
-                let confusion = confused.chunks(classes).map(<[f64]>::to_vec);
+                let confusion = confused.chunks(classes);
+                let confusion = confusion.map(|row| row.iter().copied().map(Some).collect());
                 // What a support vector machine says is no chance.
                 let chances = !matches!(model.training.family, Family::Svm);
                 Self {
@@ -225,6 +231,103 @@ impl Metrics {
             }
             _ => base,
         }
+    }
+}
+
+impl Metrics {
+    /// From what a guarded session's round released: a mean loss, and counts of homes, of which those below the cohort
+    /// are withheld or added to their neighbours.
+    pub(super) fn of_counts(
+        model: &Model,
+        homes: u64,
+        means: &[f64],
+        counts: &[Option<f64>],
+    ) -> Self {
+        let classes = model.design().classes();
+        if !matches!(model.kind(), Kind::Class) || counts.is_empty() {
+            return Self::of(model, homes, means);
+        }
+        let all = homes as f64;
+        let chances = !matches!(model.training.family, Family::Svm);
+        let mut metrics = Self {
+            homes,
+            log_loss: means.first().copied().filter(|_| chances),
+            ..Self::default()
+        };
+        // The number of each class that is taken for each.
+        let cells: Vec<Option<f64>> = match classes {
+            2 => {
+                let (no, yes) = counts.split_at(counts.len().min(SCORE_BINS));
+                let yes = &yes[..yes.len().min(SCORE_BINS)];
+                // Wherever in its run each score is.
+                let ends = [no, yes].map(|bins| Some([placed(bins, false)?, placed(bins, true)?]));
+                if let [Some([no_low, no_high]), Some([yes_low, yes_high])] = ends {
+                    let least = auc(&[no_high, yes_low].concat());
+                    let most = auc(&[no_low, yes_high].concat());
+                    let half = least.zip(most).map(|(least, most)| (most - least) / 2.0);
+                    let half = half.filter(|half| *half <= COARSEST);
+                    metrics.auc = least.zip(half).map(|(least, half)| least + half);
+                    metrics.auc_resolution = half;
+                }
+                [no, yes].iter().flat_map(|bins| halves(bins)).collect()
+            }
+            _ => counts.to_vec(),
+        };
+        let right: Option<f64> = match classes <= MAX_CONFUSED {
+            true => (0..classes)
+                .map(|class| cells.get(class * (classes + 1)).copied().flatten())
+                .sum(),
+            false => cells.first().copied().flatten(),
+        };
+        let sides = (counts.get(2 * SCORE_BINS), counts.get(2 * SCORE_BINS + 1));
+        metrics.accuracy = match (classes, sides) {
+            (2, (Some(Some(right)), Some(Some(wrong)))) => Some(right / (right + wrong)),
+            _ => right.map(|right| right / all),
+        };
+        if classes <= MAX_CONFUSED {
+            let share = |cell: &Option<f64>| cell.map(|count| count / all);
+            let rows = cells.chunks(classes);
+            let rows: Vec<Vec<Option<f64>>> =
+                rows.map(|row| row.iter().map(share).collect()).collect();
+            if rows.iter().flatten().any(Option::is_none) {
+                metrics.withheld.push("confusion");
+            }
+            metrics.confusion = Some(rows);
+        }
+        if metrics.accuracy.is_none() {
+            metrics.withheld.push("accuracy");
+        }
+        if classes == 2 && metrics.auc.is_none() {
+            metrics.withheld.push("auc");
+        }
+        metrics
+    }
+}
+
+/// How far from the true area one may be that is told.
+const COARSEST: f64 = 0.2;
+
+/// The counts of bins, each run of them in its first bin or, if `high`, in its last; none where all are withheld.
+fn placed(bins: &[Option<f64>], high: bool) -> Option<Vec<f64>> {
+    let mut placed = vec![0.0; bins.len()];
+    let starts: Vec<usize> = (0..bins.len()).filter(|bin| bins[*bin].is_some()).collect();
+    let ends = starts.iter().skip(1).copied().chain([bins.len()]);
+    for (start, end) in starts.iter().copied().zip(ends) {
+        placed[if high { end - 1 } else { start }] = bins[start].unwrap_or(0.0);
+    }
+    (!starts.is_empty()).then_some(placed)
+}
+
+/// The number in the lower and in the upper half of the bins; none where a run is of both, or all are withheld.
+fn halves(bins: &[Option<f64>]) -> [Option<f64>; 2] {
+    let (low, high) = bins.split_at(bins.len() / 2);
+    let sum = |half: &[Option<f64>]| {
+        let begins = half.first().is_some_and(Option::is_some);
+        begins.then(|| half.iter().flatten().sum())
+    };
+    match (sum(low), sum(high)) {
+        (Some(low), Some(high)) => [Some(low), Some(high)],
+        _ => [None, None],
     }
 }
 

@@ -145,6 +145,37 @@ pub(super) fn validation(
     Some(values)
 }
 
+/// What a held-out home of a guarded session says: its mean loss, and the cell of each of its documents.
+pub(super) fn cells_of(
+    training: &Training,
+    design: &Design,
+    state: &State,
+    rows: &[Row],
+) -> Option<(f64, Vec<usize>)> {
+    let predicted = predict(training, design, state, rows)?;
+    let classes = design.classes();
+    let mut loss = 0.0;
+    let mut cells = Vec::with_capacity(rows.len());
+    for (row, chances) in rows.iter().zip(&predicted) {
+        let class = row.label as usize;
+        let best = argmax(chances);
+        loss -= chances[class].max(1e-12).ln() / rows.len() as f64;
+        cells.push(match classes {
+            2 => class * SCORE_BINS + score_bin(chances[1]),
+            _ if classes <= MAX_CONFUSED => class * classes + best,
+            _ => usize::from(best != class),
+        });
+    }
+    Some((loss.min(MAX_LOSS), cells))
+}
+
+/// The count of those who are right, or of those who are wrong, as the cell of two classes is.
+pub(super) fn side_of(cell: usize) -> usize {
+    let (class, bin) = (cell / SCORE_BINS, cell % SCORE_BINS);
+    let taken = usize::from(bin >= SCORE_BINS / 2);
+    2 * SCORE_BINS + usize::from(class != taken)
+}
+
 /// The bin of a chance: even in its logit, so that rare labels have bins too.
 fn score_bin(chance: f64) -> usize {
     const WIDEST: f64 = 8.0;

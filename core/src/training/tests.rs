@@ -5,12 +5,15 @@ use rand::{Rng, SeedableRng};
 
 use super::fit::{Early, Fit, FitError, Settings};
 use super::home::{State, is_held_out, vector};
-use super::{Cell, Design, Document, Family, Feature, InvalidTraining, Layout, Task, Training};
+use super::{
+    Cell, Design, Document, Family, Feature, InvalidTraining, Layout, SCORE_BINS, Task, Training,
+};
 use crate::catalogue::{Cardinality, Catalogue, Doctype, Field, FieldKind};
 use crate::circuit::Circuit;
 use crate::contribution::{VectorContribution, share_vectors};
 use crate::field;
 use crate::id::QueryId;
+use crate::local::LocalQuery;
 use crate::plan::{TrainingPlan, TrainingRequest};
 use crate::testing::vectors::{aggregate, members};
 use crate::ticket::HomeKey;
@@ -567,4 +570,134 @@ fn a_home_with_very_many_documents_is_looked_at_within_bounds() {
     let alone = one(&plan, Task::Update, &state, &documents);
     documents.extend(vec![other; 100]);
     assert_eq!(one(&plan, Task::Update, &state, &documents), alone);
+}
+
+/// What is released of a round of an exact session, of homes with these documents.
+fn exactly(
+    training: &Training,
+    local: &LocalQuery,
+    task: Task,
+    state: &State,
+    homes: &[Vec<Document>],
+    cohort: i128,
+) -> Vec<Option<i128>> {
+    let mut rng = StdRng::seed_from_u64(12);
+    let out = task == Task::Validate;
+    let layout = Layout::of(training, &Design::of(training, local), task);
+    let circuit = Circuit::vector(&layout.shape()).unwrap();
+    let mut sums = vec![0; circuit.outputs().len()];
+    for documents in homes {
+        let row = vector(training, local, task, state, out, documents, &mut rng);
+        circuit.add_outputs(&circuit.encode_vector(row.as_ref()), &mut sums);
+    }
+    let openings = circuit.openings(false);
+    let opened: Vec<i128> = openings
+        .iter()
+        .map(|count| field::signed(count.evaluate(&sums)))
+        .collect();
+    let mask = circuit.opened_mask(false, cohort, &local.facts(), &opened);
+    mask.apply(&sums)
+        .into_iter()
+        .map(|sum| sum.map(field::signed))
+        .collect()
+}
+
+/// A logistic session that holds homes out, and homes of which so many have the label, at these scores.
+fn rare(positive: &[f64], negative: &[f64], cohort: i128) -> (Fit, Vec<Vec<Option<i128>>>) {
+    let mut plan = plan(Family::Logistic { newton: false }, 1);
+    plan.training.held_out = 200;
+    let (training, local) = (&plan.training, &plan.local);
+    let home =
+        |label: f64| move |x: &f64| vec![[label, *x, (x * 7.0).fract()].map(Cell::Number).into()];
+    let homes: Vec<Vec<Document>> = positive
+        .iter()
+        .map(home(1.0))
+        .chain(negative.iter().map(home(0.0)))
+        .collect();
+    let mut fit = Fit::new(training, local, plan.names.clone(), SETTINGS);
+    let mut rounds = Vec::new();
+    while let Some((round, mut state)) = fit.next() {
+        let task = training.task(round).unwrap();
+        if task == Task::Validate {
+            // A model that scores by x alone.
+            state.weights = vec![0.0, 3.0, 0.0];
+        }
+        rounds.push(exactly(training, local, task, &state, &homes, cohort));
+        fit.take(rounds.last().unwrap(), &[]).unwrap();
+    }
+    (fit, rounds)
+}
+
+#[test]
+fn cells_of_a_few_held_out_homes_are_in_no_number_of_an_exact_session() {
+    const COHORT: i128 = 20;
+    let negative: Vec<f64> = (0..120).map(|place| f64::from(place) / 120.0).collect();
+    let (fit, rounds) = rare(&[0.9], &negative, COHORT);
+    // Neither when columns are scaled nor when the model is validated.
+    for counts in [&rounds[0][5..], &rounds[2][2..]] {
+        assert!(
+            counts.iter().flatten().all(|count| *count >= COHORT),
+            "{counts:?}"
+        );
+    }
+    // The number of homes would tell the one that is left.
+    assert_eq!(rounds[2][0], Some(120));
+    let released: i128 = rounds[2][2..2 + 2 * SCORE_BINS].iter().flatten().sum();
+    assert_eq!(released, 120);
+    let metrics = fit.metrics.unwrap();
+    assert_eq!(metrics.withheld, ["confusion", "accuracy", "auc"]);
+    assert_eq!((metrics.auc, metrics.accuracy), (None, None));
+    assert!(metrics.log_loss.is_some());
+}
+
+#[test]
+fn what_enough_held_out_homes_say_is_computed_from_cells_of_the_cohort() {
+    const COHORT: i128 = 20;
+    let positive: Vec<f64> = (0..150)
+        .map(|place| f64::from(place + 60) / 210.0)
+        .collect();
+    let negative: Vec<f64> = (0..150).map(|place| f64::from(place) / 210.0).collect();
+    let (fit, rounds) = rare(&positive, &negative, COHORT);
+    let counts = &rounds[2][2..];
+    assert!(counts.iter().flatten().all(|count| *count >= COHORT));
+    let scores = counts[..2 * SCORE_BINS].iter().flatten();
+    assert_eq!((scores.sum::<i128>(), rounds[2][0]), (300, Some(300)));
+    let metrics = fit.metrics.unwrap();
+    assert!(metrics.withheld.is_empty(), "{metrics:?}");
+    let confusion = metrics.confusion.unwrap();
+    let share = confusion
+        .iter()
+        .flatten()
+        .map(|cell| cell.unwrap())
+        .sum::<f64>();
+    assert!((share - 1.0).abs() < 1e-9);
+    assert!(
+        (metrics.accuracy.unwrap() - confusion[0][0].unwrap() - confusion[1][1].unwrap()).abs()
+            < 1e-9
+    );
+    // The chance that one of 60..210 is above one of 0..150: 1 − (90·91/2)/150² and half of ties.
+    let (auc, off) = (metrics.auc.unwrap(), metrics.auc_resolution.unwrap());
+    assert!((auc - 0.82).abs() < off && off < 0.15, "{auc} {off}");
+}
+
+#[test]
+fn an_accuracy_is_told_where_enough_are_wrong_though_a_cell_has_too_few() {
+    const COHORT: i128 = 20;
+    // 15 and 15 are wrong.
+    let positive: Vec<f64> = (0..100)
+        .map(|place| if place < 15 { 0.2 } else { 0.8 })
+        .collect();
+    let negative: Vec<f64> = (0..100)
+        .map(|place| if place < 15 { 0.8 } else { 0.2 })
+        .collect();
+    let (fit, _) = rare(&positive, &negative, COHORT);
+    let metrics = fit.metrics.unwrap();
+    assert_eq!(metrics.withheld, ["confusion", "auc"]);
+    assert!((metrics.accuracy.unwrap() - 0.85).abs() < 1e-9);
+    // Of 5 and 5 it is not.
+    let (fit, _) = rare(&positive[10..], &negative[10..], COHORT);
+    assert_eq!(
+        fit.metrics.unwrap().withheld,
+        ["confusion", "accuracy", "auc"]
+    );
 }

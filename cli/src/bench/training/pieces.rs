@@ -49,6 +49,7 @@ fn milliseconds(taken: Duration, count: usize) -> f64 {
 /// Vectors of so many coordinates.
 pub(super) fn measure(coordinates: usize) -> anyhow::Result<Vec<Piece>> {
     let circuit = Circuit::vector(&VectorShape {
+        runs: Vec::new(),
         bits: BITS,
         sections: vec![Section::centred(coordinates)],
         norm: 1 << BITS,

@@ -261,7 +261,7 @@ impl Fit {
         let mut loss = None;
         let mut next = self.round + 1;
         match (task, self.model.training.family.clone()) {
-            (Task::Scale, _) => self.scale(sums.homes, &means)?,
+            (Task::Scale, _) => self.scale(sums.homes, &means, &sums.counts())?,
             (Task::Candidates, Family::KMeans { clusters, .. }) => {
                 self.choose(usize::from(clusters), &sums)?;
             }
@@ -301,7 +301,10 @@ impl Fit {
             }
             (Task::Validate, _) => {
                 let homes = sums.homes as u64;
-                let mut metrics = Metrics::of(&self.model, homes, &means);
+                let mut metrics = match self.model.training.guarded {
+                    true => Metrics::of_counts(&self.model, homes, &means, &sums.counts()),
+                    false => Metrics::of(&self.model, homes, &means),
+                };
                 if self.is_noisy() {
                     metrics.errors = self.errors_of_metrics(homes, &means, &deviations);
                 }
@@ -373,7 +376,7 @@ impl Fit {
     }
 
     /// Mean and spread of the columns, if the label varies.
-    fn scale(&mut self, homes: f64, means: &[f64]) -> Result<(), FitError> {
+    fn scale(&mut self, homes: f64, means: &[f64], counts: &[Option<f64>]) -> Result<(), FitError> {
         let mut state = State {
             means: vec![0.0; self.design.columns()],
             spreads: vec![1.0; self.design.columns()],
@@ -401,6 +404,10 @@ impl Fit {
         let varies = match (self.model.training.label, &means[2 * scaled.len()..]) {
             (None, _) => true,
             _ if self.is_noisy() => true,
+            // How many are of a class may be withheld; it is told where all are.
+            (Some(label), _) if label.classes > 0 && self.model.training.guarded => {
+                !counts.contains(&Some(homes))
+            }
             (Some(label), [mean, square]) if label.classes == 0 => square - mean * mean > low,
             (Some(_), shares) => shares.iter().filter(|share| **share > low).count() > 1,
         };

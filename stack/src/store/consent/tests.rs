@@ -251,6 +251,7 @@ fn homes_with_the_same_rules_share_them_and_one_that_changes_changes_alone() {
 fn session(number: u32, epsilon: Option<u64>, rounds: u16) -> (SignedManifest, Manifest) {
     let (_, mut manifest) = query(number, epsilon, now().0);
     manifest.training = Some(Training {
+        guarded: true,
         features: vec![Feature::Number(0)],
         label: None,
         family: Family::KMeans {

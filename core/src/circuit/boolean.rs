@@ -1,0 +1,105 @@
+//! Conditions that a few counts decide together: Boolean functions of degree two.
+//!
+//! Who knows how many homes meet x, how many meet y, and how many meet both, knows how many meet neither: the
+//! number of homes where a polynomial is 1 follows from the counts of its monomials. A Boolean function of degree
+//! two depends on at most four variables (Nisan and Szegedy, *On the degree of Boolean functions as real
+//! polynomials*, 1994), so that all of them can be listed.
+
+use std::sync::LazyLock;
+
+/// Most variables of a function.
+pub(super) const VARIABLES: usize = 4;
+
+/// A polynomial of degree two that is 0 or 1 on all inputs.
+#[derive(Debug, Clone)]
+pub(super) struct Function {
+    /// Number of variables.
+    pub(super) variables: usize,
+    /// Monomials, each a set of variables as bits, with what they are multiplied by.
+    pub(super) terms: Vec<(usize, i128)>,
+}
+
+/// The functions that use two to four variables and are no sum of two others over the same monomials. Where the
+/// homes of each of these are none or enough, so are those of every other.
+pub(super) static FUNCTIONS: LazyLock<Vec<Function>> =
+    LazyLock::new(|| (2..=VARIABLES).flat_map(minimal).collect());
+
+/// The terms of the function with these values, of degree at most two.
+fn terms(truth: u32, variables: usize) -> Option<Vec<(usize, i128)>> {
+    let mut terms: Vec<i128> = (0..1 << variables)
+        .map(|input| i128::from(truth >> input & 1))
+        .collect();
+    for variable in 0..variables {
+        for input in 0..terms.len() {
+            if input >> variable & 1 == 1 {
+                terms[input] -= terms[input ^ 1 << variable];
+            }
+        }
+    }
+    let terms = terms
+        .into_iter()
+        .enumerate()
+        .filter(|(_, factor)| *factor != 0);
+    let terms: Vec<(usize, i128)> = terms.collect();
+    let quadratic = terms.iter().all(|(monomial, _)| monomial.count_ones() <= 2);
+    quadratic.then_some(terms)
+}
+
+fn minimal(variables: usize) -> Vec<Function> {
+    let inputs = 1u32 << variables;
+    let of = |truth: u32| Some((truth, terms(truth, variables)?));
+    let all: Vec<(u32, Vec<(usize, i128)>)> = (1..1u32 << inputs).filter_map(of).collect();
+    let monomials = |terms: &[(usize, i128)]| {
+        terms
+            .iter()
+            .fold(0u32, |all, (monomial, _)| all | 1 << monomial)
+    };
+    let known: Vec<(u32, u32)> = all
+        .iter()
+        .map(|(truth, terms)| (*truth, monomials(terms)))
+        .collect();
+    let is_sum = |truth: u32, of: u32| {
+        let parts = known
+            .iter()
+            .filter(|(part, made)| part & !truth == 0 && *part != truth && made & !of == 0);
+        parts
+            .clone()
+            .any(|(part, _)| parts.clone().any(|(other, _)| part ^ truth == *other))
+    };
+    all.iter()
+        .filter(|(truth, terms)| {
+            let used = terms.iter().fold(0, |used, (monomial, _)| used | monomial);
+            terms.len() > 1 && used == (1 << variables) - 1 && !is_sum(*truth, monomials(terms))
+        })
+        .map(|(_, terms)| Function {
+            variables,
+            terms: terms.clone(),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn functions_are_bits_on_every_input_and_few() {
+        let of = |variables| {
+            FUNCTIONS
+                .iter()
+                .filter(|f| f.variables == variables)
+                .count()
+        };
+        assert_eq!([of(2), of(3), of(4)], [4, 10, 24]);
+        for function in FUNCTIONS.iter() {
+            for input in 0..1usize << function.variables {
+                let terms = function.terms.iter();
+                let value: i128 = terms
+                    .filter(|(monomial, _)| monomial & input == *monomial)
+                    .map(|(_, factor)| factor)
+                    .sum();
+                assert!(value == 0 || value == 1);
+            }
+        }
+    }
+}

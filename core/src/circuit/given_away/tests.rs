@@ -1,0 +1,347 @@
+use proptest::prelude::*;
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+
+use super::super::people::Traits;
+use super::super::{Row, Shape, Variable};
+use super::*;
+use crate::field;
+use crate::local::Fact;
+use crate::weakness;
+
+const COHORT: i128 = 3;
+
+/// What one result tells: for every possible home what it adds to each released number, and the numbers.
+struct Told {
+    numbers: Vec<(Vec<i128>, i128)>,
+}
+
+fn outputs(circuit: &Circuit, row: &Row) -> Vec<i128> {
+    let elements = circuit.encode(Some(row)).unwrap();
+    let outputs = circuit.outputs().iter();
+    outputs
+        .map(|output| field::signed(output.form.evaluate(&elements)))
+        .collect()
+}
+
+/// Every row that the shape admits.
+fn domain(shape: &Shape) -> Vec<Row> {
+    let mut levels: Vec<Vec<Option<u64>>> = vec![Vec::new()];
+    for variable in &shape.variables {
+        let mut values: Vec<Option<u64>> = (0..=variable.max).map(Some).collect();
+        values.extend(variable.nullable.then_some(None));
+        levels = levels
+            .iter()
+            .flat_map(|before| {
+                values
+                    .iter()
+                    .map(|value| [before.clone(), vec![*value]].concat())
+            })
+            .collect();
+    }
+    (0..usize::from(shape.groups.max(1)))
+        .flat_map(|group| {
+            levels.iter().map(move |levels| Row {
+                group,
+                levels: levels.clone(),
+            })
+        })
+        .collect()
+}
+
+fn told(circuit: &Circuit, population: &[Row]) -> Told {
+    let mut sums = vec![0u64; circuit.outputs().len()];
+    for row in population {
+        circuit.add_outputs(&circuit.encode(Some(row)).unwrap(), &mut sums);
+    }
+    let openings = circuit.openings(false);
+    let opened: Vec<i128> = openings
+        .iter()
+        .map(|count| field::signed(count.evaluate(&sums)))
+        .collect();
+    let mask = circuit.opened_mask(false, COHORT, &Facts::default(), &opened);
+    let domain: Vec<Vec<i128>> = domain(circuit.shape())
+        .iter()
+        .map(|row| outputs(circuit, row))
+        .collect();
+    let numbers = (0..sums.len()).filter_map(|output| {
+        let Rule::Released(run @ 1..) = mask.rule(output) else {
+            return None;
+        };
+        let of = |outputs: &[i128]| outputs[output..output + run].iter().sum::<i128>();
+        let sums: Vec<i128> = sums.iter().map(|sum| field::signed(*sum)).collect();
+        Some((
+            domain.iter().map(|outputs| of(outputs)).collect(),
+            of(&sums),
+        ))
+    });
+    Told {
+        numbers: numbers.collect(),
+    }
+}
+
+impl Told {
+    /// The number of people of a combination, where it is one of people: the same for some homes, 0 for others.
+    fn people(&self, terms: &[(usize, i128)]) -> Option<i128> {
+        let sum = |home: usize| {
+            let terms = terms.iter();
+            terms
+                .map(|(place, factor)| self.numbers[*place].0[home] * factor)
+                .sum::<i128>()
+        };
+        let mut unit = 0;
+        for home in 0..self.numbers.first()?.0.len() {
+            match sum(home) {
+                0 => {}
+                one if one > 0 && (unit == 0 || unit == one) => unit = one,
+                _ => return None,
+            }
+        }
+        let terms = terms.iter();
+        let all: i128 = terms
+            .map(|(place, factor)| self.numbers[*place].1 * factor)
+            .sum();
+        (unit > 0).then(|| all / unit)
+    }
+
+    /// A combination of a few numbers that counts fewer people than the cohort, and some.
+    fn given_away(&self, rng: &mut StdRng) -> Option<(Vec<(usize, i128)>, i128)> {
+        let count = self.numbers.len();
+        let few = |terms: Vec<(usize, i128)>| {
+            let people = self.people(&terms)?;
+            (0 < people && people < COHORT).then_some((terms, people))
+        };
+        let all = (0..count).flat_map(|a| (a..count).map(move |b| (a, b)));
+        for (a, b) in all {
+            for (one, other) in [(1, -1), (-1, 1), (1, 1), (2, -1), (-1, 2), (-2, 1), (1, -2)] {
+                if let Some(found) = few(vec![(a, one), (b, other)]) {
+                    return Some(found);
+                }
+            }
+        }
+        for _ in 0..4000 {
+            let size = rng.random_range(3..=7).min(count);
+            let mut places: Vec<usize> = (0..count).collect();
+            for place in 0..size {
+                places.swap(place, rng.random_range(place..count));
+            }
+            let factors = [1, -1, 1, -1, 2, -2];
+            let terms = places[..size].iter();
+            let terms = terms.map(|place| (*place, factors[rng.random_range(0..6)]));
+            if let Some(found) = few(terms.collect()) {
+                return Some(found);
+            }
+        }
+        None
+    }
+}
+
+/// Random sums of a few random values, as queries have them.
+fn shape(rng: &mut StdRng) -> Shape {
+    let groups = [0, 0, 2, 3][rng.random_range(0..4)];
+    let variables: Vec<Variable> = (0..rng.random_range(1..=3))
+        .map(|_| {
+            let max = [0, 1, 1, 2, 3, 5][rng.random_range(0..6)];
+            Variable {
+                max,
+                nullable: max == 0 || rng.random_bool(0.5),
+                one_hot: max > 0 && rng.random_bool(0.3),
+            }
+        })
+        .collect();
+    let mut moments: Vec<Moment> = Vec::new();
+    let mut need = |moment: Moment| {
+        if !moments.contains(&moment) {
+            moments.push(moment);
+        }
+    };
+    let of = |numbers: &[u16]| -> Vec<u16> {
+        let nullable = numbers.iter().copied();
+        nullable
+            .filter(|v| variables[usize::from(*v)].nullable)
+            .collect()
+    };
+    for (number, variable) in (0u16..).zip(&variables) {
+        let present = of(&[number]);
+        if !present.is_empty() {
+            need(Moment::count(present.clone()));
+        }
+        let degree = rng.random_range(0..3);
+        for degree in 1..=degree * usize::from(variable.max > 0) {
+            need(Moment::Product {
+                present: present.clone(),
+                factors: vec![number; degree],
+            });
+        }
+        if variable.one_hot {
+            need(Moment::Levels {
+                variable: number,
+                merged: rng.random_bool(0.5),
+            });
+        }
+    }
+    // Two or all of them together, as a regression has them.
+    let all: Vec<u16> = (0u16..).take(variables.len()).collect();
+    if variables.iter().all(|v| v.max > 0) && all.len() > 1 && rng.random_bool(0.5) {
+        let together = match rng.random_bool(0.5) {
+            true => all.clone(),
+            false => vec![all[0], all[1]],
+        };
+        let present = of(&together);
+        if !present.is_empty() {
+            need(Moment::count(present.clone()));
+        }
+        for (place, one) in together.iter().enumerate() {
+            need(Moment::Product {
+                present: present.clone(),
+                factors: vec![*one],
+            });
+            for other in &together[place..] {
+                need(Moment::Product {
+                    present: present.clone(),
+                    factors: vec![*one, *other],
+                });
+            }
+        }
+    }
+    Shape {
+        groups,
+        variables,
+        moments,
+    }
+}
+
+fn population(shape: &Shape, rng: &mut StdRng) -> Vec<Row> {
+    let domain = domain(shape);
+    // Few kinds of homes, so that counts are alike and differences small.
+    let kinds: Vec<usize> = (0..rng.random_range(1..=6))
+        .map(|_| rng.random_range(0..domain.len()))
+        .collect();
+    let mut population: Vec<Row> = (0..rng.random_range(0..40))
+        .map(|_| domain[kinds[rng.random_range(0..kinds.len())]].clone())
+        .collect();
+    // And one or two that are not like them.
+    for _ in 0..rng.random_range(0..3) {
+        population.push(domain[rng.random_range(0..domain.len())].clone());
+    }
+    population
+}
+
+fn case(seed: u64) -> (Circuit, Vec<Row>, StdRng) {
+    let mut rng = StdRng::seed_from_u64(seed);
+    let circuit = Circuit::compile(&shape(&mut rng)).unwrap();
+    let population = population(circuit.shape(), &mut rng);
+    (circuit, population, rng)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(debug_assertions) { 96 } else { 1000 }))]
+
+    #[test]
+    fn no_combination_of_the_numbers_of_one_result_counts_fewer_people_than_the_cohort(
+        seed in any::<u64>(),
+    ) {
+        let (circuit, population, mut rng) = case(seed);
+        let told = told(&circuit, &population);
+        let found = told.given_away(&mut rng);
+        prop_assert!(
+            found.is_none(),
+            "{found:?} of {:?}: {:?}",
+            circuit.shape(),
+            told.numbers.iter().map(|number| number.1).collect::<Vec<_>>()
+        );
+    }
+}
+
+#[test]
+fn without_the_rule_many_results_give_counts_away() {
+    let given_away = (0..60u64).filter(|seed| {
+        let (circuit, population, mut rng) = case(*seed);
+        weakness::without(Weakness::CellsGivenAway, || {
+            told(&circuit, &population).given_away(&mut rng).is_some()
+        })
+    });
+    assert!(given_away.count() > 5);
+}
+
+#[test]
+fn a_difference_of_nobody_withholds_nothing() {
+    let variable = |max| Variable {
+        max,
+        nullable: true,
+        one_hot: false,
+    };
+    let shape = Shape::summing(
+        0,
+        [
+            (variable(0), false),
+            (variable(9), true),
+            (variable(1), false),
+        ],
+    );
+    let circuit = Circuit::compile(&shape).unwrap();
+    let row = Row {
+        group: 0,
+        levels: vec![Some(0), Some(5), Some(1)],
+    };
+    assert_eq!(
+        told(&circuit, &vec![row; 7]).numbers.len(),
+        circuit.outputs().len()
+    );
+}
+
+#[test]
+fn what_costs_fewest_numbers_is_withheld() {
+    let variable = Variable {
+        max: 9,
+        nullable: true,
+        one_hot: false,
+    };
+    // 10 rows, of which 9 have a value: the number of rows goes, not the mean.
+    let circuit = Circuit::compile(&Shape::summing(0, [(variable, false)])).unwrap();
+    let row = |level| Row {
+        group: 0,
+        levels: vec![level],
+    };
+    let mut population = vec![row(Some(4)); 9];
+    population.push(row(None));
+    let released: Vec<i128> = told(&circuit, &population)
+        .numbers
+        .iter()
+        .map(|n| n.1)
+        .collect();
+    assert_eq!(released, [9, 36]);
+}
+
+#[test]
+fn a_search_that_takes_too_long_withholds_the_whole() {
+    let people = |count, traits: Traits| Known {
+        count,
+        of: People {
+            group: 0,
+            atoms: None,
+            traits,
+            openings: Vec::new(),
+            outputs: Vec::new(),
+            is_guard: true,
+        },
+    };
+    let levels = (0..60).map(|level| {
+        people(
+            101 + 2 * i128::from(level),
+            Traits::default().with(Fact::Level(0, level, level)),
+        )
+    });
+    let mut known: Vec<Known> = levels.collect();
+    known.push(people(3001, Traits::default()));
+    let places: Vec<usize> = (0..known.len()).collect();
+    let few = |count: i128| 0 < count && count < 2;
+    assert!(!nested(&known, &places, &few).is_empty());
+}
+
+#[test]
+fn subsets_are_all_and_each_once() {
+    let of = |count, size| subsets(count, size).collect::<Vec<_>>();
+    assert_eq!(of(3, 2), [vec![0, 1], vec![0, 2], vec![1, 2]]);
+    assert_eq!(of(2, 3).len(), 0);
+    assert_eq!(of(7, 4).len(), 35);
+}

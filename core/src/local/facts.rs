@@ -1,0 +1,371 @@
+//! What a query's text says about everybody who is behind a count (protocol.md §9).
+//!
+//! Counts of one result may contain each other: `COUNT(x) FILTER (WHERE c)` is part of `COUNT(x)`, and
+//! `FILTER (WHERE age < 40)` and `FILTER (WHERE age >= 40)` share nobody. Aggregators must know, since the
+//! difference of two such counts is a count of people too. A fact is read off the expressions of the public
+//! local query; facts that this code does not see make it withhold less, never release a wrong number.
+
+use super::{Comparison, LocalQuery, Node};
+
+/// Something that holds for every home behind a count.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Fact {
+    /// The variable is not NULL.
+    Present(u16),
+    /// The variable's level is from the first to the second.
+    Level(u16, u64, u64),
+    /// The expression is not NULL, or is NULL.
+    Known(Vec<Node>, bool),
+    /// The condition is true, or is false.
+    Holds(Vec<Node>, bool),
+    /// The expression is a number between two ends, each with whether it belongs to the range.
+    Within(Vec<Node>, (f64, bool), (f64, bool)),
+    /// The expression is one of these texts or truth values.
+    OneOf(Vec<Node>, Vec<Node>),
+}
+
+impl Fact {
+    /// Returns whether `other` follows from this fact.
+    pub fn implies(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Level(one, low, high), Self::Level(other, least, most)) => {
+                one == other && least <= low && high <= most
+            }
+            (Self::Within(one, low, high), Self::Within(other, least, most)) => {
+                one == other && !beyond(*least, *low) && !beyond(flip(*most), flip(*high))
+            }
+            (Self::OneOf(one, values), Self::OneOf(other, of)) => {
+                one == other && values.iter().all(|value| of.contains(value))
+            }
+            _ => self == other,
+        }
+    }
+
+    /// Returns whether no home can have both.
+    pub fn excludes(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Level(one, low, high), Self::Level(other, least, most)) => {
+                one == other && (high < least || most < low)
+            }
+            (Self::Known(one, yes), Self::Known(other, also))
+            | (Self::Holds(one, yes), Self::Holds(other, also)) => one == other && yes != also,
+            (Self::Within(one, low, high), Self::Within(other, least, most)) => {
+                one == other && (apart(*high, *least) || apart(*most, *low))
+            }
+            (Self::OneOf(one, values), Self::OneOf(other, of)) => {
+                one == other && !values.iter().any(|value| of.contains(value))
+            }
+            _ => false,
+        }
+    }
+}
+
+/// Returns whether the lower end `end` leaves out something that begins at `begin`.
+fn beyond(end: (f64, bool), begin: (f64, bool)) -> bool {
+    end.0 > begin.0 || end.0 == begin.0 && !end.1 && begin.1
+}
+
+/// The upper end of a range as the lower end of its mirror image.
+fn flip((end, inside): (f64, bool)) -> (f64, bool) {
+    (-end, inside)
+}
+
+/// Returns whether a range that ends at `high` has nothing of one that begins at `low`.
+fn apart(high: (f64, bool), low: (f64, bool)) -> bool {
+    high.0 < low.0 || high.0 == low.0 && !(high.1 && low.1)
+}
+
+/// What a query's text says of those whom a condition on one variable is true of.
+#[derive(Debug, Clone, Default)]
+pub struct Text {
+    /// All of these together hold exactly where the condition is true.
+    pub exactly: Vec<Fact>,
+    /// These hold wherever it is true, those of `exactly` among them.
+    pub follows: Vec<Fact>,
+}
+
+/// For each variable what the text says where it is not NULL, and where it has the upper of two levels.
+#[derive(Debug, Clone, Default)]
+pub struct Facts {
+    present: Vec<Text>,
+    upper: Vec<Text>,
+}
+
+impl Facts {
+    /// The text where `variable` is not NULL.
+    pub fn present(&self, variable: u16) -> Option<&Text> {
+        self.present.get(usize::from(variable))
+    }
+
+    /// The text where `variable`, of two levels, has the upper one.
+    pub fn upper(&self, variable: u16) -> Option<&Text> {
+        self.upper.get(usize::from(variable))
+    }
+}
+
+impl LocalQuery {
+    /// What the expressions of the measures say of those behind their counts.
+    pub fn facts(&self) -> Facts {
+        let mut facts = Facts::default();
+        for measure in &self.measures {
+            let nodes = measure.expr.nodes();
+            let mut present = Text::default();
+            known(nodes, &mut present);
+            let mut upper = present.clone();
+            if let Some(grid) = measure.quantiser.filter(|grid| grid.max() == 1) {
+                above(nodes, f64::midpoint(grid.lo(), grid.hi()), &mut upper);
+            }
+            facts.present.push(present);
+            facts.upper.push(upper);
+        }
+        facts
+    }
+}
+
+/// The operands of the last node, in order.
+fn operands(nodes: &[Node]) -> Vec<&[Node]> {
+    let Some((last, mut rest)) = nodes.split_last() else {
+        return Vec::new();
+    };
+    let mut operands = Vec::with_capacity(last.arity());
+    for _ in 0..last.arity() {
+        let mut needed = 1;
+        let mut start = rest.len();
+        while needed > 0 && start > 0 {
+            start -= 1;
+            needed = needed - 1 + rest[start].arity();
+        }
+        let (before, operand) = rest.split_at(start);
+        operands.push(operand);
+        rest = before;
+    }
+    operands.reverse();
+    operands
+}
+
+impl Text {
+    fn exact(&mut self, fact: Fact) {
+        self.exactly.push(fact.clone());
+        self.follows.push(fact);
+    }
+}
+
+/// Adds what holds where the expression is not NULL.
+fn known(nodes: &[Node], text: &mut Text) {
+    let operands = operands(nodes);
+    match (nodes.last(), operands.as_slice()) {
+        (
+            Some(Node::Case {
+                whens: 1,
+                otherwise: false,
+            }),
+            [condition, value],
+        ) => {
+            holds(condition, true, text);
+            known(value, text);
+        }
+        (
+            None
+            | Some(
+                Node::Boolean(_) | Node::Integer(_) | Node::Real(_) | Node::Text(_) | Node::IsNull,
+            ),
+            _,
+        ) => {}
+        (Some(_), _) => {
+            text.exactly.push(Fact::Known(nodes.to_vec(), true));
+            needs(nodes, &mut text.follows);
+        }
+    }
+}
+
+/// Adds which expressions are not NULL where this one is not.
+fn needs(nodes: &[Node], facts: &mut Vec<Fact>) {
+    let literal = |node: &Node| {
+        matches!(
+            node,
+            Node::Boolean(_) | Node::Integer(_) | Node::Real(_) | Node::Text(_)
+        )
+    };
+    let Some(last) = nodes.last().filter(|last| !literal(last)) else {
+        return;
+    };
+    facts.push(Fact::Known(nodes.to_vec(), true));
+    let operands = operands(nodes);
+    let strict = match last {
+        Node::ToReal
+        | Node::ToInteger
+        | Node::Negate
+        | Node::Not
+        | Node::Arithmetic(_)
+        | Node::Compare(_)
+        | Node::Like
+        | Node::Function(_) => operands.len(),
+        Node::In(_) => 1,
+        _ => 0,
+    };
+    operands[..strict]
+        .iter()
+        .for_each(|operand| needs(operand, facts));
+}
+
+/// Adds what holds where the condition is true, or false if not `yes`.
+fn holds(nodes: &[Node], yes: bool, text: &mut Text) {
+    let operands = operands(nodes);
+    match (nodes.last(), operands.as_slice()) {
+        (Some(Node::Not), [condition]) => holds(condition, !yes, text),
+        (Some(Node::IsNull), [value]) => {
+            text.exact(Fact::Known(value.to_vec(), !yes));
+            if !yes {
+                needs(value, &mut text.follows);
+            }
+        }
+        (Some(Node::And(_)), all) if yes => {
+            text.follows.push(Fact::Holds(nodes.to_vec(), yes));
+            all.iter().for_each(|one| holds(one, true, text));
+        }
+        (Some(Node::Or(_)), all) if !yes => {
+            text.follows.push(Fact::Holds(nodes.to_vec(), yes));
+            all.iter().for_each(|one| holds(one, false, text));
+        }
+        (Some(last), operands) => {
+            let whole = Fact::Holds(nodes.to_vec(), yes);
+            text.follows.push(whole.clone());
+            needs(nodes, &mut text.follows);
+            let mut exact = match (last, operands) {
+                (Node::Compare(comparison), [one, other]) => compared(one, *comparison, other, yes)
+                    .or_else(|| compared(other, mirrored(*comparison), one, yes))
+                    .map(|fact| vec![fact]),
+                (Node::Between, [value, low, high]) if yes => {
+                    let low = compared(value, Comparison::GreaterOrEqual, low, true);
+                    let high = compared(value, Comparison::LessOrEqual, high, true);
+                    low.zip(high).map(|(low, high)| vec![low, high])
+                }
+                (Node::In(_), [value, list @ ..]) if yes => {
+                    if let Some(fact) = one_of(value, list) {
+                        text.follows.push(fact);
+                    }
+                    None
+                }
+                _ => None,
+            };
+            text.follows.extend(exact.iter().flatten().cloned());
+            text.exactly.append(exact.get_or_insert(vec![whole]));
+        }
+        (None, _) => {}
+    }
+}
+
+/// Where an expression lies that is compared with a literal; none where it is not.
+fn compared(nodes: &[Node], comparison: Comparison, with: &[Node], yes: bool) -> Option<Fact> {
+    let [literal] = with else { return None };
+    let comparison = if yes { comparison } else { negated(comparison) };
+    let all = (f64::INFINITY, true);
+    let Some(value) = number(literal) else {
+        let equal = comparison == Comparison::Equal;
+        return one_of(nodes, &[with]).filter(|_| equal);
+    };
+    let nodes = nodes.to_vec();
+    let (low, high) = match comparison {
+        Comparison::Equal => ((value, true), (value, true)),
+        Comparison::Less => (flip(all), (value, false)),
+        Comparison::LessOrEqual => (flip(all), (value, true)),
+        Comparison::Greater => ((value, false), all),
+        Comparison::GreaterOrEqual => ((value, true), all),
+        Comparison::NotEqual => return None,
+    };
+    Some(Fact::Within(nodes, low, high))
+}
+
+/// Among which an expression is that equals one of some literals.
+fn one_of(nodes: &[Node], literals: &[&[Node]]) -> Option<Fact> {
+    let values: Option<Vec<Node>> = literals
+        .iter()
+        .map(|literal| match literal {
+            [one] => Some(one.clone()),
+            _ => None,
+        })
+        .collect();
+    let values = values?;
+    let numbers: Option<Vec<f64>> = values.iter().map(number).collect();
+    if let Some(numbers) = numbers {
+        let low = numbers.iter().copied().fold(f64::INFINITY, f64::min);
+        let high = numbers.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        return Some(Fact::Within(nodes.to_vec(), (low, true), (high, true)));
+    }
+    let literal = |node: &Node| matches!(node, Node::Text(_) | Node::Boolean(_));
+    let all = values.iter().all(literal);
+    all.then(|| Fact::OneOf(nodes.to_vec(), values))
+}
+
+/// Adds what holds where a number of two levels is on the upper one: at least `middle`.
+fn above(nodes: &[Node], middle: f64, text: &mut Text) {
+    let operands = operands(nodes);
+    let case = |otherwise| Node::Case {
+        whens: 1,
+        otherwise,
+    };
+    let high = |literal: &Node| number(literal).map(|value| value >= middle);
+    match (nodes.last(), operands.as_slice()) {
+        (Some(node), [_, value]) if *node == case(false) => above(value, middle, text),
+        (Some(node), [condition, [one], [other]])
+            if *node == case(true) && (high(one), high(other)) == (Some(true), Some(false)) =>
+        {
+            holds(condition, true, text);
+        }
+        // A condition as a number; a real number would be rounded.
+        (Some(Node::ToInteger), [value]) if is_condition(value) => holds(value, true, text),
+        (Some(Node::ToReal), [value]) => above(value, middle, text),
+        _ => text.exact(Fact::Within(
+            nodes.to_vec(),
+            (middle, true),
+            (f64::INFINITY, true),
+        )),
+    }
+}
+
+fn is_condition(nodes: &[Node]) -> bool {
+    matches!(
+        nodes.last(),
+        Some(
+            Node::Boolean(_)
+                | Node::Compare(_)
+                | Node::Not
+                | Node::And(_)
+                | Node::Or(_)
+                | Node::IsNull
+                | Node::In(_)
+                | Node::Between
+                | Node::Like
+        )
+    )
+}
+
+fn number(literal: &Node) -> Option<f64> {
+    match literal {
+        // Integers beyond 2^53 would be compared with rounding.
+        Node::Integer(value) if value.unsigned_abs() <= 1 << 53 => Some(*value as f64),
+        Node::Real(value) => Some(*value),
+        _ => None,
+    }
+}
+
+fn mirrored(comparison: Comparison) -> Comparison {
+    match comparison {
+        Comparison::Less => Comparison::Greater,
+        Comparison::LessOrEqual => Comparison::GreaterOrEqual,
+        Comparison::Greater => Comparison::Less,
+        Comparison::GreaterOrEqual => Comparison::LessOrEqual,
+        same => same,
+    }
+}
+
+fn negated(comparison: Comparison) -> Comparison {
+    match comparison {
+        Comparison::Equal => Comparison::NotEqual,
+        Comparison::NotEqual => Comparison::Equal,
+        Comparison::Less => Comparison::GreaterOrEqual,
+        Comparison::LessOrEqual => Comparison::Greater,
+        Comparison::Greater => Comparison::LessOrEqual,
+        Comparison::GreaterOrEqual => Comparison::Less,
+    }
+}
