@@ -345,3 +345,35 @@ fn subsets_are_all_and_each_once() {
     assert_eq!(of(2, 3).len(), 0);
     assert_eq!(of(7, 4).len(), 35);
 }
+
+#[test]
+fn the_number_of_homes_is_not_told_where_it_tells_how_few_have_no_row() {
+    let variable = Variable {
+        max: 9,
+        nullable: false,
+        one_hot: false,
+    };
+    let circuit = Circuit::compile(&Shape::summing(2, [(variable, false)])).unwrap();
+    let row = |group| Row {
+        group,
+        levels: vec![Some(4)],
+    };
+    // Six in one group, and so many in the other.
+    let gives_away = |others: usize, homes: u64| {
+        let mut sums = vec![0u64; circuit.outputs().len()];
+        let rows = std::iter::repeat_n(row(0), 6).chain(std::iter::repeat_n(row(1), others));
+        for row in rows {
+            circuit.add_outputs(&circuit.encode(Some(&row)).unwrap(), &mut sums);
+        }
+        let openings = circuit.openings(false);
+        let opened = openings.iter().map(|count| count.evaluate(&sums).into());
+        let opened: Vec<i128> = opened.collect();
+        let mask = circuit.opened_mask(false, COHORT, &Facts::default(), &opened);
+        circuit.homes_give_away(&mask, COHORT, homes, &opened)
+    };
+    // Everybody has a row, or enough have none.
+    assert!(!gives_away(4, 10) && !gives_away(4, 13));
+    assert!(gives_away(4, 12));
+    // One group is suppressed, and nobody else is without a row.
+    assert!(gives_away(2, 8) && !gives_away(2, 9));
+}
