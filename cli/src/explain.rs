@@ -7,7 +7,8 @@ use clap::{Args, ValueEnum};
 use dispers_core::{
     catalogue::Catalogue,
     circuit::Circuit,
-    manifest::ManifestError,
+    directory::DEFAULT_MAX_DELTA,
+    manifest::{ManifestError, check_delta},
     plan::{ExpectedNoise, Explanation, Plan, PlanLimits},
     privacy::{Budget, Mechanism, Privacy, Rho},
 };
@@ -70,6 +71,7 @@ struct Place {
     homes: u64,
     min_cohort: u32,
     max_homes: u64,
+    max_delta: f64,
     committee: (usize, usize),
     /// What was spent, and what may be; `None` in the sandbox.
     budget: Option<Result<Budget, String>>,
@@ -89,6 +91,7 @@ impl Place {
             homes: homes as u64,
             min_cohort: options.min_cohort,
             max_homes: PlanLimits::default().max_homes,
+            max_delta: DEFAULT_MAX_DELTA,
             committee: (
                 usize::from(options.threshold),
                 usize::from(options.aggregators),
@@ -109,6 +112,7 @@ impl Place {
             homes: HOMES,
             min_cohort: directory.floors.min_cohort,
             max_homes: directory.floors.max_homes,
+            max_delta: directory.floors.max_delta,
             committee: committee.ok_or_else(|| Exit::misuse(anyhow!("no committee is listed")))?,
             budget: Some(budget),
         })
@@ -134,7 +138,9 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Exit> {
         let circuit = circuit.map_err(|e| ManifestError::Query(e.to_string()))?;
         let sensitivities = circuit.sensitivities();
         let privacy = Privacy::new(loss.epsilon, loss.delta, &sensitivities, needed, members);
-        privacy.map_err(ManifestError::Privacy)
+        let privacy = privacy.map_err(ManifestError::Privacy)?;
+        check_delta(&privacy, place.max_delta)?;
+        Ok(privacy)
     });
     let privacy = privacy.transpose().map_err(refuse)?;
     let homes = rounded(arguments.homes.unwrap_or(place.homes));

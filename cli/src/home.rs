@@ -134,9 +134,10 @@ fn history(arguments: &History) -> Result<(), Exit> {
             }
         };
     }
+    let bounds = stack::bounds(&arguments.home.config)?;
     if arguments.format == Format::Json {
         let epoch = stack::key_epoch(&arguments.home.config)?;
-        return print(&export(&store, &home, epoch)?);
+        return print(&export(&store, &home, epoch, bounds.max_delta)?);
     }
     let entries = store.history(&home, 0, arguments.limit)?;
     if entries.is_empty() {
@@ -155,8 +156,11 @@ fn history(arguments: &History) -> Result<(), Exit> {
             entry.query,
         );
     }
-    let spent = store.spent(&home)?.all as f64 / 1e6;
-    eprintln!("epsilon of the last year: {spent}");
+    let spent = store.spent(&home)?.all.epsilon(bounds.max_delta) as f64 / 1e6;
+    eprintln!(
+        "epsilon of the last year: {spent}, at delta {}",
+        bounds.max_delta
+    );
     Ok(())
 }
 
@@ -174,6 +178,9 @@ fn tell(entry: &Entry) {
     match asked.epsilon {
         Some(epsilon) => line("epsilon", &(epsilon as f64 / 1e6)),
         None => line("epsilon", &"none: exact"),
+    }
+    if asked.delta > 0.0 {
+        line("delta", &asked.delta);
     }
     line("outcome", &entry.outcome.word());
     if let Some(rule) = entry.rule {

@@ -13,7 +13,7 @@ use dispers_core::{
     subscription::HomeId,
 };
 use dispers_node::{Activity, Config, Node};
-use dispers_stack::{Relay, Sheet, Store, lines, resubscribe, subscribe, withdraw};
+use dispers_stack::{Bounds, Relay, Sheet, Store, lines, resubscribe, subscribe, withdraw};
 
 use crate::exit::Exit;
 
@@ -134,9 +134,14 @@ pub(crate) fn page(path: &std::path::Path) -> Result<dispers_stack::page::Config
     Ok(page)
 }
 
-/// Exact queries that a home answers one querier.
-pub(crate) fn exact_queries(path: &std::path::Path) -> Result<usize, Exit> {
-    Ok(load(path)?.0.role.exact_queries)
+/// What a stack and its network allow, whatever owners do.
+pub(crate) fn bounds(path: &std::path::Path) -> Result<Bounds, Exit> {
+    let (config, _) = load(path)?;
+    let (directory, _) = config.open(Role::Stack)?;
+    Ok(Bounds {
+        exact_queries: config.role.exact_queries,
+        max_delta: directory.floors.max_delta,
+    })
 }
 
 fn import(arguments: &Import) -> Result<(), Exit> {

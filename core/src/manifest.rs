@@ -6,7 +6,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 
 use crate::{
     circuit::{Circuit, Mask},
-    directory::{Directory, Node},
+    directory::{Directory, Floors, Node},
     encoding,
     envelope::EnvelopePublicKey,
     field,
@@ -15,9 +15,10 @@ use crate::{
     labels,
     local::LocalQuery,
     offer::Offer,
-    privacy::{Mechanism, Noise, Privacy, PrivacyError, Rho},
+    privacy::{Loss, Mechanism, Noise, Privacy, PrivacyError, Rho},
     ristretto::Point,
     training::{Task, Training},
+    weakness::{self, Weakness},
 };
 
 /// Largest encoded manifest, in bytes.
@@ -145,6 +146,16 @@ pub enum ManifestError {
     /// No noise where the network demands it.
     #[error("this network demands noise: give --epsilon")]
     Exact,
+    /// Its δ is above the network's ceiling.
+    #[error(
+        "delta {delta} is above the network's ceiling of {most}: write one that is at most that"
+    )]
+    Delta {
+        /// What the manifest says.
+        delta: String,
+        /// What the directory allows.
+        most: String,
+    },
     /// Its noise protects nobody, or cannot be dealt.
     #[error("{0}")]
     Privacy(PrivacyError),
@@ -310,6 +321,36 @@ pub fn check_sums(
     Ok(())
 }
 
+/// Checks that a query's noise is within what the directory demands. Whether it is kept, and can be dealt, is for
+/// [`check_sums`].
+///
+/// # Errors
+/// [`ManifestError::Exact`] or [`ManifestError::Delta`].
+pub fn check_privacy(privacy: Option<&Privacy>, floors: &Floors) -> Result<(), ManifestError> {
+    let Some(privacy) = privacy else {
+        return match floors.exact {
+            true => Ok(()),
+            false => Err(ManifestError::Exact),
+        };
+    };
+    check_delta(privacy, floors.max_delta)
+}
+
+/// Checks that δ is within the network's ceiling.
+///
+/// # Errors
+/// [`ManifestError::Delta`].
+pub fn check_delta(privacy: &Privacy, most: f64) -> Result<(), ManifestError> {
+    // Written so that NaN is refused too.
+    if privacy.delta <= most || weakness::off(Weakness::DeltaUnbounded) {
+        return Ok(());
+    }
+    Err(ManifestError::Delta {
+        delta: privacy.delta.to_string(),
+        most: most.to_string(),
+    })
+}
+
 fn check_times(manifest: &Manifest, now: Timestamp) -> Result<(), ManifestError> {
     if manifest.issued.is_ahead_of(now) {
         return Err(ManifestError::Time("was issued in the future"));
@@ -355,9 +396,7 @@ fn check_floors(manifest: &Manifest, directory: &Directory) -> Result<(), Manife
         manifest.min_verified.into(),
         floors.min_verified.into(),
     )?;
-    if manifest.privacy.is_none() && !floors.exact {
-        return Err(ManifestError::Exact);
-    }
+    check_privacy(manifest.privacy.as_ref(), floors)?;
     if manifest.answer_rate > 1000 {
         return Err(ManifestError::OutOfRange("the answer rate is over 1000"));
     }
@@ -483,6 +522,11 @@ impl VerifiedManifest {
     pub fn cost(&self) -> Option<Rho> {
         let moments = self.circuit().sensitivities().len();
         self.privacy.map(|privacy| privacy.cost(moments))
+    }
+
+    /// What the whole query, all its rounds together, takes of each home that answers it.
+    pub fn loss(&self) -> Loss {
+        Loss::of(self.privacy.as_ref(), self.circuit().sensitivities().len())
     }
 
     /// What a round of training is for.

@@ -15,7 +15,8 @@ use dispers_core::{
     id::{AggregatorId, MemberNumber, QueryId, Role},
     local::LocalQuery,
     manifest::{
-        MAX_LIFETIME, Manifest, ManifestError, SignedManifest, Terms, VerifiedManifest, check_sums,
+        MAX_LIFETIME, Manifest, ManifestError, SignedManifest, Terms, VerifiedManifest,
+        check_privacy, check_sums,
     },
     offer::{Offer, OfferRequest},
     oprf::{Evaluation, Pseudonym},
@@ -164,10 +165,8 @@ impl Querier {
 
     /// Refuses what the manifest would be refused for, before anybody is contacted.
     fn check(&self, question: &Question, plan: &Plan) -> Result<(), ManifestError> {
-        let exact = self.privacy(question, plan)?.is_none();
-        if exact && !self.node.directory.floors.exact {
-            return Err(ManifestError::Exact);
-        }
+        let privacy = self.privacy(question, plan)?;
+        check_privacy(privacy.as_ref(), &self.node.directory.floors)?;
         let directory = &self.node.directory;
         let querier = directory.querier(&self.node.name);
         if !querier.is_some_and(|entry| entry.purposes.contains(&question.purpose)) {
@@ -604,9 +603,11 @@ impl Querier {
         profile: &Profile<String>,
         draft: Draft<'_>,
     ) -> Result<Drafted, Error> {
-        let profile = self.pseudonyms(profile).await?;
         let directory = &self.node.directory;
         let floors = &directory.floors;
+        // Before anybody is contacted.
+        check_privacy(draft.privacy.as_ref(), floors)?;
+        let profile = self.pseudonyms(profile).await?;
         let finder = directory.nodes(Role::TargetFinder).next();
         let finder = finder.ok_or(Error::NotListed("target finder"))?;
         let keys = directory.asked_keys();

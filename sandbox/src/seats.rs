@@ -5,8 +5,8 @@ use std::sync::Arc;
 use dispers_core::{
     dealing::{Dealing, KeyShare, ThresholdKey},
     directory::{
-        Directory, DirectoryBody, Floors, Host, Pool, QuerierEntry, RootKeys, SignedDirectory,
-        TlsKey, Witnesses,
+        DEFAULT_MAX_DELTA, Directory, DirectoryBody, Floors, Host, Pool, QuerierEntry, RootKeys,
+        SignedDirectory, TlsKey, Witnesses,
     },
     envelope::{EnvelopePublicKey, EnvelopeSecretKey},
     id::{KeyEpoch, MemberNumber, Name, Role},
@@ -238,6 +238,7 @@ impl Seats {
                 max_homes: MAX_HOMES,
                 exact: true,
                 budget: dispers_core::privacy::Rho(u64::MAX),
+                max_delta: DEFAULT_MAX_DELTA,
             },
             indexors,
             committees,

@@ -17,7 +17,7 @@ use dispers_node::{Node, blocking, now, rng};
 use tokio::runtime::Handle;
 
 use crate::{
-    Connector, Error, Relay, Selector, Store,
+    Bounds, Connector, Error, Relay, Selector, Store,
     config::{DEFAULT_EXACT, DEFAULT_QUANTUM_MS},
     engine::Engine,
     notify::{Notice, Notifier},
@@ -131,9 +131,13 @@ impl Answerer {
             &Deciding {
                 signed: &ask.manifest,
                 manifest: &manifest,
+                cost: manifest.loss(),
                 batch: ask.work.batch,
                 announced: ask.announced,
-                exact_queries: self.exact_queries,
+                bounds: Bounds {
+                    exact_queries: self.exact_queries,
+                    max_delta: self.node.directory.floors.max_delta,
+                },
             },
             &ids,
         )?;

@@ -9,17 +9,23 @@ use serde_json::{Value, json};
 use crate::{Asked, Entry, Error, Store, rule_file::Written};
 
 /// Everything about a home but its documents, which its owner has: rules, subscriptions, the ε of the
-/// last year, and each query with what became of it.
+/// last year at the directory's ceiling of δ, and each query with what became of it.
 ///
 /// # Errors
 /// [`Error::Database`].
-pub fn export(store: &Store, home: &HomeId, epoch: KeyEpoch) -> Result<Value, Error> {
+pub fn export(
+    store: &Store,
+    home: &HomeId,
+    epoch: KeyEpoch,
+    max_delta: f64,
+) -> Result<Value, Error> {
     let history = store.history(home, 0, usize::MAX)?;
     Ok(json!({
         "home": home.0,
         "rules": Written(&store.rules(home)?),
         "subscriptions": store.subscriptions(home, epoch)?,
-        "epsilon_of_the_year": store.spent(home)?.all as f64 / 1e6,
+        "epsilon_of_the_year": store.spent(home)?.all.epsilon(max_delta) as f64 / 1e6,
+        "at_delta": max_delta,
         "history": history.iter().map(entry).collect::<Vec<Value>>(),
     }))
 }
@@ -42,7 +48,7 @@ pub fn entry(entry: &Entry) -> Value {
         "sql": manifest.local.sql(),
         "min_cohort": asked.min_cohort,
         "epsilon": asked.epsilon.map(|epsilon| epsilon as f64 / 1e6),
-        "delta": manifest.privacy.map(|privacy| privacy.delta),
+        "delta": asked.delta,
         "training": asked.training,
         "received": Timestamp(entry.received).to_string(),
         "decided": Timestamp(entry.decided).to_string(),

@@ -37,7 +37,7 @@ pub use error::Error;
 pub use export::{entry, export};
 pub use import::{Column, ImportError, Line, Sheet, lines};
 pub use service::Service;
-pub use store::{Entry, SentGroup, Store, Token};
+pub use store::{Bounds, Entry, SentGroup, Store, Token};
 pub use subscribe::{Relay, catch_up, keep_up, resubscribe, subscribe};
 pub use sync::{Changes, sync};
 pub use withdraw::withdraw;

@@ -9,7 +9,7 @@ mod heads;
 mod sessions;
 
 pub(crate) use consent::Deciding;
-pub use consent::{Entry, SentGroup};
+pub use consent::{Bounds, Entry, SentGroup};
 pub(crate) use heads::KnownHeads;
 pub(crate) use sessions::SESSION_LIFE;
 pub use sessions::Token;

@@ -7,12 +7,17 @@ use dispers_core::{
     keys::SigningKey,
     manifest::{Manifest, SignedManifest},
     plan::{Plan, PlanLimits},
-    privacy::{Mechanism, Privacy},
+    privacy::{Loss, Mechanism, Privacy},
     subscription::HomeId,
 };
 use dispers_node::{now, rng};
 
-use crate::{Outcome, Store, store::Deciding};
+use crate::{Bounds, Outcome, Store, store::Deciding};
+
+pub(crate) const BOUNDS: Bounds = Bounds {
+    exact_queries: 2,
+    max_delta: 1e-5,
+};
 
 /// A query of ε, in millionths, told apart by `number`; owners have until `answer_from`.
 pub(crate) fn query(
@@ -76,12 +81,13 @@ pub(crate) fn decide(
     let deciding = Deciding {
         signed,
         manifest,
+        cost: Loss::of(manifest.privacy.as_ref(), 1),
         batch: BatchId {
             partition: 1,
             number: 2,
         },
         announced,
-        exact_queries: 2,
+        bounds: BOUNDS,
     };
     let homes: Vec<(HomeId, bool)> = homes
         .iter()

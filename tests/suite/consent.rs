@@ -9,7 +9,9 @@ use std::{
 use dispers_core::{decode::Value, subscription::HomeId};
 use dispers_querier::PrivacyLoss;
 use dispers_sandbox::{Host, Network, Options, Through};
-use dispers_stack::{Connector, Document, Effect, Otherwise, Outcome, Rule, Rules, Selector};
+use dispers_stack::{
+    Bounds, Connector, Document, Effect, Otherwise, Outcome, Rule, Rules, Selector,
+};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use tempfile::TempDir;
 use tokio::time::sleep;
@@ -169,7 +171,11 @@ async fn owners_who_decide_each_time_have_until_it_is_time_to_answer() {
                     let Some(entry) = waiting else { continue };
                     let allow = age(&home) % 2 == 0;
                     if allow || age(&home) % 10 == 1 {
-                        host.store.word(&home, entry.query, allow, 10).unwrap();
+                        let bounds = Bounds {
+                            exact_queries: 10,
+                            max_delta: 1e-5,
+                        };
+                        host.store.word(&home, entry.query, allow, bounds).unwrap();
                         said += 1;
                     }
                 }
@@ -193,7 +199,7 @@ async fn owners_who_decide_each_time_have_until_it_is_time_to_answer() {
                 _ => (Outcome::Late, 0),
             };
             assert_eq!(entry.outcome, outcome);
-            assert_eq!(host.store.spent(&home).unwrap().all, spent);
+            assert_eq!(host.store.spent(&home).unwrap().all.pure, spent);
         }
     }
     network.stop().await;

@@ -131,7 +131,7 @@ async fn a_noisy_answer_of_a_whole_network_is_near_the_exact_one_and_says_how_ne
     let network = Network::start(&options(Vec::new()), |_| {}).await.unwrap();
     let exact = network.ask(SQL, None, |_| {}).await.unwrap().table;
     assert_eq!(exact.intervals.len(), 0);
-    for delta in [None, Some(0.1)] {
+    for delta in [None, Some(1e-5)] {
         let epsilon = 2.0;
         let loss = Some(PrivacyLoss { epsilon, delta });
         let question = network.question(SQL, None, loss);
@@ -169,6 +169,16 @@ async fn a_noisy_answer_of_a_whole_network_is_near_the_exact_one_and_says_how_ne
         (f64::NAN, None, "epsilon must be at least"),
         (1.0, Some(0.0), "delta must be above 0"),
         (1.0, Some(1.0), "delta must be above 0"),
+        (
+            1.0,
+            Some(0.9),
+            "delta 0.9 is above the network's ceiling of 0.00001",
+        ),
+        (
+            1e-6,
+            Some(0.5),
+            "delta 0.5 is above the network's ceiling of 0.00001",
+        ),
     ] {
         let loss = Some(PrivacyLoss { epsilon, delta });
         let question = network.question(SQL, None, loss);

@@ -113,8 +113,14 @@ fn list(body: &DirectoryBody, now: Timestamp) {
     }
     let floors = &body.floors;
     println!(
-        "floors: min-cohort {}, answer-rate {}, min-verified {}, max-homes {}, budget-rho {}",
-        floors.min_cohort, floors.answer_rate, floors.min_verified, floors.max_homes, floors.budget
+        "floors: min-cohort {}, answer-rate {}, min-verified {}, max-homes {}, budget-rho {}, \
+         max-delta {}",
+        floors.min_cohort,
+        floors.answer_rate,
+        floors.min_verified,
+        floors.max_homes,
+        floors.budget,
+        floors.max_delta
     );
     let names: Vec<&str> = body.witnesses.names.iter().map(Name::as_str).collect();
     println!(

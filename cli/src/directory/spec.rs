@@ -9,7 +9,8 @@ use anyhow::{Context, anyhow, bail};
 use dispers_core::{
     catalogue::{Cardinality, Catalogue, Doctype, Field, FieldKind},
     directory::{
-        DirectoryBody, Floors, Host, Node, Pool, PreviousEpoch, QuerierEntry, TlsKey, Witnesses,
+        DEFAULT_MAX_DELTA, DirectoryBody, Floors, Host, Node, Pool, PreviousEpoch, QuerierEntry,
+        TlsKey, Witnesses,
     },
     envelope::{EnvelopePublicKey, Suite},
     id::{KeyEpoch, MemberNumber, Name, Role},
@@ -117,11 +118,18 @@ struct FloorsSpec {
     /// The ρ that a querier may spend on one population in a key epoch.
     #[serde(default = "default_budget")]
     budget_rho: f64,
+    /// The largest δ of a query.
+    #[serde(default = "default_max_delta")]
+    max_delta: f64,
 }
 
 /// About ε = 10 at δ = 1e-6.
 fn default_budget() -> f64 {
     1.5
+}
+
+fn default_max_delta() -> f64 {
+    DEFAULT_MAX_DELTA
 }
 
 /// An entry with its public keys: what `dispers keys new` printed, in a file that `keys` names, or as it is.
@@ -373,6 +381,7 @@ pub(super) fn body(spec: &Spec, folder: &Path) -> anyhow::Result<DirectoryBody> 
             max_homes: spec.floors.max_homes,
             exact: spec.floors.exact,
             budget: budget(spec.floors.budget_rho)?,
+            max_delta: spec.floors.max_delta,
         },
         catalogue: catalogue(spec)?,
         previous,

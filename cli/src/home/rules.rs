@@ -142,9 +142,9 @@ fn add(homes: &Homes, rule: &Rule) -> Result<(), Exit> {
 fn word(homes: &Homes, id: &str, allow: bool) -> Result<(), Exit> {
     let home = homes.home.clone().unwrap_or_default();
     let config = homes.config().to_owned();
-    let exact = stack::exact_queries(&config)?;
+    let bounds = stack::bounds(&config)?;
     let (store, home) = open(&Home { home, config })?;
-    let outcome = store.word(&home, store.asked_query(&home, id)?, allow, exact)?;
+    let outcome = store.word(&home, store.asked_query(&home, id)?, allow, bounds)?;
     eprintln!("{}", outcome.word());
     Ok(())
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Outcome;
-use crate::id::Timestamp;
+use crate::{id::Timestamp, privacy::Loss};
 
 /// A year, in milliseconds: the time that an answer counts against limits "per year".
 pub const YEAR: u64 = 365 * 24 * 3_600_000;
@@ -15,8 +15,8 @@ pub struct Answered {
     pub outcome: Outcome,
     /// The rule that decided.
     pub rule: Option<u32>,
-    /// What was charged, in millionths of ε.
-    pub cost: u64,
+    /// What was charged.
+    pub cost: Loss,
     /// When it was decided.
     pub at: Timestamp,
     /// [`Asked::exact_cost`](super::Asked::exact_cost) where it was an exact query of the same querier, doctype
@@ -24,13 +24,13 @@ pub struct Answered {
     pub exact: usize,
 }
 
-/// The ε of answered queries in the last year, in millionths.
+/// What the answers of the last year took.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Spent {
     /// Of all of them.
-    pub all: u64,
+    pub all: Loss,
     /// Of those that each rule allowed, by its number.
-    pub by_rule: BTreeMap<u32, u64>,
+    pub by_rule: BTreeMap<u32, Loss>,
 }
 
 /// What a home's earlier decisions mean for one more query.
@@ -54,10 +54,10 @@ impl Account {
             return;
         }
         let spent = &mut self.spent;
-        spent.all = spent.all.saturating_add(answered.cost);
+        spent.all = spent.all.plus(answered.cost);
         if let Some(rule) = answered.rule {
             let of_rule = spent.by_rule.entry(rule).or_default();
-            *of_rule = of_rule.saturating_add(answered.cost);
+            *of_rule = of_rule.plus(answered.cost);
         }
     }
 }

@@ -1,9 +1,9 @@
 //! What a rule looks at in a query.
 
-use crate::manifest::Manifest;
+use crate::{manifest::Manifest, privacy::Mechanism};
 
 /// The facts of a query that decide about it, as its manifest says them.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Asked {
     /// Who asks.
     pub querier: String,
@@ -17,8 +17,8 @@ pub struct Asked {
     pub min_cohort: u32,
     /// ε in millionths; `None` for an exact query.
     pub epsilon: Option<u64>,
-    /// δ in billionths, rounded up; 0 for pure ε.
-    pub delta: u64,
+    /// δ; 0 for noise that keeps pure ε, and for none.
+    pub delta: f64,
     /// Whether a model is trained, in several rounds.
     pub training: bool,
     /// Number of rounds; 1 for SQL.
@@ -39,15 +39,13 @@ impl Asked {
             fields: manifest.local.fields().map(str::to_owned).collect(),
             min_cohort: manifest.min_cohort,
             epsilon: privacy.map(|privacy| privacy.epsilon),
-            delta: privacy.map_or(0, |privacy| (privacy.delta * 1e9).ceil() as u64),
+            delta: privacy.map_or(0.0, |privacy| match privacy.mechanism {
+                Mechanism::Laplace => 0.0,
+                Mechanism::Gaussian { .. } => privacy.delta,
+            }),
             training: manifest.training.is_some(),
             rounds: manifest.rounds,
         }
-    }
-
-    /// What a home pays for its answer, in millionths of ε; 0 for an exact query.
-    pub fn cost(&self) -> u64 {
-        self.epsilon.unwrap_or(0)
     }
 
     /// Number of exact queries that this one counts as; 0 for a noisy one. A session counts as one for every

@@ -1,13 +1,17 @@
 //! A home's decision on one query, made once, and what it charges.
 
 use super::{Account, Asked, Outcome, Rules, Spent, Verdict};
-use crate::id::Timestamp;
+use crate::{id::Timestamp, privacy::Loss};
 
 /// A query that homes decide on.
 #[derive(Debug, Clone, Copy)]
 pub struct Question<'a> {
     /// What rules look at.
     pub asked: &'a Asked,
+    /// What an answer takes.
+    pub cost: Loss,
+    /// The directory's ceiling of δ, at which limits are read.
+    pub max_delta: f64,
     /// Whether owners are only told now, so that there is time to ask them.
     pub announced: bool,
     /// Number of exact queries that a home answers one querier, of a doctype and in a key epoch.
@@ -32,8 +36,8 @@ pub enum Decision {
     New {
         /// What the home does, by which rule.
         verdict: Verdict,
-        /// What is charged, in millionths of ε.
-        cost: u64,
+        /// What is charged.
+        cost: Loss,
     },
 }
 
@@ -94,7 +98,7 @@ pub fn decide<E>(
         None if !subscribed => Outcome::Withdrawn.into(),
         None => first(question, rules, account)?,
     };
-    let cost = charged(verdict.outcome, asked);
+    let cost = charged(verdict.outcome, question);
     Ok(Decision::New { verdict, cost })
 }
 
@@ -103,9 +107,8 @@ fn first<E>(
     rules: &Rules,
     account: impl FnOnce() -> Result<Account, E>,
 ) -> Result<Verdict, E> {
-    let asked = question.asked;
     let mut exact = 0;
-    let verdict = rules.verdict(asked, || {
+    let verdict = rules.verdict(question, || {
         let account = account()?;
         exact = account.exact;
         Ok::<Spent, E>(account.spent)
@@ -117,10 +120,10 @@ fn first<E>(
     })
 }
 
-fn charged(outcome: Outcome, asked: &Asked) -> u64 {
+fn charged(outcome: Outcome, question: &Question<'_>) -> Loss {
     match outcome.answers() {
-        true => asked.cost(),
-        false => 0,
+        true => question.cost,
+        false => Loss::default(),
     }
 }
 
@@ -136,22 +139,21 @@ pub fn word(
     (answer_from, now): (Timestamp, Timestamp),
     rules: &Rules,
     account: &Account,
-) -> Result<(Outcome, u64), WordError> {
-    let asked = question.asked;
+) -> Result<(Outcome, Loss), WordError> {
     match before {
         Outcome::Waiting if answer_from > now => {}
         Outcome::Waiting => return Err(WordError::Late),
         outcome => return Err(WordError::Decided(outcome)),
     }
     if !allow {
-        return Ok((Outcome::DeniedByOwner, 0));
+        return Ok((Outcome::DeniedByOwner, Loss::default()));
     }
-    if !rules.affords(&account.spent, asked.cost()) {
+    if !rules.affords(&account.spent, question) {
         return Err(WordError::Spent);
     }
     let outcome = match question.too_many_exact(account.exact) {
         true => Outcome::TooManyExact,
         false => Outcome::AllowedByOwner,
     };
-    Ok((outcome, charged(outcome, asked)))
+    Ok((outcome, charged(outcome, question)))
 }

@@ -10,7 +10,7 @@ pub const MAX_RULES: usize = 1000;
 pub struct Rules {
     /// What happens with a query that no rule covers.
     pub otherwise: Otherwise,
-    /// Most ε in a year, of all queries together.
+    /// Most ε in a year, of all queries together, at the directory's ceiling of δ.
     pub epsilon_per_year: Option<f64>,
     /// Where the owner is told of queries that wait for a word: an e-mail address.
     pub email: Option<String>,
@@ -57,7 +57,7 @@ pub struct Rule {
     pub min_cohort: Option<u32>,
     /// Most ε of one query.
     pub epsilon: Option<f64>,
-    /// Largest δ of one query.
+    /// Largest δ of one query, 0 for noise that keeps pure ε only. The directory's ceiling holds beside it.
     pub delta: Option<f64>,
     /// Most ε in a year, of the queries that this rule allows.
     pub epsilon_per_year: Option<f64>,
@@ -86,6 +86,9 @@ pub enum RulesError {
         /// The largest that means something.
         most: u32,
     },
+    /// A largest δ that is no probability.
+    #[error("delta of rule {0} must be at least 0 and below 1: write a number such as 1e-6")]
+    Delta(usize),
     /// A list of nothing covers nothing.
     #[error("{what} of rule {rule} lists nothing: leave it out to cover all, or name some")]
     Empty {
@@ -153,7 +156,10 @@ impl Rule {
         }
         limit("epsilon", rule, self.epsilon, 1000)?;
         limit("epsilon-per-year", rule, self.epsilon_per_year, 1_000_000)?;
-        limit("delta", rule, self.delta, 1)
+        match self.delta {
+            Some(delta) if !(0.0..1.0).contains(&delta) => Err(RulesError::Delta(rule)),
+            _ => Ok(()),
+        }
     }
 }
 

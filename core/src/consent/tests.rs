@@ -3,6 +3,7 @@ use std::convert::Infallible;
 use proptest::prelude::*;
 
 use super::*;
+use crate::privacy::Loss;
 
 fn asked() -> Asked {
     Asked {
@@ -12,7 +13,7 @@ fn asked() -> Asked {
         fields: vec!["age".into(), "sbp".into()],
         min_cohort: 50,
         epsilon: Some(1_000_000),
-        delta: 0,
+        delta: 0.0,
         training: false,
         rounds: 1,
     }
@@ -54,7 +55,14 @@ proptest! {
             epsilon: Some(epsilon * 1_000_000),
             ..asked()
         };
-        let verdict = rules.verdict(&asked, || Ok::<_, Infallible>(Spent::default())).unwrap();
+        let question = Question {
+            asked: &asked,
+            cost: Loss::default(),
+            max_delta: 1e-5,
+            announced: false,
+            exact_queries: 2,
+        };
+        let verdict = rules.verdict(&question, || Ok::<_, Infallible>(Spent::default())).unwrap();
         let about = |rule: &Rule| rule.queriers.as_ref().is_none_or(|q| q.contains(&asked.querier));
         let read = |rule: &Rule| match &rule.fields {
             None => (true, true),

@@ -1,6 +1,7 @@
 //! What rules say of a query.
 
-use super::{Asked, Effect, Otherwise, Outcome, Rule, Rules, Spent};
+use super::{Asked, Effect, Otherwise, Outcome, Question, Rule, Rules, Spent};
+use crate::privacy::{Loss, whole_millionths};
 
 /// What rules say of a query, and which rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,13 +12,10 @@ pub struct Verdict {
     pub rule: Option<u32>,
 }
 
-/// What a rule's limit is in millionths, rounded down.
-fn millionths(limit: f64) -> u64 {
-    (limit * 1e6 + 0.5).floor() as u64
-}
-
-fn within(limit: Option<f64>, spent: u64, more: u64) -> bool {
-    limit.is_none_or(|limit| spent.saturating_add(more) <= millionths(limit))
+/// Returns whether a query may be answered under a yearly limit of ε, after what was spent.
+fn within(limit: Option<f64>, spent: Loss, question: &Question<'_>) -> bool {
+    let after = spent.plus(question.cost);
+    limit.is_none_or(|limit| after.epsilon(question.max_delta) <= whole_millionths(limit))
 }
 
 fn names(list: &Option<Vec<String>>, name: &str) -> bool {
@@ -48,10 +46,9 @@ impl Rule {
         let noise = match asked.epsilon {
             None => self.exact,
             Some(epsilon) => {
-                within(self.epsilon, 0, epsilon)
-                    && self
-                        .delta
-                        .is_none_or(|delta| asked.delta <= (delta * 1e9).round() as u64)
+                let at_most = |limit| epsilon <= whole_millionths(limit);
+                self.epsilon.is_none_or(at_most)
+                    && self.delta.is_none_or(|delta| asked.delta <= delta)
             }
         };
         noise
@@ -100,30 +97,29 @@ impl Rules {
     /// What `spent` fails with.
     pub fn verdict<E>(
         &self,
-        asked: &Asked,
+        question: &Question<'_>,
         spent: impl FnOnce() -> Result<Spent, E>,
     ) -> Result<Verdict, E> {
-        let allowing = match self.allowing(asked) {
+        let allowing = match self.allowing(question.asked) {
             Ok(allowing) => allowing,
             Err(verdict) => return Ok(verdict),
         };
         let spent = spent()?;
-        let epsilon = asked.epsilon.unwrap_or(0);
         let left = |rule: &&&Rule| {
-            let of_rule = spent.by_rule.get(&rule.number).copied().unwrap_or(0);
-            within(rule.epsilon_per_year, of_rule, epsilon)
+            let of_rule = spent.by_rule.get(&rule.number).copied();
+            within(rule.epsilon_per_year, of_rule.unwrap_or_default(), question)
         };
         let rule = allowing.iter().find(left).map(|rule| rule.number);
         let outcome = match rule {
-            Some(_) if self.affords(&spent, epsilon) => Outcome::Allowed,
+            Some(_) if self.affords(&spent, question) => Outcome::Allowed,
             _ => Outcome::Spent,
         };
         Ok(Verdict { outcome, rule })
     }
 
-    /// Whether so much more ε is within what the owner gives for a year.
-    pub fn affords(&self, spent: &Spent, epsilon: u64) -> bool {
-        within(self.epsilon_per_year, spent.all, epsilon)
+    /// Returns whether what the query takes is within what the owner gives for a year.
+    pub fn affords(&self, spent: &Spent, question: &Question<'_>) -> bool {
+        within(self.epsilon_per_year, spent.all, question)
     }
 }
 

@@ -391,6 +391,16 @@ impl Changes {
                 false => self.plain(text),
             }
         }
+        if new.max_delta != old.max_delta {
+            let text = format!(
+                "a query may have delta {}, and could have {}: owners' limits count at that delta",
+                new.max_delta, old.max_delta
+            );
+            match new.max_delta > old.max_delta {
+                true => self.note(true, text),
+                false => self.plain(text),
+            }
+        }
         if new.max_homes != old.max_homes {
             let (old, new) = (old.max_homes, new.max_homes);
             self.plain(format!("a query may ask {new} homes, and could ask {old}"));

@@ -219,7 +219,7 @@ pub struct QuerierEntry {
 }
 
 /// What no query may go below, whatever its manifest says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, BorshSerialize, BorshDeserialize)]
 pub struct Floors {
     /// Fewest contributions behind a released number; at least 2.
     pub min_cohort: u32,
@@ -233,7 +233,14 @@ pub struct Floors {
     pub exact: bool,
     /// What a querier may spend on one population in a key epoch.
     pub budget: Rho,
+    /// Largest δ of a query, and the δ at which homes read what they spent as ε.
+    pub max_delta: f64,
 }
+
+/// Largest δ where a directory's description names none: below one in the number of homes of most networks.
+pub const DEFAULT_MAX_DELTA: f64 = 1e-5;
+/// Largest δ that a directory may allow: with one of 1/n, a query may give one of n homes away.
+const LOOSEST_DELTA: f64 = 1e-3;
 
 /// SHA-256 of a TLS certificate's SubjectPublicKeyInfo. Nothing else of a certificate counts.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize, BorshDeserialize)]

@@ -119,6 +119,7 @@ impl Forge {
                 max_homes: 1_000_000,
                 exact: true,
                 budget: crate::privacy::Rho(u64::MAX),
+                max_delta: DEFAULT_MAX_DELTA,
             },
             catalogue: catalogue(),
             previous: None,
@@ -569,12 +570,15 @@ fn witnesses_are_of_enough_operators_that_run_no_conductor() {
 #[test]
 fn floors_protect_somebody_and_can_be_met() {
     type Change = fn(&mut Floors);
-    let changes: [(&str, Change); 5] = [
+    let changes: [(&str, Change); 8] = [
         ("min_cohort", |f| f.min_cohort = 1),
         ("answer_rate", |f| f.answer_rate = 1001),
         ("max_homes", |f| f.max_homes = 49),
         ("min_verified", |f| f.min_verified = 1),
         ("min_verified", |f| f.min_verified = 4),
+        ("max_delta", |f| f.max_delta = 0.0),
+        ("max_delta", |f| f.max_delta = 0.002),
+        ("max_delta", |f| f.max_delta = f64::NAN),
     ];
     for (expected, change) in changes {
         match refusal(|b| change(&mut b.floors)) {

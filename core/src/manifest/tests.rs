@@ -279,3 +279,38 @@ fn during_a_grace_only_the_epoch_before_is_asked() {
     body.previous = None;
     assert_eq!(verify(&body), None);
 }
+
+#[test]
+fn a_querier_that_buys_nearly_exact_answers_with_a_large_delta_is_refused() {
+    let scene = scene();
+    let cheap = |delta: f64, mechanism| Privacy {
+        epsilon: 1,
+        delta,
+        mechanism,
+    };
+    let most = scene.network.directory.floors.max_delta;
+    for delta in [0.9, 0.5, 1e-3, most * 1.000001] {
+        let rho = Rho::within(1e-6, delta);
+        for mechanism in [Mechanism::Gaussian { rho }, Mechanism::Laplace] {
+            let asked = |m: &mut Manifest| m.privacy = Some(cheap(delta, mechanism));
+            let refused = refusal(&scene, asked);
+            let expected = ManifestError::Delta {
+                delta: delta.to_string(),
+                most: "0.00001".into(),
+            };
+            assert_eq!(refused, Some(expected), "{delta}");
+            let before = weakness::without(Weakness::DeltaUnbounded, || refusal(&scene, asked));
+            assert!(!matches!(before, Some(ManifestError::Delta { .. })));
+        }
+    }
+    // Under the ceiling it is the noise that is looked at.
+    let tight = refusal(&scene, |m| {
+        let rho = Rho::within(1.0, most);
+        let mechanism = Mechanism::Gaussian { rho };
+        m.privacy = Some(Privacy {
+            epsilon: 1_000_000,
+            ..cheap(most, mechanism)
+        });
+    });
+    assert_eq!(tight, None);
+}

@@ -5,6 +5,7 @@ mod accounting;
 mod budget;
 mod interval;
 pub mod ledger;
+mod loss;
 mod noise;
 mod scale;
 #[cfg(test)]
@@ -16,6 +17,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 
 pub use budget::{Budget, BudgetRequest, Expense, MAX_BUDGET, SignedBudgetRequest};
 pub use interval::interval;
+pub use loss::Loss;
 pub use noise::{Noise, dealers_of};
 pub use scale::Scale;
 
@@ -199,14 +201,19 @@ impl Privacy {
     }
 }
 
-/// ε in millionths, rounded down; as it was written if it has no more digits than that.
+/// ε in millionths, if it is one that a manifest may promise.
 fn millionths(epsilon: f64) -> Result<u64, PrivacyError> {
+    match whole_millionths(epsilon) {
+        whole @ 1..=MAX_EPSILON => Ok(whole),
+        _ => Err(PrivacyError::Epsilon),
+    }
+}
+
+/// ε in millionths, rounded down; as it was written if it has no more digits than that. 0 for what is no number.
+pub(crate) fn whole_millionths(epsilon: f64) -> u64 {
     let exact = epsilon * 1e6;
     let nearest = exact.round();
     let written = (exact - nearest).abs() <= 1e-12 * nearest;
-    let whole = if written { nearest } else { exact.floor() };
-    match (1.0..=MAX_EPSILON as f64).contains(&whole) {
-        true => Ok(whole as u64),
-        false => Err(PrivacyError::Epsilon),
-    }
+    // The conversion takes numbers below 0 and NaN for 0, and too large ones for the largest.
+    (if written { nearest } else { exact.floor() }) as u64
 }

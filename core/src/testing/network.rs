@@ -6,8 +6,8 @@ use super::{member, name};
 use crate::catalogue::{Cardinality, Catalogue, Doctype, Field, FieldKind};
 use crate::dealing::{KeyShare, deal};
 use crate::directory::{
-    Directory, DirectoryBody, Floors, Host, Node, Pool, QuerierEntry, RootKeys, SignedDirectory,
-    TlsKey, Witnesses,
+    DEFAULT_MAX_DELTA, Directory, DirectoryBody, Floors, Host, Node, Pool, QuerierEntry, RootKeys,
+    SignedDirectory, TlsKey, Witnesses,
 };
 use crate::encoding;
 use crate::envelope::{EnvelopeSecretKey, Suite};
@@ -124,6 +124,7 @@ impl Network {
                 max_homes: 1 << 40,
                 exact: true,
                 budget: crate::privacy::Rho(u64::MAX),
+                max_delta: DEFAULT_MAX_DELTA,
             },
             catalogue: catalogue(),
             previous: None,

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use dispers_core::catalogue::Catalogue;
 use dispers_core::dealing::{KeyShare, deal};
 use dispers_core::directory::{
-    Directory, DirectoryBody, Floors, Host, Node, Pool, QuerierEntry, RootKeys, SignedDirectory,
-    Witnesses,
+    DEFAULT_MAX_DELTA, Directory, DirectoryBody, Floors, Host, Node, Pool, QuerierEntry, RootKeys,
+    SignedDirectory, Witnesses,
 };
 use dispers_core::envelope::{EnvelopeSecretKey, Suite};
 use dispers_core::id::{KeyEpoch, MemberNumber, Name, Role, Threshold, Timestamp};
@@ -118,6 +118,7 @@ impl Network {
                 max_homes: 1000,
                 exact: true,
                 budget: dispers_core::privacy::Rho(0),
+                max_delta: DEFAULT_MAX_DELTA,
             },
             catalogue: Catalogue::default(),
             previous: None,

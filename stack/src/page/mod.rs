@@ -37,7 +37,7 @@ use language::Language;
 use session::{Owner, Session};
 
 use crate::{
-    Effect, Error, Otherwise, Relay, Rule, Rules, Store, WordError, export,
+    Bounds, Effect, Error, Otherwise, Relay, Rule, Rules, Spent, Store, WordError, export,
     rule_file::{EffectWord, OtherwiseWord},
     store::SESSION_LIFE,
     withdraw,
@@ -57,7 +57,7 @@ pub struct Page {
     relay: Option<Relay>,
     /// Whether owners reach it over TLS, so that the cookie travels no other way.
     secure: bool,
-    exact_queries: usize,
+    bounds: Bounds,
 }
 
 impl Page {
@@ -75,7 +75,10 @@ impl Page {
             key_epoch: directory.asked_keys().key_epoch,
             relay,
             secure: config.url.starts_with("https:"),
-            exact_queries,
+            bounds: Bounds {
+                exact_queries,
+                max_delta: directory.floors.max_delta,
+            },
         }
     }
 
@@ -85,6 +88,15 @@ impl Page {
     /// What the listener fails with.
     pub async fn serve(self, listener: TcpListener) -> std::io::Result<()> {
         axum::serve(listener, self.routes()).await
+    }
+
+    /// What was spent, as the owner reads it.
+    fn budget(&self, spent: &Spent) -> view::Budget {
+        let max_delta = self.bounds.max_delta;
+        view::Budget {
+            spent: spent.all.epsilon(max_delta),
+            max_delta,
+        }
     }
 
     fn routes(self) -> Router {
@@ -226,7 +238,7 @@ async fn home(State(page): Shared, Query(query): Query<Chosen>, headers: HeaderM
         let entries = page.store.history(&owner.home, 0, ENTRIES)?;
         let spent = page.store.spent(&owner.home)?;
         let rules = page.store.rules(&owner.home)?;
-        Ok(view::home(language, &owner, &entries, &rules, &spent).into_response())
+        Ok(view::home(language, &owner, &entries, &rules, page.budget(&spent)).into_response())
     })
     .await
 }
@@ -327,8 +339,7 @@ async fn word(
     answered(&headers.clone(), move |_| {
         let owner = Session::of(&headers).owner_of_form(&page, &headers, &form.form)?;
         let id = page.store.asked_query(&owner.home, &query)?;
-        page.store
-            .word(&owner.home, id, allow, page.exact_queries)?;
+        page.store.word(&owner.home, id, allow, page.bounds)?;
         Ok(go_to(&format!("/request/{id}")))
     })
     .await
@@ -384,7 +395,7 @@ async fn rules(State(page): Shared, headers: HeaderMap) -> Response {
         let owner = Session::of(&headers).known(&page)?;
         let rules = page.store.rules(&owner.home)?;
         let spent = page.store.spent(&owner.home)?;
-        Ok(view::rules(language, &owner, &rules, &spent).into_response())
+        Ok(view::rules(language, &owner, &rules, page.budget(&spent)).into_response())
     })
     .await
 }
@@ -466,7 +477,7 @@ async fn export_json(State(page): Shared, headers: HeaderMap) -> Response {
     answered(&headers.clone(), move |_| {
         let owner = Session::of(&headers).known(&page)?;
         let epoch = page.key_epoch;
-        let export = export(&page.store, &owner.home, epoch)?;
+        let export = export(&page.store, &owner.home, epoch, page.bounds.max_delta)?;
         let body = serde_json::to_string_pretty(&export).map_err(|_| Refusal::Broken)?;
         let headers = [
             (CONTENT_TYPE, "application/json"),

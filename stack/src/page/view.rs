@@ -4,7 +4,7 @@ use dispers_core::{catalogue::Catalogue, id::Timestamp};
 use maud::{DOCTYPE, Markup, html};
 
 use super::{describe::describe, language::Language, session::Owner};
-use crate::{Asked, Effect, Entry, Otherwise, Outcome, Rule, Rules, Spent};
+use crate::{Asked, Effect, Entry, Otherwise, Outcome, Rule, Rules};
 
 /// Which part of the page is shown.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -120,8 +120,46 @@ pub(super) fn door(language: Language, token: &str) -> Markup {
     layout(language, None, Part::None, text.title, content)
 }
 
+/// What the answers of the last year took.
+#[derive(Clone, Copy)]
+pub(super) struct Budget {
+    /// ε in millionths, at `max_delta`.
+    pub(super) spent: u64,
+    /// The network's ceiling of δ.
+    pub(super) max_delta: f64,
+}
+
 fn epsilon(millionths: u64) -> f64 {
     millionths as f64 / 1e6
+}
+
+fn spent(language: Language, budget: Budget) -> String {
+    let text = language.text();
+    format!(
+        "{} {} ({} {})",
+        text.spent,
+        epsilon(budget.spent),
+        text.at_delta,
+        budget.max_delta
+    )
+}
+
+/// ε and δ of a query in words.
+fn noise(language: Language, asked: &Asked) -> String {
+    let text = language.text();
+    let Some(millionths) = asked.epsilon else {
+        return text.exact.to_owned();
+    };
+    let epsilon = format!("epsilon {}", epsilon(millionths));
+    match asked.delta {
+        0.0 => epsilon,
+        delta => format!("{epsilon}, delta {delta}: {} {}", text.chance, odds(delta)),
+    }
+}
+
+/// A probability as one in so many, rounded to the larger probability.
+fn odds(delta: f64) -> String {
+    format!("1/{:.0}", delta.recip().floor())
 }
 
 pub(super) fn home(
@@ -129,7 +167,7 @@ pub(super) fn home(
     owner: &Owner,
     entries: &[Entry],
     rules: &Rules,
-    spent: &Spent,
+    budget: Budget,
 ) -> Markup {
     let text = language.text();
     let waiting: Vec<&Entry> = entries
@@ -153,7 +191,7 @@ pub(super) fn home(
             }
         }
         p { (standing) }
-        p { (text.spent) " " (epsilon(spent.all)) }
+        p { (spent(language, budget)) }
         h2 { (text.latest) }
         (table(language, entries))
     };
@@ -224,7 +262,7 @@ pub(super) fn request(
             dd { @if fields.is_empty() { (text.no_field) } @else { (fields.join(", ")) } }
             dt { (text.cohort) } dd { (asked.min_cohort) " " (text.cohort_of) }
             dt { (text.protection) }
-            dd { @match asked.epsilon { Some(e) => (epsilon(e)), None => (text.exact) } }
+            dd { (noise(language, &asked)) }
         }
         @if asked.training { p { (text.training) } }
         @if entry.outcome == Outcome::Waiting {
@@ -288,9 +326,10 @@ fn rule(language: Language, owner: &Owner, rule: &Rule) -> Markup {
                     dt { (text.protection) }
                     dd {
                         @if rule.exact { (text.exact) }
-                        @if let Some(most) = rule.epsilon { " " (text.at_most) " " (most) }
+                        @if let Some(most) = rule.epsilon { " " (text.at_most) " epsilon " (most) }
+                        @if let Some(most) = rule.delta { ", " (text.at_most) " delta " (most) }
                         @if let Some(most) = rule.epsilon_per_year {
-                            " " (text.at_most) " " (most) " " (text.a_year)
+                            ", " (text.at_most) " epsilon " (most) " " (text.a_year)
                         }
                     }
                     @if rule.training { dt { "" } dd { (text.training) } }
@@ -301,7 +340,7 @@ fn rule(language: Language, owner: &Owner, rule: &Rule) -> Markup {
     }
 }
 
-pub(super) fn rules(language: Language, owner: &Owner, rules: &Rules, spent: &Spent) -> Markup {
+pub(super) fn rules(language: Language, owner: &Owner, rules: &Rules, budget: Budget) -> Markup {
     let text = language.text();
     let content = html! {
         @if rules.rules.is_empty() { p { (text.no_rules) } }
@@ -326,7 +365,7 @@ pub(super) fn rules(language: Language, owner: &Owner, rules: &Rules, spent: &Sp
                 input type="text" inputmode="decimal" name="epsilon_per_year"
                     value=[rules.epsilon_per_year.map(|limit| limit.to_string())];
             }
-            p.hint { (text.year_hint) " " (text.spent) " " (epsilon(spent.all)) }
+            p.hint { (text.year_hint) " " (spent(language, budget)) }
             label {
                 (text.email)
                 input type="email" name="email" autocomplete="email" value=[&rules.email];

@@ -1,6 +1,9 @@
 use std::convert::Infallible;
 
-use dispers_core::consent::{Asked, Outcome, Spent};
+use dispers_core::{
+    consent::{Asked, Outcome, Question, Spent},
+    privacy::{Loss, Rho},
+};
 
 use super::*;
 
@@ -94,16 +97,33 @@ fn asked() -> Asked {
         fields: vec!["age".into(), "sbp".into()],
         min_cohort: 50,
         epsilon: Some(1_000_000),
-        delta: 0,
+        delta: 0.0,
         training: false,
         rounds: 1,
     }
 }
 
+/// The verdict on a query whose noise keeps pure ε.
 fn verdict(file: &str, asked: &Asked, spent: &Spent) -> Outcome {
     let rules = parse(file).unwrap();
     let spent = || Ok::<_, Infallible>(spent.clone());
-    rules.verdict(asked, spent).unwrap().outcome
+    let question = Question {
+        asked,
+        cost: pure(asked.epsilon.unwrap_or(0)),
+        max_delta: 1e-5,
+        announced: false,
+        exact_queries: 2,
+    };
+    rules.verdict(&question, spent).unwrap().outcome
+}
+
+/// What queries of pure ε take, each of few.
+fn pure(epsilon: u64) -> Loss {
+    Loss {
+        pure: epsilon,
+        gaussian: Rho(0),
+        rho: Rho(u64::MAX / 4),
+    }
 }
 
 fn allows(file: &str, asked: &Asked) -> bool {
@@ -159,7 +179,7 @@ fn a_rule_allows_what_it_covers_and_nothing_more() {
     };
     assert!(!allows("", &training) && allows("training = true", &training));
     let approximate = Asked {
-        delta: 1000,
+        delta: 1e-6,
         ..asked()
     };
     assert!(allows("", &approximate) && allows("delta = 1e-6", &approximate));
@@ -188,8 +208,8 @@ fn one_that_denies_goes_before_all_that_allow() {
 #[test]
 fn what_is_given_for_a_year_is_not_overspent() {
     let spent = |all, rule| Spent {
-        all,
-        by_rule: [(1, rule)].into(),
+        all: pure(all),
+        by_rule: [(1, pure(rule))].into(),
     };
     let file = "epsilon-per-year = 3.0\n[[rule]]\neffect = 'allow'\nepsilon-per-year = 2.0";
     assert_eq!(

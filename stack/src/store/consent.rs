@@ -13,10 +13,11 @@ use dispers_core::{
     encoding::{from_bytes, to_bytes},
     id::{BatchId, QueryId, Timestamp},
     manifest::{MAX_MANIFEST, Manifest, SignedManifest},
+    privacy::{Loss, Rho},
     subscription::HomeId,
 };
 use dispers_node::now;
-use rusqlite::{CachedStatement, OptionalExtension, Transaction, params};
+use rusqlite::{CachedStatement, OptionalExtension, Row, Transaction, params};
 use serde::{Deserialize, Serialize};
 
 use super::Store;
@@ -28,12 +29,13 @@ CREATE TABLE IF NOT EXISTS home_rules (home TEXT PRIMARY KEY, rules INTEGER NOT 
 CREATE TABLE IF NOT EXISTS request (
     id INTEGER PRIMARY KEY, query BLOB NOT NULL UNIQUE, manifest BLOB NOT NULL, querier TEXT NOT NULL,
     doctype TEXT NOT NULL, key_epoch INTEGER NOT NULL, epsilon INTEGER, answer_from INTEGER NOT NULL,
-    received INTEGER NOT NULL
+    received INTEGER NOT NULL, pure INTEGER NOT NULL, gaussian INTEGER NOT NULL, rho INTEGER NOT NULL
 );
 CREATE INDEX IF NOT EXISTS request_exact ON request (querier, doctype, key_epoch) WHERE epsilon IS NULL;
 CREATE TABLE IF NOT EXISTS decision (
     home TEXT NOT NULL, request INTEGER NOT NULL, outcome INTEGER NOT NULL, rule INTEGER,
-    epsilon INTEGER NOT NULL, at INTEGER NOT NULL, batch INTEGER NOT NULL,
+    at INTEGER NOT NULL, batch INTEGER NOT NULL, pure INTEGER NOT NULL, gaussian INTEGER NOT NULL,
+    rho INTEGER NOT NULL,
     PRIMARY KEY (home, request)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS sent (
@@ -46,11 +48,21 @@ CREATE TABLE IF NOT EXISTS sent (
 pub(crate) struct Deciding<'a> {
     pub(crate) signed: &'a SignedManifest,
     pub(crate) manifest: &'a Manifest,
+    /// What an answer takes of a home.
+    pub(crate) cost: Loss,
     pub(crate) batch: BatchId,
     /// Whether there is time to ask owners.
     pub(crate) announced: bool,
+    pub(crate) bounds: Bounds,
+}
+
+/// What a stack and its network allow, whatever owners do.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Bounds {
     /// Exact queries that a home answers one querier, of a doctype and in a key epoch.
-    pub(crate) exact_queries: usize,
+    pub exact_queries: usize,
+    /// The directory's ceiling of δ, at which owners' limits are read.
+    pub max_delta: f64,
 }
 
 /// What homes decided, in order; and at which their owners are to be told of the query.
@@ -161,8 +173,10 @@ impl Store {
         let asked = Asked::of(manifest);
         let question = Question {
             asked: &asked,
+            cost: deciding.cost,
+            max_delta: deciding.bounds.max_delta,
             announced: deciding.announced,
-            exact_queries: deciding.exact_queries,
+            exact_queries: deciding.bounds.exact_queries,
         };
         let mut connection = self.connection()?;
         let rows = connection.transaction()?;
@@ -176,7 +190,7 @@ impl Store {
         let mut kept =
             rows.prepare_cached("SELECT outcome FROM decision WHERE home = ?1 AND request = ?2")?;
         let mut insert = rows.prepare_cached(
-            "INSERT OR REPLACE INTO decision VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            "INSERT OR REPLACE INTO decision VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
         )?;
         let mut which = rows.prepare_cached("SELECT rules FROM home_rules WHERE home = ?1")?;
         for (home, subscribed) in homes {
@@ -199,9 +213,11 @@ impl Store {
                 request,
                 verdict.outcome.number(),
                 verdict.rule,
-                cost as i64,
                 now.0 as i64,
-                place(deciding.batch)
+                place(deciding.batch),
+                cost.pure as i64,
+                cost.gaussian.0 as i64,
+                cost.rho.0 as i64,
             ])?;
         }
         drop((kept, insert, which));
@@ -218,28 +234,32 @@ impl Store {
         home: &HomeId,
         query: QueryId,
         allow: bool,
-        exact_queries: usize,
+        bounds: Bounds,
     ) -> Result<Outcome, Error> {
         let now = now();
         let mut connection = self.connection()?;
         let rows = connection.transaction()?;
-        type Found = (i64, i64, i64, Vec<u8>);
+        type Found = (i64, i64, i64, Vec<u8>, Loss);
         let found: Option<Found> = rows
             .prepare_cached(
-                "SELECT request, outcome, answer_from, manifest FROM decision
-                 JOIN request AS r ON r.id = request WHERE home = ?1 AND query = ?2",
+                "SELECT request, outcome, answer_from, manifest, r.pure, r.gaussian, r.rho
+                 FROM decision JOIN request AS r ON r.id = request
+                 WHERE home = ?1 AND query = ?2",
             )?
             .query_row(params![home.0, query.0], |row| {
-                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+                let cost = loss(row, 4)?;
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, cost))
             })
             .optional()?;
-        let (request, outcome, answer_from, manifest) = found.ok_or(WordError::NotAsked)?;
+        let (request, outcome, answer_from, manifest, cost) = found.ok_or(WordError::NotAsked)?;
         let manifest = manifest_of(&signed(&manifest)?)?;
         let asked = Asked::of(&manifest);
         let question = Question {
             asked: &asked,
+            cost,
+            max_delta: bounds.max_delta,
             announced: true,
-            exact_queries,
+            exact_queries: bounds.exact_queries,
         };
         let exact = exact_requests(&rows, request, &manifest, &asked)?;
         let (outcome, cost) = word(
@@ -251,14 +271,17 @@ impl Store {
             &account(&rows, home, now, &exact)?,
         )?;
         rows.prepare_cached(
-            "UPDATE decision SET outcome = ?3, epsilon = ?4, at = ?5 WHERE home = ?1 AND request = ?2",
+            "UPDATE decision SET outcome = ?3, at = ?4, pure = ?5, gaussian = ?6, rho = ?7
+             WHERE home = ?1 AND request = ?2",
         )?
         .execute(params![
             home.0,
             request,
             outcome.number(),
-            cost as i64,
-            now.0 as i64
+            now.0 as i64,
+            cost.pure as i64,
+            cost.gaussian.0 as i64,
+            cost.rho.0 as i64,
         ])?;
         rows.commit()?;
         Ok(outcome)
@@ -380,7 +403,7 @@ impl Store {
         Ok(entries)
     }
 
-    /// The ε that a home's answers of the last year took.
+    /// What a home's answers of the last year took.
     ///
     /// # Errors
     /// [`Error::Database`].
@@ -443,7 +466,8 @@ fn note_request(
     let (manifest, query) = (deciding.manifest, deciding.signed.query());
     rows.prepare_cached(
         "INSERT OR IGNORE INTO request (query, manifest, querier, doctype, key_epoch, epsilon,
-         answer_from, received) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+         answer_from, received, pure, gaussian, rho)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
     )?
     .execute(params![
         query.0,
@@ -454,6 +478,9 @@ fn note_request(
         asked.epsilon.map(|epsilon| epsilon as i64),
         manifest.answer_from.0 as i64,
         now.0 as i64,
+        deciding.cost.pure as i64,
+        deciding.cost.gaussian.0 as i64,
+        deciding.cost.rho.0 as i64,
     ])?;
     let id = rows
         .prepare_cached("SELECT id FROM request WHERE query = ?1")?
@@ -495,6 +522,15 @@ fn exact_requests(
     Ok(costs)
 }
 
+/// The columns `pure`, `gaussian` and `rho` of a row, from a column on.
+fn loss(row: &Row<'_>, from: usize) -> rusqlite::Result<Loss> {
+    Ok(Loss {
+        pure: row.get::<_, i64>(from)? as u64,
+        gaussian: Rho(row.get::<_, i64>(from + 1)? as u64),
+        rho: Rho(row.get::<_, i64>(from + 2)? as u64),
+    })
+}
+
 /// What a home's earlier decisions mean for one more query, where those in `exact` count as exact queries.
 fn account(
     rows: &Transaction<'_>,
@@ -503,7 +539,7 @@ fn account(
     exact: &HashMap<i64, usize>,
 ) -> Result<Account, Error> {
     let mut select = rows.prepare_cached(
-        "SELECT request, outcome, rule, epsilon, at FROM decision WHERE home = ?1",
+        "SELECT request, outcome, rule, at, pure, gaussian, rho FROM decision WHERE home = ?1",
     )?;
     let mut decisions = select.query([&home.0])?;
     let mut account = Account::default();
@@ -511,8 +547,8 @@ fn account(
         let answered = Answered {
             outcome: Outcome::from_number(row.get(1)?),
             rule: row.get(2)?,
-            cost: row.get::<_, i64>(3)? as u64,
-            at: Timestamp(row.get::<_, i64>(4)? as u64),
+            cost: loss(row, 4)?,
+            at: Timestamp(row.get::<_, i64>(3)? as u64),
             exact: exact.get(&row.get(0)?).copied().unwrap_or(0),
         };
         account.add(&answered, now);

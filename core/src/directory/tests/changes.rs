@@ -70,7 +70,7 @@ fn keys_that_subscriptions_are_sealed_to_change_with_the_key_epoch_only() {
 #[test]
 fn what_protects_people_less_is_marked() {
     type Weaken = fn(&mut DirectoryBody);
-    let weaker: [(&str, Weaken); 4] = [
+    let weaker: [(&str, Weaken); 5] = [
         ("floor min-cohort is lowered from 50 to 49", |b| {
             b.floors.min_cohort -= 1;
         }),
@@ -79,6 +79,9 @@ fn what_protects_people_less_is_marked() {
         }),
         ("floor min-verified is lowered from 2 to 1", |b| {
             b.floors.min_verified -= 1;
+        }),
+        ("may have delta 0.0001, and could have 0.00001", |b| {
+            b.floors.max_delta = 1e-4;
         }),
         ("group 1 needs 1 of 3, before 2 of 3", |b| {
             let threshold = Threshold::new(1, 3).unwrap();
@@ -92,6 +95,8 @@ fn what_protects_people_less_is_marked() {
     let (told, weakens) = only(|b| b.floors.min_cohort += 1);
     assert_eq!(told, "floor min-cohort is raised from 50 to 51");
     assert!(!weakens);
+    let (told, weakens) = only(|b| b.floors.max_delta = 1e-6);
+    assert!(told.contains("may have delta 0.000001, and could have 0.00001") && !weakens);
     let mut real = valid();
     real.trial = false;
     let mut trial = valid();

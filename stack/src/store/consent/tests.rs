@@ -10,7 +10,7 @@ use dispers_node::rng;
 use super::*;
 use crate::{
     Effect, Otherwise, Rule,
-    testing::{decide, home, later, query},
+    testing::{BOUNDS, decide, home, later, query},
 };
 
 fn open(folder: &Path) -> Store {
@@ -94,7 +94,10 @@ fn a_year_s_epsilon_is_never_overspent_by_queries_at_the_same_time_or_a_restart(
     assert_eq!(allowed, 7);
     let store = open(folder.path());
     let spent = store.spent(&home("a")).unwrap();
-    assert_eq!((spent.all, spent.by_rule[&1]), (4_900_000, 4_900_000));
+    assert_eq!(
+        (spent.all.pure, spent.by_rule[&1].pure),
+        (4_900_000, 4_900_000)
+    );
     let more = |epsilon| decide(&store, &query(100, Some(epsilon), now().0), false, &["a"]);
     assert_eq!(more(100_001), [Outcome::Spent]);
     assert_eq!(more(100_000), [Outcome::Allowed]);
@@ -197,7 +200,7 @@ fn an_owner_is_asked_and_decides_once() {
     let names = ["a", "b", "c"];
     assert_eq!(decide(&store, &asked, true, &names), [Outcome::Waiting; 3]);
     let word = |name: &str, query: &(SignedManifest, Manifest), allow| {
-        store.word(&home(name), query.0.query(), allow, 2)
+        store.word(&home(name), query.0.query(), allow, BOUNDS)
     };
     let said = |name, query, allow| word(name, query, allow).unwrap_err().to_string();
     assert_eq!(word("a", &asked, true).unwrap(), Outcome::AllowedByOwner);
@@ -221,7 +224,7 @@ fn an_owner_is_asked_and_decides_once() {
     let more = query(3, Some(600_000), later());
     assert_eq!(decide(&store, &more, true, &["a"]), [Outcome::Waiting]);
     assert!(said("a", &more, true).contains("raise epsilon-per-year"));
-    assert_eq!(store.spent(&home("a")).unwrap().all, 1_500_000);
+    assert_eq!(store.spent(&home("a")).unwrap().all.pure, 1_500_000);
     assert_eq!(word("a", &more, false).unwrap(), DeniedByOwner);
 }
 
@@ -277,12 +280,13 @@ fn a_home_that_withdraws_or_denies_during_a_session_contributes_zeros_from_then_
     let deciding = Deciding {
         signed: &asked.0,
         manifest: &asked.1,
+        cost: Loss::of(asked.1.privacy.as_ref(), 1),
         batch: BatchId {
             partition: 1,
             number: 2,
         },
         announced: false,
-        exact_queries: 2,
+        bounds: BOUNDS,
     };
     use Outcome::{Allowed, Denied, Withdrawn};
     let outcomes = store.decide(&deciding, &subscribed).unwrap().outcomes;
