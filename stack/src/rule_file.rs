@@ -72,6 +72,8 @@ struct Table {
     exact: bool,
     #[serde(default, skip_serializing_if = "is_false")]
     training: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    rounds: Option<u16>,
 }
 
 /// `allow` or `deny`, also as a form of the owners' page sends it.

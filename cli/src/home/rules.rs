@@ -40,17 +40,20 @@ pub(crate) struct Allow {
     #[command(flatten)]
     homes: Homes,
     /// Allow this one query, which waits for a word.
-    #[arg(long, value_name = "ID", conflicts_with_all = ["querier", "purpose", "doctype", "fields", "min_cohort", "epsilon", "delta", "epsilon_per_year", "exact", "training", "every_home"])]
+    #[arg(long, value_name = "ID", conflicts_with_all = ["querier", "purpose", "doctype", "fields", "no_field", "min_cohort", "epsilon", "delta", "epsilon_per_year", "exact", "training", "rounds", "every_home"])]
     query: Option<String>,
     #[command(flatten)]
     covers: Covers,
+    /// Queries that read no field: they tell only whether there is a document.
+    #[arg(long, conflicts_with = "fields")]
+    no_field: bool,
     /// Where at least so many people are behind each number.
     #[arg(long, value_name = "N")]
     min_cohort: Option<u32>,
-    /// Most epsilon of one query.
+    /// Most epsilon of one noisy query; 0 with --exact for exact queries only.
     #[arg(long, value_name = "E")]
     epsilon: Option<f64>,
-    /// Largest delta of one query.
+    /// Largest delta of one query; 0 for noise without delta only. The network's own limit holds beside it.
     #[arg(long, value_name = "D")]
     delta: Option<f64>,
     /// Most epsilon in a year of the queries that this rule allows.
@@ -62,6 +65,9 @@ pub(crate) struct Allow {
     /// Training of models too.
     #[arg(long)]
     training: bool,
+    /// Most rounds of training.
+    #[arg(long, value_name = "N", requires = "training")]
+    rounds: Option<u16>,
 }
 
 #[derive(Args)]
@@ -113,15 +119,19 @@ pub(crate) fn allow(arguments: &Allow) -> Result<(), Exit> {
     if let Some(id) = &arguments.query {
         return word(&arguments.homes, id, true);
     }
-    let rule = Rule {
+    let mut rule = Rule {
         min_cohort: arguments.min_cohort,
         epsilon: arguments.epsilon,
         delta: arguments.delta,
         epsilon_per_year: arguments.epsilon_per_year,
         exact: arguments.exact,
         training: arguments.training,
+        rounds: arguments.rounds,
         ..arguments.covers.rule(Effect::Allow)
     };
+    if arguments.no_field {
+        rule.fields = Some(Vec::new());
+    }
     add(&arguments.homes, &rule)
 }
 

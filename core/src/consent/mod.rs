@@ -9,6 +9,7 @@
 mod account;
 mod asked;
 mod decide;
+mod made;
 mod outcome;
 mod rules;
 #[cfg(test)]

@@ -50,12 +50,12 @@ pub struct Rule {
     pub purposes: Option<Vec<String>>,
     /// Which kinds of documents.
     pub doctypes: Option<Vec<String>>,
-    /// Which fields: one that allows covers queries that read no others, one that denies covers those
-    /// that read any of them.
+    /// Which fields: one that allows covers queries that read no others, with an empty list only those that read
+    /// none; one that denies covers those that read any of them.
     pub fields: Option<Vec<String>>,
     /// Fewest people behind a released number.
     pub min_cohort: Option<u32>,
-    /// Most ε of one query.
+    /// Most ε of one noisy query; 0 where exact queries are allowed and no noisy ones.
     pub epsilon: Option<f64>,
     /// Largest δ of one query, 0 for noise that keeps pure ε only. The directory's ceiling holds beside it.
     pub delta: Option<f64>,
@@ -65,6 +65,8 @@ pub struct Rule {
     pub exact: bool,
     /// Whether it allows training a model.
     pub training: bool,
+    /// Most rounds of training a model.
+    pub rounds: Option<u16>,
 }
 
 /// Rules that cannot be.
@@ -89,8 +91,10 @@ pub enum RulesError {
     /// A largest δ that is no probability.
     #[error("delta of rule {0} must be at least 0 and below 1: write a number such as 1e-6")]
     Delta(usize),
-    /// A list of nothing covers nothing.
-    #[error("{what} of rule {rule} lists nothing: leave it out to cover all, or name some")]
+    /// A list of nothing, where it covers nothing.
+    #[error(
+        "{what} of rule {rule} lists nothing, so that the rule covers nothing: leave it out to cover all, or name some"
+    )]
     Empty {
         /// Which list.
         what: &'static str,
@@ -99,7 +103,7 @@ pub enum RulesError {
     },
     /// A limit of a rule that denies.
     #[error(
-        "rule {0} denies, so it has no limits: leave out min-cohort, epsilon, delta, epsilon-per-year, exact and training"
+        "rule {0} denies, so it has no limits: leave out min-cohort, epsilon, delta, epsilon-per-year, exact, training and rounds"
     )]
     LimitedDenial(usize),
     /// A number that two rules have.
@@ -135,6 +139,7 @@ impl Rule {
             epsilon_per_year: None,
             exact: false,
             training: false,
+            rounds: None,
         }
     }
 
@@ -145,16 +150,23 @@ impl Rule {
             ("doctypes", &self.doctypes),
             ("fields", &self.fields),
         ] {
-            if list.as_ref().is_some_and(Vec::is_empty) {
+            // One that allows no field allows what reads none.
+            let none = what == "fields" && self.effect == Effect::Allow;
+            if list.as_ref().is_some_and(Vec::is_empty) && !none {
                 return Err(RulesError::Empty { what, rule });
             }
         }
         let limited = [self.epsilon, self.delta, self.epsilon_per_year];
-        let limits = limited.iter().any(Option::is_some) || self.min_cohort.is_some();
+        let limits = limited.iter().any(Option::is_some)
+            || self.min_cohort.is_some()
+            || self.rounds.is_some();
         if self.effect == Effect::Deny && (limits || self.exact || self.training) {
             return Err(RulesError::LimitedDenial(rule));
         }
-        limit("epsilon", rule, self.epsilon, 1000)?;
+        if !(self.exact && self.epsilon == Some(0.0)) {
+            limit("epsilon", rule, self.epsilon, 1000)?;
+        }
+        limit("rounds", rule, self.rounds.map(f64::from), u16::MAX.into())?;
         limit("epsilon-per-year", rule, self.epsilon_per_year, 1_000_000)?;
         match self.delta {
             Some(delta) if !(0.0..1.0).contains(&delta) => Err(RulesError::Delta(rule)),

@@ -56,6 +56,7 @@ impl Rule {
                 .min_cohort
                 .is_none_or(|cohort| asked.min_cohort >= cohort)
             && (self.training || !asked.training)
+            && (!asked.training || self.rounds.is_none_or(|rounds| asked.rounds <= rounds))
     }
 }
 

@@ -239,8 +239,6 @@ pub struct Floors {
 
 /// Largest δ where a directory's description names none: below one in the number of homes of most networks.
 pub const DEFAULT_MAX_DELTA: f64 = 1e-5;
-/// Largest δ that a directory may allow: with one of 1/n, a query may give one of n homes away.
-const LOOSEST_DELTA: f64 = 1e-3;
 
 /// SHA-256 of a TLS certificate's SubjectPublicKeyInfo. Nothing else of a certificate counts.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize, BorshDeserialize)]

@@ -577,7 +577,7 @@ fn floors_protect_somebody_and_can_be_met() {
         ("min_verified", |f| f.min_verified = 1),
         ("min_verified", |f| f.min_verified = 4),
         ("max_delta", |f| f.max_delta = 0.0),
-        ("max_delta", |f| f.max_delta = 0.002),
+        ("max_delta", |f| f.max_delta = 1.0),
         ("max_delta", |f| f.max_delta = f64::NAN),
     ];
     for (expected, change) in changes {

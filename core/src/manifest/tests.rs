@@ -1,7 +1,7 @@
 //! Each rule of the manifest, broken in turn.
 
 use super::*;
-use crate::directory::DirectoryBody;
+use crate::directory::{DEFAULT_MAX_DELTA, DirectoryBody};
 use crate::offer::OfferBody;
 use crate::plan::{Plan, PlanLimits};
 use crate::testing::{HOUR, NOW, Scene, Setting, key_of, member, name, verified};
@@ -283,28 +283,39 @@ fn during_a_grace_only_the_epoch_before_is_asked() {
 #[test]
 fn a_querier_that_buys_nearly_exact_answers_with_a_large_delta_is_refused() {
     let scene = scene();
+    let mut body = scene.network.directory.body().clone();
+    body.floors.max_delta = DEFAULT_MAX_DELTA;
+    let directory = verified(&body);
+    let refusal = |change: &dyn Fn(&mut Manifest)| {
+        let mut manifest = (*scene.question.manifest).clone();
+        change(&mut manifest);
+        manifest
+            .sign(&key_of("querier"))
+            .verify(&directory, NOW)
+            .err()
+    };
+    let most = DEFAULT_MAX_DELTA;
     let cheap = |delta: f64, mechanism| Privacy {
         epsilon: 1,
         delta,
         mechanism,
     };
-    let most = scene.network.directory.floors.max_delta;
     for delta in [0.9, 0.5, 1e-3, most * 1.000001] {
         let rho = Rho::within(1e-6, delta);
         for mechanism in [Mechanism::Gaussian { rho }, Mechanism::Laplace] {
             let asked = |m: &mut Manifest| m.privacy = Some(cheap(delta, mechanism));
-            let refused = refusal(&scene, asked);
+            let refused = refusal(&asked);
             let expected = ManifestError::Delta {
                 delta: delta.to_string(),
                 most: "0.00001".into(),
             };
             assert_eq!(refused, Some(expected), "{delta}");
-            let before = weakness::without(Weakness::DeltaUnbounded, || refusal(&scene, asked));
+            let before = weakness::without(Weakness::DeltaUnbounded, || refusal(&asked));
             assert!(!matches!(before, Some(ManifestError::Delta { .. })));
         }
     }
     // Under the ceiling it is the noise that is looked at.
-    let tight = refusal(&scene, |m| {
+    let tight = refusal(&|m: &mut Manifest| {
         let rho = Rho::within(1.0, most);
         let mechanism = Mechanism::Gaussian { rho };
         m.privacy = Some(Privacy {

@@ -6,8 +6,8 @@ use super::{member, name};
 use crate::catalogue::{Cardinality, Catalogue, Doctype, Field, FieldKind};
 use crate::dealing::{KeyShare, deal};
 use crate::directory::{
-    DEFAULT_MAX_DELTA, Directory, DirectoryBody, Floors, Host, Node, Pool, QuerierEntry, RootKeys,
-    SignedDirectory, TlsKey, Witnesses,
+    Directory, DirectoryBody, Floors, Host, Node, Pool, QuerierEntry, RootKeys, SignedDirectory,
+    TlsKey, Witnesses,
 };
 use crate::encoding;
 use crate::envelope::{EnvelopeSecretKey, Suite};
@@ -124,7 +124,8 @@ impl Network {
                 max_homes: 1 << 40,
                 exact: true,
                 budget: crate::privacy::Rho(u64::MAX),
-                max_delta: DEFAULT_MAX_DELTA,
+                // Loose, so that few moments are enough for Gaussian noise.
+                max_delta: 0.5,
             },
             catalogue: catalogue(),
             previous: None,

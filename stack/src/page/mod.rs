@@ -364,19 +364,7 @@ async fn rule_from(
         let id = page.store.asked_query(&owner.home, &query)?;
         let entry = page.store.entry(&owner.home, id)?.ok_or(Refusal::Missing)?;
         let asked = crate::Asked::of(&entry.manifest);
-        let mut rule = Rule {
-            queriers: Some(vec![asked.querier]),
-            purposes: Some(vec![asked.purpose]),
-            doctypes: Some(vec![asked.doctype]),
-            ..Rule::new(form.effect)
-        };
-        if form.effect == Effect::Allow {
-            rule.fields = Some(asked.fields).filter(|fields| !fields.is_empty());
-            rule.min_cohort = Some(asked.min_cohort);
-            rule.epsilon = asked.epsilon.map(|epsilon| epsilon as f64 / 1e6);
-            rule.exact = asked.epsilon.is_none();
-            rule.training = asked.training;
-        }
+        let rule = Rule::made_from(&asked, form.effect);
         change(&page, &owner.home, |rules| rules.rules.push(rule))?;
         Ok(go_to("/rules"))
     })

@@ -36,7 +36,7 @@ impl Browser {
             key_epoch: KeyEpoch(1),
             relay: None,
             secure: true,
-            exact_queries: 10,
+            bounds: crate::testing::BOUNDS,
         };
         Self {
             routes: page.routes(),
@@ -282,6 +282,7 @@ async fn an_owner_makes_a_rule_from_a_question_and_takes_it_back() {
     assert_eq!(rule.queriers, Some(vec!["lab".to_owned()]));
     assert_eq!(rule.fields, Some(vec!["rate".to_owned()]));
     assert_eq!((rule.min_cohort, rule.epsilon), (Some(20), Some(1.0)));
+    assert_eq!((rule.delta, rule.epsilon_per_year), (Some(0.0), Some(10.0)));
     assert!(!rule.exact && !rule.training);
     // The like of it is answered from now on, and with less noise or exactly it is not.
     let outcome = |number, epsilon| {

@@ -318,7 +318,14 @@ fn rule(language: Language, owner: &Owner, rule: &Rule) -> Markup {
                 dt { (text.querier) } dd { (list(&rule.queriers, text.any)) }
                 dt { (text.purpose) } dd { (list(&rule.purposes, text.any)) }
                 dt { (text.doctype) } dd { (list(&rule.doctypes, text.any)) }
-                dt { (text.fields) } dd { (list(&rule.fields, text.any)) }
+                dt { (text.fields) }
+                dd {
+                    @if rule.fields.as_ref().is_some_and(Vec::is_empty) {
+                        (text.no_field)
+                    } @else {
+                        (list(&rule.fields, text.any))
+                    }
+                }
                 @if let Some(cohort) = rule.min_cohort {
                     dt { (text.cohort) } dd { (text.at_least) " " (cohort) }
                 }
@@ -326,13 +333,21 @@ fn rule(language: Language, owner: &Owner, rule: &Rule) -> Markup {
                     dt { (text.protection) }
                     dd {
                         @if rule.exact { (text.exact) }
-                        @if let Some(most) = rule.epsilon { " " (text.at_most) " epsilon " (most) }
+                        @if let Some(most) = rule.epsilon.filter(|most| *most > 0.0) {
+                            " " (text.at_most) " epsilon " (most)
+                        }
                         @if let Some(most) = rule.delta { ", " (text.at_most) " delta " (most) }
                         @if let Some(most) = rule.epsilon_per_year {
                             ", " (text.at_most) " epsilon " (most) " " (text.a_year)
                         }
                     }
-                    @if rule.training { dt { "" } dd { (text.training) } }
+                    @if rule.training {
+                        dt { "" }
+                        dd {
+                            (text.training)
+                            @if let Some(most) = rule.rounds { " (" (text.at_most) " " (most) ")" }
+                        }
+                    }
                 }
             }
             (button(owner, &format!("/rules/{}/remove", rule.number), text.remove, true, html! {}))

@@ -27,6 +27,14 @@ const FILE: &str = "
     number = 7
     effect = 'deny'
     fields = ['alcohol']
+
+    [[rule]]
+    effect = 'allow'
+    fields = []
+    epsilon = 0.0
+    exact = true
+    training = true
+    rounds = 20
 ";
 
 #[test]
@@ -34,7 +42,8 @@ fn a_rule_file_is_read_numbered_and_written_the_same() {
     let rules = parse(FILE).unwrap();
     assert_eq!(rules.otherwise, Otherwise::Ask);
     let numbers: Vec<u32> = rules.rules.iter().map(|rule| rule.number).collect();
-    assert_eq!(numbers, [8, 7]);
+    assert_eq!(numbers, [8, 7, 9]);
+    assert_eq!(rules.rules[2].fields, Some(Vec::new()));
     assert_eq!(parse(&text(&rules)).unwrap(), rules);
     assert_eq!(parse("").unwrap(), Rules::default());
     assert_eq!(Rules::default().otherwise, Otherwise::Deny);
@@ -52,8 +61,16 @@ fn a_rule_file_that_cannot_be_meant_is_refused_with_what_to_write() {
         ),
         ("[[rule]]\nqueriers = ['x']", "missing field `effect`"),
         (
-            "[[rule]]\neffect = 'allow'\nfields = []",
+            "[[rule]]\neffect = 'deny'\nfields = []",
             "fields of rule 1 lists nothing",
+        ),
+        (
+            "[[rule]]\neffect = 'allow'\nqueriers = []",
+            "queriers of rule 1 lists nothing",
+        ),
+        (
+            "[[rule]]\neffect = 'allow'\nrounds = 0",
+            "rounds of rule 1 must be",
         ),
         (
             "[[rule]]\neffect = 'allow'\nepsilon = 0.0",
@@ -158,6 +175,7 @@ fn a_rule_allows_what_it_covers_and_nothing_more() {
         ("doctypes = ['heartrate']", false),
         ("fields = ['AGE', 'sbp', 'sex']", true),
         ("fields = ['age']", false),
+        ("fields = []", false),
         ("min-cohort = 50", true),
         ("min-cohort = 51", false),
         ("epsilon = 1.0", true),
@@ -175,9 +193,20 @@ fn a_rule_allows_what_it_covers_and_nothing_more() {
     assert!(!allows("epsilon = 1.0", &exact));
     let training = Asked {
         training: true,
+        rounds: 20,
         ..asked()
     };
     assert!(!allows("", &training) && allows("training = true", &training));
+    assert!(allows("training = true\nrounds = 20", &training));
+    assert!(!allows("training = true\nrounds = 19", &training));
+    // A rule can allow what reads no field, and exact queries only.
+    let count = Asked {
+        fields: Vec::new(),
+        ..asked()
+    };
+    assert!(allows("fields = []", &count) && !allows("fields = []", &asked()));
+    assert!(allows("exact = true\nepsilon = 0.0", &exact));
+    assert!(!allows("exact = true\nepsilon = 0.0", &asked()));
     let approximate = Asked {
         delta: 1e-6,
         ..asked()

@@ -11,7 +11,7 @@ use std::collections::HashSet;
 use std::hash::Hash;
 use std::net::Ipv6Addr;
 
-use super::{DirectoryBody, DirectoryError, LOOSEST_DELTA};
+use super::{DirectoryBody, DirectoryError};
 use crate::envelope::EnvelopePublicKey;
 use crate::id::{Name, Role};
 use crate::keys::VerifyingKey;
@@ -133,10 +133,10 @@ impl DirectoryBody {
                 "must be at least min_cohort, or no query may run",
             );
         }
-        if !(floors.max_delta > 0.0 && floors.max_delta <= LOOSEST_DELTA) {
+        if !(floors.max_delta > 0.0 && floors.max_delta < 1.0) {
             return refuse(
                 "max_delta",
-                "must be above 0 and at most 0.001, or noise protects too few",
+                "must be above 0 and below 1: write a number such as 1e-5",
             );
         }
         let min_verified = usize::from(floors.min_verified);
