@@ -54,7 +54,7 @@ fn spent(expenses: &[&Expense]) -> Rho {
 /// What a query of this cost would leave, where there is one.
 pub(crate) fn print(budget: &Budget, cost: Option<Rho>) {
     println!(
-        "budget         rho {} for each target profile in key epoch {} (epsilon {:.2} at delta {DELTA})",
+        "budget         rho {} at each aggregator, for each target profile in key epoch {} (epsilon {:.2} at delta {DELTA})",
         budget.most,
         budget.key_epoch.0,
         budget.most.epsilon(DELTA)

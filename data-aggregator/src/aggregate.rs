@@ -159,9 +159,8 @@ impl Aggregator {
     }
 
     fn reserve(&self, querier: &Name, epoch: KeyEpoch, expenses: &[Expense]) -> Result<(), Error> {
-        let most = self.node.directory.floors.budget;
         let ledger = self.store.ledger();
-        Ok(ledger.reserve(querier, epoch, expenses, most, now())??)
+        Ok(ledger.reserve(querier, epoch, expenses, self.store.most(), now())??)
     }
 
     /// What a querier spent of its privacy budgets.
@@ -183,7 +182,7 @@ impl Aggregator {
         }
         let key_epoch = directory.asked_keys().key_epoch;
         Ok(Budget {
-            most: directory.floors.budget,
+            most: self.store.most(),
             key_epoch,
             expenses: self.store.ledger().of(&body.querier, key_epoch, now)?,
         })
@@ -304,7 +303,7 @@ impl Aggregator {
         })?;
         // Also where a conductor went on with one that had refused.
         self.reserve(&querier, epoch, &expenses)?;
-        let opened = self.step(request.proposal.query, |aggregation| {
+        self.step(request.proposal.query, |aggregation| {
             aggregation.guards(
                 &request.proposal,
                 &request.certificate,
@@ -312,10 +311,7 @@ impl Aggregator {
                 &self.node.directory,
                 &mut rng(),
             )
-        })?;
-        // From here on something of it may become known.
-        self.store.ledger().released(request.proposal.query)?;
-        Ok(opened)
+        })
     }
 
     /// My sealed total. The query's secrets are erased with it.
@@ -334,7 +330,8 @@ impl Aggregator {
         })
     }
 
-    /// Takes a step, and writes what it changed before it is told: a refusal may change something too.
+    /// Takes a step, and writes what it changed, with what it charges, before it is told: a refusal may change
+    /// something too.
     fn step<T>(
         &self,
         id: QueryId,

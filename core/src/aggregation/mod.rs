@@ -48,6 +48,7 @@ use crate::{
     privacy::Expense,
     release::SignedAcknowledgement,
     training::NO_PARAMETERS,
+    weakness::{self, Weakness},
 };
 use batch::{Attempt, Committed, Contributions, Freeze, Frozen};
 pub use batch::{GroupOpener, OpenedGroup, Receiving};
@@ -89,6 +90,14 @@ pub struct Aggregation {
 struct Batch {
     attempts: BTreeMap<u8, Attempt>,
     committed: Option<Committed>,
+}
+
+impl Batch {
+    /// Returns whether I told others that I would count it.
+    fn is_acknowledged(&self) -> bool {
+        let prepared = |attempt: &Attempt| matches!(attempt, Attempt::Prepared(_));
+        self.committed.is_some() || self.attempts.values().any(prepared)
+    }
 }
 
 impl Aggregation {
@@ -157,6 +166,32 @@ impl Aggregation {
                 released: false,
             })
         })
+    }
+
+    /// The expenses that count for good from now on: those of a query whose noise I acknowledged or whose release
+    /// began. They are written in the transaction of the step that made them count, so that nothing that was released
+    /// is free again. A guard opens at nobody before every aggregator of a quorum acknowledged the noise; whoever
+    /// opens one alone is so charged by all of them.
+    pub fn charges(&self) -> Vec<Expense> {
+        let noise = self
+            .batches
+            .iter()
+            .filter(|((_, batch), _)| batch.is_noise());
+        let acknowledged = noise.map(|(_, batch)| batch).any(Batch::is_acknowledged);
+        let counts = acknowledged || !self.releases.is_empty();
+        if !counts || weakness::off(Weakness::ReleasedUncharged) {
+            return Vec::new();
+        }
+        let released = |expense| Expense {
+            released: true,
+            ..expense
+        };
+        self.expenses().map(released).collect()
+    }
+
+    /// Returns whether a find of every partition was granted.
+    fn has_every_grant(&self, directory: &Directory) -> bool {
+        (0..directory.partitions()).all(|partition| self.grants.contains_key(&partition))
     }
 
     /// Whether its last round was released: the secret is erased and nothing is left to do.
@@ -473,6 +508,10 @@ impl Aggregation {
             || !quorum.members().contains(&self.me)
         {
             return Err(AggregationError::BadQuorum);
+        }
+        // Noise is charged to all populations at once.
+        if work.batch.is_noise() && !self.has_every_grant(directory) {
+            return Err(AggregationError::NoGrant);
         }
         let opened = self.open_peers(messages, directory);
         let (me, needed) = (self.me, self.needed);

@@ -13,6 +13,7 @@ use crate::{
     find::Grant,
     id::{BatchId, MemberNumber, Work},
     manifest::VerifiedManifest,
+    privacy::Expense,
 };
 
 const MALFORMED: DecodeError = DecodeError {
@@ -92,6 +93,8 @@ pub struct Changes {
     pub records: Vec<(Part, Record)>,
     /// Whether these are all: whatever else was kept of the query is to be erased.
     pub whole: bool,
+    /// Expenses that count for good from now on, where they do not already.
+    pub charges: Vec<Expense>,
 }
 
 /// What was not written yet.
@@ -122,6 +125,7 @@ impl Aggregation {
         Some(Changes {
             records: parts.into_iter().filter_map(record).collect(),
             whole,
+            charges: self.charges(),
         })
     }
 

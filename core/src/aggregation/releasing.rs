@@ -89,7 +89,7 @@ impl Aggregation {
             return Ok(releasing.messages.clone());
         }
         // A partition that is kept from me would be missing in the result.
-        if (0..directory.partitions()).any(|partition| !self.grants.contains_key(&partition)) {
+        if !self.has_every_grant(directory) {
             return Err(AggregationError::NoGrant);
         }
         let mut homes: BTreeMap<u16, u64> = BTreeMap::new();

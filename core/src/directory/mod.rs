@@ -29,7 +29,7 @@ use crate::envelope::{EnvelopePublicKey, Suite};
 use crate::fingerprint::Fingerprint;
 use crate::id::{KeyEpoch, MemberNumber, Name, Role, Timestamp};
 use crate::keys::VerifyingKey;
-use crate::privacy::Rho;
+use crate::privacy::{Rho, ledger};
 
 /// Largest directory, in bytes.
 pub const LIMIT: usize = 16 << 20;
@@ -231,7 +231,7 @@ pub struct Floors {
     pub max_homes: u64,
     /// Whether queries without noise are allowed.
     pub exact: bool,
-    /// What a querier may spend on one population in a key epoch.
+    /// What a querier may spend on one population in a key epoch, of all aggregators together.
     pub budget: Rho,
     /// Largest δ of a query, and the δ at which homes read what they spent as ε.
     pub max_delta: f64,
@@ -387,6 +387,16 @@ impl Directory {
         let pools = self.body.pools.iter();
         let count = pools.filter(|pool| pool.role == Role::TargetFinder).count();
         u16::try_from(count).expect("partitions are numbered by a u16")
+    }
+
+    /// What each aggregator of a committee lets a querier spend on one population in a key epoch, so that the budget
+    /// holds whichever of them take part; nothing for a committee that is not listed.
+    pub fn budget_of(&self, committee: u16) -> Rho {
+        let key = self.body.committees.get(usize::from(committee));
+        let floors = &self.body.floors;
+        key.map_or(Rho(0), |key| {
+            ledger::limit(floors.budget, floors.min_verified, key.threshold())
+        })
     }
 
     /// The host of that name.

@@ -23,16 +23,16 @@ pub struct Expense {
     pub query: QueryId,
     /// Its cost.
     pub rho: Rho,
-    /// Until when it is reserved, unless it is released.
+    /// Until when it is reserved, unless it counts for good.
     pub expires: Timestamp,
-    /// Whether it was released: then it counts until the key epoch is over.
+    /// Whether it counts for good, that is until the key epoch is over: it was released, or may have been.
     pub released: bool,
 }
 
 /// A querier's expenses, as one aggregator knows them.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Budget {
-    /// What may be spent on one population in a key epoch.
+    /// What may be spent on one population in a key epoch, at this aggregator: its part of the directory's budget.
     pub most: Rho,
     /// The key epoch.
     pub key_epoch: KeyEpoch,

@@ -1,11 +1,15 @@
 //! What a querier may spend of its privacy budgets (protocol.md §9).
 //!
 //! A query's cost is reserved when it begins, before any home is asked, and counts until its key epoch is over once
-//! its guard counts are opened. What was reserved and never released is free again when the query expires. An
-//! aggregator calls these functions in the transaction that writes what they return.
+//! its noise is acknowledged, before which no guard count can be opened. What was reserved and never counted for good
+//! is free again when the query expires. An aggregator calls these functions in the transaction that writes what
+//! they return.
 
 use super::{Expense, Rho};
-use crate::id::Timestamp;
+use crate::{
+    id::{Threshold, Timestamp},
+    weakness::{self, Weakness},
+};
 
 /// A budget that is spent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -20,6 +24,23 @@ pub struct BudgetSpent {
     pub most: Rho,
     /// What the query costs.
     pub cost: Rho,
+}
+
+/// Returns what each aggregator of a committee lets a querier spend on a population, so that no more than `budget` is
+/// spent whichever aggregators take part in each query, and also where as many of them as may collude charge nothing.
+///
+/// Every query is charged by at least `min_verified` aggregators, the directory's floor, of which t − 1 may lie. The
+/// honest ones, of n − t + 1, so charge at least `min_verified` − t + 1 times what was spent in all. (The manifest's own
+/// `min_verified` does not count: its querier chooses it for each query.)
+pub fn limit(budget: Rho, min_verified: u8, committee: Threshold) -> Rho {
+    if weakness::off(Weakness::BudgetOfTheAggregatorsThatOffer) {
+        return budget;
+    }
+    let colluding = committee.needed() - 1;
+    let charging = usize::from(min_verified).saturating_sub(colluding) as u128;
+    let honest = (committee.members() - colluding) as u128;
+    let limit = u128::from(budget.0) * charging / honest;
+    Rho(u64::try_from(limit).unwrap_or(u64::MAX))
 }
 
 impl Expense {
@@ -48,6 +69,13 @@ pub fn reserve(
     now: Timestamp,
 ) -> Result<(), BudgetSpent> {
     for expense in expenses {
+        // What counts for good already is within the budget of then.
+        let mut own = held
+            .iter()
+            .filter(|other| other.population == expense.population && other.query == expense.query);
+        if own.any(|own| own.released) {
+            continue;
+        }
         let others = held.iter().filter(|other| {
             other.population == expense.population
                 && other.query != expense.query
@@ -61,3 +89,6 @@ pub fn reserve(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

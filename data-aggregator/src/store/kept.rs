@@ -11,6 +11,7 @@ use dispers_core::{
     keys::SigningKey,
     labels,
     manifest::{MAX_MANIFEST, SignedManifest},
+    privacy::ledger::BudgetSpent,
 };
 use dispers_node::{Database, DatabaseError, rng};
 use rusqlite::{OptionalExtension, Transaction, params};
@@ -31,6 +32,9 @@ pub(super) struct KeptQuery {
     pub(super) manifest: SignedManifest,
     pub(super) records: Vec<(Part, Record)>,
 }
+
+/// What a transaction says to what it is to charge.
+pub(super) type Charged = rusqlite::Result<Result<(), BudgetSpent>>;
 
 /// The file and the key that opens it.
 pub(super) struct Kept {
@@ -93,8 +97,8 @@ impl Kept {
         opened.ok_or_else(|| self.database.unreadable("offer"))
     }
 
-    /// Writes a query anew, under a key of which there is no copy. Whatever was kept of it is erased,
-    /// and so is the offer that it takes.
+    /// Writes a query anew, under a key of which there is no copy, and what it is charged. Whatever was kept of it is
+    /// erased, and so is the offer that it takes. Nothing is written where `charge` says that a budget is spent.
     pub(super) fn replace(
         &self,
         query: QueryId,
@@ -102,38 +106,46 @@ impl Kept {
         manifest: &SignedManifest,
         records: &[(Part, Record)],
         offer: Option<&[u8; 32]>,
-    ) -> Result<StorageKey, DatabaseError> {
+        charge: impl FnOnce(&Transaction<'_>) -> Charged,
+    ) -> Result<Result<StorageKey, BudgetSpent>, DatabaseError> {
         let key = StorageKey::generate(&mut rng());
         let id = &query.0;
         let wrapped = self.node.seal_key(&key, &place(QUERY, id, &[]), &mut rng());
         let manifest = key.seal(&to_bytes(manifest), &place(MANIFEST, id, &[]), &mut rng());
-        self.database.erase(|rows| {
+        let written = self.database.erase(|rows| {
+            if let Err(spent) = charge(rows)? {
+                return Ok(Err(spent));
+            }
             rows.execute("DELETE FROM offer WHERE id = ?1", [offer])?;
             rows.execute("DELETE FROM record WHERE query = ?1", [id])?;
             rows.execute(
                 "INSERT OR REPLACE INTO query VALUES (?1, ?2, ?3, ?4)",
                 params![id, expires.0 as i64, wrapped, manifest],
             )?;
-            put_records(rows, query, &key, records)
+            put_records(rows, query, &key, records).map(Ok)
         })?;
-        Ok(key)
+        Ok(written.map(|()| key))
     }
 
-    /// Writes what changed of a query. `false` when there is no such query any longer.
+    /// Writes what changed of a query, and what it is charged. `false` when there is no such query any longer.
     pub(super) fn update(
         &self,
         query: QueryId,
         key: &StorageKey,
         records: &[(Part, Record)],
-    ) -> Result<bool, DatabaseError> {
+        charge: impl FnOnce(&Transaction<'_>) -> Charged,
+    ) -> Result<Result<bool, BudgetSpent>, DatabaseError> {
         self.database.write(|rows| {
+            if let Err(spent) = charge(rows)? {
+                return Ok(Err(spent));
+            }
             let kept = rows
                 .prepare_cached("SELECT 1 FROM query WHERE id = ?1")?
                 .exists([query.0])?;
             if kept {
                 put_records(rows, query, key, records)?;
             }
-            Ok(kept)
+            Ok(Ok(kept))
         })
     }
 

@@ -68,13 +68,17 @@ impl Ledger<'_> {
         })
     }
 
-    /// Notes that a query is released.
-    pub(crate) fn released(&self, query: QueryId) -> Result<(), DatabaseError> {
-        self.0.write(|rows| {
-            rows.prepare_cached("UPDATE expense SET released = 1 WHERE query = ?1")?
-                .execute([query.0])
-                .map(|_| ())
-        })
+    /// Has expenses of one query count for good, in a transaction of its own.
+    pub(crate) fn charge(
+        &self,
+        querier: &Name,
+        epoch: KeyEpoch,
+        charges: &[Expense],
+        most: Rho,
+        now: Timestamp,
+    ) -> Result<Result<(), BudgetSpent>, DatabaseError> {
+        self.0
+            .write(|rows| charge(rows, querier, epoch, charges, most, now))
     }
 
     /// What a querier spent in a key epoch, and what is reserved.
@@ -107,6 +111,40 @@ impl Ledger<'_> {
             .map(|_| ())
         })
     }
+}
+
+/// Has expenses of one query count for good, reserved before or not. Nothing is written where the budget is spent, and
+/// then nothing of the step may be: whoever calls this writes both in one transaction.
+pub(super) fn charge(
+    rows: &Transaction<'_>,
+    querier: &Name,
+    epoch: KeyEpoch,
+    charges: &[Expense],
+    most: Rho,
+    now: Timestamp,
+) -> rusqlite::Result<Result<(), BudgetSpent>> {
+    let mut held = Vec::new();
+    for expense in charges {
+        held.extend(of_population(rows, querier, epoch, expense.population)?);
+    }
+    if let Err(spent) = ledger::reserve(&held, charges, most, now) {
+        return Ok(Err(spent));
+    }
+    for expense in charges {
+        rows.prepare_cached(
+            "INSERT INTO expense VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1)
+             ON CONFLICT DO UPDATE SET released = 1",
+        )?
+        .execute(params![
+            querier.as_str(),
+            epoch.0,
+            expense.population.0,
+            expense.query.0,
+            integer(expense.rho),
+            expense.expires.0 as i64,
+        ])?;
+    }
+    Ok(Ok(()))
 }
 
 /// What a querier spent on a population in a key epoch, and what is or was reserved.
@@ -192,7 +230,11 @@ mod tests {
         let ledger = Ledger(&database);
         assert_eq!(reserve(&ledger, &[expense(1, 1, 60)], NOW), Ok(()));
         assert_eq!(reserve(&ledger, &[expense(1, 2, 40)], NOW), Ok(()));
-        ledger.released(QueryId([1; 32])).unwrap();
+        let charged = [expense(1, 1, 60)];
+        let charge = |most, now| ledger.charge(&name("q"), EPOCH, &charged, Rho(most), now);
+        assert_eq!(charge(100, NOW).unwrap(), Ok(()));
+        // Again, also under a budget that was lowered since.
+        assert_eq!(charge(50, NOW).unwrap(), Ok(()));
         let later = NOW.plus(1_000_000 + Timestamp::SKEW + 1);
         assert!(reserve(&ledger, &[expense(1, 3, 40)], NOW).is_err());
         assert!(reserve(&ledger, &[expense(1, 3, 41)], later).is_err());
@@ -202,5 +244,24 @@ mod tests {
         assert!(left[0].released);
         ledger.expire(&[KeyEpoch(4), KeyEpoch(5)], later).unwrap();
         assert_eq!(ledger.of(&name("q"), EPOCH, later).unwrap(), []);
+    }
+
+    #[test]
+    fn what_was_never_reserved_is_charged_where_the_budget_allows_it_and_else_nothing_is_written() {
+        let database = Database::in_memory(&SCHEMA).unwrap();
+        let ledger = Ledger(&database);
+        assert_eq!(reserve(&ledger, &[expense(1, 1, 60)], NOW), Ok(()));
+        let charge = |charges: &[Expense]| {
+            let charged = ledger.charge(&name("q"), EPOCH, charges, Rho(100), NOW);
+            charged.unwrap()
+        };
+        // All populations of a query, or none.
+        assert!(charge(&[expense(2, 2, 41), expense(1, 2, 41)]).is_err());
+        assert_eq!(ledger.of(&name("q"), EPOCH, NOW).unwrap().len(), 1);
+        assert_eq!(charge(&[expense(2, 2, 40), expense(1, 2, 40)]), Ok(()));
+        let later = NOW.plus(1_000_000 + Timestamp::SKEW + 1);
+        let held = ledger.of(&name("q"), EPOCH, later).unwrap();
+        assert_eq!(held.len(), 2);
+        assert!(held.iter().all(|expense| expense.released));
     }
 }

@@ -15,8 +15,10 @@ use dispers_core::{
     envelope::{EnvelopePublicKey, EnvelopeSecretKey},
     id::{MemberNumber, Name, QueryId, Timestamp},
     manifest::SignedManifest,
+    privacy::Rho,
 };
 use dispers_node::{Database, Node, Schema, now};
+use rusqlite::Transaction;
 
 use kept::{Kept, offer_id};
 pub(crate) use ledger::Ledger;
@@ -110,11 +112,21 @@ pub(crate) struct Store {
     kept: Kept,
     max_offers: usize,
     max_queries: usize,
+    /// What a querier may spend here on one population in a key epoch.
+    most: Rho,
 }
 
 /// A panic in another request must not end this node: each table is valid after every statement.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Has a query that was taken up count for good, if it does. No budget stops what is released already.
+fn charge(kept: &Kept, aggregation: &Aggregation) -> Result<(), Error> {
+    let (manifest, charges) = (aggregation.manifest(), aggregation.charges());
+    let (querier, epoch) = (&manifest.querier, manifest.key_epoch);
+    let ledger = Ledger(kept.database());
+    Ok(ledger.charge(querier, epoch, &charges, Rho(u64::MAX), now())??)
 }
 
 impl Store {
@@ -148,6 +160,9 @@ impl Store {
             let watch = |secret| node.watched(secret);
             let aggregation = Aggregation::restore(manifest, committee, me, query.records, watch)
                 .map_err(|_| kept.unreadable("record"))?;
+            // What counts for good is in the file with the step that made it count; this costs nothing and is
+            // certain also of a file whose ledger was restored from elsewhere.
+            charge(&kept, &aggregation)?;
             let open = Query {
                 aggregation,
                 manifest: query.manifest,
@@ -166,6 +181,7 @@ impl Store {
             kept,
             max_offers: config.max_offers,
             max_queries: config.max_queries,
+            most: node.directory.budget_of(committee),
         })
     }
 
@@ -179,6 +195,11 @@ impl Store {
             .queries
             .retain(|_, open| !open.expires.has_passed(now));
         Ok(self.kept.expire(now)?)
+    }
+
+    /// What a querier may spend here on one population in a key epoch.
+    pub(crate) fn most(&self) -> Rho {
+        self.most
     }
 
     /// What queriers spent.
@@ -252,25 +273,31 @@ impl Store {
         Ok(())
     }
 
-    /// Writes what changed of a query. Only then may it be told.
+    /// Writes what changed of a query, and what it is charged, in one transaction. Only then may it be told.
     pub(crate) fn save(&self, id: QueryId, query: &mut Query) -> Result<(), Error> {
         let Some(changes) = query.aggregation.changes() else {
             return Ok(());
         };
+        let manifest = query.aggregation.manifest();
+        let charge = |rows: &Transaction<'_>| {
+            let (querier, epoch) = (&manifest.querier, manifest.key_epoch);
+            ledger::charge(rows, querier, epoch, &changes.charges, self.most, now())
+        };
         match &query.key {
             Some(key) if !changes.whole => {
-                if !self.kept.update(id, key, &changes.records)? {
+                if !self.kept.update(id, key, &changes.records, charge)?? {
                     return Err(Error::UnknownQuery);
                 }
             }
             _ => {
                 let key = self.kept.replace(
                     id,
-                    query.aggregation.manifest().expires,
+                    manifest.expires,
                     &query.manifest,
                     &changes.records,
                     query.offer.as_ref(),
-                )?;
+                    charge,
+                )??;
                 query.key = Some(key);
                 query.offer = None;
             }

@@ -1,6 +1,7 @@
 //! Whatever one party does, the others' contributions count exactly.
 
 mod agreement;
+mod charges;
 mod contributions;
 mod grants;
 mod release;

@@ -2,10 +2,18 @@
 
 use std::path::Path;
 
-use dispers_core::{id::BatchId, keys::Signature};
+use dispers_core::{
+    id::{BatchId, KeyEpoch},
+    keys::Signature,
+    privacy::{Expense, Rho},
+    ticket::Population,
+};
 
 use super::*;
-use crate::SCHEMA;
+use crate::{
+    SCHEMA,
+    store::ledger::{self, Ledger},
+};
 
 const QUERY_ID: QueryId = QueryId([7; 32]);
 const NOW: Timestamp = Timestamp(1_800_000_000_000);
@@ -57,6 +65,11 @@ fn contains(bytes: &[u8], part: &[u8]) -> bool {
     bytes.windows(part.len()).any(|window| window == part)
 }
 
+/// What costs nothing.
+fn free(_: &Transaction<'_>) -> Charged {
+    Ok(Ok(()))
+}
+
 fn wrapped_key(kept: &Kept) -> Vec<u8> {
     let select = "SELECT key FROM query";
     let key = kept
@@ -76,10 +89,16 @@ fn offers_and_queries_are_there_again_and_the_latest_of_each_part() {
     let records = [(Part::Query, record(b"head")), (batch(1), record(b"D"))];
     let id = offer_id(&taken.secret.public());
     let key = store
-        .replace(QUERY_ID, LATER, &manifest(), &records, Some(&id))
+        .replace(QUERY_ID, LATER, &manifest(), &records, Some(&id), free)
+        .unwrap()
         .unwrap();
     let changed = [(batch(1), record(MARK)), (batch(2), record(b"D2"))];
-    assert!(store.update(QUERY_ID, &key, &changed).unwrap());
+    assert!(
+        store
+            .update(QUERY_ID, &key, &changed, free)
+            .unwrap()
+            .unwrap()
+    );
     drop(store);
 
     let store = kept(&path);
@@ -104,7 +123,12 @@ fn offers_and_queries_are_there_again_and_the_latest_of_each_part() {
         [(Part::Query, b"head"), (batch(1), MARK), (batch(2), b"D2")];
     assert_eq!(records, expected);
     // The key that was kept is the one that goes on.
-    assert!(store.update(QUERY_ID, &query.key, &changed).unwrap());
+    assert!(
+        store
+            .update(QUERY_ID, &query.key, &changed, free)
+            .unwrap()
+            .unwrap()
+    );
     assert_eq!(store.queries().unwrap().len(), 1);
 }
 
@@ -114,10 +138,16 @@ fn what_was_written_is_there_however_the_process_ends() {
     let store = kept(&folder.path().join("aggregator.db"));
     let records = [(Part::Query, record(b"head"))];
     let key = store
-        .replace(QUERY_ID, LATER, &manifest(), &records, None)
+        .replace(QUERY_ID, LATER, &manifest(), &records, None, free)
+        .unwrap()
         .unwrap();
     let changed = [(batch(1), record(MARK))];
-    assert!(store.update(QUERY_ID, &key, &changed).unwrap());
+    assert!(
+        store
+            .update(QUERY_ID, &key, &changed, free)
+            .unwrap()
+            .unwrap()
+    );
     // The files as they are while the process still runs.
     let after = tempfile::tempdir().unwrap();
     for file in std::fs::read_dir(folder.path()).unwrap() {
@@ -137,7 +167,8 @@ fn a_copy_of_the_file_says_nothing_and_opens_for_no_other_node() {
     store.put_offer(&open).unwrap();
     let records = [(Part::Query, record(MARK))];
     store
-        .replace(QUERY_ID, LATER, &manifest(), &records, None)
+        .replace(QUERY_ID, LATER, &manifest(), &records, None, free)
+        .unwrap()
         .unwrap();
     drop(store);
     let bytes = read(folder.path());
@@ -170,7 +201,8 @@ fn an_entry_that_was_changed_or_moved_does_not_open() {
         let store = Kept::new(Database::in_memory(&SCHEMA).unwrap(), &signing(1));
         let records = [(Part::Query, record(b"head")), (batch(1), record(b"D"))];
         store
-            .replace(QUERY_ID, LATER, &manifest(), &records, None)
+            .replace(QUERY_ID, LATER, &manifest(), &records, None, free)
+            .unwrap()
             .unwrap();
         assert!(store.queries().is_ok());
         store
@@ -184,7 +216,8 @@ fn an_entry_that_was_changed_or_moved_does_not_open() {
         );
         assert!(
             !store
-                .update(second, &StorageKey::generate(&mut rng()), &[])
+                .update(second, &StorageKey::generate(&mut rng()), &[], free)
+                .unwrap()
                 .unwrap()
         );
     }
@@ -197,13 +230,15 @@ fn what_is_replaced_or_expires_leaves_no_key_in_the_file() {
     let store = kept(&path);
     let records = [(Part::Query, record(b"head")), (batch(1), record(MARK))];
     store
-        .replace(QUERY_ID, LATER, &manifest(), &records, None)
+        .replace(QUERY_ID, LATER, &manifest(), &records, None, free)
+        .unwrap()
         .unwrap();
     let first = wrapped_key(&store);
     assert!(contains(&read(folder.path()), &first));
     let released = [(Part::Release { round: 0 }, record(b"sealed total"))];
     store
-        .replace(QUERY_ID, LATER, &manifest(), &released, None)
+        .replace(QUERY_ID, LATER, &manifest(), &released, None, free)
+        .unwrap()
         .unwrap();
     let second = wrapped_key(&store);
     assert_ne!(first, second);
@@ -220,5 +255,117 @@ fn what_is_replaced_or_expires_leaves_no_key_in_the_file() {
     assert!(store.queries().unwrap().is_empty());
     assert!(!contains(&read(folder.path()), &second));
     let key = StorageKey::generate(&mut rng());
-    assert!(!store.update(QUERY_ID, &key, &records).unwrap());
+    let written = store.update(QUERY_ID, &key, &records, free).unwrap();
+    assert!(!written.unwrap());
+}
+
+/// Charges 60 of a budget of 100.
+fn charge(rows: &Transaction<'_>) -> Charged {
+    let expense = Expense {
+        population: Population([1; 32]),
+        query: QUERY_ID,
+        rho: Rho(60),
+        expires: LATER,
+        released: true,
+    };
+    let querier = Name::new("querier").unwrap();
+    ledger::charge(rows, &querier, KeyEpoch(3), &[expense], Rho(100), NOW)
+}
+
+/// How many parts of the query and how many expenses that count for good are in the file.
+fn in_file(path: &Path) -> (usize, usize) {
+    let store = kept(path);
+    let records = store.queries().unwrap()[0].records.len();
+    let held = Ledger(store.database()).of(&Name::new("querier").unwrap(), KeyEpoch(3), LATER);
+    let held = held.unwrap().into_iter().filter(|expense| expense.released);
+    (records, held.count())
+}
+
+#[test]
+fn a_crash_between_any_two_writes_frees_nothing_that_was_released() {
+    let release = [(Part::Release { round: 0 }, record(MARK))];
+    // Where the disk is full, in the order of the writes of a step.
+    for full in [Some("expense"), Some("record"), None] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("aggregator.db");
+        let store = kept(&path);
+        let head = [(Part::Query, record(b"head"))];
+        let key = store
+            .replace(QUERY_ID, LATER, &manifest(), &head, None, free)
+            .unwrap()
+            .unwrap();
+        for whole in [false, true] {
+            if let Some(table) = full {
+                let trigger = format!(
+                    "CREATE TEMP TRIGGER disk_full BEFORE INSERT ON {table}
+                     BEGIN SELECT RAISE(ABORT, 'the disk is full'); END"
+                );
+                store
+                    .database
+                    .write(|rows| rows.execute(&trigger, []))
+                    .unwrap();
+            }
+            let all = [
+                (Part::Query, record(b"head")),
+                (Part::Release { round: 0 }, record(MARK)),
+            ];
+            let written = match whole {
+                false => store.update(QUERY_ID, &key, &release, charge).map(drop),
+                true => store
+                    .replace(QUERY_ID, LATER, &manifest(), &all, None, charge)
+                    .map(drop),
+            };
+            assert_eq!(written.is_err(), full.is_some(), "{full:?}");
+            if full.is_some() {
+                store
+                    .database
+                    .write(|rows| rows.execute("DROP TRIGGER disk_full", []))
+                    .unwrap();
+            }
+            // Both or none, whenever the process ends.
+            let expected = if full.is_some() { (1, 0) } else { (2, 1) };
+            let after = tempfile::tempdir().unwrap();
+            for file in std::fs::read_dir(folder.path()).unwrap() {
+                let file = file.unwrap();
+                std::fs::copy(file.path(), after.path().join(file.file_name())).unwrap();
+            }
+            assert_eq!(
+                in_file(&after.path().join("aggregator.db")),
+                expected,
+                "{full:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_step_whose_charge_the_budget_does_not_allow_is_not_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("aggregator.db");
+    let store = kept(&path);
+    let head = [(Part::Query, record(b"head"))];
+    let key = store
+        .replace(QUERY_ID, LATER, &manifest(), &head, None, free)
+        .unwrap()
+        .unwrap();
+    let other = Expense {
+        population: Population([1; 32]),
+        query: QueryId([8; 32]),
+        rho: Rho(41),
+        expires: LATER,
+        released: true,
+    };
+    let querier = Name::new("querier").unwrap();
+    let ledger = Ledger(store.database());
+    let charged = ledger.charge(&querier, KeyEpoch(3), &[other], Rho(100), NOW);
+    charged.unwrap().unwrap();
+    let release = [(Part::Release { round: 0 }, record(MARK))];
+    assert!(
+        store
+            .update(QUERY_ID, &key, &release, charge)
+            .unwrap()
+            .is_err()
+    );
+    drop(store);
+    assert_eq!(in_file(&path), (1, 1));
 }
