@@ -138,6 +138,7 @@ mod tests {
             bits: 8,
             clip: 1.0,
             held_out: 0,
+            guarded: true,
             updates: rounds,
         });
         manifest
