@@ -51,9 +51,18 @@ impl Driver {
     /// Tells the homes of every batch. One that is not told refuses, where it would have asked its owner.
     async fn announce_all(self: Arc<Self>) {
         let mut announcing = JoinSet::new();
-        for partition in 0..self.node.directory.partitions() {
+        let manifest = from_bytes(&self.manifest.body, MAX_MANIFEST, "manifest");
+        let committees = manifest.map_or(0, |manifest: Manifest| manifest.committees.len() as u16);
+        let partitions = 0..self.node.directory.partitions();
+        for (partition, committee) in
+            partitions.flat_map(|partition| (0..committees).map(move |of| (partition, of)))
+        {
             for number in 0.. {
-                let batch = BatchId { partition, number };
+                let batch = BatchId {
+                    partition,
+                    committee,
+                    number,
+                };
                 match self.kept.batch(batch).await {
                     Ok(message) => {
                         if announcing.len() == PARALLEL {

@@ -16,7 +16,7 @@ use dispers_core::{
         BatchMessage, BatchStatement, FindRequest, FindSummary, MAX_BATCH, MAX_STATEMENT,
         SealedProfile, assigned,
     },
-    id::{AggregatorId, BatchId, Name, Role, Timestamp, Work},
+    id::{AggregatorId, Name, Role, Timestamp, Work},
     log::Inclusion,
     manifest::{MAX_MANIFEST, Manifest, SignedManifest},
     peer::MAX_PEER_MESSAGE,
@@ -418,7 +418,7 @@ impl Driver {
 
     /// The find at the first of a partition's finders that can be reached: all of them have the same
     /// secret, so that all find the same.
-    async fn find_anywhere(&self, partition: u16) -> Result<(FindSummary, Vec<u32>), Status> {
+    async fn find_anywhere(&self, partition: u16) -> Result<FindSummary, Status> {
         let mut found = Err(Status::not_found("no finder of the partition is listed"));
         for finder in self.finders(partition) {
             found = self.find(partition, finder).await;
@@ -431,11 +431,7 @@ impl Driver {
     }
 
     /// Streams a partition's lists to a finder, and keeps the batches that come back.
-    async fn find(
-        &self,
-        partition: u16,
-        finder: &Listed,
-    ) -> Result<(FindSummary, Vec<u32>), Status> {
+    async fn find(&self, partition: u16, finder: &Listed) -> Result<FindSummary, Status> {
         let profile = self.profiles.get(usize::from(partition));
         let profile = profile.ok_or_else(|| Status::not_found("no profile for the partition"))?;
         let head = to_bytes(&FindRequest {
@@ -474,23 +470,20 @@ impl Driver {
         lists_read
             .await
             .unwrap_or_else(|_| Err(Status::internal("the lists could not be read")))?;
-        let mut sizes = Vec::new();
-        while let Some(message) = messages.next(MAX_BATCH_MESSAGE).await? {
+        for (id, count) in summary.batches.batches(partition) {
+            let message = messages.expect(MAX_BATCH_MESSAGE).await?;
             let batch: BatchMessage =
                 from_bytes(&message, MAX_BATCH_MESSAGE, "batch").map_err(malformed)?;
             let statement: BatchStatement =
                 from_bytes(&batch.statement, MAX_STATEMENT, "statement").map_err(malformed)?;
-            let id = BatchId {
-                partition,
-                number: sizes.len() as u32,
-            };
-            sizes.push(statement.count);
+            if (statement.batch, statement.count) != (id, count) {
+                return Err(Status::data_loss(
+                    "the find gave another batch than its summary says",
+                ));
+            }
             self.kept.keep(id, message).await?;
         }
-        if sizes.len() != summary.batches as usize {
-            return Err(Status::data_loss("the find ended before its last batch"));
-        }
-        Ok((summary, sizes))
+        Ok(summary)
     }
 
     async fn ask(

@@ -118,7 +118,7 @@ pub fn most_homes(manifest: &VerifiedManifest) -> u32 {
 
 /// Most bytes that an encoded answer for so many homes takes.
 pub fn answer_limit(manifest: &VerifiedManifest, work: Work, homes: usize) -> usize {
-    let offers = manifest.offers(manifest.committee_of(work.batch)).count();
+    let offers = manifest.offers(work.batch.committee).count();
     let home = contribution_limit(manifest.circuit_of(work.round), offers);
     let groups = offers.saturating_mul(homes.saturating_mul(home).saturating_add(GROUP));
     groups.saturating_add(GROUP).min(MAX_ANSWER)
@@ -215,9 +215,10 @@ pub enum AskError {
     Unanswerable,
 }
 
-/// Whether `work` lies within what the manifest allows.
+/// Whether `work` lies within what the manifest allows, for a committee that it names.
 pub fn allows(manifest: &VerifiedManifest, work: Work) -> bool {
     work.query == manifest.query()
+        && usize::from(work.batch.committee) < manifest.committees.len()
         && work.round < manifest.rounds
         && work.attempt < manifest.attempts
 }
@@ -439,7 +440,7 @@ pub fn answer(
     if !allows(manifest, work) {
         return Err(AskError::WrongWork);
     }
-    let committee = manifest.committee_of(work.batch);
+    let committee = work.batch.committee;
     let circuit = manifest.circuit_of(work.round);
     let offers: Vec<_> = manifest.offers(committee).collect();
     let points: Vec<MemberNumber> = offers.iter().map(|(member, _)| *member).collect();

@@ -5,15 +5,17 @@
 //! random derives from the pool's secret and the find, so repeating a find gives the same bytes.
 
 mod candidates;
+mod cut;
 mod message;
 mod population;
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, ops::Range, sync::Arc};
 
 use chacha20::ChaCha20Rng;
-use rand::{SeedableRng, seq::SliceRandom};
+use rand::SeedableRng;
 use sha2::{Digest, Sha256};
 
+pub use cut::{Cut, committee_of};
 pub use message::{
     BatchMessage, BatchStatement, ChosenTarget, FindRequest, FindSummary, Grant, ListSegment,
     ListedEntry, MAX_BATCH, MAX_FIND_HEAD, MAX_STATEMENT, ProfileOpening, SealedGrant,
@@ -23,6 +25,7 @@ pub use message::{
 pub use population::Members;
 
 use candidates::Candidates;
+use cut::Split;
 
 use crate::{
     encoding,
@@ -36,6 +39,7 @@ use crate::{
     subscription::{EntryContent, EntryOpener, MAX_ENTRIES, MAX_UPLOAD},
     ticket::{FindId, PoolSecret, Population, TagKey, TagStream, Ticket},
     training::SessionKey,
+    weakness::{self, Weakness},
 };
 
 /// Most homes that a find holds while its lists stream in.
@@ -51,8 +55,11 @@ pub enum FindError {
     /// A list segment is malformed or of another key epoch.
     #[error("a list segment is malformed or of another key epoch")]
     Segment,
-    /// Too few homes.
-    #[error("fewer homes match than the minimum cohort of {0}: widen the target profile")]
+    /// Too few homes, of all or of one committee.
+    #[error(
+        "fewer homes match than the minimum cohort of {0}, or fewer than that are one committee's: widen the \
+         target profile"
+    )]
     BelowCohort(u32),
     /// The querier asked nearly the same homes before.
     #[error(
@@ -234,26 +241,30 @@ impl Finding {
         Ok(())
     }
 
-    /// Chooses the homes.
+    /// Chooses the homes, and splits them over the committees.
     ///
     /// # Errors
     /// [`FindError::BelowCohort`] or [`FindError::TooManyHomes`] by what the manifest allows.
-    pub fn choose(self) -> Result<Matching, FindError> {
+    pub fn choose(self, keys: &FinderKeys<'_>) -> Result<Matching, FindError> {
         let atoms = &self.opener.atoms;
         let order = self.candidates.matching(|holds| {
             self.profile
                 .matches(&|pseudonym: &Pseudonym| holds(atoms[pseudonym]))
         });
-        let min_cohort = self.manifest.min_cohort;
-        if order.len() < min_cohort as usize {
-            return Err(FindError::BelowCohort(min_cohort));
-        }
         if order.len() as u64 > self.manifest.max_homes {
             return Err(FindError::TooManyHomes(self.manifest.max_homes));
         }
+        let committees = self.manifest.committees.len() as u16;
+        let key = keys.secret.committee_key(self.manifest.query());
+        let tag = |place| self.candidates.tag(place);
+        let split = Split::new(order, tag, &key, committees);
+        let min_cohort = self.manifest.min_cohort;
+        if split.smallest() < min_cohort as usize {
+            return Err(FindError::BelowCohort(min_cohort));
+        }
         Ok(Matching {
             finding: self,
-            order,
+            split,
         })
     }
 }
@@ -262,7 +273,7 @@ impl Finding {
 /// they may be asked.
 pub struct Matching {
     finding: Finding,
-    order: Vec<u32>,
+    split: Split,
 }
 
 impl Matching {
@@ -283,40 +294,39 @@ impl Matching {
             .secret
             .member_key(&manifest.querier, manifest.key_epoch);
         let candidates = &self.finding.candidates;
-        Members::new(&key, self.order.iter().map(|place| candidates.tag(*place)))
+        Members::new(&key, self.split.homes().map(|place| candidates.tag(place)))
     }
 
     /// Cuts the batches. `profile` is the first of the querier's that meant these homes: their
     /// population is called after it.
     pub fn finish(self, keys: &FinderKeys<'_>, profile: &[u8; 32]) -> Chosen {
-        let Self { finding, mut order } = self;
+        let Self { finding, split } = self;
         let manifest = &finding.manifest;
         let (querier, epoch) = (&manifest.querier, manifest.key_epoch);
         let population = keys.secret.population(querier, epoch, profile);
-        finding.seal(&mut order, population, keys)
+        finding.seal(split, population, keys)
     }
 }
 
 impl Finding {
-    fn seal(self, order: &mut Vec<u32>, population: Population, keys: &FinderKeys<'_>) -> Chosen {
+    fn seal(self, split: Split, population: Population, keys: &FinderKeys<'_>) -> Chosen {
         let partition = self.opener.partition;
         let lists: [u8; 32] = self.digest.finalize().into();
         let query = self.manifest.query();
-        let find = FindId::new(query, partition, &lists);
-        let min_cohort = self.manifest.min_cohort;
-        // Other batch sizes seal other batches, so the size is part of the seed: randomness is
-        // never used for two plaintexts.
-        let seed = keys.secret.shuffle_seed(&find);
-        let seed = encoding::hash(
-            labels::DERIVE_SHUFFLE,
-            &[&seed, &self.batch_size.to_le_bytes()],
-        );
+        let cut = Cut::new(&split.sizes(), self.batch_size, self.manifest.min_cohort);
+        // Two cuts are two finds: a home in batches of both would count twice.
+        let secret = keys.secret;
+        let named = secret.find(query, partition, &lists, self.batch_size, &cut);
+        let find = match weakness::off(Weakness::SeveralCutsOfOneFind) {
+            true => secret.find(query, partition, &lists, 0, &Cut::default()),
+            false => named,
+        };
+        let seed = keys.secret.shuffle_seed(&named);
         let mut rng = ChaCha20Rng::from_seed(seed);
-        order.shuffle(&mut rng);
+        let order = split.shuffled(&mut rng);
         let mut candidates = self.candidates;
         candidates.close();
 
-        let sizes = batch_sizes(order.len(), self.batch_size, min_cohort);
         let mut grants = Vec::new();
         let mut tag_keys: Vec<Vec<TagKey>> = Vec::new();
         for (committee, terms) in (0u16..).zip(&self.manifest.committees) {
@@ -334,7 +344,7 @@ impl Finding {
                     find,
                     population,
                     key: keys.secret.tag_key(&find, committee, member),
-                    batches: sizes.clone(),
+                    batches: cut.clone(),
                 });
                 let signature = keys.signing.sign(labels::SIGN_FIND, &body);
                 let sealed = Sealed::seal(
@@ -349,21 +359,31 @@ impl Finding {
         Chosen {
             summary: FindSummary {
                 targets: order.len() as u64,
-                batches: sizes.len() as u32,
+                batches: cut.clone(),
                 grants,
             },
             manifest: self.manifest,
-            partition,
             find,
             seed,
-            sizes,
+            batches: places(&cut, partition),
             tag_keys,
             uploads: self.uploads,
             candidates,
-            order: std::mem::take(order),
+            order,
             session: self.session,
         }
     }
+}
+
+/// Returns each batch of a cut with the places of its homes in the order in which all are asked.
+fn places(cut: &Cut, partition: u16) -> Vec<(BatchId, Range<usize>)> {
+    let mut end = 0;
+    let places = cut.batches(partition).map(|(batch, size)| {
+        let start = end;
+        end += size as usize;
+        (batch, start..end)
+    });
+    places.collect()
 }
 
 /// The homes that a find chose, and the order in which they are asked.
@@ -371,11 +391,10 @@ pub struct Chosen {
     /// What is told first.
     pub summary: FindSummary,
     manifest: VerifiedManifest,
-    partition: u16,
     find: FindId,
     seed: [u8; 32],
-    /// Homes of each batch.
-    sizes: Vec<u32>,
+    /// The batches, each with the places of its homes in `order`.
+    batches: Vec<(BatchId, Range<usize>)>,
     /// Kᵢ by committee and member.
     tag_keys: Vec<Vec<TagKey>>,
     uploads: Vec<(Vec<u8>, u32)>,
@@ -392,19 +411,19 @@ impl Chosen {
         self.manifest.key_epoch
     }
 
-    /// Seals and signs the batch of this number, below [`FindSummary::batches`]; in any order, and from
-    /// any thread. The same number gives the same bytes.
-    pub fn batch(&self, number: u32, keys: &FinderKeys<'_>) -> BatchMessage {
-        let batch = BatchId {
-            partition: self.partition,
-            number,
-        };
-        let before = self.sizes.iter().take(number as usize);
-        let start: usize = before.map(|&size| size as usize).sum();
-        let size = self.sizes.get(number as usize).copied().unwrap_or(0);
-        let homes = &self.order[start..start + size as usize];
+    /// Returns the number of batches.
+    pub fn count(&self) -> usize {
+        self.batches.len()
+    }
+
+    /// Seals and signs the batch at this place, below [`Self::count`], of [`FindSummary::batches`]; in any order,
+    /// and from any thread. The same place gives the same bytes. `None` beyond the last.
+    pub fn batch(&self, place: usize, keys: &FinderKeys<'_>) -> Option<BatchMessage> {
+        let (batch, places) = self.batches.get(place)?;
+        let batch = *batch;
+        let homes = &self.order[places.clone()];
         let query = self.manifest.query();
-        let committee = usize::from(self.manifest.committee_of(batch));
+        let committee = usize::from(batch.committee);
         let tags: Vec<TagStream> = self.tag_keys[committee]
             .iter()
             .map(|key| TagStream::new(key, batch))
@@ -434,10 +453,11 @@ impl Chosen {
         };
         let seed = encoding::hash(
             labels::DERIVE_BATCH_SEAL,
-            &[&self.seed, &number.to_le_bytes()],
+            &[&self.seed, &encoding::to_bytes(&batch)],
         );
         let mut rng = ChaCha20Rng::from_seed(seed);
-        seal_batch(query, batch, size, &content, keys, &mut rng)
+        let count = homes.len() as u32;
+        Some(seal_batch(query, batch, count, &content, keys, &mut rng))
     }
 }
 
@@ -476,20 +496,10 @@ fn seal_batch(
 /// `targets` once, beginning with another for the next batch.
 pub fn assigned(targets: &[Name], batch: BatchId) -> Vec<Name> {
     let mut targets = targets.to_vec();
-    let first = batch.number.wrapping_add(batch.partition.into()) as usize;
-    let first = first % targets.len().max(1);
+    let first = u64::from(batch.number) + u64::from(batch.committee) + u64::from(batch.partition);
+    let first = (first % targets.len().max(1) as u64) as usize;
     targets.rotate_left(first);
     targets
-}
-
-/// Cuts `homes` into batches of nearly equal size, at most `preferred` where that leaves each at
-/// least `min_cohort`.
-fn batch_sizes(homes: usize, preferred: u32, min_cohort: u32) -> Vec<u32> {
-    let most = (homes / min_cohort.max(1) as usize).max(1);
-    let batches = homes.div_ceil(preferred.max(1) as usize).clamp(1, most);
-    (0..batches)
-        .map(|batch| (homes * (batch + 1) / batches - homes * batch / batches) as u32)
-        .collect()
 }
 
 #[cfg(test)]

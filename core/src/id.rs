@@ -86,14 +86,16 @@ impl fmt::Debug for QueryId {
     }
 }
 
-/// A batch of targets: its partition of the subscriptions and its number there.
+/// A batch of targets: its partition of the subscriptions, the committee that adds it up, and its number there.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize, BorshDeserialize,
 )]
 pub struct BatchId {
     /// Partition of the Target Finder that made the batch.
     pub partition: u16,
-    /// Number within the partition, from 0.
+    /// Committee whose aggregators verify and add it.
+    pub committee: u16,
+    /// Number among those of the committee in the partition, from 0.
     pub number: u32,
 }
 
@@ -105,13 +107,20 @@ impl BatchId {
     pub fn noise(committee: u16) -> Self {
         Self {
             partition: Self::NOISE,
-            number: committee.into(),
+            committee,
+            number: 0,
         }
     }
 
     /// Whether it is no batch of homes.
     pub fn is_noise(self) -> bool {
         self.partition == Self::NOISE
+    }
+
+    /// The batch as one number, to be kept under: no two batches have the same.
+    pub fn to_i64(self) -> i64 {
+        let high = u64::from(self.partition) << 48 | u64::from(self.committee) << 32;
+        (high | u64::from(self.number)).cast_signed()
     }
 }
 

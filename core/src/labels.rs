@@ -101,8 +101,6 @@ pub const HASH_CANONICAL_PROFILE: &str = "dispers v1 hash canonical profile";
 pub const HASH_PROFILE: &str = "dispers v1 hash profile";
 /// Digest of the streamed subscription lists.
 pub const HASH_LISTS: &str = "dispers v1 hash lists";
-/// Name of a find: query, partition, digest of the lists.
-pub const HASH_FIND: &str = "dispers v1 hash find";
 /// Name under which an aggregator keeps an offered key.
 pub const HASH_OFFERED_KEY: &str = "dispers v1 hash offered key";
 /// Digest of one batch of targets.
@@ -140,13 +138,17 @@ pub const DERIVE_TAG_KEY: &str = "dispers v1 derive tag key";
 pub const DERIVE_TAG_STREAM: &str = "dispers v1 derive tag stream";
 /// Ticket key from a home's κ.
 pub const DERIVE_TICKET_KEY: &str = "dispers v1 derive ticket key";
+/// Name of a find, from a Target Finder pool's secret: query, partition, digest of the lists, how the homes are cut.
+pub const DERIVE_FIND: &str = "dispers v1 derive find";
+/// Key that names the committee of each home of a query, from a Target Finder pool's secret.
+pub const DERIVE_COMMITTEE: &str = "dispers v1 derive committee";
 /// Seed of a find's batch.
 pub const DERIVE_BATCH_SEAL: &str = "dispers v1 derive batch seal";
 /// What homes are remembered under as members of populations.
 pub const DERIVE_MEMBER_KEY: &str = "dispers v1 derive member key";
 /// What the homes of a profile are called towards one querier.
 pub const DERIVE_POPULATION: &str = "dispers v1 derive population";
-/// Seed of a find's shuffle and of its grants.
+/// Seed of a find's shuffle.
 pub const DERIVE_SHUFFLE: &str = "dispers v1 derive shuffle";
 /// Key under which an aggregator seals what it keeps, from its signing key.
 pub const DERIVE_STORAGE_KEY: &str = "dispers v1 derive storage key";

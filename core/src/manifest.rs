@@ -10,7 +10,7 @@ use crate::{
     encoding,
     envelope::EnvelopePublicKey,
     field,
-    id::{BatchId, KeyEpoch, MemberNumber, Name, QueryId, Role, Timestamp},
+    id::{KeyEpoch, MemberNumber, Name, QueryId, Role, Timestamp},
     keys::{Signature, SigningKey},
     labels,
     local::LocalQuery,
@@ -52,8 +52,7 @@ pub struct Manifest {
     pub min_verified: u8,
     /// Most homes that may be asked: what keeps every sum within the field.
     pub max_homes: u64,
-    /// The committees that aggregate; a batch's partition and number, added up, modulo their count name
-    /// its one.
+    /// The committees that aggregate. Each adds up homes of its own, and a batch names its committee.
     pub committees: Vec<Terms>,
     /// The Target Finder node that signs the one release.
     pub notary: Name,
@@ -552,14 +551,16 @@ impl VerifiedManifest {
                 Some((MemberNumber::new(number).ok()?, &offer.as_ref()?.body.key))
             })
     }
+}
 
-    /// The committee that a batch belongs to.
-    pub fn committee_of(&self, batch: BatchId) -> u16 {
-        let committees = self.committees.len() as u32;
-        if batch.is_noise() {
-            return batch.number as u16;
-        }
-        (batch.number.wrapping_add(batch.partition.into()) % committees) as u16
+#[cfg(test)]
+impl VerifiedManifest {
+    /// Returns the manifest as if another committee, with the same terms, had a part of the homes.
+    pub(crate) fn with_another_committee(&self) -> Self {
+        let mut other = self.clone();
+        let terms = other.manifest.committees[0].clone();
+        other.manifest.committees.push(terms);
+        other
     }
 }
 

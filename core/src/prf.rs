@@ -126,6 +126,7 @@ mod tests {
             round: 0,
             batch: BatchId {
                 partition: 1,
+                committee: 0,
                 number: 2,
             },
             attempt: 3,

@@ -16,6 +16,7 @@ use crate::{
     manifest::{Manifest, SignedManifest, VerifiedManifest},
     privacy::{Noise, Privacy, PrivacyError},
     shamir::Interpolation,
+    ticket::FindId,
 };
 
 /// Largest encoded proposal, in bytes.
@@ -156,8 +157,8 @@ pub struct Total {
     pub member: MemberNumber,
     /// Hash of the certified proposal.
     pub proposal: [u8; 32],
-    /// The committees that have batches of this query: the sum of all their totals is the result.
-    pub committees: Vec<u16>,
+    /// The find of each partition that its homes are of: all committees' must be the same.
+    pub finds: Vec<(u16, FindId)>,
     /// Homes of the committee's batches.
     pub asked: u64,
     /// Contributions that are counted.
@@ -211,7 +212,7 @@ pub struct Released {
     pub accepted: u64,
     /// Fewest aggregators that verified a batch.
     pub verified: u8,
-    /// How many dealt noise, of each committee that has batches; 0 where there is none.
+    /// How many dealt noise, of each committee; 0 where there is none.
     pub dealers: Vec<u8>,
     /// Aggregators whose totals were opened and agree.
     pub aggregators: Vec<Name>,
@@ -351,8 +352,7 @@ fn add_up(circuit: &Circuit, parts: &[Vec<Option<u64>>]) -> Vec<Option<u64>> {
     sums
 }
 
-/// Opens the totals of every committee that has batches, interpolates each committee's, and adds them
-/// up. A number that one committee holds back is held back.
+/// Opens the totals of every committee of the manifest, interpolates each committee's, and adds them up. A number that one committee holds back is held back.
 ///
 /// # Errors
 /// [`ReleaseError`] when fewer than the threshold of a committee open, or when they are not all
@@ -373,20 +373,14 @@ pub fn open_totals(
         let terms = manifest.committees.get(usize::from(committee));
         terms.map_or(usize::MAX, |terms| usize::from(terms.needed))
     };
-    let Some((first, _)) = opened
-        .values()
-        .next()
-        .filter(|(t, _)| !t.committees.is_empty())
-    else {
+    let Some((first, _)) = opened.values().next() else {
         return Err(ReleaseError::TooFew {
             opened: 0,
             needed: needed_of(0),
         });
     };
-    let one_release = |(total, _): &(Total, Name)| {
-        (total.round, total.proposal, &total.committees)
-            == (first.round, first.proposal, &first.committees)
-    };
+    let one_release =
+        |(total, _): &(Total, Name)| (total.round, total.proposal) == (first.round, first.proposal);
     if !opened.values().all(one_release) {
         return Err(ReleaseError::Contradiction);
     }
@@ -400,7 +394,7 @@ pub fn open_totals(
         aggregators: Vec::new(),
     };
     let mut parts = Vec::new();
-    for &committee in &first.committees {
+    for committee in 0..manifest.committees.len() as u16 {
         let of = opened
             .iter()
             .filter(|(from, _)| from.committee == committee);

@@ -22,6 +22,7 @@ use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::envelope::OpenError;
+use crate::find::Cut;
 use crate::id::{BatchId, KeyEpoch, MemberNumber, Name, QueryId};
 use crate::training::SessionKey;
 use crate::{encoding, labels};
@@ -32,19 +33,9 @@ const MAX_TAGS: usize = 255;
 /// τᵢ: what aggregator i checks.
 pub type TicketTag = [u8; 16];
 
-/// Names one find: query, partition and what was searched.
+/// Names one find: query, partition, what was searched, and how its homes are cut into batches.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize, BorshDeserialize)]
 pub struct FindId(pub [u8; 32]);
-
-impl FindId {
-    /// The find of `query` in `partition` over streamed lists with this digest.
-    pub fn new(query: QueryId, partition: u16, lists: &[u8; 32]) -> Self {
-        Self(encoding::hash(
-            labels::HASH_FIND,
-            &[&query.0, &partition.to_le_bytes(), lists],
-        ))
-    }
-}
 
 impl fmt::Debug for FindId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -109,6 +100,15 @@ secret! {
     HomeKey
 }
 
+/// What names the committees of one query's homes.
+pub struct CommitteeKey(Zeroizing<[u8; 32]>);
+
+impl CommitteeKey {
+    pub(crate) fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
 /// What homes are remembered under as members of populations.
 pub struct MemberKey(Zeroizing<[u8; 32]>);
 
@@ -144,6 +144,34 @@ impl PoolSecret {
         Self(drawn(rng))
     }
 
+    /// Names the find of `query` in `partition` over streamed lists with this digest, whose homes are cut as
+    /// `batch_size` asks for and `cut` says.
+    ///
+    /// # Security
+    /// It covers everything that determines which home is in which batch: two cuts are two finds, and an
+    /// aggregator takes one find of a partition. It is keyed, so that finders with different secrets, whose
+    /// tags differ, never seal tickets under one name.
+    pub fn find(
+        &self,
+        query: QueryId,
+        partition: u16,
+        lists: &[u8; 32],
+        batch_size: u32,
+        cut: &Cut,
+    ) -> FindId {
+        FindId(derive(
+            &self.0,
+            &(
+                labels::DERIVE_FIND,
+                query,
+                partition,
+                lists,
+                batch_size,
+                cut,
+            ),
+        ))
+    }
+
     /// Kᵢ of member `member` of the manifest's committee number `committee`.
     ///
     /// Committees have different keys, so that one cannot make another's tags.
@@ -168,6 +196,14 @@ impl PoolSecret {
         MemberKey(Zeroizing::new(derive(
             &self.0,
             &(labels::DERIVE_MEMBER_KEY, querier, epoch),
+        )))
+    }
+
+    /// Returns what names the committees of a query's homes. It depends on no lists and no cut.
+    pub fn committee_key(&self, query: QueryId) -> CommitteeKey {
+        CommitteeKey(Zeroizing::new(derive(
+            &self.0,
+            &(labels::DERIVE_COMMITTEE, query),
         )))
     }
 
@@ -285,7 +321,7 @@ impl Ticket {
         batch: BatchId,
         index: u32,
     ) -> Result<OpenedTicket, OpenError> {
-        const LIMIT: usize = 1 + 6 + 4 + 4 + 16 * MAX_TAGS + 33;
+        const LIMIT: usize = 1 + 8 + 4 + 4 + 16 * MAX_TAGS + 33;
         let payload = Payload {
             msg: &self.0,
             aad: &encoding::to_bytes(&(query, find)),
@@ -346,11 +382,16 @@ mod tests {
     const QUERY: QueryId = QueryId([1; 32]);
     const BATCH: BatchId = BatchId {
         partition: 2,
+        committee: 1,
         number: 3,
     };
 
     fn find() -> FindId {
-        FindId::new(QUERY, 2, &[4; 32])
+        pool().find(QUERY, 2, &[4; 32], 10, &cut(20))
+    }
+
+    fn cut(size: u32) -> Cut {
+        Cut::of(vec![vec![size, 20], vec![22]])
     }
 
     fn pool() -> PoolSecret {
@@ -421,10 +462,17 @@ mod tests {
 
     #[test]
     fn every_name_separates_what_derives_from_it() {
-        let other_find = FindId::new(QUERY, 3, &[4; 32]);
-        assert_ne!(other_find, find());
-        assert_ne!(FindId::new(QUERY, 2, &[5; 32]), find());
-        assert_ne!(FindId::new(QueryId([2; 32]), 2, &[4; 32]), find());
+        let other_find = pool().find(QUERY, 3, &[4; 32], 10, &cut(20));
+        for other in [
+            other_find,
+            pool().find(QUERY, 2, &[5; 32], 10, &cut(20)),
+            pool().find(QueryId([2; 32]), 2, &[4; 32], 10, &cut(20)),
+            pool().find(QUERY, 2, &[4; 32], 11, &cut(20)),
+            pool().find(QUERY, 2, &[4; 32], 10, &cut(21)),
+            PoolSecret::from_bytes([9; 32]).find(QUERY, 2, &[4; 32], 10, &cut(20)),
+        ] {
+            assert_ne!(other, find());
+        }
 
         let key = |find: &FindId, committee, number| {
             *pool().tag_key(find, committee, member(number)).as_bytes()
@@ -438,12 +486,19 @@ mod tests {
             pool().shuffle_seed(&find())
         );
 
-        let other_batch = BatchId { number: 4, ..BATCH };
         let key = TagKey::from_bytes(own);
-        assert_ne!(
-            TagStream::new(&key, other_batch).tag(0),
-            TagStream::new(&key, BATCH).tag(0)
-        );
+        for other_batch in [
+            BatchId { number: 4, ..BATCH },
+            BatchId {
+                committee: 0,
+                ..BATCH
+            },
+        ] {
+            assert_ne!(
+                TagStream::new(&key, other_batch).tag(0),
+                TagStream::new(&key, BATCH).tag(0)
+            );
+        }
     }
 
     #[test]

@@ -267,7 +267,7 @@ impl Answerer {
         work: Work,
         answer: &Answer,
     ) -> Result<(), Error> {
-        let committee = manifest.committee_of(work.batch);
+        let committee = work.batch.committee;
         let directory = &self.node.directory;
         let offers = manifest.offers(committee).zip(&answer.groups);
         let groups: Vec<SentGroup> = offers

@@ -84,6 +84,7 @@ pub(crate) fn decide(
         cost: Loss::of(manifest.privacy.as_ref(), 1),
         batch: BatchId {
             partition: 1,
+            committee: 0,
             number: 2,
         },
         announced,

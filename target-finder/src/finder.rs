@@ -119,7 +119,7 @@ impl Finder {
     /// querier's.
     pub fn finish(&self, finding: Finding) -> Result<Chosen, Error> {
         let keys = self.keys(finding.key_epoch())?;
-        let matching = finding.choose()?;
+        let matching = finding.choose(&keys)?;
         let directory = &self.node.directory;
         let manifest = matching.manifest();
         let asked = Asked {
@@ -134,13 +134,13 @@ impl Finder {
         Ok(matching.finish(&keys, &first))
     }
 
-    /// Seals and signs one batch.
+    /// Seals and signs the batch at one place of the cut. `None` beyond the last.
     ///
     /// # Errors
     /// [`Error::NotListed`] when the key epoch is over.
-    pub fn batch(&self, chosen: &Chosen, number: u32) -> Result<BatchMessage, Error> {
+    pub fn batch(&self, chosen: &Chosen, place: usize) -> Result<Option<BatchMessage>, Error> {
         let keys = self.keys(chosen.key_epoch())?;
-        Ok(chosen.batch(number, &keys))
+        Ok(chosen.batch(place, &keys))
     }
 
     /// Certifies the one release of a query's round. The same proposal gets the same certificate.

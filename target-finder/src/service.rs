@@ -57,7 +57,7 @@ async fn send(
 ) {
     let mut sealing = InOrder::default();
     let mut message = Ok(Some(to_bytes(&chosen.summary)));
-    let mut numbers = 0..chosen.summary.batches;
+    let mut places = 0..chosen.count();
     loop {
         match message {
             Ok(Some(bytes)) => {
@@ -73,12 +73,13 @@ async fn send(
                 return;
             }
         }
-        message = match numbers.next() {
-            Some(number) => {
+        message = match places.next() {
+            Some(place) => {
                 let (finder, chosen) = (finder.clone(), chosen.clone());
                 let seal = move || {
-                    let batch = finder.batch(&chosen, number).map_err(status)?;
-                    Ok(to_bytes(&batch))
+                    let batch = finder.batch(&chosen, place).map_err(status)?;
+                    let batch = batch.ok_or_else(|| Status::internal("the cut has no such batch"));
+                    Ok(to_bytes(&batch?))
                 };
                 sealing.push(seal).await
             }

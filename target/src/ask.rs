@@ -167,7 +167,7 @@ impl Target {
         });
         let answers = self.ask_hosts(asks.collect(), wait).await;
         let target = self.clone();
-        let aggregators = manifest.offers(manifest.committee_of(work.batch)).count();
+        let aggregators = manifest.offers(work.batch.committee).count();
         blocking(move || {
             Ok(collect_answers(
                 &target.node.name,

@@ -365,6 +365,7 @@ async fn a_stack_that_restarts_answers_no_work_twice() {
         round: 0,
         batch: BatchId {
             partition: 0,
+            committee: 0,
             number: 0,
         },
         attempt,

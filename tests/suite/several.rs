@@ -103,24 +103,29 @@ async fn a_committee_that_is_gone_fails_the_query_rather_than_half_of_it_passing
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn fewer_batches_than_committees_leave_the_others_idle() {
+async fn every_committee_has_homes_however_large_batches_are() {
     let options = Options {
         committees: 2,
         ..options(Vec::new())
     };
     let network = network(&options).await;
-    // One batch, for the first committee: the second is not needed.
+    // One batch each: both committees are needed, and each may lose an aggregator.
     assert!(network.end_node("data-aggregator-2-3").await);
     let result = network.ask(SQL, None, |_| {}).await.unwrap();
     assert_is_everybody(&result);
+    assert_eq!(result.aggregators.verified, 2);
     network.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_partition_below_the_cohort_ends_the_query() {
+async fn a_partition_or_a_committee_below_the_cohort_ends_the_query() {
     let network = network(&two_of_each()).await;
-    let error = network.ask(SQL, Some(900), |_| {}).await.unwrap_err();
-    let words = error.to_string();
-    assert!(words.contains("minimum cohort of 900"), "{words}");
+    // Some 815 homes in each partition, of which each committee has half.
+    for cohort in [900, 500] {
+        let error = network.ask(SQL, Some(cohort), |_| {}).await.unwrap_err();
+        let words = error.to_string();
+        let expected = format!("minimum cohort of {cohort}");
+        assert!(words.contains(&expected), "{words}");
+    }
     network.stop().await;
 }

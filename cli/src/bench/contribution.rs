@@ -155,6 +155,7 @@ fn micros(case: &Case, suite: Suite, host_batch: u32) -> anyhow::Result<f64> {
         .collect::<Result<_, _>>()?;
     let batch = BatchId {
         partition: 0,
+        committee: 0,
         number: 0,
     };
     let mut received: Vec<Received> = (1..=MEMBERS)

@@ -119,11 +119,6 @@ fn until(lease: &Lease) -> i64 {
     now().plus(lease.length.as_millis() as u64).0 as i64
 }
 
-/// A batch's key within its query.
-fn place(batch: BatchId) -> i64 {
-    i64::from(batch.partition) << 32 | i64::from(batch.number)
-}
-
 fn insert(rows: &Transaction<'_>, upload: &Upload) -> rusqlite::Result<()> {
     let envelopes = to_bytes(&upload.envelopes);
     let name = hash(labels::HASH_LISTS, &[&envelopes]);
@@ -366,7 +361,7 @@ impl Store for Sqlite {
                     "INSERT OR REPLACE INTO batch
                      SELECT id, ?3, ?4 FROM query WHERE id = ?1 AND holder = ?2",
                 )?
-                .execute(params![query.0, holder, place(batch), message])
+                .execute(params![query.0, holder, batch.to_i64(), message])
             })
             .await?;
         if kept == 1 {
@@ -379,7 +374,7 @@ impl Store for Sqlite {
         let message: Option<Vec<u8>> = self
             .read(move |rows| {
                 rows.prepare_cached("SELECT message FROM batch WHERE query = ?1 AND number = ?2")?
-                    .query_row(params![query.0, place(batch)], |row| row.get(0))
+                    .query_row(params![query.0, batch.to_i64()], |row| row.get(0))
                     .optional()
             })
             .await?;

@@ -52,6 +52,7 @@ pub(super) fn upload(first: u8, pseudonyms: &[u8]) -> Upload {
 pub(super) fn batch(partition: u16) -> BatchId {
     BatchId {
         partition,
+        committee: 0,
         number: 0,
     }
 }

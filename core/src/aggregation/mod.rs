@@ -240,12 +240,12 @@ impl Aggregation {
             .map_err(|_| bad.clone())?;
         // The sums of all partitions together must stay within the field.
         let others = self.grants.iter().filter(|(of, _)| **of != partition);
-        let counts = others.flat_map(|(_, grant)| &grant.batches);
-        let asked: u64 = counts.chain(&grant.batches).map(|&n| u64::from(n)).sum();
-        let below = grant.batches.iter().any(|&n| n < self.manifest.min_cohort);
+        let counts = others.map(|(_, grant)| grant.batches.homes());
+        let asked = counts.fold(grant.batches.homes(), u64::saturating_add);
+        let (committees, cohort) = (self.manifest.committees.len(), self.manifest.min_cohort);
         if grant.query != self.channel.query
             || grant.partition != partition
-            || below
+            || !grant.batches.is_legal(committees, cohort)
             || asked > self.manifest.max_homes
         {
             return Err(bad);
@@ -296,10 +296,8 @@ impl Aggregation {
             .grants
             .get(&work.batch.partition)
             .ok_or(AggregationError::NoGrant)?;
-        let count = *grant
-            .batches
-            .get(work.batch.number as usize)
-            .ok_or(AggregationError::WrongWork)?;
+        let count = grant.batches.count(work.batch);
+        let count = count.ok_or(AggregationError::WrongWork)?;
         self.admits(work, &digest)?;
         self.admits_parameters(work, &statement.parameters)?;
         Ok(Receiving::new(
@@ -607,7 +605,7 @@ impl Aggregation {
     }
 
     fn check_work(&self, work: Work) -> Result<(), AggregationError> {
-        let mine = self.manifest.committee_of(work.batch) == self.channel.committee;
+        let mine = work.batch.committee == self.channel.committee;
         // What was released stays as it is, and rounds come one after the other.
         let released = self.releases.keys().any(|round| *round >= work.round);
         let over = released || self.parameters.keys().any(|round| *round > work.round);

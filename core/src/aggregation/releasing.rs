@@ -1,7 +1,5 @@
 //! The last step: guards, mask, total (protocol.md §9).
 
-use std::collections::BTreeMap;
-
 use borsh::{BorshDeserialize, BorshSerialize};
 use rand::CryptoRng;
 
@@ -19,6 +17,7 @@ use crate::{
     peer::{OpenedPeer, PeerContent, PeerMessage},
     release::{Certificate, Proposal, SealedTotal, Total},
     shamir::Interpolation,
+    ticket::FindId,
     weakness::{self, Weakness},
 };
 
@@ -41,8 +40,6 @@ enum Step {
 
 #[derive(BorshSerialize, BorshDeserialize)]
 struct Guarding {
-    /// The committees that have batches.
-    committees: Vec<u16>,
     asked: u64,
     accepted: u64,
     verified: u8,
@@ -92,12 +89,9 @@ impl Aggregation {
         if !self.has_every_grant(directory) {
             return Err(AggregationError::NoGrant);
         }
-        let mut homes: BTreeMap<u16, u64> = BTreeMap::new();
-        for (batch, count) in self.granted() {
-            *homes.entry(self.manifest.committee_of(batch)).or_default() += u64::from(count);
-        }
-        let mine = |batch| self.manifest.committee_of(batch) == self.channel.committee;
-        let asked = homes.get(&self.channel.committee).copied().unwrap_or(0);
+        let mine = |batch: BatchId| batch.committee == self.channel.committee;
+        let granted = self.granted().filter(|(batch, _)| mine(*batch));
+        let asked: u64 = granted.map(|(_, count)| u64::from(count)).sum();
         let mut committed = Vec::new();
         let mut last = None;
         for listed in &proposal.batches {
@@ -152,7 +146,6 @@ impl Aggregation {
             proposal: certificate.proposal,
             messages: messages.clone(),
             step: Step::Guarding(Guarding {
-                committees: homes.into_keys().collect(),
                 asked,
                 accepted,
                 verified: verified.unwrap_or(0),
@@ -198,7 +191,7 @@ impl Aggregation {
             committee: self.channel.committee,
             member: self.me,
             proposal: releasing.proposal,
-            committees: guarding.committees.clone(),
+            finds: self.finds(),
             asked: told(guarding.asked),
             accepted: told(guarding.accepted),
             verified: guarding.verified,
@@ -215,12 +208,18 @@ impl Aggregation {
         Ok(sealed)
     }
 
+    /// Returns the find of each partition.
+    fn finds(&self) -> Vec<(u16, FindId)> {
+        let grants = self.grants.iter();
+        grants
+            .map(|(&partition, grant)| (partition, grant.find))
+            .collect()
+    }
+
     /// Every batch of the query, with the number of its homes.
     fn granted(&self) -> impl Iterator<Item = (BatchId, u32)> {
-        self.grants.iter().flat_map(|(&partition, grant)| {
-            let batches = (0u32..).zip(&grant.batches);
-            batches.map(move |(number, &count)| (BatchId { partition, number }, count))
-        })
+        let grants = self.grants.iter();
+        grants.flat_map(|(&partition, grant)| grant.batches.batches(partition))
     }
 
     fn end_round(&mut self, round: u16, total: SealedTotal) {

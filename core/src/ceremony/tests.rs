@@ -140,6 +140,7 @@ fn assert_is_one_key(joint: &Dealing) {
         round: 0,
         batch: BatchId {
             partition: 0,
+            committee: 0,
             number: 1,
         },
         attempt: 0,

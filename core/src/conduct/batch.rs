@@ -232,7 +232,7 @@ impl Conduct {
 
     /// The aggregators that are to work on a batch.
     fn alive_for(&self, work: Work) -> BTreeMap<AggregatorId, usize> {
-        self.alive_in(self.manifest.committee_of(work.batch))
+        self.alive_in(work.batch.committee)
     }
 
     /// Asks again with fresh shares, or gives up with `failure` when no attempt is left.
@@ -257,7 +257,7 @@ impl Conduct {
 
     /// Has aggregators deal noise for their committee, those that are left in the query.
     pub(super) fn deal(&mut self, batch: BatchId) -> Vec<Command> {
-        let committee = self.manifest.committee_of(batch);
+        let committee = batch.committee;
         let terms = self.manifest.committees.get(usize::from(committee));
         let needed = terms.map_or(0, |terms| usize::from(terms.needed));
         let mut alive: Vec<AggregatorId> = self.alive_in(committee).into_keys().collect();
@@ -558,8 +558,7 @@ impl Conduct {
                 Step::Committing {
                     acknowledgements, ..
                 } => {
-                    let committee = self.manifest.committee_of(*id);
-                    commands.extend(commit(committee, work, acknowledgements));
+                    commands.extend(commit(id.committee, work, acknowledgements));
                 }
                 Step::Asking => lost.push(work),
                 _ => {}

@@ -165,8 +165,8 @@ pub enum StepError {
 
 /// What came back.
 pub enum Event {
-    /// A partition's find ended: what it found, and the number of homes of each batch.
-    Found(u16, Result<(FindSummary, Vec<u32>), StepError>),
+    /// A partition's find ended: what it found.
+    Found(u16, Result<FindSummary, StepError>),
     /// An aggregator took the manifest and its grants, or not.
     Begun(AggregatorId, Result<(), StepError>),
     /// The Target's answer to a batch.

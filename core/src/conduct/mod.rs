@@ -11,6 +11,7 @@ mod status;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ops::Range,
     sync::Arc,
 };
 
@@ -95,7 +96,7 @@ fn messages_to(
 type Grants = Arc<Vec<(u16, SealedGrant)>>;
 
 enum Stage {
-    Finding(Gather<(FindSummary, Vec<u32>), u16>),
+    Finding(Gather<FindSummary, u16>),
     Beginning {
         gather: Gather<()>,
         grants: BTreeMap<AggregatorId, Grants>,
@@ -317,7 +318,7 @@ impl Conduct {
     fn found(
         &mut self,
         partition: u16,
-        result: Result<(FindSummary, Vec<u32>), StepError>,
+        result: Result<FindSummary, StepError>,
     ) -> Result<Vec<Command>, Failure> {
         let Stage::Finding(gather) = &mut self.stage else {
             return Ok(Vec::new());
@@ -327,12 +328,16 @@ impl Conduct {
             return Ok(Vec::new());
         }
         let mut grants: BTreeMap<AggregatorId, Vec<(u16, SealedGrant)>> = BTreeMap::new();
-        for (partition, (summary, sizes)) in std::mem::take(&mut gather.answers) {
-            self.funnel.targeted = self.funnel.targeted.saturating_add(summary.targets);
-            for (number, size) in (0u32..).zip(sizes) {
-                let batch = BatchId { partition, number };
-                self.batches.insert(batch, BatchRun::new(size));
+        let (committees, cohort) = (self.manifest.committees.len(), self.manifest.min_cohort);
+        for (partition, summary) in std::mem::take(&mut gather.answers) {
+            if !summary.batches.is_legal(committees, cohort) {
+                let reason = "the target finder gave a committee no batch, or one below the cohort";
+                return Err(Failure::Find(StepError::Refused(reason.into())));
             }
+            self.funnel.targeted = self.funnel.targeted.saturating_add(summary.targets);
+            let batches = summary.batches.batches(partition);
+            self.batches
+                .extend(batches.map(|(batch, size)| (batch, BatchRun::new(size))));
             for (committee, member, grant) in summary.grants {
                 let aggregator = AggregatorId { committee, member };
                 grants
@@ -344,26 +349,13 @@ impl Conduct {
         if self.funnel.targeted > self.manifest.max_homes {
             return Err(Failure::TooManyHomes(self.manifest.max_homes));
         }
-        self.excuse_idle();
         let grants = grants.into_iter();
         self.begin(grants.map(|(to, grants)| (to, Arc::new(grants))).collect())
     }
 
-    /// The committees that have batches.
-    fn working(&self) -> BTreeSet<u16> {
-        let batches = self.batches.keys();
-        batches
-            .map(|batch| self.manifest.committee_of(*batch))
-            .collect()
-    }
-
-    /// Where there are fewer batches than committees, some committees have nothing to do.
-    fn excuse_idle(&mut self) {
-        let working = self.working();
-        if !working.is_empty() {
-            let works = |of: &AggregatorId| working.contains(&of.committee);
-            self.alive.retain(|aggregator, _| works(aggregator));
-        }
+    /// The committees of the query. Each has batches of every partition.
+    fn committees(&self) -> Range<u16> {
+        0..self.manifest.committees.len() as u16
     }
 
     /// The aggregators of a committee that are still in the query.
@@ -404,7 +396,7 @@ impl Conduct {
         if self.manifest.privacy.is_none() || dealt {
             return Vec::new();
         }
-        let noise: Vec<BatchId> = self.working().into_iter().map(BatchId::noise).collect();
+        let noise: Vec<BatchId> = self.committees().map(BatchId::noise).collect();
         for id in &noise {
             self.batches.insert(*id, BatchRun::new(0));
         }
@@ -414,14 +406,13 @@ impl Conduct {
     /// Starts batches while a committee has too few in flight, and the release when all are done.
     fn next_batches(&mut self) -> Result<Vec<Command>, Failure> {
         let mut in_flight = vec![0; self.manifest.committees.len()];
-        let committee_of = |batch: &BatchId| usize::from(self.manifest.committee_of(*batch));
         for (id, _) in self.batches.iter().filter(|(_, run)| run.in_flight()) {
-            in_flight[committee_of(id)] += 1;
+            in_flight[usize::from(id.committee)] += 1;
         }
         let mut commands = Vec::new();
         let query = self.manifest.query();
         for (id, run) in self.batches.iter_mut().filter(|(_, run)| run.is_waiting()) {
-            let count = &mut in_flight[committee_of(id)];
+            let count = &mut in_flight[usize::from(id.committee)];
             if *count < self.in_flight {
                 *count += 1;
                 let work = run.work(query, self.round, *id);
@@ -526,7 +517,7 @@ impl Conduct {
             return Ok(Vec::new());
         }
         let totals: Vec<_> = std::mem::take(&mut gather.answers).into_iter().collect();
-        for committee in self.working() {
+        for committee in self.committees() {
             let of = totals
                 .iter()
                 .filter(|(from, _)| from.committee == committee);
@@ -557,7 +548,7 @@ impl Conduct {
 
     fn check_quorum(&self) -> Result<(), Failure> {
         let needed = usize::from(self.manifest.min_verified);
-        for committee in self.working() {
+        for committee in self.committees() {
             if self.alive_in(committee).len() < needed {
                 return Err(self.too_few());
             }

@@ -104,12 +104,8 @@ impl Conduct {
         conduct.verified = usize::from(record.verified);
         let batches = record.batches.into_iter();
         conduct.batches = batches
-            .map(|(id, kept)| {
-                let committee = conduct.manifest.committee_of(id);
-                (id, BatchRun::restored(committee, kept))
-            })
+            .map(|(id, kept)| (id, BatchRun::restored(id.committee, kept)))
             .collect::<BTreeMap<_, _>>();
-        conduct.excuse_idle();
         let commands = match record.stage {
             KeptStage::Finding => Ok(find),
             KeptStage::Beginning(grants) => {

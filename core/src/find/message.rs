@@ -2,6 +2,7 @@
 
 use borsh::{BorshDeserialize, BorshSerialize};
 
+use super::Cut;
 use crate::{
     encoding,
     envelope::{Context, Sealed, reader},
@@ -166,7 +167,7 @@ pub struct Grant {
     /// What this aggregator checks tags with.
     pub key: TagKey,
     /// Number of targets of each batch; their sum is what the answer rate is measured against.
-    pub batches: Vec<u32>,
+    pub batches: Cut,
 }
 
 /// A [`Grant`] with its signature.
@@ -200,8 +201,8 @@ pub type SealedGrant = Sealed<reader::DataAggregator, SignedGrant>;
 pub struct FindSummary {
     /// Number of homes that match.
     pub targets: u64,
-    /// Number of batches that follow.
-    pub batches: u32,
+    /// The batches that follow, in order, with the number of targets of each.
+    pub batches: Cut,
     /// A grant for each aggregator with an offer.
     pub grants: Vec<(u16, MemberNumber, SealedGrant)>,
 }

@@ -8,16 +8,6 @@ use crate::testing::{
     Found, Home, Scene, Setting, copy_of, home, name, pseudonym, segment, upload,
 };
 
-#[test]
-fn no_batch_is_below_the_cohort() {
-    for (homes, preferred, cohort) in [(20, 50_000, 20), (45, 10, 20), (100, 7, 20), (1, 1, 1)] {
-        let sizes = batch_sizes(homes, preferred, cohort);
-        assert_eq!(sizes.iter().sum::<u32>() as usize, homes);
-        assert!(sizes.iter().all(|&size| size >= cohort), "{sizes:?}");
-    }
-    assert_eq!(batch_sizes(120_000, 50_000, 20), [40_000; 3]);
-}
-
 fn of(rows: u64, batch_size: u32) -> Scene {
     Scene::new(Setting {
         rows: (0..rows).map(home).collect(),
@@ -93,10 +83,13 @@ fn every_home_is_chosen_once_in_batches_of_at_least_the_cohort() {
         let scene = of(homes, batch_size);
         let summary = &scene.found.summary;
         assert_eq!(summary.targets, homes);
-        assert_eq!(summary.batches as usize, scene.found.batches.len());
+        assert_eq!(summary.batches.homes(), homes);
+        let cut: Vec<u32> = summary.batches.batches(0).map(|(_, size)| size).collect();
+        assert_eq!(cut.len(), scene.found.batches.len());
         let mut seen = BTreeSet::new();
-        for batch in 0..summary.batches {
+        for (batch, size) in (0..).zip(cut) {
             let asks = scene.asks(scene.work(batch, 0));
+            assert_eq!(asks.count, size);
             assert!(asks.count >= 4);
             let asked: Vec<_> = asks.asks.into_values().flat_map(|ask| ask.homes).collect();
             assert_eq!(asked.len(), asks.count as usize);
@@ -135,18 +128,19 @@ fn a_home_whose_tag_is_of_another_partition_is_left_out() {
 #[test]
 fn batches_are_spread_over_the_targets_and_each_attempt_goes_to_the_next() {
     let targets = ["a", "b", "c"].map(name);
-    let first = |partition, number| assigned(&targets, BatchId { partition, number })[0].clone();
-    let names: Vec<Name> = (0..4).map(|number| first(0, number)).collect();
+    let of = |partition, committee, number| {
+        let batch = BatchId {
+            partition,
+            committee,
+            number,
+        };
+        assigned(&targets, batch)
+    };
+    let names: Vec<Name> = (0..4).map(|number| of(0, 0, number)[0].clone()).collect();
     assert_eq!(names, ["a", "b", "c", "a"].map(name));
-    assert_eq!(first(1, 0), name("b"));
-    let all = assigned(
-        &targets,
-        BatchId {
-            partition: 0,
-            number: 1,
-        },
-    );
-    assert_eq!(all, ["b", "c", "a"].map(name));
+    assert_eq!(of(1, 0, 0)[0], name("b"));
+    assert_eq!(of(0, 1, 0)[0], name("b"));
+    assert_eq!(of(0, 0, 1), ["b", "c", "a"].map(name));
 }
 
 #[test]

@@ -5,8 +5,6 @@ use std::collections::VecDeque;
 use super::{Scene, copy_of};
 use crate::aggregation::AggregationError;
 use crate::conduct::{Command, Conduct, Event, Options, StepError};
-use crate::encoding::from_bytes;
-use crate::find::{BatchMessage, BatchStatement};
 use crate::id::AggregatorId;
 
 /// Most commands of a query, so that a loop without end fails.
@@ -81,16 +79,9 @@ pub(crate) fn failed(command: &Command, error: StepError) -> Event {
 }
 
 impl Scene {
-    /// Number of homes of each batch.
-    pub(crate) fn sizes(&self) -> Vec<u32> {
-        let statement = |batch: &BatchMessage| -> BatchStatement {
-            from_bytes(&batch.statement, 4096, "statement").unwrap()
-        };
-        self.found
-            .batches
-            .iter()
-            .map(|batch| statement(batch).count)
-            .collect()
+    /// Number of batches of the one partition and committee.
+    pub(crate) fn batches(&self) -> u32 {
+        self.found.batches.len() as u32
     }
 
     /// Does what honest parties do.
@@ -98,7 +89,7 @@ impl Scene {
         let error = |error: AggregationError| step_error(&error);
         match command {
             Command::Find { partition } => {
-                Event::Found(*partition, Ok((copy_of(&self.found.summary), self.sizes())))
+                Event::Found(*partition, Ok(copy_of(&self.found.summary)))
             }
             Command::Begin { aggregator, grants } => {
                 let aggregation = self.aggregators.get_mut(&aggregator.member).unwrap();

@@ -345,12 +345,14 @@ pub(crate) fn find(
     for segment in segments {
         finding.add(finding.opener().open(segment, &keys)?)?;
     }
-    let matching = finding.choose()?;
+    let matching = finding.choose(&keys)?;
     let profile = matching.profile();
     let chosen = matching.finish(&keys, &profile);
-    let batches = 0..chosen.summary.batches;
+    let batches = 0..chosen.count();
     Ok(Found {
-        batches: batches.map(|number| chosen.batch(number, &keys)).collect(),
+        batches: batches
+            .filter_map(|place| chosen.batch(place, &keys))
+            .collect(),
         summary: chosen.summary,
     })
 }

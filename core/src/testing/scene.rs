@@ -121,6 +121,7 @@ impl Scene {
             round: self.round,
             batch: BatchId {
                 partition: 0,
+                committee: 0,
                 number: batch,
             },
             attempt,

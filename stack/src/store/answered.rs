@@ -9,7 +9,7 @@ use dispers_core::{
 };
 use rusqlite::params;
 
-use super::{Store, consent::place};
+use super::Store;
 use crate::Error;
 
 /// Most batches that are remembered: a Target that invents some fills no more.
@@ -45,7 +45,7 @@ impl Store {
             )?
             .execute(params![
                 work.query.0,
-                place(work.batch),
+                work.batch.to_i64(),
                 last,
                 expires.0 as i64,
                 MAX_ANSWERED
@@ -57,7 +57,7 @@ impl Store {
         let repeated = before
             || rows
                 .prepare_cached("SELECT 1 FROM answered_last WHERE query = ?1 AND batch = ?2")?
-                .exists(params![work.query.0, place(work.batch)])?;
+                .exists(params![work.query.0, work.batch.to_i64()])?;
         rows.commit()?;
         match (noted > 0 && !before, repeated) {
             (true, _) => Ok(()),

@@ -102,10 +102,6 @@ pub struct Entry {
     pub sent: Option<(u32, Vec<SentGroup>)>,
 }
 
-pub(super) fn place(batch: BatchId) -> i64 {
-    (i64::from(batch.partition) << 32) | i64::from(batch.number)
-}
-
 impl Store {
     /// The rules of a home; those that refuse all where its owner gave none.
     ///
@@ -214,7 +210,7 @@ impl Store {
                 verdict.outcome.number(),
                 verdict.rule,
                 now.0 as i64,
-                place(deciding.batch),
+                deciding.batch.to_i64(),
                 cost.pure as i64,
                 cost.gaussian.0 as i64,
                 cost.rho.0 as i64,
@@ -302,7 +298,7 @@ impl Store {
                 "SELECT groups FROM sent JOIN request ON id = request
                  WHERE query = ?1 AND batch = ?2",
             )?
-            .query_row(params![query.0, place(batch)], |row| row.get(0))
+            .query_row(params![query.0, batch.to_i64()], |row| row.get(0))
             .optional()?;
         let mut all: Vec<SentGroup> = before
             .and_then(|groups| serde_json::from_str(&groups).ok())
@@ -321,7 +317,7 @@ impl Store {
         )?
         .execute(params![
             query.0,
-            place(batch),
+            batch.to_i64(),
             now().0 as i64,
             homes,
             groups

@@ -170,6 +170,7 @@ fn work_is_answered_once_also_after_a_restart_and_forgotten_with_its_query() {
         round: 0,
         batch: BatchId {
             partition: 0,
+            committee: 0,
             number: 0,
         },
         attempt,
@@ -206,6 +207,7 @@ fn a_session_takes_one_row_a_batch_and_no_round_is_answered_after_a_later_one() 
         round,
         batch: BatchId {
             partition: 0,
+            committee: 0,
             number,
         },
         attempt,

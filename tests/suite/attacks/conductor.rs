@@ -1,10 +1,13 @@
 //! What a dishonest conductor tries.
 
+use std::sync::Arc;
+
 use dispers_core::{
     aggregation::Quorum,
     conduct::{Command, Event, StepError},
     envelope::Sealed,
     find::{ListSegment, ProfileOpening},
+    id::AggregatorId,
     oprf::Pseudonym,
     profile::Profile,
     release::{Certificate, Proposal},
@@ -117,6 +120,61 @@ async fn a_conductor_that_drops_entries_asks_fewer_and_never_below_the_cohort() 
         "{}",
         ended.failure()
     );
+    forge.network.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conductor_that_cuts_a_find_several_ways_counts_no_home_twice() {
+    let forge = Forge::new().await;
+    let (prepared, segments) = (&forge.prepared, forge.segments());
+    let driver_of =
+        |size| forge.driver_that_cuts(size, prepared.signed(), prepared.profiles(), &segments);
+    let (driver, kept) = driver_of(20);
+    // Three batches of twenty homes as well, of the same homes in another order.
+    let (second, cut) = driver_of(25);
+    let find = Command::Find { partition: 0 };
+    let Event::Found(_, Ok(found)) = second.carry_out(find).await else {
+        panic!("the second cut is found");
+    };
+    let grants_of = |to: AggregatorId| {
+        let grants = found.grants.iter();
+        let own = grants.filter(|(_, member, _)| *member == to.member);
+        own.map(|(_, _, grant)| (0, grant.clone())).collect()
+    };
+    let mut refused = Vec::new();
+    let ended = forge
+        .run(
+            &driver,
+            |command| match command {
+                Command::Begin { aggregator, grants } => {
+                    let second = Command::Begin {
+                        aggregator,
+                        grants: Arc::new(grants_of(aggregator)),
+                    };
+                    vec![Command::Begin { aggregator, grants }, second]
+                }
+                Command::Ask { work, .. } if work.batch.number > 0 => {
+                    let other = cut.batches.lock().unwrap()[&work.batch].clone();
+                    kept.batches.lock().unwrap().insert(work.batch, other);
+                    vec![command]
+                }
+                command => vec![command],
+            },
+            |event| {
+                if let Event::Begun(from, Err(error)) = &event {
+                    refused.push((*from, error.to_string()));
+                }
+                event
+            },
+        )
+        .await;
+    let aggregators: Vec<_> = refused.iter().map(|(from, _)| *from).collect();
+    assert_eq!(aggregators, [1, 2, 3].map(aggregator));
+    for (_, words) in refused {
+        assert!(words.contains("another find"), "{words}");
+    }
+    // The homes of the second cut were asked; their tickets are of a find that no aggregator knows.
+    assert_eq!(ended.status.homes.accepted, 20);
     forge.network.stop().await;
 }
 

@@ -58,6 +58,7 @@ async fn ask(forge: &Forge, host: &str, attempt: u8, inclusion: Inclusion) -> Op
             round: 0,
             batch: BatchId {
                 partition: 0,
+                committee: 0,
                 number: attempt.into(),
             },
             attempt: 0,

@@ -165,9 +165,20 @@ impl Forge {
         profiles: &[SealedProfile],
         segments: &[ListSegment],
     ) -> (Arc<Driver>, Arc<InMemory>) {
+        self.driver_that_cuts(20, manifest, profiles, segments)
+    }
+
+    /// The same, of a conductor that asks for batches of another size.
+    fn driver_that_cuts(
+        &self,
+        batch_size: u32,
+        manifest: &SignedManifest,
+        profiles: &[SealedProfile],
+        segments: &[ListSegment],
+    ) -> (Arc<Driver>, Arc<InMemory>) {
         let node = self.network.node("conductor").unwrap().clone();
         let config = Config {
-            batch_size: 20,
+            batch_size,
             step_timeout_ms: 4_000,
             ..Config::default()
         };

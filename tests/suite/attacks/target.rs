@@ -188,6 +188,7 @@ fn work(forge: &Forge, number: u32) -> Work {
         round: 0,
         batch: BatchId {
             partition: 0,
+            committee: 0,
             number,
         },
         attempt: 2,

@@ -4,7 +4,7 @@ use dispers_core::{
     conduct::{Command, Event},
     encoding::{hash, to_bytes},
     envelope::Sealed,
-    find::{BatchMessage, BatchStatement, Grant, SignedGrant, TargetBatch},
+    find::{BatchMessage, BatchStatement, Cut, Grant, SignedGrant, TargetBatch},
     id::{Name, Role},
     labels,
     release::Certificate,
@@ -91,7 +91,14 @@ async fn a_grant_below_the_cohort_is_refused_by_the_aggregator() {
     let query = manifest.query();
     let find = dispers_core::ticket::FindId([1; 32]);
     let (one, key) = manifest.offers(0).next().unwrap();
-    for batches in [vec![19], vec![60, 1], vec![u32::MAX; 3]] {
+    let cuts = [
+        vec![vec![19]],
+        vec![vec![60, 1]],
+        vec![vec![u32::MAX; 3]],
+        vec![vec![60], vec![20]],
+        vec![vec![]],
+    ];
+    for cut in cuts {
         let body = to_bytes(&Grant {
             finder: Name::new("target-finder").unwrap(),
             query,
@@ -99,7 +106,7 @@ async fn a_grant_below_the_cohort_is_refused_by_the_aggregator() {
             find,
             population: Population([0; 32]),
             key: PoolSecret::generate(&mut rng()).tag_key(&find, 0, one),
-            batches,
+            batches: Cut::of(cut),
         });
         let signature = forge
             .signing("target-finder")

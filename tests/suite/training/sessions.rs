@@ -358,6 +358,7 @@ async fn a_round_that_its_querier_did_not_begin_takes_no_place_at_a_stack() {
             // One that was not asked before.
             batch: BatchId {
                 partition: 0,
+                committee: 0,
                 number: 9,
             },
             attempt: 0,

@@ -92,11 +92,6 @@ fn length(lease: &Lease) -> f64 {
     lease.length.as_millis() as f64
 }
 
-/// A batch's key within its query.
-fn place(batch: BatchId) -> i64 {
-    i64::from(batch.partition) << 32 | i64::from(batch.number)
-}
-
 fn narrow<T: TryFrom<i64>>(number: i64) -> Result<T, Error> {
     let number = T::try_from(number);
     number.map_err(|_| Error::Storage("a number in the database is out of bounds".into()))
@@ -351,7 +346,7 @@ impl Store for Postgres {
     ) -> Result<(), Error> {
         let sql = "INSERT INTO batch SELECT id, $3, $4 FROM query WHERE id = $1 AND holder = $2
             ON CONFLICT (query, number) DO UPDATE SET message = excluded.message";
-        let values: [&(dyn ToSql + Sync); 4] = [&&query.0[..], &holder, &place(batch), &message];
+        let values: [&(dyn ToSql + Sync); 4] = [&&query.0[..], &holder, &batch.to_i64(), &message];
         match within(async { execute(&self.client().await?, sql, &values).await }).await? {
             1 => Ok(()),
             _ => Err(Error::TakenOver),
@@ -360,7 +355,7 @@ impl Store for Postgres {
 
     async fn batch(&self, query: QueryId, batch: BatchId) -> Result<Vec<u8>, Error> {
         let sql = "SELECT message FROM batch WHERE query = $1 AND number = $2";
-        let values: [&(dyn ToSql + Sync); 2] = [&&query.0[..], &place(batch)];
+        let values: [&(dyn ToSql + Sync); 2] = [&&query.0[..], &batch.to_i64()];
         let found = within(async { row(&self.client().await?, sql, &values).await }).await?;
         Ok(found.ok_or(Error::UnknownQuery)?.try_get(0)?)
     }

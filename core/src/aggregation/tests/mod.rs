@@ -3,6 +3,7 @@
 mod agreement;
 mod charges;
 mod contributions;
+mod cuts;
 mod grants;
 mod release;
 mod restarts;

@@ -272,7 +272,7 @@ fn a_liar_among_more_totals_than_needed_is_noticed() {
         |total| total.accepted += 1,
         |total| total.asked += 1,
         |total| total.proposal[0] ^= 1,
-        |total| total.committees.push(1),
+        |total| total.finds[0].1.0[0] ^= 1,
     ];
     for change in changes {
         let (scene, totals) = liar(change, "aggregator3");
@@ -311,19 +311,12 @@ fn totals_that_are_not_their_sender_s_for_this_query_are_left_out() {
 }
 
 #[test]
-fn totals_without_those_of_another_committee_with_batches_are_no_result() {
+fn totals_without_those_of_another_committee_are_no_result() {
     let (mut scene, batches) = committed();
-    let mut totals = scene.release(&batches);
-    for (from, sealed) in &mut totals {
-        let mut total = total_of(&scene, &(*from, sealed.clone()));
-        total.committees.push(1);
-        *sealed = SealedTotal::seal(
-            &total.sign(&key_of(&format!("aggregator{}", from.member))),
-            &scene.question.reply.public(),
-            &Total::context(scene.question.manifest.query(), 0, from.member),
-            &mut scene.rng,
-        );
-    }
+    let totals = scene.release(&batches);
+    assert!(scene.read(&totals).is_ok());
+    let manifest = scene.question.manifest.with_another_committee();
+    scene.question.manifest = manifest;
     let lacking = matches!(
         scene.read(&totals),
         Err(ReleaseError::TooFew { opened: 0, .. })

@@ -289,7 +289,7 @@ fn told(change: impl Fn(&mut crate::find::FindSummary)) -> Conduct {
         }
         let mut summary = copy_of(&scene.found.summary);
         change(&mut summary);
-        Some(Event::Found(0, Ok((summary, scene.sizes()))))
+        Some(Event::Found(0, Ok(summary)))
     })
 }
 

@@ -437,7 +437,7 @@ impl<'a> World<'a> {
         match command {
             Command::Find { partition } => {
                 let summary = copy_of(&self.scene.found.summary);
-                Event::Found(*partition, Ok((summary, self.scene.sizes())))
+                Event::Found(*partition, Ok(summary))
             }
             Command::Ask { work, .. } => Event::Asked(*work, self.ask(*work)),
             Command::Notarise { proposal } => {

@@ -23,6 +23,7 @@ const MARK: &[u8] = b"a share of somebody's sum";
 fn batch(number: u32) -> Part {
     let batch = BatchId {
         partition: 0,
+        committee: 0,
         number,
     };
     Part::Batch { round: 0, batch }

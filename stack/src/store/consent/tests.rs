@@ -42,6 +42,7 @@ fn a_home_without_rules_refuses_and_its_history_says_so() {
     }];
     let batch = BatchId {
         partition: 1,
+        committee: 0,
         number: 2,
     };
     store.note_sent(asked.0.query(), batch, 3, &groups).unwrap();
@@ -283,6 +284,7 @@ fn a_home_that_withdraws_or_denies_during_a_session_contributes_zeros_from_then_
         cost: Loss::of(asked.1.privacy.as_ref(), 1),
         batch: BatchId {
             partition: 1,
+            committee: 0,
             number: 2,
         },
         announced: false,
