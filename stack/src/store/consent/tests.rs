@@ -132,6 +132,7 @@ fn a_denial_in_a_file_that_was_put_in_the_place_of_an_open_one_stops_the_stack_t
         manifest: &manifest,
         batch: BatchId {
             partition: 1,
+            committee: 0,
             number: 2,
         },
         announced: false,
