@@ -4,6 +4,7 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use dispers_core::{
     ask::{Answer, AnsweringHome, Ask, AskError, MAX_ASK, allows, answer, check_parameters},
+    consent::Place,
     encoding::from_bytes,
     id::{Role, Work},
     manifest::VerifiedManifest,
@@ -126,13 +127,16 @@ impl Answerer {
         if !ask.announced {
             self.store.answer_once(&ask.work, manifest.expires, now)?;
         }
-        let (ids, mut homes) = self.chosen(&ask, &manifest)?;
+        let (ids, homes) = self.chosen(&ask, &manifest)?;
         let decided = self.store.decide(
             &Deciding {
                 signed: &ask.manifest,
                 manifest: &manifest,
                 cost: manifest.loss(),
-                batch: ask.work.batch,
+                place: Place {
+                    find: ask.find,
+                    batch: ask.work.batch,
+                },
                 announced: ask.announced,
                 bounds: Bounds {
                     exact_queries: self.exact_queries,
@@ -145,8 +149,19 @@ impl Answerer {
             self.tell(&manifest, decided.told)?;
             return Ok(Answer::default());
         }
+        // A home that the query reached elsewhere before is left out, like one that was not chosen.
+        let asked = ids.into_iter().zip(homes).zip(decided.outcomes);
+        let mut here = (Vec::new(), Vec::new(), Vec::new());
+        for ((id, home), outcome) in asked {
+            if let Some(outcome) = outcome {
+                here.0.push(id);
+                here.1.push(home);
+                here.2.push(outcome);
+            }
+        }
+        let (ids, mut homes, outcomes) = here;
         // A home that refuses is not even read, and contributes zeros like one without data.
-        let answering = (0..).zip(&decided.outcomes);
+        let answering = (0..).zip(&outcomes);
         let places: Vec<usize> = answering
             .filter(|(_, outcome)| outcome.answers())
             .map(|(place, _)| place)

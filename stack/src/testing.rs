@@ -2,6 +2,7 @@
 
 use dispers_core::{
     catalogue::{Cardinality, Catalogue, Doctype, Field, FieldKind},
+    consent::Place,
     envelope::{EnvelopeSecretKey, Suite},
     id::{BatchId, KeyEpoch, Name, Timestamp},
     keys::SigningKey,
@@ -9,6 +10,7 @@ use dispers_core::{
     plan::{Plan, PlanLimits},
     privacy::{Loss, Mechanism, Privacy},
     subscription::HomeId,
+    ticket::FindId,
 };
 use dispers_node::{now, rng};
 
@@ -78,15 +80,35 @@ pub(crate) fn decide(
     announced: bool,
     homes: &[&str],
 ) -> Vec<Outcome> {
-    let deciding = Deciding {
-        signed,
-        manifest,
-        cost: Loss::of(manifest.privacy.as_ref(), 1),
+    let outcomes = decide_at(store, (signed, manifest), place(), announced, homes);
+    outcomes.into_iter().flatten().collect()
+}
+
+/// Where queries of tests reach homes.
+pub(crate) fn place() -> Place {
+    Place {
+        find: FindId([1; 32]),
         batch: BatchId {
             partition: 1,
             committee: 0,
             number: 2,
         },
+    }
+}
+
+/// What homes decide that a query reaches at `place`.
+pub(crate) fn decide_at(
+    store: &Store,
+    (signed, manifest): (&SignedManifest, &Manifest),
+    place: Place,
+    announced: bool,
+    homes: &[&str],
+) -> Vec<Option<Outcome>> {
+    let deciding = Deciding {
+        signed,
+        manifest,
+        cost: Loss::of(manifest.privacy.as_ref(), 1),
+        place,
         announced,
         bounds: BOUNDS,
     };

@@ -10,6 +10,7 @@ mod account;
 mod asked;
 mod decide;
 mod made;
+mod once;
 mod outcome;
 mod rules;
 #[cfg(test)]
@@ -19,6 +20,7 @@ mod verdict;
 pub use account::{Account, Answered, Spent, YEAR};
 pub use asked::Asked;
 pub use decide::{Decision, Question, WordError, decide, word};
+pub use once::Place;
 pub use outcome::Outcome;
 pub use rules::{Effect, MAX_RULES, Otherwise, Rule, Rules, RulesError};
 pub use verdict::Verdict;

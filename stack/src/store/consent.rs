@@ -7,8 +7,8 @@ use std::collections::HashMap;
 
 use dispers_core::{
     consent::{
-        Account, Answered, Asked, Decision, Outcome, Question, Rules, Spent, WordError, decide,
-        word,
+        Account, Answered, Asked, Decision, Outcome, Place, Question, Rules, Spent, WordError,
+        decide, word,
     },
     encoding::{from_bytes, to_bytes},
     id::{BatchId, QueryId, Timestamp},
@@ -23,6 +23,9 @@ use serde::{Deserialize, Serialize};
 use super::Store;
 use crate::{Error, rule_file};
 
+/// Largest encoded place, in bytes.
+const MAX_PLACE: usize = 64;
+
 pub(super) const SCHEMA: &str = "
 CREATE TABLE IF NOT EXISTS rules (id INTEGER PRIMARY KEY, body TEXT NOT NULL UNIQUE);
 CREATE TABLE IF NOT EXISTS home_rules (home TEXT PRIMARY KEY, rules INTEGER NOT NULL) WITHOUT ROWID;
@@ -35,7 +38,7 @@ CREATE INDEX IF NOT EXISTS request_exact ON request (querier, doctype, key_epoch
 CREATE TABLE IF NOT EXISTS decision (
     home TEXT NOT NULL, request INTEGER NOT NULL, outcome INTEGER NOT NULL, rule INTEGER,
     at INTEGER NOT NULL, batch INTEGER NOT NULL, pure INTEGER NOT NULL, gaussian INTEGER NOT NULL,
-    rho INTEGER NOT NULL,
+    rho INTEGER NOT NULL, place BLOB NOT NULL,
     PRIMARY KEY (home, request)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS sent (
@@ -50,7 +53,8 @@ pub(crate) struct Deciding<'a> {
     pub(crate) manifest: &'a Manifest,
     /// What an answer takes of a home.
     pub(crate) cost: Loss,
-    pub(crate) batch: BatchId,
+    /// Where the query reaches them.
+    pub(crate) place: Place,
     /// Whether there is time to ask owners.
     pub(crate) announced: bool,
     pub(crate) bounds: Bounds,
@@ -65,9 +69,11 @@ pub struct Bounds {
     pub max_delta: f64,
 }
 
-/// What homes decided, in order; and at which their owners are to be told of the query.
+/// What homes decided.
 pub(crate) struct Decided {
-    pub(crate) outcomes: Vec<Outcome>,
+    /// In order of the homes. `None` for a home that the query reached at another place before: it is left out.
+    pub(crate) outcomes: Vec<Option<Outcome>>,
+    /// Homes whose owners are to be told of the query.
     pub(crate) told: Vec<HomeId>,
 }
 
@@ -159,7 +165,8 @@ impl Store {
     }
 
     /// Decides a query at each home, `true` for those that are subscribed to anything; what was decided
-    /// stays. It is on the disk when this returns.
+    /// stays, and so does the place at which the query reached the home first. Both are on the disk when this
+    /// returns.
     pub(crate) fn decide(
         &self,
         deciding: &Deciding<'_>,
@@ -183,21 +190,32 @@ impl Store {
             outcomes: Vec::with_capacity(homes.len()),
             told: Vec::new(),
         };
-        let mut kept =
-            rows.prepare_cached("SELECT outcome FROM decision WHERE home = ?1 AND request = ?2")?;
+        let mut kept = rows.prepare_cached(
+            "SELECT outcome, place FROM decision WHERE home = ?1 AND request = ?2",
+        )?;
         let mut insert = rows.prepare_cached(
-            "INSERT OR REPLACE INTO decision VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            "INSERT OR REPLACE INTO decision VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
         )?;
         let mut which = rows.prepare_cached("SELECT rules FROM home_rules WHERE home = ?1")?;
         for (home, subscribed) in homes {
-            let before: Option<i64> = kept
-                .query_row(params![home.0, request], |row| row.get(0))
+            let before: Option<(i64, Vec<u8>)> = kept
+                .query_row(params![home.0, request], |row| {
+                    Ok((row.get(0)?, row.get(1)?))
+                })
                 .optional()?;
-            let before = before.map(Outcome::from_number);
+            let first = before
+                .as_ref()
+                .map(|(_, place)| from_bytes(place, MAX_PLACE, "place"));
+            let first: Option<Place> = first.transpose()?;
+            if !deciding.place.takes_part(first.as_ref()) {
+                decided.outcomes.push(None);
+                continue;
+            }
+            let before = before.map(|(outcome, _)| Outcome::from_number(outcome));
             let rules = rules_for(&rows, &mut which, &mut known, home)?;
             let account = || account(&rows, home, now, &exact);
             let decision = decide(&question, before, *subscribed, rules, account)?;
-            decided.outcomes.push(decision.outcome());
+            decided.outcomes.push(Some(decision.outcome()));
             let Decision::New { verdict, cost } = decision else {
                 continue;
             };
@@ -210,10 +228,11 @@ impl Store {
                 verdict.outcome.number(),
                 verdict.rule,
                 now.0 as i64,
-                deciding.batch.to_i64(),
+                deciding.place.batch.to_i64(),
                 cost.pure as i64,
                 cost.gaussian.0 as i64,
                 cost.rho.0 as i64,
+                to_bytes(&deciding.place)
             ])?;
         }
         drop((kept, insert, which));

@@ -5,7 +5,7 @@ use dispers_core::{
     encoding::{hash, to_bytes},
     envelope::Sealed,
     find::{BatchMessage, BatchStatement, Cut, Grant, SignedGrant, TargetBatch},
-    id::{Name, Role},
+    id::{Name, Role, Work},
     labels,
     release::Certificate,
     ticket::{PoolSecret, Population},
@@ -130,6 +130,49 @@ async fn a_grant_below_the_cohort_is_refused_by_the_aggregator() {
             "{words}"
         );
     }
+    forge.network.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_finder_that_cuts_several_ways_gets_each_home_s_answer_once() {
+    let forge = Forge::new().await;
+    let (prepared, segments) = (&forge.prepared, forge.segments());
+    let mut answered = Vec::new();
+    // All tickets hold: each cut is a find of its own, of the same homes.
+    for (attempt, batch_size) in (0..).zip([20, 23, 27]) {
+        let (driver, kept) = forge.driver_that_cuts(
+            batch_size,
+            prepared.signed(),
+            prepared.profiles(),
+            &segments,
+        );
+        let find = Command::Find { partition: 0 };
+        let Event::Found(_, Ok(found)) = driver.clone().carry_out(find).await else {
+            panic!("the homes are found");
+        };
+        let mut of_cut = 0;
+        for (batch, count) in found.batches.batches(0) {
+            assert_eq!(count, 20);
+            assert!(kept.batches.lock().unwrap().contains_key(&batch));
+            let work = Work {
+                query: prepared.signed().query(),
+                round: 0,
+                batch,
+                attempt,
+            };
+            let ask = Command::Ask {
+                work,
+                parameters: None,
+            };
+            let Event::Asked(_, Ok(answer)) = driver.clone().carry_out(ask).await else {
+                panic!("the batch is asked");
+            };
+            of_cut += answer.answered;
+        }
+        answered.push(of_cut);
+    }
+    // Every home was reached at its place in the first cut.
+    assert_eq!(answered, [60, 0, 0]);
     forge.network.stop().await;
 }
 

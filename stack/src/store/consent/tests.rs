@@ -10,7 +10,7 @@ use dispers_node::rng;
 use super::*;
 use crate::{
     Effect, Otherwise, Rule,
-    testing::{BOUNDS, decide, home, later, query},
+    testing::{BOUNDS, decide, decide_at, home, later, place, query},
 };
 
 fn open(folder: &Path) -> Store {
@@ -130,11 +130,7 @@ fn a_denial_in_a_file_that_was_put_in_the_place_of_an_open_one_stops_the_stack_t
     let deciding = Deciding {
         signed: &signed,
         manifest: &manifest,
-        batch: BatchId {
-            partition: 1,
-            committee: 0,
-            number: 2,
-        },
+        place: place(),
         announced: false,
         exact_queries: 2,
     };
@@ -283,17 +279,13 @@ fn a_home_that_withdraws_or_denies_during_a_session_contributes_zeros_from_then_
         signed: &asked.0,
         manifest: &asked.1,
         cost: Loss::of(asked.1.privacy.as_ref(), 1),
-        batch: BatchId {
-            partition: 1,
-            committee: 0,
-            number: 2,
-        },
+        place: place(),
         announced: false,
         bounds: BOUNDS,
     };
     use Outcome::{Allowed, Denied, Withdrawn};
     let outcomes = store.decide(&deciding, &subscribed).unwrap().outcomes;
-    assert_eq!(outcomes, [Allowed, Allowed]);
+    assert_eq!(outcomes, [Some(Allowed), Some(Allowed)]);
     // Now one is subscribed to nothing.
     assert_eq!(
         decide(&store, &asked, false, &["a", "left"]),
@@ -329,4 +321,53 @@ fn an_exact_session_counts_as_a_query_for_every_twenty_rounds() {
     assert_eq!(outcome(&query(6, None, now().0)), TooManyExact);
     // What was begun goes on.
     assert_eq!(outcome(&first), Allowed);
+}
+
+#[test]
+fn a_home_takes_part_in_a_query_where_it_reached_it_first_and_pays_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let names = ["a", "b", "c"];
+    let homes: Vec<HomeId> = names.iter().map(|name| home(name)).collect();
+    store.set_rules(&homes, Rules::allow_everything()).unwrap();
+    let asked = query(1, Some(1_000_000), 0);
+    let at = |store: &Store, place: Place, announced, homes: &[&str]| {
+        decide_at(store, (&asked.0, &asked.1), place, announced, homes)
+    };
+    let allowed = Some(Outcome::Allowed);
+    let (first, find) = (place(), place().find);
+    let batch = |number| BatchId {
+        number,
+        ..place().batch
+    };
+    let other_batch = Place {
+        find,
+        batch: batch(3),
+    };
+    let other_find = Place {
+        find: dispers_core::ticket::FindId([2; 32]),
+        batch: batch(2),
+    };
+    // Asked, and told: both are the first time.
+    assert_eq!(at(&store, first, false, &["a"]), [allowed]);
+    assert_eq!(at(&store, other_batch, true, &["b"]), [allowed]);
+    let spent = store.spent(&home("a")).unwrap();
+    drop(store);
+    let store = open(folder.path());
+    for elsewhere in [other_batch, other_find] {
+        assert_eq!(at(&store, elsewhere, false, &["a"]), [None]);
+        assert_eq!(at(&store, elsewhere, true, &["a"]), [None]);
+    }
+    assert_eq!(at(&store, first, false, &["b"]), [None]);
+    assert_eq!(
+        at(&store, other_find, false, &["a", "c", "b"]),
+        [None, allowed, None]
+    );
+    assert_eq!(store.spent(&home("a")).unwrap(), spent);
+    // Where it was first it still takes part, in further attempts and rounds.
+    assert_eq!(at(&store, first, false, &["a"]), [allowed]);
+    assert_eq!(at(&store, other_batch, false, &["b"]), [allowed]);
+    let another = query(2, Some(1_000_000), 0);
+    let elsewhere = decide_at(&store, (&another.0, &another.1), other_batch, false, &["a"]);
+    assert_eq!(elsewhere, [allowed]);
 }
