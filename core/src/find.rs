@@ -321,9 +321,9 @@ impl Finding {
             true => secret.find(query, partition, &lists, 0, &Cut::default()),
             false => named,
         };
-        let seed = keys.secret.shuffle_seed(&named);
-        let mut rng = ChaCha20Rng::from_seed(seed);
-        let order = split.shuffled(&mut rng);
+        // Who is asked where must be the same at all finders. Nothing is sealed with this generator.
+        let mut shuffle = ChaCha20Rng::from_seed(secret.shuffle_seed(&named));
+        let order = split.shuffled(&mut shuffle);
         let mut candidates = self.candidates;
         candidates.close();
 
@@ -347,11 +347,11 @@ impl Finding {
                     batches: cut.clone(),
                 });
                 let signature = keys.signing.sign(labels::SIGN_FIND, &body);
-                let sealed = Sealed::seal(
+                let sealed = Sealed::seal_alike(
                     &SignedGrant { body, signature },
                     key,
                     &Grant::context(query, partition, committee, member),
-                    &mut rng,
+                    keys.secret.as_bytes(),
                 );
                 grants.push((committee, member, sealed));
             }
@@ -364,7 +364,6 @@ impl Finding {
             },
             manifest: self.manifest,
             find,
-            seed,
             batches: places(&cut, partition),
             tag_keys,
             uploads: self.uploads,
@@ -392,7 +391,6 @@ pub struct Chosen {
     pub summary: FindSummary,
     manifest: VerifiedManifest,
     find: FindId,
-    seed: [u8; 32],
     /// The batches, each with the places of its homes in `order`.
     batches: Vec<(BatchId, Range<usize>)>,
     /// Kᵢ by committee and member.
@@ -451,13 +449,8 @@ impl Chosen {
             uploads: self.uploads.clone(),
             targets: targets.collect(),
         };
-        let seed = encoding::hash(
-            labels::DERIVE_BATCH_SEAL,
-            &[&self.seed, &encoding::to_bytes(&batch)],
-        );
-        let mut rng = ChaCha20Rng::from_seed(seed);
         let count = homes.len() as u32;
-        Some(seal_batch(query, batch, count, &content, keys, &mut rng))
+        Some(seal_batch(query, batch, count, &content, keys))
     }
 }
 
@@ -467,13 +460,12 @@ fn seal_batch(
     count: u32,
     content: &TargetBatch,
     keys: &FinderKeys<'_>,
-    rng: &mut ChaCha20Rng,
 ) -> BatchMessage {
-    let sealed = Sealed::<reader::Target, TargetBatch>::seal(
+    let sealed = Sealed::<reader::Target, TargetBatch>::seal_alike(
         content,
         keys.target,
         &TargetBatch::context(query, batch),
-        rng,
+        keys.secret.as_bytes(),
     );
     let sealed = encoding::to_bytes(&sealed);
     let statement = encoding::to_bytes(&BatchStatement {

@@ -142,8 +142,8 @@ pub const DERIVE_TICKET_KEY: &str = "dispers v1 derive ticket key";
 pub const DERIVE_FIND: &str = "dispers v1 derive find";
 /// Key that names the committee of each home of a query, from a Target Finder pool's secret.
 pub const DERIVE_COMMITTEE: &str = "dispers v1 derive committee";
-/// Seed of a find's batch.
-pub const DERIVE_BATCH_SEAL: &str = "dispers v1 derive batch seal";
+/// Seed of the encapsulation of what nodes of a pool seal alike.
+pub const DERIVE_ENCAPSULATION: &str = "dispers v1 derive encapsulation";
 /// What homes are remembered under as members of populations.
 pub const DERIVE_MEMBER_KEY: &str = "dispers v1 derive member key";
 /// What the homes of a profile are called towards one querier.

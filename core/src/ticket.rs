@@ -207,7 +207,7 @@ impl PoolSecret {
         )))
     }
 
-    /// Seed of the find's shuffle and of what else it draws, such as its re-sealing.
+    /// Seed of the find's shuffle.
     pub fn shuffle_seed(&self, find: &FindId) -> [u8; 32] {
         derive(&self.0, &(labels::DERIVE_SHUFFLE, find))
     }

@@ -8,9 +8,11 @@
 //! Opening costs one decapsulation, hundreds of times the price of what follows, so one
 //! encapsulation serves a whole batch: as one message ([`Sealed`]), or item by item where the
 //! reader picks ([`BatchSealer`], [`BatchOpener`]). An encapsulation is never reused. All
-//! randomness comes from the caller's generator: the same seed gives the same bytes.
+//! randomness comes from the caller's generator, which no two nodes may share: what nodes of a pool
+//! seal alike goes through [`Sealed::seal_alike`].
 
 mod batch;
+mod derived;
 mod encapsulation;
 mod key;
 pub mod reader;

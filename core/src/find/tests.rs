@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::*;
 use crate::catalogue::EVERY_HOME;
 use crate::testing::{
-    Found, Home, Scene, Setting, copy_of, home, name, pseudonym, segment, upload,
+    Found, Home, Scene, Setting, copy_of, find_by, home, name, pseudonym, segment, upload,
 };
 
 fn of(rows: u64, batch_size: u32) -> Scene {
@@ -263,4 +263,53 @@ fn a_profile_of_several_concepts_chooses_who_has_them() {
     let found = scene.find(&uploads).unwrap();
     assert_eq!(found.summary.targets, 9);
     assert_eq!(copy_of(&found.summary).grants.len(), 3);
+}
+
+/// What finders of these names and of one pool find over the same lists.
+fn by_finders(names: &[&str]) -> Vec<Found> {
+    let mut scene = of(40, 10);
+    let segments = scene.segments.clone();
+    let mut found = Vec::new();
+    for finder in names {
+        let (finder, signing) = (name(finder), crate::testing::key_of(finder));
+        let keys = FinderKeys {
+            name: &finder,
+            signing: &signing,
+            ..scene.network.finder_keys()
+        };
+        let (network, question) = (&scene.network, &scene.question);
+        found.push(find_by(&keys, network, question, &segments, 10, &mut scene.rng).unwrap());
+    }
+    found
+}
+
+/// Numbers of grants in which two finders used the same encapsulation.
+fn shared(one: &Found, two: &Found) -> usize {
+    let grants = one.summary.grants.iter().zip(&two.summary.grants);
+    grants
+        .filter(|(a, b)| a.2.encapsulated() == b.2.encapsulated())
+        .count()
+}
+
+#[test]
+fn two_finders_of_a_partition_share_no_encapsulation_of_a_grant_and_seal_the_same_batches() {
+    // Of the same length, and of another.
+    let found = by_finders(&["finder", "second", "finder-two", "finder"]);
+    for (place, one) in found.iter().enumerate() {
+        for two in &found[place + 1..] {
+            let same = place == 0 && std::ptr::eq(two, &found[3]);
+            assert_eq!(shared(one, two), if same { 3 } else { 0 });
+            assert_eq!(one.summary.batches, two.summary.batches);
+            let batches = one.batches.iter().zip(&two.batches);
+            assert!(batches.map(|(a, b)| a.sealed == b.sealed).all(|same| same));
+        }
+    }
+}
+
+#[test]
+fn from_a_seed_without_what_is_sealed_two_finders_give_their_grants_away() {
+    crate::weakness::without(Weakness::SealedFromASharedSeed, || {
+        let found = by_finders(&["finder", "second"]);
+        assert_eq!(shared(&found[0], &found[1]), 3);
+    });
 }

@@ -35,7 +35,9 @@ pub(crate) use forge::{Draft, Shared};
 pub(crate) use logged::head;
 pub(crate) use logged::logged;
 pub(crate) use network::{HOUR, NOW, Network, key_of, verified};
-pub(crate) use question::{Found, Home, Question, Setting, home, pseudonym, segment, upload};
+pub(crate) use question::{
+    Found, Home, Question, Setting, find_by, home, pseudonym, segment, upload,
+};
 pub(crate) use scene::Scene;
 
 pub(crate) fn name(name: &str) -> Name {

@@ -10,8 +10,8 @@ use crate::circuit::{Circuit, Moment, Row, Shape};
 use crate::encoding;
 use crate::envelope::{EnvelopeSecretKey, Sealed, Suite, reader};
 use crate::find::{
-    BatchMessage, FindError, FindRequest, FindSummary, Finding, ListSegment, ListedEntry,
-    ProfileOpening,
+    BatchMessage, FindError, FindRequest, FindSummary, FinderKeys, Finding, ListSegment,
+    ListedEntry, ProfileOpening,
 };
 use crate::id::{Name, Role};
 use crate::manifest::{Manifest, SignedManifest, Terms, VerifiedManifest};
@@ -339,19 +339,37 @@ pub(crate) fn find(
     batch_size: u32,
     rng: &mut StdRng,
 ) -> Result<Found, FindError> {
+    find_by(
+        &network.finder_keys(),
+        network,
+        question,
+        segments,
+        batch_size,
+        rng,
+    )
+}
+
+/// The find by the finder with these keys.
+pub(crate) fn find_by(
+    keys: &FinderKeys<'_>,
+    network: &Network,
+    question: &Question,
+    segments: &[Vec<u8>],
+    batch_size: u32,
+    rng: &mut StdRng,
+) -> Result<Found, FindError> {
     let request = question.find_request(network, &question.opening(), batch_size, rng);
-    let keys = network.finder_keys();
-    let mut finding = Finding::new(question.manifest.clone(), &request, &keys)?;
+    let mut finding = Finding::new(question.manifest.clone(), &request, keys)?;
     for segment in segments {
-        finding.add(finding.opener().open(segment, &keys)?)?;
+        finding.add(finding.opener().open(segment, keys)?)?;
     }
-    let matching = finding.choose(&keys)?;
+    let matching = finding.choose(keys)?;
     let profile = matching.profile();
-    let chosen = matching.finish(&keys, &profile);
+    let chosen = matching.finish(keys, &profile);
     let batches = 0..chosen.count();
     Ok(Found {
         batches: batches
-            .filter_map(|place| chosen.batch(place, &keys))
+            .filter_map(|place| chosen.batch(place, keys))
             .collect(),
         summary: chosen.summary,
     })
