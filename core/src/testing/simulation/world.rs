@@ -200,7 +200,7 @@ impl<'a> World<'a> {
         }
         let (conduct, commands) = Conduct::new(scene.question.manifest.clone(), options());
         let manifest = &scene.question.manifest;
-        let modelled = scene.sizes().len() <= 2 && manifest.offers(0).count() == 3;
+        let modelled = scene.batches() <= 2 && manifest.offers(0).count() == 3;
         let model = modelled.then(|| Conformance::new(manifest.min_verified));
         let mut world = Self {
             record: to_bytes(&conduct.record()),
