@@ -130,9 +130,10 @@ fn a_denial_in_a_file_that_was_put_in_the_place_of_an_open_one_stops_the_stack_t
     let deciding = Deciding {
         signed: &signed,
         manifest: &manifest,
+        cost: Loss::of(manifest.privacy.as_ref(), 1),
         place: place(),
         announced: false,
-        exact_queries: 2,
+        bounds: BOUNDS,
     };
     let decided = running.decide(&deciding, &[(home("a"), true)]);
     for refused in [
