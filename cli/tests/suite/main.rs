@@ -67,15 +67,16 @@ fn dispers(arguments: &[&str]) -> Ended {
 /// Compares the rows of the example with what a plain computation over the file gives.
 fn assert_is_the_example(answer: &serde_json::Value) {
     let expected = [
-        ("25-39", 647, 628, 120.719_745),
-        ("40-54", 635, 611, 132.117_840),
-        ("55+", 347, 313, 138.086_262),
+        // 647 homes: the 19 without a measurement would follow, and are fewer than the cohort.
+        ("25-39", None, 628, 120.719_745),
+        ("40-54", Some(635), 611, 132.117_840),
+        ("55+", Some(347), 313, 138.086_262),
     ];
     let rows = answer["rows"].as_array().unwrap();
     assert_eq!(rows.len(), expected.len());
     for (row, (band, homes, measured, mean)) in rows.iter().zip(expected) {
         assert_eq!(row["band"], band);
-        assert_eq!(row["homes"], homes);
+        assert_eq!(row["homes"].as_u64(), homes);
         assert_eq!(row["measured"], measured);
         assert!((row["mean_sbp"].as_f64().unwrap() - mean).abs() < 1e-6);
     }
