@@ -35,7 +35,8 @@ pub struct Config {
     pub step_timeout_ms: u64,
     /// Longest wait for the Target to ask one batch, in milliseconds.
     pub ask_timeout_ms: u64,
-    /// Queries that are kept at the same time, done ones until they expire.
+    /// Queries that run at the same time, at most a quarter of them of one querier. Four times as many that have
+    /// ended are kept until they expire.
     pub max_queries: usize,
     /// Subscription entries that are kept.
     pub max_entries: usize,

@@ -19,7 +19,7 @@ use dispers_core::{
     id::{AggregatorId, Name, Role, Timestamp, Work},
     log::Inclusion,
     manifest::{MAX_MANIFEST, Manifest, SignedManifest},
-    peer::MAX_PEER_MESSAGE,
+    peer::{MAX_PEER_MESSAGE, PeerMessage},
     release::{Certificate, MAX_TOTAL, NotariseRequest, Proposal},
     training::SignedParameters,
 };
@@ -276,6 +276,7 @@ impl Driver {
                 self.wait_for_owners().await;
                 let wait = Duration::from_millis(self.config.ask_timeout_ms);
                 let asked = within(wait, self.ask(work, parameters)).await;
+                let asked = asked.and_then(|asked| asked);
                 if matches!(asked, Err(StepError::Unreachable)) {
                     // The next attempt finds a target that restarts, or its stacks, again.
                     sleep(ASK_PAUSE * (1 << work.attempt.min(4))).await;
@@ -317,7 +318,11 @@ impl Driver {
             } => {
                 let work = answer.statement.work;
                 let open = || self.open(aggregator, position, answer.clone());
-                Event::Opened(aggregator, work, repeatedly(step, open).await)
+                let opened = repeatedly(step, open).await.and_then(|opened| {
+                    let target = answer.statement.target.clone();
+                    opened.ok_or(StepError::OtherBytes { target })
+                });
+                Event::Opened(aggregator, work, opened)
             }
             Command::Verify {
                 aggregator,
@@ -486,15 +491,21 @@ impl Driver {
         Ok(summary)
     }
 
+    /// Has the Target ask a batch. What it answers is compared with what it signed before an aggregator sees it.
     async fn ask(
         &self,
         work: Work,
         parameters: Option<Arc<SignedParameters>>,
-    ) -> Result<BatchAnswer, Status> {
+    ) -> Result<Result<BatchAnswer, StepError>, Status> {
+        let malformed = |error: DecodeError| Status::data_loss(error.to_string());
         let batch = self.kept.batch(work.batch).await?;
-        let batch: BatchMessage = from_bytes(&batch, MAX_BATCH_MESSAGE, "batch")
-            .map_err(|error| Status::data_loss(error.to_string()))?;
-        let target = self.channel(self.target(&batch, work.attempt)?)?;
+        let batch: BatchMessage =
+            from_bytes(&batch, MAX_BATCH_MESSAGE, "batch").map_err(malformed)?;
+        let statement: BatchStatement =
+            from_bytes(&batch.statement, MAX_STATEMENT, "statement").map_err(malformed)?;
+        let asked = self.target(&batch, work.attempt)?;
+        let name = asked.name.clone();
+        let target = self.channel(asked)?;
         let request = TargetRequest {
             manifest: self.manifest.clone(),
             inclusion: self
@@ -508,11 +519,14 @@ impl Driver {
         let request = outgoing(request).await?;
         let reply = TargetClient::new(target).ask(request).await?;
         let mut messages = Messages::new(reply.into_inner());
-        let malformed = |error: DecodeError| Status::data_loss(error.to_string());
         let head = messages.expect(MAX_HEAD).await?;
         let head: AnswerHead = from_bytes(&head, MAX_HEAD, "answer").map_err(malformed)?;
         if head.statement.work != work || head.groups.len() != head.statement.digests.len() {
             return Err(Status::data_loss("the target answered something else"));
+        }
+        // A group is of a host with at least one home: more are never read.
+        if head.groups.iter().any(|groups| *groups > statement.count) {
+            return Ok(Err(StepError::OtherBytes { target: name }));
         }
         let mut left = MAX_ANSWER;
         let mut groups = Vec::with_capacity(head.groups.len());
@@ -525,20 +539,32 @@ impl Driver {
             }
             groups.push(received);
         }
-        Ok(BatchAnswer {
+        let answer = BatchAnswer {
             statement: head.statement,
             signature: head.signature,
             answered: head.answered,
             groups,
+        };
+        let (node, signed) = (self.node.clone(), self.manifest.clone());
+        blocking(move || {
+            let directory = &node.directory;
+            let manifest = signed
+                .verify(directory, now())
+                .map_err(|error| Status::failed_precondition(error.to_string()))?;
+            let checked = answer.check(work, &name, statement.count, &manifest, directory);
+            let other = |_| StepError::OtherBytes { target: name };
+            Ok(checked.map(|()| answer).map_err(other))
         })
+        .await
     }
 
+    /// Hands an aggregator its groups; `None` where it refuses them for their Target's sake.
     async fn open(
         &self,
         aggregator: AggregatorId,
         position: usize,
         answer: Arc<BatchAnswer>,
-    ) -> Result<Vec<dispers_core::peer::PeerMessage>, Status> {
+    ) -> Result<Option<Vec<PeerMessage>>, Status> {
         let head = to_bytes(&OpenHead {
             statement: answer.statement.clone(),
             signature: answer.signature,
@@ -546,8 +572,11 @@ impl Driver {
         let count = answer.groups.get(position).map_or(0, Vec::len);
         let groups = (0..count).map(move |number| to_bytes(&answer.groups[position][number]));
         let request = tokio_stream::iter(chunks(std::iter::once(head).chain(groups)));
-        let reply = self.aggregator(aggregator)?.open(request).await?;
-        incoming(reply, MESSAGES).await
+        match self.aggregator(aggregator)?.open(request).await {
+            Ok(reply) => incoming(reply, MESSAGES).await.map(Some),
+            Err(status) if status.code() == Code::DataLoss => Ok(None),
+            Err(status) => Err(status),
+        }
     }
 
     async fn notarise(&self, proposal: &Proposal) -> Result<Certificate, Status> {

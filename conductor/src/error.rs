@@ -4,7 +4,7 @@ use dispers_core::{
     encoding::DecodeError, envelope::OpenError, id::Name, manifest::ManifestError,
     training::ParametersError,
 };
-use dispers_node::Fault;
+use dispers_node::{Fault, NoRoom};
 
 /// Why a request failed.
 #[derive(Debug, thiserror::Error)]
@@ -63,9 +63,23 @@ pub enum Error {
     /// No such sizes.
     #[error("the log never had these sizes in this order")]
     NoSuchLog,
+    /// A querier's share.
+    #[error(
+        "{0} of your queries run at this conductor, as many as one querier may have: wait until one ends, or cancel one"
+    )]
+    OwnQueries(usize),
     /// Full.
     #[error("the conductor holds as many {0} as it may: try again later")]
     Full(&'static str),
+}
+
+impl From<NoRoom> for Error {
+    fn from(none: NoRoom) -> Self {
+        match none {
+            NoRoom::Full => Self::Full("queries"),
+            NoRoom::Own(most) => Self::OwnQueries(most),
+        }
+    }
 }
 
 impl Error {
@@ -81,7 +95,7 @@ impl Error {
             | Self::Parameters(_) => Fault::Caller,
             Self::OtherQuerier => Fault::Denied,
             Self::UnknownQuery | Self::NoSuchLog => Fault::NotFound,
-            Self::NotDone | Self::Full(_) => Fault::TryLater,
+            Self::NotDone | Self::Full(_) | Self::OwnQueries(_) => Fault::TryLater,
             Self::TakenOver => Fault::Conflict,
             Self::Storage(_) => Fault::Us,
             Self::Away(_) | Self::Elsewhere | Self::Unwitnessed { .. } => Fault::Peer,

@@ -4,6 +4,8 @@
 //! group per aggregator; the Target drops where they came from, shuffles, and signs a digest of
 //! what each aggregator is to receive.
 
+mod checked;
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use borsh::{BorshDeserialize, BorshSerialize};
@@ -26,6 +28,8 @@ use crate::{
     ticket::{FindId, HomeKey, Ticket},
     training::{SessionKey, SignedParameters, VerifiedParameters},
 };
+
+pub use checked::OtherBytes;
 
 /// Largest encoded ask to one stack, in bytes.
 pub const MAX_ASK: usize = 64 << 20;

@@ -155,7 +155,12 @@ impl Aggregator {
             Ok((querier, epoch, aggregation.expenses().collect::<Vec<_>>()))
         })?;
         // Before anybody is asked: an aggregator that refuses here is out of the query.
-        self.reserve(&querier, epoch, &expenses)
+        let reserved = self.reserve(&querier, epoch, &expenses);
+        if matches!(reserved, Err(Error::Budget(_))) {
+            // It goes no further here, and takes no place until it expires.
+            self.store.remove(id)?;
+        }
+        reserved
     }
 
     fn reserve(&self, querier: &Name, epoch: KeyEpoch, expenses: &[Expense]) -> Result<(), Error> {

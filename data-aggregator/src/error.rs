@@ -4,7 +4,7 @@ use dispers_core::{
     aggregation::AggregationError, encoding::DecodeError, keys::BadSignature,
     manifest::ManifestError, privacy::ledger::BudgetSpent,
 };
-use dispers_node::{DatabaseError, Fault};
+use dispers_node::{DatabaseError, Fault, NoRoom};
 
 /// Why a request failed.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +33,11 @@ pub enum Error {
         "the query is not open at this aggregator: it was never begun here, or has expired; submit the query anew"
     )]
     UnknownQuery,
+    /// A querier's share.
+    #[error(
+        "{0} queries of the querier are open at this aggregator, as many as one querier may have: wait until one is released or expires"
+    )]
+    OwnQueries(usize),
     /// Full.
     #[error("too many {0} are open at this aggregator: try again later")]
     Full(&'static str),
@@ -50,6 +55,15 @@ pub enum Error {
     NoMember,
 }
 
+impl From<NoRoom> for Error {
+    fn from(none: NoRoom) -> Self {
+        match none {
+            NoRoom::Full => Self::Full("queries"),
+            NoRoom::Own(most) => Self::OwnQueries(most),
+        }
+    }
+}
+
 impl Error {
     /// Whose fault it is.
     pub fn fault(&self) -> Fault {
@@ -57,13 +71,14 @@ impl Error {
             Self::Decode(_) | Self::Manifest(_) | Self::OfferTime => Fault::Caller,
             Self::Signature(_) | Self::UnknownQuerier => Fault::Denied,
             Self::UnknownQuery => Fault::NotFound,
-            Self::Full(_) | Self::Budget(_) => Fault::TryLater,
+            Self::Full(_) | Self::OwnQueries(_) | Self::Budget(_) => Fault::TryLater,
             Self::Stopping => Fault::Stopping,
             Self::NoMember => Fault::Operator,
             Self::Database(_) => Fault::Us,
             Self::Aggregation(error) => match error {
                 AggregationError::TooManyInFlight => Fault::TryLater,
                 AggregationError::Forgotten => Fault::Lost,
+                AggregationError::BadGroups | AggregationError::Unopened { .. } => Fault::Sender,
                 AggregationError::SecondFind
                 | AggregationError::SecondRelease
                 | AggregationError::OtherGroups

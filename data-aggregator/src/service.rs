@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use dispers_core::{
-    aggregation::MAX_DEAL,
+    aggregation::{AggregationError, MAX_DEAL},
     ask::MAX_ANSWER,
     encoding::{DecodeError, from_bytes, to_bytes},
     id::Role,
@@ -82,7 +82,9 @@ fn malformed(error: DecodeError) -> Status {
 
 async fn receive(request: Request<Streaming<Chunk>>, limit: usize) -> Result<Vec<u8>, Status> {
     require_role(&request, Role::Conductor)?;
-    Messages::new(request.into_inner()).expect(limit).await
+    Messages::of_request(request.into_inner())
+        .expect(limit)
+        .await
 }
 
 fn peers(messages: &[PeerMessage]) -> Vec<u8> {
@@ -131,9 +133,9 @@ impl DataAggregator for Service {
 
     async fn open(&self, request: Request<Streaming<Chunk>>) -> Result<Response<Reply>, Status> {
         require_role(&request, Role::Conductor)?;
-        let _slot = self.batches.acquire().await;
-        let mut groups = Messages::new(request.into_inner());
+        let mut groups = Messages::of_request(request.into_inner());
         let head = groups.expect(SMALL).await?;
+        let _slot = self.batches.acquire().await;
         let mut receiving = self
             .call(move |a| a.receive(&from_bytes(&head, SMALL, "head of a batch")?))
             .await?;
@@ -141,8 +143,13 @@ impl DataAggregator for Service {
         let opener = receiving.opener();
         let mut opening = InOrder::default();
         let mut left = MAX_ANSWER;
+        let mut room = receiving.most_groups();
         while let Some(group) = groups.next(left).await? {
             left -= group.len();
+            room = room.checked_sub(1).ok_or_else(|| {
+                let error = Error::from(AggregationError::BadGroups);
+                error.fault().status(&error)
+            })?;
             let opener = opener.clone();
             let opened = opening.push(move || {
                 let group = from_bytes(&group, MAX_ANSWER, "group").map_err(malformed)?;

@@ -17,6 +17,8 @@ pub enum Fault {
     Conflict,
     /// This node has lost what the step builds on: it may be begun again.
     Lost,
+    /// What the caller relays is not what its sender signed, or is of no use: the caller may have done its part.
+    Sender,
     /// Another node did not do its part.
     Peer,
     /// This node is configured wrongly.
@@ -38,6 +40,7 @@ impl Fault {
             Self::NotFound => Code::NotFound,
             Self::Conflict => Code::FailedPrecondition,
             Self::Lost => Code::Aborted,
+            Self::Sender => Code::DataLoss,
             Self::Peer | Self::Stopping => Code::Unavailable,
             Self::Operator | Self::Us => Code::Internal,
             Self::TryLater => Code::ResourceExhausted,

@@ -19,6 +19,7 @@ mod metrics;
 mod node;
 mod observe;
 pub mod private;
+mod room;
 mod serve;
 pub mod telemetry;
 pub mod tls;
@@ -37,6 +38,7 @@ pub use in_place::InPlace;
 pub use listed::{Held, Unlisted, check_listed};
 pub use metrics::{MetricsConfig, QueryPhase, serve_metrics};
 pub use node::{Channels, Node};
+pub use room::{GivesWay, NoRoom, Room};
 pub use serve::{ServeError, drain, serve, serve_draining, shutdown_signal};
 pub use telemetry::{TelemetryConfig, TelemetryError, Traces};
 pub use tls::{

@@ -1,11 +1,19 @@
 //! Streams of messages, cut into chunks of at most 1 MiB so that gRPC's 4 MiB limit stays.
 
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout};
 use tonic::{Status, Streaming};
 
 use crate::v1::Chunk;
 
 /// Largest chunk, in bytes.
 pub const CHUNK: usize = 1 << 20;
+
+/// Longest wait for the next chunk of a request.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+/// Bytes that give a sender one more second: a chunk takes about as long as the longest wait for it.
+const BYTES_PER_SECOND: u64 = 100_000;
 
 /// Cuts messages into chunks, in order. A chunk is made when it is asked for.
 pub fn chunks(messages: impl IntoIterator<Item = Vec<u8>>) -> impl Iterator<Item = Chunk> {
@@ -23,23 +31,65 @@ pub fn chunks(messages: impl IntoIterator<Item = Vec<u8>>) -> impl Iterator<Item
 }
 
 /// Puts the messages of a stream together again.
-pub struct Messages(Streaming<Chunk>);
+pub struct Messages {
+    stream: Streaming<Chunk>,
+    /// What is left of the time that may be waited for its sender; `None` without end.
+    patience: Option<Duration>,
+    most: Duration,
+}
 
 impl Messages {
-    /// Reads messages from `stream`.
+    /// Reads messages from `stream`, however long it is silent: whoever asked for them has a limit of its own.
     pub fn new(stream: Streaming<Chunk>) -> Self {
-        Self(stream)
+        Self {
+            stream,
+            patience: None,
+            most: Duration::MAX,
+        }
+    }
+
+    /// Reads the messages of a request, which may hold a place that others wait for. It waits for each chunk at most
+    /// [`PATIENCE`], and less within a message that comes in small ones: a byte now and then holds no place for long.
+    pub fn of_request(stream: Streaming<Chunk>) -> Self {
+        Self::within(stream, PATIENCE)
+    }
+
+    /// Reads messages as [`Messages::of_request`] does, with another longest wait.
+    pub fn within(stream: Streaming<Chunk>, most: Duration) -> Self {
+        Self {
+            stream,
+            patience: Some(most),
+            most,
+        }
+    }
+
+    async fn chunk(&mut self) -> Result<Option<Chunk>, Status> {
+        let Some(left) = self.patience else {
+            return self.stream.message().await;
+        };
+        let begun = Instant::now();
+        let chunk = timeout(left, self.stream.message()).await.map_err(|_| {
+            Status::deadline_exceeded("the request stopped before its end: send it again")
+        })??;
+        let bytes = chunk.as_ref().map_or(0, |chunk| chunk.data.len() as u64);
+        let earned = Duration::from_millis(bytes.saturating_mul(1000) / BYTES_PER_SECOND);
+        let left = match chunk.as_ref().is_some_and(|chunk| chunk.last) {
+            true => self.most,
+            false => left.saturating_sub(begun.elapsed()).saturating_add(earned),
+        };
+        self.patience = Some(left.min(self.most));
+        Ok(chunk)
     }
 
     /// The next message of at most `limit` bytes, or `None` at the end of the stream.
     ///
     /// # Errors
-    /// `RESOURCE_EXHAUSTED` for a longer message, `DATA_LOSS` when the stream ends within one, and
-    /// whatever ended the stream.
+    /// `RESOURCE_EXHAUSTED` for a longer message, `DATA_LOSS` when the stream ends within one,
+    /// `DEADLINE_EXCEEDED` when a request is silent for too long, and whatever ended the stream.
     pub async fn next(&mut self, limit: usize) -> Result<Option<Vec<u8>>, Status> {
         let mut message = Vec::new();
         let mut started = false;
-        while let Some(chunk) = self.0.message().await? {
+        while let Some(chunk) = self.chunk().await? {
             started = true;
             if message.len() + chunk.data.len() > limit {
                 return Err(Status::resource_exhausted("a message is over its limit"));
@@ -69,6 +119,7 @@ impl Messages {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tokio_stream::StreamExt as _;
 
     #[test]
     fn long_messages_are_cut_and_short_ones_are_not() {
@@ -76,5 +127,48 @@ mod tests {
         let chunks: Vec<Chunk> = chunks(messages).collect();
         let shape: Vec<(usize, bool)> = chunks.iter().map(|c| (c.data.len(), c.last)).collect();
         assert_eq!(shape, [(CHUNK, false), (1, true), (0, true), (CHUNK, true)]);
+    }
+
+    /// A request that sends `size` bytes every `pause`, without end. Returns how long it is listened to.
+    async fn listened_to(size: usize, pause: Duration) -> Duration {
+        use prost::Message as _;
+        let chunk = Chunk {
+            data: vec![7; size],
+            last: false,
+        };
+        let mut frame = vec![0; 5];
+        frame[1..].copy_from_slice(&(chunk.encoded_len() as u32).to_be_bytes());
+        chunk.encode(&mut frame).expect("a vector has room");
+        let frames = tokio_stream::iter(0..1000).then(move |_| {
+            let frame = frame.clone();
+            async move {
+                tokio::time::sleep(pause).await;
+                Ok::<_, Status>(http_body::Frame::data(prost::bytes::Bytes::from(frame)))
+            }
+        });
+        let mut codec = tonic_prost::ProstCodec::<Chunk, Chunk>::default();
+        let body = http_body_util::StreamBody::new(frames);
+        let decoder = tonic::codec::Codec::decoder(&mut codec);
+        let stream = Streaming::new_request(decoder, body, None, None);
+        let begun = Instant::now();
+        let ended = Messages::of_request(stream).next(1 << 26).await;
+        let code = ended.expect_err("it has no end").code();
+        assert!(matches!(
+            code,
+            tonic::Code::DeadlineExceeded | tonic::Code::ResourceExhausted
+        ));
+        begun.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_sender_that_stops_or_drips_holds_no_place_for_long() {
+        let hour = Duration::from_secs(3600);
+        let second = Duration::from_secs(1);
+        let stopped = listened_to(CHUNK, hour).await;
+        assert!((PATIENCE..PATIENCE + second).contains(&stopped));
+        // A byte each second is as good as silence.
+        assert!(listened_to(1, second).await < PATIENCE + second);
+        // What arrives at some speed is read to its bound: 64 chunks here.
+        assert!(listened_to(CHUNK, 9 * second).await >= 9 * 64 * second);
     }
 }

@@ -14,4 +14,4 @@ pub const METHODS: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/methods
 
 mod chunk;
 
-pub use chunk::{CHUNK, Messages, chunks};
+pub use chunk::{CHUNK, Messages, PATIENCE, chunks};

@@ -35,7 +35,9 @@ impl Stack for Service {
 
     async fn ask(&self, request: Request<Streaming<Chunk>>) -> Result<Response<Reply>, Status> {
         require_role(&request, Role::Target)?;
-        let body = Messages::new(request.into_inner()).expect(MAX_ASK).await?;
+        let body = Messages::of_request(request.into_inner())
+            .expect(MAX_ASK)
+            .await?;
         let _slot = self
             .slots
             .acquire()

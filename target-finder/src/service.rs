@@ -97,7 +97,7 @@ impl TargetFinder for Service {
 
     async fn find(&self, request: Request<Streaming<Chunk>>) -> Result<Response<Reply>, Status> {
         require_role(&request, Role::Conductor)?;
-        let mut messages = Messages::new(request.into_inner());
+        let mut messages = Messages::of_request(request.into_inner());
         let head = messages.expect(MAX_FIND_HEAD).await?;
         let mut finding = self
             .call(move |f| f.start(&from_bytes(&head, MAX_FIND_HEAD, "find request")?))

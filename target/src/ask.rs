@@ -22,7 +22,7 @@ use tokio::{sync::Semaphore, task::JoinSet, time::timeout};
 use tonic::{Code, Status};
 use tracing::Instrument;
 
-use crate::{Config, Error, Links, StackLink, breaker::Breakers};
+use crate::{Config, Error, Links, StackLink, breaker::Breakers, quota::Quotas};
 
 /// Largest answer of a stack whose homes are only told, in bytes.
 const ANNOUNCED: usize = 4096;
@@ -38,6 +38,7 @@ pub struct Target {
     previous: Option<EnvelopeSecretKey>,
     link: Arc<Links>,
     breakers: Breakers,
+    pub(crate) quotas: Quotas,
     stack_timeout: Duration,
     parallel_stacks: usize,
     /// The last round and attempt of each batch that was asked, until its query expires: nothing is asked twice.
@@ -62,6 +63,7 @@ impl Target {
             envelope,
             previous: None,
             breakers: Breakers::default(),
+            quotas: Quotas::new(config.upload_quota_bytes),
             stack_timeout: Duration::from_millis(config.stack_timeout_ms),
             parallel_stacks: config.parallel_stacks.max(1),
             asked: Mutex::default(),

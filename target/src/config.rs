@@ -16,6 +16,8 @@ pub struct Config {
     /// How long an attached stack may go unasked, in milliseconds; then its stream ends, and it attaches
     /// anew where it is still there.
     pub attached_idle_ms: u64,
+    /// Bytes of sealed subscriptions that one host may upload at once, and as many again within a month.
+    pub upload_quota_bytes: u64,
 }
 
 impl Default for Config {
@@ -25,6 +27,7 @@ impl Default for Config {
             parallel_stacks: 64,
             max_attached: 20_000,
             attached_idle_ms: 3_600_000,
+            upload_quota_bytes: 2 << 30,
         }
     }
 }

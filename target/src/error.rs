@@ -19,6 +19,16 @@ pub enum Error {
     /// The same work was asked before.
     #[error("this batch and attempt was asked before: start another attempt")]
     Repeated,
+    /// A host uploaded too much.
+    #[error(
+        "this host has uploaded as much as it may, {most} bytes at once and as many again in a month: the same upload may come again in {hours} hours, or the target's operator raises upload-quota-bytes"
+    )]
+    Quota {
+        /// Bytes that a host may upload at once.
+        most: u64,
+        /// When the upload may come again.
+        hours: u64,
+    },
     /// Not listed.
     #[error("the directory lists no target of this name, or no pool for it")]
     NotListed,
@@ -30,6 +40,7 @@ impl Error {
         match self {
             Self::Decode(_) | Self::Manifest(_) | Self::Ask(_) => Fault::Caller,
             Self::Repeated => Fault::Conflict,
+            Self::Quota { .. } => Fault::TryLater,
             Self::NotListed => Fault::Operator,
         }
     }

@@ -9,6 +9,7 @@ mod breaker;
 mod config;
 mod error;
 mod link;
+mod quota;
 mod service;
 
 pub use ask::Target;

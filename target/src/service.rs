@@ -1,6 +1,9 @@
 //! The gRPC edge of a Target: convert, call, convert; and the relay between hosts and Conductor.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use dispers_core::{
     ask::{AnswerHead, TargetRequest},
@@ -45,7 +48,7 @@ impl Service {
 
 /// Receives a batch.
 async fn batch(request: Request<Streaming<Chunk>>) -> Result<TargetRequest, Status> {
-    let body = Messages::new(request.into_inner())
+    let body = Messages::of_request(request.into_inner())
         .expect(MAX_REQUEST)
         .await?;
     from_bytes(&body, MAX_REQUEST, "batch")
@@ -84,20 +87,34 @@ impl TargetService for Service {
 
     async fn attach(&self, request: Request<Streaming<Chunk>>) -> Result<Response<Reply>, Status> {
         let host = require_host(&request)?.clone();
+        // An attached stack is silent until it is asked.
         let answers = Messages::new(request.into_inner());
         self.target.attach(host, answers).map(Response::new)
     }
 
     async fn upload(&self, request: Request<Streaming<Chunk>>) -> Result<Response<Empty>, Status> {
-        require_host(&request)?;
-        let sealed = Messages::new(request.into_inner())
+        let host = require_host(&request)?.clone();
+        let quotas = &self.target.quotas;
+        // One that is over its quota sends nothing more.
+        let take = |bytes| {
+            let taken = quotas.take(&host, bytes, Instant::now());
+            taken.map_err(|error| error.fault().status(&error))
+        };
+        if quotas.left(&host, Instant::now()) == 0 {
+            take(1)?;
+        }
+        let sealed = Messages::of_request(request.into_inner())
             .expect(MAX_SEALED)
             .await?;
+        take(sealed.len())?;
         let upload = |channel| {
             let sealed = tokio_stream::iter(chunks([sealed.clone()]));
             async move { ConductorClient::new(channel).upload(sealed).await }
         };
         let uploaded = self.conductors.call(upload).await;
+        if uploaded.is_err() {
+            quotas.give_back(&host, sealed.len());
+        }
         uploaded.map(|_| Response::new(Empty {}))
     }
 
@@ -122,7 +139,7 @@ impl TargetService for Service {
         request: Request<Streaming<Chunk>>,
     ) -> Result<Response<WithdrawReply>, Status> {
         require_host(&request)?;
-        let sealed = Messages::new(request.into_inner())
+        let sealed = Messages::of_request(request.into_inner())
             .expect(MAX_SEALED)
             .await?;
         let withdraw = |channel| {

@@ -120,10 +120,12 @@ pub trait Store: Send + Sync {
     /// [`Error::Storage`].
     async fn segment(&self, upload: i64, pseudonyms: &[Pseudonym]) -> Result<Vec<u8>, Error>;
 
-    /// Keeps a new query, driven by the holder of `lease`. Whether it is new.
+    /// Keeps a new query, driven by the holder of `lease`. Whether it is new. One that has ended may be forgotten
+    /// for it before it expires.
     ///
     /// # Errors
-    /// [`Error::Full`] beyond `max_queries`, [`Error::Storage`].
+    /// [`Error::Full`] when `max_queries` run, [`Error::OwnQueries`] when a quarter of them are the querier's,
+    /// [`Error::Storage`].
     async fn begin(
         &self,
         query: NewQuery,

@@ -14,7 +14,7 @@ use dispers_core::{
     oprf::Pseudonym,
     subscription::{Upload, UploadEnvelopes},
 };
-use dispers_node::{Database, DatabaseError, Schema, now};
+use dispers_node::{Database, DatabaseError, GivesWay, Room, Schema, now};
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 use super::{Lease, NewQuery, Seen, State, Store, TakenUp};
@@ -180,6 +180,29 @@ fn segment(
     Ok(Some((epoch, envelopes, entries)))
 }
 
+fn room(rows: &Transaction<'_>, querier: &str) -> rusqlite::Result<Room> {
+    let count = "SELECT COUNT(*) FILTER (WHERE NOT ended), COUNT(*) FILTER (WHERE ended),
+        COUNT(*) FILTER (WHERE NOT ended AND querier = ?1),
+        COUNT(*) FILTER (WHERE ended AND querier = ?1) FROM query";
+    rows.prepare_cached(count)?.query_row([querier], |row| {
+        let column = |place| row.get::<_, i64>(place).map(|count| count as usize);
+        Ok(Room {
+            running: column(0)?,
+            over: column(1)?,
+            own_running: column(2)?,
+            own_over: column(3)?,
+        })
+    })
+}
+
+/// Forgets the ended query that expires first, of one querier or of all.
+fn forget(rows: &Transaction<'_>, querier: Option<&str>) -> rusqlite::Result<()> {
+    let delete = "DELETE FROM query WHERE id = (SELECT id FROM query
+        WHERE ended AND querier = COALESCE(?1, querier) ORDER BY expires LIMIT 1)";
+    rows.prepare_cached(delete)?.execute([querier])?;
+    Ok(())
+}
+
 fn taken_up(row: &Row<'_>) -> rusqlite::Result<(Vec<u8>, TakenUp)> {
     Ok((
         row.get(3)?,
@@ -281,10 +304,17 @@ impl Store for Sqlite {
                 let known = rows
                     .prepare_cached("SELECT 1 FROM query WHERE id = ?1")?
                     .exists([query.id.0])?;
-                let count: i64 =
-                    rows.query_one("SELECT COUNT(*) FROM query", [], |row| row.get(0))?;
-                if known || count as usize >= max_queries {
-                    return Ok(known.then_some(false));
+                if known {
+                    return Ok(Ok(false));
+                }
+                match room(rows, query.querier.as_str())?.admit(max_queries) {
+                    Ok(GivesWay::Nobody) => {}
+                    Ok(gives_way) => {
+                        let own = gives_way == GivesWay::Own;
+                        let querier = own.then(|| query.querier.as_str());
+                        forget(rows, querier)?;
+                    }
+                    Err(none) => return Ok(Err(none.into())),
                 }
                 rows.execute(
                     "INSERT INTO query (id, querier, expires, manifest, profile, pseudonyms,
@@ -305,10 +335,10 @@ impl Store for Sqlite {
                         until(&lease),
                     ],
                 )?;
-                Ok(Some(true))
+                Ok(Ok(true))
             })
             .await?;
-        begun.ok_or(Error::Full("queries"))
+        begun
     }
 
     async fn save(

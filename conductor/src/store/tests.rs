@@ -378,3 +378,43 @@ async fn the_log_has_no_gaps_whoever_appends_and_stays_when_its_queries_are_gone
         assert_eq!(store.head(1).await.unwrap(), Some(vec![9]));
     }
 }
+
+#[tokio::test]
+async fn a_querier_that_takes_every_place_keeps_nobody_else_out() {
+    for place in places() {
+        let store = &*place.open().await;
+        let mine = lease("a");
+        let of = |number: u8, querier: &str| NewQuery {
+            querier: Name::new(querier).unwrap(),
+            ..query(number)
+        };
+        let begin = |number, querier| store.begin(of(number, querier), &mine, 8, NOW);
+        // A quarter of eight places.
+        for number in [1, 2] {
+            assert!(begin(number, "greedy").await.unwrap());
+        }
+        let refused = begin(3, "greedy").await.unwrap_err();
+        assert!(matches!(refused, Error::OwnQueries(2)), "{refused}");
+        assert_eq!(refused.fault(), dispers_node::Fault::TryLater);
+        assert!(begin(4, "other").await.unwrap());
+        // One that was begun is known, whoever submits it again.
+        assert!(!begin(1, "greedy").await.unwrap());
+        // What has ended counts no longer, and is told for a while.
+        for number in 10..30 {
+            assert!(begin(number, "busy").await.unwrap(), "{number}");
+            let id = query(number).id;
+            store.save(id, "a", 0, state(number, true)).await.unwrap();
+        }
+        let mut told = Vec::new();
+        for number in 10..30 {
+            if store.see(query(number).id).await.is_ok() {
+                told.push(number);
+            }
+        }
+        assert_eq!(told.len(), 8, "{told:?}");
+        assert!(told.contains(&29));
+        for number in [1, 2, 4] {
+            assert!(store.see(query(number).id).await.is_ok());
+        }
+    }
+}

@@ -1,6 +1,6 @@
 //! One attempt at one batch: Frozen → Verifying → Prepared, then committed (protocol.md §8).
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use borsh::{
     BorshDeserialize, BorshSerialize,
@@ -11,7 +11,7 @@ use zeroize::{Zeroize, Zeroizing};
 use super::{
     AggregationError, Quorum,
     noise::Reading,
-    verdicts::{Column, Verdicts, bit, suspect},
+    verdicts::{Column, Verdicts, bit, held, several, suspect},
 };
 use crate::{
     ask::{SealedGroup, aggregator_digest, group_digest},
@@ -29,6 +29,7 @@ use crate::{
     prf::{self, PrfError, PrfShare},
     release::{Acknowledgement, SignedAcknowledgement},
     ticket::TagStream,
+    weakness::{self, Weakness},
 };
 
 /// Opens the groups of one attempt at a batch, in any order and from any thread.
@@ -117,8 +118,14 @@ impl Receiving {
                 share_len,
                 slots: vec![None; count as usize],
                 groups: Vec::new(),
+                received: 0,
             },
         }
+    }
+
+    /// Most groups that there can be: each is of a host with at least one home.
+    pub fn most_groups(&self) -> usize {
+        self.claims.len()
     }
 
     /// The query that they are for.
@@ -135,6 +142,7 @@ impl Receiving {
     /// alone; an index that is claimed twice is dropped.
     pub fn add(&mut self, opened: OpenedGroup) {
         self.digests.push(opened.digest);
+        self.contributions.received += 1;
         let Some(group) = opened.group else {
             return;
         };
@@ -150,10 +158,20 @@ impl Receiving {
         self.contributions.groups.push(group);
     }
 
-    /// The contributions, if all groups are those that the Target signed.
-    pub(super) fn finish(self) -> Option<Contributions> {
-        let complete = aggregator_digest(&self.digests) == self.expected;
-        complete.then_some(self.contributions)
+    /// The contributions, if all groups are those that the Target signed and those of most hosts open.
+    ///
+    /// What a Target made up for one aggregator opens for nobody. Who goes on with it has no part in what the
+    /// others hold, and looks like one that lies about what it received.
+    pub(super) fn finish(self) -> Result<Contributions, AggregationError> {
+        let of = self.digests.len();
+        if of > self.most_groups() || aggregator_digest(&self.digests) != self.expected {
+            return Err(AggregationError::BadGroups);
+        }
+        let groups = of - self.contributions.groups.len();
+        if several(groups, of) && !weakness::off(Weakness::OtherBytesEvict) {
+            return Err(AggregationError::Unopened { groups, of });
+        }
+        Ok(self.contributions)
     }
 }
 
@@ -163,6 +181,8 @@ pub(super) struct Contributions {
     /// For each index its group and its place there; `None` where absent, untagged or claimed twice.
     slots: Vec<Option<(u32, u32)>>,
     groups: Vec<HeldGroup>,
+    /// Number of groups, with those that do not open.
+    received: usize,
 }
 
 impl Contributions {
@@ -172,6 +192,7 @@ impl Contributions {
             share_len,
             slots: Vec::with_capacity(shares.len()),
             groups: Vec::new(),
+            received: shares.len(),
         };
         for (dealer, share) in (0u32..).zip(shares) {
             let own = |share: &HeldGroup| matches!(share.entries(), [one] if one.index == dealer);
@@ -207,12 +228,26 @@ struct Inputs {
     /// For each index, which input is its own.
     slots: Vec<Option<u32>>,
     elements: Zeroizing<Vec<u64>>,
+    /// For each index, the number of the group that it came in.
+    groups: Vec<Option<u32>>,
+    /// Number of groups.
+    received: usize,
 }
 
 impl Inputs {
     fn of(&self, index: usize) -> Option<&[u64]> {
         let start = *self.slots.get(index)?.as_ref()? as usize * self.input_len;
         self.elements.get(start..start + self.input_len)
+    }
+
+    /// Number of groups that the indices of `chosen` came in, as far as they came.
+    fn groups_of(&self, chosen: impl Fn(usize) -> bool) -> usize {
+        let groups = self.groups.iter().enumerate();
+        let groups = groups.filter(|(index, _)| chosen(*index));
+        groups
+            .filter_map(|(_, group)| *group)
+            .collect::<BTreeSet<u32>>()
+            .len()
     }
 
     /// One bit per index, low bit first.
@@ -380,6 +415,8 @@ impl Frozen {
         let joined = circuit.has_joint_randomness();
         let mut joints = vec![[0; 32]; if joined { count } else { 0 }];
         let mut kept = 0u32;
+        let groups = self.contributions.slots.iter();
+        let groups = groups.map(|slot| slot.map(|(group, _)| group)).collect();
         self.contributions.for_each(|index, share, group, place| {
             if joined != group.has_joint_randomness() {
                 return;
@@ -401,6 +438,8 @@ impl Frozen {
             input_len,
             slots,
             elements,
+            groups,
+            received: self.contributions.received,
         };
         let message = channel.sign(
             me,
@@ -443,7 +482,11 @@ pub(super) struct Decided {
 }
 
 impl Verifying {
-    /// Decides every contribution, unless too many contradict each other.
+    /// Decides every contribution, unless one aggregator contradicts the others about those of several hosts.
+    ///
+    /// What contradicts is rejected alone, however much it is: whether enough is left, the answer rate decides. An
+    /// attempt that failed for it would be failed again and again by the host that sent it, which loses nothing. And
+    /// a host can make any one aggregator look as if it lied, but about its own homes only.
     pub(super) fn decide(
         &self,
         me: MemberNumber,
@@ -495,16 +538,36 @@ impl Verifying {
             hashes.push(hash);
         }
         let circuit = &self.reading.circuit;
-        let suspect = || suspect(circuit, quorum, &columns, needed, min_verified, count);
         let all = Verdicts::of(circuit, quorum.members(), &columns, needed, count)?;
+        let held = held(&columns, count);
+        let nearly_all =
+            |_, verdicts: &Verdicts| u64::from(verdicts.accepted) * 20 >= held as u64 * 19;
+        let of_several_hosts = |member, verdicts: &Verdicts| {
+            let freed = |index| bit(&verdicts.bitmap, index) && !bit(&all.bitmap, index);
+            member != me && several(self.inputs.groups_of(freed), self.inputs.received)
+        };
+        let suspect = |right: &dyn Fn(MemberNumber, &Verdicts) -> bool| {
+            suspect(
+                circuit,
+                quorum,
+                &columns,
+                needed,
+                min_verified,
+                count,
+                right,
+            )
+        };
         if !self.reading.dealers.is_empty() && (all.accepted as usize) < count {
-            return Err(self.refused(&all, suspect()));
+            return Err(self.refused(&all, suspect(&nearly_all)));
         }
         let many = |rejected: u32| rejected > 1 && u64::from(rejected) * 20 > count as u64;
         if many(all.inconsistent + all.partial) {
-            let suspect = suspect();
-            // One home must not be able to fail a small batch, so one is always allowed.
-            if suspect.is_some() || many(all.inconsistent) {
+            let by_homes = weakness::off(Weakness::HostFailsBatch);
+            let suspect = match by_homes {
+                true => suspect(&nearly_all),
+                false => suspect(&of_several_hosts),
+            };
+            if suspect.is_some() || (by_homes && many(all.inconsistent)) {
                 return Err(AggregationError::TooManyInconsistent {
                     rejected: all.inconsistent + all.partial,
                     count: count as u32,

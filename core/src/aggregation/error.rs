@@ -27,6 +27,14 @@ pub enum AggregationError {
     /// The groups are not those that the Target signed.
     #[error("the groups are not those that the target signed")]
     BadGroups,
+    /// The groups of several hosts do not open, though the Target signed them.
+    #[error("the groups of {groups} of {of} hosts do not open: have another target ask the batch")]
+    Unopened {
+        /// Groups that do not open.
+        groups: usize,
+        /// All groups.
+        of: usize,
+    },
     /// The attempt is frozen with other groups.
     #[error("this attempt is frozen with other groups: start another attempt")]
     OtherGroups,
@@ -50,7 +58,7 @@ pub enum AggregationError {
     /// The quorum is too small, or a member's message is missing or about other groups.
     #[error("the quorum is too small or a message of it is missing")]
     BadQuorum,
-    /// More than 5 % of the contributions are inconsistent between aggregators.
+    /// Contributions of several hosts are inconsistent between one aggregator and the others.
     #[error("{rejected} of {count} contributions are inconsistent: ask the batch again")]
     TooManyInconsistent {
         /// Inconsistent contributions.

@@ -365,7 +365,8 @@ impl Aggregation {
     /// > share of the batch's randomness.
     ///
     /// # Errors
-    /// [`AggregationError`]; an attempt that was frozen with another D stays frozen with it.
+    /// [`AggregationError`]; an attempt that was frozen with another D stays frozen with it. Nothing is frozen with
+    /// groups that are not those that the Target signed, or that do not open for several hosts.
     pub fn freeze(
         &mut self,
         received: Receiving,
@@ -373,7 +374,7 @@ impl Aggregation {
         rng: &mut impl CryptoRng,
     ) -> Result<Vec<PeerMessage>, AggregationError> {
         let (work, digest, parameters) = (received.work, received.digest, received.parameters);
-        let contributions = received.finish().ok_or(AggregationError::BadGroups)?;
+        let contributions = received.finish()?;
         let reading = Reading::of_homes(self.manifest.circuit_of(work.round));
         self.admits_parameters(work, &parameters)?;
         if work.round > 0 && !self.parameters.contains_key(&work.round) {

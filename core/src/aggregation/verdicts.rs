@@ -25,6 +25,12 @@ impl Quorum {
     }
 }
 
+/// Returns whether so many groups, each of one host, are more than hosts that act together may fail: two at least, and
+/// more than a quarter of all.
+pub(super) fn several(groups: usize, of: usize) -> bool {
+    groups >= 2 && groups * 4 > of
+}
+
 pub(super) fn bit(bits: &[u8], index: usize) -> bool {
     bits.get(index / 8)
         .is_some_and(|byte| byte >> (index % 8) & 1 == 1)
@@ -106,7 +112,13 @@ impl Verdicts {
     }
 }
 
-/// The one member without which the others count nearly everything. A proof that is verified with a
+/// Number of indices that any member holds a share of.
+pub(super) fn held(columns: &[Column<'_>], count: usize) -> usize {
+    let held = |index: &usize| columns.iter().any(|column| bit(column.present, *index));
+    (0..count).filter(held).count()
+}
+
+/// Finds the one member for which `right` holds of what the others decide without it. A proof that is verified with a
 /// false message is refused, so that no set with a liar in it counts much, and homes can frame a
 /// member only for their own contributions.
 pub(super) fn suspect(
@@ -116,22 +128,20 @@ pub(super) fn suspect(
     needed: usize,
     min_verified: usize,
     count: usize,
+    right: &dyn Fn(MemberNumber, &Verdicts) -> bool,
 ) -> Option<MemberNumber> {
     if columns.len() <= needed.max(min_verified) {
         return None;
     }
-    let held = (0..count)
-        .filter(|&index| columns.iter().any(|column| bit(column.present, index)))
-        .count() as u64;
-    let mut suspects = (0..columns.len()).filter(|&left_out| {
+    let mut suspects = (0..columns.len()).filter_map(|left_out| {
         let (mut members, mut others) = (quorum.members().to_vec(), columns.to_vec());
-        members.remove(left_out);
+        let member = members.remove(left_out);
         others.remove(left_out);
-        Verdicts::of(circuit, &members, &others, needed, count)
-            .is_ok_and(|verdicts| u64::from(verdicts.accepted) * 20 >= held * 19)
+        let verdicts = Verdicts::of(circuit, &members, &others, needed, count).ok()?;
+        right(member, &verdicts).then_some(member)
     });
     match (suspects.next(), suspects.next()) {
-        (Some(one), None) => quorum.members().get(one).copied(),
+        (Some(one), None) => Some(one),
         _ => None,
     }
 }
@@ -140,6 +150,16 @@ pub(super) fn suspect(
 mod tests {
     use super::*;
     use crate::circuit::Shape;
+
+    #[test]
+    fn one_host_or_a_quarter_of_them_names_nobody() {
+        for (groups, of) in [(0, 0), (1, 1), (1, 2), (2, 8), (250, 1000)] {
+            assert!(!several(groups, of), "{groups} of {of}");
+        }
+        for (groups, of) in [(2, 2), (2, 7), (3, 8), (251, 1000)] {
+            assert!(several(groups, of), "{groups} of {of}");
+        }
+    }
 
     #[test]
     fn what_nobody_holds_is_not_held_by_some() {

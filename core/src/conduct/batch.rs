@@ -11,11 +11,12 @@ use super::{Command, Conduct, Event, Failure, Funnel, Gather, Stage, StepError, 
 use crate::{
     aggregation::{Deal, DealRequest, Quorum},
     ask::BatchAnswer,
-    id::{AggregatorId, BatchId, MemberNumber, QueryId, Work},
+    id::{AggregatorId, BatchId, MemberNumber, Name, QueryId, Work},
     peer::PeerMessage,
     privacy::dealers_of,
     release::{CommittedBatch, SignedAcknowledgement},
     training::{NO_PARAMETERS, SignedParameters},
+    weakness::{self, Weakness},
 };
 
 const OTHER_PARAMETERS: &str = "the target says that homes were shown something else";
@@ -27,7 +28,11 @@ enum Step {
         request: Arc<DealRequest>,
         gather: Gather<Deal>,
     },
-    Opening(Gather<Vec<PeerMessage>>),
+    Opening {
+        gather: Gather<Vec<PeerMessage>>,
+        /// Aggregators that refuse the groups, and which Target signed them.
+        refused: BTreeMap<AggregatorId, Name>,
+    },
     Verifying(Gather<Vec<PeerMessage>>),
     Deciding {
         quorum: Quorum,
@@ -216,7 +221,7 @@ impl Conduct {
             (Event::Dealt(aggregator, ..), Step::Dealing { gather, .. }) => {
                 gather.awaits(*aggregator)
             }
-            (Event::Opened(aggregator, ..), Step::Opening(gather))
+            (Event::Opened(aggregator, ..), Step::Opening { gather, .. })
             | (Event::Verified(aggregator, ..), Step::Verifying(gather)) => {
                 gather.awaits(*aggregator)
             }
@@ -316,7 +321,7 @@ impl Conduct {
         let deals = Arc::new(answers.into_values().collect::<Vec<Deal>>());
         let alive = self.alive_for(work);
         if let Some(run) = self.run(work) {
-            run.step = Step::Opening(Gather::new(alive.keys().copied()));
+            run.step = opening(&alive);
         }
         let open = |(&aggregator, &position): (&AggregatorId, &usize)| Command::OpenDeals {
             aggregator,
@@ -381,10 +386,14 @@ impl Conduct {
         });
         let answer = match result {
             Ok(answer) => Arc::new(answer),
+            Err(StepError::OtherBytes { target }) => {
+                let said = Vec::new();
+                return self.again(work, Failure::OtherBytes { target, said });
+            }
             Err(error) => return self.again(work, Failure::Ask(error)),
         };
         run.answered = answer.answered;
-        run.step = Step::Opening(Gather::new(alive.keys().copied()));
+        run.step = opening(&alive);
         self.funnel.answered += u64::from(answer.answered);
         Ok(alive
             .iter()
@@ -402,19 +411,30 @@ impl Conduct {
         work: Work,
         result: Result<Vec<PeerMessage>, StepError>,
     ) -> Result<Vec<Command>, Failure> {
-        let answer = self.note_of(aggregator, work, result);
+        let (answer, refuses) = match result {
+            Err(StepError::OtherBytes { target }) if !weakness::off(Weakness::OtherBytesEvict) => {
+                (None, Some((aggregator, target)))
+            }
+            result => (self.note_of(aggregator, work, result), None),
+        };
         let Some(BatchRun {
-            step: Step::Opening(gather),
+            step: Step::Opening { gather, refused },
             ..
         }) = self.run(work)
         else {
             return Ok(Vec::new());
         };
+        refused.extend(refuses);
         if gather.take(aggregator, answer) != Some(true) {
             return Ok(Vec::new());
         }
         let answers = std::mem::take(&mut gather.answers);
+        let refused = std::mem::take(refused);
+        let failure = self.weigh(refused, !answers.is_empty());
         self.check_quorum()?;
+        if let Some(failure) = failure {
+            return self.again(work, failure);
+        }
         let alive = self.alive_for(work);
         if let Some(run) = self.run(work) {
             run.step = Step::Verifying(Gather::new(alive.keys().copied()));
@@ -427,6 +447,36 @@ impl Conduct {
                 messages: messages_to(aggregator, &answers, &alive),
             })
             .collect())
+    }
+
+    /// Weighs that aggregators refuse the groups of a Target: why the attempt is over, or `None` where it goes on
+    /// with the others.
+    ///
+    /// A Target may have sent them what does not open, and an aggregator may say so of groups that do: from one
+    /// Target nobody can tell. Whom it sent them to must not be able to lose its place, or the Target would choose who
+    /// verifies. One that alone refuses the groups of two Targets is out.
+    fn weigh(
+        &mut self,
+        refused: BTreeMap<AggregatorId, Name>,
+        others_opened: bool,
+    ) -> Option<Failure> {
+        let (first, target) = refused.first_key_value()?;
+        if refused.len() == 1 && others_opened {
+            match self.accusers.get(first) {
+                Some(before) if before != target => {
+                    self.alive.remove(first);
+                    self.out.entry(*first).or_insert(StepError::AccusedTargets);
+                    return None;
+                }
+                _ => {
+                    self.accusers.insert(*first, target.clone());
+                }
+            }
+        }
+        Some(Failure::OtherBytes {
+            target: target.clone(),
+            said: refused.keys().copied().collect(),
+        })
     }
 
     pub(super) fn verified(
@@ -604,6 +654,14 @@ impl Conduct {
             before => before.min(committed),
         };
         self.next_batches()
+    }
+}
+
+/// Waits for all of `alive` to open what was sent to them.
+fn opening(alive: &BTreeMap<AggregatorId, usize>) -> Step {
+    Step::Opening {
+        gather: Gather::new(alive.keys().copied()),
+        refused: BTreeMap::new(),
     }
 }
 

@@ -9,7 +9,7 @@ use crate::{
     aggregation::{Deal, DealRequest, Quorum},
     ask::BatchAnswer,
     find::{FindSummary, SealedGrant},
-    id::{AggregatorId, MemberNumber, Work},
+    id::{AggregatorId, MemberNumber, Name, Work},
     peer::PeerMessage,
     release::{Certificate, Proposal, SealedTotal, SignedAcknowledgement},
     training::SignedParameters,
@@ -161,6 +161,14 @@ pub enum StepError {
     BadNoise,
     /// An aggregator lost the attempt's contributions in a restart.
     Forgotten,
+    /// Groups that are not those that the target signed, or that an aggregator cannot open: the target's fault, as
+    /// far as anybody can tell from one of them.
+    OtherBytes {
+        /// Who signed.
+        target: Name,
+    },
+    /// It alone said so of two different targets.
+    AccusedTargets,
 }
 
 /// What came back.

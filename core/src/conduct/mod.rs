@@ -21,7 +21,7 @@ pub use status::{Failure, Funnel, Phase, Status, Step, Wait, coarse};
 
 use crate::{
     find::{FindSummary, SealedGrant},
-    id::{AggregatorId, BatchId},
+    id::{AggregatorId, BatchId, Name},
     manifest::VerifiedManifest,
     peer::PeerMessage,
     release::{Certificate, Proposal, SealedTotal},
@@ -125,6 +125,8 @@ pub struct Conduct {
     out: BTreeMap<AggregatorId, StepError>,
     /// Aggregators that lost an attempt at a batch in a restart.
     forgot: BTreeSet<(AggregatorId, BatchId)>,
+    /// Aggregators that alone refused a target's groups, with the first such target.
+    accusers: BTreeMap<AggregatorId, Name>,
     in_flight: usize,
     /// Aggregators that took the grants, with their place among those of their committee that offered.
     begun: BTreeMap<AggregatorId, usize>,
@@ -154,6 +156,7 @@ impl Conduct {
             alive,
             out: BTreeMap::new(),
             forgot: BTreeSet::new(),
+            accusers: BTreeMap::new(),
             in_flight: options.in_flight.max(1),
             begun: BTreeMap::new(),
             stage: Stage::Finding(Gather::new(0..options.partitions)),
@@ -256,7 +259,10 @@ impl Conduct {
     /// before may be back; who lied stays out.
     fn begin_round(&mut self) {
         self.out.retain(|aggregator, error| {
-            let lied = matches!(error, StepError::Contradicted | StepError::BadNoise);
+            let lied = matches!(
+                error,
+                StepError::Contradicted | StepError::BadNoise | StepError::AccusedTargets
+            );
             lied || !self.begun.contains_key(aggregator)
         });
         let out = &self.out;

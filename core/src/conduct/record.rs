@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     find::SealedGrant,
-    id::{AggregatorId, BatchId},
+    id::{AggregatorId, BatchId, Name},
     manifest::VerifiedManifest,
     release::{Proposal, SealedTotal},
     training::SignedParameters,
@@ -32,6 +32,7 @@ pub struct Record {
     round: u16,
     parameters: Option<SignedParameters>,
     begun: Vec<AggregatorId>,
+    accusers: Vec<(AggregatorId, Name)>,
 }
 
 #[derive(BorshSerialize, BorshDeserialize)]
@@ -81,6 +82,7 @@ impl Conduct {
             round: self.round,
             parameters: self.parameters.as_deref().cloned(),
             begun: self.begun.keys().copied().collect(),
+            accusers: self.accusers.clone().into_iter().collect(),
         }
     }
 
@@ -100,6 +102,7 @@ impl Conduct {
         conduct
             .alive
             .retain(|aggregator, _| !conduct.out.contains_key(aggregator));
+        conduct.accusers = record.accusers.into_iter().collect();
         conduct.funnel = record.funnel;
         conduct.verified = usize::from(record.verified);
         let batches = record.batches.into_iter();

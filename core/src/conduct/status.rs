@@ -155,6 +155,17 @@ pub enum Failure {
     /// The Target failed at the last attempt of a batch.
     #[error("the target {0}")]
     Ask(StepError),
+    /// A Target sent other groups than it signed, or groups that do not open, at the last attempt of a batch.
+    #[error(
+        "target {target} {}: its operator must look at it; then submit the query again",
+        describe_bytes(said)
+    )]
+    OtherBytes {
+        /// Which Target.
+        target: Name,
+        /// Aggregators that say so; none where the conductor saw it itself.
+        said: Vec<AggregatorId>,
+    },
     /// The partitions together have too many homes.
     #[error("more homes match than the {0} that are allowed: narrow the target profile")]
     TooManyHomes(u64),
@@ -198,6 +209,20 @@ pub enum Failure {
     Ended(String),
 }
 
+fn describe_bytes(said: &[AggregatorId]) -> String {
+    let names: Vec<String> = said.iter().map(ToString::to_string).collect();
+    match names.as_slice() {
+        [] => "sent other groups than it signed".into(),
+        [one] => {
+            format!("sent groups that aggregator {one} could not open or that it had not signed")
+        }
+        many => format!(
+            "sent groups that aggregators {} could not open or that it had not signed",
+            many.join(", ")
+        ),
+    }
+}
+
 fn describe(out: &[(AggregatorId, StepError)]) -> String {
     // Those who say the same are named together.
     let mut said: Vec<(String, Vec<String>)> = Vec::new();
@@ -230,6 +255,10 @@ impl std::fmt::Display for StepError {
             Self::Forgotten => f.write_str("lost its part of a batch in a restart"),
             Self::BadDeals { .. } => f.write_str("refused dealt noise"),
             Self::BadNoise => f.write_str("dealt noise that is malformed or out of its bound"),
+            Self::OtherBytes { .. } => {
+                f.write_str("got groups that the target had not signed or that do not open")
+            }
+            Self::AccusedTargets => f.write_str("alone refused the groups of two targets"),
             Self::Contradicted => f.write_str("sent messages that contradict those of the others"),
         }
     }

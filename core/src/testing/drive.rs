@@ -2,21 +2,27 @@
 
 use std::collections::VecDeque;
 
-use super::{Scene, copy_of};
+use super::{Scene, copy_of, name};
 use crate::aggregation::AggregationError;
 use crate::conduct::{Command, Conduct, Event, Options, StepError};
-use crate::id::AggregatorId;
+use crate::encoding::from_bytes;
+use crate::find::BatchStatement;
+use crate::id::{AggregatorId, Work};
 
 /// Most commands of a query, so that a loop without end fails.
 const MOST_COMMANDS: usize = 2000;
 
-fn step_error(error: &AggregationError) -> StepError {
+pub(crate) fn step_error(error: &AggregationError) -> StepError {
     match error {
         AggregationError::TooManyInconsistent { suspect, .. } => {
             StepError::Inconsistent { suspect: *suspect }
         }
         AggregationError::BadDeals { dealers } => StepError::BadDeals {
             dealers: dealers.clone(),
+        },
+        AggregationError::Forgotten => StepError::Forgotten,
+        AggregationError::BadGroups | AggregationError::Unopened { .. } => StepError::OtherBytes {
+            target: name("target"),
         },
         other => StepError::Refused(other.to_string()),
     }
@@ -82,6 +88,26 @@ impl Scene {
     /// Number of batches of the one partition and committee.
     pub(crate) fn batches(&self) -> u32 {
         self.found.batches.len() as u32
+    }
+
+    /// Number of homes that the finder chose for a batch.
+    fn homes_of(&self, work: Work) -> u32 {
+        let batch = &self.found.batches[work.batch.number as usize];
+        let statement: BatchStatement = from_bytes(&batch.statement, 4096, "statement").unwrap();
+        statement.count
+    }
+
+    /// The event as the Conductor takes it: a Target's answer that is not what the Target signed is none.
+    pub(crate) fn received(&self, event: Event) -> Event {
+        let Event::Asked(work, Ok(answer)) = event else {
+            return event;
+        };
+        let target = answer.statement.target.clone();
+        let homes = self.homes_of(work);
+        let (manifest, directory) = (&self.question.manifest, &self.network.directory);
+        let checked = answer.check(work, &target, homes, manifest, directory);
+        let other = |_| StepError::OtherBytes { target };
+        Event::Asked(work, checked.map(|()| answer).map_err(other))
     }
 
     /// Does what honest parties do.
@@ -205,6 +231,7 @@ impl Scene {
             };
             let event = intervene(self, &command);
             let event = event.unwrap_or_else(|| self.carry_out(&command));
+            let event = self.received(event);
             commands.extend(conduct.handle(event));
         }
         panic!("the query does not end");

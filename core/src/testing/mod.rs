@@ -29,8 +29,8 @@ use crate::encoding::{from_bytes, to_bytes};
 use crate::envelope::{EnvelopePublicKey, EnvelopeSecretKey, Suite};
 use crate::id::{AggregatorId, MemberNumber, Name};
 
-pub(crate) use drive::{addressee, failed, label};
-pub(crate) use forge::{Draft, Shared};
+pub(crate) use drive::{addressee, failed, label, step_error};
+pub(crate) use forge::{Draft, Sent, Shared};
 #[cfg(test)]
 pub(crate) use logged::head;
 pub(crate) use logged::logged;

@@ -197,6 +197,17 @@ impl Kept {
         })
     }
 
+    /// Erases a query.
+    pub(super) fn remove(&self, query: QueryId) -> Result<(), DatabaseError> {
+        self.database.erase(|rows| {
+            rows.prepare_cached("DELETE FROM record WHERE query = ?1")?
+                .execute([query.0])?;
+            rows.prepare_cached("DELETE FROM query WHERE id = ?1")?
+                .execute([query.0])?;
+            Ok(())
+        })
+    }
+
     /// Erases what has expired.
     pub(super) fn expire(&self, now: Timestamp) -> Result<(), DatabaseError> {
         let passed = now.0.saturating_sub(Timestamp::SKEW) as i64;

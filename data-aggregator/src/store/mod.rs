@@ -17,7 +17,7 @@ use dispers_core::{
     manifest::SignedManifest,
     privacy::Rho,
 };
-use dispers_node::{Database, Node, Schema, now};
+use dispers_node::{Database, GivesWay, Node, Room, Schema, now};
 use rusqlite::Transaction;
 
 use kept::{Kept, offer_id};
@@ -97,7 +97,10 @@ impl Query {
 
 struct Open {
     query: Arc<Mutex<Query>>,
+    querier: Name,
     expires: Timestamp,
+    /// Whether only repetitions are answered.
+    released: bool,
 }
 
 #[derive(Default)]
@@ -163,6 +166,10 @@ impl Store {
             // What counts for good is in the file with the step that made it count; this costs nothing and is
             // certain also of a file whose ledger was restored from elsewhere.
             charge(&kept, &aggregation)?;
+            let (querier, released) = (
+                aggregation.manifest().querier.clone(),
+                aggregation.has_released(),
+            );
             let open = Query {
                 aggregation,
                 manifest: query.manifest,
@@ -172,7 +179,9 @@ impl Store {
             };
             let open = Open {
                 query: Arc::new(Mutex::new(open)),
+                querier,
                 expires: query.expires,
+                released,
             };
             tables.queries.insert(id, open);
         }
@@ -263,13 +272,62 @@ impl Store {
         if tables.queries.contains_key(&id) {
             return Ok(());
         }
-        if tables.queries.len() >= self.max_queries {
-            return Err(Error::Full("queries"));
-        }
+        let querier = &tables
+            .offers
+            .get(key)
+            .ok_or(AggregationError::NoOffer)?
+            .querier;
+        let querier = querier.clone();
+        self.make_room(&mut tables, &querier)?;
         let offer = tables.offers.remove(key);
         let offer = offer.ok_or(AggregationError::NoOffer)?;
         let query = Arc::new(Mutex::new(begin(offer.secret)?));
-        tables.queries.insert(id, Open { query, expires });
+        let open = Open {
+            query,
+            querier,
+            expires,
+            released: false,
+        };
+        tables.queries.insert(id, open);
+        Ok(())
+    }
+
+    /// Checks that one more query of `querier` may be open. Released ones keep no other out: the one that expires
+    /// first is forgotten for it, of the same querier where that has its share of them.
+    fn make_room(&self, tables: &mut Tables, querier: &Name) -> Result<(), Error> {
+        let count = |released: bool, own: bool| {
+            let counted = tables.queries.values();
+            let counted = counted.filter(|open| open.released == released);
+            counted
+                .filter(|open| !own || open.querier == *querier)
+                .count()
+        };
+        let room = Room {
+            running: count(false, false),
+            over: count(true, false),
+            own_running: count(false, true),
+            own_over: count(true, true),
+        };
+        let own = match room.admit(self.max_queries)? {
+            GivesWay::Nobody => return Ok(()),
+            GivesWay::Own => true,
+            GivesWay::Any => false,
+        };
+        let released = tables.queries.iter().filter(|(_, open)| open.released);
+        let released = released.filter(|(_, open)| !own || open.querier == *querier);
+        let first = released.min_by_key(|(_, open)| open.expires);
+        if let Some(first) = first.map(|(id, _)| *id) {
+            self.kept.remove(first)?;
+            tables.queries.remove(&first);
+        }
+        Ok(())
+    }
+
+    /// Forgets a query that can go no further here.
+    pub(crate) fn remove(&self, id: QueryId) -> Result<(), Error> {
+        let mut tables = lock(&self.tables);
+        self.kept.remove(id)?;
+        tables.queries.remove(&id);
         Ok(())
     }
 
@@ -303,6 +361,11 @@ impl Store {
             }
         }
         query.aggregation.saved();
+        if query.aggregation.has_released()
+            && let Some(open) = lock(&self.tables).queries.get_mut(&id)
+        {
+            open.released = true;
+        }
         Ok(())
     }
 }

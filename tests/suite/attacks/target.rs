@@ -3,7 +3,7 @@
 use dispers_core::{
     ask::{Answer, Ask, HomeAsk, MAX_ANSWER, SealedGroup, group_context},
     circuit::Row,
-    conduct::{Command, Event},
+    conduct::{Command, Event, StepError},
     contribution::{Contribution, share_group},
     encoding::{from_bytes, to_bytes},
     find::{MAX_BATCH, TargetBatch},
@@ -73,14 +73,13 @@ async fn a_target_that_adds_its_own_beside_honest_ones_adds_nothing() {
     let mut copies = None;
     let ended = forge
         .told(|event| match event {
-            // The groups of the first batch once more in the second: their homes' tags are of
-            // the first.
+            // A group of the first batch once more in the second: its homes' tags are of the first.
             Event::Asked(work, Ok(answer)) => {
                 let mut groups = answer.groups.clone();
                 if let Some(first) = copies.take() {
                     let first: Vec<Vec<SealedGroup>> = first;
                     for (all, more) in groups.iter_mut().zip(first) {
-                        all.extend(more);
+                        all.extend(more.into_iter().take(1));
                     }
                 }
                 copies = Some(answer.groups.clone());
@@ -139,6 +138,44 @@ async fn a_target_that_sends_different_groups_to_aggregators_loses_those_that_di
     // The two that froze the same groups go on; the third combines nothing.
     assert_eq!(ended.row(), everybody());
     assert_eq!(ended.status.missing, [aggregator(2)]);
+    forge.network.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn groups_that_are_not_those_that_were_signed_cost_an_attempt_and_no_aggregator() {
+    let forge = Forge::new().await;
+    let mut refusals = 0;
+    let driver = forge.honest_driver();
+    let ended = forge
+        .run(
+            &driver,
+            |command| match command {
+                Command::Open {
+                    aggregator: to,
+                    position,
+                    answer,
+                } if to == aggregator(2) && answer.statement.work.attempt == 0 => {
+                    let mut answer = (*answer).clone();
+                    answer.groups[position].pop();
+                    vec![Command::Open {
+                        aggregator: to,
+                        position,
+                        answer: answer.into(),
+                    }]
+                }
+                command => vec![command],
+            },
+            |event| {
+                if let Event::Opened(_, _, Err(StepError::OtherBytes { target })) = &event {
+                    assert_eq!(target.as_str(), "target");
+                    refusals += 1;
+                }
+                event
+            },
+        )
+        .await;
+    assert_eq!(ended.row(), everybody());
+    assert_eq!((refusals, ended.status.missing), (3, vec![]));
     forge.network.stop().await;
 }
 

@@ -18,6 +18,7 @@ use dispers_core::{
     oprf::Pseudonym,
     subscription::{Upload, UploadEnvelopes},
 };
+use dispers_node::{GivesWay, Room};
 use tokio::time::timeout;
 use tokio_postgres::{Row, types::ToSql};
 
@@ -251,14 +252,30 @@ impl Store for Postgres {
             change
                 .execute("SELECT pg_advisory_xact_lock($1)", &[&QUERIES])
                 .await?;
-            let known = "SELECT COUNT(*), COUNT(*) FILTER (WHERE id = $1) FROM query";
+            let querier = query.querier.as_str();
+            let known = "SELECT COUNT(*) FILTER (WHERE id = $1),
+                COUNT(*) FILTER (WHERE NOT ended), COUNT(*) FILTER (WHERE ended),
+                COUNT(*) FILTER (WHERE NOT ended AND querier = $2),
+                COUNT(*) FILTER (WHERE ended AND querier = $2) FROM query";
             let known = change.prepare_cached(known).await?;
-            let known = change.query_one(&known, &[&id]).await?;
-            if known.try_get::<_, i64>(1)? > 0 {
+            let known = change.query_one(&known, &[&id, &querier]).await?;
+            let count = |place: usize| known.try_get::<_, i64>(place).map(|count| count as usize);
+            if count(0)? > 0 {
                 return Ok(false);
             }
-            if known.try_get::<_, i64>(0)? >= max_queries as i64 {
-                return Err(Error::Full("queries"));
+            let room = Room {
+                running: count(1)?,
+                over: count(2)?,
+                own_running: count(3)?,
+                own_over: count(4)?,
+            };
+            let gives_way = room.admit(max_queries).map_err(Error::from)?;
+            if gives_way != GivesWay::Nobody {
+                let of = (gives_way == GivesWay::Own).then_some(querier);
+                let forget = "DELETE FROM query WHERE id = (SELECT id FROM query
+                    WHERE ended AND querier = COALESCE($1, querier) ORDER BY expires LIMIT 1)";
+                let forget = change.prepare_cached(forget).await?;
+                change.execute(&forget, &[&of]).await?;
             }
             let insert = "INSERT INTO query (id, querier, expires, manifest, profiles, pseudonyms,
                 record, status, totals, ended, holder, held_until)

@@ -7,7 +7,8 @@ use crate::encoding::{from_bytes, to_bytes};
 use crate::field;
 use crate::peer::{PeerContent, PeerMessage};
 use crate::release::SignedAcknowledgement;
-use crate::testing::{Draft, Scene, Setting, key_of, member};
+use crate::testing::{Draft, Scene, Sent, Setting, key_of, member};
+use crate::weakness::{Weakness, without};
 
 #[test]
 fn a_quorum_that_is_too_small_or_not_complete_is_refused() {
@@ -51,16 +52,104 @@ fn verifier_messages_about_other_groups_do_not_complete_a_quorum() {
     assert_eq!(refusal, Some(AggregationError::BadQuorum));
 }
 
-/// The answer to a draft in which two homes' shares of one aggregator are changed.
+/// The answer to a draft in which one aggregator's share of a home of each host is changed.
 fn inconsistent(scene: &mut Scene, attempt: u8) -> BatchAnswer {
     let draft = Draft::new(scene, scene.work(0, attempt));
     let mut shared = draft.share(scene);
-    for index in [4, 9] {
+    for index in own(&draft, 1) {
         let element = &mut shared.elements(1, index)[0];
         *element = field::add(*element, 1);
     }
     let answers = shared.seal(scene);
     scene.collect(draft.work, answers)
+}
+
+/// The first homes of each host.
+fn own(draft: &Draft, homes: usize) -> Vec<u32> {
+    let of = |sent: &Vec<Sent>| sent.iter().take(homes).map(|sent| sent.index).collect();
+    draft
+        .stacks
+        .iter()
+        .flat_map(|sent| -> Vec<u32> { of(sent) })
+        .collect()
+}
+
+/// A committee of which two may be left out.
+fn five() -> Scene {
+    Scene::new(Setting {
+        committee: (3, 5),
+        ..Setting::default()
+    })
+}
+
+/// Homes of one host whose shares contradict at two aggregators: nobody can be suspected.
+fn contradicting(scene: &mut Scene) -> (BatchAnswer, Vec<u32>) {
+    let draft = Draft::new(scene, scene.work(0, 0));
+    let homes: Vec<u32> = own(&draft, 9)[..9].to_vec();
+    let mut shared = draft.share(scene);
+    for (place, index) in homes.iter().enumerate() {
+        let element = &mut shared.elements(1 + place % 2, *index)[0];
+        *element = field::add(*element, 1);
+    }
+    let answers = shared.seal(scene);
+    (scene.collect(draft.work, answers), homes)
+}
+
+#[test]
+fn a_host_whose_homes_contradict_at_two_aggregators_fails_no_attempt() {
+    let mut scene = five();
+    let (answer, homes) = contradicting(&mut scene);
+    let expected = scene.sums_without(&homes);
+    assert_eq!(scene.released(&answer).outputs, expected);
+    let fails = without(Weakness::HostFailsBatch, || {
+        let mut scene = five();
+        let (answer, _) = contradicting(&mut scene);
+        let messages = scene.verified(&answer);
+        scene.decide(answer.statement.work, &messages).is_err()
+    });
+    assert!(fails, "the attempt succeeds without the defence");
+}
+
+/// One host's group for the fourth aggregator does not open.
+fn unopened(scene: &mut Scene) -> (BatchAnswer, Vec<u32>) {
+    let draft = Draft::new(scene, scene.work(0, 0));
+    let homes = draft.stacks[0].iter().map(|sent| sent.index).collect();
+    let mut answers = draft.share(scene).seal(scene);
+    answers[0].groups[3] = answers[0].groups[0].clone();
+    (scene.collect(draft.work, answers), homes)
+}
+
+#[test]
+fn a_host_that_sends_one_aggregator_what_does_not_open_puts_it_not_out() {
+    let mut scene = five();
+    let (answer, homes) = unopened(&mut scene);
+    let expected = scene.sums_without(&homes);
+    assert_eq!(scene.released(&answer).outputs, expected);
+    let named = without(Weakness::HostFailsBatch, || {
+        let mut scene = five();
+        let (answer, _) = unopened(&mut scene);
+        let messages = scene.verified(&answer);
+        scene.decide(answer.statement.work, &messages).err()
+    });
+    let Some(AggregationError::TooManyInconsistent { suspect, .. }) = named else {
+        panic!("{named:?}: the attack succeeds without the defence");
+    };
+    assert_eq!(suspect, Some(member(4)));
+}
+
+#[test]
+fn an_aggregator_that_gets_what_does_not_open_of_several_hosts_freezes_nothing() {
+    let mut scene = five();
+    let work = scene.work(0, 0);
+    let mut answers = scene.answers(work);
+    for answer in &mut answers {
+        answer.groups[3] = answer.groups[0].clone();
+    }
+    let answer = scene.collect(work, answers);
+    let refusal = scene.open_at(member(4), &answer).err();
+    let unopened = AggregationError::Unopened { groups: 2, of: 2 };
+    assert_eq!(refusal, Some(unopened));
+    assert!(scene.open_at(member(1), &answer).is_ok());
 }
 
 #[test]
@@ -74,7 +163,8 @@ fn too_many_inconsistent_contributions_fail_the_attempt_and_the_next_one_counts(
         count: 36,
         suspect: Some(member(2)),
     };
-    for number in [1, 2, 3].map(member) {
+    // Nobody accuses itself.
+    for number in [1, 3].map(member) {
         let quorum = scene.quorum();
         let mut decide = || scene.decide_at(number, work, &quorum, &messages).err();
         assert_eq!(decide(), Some(too_many.clone()));
@@ -102,8 +192,8 @@ fn an_aggregator_that_lies_about_its_messages_is_suspected_and_the_others_go_on(
             });
         }),
         ("selective", |_, elements| {
-            elements[0] = field::add(elements[0], 1);
-            elements[41] = field::add(elements[41], 9);
+            let some = elements.iter_mut().step_by(41);
+            some.for_each(|element| *element = field::add(*element, 9));
         }),
         ("absent", |present, elements| {
             present.fill(0);

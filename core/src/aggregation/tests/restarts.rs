@@ -59,12 +59,11 @@ fn record(bytes: &[u8]) -> Record {
 }
 
 fn forgotten(event: &Event) -> bool {
-    let (Event::Verified(_, _, Err(StepError::Refused(words)))
-    | Event::Decided(_, _, Err(StepError::Refused(words)))) = event
-    else {
-        return false;
-    };
-    *words == AggregationError::Forgotten.to_string()
+    matches!(
+        event,
+        Event::Verified(_, _, Err(StepError::Forgotten))
+            | Event::Decided(_, _, Err(StepError::Forgotten))
+    )
 }
 
 /// The batch of a step at which contributions are held.

@@ -97,7 +97,9 @@ fn work_beyond_the_query_is_refused() {
     assert_eq!(refusal(&|w| w.query = QueryId([1; 32])), wrong);
     let none = Some(AggregationError::NoGrant);
     assert_eq!(refusal(&|w| w.batch.partition = 1), none);
-    assert_eq!(refusal(&|w| w.attempt = 2), None);
+    // What was sealed for another attempt does not open.
+    let unopened = AggregationError::Unopened { groups: 2, of: 2 };
+    assert_eq!(refusal(&|w| w.attempt = 2), Some(unopened));
 }
 
 #[test]

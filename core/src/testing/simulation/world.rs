@@ -15,7 +15,7 @@ use crate::encoding::{from_bytes, to_bytes};
 use crate::id::{MemberNumber, Work};
 use crate::release::{Certificate, Proposal, SignedAcknowledgement};
 use crate::testing::model::{Call as Followed, Conformance};
-use crate::testing::{Scene, copy_of, failed, key_of};
+use crate::testing::{Scene, copy_of, failed, key_of, step_error};
 
 /// Virtual milliseconds until a request counts as lost.
 const PATIENCE: u64 = 1000;
@@ -84,19 +84,6 @@ pub(super) struct Ended {
     pub(super) conduct: Conduct,
     /// The homes that the released batches' answers hold.
     pub(super) homes: BTreeSet<usize>,
-}
-
-fn step_error(error: &AggregationError) -> StepError {
-    match error {
-        AggregationError::TooManyInconsistent { suspect, .. } => {
-            StepError::Inconsistent { suspect: *suspect }
-        }
-        AggregationError::BadDeals { dealers } => StepError::BadDeals {
-            dealers: dealers.clone(),
-        },
-        AggregationError::Forgotten => StepError::Forgotten,
-        other => StepError::Refused(other.to_string()),
-    }
 }
 
 fn malformed() -> StepError {
@@ -594,6 +581,7 @@ impl<'a> World<'a> {
 
     /// The conductor takes an event, keeps what follows, and only then acts; or dies.
     fn handle(&mut self, event: Event) {
+        let event = self.scene.received(event);
         let number = self.events;
         self.events += 1;
         let death = self.schedule.ops.iter().find_map(|op| match op {

@@ -1,0 +1,82 @@
+//! What the Conductor checks of a Target's answer before any aggregator sees it (protocol.md §8).
+
+use super::{BatchAnswer, GroupsStatement, contribution_limit};
+use crate::{
+    directory::Directory,
+    id::{Name, Role, Work},
+    labels,
+    manifest::VerifiedManifest,
+    weakness::{self, Weakness},
+};
+
+/// A Target's answer that an honest Target cannot have given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the groups are not those that the target signed for this attempt")]
+pub struct OtherBytes;
+
+impl BatchAnswer {
+    /// Checks that `target` signed exactly these groups for `work`, which asked `homes` homes: as many groups for
+    /// each aggregator with an offer, no more groups or answers than homes, and no more bytes than honest stacks send.
+    ///
+    /// Every aggregator then gets what the signature covers. An aggregator to which a Target could send other bytes
+    /// than it signed, or so many that opening them takes too long, would fail its step and leave the query: the
+    /// Target would choose who verifies.
+    ///
+    /// # Errors
+    /// [`OtherBytes`]: the attempt is over, and no aggregator has done anything wrong.
+    pub fn check(
+        &self,
+        work: Work,
+        target: &Name,
+        homes: u32,
+        manifest: &VerifiedManifest,
+        directory: &Directory,
+    ) -> Result<(), OtherBytes> {
+        if weakness::off(Weakness::OtherBytesEvict) {
+            return Ok(());
+        }
+        let statement = &self.statement;
+        let offers = manifest.offers(work.batch.committee).count();
+        let home = contribution_limit(manifest.circuit_of(work.round), offers);
+        // What one aggregator gets of all stacks; a stack of one home has an envelope of its own.
+        let most = offers.saturating_mul((homes as usize).saturating_mul(home + super::GROUP));
+        let fits = |groups: &Vec<super::SealedGroup>| {
+            let bytes = |group: &super::SealedGroup| {
+                group
+                    .encapsulated()
+                    .len()
+                    .saturating_add(group.ciphertext().len())
+            };
+            groups.iter().map(bytes).sum::<usize>() <= most
+        };
+        let first = self.groups.first().map_or(0, Vec::len);
+        let shaped = statement.work == work
+            && statement.target == *target
+            && statement.digests.len() == offers
+            && self.groups.len() == offers
+            && self
+                .groups
+                .iter()
+                .all(|groups| groups.len() == first && fits(groups))
+            && first <= homes as usize
+            && self.answered <= homes;
+        let signed = directory
+            .node(target)
+            .filter(|node| node.role == Role::Target)
+            .is_some_and(|node| {
+                let digest = statement.digest();
+                let signed = node
+                    .signing_key
+                    .verify(labels::SIGN_GROUPS, &digest, &self.signature);
+                signed.is_ok()
+            });
+        let mut pairs = self.groups.iter().zip(&statement.digests);
+        let same = |(groups, digest): (&Vec<super::SealedGroup>, &[u8; 32])| {
+            GroupsStatement::digest_of(groups) == *digest
+        };
+        match shaped && signed && pairs.all(same) {
+            true => Ok(()),
+            false => Err(OtherBytes),
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! Who pays for groups that are not those that a Target signed, or that do not open.
+
+use crate::ask::{BatchAnswer, SealedGroup};
+use crate::conduct::{Command, Conduct, Event, Failure, StepError};
+use crate::id::Work;
+use crate::testing::{Scene, Setting, Shared, aggregator, failed, home, key_of, name};
+use crate::weakness::{Weakness, without};
+
+fn scene() -> Scene {
+    Scene::new(Setting {
+        rows: (0..40).map(home).collect(),
+        batch_size: 20,
+        ..Setting::default()
+    })
+}
+
+fn exact(scene: &Scene, conduct: &Conduct) {
+    assert_eq!(conduct.status().failure, None);
+    let released = scene.read(conduct.totals().unwrap()).unwrap();
+    let expected = scene.sums(scene.homes.iter().map(|home| &home.row));
+    assert_eq!(released.outputs, expected);
+}
+
+/// A group that opens for nobody.
+fn garbage(scene: &mut Scene, work: Work) -> SealedGroup {
+    let other = Work {
+        attempt: work.attempt + 1,
+        ..work
+    };
+    Shared::seal_bytes(scene, other, 2, vec![0; 64])
+}
+
+/// What a Target that signs what it sends makes of an honest answer.
+fn signed(mut answer: BatchAnswer) -> BatchAnswer {
+    let groups = answer.groups.iter();
+    answer.statement.digests = groups
+        .map(|groups| crate::ask::GroupsStatement::digest_of(groups))
+        .collect();
+    let digest = answer.statement.digest();
+    answer.signature = key_of("target").sign(crate::labels::SIGN_GROUPS, &digest);
+    answer
+}
+
+/// Runs the query with a Target that changes its answers to the attempts before `honest_from`.
+fn with_target(
+    honest_from: u8,
+    lie: impl Fn(&mut Scene, BatchAnswer) -> BatchAnswer,
+) -> (Scene, Conduct) {
+    let mut scene = scene();
+    let conduct = scene.drive(|scene, command| match command {
+        Command::Ask { work, .. } if work.attempt < honest_from => {
+            let answer = scene.honest(*work);
+            Some(Event::Asked(*work, Ok(lie(scene, answer))))
+        }
+        _ => None,
+    });
+    (scene, conduct)
+}
+
+type Lie = fn(&mut Scene, BatchAnswer) -> BatchAnswer;
+
+/// Each is aimed at the third aggregator.
+const LIES: [(&str, Lie); 8] = [
+    ("other bytes than were signed", |scene, mut answer| {
+        answer.groups[2][0] = garbage(scene, answer.statement.work);
+        answer
+    }),
+    ("nothing", |_, mut answer| {
+        answer.groups[2].clear();
+        answer
+    }),
+    ("nothing, and signs it", |_, mut answer| {
+        answer.groups[2].clear();
+        signed(answer)
+    }),
+    ("one group less, and signs it", |_, mut answer| {
+        answer.groups[2].pop();
+        signed(answer)
+    }),
+    (
+        "a multitude of groups, and signs it",
+        |scene, mut answer| {
+            let other = garbage(scene, answer.statement.work);
+            for groups in &mut answer.groups {
+                groups.extend(std::iter::repeat_n(other.clone(), 30));
+            }
+            signed(answer)
+        },
+    ),
+    ("what another was to get, and signs it", |_, mut answer| {
+        answer.groups.swap(1, 2);
+        signed(answer)
+    }),
+    ("what does not open, and signs it", |scene, mut answer| {
+        let other = garbage(scene, answer.statement.work);
+        let mine = answer.groups[2].iter_mut();
+        mine.for_each(|group| *group = other.clone());
+        signed(answer)
+    }),
+    ("an invalid signature", |_, mut answer| {
+        answer.signature = key_of("nobody").sign("none", &[]);
+        answer
+    }),
+];
+
+#[test]
+fn a_target_that_sends_one_aggregator_other_bytes_costs_an_attempt_and_no_aggregator() {
+    for (what, lie) in LIES {
+        let (scene, conduct) = with_target(1, lie);
+        assert_eq!(conduct.status().missing, [], "{what}");
+        exact(&scene, &conduct);
+        assert_eq!(conduct.status().verified, 3, "{what}");
+    }
+}
+
+#[test]
+fn a_target_that_always_sends_other_bytes_ends_the_query_by_its_name() {
+    for (what, lie) in LIES {
+        let (_, conduct) = with_target(u8::MAX, lie);
+        let status = conduct.status();
+        let Some(Failure::OtherBytes { target, .. }) = &status.failure else {
+            panic!("{what}: {status:?}");
+        };
+        assert_eq!((target, &status.missing[..]), (&name("target"), &[][..]));
+        let words = status.failure.unwrap().to_string();
+        assert!(words.starts_with("target target sent "), "{words}");
+    }
+}
+
+#[test]
+fn without_the_comparison_a_target_puts_out_whom_it_likes() {
+    let evicts = |lie: Lie| {
+        without(Weakness::OtherBytesEvict, || {
+            with_target(u8::MAX, lie).1.status().missing
+        })
+    };
+    assert_eq!(evicts(LIES[0].1), [aggregator(3)]);
+    assert_eq!(evicts(LIES[6].1), [aggregator(3)]);
+}
+
+/// Runs the query with aggregators that refuse, in the name of the target that is given for the attempt.
+fn with_accusers(accusers: &[u8], targets: [&str; 3]) -> (Scene, Conduct) {
+    let mut scene = scene();
+    let conduct = scene.drive(|_, command| match command {
+        Command::Open {
+            aggregator: to,
+            answer,
+            ..
+        } if accusers.contains(&to.member.point()) => {
+            let attempt = usize::from(answer.statement.work.attempt);
+            let target = name(targets[attempt]);
+            Some(failed(command, StepError::OtherBytes { target }))
+        }
+        _ => None,
+    });
+    (scene, conduct)
+}
+
+#[test]
+fn an_aggregator_that_alone_refuses_the_groups_of_two_targets_is_out() {
+    let (scene, conduct) = with_accusers(&[3], ["one", "two", "one"]);
+    exact(&scene, &conduct);
+    let status = conduct.status();
+    assert_eq!((status.missing, status.verified), (vec![aggregator(3)], 2));
+    assert_eq!(
+        conduct.out()[&aggregator(3)],
+        StepError::AccusedTargets,
+        "and stays out of later rounds"
+    );
+}
+
+#[test]
+fn one_target_that_one_aggregator_refuses_again_and_again_is_named_with_it() {
+    let (_, conduct) = with_accusers(&[3], ["one"; 3]);
+    let status = conduct.status();
+    let failure = Failure::OtherBytes {
+        target: name("one"),
+        said: vec![aggregator(3)],
+    };
+    assert_eq!((status.failure, status.missing), (Some(failure), vec![]));
+}
+
+#[test]
+fn targets_that_several_aggregators_refuse_put_none_of_them_out() {
+    let (_, conduct) = with_accusers(&[2, 3], ["one", "two", "one"]);
+    let status = conduct.status();
+    assert_eq!(status.missing, []);
+    assert!(matches!(status.failure, Some(Failure::OtherBytes { .. })));
+}
