@@ -18,7 +18,7 @@ use dispers_core::{
     log::{MAX_HEAD, Root, SignedHead, Tree, check_consistency, leaf},
     manifest::{MAX_MANIFEST, Manifest, SignedManifest},
 };
-use dispers_node::{Activity, AnyOf, Channels, Config, Node, private};
+use dispers_node::{Activity, AnyOf, Channels, Config, Node, now, private};
 use dispers_proto::{
     Messages,
     v1::{Empty, LogRange, LogSizes, conductor_client::ConductorClient},
@@ -360,6 +360,12 @@ async fn verify(arguments: Verify) -> Result<(), Exit> {
         };
     };
     let verified = head.verify(directory).map_err(wrong)?;
+    verified.check_fresh(now()).map_err(|error| Exit {
+        code: UNAVAILABLE,
+        error: anyhow!(
+            "the log cannot be verified: {error}. Ask again when enough witnesses are up; if it stays old, tell the network's operators"
+        ),
+    })?;
     let root = verified.root;
     check_entries(&reader, &root).await?;
     for (seen, whose) in before {

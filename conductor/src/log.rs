@@ -10,7 +10,10 @@ use dispers_core::{
     encoding::{from_bytes, to_bytes},
     id::{Name, Timestamp},
     keys::Signature,
-    log::{Cosign, CosignReply, Head, Inclusion, MAX_COSIGN, SignedHead, Tree, leaf},
+    log::{
+        Cosign, CosignReply, FRESH, Head, Inclusion, MAX_COSIGN, MAX_HEAD, Root, SignedHead, Tree,
+        leaf,
+    },
     manifest::SignedManifest,
 };
 use dispers_node::{Channel, Channels, Node, blocking, now};
@@ -127,6 +130,48 @@ impl Log {
         }
         let root = tree.root();
         drop(tree);
+        let head = self.sign(root).await?;
+        Ok(Inclusion { head, index, path })
+    }
+
+    /// The latest head that witnesses co-signed, signed again where it is older than half of what auditors take for
+    /// fresh. Where witnesses are missing it stays as it is, and shows its age.
+    ///
+    /// # Errors
+    /// [`Error::Storage`], [`Error::Away`].
+    pub async fn head(&self) -> Result<Option<Vec<u8>>, Error> {
+        let kept = self.store.head(self.number()).await?;
+        let Some(bytes) = &kept else {
+            return Ok(None);
+        };
+        if !self.is_stale(bytes) {
+            return Ok(kept);
+        }
+        let _one = self.heads.lock().await;
+        // Another request may have waited for the same.
+        let again = self.store.head(self.number()).await?;
+        if again.as_ref().is_some_and(|bytes| !self.is_stale(bytes)) {
+            return Ok(again);
+        }
+        let mut tree = self.tree.lock().await;
+        self.refresh(&mut tree).await?;
+        let root = tree.root();
+        drop(tree);
+        match self.sign(root).await {
+            Ok(head) => Ok(Some(to_bytes(&head))),
+            Err(Error::Unwitnessed { .. }) => Ok(again),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn is_stale(&self, head: &[u8]) -> bool {
+        let head: Option<SignedHead> = from_bytes(head, MAX_HEAD, "head").ok();
+        let head = head.and_then(|head| head.signed(&self.node.directory).ok());
+        head.is_none_or(|head| head.time.plus(FRESH / 2).has_passed(now()))
+    }
+
+    /// Signs a head, has it co-signed, and keeps it.
+    async fn sign(&self, root: Root) -> Result<SignedHead, Error> {
         let head = Head {
             network: self.node.directory.network.clone(),
             log: self.number(),
@@ -140,8 +185,7 @@ impl Log {
             .await?;
         let mut last = self.last.write().unwrap_or_else(PoisonError::into_inner);
         *last = Some((root.size, head.clone()));
-        drop(last);
-        Ok(Inclusion { head, index, path })
+        Ok(head)
     }
 
     /// Enough witnesses' signatures on a head.

@@ -552,7 +552,7 @@ impl Conductor for Service {
 
     async fn upload(&self, request: Request<Streaming<Chunk>>) -> Result<Response<Empty>, Status> {
         require_role(&request, Role::Target)?;
-        let body = Messages::new(request.into_inner())
+        let body = Messages::of_request(request.into_inner())
             .expect(MAX_UPLOAD + (1 << 16))
             .await?;
         let envelope = self.0.envelope.clone();
@@ -577,7 +577,7 @@ impl Conductor for Service {
         request: Request<Streaming<Chunk>>,
     ) -> Result<Response<WithdrawReply>, Status> {
         require_role(&request, Role::Target)?;
-        let body = Messages::new(request.into_inner())
+        let body = Messages::of_request(request.into_inner())
             .expect(MAX_UPLOAD)
             .await?;
         let envelope = self.0.envelope.clone();
@@ -607,7 +607,7 @@ impl Conductor for Service {
 
     async fn log_head(&self, request: Request<Empty>) -> Result<Response<Message>, Status> {
         require_listed(&request)?;
-        let head = self.0.store.head(self.log_number()).await.map_err(status)?;
+        let head = self.0.log.head().await.map_err(status)?;
         Ok(Response::new(Message {
             body: head.unwrap_or_default(),
         }))

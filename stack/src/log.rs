@@ -22,7 +22,7 @@ impl Answerer {
     /// latest that this stack saw. No home is looked at before.
     ///
     /// # Errors
-    /// [`Error::Log`]; of two heads that contradict each other both are kept. [`Error::NoProof`] where
+    /// [`Error::Log`]; of two heads of one size that differ both are kept. [`Error::NoProof`] where
     /// nobody gives the proof.
     pub(crate) async fn check_log(&self, ask: &Ask) -> Result<(), Error> {
         let signed = &ask.inclusion.head;
@@ -69,6 +69,14 @@ impl Answerer {
                     seen = last.size,
                     shown = head.root.size,
                     "the log was shown with two histories: both heads are kept, tell the network's operators"
+                );
+            } else {
+                // Who relays a wrong proof must not fill the places of what convicts.
+                tracing::warn!(
+                    node = %self.node.name,
+                    seen = last.size,
+                    shown = head.root.size,
+                    "nothing shows that the log continues what was seen: the query is not answered"
                 );
             }
             return Err(error.into());

@@ -14,6 +14,9 @@ use crate::{
     manifest::SignedManifest,
 };
 
+/// Longest age of a head that shows the log as it is, in milliseconds: an hour.
+pub const FRESH: u64 = 3_600_000;
+
 /// The log at one moment.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Head {
@@ -61,9 +64,19 @@ pub enum LogError {
     /// The manifest is not in it.
     #[error("the manifest is not shown to be in the log: nobody asks in secret")]
     Missing,
-    /// Two heads that are not of one log.
+    /// A proof that does not show that two heads of different sizes are of one log.
+    #[error(
+        "nothing shows that two heads of the log are of one history: a wrong proof, or a conductor with two histories"
+    )]
+    Unproved,
+    /// Two heads of one size with different roots.
     #[error("two heads of the log contradict each other: its conductor shows two histories")]
     Forked,
+    /// Signed long ago.
+    #[error(
+        "the head of the log is of {0}: a conductor that shows an old head may hide what was asked since"
+    )]
+    Stale(Timestamp),
     /// Signed in the future, or before what was co-signed.
     #[error("the time of the head of the log is wrong")]
     Time,
@@ -153,6 +166,25 @@ impl SignedHead {
 /// A head that a Conductor and enough witnesses signed. Made by [`SignedHead::verify`] only.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VerifiedHead(Head);
+
+impl VerifiedHead {
+    /// Checks that the head was signed within [`FRESH`], as far as clocks agree.
+    ///
+    /// An old head is as well signed as a new one. Whoever wants to know what was asked until now needs a fresh one,
+    /// or is shown the log as it was for ever.
+    ///
+    /// # Errors
+    /// [`LogError::Stale`], [`LogError::Time`].
+    pub fn check_fresh(&self, now: Timestamp) -> Result<(), LogError> {
+        if self.0.time.is_ahead_of(now) {
+            return Err(LogError::Time);
+        }
+        match self.0.time.plus(FRESH).has_passed(now) {
+            true => Err(LogError::Stale(self.0.time)),
+            false => Ok(()),
+        }
+    }
+}
 
 impl Deref for VerifiedHead {
     type Target = Head;

@@ -14,7 +14,7 @@ mod tree;
 use crate::{encoding, labels, manifest::SignedManifest};
 
 pub use cosign::{Cosign, CosignReply, Witnessed};
-pub use head::{Head, Inclusion, LogError, SignedHead, VerifiedHead};
+pub use head::{FRESH, Head, Inclusion, LogError, SignedHead, VerifiedHead};
 pub use tree::{Root, Tree, check_consistency};
 
 /// A leaf: the hash of a manifest as it was received, signature included.

@@ -104,8 +104,8 @@ proptest! {
             if !proof.is_empty() {
                 let mut wrong = proof.clone();
                 wrong[flipped.index(proof.len())] ^= 1;
-                prop_assert_eq!(check_consistency(&old, &new, &wrong), Err(LogError::Forked));
-                prop_assert_eq!(check_consistency(&old, &new, &proof[1..]), Err(LogError::Forked));
+                prop_assert_eq!(check_consistency(&old, &new, &wrong), Err(LogError::Unproved));
+                prop_assert_eq!(check_consistency(&old, &new, &proof[1..]), Err(LogError::Unproved));
             }
         }
         prop_assert!(log.consistency(newer as u64 + 1, newer as u64).is_none());
@@ -180,6 +180,19 @@ fn a_manifest_is_in_the_log_if_a_conductor_and_enough_witnesses_signed_it() {
 }
 
 #[test]
+fn a_conductor_that_shows_an_old_head_for_ever_is_noticed() {
+    let (network, _) = setting();
+    let head = head(&network, tree(3).root(), &["aggregator1", "aggregator2"]);
+    let verified = head.verify(&network.directory).unwrap();
+    let fresh = |later| verified.check_fresh(verified.time.plus(later));
+    assert_eq!(fresh(FRESH + Timestamp::SKEW), Ok(()));
+    let stale = Err(LogError::Stale(verified.time));
+    assert_eq!(fresh(FRESH + Timestamp::SKEW + 1), stale);
+    let before = Timestamp(verified.time.0 - Timestamp::SKEW - 1);
+    assert_eq!(verified.check_fresh(before), Err(LogError::Time));
+}
+
+#[test]
 fn a_witness_co_signs_one_history() {
     let (network, _) = setting();
     let directory = &network.directory;
@@ -219,10 +232,10 @@ fn a_witness_co_signs_one_history() {
     other.push([78; 32]);
     let proof = other.consistency(9, 10).unwrap();
     let longer = forked(other.root(), proof);
-    assert_eq!(signs(&mut witness, &longer), Err(LogError::Forked));
+    assert_eq!(signs(&mut witness, &longer), Err(LogError::Unproved));
     let mut unproved = request(9, 12);
     unproved.proof.truncate(32);
-    assert_eq!(signs(&mut witness, &unproved), Err(LogError::Forked));
+    assert_eq!(signs(&mut witness, &unproved), Err(LogError::Unproved));
     // A time in the future, and one long before.
     let at = |time| {
         let head = Head {

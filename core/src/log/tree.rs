@@ -45,7 +45,8 @@ impl Root {
 /// without a proof.
 ///
 /// # Errors
-/// [`LogError::Forked`] if that is not shown.
+/// [`LogError::Forked`] where one size has two hashes: that convicts whoever signed both. [`LogError::Unproved`] where
+/// the proof does not hold, which convicts nobody but who gave it.
 pub fn check_consistency(older: &Root, newer: &Root, proof: &[u8]) -> Result<(), LogError> {
     if older.size == 0 && newer.size > 0 {
         return Ok(());
@@ -57,7 +58,7 @@ pub fn check_consistency(older: &Root, newer: &Root, proof: &[u8]) -> Result<(),
         };
     }
     if older.size > newer.size || newer.size > MAX_SIZE || proof.len() > MAX_PROOF {
-        return Err(LogError::Forked);
+        return Err(LogError::Unproved);
     }
     ConsistencyProof::<Sha256>::try_from_bytes(proof.to_vec())
         .ok()
@@ -66,7 +67,7 @@ pub fn check_consistency(older: &Root, newer: &Root, proof: &[u8]) -> Result<(),
             newer.verify_consistency(&older.hash(), proof).is_ok()
         })
         .map(|_| ())
-        .ok_or(LogError::Forked)
+        .ok_or(LogError::Unproved)
 }
 
 /// A log's leaves, and the tree over them.

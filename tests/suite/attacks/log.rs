@@ -4,8 +4,8 @@ use dispers_conductor::Log;
 use dispers_core::{
     ask::Ask,
     encoding::{from_bytes, to_bytes},
-    id::{BatchId, Work},
-    log::{Cosign, Head, Inclusion, Root, Tree, leaf},
+    id::{BatchId, Timestamp, Work},
+    log::{Cosign, FRESH, Head, Inclusion, Root, SignedHead, Tree, leaf},
     manifest::SignedManifest,
     ticket::FindId,
 };
@@ -150,6 +150,13 @@ async fn a_conductor_with_two_histories_is_caught_by_a_stack_that_saw_the_other(
     .await;
     assert!(said.unwrap().contains("two histories"));
     let store = &forge.network.hosts()[0].store;
+    // A wrong proof, which whoever relays it may have made, convicts nobody and takes no place.
+    assert!(store.forks().unwrap().is_empty());
+    let longer = forge.inclusion().await;
+    assert_eq!(ask(&forge, "host-1", 7, longer).await, None);
+    let fork = history(&forge, &[9], signed, &WITNESSES);
+    let said = ask(&forge, "host-1", 8, fork).await.unwrap();
+    assert!(said.contains("contradict each other"), "{said}");
     let forks = store.forks().unwrap();
     let sizes = |head: &dispers_core::log::SignedHead| {
         let head: Head = from_bytes(&head.body, 1 << 14, "head").unwrap();
@@ -158,7 +165,7 @@ async fn a_conductor_with_two_histories_is_caught_by_a_stack_that_saw_the_other(
     let last = forks
         .last()
         .map(|(seen, shown)| (sizes(seen), sizes(shown)));
-    assert_eq!(last, Some((1, 2)));
+    assert_eq!((forks.len(), last), (1, Some((2, 2))));
     // One that saw nothing before has nothing to compare, which is why the witnesses are there.
     let fork = history(&forge, &[9], signed, &WITNESSES);
     assert_eq!(ask(&forge, "host-2", 5, fork).await, None);
@@ -267,5 +274,24 @@ async fn one_witness_may_be_gone_and_with_too_few_nobody_is_asked() {
     assert!(words.contains("2 witnesses must co-sign"), "{words}");
     assert!(WITNESSES.iter().all(|name| words.contains(name)), "{words}");
     assert!(!words.contains("data-aggregator-3"), "{words}");
+    forge.network.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_head_that_is_asked_for_is_signed_again_when_it_is_old() {
+    let forge = Forge::new().await;
+    let inclusion = forge.inclusion().await;
+    let mut old: Head = from_bytes(&inclusion.head.body, 1 << 14, "head").unwrap();
+    old.time = Timestamp(old.time.0 - 2 * FRESH);
+    let conductor = forge.network.node("conductor").unwrap();
+    let signed = old.sign(&conductor.name, &conductor.signing);
+    let store = forge.network.conductor_store().unwrap();
+    let kept = store.keep_head(old.log, old.root.size, to_bytes(&signed));
+    kept.await.unwrap();
+    let shown = log_of(&forge.network).head().await.unwrap().unwrap();
+    let shown: SignedHead = from_bytes(&shown, 1 << 14, "head").unwrap();
+    let shown = shown.verify(forge.network.directory()).unwrap();
+    assert_eq!(shown.check_fresh(now()), Ok(()));
+    assert_eq!(shown.root, old.root);
     forge.network.stop().await;
 }
