@@ -379,8 +379,9 @@ pub fn open_totals(
             needed: needed_of(0),
         });
     };
-    let one_release =
-        |(total, _): &(Total, Name)| (total.round, total.proposal) == (first.round, first.proposal);
+    let one_release = |(total, _): &(Total, Name)| {
+        (total.round, total.proposal, &total.finds) == (first.round, first.proposal, &first.finds)
+    };
     if !opened.values().all(one_release) {
         return Err(ReleaseError::Contradiction);
     }
