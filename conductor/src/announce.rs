@@ -1,14 +1,15 @@
 //! Telling homes that they will be asked, so that owners can decide before it is time to answer
 //! (protocol.md §6).
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use dispers_core::{
     ask::TargetRequest,
     encoding::from_bytes,
-    find::BatchMessage,
+    find::{BatchMessage, BatchStatement, MAX_STATEMENT},
     id::{BatchId, Timestamp, Work},
     manifest::{MAX_MANIFEST, Manifest},
+    ticket::FindId,
 };
 use dispers_node::now;
 use dispers_proto::v1::target_client::TargetClient;
@@ -51,6 +52,7 @@ impl Driver {
     /// Tells the homes of every batch. One that is not told refuses, where it would have asked its owner.
     async fn announce_all(self: Arc<Self>) {
         let mut announcing = JoinSet::new();
+        let mut finds = HashMap::new();
         let manifest = from_bytes(&self.manifest.body, MAX_MANIFEST, "manifest");
         let committees = manifest.map_or(0, |manifest: Manifest| manifest.committees.len() as u16);
         let partitions = 0..self.node.directory.partitions();
@@ -64,6 +66,9 @@ impl Driver {
                     number,
                 };
                 match self.kept.batch(batch).await {
+                    // What an earlier find left behind when this process, or one before, ended within it: homes
+                    // that it reached would take part nowhere else.
+                    Ok(message) if self.is_left_over(partition, &message, &mut finds) => break,
                     Ok(message) => {
                         if announcing.len() == PARALLEL {
                             announcing.join_next().await;
@@ -75,6 +80,22 @@ impl Driver {
             }
         }
         while announcing.join_next().await.is_some() {}
+    }
+
+    /// Returns whether a kept batch is of another find than the first of its partition.
+    fn is_left_over(
+        &self,
+        partition: u16,
+        message: &[u8],
+        finds: &mut HashMap<u16, FindId>,
+    ) -> bool {
+        let statement =
+            from_bytes(message, MAX_BATCH_MESSAGE, "batch").and_then(|batch: BatchMessage| {
+                from_bytes::<BatchStatement>(&batch.statement, MAX_STATEMENT, "statement")
+            });
+        statement.map_or(true, |statement| {
+            *finds.entry(partition).or_insert(statement.find) != statement.find
+        })
     }
 
     /// Tells a batch's homes through the Target of its first attempt, or the next that can be reached.

@@ -475,13 +475,15 @@ impl Driver {
         lists_read
             .await
             .unwrap_or_else(|_| Err(Status::internal("the lists could not be read")))?;
+        let mut of_find = None;
         for (id, count) in summary.batches.batches(partition) {
             let message = messages.expect(MAX_BATCH_MESSAGE).await?;
             let batch: BatchMessage =
                 from_bytes(&message, MAX_BATCH_MESSAGE, "batch").map_err(malformed)?;
             let statement: BatchStatement =
                 from_bytes(&batch.statement, MAX_STATEMENT, "statement").map_err(malformed)?;
-            if (statement.batch, statement.count) != (id, count) {
+            let same_find = *of_find.get_or_insert(statement.find) == statement.find;
+            if (statement.batch, statement.count) != (id, count) || !same_find {
                 return Err(Status::data_loss(
                     "the find gave another batch than its summary says",
                 ));

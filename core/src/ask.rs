@@ -290,7 +290,7 @@ pub fn open_batch(
             MAX_BATCH,
         )
         .map_err(|_| AskError::NotChosen)?;
-    if content.targets.len() != statement.count as usize {
+    if content.targets.len() != statement.count as usize || content.find != statement.find {
         return Err(AskError::NotChosen);
     }
     if statement.count < manifest.min_cohort {

@@ -472,6 +472,7 @@ fn seal_batch(
         finder: keys.name.clone(),
         query,
         batch,
+        find: content.find,
         count,
         targets: assigned(keys.targets, batch),
         digest: encoding::hash(labels::HASH_BATCH, &[&sealed]),

@@ -120,6 +120,8 @@ pub struct BatchStatement {
     pub query: QueryId,
     /// Which batch.
     pub batch: BatchId,
+    /// Of which find, so that batches of two finds are told apart without opening them.
+    pub find: FindId,
     /// Number of targets.
     pub count: u32,
     /// Who is to ask it: each attempt the next, and the first again after the last.

@@ -43,6 +43,7 @@ async fn a_batch_below_the_cohort_is_not_asked() {
                         finder: Name::new("target-finder").unwrap(),
                         query: work.query,
                         batch: work.batch,
+                        find: content.find,
                         count: 0,
                         targets: vec![Name::new("target").unwrap()],
                         digest: hash(labels::HASH_BATCH, &[&sealed]),
