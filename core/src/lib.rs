@@ -4,6 +4,7 @@
 //! randomness; `now` and `rng` are passed in. Role crates feed it with received bytes and send
 //! what it returns. `docs/protocol.md` is the specification that the comments cite.
 
+mod aead;
 pub mod aggregation;
 pub mod ask;
 pub mod catalogue;

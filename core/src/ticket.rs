@@ -13,8 +13,6 @@ use std::fmt;
 use borsh::{BorshDeserialize, BorshSerialize};
 use chacha20::ChaCha20;
 use chacha20::cipher::{KeyIvInit, StreamCipher, StreamCipherSeek};
-use chacha20poly1305::aead::{Aead, Payload};
-use chacha20poly1305::{ChaCha20Poly1305, KeyInit, Nonce};
 use hkdf::Hkdf;
 use rand::CryptoRng;
 use sha2::Sha256;
@@ -25,10 +23,13 @@ use crate::envelope::OpenError;
 use crate::find::Cut;
 use crate::id::{BatchId, KeyEpoch, MemberNumber, Name, QueryId};
 use crate::training::SessionKey;
-use crate::{encoding, labels};
+use crate::{aead, encoding, labels};
 
 /// Most tags in a ticket: the members of the largest committee.
 const MAX_TAGS: usize = 255;
+
+/// Nonce of a ticket: its key serves one message.
+const ONE_MESSAGE: [u8; 12] = [0; 12];
 
 /// τᵢ: what aggregator i checks.
 pub type TicketTag = [u8; 16];
@@ -219,13 +220,12 @@ impl HomeKey {
         Self(drawn(rng))
     }
 
-    /// The cipher of the one ticket of (find, batch, index).
-    fn ticket_cipher(&self, find: &FindId, batch: BatchId, index: u32) -> ChaCha20Poly1305 {
-        let key = Zeroizing::new(derive(
+    /// The key of the one ticket of (find, batch, index).
+    fn ticket_key(&self, find: &FindId, batch: BatchId, index: u32) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(derive(
             &self.0,
             &(labels::DERIVE_TICKET_KEY, find, batch, index),
-        ));
-        ChaCha20Poly1305::new((&*key).into())
+        ))
     }
 }
 
@@ -297,16 +297,9 @@ impl Ticket {
         session: Option<&SessionKey>,
     ) -> Self {
         let plaintext = Zeroizing::new(encoding::to_bytes(&(batch, index, tags, session)));
-        let payload = Payload {
-            msg: &plaintext,
-            aad: &encoding::to_bytes(&(query, find)),
-        };
-        // The key serves one message, so the nonce may be fixed.
-        let ciphertext = key
-            .ticket_cipher(find, batch, index)
-            .encrypt(&Nonce::default(), payload)
-            .expect("a ticket is below the cipher's limit");
-        Self(ciphertext)
+        let aad = encoding::to_bytes(&(query, find));
+        let key = key.ticket_key(find, batch, index);
+        Self(aead::seal(&key, &ONE_MESSAGE, &aad, &plaintext))
     }
 
     /// Opens the ticket that stands beside `batch` and `index`.
@@ -322,15 +315,9 @@ impl Ticket {
         index: u32,
     ) -> Result<OpenedTicket, OpenError> {
         const LIMIT: usize = 1 + 8 + 4 + 4 + 16 * MAX_TAGS + 33;
-        let payload = Payload {
-            msg: &self.0,
-            aad: &encoding::to_bytes(&(query, find)),
-        };
-        let plaintext = key
-            .ticket_cipher(find, batch, index)
-            .decrypt(&Nonce::default(), payload)
-            .map(Zeroizing::new)
-            .map_err(|_| OpenError)?;
+        let aad = encoding::to_bytes(&(query, find));
+        let key = key.ticket_key(find, batch, index);
+        let plaintext = aead::open(&key, &ONE_MESSAGE, &aad, &self.0)?;
         let (sealed_batch, sealed_index, tags, session): Content =
             encoding::from_bytes(&plaintext, LIMIT, "ticket").map_err(|_| OpenError)?;
         let tags = Zeroizing::new(tags);

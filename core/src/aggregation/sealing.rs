@@ -4,18 +4,12 @@
 //! whatever copies of its records there are, and without the node's key a copied file says nothing.
 
 use borsh::BorshSerialize;
-use chacha20poly1305::{
-    KeyInit, XChaCha20Poly1305, XNonce,
-    aead::{Aead, Payload},
-};
 use hkdf::Hkdf;
 use rand::CryptoRng;
 use sha2::Sha256;
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::{encoding, envelope::OpenError, keys::SigningKey, labels};
-
-const NONCE: usize = 24;
+use crate::{aead, encoding, envelope::OpenError, keys::SigningKey, labels};
 
 /// Where something is kept. What is moved to another place does not open there.
 #[derive(BorshSerialize)]
@@ -73,17 +67,7 @@ impl StorageKey {
 
     /// Seals bytes: a random nonce, then the ciphertext.
     pub fn seal(&self, bytes: &[u8], place: &Place<'_>, rng: &mut impl CryptoRng) -> Vec<u8> {
-        let mut nonce = [0; NONCE];
-        rng.fill_bytes(&mut nonce);
-        let payload = Payload {
-            msg: bytes,
-            aad: &encoding::to_bytes(place),
-        };
-        let ciphertext = self
-            .cipher()
-            .encrypt(&XNonce::from(nonce), payload)
-            .expect("a record is below the cipher's limit");
-        [&nonce[..], &ciphertext].concat()
+        aead::seal_at_random(&self.0, &encoding::to_bytes(place), bytes, rng)
     }
 
     /// Opens bytes that were sealed in the same place.
@@ -91,19 +75,7 @@ impl StorageKey {
     /// # Errors
     /// [`OpenError`], whatever the cause.
     pub fn open(&self, sealed: &[u8], place: &Place<'_>) -> Result<Zeroizing<Vec<u8>>, OpenError> {
-        let (nonce, ciphertext) = sealed.split_first_chunk::<NONCE>().ok_or(OpenError)?;
-        let payload = Payload {
-            msg: ciphertext,
-            aad: &encoding::to_bytes(place),
-        };
-        self.cipher()
-            .decrypt(&XNonce::from(*nonce), payload)
-            .map(Zeroizing::new)
-            .map_err(|_| OpenError)
-    }
-
-    fn cipher(&self) -> XChaCha20Poly1305 {
-        XChaCha20Poly1305::new(&self.0.into())
+        aead::open_at_random(&self.0, &encoding::to_bytes(place), sealed)
     }
 }
 

@@ -2,15 +2,13 @@
 
 use std::marker::PhantomData;
 
-use chacha20poly1305::aead::{Aead, Payload};
-use chacha20poly1305::{ChaCha20Poly1305, KeyInit, Nonce};
 use rand::CryptoRng;
 use zeroize::Zeroizing;
 
 use super::encapsulation::{Opening, Sealing};
 use super::watcher::Watch;
 use super::{Context, EnvelopePublicKey, EnvelopeSecretKey, OpenError, Reader};
-use crate::{encoding, labels};
+use crate::{aead, encoding, labels};
 
 /// An index that was sealed before or is not below the count: its nonce must not be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -46,7 +44,7 @@ impl<R: Reader> BatchSealer<R> {
         let (encapsulated, sealing) = Sealing::new(key, &context.info::<R>(), rng);
         Self {
             encapsulated,
-            items: Items::new(&sealing.export(labels::EXPORT_BATCH), count),
+            items: Items::new(sealing.export(labels::EXPORT_BATCH), count),
             used: vec![0; (count as usize).div_ceil(64)],
             reader: PhantomData,
         }
@@ -75,15 +73,8 @@ impl<R: Reader> BatchSealer<R> {
             });
         }
         self.used[word] |= bit;
-        let payload = Payload {
-            msg: plaintext,
-            aad: &self.items.associated_data(index, aad),
-        };
-        Ok(self
-            .items
-            .cipher
-            .encrypt(&nonce(index), payload)
-            .expect("a plaintext that fits in memory is below the cipher's limit"))
+        let aad = self.items.associated_data(index, aad);
+        Ok(aead::seal(&self.items.key, &nonce(index), &aad, plaintext))
     }
 }
 
@@ -109,7 +100,7 @@ impl<R: Reader> BatchOpener<R> {
     ) -> Result<Self, OpenError> {
         let opening = Opening::new(key, encapsulated, &context.info::<R>())?;
         Ok(Self {
-            items: Items::new(&opening.export(labels::EXPORT_BATCH), count),
+            items: Items::new(opening.export(labels::EXPORT_BATCH), count),
             purpose: context.purpose,
             watch: key.watch.clone(),
             reader: PhantomData,
@@ -126,16 +117,8 @@ impl<R: Reader> BatchOpener<R> {
         aad: &[u8],
         ciphertext: &[u8],
     ) -> Result<Zeroizing<Vec<u8>>, OpenError> {
-        let payload = Payload {
-            msg: ciphertext,
-            aad: &self.items.associated_data(index, aad),
-        };
-        let plaintext = self
-            .items
-            .cipher
-            .decrypt(&nonce(index), payload)
-            .map(Zeroizing::new)
-            .map_err(|_| OpenError)?;
+        let aad = self.items.associated_data(index, aad);
+        let plaintext = aead::open(&self.items.key, &nonce(index), &aad, ciphertext)?;
         self.watch.opened(self.purpose, ciphertext, &plaintext);
         Ok(plaintext)
     }
@@ -143,16 +126,13 @@ impl<R: Reader> BatchOpener<R> {
 
 /// What both ends share.
 struct Items {
-    cipher: ChaCha20Poly1305,
+    key: Zeroizing<[u8; 32]>,
     count: u32,
 }
 
 impl Items {
-    fn new(key: &[u8; 32], count: u32) -> Self {
-        Self {
-            cipher: ChaCha20Poly1305::new(key.into()),
-            count,
-        }
+    fn new(key: Zeroizing<[u8; 32]>, count: u32) -> Self {
+        Self { key, count }
     }
 
     fn associated_data(&self, index: u32, aad: &[u8]) -> Vec<u8> {
@@ -160,8 +140,8 @@ impl Items {
     }
 }
 
-fn nonce(index: u32) -> Nonce {
-    let mut nonce = Nonce::default();
+fn nonce(index: u32) -> [u8; 12] {
+    let mut nonce = [0; 12];
     nonce[..4].copy_from_slice(&index.to_le_bytes());
     nonce
 }

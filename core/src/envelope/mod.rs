@@ -172,7 +172,10 @@ impl<R: Reader, T> Sealed<R, T> {
         context: &Context,
         rng: &mut impl CryptoRng,
     ) -> Self {
-        let (encapsulated, sealing) = Sealing::new(key, &context.info::<R>(), rng);
+        let info = context.info::<R>();
+        let (encapsulated, sealing) = Sealing::new(key, &info, rng);
+        #[cfg(any(test, feature = "record-nonces"))]
+        crate::aead::record::envelope(key.as_bytes(), &encapsulated, &info, &buffer);
         sealing.seal_in_place(&mut buffer);
         Self {
             encapsulated,

@@ -7,14 +7,11 @@
 //! inconsistency").
 
 use borsh::{BorshDeserialize, BorshSerialize};
-use chacha20poly1305::{
-    KeyInit, XChaCha20Poly1305, XNonce,
-    aead::{Aead, Payload},
-};
 use rand::CryptoRng;
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::{
+    aead,
     directory::Directory,
     encoding,
     id::QueryId,
@@ -25,7 +22,6 @@ use crate::{
 
 /// Largest encoded parameters, in bytes.
 pub(super) const MAX_PARAMETERS: usize = 2 << 20;
-const NONCE: usize = 24;
 
 /// In place of the digest of parameters, in a first round.
 pub const NO_PARAMETERS: [u8; 32] = [0; 32];
@@ -47,10 +43,6 @@ impl SessionKey {
             labels::DERIVE_SESSION_KEY,
             &[salt, &query.0],
         ))
-    }
-
-    fn cipher(&self) -> XChaCha20Poly1305 {
-        XChaCha20Poly1305::new(&self.0.into())
     }
 }
 
@@ -102,21 +94,13 @@ impl SignedParameters {
         signing: &SigningKey,
         rng: &mut impl CryptoRng,
     ) -> Self {
-        let mut nonce = [0; NONCE];
-        rng.fill_bytes(&mut nonce);
         let plaintext = Zeroizing::new(encoding::to_bytes(parameters));
-        let payload = Payload {
-            msg: &plaintext,
-            aad: &encoding::to_bytes(&(query, round)),
-        };
-        let ciphertext = key
-            .cipher()
-            .encrypt(&XNonce::from(nonce), payload)
-            .expect("parameters are below the cipher's limit");
+        let aad = encoding::to_bytes(&(query, round));
+        let sealed = aead::seal_at_random(&key.0, &aad, &plaintext, rng);
         let body = encoding::to_bytes(&Body {
             query,
             round,
-            sealed: [&nonce[..], &ciphertext].concat(),
+            sealed,
         });
         Self {
             signature: signing.sign(labels::SIGN_PARAMETERS, &body),
@@ -177,16 +161,8 @@ impl VerifiedParameters {
     /// [`ParametersError::Sealed`], whatever the cause.
     pub fn open<T: BorshDeserialize>(&self, key: &SessionKey) -> Result<T, ParametersError> {
         let bad = ParametersError::Sealed;
-        let (nonce, ciphertext) = self.sealed.split_first_chunk::<NONCE>().ok_or(bad)?;
-        let payload = Payload {
-            msg: ciphertext,
-            aad: &encoding::to_bytes(&(self.query, self.round)),
-        };
-        let plaintext = key
-            .cipher()
-            .decrypt(&XNonce::from(*nonce), payload)
-            .map(Zeroizing::new)
-            .map_err(|_| bad)?;
+        let aad = encoding::to_bytes(&(self.query, self.round));
+        let plaintext = aead::open_at_random(&key.0, &aad, &self.sealed).map_err(|_| bad)?;
         encoding::from_bytes(&plaintext, MAX_PARAMETERS, "parameters").map_err(|_| bad)
     }
 }

@@ -179,6 +179,8 @@ impl<'a> World<'a> {
         (scene, answers): (&'a mut Scene, &'a mut Answers),
         schedule: &'a Schedule,
     ) -> (Self, Vec<Command>) {
+        // Schedules share what the scene drew.
+        crate::aead::record::forget();
         scene.rng = StdRng::seed_from_u64(schedule.seed ^ 0x5eed);
         let members = scene.members();
         for member in members {

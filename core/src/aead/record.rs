@@ -1,0 +1,125 @@
+//! Test builds remember what each key and nonce sealed, and fail when they meet another plaintext.
+//!
+//! Two ciphertexts under one key and nonce give the difference of their plaintexts away, and a key with which others
+//! can be forged. No test of what is sealed shows that: all of them open. In the unit tests of this crate each
+//! test, and each network within it, has a record of its own, since tests draw their keys from equal seeds. With
+//! the feature `record-nonces`, which whole networks of tests have and no release, there is one a process.
+
+use std::collections::HashMap;
+
+use sha2::{Digest, Sha256};
+
+/// Most uses that are remembered, some 40 MB. Then the record starts again.
+const MOST: usize = 1 << 20;
+
+/// Digests of what each use sealed, by the digest of its key and nonce: 8 bytes each.
+#[derive(Default)]
+struct Record(HashMap<u64, u64>);
+
+impl Record {
+    /// Notes a use. Returns whether it is the first, or repeats another.
+    fn note(&mut self, place: u64, sealed: u64) -> bool {
+        if self.0.len() >= MOST {
+            self.0.clear();
+        }
+        *self.0.entry(place).or_insert(sealed) == sealed
+    }
+}
+
+#[cfg(test)]
+mod here {
+    use std::cell::RefCell;
+
+    use super::Record;
+
+    thread_local! {
+        static RECORD: RefCell<Record> = RefCell::default();
+    }
+
+    pub(super) fn note(place: u64, sealed: u64) -> bool {
+        RECORD.with_borrow_mut(|record| record.note(place, sealed))
+    }
+
+    /// Starts again, where a test makes another network from the same seed.
+    pub(crate) fn forget() {
+        RECORD.with_borrow_mut(|record| record.0.clear());
+    }
+}
+
+#[cfg(not(test))]
+mod here {
+    use std::sync::{LazyLock, Mutex, PoisonError};
+
+    use super::Record;
+
+    static RECORD: LazyLock<Mutex<Record>> = LazyLock::new(Mutex::default);
+
+    pub(super) fn note(place: u64, sealed: u64) -> bool {
+        let mut record = RECORD.lock().unwrap_or_else(PoisonError::into_inner);
+        record.note(place, sealed)
+    }
+}
+
+#[cfg(test)]
+pub(crate) use here::forget;
+
+fn digest(parts: &[&[u8]]) -> u64 {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part);
+    }
+    let hash: [u8; 32] = hash.finalize().into();
+    let [a, b, c, d, e, f, g, h, ..] = hash;
+    u64::from_le_bytes([a, b, c, d, e, f, g, h])
+}
+
+/// Notes what a cipher seals.
+///
+/// # Panics
+/// When key and nonce sealed something else before.
+pub(crate) fn cipher(key: &[u8; 32], nonce: &[u8], aad: &[u8], plaintext: &[u8]) {
+    let place = digest(&[b"cipher", key, nonce]);
+    let repeats = here::note(place, digest(&[aad, plaintext]));
+    assert!(repeats, "a key and nonce seal a second plaintext");
+}
+
+/// Notes what an envelope holds. Encapsulation and `info` determine its key and nonce.
+///
+/// # Panics
+/// When they sealed something else before.
+pub(crate) fn envelope(reader: &[u8], encapsulated: &[u8], info: &[u8], plaintext: &[u8]) {
+    let place = digest(&[b"envelope", reader, encapsulated, info]);
+    let repeats = here::note(place, digest(&[plaintext]));
+    assert!(repeats, "an encapsulation seals a second plaintext");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_plaintext_is_noticed_and_the_same_one_again_is_not() {
+        cipher(&[1; 32], &[2; 12], b"aad", b"one");
+        cipher(&[1; 32], &[2; 12], b"aad", b"one");
+        cipher(&[1; 32], &[3; 12], b"aad", b"two");
+        envelope(b"reader", b"key", b"info", b"one");
+        envelope(b"reader", b"key", b"other", b"two");
+        for again in [
+            || cipher(&[1; 32], &[2; 12], b"aad", b"two"),
+            || cipher(&[1; 32], &[2; 12], b"other", b"one"),
+            || envelope(b"reader", b"key", b"info", b"two"),
+        ] {
+            assert!(std::panic::catch_unwind(again).is_err());
+        }
+    }
+
+    #[test]
+    fn the_record_has_a_bound() {
+        let mut record = Record::default();
+        for place in 0..MOST as u64 + 10 {
+            assert!(record.note(place, place));
+        }
+        assert!(record.0.len() <= MOST);
+    }
+}
