@@ -209,7 +209,7 @@ impl Circuit {
                     });
                     let places = levels.clone().map(|level| guards[&level]);
                     known.extend(of.map(|of| Known {
-                        count: places.map(|place| count(place)).sum(),
+                        count: places.map(count).sum(),
                         of: People {
                             traits: of.traits.without_levels(),
                             atoms: Some(atoms),
