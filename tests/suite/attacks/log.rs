@@ -1,6 +1,6 @@
 //! Who would ask in secret.
 
-use dispers_conductor::Log;
+use dispers_conductor::{Log, Store};
 use dispers_core::{
     ask::Ask,
     encoding::{from_bytes, to_bytes},
