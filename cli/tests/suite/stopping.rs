@@ -80,7 +80,7 @@ fn a_service_that_is_terminated_in_the_middle_of_a_query_ends_it_and_begins_none
     let told = metrics(conductor);
     assert!(told.contains(r#"phase="ask"} 1"#), "{told}");
     assert!(
-        told.contains(r#"dispers_homes_answered_total{role="conductor"} 3258"#),
+        told.contains(r#"dispers_homes_answered_total{role="conductor"} 3240"#),
         "{told}"
     );
     assert!(!told.contains(&third), "{told}");
