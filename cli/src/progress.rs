@@ -106,10 +106,13 @@ impl Bars {
         match status.phase {
             Phase::Find => self.show("find", 0, 1, "choosing homes".into()),
             Phase::Ask => {
-                let note = format!(
-                    "{} asked → {} answered → {} accepted",
-                    homes.asked, homes.answered, homes.accepted
-                );
+                let note = match status.about {
+                    true => format!("about {} asked", homes.asked),
+                    false => format!(
+                        "{} asked → {} answered → {} accepted",
+                        homes.asked, homes.answered, homes.accepted
+                    ),
+                };
                 self.show("ask", homes.accepted, homes.targeted, note);
             }
             Phase::Release => self.show("release", 0, 1, "agreeing on one release".into()),
@@ -123,8 +126,9 @@ impl Bars {
         self.close();
         if let Some(status) = self.last.take() {
             let homes = status.homes;
+            let about = if status.about { "about " } else { "" };
             eprintln!(
-                "homes: {} targeted → {} asked → {} answered → {} accepted",
+                "homes: {about}{} targeted → {} asked → {} answered → {} accepted",
                 homes.targeted, homes.asked, homes.answered, homes.accepted
             );
         }

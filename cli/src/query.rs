@@ -188,16 +188,20 @@ fn phase(phase: Phase) -> &'static str {
 /// Where a query stands, and whom it waits for since and until when, and what happens then.
 pub(crate) fn lines(status: &Status, now: Timestamp) -> Vec<String> {
     let homes = &status.homes;
-    let mut lines = vec![format!(
-        "{}: {} homes targeted, {} asked, {} answered, {} accepted; {} of {} batches done",
+    let about = if status.about { "about " } else { "" };
+    let mut line = format!(
+        "{}: {about}{} homes targeted, {} asked, {} answered, {} accepted",
         phase(status.phase),
         homes.targeted,
         homes.asked,
         homes.answered,
         homes.accepted,
-        status.batches_done,
-        status.batches
-    )];
+    );
+    if !status.about {
+        let (done, batches) = (status.batches_done, status.batches);
+        line.push_str(&format!("; {done} of {batches} batches done"));
+    }
+    let mut lines = vec![line];
     if let Some(failure) = &status.failure {
         lines.push(failure.to_string());
     }
@@ -241,6 +245,7 @@ fn object(status: &Status) -> serde_json::Value {
             "answered": homes.answered,
             "accepted": homes.accepted,
         },
+        "about": status.about,
         "batches": status.batches,
         "batches_done": status.batches_done,
         "missing_aggregators": status.missing.iter().map(ToString::to_string).collect::<Vec<_>>(),

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use dispers_core::envelope::Suite;
+use dispers_core::{directory::SIZE_NOISE, envelope::Suite};
 use dispers_sandbox::{Knowledge, Network, Options};
 
 use crate::{
@@ -92,6 +92,10 @@ pub(crate) struct NetworkArguments {
     /// Fewest people behind a released number.
     #[arg(long, value_name = "N", default_value_t = 20)]
     min_cohort: u32,
+    /// Scale of the noise that hides how many homes match: about 14 times as many homes more than the fewest are
+    /// needed. 0 tells sizes exactly.
+    #[arg(long, value_name = "N", default_value_t = SIZE_NOISE)]
+    size_noise: u32,
     /// Why it is asked; the sandbox's directory registers this purpose.
     #[arg(long, value_name = "TEXT", default_value = "sandbox")]
     pub(crate) purpose: String,
@@ -113,6 +117,7 @@ impl NetworkArguments {
             aggregators: self.aggregators,
             threshold: self.threshold,
             min_cohort: self.min_cohort,
+            size_noise: self.size_noise,
             purpose: self.purpose,
             suite: self.suite,
             record,

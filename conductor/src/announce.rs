@@ -131,10 +131,7 @@ impl Driver {
         let target = self.channel(self.target(&batch, work.attempt)?)?;
         let request = outgoing(TargetRequest {
             manifest: self.manifest.clone(),
-            inclusion: self
-                .inclusion()
-                .await
-                .map_err(|error| error.fault().status(&error))?,
+            inclusion: self.logged().await?,
             work,
             parameters: None,
             batch,

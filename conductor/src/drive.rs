@@ -14,7 +14,7 @@ use dispers_core::{
     encoding::{DecodeError, from_bytes, to_bytes},
     find::{
         BatchMessage, BatchStatement, FindRequest, FindSummary, MAX_BATCH, MAX_STATEMENT,
-        SealedProfile, assigned,
+        SealedProfile, assigned, responsible,
     },
     id::{AggregatorId, Name, Role, Timestamp, Work},
     log::Inclusion,
@@ -161,17 +161,25 @@ impl Driver {
         self.channels.to(&node.address, node.tls_key)
     }
 
-    /// The Target Finders of a partition.
+    /// The Target Finders of a partition that may find the query.
     fn finders(&self, partition: u16) -> impl Iterator<Item = &Listed> {
-        let finders = self.node.directory.nodes(Role::TargetFinder);
-        finders.filter(move |node| node.group == partition)
+        let directory = &self.node.directory;
+        let only = self
+            .manifest()
+            .and_then(|manifest| responsible(directory, &manifest, partition));
+        let finders = directory.nodes(Role::TargetFinder);
+        finders.filter(move |node| {
+            node.group == partition && only.is_none_or(|only| only.name == node.name)
+        })
+    }
+
+    fn manifest(&self) -> Option<Manifest> {
+        from_bytes(&self.manifest.body, MAX_MANIFEST, "manifest").ok()
     }
 
     /// The Target Finder that signs the one release.
     fn notary(&self) -> Option<&Listed> {
-        let manifest = from_bytes(&self.manifest.body, MAX_MANIFEST, "manifest");
-        let manifest: Manifest = manifest.ok()?;
-        self.node.directory.node(&manifest.notary)
+        self.node.directory.node(&self.manifest()?.notary)
     }
 
     /// Shows that the query is in the log; puts it there first.
@@ -180,6 +188,12 @@ impl Driver {
         let until = now().plus(self.config.step_timeout_ms);
         let publish = || self.log.publish(&self.manifest, until);
         self.inclusion.get_or_try_init(publish).await.cloned()
+    }
+
+    /// Shows that the query is in the log, where a request needs it.
+    pub(crate) async fn logged(&self) -> Result<Inclusion, Status> {
+        let inclusion = self.inclusion().await;
+        inclusion.map_err(|error| error.fault().status(&error))
     }
 
     /// Homes of a batch: as many as configured, fewer where each sends much.
@@ -444,6 +458,8 @@ impl Driver {
             profile: profile.clone(),
             partition,
             batch_size: self.batch_size(),
+            lists: self.kept.lists().to_vec(),
+            inclusion: self.logged().await?,
         });
         let (sender, lists) = mpsc::channel(CHUNKS_AHEAD);
         let kept = self.kept.clone();
@@ -510,10 +526,7 @@ impl Driver {
         let target = self.channel(asked)?;
         let request = TargetRequest {
             manifest: self.manifest.clone(),
-            inclusion: self
-                .inclusion()
-                .await
-                .map_err(|error| error.fault().status(&error))?,
+            inclusion: self.logged().await?,
             work,
             parameters: parameters.as_deref().cloned(),
             batch,

@@ -35,7 +35,7 @@ pub enum Error {
     #[error("the target profile is not sealed for each partition: load the current directory")]
     BadProfiles,
     /// Too many or malformed pseudonyms.
-    #[error("the target profile names no or too many pseudonyms")]
+    #[error("the target profile names no pseudonym, too many, or one twice")]
     BadPseudonyms,
     /// What is kept cannot be read or written.
     #[error("the conductor cannot read or write what it keeps: {0}")]

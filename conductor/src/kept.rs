@@ -23,6 +23,9 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// The lists of one query, and its batches between find and ask.
 #[tonic::async_trait]
 pub trait Kept: Send + Sync {
+    /// The pseudonyms whose lists the segments are parts of.
+    fn lists(&self) -> &[Pseudonym];
+
     /// The list segment of this number in a partition, encoded; `None` after the last. A segment may
     /// be empty.
     ///
@@ -46,6 +49,8 @@ pub trait Kept: Send + Sync {
 /// Keeps in memory what it is given.
 #[derive(Default)]
 pub struct InMemory {
+    /// The pseudonyms whose lists the segments are parts of.
+    pub lists: Vec<Pseudonym>,
     /// Encoded [`ListSegment`](dispers_core::find::ListSegment)s of the one partition.
     pub segments: Vec<Vec<u8>>,
     /// Encoded batches.
@@ -54,6 +59,10 @@ pub struct InMemory {
 
 #[tonic::async_trait]
 impl Kept for InMemory {
+    fn lists(&self) -> &[Pseudonym] {
+        &self.lists
+    }
+
     async fn segment(&self, _partition: u16, number: usize) -> Result<Option<Vec<u8>>, Status> {
         Ok(self.segments.get(number).cloned())
     }
@@ -123,6 +132,10 @@ async fn patiently<T, F: Future<Output = Result<T, Error>>>(
 
 #[tonic::async_trait]
 impl Kept for Stored {
+    fn lists(&self) -> &[Pseudonym] {
+        &self.pseudonyms
+    }
+
     async fn segment(&self, partition: u16, number: usize) -> Result<Option<Vec<u8>>, Status> {
         let uploads = self.uploads.get(usize::from(partition));
         let Some(upload) = uploads.and_then(|uploads| uploads.get(number)) else {

@@ -1,7 +1,7 @@
 //! The gRPC edge of a Conductor: convert, call, convert.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -223,7 +223,11 @@ impl Conducting {
             .iter()
             .map(|bytes| from_bytes(bytes, 64, "pseudonym"))
             .collect::<Result<_, _>>()?;
-        if pseudonyms.is_empty() || pseudonyms.len() > MAX_PSEUDONYMS {
+        let named: BTreeSet<&Pseudonym> = pseudonyms.iter().collect();
+        if named.len() != pseudonyms.len()
+            || pseudonyms.is_empty()
+            || pseudonyms.len() > MAX_PSEUDONYMS
+        {
             return Err(Error::BadPseudonyms);
         }
         let query = manifest.query();

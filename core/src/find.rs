@@ -6,10 +6,17 @@
 
 mod candidates;
 mod cut;
+mod members;
+mod memory;
 mod message;
-mod population;
+mod responsible;
+mod sizes;
 
-use std::{collections::HashMap, ops::Range, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    ops::Range,
+    sync::Arc,
+};
 
 use chacha20::ChaCha20Rng;
 use rand::SeedableRng;
@@ -22,7 +29,10 @@ pub use message::{
     SealedProfile, SignedGrant, TargetBatch,
 };
 
-pub use population::Members;
+pub use members::Members;
+pub use memory::{Asking, Judging, KeptSet, Limits, Memory, Outcome, Queries, Verdict};
+pub use responsible::{check_responsible, responsible};
+pub use sizes::{Fingerprint, Sizes, Told, most_noise};
 
 use candidates::Candidates;
 use cut::Split;
@@ -33,10 +43,11 @@ use crate::{
     id::{BatchId, KeyEpoch, MemberNumber, Name, QueryId},
     keys::SigningKey,
     labels,
-    manifest::VerifiedManifest,
+    log::LogError,
+    manifest::{ManifestError, VerifiedManifest},
     oprf::Pseudonym,
     profile::Profile,
-    subscription::{EntryContent, EntryOpener, MAX_ENTRIES, MAX_UPLOAD},
+    subscription::{EntryContent, EntryOpener, HomeTag, MAX_ENTRIES, MAX_UPLOAD},
     ticket::{FindId, PoolSecret, Population, TagKey, TagStream, Ticket},
     training::SessionKey,
     weakness::{self, Weakness},
@@ -52,31 +63,62 @@ pub enum FindError {
     /// The profile does not open or is not the one that the manifest commits to.
     #[error("the target profile is not the one that the manifest commits to")]
     Profile,
-    /// A list segment is malformed or of another key epoch.
-    #[error("a list segment is malformed or of another key epoch")]
+    /// The manifest is refused.
+    #[error(transparent)]
+    Manifest(Box<ManifestError>),
+    /// The query is not in the log.
+    #[error(transparent)]
+    Log(LogError),
+    /// Another finder remembers the querier.
+    #[error(
+        "queries without noise of this querier are found by {0}, which remembers whom it asked, and by nobody else"
+    )]
+    OtherFinder(Name),
+    /// The lists are not those of the profile.
+    #[error("the lists that follow are not exactly those of the target profile's concepts")]
+    Lists,
+    /// A list segment is malformed, or has an entry of another list or key epoch.
+    #[error("a list segment is malformed, or has an entry of another list or key epoch")]
     Segment,
-    /// Too few homes, of all or of one committee.
+    /// The homes that match are too few, too many, or nearly those of another profile. Which of these is not told: a
+    /// querier may choose the bounds, and would learn sizes from it.
     #[error(
-        "fewer homes match than the minimum cohort of {0}, or fewer than that are one committee's: widen the \
-         target profile"
+        "the homes that match may not be asked: for a minimum cohort of {0} they are too few, or more than are allowed, \
+         or differ by too few from those of an earlier query of yours with another target profile. Which of these is \
+         not told. Widen or narrow the target profile, or ask with one that was answered before"
     )]
-    BelowCohort(u32),
-    /// The querier asked nearly the same homes before.
+    Sizes(u32),
+    /// Too many queries were refused for the sizes of sets.
     #[error(
-        "the homes that match differ from those of an earlier query of yours by fewer than the minimum \
-         cohort of {0}, so that both answers together would tell about those few: ask the same homes as \
-         before, or others by more"
+        "{0} queries of yours were refused for the homes that match, which is as many as may be in a key epoch: wait for \
+         the next key epoch, or ask who runs the target finder to raise max-refused"
     )]
-    TooClose(u32),
+    TooManyRefused(usize),
+    /// The query found other homes before.
+    #[error(
+        "the query found homes before over other lists: submit the question again, as a new query"
+    )]
+    OtherLists,
+    /// Too many queries are remembered.
+    #[error("too many queries of yours have found homes and not expired yet: try again later")]
+    TooManyQueries,
     /// Too many populations.
     #[error(
         "a querier may ask {0} different populations in a key epoch: ask one of those that were asked, or \
          wait for the next key epoch"
     )]
     TooManyPopulations(usize),
-    /// Too many homes.
-    #[error("more homes match than the {0} that are allowed: narrow the target profile")]
-    TooManyHomes(u64),
+    /// No other set of homes can be kept.
+    #[error(
+        "the target finder can keep no more sets of homes for you in this key epoch, and asks none that it does not \
+         keep: wait for the next key epoch, or ask who runs the target finder to raise max-sets or max-kept-homes"
+    )]
+    TooManySets,
+    /// The lists name more homes than a find holds.
+    #[error(
+        "the lists of the profile name more than the {0} homes that a find holds: narrow the target profile"
+    )]
+    TooManyCandidates(usize),
 }
 
 /// The keys that a Target Finder uses.
@@ -139,7 +181,8 @@ impl SegmentOpener {
     /// are left out.
     ///
     /// # Errors
-    /// [`FindError::Segment`] when the bytes are no segment of this key epoch.
+    /// [`FindError::Segment`] when the bytes are no segment of this key epoch, or have an entry of a list that the find
+    /// is not over.
     pub fn open(&self, segment: &[u8], keys: &FinderKeys<'_>) -> Result<OpenedSegment, FindError> {
         let digest = Sha256::digest(segment).into();
         let segment: ListSegment = encoding::from_bytes(segment, MAX_UPLOAD, "list segment")
@@ -151,7 +194,13 @@ impl SegmentOpener {
         let opener = EntryOpener::new(keys.envelope, envelopes, self.key_epoch, self.partition);
         let mut entries = Vec::new();
         for entry in &segment.entries {
-            let (Ok(opener), Some(&atom)) = (&opener, self.atoms.get(&entry.pseudonym)) else {
+            let Some(&atom) = self.atoms.get(&entry.pseudonym) else {
+                if weakness::off(Weakness::ListsLeftOut) {
+                    continue;
+                }
+                return Err(FindError::Segment);
+            };
+            let Ok(opener) = &opener else {
                 continue;
             };
             let Ok(content) = opener.open(&entry.pseudonym, entry.index, &entry.ciphertext) else {
@@ -179,7 +228,8 @@ impl Finding {
     /// Opens the profile and checks it against the commitment.
     ///
     /// # Errors
-    /// [`FindError::Profile`] when it is another.
+    /// [`FindError::Profile`] when it is another, [`FindError::Lists`] when the lists that follow are not exactly those
+    /// of the profile: a home that is in a list that is left out would pass for one that is not subscribed.
     pub fn new(
         manifest: VerifiedManifest,
         request: &FindRequest,
@@ -200,6 +250,12 @@ impl Finding {
         for pseudonym in opening.profile.atoms() {
             let next = atoms.len();
             atoms.entry(*pseudonym).or_insert(next);
+        }
+        let lists: BTreeSet<&Pseudonym> = request.lists.iter().collect();
+        let named =
+            lists.len() == atoms.len() && lists.iter().all(|list| atoms.contains_key(*list));
+        if !named && !weakness::off(Weakness::ListsLeftOut) {
+            return Err(FindError::Lists);
         }
         Ok(Self {
             batch_size: request.batch_size,
@@ -228,49 +284,39 @@ impl Finding {
     /// Takes the next segment, in the order in which they were streamed.
     ///
     /// # Errors
-    /// [`FindError::TooManyHomes`] beyond [`MAX_CANDIDATES`].
+    /// [`FindError::TooManyCandidates`] beyond [`MAX_CANDIDATES`].
     pub fn add(&mut self, segment: OpenedSegment) -> Result<(), FindError> {
         self.digest.update(segment.digest);
         let upload = self.uploads.len() as u32;
         self.uploads.push(segment.links);
         for (atom, content) in segment.entries {
             if !self.candidates.note(atom, upload, content, MAX_CANDIDATES) {
-                return Err(FindError::TooManyHomes(MAX_CANDIDATES as u64));
+                return Err(FindError::TooManyCandidates(MAX_CANDIDATES));
             }
         }
         Ok(())
     }
 
-    /// Chooses the homes, and splits them over the committees.
-    ///
-    /// # Errors
-    /// [`FindError::BelowCohort`] or [`FindError::TooManyHomes`] by what the manifest allows.
-    pub fn choose(self, keys: &FinderKeys<'_>) -> Result<Matching, FindError> {
+    /// Evaluates the profile, and splits the homes over the committees. Whether they may be asked is decided next, with
+    /// what the finder remembers.
+    pub fn choose(self, keys: &FinderKeys<'_>) -> Matching {
         let atoms = &self.opener.atoms;
         let order = self.candidates.matching(|holds| {
             self.profile
                 .matches(&|pseudonym: &Pseudonym| holds(atoms[pseudonym]))
         });
-        if order.len() as u64 > self.manifest.max_homes {
-            return Err(FindError::TooManyHomes(self.manifest.max_homes));
-        }
         let committees = self.manifest.committees.len() as u16;
         let key = keys.secret.committee_key(self.manifest.query());
         let tag = |place| self.candidates.tag(place);
         let split = Split::new(order, tag, &key, committees);
-        let min_cohort = self.manifest.min_cohort;
-        if split.smallest() < min_cohort as usize {
-            return Err(FindError::BelowCohort(min_cohort));
-        }
-        Ok(Matching {
+        Matching {
             finding: self,
             split,
-        })
+        }
     }
 }
 
-/// The homes that match, before they are batched: the querier's earlier populations decide whether
-/// they may be asked.
+/// The homes that match, before they are batched: [`Judging`] decides whether they may be asked.
 pub struct Matching {
     finding: Finding,
     split: Split,
@@ -282,34 +328,59 @@ impl Matching {
         &self.finding.manifest
     }
 
-    /// The profile, however it is written.
-    pub fn profile(&self) -> [u8; 32] {
-        self.finding.profile.canonical()
-    }
-
-    /// The homes, as they are remembered.
+    /// Returns the homes, as they are remembered.
     pub fn members(&self, keys: &FinderKeys<'_>) -> Members {
         let manifest = &self.finding.manifest;
         let key = keys
             .secret
             .member_key(&manifest.querier, manifest.key_epoch);
-        let candidates = &self.finding.candidates;
-        Members::new(&key, self.split.homes().map(|place| candidates.tag(place)))
+        Members::new(&key, self.tags())
     }
 
-    /// Cuts the batches. `profile` is the first of the querier's that meant these homes: their
-    /// population is called after it.
-    pub fn finish(self, keys: &FinderKeys<'_>, profile: &[u8; 32]) -> Chosen {
+    /// Returns what the query asks for, of these `homes`.
+    pub fn asking<'a>(&self, homes: &'a Members, sizes: &Sizes) -> Asking<'a> {
+        let manifest = &self.finding.manifest;
+        Asking {
+            query: manifest.query(),
+            profile: self.finding.profile.canonical(),
+            homes,
+            fingerprint: sizes.fingerprint(self.tags()),
+            cohort: manifest.min_cohort,
+            most: manifest.max_homes,
+            smallest: self.split.smallest() as u64,
+        }
+    }
+
+    fn tags(&self) -> impl Iterator<Item = &HomeTag> {
+        let candidates = &self.finding.candidates;
+        self.split.homes().map(|place| candidates.tag(place))
+    }
+
+    /// Cuts the batches of homes that may be asked.
+    ///
+    /// # Security
+    /// The population is named for the profile, however it is written. No other profile means the same homes, or nearly
+    /// the same, towards this querier in this key epoch, since a find of it is refused (protocol.md §9).
+    pub fn finish(self, keys: &FinderKeys<'_>, sizes: &Sizes) -> Chosen {
+        let homes = self.split.homes().count() as u64;
+        let told = sizes.telling(&sizes.fingerprint(self.tags()), homes);
         let Self { finding, split } = self;
         let manifest = &finding.manifest;
         let (querier, epoch) = (&manifest.querier, manifest.key_epoch);
-        let population = keys.secret.population(querier, epoch, profile);
-        finding.seal(split, population, keys)
+        let profile = finding.profile.canonical();
+        let population = keys.secret.population(querier, epoch, &profile);
+        finding.seal(split, told, population, keys)
     }
 }
 
 impl Finding {
-    fn seal(self, split: Split, population: Population, keys: &FinderKeys<'_>) -> Chosen {
+    fn seal(
+        self,
+        split: Split,
+        told: Told,
+        population: Population,
+        keys: &FinderKeys<'_>,
+    ) -> Chosen {
         let partition = self.opener.partition;
         let lists: [u8; 32] = self.digest.finalize().into();
         let query = self.manifest.query();
@@ -343,6 +414,7 @@ impl Finding {
                     partition,
                     find,
                     population,
+                    told: told.clone(),
                     key: keys.secret.tag_key(&find, committee, member),
                     batches: cut.clone(),
                 });
@@ -359,6 +431,7 @@ impl Finding {
         Chosen {
             summary: FindSummary {
                 targets: order.len() as u64,
+                told,
                 batches: cut.clone(),
                 grants,
             },

@@ -119,6 +119,14 @@ pub const HASH_RELEASE: &str = "dispers v1 hash release";
 pub const HASH_KEY_FILE: &str = "dispers v1 hash key file";
 /// Check of one fragment of a key file.
 pub const HASH_FRAGMENT: &str = "dispers v1 hash fragment";
+/// Seed of the noise of one set's size.
+pub const HASH_SIZE_NOISE: &str = "dispers v1 hash size noise";
+/// Weight of a finder for a querier's queries without noise.
+pub const HASH_RESPONSIBLE: &str = "dispers v1 hash responsible finder";
+/// What the noise of numbers of homes that did not answer is drawn from.
+pub const HASH_SILENT_SEED: &str = "dispers v1 hash silent seed";
+/// Seed of the noise of one number of homes that did not answer.
+pub const HASH_SILENT_NOISE: &str = "dispers v1 hash silent noise";
 /// Hash of a withdrawal handle.
 pub const HASH_WITHDRAWAL: &str = "dispers v1 hash withdrawal";
 /// Digest of what a ceremony is for.
@@ -146,6 +154,8 @@ pub const DERIVE_COMMITTEE: &str = "dispers v1 derive committee";
 pub const DERIVE_ENCAPSULATION: &str = "dispers v1 derive encapsulation";
 /// What homes are remembered under as members of populations.
 pub const DERIVE_MEMBER_KEY: &str = "dispers v1 derive member key";
+/// What the noise of sizes of sets is drawn from.
+pub const DERIVE_SIZE_KEY: &str = "dispers v1 derive size key";
 /// What the homes of a profile are called towards one querier.
 pub const DERIVE_POPULATION: &str = "dispers v1 derive population";
 /// Seed of a find's shuffle.

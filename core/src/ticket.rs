@@ -208,6 +208,11 @@ impl PoolSecret {
         )))
     }
 
+    /// What the noise of sizes in a key epoch is drawn from.
+    pub(crate) fn size_key(&self, epoch: KeyEpoch) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(derive(&self.0, &(labels::DERIVE_SIZE_KEY, epoch)))
+    }
+
     /// Seed of the find's shuffle.
     pub fn shuffle_seed(&self, find: &FindId) -> [u8; 32] {
         derive(&self.0, &(labels::DERIVE_SHUFFLE, find))

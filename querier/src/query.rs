@@ -129,6 +129,11 @@ impl Prepared {
         &self.asked.signed
     }
 
+    /// The pseudonyms of the target profile, each once.
+    pub fn pseudonyms(&self) -> &[Pseudonym] {
+        &self.pseudonyms
+    }
+
     /// The target profile, sealed for the Target Finders of each partition.
     pub fn profiles(&self) -> &[SealedProfile] {
         &self.profiles

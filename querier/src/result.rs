@@ -22,6 +22,8 @@ pub struct Homes {
     pub accepted: u64,
     /// Gave one that does not.
     pub rejected: u64,
+    /// True if the numbers are told with noise.
+    pub about: bool,
 }
 
 /// Who stands behind the numbers.
@@ -90,6 +92,7 @@ impl QueryResult {
                 answered: homes.answered.max(released.accepted),
                 accepted: released.accepted,
                 rejected: homes.answered.saturating_sub(released.accepted),
+                about: status.about,
             },
             aggregators: Aggregators {
                 needed,

@@ -8,7 +8,7 @@ use dispers_conductor::Sqlite;
 use dispers_core::{
     catalogue::Catalogue,
     dealing::deal,
-    directory::Directory,
+    directory::{Directory, SIZE_NOISE},
     envelope::{EnvelopeSecretKey, Suite},
     id::{Name, Role, Threshold},
     keys::SigningKey,
@@ -69,6 +69,8 @@ pub struct Options {
     pub targets: u16,
     /// The network's minimum cohort.
     pub min_cohort: u32,
+    /// Scale of the noise with which sizes of sets are compared and told, in homes.
+    pub size_noise: u32,
     /// Exact queries that a home answers one querier.
     pub exact_queries: usize,
     /// What hosts read their homes' documents through, instead of directly.
@@ -108,6 +110,7 @@ impl Default for Options {
             partitions: 1,
             targets: 1,
             min_cohort: 20,
+            size_noise: SIZE_NOISE,
             exact_queries: 10,
             through: None,
             rules: Rules::allow_everything(),

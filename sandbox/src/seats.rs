@@ -239,6 +239,7 @@ impl Seats {
                 exact: true,
                 budget: dispers_core::privacy::Rho(u64::MAX),
                 max_delta: DEFAULT_MAX_DELTA,
+                size_noise: options.size_noise,
             },
             indexors,
             committees,

@@ -45,7 +45,12 @@ impl Error {
     /// Whose fault it is.
     pub fn fault(&self) -> Fault {
         match self {
-            Self::Find(FindError::TooManyPopulations(_)) => Fault::TryLater,
+            Self::Find(
+                FindError::TooManyPopulations(_)
+                | FindError::TooManySets
+                | FindError::TooManyQueries
+                | FindError::TooManyRefused(_),
+            ) => Fault::TryLater,
             Self::Decode(_)
             | Self::Manifest(_)
             | Self::Find(_)

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use dispers_core::{
     envelope::EnvelopeSecretKey,
-    find::{BatchMessage, Chosen, FindRequest, FinderKeys, Finding, OpenedSegment, SegmentOpener},
+    find::{
+        BatchMessage, Chosen, FindRequest, FinderKeys, Finding, Limits, OpenedSegment,
+        SegmentOpener, Sizes, check_responsible,
+    },
     id::{KeyEpoch, Name, Role},
     release::{Certificate, NotariseRequest},
     ticket::PoolSecret,
@@ -27,7 +30,7 @@ pub struct Finder {
     previous: Option<(EnvelopeSecretKey, PoolSecret)>,
     certificates: Certificates,
     max_certificates: usize,
-    max_populations: usize,
+    limits: Limits,
 }
 
 impl Finder {
@@ -58,7 +61,7 @@ impl Finder {
             previous: None,
             certificates,
             max_certificates: config.max_certificates,
-            max_populations: config.max_populations,
+            limits: config.limits(),
             node,
         })
     }
@@ -98,7 +101,9 @@ impl Finder {
         if request.partition != self.partition {
             return Err(Error::OtherPartition);
         }
-        let manifest = request.manifest.verify(&self.node.directory, now())?;
+        let directory = &self.node.directory;
+        let manifest = request.verify(directory, now())?;
+        check_responsible(directory, &manifest, self.partition, &self.node.name)?;
         let keys = self.keys(manifest.key_epoch)?;
         Ok(Finding::new(manifest, request, &keys)?)
     }
@@ -112,26 +117,30 @@ impl Finder {
         Ok(opener.open(segment, &keys)?)
     }
 
-    /// Chooses.
+    /// Chooses the homes. What the finder remembers of the querier decides whether they may be asked.
     ///
     /// # Errors
-    /// [`Error::Find`] when too few or too many homes match, or nearly the same as an earlier query of the
-    /// querier's.
+    /// [`Error::Find`] when they may not. A query that is refused for the sizes of sets is noted before.
     pub fn finish(&self, finding: Finding) -> Result<Chosen, Error> {
         let keys = self.keys(finding.key_epoch())?;
-        let matching = finding.choose(&keys)?;
+        let matching = finding.choose(&keys);
         let directory = &self.node.directory;
         let manifest = matching.manifest();
+        let epoch = manifest.key_epoch;
+        let sizes = Sizes::new(keys.secret, epoch, directory.floors.size_noise);
+        let homes = matching.members(&keys);
         let asked = Asked {
             querier: &manifest.querier,
-            key_epoch: manifest.key_epoch,
-            profile: matching.profile(),
-            cohort: manifest.min_cohort.max(directory.floors.min_cohort),
-            most: self.max_populations,
+            key_epoch: epoch,
+            asking: matching.asking(&homes, &sizes),
+            sizes: &sizes,
+            limits: self.limits,
             oldest: directory.key_epoch.min(directory.asked_keys().key_epoch),
+            expires: manifest.expires,
+            now: now(),
         };
-        let first = self.certificates.ask(&asked, || matching.members(&keys))?;
-        Ok(matching.finish(&keys, &first))
+        self.certificates.ask(&asked)?;
+        Ok(matching.finish(&keys, &sizes))
     }
 
     /// Seals and signs the batch at one place of the cut. `None` beyond the last.

@@ -1,13 +1,14 @@
 //! What a notary certified, and whom queriers asked, in one SQLite file.
 
+mod asked;
+
 use std::path::Path;
 
-use dispers_core::{
-    find::{FindError, Members},
-    id::{KeyEpoch, Name, QueryId, Timestamp},
-};
+use dispers_core::id::{QueryId, Timestamp};
 use dispers_node::{Database, DatabaseError, Schema};
 use rusqlite::{OptionalExtension, Transaction, params};
+
+pub(crate) use asked::Asked;
 
 use crate::Error;
 
@@ -23,14 +24,21 @@ CREATE TABLE certificate (
 CREATE INDEX certificate_expires ON certificate (expires);
 ",
         "
-CREATE TABLE population (
-    querier TEXT NOT NULL, key_epoch INTEGER NOT NULL, profile BLOB NOT NULL, first BLOB NOT NULL,
-    members BLOB, PRIMARY KEY (querier, key_epoch, profile)
+CREATE TABLE asked (
+    number INTEGER PRIMARY KEY, querier TEXT NOT NULL, key_epoch INTEGER NOT NULL, whole INTEGER NOT NULL,
+    profile BLOB NOT NULL, fingerprint BLOB NOT NULL, cohort INTEGER NOT NULL, homes BLOB NOT NULL
 );
+CREATE INDEX asked_order ON asked (querier, key_epoch, whole, number);
+CREATE TABLE found (
+    querier TEXT NOT NULL, key_epoch INTEGER NOT NULL, query BLOB NOT NULL, fingerprint BLOB,
+    expires INTEGER NOT NULL, PRIMARY KEY (querier, key_epoch, query)
+) WITHOUT ROWID;
 ",
     ],
     damaged: "the file is damaged: move it away; rounds that were certified are then certified a \
-              second time, of which aggregators take only the first",
+              second time, of which aggregators take only the first; and whom queriers asked is forgotten, \
+              so that their exact queries of this key epoch can be subtracted from later ones: end the \
+              key epoch first where queries without noise are allowed",
 };
 
 /// The one release of a round that was certified, until its query expires.
@@ -94,94 +102,6 @@ impl Certificates {
             None => Err(Error::Full),
         }
     }
-}
-
-/// A population that a querier is about to ask.
-pub(crate) struct Asked<'a> {
-    pub(crate) querier: &'a Name,
-    pub(crate) key_epoch: KeyEpoch,
-    /// The profile, however it is written.
-    pub(crate) profile: [u8; 32],
-    /// Fewest homes that it may differ by from an earlier one.
-    pub(crate) cohort: u32,
-    /// Most populations of a querier in a key epoch.
-    pub(crate) most: usize,
-    /// Key epochs before this one are over.
-    pub(crate) oldest: KeyEpoch,
-}
-
-impl Certificates {
-    /// Remembers whom a querier asks, unless an earlier population differs by too few; the profile that
-    /// first meant these homes is on the disk when this returns. `members` is only called for a profile
-    /// that is new.
-    ///
-    /// # Errors
-    /// [`FindError::TooClose`] or [`FindError::TooManyPopulations`], and then nothing is remembered.
-    pub(crate) fn ask(
-        &self,
-        asked: &Asked<'_>,
-        members: impl FnOnce() -> Members,
-    ) -> Result<[u8; 32], Error> {
-        let remembered = self.0.write(|rows| remember(rows, asked, members))?;
-        Ok(remembered?)
-    }
-}
-
-fn remember(
-    rows: &Transaction<'_>,
-    asked: &Asked<'_>,
-    members: impl FnOnce() -> Members,
-) -> rusqlite::Result<Result<[u8; 32], FindError>> {
-    let (querier, epoch) = (asked.querier.as_str(), asked.key_epoch.0);
-    rows.prepare_cached("DELETE FROM population WHERE key_epoch < ?1")?
-        .execute([asked.oldest.0])?;
-    let known = rows
-        .prepare_cached(
-            "SELECT first FROM population WHERE querier = ?1 AND key_epoch = ?2 AND profile = ?3",
-        )?
-        .query_row(params![querier, epoch, asked.profile], |row| row.get(0))
-        .optional()?;
-    if let Some(first) = known {
-        return Ok(Ok(first));
-    }
-    let count: i64 = rows
-        .prepare_cached("SELECT COUNT(*) FROM population WHERE querier = ?1 AND key_epoch = ?2")?
-        .query_row(params![querier, epoch], |row| row.get(0))?;
-    if usize::try_from(count).is_ok_and(|count| count >= asked.most) {
-        return Ok(Err(FindError::TooManyPopulations(asked.most)));
-    }
-    let members = members();
-    let mut same = None;
-    {
-        let mut select = rows.prepare_cached(
-            "SELECT first, members FROM population
-             WHERE querier = ?1 AND key_epoch = ?2 AND members IS NOT NULL",
-        )?;
-        let mut earlier = select.query(params![querier, epoch])?;
-        while let Some(row) = earlier.next()? {
-            let Some(before) = Members::from_bytes(row.get_ref(1)?.as_blob()?) else {
-                let column = row.get_ref(1)?.data_type();
-                return Err(rusqlite::Error::InvalidColumnType(
-                    1,
-                    "members".into(),
-                    column,
-                ));
-            };
-            match members.difference(&before) {
-                0 => same = Some(row.get::<_, [u8; 32]>(0)?),
-                few if few < u64::from(asked.cohort) => {
-                    return Ok(Err(FindError::TooClose(asked.cohort)));
-                }
-                _ => {}
-            }
-        }
-    }
-    // Homes that are known under another profile are not kept twice.
-    let kept = same.is_none().then(|| members.to_bytes());
-    let first = same.unwrap_or(asked.profile);
-    rows.prepare_cached("INSERT INTO population VALUES (?1, ?2, ?3, ?4, ?5)")?
-        .execute(params![querier, epoch, asked.profile, first, kept])?;
-    Ok(Ok(first))
 }
 
 fn note(

@@ -2,7 +2,12 @@
 
 use std::path::PathBuf;
 
-use dispers_core::decode::Value;
+use dispers_conductor::Store as _;
+use dispers_core::{
+    decode::Value,
+    encoding::from_bytes,
+    manifest::{Manifest, SignedManifest},
+};
 use dispers_querier::PrivacyLoss;
 use dispers_sandbox::{Network, Options};
 use tempfile::TempDir;
@@ -48,18 +53,16 @@ async fn a_population_that_differs_from_an_earlier_one_by_a_few_is_refused() {
     assert_eq!(count(&network, city).await, Ok(Value::Integer(60)));
     // All but two.
     let refused = count(&network, street).await.unwrap_err();
-    assert!(
-        refused.contains("fewer than the minimum cohort of 20"),
-        "{refused}"
-    );
+    assert!(refused.contains("may not be asked"), "{refused}");
     let also = count(&network, &format!("{city} AND {street}"))
         .await
         .unwrap_err();
-    assert!(also.contains("fewer than the minimum cohort"), "{also}");
-    // The same homes, asked again and by another profile; and others by 30.
+    assert_eq!(also, refused);
+    // The same homes again; but by another profile they would tell that nobody else is meant.
     assert_eq!(count(&network, city).await, Ok(Value::Integer(60)));
     let same = format!("{city} OR {street}");
-    assert_eq!(count(&network, &same).await, Ok(Value::Integer(60)));
+    assert_eq!(count(&network, &same).await, Err(refused.clone()));
+    // And others by 30.
     assert_eq!(count(&network, house).await, Ok(Value::Integer(30)));
     // Near the second population, though not near the first.
     let near = format!("{house} AND {street}");
@@ -72,6 +75,47 @@ async fn a_population_that_differs_from_an_earlier_one_by_a_few_is_refused() {
     let sql = format!("SELECT COUNT(*) AS n FROM people WHERE {street}");
     let question = network.question(&sql, None, loss);
     assert!(network.querier().ask(&question, |_| {}).await.is_err());
+    network.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_find_that_is_refused_is_in_the_log() {
+    let (_folder, path) = people();
+    let options = Options {
+        min_cohort: 2,
+        size_noise: dispers_core::directory::SIZE_NOISE,
+        ..with_concepts(path)
+    };
+    let network = Network::start(&options, |_| {}).await.unwrap();
+    let sql = "SELECT COUNT(*) AS n FROM people";
+    // As many homes as there are are never enough, with the noise.
+    let refused = network.ask(sql, Some(60), |_| {}).await.unwrap_err();
+    assert!(
+        refused.to_string().contains("may not be asked"),
+        "{refused}"
+    );
+    let store = network.conductor_store().unwrap();
+    let logged = store.logged(1, 0, 10).await.unwrap();
+    assert_eq!(logged.len(), 1);
+    let signed: SignedManifest = from_bytes(&logged[0], 1 << 20, "manifest").unwrap();
+    let manifest: Manifest = from_bytes(&signed.body, 1 << 20, "manifest").unwrap();
+    assert_eq!(manifest.min_cohort, 60);
+    // And with noise on the answer, the numbers beside it are noisy too.
+    let loss = Some(PrivacyLoss {
+        epsilon: 10.0,
+        delta: None,
+    });
+    let question = network.question(sql, None, loss);
+    let homes = network
+        .querier()
+        .ask(&question, |_| {})
+        .await
+        .unwrap()
+        .homes;
+    assert!(
+        homes.about && (4..60).contains(&homes.targeted),
+        "{homes:?}"
+    );
     network.stop().await;
 }
 
@@ -90,10 +134,7 @@ async fn a_finder_remembers_whom_a_querier_asked_across_a_restart() {
     );
     network.restart_node("target-finder").await.unwrap();
     let refused = count(&network, "concept('street>1')").await.unwrap_err();
-    assert!(
-        refused.contains("fewer than the minimum cohort"),
-        "{refused}"
-    );
+    assert!(refused.contains("may not be asked"), "{refused}");
     assert_eq!(
         count(&network, "concept('city>1')").await,
         Ok(Value::Integer(60))

@@ -171,6 +171,7 @@ impl Stage {
             ..Config::default()
         };
         let kept = InMemory {
+            lists: prepared.pseudonyms().to_vec(),
             segments: self.segments.clone(),
             ..InMemory::default()
         };

@@ -122,6 +122,10 @@ fn list(body: &DirectoryBody, now: Timestamp) {
         floors.budget,
         floors.max_delta
     );
+    println!(
+        "sizes of sets are told with noise of scale {}",
+        floors.size_noise
+    );
     let names: Vec<&str> = body.witnesses.names.iter().map(Name::as_str).collect();
     println!(
         "log: co-signed by {} of {}",

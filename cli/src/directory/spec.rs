@@ -121,6 +121,13 @@ struct FloorsSpec {
     /// The largest δ of a query.
     #[serde(default = "default_max_delta")]
     max_delta: f64,
+    /// Scale of the noise with which sizes of sets are compared and told, in homes.
+    #[serde(default = "default_size_noise")]
+    size_noise: u32,
+}
+
+fn default_size_noise() -> u32 {
+    dispers_core::directory::SIZE_NOISE
 }
 
 /// About ε = 10 at δ = 1e-6.
@@ -382,6 +389,7 @@ pub(super) fn body(spec: &Spec, folder: &Path) -> anyhow::Result<DirectoryBody> 
             exact: spec.floors.exact,
             budget: budget(spec.floors.budget_rho)?,
             max_delta: spec.floors.max_delta,
+            size_noise: spec.floors.size_noise,
         },
         catalogue: catalogue(spec)?,
         previous,

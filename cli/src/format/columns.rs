@@ -144,6 +144,7 @@ mod tests {
                 answered: 50,
                 accepted: 49,
                 rejected: 1,
+                about: false,
             },
             aggregators: Aggregators {
                 needed: 2,

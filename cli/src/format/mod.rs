@@ -313,6 +313,9 @@ fn object(result: &QueryResult) -> serde_json::Value {
         "phases_ms": phases,
     });
     let bound = |bound: &f64| Number::from_f64(*bound).map_or(serde_json::Value::Null, Into::into);
+    if homes.about {
+        object["homes"]["about"] = json!(true);
+    }
     // Only of a noisy result, and of one that was read off a histogram.
     for (name, cells) in [
         (

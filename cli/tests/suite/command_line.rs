@@ -297,7 +297,7 @@ fn a_cohort_below_the_minimum_is_refused_by_the_finder() {
         file.to_str().unwrap(),
     ]);
     assert_eq!(refused.code, Some(1), "{}", refused.stderr);
-    let words = "fewer homes match than the minimum cohort of 20";
+    let words = "for a minimum cohort of 20 they are too few";
     assert!(refused.stderr.contains(words), "{}", refused.stderr);
     assert!(refused.stdout.is_empty());
 }

@@ -13,6 +13,7 @@ use crate::{
     conduct::coarse,
     directory::Directory,
     field,
+    find::Told,
     id::BatchId,
     peer::{OpenedPeer, PeerContent, PeerMessage},
     release::{Certificate, Proposal, SealedTotal, Total},
@@ -181,6 +182,10 @@ impl Aggregation {
         };
         let opened = self.open_peers(messages, directory);
         let (outputs, coarsely) = self.mask(round, &releasing.proposal, guarding, &opened)?;
+        let (asked, accepted) = match self.manifest.privacy {
+            Some(_) => self.told(guarding.asked, guarding.accepted),
+            None => (guarding.asked, guarding.accepted),
+        };
         let told = |homes| match coarsely {
             true => coarse(homes, self.manifest.min_cohort),
             false => homes,
@@ -192,8 +197,8 @@ impl Aggregation {
             member: self.me,
             proposal: releasing.proposal,
             finds: self.finds(),
-            asked: told(guarding.asked),
-            accepted: told(guarding.accepted),
+            asked: told(asked),
+            accepted: told(accepted),
             verified: guarding.verified,
             dealers: guarding.dealers,
             outputs,
@@ -214,6 +219,19 @@ impl Aggregation {
         grants
             .map(|(&partition, grant)| (partition, grant.find))
             .collect()
+    }
+
+    /// Returns about how many homes of the committee were asked, and about how many gave an accepted answer: a querier
+    /// that knew the exact numbers would know whether one home is among them.
+    fn told(&self, asked: u64, accepted: u64) -> (u64, u64) {
+        let finds = self.grants.values().map(|grant| &grant.told);
+        let committees = self.manifest.committees.len() as u16;
+        let place = self.channel.committee;
+        let silent = asked.saturating_sub(accepted);
+        (
+            Told::asked(finds.clone(), place, committees),
+            Told::answered(finds, place, committees, silent),
+        )
     }
 
     /// Every batch of the query, with the number of its homes.

@@ -20,7 +20,7 @@ pub use record::Record;
 pub use status::{Failure, Funnel, Phase, Status, Step, Wait, coarse};
 
 use crate::{
-    find::{FindSummary, SealedGrant},
+    find::{FindSummary, SealedGrant, Told},
     id::{AggregatorId, BatchId, Name},
     manifest::VerifiedManifest,
     peer::PeerMessage,
@@ -136,6 +136,8 @@ pub struct Conduct {
     parameters: Option<Arc<SignedParameters>>,
     batches: BTreeMap<BatchId, BatchRun>,
     funnel: Funnel,
+    /// What may be told of the number of homes that each partition's find chose.
+    told: Vec<Told>,
     verified: usize,
 }
 
@@ -164,6 +166,7 @@ impl Conduct {
             parameters: None,
             batches: BTreeMap::new(),
             funnel: Funnel::default(),
+            told: Vec::new(),
             verified: 0,
         };
         let finds = (0..options.partitions).map(|partition| Command::Find { partition });
@@ -201,13 +204,22 @@ impl Conduct {
             Stage::Done(_) => Phase::Done,
             Stage::Failed(_) => Phase::Failed,
         };
+        // A query that failed cost no budget, and may be asked again and again.
+        let about = self.manifest.privacy.is_some() || phase == Phase::Failed;
+        let batches = self.of_homes().filter(|_| !about);
+        let done = batches.clone().filter(|run| run.is_done());
         Status {
             phase,
             round: self.round,
             // Of an exact query too: less the rows they would say how many have none (protocol.md §9).
-            homes: self.funnel.coarse(self.manifest.min_cohort),
-            batches: self.of_homes().count() as u32,
-            batches_done: self.of_homes().filter(|run| run.is_done()).count() as u32,
+            homes: match about {
+                true => self.funnel.told(&self.told, phase > Phase::Ask),
+                false => self.funnel.clone(),
+            }
+            .coarse(self.manifest.min_cohort),
+            about,
+            batches: batches.count() as u32,
+            batches_done: done.count() as u32,
             verified: self.verified as u8,
             failure: match &self.stage {
                 Stage::Failed(failure) => Some(failure.clone()),
@@ -341,6 +353,7 @@ impl Conduct {
                 return Err(Failure::Find(StepError::Refused(reason.into())));
             }
             self.funnel.targeted = self.funnel.targeted.saturating_add(summary.targets);
+            self.told.push(summary.told);
             let batches = summary.batches.batches(partition);
             self.batches
                 .extend(batches.map(|(batch, size)| (batch, BatchRun::new(size))));
@@ -352,7 +365,10 @@ impl Conduct {
                     .push((partition, grant));
             }
         }
-        if self.funnel.targeted > self.manifest.max_homes {
+        // By the numbers that are told: the querier chose the bound. No more homes than it are asked all the same.
+        let at_most = self.told.iter().map(Told::at_most);
+        let at_most = at_most.fold(0, u64::saturating_add);
+        if at_most.max(self.funnel.targeted) > self.manifest.max_homes {
             return Err(Failure::TooManyHomes(self.manifest.max_homes));
         }
         let grants = grants.into_iter();
@@ -391,7 +407,7 @@ impl Conduct {
     }
 
     /// The batches of homes, without dealt noise.
-    fn of_homes(&self) -> impl Iterator<Item = &BatchRun> {
+    fn of_homes(&self) -> impl Iterator<Item = &BatchRun> + Clone {
         let batches = self.batches.iter().filter(|(id, _)| !id.is_noise());
         batches.map(|(_, run)| run)
     }
@@ -445,9 +461,10 @@ impl Conduct {
         let rate = u64::from(self.manifest.answer_rate);
         let wanted = self.funnel.targeted.saturating_mul(rate);
         if proposal.batches.is_empty() || accepted.saturating_mul(1000) < wanted {
+            let told = self.funnel.told(&self.told, true);
             return Err(Failure::TooFewAnswers {
-                accepted,
-                asked: self.funnel.targeted,
+                accepted: told.accepted,
+                asked: told.targeted,
                 rate: self.manifest.answer_rate,
             });
         }

@@ -3,6 +3,7 @@
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use super::StepError;
+use crate::find::Told;
 use crate::id::{AggregatorId, Name, Timestamp};
 
 /// What a query is doing.
@@ -46,6 +47,25 @@ impl Funnel {
             accepted: coarse(self.accepted, cohort),
         }
     }
+
+    /// Returns the funnel with numbers of homes as they may be told. What is still going on is told as if nothing had
+    /// happened yet: how many batches there are follows from the exact number.
+    pub(super) fn told(&self, finds: &[Told], over: bool) -> Self {
+        let asked = match self.asked {
+            0 => 0,
+            _ => Told::asked(finds, 0, 1),
+        };
+        let after = |homes: u64| match over {
+            true => Told::answered(finds, 0, 1, self.targeted.saturating_sub(homes)),
+            false => 0,
+        };
+        Self {
+            targeted: Told::asked(finds, 0, 1),
+            asked,
+            answered: after(self.answered),
+            accepted: after(self.accepted),
+        }
+    }
 }
 
 /// A number of homes in steps of the cohort.
@@ -63,6 +83,8 @@ pub struct Status {
     pub round: u16,
     /// How many homes are left at each step.
     pub homes: Funnel,
+    /// True if numbers of homes are told with noise, and nothing of batches.
+    pub about: bool,
     /// Number of batches.
     pub batches: u32,
     /// Batches that are committed.
@@ -182,12 +204,12 @@ pub enum Failure {
     },
     /// Too few contributions were accepted.
     #[error(
-        "only {accepted} of {asked} homes gave an accepted answer, and the query demands {rate} in 1000: submit it again when more hosts are up, or with a lower answer rate"
+        "only about {accepted} of about {asked} homes gave an accepted answer, and the query demands {rate} in 1000: submit it again when more hosts are up, or with a lower answer rate"
     )]
     TooFewAnswers {
-        /// Contributions that count.
+        /// About how many contributions count.
         accepted: u64,
-        /// Homes that were chosen.
+        /// About how many homes were chosen.
         asked: u64,
         /// In thousandths.
         rate: u16,

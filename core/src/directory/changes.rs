@@ -364,6 +364,7 @@ impl Changes {
                 old.min_verified.into(),
                 new.min_verified.into(),
             ),
+            ("size-noise", old.size_noise.into(), new.size_noise.into()),
         ];
         for (floor, old, new) in protecting {
             if new < old {

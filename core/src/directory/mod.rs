@@ -218,6 +218,9 @@ pub struct QuerierEntry {
     pub purposes: Vec<String>,
 }
 
+/// Scale of the noise of sizes where a network's description does not say another one, in homes.
+pub const SIZE_NOISE: u32 = 2;
+
 /// What no query may go below, whatever its manifest says.
 #[derive(Debug, Clone, Copy, PartialEq, BorshSerialize, BorshDeserialize)]
 pub struct Floors {
@@ -235,6 +238,9 @@ pub struct Floors {
     pub budget: Rho,
     /// Largest δ of a query, and the δ at which homes read what they spent as ε.
     pub max_delta: f64,
+    /// Scale of the noise with which sizes of sets are compared and told, in homes; 0, which only a trial may have, for
+    /// exact sizes.
+    pub size_noise: u32,
 }
 
 /// Largest δ where a directory's description names none: below one in the number of homes of most networks.

@@ -120,6 +120,7 @@ impl Forge {
                 exact: true,
                 budget: crate::privacy::Rho(u64::MAX),
                 max_delta: DEFAULT_MAX_DELTA,
+                size_noise: 2,
             },
             catalogue: catalogue(),
             previous: None,
@@ -570,8 +571,9 @@ fn witnesses_are_of_enough_operators_that_run_no_conductor() {
 #[test]
 fn floors_protect_somebody_and_can_be_met() {
     type Change = fn(&mut Floors);
-    let changes: [(&str, Change); 8] = [
+    let changes: [(&str, Change); 9] = [
         ("min_cohort", |f| f.min_cohort = 1),
+        ("size_noise", |f| f.size_noise = 100_001),
         ("answer_rate", |f| f.answer_rate = 1001),
         ("max_homes", |f| f.max_homes = 49),
         ("min_verified", |f| f.min_verified = 1),
@@ -586,6 +588,18 @@ fn floors_protect_somebody_and_can_be_met() {
             other => panic!("{other}"),
         }
     }
+}
+
+#[test]
+fn only_a_trial_tells_exact_sizes() {
+    let mut body = valid();
+    body.floors.size_noise = 0;
+    assert_eq!(body.check(), Ok(()));
+    let refused = refusal(|b| {
+        b.trial = false;
+        b.floors.size_noise = 0;
+    });
+    assert!(refused.to_string().contains("size_noise"), "{refused}");
 }
 
 #[test]

@@ -2,14 +2,16 @@
 
 use borsh::{BorshDeserialize, BorshSerialize};
 
-use super::Cut;
+use super::{Cut, FindError, Told};
 use crate::{
+    directory::Directory,
     encoding,
     envelope::{Context, Sealed, reader},
-    id::{BatchId, KeyEpoch, MemberNumber, Name, QueryId, Role},
+    id::{BatchId, KeyEpoch, MemberNumber, Name, QueryId, Role, Timestamp},
     keys::Signature,
     labels,
-    manifest::SignedManifest,
+    log::Inclusion,
+    manifest::{SignedManifest, VerifiedManifest},
     oprf::Pseudonym,
     profile::Profile,
     subscription::{SealedLink, UploadEnvelopes},
@@ -52,6 +54,28 @@ pub struct FindRequest {
     pub partition: u16,
     /// Homes per batch that the Conductor prefers.
     pub batch_size: u32,
+    /// The lists that follow: those of exactly the profile's pseudonyms, each once.
+    pub lists: Vec<Pseudonym>,
+    /// Shows that the query is in the log: also a find that is refused leaves a trace.
+    pub inclusion: Inclusion,
+}
+
+impl FindRequest {
+    /// Verifies the manifest, and that it is in the log.
+    ///
+    /// # Errors
+    /// [`FindError::Manifest`] and [`FindError::Log`].
+    pub fn verify(
+        &self,
+        directory: &Directory,
+        now: Timestamp,
+    ) -> Result<VerifiedManifest, FindError> {
+        let manifest = self.manifest.verify(directory, now);
+        let manifest = manifest.map_err(|error| FindError::Manifest(Box::new(error)))?;
+        let shown = self.inclusion.verify(&self.manifest, directory);
+        shown.map_err(FindError::Log)?;
+        Ok(manifest)
+    }
 }
 
 /// A part of the lists: the matching entries of one upload.
@@ -168,6 +192,8 @@ pub struct Grant {
     pub population: Population,
     /// What this aggregator checks tags with.
     pub key: TagKey,
+    /// What the querier of a noisy query may be told of the number of homes.
+    pub told: Told,
     /// Number of targets of each batch; their sum is what the answer rate is measured against.
     pub batches: Cut,
 }
@@ -203,6 +229,8 @@ pub type SealedGrant = Sealed<reader::DataAggregator, SignedGrant>;
 pub struct FindSummary {
     /// Number of homes that match.
     pub targets: u64,
+    /// What may be told of that number where the exact one may not.
+    pub told: Told,
     /// The batches that follow, in order, with the number of targets of each.
     pub batches: Cut,
     /// A grant for each aggregator with an offer.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::*;
 use crate::catalogue::EVERY_HOME;
 use crate::testing::{
-    Found, Home, Scene, Setting, copy_of, find_by, home, name, pseudonym, segment, upload,
+    Found, Home, NOW, Scene, Setting, copy_of, find_by, home, name, pseudonym, segment, upload,
 };
 
 fn of(rows: u64, batch_size: u32) -> Scene {
@@ -148,11 +148,11 @@ fn fewer_homes_than_the_cohort_or_more_than_allowed_are_refused() {
     let mut scene = of(8, 100);
     let one = scene.segments[..1].to_vec();
     assert_eq!(scene.find(&one).unwrap().summary.targets, 4);
-    assert_eq!(scene.find(&[]).err(), Some(FindError::BelowCohort(4)));
+    assert_eq!(scene.find(&[]).err(), Some(FindError::Sizes(4)));
 
     let mut scene = of(4, 100);
     let one = scene.segments[..1].to_vec();
-    assert_eq!(scene.find(&one).err(), Some(FindError::BelowCohort(4)));
+    assert_eq!(scene.find(&one).err(), Some(FindError::Sizes(4)));
 }
 
 #[test]
@@ -176,7 +176,7 @@ fn a_home_in_several_uploads_is_chosen_once() {
 #[test]
 fn an_entry_moved_under_another_pseudonym_index_or_upload_is_left_out() {
     type Change = fn(&mut ListSegment, &ListSegment);
-    let changes: [(Change, u64); 6] = [
+    let changes: [(Change, u64); 5] = [
         (|_, _| {}, 20),
         // Of a concept that the query does not ask for: the conductor passes it off as one.
         (
@@ -184,10 +184,6 @@ fn an_entry_moved_under_another_pseudonym_index_or_upload_is_left_out() {
             19,
         ),
         (|own, _| own.entries[0].index = own.entries[1].index, 19),
-        (
-            |own, _| own.entries[0].pseudonym = pseudonym("asthma>1"),
-            19,
-        ),
         (|own, _| own.entries[0].ciphertext[3] ^= 1, 19),
         (|own, _| own.envelopes.entry_count += 1, 10),
     ];
@@ -216,18 +212,22 @@ fn entries_of_another_concept_under_its_own_pseudonym_are_not_chosen() {
         entry.pseudonym = pseudonym(EVERY_HOME);
     }
     let found = scene.find(&[encoding::to_bytes(&relabelled)]);
-    assert_eq!(found.err(), Some(FindError::BelowCohort(4)));
+    assert_eq!(found.err(), Some(FindError::Sizes(4)));
 }
 
 #[test]
-fn a_segment_that_is_none_or_of_another_key_epoch_is_refused() {
+fn a_segment_that_is_none_or_of_another_list_or_key_epoch_is_refused() {
     let mut scene = of(8, 100);
     let mut own: ListSegment =
         encoding::from_bytes(&scene.segments[0], MAX_UPLOAD, "segment").unwrap();
     own.key_epoch = KeyEpoch(4);
     let whole = &scene.segments[0];
+    let mut other: ListSegment =
+        encoding::from_bytes(&scene.segments[0], MAX_UPLOAD, "segment").unwrap();
+    other.entries[0].pseudonym = pseudonym("asthma>1");
     let segments = [
         encoding::to_bytes(&own),
+        encoding::to_bytes(&other),
         Vec::new(),
         whole[..whole.len() - 1].to_vec(),
         [&whole[..], &[0]].concat(),
@@ -235,6 +235,75 @@ fn a_segment_that_is_none_or_of_another_key_epoch_is_refused() {
     for segment in segments {
         assert_eq!(scene.find(&[segment]).err(), Some(FindError::Segment));
     }
+}
+
+/// Asks who has the one concept and not the other, and leaves the other's list out.
+fn leaves_a_list_out() -> Result<(), FindError> {
+    let sql = "SELECT COUNT(*) AS n FROM people \
+               WHERE concept('sex>female') AND NOT concept('asthma>1')";
+    let setting = Setting {
+        sql,
+        ..Setting::default()
+    };
+    let mut scene = Scene::new(Setting::default());
+    let question = crate::testing::Question::new(&scene.network, &setting, &mut scene.rng);
+    let opening = question.opening();
+    let network = &scene.network;
+    let mut request = question.find_request(network, &opening, 100, &mut scene.rng);
+    request.lists.retain(|list| *list != pseudonym("asthma>1"));
+    Finding::new(question.manifest.clone(), &request, &network.finder_keys()).map(drop)
+}
+
+#[test]
+fn a_querier_that_leaves_a_list_out_asks_nobody() {
+    assert_eq!(leaves_a_list_out(), Err(FindError::Lists));
+    let without = weakness::without(Weakness::ListsLeftOut, leaves_a_list_out);
+    assert_eq!(without, Ok(()));
+    let mut scene = of(8, 100);
+    let opening = scene.question.opening();
+    let question = &scene.question;
+    let mut request = question.find_request(&scene.network, &opening, 100, &mut scene.rng);
+    request.lists.push(pseudonym("asthma>1"));
+    let manifest = question.manifest.clone();
+    let more = Finding::new(manifest, &request, &scene.network.finder_keys());
+    assert_eq!(more.err(), Some(FindError::Lists));
+}
+
+#[test]
+fn a_query_that_is_not_in_the_log_finds_nobody() {
+    let mut scene = of(8, 100);
+    let opening = scene.question.opening();
+    let (network, question) = (&scene.network, &scene.question);
+    let mut request = question.find_request(network, &opening, 100, &mut scene.rng);
+    let verified = |request: &FindRequest| request.verify(&network.directory, NOW).err();
+    assert_eq!(verified(&request), None);
+    request.inclusion.index += 1;
+    assert_eq!(verified(&request), Some(FindError::Log(LogError::Missing)));
+    request.inclusion.head.witnesses.clear();
+    assert!(matches!(
+        verified(&request),
+        Some(FindError::Log(LogError::Unwitnessed { .. }))
+    ));
+}
+
+#[test]
+fn one_finder_of_a_partition_finds_a_querier_s_queries_without_noise() {
+    let scene = of(8, 100);
+    let (network, manifest) = (&scene.network, &scene.question.manifest);
+    let found = responsible(&network.directory, manifest, 0);
+    assert_eq!(found.map(|node| &node.name), Some(&name("finder")));
+    let check = |finder: &str| check_responsible(&network.directory, manifest, 0, &name(finder));
+    assert_eq!(check("finder"), Ok(()));
+    assert_eq!(
+        check("another"),
+        Err(FindError::OtherFinder(name("finder")))
+    );
+    let noisy = Scene::new(Setting {
+        noise: Some((1.0, None)),
+        ..Setting::default()
+    });
+    let manifest = &noisy.question.manifest;
+    assert!(responsible(&network.directory, manifest, 0).is_none());
 }
 
 #[test]
@@ -256,8 +325,7 @@ fn a_profile_of_several_concepts_chooses_who_has_them() {
         (&homes[9..20], &both[..]),
         (&homes[20..], &both[1..]),
     ] {
-        let concepts = [concepts, &[EVERY_HOME]].concat();
-        let upload = upload(&scene.network, &host, homes, &concepts, &mut scene.rng);
+        let upload = upload(&scene.network, &host, homes, concepts, &mut scene.rng);
         uploads.push(encoding::to_bytes(&segment(upload)));
     }
     let found = scene.find(&uploads).unwrap();

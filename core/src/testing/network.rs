@@ -39,6 +39,8 @@ pub(crate) struct Network {
     finder_signing: SigningKey,
     pub(crate) finder: EnvelopeSecretKey,
     pub(crate) secret: PoolSecret,
+    /// Scale of the noise of sizes.
+    pub(crate) size_noise: u32,
     target_key: crate::envelope::EnvelopePublicKey,
 }
 
@@ -126,12 +128,15 @@ impl Network {
                 budget: crate::privacy::Rho(u64::MAX),
                 // Loose, so that few moments are enough for Gaussian noise.
                 max_delta: 0.5,
+                // Scenes have hardly more homes than the cohort: what noise does has tests of its own.
+                size_noise: 0,
             },
             catalogue: catalogue(),
             previous: None,
         };
         Self {
             directory: verified(&body),
+            size_noise: 0,
             shares: committee.secrets,
             target_key: target.public(),
             target,

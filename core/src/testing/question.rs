@@ -4,14 +4,14 @@ use rand::Rng;
 use rand::rngs::StdRng;
 
 use super::network::HOSTS;
-use super::{HOUR, NOW, Network, key_of, name};
+use super::{HOUR, NOW, Network, key_of, logged, name};
 use crate::catalogue::Catalogue;
 use crate::circuit::{Circuit, Moment, Row, Shape};
 use crate::encoding;
 use crate::envelope::{EnvelopeSecretKey, Sealed, Suite, reader};
 use crate::find::{
-    BatchMessage, FindError, FindRequest, FindSummary, FinderKeys, Finding, ListSegment,
-    ListedEntry, ProfileOpening,
+    BatchMessage, FindError, FindRequest, FindSummary, FinderKeys, Finding, Limits, ListSegment,
+    ListedEntry, Memory, ProfileOpening, Sizes,
 };
 use crate::id::{Name, Role};
 use crate::manifest::{Manifest, SignedManifest, Terms, VerifiedManifest};
@@ -52,6 +52,8 @@ pub(crate) struct Setting {
     pub(crate) updates: u16,
     /// Thousandths of the homes that a session holds out.
     pub(crate) held_out: u16,
+    /// Scale of the noise of sizes.
+    pub(crate) size_noise: u32,
 }
 
 impl Default for Setting {
@@ -66,6 +68,7 @@ impl Default for Setting {
             noise: None,
             updates: 0,
             held_out: 0,
+            size_noise: 0,
         }
     }
 }
@@ -223,6 +226,8 @@ impl Question {
             ),
             partition: 0,
             batch_size,
+            lists: opening.profile.atoms().copied().collect(),
+            inclusion: logged(network, &self.signed),
         }
     }
 
@@ -325,13 +330,22 @@ pub(crate) fn plain_sums<'a>(shape: &Shape, rows: impl Iterator<Item = &'a Row>)
     sums
 }
 
-/// The find of a question over encoded segments.
+/// How much a finder of a test remembers.
+pub(crate) const LIMITS: Limits = Limits {
+    profiles: 256,
+    sets: 4096,
+    homes: 1 << 30,
+    refused: 50,
+    queries: 1000,
+};
+
 /// What a find gives.
 pub(crate) struct Found {
     pub(crate) summary: FindSummary,
     pub(crate) batches: Vec<BatchMessage>,
 }
 
+/// The find of a question over encoded segments.
 pub(crate) fn find(
     network: &Network,
     question: &Question,
@@ -363,9 +377,13 @@ pub(crate) fn find_by(
     for segment in segments {
         finding.add(finding.opener().open(segment, keys)?)?;
     }
-    let matching = finding.choose(keys)?;
-    let profile = matching.profile();
-    let chosen = matching.finish(keys, &profile);
+    let matching = finding.choose(keys);
+    // A finder that remembers nobody.
+    let (secret, epoch) = (keys.secret, network.directory.key_epoch);
+    let sizes = Sizes::new(secret, epoch, network.size_noise);
+    let homes = matching.members(keys);
+    Memory::default().ask(&matching.asking(&homes, &sizes), &sizes, LIMITS)?;
+    let chosen = matching.finish(keys, &sizes);
     let batches = 0..chosen.count();
     Ok(Found {
         batches: batches

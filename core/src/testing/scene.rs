@@ -61,7 +61,8 @@ impl Scene {
         crate::aead::record::forget();
         let mut rng = StdRng::seed_from_u64(11);
         let (needed, members) = setting.committee;
-        let network = Network::new(needed, members, &mut rng);
+        let mut network = Network::new(needed, members, &mut rng);
+        network.size_noise = setting.size_noise;
         let homes = homes(&setting.rows, &mut rng);
         let question = Question::new(&network, &setting, &mut rng);
         let segments: Vec<Vec<u8>> = ["host1", "host2"]

@@ -119,6 +119,7 @@ impl Network {
                 exact: true,
                 budget: dispers_core::privacy::Rho(0),
                 max_delta: DEFAULT_MAX_DELTA,
+                size_noise: 2,
             },
             catalogue: Catalogue::default(),
             previous: None,

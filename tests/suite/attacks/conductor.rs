@@ -59,27 +59,12 @@ const LYON: (i128, i128) = (30, 870);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_conductor_that_moves_entries_to_another_list_adds_nobody() {
-    let row = over(|_, segments| {
-        let every: Vec<Pseudonym> = segments
-            .iter()
-            .flat_map(|segment| segment.entries.iter().map(|entry| entry.pseudonym))
-            .collect();
-        // Every entry under every pseudonym in turn: whichever is meant, all of them are offered.
-        let mut pseudonyms = every;
-        pseudonyms.sort_unstable();
-        pseudonyms.dedup();
-        for segment in segments {
-            let entries = std::mem::take(&mut segment.entries);
-            for entry in entries {
-                for pseudonym in &pseudonyms {
-                    segment.entries.push(dispers_core::find::ListedEntry {
-                        pseudonym: *pseudonym,
-                        index: entry.index,
-                        ciphertext: entry.ciphertext.clone(),
-                    });
-                }
-            }
-        }
+    let row = over(|forge, segments| {
+        // Every entry of every list under the pseudonym that is asked.
+        let asked = forge.prepared.pseudonyms()[0];
+        *segments = forge.every_list();
+        let entries = segments.iter_mut().flat_map(|segment| &mut segment.entries);
+        entries.for_each(|entry| entry.pseudonym = asked);
     })
     .await;
     assert_eq!(row, LYON);
@@ -116,7 +101,7 @@ async fn a_conductor_that_drops_entries_asks_fewer_and_never_below_the_cohort() 
     let driver = forge.driver(prepared.signed(), prepared.profiles(), &segments);
     let ended = forge.driven(&driver).await;
     assert!(
-        ended.failure().contains("minimum cohort of 20"),
+        ended.failure().contains("may not be asked"),
         "{}",
         ended.failure()
     );
@@ -184,15 +169,53 @@ async fn a_conductor_that_finds_twice_is_refused_the_second_time() {
     let begun = |event: &Event| matches!(event, Event::Begun(..));
     forge.until(&forge.honest_driver(), begun).await;
     // Lists without one host would show, by difference, what its homes contributed.
-    let mut segments = forge.segments();
-    segments.pop();
+    let mut fewer = forge.segments();
+    fewer.pop();
     let prepared = &forge.prepared;
-    let driver = forge.driver(prepared.signed(), prepared.profiles(), &segments);
+    let driver = forge.driver(prepared.signed(), prepared.profiles(), &fewer);
+    let ended = forge.driven(&driver).await;
+    let words = ended.failure();
+    assert!(
+        words.contains("found homes before over other lists"),
+        "{words}"
+    );
+    // The finder finds the same homes again, and the aggregators take one find.
+    let mut reversed = forge.segments();
+    reversed.reverse();
+    let driver = forge.driver(prepared.signed(), prepared.profiles(), &reversed);
     let Event::Begun(_, result) = forge.until(&driver, begun).await else {
         unreachable!("the event was chosen");
     };
     let words = refusal(result);
     assert!(words.contains("another find was taken"), "{words}");
+    forge.network.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conductor_that_streams_other_lists_than_the_profile_s_finds_nobody() {
+    let forge = Forge::asking(
+        "SELECT COUNT(*) AS n FROM people WHERE concept('city>lyon') OR concept('city>paris')",
+    )
+    .await;
+    let prepared = &forge.prepared;
+    // Entries of a list that the find is not over.
+    let driver = forge.driver(prepared.signed(), prepared.profiles(), &forge.every_list());
+    let words = forge.driven(&driver).await.failure();
+    assert!(words.contains("an entry of another list"), "{words}");
+    // A list less than the profile has, as if it were empty.
+    let left = &prepared.pseudonyms()[..1];
+    let mut segments = forge.segments();
+    for segment in &mut segments {
+        segment
+            .entries
+            .retain(|entry| left.contains(&entry.pseudonym));
+    }
+    let driver = forge.driver_over(left, prepared.signed(), prepared.profiles(), &segments);
+    let words = forge.driven(&driver).await.failure();
+    assert!(
+        words.contains("not exactly those of the target profile"),
+        "{words}"
+    );
     forge.network.stop().await;
 }
 

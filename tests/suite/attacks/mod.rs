@@ -23,6 +23,7 @@ use dispers_core::{
     labels,
     log::Inclusion,
     manifest::SignedManifest,
+    oprf::Pseudonym,
     subscription::Upload,
 };
 use dispers_querier::{Prepared, Question};
@@ -130,8 +131,20 @@ impl Forge {
         network.querier().prepare(&question).await.unwrap()
     }
 
-    /// The lists as they were uploaded; a test changes them.
+    /// The query's lists as they were uploaded; a test changes them.
     fn segments(&self) -> Vec<ListSegment> {
+        let mut segments = self.every_list();
+        let asked = self.prepared.pseudonyms();
+        for segment in &mut segments {
+            segment
+                .entries
+                .retain(|entry| asked.contains(&entry.pseudonym));
+        }
+        segments
+    }
+
+    /// All lists as they were uploaded.
+    fn every_list(&self) -> Vec<ListSegment> {
         let segment = |upload: &Upload| ListSegment {
             key_epoch: upload.key_epoch,
             envelopes: upload.envelopes.clone(),
@@ -176,6 +189,30 @@ impl Forge {
         profiles: &[SealedProfile],
         segments: &[ListSegment],
     ) -> (Arc<Driver>, Arc<InMemory>) {
+        let lists = self.prepared.pseudonyms();
+        self.driver_and_kept_over(lists, batch_size, manifest, profiles, segments)
+    }
+
+    /// The same, which says that these lists follow.
+    fn driver_over(
+        &self,
+        lists: &[Pseudonym],
+        manifest: &SignedManifest,
+        profiles: &[SealedProfile],
+        segments: &[ListSegment],
+    ) -> Arc<Driver> {
+        self.driver_and_kept_over(lists, 20, manifest, profiles, segments)
+            .0
+    }
+
+    fn driver_and_kept_over(
+        &self,
+        lists: &[Pseudonym],
+        batch_size: u32,
+        manifest: &SignedManifest,
+        profiles: &[SealedProfile],
+        segments: &[ListSegment],
+    ) -> (Arc<Driver>, Arc<InMemory>) {
         let node = self.network.node("conductor").unwrap().clone();
         let config = Config {
             batch_size,
@@ -183,6 +220,7 @@ impl Forge {
             ..Config::default()
         };
         let kept = Arc::new(InMemory {
+            lists: lists.to_vec(),
             segments: segments.iter().map(to_bytes).collect(),
             ..InMemory::default()
         });

@@ -4,8 +4,10 @@ use dispers_core::{
     conduct::{Command, Event},
     encoding::{hash, to_bytes},
     envelope::Sealed,
-    find::{BatchMessage, BatchStatement, Cut, Grant, SignedGrant, TargetBatch},
-    id::{Name, Role, Work},
+    find::{
+        BatchMessage, BatchStatement, Cut, Fingerprint, Grant, SignedGrant, Sizes, TargetBatch,
+    },
+    id::{KeyEpoch, Name, Role, Work},
     labels,
     release::Certificate,
     ticket::{PoolSecret, Population},
@@ -92,6 +94,8 @@ async fn a_grant_below_the_cohort_is_refused_by_the_aggregator() {
     let query = manifest.query();
     let find = dispers_core::ticket::FindId([1; 32]);
     let (one, key) = manifest.offers(0).next().unwrap();
+    let secret = PoolSecret::generate(&mut rng());
+    let set = Fingerprint::from_bytes([0; 32]);
     let cuts = [
         vec![vec![19]],
         vec![vec![60, 1]],
@@ -106,6 +110,7 @@ async fn a_grant_below_the_cohort_is_refused_by_the_aggregator() {
             partition: 0,
             find,
             population: Population([0; 32]),
+            told: Sizes::new(&secret, KeyEpoch(1), 0).telling(&set, 60),
             key: PoolSecret::generate(&mut rng()).tag_key(&find, 0, one),
             batches: Cut::of(cut),
         });

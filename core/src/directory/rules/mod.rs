@@ -13,10 +13,14 @@ use std::net::Ipv6Addr;
 
 use super::{DirectoryBody, DirectoryError};
 use crate::envelope::EnvelopePublicKey;
+use crate::find::most_noise;
 use crate::id::{Name, Role};
 use crate::keys::VerifyingKey;
 
 use super::TlsKey;
+
+/// Largest scale of the noise of sizes, in homes.
+const MAX_SIZE_NOISE: u32 = 100_000;
 
 impl DirectoryBody {
     /// Checks everything but signatures and the present time.
@@ -127,10 +131,20 @@ impl DirectoryBody {
         if floors.answer_rate > 1000 {
             return refuse("answer_rate", "is in permille: write at most 1000");
         }
-        if floors.max_homes < u64::from(floors.min_cohort) {
+        if floors.size_noise == 0 && !self.trial {
+            return refuse(
+                "size_noise",
+                "must be at least 1 unless the network is a trial, or a querier learns exact sizes of any set of homes",
+            );
+        }
+        if floors.size_noise > MAX_SIZE_NOISE {
+            return refuse("size_noise", "is a number of homes: write at most 100000");
+        }
+        let noise = most_noise(floors.size_noise);
+        if floors.max_homes < u64::from(floors.min_cohort) + noise {
             return refuse(
                 "max_homes",
-                "must be at least min_cohort, or no query may run",
+                "must be at least min_cohort and 24 times size_noise + 8 together, or no query may run",
             );
         }
         if !(floors.max_delta > 0.0 && floors.max_delta < 1.0) {

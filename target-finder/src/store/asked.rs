@@ -1,0 +1,255 @@
+//! Whom queriers asked: the sets of homes that [`Judging`] compares a find with, and the queries that it refused.
+
+use dispers_core::{
+    find::{
+        Asking, FindError, Fingerprint, Judging, KeptSet, Limits, Members, Outcome, Queries, Sizes,
+        Verdict,
+    },
+    id::{KeyEpoch, Name, Timestamp},
+};
+use rusqlite::{OptionalExtension, Transaction, params, types::Type};
+
+use super::Certificates;
+use crate::Error;
+
+/// A set of homes that a querier is about to ask.
+pub(crate) struct Asked<'a> {
+    pub(crate) querier: &'a Name,
+    pub(crate) key_epoch: KeyEpoch,
+    pub(crate) asking: Asking<'a>,
+    pub(crate) sizes: &'a Sizes,
+    pub(crate) limits: Limits,
+    /// Key epochs before this one are over.
+    pub(crate) oldest: KeyEpoch,
+    /// When the query expires.
+    pub(crate) expires: Timestamp,
+    pub(crate) now: Timestamp,
+}
+
+impl Certificates {
+    /// Decides whether a querier may ask these homes. What is to be remembered of it is on the disk when this returns.
+    ///
+    /// # Errors
+    /// [`Error::Find`] when they may not be asked.
+    pub(crate) fn ask(&self, asked: &Asked<'_>) -> Result<(), Error> {
+        let decided = self.0.write(|rows| decide(rows, asked))?;
+        Ok(decided?)
+    }
+}
+
+fn decide(rows: &Transaction<'_>, asked: &Asked<'_>) -> rusqlite::Result<Result<(), FindError>> {
+    forget(rows, asked)?;
+    let (querier, epoch) = (asked.querier.as_str(), asked.key_epoch.0);
+    let queries = queries(rows, asked)?;
+    let mut judging = Judging::new(&asked.asking, asked.sizes, asked.limits, queries);
+    for number in numbers(rows, asked)? {
+        let kept = kept(rows, number)?;
+        if !judging.compare(number as u64, kept) {
+            return Err(damaged("whole"));
+        }
+    }
+    let outcome = match judging.decide() {
+        Verdict::Repeated => return Ok(Ok(())),
+        Verdict::Refuse(error) => return Ok(Err(error)),
+        Verdict::Known(number) => {
+            rows.prepare_cached("UPDATE asked SET cohort = MAX(cohort, ?2) WHERE number = ?1")?
+                .execute(params![number as i64, asked.asking.cohort])?;
+            Ok(())
+        }
+        Verdict::Keep(set) => {
+            keep(rows, asked, &set)?;
+            Ok(())
+        }
+        Verdict::Count(error) => Err(error),
+    };
+    // A query that was refused has no fingerprint.
+    let found = outcome.is_ok().then(|| asked.asking.fingerprint.as_bytes());
+    let (query, expires) = (asked.asking.query.0, asked.expires.0 as i64);
+    rows.prepare_cached("INSERT INTO found VALUES (?1, ?2, ?3, ?4, ?5)")?
+        .execute(params![querier, epoch, query, found, expires])?;
+    Ok(outcome)
+}
+
+/// Forgets key epochs that are over, and queries that found homes and have expired. Those that were refused count until
+/// their key epoch is over.
+fn forget(rows: &Transaction<'_>, asked: &Asked<'_>) -> rusqlite::Result<()> {
+    for over in [
+        "DELETE FROM asked WHERE key_epoch < ?1",
+        "DELETE FROM found WHERE key_epoch < ?1",
+    ] {
+        rows.prepare_cached(over)?.execute([asked.oldest.0])?;
+    }
+    let expired = asked.now.0.saturating_sub(Timestamp::SKEW) as i64;
+    rows.prepare_cached("DELETE FROM found WHERE fingerprint IS NOT NULL AND expires < ?1")?
+        .execute([expired])?;
+    Ok(())
+}
+
+fn queries(rows: &Transaction<'_>, asked: &Asked<'_>) -> rusqlite::Result<Queries> {
+    let (querier, epoch) = (asked.querier.as_str(), asked.key_epoch.0);
+    let (refused, found): (i64, i64) = rows
+        .prepare_cached(
+            "SELECT COUNT(*) - COUNT(fingerprint), COUNT(fingerprint) FROM found
+             WHERE querier = ?1 AND key_epoch = ?2",
+        )?
+        .query_row(params![querier, epoch], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })?;
+    let this: Option<Option<[u8; 32]>> = rows
+        .prepare_cached(
+            "SELECT fingerprint FROM found WHERE querier = ?1 AND key_epoch = ?2 AND query = ?3",
+        )?
+        .query_row(params![querier, epoch, asked.asking.query.0], |row| {
+            row.get(0)
+        })
+        .optional()?;
+    let count = |number| usize::try_from(number).unwrap_or(usize::MAX);
+    Ok(Queries {
+        refused: count(refused),
+        found: count(found),
+        this: this.map(|found| match found {
+            Some(homes) => Outcome::Found(Fingerprint::from_bytes(homes)),
+            None => Outcome::Refused,
+        }),
+    })
+}
+
+/// The numbers of the kept sets, a whole one before those that are differences to it. The sets are read one by one:
+/// all of them may be more than fits into memory.
+fn numbers(rows: &Transaction<'_>, asked: &Asked<'_>) -> rusqlite::Result<Vec<i64>> {
+    let mut select = rows.prepare_cached(
+        "SELECT number FROM asked WHERE querier = ?1 AND key_epoch = ?2 ORDER BY whole, number",
+    )?;
+    let of = params![asked.querier.as_str(), asked.key_epoch.0];
+    select.query_map(of, |row| row.get(0))?.collect()
+}
+
+fn kept(rows: &Transaction<'_>, number: i64) -> rusqlite::Result<KeptSet> {
+    rows.prepare_cached(
+        "SELECT profile, fingerprint, whole, homes, cohort FROM asked WHERE number = ?1",
+    )?
+    .query_row([number], |row| {
+        let whole: i64 = row.get(2)?;
+        let homes = Members::from_bytes(row.get_ref(3)?.as_blob()?);
+        Ok(KeptSet {
+            profile: row.get(0)?,
+            fingerprint: Fingerprint::from_bytes(row.get(1)?),
+            cohort: row.get(4)?,
+            whole: (whole != number).then_some(whole as u64),
+            homes: homes.ok_or_else(|| damaged("homes"))?,
+        })
+    })
+}
+
+fn damaged(column: &str) -> rusqlite::Error {
+    rusqlite::Error::InvalidColumnType(0, column.into(), Type::Blob)
+}
+
+fn keep(rows: &Transaction<'_>, asked: &Asked<'_>, set: &KeptSet) -> rusqlite::Result<()> {
+    let last: Option<i64> = rows
+        .prepare_cached("SELECT MAX(number) FROM asked")?
+        .query_row([], |row| row.get(0))
+        .optional()?
+        .flatten();
+    let number = last.unwrap_or_default() + 1;
+    let whole = set.whole.map_or(number, |whole| whole as i64);
+    rows.prepare_cached("INSERT INTO asked VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?
+        .execute(params![
+            number,
+            asked.querier.as_str(),
+            asked.key_epoch.0,
+            whole,
+            set.profile,
+            set.fingerprint.as_bytes(),
+            set.cohort,
+            set.homes.to_bytes(),
+        ])?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use dispers_core::{id::QueryId, subscription::HomeTag, ticket::PoolSecret};
+
+    use super::*;
+
+    const NOW: Timestamp = Timestamp(1_800_000_000_000);
+
+    /// A querier at a finder with this file.
+    struct Querier<'p> {
+        path: &'p Path,
+        epoch: KeyEpoch,
+        oldest: KeyEpoch,
+    }
+
+    impl Querier<'_> {
+        /// Asks homes under a profile, at a finder that has just started.
+        fn ask(&self, query: u8, profile: u8, homes: std::ops::Range<u8>) -> Option<FindError> {
+            let database = Certificates::open(self.path).unwrap();
+            let secret = PoolSecret::from_bytes([7; 32]);
+            let sizes = Sizes::new(&secret, self.epoch, 0);
+            let name = Name::new("querier").unwrap();
+            let tags: Vec<HomeTag> = homes.map(|home| HomeTag([home; 16])).collect();
+            let asked = Asked {
+                querier: &name,
+                key_epoch: self.epoch,
+                asking: Asking {
+                    query: QueryId([query; 32]),
+                    profile: [profile; 32],
+                    homes: &Members::new(&secret.member_key(&name, self.epoch), &tags),
+                    fingerprint: sizes.fingerprint(&tags),
+                    cohort: 20,
+                    most: 1000,
+                    smallest: tags.len() as u64,
+                },
+                sizes: &sizes,
+                limits: Limits {
+                    profiles: 10,
+                    sets: 10,
+                    homes: 1000,
+                    refused: 2,
+                    queries: 10,
+                },
+                oldest: self.oldest,
+                expires: NOW,
+                now: NOW,
+            };
+            match database.ask(&asked) {
+                Ok(()) => None,
+                Err(Error::Find(error)) => Some(error),
+                Err(other) => panic!("{other}"),
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_asked_and_what_was_refused_counts_after_a_restart() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("finder.db");
+        let querier = Querier {
+            path: &path,
+            epoch: KeyEpoch(1),
+            oldest: KeyEpoch(1),
+        };
+        let refused = Some(FindError::Sizes(20));
+        assert_eq!(querier.ask(1, 1, 0..100), None);
+        // One that differs by a few, of its own profile, is kept as a difference.
+        assert_eq!(querier.ask(2, 1, 0..102), None);
+        assert_eq!(querier.ask(3, 2, 0..101), refused);
+        assert_eq!(querier.ask(3, 2, 0..50), refused);
+        assert_eq!(querier.ask(4, 2, 0..50), None);
+        assert_eq!(querier.ask(4, 2, 0..51), Some(FindError::OtherLists));
+        assert_eq!(querier.ask(5, 2, 0..103), refused);
+        assert_eq!(querier.ask(6, 2, 0..50), Some(FindError::TooManyRefused(2)));
+        assert_eq!(querier.ask(4, 2, 0..50), None);
+        // A key epoch that is over is forgotten.
+        let next = Querier {
+            epoch: KeyEpoch(2),
+            oldest: KeyEpoch(2),
+            ..querier
+        };
+        assert_eq!(next.ask(7, 2, 0..101), None);
+    }
+}
