@@ -38,7 +38,7 @@ pub(crate) use network::{HOUR, NOW, Network, key_of, verified};
 pub(crate) use question::{
     Found, Home, Question, Setting, find_by, home, pseudonym, segment, upload,
 };
-pub(crate) use scene::Scene;
+pub(crate) use scene::{Scene, same_key};
 
 pub(crate) fn name(name: &str) -> Name {
     Name::new(name).unwrap()

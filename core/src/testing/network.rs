@@ -35,6 +35,7 @@ pub(crate) struct Network {
     pub(crate) shares: Vec<KeyShare>,
     pub(crate) target: EnvelopeSecretKey,
     finder_name: Name,
+    other_finder: Name,
     targets: Vec<Name>,
     finder_signing: SigningKey,
     pub(crate) finder: EnvelopeSecretKey,
@@ -142,6 +143,7 @@ impl Network {
             target,
             finder,
             finder_name: name("finder"),
+            other_finder: name("finder-two"),
             targets: vec![name("target")],
             finder_signing: key_of("finder"),
             secret: PoolSecret::generate(rng),
@@ -157,6 +159,14 @@ impl Network {
             target: &self.target_key,
             partitions: 1,
             targets: &self.targets,
+        }
+    }
+
+    /// The keys of another finder of the pool, which the directory does not list.
+    pub(crate) fn other_finder_keys(&self) -> FinderKeys<'_> {
+        FinderKeys {
+            name: &self.other_finder,
+            ..self.finder_keys()
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::find::{
     ListedEntry, Memory, ProfileOpening, Sizes,
 };
 use crate::id::{Name, Role};
-use crate::manifest::{Manifest, SignedManifest, Terms, VerifiedManifest};
+use crate::manifest::{Manifest, ManifestError, SignedManifest, Terms, VerifiedManifest};
 use crate::offer::{Offer, OfferBody};
 use crate::oprf::Pseudonym;
 use crate::plan::{Plan, PlanLimits, TrainingPlan, TrainingRequest};
@@ -54,6 +54,8 @@ pub(crate) struct Setting {
     pub(crate) held_out: u16,
     /// Scale of the noise of sizes.
     pub(crate) size_noise: u32,
+    /// The homes that are asked, where that is not what the SQL says.
+    pub(crate) profile: Option<Profile<Pseudonym>>,
 }
 
 impl Default for Setting {
@@ -69,6 +71,7 @@ impl Default for Setting {
             updates: 0,
             held_out: 0,
             size_noise: 0,
+            profile: None,
         }
     }
 }
@@ -124,6 +127,16 @@ pub(crate) struct Question {
 
 impl Question {
     pub(crate) fn new(network: &Network, setting: &Setting, rng: &mut StdRng) -> Self {
+        Self::posed(network, setting, |_| {}, rng).unwrap()
+    }
+
+    /// A question whose querier changes its manifest before it signs.
+    pub(crate) fn posed(
+        network: &Network,
+        setting: &Setting,
+        change: impl FnOnce(&mut Manifest),
+        rng: &mut StdRng,
+    ) -> Result<Self, ManifestError> {
         let directory = &network.directory;
         let limits = PlanLimits {
             max_homes: 1000,
@@ -132,7 +145,8 @@ impl Question {
         let plan = Plan::new(setting.sql, &directory.catalogue, &limits).unwrap();
         let session = (setting.updates > 0).then(|| session(&directory.catalogue, setting));
         let session = session.as_ref();
-        let profile = plan.profile.map(|concept| pseudonym(concept));
+        let profile = setting.profile.clone();
+        let profile = profile.unwrap_or_else(|| plan.profile.map(|concept| pseudonym(concept)));
         let committee = &directory.committees[0];
         let expires = NOW.plus(HOUR);
         let offered: Vec<Option<EnvelopeSecretKey>> = committee
@@ -156,7 +170,7 @@ impl Question {
         let reply = EnvelopeSecretKey::generate(Suite::X25519, rng);
         let mut salt = [0; 32];
         rng.fill_bytes(&mut salt);
-        let manifest = Manifest {
+        let mut manifest = Manifest {
             network: directory.network.clone(),
             key_epoch: directory.key_epoch,
             querier: name("querier"),
@@ -196,16 +210,17 @@ impl Question {
             expires,
             profile_commitment: profile.commitment(&salt),
         };
+        change(&mut manifest);
         let signed = manifest.sign(&key_of("querier"));
-        Self {
-            manifest: signed.verify(directory, NOW).unwrap(),
+        Ok(Self {
+            manifest: signed.verify(directory, NOW)?,
             plan,
             profile,
             salt,
             signed,
             reply,
             offered,
-        }
+        })
     }
 
     /// The head of its find, with this profile in it.

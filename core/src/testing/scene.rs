@@ -1,6 +1,7 @@
 //! One query at all who take part, step by step.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -13,12 +14,13 @@ use crate::aggregation::{
     Aggregation, AggregationError, AggregatorKeys, Deal, DealRequest, DealtRequest, Quorum,
 };
 use crate::ask::{
-    Answer, AnsweringHome, BatchAnswer, OpenedBatch, TargetRequest, answer, collect_answers,
-    open_batch,
+    Answer, AnsweringHome, AskError, BatchAnswer, OpenedBatch, TargetRequest, answer,
+    collect_answers, open_batch,
 };
 use crate::catalogue::EVERY_HOME;
 use crate::circuit::{Row, Section, VectorRow};
 use crate::encoding;
+use crate::envelope::{EnvelopeSecretKey, Watcher};
 use crate::find::{FindError, SealedGrant};
 use crate::id::{AggregatorId, BatchId, MemberNumber, Work};
 use crate::keys::SigningKey;
@@ -46,6 +48,8 @@ pub(crate) struct Scene {
     /// The round that is asked, and the digest of what homes are shown in it.
     pub(crate) round: u16,
     pub(crate) shown: [u8; 32],
+    /// Sees what aggregators open.
+    pub(crate) watcher: Option<Arc<dyn Watcher>>,
     /// Of the aggregators, by number.
     signing: Vec<SigningKey>,
 }
@@ -53,6 +57,12 @@ pub(crate) struct Scene {
 /// The signing key of an aggregator.
 pub(crate) fn aggregator_key(member: MemberNumber) -> SigningKey {
     key_of(&format!("aggregator{member}"))
+}
+
+/// A key once more.
+pub(crate) fn same_key(secret: &EnvelopeSecretKey) -> EnvelopeSecretKey {
+    let bytes = secret.to_seed_bytes();
+    EnvelopeSecretKey::from_bytes(secret.suite(), &bytes[..]).unwrap()
 }
 
 impl Scene {
@@ -86,6 +96,7 @@ impl Scene {
             rng,
             round: 0,
             shown: NO_PARAMETERS,
+            watcher: None,
             signing: (1..=members).map(member).map(aggregator_key).collect(),
         };
         for (_, member, grant) in copy_of(&scene.found.summary).grants {
@@ -107,9 +118,10 @@ impl Scene {
     /// An aggregator that has no grant yet.
     pub(crate) fn aggregation(&self, member: MemberNumber) -> Aggregation {
         let secret = self.question.offered[member.index()].as_ref().unwrap();
-        let bytes = secret.to_seed_bytes();
-        let secret =
-            crate::envelope::EnvelopeSecretKey::from_bytes(secret.suite(), &bytes[..]).unwrap();
+        let mut secret = same_key(secret);
+        if let Some(watcher) = &self.watcher {
+            secret = secret.watched(watcher.clone());
+        }
         Aggregation::new(self.question.manifest.clone(), 0, member, secret).unwrap()
     }
 
@@ -133,6 +145,11 @@ impl Scene {
 
     /// What the Target opens: the same homes and tickets in every round.
     pub(crate) fn asks(&self, work: Work) -> OpenedBatch {
+        self.try_asks(work).unwrap()
+    }
+
+    /// What the Target opens, if it takes the batch.
+    pub(crate) fn try_asks(&self, work: Work) -> Result<OpenedBatch, AskError> {
         let work = Work { round: 0, ..work };
         let request = TargetRequest {
             parameters: None,
@@ -148,7 +165,6 @@ impl Scene {
             &self.network.directory,
             &self.network.target,
         )
-        .unwrap()
     }
 
     /// The rows of a batch, by index.

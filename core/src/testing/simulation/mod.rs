@@ -4,6 +4,7 @@
 //! A seed that fails is printed with its operations; `SIMULATION_SEED=n` runs it alone and prints what
 //! happened. `SIMULATION_SCHEDULES=n` runs others than ten thousand.
 
+mod byzantine;
 mod schedule;
 mod world;
 
@@ -200,9 +201,63 @@ fn outcome(schedule: &Schedule) -> Outcome {
     }
 }
 
+/// What one thread keeps from one seed to the next.
+#[derive(Default)]
+struct Networks {
+    scenes: Scenes,
+    grounds: byzantine::Grounds,
+}
+
+/// How many schedules and queries of campaigns ended how.
+#[derive(Debug, Default)]
+struct Counts {
+    everybody: u64,
+    fewer: u64,
+    failed: u64,
+    campaigns: byzantine::Tally,
+}
+
+impl Counts {
+    fn add(&mut self, other: &Self) {
+        self.everybody += other.everybody;
+        self.fewer += other.fewer;
+        self.failed += other.failed;
+        self.campaigns.add(&other.campaigns);
+    }
+}
+
+impl Networks {
+    /// Runs a seed: the even ones are schedules of faults, the odd ones campaigns of a coalition.
+    fn run(&mut self, seed: u64, counts: &mut Counts) -> Result<(), String> {
+        if seed % 2 == 1 {
+            let tally = self.grounds.run_seed(seed)?;
+            counts.campaigns.add(&tally);
+            return Ok(());
+        }
+        let schedule = Schedule::of(seed);
+        let run = AssertUnwindSafe(|| self.scenes.run(&schedule));
+        let run = catch_unwind(run).unwrap_or_else(|_| Err("it panicked".into()));
+        match run {
+            Ok((Outcome::Everybody, _)) => counts.everybody += 1,
+            Ok((Outcome::Fewer, _)) => counts.fewer += 1,
+            Ok((Outcome::Failed, _)) => counts.failed += 1,
+            Err(reason) => {
+                // What a failure left is not used again.
+                self.scenes = Scenes::default();
+                return Err(format!("{reason}: {schedule:?}"));
+            }
+        }
+        Ok(())
+    }
+}
+
 #[test]
 fn ten_thousand_random_schedules_keep_every_invariant() {
     if let Some(seed) = variable("SIMULATION_SEED") {
+        if seed % 2 == 1 {
+            byzantine::show(seed);
+            return;
+        }
         let schedule = Schedule::of(seed);
         println!("{schedule:#?}");
         outcome(&schedule);
@@ -211,39 +266,24 @@ fn ten_thousand_random_schedules_keep_every_invariant() {
     let count = variable("SIMULATION_SCHEDULES").unwrap_or(10_000);
     let next = AtomicU64::new(0);
     let failures = Mutex::new(Vec::new());
-    let outcomes = Mutex::new([0u64; 3]);
+    let all = Mutex::new(Counts::default());
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
-                let mut scenes = Scenes::default();
-                let mut counts = [0; 3];
+                let mut networks = Networks::default();
+                let mut counts = Counts::default();
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
                     if seed >= count {
                         break;
                     }
-                    let schedule = Schedule::of(seed);
-                    let run = AssertUnwindSafe(|| scenes.run(&schedule));
-                    let run = catch_unwind(run).unwrap_or_else(|_| Err("it panicked".into()));
-                    // What a failure left is not used again.
-                    if run.is_err() {
-                        scenes = Scenes::default();
-                    }
-                    match run {
-                        Ok((outcome, _)) => counts[outcome as usize] += 1,
-                        Err(reason) => {
-                            let mut failures = failures.lock().unwrap();
-                            failures
-                                .push(format!("SIMULATION_SEED={seed}: {reason}: {schedule:?}"));
-                        }
+                    if let Err(reason) = networks.run(seed, &mut counts) {
+                        let mut failures = failures.lock().unwrap();
+                        failures.push(format!("SIMULATION_SEED={seed}: {reason}"));
                     }
                 }
-                let mut outcomes = outcomes.lock().unwrap();
-                outcomes
-                    .iter_mut()
-                    .zip(counts)
-                    .for_each(|(all, own)| *all += own);
+                all.lock().unwrap().add(&counts);
             });
         }
     });
@@ -255,11 +295,19 @@ fn ten_thousand_random_schedules_keep_every_invariant() {
         failures.len(),
         shown.join("\n")
     );
-    let [everybody, fewer, failed] = outcomes.into_inner().unwrap();
-    println!("everybody {everybody}, fewer homes {fewer}, clean failures {failed}");
+    let all = all.into_inner().unwrap();
+    println!("{all:?}");
     // A simulation in which nothing succeeds, or nothing fails, shows nothing.
-    for outcome in [everybody, fewer, failed] {
-        assert!(200 * outcome > count, "{everybody} {fewer} {failed}");
+    let campaigns = &all.campaigns;
+    for outcome in [
+        all.everybody,
+        all.fewer,
+        all.failed,
+        campaigns.refused,
+        campaigns.failed,
+        campaigns.released,
+    ] {
+        assert!(400 * outcome > count, "{all:?}");
     }
 }
 

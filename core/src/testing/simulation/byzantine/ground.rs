@@ -1,0 +1,218 @@
+//! The network and the homes of campaigns: made once, used by many.
+
+use std::collections::BTreeSet;
+
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+
+use super::campaign::{Noise, Whom};
+use super::eyes::Leak;
+use super::purse::BUDGET;
+use crate::catalogue::EVERY_HOME;
+use crate::circuit::Row;
+use crate::encoding;
+use crate::find::{ListSegment, ListedEntry};
+use crate::oprf::Pseudonym;
+use crate::privacy::Rho;
+use crate::profile::Profile;
+use crate::subscription::{Enrolment, Handle, HomeId, PoolKeys, Upload};
+use crate::testing::{Home, Scene, Setting, name, pseudonym, same_key, verified};
+
+/// Homes of a campaign, half in each group. The last ones are the smaller host's.
+pub(super) const HOMES: usize = 16;
+/// Homes of the smaller host, which may be Byzantine: the last ones.
+pub(super) const AT_SMALLER_HOST: usize = 3;
+/// The network's minimum cohort.
+pub(super) const COHORT: u64 = 4;
+
+/// The concepts that homes subscribe to.
+const LISTS: [&str; 3] = [EVERY_HOME, "sex>female", "asthma>1"];
+
+/// A sum of at most 255, so that each of the eight homes of a group has a bit of its own.
+const SQL: &str = "SELECT CASE WHEN z < 5 THEN 'a' ELSE 'b' END AS band, \
+     COUNT(*) AS n, SUM(clamp(x, 0, 255, 1)) AS s FROM people GROUP BY band";
+/// The number of homes alone.
+const COUNT: &str = "SELECT COUNT(*) AS n FROM people";
+/// Outputs of each group: n and s.
+pub(super) const OUTPUTS: usize = 2;
+
+/// Committee and fewest that verify.
+pub(super) const SHAPES: [((u8, u8), u8); 4] = [((2, 3), 3), ((2, 3), 2), ((2, 3), 3), ((3, 5), 4)];
+
+/// A cached network.
+pub(super) struct Ground {
+    pub(super) scene: Scene,
+    /// What a role read and must not have.
+    pub(super) leak: Leak,
+    pub(super) committee: (u8, u8),
+    pub(super) min_verified: u8,
+    /// Each with whether it comes late.
+    uploads: Vec<(bool, Upload)>,
+}
+
+/// Returns whether a home subscribes between two queries of a campaign.
+fn joins_late(home: usize) -> bool {
+    (6..10).contains(&home)
+}
+
+/// The number of a home.
+pub(super) fn number(home: &HomeId) -> usize {
+    let number = home.0.strip_prefix("home");
+    number.and_then(|n| n.parse().ok()).expect("it has one")
+}
+
+/// Returns whether a home is the smaller host's.
+pub(super) fn is_at_smaller_host(home: usize) -> bool {
+    home >= HOMES - AT_SMALLER_HOST
+}
+
+/// Returns whether a home subscribed to the list of this place.
+fn subscribes(home: usize, list: usize) -> bool {
+    match list {
+        0 => true,
+        1 => home < 10,
+        _ => (6..10).contains(&home) || home == 12,
+    }
+}
+
+impl Whom {
+    /// The homes that it means, once `late` with those that joined.
+    pub(super) fn homes(self, late: bool) -> BTreeSet<usize> {
+        let (a, b) = (|home| subscribes(home, 1), |home| subscribes(home, 2));
+        let means = |home: &usize| match self {
+            Self::Everybody => true,
+            Self::A => a(*home),
+            Self::B => b(*home),
+            Self::NotA => !a(*home),
+            Self::NotB => !b(*home),
+            Self::AOrB => a(*home) || b(*home),
+            Self::AAndNotB => a(*home) && !b(*home),
+        };
+        let there = |home: &usize| late || !joins_late(*home);
+        (0..HOMES).filter(there).filter(means).collect()
+    }
+
+    pub(super) fn profile(self) -> Profile<Pseudonym> {
+        let atom = |list: usize| Profile::atom(pseudonym(LISTS[list]));
+        let without = |profile, list| {
+            let not = Profile::negate(atom(list)).expect("it is small");
+            Profile::and(vec![profile, not]).expect("it is small")
+        };
+        match self {
+            Self::Everybody => atom(0),
+            Self::A => atom(1),
+            Self::B => atom(2),
+            Self::NotA => without(atom(0), 1),
+            Self::NotB => without(atom(0), 2),
+            Self::AOrB => Profile::or(vec![atom(1), atom(2)]).expect("it is small"),
+            Self::AAndNotB => without(atom(1), 2),
+        }
+    }
+}
+
+impl Ground {
+    pub(super) fn new(shape: usize) -> Self {
+        let (committee, min_verified) = SHAPES[shape];
+        let row = |number: usize| Row {
+            group: number % 2,
+            levels: vec![Some(1 << (number / 2))],
+        };
+        let mut scene = Scene::new(Setting {
+            committee,
+            min_verified,
+            sql: SQL,
+            rows: (0..HOMES).map(|number| Some(row(number))).collect(),
+            ..Setting::default()
+        });
+        for (number, home) in scene.homes.iter_mut().enumerate() {
+            let smaller = is_at_smaller_host(number);
+            home.host = name(if smaller { "host2" } else { "host1" });
+        }
+        let mut body = (*scene.network.directory).clone();
+        body.floors.max_delta = 1e-5;
+        scene.network.directory = verified(&body);
+        let leak = Leak::default();
+        let network = &mut scene.network;
+        network.finder = same_key(&network.finder).watched(leak.finder(&scene.homes));
+        network.target = same_key(&network.target).watched(leak.target(&scene.homes));
+        scene.watcher = Some(leak.aggregator(&scene.homes));
+        let mut rng = StdRng::seed_from_u64(shape as u64);
+        let uploads = [("host1", false), ("host1", true), ("host2", false)];
+        let uploads = uploads.map(|(host, late)| (late, upload(&scene, host, late, &mut rng)));
+        Self {
+            scene,
+            leak,
+            committee,
+            min_verified,
+            uploads: uploads.into(),
+        }
+    }
+
+    /// What is asked, without who asks it.
+    pub(super) fn setting(&self, counts: bool) -> Setting {
+        Setting {
+            committee: self.committee,
+            min_verified: self.min_verified,
+            sql: if counts { COUNT } else { SQL },
+            ..Setting::default()
+        }
+    }
+
+    /// The budget of a population.
+    pub(super) fn budget(&self) -> Rho {
+        let ordinary = Rho::of_pure(Noise::ORDINARY.epsilon.into(), 2);
+        Rho(BUDGET * ordinary.0)
+    }
+
+    /// The segments of these lists, one per upload that is there.
+    pub(super) fn segments(&self, lists: &BTreeSet<Pseudonym>, late: bool) -> Vec<ListSegment> {
+        let segment = |upload: &Upload| ListSegment {
+            key_epoch: upload.key_epoch,
+            envelopes: upload.envelopes.clone(),
+            entries: upload
+                .entries
+                .iter()
+                .filter(|entry| lists.contains(&entry.pseudonym))
+                .map(|entry| ListedEntry {
+                    pseudonym: entry.pseudonym,
+                    index: entry.index,
+                    ciphertext: entry.ciphertext.clone(),
+                })
+                .collect(),
+        };
+        let there = self.uploads.iter().filter(|(of, _)| late || !of);
+        there.map(|(_, upload)| segment(upload)).collect()
+    }
+}
+
+fn upload(scene: &Scene, host: &str, late: bool, rng: &mut StdRng) -> Upload {
+    let directory = &scene.network.directory;
+    let host = name(host);
+    let of = |home: &&Home| home.host == host && joins_late(number(&home.id)) == late;
+    let enrolments: Vec<Enrolment> = scene
+        .homes
+        .iter()
+        .filter(of)
+        .map(|home| {
+            let lists = (0..LISTS.len()).filter(|list| subscribes(number(&home.id), *list));
+            let concept = |list: usize| (pseudonym(LISTS[list]), Handle([0; 16]));
+            Enrolment {
+                home: home.id.clone(),
+                tag: home.tag,
+                key: home.key.clone(),
+                concepts: lists.map(concept).collect(),
+            }
+        })
+        .collect();
+    let pool = |role| &directory.pool(role, 0).expect("it is listed").envelope_key;
+    let keys = PoolKeys {
+        target_finder: pool(crate::id::Role::TargetFinder),
+        target: pool(crate::id::Role::Target),
+    };
+    Upload::build(&host, &enrolments, directory.key_epoch, 0, &keys, rng)
+}
+
+/// The encodings of segments.
+pub(super) fn encoded(segments: &[ListSegment]) -> Vec<Vec<u8>> {
+    segments.iter().map(encoding::to_bytes).collect()
+}

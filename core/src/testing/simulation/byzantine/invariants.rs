@@ -1,0 +1,209 @@
+//! What must hold after every query, whatever a coalition does.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::campaign::{Campaign, Move, Party};
+use super::ground::{AT_SMALLER_HOST, COHORT, HOMES, OUTPUTS, is_at_smaller_host};
+use super::query::Ended;
+use super::stacks::Stacks;
+use crate::conduct::{Failure, Phase, StepError};
+use crate::id::MemberNumber;
+use crate::release::Released;
+use crate::testing::Scene;
+
+/// What was observed of a campaign so far.
+pub(super) struct Invariants<'a> {
+    campaign: &'a Campaign,
+    /// Ciphertexts by their encapsulation.
+    sealed: BTreeMap<Vec<u8>, Vec<u8>>,
+}
+
+impl<'a> Invariants<'a> {
+    pub(super) fn new(campaign: &'a Campaign) -> Self {
+        Self {
+            campaign,
+            sealed: BTreeMap::new(),
+        }
+    }
+
+    /// Checks a query that ended. Returns whether it was released.
+    pub(super) fn check(
+        &mut self,
+        scene: &Scene,
+        ask: usize,
+        stacks: &Stacks,
+        ended: &Ended,
+    ) -> Result<bool, String> {
+        self.ended(ended)?;
+        self.sealed_once(ended)?;
+        self.once(scene, stacks)?;
+        self.placed(ask, ended)?;
+        self.nobody_is_put_out(scene, ended)?;
+        let Some(totals) = ended.conduct.totals() else {
+            self.released_where_it_must(ask)?;
+            return Ok(false);
+        };
+        let read = scene.read(totals);
+        let noisy = scene.question.manifest.privacy.is_some();
+        let released = match read {
+            Ok(released) => released,
+            Err(_) if self.may_falsify() => return Ok(false),
+            Err(error) => return Err(format!("the totals do not open: {error}")),
+        };
+        if !noisy && !self.campaign.asks[ask].counts && !self.may_forge(scene) {
+            self.sums(ask, &released, ended)?;
+        }
+        Ok(true)
+    }
+
+    fn ended(&self, ended: &Ended) -> Result<(), String> {
+        let status = ended.conduct.status();
+        match (status.phase, status.failure) {
+            (Phase::Done, _) => Ok(()),
+            (Phase::Failed, failure) if !matches!(failure, Some(Failure::Ended(_))) => Ok(()),
+            (phase, failure) => Err(format!("it does not end: {phase:?}, {failure:?}")),
+        }
+    }
+
+    /// No encapsulation seals two plaintexts: their keys and nonces would be the same.
+    fn sealed_once(&mut self, ended: &Ended) -> Result<(), String> {
+        for (encapsulated, ciphertext) in &ended.sealed {
+            let known = self.sealed.entry(encapsulated.clone());
+            if known.or_insert_with(|| ciphertext.clone()) != ciphertext {
+                return Err("two plaintexts are sealed under one key and nonce".into());
+            }
+        }
+        Ok(())
+    }
+
+    /// A home of an honest stack contributes to a query in one batch of one find.
+    fn once(&self, scene: &Scene, stacks: &Stacks) -> Result<(), String> {
+        let query = scene.question.manifest.query();
+        for ((of, home), places) in &stacks.contributed {
+            if *of == query && places.len() > 1 {
+                return Err(format!("home {home} answers in {} places", places.len()));
+            }
+        }
+        Ok(())
+    }
+
+    /// A contribution counts only in the batch that the find which was granted put its home in.
+    fn placed(&self, ask: usize, ended: &Ended) -> Result<(), String> {
+        let moves = self.campaign.moves(ask);
+        let granted = |one: &Move| matches!(one, Move::GrantOf { .. });
+        match ended.misplaced > 0 && !moves.iter().any(granted) {
+            true => Err(format!("{} homes count in another batch", ended.misplaced)),
+            false => Ok(()),
+        }
+    }
+
+    /// Returns whether a total may be false.
+    fn may_falsify(&self) -> bool {
+        self.campaign.has(Party::Aggregator)
+    }
+
+    /// Returns whether exactly the threshold verifies and one of them is Byzantine: then sums may be forged
+    /// (protocol.md §13).
+    fn may_forge(&self, scene: &Scene) -> bool {
+        let manifest = &scene.question.manifest;
+        self.may_falsify() && usize::from(manifest.min_verified) <= manifest.needed()
+    }
+
+    /// An honest conductor puts nobody out for what others did.
+    fn nobody_is_put_out(&self, scene: &Scene, ended: &Ended) -> Result<(), String> {
+        if self.campaign.has(Party::Conductor) {
+            return Ok(());
+        }
+        let byzantine: Option<MemberNumber> = scene.members().last().copied();
+        let byzantine = byzantine.filter(|_| self.campaign.has(Party::Aggregator));
+        // A false opening of guards stops whoever reads it.
+        let stopped = byzantine.is_some()
+            && self
+                .campaign
+                .moves
+                .iter()
+                .any(|(_, one)| *one == Move::FalseGuards);
+        for (aggregator, error) in ended.conduct.out() {
+            // A budget that is spent is its own reason.
+            if matches!(error, StepError::Refused(why) if why.contains("privacy budget")) {
+                continue;
+            }
+            let honest = Some(aggregator.member) != byzantine;
+            if honest && !stopped {
+                return Err(format!(
+                    "honest aggregator {aggregator:?} is out: {error:?}"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// A host alone stops no query.
+    fn released_where_it_must(&self, ask: usize) -> Result<(), String> {
+        let host =
+            self.campaign.coalition == [Party::Host] && self.campaign.asks[ask].noise.is_none();
+        let whom = self.campaign.asks[ask].homes();
+        let honest = whom.iter().filter(|home| !is_at_smaller_host(**home));
+        // The answer rate is 400 in a thousand.
+        let enough = 1000 * honest.count() >= 400 * whom.len();
+        match host && enough {
+            true => Err("one host stops the query".into()),
+            false => Ok(()),
+        }
+    }
+
+    fn is_honest(&self, home: usize) -> bool {
+        !(self.campaign.has(Party::Host) && is_at_smaller_host(home))
+    }
+
+    /// Each released group is a sum over homes that the query is for, each once, and over enough of them.
+    fn sums(&self, ask: usize, released: &Released, ended: &Ended) -> Result<(), String> {
+        let whom = self.campaign.asks[ask].homes();
+        let mut counted = BTreeSet::new();
+        for (group, outputs) in released.outputs.chunks(OUTPUTS).enumerate() {
+            let (Some(n), Some(sum)) = (outputs[0], outputs[1]) else {
+                continue;
+            };
+            let homes: BTreeSet<usize> = (0..HOMES / 2)
+                .filter(|bit| sum >> bit & 1 == 1)
+                .map(|bit| 2 * bit + group)
+                .collect();
+            if homes.len() as u64 != n || sum >> (HOMES / 2) != 0 {
+                return Err(format!(
+                    "group {group} counts a home twice: n {n}, sum {sum:b}"
+                ));
+            }
+            if !homes.is_subset(&whom) {
+                return Err(format!(
+                    "group {group} has homes that were not meant: {homes:?}"
+                ));
+            }
+            let honest = homes.iter().filter(|home| self.is_honest(**home)).count() as u64;
+            let least = match self.campaign.has(Party::Host) {
+                true => COHORT - AT_SMALLER_HOST as u64,
+                false => COHORT,
+            };
+            if n < COHORT || honest < least {
+                return Err(format!(
+                    "group {group} is of {n} homes, {honest} of them honest"
+                ));
+            }
+            counted.extend(homes);
+        }
+        // Told in steps of the cohort, the number of homes that answered tells nobody's number.
+        let rest = released.accepted.saturating_sub(counted.len() as u64);
+        if (1..COHORT).contains(&rest) && released.accepted % COHORT != 0 {
+            return Err(format!(
+                "the number of homes tells that {rest} are withheld"
+            ));
+        }
+        let all = counted == ended.found;
+        let complete = released.outputs.iter().all(Option::is_some);
+        let harmless =
+            self.campaign.moves.iter().all(|(of, _)| *of != ask) && !self.campaign.clicks;
+        if harmless && complete && !all {
+            return Err(format!("an honest query counts {counted:?}"));
+        }
+        Ok(())
+    }
+}

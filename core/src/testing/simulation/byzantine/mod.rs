@@ -1,0 +1,120 @@
+//! Coalitions of Byzantine roles, and what must hold whatever they do (docs/testing.md).
+//!
+//! A campaign is a few queries of one querier over one network, and the moves of a coalition. Honest roles run the
+//! functions that the real ones run: manifests are verified, homes are found over sealed lists, stacks open tickets
+//! and answer, aggregators aggregate, and the conductor is the real state machine, with the coalition's moves in the
+//! place of what its members would do. After every query the [`invariants`] are checked against what the harness knows
+//! of all homes.
+
+mod campaign;
+mod eyes;
+mod finder;
+mod ground;
+mod invariants;
+mod purse;
+mod query;
+mod stacks;
+mod tests;
+mod worlds;
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+
+use crate::conduct::StepError;
+use crate::testing::name;
+use campaign::Campaign;
+use ground::Ground;
+use invariants::Invariants;
+use purse::Ledgers;
+use query::Query;
+use stacks::Stacks;
+
+/// What came of the queries of campaigns that broke no invariant.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Tally {
+    /// Queries that were refused before they began.
+    pub(super) refused: u64,
+    pub(super) failed: u64,
+    pub(super) released: u64,
+}
+
+impl Tally {
+    pub(super) fn add(&mut self, other: &Self) {
+        self.refused += other.refused;
+        self.failed += other.failed;
+        self.released += other.released;
+    }
+}
+
+/// Networks that are made once and run many campaigns.
+#[derive(Default)]
+pub(super) struct Grounds(BTreeMap<usize, Ground>);
+
+impl Grounds {
+    /// Runs a campaign. Says why it breaks an invariant, if it does.
+    fn run(&mut self, campaign: &Campaign) -> Result<Tally, String> {
+        let run = AssertUnwindSafe(|| self.course(campaign));
+        let run = catch_unwind(run).unwrap_or_else(|_| Err("it panicked".into()));
+        // What a failure left is not used again.
+        if run.is_err() {
+            self.0.remove(&campaign.shape);
+        }
+        run
+    }
+
+    /// Runs the campaign of a seed. Says why it breaks an invariant, and how small it may be made.
+    pub(super) fn run_seed(&mut self, seed: u64) -> Result<Tally, String> {
+        let campaign = Campaign::of(seed);
+        self.run(&campaign).map_err(|reason| {
+            let small = campaign.shrunk(|one| self.run(one).is_err());
+            let now = self.run(&small).err().unwrap_or(reason);
+            format!("{now}: {small:?}")
+        })
+    }
+
+    fn course(&mut self, campaign: &Campaign) -> Result<Tally, String> {
+        let ground = self.0.entry(campaign.shape);
+        let ground = ground.or_insert_with(|| Ground::new(campaign.shape));
+        // Campaigns share what the network drew.
+        crate::aead::record::forget();
+        ground.scene.rng = StdRng::seed_from_u64(campaign.seed ^ 0xb42a);
+        let mut stacks = Stacks::new(campaign.clicks);
+        let mut ledgers = Ledgers::new(ground.budget());
+        let mut invariants = Invariants::new(campaign);
+        let mut tally = Tally::default();
+        for ask in 0..campaign.asks.len() {
+            let Some(ended) = Query::run(ground, campaign, ask, (&mut stacks, &mut ledgers)) else {
+                tally.refused += 1;
+                continue;
+            };
+            ground.leak.found()?;
+            stacks.homes.check(&ground.scene.network.directory)?;
+            if !invariants.check(&ground.scene, ask, &stacks, &ended)? {
+                tally.failed += 1;
+                continue;
+            }
+            tally.released += 1;
+            ledgers.released(&ended.expenses)?;
+        }
+        Ok(tally)
+    }
+}
+
+/// What an aggregator says whose groups are not those that the target signed.
+fn other_bytes() -> StepError {
+    StepError::OtherBytes {
+        target: name("target"),
+    }
+}
+
+/// Runs the campaign of a seed and prints it, with what came of it.
+pub(super) fn show(seed: u64) {
+    println!("{:#?}", Campaign::of(seed));
+    match Grounds::default().run_seed(seed) {
+        Ok(tally) => println!("{tally:?}"),
+        Err(reason) => panic!("{reason}"),
+    }
+}

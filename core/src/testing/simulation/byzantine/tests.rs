@@ -1,0 +1,163 @@
+use super::campaign::{Ask, Campaign, Move, Noise, Party, Whom};
+use super::*;
+use crate::weakness::{Weakness, without};
+
+fn exact(whom: Whom, batch_size: u32) -> Ask {
+    Ask {
+        whom,
+        noise: None,
+        batch_size,
+        late: true,
+        counts: false,
+    }
+}
+
+/// A campaign of one query of everybody, of the first shape.
+fn one(coalition: &[Party], batch_size: u32, moves: &[Move]) -> Campaign {
+    Campaign {
+        seed: 1,
+        shape: 0,
+        coalition: coalition.to_vec(),
+        asks: vec![exact(Whom::Everybody, batch_size)],
+        moves: moves.iter().map(|one| (0, *one)).collect(),
+        clicks: false,
+    }
+}
+
+/// Requires that the campaign breaks an invariant without a defence, and none with it.
+fn stops(weakness: Weakness, campaign: &Campaign) {
+    let broken = without(weakness, || Grounds::default().run(campaign));
+    println!("without {weakness:?}: {broken:?}");
+    assert!(
+        broken.is_err(),
+        "without {weakness:?}: {broken:?}: {campaign:?}"
+    );
+    let kept = Grounds::default().run(campaign);
+    assert!(kept.is_ok(), "with {weakness:?}: {kept:?}: {campaign:?}");
+}
+
+/// Looks for a campaign of this coalition that breaks an invariant, and makes it small.
+fn search(seeds: std::ops::Range<u64>, coalition: &[Party]) -> Option<Campaign> {
+    let mut grounds = Grounds::default();
+    let mut fails = |campaign: &Campaign| grounds.run(campaign).is_err();
+    let of = |seed| Campaign::by(seed, coalition);
+    let found = seeds.map(of).find(|one| fails(one))?;
+    Some(found.shrunk(fails))
+}
+
+/// Requires that random campaigns of the coalition find the attack once the defence is off.
+fn is_found(weakness: Weakness, coalition: &[Party], seeds: u64) {
+    let found = without(weakness, || search(0..seeds, coalition));
+    let found = found.unwrap_or_else(|| panic!("{weakness:?} is not found in {seeds} seeds"));
+    println!("without {weakness:?}: {found:?}");
+    let kept = Grounds::default().run(&found);
+    assert!(kept.is_ok(), "with {weakness:?}: {kept:?}: {found:?}");
+}
+
+#[test]
+fn a_conductor_that_mixes_two_cuts_of_a_find_counts_no_home_twice() {
+    let moves = [Move::Cut(9), Move::BatchOf { batch: 1, find: 1 }];
+    let campaign = one(&[Party::Conductor], 8, &moves);
+    stops(Weakness::SeveralCutsOfOneFind, &campaign);
+    is_found(Weakness::SeveralCutsOfOneFind, &[Party::Conductor], 400);
+}
+
+#[test]
+fn a_finder_that_has_homes_asked_in_two_batches_counts_no_home_twice() {
+    let campaign = one(&[Party::Finder], 8, &[Move::AskTwice { batch: 0 }]);
+    stops(Weakness::HomeInSeveralBatches, &campaign);
+    is_found(Weakness::HomeInSeveralBatches, &[Party::Finder], 400);
+}
+
+#[test]
+fn a_target_that_sends_other_bytes_puts_no_aggregator_out() {
+    let campaign = one(&[Party::Target], 16, &[Move::OtherBytes { member: 1 }]);
+    stops(Weakness::OtherBytesEvict, &campaign);
+    is_found(Weakness::OtherBytesEvict, &[Party::Target], 200);
+}
+
+#[test]
+fn a_host_whose_shares_do_not_fit_stops_no_query() {
+    let campaign = one(&[Party::Host], 16, &[Move::BadShares]);
+    stops(Weakness::HostFailsBatch, &campaign);
+    is_found(Weakness::HostFailsBatch, &[Party::Host], 200);
+}
+
+/// Queries of a querier alone, one after the other.
+fn asked(shape: usize, asks: &[Ask]) -> Campaign {
+    Campaign {
+        shape,
+        asks: asks.to_vec(),
+        ..one(&[Party::Querier], 16, &[])
+    }
+}
+
+fn noisy(epsilon: u32, delta: u32) -> Ask {
+    Ask {
+        noise: Some(Noise { epsilon, delta }),
+        ..exact(Whom::Everybody, 16)
+    }
+}
+
+#[test]
+fn a_querier_with_a_delta_near_one_takes_no_more_of_a_home_than_its_owner_gives() {
+    let campaign = asked(1, &[noisy(1, 150_000_000)]);
+    stops(Weakness::DeltaUnbounded, &campaign);
+    is_found(Weakness::DeltaUnbounded, &[Party::Querier], 400);
+}
+
+#[test]
+fn a_querier_that_may_always_count_reads_no_field_by_that() {
+    let count = Ask {
+        counts: true,
+        ..exact(Whom::Everybody, 16)
+    };
+    let campaign = Campaign {
+        clicks: true,
+        ..asked(0, &[count, exact(Whom::Everybody, 16)])
+    };
+    stops(Weakness::RuleWidens, &campaign);
+    is_found(Weakness::RuleWidens, &[Party::Querier], 400);
+}
+
+#[test]
+fn a_querier_that_chooses_who_offers_spends_no_more_than_the_budget() {
+    let ordinary = noisy(Noise::ORDINARY.epsilon, Noise::ORDINARY.delta);
+    let moves = (0..3).map(|place| (place, Move::WithoutOffer(1 + place as u8)));
+    let campaign = Campaign {
+        moves: moves.collect(),
+        ..asked(1, &[ordinary; 3])
+    };
+    stops(Weakness::BudgetOfTheAggregatorsThatOffer, &campaign);
+}
+
+#[test]
+fn aggregators_that_die_after_their_guards_left_have_charged_the_query() {
+    let ordinary = noisy(Noise::ORDINARY.epsilon, Noise::ORDINARY.delta);
+    stops(Weakness::ReleasedUncharged, &asked(1, &[ordinary; 3]));
+}
+
+#[test]
+fn a_querier_learns_no_group_below_the_cohort_from_the_number_of_homes() {
+    let early = Ask {
+        late: false,
+        ..exact(Whom::AOrB, 16)
+    };
+    let campaign = asked(0, &[early]);
+    stops(Weakness::CellsGivenAway, &campaign);
+    is_found(Weakness::CellsGivenAway, &[Party::Querier], 200);
+}
+
+#[test]
+fn two_finders_of_a_pool_seal_nothing_under_one_key_and_nonce() {
+    let campaign = one(&[Party::Conductor], 16, &[Move::OtherFinder]);
+    stops(Weakness::SealedFromASharedSeed, &campaign);
+    is_found(Weakness::SealedFromASharedSeed, &[Party::Conductor], 200);
+}
+
+#[test]
+fn a_home_that_joins_or_leaves_moves_no_other_to_another_committee() {
+    let moved = || worlds::moved(&mut Ground::new(0), 8);
+    assert!(without(Weakness::CommitteesMoveWithBatches, moved) > 0);
+    assert_eq!(moved(), 0);
+}
