@@ -5,7 +5,6 @@
 
 /// A defence, named for the attack that it stops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[allow(dead_code)]
 pub(crate) enum Weakness {
     /// What determines a cut is part of the find's id (protocol.md §6).
     SeveralCutsOfOneFind,

@@ -378,7 +378,7 @@ pub(crate) fn find(
     )
 }
 
-/// The find by the finder with these keys.
+/// The find by the finder with these keys, which remembers nobody.
 pub(crate) fn find_by(
     keys: &FinderKeys<'_>,
     network: &Network,
@@ -388,16 +388,28 @@ pub(crate) fn find_by(
     rng: &mut StdRng,
 ) -> Result<Found, FindError> {
     let request = question.find_request(network, &question.opening(), batch_size, rng);
-    let mut finding = Finding::new(question.manifest.clone(), &request, keys)?;
+    let memory = &mut Memory::default();
+    find_remembering(keys, memory, network, question, &request, segments)
+}
+
+/// The find by the finder with these keys, which remembers the querier.
+pub(crate) fn find_remembering(
+    keys: &FinderKeys<'_>,
+    memory: &mut Memory,
+    network: &Network,
+    question: &Question,
+    request: &FindRequest,
+    segments: &[Vec<u8>],
+) -> Result<Found, FindError> {
+    let mut finding = Finding::new(question.manifest.clone(), request, keys)?;
     for segment in segments {
         finding.add(finding.opener().open(segment, keys)?)?;
     }
     let matching = finding.choose(keys);
-    // A finder that remembers nobody.
     let (secret, epoch) = (keys.secret, network.directory.key_epoch);
     let sizes = Sizes::new(secret, epoch, network.size_noise);
     let homes = matching.members(keys);
-    Memory::default().ask(&matching.asking(&homes, &sizes), &sizes, LIMITS)?;
+    memory.ask(&matching.asking(&homes, &sizes), &sizes, LIMITS)?;
     let chosen = matching.finish(keys, &sizes);
     let batches = 0..chosen.count();
     Ok(Found {

@@ -104,6 +104,8 @@ pub(super) enum Move {
     Verifying(u8),
     /// Q: does without the offer of this aggregator.
     WithoutOffer(u8),
+    /// Q: leaves a concept's pseudonym out of what the conductor streams.
+    LeaveOutList(u8),
     /// C: finds again with another batch size.
     Cut(u32),
     /// C: finds at the other finder of the pool too.
@@ -161,7 +163,8 @@ impl Move {
     pub(super) fn party(self) -> Party {
         use Move::*;
         match self {
-            Cohort(_) | MostHomes(_) | AnswerRate(_) | Verifying(_) | WithoutOffer(_) => Querier,
+            Cohort(_) | MostHomes(_) | AnswerRate(_) | Verifying(_) | WithoutOffer(_)
+            | LeaveOutList(_) => Querier,
             Cut(_)
             | OtherFinder
             | DropEntry(_)
@@ -187,12 +190,13 @@ impl Move {
         let batch = rng.random_range(0..3);
         let find = rng.random_range(0..3);
         match party {
-            Querier => match rng.random_range(0..5) {
+            Querier => match rng.random_range(0..6) {
                 0 => Self::Cohort(rng.random_range(1..20)),
                 1 => Self::MostHomes(rng.random_range(4..20)),
                 2 => Self::AnswerRate(rng.random_range(300..=1001)),
                 3 => Self::Verifying(rng.random_range(1..=4)),
-                _ => Self::WithoutOffer(member),
+                4 => Self::WithoutOffer(member),
+                _ => Self::LeaveOutList(rng.random_range(0..3)),
             },
             Conductor => match rng.random_range(0..14) {
                 0..=2 => Self::Cut(rng.random_range(1..20)),

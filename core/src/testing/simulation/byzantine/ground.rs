@@ -26,7 +26,7 @@ pub(super) const AT_SMALLER_HOST: usize = 3;
 pub(super) const COHORT: u64 = 4;
 
 /// The concepts that homes subscribe to.
-const LISTS: [&str; 3] = [EVERY_HOME, "sex>female", "asthma>1"];
+pub(super) const LISTS: [&str; 3] = [EVERY_HOME, "sex>female", "asthma>1"];
 
 /// A sum of at most 255, so that each of the eight homes of a group has a bit of its own.
 const SQL: &str = "SELECT CASE WHEN z < 5 THEN 'a' ELSE 'b' END AS band, \

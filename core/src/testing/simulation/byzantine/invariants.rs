@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::campaign::{Campaign, Move, Party};
+use super::campaign::{Ask, Campaign, Move, Party};
 use super::ground::{AT_SMALLER_HOST, COHORT, HOMES, OUTPUTS, is_at_smaller_host};
 use super::query::Ended;
 use super::stacks::Stacks;
@@ -11,9 +11,16 @@ use crate::id::MemberNumber;
 use crate::release::Released;
 use crate::testing::Scene;
 
+/// Whom one query of the campaign asked, if it was released.
+struct Answered {
+    ask: Ask,
+    homes: BTreeSet<usize>,
+}
+
 /// What was observed of a campaign so far.
 pub(super) struct Invariants<'a> {
     campaign: &'a Campaign,
+    answered: Vec<Answered>,
     /// Ciphertexts by their encapsulation.
     sealed: BTreeMap<Vec<u8>, Vec<u8>>,
 }
@@ -22,6 +29,7 @@ impl<'a> Invariants<'a> {
     pub(super) fn new(campaign: &'a Campaign) -> Self {
         Self {
             campaign,
+            answered: Vec::new(),
             sealed: BTreeMap::new(),
         }
     }
@@ -53,6 +61,11 @@ impl<'a> Invariants<'a> {
         if !noisy && !self.campaign.asks[ask].counts && !self.may_forge(scene) {
             self.sums(ask, &released, ended)?;
         }
+        self.answered.push(Answered {
+            ask: self.campaign.asks[ask],
+            homes: ended.found.clone(),
+        });
+        self.differences()?;
         Ok(true)
     }
 
@@ -203,6 +216,31 @@ impl<'a> Invariants<'a> {
             self.campaign.moves.iter().all(|(of, _)| *of != ask) && !self.campaign.clicks;
         if harmless && complete && !all {
             return Err(format!("an honest query counts {counted:?}"));
+        }
+        Ok(())
+    }
+
+    /// Two exact answers of a querier are about sets of homes that are the same, or differ by at least the cohort. Where
+    /// the conductor or the target takes part it may leave homes out of one of two equal queries (protocol.md §13).
+    fn differences(&self) -> Result<(), String> {
+        let others = [
+            Party::Conductor,
+            Party::Target,
+            Party::Host,
+            Party::Aggregator,
+        ];
+        if others.iter().any(|party| self.campaign.has(*party)) {
+            return Ok(());
+        }
+        let exact = || self.answered.iter().filter(|one| one.ask.noise.is_none());
+        for (first, second) in exact().flat_map(|one| exact().map(move |other| (one, other))) {
+            let apart = first.homes.symmetric_difference(&second.homes).count();
+            if (1..COHORT as usize).contains(&apart) {
+                return Err(format!(
+                    "{:?} and {:?} differ by {apart} homes",
+                    first.ask.whom, second.ask.whom
+                ));
+            }
         }
         Ok(())
     }

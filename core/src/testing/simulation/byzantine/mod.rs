@@ -83,10 +83,17 @@ impl Grounds {
         ground.scene.rng = StdRng::seed_from_u64(campaign.seed ^ 0xb42a);
         let mut stacks = Stacks::new(campaign.clicks);
         let mut ledgers = Ledgers::new(ground.budget());
+        let mut finders = Default::default();
         let mut invariants = Invariants::new(campaign);
         let mut tally = Tally::default();
         for ask in 0..campaign.asks.len() {
-            let Some(ended) = Query::run(ground, campaign, ask, (&mut stacks, &mut ledgers)) else {
+            let Some(ended) = Query::run(
+                ground,
+                campaign,
+                ask,
+                (&mut stacks, &mut ledgers),
+                &mut finders,
+            ) else {
                 tally.refused += 1;
                 continue;
             };

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::campaign::{Ask, Campaign, Move, Party};
-use super::ground::{Ground, encoded, number};
+use super::ground::{Ground, LISTS, encoded, number};
 use super::purse::Ledgers;
 use super::stacks::{Stacks, is_smaller};
 use crate::aggregation::Quorum;
@@ -12,7 +12,7 @@ use crate::ask::{Answer, BatchAnswer};
 use crate::conduct::{Command, Conduct, Event, StepError};
 use crate::encoding::{from_bytes, to_bytes};
 use crate::envelope::{Sealed, reader};
-use crate::find::{ListSegment, MAX_BATCH, SealedGrant, TargetBatch};
+use crate::find::{ListSegment, MAX_BATCH, Memory, SealedGrant, TargetBatch};
 use crate::id::{AggregatorId, MemberNumber, Name, Work};
 use crate::keys::Signature;
 use crate::oprf::Pseudonym;
@@ -20,7 +20,8 @@ use crate::peer::{Channel, PeerContent, PeerMessage};
 use crate::privacy::Expense;
 use crate::release::{Certificate, Proposal, SealedTotal, Total};
 use crate::testing::{
-    Found, Question, Scene, Setting, copy_of, failed, find_by, key_of, step_error,
+    Found, Question, Scene, Setting, copy_of, failed, find_remembering, key_of, pseudonym,
+    step_error,
 };
 
 /// What became of a query.
@@ -96,11 +97,12 @@ impl<'a> Query<'a> {
         campaign: &'a Campaign,
         ask: usize,
         (stacks, ledgers): (&'a mut Stacks, &'a mut Ledgers),
+        finders: &mut [Memory; 2],
     ) -> Option<Ended> {
         let moves = campaign.moves(ask);
         let asked = &campaign.asks[ask];
         ground.scene.question = pose(ground, asked, &moves)?;
-        let mut finds = finds(ground, asked, &moves);
+        let mut finds = finds(ground, asked, &moves, finders);
         if finds.is_empty() {
             return None;
         }
@@ -642,10 +644,21 @@ fn pose(ground: &mut Ground, asked: &Ask, moves: &[Move]) -> Option<Question> {
 }
 
 /// What the finders find: first what the conductor asks for, then what a Byzantine one asks for beside it.
-fn finds(ground: &mut Ground, asked: &Ask, moves: &[Move]) -> Vec<Found> {
+fn finds(
+    ground: &mut Ground,
+    asked: &Ask,
+    moves: &[Move],
+    finders: &mut [Memory; 2],
+) -> Vec<Found> {
     let (whom, batch_size) = (asked.whom, asked.batch_size);
+    let left_out = moves.iter().filter_map(|one| match one {
+        Move::LeaveOutList(list) => Some(pseudonym(LISTS[usize::from(*list) % LISTS.len()])),
+        _ => None,
+    });
+    let left_out: BTreeSet<Pseudonym> = left_out.collect();
     let atoms: BTreeSet<Pseudonym> = whom.profile().atoms().copied().collect();
-    let segments = ground.segments(&atoms, asked.late);
+    let lists: BTreeSet<Pseudonym> = atoms.difference(&left_out).copied().collect();
+    let segments = ground.segments(&lists, asked.late);
     let mut streamed = encoded(&segments);
     for one in moves {
         if let Move::RepeatSegment(segment) = one {
@@ -672,14 +685,16 @@ fn finds(ground: &mut Ground, asked: &Ask, moves: &[Move]) -> Vec<Found> {
             true => scene.network.other_finder_keys(),
             false => scene.network.finder_keys(),
         };
-        let once = find_by(
-            &finder,
-            &scene.network,
-            &scene.question,
-            &segments,
-            size,
-            &mut scene.rng,
-        );
+        let opening = scene.question.opening();
+        let rng = &mut scene.rng;
+        let mut request = scene
+            .question
+            .find_request(&scene.network, &opening, size, rng);
+        // The head names what is streamed: what the querier submitted.
+        request.lists.retain(|list| !left_out.contains(list));
+        let memory = &mut finders[usize::from(other)];
+        let (network, question) = (&scene.network, &scene.question);
+        let once = find_remembering(&finder, memory, network, question, &request, &segments);
         found.extend(once);
     }
     found

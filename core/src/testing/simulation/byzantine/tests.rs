@@ -161,3 +161,36 @@ fn a_home_that_joins_or_leaves_moves_no_other_to_another_committee() {
     assert!(without(Weakness::CommitteesMoveWithBatches, moved) > 0);
     assert_eq!(moved(), 0);
 }
+
+#[test]
+fn a_querier_that_leaves_a_list_out_asks_nobody_whom_its_profile_does_not_mean() {
+    let campaign = Campaign {
+        asks: vec![exact(Whom::NotB, 16)],
+        ..one(&[Party::Querier], 16, &[Move::LeaveOutList(2)])
+    };
+    stops(Weakness::ListsLeftOut, &campaign);
+    is_found(Weakness::ListsLeftOut, &[Party::Querier], 400);
+}
+
+#[test]
+fn a_querier_that_asks_a_known_profile_again_singles_nobody_out() {
+    let early = Ask {
+        late: false,
+        ..exact(Whom::A, 16)
+    };
+    let campaign = asked(0, &[early, exact(Whom::AOrB, 16), exact(Whom::A, 16)]);
+    stops(Weakness::KnownProfilesUncompared, &campaign);
+}
+
+#[test]
+fn a_querier_that_moves_the_cohort_does_not_find_the_size_of_a_set() {
+    let ground = Ground::new(0);
+    let exactly = || {
+        let sets = 60..80u8;
+        let told =
+            sets.filter(|homes| worlds::bisected(&ground.scene, *homes) == u32::from(*homes));
+        told.count()
+    };
+    assert_eq!(without(Weakness::SizesExact, exactly), 20);
+    assert!(exactly() < 5);
+}

@@ -7,9 +7,10 @@ use super::ground::{Ground, encoded, number};
 use super::query::without_entry;
 use crate::ask::{TargetRequest, open_batch};
 use crate::encoding::from_bytes;
-use crate::find::{BatchStatement, Finding, MAX_STATEMENT};
-use crate::id::Work;
-use crate::testing::{Question, Scene, logged, name};
+use crate::find::{Asking, BatchStatement, Finding, MAX_STATEMENT, Members, Memory, Sizes};
+use crate::id::{QueryId, Work};
+use crate::subscription::HomeTag;
+use crate::testing::{LIMITS, Question, Scene, logged, name};
 
 /// The committee of each home in a find of everybody over these lists, where there are two committees. `None` if the
 /// find is refused.
@@ -27,9 +28,12 @@ fn committees(
         let opened = finding.opener().open(segment, &keys).ok()?;
         finding.add(opened).ok()?;
     }
-    let matching = finding.choose(&keys).ok()?;
-    let profile = matching.profile();
-    let chosen = matching.finish(&keys, &profile);
+    let matching = finding.choose(&keys);
+    let sizes = Sizes::new(keys.secret, network.directory.key_epoch, network.size_noise);
+    let homes = matching.members(&keys);
+    let asking = matching.asking(&homes, &sizes);
+    Memory::default().ask(&asking, &sizes, LIMITS).ok()?;
+    let chosen = matching.finish(&keys, &sizes);
     let mut committees = BTreeMap::new();
     for batch in (0..chosen.count()).filter_map(|place| chosen.batch(place, &keys)) {
         let statement: BatchStatement =
@@ -83,4 +87,37 @@ pub(super) fn moved(ground: &mut Ground, queries: u32) -> usize {
         moved += fewer.iter().filter(moves).count();
     }
     moved
+}
+
+/// What a querier finds out about the size of a set of this many homes by moving the smallest cohort with which it is
+/// asked, in a network whose sizes have noise: the largest cohort with which the set is not refused.
+pub(super) fn bisected(scene: &Scene, homes: u8) -> u32 {
+    let keys = scene.network.finder_keys();
+    let epoch = scene.network.directory.key_epoch;
+    let sizes = Sizes::new(keys.secret, epoch, 1);
+    let tags: Vec<HomeTag> = (0..homes).map(|home| HomeTag([home; 16])).collect();
+    let key = keys.secret.member_key(&name("querier"), epoch);
+    let members = Members::new(&key, &tags);
+    let mut memory = Memory::default();
+    let mut is_asked = |cohort: u32| {
+        let asking = Asking {
+            query: QueryId([cohort as u8; 32]),
+            profile: [1; 32],
+            homes: &members,
+            fingerprint: sizes.fingerprint(&tags),
+            cohort,
+            most: 1 << 40,
+            smallest: homes.into(),
+        };
+        memory.ask(&asking, &sizes, LIMITS).is_ok()
+    };
+    let (mut asked, mut refused) = (0, 256);
+    while refused - asked > 1 {
+        let cohort = (asked + refused) / 2;
+        match is_asked(cohort) {
+            true => asked = cohort,
+            false => refused = cohort,
+        }
+    }
+    asked
 }
