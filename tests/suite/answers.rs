@@ -72,16 +72,18 @@ async fn every_aggregate_of_the_example_is_exact() {
         VARIANCE(clamp(cholesterol, 50, 500, 1)), VAR_SAMP(clamp(cholesterol, 50, 500, 1)), \
         VAR_POP(clamp(cholesterol, 50, 500, 1)), STDDEV(clamp(cholesterol, 50, 500, 1)), \
         STDDEV_SAMP(clamp(cholesterol, 50, 500, 1)), STDDEV_POP(clamp(cholesterol, 50, 500, 1)) \
-        FROM nhefs WHERE age BETWEEN 30 AND 60 GROUP BY who, stopped";
+        FROM nhefs WHERE age BETWEEN 30 AND 60 AND cholesterol IS NOT NULL GROUP BY who, stopped";
     let result = ask(&small(Vec::new()), sql).await;
 
     let mut expected: BTreeMap<String, Sums> = BTreeMap::new();
     for one in documents(&nhefs()) {
         let age = number(&one, "age").unwrap();
-        if (30.0..=60.0).contains(&age) {
+        // In one group a single person has no value, and rows and values would tell of that one.
+        let cholesterol = number(&one, "cholesterol");
+        if (30.0..=60.0).contains(&age) && cholesterol.is_some() {
             let key = format!("{}/{}", one["sex"], one["quit"] == "1");
             let group = expected.entry(key).or_default();
-            group.add(number(&one, "cholesterol").map(|c| c.clamp(50.0, 500.0)));
+            group.add(cholesterol.map(|c| c.clamp(50.0, 500.0)));
         }
     }
     let released = rows(&result.table, 2);

@@ -299,46 +299,44 @@ impl Store for Sqlite {
     ) -> Result<bool, Error> {
         self.expire(now).await?;
         let lease = lease.clone();
-        let begun = self
-            .write(move |rows| {
-                let known = rows
-                    .prepare_cached("SELECT 1 FROM query WHERE id = ?1")?
-                    .exists([query.id.0])?;
-                if known {
-                    return Ok(Ok(false));
+        self.write(move |rows| {
+            let known = rows
+                .prepare_cached("SELECT 1 FROM query WHERE id = ?1")?
+                .exists([query.id.0])?;
+            if known {
+                return Ok(Ok(false));
+            }
+            match room(rows, query.querier.as_str())?.admit(max_queries) {
+                Ok(GivesWay::Nobody) => {}
+                Ok(gives_way) => {
+                    let own = gives_way == GivesWay::Own;
+                    let querier = own.then(|| query.querier.as_str());
+                    forget(rows, querier)?;
                 }
-                match room(rows, query.querier.as_str())?.admit(max_queries) {
-                    Ok(GivesWay::Nobody) => {}
-                    Ok(gives_way) => {
-                        let own = gives_way == GivesWay::Own;
-                        let querier = own.then(|| query.querier.as_str());
-                        forget(rows, querier)?;
-                    }
-                    Err(none) => return Ok(Err(none.into())),
-                }
-                rows.execute(
-                    "INSERT INTO query (id, querier, expires, manifest, profile, pseudonyms,
+                Err(none) => return Ok(Err(none.into())),
+            }
+            rows.execute(
+                "INSERT INTO query (id, querier, expires, manifest, profile, pseudonyms,
                      record, status, totals, ended, holder, held_until)
                      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
-                    params![
-                        query.id.0,
-                        query.querier.as_str(),
-                        query.expires.0 as i64,
-                        query.manifest,
-                        query.profiles,
-                        to_bytes(&query.pseudonyms),
-                        query.state.record,
-                        query.state.status,
-                        query.state.totals,
-                        query.state.ended,
-                        lease.holder,
-                        until(&lease),
-                    ],
-                )?;
-                Ok(Ok(true))
-            })
-            .await?;
-        begun
+                params![
+                    query.id.0,
+                    query.querier.as_str(),
+                    query.expires.0 as i64,
+                    query.manifest,
+                    query.profiles,
+                    to_bytes(&query.pseudonyms),
+                    query.state.record,
+                    query.state.status,
+                    query.state.totals,
+                    query.state.ended,
+                    lease.holder,
+                    until(&lease),
+                ],
+            )?;
+            Ok(Ok(true))
+        })
+        .await?
     }
 
     async fn save(

@@ -147,7 +147,7 @@ impl Sizes {
     pub fn fingerprint<'t>(&self, tags: impl IntoIterator<Item = &'t HomeTag>) -> Fingerprint {
         let mut set = Fingerprint([0; 32]);
         for tag in tags {
-            let hash = Sha256::new().chain_update(&*self.key).chain_update(tag.0);
+            let hash = Sha256::new().chain_update(*self.key).chain_update(tag.0);
             set.toggle(&hash.finalize().into());
         }
         set

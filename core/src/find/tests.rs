@@ -368,8 +368,8 @@ fn two_finders_of_a_partition_share_no_encapsulation_of_a_grant_and_seal_the_sam
             let same = place == 0 && std::ptr::eq(two, &found[3]);
             assert_eq!(shared(one, two), if same { 3 } else { 0 });
             assert_eq!(one.summary.batches, two.summary.batches);
-            let batches = one.batches.iter().zip(&two.batches);
-            assert!(batches.map(|(a, b)| a.sealed == b.sealed).all(|same| same));
+            let mut batches = one.batches.iter().zip(&two.batches);
+            assert!(batches.all(|(a, b)| a.sealed == b.sealed));
         }
     }
 }

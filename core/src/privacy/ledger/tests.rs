@@ -50,7 +50,13 @@ impl Committee {
         let honest = self.honest();
         let charging: Vec<usize> = verifying.iter().copied().filter(|a| *a < honest).collect();
         let affords = |aggregator: &usize| {
-            reserve(&self.ledgers[*aggregator], &[expense.clone()], most, NOW).is_ok()
+            reserve(
+                &self.ledgers[*aggregator],
+                std::slice::from_ref(&expense),
+                most,
+                NOW,
+            )
+            .is_ok()
         };
         if !charging.iter().all(affords) {
             return false;

@@ -225,7 +225,8 @@ impl Batch {
                 Some(Mistake::ForgetsDigest) => own.step == Step::Forgotten,
                 _ => false,
             };
-            if !forgives && !(own.is_open() && own.frozen == Some(digest)) {
+            let known = own.is_open() && own.frozen == Some(digest);
+            if !(forgives || known) {
                 return Err(Refusal::OtherGroups);
             }
             if own.holds_contributions() && own.frozen == Some(digest) {
