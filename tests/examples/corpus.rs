@@ -108,6 +108,8 @@ async fn ask(folder: &Path, candidates: &mut Candidates) {
         batch_size: 4,
         suite: Suite::X25519,
         record: true,
+        // A few homes are asked.
+        size_noise: 0,
         ..Options::default()
     };
     let network = Network::start(&options, |_| {}).await.unwrap();
