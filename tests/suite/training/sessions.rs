@@ -225,7 +225,8 @@ async fn a_part_of_the_homes_validates_and_takes_part_in_nothing_else() {
     // Each home is either.
     assert_eq!(history[0].homes + metrics.homes, 1552);
     assert!((250..370).contains(&metrics.homes), "{}", metrics.homes);
-    assert!(metrics.accuracy.unwrap() > 0.75);
+    // Withheld where too few homes stand between those that are right and those that are wrong (protocol.md §18).
+    assert!(metrics.accuracy.is_none_or(|accuracy| accuracy > 0.75));
     assert!(metrics.auc.is_none_or(|auc| auc > 0.65));
 
     // Fewer than the cohort are not told of.
