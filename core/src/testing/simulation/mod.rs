@@ -227,9 +227,9 @@ impl Counts {
 }
 
 impl Networks {
-    /// Runs a seed: the even ones are schedules of faults, the odd ones campaigns of a coalition.
+    /// Runs a seed: a campaign of a coalition, or a schedule of faults.
     fn run(&mut self, seed: u64, counts: &mut Counts) -> Result<(), String> {
-        if seed % 2 == 1 {
+        if is_campaign(seed) {
             let tally = self.grounds.run_seed(seed)?;
             counts.campaigns.add(&tally);
             return Ok(());
@@ -251,10 +251,16 @@ impl Networks {
     }
 }
 
+/// Returns whether a seed stands for a campaign: each odd one below `SIMULATION_CAMPAIGNS`, 400 where that is not set,
+/// since a campaign takes as long as many schedules.
+fn is_campaign(seed: u64) -> bool {
+    seed % 2 == 1 && seed < variable("SIMULATION_CAMPAIGNS").unwrap_or(400)
+}
+
 #[test]
 fn ten_thousand_random_schedules_keep_every_invariant() {
     if let Some(seed) = variable("SIMULATION_SEED") {
-        if seed % 2 == 1 {
+        if is_campaign(seed) {
             byzantine::show(seed);
             return;
         }
@@ -298,16 +304,12 @@ fn ten_thousand_random_schedules_keep_every_invariant() {
     let all = all.into_inner().unwrap();
     println!("{all:?}");
     // A simulation in which nothing succeeds, or nothing fails, shows nothing.
-    let campaigns = &all.campaigns;
-    for outcome in [
-        all.everybody,
-        all.fewer,
-        all.failed,
-        campaigns.refused,
-        campaigns.failed,
-        campaigns.released,
-    ] {
+    for outcome in [all.everybody, all.fewer, all.failed] {
         assert!(400 * outcome > count, "{all:?}");
+    }
+    let campaigns = &all.campaigns;
+    for outcome in [campaigns.refused, campaigns.failed, campaigns.released] {
+        assert!(outcome > 0 || count < 400, "{all:?}");
     }
 }
 

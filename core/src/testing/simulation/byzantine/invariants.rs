@@ -205,7 +205,7 @@ impl<'a> Invariants<'a> {
         }
         // Told in steps of the cohort, the number of homes that answered tells nobody's number.
         let rest = released.accepted.saturating_sub(counted.len() as u64);
-        if (1..COHORT).contains(&rest) && released.accepted % COHORT != 0 {
+        if (1..COHORT).contains(&rest) && !released.accepted.is_multiple_of(COHORT) {
             return Err(format!(
                 "the number of homes tells that {rest} are withheld"
             ));

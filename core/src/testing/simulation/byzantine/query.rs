@@ -376,7 +376,7 @@ impl<'a> Query<'a> {
             return Some(Event::Opened(aggregator, work, Err(super::other_bytes())));
         }
         let hidden = self.hides(scene, 0, aggregator.member);
-        hidden.then(|| Event::Opened(aggregator, work, Err(StepError::Unreachable)))
+        hidden.then_some(Event::Opened(aggregator, work, Err(StepError::Unreachable)))
     }
 
     fn hides(&self, scene: &Scene, at: u8, of: MemberNumber) -> bool {
