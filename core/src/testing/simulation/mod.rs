@@ -251,10 +251,10 @@ impl Networks {
     }
 }
 
-/// Returns whether a seed stands for a campaign: each odd one below `SIMULATION_CAMPAIGNS`, 400 where that is not set,
+/// Returns whether a seed stands for a campaign: each odd one below `SIMULATION_CAMPAIGNS`, 1,200 where that is not set,
 /// since a campaign takes as long as many schedules.
 fn is_campaign(seed: u64) -> bool {
-    seed % 2 == 1 && seed < variable("SIMULATION_CAMPAIGNS").unwrap_or(400)
+    seed % 2 == 1 && seed < variable("SIMULATION_CAMPAIGNS").unwrap_or(1200)
 }
 
 #[test]
@@ -309,7 +309,7 @@ fn ten_thousand_random_schedules_keep_every_invariant() {
     }
     let campaigns = &all.campaigns;
     for outcome in [campaigns.refused, campaigns.failed, campaigns.released] {
-        assert!(outcome > 0 || count < 400, "{all:?}");
+        assert!(outcome > 0 || count < 1200, "{all:?}");
     }
 }
 
