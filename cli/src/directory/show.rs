@@ -45,7 +45,7 @@ fn threshold_keys(body: &DirectoryBody) -> Vec<(Role, u16, &ThresholdKey)> {
     indexors.into_iter().chain(groups).collect()
 }
 
-/// What a directory lists, with the fingerprint of every key.
+/// Entries of a directory, with the fingerprint of every key.
 fn object(body: &DirectoryBody, signers: &BTreeSet<&VerifyingKey>) -> Value {
     let nodes = body.nodes.iter().map(|node| {
         json!({

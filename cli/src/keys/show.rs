@@ -24,7 +24,7 @@ pub(crate) struct Show {
     format: Printed,
 }
 
-/// What a file has that may be shown to everybody.
+/// Public parts of a key file.
 enum Shown {
     Entry(PublicKeys),
     Root([u8; 32]),

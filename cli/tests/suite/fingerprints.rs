@@ -1,4 +1,4 @@
-//! What people compare before they trust a key: the same words from every command.
+//! Fingerprints that people compare before they trust a key: the same from every command.
 
 use std::{collections::BTreeSet, fs};
 

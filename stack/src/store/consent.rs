@@ -60,7 +60,7 @@ pub(crate) struct Deciding<'a> {
     pub(crate) bounds: Bounds,
 }
 
-/// What a stack and its network allow, whatever owners do.
+/// Bounds that a stack and its network set, whatever owners allow.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Bounds {
     /// Exact queries that a home answers one querier, of a doctype and in a key epoch.
