@@ -76,8 +76,10 @@ fn a_noisy_result_tells_its_intervals_row_by_row() {
         assert_eq!(interval["male"], Value::Null);
     }
     assert_eq!(answer["standard_errors"].as_array().unwrap().len(), 2);
-    // In steps of the cohort: no fewer homes are told of.
-    assert_eq!(answer["homes"]["accepted"], 1620);
+    // The number has noise of up to 56, which only lowers it, and is rounded down to steps of the cohort.
+    let accepted = answer["homes"]["accepted"].as_u64().unwrap();
+    assert!((1560..=1620).contains(&accepted), "{accepted}");
+    assert_eq!(accepted % 20, 0);
 }
 
 #[test]
