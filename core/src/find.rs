@@ -31,7 +31,7 @@ pub use message::{
 
 pub use members::Members;
 pub use memory::{Asking, Judging, KeptSet, Limits, Memory, Outcome, Queries, Verdict};
-pub use responsible::{check_responsible, responsible};
+pub use responsible::{check_responsible, exact_finder, responsible};
 pub use sizes::{Fingerprint, Sizes, Told, most_noise};
 
 use candidates::Candidates;

@@ -11,7 +11,7 @@ use dispers_core::{
     encoding::{from_bytes, to_bytes},
     envelope::{EnvelopeSecretKey, Sealed},
     evaluation::{Evaluating, Requester},
-    find::{ProfileOpening, SealedProfile},
+    find::{ProfileOpening, SealedProfile, exact_finder},
     id::{AggregatorId, MemberNumber, QueryId, Role},
     local::LocalQuery,
     manifest::{
@@ -28,7 +28,7 @@ use dispers_core::{
 };
 use dispers_node::{Node, now, rng};
 use dispers_proto::v1::{EvaluateRequest, Message, Query, StatusUpdate, SubmitRequest};
-use rand::Rng;
+use rand::{Rng, seq::IteratorRandom};
 use tokio::time::sleep;
 use tonic::Streaming;
 use zeroize::Zeroizing;
@@ -613,9 +613,14 @@ impl Querier {
         // Before anybody is contacted.
         check_privacy(draft.privacy.as_ref(), floors)?;
         let profile = self.pseudonyms(profile).await?;
-        let finder = directory.nodes(Role::TargetFinder).next();
-        let finder = finder.ok_or(Error::NotListed("target finder"))?;
         let keys = directory.asked_keys();
+        let notary = match draft.privacy {
+            // No other finder would find the query, so that no other need be up.
+            None => exact_finder(directory, &self.node.name, keys.key_epoch, 0),
+            // One that is down fails the query: the next query may draw another.
+            Some(_) => directory.nodes(Role::TargetFinder).choose(&mut rng()),
+        };
+        let notary = notary.ok_or(Error::NotListed("target finder"))?;
         let issued = now();
         let lifetime = self.config.lifetime_ms.saturating_add(draft.owners_ms);
         if lifetime > MAX_LIFETIME {
@@ -664,7 +669,7 @@ impl Querier {
             min_verified,
             max_homes: floors.max_homes,
             committees,
-            notary: finder.name.clone(),
+            notary: notary.name.clone(),
             privacy: draft.privacy,
             rounds: draft.rounds,
             attempts: ATTEMPTS,

@@ -63,8 +63,10 @@ pub struct Options {
     pub threshold: u8,
     /// Number of committees of so many data aggregators.
     pub committees: u16,
-    /// Number of target finders, each with its partition of the subscriptions.
+    /// Number of partitions of the subscriptions.
     pub partitions: u16,
+    /// Number of target finders of each partition.
+    pub finders: u8,
     /// Number of targets.
     pub targets: u16,
     /// The network's minimum cohort.
@@ -108,6 +110,7 @@ impl Default for Options {
             threshold: 2,
             committees: 1,
             partitions: 1,
+            finders: 1,
             targets: 1,
             min_cohort: 20,
             size_noise: SIZE_NOISE,
@@ -436,9 +439,15 @@ impl Network {
             self.serve(node, Role::ConceptIndexor, listener, routes);
         }
 
-        for (seat, envelope, secret) in seats.finders {
-            let (node, listener) = self.sit(seat, Role::TargetFinder);
-            self.start_durable(node, listener, Durable::Finder(envelope, secret))?;
+        for pool in seats.finders {
+            let (suite, key) = (pool.envelope.suite(), pool.envelope.to_seed_bytes());
+            for seat in pool.seats {
+                let (node, listener) = self.sit(seat, Role::TargetFinder);
+                let envelope = EnvelopeSecretKey::from_bytes(suite, &key[..])
+                    .map_err(|error| start_error(&node, error))?;
+                let finder = Durable::Finder(envelope, pool.secret.clone());
+                self.start_durable(node, listener, finder)?;
+            }
         }
 
         let (suite, key) = (seats.target_key.suite(), seats.target_key.to_seed_bytes());

@@ -98,12 +98,19 @@ fn numbered(name: &str, place: u16) -> String {
     }
 }
 
+/// The target finders of one partition, with the keys that they share.
+pub(crate) struct FinderPool {
+    pub(crate) seats: Vec<Seat>,
+    pub(crate) envelope: EnvelopeSecretKey,
+    pub(crate) secret: PoolSecret,
+}
+
 /// The seats of a network, with the keys that are not a seat's own.
 pub(crate) struct Seats {
     pub(crate) conductor: (Seat, EnvelopeSecretKey),
     pub(crate) indexors: Vec<(Seat, EnvelopeSecretKey, KeyShare)>,
     /// One per partition.
-    pub(crate) finders: Vec<(Seat, EnvelopeSecretKey, PoolSecret)>,
+    pub(crate) finders: Vec<FinderPool>,
     /// All with the pool's one key.
     pub(crate) targets: Vec<Seat>,
     pub(crate) target_key: EnvelopeSecretKey,
@@ -133,10 +140,18 @@ impl Seats {
             let seat = Seat::take(&format!("concept-indexor-{}", share.number())).await?;
             plan.indexors.push((seat, fresh(), share));
         }
-        for place in 0..options.partitions {
-            let seat = Seat::take(&numbered("target-finder", place)).await?;
-            plan.finders
-                .push((seat, fresh(), PoolSecret::generate(&mut rng())));
+        for partition in 0..options.partitions {
+            let name = numbered("target-finder", partition);
+            let mut seats = vec![Seat::take(&name).await?];
+            for other in b'b'..b'a' + options.finders {
+                let name = format!("{name}{}", char::from(other));
+                seats.push(Seat::take(&name).await?);
+            }
+            plan.finders.push(FinderPool {
+                seats,
+                envelope: fresh(),
+                secret: PoolSecret::generate(&mut rng()),
+            });
         }
         for place in 0..options.targets {
             plan.targets
@@ -183,9 +198,11 @@ impl Seats {
             envelope_key: envelope.public(),
         };
         let mut pools = vec![pool(Role::Target, 0, &self.target_key)];
-        for (partition, (seat, envelope, _)) in (0u16..).zip(&self.finders) {
-            nodes.push(seat.entry(Role::TargetFinder, partition, None, None));
-            pools.push(pool(Role::TargetFinder, partition, envelope));
+        for (partition, finders) in (0u16..).zip(&self.finders) {
+            for seat in &finders.seats {
+                nodes.push(seat.entry(Role::TargetFinder, partition, None, None));
+            }
+            pools.push(pool(Role::TargetFinder, partition, &finders.envelope));
         }
         for seat in &self.targets {
             nodes.push(seat.entry(Role::Target, 0, None, None));

@@ -1,7 +1,9 @@
 //! What fails, how it is said, and what does not matter.
 
-use dispers_core::{conduct::Phase, decode::Value, manifest::ManifestError};
-use dispers_querier::{Error, Question, Step};
+use dispers_core::{
+    conduct::Phase, decode::Value, find::exact_finder, id::Name, manifest::ManifestError,
+};
+use dispers_querier::{Error, PrivacyLoss, Question, Step};
 use dispers_sandbox::{Network, Options};
 
 use crate::options;
@@ -179,4 +181,50 @@ async fn several_questions_at_once_do_not_disturb_each_other() {
     }
     assert!(results[0].query != results[1].query && results[1].query != results[2].query);
     network.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_finder_of_a_partition_finds_a_query_with_noise_and_none_an_exact_one() {
+    for down in ["target-finder", "target-finderb"] {
+        let network = network(&Options {
+            finders: 2,
+            ..options(Vec::new())
+        })
+        .await;
+        assert!(network.end_node(down).await);
+        let (directory, querier) = (network.directory(), Name::new("querier").unwrap());
+        let exact = exact_finder(directory, &querier, directory.key_epoch, 0).unwrap();
+        match network.ask(SQL, None, |_| {}).await {
+            Ok(result) => {
+                assert_ne!(exact.name.as_str(), down);
+                assert_is_everybody(&result.table.rows);
+            }
+            Err(error) => {
+                assert_eq!(exact.name.as_str(), down, "{error}");
+                assert!(error.is_temporary(), "{error}");
+            }
+        }
+        // The notary is drawn from both: a query whose notary is down is submitted again.
+        let loss = Some(PrivacyLoss {
+            epsilon: 5.0,
+            delta: None,
+        });
+        let question = network.question(SQL, None, loss);
+        let mut answers = 0;
+        for _ in 0..12 {
+            match network.querier().ask(&question, |_| {}).await {
+                Ok(result) => {
+                    let Value::Integer(homes) = result.table.rows[0][0] else {
+                        panic!("a count is an integer");
+                    };
+                    assert!((1500..1750).contains(&homes), "{homes}");
+                    answers += 1;
+                    break;
+                }
+                Err(error) => assert!(error.is_temporary(), "{error}"),
+            }
+        }
+        assert_eq!(answers, 1);
+        network.stop().await;
+    }
 }

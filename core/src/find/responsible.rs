@@ -4,29 +4,39 @@ use super::FindError;
 use crate::{
     directory::{Directory, Node},
     encoding,
-    id::{Name, Role},
+    id::{KeyEpoch, Name, Role},
     labels,
     manifest::Manifest,
 };
 
-/// The one finder of a partition that finds a querier's queries without noise in a key epoch; `None` for a query with
-/// noise, which any finder of the partition finds.
-///
-/// The finders of a partition do not know what the others remember. So that a querier cannot ask one of two near sets at
-/// each, a hash names one of them (rendezvous hashing: a finder that is added takes its part of the queriers, and moves
-/// no others).
+/// Returns the one finder of a partition that finds a query without noise. Returns `None` for a query with noise, which
+/// any finder of the partition may find.
 pub fn responsible<'d>(
     directory: &'d Directory,
     manifest: &Manifest,
     partition: u16,
 ) -> Option<&'d Node> {
-    if manifest.privacy.is_some() {
-        return None;
+    match manifest.privacy {
+        Some(_) => None,
+        None => exact_finder(directory, &manifest.querier, manifest.key_epoch, partition),
     }
-    let epoch = manifest.key_epoch.0.to_le_bytes();
+}
+
+/// Returns the finder of a partition that finds all queries without noise of a querier in a key epoch.
+///
+/// The finders of a partition do not know what the others remember. So that a querier cannot ask one of two near sets at
+/// each, a hash names one of them (rendezvous hashing: a finder that is added takes its part of the queriers, and moves
+/// no others).
+pub fn exact_finder<'d>(
+    directory: &'d Directory,
+    querier: &Name,
+    key_epoch: KeyEpoch,
+    partition: u16,
+) -> Option<&'d Node> {
+    let epoch = key_epoch.0.to_le_bytes();
     let weight = |node: &&Node| {
         let parts = [
-            manifest.querier.as_str().as_bytes(),
+            querier.as_str().as_bytes(),
             &epoch,
             node.name.as_str().as_bytes(),
         ];
