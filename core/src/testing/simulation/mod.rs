@@ -251,10 +251,9 @@ impl Networks {
     }
 }
 
-/// Returns whether a seed stands for a campaign: each odd one below `SIMULATION_CAMPAIGNS`, 1,200 where that is not set,
-/// since a campaign takes as long as many schedules.
+/// Returns whether a seed stands for a campaign: each odd one, below `SIMULATION_CAMPAIGNS` where that is set.
 fn is_campaign(seed: u64) -> bool {
-    seed % 2 == 1 && seed < variable("SIMULATION_CAMPAIGNS").unwrap_or(1200)
+    seed % 2 == 1 && seed < variable("SIMULATION_CAMPAIGNS").unwrap_or(u64::MAX)
 }
 
 #[test]
