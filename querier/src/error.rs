@@ -1,8 +1,14 @@
 //! Why a question has no answer, and what to do about it.
 
 use dispers_core::{
-    conduct::Failure, decode::WrongOutputs, encoding::DecodeError, manifest::ManifestError,
-    oprf::OprfError, release::ReleaseError, sql::SqlError, training::fit::FitError,
+    conduct::{Failure, StepError},
+    decode::WrongOutputs,
+    encoding::DecodeError,
+    manifest::ManifestError,
+    oprf::OprfError,
+    release::ReleaseError,
+    sql::SqlError,
+    training::fit::FitError,
 };
 
 /// Why a question has no answer.
@@ -85,7 +91,9 @@ impl Error {
             | Self::TooFewAggregators { .. }
             | Self::Busy(_)
             | Self::Unreachable(_) => true,
-            Self::Failed(failure) => !matches!(failure, Failure::Find(_)),
+            // What a target finder refuses it refuses again, unless it could not even be reached.
+            Self::Failed(Failure::Find(error)) => matches!(error, StepError::Unreachable),
+            Self::Failed(_) => true,
             _ => false,
         }
     }

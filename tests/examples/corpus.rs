@@ -11,7 +11,7 @@ use std::{
 };
 
 use dispers_core::{
-    aggregation::GuardsRequest,
+    aggregation::{CommitRequest, GuardsRequest},
     ask::{AnswerHead, Ask},
     ceremony::{Ceremony, Enrolments, MemberDealing, Purpose},
     conduct::{self, Conduct},
@@ -239,6 +239,9 @@ fn parts(candidate: &[u8], candidates: &mut Candidates) {
     }
     if let Ok(guards) = from_bytes::<GuardsRequest>(candidate, LIMIT, "guards") {
         candidates.insert(to_bytes(&guards.proposal));
+    }
+    if let Ok(commit) = from_bytes::<CommitRequest>(candidate, LIMIT, "commit") {
+        candidates.extend(commit.acknowledgements.iter().map(to_bytes));
     }
     if let Ok(ask) = from_bytes::<Ask>(candidate, LIMIT, "ask") {
         candidates.extend(ask.homes.iter().map(|home| to_bytes(&home.ticket)));

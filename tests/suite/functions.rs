@@ -232,8 +232,8 @@ async fn histogram(network: &Network, rows: &[Document]) {
 
 async fn shares_and_modes(network: &Network, rows: &[Document]) {
     let sql = "SELECT MODE() WITHIN GROUP (ORDER BY domain(exercise, 'little', 'moderate', 'much'))
-        AS exercise, MODE(clamp(age, 20, 80, 1)) AS age, SHARE(sex = 'female') AS female,
-        SHARE(sbp > 140) AS high, SHARE(age > 73) AS few, COUNT(*) FILTER (WHERE age > 50) AS old,
+        AS exercise, MODE(clamp(age, 20, 70, 1)) AS age, SHARE(sex = 'female') AS female,
+        SHARE(sbp > 140) AS high, SHARE(age = 71) AS few, COUNT(*) FILTER (WHERE age > 50) AS old,
         AVG(clamp(sbp, 80, 230, 1)) FILTER (WHERE age > 50) AS sbp FROM nhefs";
     let table = ask(network, sql).await;
     let mut counts = std::collections::BTreeMap::new();
@@ -260,7 +260,7 @@ async fn shares_and_modes(network: &Network, rows: &[Document]) {
     assert!(
         column(rows, "age")
             .iter()
-            .filter(|age| **age > 73.0)
+            .filter(|age| **age == 71.0)
             .count()
             < COHORT
     );

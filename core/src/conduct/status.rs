@@ -172,10 +172,10 @@ pub struct Wait {
 #[non_exhaustive]
 pub enum Failure {
     /// The find failed.
-    #[error("the target finder {0}")]
+    #[error("the target finder {0}{remedy}", remedy = remedy(.0))]
     Find(StepError),
     /// The Target failed at the last attempt of a batch.
-    #[error("the target {0}")]
+    #[error("the target {0}{remedy}", remedy = remedy(.0))]
     Ask(StepError),
     /// A Target sent other groups than it signed, or groups that do not open, at the last attempt of a batch.
     #[error(
@@ -218,7 +218,7 @@ pub enum Failure {
     #[error("the aggregators did not agree on a batch within its attempts: submit the query again")]
     NoAgreement,
     /// The notary did not sign.
-    #[error("the notary {0}")]
+    #[error("the notary {0}{remedy}", remedy = remedy(.0))]
     Notary(StepError),
     /// A batch was interrupted at its last attempt.
     #[error("the conductor was interrupted too often: submit the query again")]
@@ -229,6 +229,14 @@ pub enum Failure {
     /// The conductor could not keep the query.
     #[error("the conductor ended the query: {0}")]
     Ended(String),
+}
+
+/// Returns what the querier can do about the error, if the error does not say so itself.
+fn remedy(error: &StepError) -> &'static str {
+    match error {
+        StepError::Unreachable => ": submit the query again once its node is up",
+        _ => "",
+    }
 }
 
 fn describe_bytes(said: &[AggregatorId]) -> String {
