@@ -38,12 +38,12 @@ pub(crate) enum Command {
     Show(Show),
 }
 
-/// How a directory is printed.
+/// Output format of a directory.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Printed {
-    /// For people.
+    /// Text for people.
     Table,
-    /// One object.
+    /// One JSON object.
     Json,
 }
 
@@ -74,7 +74,7 @@ pub(crate) struct Changes {
     old: PathBuf,
     /// The one that is to replace it.
     new: PathBuf,
-    /// How it is printed.
+    /// Output format.
     #[arg(long, value_enum, default_value_t = Printed::Table)]
     format: Printed,
 }
@@ -83,7 +83,7 @@ pub(crate) struct Changes {
 pub(crate) struct Show {
     /// The directory.
     file: PathBuf,
-    /// How it is printed.
+    /// Output format.
     #[arg(long, value_enum, default_value_t = Printed::Table)]
     format: Printed,
 }
@@ -104,10 +104,10 @@ pub(crate) struct Verify {
     /// A pinned root key, in hexadecimal; may be repeated.
     #[arg(long, value_name = "HEX", required = true)]
     root: Vec<String>,
-    /// How many of them must have signed; more than half where it is left out.
+    /// Number of roots that must have signed; more than half of them by default.
     #[arg(long, value_name = "K")]
     needed: Option<usize>,
-    /// How it is printed.
+    /// Output format.
     #[arg(long, value_enum, default_value_t = Printed::Table)]
     format: Printed,
 }
@@ -176,11 +176,11 @@ fn renew(arguments: &Renew) -> Result<String, Exit> {
     }
     let old = body(old_file).map_err(Exit::misuse)?;
     let new = described(description).map_err(Exit::misuse)?;
-    let told = show::changes(&old, &new, Printed::Table)?;
+    let changes = show::changes(&old, &new, Printed::Table)?;
     let directory = SignedDirectory::new(&new).map_err(Exit::misuse)?;
     write(output, &directory).map_err(Exit::misuse)?;
     tell_roots(output);
-    Ok(told)
+    Ok(changes)
 }
 
 fn changes(arguments: &Changes) -> Result<String, Exit> {

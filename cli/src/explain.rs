@@ -187,10 +187,12 @@ fn print(plan: &Plan, explained: &Explanation, homes: u64, cohort: u32, place: &
     );
     match &explained.noise {
         None => {
-            println!("noise          none: the answer is exact, where network and homes allow it");
             println!(
-                "aggregators    every one reads {} exact {} of people, also those below {cohort}, which are \
-                 withheld from the querier",
+                "noise          none: the answer is exact, if the network and the homes allow that"
+            );
+            println!(
+                "aggregators    every one reads {} exact {} of people, including those below {cohort}, which \
+                 are withheld from the querier",
                 explained.counts,
                 if explained.counts == 1 {
                     "count"

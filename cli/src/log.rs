@@ -363,7 +363,8 @@ async fn verify(arguments: Verify) -> Result<(), Exit> {
     verified.check_fresh(now()).map_err(|error| Exit {
         code: UNAVAILABLE,
         error: anyhow!(
-            "the log cannot be verified: {error}. Ask again when enough witnesses are up; if it stays old, tell the network's operators"
+            "the log cannot be verified: {error}. Try again when enough witnesses are up; if the head stays old, tell the \
+             network's operators"
         ),
     })?;
     let root = verified.root;

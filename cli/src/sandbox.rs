@@ -92,8 +92,8 @@ pub(crate) struct NetworkArguments {
     /// Fewest people behind a released number.
     #[arg(long, value_name = "N", default_value_t = 20)]
     min_cohort: u32,
-    /// Scale of the noise that hides how many homes match: about 14 times as many homes more than the fewest are
-    /// needed. 0 tells sizes exactly.
+    /// Scale of the noise that hides how many homes match. A query then needs about 14 times this many homes above the
+    /// minimum cohort. At 0 sizes are exact.
     #[arg(long, value_name = "N", default_value_t = SIZE_NOISE)]
     size_noise: u32,
     /// Why it is asked; the sandbox's directory registers this purpose.

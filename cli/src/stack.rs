@@ -134,7 +134,7 @@ pub(crate) fn page(path: &std::path::Path) -> Result<dispers_stack::page::Config
     Ok(page)
 }
 
-/// What a stack and its network allow, whatever owners do.
+/// Returns the bounds of a stack and its network, independent of owners' rules.
 pub(crate) fn bounds(path: &std::path::Path) -> Result<Bounds, Exit> {
     let (config, _) = load(path)?;
     let (directory, _) = config.open(Role::Stack)?;

@@ -66,8 +66,8 @@ impl Driver {
                     number,
                 };
                 match self.kept.batch(batch).await {
-                    // What an earlier find left behind when this process, or one before, ended within it: homes
-                    // that it reached would take part nowhere else.
+                    // An earlier announcement that ended early left this find behind. Homes that it reached would take
+                    // part nowhere else.
                     Ok(message) if self.is_left_over(partition, &message, &mut finds) => break,
                     Ok(message) => {
                         if announcing.len() == PARALLEL {
@@ -82,7 +82,8 @@ impl Driver {
         while announcing.join_next().await.is_some() {}
     }
 
-    /// Returns whether a kept batch is of another find than the first of its partition.
+    /// Returns whether a stored batch belongs to another find than the first of its partition. `finds` holds the first
+    /// find of each partition.
     fn is_left_over(
         &self,
         partition: u16,
@@ -98,10 +99,10 @@ impl Driver {
         })
     }
 
-    /// Tells a batch's homes through the Target of its first attempt, or the next that can be reached.
+    /// Announces the query to a batch's homes through the Target of its first attempt, or the next that can be reached.
     async fn announce_anywhere(self: Arc<Self>, batch: BatchId, message: Vec<u8>) {
         let wait = Duration::from_millis(self.config.ask_timeout_ms);
-        let mut told = Err(Status::cancelled("no attempt is left"));
+        let mut outcome = Err(Status::cancelled("no attempt is left"));
         for attempt in 0..dispers_core::manifest::MAX_ATTEMPTS {
             let work = Work {
                 query: self.manifest.query(),
@@ -110,17 +111,17 @@ impl Driver {
                 attempt,
             };
             let announced = timeout(wait, self.announce(work, &message)).await;
-            told = announced.unwrap_or_else(|_| Err(Status::unavailable("no answer in time")));
-            match &told {
+            outcome = announced.unwrap_or_else(|_| Err(Status::unavailable("no answer in time")));
+            match &outcome {
                 Err(status) if status.code() == Code::Unavailable => {}
                 _ => break,
             }
         }
-        if let Err(status) = told {
+        if let Err(status) = outcome {
             let code = status.code();
             tracing::warn!(
                 ?code,
-                "homes of a batch were not told that they will be asked"
+                "a query could not be announced to the homes of a batch"
             );
         }
     }

@@ -35,8 +35,8 @@ pub struct Config {
     pub step_timeout_ms: u64,
     /// Longest wait for the Target to ask one batch, in milliseconds.
     pub ask_timeout_ms: u64,
-    /// Queries that run at the same time, at most a quarter of them of one querier. Four times as many that have
-    /// ended are kept until they expire.
+    /// Most queries that run at the same time, and most a quarter of them per querier. Four times as many ended
+    /// queries are kept until they expire.
     pub max_queries: usize,
     /// Subscription entries that are kept.
     pub max_entries: usize,
@@ -79,11 +79,11 @@ impl From<String> for Database {
 }
 
 impl Database {
-    /// Returns whether the URL holds a password: then others must not read the configuration.
+    /// Returns whether the URL holds a password, so that other users must not read the configuration.
     pub fn holds_password(&self) -> bool {
         match self {
             Self::File(_) => false,
-            // One that does not parse is refused later, and may hold one.
+            // A URL that does not parse is refused later, but may hold a password.
             Self::Postgres(url) => url
                 .parse::<tokio_postgres::Config>()
                 .map_or(true, |config| config.get_password().is_some()),

@@ -161,7 +161,7 @@ impl Driver {
         self.channels.to(&node.address, node.tls_key)
     }
 
-    /// The Target Finders of a partition that may find the query.
+    /// Returns the Target Finders of a partition that may find the query.
     fn finders(&self, partition: u16) -> impl Iterator<Item = &Listed> {
         let directory = &self.node.directory;
         let only = self
@@ -190,7 +190,7 @@ impl Driver {
         self.inclusion.get_or_try_init(publish).await.cloned()
     }
 
-    /// Shows that the query is in the log, where a request needs it.
+    /// Returns the proof that the query is in the log, for requests that need it.
     pub(crate) async fn logged(&self) -> Result<Inclusion, Status> {
         let inclusion = self.inclusion().await;
         inclusion.map_err(|error| error.fault().status(&error))
@@ -501,7 +501,7 @@ impl Driver {
             let same_find = *of_find.get_or_insert(statement.find) == statement.find;
             if (statement.batch, statement.count) != (id, count) || !same_find {
                 return Err(Status::data_loss(
-                    "the find gave another batch than its summary says",
+                    "the find sent a batch that its summary does not list",
                 ));
             }
             self.kept.keep(id, message).await?;
@@ -509,7 +509,7 @@ impl Driver {
         Ok(summary)
     }
 
-    /// Has the Target ask a batch. What it answers is compared with what it signed before an aggregator sees it.
+    /// Has the Target ask a batch, and compares its answer with its signature before any aggregator sees the answer.
     async fn ask(
         &self,
         work: Work,
@@ -539,7 +539,7 @@ impl Driver {
         if head.statement.work != work || head.groups.len() != head.statement.digests.len() {
             return Err(Status::data_loss("the target answered something else"));
         }
-        // A group is of a host with at least one home: more are never read.
+        // A group comes from a host with at least one home, so that more groups than homes are never read.
         if head.groups.iter().any(|groups| *groups > statement.count) {
             return Ok(Err(StepError::OtherBytes { target: name }));
         }
@@ -573,7 +573,7 @@ impl Driver {
         .await
     }
 
-    /// Hands an aggregator its groups; `None` where it refuses them for their Target's sake.
+    /// Sends an aggregator its groups. Returns `None` if it refuses them as the Target's fault.
     async fn open(
         &self,
         aggregator: AggregatorId,

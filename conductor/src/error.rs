@@ -35,7 +35,9 @@ pub enum Error {
     #[error("the target profile is not sealed for each partition: load the current directory")]
     BadProfiles,
     /// Too many or malformed pseudonyms.
-    #[error("the target profile names no pseudonym, too many, or one twice")]
+    #[error(
+        "the target profile names no pseudonym, too many, or one twice: name each of its pseudonyms once"
+    )]
     BadPseudonyms,
     /// What is kept cannot be read or written.
     #[error("the conductor cannot read or write what it keeps: {0}")]
@@ -63,9 +65,9 @@ pub enum Error {
     /// No such sizes.
     #[error("the log never had these sizes in this order")]
     NoSuchLog,
-    /// A querier's share.
+    /// The querier reached its share of the places.
     #[error(
-        "{0} of your queries run at this conductor, as many as one querier may have: wait until one ends, or cancel one"
+        "{0} of your queries run at this conductor, the limit of one querier: wait until one ends, or cancel one"
     )]
     OwnQueries(usize),
     /// Full.

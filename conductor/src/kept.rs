@@ -23,7 +23,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// The lists of one query, and its batches between find and ask.
 #[tonic::async_trait]
 pub trait Kept: Send + Sync {
-    /// The pseudonyms whose lists the segments are parts of.
+    /// Returns the pseudonyms of the lists that the segments belong to.
     fn lists(&self) -> &[Pseudonym];
 
     /// The list segment of this number in a partition, encoded; `None` after the last. A segment may
@@ -49,7 +49,7 @@ pub trait Kept: Send + Sync {
 /// Keeps in memory what it is given.
 #[derive(Default)]
 pub struct InMemory {
-    /// The pseudonyms whose lists the segments are parts of.
+    /// Pseudonyms of the lists that the segments belong to.
     pub lists: Vec<Pseudonym>,
     /// Encoded [`ListSegment`](dispers_core::find::ListSegment)s of the one partition.
     pub segments: Vec<Vec<u8>>,

@@ -134,8 +134,8 @@ impl Log {
         Ok(Inclusion { head, index, path })
     }
 
-    /// The latest head that witnesses co-signed, signed again where it is older than half of what auditors take for
-    /// fresh. Where witnesses are missing it stays as it is, and shows its age.
+    /// Returns the latest head that witnesses co-signed. A head older than half of [`FRESH`] is first signed again. If
+    /// witnesses are missing it stays as it is, and shows its age.
     ///
     /// # Errors
     /// [`Error::Storage`], [`Error::Away`].
@@ -148,7 +148,7 @@ impl Log {
             return Ok(kept);
         }
         let _one = self.heads.lock().await;
-        // Another request may have waited for the same.
+        // Another request may have signed a new head while this one waited for the lock.
         let again = self.store.head(self.number()).await?;
         if again.as_ref().is_some_and(|bytes| !self.is_stale(bytes)) {
             return Ok(again);
@@ -170,7 +170,7 @@ impl Log {
         head.is_none_or(|head| head.time.plus(FRESH / 2).has_passed(now()))
     }
 
-    /// Signs a head, has it co-signed, and keeps it.
+    /// Signs a head, collects the witnesses' signatures, and stores it.
     async fn sign(&self, root: Root) -> Result<SignedHead, Error> {
         let head = Head {
             network: self.node.directory.network.clone(),

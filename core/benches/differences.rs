@@ -1,10 +1,10 @@
-//! What comparing a find with the sets of homes that are kept adds to it.
+//! Cost of comparing a find with the stored sets of homes.
 //!
-//! `cargo bench -p dispers-core --bench differences`. Sets are as a finder keeps them on its disk.
+//! `cargo bench -p dispers-core --bench differences`. The sets have the form in which a finder stores them.
 #![allow(missing_docs, reason = "criterion's macros make items")]
 #![allow(
     clippy::unwrap_used,
-    reason = "a benchmark that cannot go on has failed"
+    reason = "a benchmark that cannot continue must panic"
 )]
 
 use std::hint::black_box;
@@ -18,7 +18,7 @@ use dispers_core::{
 };
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
-/// Homes of a find, and of each kept set.
+/// Number of homes of a find, and of each stored set.
 const HOMES: usize = 1_000_000;
 const SETS: u8 = 20;
 
@@ -34,7 +34,7 @@ fn differences(criterion: &mut Criterion) {
             tag
         })
         .collect();
-    // Each differs from the find by a part of its homes.
+    // Each set differs from the find by another part of its homes.
     let kept: Vec<(KeptSet, Vec<u8>)> = (1..=SETS)
         .map(|set| {
             let start = HOMES / 10 * usize::from(set) / usize::from(SETS);

@@ -219,7 +219,7 @@ pub enum AskError {
     Unanswerable,
 }
 
-/// Whether `work` lies within what the manifest allows, for a committee that it names.
+/// Returns whether the manifest allows `work`, for one of its committees.
 pub fn allows(manifest: &VerifiedManifest, work: Work) -> bool {
     work.query == manifest.query()
         && usize::from(work.batch.committee) < manifest.committees.len()

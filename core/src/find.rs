@@ -32,7 +32,7 @@ pub use message::{
 pub use members::Members;
 pub use memory::{Asking, Judging, KeptSet, Limits, Memory, Outcome, Queries, Verdict};
 pub use responsible::{check_responsible, exact_finder, responsible};
-pub use sizes::{Fingerprint, Sizes, Told, most_noise};
+pub use sizes::{Fingerprint, NoisySize, Sizes, most_noise};
 
 use candidates::Candidates;
 use cut::Split;
@@ -71,36 +71,43 @@ pub enum FindError {
     Log(LogError),
     /// Another finder remembers the querier.
     #[error(
-        "queries without noise of this querier are found by {0}, which remembers whom it asked, and by nobody else"
+        "this querier's queries without noise go to target finder {0}, the only one that remembers the homes that they \
+         asked: send the find to {0}"
     )]
     OtherFinder(Name),
     /// The lists are not those of the profile.
-    #[error("the lists that follow are not exactly those of the target profile's concepts")]
+    #[error(
+        "the lists of the find are not exactly those of the target profile's concepts: stream one list for each \
+         concept, and no other"
+    )]
     Lists,
     /// A list segment is malformed, or has an entry of another list or key epoch.
-    #[error("a list segment is malformed, or has an entry of another list or key epoch")]
-    Segment,
-    /// The homes that match are too few, too many, or nearly those of another profile. Which of these is not told: a
-    /// querier may choose the bounds, and would learn sizes from it.
     #[error(
-        "the homes that match may not be asked: for a minimum cohort of {0} they are too few, or more than are allowed, \
-         or differ by too few from those of an earlier query of yours with another target profile. Which of these is \
-         not told. Widen or narrow the target profile, or ask with one that was answered before"
+        "a list segment is malformed, or has an entry of another list or key epoch: stream the lists of the query's \
+         key epoch as they were uploaded"
+    )]
+    Segment,
+    /// The matching homes are too few, too many, or nearly those of another profile. The error is the same for all
+    /// three: a querier chooses the bounds, and would learn sizes from it.
+    #[error(
+        "the homes that match may not be asked: they are fewer than the minimum cohort of {0}, or more than the query \
+         allows, or differ in too few homes from an earlier query of yours with another target profile. The answer \
+         is the same for all three. Widen or narrow the target profile, or use one that was answered before"
     )]
     Sizes(u32),
-    /// Too many queries were refused for the sizes of sets.
+    /// The querier reached the limit of queries refused for the sizes of their sets.
     #[error(
-        "{0} queries of yours were refused for the homes that match, which is as many as may be in a key epoch: wait for \
-         the next key epoch, or ask who runs the target finder to raise max-refused"
+        "{0} of your queries were refused for the homes that match, the limit of a key epoch: wait for the next key \
+         epoch, or ask the operator of the target finder to raise max-refused"
     )]
     TooManyRefused(usize),
-    /// The query found other homes before.
+    /// An earlier find of the same query chose other homes.
     #[error(
-        "the query found homes before over other lists: submit the question again, as a new query"
+        "an earlier find of this query was over other lists: submit the question again, as a new query"
     )]
     OtherLists,
-    /// Too many queries are remembered.
-    #[error("too many queries of yours have found homes and not expired yet: try again later")]
+    /// The querier reached the limit of remembered queries.
+    #[error("too many of your queries found homes and have not expired: try again later")]
     TooManyQueries,
     /// Too many populations.
     #[error(
@@ -108,10 +115,10 @@ pub enum FindError {
          wait for the next key epoch"
     )]
     TooManyPopulations(usize),
-    /// No other set of homes can be kept.
+    /// The querier reached the limit of remembered sets or homes.
     #[error(
-        "the target finder can keep no more sets of homes for you in this key epoch, and asks none that it does not \
-         keep: wait for the next key epoch, or ask who runs the target finder to raise max-sets or max-kept-homes"
+        "the target finder cannot remember another set of homes for you in this key epoch, and asks no set that it \
+         cannot remember: wait for the next key epoch, or ask its operator to raise max-sets or max-kept-homes"
     )]
     TooManySets,
     /// The lists name more homes than a find holds.
@@ -181,8 +188,8 @@ impl SegmentOpener {
     /// are left out.
     ///
     /// # Errors
-    /// [`FindError::Segment`] when the bytes are no segment of this key epoch, or have an entry of a list that the find
-    /// is not over.
+    /// [`FindError::Segment`] when the bytes are no segment of this key epoch, or have an entry of a list that is not
+    /// in the find.
     pub fn open(&self, segment: &[u8], keys: &FinderKeys<'_>) -> Result<OpenedSegment, FindError> {
         let digest = Sha256::digest(segment).into();
         let segment: ListSegment = encoding::from_bytes(segment, MAX_UPLOAD, "list segment")
@@ -228,8 +235,9 @@ impl Finding {
     /// Opens the profile and checks it against the commitment.
     ///
     /// # Errors
-    /// [`FindError::Profile`] when it is another, [`FindError::Lists`] when the lists that follow are not exactly those
-    /// of the profile: a home that is in a list that is left out would pass for one that is not subscribed.
+    /// [`FindError::Profile`] when the opened profile does not match the commitment, [`FindError::Lists`] when the
+    /// lists of the request are not exactly those of the profile: a missing list would make its homes look
+    /// unsubscribed.
     pub fn new(
         manifest: VerifiedManifest,
         request: &FindRequest,
@@ -297,8 +305,8 @@ impl Finding {
         Ok(())
     }
 
-    /// Evaluates the profile, and splits the homes over the committees. Whether they may be asked is decided next, with
-    /// what the finder remembers.
+    /// Evaluates the profile and splits the matching homes over the committees. The next step, [`Judging`], decides
+    /// whether these homes may be asked.
     pub fn choose(self, keys: &FinderKeys<'_>) -> Matching {
         let atoms = &self.opener.atoms;
         let order = self.candidates.matching(|holds| {
@@ -316,7 +324,7 @@ impl Finding {
     }
 }
 
-/// The homes that match, before they are batched: [`Judging`] decides whether they may be asked.
+/// Homes that match, before they are batched: [`Judging`] decides whether they may be asked.
 pub struct Matching {
     finding: Finding,
     split: Split,
@@ -328,7 +336,7 @@ impl Matching {
         &self.finding.manifest
     }
 
-    /// Returns the homes, as they are remembered.
+    /// Returns the matching homes in the form that a finder remembers.
     pub fn members(&self, keys: &FinderKeys<'_>) -> Members {
         let manifest = &self.finding.manifest;
         let key = keys
@@ -337,7 +345,7 @@ impl Matching {
         Members::new(&key, self.tags())
     }
 
-    /// Returns what the query asks for, of these `homes`.
+    /// Returns the request of this query to ask `homes`, for [`Judging`].
     pub fn asking<'a>(&self, homes: &'a Members, sizes: &Sizes) -> Asking<'a> {
         let manifest = &self.finding.manifest;
         Asking {
@@ -356,20 +364,20 @@ impl Matching {
         self.split.homes().map(|place| candidates.tag(place))
     }
 
-    /// Cuts the batches of homes that may be asked.
+    /// Cuts the matching homes into batches, once [`Judging`] allowed them.
     ///
     /// # Security
-    /// The population is named for the profile, however it is written. No other profile means the same homes, or nearly
-    /// the same, towards this querier in this key epoch, since a find of it is refused (protocol.md §9).
+    /// The population is named for the canonical profile. No other profile reaches the same homes, or nearly the same,
+    /// for this querier in this key epoch, since its find is refused (protocol.md §9).
     pub fn finish(self, keys: &FinderKeys<'_>, sizes: &Sizes) -> Chosen {
         let homes = self.split.homes().count() as u64;
-        let told = sizes.telling(&sizes.fingerprint(self.tags()), homes);
+        let noisy_size = sizes.report(&sizes.fingerprint(self.tags()), homes);
         let Self { finding, split } = self;
         let manifest = &finding.manifest;
         let (querier, epoch) = (&manifest.querier, manifest.key_epoch);
         let profile = finding.profile.canonical();
         let population = keys.secret.population(querier, epoch, &profile);
-        finding.seal(split, told, population, keys)
+        finding.seal(split, noisy_size, population, keys)
     }
 }
 
@@ -377,7 +385,7 @@ impl Finding {
     fn seal(
         self,
         split: Split,
-        told: Told,
+        noisy_size: NoisySize,
         population: Population,
         keys: &FinderKeys<'_>,
     ) -> Chosen {
@@ -385,14 +393,14 @@ impl Finding {
         let lists: [u8; 32] = self.digest.finalize().into();
         let query = self.manifest.query();
         let cut = Cut::new(&split.sizes(), self.batch_size, self.manifest.min_cohort);
-        // Two cuts are two finds: a home in batches of both would count twice.
+        // The cut is part of the find's id: a home in batches of two cuts would count twice.
         let secret = keys.secret;
         let named = secret.find(query, partition, &lists, self.batch_size, &cut);
         let find = match weakness::off(Weakness::SeveralCutsOfOneFind) {
             true => secret.find(query, partition, &lists, 0, &Cut::default()),
             false => named,
         };
-        // Who is asked where must be the same at all finders. Nothing is sealed with this generator.
+        // All finders of a pool must assign the same homes to the same batches. Nothing is sealed with this generator.
         let mut shuffle = ChaCha20Rng::from_seed(secret.shuffle_seed(&named));
         let order = split.shuffled(&mut shuffle);
         let mut candidates = self.candidates;
@@ -414,7 +422,7 @@ impl Finding {
                     partition,
                     find,
                     population,
-                    told: told.clone(),
+                    noisy_size: noisy_size.clone(),
                     key: keys.secret.tag_key(&find, committee, member),
                     batches: cut.clone(),
                 });
@@ -431,7 +439,7 @@ impl Finding {
         Chosen {
             summary: FindSummary {
                 targets: order.len() as u64,
-                told,
+                noisy_size,
                 batches: cut.clone(),
                 grants,
             },
@@ -447,7 +455,7 @@ impl Finding {
     }
 }
 
-/// Returns each batch of a cut with the places of its homes in the order in which all are asked.
+/// Returns each batch of a cut with the range of its homes in the order of the find.
 fn places(cut: &Cut, partition: u16) -> Vec<(BatchId, Range<usize>)> {
     let mut end = 0;
     let places = cut.batches(partition).map(|(batch, size)| {
@@ -464,7 +472,7 @@ pub struct Chosen {
     pub summary: FindSummary,
     manifest: VerifiedManifest,
     find: FindId,
-    /// The batches, each with the places of its homes in `order`.
+    /// Batches, each with the range of its homes in `order`.
     batches: Vec<(BatchId, Range<usize>)>,
     /// Kᵢ by committee and member.
     tag_keys: Vec<Vec<TagKey>>,
@@ -487,8 +495,8 @@ impl Chosen {
         self.batches.len()
     }
 
-    /// Seals and signs the batch at this place, below [`Self::count`], of [`FindSummary::batches`]; in any order,
-    /// and from any thread. The same place gives the same bytes. `None` beyond the last.
+    /// Seals and signs the batch at `place` among [`FindSummary::batches`], in any order and from any thread. The same
+    /// place gives the same bytes. Returns `None` at [`Self::count`] and beyond.
     pub fn batch(&self, place: usize, keys: &FinderKeys<'_>) -> Option<BatchMessage> {
         let (batch, places) = self.batches.get(place)?;
         let batch = *batch;

@@ -1,26 +1,26 @@
-//! Fingerprints of public keys: what people read to each other before they trust a key.
+//! Fingerprints of public keys, which people read to each other before they trust a key.
 
 use std::fmt;
 
 use crate::{encoding, labels};
 
-/// Letters of RFC 4648's base 32, in lower case. It has none of 0, 1, 8 and 9, which look like letters.
+/// Letters of RFC 4648's base 32, in lower case. Its digits 0, 1, 8 and 9 are absent, since they look like letters.
 const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
-/// Letters of a fingerprint; each is five bits.
+/// Number of letters of a fingerprint; each encodes five bits.
 const LETTERS: usize = 20;
-/// Letters between two hyphens.
+/// Number of letters between two hyphens.
 const GROUP: usize = 4;
 
-/// The first 100 bits of a hash of a public key. The same key has the same fingerprint wherever it is shown.
+/// First 100 bits of a hash of a public key. The same key has the same fingerprint wherever it is shown.
 ///
 /// # Security
-/// Whoever wants another key with the same fingerprint has to make 2^100 keys. Two keys of one maker with
-/// the same fingerprint take 2^50, and gain nothing: both are that maker's.
+/// An attacker who wants another key with a given fingerprint must make 2^100 keys. Two keys of one maker with equal
+/// fingerprints cost 2^50, and gain nothing: both belong to that maker.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fingerprint([u8; LETTERS]);
 
 impl Fingerprint {
-    /// Returns the fingerprint of an encoded public key, of whatever kind.
+    /// Returns the fingerprint of an encoded public key of any kind.
     pub fn of(public_key: &[u8]) -> Self {
         let hash = encoding::hash(labels::HASH_FINGERPRINT, &[public_key]);
         let bit = |place: usize| usize::from(hash[place / 8] >> (7 - place % 8) & 1);

@@ -86,7 +86,7 @@ impl fmt::Debug for QueryId {
     }
 }
 
-/// A batch of targets: its partition of the subscriptions, the committee that adds it up, and its number there.
+/// Id of a batch of targets: the partition of its subscriptions, the committee that adds it up, and its number there.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize, BorshDeserialize,
 )]
@@ -95,7 +95,7 @@ pub struct BatchId {
     pub partition: u16,
     /// Committee whose aggregators verify and add it.
     pub committee: u16,
-    /// Number among those of the committee in the partition, from 0.
+    /// Number of the batch among those of the committee in the partition, from 0.
     pub number: u32,
 }
 
@@ -117,7 +117,7 @@ impl BatchId {
         self.partition == Self::NOISE
     }
 
-    /// The batch as one number, to be kept under: no two batches have the same.
+    /// Returns the batch as one number, for a store. No two batches have the same number.
     pub fn to_i64(self) -> i64 {
         let high = u64::from(self.partition) << 48 | u64::from(self.committee) << 32;
         (high | u64::from(self.number)).cast_signed()

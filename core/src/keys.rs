@@ -34,7 +34,7 @@ impl fmt::Debug for Signature {
 pub struct VerifyingKey(pub [u8; 32]);
 
 impl VerifyingKey {
-    /// Returns what people compare.
+    /// Returns the fingerprint that people compare.
     pub fn fingerprint(&self) -> Fingerprint {
         Fingerprint::of(&self.0)
     }

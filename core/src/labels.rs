@@ -123,9 +123,9 @@ pub const HASH_FRAGMENT: &str = "dispers v1 hash fragment";
 pub const HASH_SIZE_NOISE: &str = "dispers v1 hash size noise";
 /// Weight of a finder for a querier's queries without noise.
 pub const HASH_RESPONSIBLE: &str = "dispers v1 hash responsible finder";
-/// What the noise of numbers of homes that did not answer is drawn from.
+/// Seed of the noise of numbers of silent homes, for one find.
 pub const HASH_SILENT_SEED: &str = "dispers v1 hash silent seed";
-/// Seed of the noise of one number of homes that did not answer.
+/// Seed of the noise of one number of silent homes.
 pub const HASH_SILENT_NOISE: &str = "dispers v1 hash silent noise";
 /// Hash of a withdrawal handle.
 pub const HASH_WITHDRAWAL: &str = "dispers v1 hash withdrawal";
@@ -146,15 +146,15 @@ pub const DERIVE_TAG_KEY: &str = "dispers v1 derive tag key";
 pub const DERIVE_TAG_STREAM: &str = "dispers v1 derive tag stream";
 /// Ticket key from a home's κ.
 pub const DERIVE_TICKET_KEY: &str = "dispers v1 derive ticket key";
-/// Name of a find, from a Target Finder pool's secret: query, partition, digest of the lists, how the homes are cut.
+/// Id of a find, from a Target Finder pool's secret, the query, the partition, the digest of the lists and the cut.
 pub const DERIVE_FIND: &str = "dispers v1 derive find";
-/// Key that names the committee of each home of a query, from a Target Finder pool's secret.
+/// Key that assigns the homes of a query to committees, from a Target Finder pool's secret.
 pub const DERIVE_COMMITTEE: &str = "dispers v1 derive committee";
-/// Seed of the encapsulation of what nodes of a pool seal alike.
+/// Seed of the encapsulation of a message that several nodes of a pool seal with the same bytes.
 pub const DERIVE_ENCAPSULATION: &str = "dispers v1 derive encapsulation";
 /// What homes are remembered under as members of populations.
 pub const DERIVE_MEMBER_KEY: &str = "dispers v1 derive member key";
-/// What the noise of sizes of sets is drawn from.
+/// Key of the noise of sizes of sets.
 pub const DERIVE_SIZE_KEY: &str = "dispers v1 derive size key";
 /// What the homes of a profile are called towards one querier.
 pub const DERIVE_POPULATION: &str = "dispers v1 derive population";

@@ -52,7 +52,7 @@ pub struct Manifest {
     pub min_verified: u8,
     /// Most homes that may be asked: what keeps every sum within the field.
     pub max_homes: u64,
-    /// The committees that aggregate. Each adds up homes of its own, and a batch names its committee.
+    /// Terms of the committees that aggregate. Each committee adds up its own homes, and a batch names its committee.
     pub committees: Vec<Terms>,
     /// The Target Finder node that signs the one release.
     pub notary: Name,
@@ -145,14 +145,12 @@ pub enum ManifestError {
     /// No noise where the network demands it.
     #[error("this network demands noise: give --epsilon")]
     Exact,
-    /// Its δ is above the network's ceiling.
-    #[error(
-        "delta {delta} is above the network's ceiling of {most}: write one that is at most that"
-    )]
+    /// The query's δ is above the network's ceiling.
+    #[error("delta {delta} is above the network's ceiling of {most}: choose a smaller delta")]
     Delta {
-        /// What the manifest says.
+        /// δ of the manifest.
         delta: String,
-        /// What the directory allows.
+        /// Ceiling of the directory.
         most: String,
     },
     /// Its noise protects nobody, or cannot be dealt.
@@ -240,7 +238,7 @@ impl SignedManifest {
                     .map_err(|e| refuse(&e))?;
                 if training.guarded == manifest.privacy.is_some() {
                     return Err(ManifestError::OutOfRange(
-                        "counts of a session are guarded where, and only where, there is no noise",
+                        "counts of a session must be guarded if it has no noise, and must not be guarded otherwise",
                     ));
                 }
                 training.circuits(local).map_err(|e| refuse(&e))?
@@ -320,8 +318,8 @@ pub fn check_sums(
     Ok(())
 }
 
-/// Checks that a query's noise is within what the directory demands. Whether it is kept, and can be dealt, is for
-/// [`check_sums`].
+/// Checks that a query's noise meets the floors of the directory. [`check_sums`] checks that the noise keeps the
+/// stated privacy and can be dealt.
 ///
 /// # Errors
 /// [`ManifestError::Exact`] or [`ManifestError::Delta`].
@@ -335,12 +333,12 @@ pub fn check_privacy(privacy: Option<&Privacy>, floors: &Floors) -> Result<(), M
     check_delta(privacy, floors.max_delta)
 }
 
-/// Checks that δ is within the network's ceiling.
+/// Checks that δ does not exceed the network's ceiling.
 ///
 /// # Errors
 /// [`ManifestError::Delta`].
 pub fn check_delta(privacy: &Privacy, most: f64) -> Result<(), ManifestError> {
-    // Written so that NaN is refused too.
+    // In this form the comparison refuses NaN too.
     if privacy.delta <= most || weakness::off(Weakness::DeltaUnbounded) {
         return Ok(());
     }
@@ -502,8 +500,8 @@ impl VerifiedManifest {
         &self.circuits[kind.unwrap_or(0)]
     }
 
-    /// What is released of a round whose [counts](Circuit::openings) were opened with these values, of at least
-    /// `cohort` people each.
+    /// Returns the mask of a round whose [counts](Circuit::openings) were opened with the values `opened`. It releases
+    /// numbers of at least `cohort` people each.
     pub fn mask(&self, round: u16, cohort: i128, opened: &[i128]) -> Mask {
         let circuit = self.circuit_of(round);
         circuit.opened_mask(self.privacy.is_some(), cohort, &self.local.facts(), opened)
@@ -523,7 +521,7 @@ impl VerifiedManifest {
         self.privacy.map(|privacy| privacy.cost(moments))
     }
 
-    /// What the whole query, all its rounds together, takes of each home that answers it.
+    /// Returns the privacy loss of a home that answers the query in all its rounds.
     pub fn loss(&self) -> Loss {
         Loss::of(self.privacy.as_ref(), self.circuit().sensitivities().len())
     }
@@ -555,7 +553,7 @@ impl VerifiedManifest {
 
 #[cfg(test)]
 impl VerifiedManifest {
-    /// Returns the manifest as if another committee, with the same terms, had a part of the homes.
+    /// Returns a manifest with a second committee that has the same terms.
     pub(crate) fn with_another_committee(&self) -> Self {
         let mut other = self.clone();
         let terms = other.manifest.committees[0].clone();

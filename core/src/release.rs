@@ -157,7 +157,7 @@ pub struct Total {
     pub member: MemberNumber,
     /// Hash of the certified proposal.
     pub proposal: [u8; 32],
-    /// The find of each partition that its homes are of: all committees' must be the same.
+    /// Find of each partition that chose the homes. It must be the same for all committees.
     pub finds: Vec<(u16, FindId)>,
     /// Homes of the committee's batches.
     pub asked: u64,
@@ -212,7 +212,7 @@ pub struct Released {
     pub accepted: u64,
     /// Fewest aggregators that verified a batch.
     pub verified: u8,
-    /// How many dealt noise, of each committee; 0 where there is none.
+    /// Number of dealers of noise in each committee; 0 without noise.
     pub dealers: Vec<u8>,
     /// Aggregators whose totals were opened and agree.
     pub aggregators: Vec<Name>,
@@ -352,7 +352,8 @@ fn add_up(circuit: &Circuit, parts: &[Vec<Option<u64>>]) -> Vec<Option<u64>> {
     sums
 }
 
-/// Opens the totals of every committee of the manifest, interpolates each committee's, and adds them up. A number that one committee holds back is held back.
+/// Opens the totals of every committee of the manifest, interpolates each committee's totals, and adds them up. A
+/// number that one committee withholds stays withheld.
 ///
 /// # Errors
 /// [`ReleaseError`] when fewer than the threshold of a committee open, or when they are not all

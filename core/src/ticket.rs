@@ -28,13 +28,13 @@ use crate::{aead, encoding, labels};
 /// Most tags in a ticket: the members of the largest committee.
 const MAX_TAGS: usize = 255;
 
-/// Nonce of a ticket: its key serves one message.
+/// Nonce of a ticket; it can be constant because each ticket has a key of its own.
 const ONE_MESSAGE: [u8; 12] = [0; 12];
 
 /// τᵢ: what aggregator i checks.
 pub type TicketTag = [u8; 16];
 
-/// Names one find: query, partition, what was searched, and how its homes are cut into batches.
+/// Id of one find, derived from query, partition, searched lists, and the cut into batches.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize, BorshDeserialize)]
 pub struct FindId(pub [u8; 32]);
 
@@ -101,7 +101,7 @@ secret! {
     HomeKey
 }
 
-/// What names the committees of one query's homes.
+/// Key that assigns the homes of one query to committees.
 pub struct CommitteeKey(Zeroizing<[u8; 32]>);
 
 impl CommitteeKey {
@@ -145,13 +145,13 @@ impl PoolSecret {
         Self(drawn(rng))
     }
 
-    /// Names the find of `query` in `partition` over streamed lists with this digest, whose homes are cut as
-    /// `batch_size` asks for and `cut` says.
+    /// Derives the id of the find of `query` in `partition` over streamed lists with this digest, whose homes are cut
+    /// into batches according to `batch_size` and `cut`.
     ///
     /// # Security
-    /// It covers everything that determines which home is in which batch: two cuts are two finds, and an
-    /// aggregator takes one find of a partition. It is keyed, so that finders with different secrets, whose
-    /// tags differ, never seal tickets under one name.
+    /// The id covers everything that determines which home is in which batch: two cuts are two finds, and an
+    /// aggregator accepts one find per partition. It is keyed, so that finders with different secrets, whose tags
+    /// differ, never seal tickets under one id.
     pub fn find(
         &self,
         query: QueryId,
@@ -200,7 +200,7 @@ impl PoolSecret {
         )))
     }
 
-    /// Returns what names the committees of a query's homes. It depends on no lists and no cut.
+    /// Derives the key that assigns a query's homes to committees. It depends on neither the lists nor the cut.
     pub fn committee_key(&self, query: QueryId) -> CommitteeKey {
         CommitteeKey(Zeroizing::new(derive(
             &self.0,
@@ -208,12 +208,12 @@ impl PoolSecret {
         )))
     }
 
-    /// What the noise of sizes in a key epoch is drawn from.
+    /// Derives the seed of the noise of sizes in a key epoch.
     pub(crate) fn size_key(&self, epoch: KeyEpoch) -> Zeroizing<[u8; 32]> {
         Zeroizing::new(derive(&self.0, &(labels::DERIVE_SIZE_KEY, epoch)))
     }
 
-    /// Seed of the find's shuffle.
+    /// Derives the seed of the find's shuffle.
     pub fn shuffle_seed(&self, find: &FindId) -> [u8; 32] {
         derive(&self.0, &(labels::DERIVE_SHUFFLE, find))
     }
@@ -225,7 +225,7 @@ impl HomeKey {
         Self(drawn(rng))
     }
 
-    /// The key of the one ticket of (find, batch, index).
+    /// Derives the key of the one ticket of (find, batch, index).
     fn ticket_key(&self, find: &FindId, batch: BatchId, index: u32) -> Zeroizing<[u8; 32]> {
         Zeroizing::new(derive(
             &self.0,

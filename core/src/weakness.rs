@@ -1,38 +1,38 @@
-//! Defences that tests of this crate can switch off, to show which attack each of them stops.
+//! Defences that this crate's tests can switch off, to show which attack each of them stops.
 //!
 //! The Byzantine adversary of the simulation must find an attack once its defence is off (docs/testing.md). Outside
-//! `cfg(test)` no defence can be switched off: [`off`] is then a constant `false`, and the weak branch is dead code.
+//! `cfg(test)` no defence can be switched off: [`off`] is a constant `false`, and the weak branch is dead code.
 
 /// A defence, named for the attack that it stops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Weakness {
-    /// What determines a cut is part of the find's id (protocol.md §6).
+    /// The id of a find covers everything that determines its cut (protocol.md §6).
     SeveralCutsOfOneFind,
     /// A home answers a query in one batch only (protocol.md §6).
     HomeInSeveralBatches,
     /// A keyed hash of the home names its committee (protocol.md §8).
     CommitteesMoveWithBatches,
-    /// No encapsulation is drawn from a seed that does not cover what is sealed (protocol.md §3).
+    /// The seed of an encapsulation covers the plaintext (protocol.md §3).
     SealedFromASharedSeed,
-    /// Every find is compared with all sets that are kept under other profiles (protocol.md §9).
+    /// Every find is compared with all sets stored under other profiles (protocol.md §9).
     KnownProfilesUncompared,
-    /// A find takes exactly the lists of its profile (protocol.md §6).
+    /// A find accepts exactly the lists of its profile (protocol.md §6).
     ListsLeftOut,
     /// The directory bounds δ, and homes account in ρ (protocol.md §17).
     DeltaUnbounded,
     /// A rule made from a question allows no more than that question (protocol.md §17).
     RuleWidens,
-    /// Sizes of sets are compared with a noisy bar (protocol.md §6).
+    /// Noisy sizes of sets are compared with the bounds (protocol.md §6).
     SizesExact,
     /// A budget holds whichever aggregators take part (protocol.md §9).
     BudgetOfTheAggregatorsThatOffer,
-    /// What was released is charged in the step that releases it (protocol.md §9).
+    /// A query is charged in the step that makes its release possible (protocol.md §9).
     ReleasedUncharged,
-    /// Cells below the cohort are withheld, also where other cells give them away (protocol.md §9).
+    /// Cells below the cohort are withheld, and so are cells that would give them away (protocol.md §9).
     CellsGivenAway,
     /// A target that sends other bytes costs an attempt and no aggregator (protocol.md §8).
     OtherBytesEvict,
-    /// The homes of one host fail no batch and put no aggregator out (protocol.md §8).
+    /// The homes of one host cannot fail a batch or exclude an aggregator (protocol.md §8).
     HostFailsBatch,
 }
 

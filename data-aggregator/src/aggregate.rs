@@ -157,7 +157,7 @@ impl Aggregator {
         // Before anybody is asked: an aggregator that refuses here is out of the query.
         let reserved = self.reserve(&querier, epoch, &expenses);
         if matches!(reserved, Err(Error::Budget(_))) {
-            // It goes no further here, and takes no place until it expires.
+            // The query cannot continue here, so that it must not occupy a place until it expires.
             self.store.remove(id)?;
         }
         reserved
@@ -335,8 +335,8 @@ impl Aggregator {
         })
     }
 
-    /// Takes a step, and writes what it changed, with what it charges, before it is told: a refusal may change
-    /// something too.
+    /// Takes a step. Writes its changes and charges before its result leaves, even for a refusal, which may change the
+    /// state too.
     fn step<T>(
         &self,
         id: QueryId,

@@ -13,8 +13,8 @@ pub struct Config {
     /// Offers that may be open at the same time.
     #[serde(default = "offers")]
     pub max_offers: usize,
-    /// Queries that may be open at the same time, at most a quarter of them of one querier. Four times as many that
-    /// were released are kept until they expire.
+    /// Most queries that are open at the same time, and most a quarter of them per querier. Four times as many
+    /// released queries are kept until they expire.
     #[serde(default = "queries")]
     pub max_queries: usize,
 }

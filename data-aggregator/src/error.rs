@@ -33,9 +33,10 @@ pub enum Error {
         "the query is not open at this aggregator: it was never begun here, or has expired; submit the query anew"
     )]
     UnknownQuery,
-    /// A querier's share.
+    /// The querier reached its share of the places.
     #[error(
-        "{0} queries of the querier are open at this aggregator, as many as one querier may have: wait until one is released or expires"
+        "{0} queries of the querier are open at this aggregator, the limit of one querier: wait until one is released or \
+         expires"
     )]
     OwnQueries(usize),
     /// Full.

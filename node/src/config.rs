@@ -51,7 +51,7 @@ pub enum ConfigError {
         /// Why.
         source: DirectoryError,
     },
-    /// A configuration file with a secret in it that others may read.
+    /// The configuration file holds a secret, and other users may read it.
     #[error(transparent)]
     Exposed(#[from] Exposed),
     /// The key file is refused.
@@ -79,7 +79,7 @@ pub struct NodeConfig {
     pub directory: PathBuf,
     /// The pinned root keys, in hexadecimal.
     pub roots: Vec<String>,
-    /// How many of them must have signed the directory; more than half if `None`.
+    /// Number of roots that must have signed the directory; more than half of them if `None`.
     pub roots_needed: Option<usize>,
     /// A service that starts fewer days before the directory expires says so in its log.
     #[serde(default = "week")]
@@ -222,7 +222,7 @@ impl<T> Config<T> {
         self.path.parent().unwrap_or(Path::new(".")).join(path)
     }
 
-    /// Refuses a file that others may use: for roles whose table holds a secret, such as a password in a URL.
+    /// Checks that no other user may use the file, for roles whose table holds a secret such as a password in a URL.
     ///
     /// # Errors
     /// [`ConfigError::Exposed`].

@@ -35,7 +35,7 @@ pub enum DatabaseError {
     /// It cannot be opened.
     #[error("cannot open {0}: does its folder exist, and may this user read and write it?")]
     CannotOpen(PathBuf),
-    /// Others may read or write it.
+    /// Other users may read or write the file.
     #[error(transparent)]
     Exposed(#[from] Exposed),
     /// It is another file.
@@ -63,14 +63,15 @@ pub enum DatabaseError {
     /// Another process has it.
     #[error("{0} is in use by another process: stop that one, or give each node its own file")]
     InUse(PathBuf),
-    /// The file at its path is another one, or gone.
+    /// Another file, or none, is at the path of the open database.
     #[error(
-        "{path} was removed or replaced while it was in use, and the {role} refuses every request, since what it would promise were on no disk: move back the file that was there, or restart the {role}, which then uses what is there now"
+        "{path} was removed or replaced while it was in use. The {role} refuses every request, since its writes would be \
+         lost. Move the file back, or restart the {role}, which then uses the file that is there now"
     )]
     Replaced {
-        /// Which file.
+        /// Path of the database.
         path: PathBuf,
-        /// Whose it is.
+        /// Role that uses the database.
         role: &'static str,
     },
     /// It cannot be written.
@@ -257,7 +258,7 @@ impl Database {
         }
     }
 
-    /// The connection, once it is sure that it leads to the file at the path.
+    /// Locks the connection, after checking that it leads to the file at the path.
     fn lock(&self) -> Result<MutexGuard<'_, Connection>, DatabaseError> {
         let connection = self.connection.lock();
         self.files.check()?;
@@ -275,13 +276,13 @@ impl Database {
     }
 }
 
-/// Makes a database's file where there is none, private from the first moment as are those that SQLite makes
-/// beside it, and opens it. One that others may use is not opened.
+/// Opens a database's file, and makes it if it is missing. It is private from its first moment, as are the files that
+/// SQLite makes beside it. A file that other users may use is not opened.
 ///
 /// # Errors
-/// [`Exposed`] in the outer result; in the inner one, why SQLite cannot open it.
+/// [`Exposed`] in the outer result; in the inner one, SQLite's reason.
 pub fn connect(path: &Path) -> Result<rusqlite::Result<Connection>, Exposed> {
-    // What else may fail, SQLite says better: it opens the same path.
+    // SQLite opens the same path next, and describes any other failure better.
     let _ = private::create_new(path);
     for file in private::database_files(path) {
         private::check(&file)?;
@@ -383,10 +384,10 @@ mod tests {
             fs::set_permissions(&wal, fs::Permissions::from_mode(0o600)).unwrap();
             fs::set_permissions(file, fs::Permissions::from_mode(0o640)).unwrap();
             let before = fs::read(&path).unwrap();
-            let told = refusal(&path);
+            let refusal = refusal(&path);
             assert!(
-                told.ends_with(&format!("run chmod 600 {}", file.display())),
-                "{told}"
+                refusal.ends_with(&format!("run chmod 600 {}", file.display())),
+                "{refusal}"
             );
             assert_eq!(fs::read(&path).unwrap(), before);
             fs::set_permissions(file, fs::Permissions::from_mode(0o600)).unwrap();
@@ -418,7 +419,7 @@ mod tests {
                 }
             };
             refused();
-            // Not even the same bytes are the same file.
+            // A copy with the same bytes is another file.
             std::fs::copy(&away, moved).unwrap();
             refused();
             std::fs::rename(&away, moved).unwrap();

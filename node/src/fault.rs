@@ -17,7 +17,8 @@ pub enum Fault {
     Conflict,
     /// This node has lost what the step builds on: it may be begun again.
     Lost,
-    /// What the caller relays is not what its sender signed, or is of no use: the caller may have done its part.
+    /// The content that the caller relays is not what its sender signed, or cannot be used; the caller is not at
+    /// fault.
     Sender,
     /// Another node did not do its part.
     Peer,

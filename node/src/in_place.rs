@@ -1,8 +1,8 @@
-//! Noticing that the file of an open database is no longer the one at its path.
+//! Detection of an open database whose file is no longer at its path.
 //!
-//! A process goes on with the file that it opened, also once that was removed, or replaced by a copy that was
-//! restored: what it writes is then on no disk after a restart, and what another process writes at the path,
-//! such as an owner's denial, does not reach it.
+//! A process keeps using the file that it opened, even after that file was removed or replaced by a restored copy. Its
+//! writes would be lost at the next restart, and it would not see what another process writes at the path, such as an
+//! owner's denial.
 
 use std::path::{Path, PathBuf};
 
@@ -23,7 +23,7 @@ fn inode(path: &Path) -> Option<Inode> {
     std::fs::metadata(path).ok().map(|_| (0, 0))
 }
 
-/// The files of an open database, as they were when it was opened.
+/// Identities of the files of a database when it was opened.
 #[derive(Debug, Default)]
 pub struct InPlace {
     role: &'static str,
@@ -31,8 +31,8 @@ pub struct InPlace {
 }
 
 impl InPlace {
-    /// Notes the files of the database at `path`, which is open: also SQLite's log and index beside it, which
-    /// stay for as long as it is.
+    /// Records the files of the open database at `path`, including SQLite's log and index beside it, which exist as
+    /// long as the database is open.
     pub fn of(path: &Path, role: &'static str) -> Self {
         let files = private::database_files(path).into_iter();
         Self {
@@ -43,7 +43,7 @@ impl InPlace {
         }
     }
 
-    /// Refuses a database that is no longer in its place. It costs a look at each file.
+    /// Checks that the files are still in their place. Costs one `stat` per file.
     ///
     /// # Errors
     /// [`DatabaseError::Replaced`].

@@ -108,7 +108,7 @@ pub struct PublicKeys {
 }
 
 impl PublicKeys {
-    /// Returns the fingerprint of each key, under its name; a key that is no hexadecimal number has none.
+    /// Returns the fingerprint of each key, with the key's name. Keys that are not hexadecimal are left out.
     pub fn fingerprints(&self) -> Vec<(&'static str, Fingerprint)> {
         let keys = [
             ("tls-key", Some(&self.tls_key)),
@@ -116,20 +116,21 @@ impl PublicKeys {
             ("envelope-key", self.envelope_key.as_ref()),
             ("pool-envelope-key", self.pool_envelope_key.as_ref()),
         ];
-        let of = |(name, key): (&'static str, Option<&String>)| {
-            let key = hex::decode(key?).ok()?;
-            Some((name, Fingerprint::of(&key)))
-        };
-        keys.into_iter().filter_map(of).collect()
+        keys.into_iter()
+            .filter_map(|(name, key)| {
+                let key = hex::decode(key?).ok()?;
+                Some((name, Fingerprint::of(&key)))
+            })
+            .collect()
     }
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct Stored {
-    /// The name in the directory, to show the public part again.
+    /// Name in the directory, to show the public part again.
     name: Option<String>,
-    /// The role, likewise.
+    /// Role in the directory, for the same purpose.
     role: Option<String>,
     suite: String,
     tls: String,
@@ -252,7 +253,7 @@ impl NodeKeys {
         }
     }
 
-    /// Writes a new key file, of the node `name`.
+    /// Writes a new key file of the node `name`.
     ///
     /// # Errors
     /// [`KeyFileError`]; a file that is there is left alone.
@@ -319,7 +320,7 @@ impl NodeKeys {
         })
     }
 
-    /// Reads what the directory lists of a key file's keys.
+    /// Reads a key file, and returns the keys that the directory lists.
     ///
     /// # Errors
     /// [`KeyFileError`] naming what is wrong with it.

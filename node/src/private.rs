@@ -1,8 +1,7 @@
-//! Files and folders that their owner alone may use.
+//! Files and folders that only their owner may use.
 //!
-//! Every file that the program makes is made here: with mode 0600 from its first moment, never by a `chmod`
-//! after it was readable. What holds secrets or people's data and others may use is refused before anything
-//! of it is read.
+//! All files of the program are made here, with mode 0600 from their first moment: a `chmod` would come after the file
+//! was readable. A file with secrets or people's data that other users may use is refused before any of it is read.
 
 use std::{
     ffi::OsString,
@@ -11,16 +10,16 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// A file with secrets or people's data that others may read or write.
+/// Error for a file with secrets or people's data that other users may read or write.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{} can be read or written by others, and holds secrets or people's data: run chmod 600 {}",
+    "{} holds secrets or people's data, and other users can read or write it: run chmod 600 {}",
     .0.display(),
     quoted(.0)
 )]
 pub struct Exposed(pub PathBuf);
 
-/// Has this process make private files whatever library makes them, and leave no memory in a core dump.
+/// Makes this process create private files, including those that libraries create, and write no core dumps.
 pub fn protect_process() {
     #[cfg(unix)]
     {
@@ -33,21 +32,21 @@ pub fn protect_process() {
             current: Some(0),
             maximum: Some(0),
         };
-        // Where it is refused, the limit is already lower than what may be asked for.
+        // It fails only if the hard limit is already lower.
         let _ = setrlimit(Resource::Core, none);
     }
     #[cfg(target_os = "linux")]
     {
-        // The limit above does not count where dumps are piped to a program.
+        // The limit above does not apply where the kernel pipes dumps to a program.
         use rustix::process::{DumpableBehavior, set_dumpable_behavior};
         let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
     }
 }
 
-/// Makes a file; one that is there is left alone.
+/// Creates a file, and leaves an existing one alone.
 ///
 /// # Errors
-/// [`io::ErrorKind::AlreadyExists`], or why it cannot be made.
+/// [`io::ErrorKind::AlreadyExists`], or the reason why the file cannot be created.
 pub fn create_new(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
@@ -59,10 +58,10 @@ pub fn create_new(path: &Path) -> io::Result<File> {
     options.open(path)
 }
 
-/// Makes a folder, and those above it that are missing.
+/// Creates a folder and its missing parents.
 ///
 /// # Errors
-/// Why it cannot be made.
+/// The reason why a folder cannot be created.
 pub fn create_folder(path: &Path) -> io::Result<()> {
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);
@@ -74,23 +73,23 @@ pub fn create_folder(path: &Path) -> io::Result<()> {
     builder.create(path)
 }
 
-/// Writes a file whole or not at all, in place of one that may be there. What is no file, such as
-/// `/dev/stdout`, is written to as it is.
+/// Replaces or creates a file, completely or not at all. Writes directly to a path that is not a regular file, such as
+/// `/dev/stdout`.
 ///
 /// # Errors
-/// Those of `fill`, or why the file cannot be written; then what was there is still there.
+/// The errors of `fill`, or the reason why the file cannot be written; the existing file is then unchanged.
 pub fn replace<E: From<io::Error>>(
     path: &Path,
     fill: impl FnOnce(&mut File) -> Result<(), E>,
 ) -> Result<(), E> {
-    // A link stays one, and what it leads to is replaced.
+    // A symbolic link stays, and the file that it leads to is replaced.
     let path = &fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     if fs::metadata(path).is_ok_and(|there| !there.is_file()) {
         let mut file = OpenOptions::new().write(true).open(path)?;
         return fill(&mut file);
     }
     let part = part_of(path);
-    // What a process left that died while it wrote.
+    // A process that died while writing may have left its part.
     if let Err(error) = fs::remove_file(&part)
         && error.kind() != io::ErrorKind::NotFound
     {
@@ -106,18 +105,18 @@ pub fn replace<E: From<io::Error>>(
     written
 }
 
-/// Writes `bytes` as [`replace`] does.
+/// Writes `bytes` like [`replace`].
 ///
 /// # Errors
-/// Why it cannot be written; then what was there is still there.
+/// The reason why the file cannot be written; the existing file is then unchanged.
 pub fn write(path: &Path, bytes: impl AsRef<[u8]>) -> io::Result<()> {
     replace(path, |file| file.write_all(bytes.as_ref()))
 }
 
-/// Tells whether [`replace`] could write a file, without touching it.
+/// Checks whether [`replace`] could write a file, without changing it.
 ///
 /// # Errors
-/// Why it could not.
+/// The reason why it could not.
 pub fn check_writable(path: &Path) -> io::Result<()> {
     if fs::metadata(path).is_ok_and(|there| !there.is_file()) {
         return OpenOptions::new().write(true).open(path).map(drop);
@@ -129,17 +128,17 @@ pub fn check_writable(path: &Path) -> io::Result<()> {
     }
 }
 
-/// The name under which a file is written until it is whole.
+/// Returns the path under which a file is written until it is complete.
 fn part_of(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".part");
     path.with_file_name(name)
 }
 
-/// Refuses a file that others may use; one that is missing passes.
+/// Checks that no other user may use a file. A missing file passes.
 ///
 /// # Errors
-/// [`Exposed`] with the command that mends it.
+/// [`Exposed`] with the command that repairs it.
 pub fn check(path: &Path) -> Result<(), Exposed> {
     match fs::metadata(path) {
         Ok(file) if file.is_file() && is_exposed(&file) => Err(Exposed(path.to_owned())),
@@ -147,13 +146,13 @@ pub fn check(path: &Path) -> Result<(), Exposed> {
     }
 }
 
-/// Opens a file for reading, unless others may use it.
+/// Opens a file for reading, unless other users may use it.
 ///
 /// # Errors
-/// [`Exposed`] in the inner result; in the outer one, why it cannot be opened.
+/// [`Exposed`] in the inner result; in the outer one, the reason why the file cannot be opened.
 pub fn open(path: &Path) -> io::Result<Result<File, Exposed>> {
     let file = File::open(path)?;
-    // The opened file is looked at, not what the path leads to a moment later.
+    // The check is on the opened file: the path may lead to another one a moment later.
     Ok(match is_exposed(&file.metadata()?) {
         true => Err(Exposed(path.to_owned())),
         false => Ok(file),
@@ -171,7 +170,7 @@ fn is_exposed(_: &fs::Metadata) -> bool {
     false
 }
 
-/// A SQLite database and the files that SQLite makes beside it while it is open.
+/// Returns the paths of a SQLite database and of the files beside it while it is open.
 pub(crate) fn database_files(path: &Path) -> [PathBuf; 3] {
     ["", "-wal", "-shm"].map(|end| {
         let mut name: OsString = path.as_os_str().to_owned();
@@ -180,7 +179,7 @@ pub(crate) fn database_files(path: &Path) -> [PathBuf; 3] {
     })
 }
 
-/// A path as a shell takes it.
+/// Quotes a path for a shell.
 fn quoted(path: &Path) -> String {
     let text = path.display().to_string();
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+,:@%".contains(c);
@@ -245,7 +244,7 @@ mod tests {
         assert_eq!(fs::read_to_string(&path).unwrap(), "before");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
         assert!(check_writable(&folder.path().join("nowhere/at")).is_err());
-        // A link that somebody put where the part is written is not followed.
+        // A link that an attacker placed at the path of the part is not followed.
         let victim = folder.path().join("victim");
         fs::write(&victim, "mine").unwrap();
         symlink(&victim, folder.path().join("model.json.part")).unwrap();
@@ -263,8 +262,8 @@ mod tests {
             expose(&path);
             let refused = check(&path).unwrap_err();
             assert_eq!(open(&path).unwrap().unwrap_err(), refused);
-            let told = refused.to_string();
-            let (_, command) = told.split_once(": run ").unwrap();
+            let refused = refused.to_string();
+            let (_, command) = refused.split_once(": run ").unwrap();
             let done = std::process::Command::new("sh")
                 .args(["-c", command])
                 .status();

@@ -1,48 +1,48 @@
-//! How many queries a node takes: no querier takes every place.
+//! Admission of queries to a node, so that no querier occupies every place.
 
-/// One querier has at most this part of the places.
+/// Divisor of the places that one querier may occupy.
 const SHARE: usize = 4;
-/// Queries that are over and are kept for each that may run: whoever repeats a request is answered.
+/// Number of ended queries that are kept per place, so that repeated requests are still answered.
 const OVER: usize = 4;
 
-/// Queries at a node.
+/// Number of queries at a node.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Room {
-    /// Queries that run.
+    /// Number of queries that run.
     pub running: usize,
-    /// Queries that are over and are still answered for.
+    /// Number of ended queries that are still answered.
     pub over: usize,
-    /// Those that run of the querier that begins another.
+    /// Number of running queries of the querier that begins another.
     pub own_running: usize,
-    /// Those of that querier that are over.
+    /// Number of ended queries of that querier.
     pub own_over: usize,
 }
 
-/// Which query that is over makes room for another.
+/// Ended query that makes room for another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GivesWay {
-    /// None needs to.
+    /// No query needs to make room.
     Nobody,
-    /// The one of the same querier that expires first.
+    /// The query of the same querier that expires first.
     Own,
-    /// The one that expires first.
+    /// The query that expires first.
     Any,
 }
 
-/// Why no more queries are taken.
+/// Reason why no more queries are admitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NoRoom {
-    /// Too many run.
+    /// All places are occupied.
     Full,
-    /// As many of the querier run as of one may.
+    /// The querier occupies its share of the places, this number.
     Own(usize),
 }
 
 impl Room {
-    /// Decides whether one more query is taken where `most` may run. Those that are over keep nobody out.
+    /// Decides whether one more query is admitted where `most` may run. Ended queries never prevent it.
     ///
     /// # Errors
-    /// [`NoRoom`].
+    /// [`NoRoom`] with the limit that was reached.
     pub fn admit(self, most: usize) -> Result<GivesWay, NoRoom> {
         let share = (most / SHARE).max(1);
         if self.running >= most {
@@ -83,7 +83,7 @@ mod tests {
             ..other
         };
         assert_eq!(full.admit(256), Err(NoRoom::Full));
-        // What is over keeps nobody out, and what one querier asked does not displace what others did.
+        // Ended queries prevent no admission, and one querier's queries do not displace those of others.
         let over = Room {
             over: 300,
             own_over: 256,
@@ -96,7 +96,7 @@ mod tests {
             ..Room::default()
         };
         assert_eq!(crowded.admit(256), Ok(GivesWay::Any));
-        // A node with one place serves, too.
+        // A node with one place admits a query too.
         assert_eq!(Room::default().admit(1), Ok(GivesWay::Nobody));
     }
 }

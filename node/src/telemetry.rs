@@ -94,7 +94,7 @@ pub fn init_with(
         }
         Err(_) => {
             subscribe(vec![logs]);
-            // Without a user and password that may stand before the host.
+            // The address is shown without the user and password that may precede the host.
             let shown = address
                 .rsplit_once('@')
                 .map_or(&**address, |(_, host)| host);

@@ -12,7 +12,7 @@ pub const CHUNK: usize = 1 << 20;
 
 /// Longest wait for the next chunk of a request.
 pub const PATIENCE: Duration = Duration::from_secs(10);
-/// Bytes that give a sender one more second: a chunk takes about as long as the longest wait for it.
+/// Bytes that give a sender one more second: sending a whole chunk at this rate takes about the longest wait for it.
 const BYTES_PER_SECOND: u64 = 100_000;
 
 /// Cuts messages into chunks, in order. A chunk is made when it is asked for.
@@ -33,13 +33,13 @@ pub fn chunks(messages: impl IntoIterator<Item = Vec<u8>>) -> impl Iterator<Item
 /// Puts the messages of a stream together again.
 pub struct Messages {
     stream: Streaming<Chunk>,
-    /// What is left of the time that may be waited for its sender; `None` without end.
+    /// Remaining time to wait for the sender; `None` without a limit.
     patience: Option<Duration>,
     most: Duration,
 }
 
 impl Messages {
-    /// Reads messages from `stream`, however long it is silent: whoever asked for them has a limit of its own.
+    /// Reads messages from `stream` without a time limit, for a caller that has its own.
     pub fn new(stream: Streaming<Chunk>) -> Self {
         Self {
             stream,
@@ -48,13 +48,14 @@ impl Messages {
         }
     }
 
-    /// Reads the messages of a request, which may hold a place that others wait for. It waits for each chunk at most
-    /// [`PATIENCE`], and less within a message that comes in small ones: a byte now and then holds no place for long.
+    /// Reads the messages of a request, which may occupy a place that others wait for. It waits at most [`PATIENCE`]
+    /// for each chunk, and less for the small chunks of a message: a sender that drips bytes does not occupy the place
+    /// for long.
     pub fn of_request(stream: Streaming<Chunk>) -> Self {
         Self::within(stream, PATIENCE)
     }
 
-    /// Reads messages as [`Messages::of_request`] does, with another longest wait.
+    /// Reads messages like [`Messages::of_request`], with another longest wait.
     pub fn within(stream: Streaming<Chunk>, most: Duration) -> Self {
         Self {
             stream,
@@ -69,7 +70,9 @@ impl Messages {
         };
         let begun = Instant::now();
         let chunk = timeout(left, self.stream.message()).await.map_err(|_| {
-            Status::deadline_exceeded("the request stopped before its end: send it again")
+            Status::deadline_exceeded(
+                "the request stopped before its end: send it again, without pauses",
+            )
         })??;
         let bytes = chunk.as_ref().map_or(0, |chunk| chunk.data.len() as u64);
         let earned = Duration::from_millis(bytes.saturating_mul(1000) / BYTES_PER_SECOND);
@@ -129,7 +132,7 @@ mod tests {
         assert_eq!(shape, [(CHUNK, false), (1, true), (0, true), (CHUNK, true)]);
     }
 
-    /// A request that sends `size` bytes every `pause`, without end. Returns how long it is listened to.
+    /// Sends `size` bytes every `pause` without end, as a request. Returns the time until the reader gives up.
     async fn listened_to(size: usize, pause: Duration) -> Duration {
         use prost::Message as _;
         let chunk = Chunk {
@@ -166,9 +169,9 @@ mod tests {
         let second = Duration::from_secs(1);
         let stopped = listened_to(CHUNK, hour).await;
         assert!((PATIENCE..PATIENCE + second).contains(&stopped));
-        // A byte each second is as good as silence.
+        // One byte per second counts as silence.
         assert!(listened_to(1, second).await < PATIENCE + second);
-        // What arrives at some speed is read to its bound: 64 chunks here.
+        // A message at a fair speed is read up to its bound, here 64 chunks.
         assert!(listened_to(CHUNK, 9 * second).await >= 9 * 64 * second);
     }
 }

@@ -129,7 +129,7 @@ impl Prepared {
         &self.asked.signed
     }
 
-    /// The pseudonyms of the target profile, each once.
+    /// Returns the pseudonyms of the target profile, each once.
     pub fn pseudonyms(&self) -> &[Pseudonym] {
         &self.pseudonyms
     }
@@ -610,7 +610,7 @@ impl Querier {
     ) -> Result<Drafted, Error> {
         let directory = &self.node.directory;
         let floors = &directory.floors;
-        // Before anybody is contacted.
+        // This check comes before any node is contacted.
         check_privacy(draft.privacy.as_ref(), floors)?;
         let profile = self.pseudonyms(profile).await?;
         let keys = directory.asked_keys();

@@ -22,7 +22,7 @@ pub struct Homes {
     pub accepted: u64,
     /// Gave one that does not.
     pub rejected: u64,
-    /// True if the numbers are told with noise.
+    /// True if the numbers of homes are noisy.
     pub about: bool,
 }
 
@@ -85,7 +85,8 @@ impl QueryResult {
         Self {
             query,
             table,
-            // The conductor tells numbers in steps, the aggregators exactly where that tells of nobody.
+            // The conductor reports steps of the cohort; the aggregators report exact numbers where these reveal no
+            // small group.
             homes: Homes {
                 targeted: homes.targeted.max(released.asked),
                 asked: homes.asked.max(released.asked),

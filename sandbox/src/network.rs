@@ -71,7 +71,7 @@ pub struct Options {
     pub targets: u16,
     /// The network's minimum cohort.
     pub min_cohort: u32,
-    /// Scale of the noise with which sizes of sets are compared and told, in homes.
+    /// Scale of the noise of sizes of sets, in homes.
     pub size_noise: u32,
     /// Exact queries that a home answers one querier.
     pub exact_queries: usize,

@@ -146,10 +146,10 @@ impl Answerer {
             &ids,
         )?;
         if ask.announced {
-            self.tell(&manifest, decided.told)?;
+            self.tell(&manifest, decided.to_notify)?;
             return Ok(Answer::default());
         }
-        // A home that the query reached elsewhere before is left out, like one that was not chosen.
+        // A home that the query reached at another place before is left out, like a home that was not chosen.
         let asked = ids.into_iter().zip(homes).zip(decided.outcomes);
         let mut here = (Vec::new(), Vec::new(), Vec::new());
         for ((id, home), outcome) in asked {

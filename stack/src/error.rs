@@ -46,7 +46,7 @@ pub enum Error {
     /// The database failed.
     #[error("the stack's database failed: {0}")]
     Database(#[from] rusqlite::Error),
-    /// The database's file cannot be used.
+    /// The file of the database cannot be used.
     #[error(transparent)]
     File(#[from] DatabaseError),
     /// The local query could not be evaluated.

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use crate::{Asked, Entry, Error, Store, rule_file::Written};
 
-/// Everything about a home but its documents, which its owner has: rules, subscriptions, the ε of the
-/// last year at the directory's ceiling of δ, and each query with what became of it.
+/// Exports everything about a home except its documents, for its owner: rules, subscriptions, the ε of the last year
+/// at the directory's ceiling of δ, and each query with its outcome.
 ///
 /// # Errors
 /// [`Error::Database`].

@@ -1,22 +1,22 @@
-//! HTTP with credentials, or with what nobody else may know: to the address that the host wrote, and to no
-//! other server on the way or behind it.
+//! HTTP requests with credentials or other secrets. They reach the address that the host configured, and no other
+//! server on the way or behind it.
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use reqwest::{Client, RequestBuilder, Url, redirect::Policy};
 use rustls::{ClientConfig, RootCertStore, crypto::ring};
 
-/// Clients that follow no redirect: a request that is sent again somewhere else has its credentials with it.
+/// HTTP clients that follow no redirect: a repeated request would send its credentials to the other address.
 #[derive(Debug, Clone)]
 pub(crate) struct Clients {
-    /// Uses no proxy, whatever the environment names.
+    /// Client without a proxy, even if the environment names one.
     direct: Client,
-    /// Tunnels TLS through the proxy that the environment may name.
+    /// Client that tunnels TLS through the proxy that the environment names, if any.
     through: Client,
 }
 
 impl Clients {
-    /// Makes the clients; a request and its reply may take `timeout`.
+    /// Creates the clients. A request with its reply may take `timeout`.
     pub(crate) fn new(tls: &ClientConfig, timeout: Duration) -> reqwest::Result<Self> {
         let builder = || {
             Client::builder()
@@ -30,7 +30,8 @@ impl Clients {
         })
     }
 
-    /// Begins a request. A proxy sees plain HTTP, and its own machine is another loopback than ours.
+    /// Begins a request. Only HTTPS may use a proxy, which could read plain HTTP, and for which loopback is its own
+    /// machine.
     pub(crate) fn post(&self, url: Url) -> RequestBuilder {
         let here = url.host_str().is_none_or(is_here);
         match url.scheme() == "https" && !here {
@@ -40,13 +41,13 @@ impl Clients {
     }
 }
 
-/// Returns whether a host name means this machine.
+/// Returns whether a host name stands for this machine.
 pub(crate) fn is_here(host: &str) -> bool {
     let address: Option<IpAddr> = host.trim_matches(['[', ']']).parse().ok();
     host == "localhost" || address.is_some_and(|address| address.is_loopback())
 }
 
-/// Returns whether nobody on the way can read what is sent to an address.
+/// Returns whether requests to an address cannot be read on the way.
 pub(crate) fn is_confidential(url: &Url) -> bool {
     match (url.scheme(), url.host_str()) {
         ("https", Some(_)) => true,
@@ -55,12 +56,12 @@ pub(crate) fn is_confidential(url: &Url) -> bool {
     }
 }
 
-/// Returns whether an address holds a user or a password.
+/// Returns whether an address contains a user or a password.
 pub(crate) fn has_credentials(url: &Url) -> bool {
     !url.username().is_empty() || url.password().is_some()
 }
 
-/// An address for messages: without user, password, query and fragment, any of which may be a secret.
+/// Returns an address for messages, without user, password, query and fragment, any of which may be a secret.
 pub(crate) fn shown(url: &str) -> String {
     let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
     let end = rest.find(['?', '#']).unwrap_or(rest.len());
@@ -71,12 +72,12 @@ pub(crate) fn shown(url: &str) -> String {
     format!("{scheme}{colon}{rest}{more}")
 }
 
-/// TLS with the usual roots.
+/// Returns the public web's root certificates.
 pub(crate) fn usual_roots() -> RootCertStore {
     webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect()
 }
 
-/// TLS that trusts `roots`.
+/// Creates a TLS configuration that trusts `roots`.
 pub(crate) fn tls(roots: RootCertStore) -> Result<ClientConfig, rustls::Error> {
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()?;
@@ -94,15 +95,15 @@ pub(crate) mod tests {
 
     use super::*;
 
-    /// Runs a test of this crate in a process whose environment names a proxy for everything; the test must
-    /// pass, and nothing come to the proxy.
+    /// Runs a test of this crate in a process whose environment names a proxy for all requests. The test must pass
+    /// without a connection to the proxy.
     fn passes_beside_a_proxy(test: &str) {
         let proxy = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("http://{}", proxy.local_addr().unwrap());
         let came = Arc::new(AtomicUsize::new(0));
         let count = came.clone();
         thread::spawn(move || {
-            // Each connection is closed at once: whatever it was to carry is not answered.
+            // Each connection is closed at once, so that a request through the proxy fails.
             for _ in proxy.incoming() {
                 count.fetch_add(1, Ordering::SeqCst);
             }

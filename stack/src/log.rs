@@ -22,7 +22,7 @@ impl Answerer {
     /// latest that this stack saw. No home is looked at before.
     ///
     /// # Errors
-    /// [`Error::Log`]; of two heads of one size that differ both are kept. [`Error::NoProof`] where
+    /// [`Error::Log`]; two different heads of one size are both kept as evidence. [`Error::NoProof`] where
     /// nobody gives the proof.
     pub(crate) async fn check_log(&self, ask: &Ask) -> Result<(), Error> {
         let signed = &ask.inclusion.head;
@@ -71,7 +71,8 @@ impl Answerer {
                     "the log was shown with two histories: both heads are kept, tell the network's operators"
                 );
             } else {
-                // Who relays a wrong proof must not fill the places of what convicts.
+                // A wrong proof is no evidence. It must not fill the places for evidence, or a relay could crowd real
+                // evidence out.
                 tracing::warn!(
                     node = %self.node.name,
                     seen = last.size,

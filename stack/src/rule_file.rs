@@ -1,4 +1,4 @@
-//! The standing rules of a home as a TOML file.
+//! Rule file: the standing rules of a home as TOML.
 
 use dispers_core::consent::{Effect, Otherwise, Rule, Rules, RulesError};
 use serde::{Deserialize, Serialize};
@@ -6,26 +6,26 @@ use serde::{Deserialize, Serialize};
 /// Most bytes of a rule file.
 const MAX_FILE: usize = 1 << 20;
 
-/// Why a text is no rule file.
+/// Reason why a text is not a rule file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RuleFileError {
-    /// Not TOML, or with other keys or types than rules have.
-    #[error("the rules cannot be read: {0}")]
+    /// The text is not TOML, or has other keys or types than rules.
+    #[error("the rules cannot be read, correct them: {0}")]
     Malformed(String),
-    /// Larger than a rule file may be.
-    #[error("a rule file has at most 1 MiB, not {0} bytes")]
+    /// The text is larger than a rule file may be.
+    #[error("a rule file of {0} bytes is larger than 1 MiB: remove or merge rules")]
     TooLong(usize),
-    /// Rules that cannot be.
+    /// The rules are not valid.
     #[error(transparent)]
     Rules(#[from] RulesError),
 }
 
-/// Rules with the keys that they have in a file.
+/// Rules under the keys of a rule file.
 #[derive(Serialize)]
 pub(crate) struct Written<'a>(#[serde(with = "File")] pub(crate) &'a Rules);
 
-/// The file as a whole.
+/// Keys of the whole file.
 #[derive(Serialize, Deserialize)]
 #[serde(remote = "Rules", deny_unknown_fields, rename_all = "kebab-case")]
 struct File {
@@ -44,7 +44,7 @@ struct File {
     rules: Vec<Rule>,
 }
 
-/// A `[[rule]]`.
+/// Keys of a `[[rule]]`.
 #[derive(Serialize, Deserialize)]
 #[serde(remote = "Rule", deny_unknown_fields, rename_all = "kebab-case")]
 struct Table {
@@ -76,7 +76,7 @@ struct Table {
     rounds: Option<u16>,
 }
 
-/// `allow` or `deny`, also as a form of the owners' page sends it.
+/// Words `allow` and `deny`, as in the file and in the forms of the owners' page.
 #[derive(Serialize, Deserialize)]
 #[serde(remote = "Effect", rename_all = "kebab-case")]
 pub(crate) enum EffectWord {
@@ -84,7 +84,7 @@ pub(crate) enum EffectWord {
     Deny,
 }
 
-/// `deny` or `ask`, also as a form of the owners' page sends it.
+/// Words `deny` and `ask`, as in the file and in the forms of the owners' page.
 #[derive(Serialize, Deserialize)]
 #[serde(remote = "Otherwise", rename_all = "kebab-case")]
 pub(crate) enum OtherwiseWord {
@@ -100,7 +100,7 @@ fn is_false(value: &bool) -> bool {
     !value
 }
 
-/// A list of [`Table`]s.
+/// Serialization of rules as a list of [`Table`]s.
 mod tables {
     use dispers_core::consent::Rule;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -126,7 +126,7 @@ mod tables {
 /// Reads a rule file.
 ///
 /// # Errors
-/// [`RuleFileError`] that says what to write.
+/// [`RuleFileError`] with what to write instead.
 pub fn parse(text: &str) -> Result<Rules, RuleFileError> {
     if text.len() > MAX_FILE {
         return Err(RuleFileError::TooLong(text.len()));
@@ -137,9 +137,9 @@ pub fn parse(text: &str) -> Result<Rules, RuleFileError> {
     Ok(rules.checked()?)
 }
 
-/// Writes the rule file that [`parse`] reads as these rules.
+/// Writes the rule file that [`parse`] reads back as these rules.
 pub fn text(rules: &Rules) -> String {
-    // Numbers and strings under fixed keys always have a TOML form.
+    // Numbers and strings under fixed keys always have a TOML form, so that the default is never used.
     toml::to_string(&Written(rules)).unwrap_or_default()
 }
 

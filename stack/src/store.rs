@@ -80,7 +80,7 @@ impl Store {
     /// Opens the file, and makes it where there is none.
     ///
     /// # Errors
-    /// [`Error::File`] when others may use it; [`Error::Database`] when it is no such file or cannot be
+    /// [`Error::File`] if other users may use the file; [`Error::Database`] if it is not such a file or cannot be
     /// written.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let connection = connect(path).map_err(DatabaseError::from)??;
@@ -120,8 +120,8 @@ impl Store {
         self
     }
 
-    /// The connection, once it is sure that it leads to the file at the path: what is decided with another
-    /// would not be what the command line and other processes see.
+    /// Locks the connection, after checking that it leads to the file at the path. The command line and other
+    /// processes would not see a decision in another file.
     fn connection(&self) -> Result<MutexGuard<'_, Connection>, Error> {
         let connection = self.connection.lock();
         self.files.check()?;

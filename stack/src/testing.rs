@@ -84,7 +84,7 @@ pub(crate) fn decide(
     outcomes.into_iter().flatten().collect()
 }
 
-/// Where queries of tests reach homes.
+/// Returns the place at which queries of tests reach homes.
 pub(crate) fn place() -> Place {
     Place {
         find: FindId([1; 32]),
@@ -96,7 +96,7 @@ pub(crate) fn place() -> Place {
     }
 }
 
-/// What homes decide that a query reaches at `place`.
+/// Returns the decisions of homes that a query reaches at `place`.
 pub(crate) fn decide_at(
     store: &Store,
     (signed, manifest): (&SignedManifest, &Manifest),

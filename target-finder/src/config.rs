@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use dispers_core::find::Limits;
 use serde::Deserialize;
 
-/// Queries of one querier that found homes and have not expired.
+/// Most remembered queries of one querier that found homes and have not expired.
 const MAX_QUERIES: usize = 1 << 14;
 
 /// The `[target-finder]` table.
@@ -17,22 +17,24 @@ pub struct Config {
     /// Certificates that are remembered at the same time; each lives as long as its query.
     #[serde(default = "certificates")]
     pub max_certificates: usize,
-    /// Different populations that one querier may ask in a key epoch.
+    /// Most different populations that one querier may ask in a key epoch.
     #[serde(default = "populations")]
     pub max_populations: usize,
-    /// Sets of homes that are kept of one querier in a key epoch: a population's set is kept again when it has changed.
+    /// Most sets of homes that are stored per querier and key epoch. A population's set is stored again when it
+    /// changes.
     #[serde(default = "sets")]
     pub max_sets: usize,
-    /// Homes of all these sets together; each takes 8 bytes. A set that is near a kept one takes what it differs by.
+    /// Most homes of all these sets together, at 8 bytes each. A set near a stored one takes only the homes by which
+    /// they differ.
     #[serde(default = "kept_homes")]
     pub max_kept_homes: u64,
-    /// Queries of one querier that may be refused in a key epoch for the sizes of sets.
+    /// Most queries of one querier that are refused for the sizes of sets in a key epoch.
     #[serde(default = "refused")]
     pub max_refused: usize,
 }
 
 impl Config {
-    /// How much is remembered of one querier in one key epoch.
+    /// Returns the limits of what is remembered of one querier in one key epoch.
     pub(crate) fn limits(&self) -> Limits {
         Limits {
             profiles: self.max_populations,
@@ -64,7 +66,7 @@ fn sets() -> usize {
     1024
 }
 
-/// 4 GB.
+/// Default that takes 4 GB of disk.
 fn kept_homes() -> u64 {
     512_000_000
 }

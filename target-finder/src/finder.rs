@@ -117,10 +117,11 @@ impl Finder {
         Ok(opener.open(segment, &keys)?)
     }
 
-    /// Chooses the homes. What the finder remembers of the querier decides whether they may be asked.
+    /// Chooses the homes, if what the finder remembers of the querier allows it.
     ///
     /// # Errors
-    /// [`Error::Find`] when they may not. A query that is refused for the sizes of sets is noted before.
+    /// [`Error::Find`] if the homes may not be asked. A refusal for the sizes of sets is recorded before it is
+    /// returned.
     pub fn finish(&self, finding: Finding) -> Result<Chosen, Error> {
         let keys = self.keys(finding.key_epoch())?;
         let matching = finding.choose(&keys);
@@ -143,7 +144,7 @@ impl Finder {
         Ok(matching.finish(&keys, &sizes))
     }
 
-    /// Seals and signs the batch at one place of the cut. `None` beyond the last.
+    /// Seals and signs the batch at one place of the cut. Returns `None` beyond the last place.
     ///
     /// # Errors
     /// [`Error::NotListed`] when the key epoch is over.

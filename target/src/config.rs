@@ -16,7 +16,7 @@ pub struct Config {
     /// How long an attached stack may go unasked, in milliseconds; then its stream ends, and it attaches
     /// anew where it is still there.
     pub attached_idle_ms: u64,
-    /// Bytes of sealed subscriptions that one host may upload at once, and as many again within a month.
+    /// Bytes of sealed subscriptions that one host may upload at once, and again within a month.
     pub upload_quota_bytes: u64,
 }
 

@@ -19,14 +19,15 @@ pub enum Error {
     /// The same work was asked before.
     #[error("this batch and attempt was asked before: start another attempt")]
     Repeated,
-    /// A host uploaded too much.
+    /// The host reached its upload quota.
     #[error(
-        "this host has uploaded as much as it may, {most} bytes at once and as many again in a month: the same upload may come again in {hours} hours, or the target's operator raises upload-quota-bytes"
+        "the upload exceeds this host's quota of {most} bytes at once and as many again in a month: repeat it in {hours} \
+         hours, or ask the target's operator to raise upload-quota-bytes"
     )]
     Quota {
-        /// Bytes that a host may upload at once.
+        /// Number of bytes that a host may upload at once.
         most: u64,
-        /// When the upload may come again.
+        /// Hours until the upload fits in the quota.
         hours: u64,
     },
     /// Not listed.

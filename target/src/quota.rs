@@ -1,8 +1,8 @@
-//! What each host may upload: no host fills the Conductor's lists.
+//! Upload quotas per host, so that no host fills the Conductor's lists.
 //!
-//! The Conductor cannot tell whose an upload is, since the Target strips its origin; the Target cannot tell what is in
-//! it. So the Target counts bytes. What is withdrawn is not told apart either: what a host uploaded is forgiven evenly
-//! within a month.
+//! The Conductor cannot know which host sent an upload, since the Target strips its origin, and the Target cannot read
+//! its content. So the Target counts bytes. It cannot recognise withdrawals either; instead, uploads are forgiven
+//! evenly within a month.
 
 use std::{
     collections::HashMap,
@@ -14,16 +14,16 @@ use dispers_core::id::Name;
 
 use crate::Error;
 
-/// After so long nothing of an upload counts any more.
+/// Time after which an upload no longer counts.
 const FORGIVEN: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// Bytes that a host uploaded, less what is forgiven, at one time.
+/// Number of bytes that a host has used at one time, minus forgiven ones.
 struct Used {
     bytes: u64,
     at: Instant,
 }
 
-/// What all hosts uploaded lately.
+/// Recent uploads of all hosts.
 pub(crate) struct Quotas {
     most: u64,
     used: Mutex<HashMap<Name, Used>>,
@@ -38,7 +38,7 @@ impl Quotas {
         }
     }
 
-    /// Returns how many bytes a host may upload now.
+    /// Returns the number of bytes that a host may upload now.
     pub(crate) fn left(&self, host: &Name, now: Instant) -> u64 {
         let used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
         let used = used.get(host).map_or(0, |used| self.after(used, now));
@@ -52,10 +52,10 @@ impl Quotas {
             .saturating_sub(u64::try_from(forgiven).unwrap_or(u64::MAX))
     }
 
-    /// Counts an upload before it is passed on: two at the same time do not both take the last bytes.
+    /// Counts an upload before it is passed on, so that two uploads at the same time cannot both take the last bytes.
     ///
     /// # Errors
-    /// [`Error::Quota`]; nothing is counted.
+    /// [`Error::Quota`] if the upload exceeds the quota; then nothing is counted.
     pub(crate) fn take(&self, host: &Name, bytes: usize, now: Instant) -> Result<(), Error> {
         let bytes = bytes as u64;
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
@@ -79,7 +79,7 @@ impl Quotas {
         Ok(())
     }
 
-    /// Forgives an upload that no Conductor took.
+    /// Releases the bytes of an upload that no Conductor accepted.
     pub(crate) fn give_back(&self, host: &Name, bytes: usize) {
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(used) = used.get_mut(host) {
@@ -102,7 +102,7 @@ mod tests {
         let Err(Error::Quota { most: 1000, hours }) = quotas.take(&greedy, 100, now) else {
             panic!("it is stopped");
         };
-        // A tenth of a month.
+        // 73 hours are a tenth of a month.
         assert_eq!(hours, 73);
         assert_eq!(
             (quotas.left(&greedy, now), quotas.left(&other, now)),
@@ -112,7 +112,7 @@ mod tests {
         let later = now + Duration::from_secs(hours * 3600);
         quotas.take(&greedy, 100, later).unwrap();
         assert!(quotas.take(&greedy, 100, later).is_err());
-        // An upload that was refused elsewhere costs nothing.
+        // An upload that was refused elsewhere uses no quota.
         quotas.give_back(&greedy, 100);
         quotas.take(&greedy, 100, later).unwrap();
         assert_eq!(quotas.left(&greedy, later + FORGIVEN), 1000);

@@ -87,7 +87,7 @@ impl TargetService for Service {
 
     async fn attach(&self, request: Request<Streaming<Chunk>>) -> Result<Response<Reply>, Status> {
         let host = require_host(&request)?.clone();
-        // An attached stack is silent until it is asked.
+        // No time limit: an attached stack is silent until it is asked.
         let answers = Messages::new(request.into_inner());
         self.target.attach(host, answers).map(Response::new)
     }
@@ -95,7 +95,7 @@ impl TargetService for Service {
     async fn upload(&self, request: Request<Streaming<Chunk>>) -> Result<Response<Empty>, Status> {
         let host = require_host(&request)?.clone();
         let quotas = &self.target.quotas;
-        // One that is over its quota sends nothing more.
+        // A stack over its quota may not send anything more.
         let take = |bytes| {
             let taken = quotas.take(&host, bytes, Instant::now());
             taken.map_err(|error| error.fault().status(&error))

@@ -108,7 +108,7 @@ async fn ask(folder: &Path, candidates: &mut Candidates) {
         batch_size: 4,
         suite: Suite::X25519,
         record: true,
-        // A few homes are asked.
+        // The corpus asks a few homes only.
         size_noise: 0,
         ..Options::default()
     };

@@ -57,7 +57,7 @@ fn nhefs() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/nhefs.csv")
 }
 
-/// A network of the smallest cohort, so that a few homes without a value withhold nothing.
+/// Creates a network with the smallest cohort, so that a few homes without a value withhold nothing.
 fn small(data: Vec<PathBuf>) -> Options {
     Options {
         min_cohort: 2,
@@ -78,7 +78,7 @@ async fn every_aggregate_of_the_example_is_exact() {
     let mut expected: BTreeMap<String, Sums> = BTreeMap::new();
     for one in documents(&nhefs()) {
         let age = number(&one, "age").unwrap();
-        // In one group a single person has no value, and rows and values would tell of that one.
+        // In one group a single person has no value, whom rows and values together would reveal.
         let cholesterol = number(&one, "cholesterol");
         if (30.0..=60.0).contains(&age) && cholesterol.is_some() {
             let key = format!("{}/{}", one["sex"], one["quit"] == "1");

@@ -84,7 +84,7 @@ async fn ask(network: &Network, sql: &str) -> Table {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_function_agrees_with_a_plain_computation() {
     let rows = nhefs();
-    // Of a few who lack a value, as 16 do of cholesterol, the rest is told.
+    // In a smaller cohort, few homes without a value, such as the 16 without cholesterol, withhold nothing.
     let options = Options {
         min_cohort: COHORT as u32,
         ..options(Vec::new())
@@ -209,9 +209,9 @@ async fn histogram(network: &Network, rows: &[Document]) {
             }
             released += 1;
             let sbp = column(&members, "sbp");
-            // Rows and values are not told together where a few have no value (protocol.md §9).
-            let told = !(1..COHORT).contains(&(members.len() - sbp.len()));
-            let count = told.then_some(members.len());
+            // Rows and values are not released together where a few homes have no value (protocol.md §9).
+            let is_released = !(1..COHORT).contains(&(members.len() - sbp.len()));
+            let count = is_released.then_some(members.len());
             let sbp = (sbp.len() >= COHORT).then(|| mean(&sbp));
             expected.push((from, to, count, sbp, male));
         }

@@ -51,20 +51,21 @@ async fn a_population_that_differs_from_an_earlier_one_by_a_few_is_refused() {
         "concept('house>1')",
     );
     assert_eq!(count(&network, city).await, Ok(Value::Integer(60)));
-    // All but two.
+    // A set of all homes but two is too near.
     let refused = count(&network, street).await.unwrap_err();
     assert!(refused.contains("may not be asked"), "{refused}");
     let also = count(&network, &format!("{city} AND {street}"))
         .await
         .unwrap_err();
     assert_eq!(also, refused);
-    // The same homes again; but by another profile they would tell that nobody else is meant.
+    // The same homes may be asked again, but not by another profile: it would show that both profiles mean the same
+    // homes.
     assert_eq!(count(&network, city).await, Ok(Value::Integer(60)));
     let same = format!("{city} OR {street}");
     assert_eq!(count(&network, &same).await, Err(refused.clone()));
-    // And others by 30.
+    // This set differs by 30 homes.
     assert_eq!(count(&network, house).await, Ok(Value::Integer(30)));
-    // Near the second population, though not near the first.
+    // The set is near the second population, though not near the first.
     let near = format!("{house} AND {street}");
     assert!(count(&network, &near).await.is_err());
     // Noise does not make it another population.
@@ -88,7 +89,7 @@ async fn a_find_that_is_refused_is_in_the_log() {
     };
     let network = Network::start(&options, |_| {}).await.unwrap();
     let sql = "SELECT COUNT(*) AS n FROM people";
-    // As many homes as there are are never enough, with the noise.
+    // With the noise, all homes together are never enough for a cohort of their number.
     let refused = network.ask(sql, Some(60), |_| {}).await.unwrap_err();
     assert!(
         refused.to_string().contains("may not be asked"),
@@ -100,7 +101,7 @@ async fn a_find_that_is_refused_is_in_the_log() {
     let signed: SignedManifest = from_bytes(&logged[0], 1 << 20, "manifest").unwrap();
     let manifest: Manifest = from_bytes(&signed.body, 1 << 20, "manifest").unwrap();
     assert_eq!(manifest.min_cohort, 60);
-    // And with noise on the answer, the numbers beside it are noisy too.
+    // The numbers of homes beside a noisy answer are noisy too.
     let loss = Some(PrivacyLoss {
         epsilon: 10.0,
         delta: None,

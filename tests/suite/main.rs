@@ -36,7 +36,7 @@ fn options(data: Vec<PathBuf>) -> Options {
     Options {
         data,
         suite: Suite::X25519,
-        // Most networks of the suite have few homes more than the cohort; those about sizes say otherwise.
+        // Most networks of the suite have few homes above the cohort; tests of sizes set their own noise.
         size_noise: 0,
         ..Options::default()
     }

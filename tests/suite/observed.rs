@@ -71,7 +71,7 @@ async fn metrics_and_traces_of_a_query_name_no_concept_home_value_or_query() {
         }
     }
     for counted in [
-        // Of 30, in steps of the cohort.
+        // 30 homes answered; the number is in steps of the cohort.
         r#"dispers_homes_answered_total{role="conductor"} 20"#,
         r#"dispers_batches_committed_total{role="data-aggregator"} 1"#,
         r#"dispers_requests_total{role="conductor",method="Conductor/Submit",code="OK"} 1"#,

@@ -109,7 +109,7 @@ async fn every_committee_has_homes_however_large_batches_are() {
         ..options(Vec::new())
     };
     let network = network(&options).await;
-    // One batch each: both committees are needed, and each may lose an aggregator.
+    // Both committees are needed, with one batch each, and each may lose one aggregator.
     assert!(network.end_node("data-aggregator-2-3").await);
     let result = network.ask(SQL, None, |_| {}).await.unwrap();
     assert_is_everybody(&result);
@@ -120,7 +120,7 @@ async fn every_committee_has_homes_however_large_batches_are() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_partition_or_a_committee_below_the_cohort_ends_the_query() {
     let network = network(&two_of_each()).await;
-    // Some 815 homes in each partition, of which each committee has half.
+    // Each partition has about 815 homes, and each committee half of them.
     for cohort in [900, 500] {
         let error = network.ask(SQL, Some(cohort), |_| {}).await.unwrap_err();
         let words = error.to_string();

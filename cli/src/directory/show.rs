@@ -25,7 +25,7 @@ pub(super) fn expiry(body: &DirectoryBody, now: Timestamp) -> String {
     }
 }
 
-/// Prints what is listed, and who signed it.
+/// Prints the entries of a directory, and its signers.
 pub(super) fn print(body: &DirectoryBody, signers: &BTreeSet<&VerifyingKey>, printed: Printed) {
     if printed == Printed::Json {
         println!("{}", object(body, signers));
@@ -37,7 +37,7 @@ pub(super) fn print(body: &DirectoryBody, signers: &BTreeSet<&VerifyingKey>, pri
     }
 }
 
-/// The threshold keys, each with its role and group.
+/// Returns the threshold keys, each with its role and group.
 fn threshold_keys(body: &DirectoryBody) -> Vec<(Role, u16, &ThresholdKey)> {
     let committees = (0u16..).zip(&body.committees);
     let groups = committees.map(|(group, key)| (Role::DataAggregator, group, key));
@@ -45,7 +45,7 @@ fn threshold_keys(body: &DirectoryBody) -> Vec<(Role, u16, &ThresholdKey)> {
     indexors.into_iter().chain(groups).collect()
 }
 
-/// Entries of a directory, with the fingerprint of every key.
+/// Returns the entries of a directory as JSON, with the fingerprint of every key.
 fn object(body: &DirectoryBody, signers: &BTreeSet<&VerifyingKey>) -> Value {
     let nodes = body.nodes.iter().map(|node| {
         json!({
@@ -122,10 +122,7 @@ fn list(body: &DirectoryBody, now: Timestamp) {
         floors.budget,
         floors.max_delta
     );
-    println!(
-        "sizes of sets are told with noise of scale {}",
-        floors.size_noise
-    );
+    println!("sizes of sets have noise of scale {}", floors.size_noise);
     let names: Vec<&str> = body.witnesses.names.iter().map(Name::as_str).collect();
     println!(
         "log: co-signed by {} of {}",
@@ -199,18 +196,18 @@ pub(super) fn changes(
     }
     let (weaker, others): (Vec<Change>, Vec<Change>) =
         changes.into_iter().partition(|change| change.weakens);
-    let mut told = format!(
+    let mut text = format!(
         "directory {} of network {} follows {}; it expires on {}, and the one before on {}\n",
         new.epoch, new.network, old.epoch, new.expires, old.expires
     );
     for change in &weaker {
-        told += &format!("WARNING, people are protected less: {change}\n");
+        text += &format!("WARNING, people are protected less: {change}\n");
     }
     for change in &others {
-        told += &format!("{change}\n");
+        text += &format!("{change}\n");
     }
     if weaker.is_empty() && others.is_empty() {
-        told += "nothing else changes\n";
+        text += "nothing else changes\n";
     }
-    Ok(told)
+    Ok(text)
 }

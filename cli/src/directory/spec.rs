@@ -118,10 +118,10 @@ struct FloorsSpec {
     /// The ρ that a querier may spend on one population in a key epoch.
     #[serde(default = "default_budget")]
     budget_rho: f64,
-    /// The largest δ of a query.
+    /// Largest δ of a query.
     #[serde(default = "default_max_delta")]
     max_delta: f64,
-    /// Scale of the noise with which sizes of sets are compared and told, in homes.
+    /// Scale of the noise of sizes of sets, in homes.
     #[serde(default = "default_size_noise")]
     size_noise: u32,
 }
@@ -139,7 +139,7 @@ fn default_max_delta() -> f64 {
     DEFAULT_MAX_DELTA
 }
 
-/// An entry with its public keys: what `dispers keys new` printed, in a file that `keys` names, or as it is.
+/// Entry with its public keys, either in a file that `keys` names, or as the lines that `dispers keys new` printed.
 #[derive(Deserialize)]
 #[serde(try_from = "toml::Table", bound = "T: DeserializeOwned")]
 struct Entry<T> {
@@ -152,7 +152,7 @@ enum Keys {
     Here(PublicKeys),
 }
 
-/// Names of the lines that `dispers keys new` prints.
+/// Keys of the lines that `dispers keys new` prints.
 const PRINTED: [&str; 6] = [
     "name",
     "role",
@@ -166,7 +166,7 @@ impl<T: DeserializeOwned> TryFrom<toml::Table> for Entry<T> {
     type Error = String;
 
     fn try_from(mut table: toml::Table) -> Result<Self, String> {
-        let told = |error: toml::de::Error| error.message().to_owned();
+        let message = |error: toml::de::Error| error.message().to_owned();
         let mut here = toml::Table::new();
         for name in PRINTED {
             if let Some(value) = table.remove(name) {
@@ -174,8 +174,8 @@ impl<T: DeserializeOwned> TryFrom<toml::Table> for Entry<T> {
             }
         }
         let keys = match (table.remove("keys"), here.is_empty()) {
-            (Some(file), true) => Keys::File(file.try_into().map_err(told)?),
-            (None, false) => Keys::Here(here.try_into().map_err(told)?),
+            (Some(file), true) => Keys::File(file.try_into().map_err(message)?),
+            (None, false) => Keys::Here(here.try_into().map_err(message)?),
             (Some(_), false) => {
                 let name = here.keys().next().map_or("", String::as_str);
                 return Err(format!(
@@ -184,12 +184,13 @@ impl<T: DeserializeOwned> TryFrom<toml::Table> for Entry<T> {
             }
             (None, true) => {
                 return Err(
-                    "an entry has no keys: write keys = FILE with what dispers keys new printed, or those lines themselves"
+                    "an entry has no keys: write keys = FILE for a file with the output of dispers keys new, or write that \
+                     output itself"
                         .into(),
                 );
             }
         };
-        let rest = table.try_into().map_err(told)?;
+        let rest = table.try_into().map_err(message)?;
         Ok(Self { keys, rest })
     }
 }
@@ -255,7 +256,7 @@ fn keys(folder: &Path, path: &Path, expected: Option<Role>) -> anyhow::Result<(P
 }
 
 impl<T> Entry<T> {
-    /// The entry's public keys, of the role that is expected.
+    /// Returns the entry's public keys, which must have the expected role.
     fn keys(&self, folder: &Path, expected: Option<Role>) -> anyhow::Result<(PublicKeys, Role)> {
         let here = match &self.keys {
             Keys::File(path) => return keys(folder, path, expected),

@@ -337,14 +337,14 @@ fn who_signs_a_changed_network_reads_what_changes() {
         "directory renew {at}/first --description {after} --output {at}/second"
     ))
     .unwrap();
-    let told = changes(&Changes {
+    let text = changes(&Changes {
         old: folder.path().join("first"),
         new: folder.path().join("second"),
         format: Printed::Table,
     })
     .unwrap();
-    // The fingerprints of what is added stand behind it.
-    let lines = told.lines().skip(1);
+    // The keys' fingerprints follow what is added, and are cut off here.
+    let lines = text.lines().skip(1);
     let lines: Vec<&str> = lines
         .map(|line| line.split_once("; tls-key ").map_or(line, |(line, _)| line))
         .collect();

@@ -122,7 +122,7 @@ fn tell(result: &QueryResult) {
     if !table.withheld.is_empty() {
         let count = counted(table.withheld.len(), "cell is", "cells are");
         eprintln!(
-            "{count} withheld: fewer people than the minimum cohort are behind each, or would be told by it and \
+            "{count} withheld: fewer people than the minimum cohort are behind each, or would follow from it and \
              other numbers of this result"
         );
     }

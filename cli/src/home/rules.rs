@@ -44,7 +44,7 @@ pub(crate) struct Allow {
     query: Option<String>,
     #[command(flatten)]
     covers: Covers,
-    /// Queries that read no field: they tell only whether there is a document.
+    /// Queries that read no field, and so reveal only whether a home has a document.
     #[arg(long, conflicts_with = "fields")]
     no_field: bool,
     /// Where at least so many people are behind each number.
@@ -53,7 +53,7 @@ pub(crate) struct Allow {
     /// Most epsilon of one noisy query; 0 with --exact for exact queries only.
     #[arg(long, value_name = "E")]
     epsilon: Option<f64>,
-    /// Largest delta of one query; 0 for noise without delta only. The network's own limit holds beside it.
+    /// Largest delta of one query; 0 for noise without delta only. The network's own limit applies as well.
     #[arg(long, value_name = "D")]
     delta: Option<f64>,
     /// Most epsilon in a year of the queries that this rule allows.

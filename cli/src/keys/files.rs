@@ -116,7 +116,7 @@ impl Members {
             })
     }
 
-    /// The fingerprint of each member's signing key, a line each.
+    /// Returns the fingerprint of each member's signing key, one per line.
     pub(super) fn fingerprints(&self) -> String {
         let members = self.names.iter().zip(&self.signers);
         members

@@ -1,4 +1,4 @@
-//! `dispers keys show`, and the fingerprints that people compare.
+//! `dispers keys show`, and output of the fingerprints that people compare.
 
 use std::path::{Path, PathBuf};
 
@@ -16,15 +16,15 @@ use crate::{
 
 #[derive(Args)]
 pub(crate) struct Show {
-    /// A key file of a node, host, querier or root; or what was printed of one, or of a threshold key, as a file
-    /// that ends in .pub.
+    /// Key file of a node, host, querier or root; or the printed public part of one, or of a threshold key, in a file
+    /// whose name ends in .pub.
     file: PathBuf,
-    /// How it is printed.
+    /// Output format.
     #[arg(long, value_enum, default_value_t = Printed::Table)]
     format: Printed,
 }
 
-/// Public parts of a key file.
+/// Public parts of a file.
 enum Shown {
     Entry(PublicKeys),
     Root([u8; 32]),
@@ -32,7 +32,7 @@ enum Shown {
 }
 
 fn read(path: &Path) -> anyhow::Result<Shown> {
-    // A root's secret key has as many digits as its public one, and must never be taken for it.
+    // A root's secret key has as many digits as its public key. Only the name of the file tells them apart.
     if path.extension().is_none_or(|end| end != "pub") {
         return match load_signing_key(path) {
             Ok(root) => Ok(Shown::Root(root.public().0)),
@@ -51,7 +51,7 @@ fn read(path: &Path) -> anyhow::Result<Shown> {
     Ok(Shown::Entry(parse(path)?))
 }
 
-/// The public part and its fingerprints.
+/// Prints the public part and its fingerprints.
 pub(super) fn run(arguments: &Show) -> Result<(), Exit> {
     let shown = read(&arguments.file).map_err(Exit::misuse)?;
     match (arguments.format, shown) {
@@ -83,14 +83,14 @@ pub(super) fn run(arguments: &Show) -> Result<(), Exit> {
     Ok(())
 }
 
-/// Fingerprints as a JSON object.
+/// Returns fingerprints as a JSON object.
 pub(crate) fn object(prints: impl IntoIterator<Item = (&'static str, Fingerprint)>) -> Value {
     let prints = prints.into_iter();
     let prints = prints.map(|(key, print)| (key.to_owned(), print.to_string().into()));
     Value::Object(prints.collect::<Map<_, _>>())
 }
 
-/// Fingerprints as lines, each beginning with `indent`.
+/// Returns fingerprints as lines, each beginning with `indent`.
 pub(crate) fn lines(
     indent: &str,
     prints: impl IntoIterator<Item = (&'static str, Fingerprint)>,
@@ -101,7 +101,7 @@ pub(crate) fn lines(
         .collect()
 }
 
-/// Tells the fingerprints of an entry on stderr: its public part goes to stdout, and into a file.
+/// Prints the fingerprints of an entry on stderr; its public part goes to stdout and into a file.
 pub(crate) fn tell(keys: &PublicKeys) {
     eprint!(
         "fingerprints of {} {}, for whoever compares the directory with them:\n{}",
@@ -111,7 +111,7 @@ pub(crate) fn tell(keys: &PublicKeys) {
     );
 }
 
-/// Tells the fingerprint of a root key on stderr.
+/// Prints the fingerprint of a root key on stderr.
 pub(crate) fn tell_root(public: &[u8; 32]) {
     let print = ("root", Fingerprint::of(public));
     eprint!(
@@ -120,11 +120,11 @@ pub(crate) fn tell_root(public: &[u8; 32]) {
     );
 }
 
-/// A root key as a configuration has it, checked.
+/// Parses a root key of a configuration.
 pub(crate) fn root(text: &str) -> Result<[u8; 32], Exit> {
     bytes32(text).map_err(|_| {
         Exit::misuse(anyhow!(
-            "{text:?} is no root key: it has 64 hexadecimal digits"
+            "{text:?} is not a root key: write its 64 hexadecimal digits"
         ))
     })
 }

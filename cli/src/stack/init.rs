@@ -25,7 +25,7 @@ pub(crate) struct Arguments {
     /// The network's root keys, as its operators tell them, each in hexadecimal.
     #[arg(long = "root", value_name = "KEY", required = true)]
     roots: Vec<String>,
-    /// How many of the roots must have signed a directory; more than half of them where it is left out.
+    /// Number of roots that must have signed a directory; more than half of them by default.
     #[arg(long, value_name = "K")]
     needed: Option<usize>,
     /// Where the network's targets reach the stack, such as stack.example.org:7131. Without one the stack

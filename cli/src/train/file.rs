@@ -390,7 +390,7 @@ impl ModelFile {
                 .collect();
             if !withheld.is_empty() {
                 line(format!(
-                    "  {} withheld: fewer homes than the minimum cohort would be told",
+                    "  {} withheld: they would reveal a number of homes below the minimum cohort",
                     withheld.join(", ")
                 ));
             }

@@ -56,11 +56,11 @@ fn the_sandbox_answers_the_example_in_every_format() {
          40-54    635       611  132.1178\n\
          55+      347       313  138.0863\n"
     );
-    let told = "homes: 1620 targeted → 1620 asked → 1620 answered → 1620 accepted\n\
-        1 cell is withheld: fewer people than the minimum cohort are behind each, or would be told by it and \
+    let summary = "homes: 1620 targeted → 1620 asked → 1620 answered → 1620 accepted\n\
+        1 cell is withheld: fewer people than the minimum cohort are behind each, or would follow from it and \
         other numbers of this result\n\
         3 aggregators verified every answer; 2 would have to collude to learn one\n";
-    assert!(table.stderr.contains(told), "{}", table.stderr);
+    assert!(table.stderr.contains(summary), "{}", table.stderr);
     for phase in ["find", "ask", "release"] {
         assert!(table.stderr.contains(phase), "{}", table.stderr);
     }
@@ -86,7 +86,7 @@ fn suppressed_groups_and_withheld_cells_are_listed() {
         (&rows[0]["who"], &rows[0]["young"]),
         (&json!("male"), &json!(false))
     );
-    // Two of the 40 other men were not: their number goes rather than the mean.
+    // Two of the 40 other men have no weight: their number of rows is withheld instead of the mean.
     assert_eq!(rows[0]["n"], json!(null));
     assert!((rows[0]["weight"].as_f64().unwrap() - 87.770_789_473_684).abs() < 1e-9);
     assert_eq!(
@@ -297,7 +297,7 @@ fn a_cohort_below_the_minimum_is_refused_by_the_finder() {
         file.to_str().unwrap(),
     ]);
     assert_eq!(refused.code, Some(1), "{}", refused.stderr);
-    let words = "for a minimum cohort of 20 they are too few";
+    let words = "fewer than the minimum cohort of 20";
     assert!(refused.stderr.contains(words), "{}", refused.stderr);
     assert!(refused.stdout.is_empty());
 }

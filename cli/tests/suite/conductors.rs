@@ -388,7 +388,7 @@ fn a_conductor_that_cannot_use_its_database_says_what_to_mend() {
             .contains("cannot reach database dispers at 127.0.0.1")
     );
     assert!(!nobody.stderr.contains("mistyped"), "{}", nobody.stderr);
-    // With a password in it, the configuration itself is a secret.
+    // A configuration with a password is a secret itself.
     let readable = fs::Permissions::from_mode(0o644);
     fs::set_permissions(network.path("conductor.toml"), readable).unwrap();
     let exposed = serve("postgres://c:mistyped@127.0.0.1/dispers");

@@ -1,26 +1,28 @@
-//! Fingerprints that people compare before they trust a key: the same from every command.
+//! Fingerprints that people compare before they trust a key are the same from every command.
 
 use std::{collections::BTreeSet, fs};
 
 use crate::{Ended, dispers, network::SampleNetwork};
 
-/// The fingerprints in a text: five groups of four letters.
+/// Returns the fingerprints in a text: five groups of four letters each.
 fn prints(text: &str) -> BTreeSet<String> {
-    let is_print = |word: &&str| {
-        let groups: Vec<&str> = word.split('-').collect();
-        let letters = |group: &&str| {
-            group.len() == 4
-                && group
-                    .bytes()
-                    .all(|b| matches!(b, b'a'..=b'z' | b'2'..=b'7'))
-        };
-        groups.len() == 5 && groups.iter().all(letters)
-    };
     let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-'));
-    words.filter(is_print).map(str::to_owned).collect()
+    words
+        .filter(|word| is_print(word))
+        .map(str::to_owned)
+        .collect()
 }
 
-/// A line with three dots for each fingerprint.
+fn is_print(word: &str) -> bool {
+    let groups: Vec<&str> = word.split('-').collect();
+    groups.len() == 5
+        && groups.iter().all(|group| {
+            let mut letters = group.bytes();
+            group.len() == 4 && letters.all(|b| matches!(b, b'a'..=b'z' | b'2'..=b'7'))
+        })
+}
+
+/// Returns the line with three dots in place of each fingerprint.
 pub(crate) fn without(line: &str) -> String {
     let dots = |line: String, print: &String| line.replace(print.as_str(), "…");
     prints(line).iter().fold(line.to_owned(), dots)
@@ -40,7 +42,7 @@ fn every_key_of_a_directory_is_compared_with_what_its_holder_is_told() {
         let table = prints(&network.done(listing).stdout);
         let json = network.done(&format!("{listing} --format json"));
         assert_eq!(prints(&json.json().to_string()), table);
-        // Every key file's, and no other key.
+        // The listing has the key of every key file, and no other key.
         let mut held = BTreeSet::new();
         for (role, count) in [("concept-indexor", 3), ("data-aggregator", 3), ("host", 2)] {
             for number in 1..=count {
@@ -56,12 +58,12 @@ fn every_key_of_a_directory_is_compared_with_what_its_holder_is_told() {
         }
         assert_eq!(table, held);
     }
-    // The holder's public part has them too, and a copy of the key file says no more than the public part.
+    // The holder's public part shows the same fingerprints, and the key file prints exactly its public part.
     assert_eq!(shown(&network, "target.key"), shown(&network, "target.pub"));
     let public = fs::read_to_string(network.path("target.pub")).unwrap();
     assert_eq!(network.done("keys show target.key").stdout, public);
 
-    // A conductor's and a host's keys that somebody else made.
+    // An attacker makes other keys for the conductor and for a host.
     let made: Vec<Ended> = ["conductor", "stack"]
         .map(|role| {
             let name = if role == "stack" { "host-1" } else { role };
@@ -81,7 +83,7 @@ fn every_key_of_a_directory_is_compared_with_what_its_holder_is_told() {
         ],
     );
     network.done("directory new directory.toml --output next.bin");
-    let told = network
+    let changes = network
         .done("directory changes directory.bin next.bin")
         .stdout;
     let both = [
@@ -92,7 +94,7 @@ fn every_key_of_a_directory_is_compared_with_what_its_holder_is_told() {
     ];
     let both: BTreeSet<String> = both.into_iter().flatten().collect();
     assert_eq!(both.len(), 10);
-    assert_eq!(prints(&told), both, "{told}");
+    assert_eq!(prints(&changes), both, "{changes}");
     let json = network.done("directory changes directory.bin next.bin --format json");
     assert_eq!(prints(&json.json().to_string()), both);
     let [before, after] = ["directory.bin", "next.bin"].map(|file| {
@@ -133,7 +135,7 @@ fn what_stack_init_prints_is_put_into_the_directory_as_it_is() {
     );
     assert!(prints(added).is_subset(&prints(&made.stderr)), "{added}");
     assert_eq!(prints(added).len(), 2);
-    // Written with keys = FILE beside it, nobody could say which counts.
+    // With keys = FILE beside the lines, it would be unclear which keys count.
     network.edit(
         "directory.toml",
         &[(
@@ -148,7 +150,7 @@ fn what_stack_init_prints_is_put_into_the_directory_as_it_is() {
         "{}",
         refused.stderr
     );
-    // What the roots are, and how many must have signed, is told and pinned.
+    // The configuration pins the roots, and the number that must have signed.
     let config = fs::read_to_string(network.path("host-c/stack.toml")).unwrap();
     assert!(config.contains("roots-needed = 2\n"), "{config}");
     assert_eq!(prints(&made.stderr).len(), 5);
@@ -191,7 +193,7 @@ fn one_root_of_three_makes_no_directory_unless_that_is_written() {
             "{config}"
         );
     }
-    // A configuration that says nothing needs more than half.
+    // A configuration without a number needs more than half of the roots.
     let network = SampleNetwork::start();
     let extra = format!("\", \"{one}\", \"{two}\"]");
     let config = fs::read_to_string(network.path("querier.toml")).unwrap();

@@ -363,7 +363,11 @@ fn a_new_host_has_a_configuration_that_the_doctor_reads() {
     let wrong = dispers(&[
         "stack", "init", "--name", "h", "--root", "ff", "--output", "/tmp/x",
     ]);
-    assert!(wrong.stderr.contains("is no root key"), "{}", wrong.stderr);
+    assert!(
+        wrong.stderr.contains("is not a root key"),
+        "{}",
+        wrong.stderr
+    );
     let broken = fs::read_to_string(config)
         .unwrap()
         .replace("parallel-asks", "paralel-asks");

@@ -52,7 +52,7 @@ impl Ended {
     }
 }
 
-/// The binary, started by a shell that would have everybody read and write what it makes.
+/// Returns the binary, started by a shell whose umask would let everybody read and write new files.
 fn command() -> Command {
     let mut command = Command::new("sh");
     command.args(["-c", "umask 000; exec \"$0\" \"$@\"", DISPERS]);
@@ -67,7 +67,8 @@ fn dispers(arguments: &[&str]) -> Ended {
 /// Compares the rows of the example with what a plain computation over the file gives.
 fn assert_is_the_example(answer: &serde_json::Value) {
     let expected = [
-        // 647 homes: the 19 without a measurement would follow, and are fewer than the cohort.
+        // 647 homes: the number is withheld, since it would reveal the 19 homes without a measurement, fewer than the
+        // cohort.
         ("25-39", None, 628, 120.719_745),
         ("40-54", Some(635), 611, 132.117_840),
         ("55+", Some(347), 313, 138.086_262),

@@ -1,4 +1,4 @@
-//! Every file that the program makes is its owner's alone, also where the shell would have others read it.
+//! Files that the program makes belong to their owner alone, whatever the shell's umask.
 
 use std::{
     collections::BTreeSet,
@@ -9,7 +9,7 @@ use std::{
 
 use crate::{network::SampleNetwork, survival::detach};
 
-/// Every file and folder in `folder`.
+/// Collects every file and folder in `folder`.
 fn walk(folder: &Path, found: &mut BTreeSet<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -24,7 +24,7 @@ fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
 }
 
-/// A network of which some files are the test's own.
+/// Network in which the test itself made some files.
 struct Watched {
     network: SampleNetwork,
     given: BTreeSet<PathBuf>,
@@ -37,13 +37,13 @@ impl Watched {
         self.given.insert(path);
     }
 
-    /// Gives what a command printed, as a shell's `>` does.
+    /// Writes the output of a command to a file, like a shell's `>`.
     fn save(&mut self, line: &str, file: &str) {
         let printed = self.network.done(line).stdout;
         self.give(file, &printed);
     }
 
-    /// The files that the program made; each is private.
+    /// Returns the files that the program made, after checking that each is private.
     fn made(&self) -> BTreeSet<PathBuf> {
         let mut found = BTreeSet::new();
         walk(&self.network.path(""), &mut found);
@@ -164,7 +164,7 @@ fn every_file_that_any_command_makes_is_private_whatever_the_umask() {
         .done("directory sign next.bin --key root.key");
 
     let made = watched.made();
-    // Of each kind there is one, so that none is only thought to be looked at.
+    // The list shows that a file of every kind was made and checked.
     let names: BTreeSet<String> = made
         .iter()
         .map(|path| path.file_name().unwrap().to_str().unwrap().to_owned())
@@ -242,7 +242,7 @@ fn what_holds_people_s_data_or_a_password_and_others_may_read_is_refused_before_
     assert_eq!(run(import).code, Some(0));
 }
 
-/// Calls that make files or folders with whatever mode they please.
+/// Calls that make files or folders with the process's default mode.
 const MAKERS: [&str; 9] = [
     "fs::write(",
     "fs::copy(",
@@ -262,7 +262,7 @@ fn nothing_makes_a_file_but_the_functions_for_private_ones() {
     for part in fs::read_dir(&top).unwrap() {
         let part = part.unwrap().path();
         let source = part.join("src");
-        // The crate of tests is no part of the program.
+        // The crate of tests is not part of the program.
         if source.is_dir() && !part.ends_with("tests") {
             walk(&source, &mut sources);
         }
@@ -312,7 +312,7 @@ fn a_node_whose_file_was_replaced_answers_nothing() {
     let ask = || network.query("SELECT COUNT(*) AS homes FROM nhefs");
     assert_eq!(ask().json()["homes"]["accepted"], 60);
 
-    // Replaced by a copy of the same bytes, as a restored backup is; then put back.
+    // The file is replaced by a copy with the same bytes, as a restored backup would be, and then put back.
     let replaced = |files: &[&str], asked: &dyn Fn()| {
         let (away, copy) = (network.path("away"), network.path("copy"));
         fs::create_dir_all(&away).unwrap();
@@ -342,7 +342,7 @@ fn a_node_whose_file_was_replaced_answers_nothing() {
         &fails,
     );
     replaced(&["host-1.db"], &|| {
-        // The command line writes into the file that is there now; the stack has the other one.
+        // The command line writes into the file at the path; the stack has the other one open.
         network.done("home deny --every-home --config host-1.toml");
         let answer = ask();
         if answer.code == Some(0) {

@@ -67,7 +67,7 @@ fn a_network_of_processes_answers_and_survives_one_aggregator() {
     assert!(
         nobody
             .stderr
-            .contains("for a minimum cohort of 20 they are too few"),
+            .contains("fewer than the minimum cohort of 20"),
         "{}",
         nobody.stderr
     );

@@ -65,9 +65,9 @@ pub(crate) fn result(network: &SampleNetwork, id: &str) -> Value {
 /// Compares an answer with a plain computation over the homes of the hosts that answered.
 pub(crate) fn is_exact(answer: &Value) -> u64 {
     let accepted = answer["homes"]["accepted"].as_u64().unwrap();
-    // Where the number of a band's homes is withheld, that of all is told in steps of the cohort.
-    let of = |homes: u64| [homes, homes / 20 * 20].contains(&accepted);
-    let (all, step) = match (of(EVERYBODY), of(FIRST_HOST)) {
+    // If the number of a band's homes is withheld, the number of all homes is in steps of the cohort.
+    let fits = |homes: u64| [homes, homes / 20 * 20].contains(&accepted);
+    let (all, step) = match (fits(EVERYBODY), fits(FIRST_HOST)) {
         (true, _) => (EVERYBODY, 1),
         (_, true) => (FIRST_HOST, 2),
         _ => panic!("{accepted} homes are those of no hosts"),
@@ -89,9 +89,9 @@ pub(crate) fn is_exact(answer: &Value) -> u64 {
         }
     }
     for (row, (homes, measured, sum)) in answer["rows"].as_array().unwrap().iter().zip(bands) {
-        // Fewer than the cohort without a measurement would follow.
-        let told = !(1..20).contains(&(homes - measured));
-        assert_eq!(row["homes"].as_u64(), told.then_some(homes));
+        // The number is withheld if it would reveal a few homes without a measurement.
+        let is_released = !(1..20).contains(&(homes - measured));
+        assert_eq!(row["homes"].as_u64(), is_released.then_some(homes));
         assert_eq!(row["measured"], measured);
         let mean = row["mean_sbp"].as_f64().unwrap();
         assert!((mean - sum / measured as f64).abs() < 1e-6, "{row}");

@@ -120,11 +120,11 @@ pub trait Store: Send + Sync {
     /// [`Error::Storage`].
     async fn segment(&self, upload: i64, pseudonyms: &[Pseudonym]) -> Result<Vec<u8>, Error>;
 
-    /// Keeps a new query, driven by the holder of `lease`. Whether it is new. One that has ended may be forgotten
-    /// for it before it expires.
+    /// Stores a new query, driven by the holder of `lease`. Returns false if it is stored already. An ended query may
+    /// be forgotten for it before that query expires.
     ///
     /// # Errors
-    /// [`Error::Full`] when `max_queries` run, [`Error::OwnQueries`] when a quarter of them are the querier's,
+    /// [`Error::Full`] when `max_queries` run, [`Error::OwnQueries`] when the querier runs a quarter of them,
     /// [`Error::Storage`].
     async fn begin(
         &self,

@@ -195,7 +195,7 @@ fn room(rows: &Transaction<'_>, querier: &str) -> rusqlite::Result<Room> {
     })
 }
 
-/// Forgets the ended query that expires first, of one querier or of all.
+/// Forgets the ended query that expires first, of `querier` or of all queriers.
 fn forget(rows: &Transaction<'_>, querier: Option<&str>) -> rusqlite::Result<()> {
     let delete = "DELETE FROM query WHERE id = (SELECT id FROM query
         WHERE ended AND querier = COALESCE(?1, querier) ORDER BY expires LIMIT 1)";
@@ -300,10 +300,10 @@ impl Store for Sqlite {
         self.expire(now).await?;
         let lease = lease.clone();
         self.write(move |rows| {
-            let known = rows
+            let is_stored = rows
                 .prepare_cached("SELECT 1 FROM query WHERE id = ?1")?
                 .exists([query.id.0])?;
-            if known {
+            if is_stored {
                 return Ok(Ok(false));
             }
             match room(rows, query.querier.as_str())?.admit(max_queries) {

@@ -384,12 +384,12 @@ async fn a_querier_that_takes_every_place_keeps_nobody_else_out() {
     for place in places() {
         let store = &*place.open().await;
         let mine = lease("a");
-        let of = |number: u8, querier: &str| NewQuery {
+        let query_of = |number: u8, querier: &str| NewQuery {
             querier: Name::new(querier).unwrap(),
             ..query(number)
         };
-        let begin = |number, querier| store.begin(of(number, querier), &mine, 8, NOW);
-        // A quarter of eight places.
+        let begin = |number, querier| store.begin(query_of(number, querier), &mine, 8, NOW);
+        // The share of one querier is a quarter of eight places.
         for number in [1, 2] {
             assert!(begin(number, "greedy").await.unwrap());
         }
@@ -397,22 +397,22 @@ async fn a_querier_that_takes_every_place_keeps_nobody_else_out() {
         assert!(matches!(refused, Error::OwnQueries(2)), "{refused}");
         assert_eq!(refused.fault(), dispers_node::Fault::TryLater);
         assert!(begin(4, "other").await.unwrap());
-        // One that was begun is known, whoever submits it again.
+        // A query that was begun stays stored, whoever submits it again.
         assert!(!begin(1, "greedy").await.unwrap());
-        // What has ended counts no longer, and is told for a while.
+        // Ended queries take no place, and the latest of them are still answered.
         for number in 10..30 {
             assert!(begin(number, "busy").await.unwrap(), "{number}");
             let id = query(number).id;
             store.save(id, "a", 0, state(number, true)).await.unwrap();
         }
-        let mut told = Vec::new();
+        let mut answered = Vec::new();
         for number in 10..30 {
             if store.see(query(number).id).await.is_ok() {
-                told.push(number);
+                answered.push(number);
             }
         }
-        assert_eq!(told.len(), 8, "{told:?}");
-        assert!(told.contains(&29));
+        assert_eq!(answered.len(), 8, "{answered:?}");
+        assert!(answered.contains(&29));
         for number in [1, 2, 4] {
             assert!(store.see(query(number).id).await.is_ok());
         }

@@ -1,8 +1,8 @@
-//! The one place where anything is sealed with a symmetric cipher: ChaCha20-Poly1305 (RFC 8439) where a key meets each
-//! nonce once by construction, XChaCha20-Poly1305 with a random nonce where a key is used again and again.
+//! Symmetric sealing. This module is the only one that uses a symmetric cipher: ChaCha20-Poly1305 (RFC 8439) where a
+//! key meets each nonce once by construction, XChaCha20-Poly1305 with a random nonce where a key seals many messages.
 //!
-//! Test builds record each use ([`record`]) and fail when a key and nonce meet a second plaintext. So no other module
-//! uses a cipher directly; envelopes record theirs.
+//! Test builds record each use ([`record`]) and panic when a key and nonce seal a second plaintext. No other module
+//! may bypass this record by using a cipher directly; envelopes record their own uses.
 
 #[cfg(any(test, feature = "record-nonces"))]
 pub(crate) mod record;
@@ -16,10 +16,10 @@ use zeroize::Zeroizing;
 
 use crate::envelope::OpenError;
 
-/// Bytes of a random nonce, before its ciphertext.
+/// Bytes of the random nonce that stands before its ciphertext.
 const NONCE: usize = 24;
 
-/// Seals under a key that meets this nonce once.
+/// Seals under a key that meets this nonce only once.
 pub(crate) fn seal(key: &[u8; 32], nonce: &[u8; 12], aad: &[u8], plaintext: &[u8]) -> Vec<u8> {
     #[cfg(any(test, feature = "record-nonces"))]
     record::cipher(key, nonce, aad, plaintext);
@@ -35,7 +35,7 @@ pub(crate) fn seal(key: &[u8; 32], nonce: &[u8; 12], aad: &[u8], plaintext: &[u8
 /// Opens what [`seal`] sealed.
 ///
 /// # Errors
-/// [`OpenError`], whatever the cause.
+/// [`OpenError`], whatever the cause, so that a caller cannot serve as an oracle.
 pub(crate) fn open(
     key: &[u8; 32],
     nonce: &[u8; 12],
@@ -52,7 +52,7 @@ pub(crate) fn open(
         .map_err(|_| OpenError)
 }
 
-/// Seals under a key that is used again and again. Returns a random nonce, then the ciphertext.
+/// Seals under a key that seals many messages. Returns a random nonce, then the ciphertext.
 pub(crate) fn seal_at_random(
     key: &[u8; 32],
     aad: &[u8],
@@ -76,7 +76,7 @@ pub(crate) fn seal_at_random(
 /// Opens what [`seal_at_random`] sealed.
 ///
 /// # Errors
-/// [`OpenError`], whatever the cause.
+/// [`OpenError`], whatever the cause, so that a caller cannot serve as an oracle.
 pub(crate) fn open_at_random(
     key: &[u8; 32],
     aad: &[u8],
@@ -112,7 +112,7 @@ mod tests {
         }
     }
 
-    /// Files of the workspace that use what `names` says, by their path in it.
+    /// Returns the files of the workspace, by relative path, that contain any of `names`.
     fn users(names: &[&str]) -> Vec<String> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
         let mut found = Vec::new();

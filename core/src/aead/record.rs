@@ -1,23 +1,24 @@
-//! Test builds remember what each key and nonce sealed, and fail when they meet another plaintext.
+//! Record of the plaintext that each key and nonce sealed, in test builds.
 //!
-//! Two ciphertexts under one key and nonce give the difference of their plaintexts away, and a key with which others
-//! can be forged. No test of what is sealed shows that: all of them open. In the unit tests of this crate each
-//! test, and each network within it, has a record of its own, since tests draw their keys from equal seeds. With
-//! the feature `record-nonces`, which whole networks of tests have and no release, there is one a process.
+//! Two ciphertexts under one key and nonce reveal the difference of their plaintexts, and a key that can forge others.
+//! Tests that only open what was sealed cannot show that: both ciphertexts open. So test builds panic when a key and
+//! nonce seal a second plaintext. In the unit tests of this crate each test, and each network within it, has its own
+//! record, since tests draw their keys from equal seeds. With the feature `record-nonces`, which only tests of whole
+//! networks enable, there is one record per process.
 
 use std::collections::HashMap;
 
 use sha2::{Digest, Sha256};
 
-/// Most uses that are remembered, some 40 MB. Then the record starts again.
+/// Most uses in the record, about 40 MB. Then the record starts again.
 const MOST: usize = 1 << 20;
 
-/// Digests of what each use sealed, by the digest of its key and nonce: 8 bytes each.
+/// Digests of sealed plaintexts by the digest of their key and nonce, 8 bytes each.
 #[derive(Default)]
 struct Record(HashMap<u64, u64>);
 
 impl Record {
-    /// Notes a use. Returns whether it is the first, or repeats another.
+    /// Records a use. Returns false if this key and nonce sealed another plaintext before.
     fn note(&mut self, place: u64, sealed: u64) -> bool {
         if self.0.len() >= MOST {
             self.0.clear();
@@ -40,7 +41,7 @@ mod here {
         RECORD.with_borrow_mut(|record| record.note(place, sealed))
     }
 
-    /// Starts again, where a test makes another network from the same seed.
+    /// Starts the record again, for a test that makes another network from the same seed.
     pub(crate) fn forget() {
         RECORD.with_borrow_mut(|record| record.0.clear());
     }
@@ -74,20 +75,20 @@ fn digest(parts: &[&[u8]]) -> u64 {
     u64::from_le_bytes([a, b, c, d, e, f, g, h])
 }
 
-/// Notes what a cipher seals.
+/// Records the plaintext that a cipher seals.
 ///
 /// # Panics
-/// When key and nonce sealed something else before.
+/// If the key and nonce sealed another plaintext before.
 pub(crate) fn cipher(key: &[u8; 32], nonce: &[u8], aad: &[u8], plaintext: &[u8]) {
     let place = digest(&[b"cipher", key, nonce]);
     let repeats = here::note(place, digest(&[aad, plaintext]));
     assert!(repeats, "a key and nonce seal a second plaintext");
 }
 
-/// Notes what an envelope holds. Encapsulation and `info` determine its key and nonce.
+/// Records the plaintext of an envelope. Encapsulation and `info` determine its key and nonce.
 ///
 /// # Panics
-/// When they sealed something else before.
+/// If the same encapsulation and `info` sealed another plaintext before.
 pub(crate) fn envelope(reader: &[u8], encapsulated: &[u8], info: &[u8], plaintext: &[u8]) {
     let place = digest(&[b"envelope", reader, encapsulated, info]);
     let repeats = here::note(place, digest(&[plaintext]));

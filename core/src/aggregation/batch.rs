@@ -123,7 +123,7 @@ impl Receiving {
         }
     }
 
-    /// Most groups that there can be: each is of a host with at least one home.
+    /// Returns the largest possible number of groups: each comes from a host with at least one home.
     pub fn most_groups(&self) -> usize {
         self.claims.len()
     }
@@ -158,18 +158,22 @@ impl Receiving {
         self.contributions.groups.push(group);
     }
 
-    /// The contributions, if all groups are those that the Target signed and those of most hosts open.
+    /// Returns the contributions, if the groups are exactly those that the Target signed, and those of most hosts
+    /// open.
     ///
-    /// What a Target made up for one aggregator opens for nobody. Who goes on with it has no part in what the
-    /// others hold, and looks like one that lies about what it received.
+    /// A group that the Target invented for one aggregator opens for no one. An aggregator that continued with such
+    /// groups would lack contributions that the others hold, and would look like one that lies about what it received.
     pub(super) fn finish(self) -> Result<Contributions, AggregationError> {
-        let of = self.digests.len();
-        if of > self.most_groups() || aggregator_digest(&self.digests) != self.expected {
+        let all = self.digests.len();
+        if all > self.most_groups() || aggregator_digest(&self.digests) != self.expected {
             return Err(AggregationError::BadGroups);
         }
-        let groups = of - self.contributions.groups.len();
-        if several(groups, of) && !weakness::off(Weakness::OtherBytesEvict) {
-            return Err(AggregationError::Unopened { groups, of });
+        let unopened = all - self.contributions.groups.len();
+        if several(unopened, all) && !weakness::off(Weakness::OtherBytesEvict) {
+            return Err(AggregationError::Unopened {
+                groups: unopened,
+                of: all,
+            });
         }
         Ok(self.contributions)
     }
@@ -181,7 +185,7 @@ pub(super) struct Contributions {
     /// For each index its group and its place there; `None` where absent, untagged or claimed twice.
     slots: Vec<Option<(u32, u32)>>,
     groups: Vec<HeldGroup>,
-    /// Number of groups, with those that do not open.
+    /// Number of groups, including those that do not open.
     received: usize,
 }
 
@@ -228,7 +232,7 @@ struct Inputs {
     /// For each index, which input is its own.
     slots: Vec<Option<u32>>,
     elements: Zeroizing<Vec<u64>>,
-    /// For each index, the number of the group that it came in.
+    /// Number of the group that each index came in.
     groups: Vec<Option<u32>>,
     /// Number of groups.
     received: usize,
@@ -240,7 +244,7 @@ impl Inputs {
         self.elements.get(start..start + self.input_len)
     }
 
-    /// Number of groups that the indices of `chosen` came in, as far as they came.
+    /// Returns the number of groups in which the indices of `chosen` came.
     fn groups_of(&self, chosen: impl Fn(usize) -> bool) -> usize {
         let groups = self.groups.iter().enumerate();
         let groups = groups.filter(|(index, _)| chosen(*index));
@@ -482,11 +486,12 @@ pub(super) struct Decided {
 }
 
 impl Verifying {
-    /// Decides every contribution, unless one aggregator contradicts the others about those of several hosts.
+    /// Decides every contribution, unless one aggregator contradicts the others about contributions of several hosts.
     ///
-    /// What contradicts is rejected alone, however much it is: whether enough is left, the answer rate decides. An
-    /// attempt that failed for it would be failed again and again by the host that sent it, which loses nothing. And
-    /// a host can make any one aggregator look as if it lied, but about its own homes only.
+    /// Any number of contradicting contributions is rejected without failing the attempt; the answer rate decides
+    /// whether enough are left. If they failed the attempt, the host that sent them could fail every attempt at no
+    /// cost. A host can make any one aggregator look like a liar, but only about its own homes, so that a suspect
+    /// needs contradictions of several hosts.
     pub(super) fn decide(
         &self,
         me: MemberNumber,

@@ -30,9 +30,9 @@ pub enum AggregationError {
     /// The groups of several hosts do not open, though the Target signed them.
     #[error("the groups of {groups} of {of} hosts do not open: have another target ask the batch")]
     Unopened {
-        /// Groups that do not open.
+        /// Number of groups that do not open.
         groups: usize,
-        /// All groups.
+        /// Number of all groups.
         of: usize,
     },
     /// The attempt is frozen with other groups.
@@ -58,7 +58,7 @@ pub enum AggregationError {
     /// The quorum is too small, or a member's message is missing or about other groups.
     #[error("the quorum is too small or a message of it is missing")]
     BadQuorum,
-    /// Contributions of several hosts are inconsistent between one aggregator and the others.
+    /// One aggregator contradicts the others about contributions of several hosts.
     #[error("{rejected} of {count} contributions are inconsistent: ask the batch again")]
     TooManyInconsistent {
         /// Inconsistent contributions.

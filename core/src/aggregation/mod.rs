@@ -93,7 +93,7 @@ struct Batch {
 }
 
 impl Batch {
-    /// Returns whether I told others that I would count it.
+    /// Returns whether this aggregator promised others to count the batch.
     fn is_acknowledged(&self) -> bool {
         let prepared = |attempt: &Attempt| matches!(attempt, Attempt::Prepared(_));
         self.committed.is_some() || self.attempts.values().any(prepared)
@@ -168,10 +168,10 @@ impl Aggregation {
         })
     }
 
-    /// The expenses that count for good from now on: those of a query whose noise I acknowledged or whose release
-    /// began. They are written in the transaction of the step that made them count, so that nothing that was released
-    /// is free again. A guard opens at nobody before every aggregator of a quorum acknowledged the noise; whoever
-    /// opens one alone is so charged by all of them.
+    /// Returns the expenses that count for the whole key epoch: those of a query whose noise this aggregator
+    /// acknowledged or whose release began. They are written in the transaction of the step that made them count, so
+    /// that the cost of a release is never freed. A guard opens at no aggregator before every aggregator of a quorum
+    /// acknowledged the noise, so that all of them have charged the query, even if only one opens a guard.
     pub fn charges(&self) -> Vec<Expense> {
         let noise = self
             .batches
@@ -189,7 +189,7 @@ impl Aggregation {
         self.expenses().map(released).collect()
     }
 
-    /// Returns whether a find of every partition was granted.
+    /// Returns whether this aggregator holds a grant of every partition.
     fn has_every_grant(&self, directory: &Directory) -> bool {
         (0..directory.partitions()).all(|partition| self.grants.contains_key(&partition))
     }
@@ -365,8 +365,8 @@ impl Aggregation {
     /// > share of the batch's randomness.
     ///
     /// # Errors
-    /// [`AggregationError`]; an attempt that was frozen with another D stays frozen with it. Nothing is frozen with
-    /// groups that are not those that the Target signed, or that do not open for several hosts.
+    /// [`AggregationError`]; an attempt that was frozen with another D stays frozen with it. Nothing is frozen if the
+    /// groups are not those that the Target signed, or if the groups of several hosts do not open.
     pub fn freeze(
         &mut self,
         received: Receiving,
@@ -508,7 +508,7 @@ impl Aggregation {
         {
             return Err(AggregationError::BadQuorum);
         }
-        // Noise is charged to all populations at once.
+        // Noise is charged to all populations at once, so that all grants must be here.
         if work.batch.is_noise() && !self.has_every_grant(directory) {
             return Err(AggregationError::NoGrant);
         }

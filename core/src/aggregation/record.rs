@@ -93,7 +93,7 @@ pub struct Changes {
     pub records: Vec<(Part, Record)>,
     /// Whether these are all: whatever else was kept of the query is to be erased.
     pub whole: bool,
-    /// Expenses that count for good from now on, where they do not already.
+    /// Expenses that count for the whole key epoch from this step on.
     pub charges: Vec<Expense>,
 }
 

@@ -13,7 +13,7 @@ use crate::{
     conduct::coarse,
     directory::Directory,
     field,
-    find::Told,
+    find::NoisySize,
     id::BatchId,
     peer::{OpenedPeer, PeerContent, PeerMessage},
     release::{Certificate, Proposal, SealedTotal, Total},
@@ -51,7 +51,7 @@ struct Guarding {
 
 #[cfg(test)]
 impl Releasing {
-    /// Hash of the proposal, and whether the total is sealed.
+    /// Returns the hash of the proposal, and whether the total is sealed.
     pub(super) fn visible(&self) -> ([u8; 32], bool) {
         (self.proposal, matches!(self.step, Step::Released(_)))
     }
@@ -183,10 +183,10 @@ impl Aggregation {
         let opened = self.open_peers(messages, directory);
         let (outputs, coarsely) = self.mask(round, &releasing.proposal, guarding, &opened)?;
         let (asked, accepted) = match self.manifest.privacy {
-            Some(_) => self.told(guarding.asked, guarding.accepted),
+            Some(_) => self.noisy_counts(guarding.asked, guarding.accepted),
             None => (guarding.asked, guarding.accepted),
         };
-        let told = |homes| match coarsely {
+        let released = |homes| match coarsely {
             true => coarse(homes, self.manifest.min_cohort),
             false => homes,
         };
@@ -197,8 +197,8 @@ impl Aggregation {
             member: self.me,
             proposal: releasing.proposal,
             finds: self.finds(),
-            asked: told(asked),
-            accepted: told(accepted),
+            asked: released(asked),
+            accepted: released(accepted),
             verified: guarding.verified,
             dealers: guarding.dealers,
             outputs,
@@ -221,16 +221,16 @@ impl Aggregation {
             .collect()
     }
 
-    /// Returns about how many homes of the committee were asked, and about how many gave an accepted answer: a querier
-    /// that knew the exact numbers would know whether one home is among them.
-    fn told(&self, asked: u64, accepted: u64) -> (u64, u64) {
-        let finds = self.grants.values().map(|grant| &grant.told);
+    /// Returns the noisy numbers of homes of the committee that were asked and that gave an accepted answer. With
+    /// exact numbers, a querier could tell whether one home is among them.
+    fn noisy_counts(&self, asked: u64, accepted: u64) -> (u64, u64) {
+        let finds = self.grants.values().map(|grant| &grant.noisy_size);
         let committees = self.manifest.committees.len() as u16;
         let place = self.channel.committee;
         let silent = asked.saturating_sub(accepted);
         (
-            Told::asked(finds.clone(), place, committees),
-            Told::answered(finds, place, committees, silent),
+            NoisySize::asked(finds.clone(), place, committees),
+            NoisySize::answered(finds, place, committees, silent),
         )
     }
 
@@ -253,8 +253,8 @@ impl Aggregation {
         self.unsaved = Unsaved::Whole;
     }
 
-    /// My shares of the outputs, `None` where they are withheld; and whether numbers of homes are told in steps of
-    /// the cohort.
+    /// Returns this aggregator's shares of the outputs, `None` where they are withheld, and whether numbers of homes
+    /// are released in steps of the cohort.
     fn mask(
         &self,
         of_round: u16,
@@ -311,7 +311,7 @@ impl Aggregation {
     }
 }
 
-/// My shares of the counts that are opened.
+/// Returns this aggregator's shares of the counts that are opened.
 fn counts(circuit: &Circuit, noisy: bool, sums: &Sums) -> Vec<u64> {
     let openings = circuit.openings(noisy);
     openings

@@ -25,8 +25,8 @@ impl Quorum {
     }
 }
 
-/// Returns whether so many groups, each of one host, are more than hosts that act together may fail: two at least, and
-/// more than a quarter of all.
+/// Returns whether `groups` of `of` hosts are more than colluding hosts may fail without blame: at least two, and more
+/// than a quarter of all.
 pub(super) fn several(groups: usize, of: usize) -> bool {
     groups >= 2 && groups * 4 > of
 }
@@ -112,7 +112,7 @@ impl Verdicts {
     }
 }
 
-/// Number of indices that any member holds a share of.
+/// Returns the number of indices of which any member holds a share.
 pub(super) fn held(columns: &[Column<'_>], count: usize) -> usize {
     let held = |index: &usize| columns.iter().any(|column| bit(column.present, *index));
     (0..count).filter(held).count()

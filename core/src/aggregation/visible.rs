@@ -1,36 +1,36 @@
-//! What tests see of an aggregator's state, to compare it with the model (`testing/model`).
+//! State of an aggregator that tests may see, for comparison with the model (`testing/model`).
 
 use std::collections::BTreeMap;
 
 use super::{Aggregation, Attempt, Quorum};
 use crate::id::BatchId;
 
-/// How far an attempt is, and with what.
+/// Step that an attempt has reached, and its public content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum VisibleStep {
     Frozen([u8; 32]),
     Verifying([u8; 32]),
     Forgotten([u8; 32]),
-    /// Its quorum, the decision and the number counted.
+    /// Quorum, decision and number of counted contributions.
     Prepared(Quorum, [u8; 32], u32),
     Withdrawn,
 }
 
-/// What was committed of a batch: attempt, decision and number counted.
+/// Attempt, decision and number of counted contributions of a committed batch.
 pub(crate) type VisibleCommit = (u8, [u8; 32], u32);
 
-/// An aggregator's state without contributions, sums and secrets.
+/// State of an aggregator without contributions, sums and secrets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Visible {
-    /// By round, batch and attempt.
+    /// Attempts by round, batch and number.
     pub(crate) attempts: BTreeMap<(u16, BatchId, u8), VisibleStep>,
     pub(crate) committed: BTreeMap<(u16, BatchId), VisibleCommit>,
-    /// By round: hash of the proposal, and whether the total is sealed.
+    /// Hash of the proposal, and whether the total is sealed, by round.
     pub(crate) releases: BTreeMap<u16, ([u8; 32], bool)>,
 }
 
 impl Aggregation {
-    /// Returns what a test may see.
+    /// Returns the state that a test may see.
     pub(crate) fn visible(&self) -> Visible {
         let mut visible = Visible {
             attempts: BTreeMap::new(),
@@ -53,8 +53,8 @@ impl Aggregation {
                 };
                 visible.attempts.insert((*round, *id, *number), step);
             }
-            if let Some(of) = &batch.committed {
-                let commit = (of.work.attempt, of.decision, of.accepted);
+            if let Some(commit) = &batch.committed {
+                let commit = (commit.work.attempt, commit.decision, commit.accepted);
                 visible.committed.insert((*round, *id), commit);
             }
         }

@@ -1,4 +1,4 @@
-//! What the Conductor checks of a Target's answer before any aggregator sees it (protocol.md §8).
+//! Checks by the Conductor of a Target's answer, before any aggregator sees it (protocol.md §8).
 
 use super::{BatchAnswer, GroupsStatement, contribution_limit};
 use crate::{
@@ -9,21 +9,22 @@ use crate::{
     weakness::{self, Weakness},
 };
 
-/// A Target's answer that an honest Target cannot have given.
+/// Error for an answer that an honest Target cannot have given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the groups are not those that the target signed for this attempt")]
+#[error("the target did not sign these groups for this attempt: ask the batch again")]
 pub struct OtherBytes;
 
 impl BatchAnswer {
-    /// Checks that `target` signed exactly these groups for `work`, which asked `homes` homes: as many groups for
-    /// each aggregator with an offer, no more groups or answers than homes, and no more bytes than honest stacks send.
+    /// Checks that `target` signed exactly these groups for `work`, which asked `homes` homes. Each aggregator with an
+    /// offer must have the same number of groups; there may be no more groups or answers than homes, and no more bytes
+    /// than honest stacks send.
     ///
-    /// Every aggregator then gets what the signature covers. An aggregator to which a Target could send other bytes
-    /// than it signed, or so many that opening them takes too long, would fail its step and leave the query: the
-    /// Target would choose who verifies.
+    /// So every aggregator gets exactly the bytes that the signature covers. Otherwise a Target could send one
+    /// aggregator other bytes than it signed, or so many that opening them takes too long. That aggregator would fail
+    /// its step and leave the query, and the Target would choose the aggregators that verify.
     ///
     /// # Errors
-    /// [`OtherBytes`]: the attempt is over, and no aggregator has done anything wrong.
+    /// [`OtherBytes`]: the attempt has failed, and no aggregator is at fault.
     pub fn check(
         &self,
         work: Work,
@@ -38,7 +39,7 @@ impl BatchAnswer {
         let statement = &self.statement;
         let offers = manifest.offers(work.batch.committee).count();
         let home = contribution_limit(manifest.circuit_of(work.round), offers);
-        // What one aggregator gets of all stacks; a stack of one home has an envelope of its own.
+        // Upper bound for the bytes of one aggregator's groups: one envelope per home, if each stack has one home.
         let most = offers.saturating_mul((homes as usize).saturating_mul(home + super::GROUP));
         let fits = |groups: &Vec<super::SealedGroup>| {
             let bytes = |group: &super::SealedGroup| {

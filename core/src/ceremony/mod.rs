@@ -89,8 +89,8 @@ pub fn key_name(key: &ThresholdKey) -> [u8; 32] {
     encoding::hash(labels::HASH_THRESHOLD_KEY, &[&encoding::to_bytes(key)])
 }
 
-/// Returns what people compare of a threshold key: it stands for the key and for its public shares, so that a
-/// refresh has another.
+/// Returns the fingerprint of a threshold key that people compare. It covers the key and its public shares, so that it
+/// changes with a refresh.
 pub fn fingerprint(key: &ThresholdKey) -> Fingerprint {
     Fingerprint::of(&key_name(key))
 }

@@ -1,30 +1,30 @@
-//! Conditions that a few counts decide together: Boolean functions of degree two.
+//! Boolean functions of degree two: conditions on a few variables that a few counts decide together.
 //!
-//! Who knows how many homes meet x, how many meet y, and how many meet both, knows how many meet neither: the
-//! number of homes where a polynomial is 1 follows from the counts of its monomials. A Boolean function of degree
-//! two depends on at most four variables (Nisan and Szegedy, *On the degree of Boolean functions as real
-//! polynomials*, 1994), so that all of them can be listed.
+//! The numbers of homes that meet x, that meet y and that meet both determine the number that meet neither: the number
+//! of homes where a polynomial is 1 follows from the counts of its monomials. A Boolean function of degree two depends
+//! on at most four variables (Nisan and Szegedy, *On the degree of Boolean functions as real polynomials*, 1994), so
+//! that all of them can be listed.
 
 use std::sync::LazyLock;
 
 /// Most variables of a function.
 pub(super) const VARIABLES: usize = 4;
 
-/// A polynomial of degree two that is 0 or 1 on all inputs.
+/// Polynomial of degree two that is 0 or 1 on all inputs.
 #[derive(Debug, Clone)]
 pub(super) struct Function {
     /// Number of variables.
     pub(super) variables: usize,
-    /// Monomials, each a set of variables as bits, with what they are multiplied by.
+    /// Monomials, each a set of variables as bits, with their factors.
     pub(super) terms: Vec<(usize, i128)>,
 }
 
-/// The functions that use two to four variables and are no sum of two others over the same monomials. Where the
-/// homes of each of these are none or enough, so are those of every other.
+/// Functions of two to four variables that are not the sum of two others over the same monomials. The others need no
+/// check: if no function in this list counts a few homes, neither does a sum of such functions.
 pub(super) static FUNCTIONS: LazyLock<Vec<Function>> =
     LazyLock::new(|| (2..=VARIABLES).flat_map(minimal).collect());
 
-/// The terms of the function with these values, of degree at most two.
+/// Returns the terms of the function with these values. Returns `None` if its degree is above two.
 fn terms(truth: u32, variables: usize) -> Option<Vec<(usize, i128)>> {
     let mut terms: Vec<i128> = (0..1 << variables)
         .map(|input| i128::from(truth >> input & 1))
@@ -47,21 +47,22 @@ fn terms(truth: u32, variables: usize) -> Option<Vec<(usize, i128)>> {
 
 fn minimal(variables: usize) -> Vec<Function> {
     let inputs = 1u32 << variables;
-    let of = |truth: u32| Some((truth, terms(truth, variables)?));
-    let all: Vec<(u32, Vec<(usize, i128)>)> = (1..1u32 << inputs).filter_map(of).collect();
+    let all: Vec<(u32, Vec<(usize, i128)>)> = (1..1u32 << inputs)
+        .filter_map(|truth| Some((truth, terms(truth, variables)?)))
+        .collect();
     let monomials = |terms: &[(usize, i128)]| {
         terms
             .iter()
             .fold(0u32, |all, (monomial, _)| all | 1 << monomial)
     };
-    let known: Vec<(u32, u32)> = all
+    let with_monomials: Vec<(u32, u32)> = all
         .iter()
         .map(|(truth, terms)| (*truth, monomials(terms)))
         .collect();
-    let is_sum = |truth: u32, of: u32| {
-        let parts = known
+    let is_sum = |truth: u32, monomials: u32| {
+        let parts = with_monomials
             .iter()
-            .filter(|(part, made)| part & !truth == 0 && *part != truth && made & !of == 0);
+            .filter(|(part, made)| part & !truth == 0 && *part != truth && made & !monomials == 0);
         parts
             .clone()
             .any(|(part, _)| parts.clone().any(|(other, _)| part ^ truth == *other))
@@ -84,13 +85,13 @@ mod tests {
 
     #[test]
     fn functions_are_bits_on_every_input_and_few() {
-        let of = |variables| {
+        let count = |variables| {
             FUNCTIONS
                 .iter()
                 .filter(|f| f.variables == variables)
                 .count()
         };
-        assert_eq!([of(2), of(3), of(4)], [4, 10, 24]);
+        assert_eq!([count(2), count(3), count(4)], [4, 10, 24]);
         for function in FUNCTIONS.iter() {
             for input in 0..1usize << function.variables {
                 let terms = function.terms.iter();

@@ -161,7 +161,7 @@ mod tests {
                         shape.moments.push(Moment::count(present.clone()));
                     }
                     let mut factors = vec![pair.to_vec()];
-                    // How many have a bit guards its products.
+                    // The number of homes with a bit guards the products with this bit.
                     let bits = pair.into_iter().filter(|of| bounds(*of).max == 1);
                     factors.extend(bits.map(|bit| vec![bit]));
                     for factors in factors {

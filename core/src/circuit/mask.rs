@@ -15,8 +15,8 @@ pub(super) enum Rule {
     /// The sum of so many outputs from here on, 1 for this one alone; 0 for one that was added to an
     /// earlier one.
     Released(usize),
-    /// A public number instead of the sum, which would give others away.
-    Told(u64),
+    /// A public number instead of the sum, since the sum would give other numbers away.
+    Public(u64),
 }
 
 impl Circuit {
@@ -60,8 +60,8 @@ impl Mask {
         matches!(self.0[output], Rule::Released(count) if count > 0)
     }
 
-    pub(super) fn tell(&mut self, output: usize, number: u64) {
-        self.0[output] = Rule::Told(number);
+    pub(super) fn publish(&mut self, output: usize, number: u64) {
+        self.0[output] = Rule::Public(number);
     }
 
     pub(super) fn withhold(&mut self, outputs: &[usize]) {
@@ -74,7 +74,7 @@ impl Mask {
     pub fn apply(&self, sums: &[u64]) -> Vec<Option<u64>> {
         let one = |(place, rule): (usize, &Rule)| match *rule {
             Rule::Withheld | Rule::Released(0) => None,
-            Rule::Told(number) => Some(number),
+            Rule::Public(number) => Some(number),
             Rule::Released(count) => {
                 let run = &sums[place..place + count];
                 Some(run.iter().fold(0, |sum, &one| field::add(sum, one)))
@@ -107,7 +107,7 @@ fn runs(counts: &[i128], cohort: i128) -> Vec<Range<usize>> {
     left
 }
 
-/// As [`runs`], with a cut in the middle where each half has at least `cohort`.
+/// Cuts runs like [`runs`], and separately in each half of the counts where both halves reach `cohort`.
 fn halved(counts: &[i128], cohort: i128) -> Vec<Range<usize>> {
     let middle = counts.len() / 2;
     let (low, high) = counts.split_at(middle);

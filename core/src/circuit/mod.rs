@@ -28,6 +28,7 @@ mod soundness;
 mod transform;
 mod vector;
 mod verifier;
+mod violations;
 
 pub use encode::EncodeError;
 pub use form::LinearForm;

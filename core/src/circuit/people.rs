@@ -1,12 +1,12 @@
-//! Counts of people among a circuit's sums, and how they contain each other (protocol.md §9).
+//! Counts of people among a circuit's sums, and which count includes which (protocol.md §9).
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, ops::Range};
 
-use super::{Circuit, Moment};
+use super::{Circuit, Layout, Moment};
 use crate::field;
 use crate::local::{Fact, Facts, Text};
 
-/// A count of people: a linear form over outputs, which aggregators open to each other.
+/// Count of people: a linear form over outputs, which aggregators open to each other.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Opening(Vec<(usize, u64)>);
 
@@ -15,52 +15,68 @@ impl Opening {
         Self(vec![(output, 1)])
     }
 
-    /// The outputs that the count is made of.
+    /// Returns the outputs of the linear form.
     pub(super) fn outputs(&self) -> impl Iterator<Item = usize> + Clone {
         self.0.iter().map(|(output, _)| *output)
     }
 
-    /// The count, or its share, from the outputs or their shares.
+    /// Computes the count from the outputs, or its share from their shares.
     pub fn evaluate(&self, outputs: &[u64]) -> u64 {
         let term = |(output, weight): &(usize, u64)| field::mul(outputs[*output], *weight);
         self.0.iter().map(term).fold(0, field::add)
     }
 }
 
-/// A condition that a product of bits stands for: a variable is not NULL, or has the upper of two levels.
+/// Condition that one factor of a product of bits stands for: a variable is not NULL, or has the upper of two levels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Atom {
     Present(u16),
     Upper(u16),
 }
 
-/// Homes that one count is of, in one group.
+/// Homes that one count includes, in one group.
 #[derive(Debug, Clone)]
 pub(super) struct People {
     pub(super) group: usize,
-    /// All that holds of them, where that is a product of bits; none for those at some levels of a variable.
+    /// Condition of the homes, where it is a product of bits; `None` for the homes at some levels of a variable.
     pub(super) atoms: Option<BTreeSet<Atom>>,
-    /// What holds of them.
+    /// Facts about the homes.
     pub(super) traits: Traits,
     /// Positions of the openings that add up to their number.
     pub(super) openings: Vec<usize>,
-    /// Outputs that are withheld where this count must be.
+    /// Outputs that are withheld with this count.
     pub(super) outputs: Vec<usize>,
-    /// Whether a count of nobody is withheld like any other below the cohort.
+    /// True if a count of 0 is withheld like any other below the cohort.
     pub(super) is_guard: bool,
 }
 
-/// What holds of some homes.
+/// Facts about some homes.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Traits {
-    /// Everything that is known to hold of each of them.
+    /// Facts that hold for each of the homes.
     follows: Vec<Fact>,
-    /// What makes a home one of them: each of these facts, which may also be shown by all of those beside it.
+    /// Facts that together define the homes. Beside each are facts that imply it if all of them hold.
     exactly: Vec<(Fact, Option<Vec<Fact>>)>,
 }
 
 impl Traits {
-    /// Homes with these levels of a variable.
+    /// Collects the facts about the homes that meet all `atoms`.
+    fn of(atoms: &BTreeSet<Atom>, facts: &Facts) -> Self {
+        let mut traits = Self::default();
+        for atom in atoms {
+            match atom {
+                Atom::Present(variable) => {
+                    traits.add(Fact::Present(*variable), facts.present(*variable));
+                }
+                Atom::Upper(variable) => {
+                    traits.add(Fact::Level(*variable, 1, 1), facts.upper(*variable));
+                }
+            }
+        }
+        traits
+    }
+
+    /// Narrows the homes to those with these levels of a variable.
     pub(super) fn with(mut self, level: Fact) -> Self {
         self.follows.push(level.clone());
         self.exactly.push((level, None));
@@ -76,7 +92,7 @@ impl Traits {
         self.exactly.push((fact, exactly));
     }
 
-    /// Adds the next level of the variable.
+    /// Widens the range of levels by the next level.
     pub(super) fn widen(&mut self) {
         let exactly = self.exactly.iter_mut().map(|(fact, _)| fact);
         for fact in self.follows.iter_mut().chain(exactly) {
@@ -86,7 +102,7 @@ impl Traits {
         }
     }
 
-    /// Homes with any level.
+    /// Returns the same homes without the condition on levels.
     pub(super) fn without_levels(&self) -> Self {
         let mut all = self.clone();
         let is_level = |fact: &Fact| matches!(fact, Fact::Level(..));
@@ -95,22 +111,22 @@ impl Traits {
         all
     }
 
-    /// Returns whether all of these are among `whole`.
+    /// Returns whether the facts show that all of these homes are among `whole`.
     pub(super) fn are_among(&self, whole: &Self) -> bool {
-        let shown = |fact: &Fact| self.follows.iter().any(|known| known.implies(fact));
+        let shown = |fact: &Fact| self.follows.iter().any(|follows| follows.implies(fact));
         whole.exactly.iter().all(|(fact, text)| {
             shown(fact) || text.as_ref().is_some_and(|text| text.iter().all(shown))
         })
     }
 
-    /// Returns whether no home is among both.
+    /// Returns whether the facts show that no home is among both.
     pub(super) fn exclude(&self, other: &Self) -> bool {
         let mut facts = self.follows.iter();
         facts.any(|one| other.follows.iter().any(|fact| one.excludes(fact)))
     }
 }
 
-/// All counts of people that a circuit's outputs say by themselves.
+/// Counts of people that follow from a circuit's outputs without the facts of a query.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Counts {
     pub(super) openings: Vec<Opening>,
@@ -119,8 +135,8 @@ pub(super) struct Counts {
 
 impl Counts {
     fn opening(&mut self, opening: Opening) -> usize {
-        let known = self.openings.iter().position(|one| *one == opening);
-        known.unwrap_or_else(|| {
+        let place = self.openings.iter().position(|one| *one == opening);
+        place.unwrap_or_else(|| {
             self.openings.push(opening);
             self.openings.len() - 1
         })
@@ -145,11 +161,18 @@ impl Counts {
         });
         self.people.last_mut().expect("one was just added")
     }
+
+    /// Returns the place of the people with exactly this condition, from the place `first` on.
+    fn place(&self, first: usize, atoms: &BTreeSet<Atom>) -> Option<usize> {
+        let mut people = self.people[first..].iter();
+        let place = people.position(|people| people.atoms.as_ref() == Some(atoms));
+        place.map(|place| first + place)
+    }
 }
 
 impl Circuit {
-    /// The counts of people that aggregators open: the guards, and where the result is exact also sums that are
-    /// counts. Each is opened once.
+    /// Returns the counts of people that aggregators open, each once: the guards, and for an exact result also the sums
+    /// that are counts.
     pub fn openings(&self, noisy: bool) -> Vec<Opening> {
         match noisy {
             true => self.guards().map(Opening::output).collect(),
@@ -157,12 +180,12 @@ impl Circuit {
         }
     }
 
-    /// The outputs that guard others, in output order.
+    /// Returns the outputs that guard others, in output order.
     pub(super) fn guards(&self) -> impl Iterator<Item = usize> {
         (0..self.outputs.len()).filter(|&output| self.outputs[output].guard == output)
     }
 
-    /// Every count of people; the guards come first among the openings.
+    /// Returns every count of people; the guards come first among the openings.
     pub(super) fn counts(&self, facts: &Facts) -> Counts {
         let mut counts = Counts::default();
         for guard in self.guards() {
@@ -175,11 +198,11 @@ impl Circuit {
         counts
     }
 
-    /// A vector's rows, and for each section the homes that have something there.
+    /// Adds a vector's rows, and for each section the count of homes with a value there.
     fn sections(&self, counts: &mut Counts) {
         for (output, one) in self.outputs.iter().enumerate() {
             if one.guard != output {
-                // Coordinates follow the count of their section, but for the first.
+                // A coordinate is withheld with the count of its section, which was added before it.
                 let people = counts.people.iter_mut().rev();
                 let mut people = people.filter(|p| p.outputs.first() == Some(&one.guard));
                 if let Some(people) = people.next() {
@@ -187,7 +210,8 @@ impl Circuit {
                 }
                 continue;
             }
-            // Homes with one document are in one section alone. That is taken of all: it can only withhold more.
+            // Sections are treated as disjoint, which is exact for homes with one document. For others it can only
+            // withhold more.
             let number = counts.people.len() as u64;
             let mut traits = Traits::default();
             if output > 0 {
@@ -199,81 +223,23 @@ impl Circuit {
     }
 
     fn group(&self, group: usize, facts: &Facts, counts: &mut Counts) {
-        let shape = &self.shape;
-        let layout = super::Layout::of(shape);
-        let start = layout.rows(group);
-        let place = |moment: &Moment| {
-            layout
-                .moment(group, moment)
-                .map_or(start, |range| range.start)
-        };
-        let is_bit = |variable: &u16| shape.variables[usize::from(*variable)].max == 1;
-        let traits_of = |atoms: &BTreeSet<Atom>| {
-            let mut traits = Traits::default();
-            for atom in atoms {
-                match atom {
-                    Atom::Present(variable) => {
-                        traits.add(Fact::Present(*variable), facts.present(*variable));
-                    }
-                    Atom::Upper(variable) => {
-                        traits.add(Fact::Level(*variable, 1, 1), facts.upper(*variable));
-                    }
-                }
-            }
-            traits
-        };
-        // Who a sum is of: those who have all of `present`, and the upper level of every factor of two levels.
-        let behind = |present: &[u16], factors: &[u16]| -> BTreeSet<Atom> {
-            let upper = factors.iter().filter(|v| is_bit(v)).copied();
-            let present = present.iter().copied().map(Atom::Present);
-            present.chain(upper.map(Atom::Upper)).collect()
-        };
+        let rows = Layout::of(&self.shape).rows(group);
+        let everybody = Some(BTreeSet::new());
         let first = counts.people.len();
-        let everybody = BTreeSet::new();
-        let rows = counts.add(
+        let people = counts.add(
             group,
-            Some(everybody),
+            everybody,
             Traits::default(),
-            Opening::output(start),
+            Opening::output(rows),
             true,
         );
-        rows.outputs.push(start);
-        let products = || {
-            shape.moments.iter().filter_map(|moment| match moment {
-                Moment::Product { present, factors } => {
-                    Some((place(moment), behind(present, factors), factors))
-                }
-                Moment::Levels { .. } => None,
-            })
-        };
-        let find = |counts: &Counts, atoms: &BTreeSet<Atom>| {
-            let people = counts.people[first..].iter();
-            let place = people.clone().position(|p| p.atoms.as_ref() == Some(atoms));
-            place.map(|place| first + place)
-        };
-        for (output, atoms, factors) in products() {
-            if factors.iter().all(is_bit) && find(counts, &atoms).is_none() {
-                let traits = traits_of(&atoms);
-                counts.add(
-                    group,
-                    Some(atoms),
-                    traits,
-                    Opening::output(output),
-                    factors.is_empty(),
-                );
-            }
-        }
-        for (output, atoms, _) in products() {
-            if let Some(place) = find(counts, &atoms) {
-                counts.people[place].outputs.push(output);
-            }
-        }
-        for moment in &shape.moments {
+        people.outputs.push(rows);
+        self.products(group, facts, first, counts);
+        for moment in &self.shape.moments {
             match moment {
                 Moment::Levels { variable, .. } => {
-                    let range = layout.moment(group, moment).unwrap_or(start..start);
-                    for (level, output) in (0u64..).zip(range) {
-                        let traits = traits_of(&self.present(*variable));
+                    for (level, output) in (0u64..).zip(self.moment(group, moment)) {
+                        let traits = Traits::of(&self.present(*variable), facts);
                         let traits = traits.with(Fact::Level(*variable, level, level));
                         let opening = Opening::output(output);
                         let people = counts.add(group, None, traits, opening, true);
@@ -281,50 +247,102 @@ impl Circuit {
                     }
                 }
                 Moment::Product { present, factors } => {
-                    self.few_levels(group, present, factors, &place, &traits_of, counts);
+                    self.few_levels(group, present, factors, facts, counts);
                 }
             }
         }
     }
 
-    /// Who is present where a variable is not NULL.
+    /// Adds the products that are counts, and assigns every product to the count of the homes that it sums over.
+    /// `first` is the place of the group's rows among the people.
+    fn products(&self, group: usize, facts: &Facts, first: usize, counts: &mut Counts) {
+        let products = self.shape.moments.iter().filter_map(|moment| match moment {
+            Moment::Product { present, factors } => {
+                let output = self.moment(group, moment).start;
+                Some((output, self.summed_over(present, factors), factors))
+            }
+            Moment::Levels { .. } => None,
+        });
+        let products: Vec<(usize, BTreeSet<Atom>, &Vec<u16>)> = products.collect();
+        for (output, atoms, factors) in &products {
+            let is_count = factors.iter().all(|factor| self.is_bit(*factor));
+            if is_count && counts.place(first, atoms).is_none() {
+                counts.add(
+                    group,
+                    Some(atoms.clone()),
+                    Traits::of(atoms, facts),
+                    Opening::output(*output),
+                    factors.is_empty(),
+                );
+            }
+        }
+        for (output, atoms, _) in &products {
+            if let Some(place) = counts.place(first, atoms) {
+                counts.people[place].outputs.push(*output);
+            }
+        }
+    }
+
+    /// Returns the outputs of a moment; none, at the group's rows, where the layout has no such moment.
+    fn moment(&self, group: usize, moment: &Moment) -> Range<usize> {
+        let layout = Layout::of(&self.shape);
+        let rows = layout.rows(group);
+        layout.moment(group, moment).unwrap_or(rows..rows)
+    }
+
+    fn is_bit(&self, variable: u16) -> bool {
+        self.shape.variables[usize::from(variable)].max == 1
+    }
+
+    /// Returns the condition of the homes that a product sums over: all of `present`, and the upper level of every
+    /// factor of two levels, since the lower one adds 0.
+    fn summed_over(&self, present: &[u16], factors: &[u16]) -> BTreeSet<Atom> {
+        let bits = factors
+            .iter()
+            .copied()
+            .filter(|factor| self.is_bit(*factor));
+        let present = present.iter().copied().map(Atom::Present);
+        present.chain(bits.map(Atom::Upper)).collect()
+    }
+
+    /// Returns the condition that a variable is not NULL: none for one that never is.
     pub(super) fn present(&self, variable: u16) -> BTreeSet<Atom> {
         let nullable = self.shape.variables[usize::from(variable)].nullable;
         let present = nullable.then_some(Atom::Present(variable));
         present.into_iter().collect()
     }
 
-    /// The sum and the sum of squares of three or four levels say how many have some of them: with a sum S and
-    /// squares Q, levels 1 and 2 are of 2S − Q and (Q − S)/2 homes, and 1 and 2 of four together of (3S − Q)/2.
+    /// Adds the counts that follow from the sum S and the sum of squares Q of a variable. With three levels, 2S − Q homes
+    /// have level 1 and (Q − S)/2 have level 2; with four levels, (3S − Q)/2 homes have level 1 or 2.
     fn few_levels(
         &self,
         group: usize,
         present: &[u16],
         factors: &[u16],
-        place: &dyn Fn(&Moment) -> usize,
-        traits_of: &dyn Fn(&BTreeSet<Atom>) -> Traits,
+        facts: &Facts,
         counts: &mut Counts,
     ) {
         let [one, other] = *factors else { return };
         let max = self.shape.variables[usize::from(one)].max;
-        let of = |factors: Vec<u16>| Moment::Product {
+        let product = |factors: Vec<u16>| Moment::Product {
             present: present.to_vec(),
             factors,
         };
-        let sum = of(vec![one]);
+        let sum = product(vec![one]);
         if one != other || !self.shape.moments.contains(&sum) {
             return;
         }
-        let (sum, squares) = (place(&sum), place(&of(vec![one, one])));
+        let squares = self.moment(group, &product(vec![one, one])).start;
+        let sum = self.moment(group, &sum).start;
         let half = field::inverse(2);
-        let some: &[(u64, u64, u64, u64)] = match max {
+        let followed: &[(u64, u64, u64, u64)] = match max {
             2 => &[(1, 1, 2, field::neg(1)), (2, 2, field::neg(half), half)],
             3 => &[(1, 2, field::mul(3, half), field::neg(half))],
             _ => return,
         };
-        for &(low, high, of_sum, of_squares) in some {
+        for &(low, high, of_sum, of_squares) in followed {
             let atoms = present.iter().copied().map(Atom::Present).collect();
-            let traits = traits_of(&atoms).with(Fact::Level(one, low, high));
+            let traits = Traits::of(&atoms, facts).with(Fact::Level(one, low, high));
             let opening = Opening(vec![(sum, of_sum), (squares, of_squares)]);
             let people = counts.add(group, None, traits, opening, false);
             people.outputs.push(squares);

@@ -167,7 +167,7 @@ impl Shape {
                 let guarded = factors.is_empty()
                     || present.is_empty()
                     || self.moments.contains(&Moment::count(present.clone()));
-                // A product with a bit is of those who have it: their count is its guard in exact results.
+                // A product with a bit sums over the homes that have the bit: their count guards it in exact results.
                 let bits = factors
                     .iter()
                     .filter(|factor| variable(factor).is_some_and(|v| v.max == 1));

@@ -48,9 +48,9 @@ pub struct VectorShape {
     pub bits: u8,
     /// What is in each section.
     pub sections: Vec<Section>,
-    /// Ranges of sections without coordinates that are released in runs, each half by itself where that is possible:
-    /// none, or the scores of two classes. Two sections follow: how many are in the lower half of the first range or in
-    /// the upper half of the second, and all others.
+    /// Ranges of sections without coordinates that are released in runs, each half separately where both reach the
+    /// cohort: none, or the scores of two classes. Two sections follow the ranges: one counts the homes in the lower
+    /// half of the first range or the upper half of the second, the other counts all other homes.
     pub runs: Vec<Range<usize>>,
     /// Longest vector of an honest home, in levels as they are summed: what noise must cover.
     pub norm: u64,

@@ -30,7 +30,7 @@ enum Step {
     },
     Opening {
         gather: Gather<Vec<PeerMessage>>,
-        /// Aggregators that refuse the groups, and which Target signed them.
+        /// Aggregators that refuse the groups, each with the Target that signed them.
         refused: BTreeMap<AggregatorId, Name>,
     },
     Verifying(Gather<Vec<PeerMessage>>),
@@ -387,8 +387,9 @@ impl Conduct {
         let answer = match result {
             Ok(answer) => Arc::new(answer),
             Err(StepError::OtherBytes { target }) => {
-                let said = Vec::new();
-                return self.again(work, Failure::OtherBytes { target, said });
+                // The conductor saw it itself.
+                let accusers = Vec::new();
+                return self.again(work, Failure::OtherBytes { target, accusers });
             }
             Err(error) => return self.again(work, Failure::Ask(error)),
         };
@@ -449,12 +450,12 @@ impl Conduct {
             .collect())
     }
 
-    /// Weighs that aggregators refuse the groups of a Target: why the attempt is over, or `None` where it goes on
-    /// with the others.
+    /// Weighs the refusals of aggregators that cannot open a Target's groups. Returns the failure of the attempt, or
+    /// `None` if the attempt continues with the other aggregators.
     ///
-    /// A Target may have sent them what does not open, and an aggregator may say so of groups that do: from one
-    /// Target nobody can tell. Whom it sent them to must not be able to lose its place, or the Target would choose who
-    /// verifies. One that alone refuses the groups of two Targets is out.
+    /// Either the Target sent groups that do not open, or an aggregator falsely claims so. One Target's answer does not
+    /// show which of them is at fault. An aggregator must not lose its place for one such answer, or the Target would
+    /// choose the aggregators that verify. An aggregator that alone refuses the groups of two Targets is out.
     fn weigh(
         &mut self,
         refused: BTreeMap<AggregatorId, Name>,
@@ -475,7 +476,7 @@ impl Conduct {
         }
         Some(Failure::OtherBytes {
             target: target.clone(),
-            said: refused.keys().copied().collect(),
+            accusers: refused.keys().copied().collect(),
         })
     }
 
@@ -657,7 +658,7 @@ impl Conduct {
     }
 }
 
-/// Waits for all of `alive` to open what was sent to them.
+/// Waits for all of `alive` to open their groups.
 fn opening(alive: &BTreeMap<AggregatorId, usize>) -> Step {
     Step::Opening {
         gather: Gather::new(alive.keys().copied()),

@@ -161,19 +161,19 @@ pub enum StepError {
     BadNoise,
     /// An aggregator lost the attempt's contributions in a restart.
     Forgotten,
-    /// Groups that are not those that the target signed, or that an aggregator cannot open: the target's fault, as
-    /// far as anybody can tell from one of them.
+    /// The target did not sign the groups, or an aggregator cannot open them. It counts as the target's fault, since
+    /// one answer does not show that the aggregator lies.
     OtherBytes {
-        /// Who signed.
+        /// Target that signed the groups.
         target: Name,
     },
-    /// It alone said so of two different targets.
+    /// The aggregator alone refused the groups of two different targets.
     AccusedTargets,
 }
 
 /// What came back.
 pub enum Event {
-    /// A partition's find ended: what it found.
+    /// A partition's find ended, with its summary or error.
     Found(u16, Result<FindSummary, StepError>),
     /// An aggregator took the manifest and its grants, or not.
     Begun(AggregatorId, Result<(), StepError>),

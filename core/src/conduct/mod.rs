@@ -20,7 +20,7 @@ pub use record::Record;
 pub use status::{Failure, Funnel, Phase, Status, Step, Wait, coarse};
 
 use crate::{
-    find::{FindSummary, SealedGrant, Told},
+    find::{FindSummary, NoisySize, SealedGrant},
     id::{AggregatorId, BatchId, Name},
     manifest::VerifiedManifest,
     peer::PeerMessage,
@@ -125,7 +125,7 @@ pub struct Conduct {
     out: BTreeMap<AggregatorId, StepError>,
     /// Aggregators that lost an attempt at a batch in a restart.
     forgot: BTreeSet<(AggregatorId, BatchId)>,
-    /// Aggregators that alone refused a target's groups, with the first such target.
+    /// Aggregators that alone refused a target's groups, each with the first such target.
     accusers: BTreeMap<AggregatorId, Name>,
     in_flight: usize,
     /// Aggregators that took the grants, with their place among those of their committee that offered.
@@ -136,8 +136,8 @@ pub struct Conduct {
     parameters: Option<Arc<SignedParameters>>,
     batches: BTreeMap<BatchId, BatchRun>,
     funnel: Funnel,
-    /// What may be told of the number of homes that each partition's find chose.
-    told: Vec<Told>,
+    /// Noisy number of homes that each partition's find chose.
+    noisy_sizes: Vec<NoisySize>,
     verified: usize,
 }
 
@@ -166,7 +166,7 @@ impl Conduct {
             parameters: None,
             batches: BTreeMap::new(),
             funnel: Funnel::default(),
-            told: Vec::new(),
+            noisy_sizes: Vec::new(),
             verified: 0,
         };
         let finds = (0..options.partitions).map(|partition| Command::Find { partition });
@@ -204,16 +204,19 @@ impl Conduct {
             Stage::Done(_) => Phase::Done,
             Stage::Failed(_) => Phase::Failed,
         };
-        // A query that failed cost no budget, and may be asked again and again.
+        // A failed query costs no budget and can be repeated, so that its status must be noisy too.
         let about = self.manifest.privacy.is_some() || phase == Phase::Failed;
         let batches = self.of_homes().filter(|_| !about);
         let done = batches.clone().filter(|run| run.is_done());
         Status {
             phase,
             round: self.round,
-            // Of an exact query too: less the rows they would say how many have none (protocol.md §9).
+            // Coarse for an exact query too: minus the rows, the exact number would give the number of homes without a row
+            // (protocol.md §9).
             homes: match about {
-                true => self.funnel.told(&self.told, phase > Phase::Ask),
+                true => self
+                    .funnel
+                    .with_noise(&self.noisy_sizes, phase > Phase::Ask),
                 false => self.funnel.clone(),
             }
             .coarse(self.manifest.min_cohort),
@@ -349,11 +352,11 @@ impl Conduct {
         let (committees, cohort) = (self.manifest.committees.len(), self.manifest.min_cohort);
         for (partition, summary) in std::mem::take(&mut gather.answers) {
             if !summary.batches.is_legal(committees, cohort) {
-                let reason = "the target finder gave a committee no batch, or one below the cohort";
+                let reason = "the target finder gave a committee no batch, or a batch below the minimum cohort";
                 return Err(Failure::Find(StepError::Refused(reason.into())));
             }
             self.funnel.targeted = self.funnel.targeted.saturating_add(summary.targets);
-            self.told.push(summary.told);
+            self.noisy_sizes.push(summary.noisy_size);
             let batches = summary.batches.batches(partition);
             self.batches
                 .extend(batches.map(|(batch, size)| (batch, BatchRun::new(size))));
@@ -365,8 +368,9 @@ impl Conduct {
                     .push((partition, grant));
             }
         }
-        // By the numbers that are told: the querier chose the bound. No more homes than it are asked all the same.
-        let at_most = self.told.iter().map(Told::at_most);
+        // The noisy numbers decide, since the querier chose the bound. The exact number is checked as well, so that no more
+        // homes are asked.
+        let at_most = self.noisy_sizes.iter().map(NoisySize::at_most);
         let at_most = at_most.fold(0, u64::saturating_add);
         if at_most.max(self.funnel.targeted) > self.manifest.max_homes {
             return Err(Failure::TooManyHomes(self.manifest.max_homes));
@@ -375,7 +379,7 @@ impl Conduct {
         self.begin(grants.map(|(to, grants)| (to, Arc::new(grants))).collect())
     }
 
-    /// The committees of the query. Each has batches of every partition.
+    /// Returns the committees of the query. Each has batches in every partition.
     fn committees(&self) -> Range<u16> {
         0..self.manifest.committees.len() as u16
     }
@@ -461,10 +465,10 @@ impl Conduct {
         let rate = u64::from(self.manifest.answer_rate);
         let wanted = self.funnel.targeted.saturating_mul(rate);
         if proposal.batches.is_empty() || accepted.saturating_mul(1000) < wanted {
-            let told = self.funnel.told(&self.told, true);
+            let reported = self.funnel.with_noise(&self.noisy_sizes, true);
             return Err(Failure::TooFewAnswers {
-                accepted: told.accepted,
-                asked: told.targeted,
+                accepted: reported.accepted,
+                asked: reported.targeted,
                 rate: self.manifest.answer_rate,
             });
         }

@@ -14,7 +14,7 @@ use super::{
     batch::{BatchRun, KeptBatch},
 };
 use crate::{
-    find::{SealedGrant, Told},
+    find::{NoisySize, SealedGrant},
     id::{AggregatorId, BatchId, Name},
     manifest::VerifiedManifest,
     release::{Proposal, SealedTotal},
@@ -26,7 +26,7 @@ use crate::{
 pub struct Record {
     out: Vec<(AggregatorId, StepError)>,
     funnel: Funnel,
-    told: Vec<Told>,
+    noisy_sizes: Vec<NoisySize>,
     verified: u8,
     stage: KeptStage,
     batches: Vec<(BatchId, KeptBatch)>,
@@ -77,7 +77,7 @@ impl Conduct {
         Record {
             out: self.out.clone().into_iter().collect(),
             funnel: self.funnel.clone(),
-            told: self.told.clone(),
+            noisy_sizes: self.noisy_sizes.clone(),
             verified: self.verified as u8,
             stage,
             batches: batches.map(|(id, run)| (*id, run.kept())).collect(),
@@ -106,7 +106,7 @@ impl Conduct {
             .retain(|aggregator, _| !conduct.out.contains_key(aggregator));
         conduct.accusers = record.accusers.into_iter().collect();
         conduct.funnel = record.funnel;
-        conduct.told = record.told;
+        conduct.noisy_sizes = record.noisy_sizes;
         conduct.verified = usize::from(record.verified);
         let batches = record.batches.into_iter();
         conduct.batches = batches

@@ -3,7 +3,7 @@
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use super::StepError;
-use crate::find::Told;
+use crate::find::NoisySize;
 use crate::id::{AggregatorId, Name, Timestamp};
 
 /// What a query is doing.
@@ -37,7 +37,7 @@ pub struct Funnel {
 }
 
 impl Funnel {
-    /// The same in steps of the minimum cohort, as a querier is told them.
+    /// Returns the funnel in steps of the minimum cohort, as a querier learns it.
     #[must_use]
     pub fn coarse(&self, cohort: u32) -> Self {
         Self {
@@ -48,19 +48,19 @@ impl Funnel {
         }
     }
 
-    /// Returns the funnel with numbers of homes as they may be told. What is still going on is told as if nothing had
-    /// happened yet: how many batches there are follows from the exact number.
-    pub(super) fn told(&self, finds: &[Told], over: bool) -> Self {
+    /// Returns the funnel with noisy numbers of homes. The numbers of a phase that is not `over` are 0: the number of
+    /// batches follows from the exact number of homes, and so their progress would reveal it.
+    pub(super) fn with_noise(&self, finds: &[NoisySize], over: bool) -> Self {
         let asked = match self.asked {
             0 => 0,
-            _ => Told::asked(finds, 0, 1),
+            _ => NoisySize::asked(finds, 0, 1),
         };
         let after = |homes: u64| match over {
-            true => Told::answered(finds, 0, 1, self.targeted.saturating_sub(homes)),
+            true => NoisySize::answered(finds, 0, 1, self.targeted.saturating_sub(homes)),
             false => 0,
         };
         Self {
-            targeted: Told::asked(finds, 0, 1),
+            targeted: NoisySize::asked(finds, 0, 1),
             asked,
             answered: after(self.answered),
             accepted: after(self.accepted),
@@ -68,7 +68,7 @@ impl Funnel {
     }
 }
 
-/// A number of homes in steps of the cohort.
+/// Rounds a number of homes down to a multiple of the cohort.
 pub fn coarse(homes: u64, cohort: u32) -> u64 {
     let cohort = u64::from(cohort).max(1);
     homes / cohort * cohort
@@ -83,7 +83,7 @@ pub struct Status {
     pub round: u16,
     /// How many homes are left at each step.
     pub homes: Funnel,
-    /// True if numbers of homes are told with noise, and nothing of batches.
+    /// True if the numbers of homes are noisy, and the numbers of batches are 0.
     pub about: bool,
     /// Number of batches.
     pub batches: u32,
@@ -179,14 +179,14 @@ pub enum Failure {
     Ask(StepError),
     /// A Target sent other groups than it signed, or groups that do not open, at the last attempt of a batch.
     #[error(
-        "target {target} {}: its operator must look at it; then submit the query again",
-        describe_bytes(said)
+        "target {target} {}: ask its operator to look into it, then submit the query again",
+        describe_bytes(accusers)
     )]
     OtherBytes {
-        /// Which Target.
+        /// Target that sent the groups.
         target: Name,
-        /// Aggregators that say so; none where the conductor saw it itself.
-        said: Vec<AggregatorId>,
+        /// Aggregators that refused the groups; empty if the conductor found the mismatch itself.
+        accusers: Vec<AggregatorId>,
     },
     /// The partitions together have too many homes.
     #[error("more homes match than the {0} that are allowed: narrow the target profile")]
@@ -207,9 +207,9 @@ pub enum Failure {
         "only about {accepted} of about {asked} homes gave an accepted answer, and the query demands {rate} in 1000: submit it again when more hosts are up, or with a lower answer rate"
     )]
     TooFewAnswers {
-        /// About how many contributions count.
+        /// Number of accepted contributions, noisy for a noisy query.
         accepted: u64,
-        /// About how many homes were chosen.
+        /// Number of chosen homes, noisy for a noisy query.
         asked: u64,
         /// In thousandths.
         rate: u16,
@@ -239,8 +239,8 @@ fn remedy(error: &StepError) -> &'static str {
     }
 }
 
-fn describe_bytes(said: &[AggregatorId]) -> String {
-    let names: Vec<String> = said.iter().map(ToString::to_string).collect();
+fn describe_bytes(accusers: &[AggregatorId]) -> String {
+    let names: Vec<String> = accusers.iter().map(ToString::to_string).collect();
     match names.as_slice() {
         [] => "sent other groups than it signed".into(),
         [one] => {
@@ -254,16 +254,16 @@ fn describe_bytes(said: &[AggregatorId]) -> String {
 }
 
 fn describe(out: &[(AggregatorId, StepError)]) -> String {
-    // Those who say the same are named together.
-    let mut said: Vec<(String, Vec<String>)> = Vec::new();
+    // Aggregators with the same reason are named together.
+    let mut by_reason: Vec<(String, Vec<String>)> = Vec::new();
     for (aggregator, error) in out {
         let error = error.to_string();
-        match said.iter_mut().find(|(known, _)| *known == error) {
+        match by_reason.iter_mut().find(|(reason, _)| *reason == error) {
             Some((_, names)) => names.push(aggregator.to_string()),
-            None => said.push((error, vec![aggregator.to_string()])),
+            None => by_reason.push((error, vec![aggregator.to_string()])),
         }
     }
-    let parts: Vec<String> = said
+    let parts: Vec<String> = by_reason
         .into_iter()
         .map(|(error, names)| match names.as_slice() {
             [one] => format!("aggregator {one} {error}"),

@@ -1,4 +1,4 @@
-//! What the answers of a home took so far.
+//! Sum of what the earlier answers of a home cost it.
 
 use std::collections::BTreeMap;
 
@@ -8,37 +8,37 @@ use crate::{id::Timestamp, privacy::Loss};
 /// A year, in milliseconds: the time that an answer counts against limits "per year".
 pub const YEAR: u64 = 365 * 24 * 3_600_000;
 
-/// One decision of a home, as its stack keeps it.
+/// Recorded decision of a home on an earlier query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Answered {
-    /// What the home did.
+    /// Outcome of the decision.
     pub outcome: Outcome,
-    /// The rule that decided.
+    /// Number of the rule that decided.
     pub rule: Option<u32>,
-    /// What was charged.
+    /// Privacy loss that was charged.
     pub cost: Loss,
-    /// When it was decided.
+    /// Time of the decision.
     pub at: Timestamp,
-    /// [`Asked::exact_cost`](super::Asked::exact_cost) where it was an exact query of the same querier, doctype
-    /// and key epoch as the query that is decided now, else 0.
+    /// [`Asked::exact_cost`](super::Asked::exact_cost) of an exact query with the querier, doctype and key epoch of the
+    /// query that is decided now; 0 for any other query.
     pub exact: usize,
 }
 
-/// What the answers of the last year took.
+/// Privacy loss of the answers of the last year.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Spent {
-    /// Of all of them.
+    /// Loss of all answers.
     pub all: Loss,
-    /// Of those that each rule allowed, by its number.
+    /// Loss of the answers that each rule allowed, by the rule's number.
     pub by_rule: BTreeMap<u32, Loss>,
 }
 
-/// What a home's earlier decisions mean for one more query.
+/// Summary of a home's earlier decisions, for the decision on one more query.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Account {
-    /// What was spent in the last year.
+    /// Loss in the last year.
     pub spent: Spent,
-    /// Exact queries of the same querier, doctype and key epoch that were answered.
+    /// Number of exact queries of the same querier, doctype and key epoch that were answered.
     pub exact: usize,
 }
 
@@ -48,7 +48,7 @@ impl Account {
         if !answered.outcome.answers() {
             return;
         }
-        // The key epoch bounds how long an exact query counts, not the year.
+        // An exact query counts until its key epoch ends, even where that takes longer than a year.
         self.exact = self.exact.saturating_add(answered.exact);
         if answered.at.plus(YEAR) <= now {
             return;

@@ -1,35 +1,35 @@
-//! What a rule looks at in a query.
+//! Facts of a query that rules depend on.
 
 use crate::{manifest::Manifest, privacy::Mechanism};
 
-/// The facts of a query that decide about it, as its manifest says them.
+/// Facts of a query that rules depend on, from its manifest.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Asked {
-    /// Who asks.
+    /// Name of the querier.
     pub querier: String,
-    /// Why.
+    /// Purpose of the query.
     pub purpose: String,
-    /// The kind of documents that would be read.
+    /// Kind of documents that the query reads.
     pub doctype: String,
-    /// The fields that would be read.
+    /// Fields that the query reads.
     pub fields: Vec<String>,
     /// Fewest people behind a released number.
     pub min_cohort: u32,
     /// ε in millionths; `None` for an exact query.
     pub epsilon: Option<u64>,
-    /// δ; 0 for noise that keeps pure ε, and for none.
+    /// δ; 0 without noise, and for noise with pure ε.
     pub delta: f64,
-    /// Whether a model is trained, in several rounds.
+    /// True if the query trains a model, in several rounds.
     pub training: bool,
     /// Number of rounds; 1 for SQL.
     pub rounds: u16,
 }
 
-/// Rounds of exact training that tell no more than one exact query.
+/// Number of rounds of exact training that count as one exact query.
 const ROUNDS: u16 = 20;
 
 impl Asked {
-    /// The facts of `manifest`.
+    /// Extracts the facts of `manifest`.
     pub fn of(manifest: &Manifest) -> Self {
         let privacy = manifest.privacy.as_ref();
         Self {
@@ -48,8 +48,8 @@ impl Asked {
         }
     }
 
-    /// Number of exact queries that this one counts as; 0 for a noisy one. A session counts as one for every
-    /// twenty rounds, also begun ones, since each tells sums that its querier chose.
+    /// Returns the number of exact queries that this query counts as; 0 for a noisy one. A session counts as one for
+    /// every twenty rounds or part of twenty, since each round reveals sums that its querier chose.
     pub fn exact_cost(&self) -> usize {
         match self.epsilon {
             Some(_) => 0,

@@ -1,48 +1,48 @@
-//! A home's decision on one query, made once, and what it charges.
+//! Decision of a home on one query, which is made once, and its cost.
 
 use super::{Account, Asked, Outcome, Rules, Spent, Verdict};
 use crate::{id::Timestamp, privacy::Loss};
 
-/// A query that homes decide on.
+/// Query that homes decide on.
 #[derive(Debug, Clone, Copy)]
 pub struct Question<'a> {
-    /// What rules look at.
+    /// Facts that rules depend on.
     pub asked: &'a Asked,
-    /// What an answer takes.
+    /// Privacy loss of an answer.
     pub cost: Loss,
-    /// The directory's ceiling of δ, at which limits are read.
+    /// Directory's ceiling of δ, at which limits of ε are evaluated.
     pub max_delta: f64,
-    /// Whether owners are only told now, so that there is time to ask them.
+    /// True if the query is announced, not asked, so that there is time to ask owners.
     pub announced: bool,
-    /// Number of exact queries that a home answers one querier, of a doctype and in a key epoch.
+    /// Most exact queries that a home answers per querier, doctype and key epoch.
     pub exact_queries: usize,
 }
 
 impl Question<'_> {
-    /// Returns whether this exact query is one too many after `answered` others; false for a noisy query.
+    /// Returns whether this exact query exceeds the limit after `answered` others; false for a noisy query.
     fn too_many_exact(&self, answered: usize) -> bool {
         let cost = self.asked.exact_cost();
         cost > 0 && answered.saturating_add(cost) > self.exact_queries
     }
 }
 
-/// What a home does now.
+/// What a home does now with a query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
-    /// It was decided before. Nothing is to be written; a home that withdrew or denies between two rounds
-    /// refuses this one only.
+    /// The home decided before. Nothing is written: an owner who withdraws or denies between two rounds refuses only
+    /// this round.
     Stands(Outcome),
-    /// Decided now. It must be written before anything of the home is read.
+    /// The home decides now. The decision must be written before anything of the home is read.
     New {
-        /// What the home does, by which rule.
+        /// Outcome, with the rule that decided.
         verdict: Verdict,
-        /// What is charged.
+        /// Privacy loss that is charged.
         cost: Loss,
     },
 }
 
 impl Decision {
-    /// What the home does now.
+    /// Returns what the home does now.
     pub fn outcome(&self) -> Outcome {
         match self {
             Self::Stands(outcome) => *outcome,
@@ -51,30 +51,31 @@ impl Decision {
     }
 }
 
-/// An owner's word that comes too late, or contradicts what was decided.
+/// Reason why an owner's word on a query has no effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum WordError {
     /// The home was not asked.
-    #[error("this home was not asked such a query: see its history")]
+    #[error("this home was not asked such a query: see its history for its queries")]
     NotAsked,
-    /// It does not wait.
+    /// The query does not wait for the owner.
     #[error("this query was decided before: {}", .0.word())]
     Decided(Outcome),
-    /// The time is over.
-    #[error("the time to decide on this query is over")]
+    /// The time for the owner's word is over.
+    #[error("the time to decide on this query is over: write a rule for such queries")]
     Late,
-    /// What the owner gives for a year does not allow it.
+    /// The owner's limit for a year does not allow the query.
     #[error(
-        "this query would take more epsilon than the rules give for a year: raise epsilon-per-year first"
+        "this query would take more epsilon than the owner's rules allow for a year: raise epsilon-per-year first"
     )]
     Spent,
 }
 
-/// Decides a query at a home that decided `before`, or for the first time. `subscribed` tells whether the home is
-/// subscribed to anything; `account` is called only where it matters.
+/// Decides a query at a home. `before` is the home's earlier outcome for this query, if it decided before;
+/// `subscribed` is true if the home is subscribed to anything. `account` is only called if the decision depends on it,
+/// since it reads the home's history.
 ///
 /// # Errors
-/// What `account` fails with.
+/// Errors of `account`.
 pub fn decide<E>(
     question: &Question<'_>,
     before: Option<Outcome>,
@@ -85,7 +86,7 @@ pub fn decide<E>(
     let asked = question.asked;
     let verdict = match before {
         Some(Outcome::Waiting) if !question.announced => Outcome::Late.into(),
-        // An earlier decision stands, except that an owner can take it back between two rounds.
+        // An earlier decision stands, but its owner can take it back between two rounds.
         Some(outcome) if outcome.answers() && !subscribed => {
             return Ok(Decision::Stands(Outcome::Withdrawn));
         }
@@ -127,11 +128,11 @@ fn charged(outcome: Outcome, question: &Question<'_>) -> Loss {
     }
 }
 
-/// Takes an owner's word on a query that `before` says waits for it until `answer_from`. Returns what the home does
-/// and what is charged.
+/// Applies an owner's word on a query that waits for it until `answer_from`. Returns the outcome and the privacy loss
+/// that is charged.
 ///
 /// # Errors
-/// [`WordError`] when there is nothing to decide any more; then nothing changes.
+/// [`WordError`] when the query no longer waits, or the owner's limit forbids it; then nothing changes.
 pub fn word(
     question: &Question<'_>,
     before: Outcome,

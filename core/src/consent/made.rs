@@ -1,18 +1,19 @@
-//! A rule made from a question, by one click of an owner.
+//! Rules that an owner makes from a question with one click.
 
 use super::{Asked, Effect, Rule};
 use crate::weakness::{self, Weakness};
 
-/// Number of questions like the one that it was made from whose ε a rule gives for a year.
+/// Number of noisy queries like the original one whose ε a made rule allows in a year.
 const A_YEAR: f64 = 10.0;
 
 impl Rule {
-    /// Makes a rule from a question: of the same querier, for the same purpose, about the same documents.
+    /// Makes a rule from a question. It covers the same querier, purpose and kind of documents.
     ///
-    /// One that denies covers all such questions, whatever they read. One that allows covers none that goes beyond
-    /// the question in anything that a rule can bound: no other field, also where the question read none; no smaller
-    /// cohort; no larger ε or δ; exact questions only if it was one, and then no noisy ones, whose number nothing
-    /// bounds; training only if it trained, and no more rounds. Of noisy questions it gives ten times the ε a year.
+    /// A rule that denies covers all such questions, whatever fields they read. A rule that allows covers no question
+    /// that exceeds the original in anything that a rule can bound: no other field, even where the original read none;
+    /// no smaller cohort; no larger ε or δ; no training unless it trained, and no more rounds. After an exact question
+    /// it allows exact ones only, since its limits would not bound the number of noisy ones. After a noisy question it
+    /// allows noisy ones only, with at most ten times the ε in a year.
     pub fn made_from(asked: &Asked, effect: Effect) -> Self {
         let rule = Self {
             queriers: Some(vec![asked.querier.clone()]),
@@ -37,7 +38,7 @@ impl Rule {
         Self {
             fields: Some(asked.fields.clone()),
             min_cohort: Some(asked.min_cohort),
-            // No noisy question has an ε of 0.
+            // No noisy question has an ε of 0, so that this limit excludes them.
             epsilon: Some(epsilon.unwrap_or(0.0)),
             delta: epsilon.map(|_| asked.delta),
             epsilon_per_year: epsilon.map(|epsilon| epsilon * A_YEAR),
@@ -64,18 +65,18 @@ mod tests {
         training::{Family, Feature, Training},
     };
 
-    /// What a random question differs by from the one of [`Setting`].
+    /// Random differences of a question from that of [`Setting`].
     #[derive(Debug, Clone)]
     struct Drawn {
         querier: u8,
         purpose: u8,
         doctype: u8,
-        /// Field names, in lower or upper case.
+        /// Numbers of the fields, each with true for a name in upper case.
         fields: Vec<(u8, bool)>,
         min_cohort: u32,
-        /// ε in quarters, and a power of ten of δ.
+        /// ε in quarters, and the exponent of δ = 10^exponent.
         noise: Option<(u64, Option<i32>)>,
-        /// Rounds of training.
+        /// Rounds of training; `None` for SQL.
         rounds: Option<u16>,
     }
 
@@ -98,8 +99,8 @@ mod tests {
         )
     }
 
-    fn manifest(of: &Manifest, drawn: &Drawn) -> Manifest {
-        let mut manifest = of.clone();
+    fn manifest(original: &Manifest, drawn: &Drawn) -> Manifest {
+        let mut manifest = original.clone();
         manifest.querier = name(&format!("q{}", drawn.querier));
         manifest.purpose = format!("purpose {}", drawn.purpose);
         manifest.local.doctype = ["people", "Visits"][usize::from(drawn.doctype)].into();
@@ -164,7 +165,7 @@ mod tests {
             .outcome()
     }
 
-    /// Whether `other` asks for nothing that `asked` does not ask for.
+    /// Returns whether `other` asks for nothing that `asked` does not ask for.
     fn within(other: &Asked, asked: &Asked) -> bool {
         let lower = |text: &String| text.to_lowercase();
         let fields: Vec<String> = asked.fields.iter().map(lower).collect();
@@ -199,7 +200,7 @@ mod tests {
             prop_assert_eq!(outcome(rule.clone(), &asked, cost(&first)), Outcome::Allowed);
             let expected = if within(&other, &asked) { Outcome::Allowed } else { Outcome::Uncovered };
             prop_assert_eq!(outcome(rule, &other, cost(&second)), expected);
-            // One that denies covers all of the same querier, purpose and documents.
+            // A rule that denies covers all questions of the same querier, purpose and documents.
             let rule = Rule::made_from(&asked, Effect::Deny);
             let same = other.querier == asked.querier
                 && other.purpose == asked.purpose

@@ -1,10 +1,10 @@
-//! Consent: what a home answers, by its owner's standing rules or the owner's own word (protocol.md §6, §17).
+//! Consent: which queries a home answers, by its owner's standing rules or the owner's own word (protocol.md §6, §17).
 //!
-//! The default is no. A home that refuses is not read, and sends the all-zero contribution like one
-//! without data, so that nobody outside learns who refused.
+//! The default is to refuse. A home that refuses is not read, and sends the same all-zero contribution as a home
+//! without data, so that nobody outside learns which homes refused.
 //!
-//! Everything here is a function of what a home has on record. A stack calls [`decide`] and [`word`] in the
-//! transaction that writes what they return.
+//! All functions here depend only on the home's records. A stack calls [`decide`] and [`word`] in the transaction that
+//! writes their results.
 
 mod account;
 mod asked;

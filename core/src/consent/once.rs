@@ -1,11 +1,12 @@
-//! One query asks a home at one place (protocol.md §6).
+//! Participation of a home in one batch of a query only (protocol.md §6).
 //!
-//! A Target Finder, or a Conductor that finds twice, can put a home into several batches with tickets that open. In
-//! each of them the home would be counted. So the first place at which it is told of a query, or asked, is noted
-//! before anything is read, and it takes part at no other.
+//! A Target Finder, or a Conductor that finds twice, can put a home into several batches with tickets that open. The
+//! home would be counted in each batch. So a home records the first place at which a query is announced to it or asks
+//! it, before anything is read, and takes part at no other place.
 //!
-//! A home that is asked elsewhere is left out, as one whose ticket does not open. Zeros would pass for an answer:
-//! whoever had everybody but one person asked elsewhere first would read that person from a sum of zeros.
+//! At another place the home is left out, like a home whose ticket does not open. It must not send zeros: they would
+//! pass for an answer, and an attacker that first asked everybody but one person elsewhere would read that person from
+//! a sum of zeros.
 
 use borsh::{BorshDeserialize, BorshSerialize};
 
@@ -15,18 +16,18 @@ use crate::{
     weakness::{self, Weakness},
 };
 
-/// Where a query asks a home: the find that chose it, and the batch.
+/// Place at which a query asks a home: the find that chose the home, and the batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Place {
-    /// The find.
+    /// Id of the find.
     pub find: FindId,
-    /// The batch of its cut.
+    /// Batch of the find's cut.
     pub batch: BatchId,
 }
 
 impl Place {
-    /// Returns whether a home that the query reached first at `first`, or never before, takes part here. Attempts
-    /// and rounds of a batch are one place.
+    /// Returns whether a home takes part at this place, where `first` is the place at which the query reached it
+    /// first. Attempts and rounds of a batch are one place.
     pub fn takes_part(&self, first: Option<&Self>) -> bool {
         first.is_none_or(|first| first == self) || weakness::off(Weakness::HomeInSeveralBatches)
     }

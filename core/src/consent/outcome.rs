@@ -1,32 +1,32 @@
-//! What became of a query at one home.
+//! Outcomes of a query at one home.
 
-/// What a home does with a query. It is decided once, before anything is read.
+/// Outcome of a query at one home. It is decided once, before anything is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Outcome {
-    /// It answers: a rule allows it.
+    /// The home answers: a rule allows it.
     Allowed,
-    /// It answers: its owner said so.
+    /// The home answers: its owner allowed the query.
     AllowedByOwner,
-    /// Its owner is asked.
+    /// The home waits for its owner's word.
     Waiting,
-    /// It refuses: no rule allows it.
+    /// The home refuses: no rule allows the query.
     Uncovered,
-    /// It refuses: a rule says so.
+    /// The home refuses: a rule denies the query.
     Denied,
-    /// It refuses: its owner said so.
+    /// The home refuses: its owner denied the query.
     DeniedByOwner,
-    /// It refuses: its owner said nothing in time.
+    /// The home refuses: its owner did not decide in time.
     Late,
-    /// It refuses: it is subscribed to nothing any longer.
+    /// The home refuses: it has no subscription left.
     Withdrawn,
-    /// It refuses: the ε that a rule or the owner gives for a year is spent.
+    /// The home refuses: the ε that a rule or the owner allows for a year is spent.
     Spent,
-    /// It refuses: it answered this querier too many exact queries.
+    /// The home refuses: it reached the limit of exact queries for this querier.
     TooManyExact,
 }
 
 impl Outcome {
-    /// All of them, by the number that the store keeps.
+    /// All outcomes, in the order of their stored numbers.
     const ALL: [Self; 10] = [
         Self::Allowed,
         Self::AllowedByOwner,
@@ -40,12 +40,12 @@ impl Outcome {
         Self::TooManyExact,
     ];
 
-    /// Whether the home's documents are read.
+    /// Returns whether the home's documents are read.
     pub fn answers(self) -> bool {
         matches!(self, Self::Allowed | Self::AllowedByOwner)
     }
 
-    /// One word for files.
+    /// Returns the outcome as one word for files.
     pub fn word(self) -> &'static str {
         match self {
             Self::Allowed => "allowed",
@@ -61,13 +61,13 @@ impl Outcome {
         }
     }
 
-    /// The number by which a store keeps it.
+    /// Returns the number that represents the outcome in a store.
     pub fn number(self) -> i64 {
         let place = Self::ALL.iter().position(|outcome| *outcome == self);
         place.map_or(-1, |place| place as i64)
     }
 
-    /// An outcome that the store kept; one that is not known refuses.
+    /// Decodes a stored number. An unknown number refuses, since it came from a later edition or a damaged store.
     pub fn from_number(number: i64) -> Self {
         let place = usize::try_from(number).ok();
         let known = place.and_then(|place| Self::ALL.get(place));

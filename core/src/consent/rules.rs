@@ -1,121 +1,122 @@
-//! The standing rules of a home.
+//! Standing rules of a home.
 
 use std::collections::BTreeSet;
 
 /// Most rules of a home.
 pub const MAX_RULES: usize = 1000;
 
-/// What an owner decided for queries to come. The default refuses all.
+/// Decisions of an owner for queries to come. The default refuses all.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Rules {
-    /// What happens with a query that no rule covers.
+    /// Outcome of a query that no rule covers.
     pub otherwise: Otherwise,
     /// Most ε in a year, of all queries together, at the directory's ceiling of δ.
     pub epsilon_per_year: Option<f64>,
-    /// Where the owner is told of queries that wait for a word: an e-mail address.
+    /// E-mail address at which the owner is notified of queries that wait for a word.
     pub email: Option<String>,
-    /// The rules. One that denies goes before all that allow.
+    /// Rules. A rule that denies takes precedence over all that allow.
     pub rules: Vec<Rule>,
 }
 
-/// What happens with a query that no rule covers.
+/// Outcome of a query that no rule covers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Otherwise {
     /// The home refuses.
     #[default]
     Deny,
-    /// Its owner is asked; without a word in time the home refuses.
+    /// The home waits for its owner; without a word in time it refuses.
     Ask,
 }
 
-/// What a rule does.
+/// Effect of a rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effect {
-    /// The home answers what the rule covers.
+    /// The home answers the queries that the rule covers.
     Allow,
-    /// The home refuses it.
+    /// The home refuses the queries that the rule covers.
     Deny,
 }
 
-/// One rule. What it does not name it covers all of.
+/// Rule of a home. A field that is `None` restricts nothing.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rule {
-    /// Its number, which stays when other rules go; given when it is left out.
+    /// Number of the rule, which stays the same when other rules are removed. 0 for a rule that has none yet.
     pub number: u32,
-    /// What it does.
+    /// Effect on the queries that the rule covers.
     pub effect: Effect,
-    /// Whose queries, by their names in the directory.
+    /// Names of queriers, as in the directory.
     pub queriers: Option<Vec<String>>,
-    /// Which purposes, as the directory registers them.
+    /// Purposes, as registered in the directory.
     pub purposes: Option<Vec<String>>,
-    /// Which kinds of documents.
+    /// Kinds of documents.
     pub doctypes: Option<Vec<String>>,
-    /// Which fields: one that allows covers queries that read no others, with an empty list only those that read
-    /// none; one that denies covers those that read any of them.
+    /// Fields. A rule that allows covers queries that read no others; with an empty list, only queries that read none.
+    /// A rule that denies covers queries that read any of them.
     pub fields: Option<Vec<String>>,
     /// Fewest people behind a released number.
     pub min_cohort: Option<u32>,
-    /// Most ε of one noisy query; 0 where exact queries are allowed and no noisy ones.
+    /// Largest ε of one noisy query; 0 if exact queries are allowed and noisy ones are not.
     pub epsilon: Option<f64>,
-    /// Largest δ of one query, 0 for noise that keeps pure ε only. The directory's ceiling holds beside it.
+    /// Largest δ of one query; 0 for noise with pure ε only. The directory's ceiling applies as well.
     pub delta: Option<f64>,
     /// Most ε in a year, of the queries that this rule allows.
     pub epsilon_per_year: Option<f64>,
-    /// Whether it allows exact queries, without noise.
+    /// True if the rule allows exact queries, without noise.
     pub exact: bool,
-    /// Whether it allows training a model.
+    /// True if the rule allows training a model.
     pub training: bool,
     /// Most rounds of training a model.
     pub rounds: Option<u16>,
 }
 
-/// Rules that cannot be.
+/// Reason why rules are not valid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RulesError {
-    /// More than [`MAX_RULES`].
+    /// There are more than [`MAX_RULES`] rules.
     #[error(
-        "a home has at most {MAX_RULES} rules, not {0}: remove some, or join those that allow alike"
+        "{0} rules are more than the {MAX_RULES} of a home: remove some, or merge rules that allow the same"
     )]
     TooMany(usize),
-    /// A limit that is no positive number.
+    /// A limit is not a positive number.
     #[error("{what} of rule {rule} must be a number above 0 and at most {most}")]
     Limit {
-        /// Which limit.
+        /// Name of the limit.
         what: &'static str,
-        /// Which rule, from 1; 0 for the rules as a whole.
+        /// Position of the rule, from 1; 0 for the rules as a whole.
         rule: usize,
-        /// The largest that means something.
+        /// Largest value that has an effect.
         most: u32,
     },
-    /// A largest δ that is no probability.
+    /// The largest δ is not a probability.
     #[error("delta of rule {0} must be at least 0 and below 1: write a number such as 1e-6")]
     Delta(usize),
-    /// A list of nothing, where it covers nothing.
+    /// A list is empty where that covers nothing.
     #[error(
-        "{what} of rule {rule} lists nothing, so that the rule covers nothing: leave it out to cover all, or name some"
+        "{what} of rule {rule} is empty, so that the rule covers nothing: leave it out to cover all, or list some"
     )]
     Empty {
-        /// Which list.
+        /// Name of the list.
         what: &'static str,
-        /// Which rule, from 1.
+        /// Position of the rule, from 1.
         rule: usize,
     },
-    /// A limit of a rule that denies.
+    /// A rule that denies has a limit.
     #[error(
-        "rule {0} denies, so it has no limits: leave out min-cohort, epsilon, delta, epsilon-per-year, exact, training and rounds"
+        "rule {0} denies, so it has no limits: leave out min-cohort, epsilon, delta, epsilon-per-year, exact, training \
+         and rounds"
     )]
     LimitedDenial(usize),
-    /// A number that two rules have.
-    #[error("two rules have the number {0}: leave out the number of a new rule")]
+    /// Two rules have the same number.
+    #[error("two rules have the number {0}: leave out the number of the new one")]
     Number(u32),
-    /// No e-mail address.
-    #[error("{0:?} is no e-mail address: write one such as name@example.org")]
+    /// The e-mail address is not one.
+    #[error("{0:?} is not an e-mail address: write one such as name@example.org")]
     Email(String),
 }
 
 impl Rule {
-    /// A rule that allows every exact and every noisy query.
+    /// Creates a rule that allows every exact and every noisy query.
     pub fn everything() -> Self {
         Self {
             exact: true,
@@ -124,7 +125,8 @@ impl Rule {
         }
     }
 
-    /// A rule that covers all, without a limit, but for what must be allowed by word.
+    /// Creates a rule without limits that covers all queries, except exact queries and training, which must be allowed
+    /// explicitly.
     pub fn new(effect: Effect) -> Self {
         Self {
             number: 0,
@@ -150,9 +152,9 @@ impl Rule {
             ("doctypes", &self.doctypes),
             ("fields", &self.fields),
         ] {
-            // One that allows no field allows what reads none.
-            let none = what == "fields" && self.effect == Effect::Allow;
-            if list.as_ref().is_some_and(Vec::is_empty) && !none {
+            // A rule that allows no field is meaningful: it allows queries that read none.
+            let may_be_empty = what == "fields" && self.effect == Effect::Allow;
+            if list.as_ref().is_some_and(Vec::is_empty) && !may_be_empty {
                 return Err(RulesError::Empty { what, rule });
             }
         }
@@ -185,7 +187,7 @@ fn limit(what: &'static str, rule: usize, value: Option<f64>, most: u32) -> Resu
 }
 
 impl Rules {
-    /// Rules that allow everything: for a sandbox, whose homes are nobody's.
+    /// Returns rules that allow everything, for a sandbox, whose homes belong to nobody.
     pub fn allow_everything() -> Self {
         let mut rules = Self::default();
         rules.rules.push(Rule {
@@ -195,10 +197,10 @@ impl Rules {
         rules
     }
 
-    /// These rules, checked and with a number each.
+    /// Checks the rules, and gives a number to each that has none.
     ///
     /// # Errors
-    /// [`RulesError`] that says what to write.
+    /// [`RulesError`] with what to write instead.
     pub fn checked(mut self) -> Result<Self, RulesError> {
         if self.rules.len() > MAX_RULES {
             return Err(RulesError::TooMany(self.rules.len()));

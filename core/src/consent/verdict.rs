@@ -1,18 +1,18 @@
-//! What rules say of a query.
+//! Evaluation of a home's rules for a query.
 
 use super::{Asked, Effect, Otherwise, Outcome, Question, Rule, Rules, Spent};
 use crate::privacy::{Loss, whole_millionths};
 
-/// What rules say of a query, and which rule.
+/// Outcome of a query under a home's rules, with the rule that decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Verdict {
-    /// What the home does; [`Outcome::Waiting`] where its owner is to be asked.
+    /// Outcome; [`Outcome::Waiting`] if the owner must be asked.
     pub outcome: Outcome,
-    /// The number of the rule that decided.
+    /// Number of the rule that decided.
     pub rule: Option<u32>,
 }
 
-/// Returns whether a query may be answered under a yearly limit of ε, after what was spent.
+/// Returns whether the query fits in a yearly limit of ε beside the loss `spent`.
 fn within(limit: Option<f64>, spent: Loss, question: &Question<'_>) -> bool {
     let after = spent.plus(question.cost);
     limit.is_none_or(|limit| after.epsilon(question.max_delta) <= whole_millionths(limit))
@@ -24,7 +24,7 @@ fn names(list: &Option<Vec<String>>, name: &str) -> bool {
 }
 
 impl Rule {
-    /// Whether the rule is about such a query, whatever its limits.
+    /// Returns whether the rule covers such a query, apart from its limits.
     fn concerns(&self, asked: &Asked) -> bool {
         let same = |list: &Option<Vec<String>>, name: &str| {
             list.as_ref()
@@ -41,7 +41,7 @@ impl Rule {
             && same(&self.doctypes, &asked.doctype)
     }
 
-    /// Whether the query is within the limits of the rule that one query can be measured by.
+    /// Returns whether the query is within the rule's limits for one query.
     fn fits(&self, asked: &Asked) -> bool {
         let noise = match asked.epsilon {
             None => self.exact,
@@ -61,14 +61,14 @@ impl Rule {
 }
 
 impl Rules {
-    /// The first rule that denies such a query.
+    /// Returns the first rule that denies such a query.
     pub fn denying(&self, asked: &Asked) -> Option<&Rule> {
         let denies = |rule: &&Rule| rule.effect == Effect::Deny && rule.concerns(asked);
         self.rules.iter().find(denies)
     }
 
-    /// What these rules say of a query, before what was spent is looked at: the rules that allow it, in
-    /// order, or what happens instead.
+    /// Returns the rules that allow the query, in order, without regard to yearly limits. If there are none, returns
+    /// the verdict instead.
     fn allowing(&self, asked: &Asked) -> Result<Vec<&Rule>, Verdict> {
         if let Some(rule) = self.denying(asked) {
             return Err(Verdict {
@@ -92,10 +92,11 @@ impl Rules {
         }
     }
 
-    /// What these rules say of a query. What was spent is asked for where it matters.
+    /// Evaluates the rules for a query. `spent` is only called if a rule allows the query, since it reads the home's
+    /// history.
     ///
     /// # Errors
-    /// What `spent` fails with.
+    /// Errors of `spent`.
     pub fn verdict<E>(
         &self,
         question: &Question<'_>,
@@ -118,7 +119,7 @@ impl Rules {
         Ok(Verdict { outcome, rule })
     }
 
-    /// Returns whether what the query takes is within what the owner gives for a year.
+    /// Returns whether the query fits in the owner's limit of ε for a year.
     pub fn affords(&self, spent: &Spent, question: &Question<'_>) -> bool {
         within(self.epsilon_per_year, spent.all, question)
     }

@@ -1,4 +1,4 @@
-//! Questions of which one number would give another away, over small populations.
+//! Queries in which one released number would give another away, over small populations.
 
 use rand::{SeedableRng, rngs::StdRng};
 
@@ -14,10 +14,10 @@ use crate::weakness::{Weakness, without};
 const COHORT: u32 = 20;
 const FIELDS: [&str; 3] = ["age", "hiv", "dep"];
 
-/// A home's values in the order of [`FIELDS`].
+/// Values of a home in the order of [`FIELDS`].
 type Home = [Option<i128>; 3];
 
-/// 240 homes: ages 20 to 59, six of each; `hiv` is 1 but for 3; `dep` is missing for 3.
+/// Returns 240 homes: ages 20 to 59, six of each; `hiv` is 1 except for 3 homes; `dep` is missing for 3.
 fn homes() -> Vec<Home> {
     (0..240)
         .map(|home| {
@@ -89,7 +89,7 @@ fn ask(sql: &str, homes: &[Home]) -> Table {
     plan.decoder.decode(&numbers, COHORT).unwrap()
 }
 
-/// The values of the first row; NULL where something was withheld.
+/// Returns the values of the first row; NULL where a number was withheld.
 fn row(sql: &str) -> Vec<Value> {
     ask(sql, &homes()).rows.first().cloned().unwrap_or_default()
 }
@@ -110,7 +110,7 @@ fn a_count_less_a_sum_of_bits_is_no_way_to_few_people() {
     without(Weakness::CellsGivenAway, || {
         assert_eq!(integers(sql), [Some(3), None])
     });
-    // Neither is the sum of those who do not have it.
+    // The same holds for the sum of the homes without it.
     assert_eq!(
         integers("SELECT SUM(clamp(1 - hiv, 0, 1, 1)) AS s, COUNT(*) AS n FROM people"),
         [None, Some(240)]
@@ -123,12 +123,12 @@ fn rows_and_values_are_not_told_together_where_a_few_have_none() {
         integers("SELECT COUNT(*) AS n, COUNT(dep) AS m FROM people"),
         [None, Some(237)]
     );
-    // A mean is worth two numbers: the number of rows goes.
+    // A mean counts as two numbers, so that the number of rows is withheld instead.
     assert_eq!(
         integers("SELECT COUNT(*) AS n, AVG(clamp(dep,0,6,1)) AS m FROM people"),
         [None, Some(3)]
     );
-    // Nobody lacks an age.
+    // Every home has an age.
     assert_eq!(
         integers("SELECT COUNT(*) AS n, COUNT(age) AS m FROM people"),
         [Some(240), Some(240)]
@@ -139,19 +139,22 @@ fn rows_and_values_are_not_told_together_where_a_few_have_none() {
 fn parts_of_a_whole_are_not_all_told_but_one() {
     let parts = "SELECT COUNT(*) FILTER (WHERE dep < 3) AS a, COUNT(*) FILTER (WHERE dep >= 3) AS b, \
                  COUNT(*) AS n FROM people";
-    let told = integers(parts);
+    let released = integers(parts);
     assert_eq!(
-        told.iter().filter(|value| value.is_none()).count(),
+        released.iter().filter(|value| value.is_none()).count(),
         1,
-        "{told:?}"
+        "{released:?}"
     );
-    // 12 people are 38 or 39; 6 of them 38.
+    // 12 homes have age 38 or 39, of which 6 have 38.
     let nested = "SELECT COUNT(*) FILTER (WHERE age < 38) AS a, COUNT(*) FILTER (WHERE age < 39) AS b, \
                   COUNT(*) FILTER (WHERE age < 45) AS c FROM people";
-    let told = integers(nested);
-    assert!(told[0].is_none() != told[1].is_none(), "{told:?}");
-    assert_eq!(told[2], Some(150));
-    // Counts that have nothing to do with each other may be close.
+    let released = integers(nested);
+    assert!(
+        released[0].is_none() != released[1].is_none(),
+        "{released:?}"
+    );
+    assert_eq!(released[2], Some(150));
+    // Counts of which neither includes the other may be close.
     let apart = "SELECT COUNT(*) FILTER (WHERE age < 40) AS a, COUNT(*) FILTER (WHERE dep < 4) AS b FROM people";
     assert!(integers(apart).iter().all(Option::is_some));
 }
@@ -165,7 +168,7 @@ fn a_share_of_nearly_all_is_withheld() {
             .is_some()
     );
     let filtered = "SELECT COUNT(dep) AS a, COUNT(dep) FILTER (WHERE hiv = 1) AS b FROM people";
-    // Of three that differ by few, the part stays.
+    // The counts differ by few homes; the whole is withheld rather than its part.
     assert_eq!(integers(filtered), [None, Some(234)]);
 }
 
@@ -180,20 +183,20 @@ fn a_rare_value_does_not_follow_from_the_frequent_ones() {
             ]
         })
         .collect();
-    // 50, 47 and 3.
-    let told = |sql: &str| ask(sql, &homes).rows[0].clone();
+    // 50 homes have level 1, 47 level 0 and 3 level 2.
+    let first_row = |sql: &str| ask(sql, &homes).rows[0].clone();
     let sql = "SELECT MODE(clamp(age, 0, 2, 1)) AS m, COUNT(*) AS n FROM people";
-    assert_eq!(told(sql), [Value::Real(1.0), Value::Null]);
-    // Three levels, their sum and the sum of squares are four equations.
+    assert_eq!(first_row(sql), [Value::Real(1.0), Value::Null]);
+    // Three levels, their sum and their sum of squares are four equations for three unknown numbers.
     let sql =
         "SELECT AVG(clamp(age, 0, 2, 1)) AS a, VARIANCE(clamp(age, 0, 2, 1)) AS v FROM people";
-    assert_eq!(told(sql)[1], Value::Null);
-    assert!(told(sql)[0].number().is_some());
+    assert_eq!(first_row(sql)[1], Value::Null);
+    assert!(first_row(sql)[0].number().is_some());
 }
 
 #[test]
 fn a_condition_and_its_opposite_are_seen_however_they_are_written() {
-    // Both together are all but three homes.
+    // Both conditions together hold for all but three homes.
     for (one, other) in [
         ("dep < 3", "dep >= 3"),
         ("dep < 3", "NOT dep < 3"),
@@ -210,8 +213,8 @@ fn a_condition_and_its_opposite_are_seen_however_they_are_written() {
             "SELECT COUNT(*) FILTER (WHERE {one}) AS a, COUNT(*) FILTER (WHERE {other}) AS b, COUNT(*) AS n \
              FROM people"
         );
-        let told = integers(&sql);
-        let withheld = told.iter().filter(|value| value.is_none()).count();
-        assert_eq!(withheld, 1, "{one}: {told:?}");
+        let released = integers(&sql);
+        let withheld = released.iter().filter(|value| value.is_none()).count();
+        assert_eq!(withheld, 1, "{one}: {released:?}");
     }
 }

@@ -1,7 +1,7 @@
 //! From released sums to a table.
 //!
-//! What an aggregator withheld stays NULL and is listed; a group of which nothing was released is listed by
-//! its key. NULL as in SQL: SUM and AVG of nothing, VARIANCE of one.
+//! A withheld number stays NULL and is listed; a group without a released number is listed by its key. NULL means the
+//! same as in SQL: SUM and AVG of nothing, VARIANCE of one.
 
 mod cell;
 #[cfg(test)]
@@ -295,7 +295,7 @@ impl Decoder {
         self.check(outputs)?;
         let mut rows = Vec::new();
         for group in 0..self.layout.groups() {
-            // The number of rows of an exact result may be withheld where it would give others away.
+            // The number of rows of an exact result may be withheld because it would give other numbers away.
             let first = self.layout.rows(group);
             let of_group = match noisy {
                 true => first..first + 1,

@@ -211,9 +211,9 @@ trait Entry {
     fn title(&self) -> String;
     /// What of it a reader may want to know when it is new.
     fn detail(&self) -> String;
-    /// Each of its parts but its keys, by what it is called, to be compared.
+    /// Returns the parts of the entry without its keys, each with its name, for comparison.
     fn parts(&self) -> Vec<(&'static str, String)>;
-    /// Its keys, to be compared with what their holder says.
+    /// Returns the keys of the entry, for comparison with their holder's statement.
     fn keys(&self) -> Fingerprints;
 }
 
@@ -293,10 +293,10 @@ impl Entry for QuerierEntry {
     }
 }
 
-/// Keys that are there before or after and differ, each with the fingerprints of both.
+/// Describes the keys that differ, were added or were removed, each with both fingerprints.
 fn other_keys(old: &Fingerprints, new: &Fingerprints) -> Vec<String> {
-    let find = |keys: &Fingerprints, of: &str| {
-        let found = keys.iter().find(|(key, _)| *key == of);
+    let find = |keys: &Fingerprints, name: &str| {
+        let found = keys.iter().find(|(key, _)| *key == name);
         found.map(|(_, print)| *print)
     };
     let shown = |print: Option<Fingerprint>| print.map_or("none".to_owned(), |p| p.to_string());

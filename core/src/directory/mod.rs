@@ -143,10 +143,10 @@ pub struct Node {
     pub member: Option<MemberNumber>,
 }
 
-/// Fingerprints of the keys of an entry, by what `dispers keys` calls them.
+/// Fingerprints of the keys of an entry, by their names in `dispers keys`.
 pub type Fingerprints = Vec<(&'static str, Fingerprint)>;
 
-/// Fingerprints of the two keys that every entry has.
+/// Returns the fingerprints of the two keys that every entry has.
 fn own(tls_key: &TlsKey, signing_key: &VerifyingKey) -> Fingerprints {
     vec![
         ("tls-key", tls_key.fingerprint()),
@@ -155,7 +155,7 @@ fn own(tls_key: &TlsKey, signing_key: &VerifyingKey) -> Fingerprints {
 }
 
 impl Node {
-    /// Returns the fingerprints of its keys, without its pool's.
+    /// Returns the fingerprints of the node's own keys, without the pool's key.
     pub fn fingerprints(&self) -> Fingerprints {
         let mut keys = own(&self.tls_key, &self.signing_key);
         let envelope = self.envelope_key.as_ref();
@@ -165,14 +165,14 @@ impl Node {
 }
 
 impl Host {
-    /// Returns the fingerprints of its keys.
+    /// Returns the fingerprints of the entry's keys.
     pub fn fingerprints(&self) -> Fingerprints {
         own(&self.tls_key, &self.signing_key)
     }
 }
 
 impl QuerierEntry {
-    /// Returns the fingerprints of its keys.
+    /// Returns the fingerprints of the entry's keys.
     pub fn fingerprints(&self) -> Fingerprints {
         own(&self.tls_key, &self.signing_key)
     }
@@ -218,7 +218,7 @@ pub struct QuerierEntry {
     pub purposes: Vec<String>,
 }
 
-/// Scale of the noise of sizes where a network's description does not say another one, in homes.
+/// Default scale of the noise of sizes, in homes.
 pub const SIZE_NOISE: u32 = 2;
 
 /// What no query may go below, whatever its manifest says.
@@ -234,16 +234,15 @@ pub struct Floors {
     pub max_homes: u64,
     /// Whether queries without noise are allowed.
     pub exact: bool,
-    /// What a querier may spend on one population in a key epoch, of all aggregators together.
+    /// Budget of a querier for one population in a key epoch, over all aggregators together.
     pub budget: Rho,
-    /// Largest δ of a query, and the δ at which homes read what they spent as ε.
+    /// Largest δ of a query. Homes also use it to convert the loss of their answers to ε.
     pub max_delta: f64,
-    /// Scale of the noise with which sizes of sets are compared and told, in homes; 0, which only a trial may have, for
-    /// exact sizes.
+    /// Scale of the noise of sizes of sets, in homes. Only a trial network may have 0, which makes sizes exact.
     pub size_noise: u32,
 }
 
-/// Largest δ where a directory's description names none: below one in the number of homes of most networks.
+/// Default of the largest δ: below one divided by the number of homes of most networks.
 pub const DEFAULT_MAX_DELTA: f64 = 1e-5;
 
 /// SHA-256 of a TLS certificate's SubjectPublicKeyInfo. Nothing else of a certificate counts.
@@ -251,7 +250,7 @@ pub const DEFAULT_MAX_DELTA: f64 = 1e-5;
 pub struct TlsKey(pub [u8; 32]);
 
 impl TlsKey {
-    /// Returns what people compare.
+    /// Returns the fingerprint that people compare.
     pub fn fingerprint(&self) -> Fingerprint {
         Fingerprint::of(&self.0)
     }
@@ -395,8 +394,8 @@ impl Directory {
         u16::try_from(count).expect("partitions are numbered by a u16")
     }
 
-    /// What each aggregator of a committee lets a querier spend on one population in a key epoch, so that the budget
-    /// holds whichever of them take part; nothing for a committee that is not listed.
+    /// Returns the budget of a querier for one population in a key epoch at each aggregator of a committee. With it,
+    /// the directory's budget holds whichever aggregators take part. Returns 0 for an unknown committee.
     pub fn budget_of(&self, committee: u16) -> Rho {
         let key = self.body.committees.get(usize::from(committee));
         let floors = &self.body.floors;

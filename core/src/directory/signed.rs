@@ -24,8 +24,8 @@ pub struct RootKeys {
 }
 
 impl RootKeys {
-    /// Pins `keys`, of which `needed` must have signed; where that is left out, more than half of them, so that
-    /// neither one that is stolen nor half of them make a directory.
+    /// Pins `keys`, of which `needed` must have signed. The default is more than half of them, so that neither one
+    /// stolen key nor half of the keys can make a directory.
     pub fn new(keys: Vec<VerifyingKey>, needed: Option<usize>) -> Self {
         let distinct: BTreeSet<&VerifyingKey> = keys.iter().collect();
         let needed = needed.unwrap_or(distinct.len() / 2 + 1);

@@ -258,7 +258,7 @@ fn more_than_half_of_the_roots_are_needed_where_nothing_else_is_said() {
     assert_eq!(needed(vec![key(1), key(2)]), 2);
     assert_eq!(needed(vec![key(1), key(2), key(3)]), 2);
     assert_eq!(needed((1..=4).map(key).collect()), 3);
-    // One that is written twice counts once.
+    // A key that is listed twice counts once.
     assert_eq!(needed(vec![key(1), key(1), key(1)]), 1);
     assert_eq!(RootKeys::new(vec![key(1), key(2)], Some(1)).needed, 1);
     let mut signed = SignedDirectory::new(&valid()).unwrap();

@@ -1,10 +1,10 @@
-//! Sealing where several nodes must give the same bytes (protocol.md §3).
+//! Sealing with the same bytes at several nodes (protocol.md §3).
 //!
-//! The Target Finders of a pool share a secret, and repeat each other's finds. What one of them seals may still differ
-//! from what another seals in the same place: its name, its signature, what its own file says. An encapsulation that
-//! follows from the secret and the place alone would then serve two plaintexts under one key and nonce. Here it
-//! follows from the plaintext too, as a synthetic initialisation vector does (RFC 5297): equal values get equal
-//! bytes, and others share nothing.
+//! The Target Finders of a pool share a secret, and repeat each other's finds. Two finders may still seal different
+//! plaintexts in the same place, with their own name, signature or configuration. An encapsulation derived from the
+//! secret and the place alone would then serve two plaintexts under one key and nonce. So it is derived from the
+//! plaintext too, like a synthetic initialisation vector (RFC 5297): equal plaintexts get equal bytes, and others
+//! share nothing.
 
 use chacha20::ChaCha20Rng;
 use hkdf::Hkdf;
@@ -19,11 +19,11 @@ use crate::{
 };
 
 impl<R: Reader, T: borsh::BorshSerialize> Sealed<R, T> {
-    /// Seals the encoding of `value` for the holder of `key`. Every node that holds `secret` gives the same bytes for
-    /// the same value, key and context.
+    /// Seals the encoding of `value` for the holder of `key`. Every node that holds `secret` returns the same bytes
+    /// for the same value, key and context.
     ///
     /// # Security
-    /// This is the only function that seals with what nodes share. All others take a generator of the node's own.
+    /// This is the only function that seals with a secret that nodes share. All others take the node's own generator.
     pub fn seal_alike(
         value: &T,
         key: &EnvelopePublicKey,
@@ -37,7 +37,7 @@ impl<R: Reader, T: borsh::BorshSerialize> Sealed<R, T> {
     }
 }
 
-/// Returns the seed of an encapsulation. It covers all that the cipher's key and input depend on.
+/// Derives the seed of an encapsulation. It covers everything that determines the cipher's key and input.
 fn seed(
     secret: &[u8; 32],
     key: &EnvelopePublicKey,
@@ -101,12 +101,12 @@ mod tests {
             EnvelopeSecretKey::generate(Suite::X25519, &mut StdRng::seed_from_u64(2)).public();
         without(Weakness::SealedFromASharedSeed, || {
             let [one, two] = [1, 2].map(|byte| {
-                // Else the record would stop the second.
+                // Otherwise the record of nonces would stop the second seal.
                 crate::aead::record::forget();
                 Letter::seal_alike(&vec![byte; 9], &key, &context(0), &[3; 32])
             });
             assert_eq!(one.encapsulated(), two.encapsulated());
-            // The difference of the ciphertexts is that of the plaintexts.
+            // The difference of the ciphertexts equals that of the plaintexts.
             let place = one.ciphertext().len() - 17;
             assert_eq!(one.ciphertext()[place] ^ two.ciphertext()[place], 1 ^ 2);
         });

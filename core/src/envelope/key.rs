@@ -126,7 +126,7 @@ impl EnvelopePublicKey {
         &self.bytes
     }
 
-    /// Returns what people compare.
+    /// Returns the fingerprint that people compare.
     pub fn fingerprint(&self) -> Fingerprint {
         Fingerprint::of(&self.bytes)
     }

@@ -8,8 +8,8 @@
 //! Opening costs one decapsulation, hundreds of times the price of what follows, so one
 //! encapsulation serves a whole batch: as one message ([`Sealed`]), or item by item where the
 //! reader picks ([`BatchSealer`], [`BatchOpener`]). An encapsulation is never reused. All
-//! randomness comes from the caller's generator, which no two nodes may share: what nodes of a pool
-//! seal alike goes through [`Sealed::seal_alike`].
+//! randomness comes from the caller's generator, which no two nodes may share. Only [`Sealed::seal_alike`] seals the
+//! same bytes at several nodes.
 
 mod batch;
 mod derived;

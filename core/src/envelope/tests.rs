@@ -160,7 +160,7 @@ proptest! {
         place in any::<proptest::sample::Index>(),
         bit in 0..8u8,
     ) {
-        // Every case draws the same randomness.
+        // Every case draws the same randomness, so that keys and nonces repeat.
         crate::aead::record::forget();
         let key = secret(suite);
         let mut sealed: Sealed<TargetFinder, Vec<u8>> =

@@ -1,8 +1,8 @@
-//! How a find's homes are cut into batches (protocol.md §6).
+//! Cutting a find's homes into batches (protocol.md §6).
 //!
-//! A keyed hash of (query, home) names the home's committee before anything is cut, so that one home more or
-//! less changes the batches of its own committee only: Q opens each committee's totals apart, and one home must
-//! not show in two of them.
+//! A keyed hash of (query, home) names the home's committee before anything is cut, so that one home more or less
+//! changes the batches of its own committee only. Q opens each committee's totals separately, and one home must not
+//! show in the totals of two committees.
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use rand::seq::SliceRandom;
@@ -15,18 +15,18 @@ use crate::{
     weakness::{self, Weakness},
 };
 
-/// Number of homes of each batch of a find, by committee and number. It is part of the find's id.
+/// Number of homes of each batch of a find, by committee and number. Part of the find's id.
 #[derive(Debug, Clone, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Cut(Vec<Vec<u32>>);
 
 impl Cut {
-    /// A cut with these numbers of homes, by committee and number.
+    /// Creates a cut with these numbers of homes, by committee and number.
     pub fn of(sizes: Vec<Vec<u32>>) -> Self {
         Self(sizes)
     }
 
-    /// Cuts the homes of each committee, `homes` of them, into batches of nearly equal size: at most
-    /// `preferred` where that leaves each at least `min_cohort`.
+    /// Cuts each committee's homes, `homes[committee]` of them, into batches of nearly equal size: at most
+    /// `preferred`, unless that would leave a batch with fewer than `min_cohort`.
     pub(super) fn new(homes: &[usize], preferred: u32, min_cohort: u32) -> Self {
         let sizes = homes.iter();
         Self(
@@ -36,7 +36,7 @@ impl Cut {
         )
     }
 
-    /// Returns the batches of the cut in a partition, in order, each with its number of homes.
+    /// Returns the batches of a partition, in order, each with its number of homes.
     pub fn batches(&self, partition: u16) -> impl Iterator<Item = (BatchId, u32)> {
         (0u16..).zip(&self.0).flat_map(move |(committee, sizes)| {
             (0u32..).zip(sizes).map(move |(number, size)| {
@@ -61,7 +61,7 @@ impl Cut {
         self.0.iter().flatten().map(|size| u64::from(*size)).sum()
     }
 
-    /// Returns whether every one of `committees` committees has a batch, no other has, and each batch has at
+    /// Returns whether each of `committees` committees has a batch, no other committee has one, and each batch has at
     /// least `min_cohort` homes.
     pub fn is_legal(&self, committees: usize, min_cohort: u32) -> bool {
         self.0.len() == committees
@@ -70,7 +70,7 @@ impl Cut {
     }
 }
 
-/// Returns the number of homes of each of the batches that `homes` homes of one committee are cut into.
+/// Returns the batch sizes for the `homes` homes of one committee.
 fn batch_sizes(homes: usize, preferred: u32, min_cohort: u32) -> Vec<u32> {
     let most = (homes / min_cohort.max(1) as usize).max(1);
     let batches = homes.div_ceil(preferred.max(1) as usize).clamp(1, most);
@@ -79,15 +79,15 @@ fn batch_sizes(homes: usize, preferred: u32, min_cohort: u32) -> Vec<u32> {
         .collect()
 }
 
-/// Returns the committee, of `committees`, that adds up what a home answers. It depends on nothing but the key,
-/// which is one query's, and the home.
+/// Returns the committee, below `committees`, that adds up a home's answers. It depends only on the home and the key,
+/// which belongs to one query.
 pub fn committee_of(key: &CommitteeKey, tag: &HomeTag, committees: u16) -> u16 {
     let hash = Sha256::new()
         .chain_update(key.as_bytes())
         .chain_update(tag.0);
     let hash: [u8; 32] = hash.finalize().into();
     let [a, b, c, d, e, f, g, h, ..] = hash;
-    // 64 bits: no number of committees makes one more likely by more than 2⁻⁴⁸.
+    // 64 bits keep the modulo bias small: no committee is more likely by more than 2⁻⁴⁸.
     let drawn = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
     (drawn % u64::from(committees.max(1))) as u16
 }
@@ -96,7 +96,7 @@ pub fn committee_of(key: &CommitteeKey, tag: &HomeTag, committees: u16) -> u16 {
 pub(super) struct Split(Vec<Vec<u32>>);
 
 impl Split {
-    /// Splits `homes`, places among the candidates, over committees.
+    /// Splits `homes`, which are places among the candidates, over the committees.
     pub(super) fn new<'t>(
         homes: Vec<u32>,
         tag: impl Fn(u32) -> &'t HomeTag,
@@ -128,12 +128,12 @@ impl Split {
         self.0.iter().map(Vec::len).collect()
     }
 
-    /// Returns all homes, in no order that matters.
+    /// Returns all homes, in an unspecified order.
     pub(super) fn homes(&self) -> impl Iterator<Item = u32> {
         self.0.iter().flatten().copied()
     }
 
-    /// Shuffles each committee's homes. Returns all of them, committee after committee, as a [`Cut`] takes them.
+    /// Shuffles each committee's homes. Returns the homes of all committees, in the order of a [`Cut`].
     pub(super) fn shuffled(mut self, rng: &mut impl rand::Rng) -> Vec<u32> {
         for homes in &mut self.0 {
             homes.shuffle(rng);
@@ -159,14 +159,14 @@ mod tests {
         homes.iter().map(tag).collect()
     }
 
-    /// The homes of each committee, by tag.
+    /// Returns the homes of each committee, by tag.
     fn split(homes: &BTreeSet<u16>, committees: u16) -> Vec<BTreeSet<HomeTag>> {
         let key = PoolSecret::from_bytes([5; 32]).committee_key(QueryId([1; 32]));
         let tags = tags(homes);
         let places = (0..tags.len() as u32).collect();
         let Split(split) = Split::new(places, |place| &tags[place as usize], &key, committees);
-        let of = |places: Vec<u32>| places.into_iter().map(|p| tags[p as usize]).collect();
-        split.into_iter().map(of).collect()
+        let tags_at = |places: Vec<u32>| places.into_iter().map(|p| tags[p as usize]).collect();
+        split.into_iter().map(tags_at).collect()
     }
 
     fn changed(homes: &BTreeSet<u16>, one: u16, committees: u16) -> usize {
@@ -212,16 +212,16 @@ mod tests {
     #[test]
     fn committees_are_even_and_no_two_queries_split_alike() {
         let homes: BTreeSet<u16> = (0..4000).collect();
-        for of in split(&homes, 4) {
-            assert!((850..1150).contains(&of.len()));
+        for committee in split(&homes, 4) {
+            assert!((850..1150).contains(&committee.len()));
         }
         let secret = PoolSecret::from_bytes([5; 32]);
-        let all = |query| {
+        let committees = |query| {
             let key = secret.committee_key(QueryId([query; 32]));
             let committee = |tag| committee_of(&key, tag, 4);
             tags(&homes).iter().map(committee).collect::<Vec<u16>>()
         };
-        assert_ne!(all(1), all(2));
+        assert_ne!(committees(1), committees(2));
     }
 
     #[test]

@@ -1,21 +1,21 @@
-//! The homes of a set, as a finder remembers them.
+//! Sets of homes in the form that a finder remembers.
 
 use sha2::{Digest, Sha256};
 
 use crate::{subscription::HomeTag, ticket::MemberKey};
 
-/// Bytes of a remembered home.
+/// Bytes of a remembered home. At 64 bits, any two of 20 million homes collide with a probability below 10⁻⁴.
 const DIGEST: usize = 8;
 
-/// Above this ratio of lengths, the items of the shorter list are looked up in the longer one.
+/// Ratio of lengths above which a binary search of each item of the shorter list is faster than a merge.
 const LOOKED_UP: usize = 16;
 
-/// A set of homes: keyed digests of their tags, in order. Without the key they say nothing but how many there are.
+/// Set of homes: keyed digests of their tags, sorted. Without the key it reveals only the number of homes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Members(Vec<u64>);
 
 impl Members {
-    /// The homes with these tags.
+    /// Digests these tags with `key`.
     pub fn new<'t>(key: &MemberKey, tags: impl IntoIterator<Item = &'t HomeTag>) -> Self {
         let digest = |tag: &HomeTag| {
             let hash = Sha256::new()
@@ -32,7 +32,7 @@ impl Members {
         Self(digests)
     }
 
-    /// Number of homes.
+    /// Returns the number of homes.
     pub fn count(&self) -> u64 {
         self.0.len() as u64
     }
@@ -56,7 +56,7 @@ impl Members {
         Self(difference)
     }
 
-    /// Returns how many homes are in one of the two sets and not in the other.
+    /// Returns the number of homes that are in one of the two sets and not in the other.
     pub fn distance(&self, other: &Self) -> u64 {
         let (short, long) = match self.0.len() <= other.0.len() {
             true => (&self.0, &other.0),
@@ -72,7 +72,7 @@ impl Members {
         (short.len() + long.len() - 2 * common) as u64
     }
 
-    /// To be kept.
+    /// Encodes the digests for storage, 8 bytes each.
     pub fn to_bytes(&self) -> Vec<u8> {
         self.0
             .iter()
@@ -88,8 +88,8 @@ impl Members {
     }
 }
 
-/// Counts what two ordered lists have in common. Without a branch on the items: they are random, and every second
-/// branch would be mispredicted.
+/// Counts the items that two sorted lists share. The loop has no branch on the items: they are random, so that every
+/// second branch would be mispredicted.
 fn common(one: &[u64], other: &[u64]) -> usize {
     let (mut i, mut j, mut common) = (0, 0, 0);
     while i < one.len() && j < other.len() {

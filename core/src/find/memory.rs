@@ -1,8 +1,9 @@
-//! What a Target Finder remembers of one querier in one key epoch, and what it refuses therefore (protocol.md §9).
+//! What a Target Finder remembers of one querier in one key epoch, and which finds it therefore refuses (protocol.md
+//! §9).
 //!
-//! The difference of two answers is about the homes that are in one set and not in the other. The finder sees tags, so
-//! it can count them, and refuses a set that is too near to one that was asked under another profile. Every set that is
-//! asked is kept until the key epoch is over: one that was forgotten could be asked again beside a near one.
+//! The difference of two answers describes the homes that are in one set and not in the other. The finder sees tags,
+//! so it can count these homes, and refuses a set that is too near to a set asked under another profile. Every asked
+//! set is kept until the key epoch ends: once a set was forgotten, a near one could be asked.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,111 +13,111 @@ use crate::{
     weakness::{self, Weakness},
 };
 
-/// What a query asks for.
+/// Request of one query to ask the homes that match.
 pub struct Asking<'a> {
-    /// The query.
+    /// The query that asks.
     pub query: QueryId,
-    /// The profile's digest, however it is written.
+    /// Digest of the canonical profile.
     pub profile: [u8; 32],
-    /// The homes that match.
+    /// Homes that match.
     pub homes: &'a Members,
-    /// Their fingerprint.
+    /// Fingerprint of `homes`.
     pub fingerprint: Fingerprint,
     /// Fewest homes of a set, and of the difference between two sets of different profiles.
     pub cohort: u32,
-    /// Most homes of a set.
+    /// Most homes of a set that the query allows.
     pub most: u64,
-    /// Number of homes of the committee that has the fewest.
+    /// Number of homes of the smallest committee.
     pub smallest: u64,
 }
 
-/// How much is remembered of one querier in one key epoch.
+/// Bounds on what is remembered of one querier in one key epoch.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// Most different profiles.
     pub profiles: usize,
     /// Most sets of homes.
     pub sets: usize,
-    /// Most homes of all sets together, as they are kept.
+    /// Most homes of all sets together, counted as they are stored.
     pub homes: u64,
-    /// Most queries that are refused for the sizes of sets.
+    /// Most queries refused for the sizes of their sets.
     pub refused: usize,
-    /// Most queries that are remembered at the same time beside those that were refused.
+    /// Most queries that are remembered at the same time, without the refused ones.
     pub queries: usize,
 }
 
-/// A set of homes as it is kept.
+/// Stored set of homes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeptSet {
-    /// The profile that it was asked under.
+    /// Profile under which the set was asked.
     pub profile: [u8; 32],
-    /// The fingerprint of the set.
+    /// Fingerprint of the whole set.
     pub fingerprint: Fingerprint,
-    /// Largest cohort that it was asked with.
+    /// Largest cohort with which the set was asked.
     pub cohort: u32,
-    /// Number of the whole set that `homes` is the difference to; `None` for a whole set.
+    /// Number of the whole set to which `homes` is the difference; `None` for a whole set.
     pub whole: Option<u64>,
-    /// The homes of the set, or those that are in one of the two sets and not in the other.
+    /// Homes of the set, or its symmetric difference to the set `whole`.
     pub homes: Members,
 }
 
-/// What became of a query before.
+/// Result of an earlier find of a query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// The homes with this fingerprint were found.
+    /// The find chose the homes with this fingerprint.
     Found(Fingerprint),
-    /// It was refused for the sizes of sets.
+    /// The find was refused for the sizes of sets.
     Refused,
 }
 
-/// What is remembered of the queries of one querier in one key epoch.
+/// Summary of the remembered queries of one querier in one key epoch.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Queries {
     /// Number of queries that were refused.
     pub refused: usize,
     /// Number of queries that found homes and have not expired.
     pub found: usize,
-    /// What became of the query that asks, if it was found before.
+    /// Outcome of the query that asks now, if it was found before.
     pub this: Option<Outcome>,
 }
 
-/// What becomes of a find.
+/// Decision on one find, with what must be written before it is answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// The homes may be asked once the set of this number is kept with the query's cohort.
-    Known(u64),
-    /// The homes may be asked once this set is kept.
+    /// The homes may be asked once the cohort of the stored set with this number is raised to the query's.
+    Stored(u64),
+    /// The homes may be asked once this set is stored.
     Keep(KeptSet),
-    /// The homes may be asked. This query found them before.
+    /// The homes may be asked: an earlier find of this query chose them.
     Repeated,
-    /// The find is refused once the query is counted among those that were.
+    /// The find is refused once the query is recorded as refused.
     Count(FindError),
-    /// The find is refused.
+    /// The find is refused, and nothing is written.
     Refuse(FindError),
 }
 
-/// One decision, while kept sets are shown to it: a whole set first, then those that are kept as differences to it.
+/// Decision in progress. It compares the stored sets one by one: each whole set, then the differences to it.
 pub struct Judging<'a> {
     asking: &'a Asking<'a>,
     sizes: &'a Sizes,
     limits: Limits,
     queries: Queries,
-    /// Number of the last whole set that was shown, with its homes.
+    /// Number and homes of the last whole set that was compared.
     whole: Option<(u64, Members)>,
-    /// The difference to it, once a set needs it.
+    /// Difference of the asked homes to `whole`, computed when the first set needs it.
     to_whole: Option<Members>,
-    /// The whole set that differs by the fewest homes, and those homes.
+    /// Number of the whole set that differs by the fewest homes, and those homes.
     nearest: Option<(u64, Members)>,
     profiles: BTreeSet<[u8; 32]>,
     sets: usize,
     kept_homes: u64,
-    /// The set that is asked, under its own profile.
-    known: Option<u64>,
+    /// Number of the stored set that equals the asked one and has its profile.
+    stored: Option<u64>,
     too_close: bool,
 }
 
 impl<'a> Judging<'a> {
-    /// Begins a decision.
+    /// Begins a decision on `asking`.
     pub fn new(asking: &'a Asking<'a>, sizes: &'a Sizes, limits: Limits, queries: Queries) -> Self {
         Self {
             asking,
@@ -129,13 +130,13 @@ impl<'a> Judging<'a> {
             profiles: BTreeSet::new(),
             sets: 0,
             kept_homes: 0,
-            known: None,
+            stored: None,
             too_close: false,
         }
     }
 
-    /// Compares the homes with a kept set of this number. Returns false if the set is a difference to a whole set that
-    /// was not shown right before.
+    /// Compares the asked homes with the stored set of this number. Returns false if the set is a difference to a
+    /// whole set that was not compared right before.
     #[must_use]
     pub fn compare(&mut self, number: u64, kept: KeptSet) -> bool {
         self.sets += 1;
@@ -161,18 +162,19 @@ impl<'a> Judging<'a> {
         };
         if kept.profile == self.asking.profile {
             if distance == 0 {
-                self.known = Some(number);
+                self.stored = Some(number);
             }
         } else {
-            // Also a set that is the same: who is told that two sets are equal knows of every home outside the one that it
-            // is outside the other.
+            // An equal set is refused too: a querier that learned that two sets are equal would know that no home
+            // outside the one is in the other.
             let cohort = kept.cohort.max(self.asking.cohort);
-            self.too_close |= self.sizes.told(&apart, distance) < cohort.into();
+            self.too_close |= self.sizes.noisy(&apart, distance) < cohort.into();
         }
         true
     }
 
-    /// Remembers the difference to the last whole set if it is the smallest so far, and worth it.
+    /// Remembers the difference to the last whole set if it is the smallest so far, and smaller than the asked set
+    /// itself.
     fn note_nearest(&mut self, distance: u64) {
         let best = self.nearest.as_ref().map(|(_, homes)| homes.count());
         let best = best.unwrap_or_else(|| self.asking.homes.count());
@@ -182,11 +184,11 @@ impl<'a> Judging<'a> {
         }
     }
 
-    /// Decides, once every kept set was shown.
+    /// Decides, once every stored set was compared.
     pub fn decide(self) -> Verdict {
         let Self { asking, limits, .. } = self;
-        // A query is decided once, or its signature would be worth an answer about every state of the lists, and about
-        // whatever a conductor streams.
+        // A query is decided once. Otherwise its one signature would buy an answer about every later state of the
+        // lists, and about any lists that a conductor invents.
         match self.queries.this {
             Some(Outcome::Refused) => return Verdict::Refuse(FindError::Sizes(asking.cohort)),
             Some(Outcome::Found(homes)) if homes == asking.fingerprint => {
@@ -204,18 +206,18 @@ impl<'a> Judging<'a> {
         let close = self.too_close
             && !(weakness::off(Weakness::KnownProfilesUncompared)
                 && self.profiles.contains(&asking.profile));
-        let told = self.sizes.told(&asking.fingerprint, asking.homes.count());
-        let few = told < asking.cohort.into() || asking.smallest < asking.cohort.into();
-        // By the same number, so that the two bars together tell no more than one.
+        let size = self.sizes.noisy(&asking.fingerprint, asking.homes.count());
+        let few = size < asking.cohort.into() || asking.smallest < asking.cohort.into();
+        // The upper bound uses the same noisy number as the lower one: a second draw could be averaged with the first.
         let many = match weakness::off(Weakness::SizesExact) {
             true => asking.homes.count() > asking.most,
-            false => told.saturating_add(self.sizes.most()) > asking.most,
+            false => size.saturating_add(self.sizes.most()) > asking.most,
         };
         if few || many || close {
             return Verdict::Count(FindError::Sizes(asking.cohort));
         }
-        if let Some(number) = self.known {
-            return Verdict::Known(number);
+        if let Some(number) = self.stored {
+            return Verdict::Stored(number);
         }
         if !self.profiles.contains(&asking.profile) && self.profiles.len() >= limits.profiles {
             return Verdict::Refuse(FindError::TooManyPopulations(limits.profiles));
@@ -239,16 +241,16 @@ impl<'a> Judging<'a> {
     }
 }
 
-/// What is remembered of one querier in one key epoch, in memory.
+/// Memory of one querier in one key epoch, without a database.
 #[derive(Debug, Clone, Default)]
 pub struct Memory {
-    /// A set's number is its place.
+    /// Sets; a set's number is its place.
     sets: Vec<KeptSet>,
     queries: BTreeMap<QueryId, Outcome>,
 }
 
 impl Memory {
-    /// Decides a find, and remembers what is to be remembered before it is answered.
+    /// Decides a find, and records what the decision requires.
     ///
     /// # Errors
     /// [`FindError`] saying why the homes may not be asked.
@@ -278,10 +280,10 @@ impl Memory {
         let outcome = match judging.decide() {
             Verdict::Repeated => return Ok(()),
             Verdict::Refuse(error) => return Err(error),
-            Verdict::Known(number) => {
-                let known = self.sets.get_mut(number as usize);
-                let known = known.expect("a set that was shown is kept");
-                known.cohort = known.cohort.max(asking.cohort);
+            Verdict::Stored(number) => {
+                let set = self.sets.get_mut(number as usize);
+                let set = set.expect("a number of a compared set is a place");
+                set.cohort = set.cohort.max(asking.cohort);
                 Ok(())
             }
             Verdict::Keep(set) => {

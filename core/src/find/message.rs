@@ -2,7 +2,7 @@
 
 use borsh::{BorshDeserialize, BorshSerialize};
 
-use super::{Cut, FindError, Told};
+use super::{Cut, FindError, NoisySize};
 use crate::{
     directory::Directory,
     encoding,
@@ -54,17 +54,17 @@ pub struct FindRequest {
     pub partition: u16,
     /// Homes per batch that the Conductor prefers.
     pub batch_size: u32,
-    /// The lists that follow: those of exactly the profile's pseudonyms, each once.
+    /// Lists that follow: those of exactly the profile's pseudonyms, each once.
     pub lists: Vec<Pseudonym>,
-    /// Shows that the query is in the log: also a find that is refused leaves a trace.
+    /// Proof that the query is in the log, so that a refused find leaves a trace too.
     pub inclusion: Inclusion,
 }
 
 impl FindRequest {
-    /// Verifies the manifest, and that it is in the log.
+    /// Verifies the manifest, and the proof that the query is in the log.
     ///
     /// # Errors
-    /// [`FindError::Manifest`] and [`FindError::Log`].
+    /// [`FindError::Manifest`] if the manifest is refused, [`FindError::Log`] if the proof is.
     pub fn verify(
         &self,
         directory: &Directory,
@@ -144,7 +144,7 @@ pub struct BatchStatement {
     pub query: QueryId,
     /// Which batch.
     pub batch: BatchId,
-    /// Of which find, so that batches of two finds are told apart without opening them.
+    /// Id of the find, so that batches of two finds are distinguished without opening them.
     pub find: FindId,
     /// Number of targets.
     pub count: u32,
@@ -192,8 +192,8 @@ pub struct Grant {
     pub population: Population,
     /// What this aggregator checks tags with.
     pub key: TagKey,
-    /// What the querier of a noisy query may be told of the number of homes.
-    pub told: Told,
+    /// Number of homes with noise, for the status of a noisy query.
+    pub noisy_size: NoisySize,
     /// Number of targets of each batch; their sum is what the answer rate is measured against.
     pub batches: Cut,
 }
@@ -229,9 +229,9 @@ pub type SealedGrant = Sealed<reader::DataAggregator, SignedGrant>;
 pub struct FindSummary {
     /// Number of homes that match.
     pub targets: u64,
-    /// What may be told of that number where the exact one may not.
-    pub told: Told,
-    /// The batches that follow, in order, with the number of targets of each.
+    /// The same number with noise, for a noisy query.
+    pub noisy_size: NoisySize,
+    /// Batches that follow, in order, with the number of targets of each.
     pub batches: Cut,
     /// A grant for each aggregator with an offer.
     pub grants: Vec<(u16, MemberNumber, SealedGrant)>,

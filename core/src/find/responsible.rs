@@ -1,4 +1,4 @@
-//! Which finder of a partition finds what (protocol.md §6).
+//! Assignment of a querier's exact queries to one finder of a partition (protocol.md §6).
 
 use super::FindError;
 use crate::{
@@ -9,7 +9,7 @@ use crate::{
     manifest::Manifest,
 };
 
-/// Returns the one finder of a partition that finds a query without noise. Returns `None` for a query with noise, which
+/// Returns the finder of a partition that must find a query without noise. Returns `None` for a query with noise, which
 /// any finder of the partition may find.
 pub fn responsible<'d>(
     directory: &'d Directory,
@@ -24,8 +24,9 @@ pub fn responsible<'d>(
 
 /// Returns the finder of a partition that finds all queries without noise of a querier in a key epoch.
 ///
-/// The finders of a partition do not know what the others remember. So that a querier cannot ask one of two near sets at
-/// each, a hash names one of them (rendezvous hashing: a finder that is added takes its part of the queriers, and moves
+/// The finders of a partition do not share their memories, so a querier could ask one of two near sets at each of
+/// them. A hash therefore names one finder. It is rendezvous hashing: a new finder takes over its part of the queriers
+/// and moves no others.
 /// no others).
 pub fn exact_finder<'d>(
     directory: &'d Directory,
@@ -47,10 +48,10 @@ pub fn exact_finder<'d>(
     finders.max_by_key(weight)
 }
 
-/// Checks that the finder of this name may find the query.
+/// Checks that `finder` may serve the query.
 ///
 /// # Errors
-/// [`FindError::OtherFinder`] naming the one that does.
+/// [`FindError::OtherFinder`] with the name of the finder that may.
 pub fn check_responsible(
     directory: &Directory,
     manifest: &Manifest,

@@ -1,8 +1,8 @@
-//! Numbers of homes with the noise under which they decide and are told (protocol.md §6).
+//! Numbers of homes with noise, for decisions and for the status of noisy queries (protocol.md §6).
 //!
-//! A querier may ask about any set of concepts, and a find that is refused costs no budget. So no exact number may
-//! decide: whoever may move the bar would find the number by bisection. The noise is a function of the set, keyed with
-//! the pool's secret: the same set always has the same noise, whoever asks, so that asking again tells nothing new.
+//! A querier may ask about any set of concepts, and a refused find costs no budget. So no exact number may decide:
+//! whoever moves the bound would find the number by bisection. The noise is a function of the set, keyed with the
+//! pool's secret: the same set always has the same noise, whoever asks, so that asking again reveals nothing new.
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use chacha20::ChaCha20Rng;
@@ -19,12 +19,13 @@ use crate::{
     weakness::{self, Weakness},
 };
 
-/// Returns the most that noise of this scale takes off a number of homes.
+/// Returns the most that noise of this scale subtracts from a number of homes.
 pub fn most_noise(scale: u32) -> u64 {
     2 * half(scale)
 }
 
-/// Half of the range of the noise. It is so wide that noise is at an end of its range with a probability below 10⁻⁵·1.1.
+/// Returns half of the range of the noise. The range is so wide that the noise reaches an end of it with a probability
+/// below 1.1·10⁻⁵.
 fn half(scale: u32) -> u64 {
     match scale {
         0 => 0,
@@ -32,18 +33,18 @@ fn half(scale: u32) -> u64 {
     }
 }
 
-/// Digest of a set of homes, whatever their order: the exclusive or of a keyed digest of each. So that of the homes
-/// in one of two sets and not in the other is the exclusive or of the two.
+/// Digest of a set of homes in any order: the exclusive or of a keyed digest of each home. The exclusive or of two
+/// fingerprints is therefore the fingerprint of the homes that are in one set and not in the other.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Fingerprint([u8; 32]);
 
 impl Fingerprint {
-    /// The fingerprint of 32 kept bytes.
+    /// Decodes what [`as_bytes`](Self::as_bytes) returned.
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 
-    /// The 32 bytes, to keep.
+    /// Returns the 32 bytes to store.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
@@ -68,38 +69,38 @@ impl std::fmt::Debug for Fingerprint {
     }
 }
 
-/// About how many homes a find chose, for those who tell the querier of a noisy query.
+/// Noisy number of homes that a find chose, for the status of a noisy query.
 #[derive(Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
-pub struct Told {
+pub struct NoisySize {
     homes: u64,
     /// Scale of the noise.
     scale: u32,
-    /// What the noise of numbers of homes that did not answer is drawn from.
+    /// Seed of the noise of numbers of silent homes.
     seed: [u8; 32],
 }
 
-impl Told {
-    /// Returns the number of homes with its noise: never more than there are.
+impl NoisySize {
+    /// Returns the noisy number of homes, which is at most the exact one.
     pub fn homes(&self) -> u64 {
         self.homes
     }
 
-    /// Returns a number that there are no more homes than.
+    /// Returns an upper bound of the exact number of homes.
     pub fn at_most(&self) -> u64 {
         self.homes.saturating_add(most_noise(self.scale))
     }
 
-    /// Returns about how many homes the finds of all partitions chose, of which each of `parts` committees has an even
-    /// part.
+    /// Returns the noisy number of homes that the finds of all partitions chose for the committee `place` of `parts`,
+    /// each of which has an even part.
     pub fn asked<'t>(finds: impl IntoIterator<Item = &'t Self>, place: u16, parts: u16) -> u64 {
         let (place, parts) = (u64::from(place), u64::from(parts.max(1)));
         let homes = finds.into_iter().map(|find| find.homes);
         let homes = homes.fold(0, u64::saturating_add);
-        // Written so that the parts add up.
+        // The remainder goes to the first committees, so that the parts add up.
         homes / parts + u64::from(place < homes % parts)
     }
 
-    /// Returns about how many of them answered, where `silent` did not.
+    /// Returns the noisy number of homes that answered, where `silent` did not.
     pub fn answered<'t>(
         finds: impl IntoIterator<Item = &'t Self> + Clone,
         place: u16,
@@ -121,13 +122,13 @@ impl Told {
     }
 }
 
-impl std::fmt::Debug for Told {
+impl std::fmt::Debug for NoisySize {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Told({})", self.homes)
+        write!(f, "NoisySize({})", self.homes)
     }
 }
 
-/// What numbers of homes are compared and told with, in one key epoch.
+/// Source of the noise of one pool in one key epoch.
 pub struct Sizes {
     key: Zeroizing<[u8; 32]>,
     /// Scale of the noise, in homes.
@@ -135,7 +136,7 @@ pub struct Sizes {
 }
 
 impl Sizes {
-    /// The noise of a pool in a key epoch, with this scale in homes; 0 tells every number exactly.
+    /// Derives the source of a pool and key epoch. `scale` is in homes; at 0 every number is exact.
     pub fn new(secret: &PoolSecret, epoch: KeyEpoch, scale: u32) -> Self {
         Self {
             key: secret.size_key(epoch),
@@ -153,32 +154,31 @@ impl Sizes {
         set
     }
 
-    /// Returns the number of homes of a set as it is told and compared: never more than there are, and by at most
-    /// [`most`](Self::most) fewer.
+    /// Returns the noisy number of homes of a set: at most `homes`, and at least `homes` − [`most`](Self::most).
     ///
     /// # Security
-    /// Half of the range is taken off, and two-sided geometric noise with P(z) ∝ q^abs(z), q = s/(s+1), within that range:
-    /// for sets that differ by one home the probabilities of any number told differ by at most the factor 1/q, but for
-    /// a probability of 1.1·10⁻⁵. Everything that depends on the size must follow from this one number: two draws for
-    /// one set could be averaged.
-    pub fn told(&self, set: &Fingerprint, homes: u64) -> u64 {
+    /// The function subtracts half of the range plus two-sided geometric noise with P(z) ∝ q^abs(z), q = s/(s+1),
+    /// clamped to the range. For two sets that differ by one home, the probabilities of any result differ by at most
+    /// the factor 1/q, except for a probability of 1.1·10⁻⁵. Everything that depends on the size must follow from this
+    /// one number: two draws for one set could be averaged.
+    pub fn noisy(&self, set: &Fingerprint, homes: u64) -> u64 {
         homes.saturating_sub(self.drawn(set))
     }
 
-    /// Returns what the querier of a noisy query may be told of a set of this many homes.
-    pub fn telling(&self, set: &Fingerprint, homes: u64) -> Told {
+    /// Returns the noisy number of homes of a set as the querier of a noisy query may learn it.
+    pub fn report(&self, set: &Fingerprint, homes: u64) -> NoisySize {
         let scale = match weakness::off(Weakness::SizesExact) {
             true => 0,
             false => self.scale,
         };
-        Told {
-            homes: self.told(set, homes),
+        NoisySize {
+            homes: self.noisy(set, homes),
             scale,
             seed: encoding::hash(labels::HASH_SILENT_SEED, &[&*self.key, &set.0]),
         }
     }
 
-    /// Returns the most that [`told`](Self::told) takes off.
+    /// Returns the most that [`noisy`](Self::noisy) subtracts.
     pub fn most(&self) -> u64 {
         most_noise(self.scale)
     }
@@ -192,7 +192,7 @@ impl Sizes {
     }
 }
 
-/// Draws two-sided geometric noise of this scale around the half of its range, and within the range.
+/// Draws two-sided geometric noise of this scale, centred on half of its range and clamped to the range.
 fn two_sided(seed: [u8; 32], scale: u32) -> u64 {
     if scale == 0 {
         return 0;
@@ -204,8 +204,8 @@ fn two_sided(seed: [u8; 32], scale: u32) -> u64 {
         .min(most_noise(scale))
 }
 
-/// Draws from the geometric distribution of this mean, without floating point, so that all nodes of a pool draw the
-/// same.
+/// Draws from the geometric distribution with this mean. It uses no floating point, so that all nodes of a pool draw
+/// the same value.
 fn geometric(rng: &mut ChaCha20Rng, mean: u32) -> u64 {
     let stops = u64::from(mean) + 1;
     let most = most_noise(mean);
@@ -249,10 +249,10 @@ mod tests {
     fn no_more_homes_are_told_than_there_are_and_the_same_set_is_told_the_same() {
         let sizes = sizes(4);
         for homes in 0..200 {
-            let told = sizes.told(&set(&sizes, 0..homes), homes);
-            assert!(told <= homes && told + sizes.most() >= homes);
+            let noisy = sizes.noisy(&set(&sizes, 0..homes), homes);
+            assert!(noisy <= homes && noisy + sizes.most() >= homes);
             let again = self::sizes(4);
-            assert_eq!(again.told(&set(&again, 0..homes), homes), told);
+            assert_eq!(again.noisy(&set(&again, 0..homes), homes), noisy);
         }
     }
 
@@ -274,38 +274,38 @@ mod tests {
     #[test]
     fn about_how_many_answered_is_told_with_noise_and_adds_up() {
         let noisy = sizes(2);
-        let of = |homes: u64| noisy.telling(&set(&noisy, 0..homes), homes);
-        let finds = [of(1000), of(501)];
-        let parts: u64 = (0..3).map(|place| Told::asked(&finds, place, 3)).sum();
-        assert_eq!(parts, Told::asked(&finds, 0, 1));
+        let report = |homes: u64| noisy.report(&set(&noisy, 0..homes), homes);
+        let finds = [report(1000), report(501)];
+        let parts: u64 = (0..3).map(|place| NoisySize::asked(&finds, place, 3)).sum();
+        assert_eq!(parts, NoisySize::asked(&finds, 0, 1));
         assert!(parts <= 1501 && finds[0].at_most() + finds[1].at_most() >= 1501);
         let mut off = std::collections::BTreeSet::new();
         for silent in 0..60 {
-            let answered = Told::answered(&finds, 0, 1, silent);
+            let answered = NoisySize::answered(&finds, 0, 1, silent);
             assert!(answered <= parts);
-            assert_eq!(Told::answered(&finds, 0, 1, silent), answered);
+            assert_eq!(NoisySize::answered(&finds, 0, 1, silent), answered);
             off.insert((parts - answered).abs_diff(silent));
         }
         assert!(off.len() > 4 && off.iter().all(|off| *off <= 28), "{off:?}");
         let exact = sizes(0);
-        let find = [exact.telling(&set(&exact, 0..40), 40)];
-        assert_eq!(Told::answered(&find, 0, 1, 3), 37);
+        let find = [exact.report(&set(&exact, 0..40), 40)];
+        assert_eq!(NoisySize::answered(&find, 0, 1, 3), 37);
     }
 
     #[test]
-    fn what_is_told_of_1199_homes_is_told_of_1200_nearly_as_often() {
-        let mut told = [const { std::collections::BTreeMap::<u64, u32>::new() }; 2];
+    fn what_is_reported_of_1199_homes_is_reported_of_1200_nearly_as_often() {
+        let mut counts = [const { std::collections::BTreeMap::<u64, u32>::new() }; 2];
         for pool in 0..3000u32 {
             let mut secret = [0; 32];
             secret[..4].copy_from_slice(&pool.to_le_bytes());
             let sizes = Sizes::new(&PoolSecret::from_bytes(secret), KeyEpoch(1), 2);
-            for (told, homes) in told.iter_mut().zip([1199u64, 1200]) {
-                // Any fingerprint of the set will do: that of all tags is slow here.
+            for (count, homes) in counts.iter_mut().zip([1199u64, 1200]) {
+                // Any fingerprint serves: computing that of all tags is slow here.
                 let set = set(&sizes, homes..homes + 1);
-                *told.entry(sizes.told(&set, homes)).or_default() += 1;
+                *count.entry(sizes.noisy(&set, homes)).or_default() += 1;
             }
         }
-        let [fewer, more] = told;
+        let [fewer, more] = counts;
         for (number, count) in &fewer {
             let other = more.get(number).copied().unwrap_or_default();
             // 1/q is 1.5; counts from 100 on are within a third of their mean.

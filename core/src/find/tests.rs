@@ -128,7 +128,7 @@ fn a_home_whose_tag_is_of_another_partition_is_left_out() {
 #[test]
 fn batches_are_spread_over_the_targets_and_each_attempt_goes_to_the_next() {
     let targets = ["a", "b", "c"].map(name);
-    let of = |partition, committee, number| {
+    let assigned_to = |partition, committee, number| {
         let batch = BatchId {
             partition,
             committee,
@@ -136,11 +136,13 @@ fn batches_are_spread_over_the_targets_and_each_attempt_goes_to_the_next() {
         };
         assigned(&targets, batch)
     };
-    let names: Vec<Name> = (0..4).map(|number| of(0, 0, number)[0].clone()).collect();
+    let names: Vec<Name> = (0..4)
+        .map(|number| assigned_to(0, 0, number)[0].clone())
+        .collect();
     assert_eq!(names, ["a", "b", "c", "a"].map(name));
-    assert_eq!(of(1, 0, 0)[0], name("b"));
-    assert_eq!(of(0, 1, 0)[0], name("b"));
-    assert_eq!(of(0, 0, 1), ["b", "c", "a"].map(name));
+    assert_eq!(assigned_to(1, 0, 0)[0], name("b"));
+    assert_eq!(assigned_to(0, 1, 0)[0], name("b"));
+    assert_eq!(assigned_to(0, 0, 1), ["b", "c", "a"].map(name));
 }
 
 #[test]
@@ -237,7 +239,7 @@ fn a_segment_that_is_none_or_of_another_list_or_key_epoch_is_refused() {
     }
 }
 
-/// Asks who has the one concept and not the other, and leaves the other's list out.
+/// Counts the homes with one concept and not the other, and leaves the other's list out.
 fn leaves_a_list_out() -> Result<(), FindError> {
     let sql = "SELECT COUNT(*) AS n FROM people \
                WHERE concept('sex>female') AND NOT concept('asthma>1')";
@@ -333,7 +335,7 @@ fn a_profile_of_several_concepts_chooses_who_has_them() {
     assert_eq!(copy_of(&found.summary).grants.len(), 3);
 }
 
-/// What finders of these names and of one pool find over the same lists.
+/// Returns what finders of one pool with these names find over the same lists.
 fn by_finders(names: &[&str]) -> Vec<Found> {
     let mut scene = of(40, 10);
     let segments = scene.segments.clone();
@@ -351,7 +353,7 @@ fn by_finders(names: &[&str]) -> Vec<Found> {
     found
 }
 
-/// Numbers of grants in which two finders used the same encapsulation.
+/// Returns the number of grants in which two finders used the same encapsulation.
 fn shared(one: &Found, two: &Found) -> usize {
     let grants = one.summary.grants.iter().zip(&two.summary.grants);
     grants
@@ -361,7 +363,7 @@ fn shared(one: &Found, two: &Found) -> usize {
 
 #[test]
 fn two_finders_of_a_partition_share_no_encapsulation_of_a_grant_and_seal_the_same_batches() {
-    // Of the same length, and of another.
+    // One name has the same length as the first, the other has not.
     let found = by_finders(&["finder", "second", "finder-two", "finder"]);
     for (place, one) in found.iter().enumerate() {
         for two in &found[place + 1..] {

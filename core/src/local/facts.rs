@@ -1,24 +1,24 @@
-//! What a query's text says about everybody who is behind a count (protocol.md §9).
+//! Facts about the homes behind a count, from the text of the query (protocol.md §9).
 //!
-//! Counts of one result may contain each other: `COUNT(x) FILTER (WHERE c)` is part of `COUNT(x)`, and
-//! `FILTER (WHERE age < 40)` and `FILTER (WHERE age >= 40)` share nobody. Aggregators must know, since the
-//! difference of two such counts is a count of people too. A fact is read off the expressions of the public
-//! local query; facts that this code does not see make it withhold less, never release a wrong number.
+//! Counts of one result may include each other: `COUNT(x) FILTER (WHERE c)` is part of `COUNT(x)`, and `FILTER (WHERE
+//! age < 40)` and `FILTER (WHERE age >= 40)` share no home. Aggregators must know this, since the difference of two
+//! such counts is a count of people too. The expressions of the public local query show these facts. A fact that this
+//! code misses makes it withhold less, but never release a wrong number.
 
 use super::{Comparison, LocalQuery, Node};
 
-/// Something that holds for every home behind a count.
+/// Fact that holds for every home behind a count.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Fact {
     /// The variable is not NULL.
     Present(u16),
     /// The variable's level is from the first to the second.
     Level(u16, u64, u64),
-    /// The expression is not NULL, or is NULL.
-    Known(Vec<Node>, bool),
-    /// The condition is true, or is false.
+    /// The expression is not NULL, or is NULL if false.
+    NotNull(Vec<Node>, bool),
+    /// The condition is true, or is false if false.
     Holds(Vec<Node>, bool),
-    /// The expression is a number between two ends, each with whether it belongs to the range.
+    /// The expression is a number between two ends, each with true if the range includes it.
     Within(Vec<Node>, (f64, bool), (f64, bool)),
     /// The expression is one of these texts or truth values.
     OneOf(Vec<Node>, Vec<Node>),
@@ -41,13 +41,13 @@ impl Fact {
         }
     }
 
-    /// Returns whether no home can have both.
+    /// Returns whether no home can have both facts.
     pub fn excludes(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Level(one, low, high), Self::Level(other, least, most)) => {
                 one == other && (high < least || most < low)
             }
-            (Self::Known(one, yes), Self::Known(other, also))
+            (Self::NotNull(one, yes), Self::NotNull(other, also))
             | (Self::Holds(one, yes), Self::Holds(other, also)) => one == other && yes != also,
             (Self::Within(one, low, high), Self::Within(other, least, most)) => {
                 one == other && (apart(*high, *least) || apart(*most, *low))
@@ -60,31 +60,31 @@ impl Fact {
     }
 }
 
-/// Returns whether the lower end `end` leaves out something that begins at `begin`.
+/// Returns whether the lower end `end` excludes part of a range that begins at `begin`.
 fn beyond(end: (f64, bool), begin: (f64, bool)) -> bool {
     end.0 > begin.0 || end.0 == begin.0 && !end.1 && begin.1
 }
 
-/// The upper end of a range as the lower end of its mirror image.
+/// Returns the upper end of a range as the lower end of its mirror image.
 fn flip((end, inside): (f64, bool)) -> (f64, bool) {
     (-end, inside)
 }
 
-/// Returns whether a range that ends at `high` has nothing of one that begins at `low`.
+/// Returns whether a range that ends at `high` shares nothing with one that begins at `low`.
 fn apart(high: (f64, bool), low: (f64, bool)) -> bool {
     high.0 < low.0 || high.0 == low.0 && !(high.1 && low.1)
 }
 
-/// What a query's text says of those whom a condition on one variable is true of.
+/// Facts about the homes for which a condition on one variable is true.
 #[derive(Debug, Clone, Default)]
 pub struct Text {
-    /// All of these together hold exactly where the condition is true.
+    /// Facts that together hold exactly where the condition is true.
     pub exactly: Vec<Fact>,
-    /// These hold wherever it is true, those of `exactly` among them.
+    /// Facts that hold wherever the condition is true, including those of `exactly`.
     pub follows: Vec<Fact>,
 }
 
-/// For each variable what the text says where it is not NULL, and where it has the upper of two levels.
+/// Facts for each variable: where it is not NULL, and where it has the upper of two levels.
 #[derive(Debug, Clone, Default)]
 pub struct Facts {
     present: Vec<Text>,
@@ -92,25 +92,25 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// The text where `variable` is not NULL.
+    /// Returns the facts about homes where `variable` is not NULL.
     pub fn present(&self, variable: u16) -> Option<&Text> {
         self.present.get(usize::from(variable))
     }
 
-    /// The text where `variable`, of two levels, has the upper one.
+    /// Returns the facts about homes where `variable`, of two levels, has the upper one.
     pub fn upper(&self, variable: u16) -> Option<&Text> {
         self.upper.get(usize::from(variable))
     }
 }
 
 impl LocalQuery {
-    /// What the expressions of the measures say of those behind their counts.
+    /// Collects the facts that the expressions of the measures show.
     pub fn facts(&self) -> Facts {
         let mut facts = Facts::default();
         for measure in &self.measures {
             let nodes = measure.expr.nodes();
             let mut present = Text::default();
-            known(nodes, &mut present);
+            not_null(nodes, &mut present);
             let mut upper = present.clone();
             if let Some(grid) = measure.quantiser.filter(|grid| grid.max() == 1) {
                 above(nodes, f64::midpoint(grid.lo(), grid.hi()), &mut upper);
@@ -122,7 +122,7 @@ impl LocalQuery {
     }
 }
 
-/// The operands of the last node, in order.
+/// Returns the operands of the last node, in order.
 fn operands(nodes: &[Node]) -> Vec<&[Node]> {
     let Some((last, mut rest)) = nodes.split_last() else {
         return Vec::new();
@@ -150,8 +150,8 @@ impl Text {
     }
 }
 
-/// Adds what holds where the expression is not NULL.
-fn known(nodes: &[Node], text: &mut Text) {
+/// Adds the facts that hold where the expression is not NULL.
+fn not_null(nodes: &[Node], text: &mut Text) {
     let operands = operands(nodes);
     match (nodes.last(), operands.as_slice()) {
         (
@@ -162,7 +162,7 @@ fn known(nodes: &[Node], text: &mut Text) {
             [condition, value],
         ) => {
             holds(condition, true, text);
-            known(value, text);
+            not_null(value, text);
         }
         (
             None
@@ -172,13 +172,13 @@ fn known(nodes: &[Node], text: &mut Text) {
             _,
         ) => {}
         (Some(_), _) => {
-            text.exactly.push(Fact::Known(nodes.to_vec(), true));
+            text.exactly.push(Fact::NotNull(nodes.to_vec(), true));
             needs(nodes, &mut text.follows);
         }
     }
 }
 
-/// Adds which expressions are not NULL where this one is not.
+/// Adds the expressions that are not NULL wherever this one is not.
 fn needs(nodes: &[Node], facts: &mut Vec<Fact>) {
     let literal = |node: &Node| {
         matches!(
@@ -189,7 +189,7 @@ fn needs(nodes: &[Node], facts: &mut Vec<Fact>) {
     let Some(last) = nodes.last().filter(|last| !literal(last)) else {
         return;
     };
-    facts.push(Fact::Known(nodes.to_vec(), true));
+    facts.push(Fact::NotNull(nodes.to_vec(), true));
     let operands = operands(nodes);
     let strict = match last {
         Node::ToReal
@@ -208,13 +208,13 @@ fn needs(nodes: &[Node], facts: &mut Vec<Fact>) {
         .for_each(|operand| needs(operand, facts));
 }
 
-/// Adds what holds where the condition is true, or false if not `yes`.
+/// Adds the facts that hold where the condition is true, or where it is false if not `yes`.
 fn holds(nodes: &[Node], yes: bool, text: &mut Text) {
     let operands = operands(nodes);
     match (nodes.last(), operands.as_slice()) {
         (Some(Node::Not), [condition]) => holds(condition, !yes, text),
         (Some(Node::IsNull), [value]) => {
-            text.exact(Fact::Known(value.to_vec(), !yes));
+            text.exact(Fact::NotNull(value.to_vec(), !yes));
             if !yes {
                 needs(value, &mut text.follows);
             }
@@ -255,7 +255,7 @@ fn holds(nodes: &[Node], yes: bool, text: &mut Text) {
     }
 }
 
-/// Where an expression lies that is compared with a literal; none where it is not.
+/// Returns the range of an expression that is compared with a literal. Returns `None` without a literal.
 fn compared(nodes: &[Node], comparison: Comparison, with: &[Node], yes: bool) -> Option<Fact> {
     let [literal] = with else { return None };
     let comparison = if yes { comparison } else { negated(comparison) };
@@ -276,7 +276,7 @@ fn compared(nodes: &[Node], comparison: Comparison, with: &[Node], yes: bool) ->
     Some(Fact::Within(nodes, low, high))
 }
 
-/// Among which an expression is that equals one of some literals.
+/// Returns the set of values of an expression that equals one of some literals.
 fn one_of(nodes: &[Node], literals: &[&[Node]]) -> Option<Fact> {
     let values: Option<Vec<Node>> = literals
         .iter()
@@ -297,7 +297,7 @@ fn one_of(nodes: &[Node], literals: &[&[Node]]) -> Option<Fact> {
     all.then(|| Fact::OneOf(nodes.to_vec(), values))
 }
 
-/// Adds what holds where a number of two levels is on the upper one: at least `middle`.
+/// Adds the facts that hold where a number of two levels has the upper one, at least `middle`.
 fn above(nodes: &[Node], middle: f64, text: &mut Text) {
     let operands = operands(nodes);
     let case = |otherwise| Node::Case {
@@ -312,7 +312,7 @@ fn above(nodes: &[Node], middle: f64, text: &mut Text) {
         {
             holds(condition, true, text);
         }
-        // A condition as a number; a real number would be rounded.
+        // Only a condition as an integer is 0 or 1 without rounding; a real number would be rounded.
         (Some(Node::ToInteger), [value]) if is_condition(value) => holds(value, true, text),
         (Some(Node::ToReal), [value]) => above(value, middle, text),
         _ => text.exact(Fact::Within(
@@ -342,7 +342,7 @@ fn is_condition(nodes: &[Node]) -> bool {
 
 fn number(literal: &Node) -> Option<f64> {
     match literal {
-        // Integers beyond 2^53 would be compared with rounding.
+        // A float represents no integers beyond 2^53 exactly, so that comparisons would be rounded.
         Node::Integer(value) if value.unsigned_abs() <= 1 << 53 => Some(*value as f64),
         Node::Real(value) => Some(*value),
         _ => None,

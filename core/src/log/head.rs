@@ -14,7 +14,7 @@ use crate::{
     manifest::SignedManifest,
 };
 
-/// Longest age of a head that shows the log as it is, in milliseconds: an hour.
+/// Largest age of a head that counts as current, in milliseconds: one hour.
 pub const FRESH: u64 = 3_600_000;
 
 /// The log at one moment.
@@ -64,17 +64,22 @@ pub enum LogError {
     /// The manifest is not in it.
     #[error("the manifest is not shown to be in the log: nobody asks in secret")]
     Missing,
-    /// A proof that does not show that two heads of different sizes are of one log.
+    /// The proof does not show that the two heads, of different sizes, belong to one log.
     #[error(
-        "nothing shows that two heads of the log are of one history: a wrong proof, or a conductor with two histories"
+        "no proof shows that two heads of the log belong to one history: either the proof is wrong, or the conductor \
+         keeps two histories; ask the conductor again, and report it if that fails"
     )]
     Unproved,
-    /// Two heads of one size with different roots.
-    #[error("two heads of the log contradict each other: its conductor shows two histories")]
-    Forked,
-    /// Signed long ago.
+    /// Two heads of one size have different roots.
     #[error(
-        "the head of the log is of {0}: a conductor that shows an old head may hide what was asked since"
+        "two heads of the log contradict each other: the conductor keeps two histories; stop using it, and show both \
+         heads to the operators"
+    )]
+    Forked,
+    /// The head was signed too long ago.
+    #[error(
+        "the head of the log was signed at {0}, more than an hour ago, and may hide later queries: ask the conductor for \
+         a new head"
     )]
     Stale(Timestamp),
     /// Signed in the future, or before what was co-signed.
@@ -168,10 +173,10 @@ impl SignedHead {
 pub struct VerifiedHead(Head);
 
 impl VerifiedHead {
-    /// Checks that the head was signed within [`FRESH`], as far as clocks agree.
+    /// Checks that the head was signed within the last [`FRESH`], with an allowance for differing clocks.
     ///
-    /// An old head is as well signed as a new one. Whoever wants to know what was asked until now needs a fresh one,
-    /// or is shown the log as it was for ever.
+    /// An old head has the same valid signatures as a new one. Without this check, a conductor could show an old state
+    /// of the log forever.
     ///
     /// # Errors
     /// [`LogError::Stale`], [`LogError::Time`].

@@ -94,7 +94,7 @@ proptest! {
         if older > 0 {
             let mut forked = old;
             forked.hash[0] ^= 1;
-            // Two hashes of one size convict; a proof that does not hold convicts nobody.
+            // Two hashes of one size prove the signer's fault; a wrong proof proves nothing.
             let refused = match more {
                 0 => LogError::Forked,
                 _ => LogError::Unproved,

@@ -45,8 +45,8 @@ impl Root {
 /// without a proof.
 ///
 /// # Errors
-/// [`LogError::Forked`] where one size has two hashes: that convicts whoever signed both. [`LogError::Unproved`] where
-/// the proof does not hold, which convicts nobody but who gave it.
+/// [`LogError::Forked`] if one size has two hashes, which proves that whoever signed both is at fault.
+/// [`LogError::Unproved`] if the proof is wrong, which proves only the sender's fault.
 pub fn check_consistency(older: &Root, newer: &Root, proof: &[u8]) -> Result<(), LogError> {
     if older.size == 0 && newer.size > 0 {
         return Ok(());

@@ -314,7 +314,7 @@ fn a_querier_that_buys_nearly_exact_answers_with_a_large_delta_is_refused() {
             assert!(!matches!(before, Some(ManifestError::Delta { .. })));
         }
     }
-    // Under the ceiling it is the noise that is looked at.
+    // Below the ceiling, the noise itself is checked.
     let tight = refusal(&|m: &mut Manifest| {
         let rho = Rho::within(1.0, most);
         let mechanism = Mechanism::Gaussian { rho };

@@ -44,7 +44,8 @@ pub struct Explanation {
     pub constraints: usize,
     /// Sums that are released.
     pub outputs: usize,
-    /// Counts of people that every aggregator reads, those below the cohort included; noisy ones with noise.
+    /// Number of counts of people that every aggregator reads, including those below the cohort; noisy ones with
+    /// noise.
     pub counts: usize,
     /// Groups.
     pub groups: usize,

@@ -23,16 +23,16 @@ pub struct Expense {
     pub query: QueryId,
     /// Its cost.
     pub rho: Rho,
-    /// Until when it is reserved, unless it counts for good.
+    /// Time until which the cost is reserved, unless it counts for the whole key epoch.
     pub expires: Timestamp,
-    /// Whether it counts for good, that is until the key epoch is over: it was released, or may have been.
+    /// True if it counts until the key epoch ends: the query was released, or may have been.
     pub released: bool,
 }
 
 /// A querier's expenses, as one aggregator knows them.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Budget {
-    /// What may be spent on one population in a key epoch, at this aggregator: its part of the directory's budget.
+    /// Budget of one population in a key epoch at this aggregator: its part of the directory's budget.
     pub most: Rho,
     /// The key epoch.
     pub key_epoch: KeyEpoch,

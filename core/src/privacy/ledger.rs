@@ -1,9 +1,9 @@
-//! What a querier may spend of its privacy budgets (protocol.md §9).
+//! Limits of what a querier spends of its privacy budgets (protocol.md §9).
 //!
-//! A query's cost is reserved when it begins, before any home is asked, and counts until its key epoch is over once
-//! its noise is acknowledged, before which no guard count can be opened. What was reserved and never counted for good
-//! is free again when the query expires. An aggregator calls these functions in the transaction that writes what
-//! they return.
+//! A query's cost is reserved when it begins, before any home is asked. It counts until its key epoch ends once its
+//! noise is acknowledged, since a guard count can be opened from then on. A reservation that never came to count is
+//! free again when the query expires. An aggregator calls these functions in the transaction that writes their
+//! results.
 
 use super::{Expense, Rho};
 use crate::{
@@ -11,27 +11,28 @@ use crate::{
     weakness::{self, Weakness},
 };
 
-/// A budget that is spent.
+/// Error for a query that its population's budget does not cover.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the privacy budget for this target profile is spent: {spent} of {most} (zCDP rho), and the query \
-     costs {cost}; ask with a smaller epsilon, ask another population, or wait for the next key epoch"
+    "the privacy budget for this target profile does not cover the query: {spent} of {most} (zCDP rho) are spent, and \
+     it costs {cost}; ask with a smaller epsilon, ask another population, or wait for the next key epoch"
 )]
 pub struct BudgetSpent {
-    /// What was spent or is reserved.
+    /// Sum of the spent and reserved costs.
     pub spent: Rho,
-    /// What may be spent.
+    /// Limit of the population.
     pub most: Rho,
-    /// What the query costs.
+    /// Cost of the query.
     pub cost: Rho,
 }
 
 /// Returns what each aggregator of a committee lets a querier spend on a population, so that no more than `budget` is
-/// spent whichever aggregators take part in each query, and also where as many of them as may collude charge nothing.
+/// spent in all, whichever aggregators take part in each query, even if the tolerated number of colluding aggregators
+/// charge nothing.
 ///
-/// Every query is charged by at least `min_verified` aggregators, the directory's floor, of which t − 1 may lie. The
-/// honest ones, of n − t + 1, so charge at least `min_verified` − t + 1 times what was spent in all. (The manifest's own
-/// `min_verified` does not count: its querier chooses it for each query.)
+/// At least `min_verified` aggregators, the directory's floor, charge every query, and t − 1 of them may lie. So the n
+/// − t + 1 honest aggregators together charge at least `min_verified` − t + 1 times the total that is spent. (The
+/// manifest's own `min_verified` does not count: the querier chooses it for each query.)
 pub fn limit(budget: Rho, min_verified: u8, committee: Threshold) -> Rho {
     if weakness::off(Weakness::BudgetOfTheAggregatorsThatOffer) {
         return budget;
@@ -44,24 +45,24 @@ pub fn limit(budget: Rho, min_verified: u8, committee: Threshold) -> Rho {
 }
 
 impl Expense {
-    /// Returns whether the expense counts against its budget at `now`: it was released, or may still be.
+    /// Returns whether the expense counts against its budget at `now`: it was released, or has not expired.
     pub fn counts(&self, now: Timestamp) -> bool {
         self.released || self.expires >= free_before(now)
     }
 }
 
-/// Returns the time before which a query has expired for everybody, whose clocks may differ: what was reserved for
-/// it and not released is free.
+/// Returns the time before which a query has expired at every node, however far their clocks differ. An older
+/// reservation is free unless it was released.
 pub fn free_before(now: Timestamp) -> Timestamp {
     Timestamp(now.0.saturating_sub(Timestamp::SKEW))
 }
 
-/// Checks that `expenses`, those of one query, fit in the budgets of their populations beside what one querier
-/// spent in the same key epoch, of which `held` is all that is about these populations. What is held already of the
-/// same query is not counted twice, so that a repetition changes nothing.
+/// Checks that `expenses`, those of one query, fit in the budgets of their populations. `held` are all expenses of the
+/// same querier and key epoch on these populations. An expense of the same query in `held` is not counted twice, so
+/// that a repetition changes nothing.
 ///
 /// # Errors
-/// [`BudgetSpent`] for the first population whose budget is spent; then nothing may be reserved.
+/// [`BudgetSpent`] for the first population whose budget does not cover the query; then nothing may be reserved.
 pub fn reserve(
     held: &[Expense],
     expenses: &[Expense],
@@ -69,7 +70,7 @@ pub fn reserve(
     now: Timestamp,
 ) -> Result<(), BudgetSpent> {
     for expense in expenses {
-        // What counts for good already is within the budget of then.
+        // An expense that counts already was within the budget when it was reserved.
         let mut own = held
             .iter()
             .filter(|other| other.population == expense.population && other.query == expense.query);

@@ -1,28 +1,29 @@
-//! What the answers of one home lose, added up (docs/privacy.md).
+//! Sum of the privacy losses of one home's answers (docs/privacy.md).
 
 use super::{Mechanism, Privacy, Rho};
 use crate::weakness::{self, Weakness};
 
-/// What queries take of a home that answers them: an amount that only grows, kept so that it is read as the smaller
-/// of two bounds.
+/// Privacy loss of a home that answered some queries. It only grows, and keeps what two bounds need, of which the
+/// smaller counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Loss {
-    /// Sum of ε, in millionths, of the queries whose noise keeps pure ε.
+    /// Sum of ε, in millionths, of the queries with pure ε.
     pub pure: u64,
     /// Sum of ρ of the other queries.
     pub gaussian: Rho,
-    /// Sum of ρ of all of them.
+    /// Sum of ρ of all queries.
     pub rho: Rho,
 }
 
 impl Loss {
-    /// What one query of so many moments takes; nothing of an exact query, which homes count apart.
+    /// Returns the loss of one query with this number of moments. An exact query has none: homes count exact queries
+    /// separately.
     pub fn of(privacy: Option<&Privacy>, moments: usize) -> Self {
         let Some(privacy) = privacy else {
             return Self::default();
         };
         if weakness::off(Weakness::DeltaUnbounded) {
-            // What homes did before: they counted the ε that is written, whatever its δ.
+            // Homes once charged the stated ε, whatever the δ. An infinite ρ leaves only that bound.
             let rho = Rho(u64::MAX);
             let (pure, gaussian) = (privacy.epsilon, Rho(0));
             return Self {
@@ -46,7 +47,7 @@ impl Loss {
         }
     }
 
-    /// What both take together.
+    /// Returns the loss of both together.
     #[must_use]
     pub fn plus(self, other: Self) -> Self {
         let add = |one: Rho, other: Rho| Rho(one.0.saturating_add(other.0));
@@ -57,11 +58,11 @@ impl Loss {
         }
     }
 
-    /// The ε, in millionths and rounded up, that all these queries together keep with `delta`: the smaller of what
-    /// adding up the pure ones and what ρ of all gives. Few queries of pure ε are cheaper in the first, many in the
-    /// second. Both only grow with every query, and so does the smaller.
+    /// Returns the ε, in millionths and rounded up, that all these queries together keep with `delta`: the smaller of
+    /// the sum of the pure ε and of the bound from ρ of all. Few queries of pure ε cost less by the first bound, many
+    /// by the second. Both bounds only grow with every query, and so does the smaller.
     pub fn epsilon(&self, delta: f64) -> u64 {
-        // The conversion of floating point saturates.
+        // A conversion of a floating-point number saturates.
         let millionths = |rho: Rho| (rho.epsilon(delta) * 1e6).ceil() as u64;
         let added = self.pure.saturating_add(millionths(self.gaussian));
         added.min(millionths(self.rho))
@@ -130,7 +131,7 @@ mod tests {
             assert!(one.rho.value() > least, "{delta}: {}", one.rho);
             let all = (0..1000).fold(Loss::default(), |sum, _| sum.plus(one));
             assert!(all.epsilon(CEILING) > 400_000_000, "{delta}");
-            // As stated, they would be a thousandth.
+            // By their stated ε, they would add up to a thousandth.
             let stated = crate::weakness::without(Weakness::DeltaUnbounded, || {
                 let one = Loss::of(Some(&gaussian(1, delta)), 1);
                 (0..1000).fold(Loss::default(), |sum, _| sum.plus(one))
@@ -157,7 +158,7 @@ mod tests {
                 let epsilon = counted.epsilon(CEILING);
                 prop_assert!(epsilon >= before);
                 before = epsilon;
-                // Whichever bound is read, it is one of the two that hold.
+                // Either bound may be the smaller, and both hold.
                 let concentrated = Rho(lost).epsilon(CEILING) * 1e6;
                 let sequential = added + counted.gaussian.epsilon(CEILING) * 1e6;
                 prop_assert!(epsilon as f64 >= concentrated.min(sequential));

@@ -201,7 +201,7 @@ impl Privacy {
     }
 }
 
-/// ε in millionths, if it is one that a manifest may promise.
+/// Returns ε in millionths, if a manifest may promise it.
 fn millionths(epsilon: f64) -> Result<u64, PrivacyError> {
     match whole_millionths(epsilon) {
         whole @ 1..=MAX_EPSILON => Ok(whole),
@@ -209,11 +209,11 @@ fn millionths(epsilon: f64) -> Result<u64, PrivacyError> {
     }
 }
 
-/// ε in millionths, rounded down; as it was written if it has no more digits than that. 0 for what is no number.
+/// Returns ε in millionths, rounded down. An ε with at most six decimals is exact. Returns 0 for NaN.
 pub(crate) fn whole_millionths(epsilon: f64) -> u64 {
     let exact = epsilon * 1e6;
     let nearest = exact.round();
     let written = (exact - nearest).abs() <= 1e-12 * nearest;
-    // The conversion takes numbers below 0 and NaN for 0, and too large ones for the largest.
+    // The conversion turns negative numbers and NaN into 0, and too large ones into the largest.
     (if written { nearest } else { exact.floor() }) as u64
 }

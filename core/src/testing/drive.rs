@@ -85,19 +85,19 @@ pub(crate) fn failed(command: &Command, error: StepError) -> Event {
 }
 
 impl Scene {
-    /// Number of batches of the one partition and committee.
+    /// Returns the number of batches of the one partition and committee.
     pub(crate) fn batches(&self) -> u32 {
         self.found.batches.len() as u32
     }
 
-    /// Number of homes that the finder chose for a batch.
+    /// Returns the number of homes that the finder chose for a batch.
     fn homes_of(&self, work: Work) -> u32 {
         let batch = &self.found.batches[work.batch.number as usize];
         let statement: BatchStatement = from_bytes(&batch.statement, 4096, "statement").unwrap();
         statement.count
     }
 
-    /// The event as the Conductor takes it: a Target's answer that is not what the Target signed is none.
+    /// Returns the event as the Conductor takes it: an answer that the Target did not sign becomes a failure.
     pub(crate) fn received(&self, event: Event) -> Event {
         let Event::Asked(work, Ok(answer)) = event else {
             return event;

@@ -30,7 +30,7 @@ use crate::envelope::{EnvelopePublicKey, EnvelopeSecretKey, Suite};
 use crate::id::{AggregatorId, MemberNumber, Name};
 
 pub(crate) use drive::{addressee, failed, label, step_error};
-pub(crate) use forge::{Draft, Sent, Shared};
+pub(crate) use forge::{Draft, Shared};
 #[cfg(test)]
 pub(crate) use logged::head;
 pub(crate) use logged::logged;

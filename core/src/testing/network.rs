@@ -127,9 +127,9 @@ impl Network {
                 max_homes: 1 << 40,
                 exact: true,
                 budget: crate::privacy::Rho(u64::MAX),
-                // Loose, so that few moments are enough for Gaussian noise.
+                // Large, so that few moments are enough for Gaussian noise.
                 max_delta: 0.5,
-                // Scenes have hardly more homes than the cohort: what noise does has tests of its own.
+                // Scenes have hardly more homes than the cohort. Other tests cover the noise of sizes.
                 size_noise: 0,
             },
             catalogue: catalogue(),
@@ -162,7 +162,7 @@ impl Network {
         }
     }
 
-    /// The keys of another finder of the pool, which the directory does not list.
+    /// Returns the keys of another finder of the pool, which the directory does not list.
     pub(crate) fn other_finder_keys(&self) -> FinderKeys<'_> {
         FinderKeys {
             name: &self.other_finder,

@@ -54,7 +54,7 @@ pub(crate) struct Setting {
     pub(crate) held_out: u16,
     /// Scale of the noise of sizes.
     pub(crate) size_noise: u32,
-    /// The homes that are asked, where that is not what the SQL says.
+    /// Profile of the asked homes, if it differs from that of the SQL.
     pub(crate) profile: Option<Profile<Pseudonym>>,
 }
 
@@ -130,7 +130,7 @@ impl Question {
         Self::posed(network, setting, |_| {}, rng).unwrap()
     }
 
-    /// A question whose querier changes its manifest before it signs.
+    /// Poses a question whose querier changes its manifest before signing it.
     pub(crate) fn posed(
         network: &Network,
         setting: &Setting,
@@ -345,7 +345,7 @@ pub(crate) fn plain_sums<'a>(shape: &Shape, rows: impl Iterator<Item = &'a Row>)
     sums
 }
 
-/// How much a finder of a test remembers.
+/// Limits of a finder's memory in tests.
 pub(crate) const LIMITS: Limits = Limits {
     profiles: 256,
     sets: 4096,
@@ -360,7 +360,7 @@ pub(crate) struct Found {
     pub(crate) batches: Vec<BatchMessage>,
 }
 
-/// The find of a question over encoded segments.
+/// Runs the find of a question over encoded segments.
 pub(crate) fn find(
     network: &Network,
     question: &Question,
@@ -378,7 +378,7 @@ pub(crate) fn find(
     )
 }
 
-/// The find by the finder with these keys, which remembers nobody.
+/// Runs the find by the finder with these keys, which remembers no querier.
 pub(crate) fn find_by(
     keys: &FinderKeys<'_>,
     network: &Network,
@@ -392,7 +392,7 @@ pub(crate) fn find_by(
     find_remembering(keys, memory, network, question, &request, segments)
 }
 
-/// The find by the finder with these keys, which remembers the querier.
+/// Runs the find by the finder with these keys, which remembers the querier.
 pub(crate) fn find_remembering(
     keys: &FinderKeys<'_>,
     memory: &mut Memory,

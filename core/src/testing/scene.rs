@@ -48,7 +48,7 @@ pub(crate) struct Scene {
     /// The round that is asked, and the digest of what homes are shown in it.
     pub(crate) round: u16,
     pub(crate) shown: [u8; 32],
-    /// Sees what aggregators open.
+    /// Watcher of the messages that aggregators open.
     pub(crate) watcher: Option<Arc<dyn Watcher>>,
     /// Of the aggregators, by number.
     signing: Vec<SigningKey>,
@@ -59,7 +59,7 @@ pub(crate) fn aggregator_key(member: MemberNumber) -> SigningKey {
     key_of(&format!("aggregator{member}"))
 }
 
-/// A key once more.
+/// Copies a key, which is not `Clone`.
 pub(crate) fn same_key(secret: &EnvelopeSecretKey) -> EnvelopeSecretKey {
     let bytes = secret.to_seed_bytes();
     EnvelopeSecretKey::from_bytes(secret.suite(), &bytes[..]).unwrap()
@@ -67,7 +67,7 @@ pub(crate) fn same_key(secret: &EnvelopeSecretKey) -> EnvelopeSecretKey {
 
 impl Scene {
     pub(crate) fn new(setting: Setting) -> Self {
-        // Its keys are those of every other scene.
+        // All scenes draw the same keys, so that their uses must not be compared.
         crate::aead::record::forget();
         let mut rng = StdRng::seed_from_u64(11);
         let (needed, members) = setting.committee;
@@ -148,7 +148,7 @@ impl Scene {
         self.try_asks(work).unwrap()
     }
 
-    /// What the Target opens, if it takes the batch.
+    /// Returns the batch that the Target opens, if it accepts the batch.
     pub(crate) fn try_asks(&self, work: Work) -> Result<OpenedBatch, AskError> {
         let work = Work { round: 0, ..work };
         let request = TargetRequest {
@@ -492,7 +492,7 @@ impl Scene {
         if manifest.privacy.is_some() || manifest.training.is_some() {
             return sums.into_iter().map(Some).collect();
         }
-        // Without what numbers of the result would give away.
+        // Excludes numbers that the result withholds because they would give others away.
         let openings = manifest.circuit().openings(false);
         let opened: Vec<i128> = openings
             .iter()

@@ -88,7 +88,7 @@ fn values(
     let first = |values| Some(vec![Some(values)]);
     let classes = design.classes();
     let guarded = training.guarded && classes > 0;
-    // Counts of homes beside the first section, in some of which this one is.
+    // Returns the first section, and `count` counts of homes, of which this home is in `which`.
     let counted = |first: Vec<f64>, which: &[usize], count: usize| {
         let mut sections: Values = vec![Some(first)];
         sections.extend((0..count).map(|place| which.contains(&place).then(Vec::new)));
@@ -107,7 +107,7 @@ fn values(
                 if values.is_empty() {
                     values.push(0.0);
                 }
-                // A home whose documents are all of one class.
+                // Only a home whose documents all have one class is counted for it.
                 let class = rows.first().map(|row| row.label);
                 let class = class.filter(|class| rows.iter().all(|row| row.label == *class));
                 let class: Vec<usize> = class.map(|class| class as usize).into_iter().collect();
@@ -202,7 +202,8 @@ fn values(
         }
         (Task::Validate, _) if guarded => {
             let (loss, cells) = cells_of(training, design, state, rows)?;
-            // One document, so that a home is in one cell; which one is drawn, so that shares are right on average.
+            // A home is in one cell only, so one of its documents decides. It is drawn, so that shares are right on
+            // average.
             let drawn = rng.next_u64() % cells.len().max(1) as u64;
             let mut which: Vec<usize> = cells.get(drawn as usize).copied().into_iter().collect();
             if let ([cell], 2) = (which.as_slice(), classes) {

@@ -20,7 +20,7 @@ const SHARE: f64 = 10.0;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Layout {
     pub(super) sections: Vec<Section>,
-    /// Sections that are released in runs.
+    /// Ranges of sections that are released in runs.
     runs: Vec<Range<usize>>,
     /// Of the centred coordinates together, in halves of their ranges.
     centred: f64,
@@ -108,7 +108,7 @@ impl Layout {
             counted,
             bits,
         };
-        // Counts of homes beside it.
+        // Adds `count` counts of homes beside the first section.
         let counts = |first: Section, count: usize, runs: Vec<Range<usize>>| {
             let mut layout = full(first, 0.0);
             layout.sections.resize_with(1 + count, Section::default);
@@ -134,7 +134,7 @@ impl Layout {
                 let scaled = 2 * design.scaled().len();
                 let first = Section {
                     centred: unit(scaled),
-                    // A vector has a coordinate.
+                    // A vector needs at least one coordinate.
                     counted: usize::from(scaled == 0),
                 };
                 counts(first, classes, Vec::new())
@@ -233,7 +233,7 @@ impl Layout {
         }
     }
 
-    /// Number of counts in the round that validates a guarded session.
+    /// Returns the number of counts in the round that validates a guarded session.
     pub(super) fn cells(classes: usize) -> usize {
         cells(classes).0
     }
@@ -364,10 +364,9 @@ impl Layout {
     }
 }
 
-/// Counts of homes that validate, in a guarded session: of two classes the bins of scores of each, and those that are
-/// right and those that are wrong; of more each
-/// class by each that it is taken for, of very many those that are right and those that are wrong. With the ranges
-/// that are released in runs.
+/// Returns the number of counts that validate a guarded session, and the ranges that are released in runs. Two classes
+/// have the bins of scores of each, then the right and the wrong predictions. More classes have a count of each class
+/// by each predicted class. Above `MAX_CONFUSED` there are only the right and the wrong predictions.
 fn cells(classes: usize) -> (usize, Vec<Range<usize>>) {
     match classes {
         2 => {
@@ -394,7 +393,8 @@ pub(super) struct Sums {
 }
 
 impl Sums {
-    /// The number of homes of each section but the first; none where it is withheld, or added to one before it.
+    /// Returns the number of homes of each section except the first; `None` where it is withheld, or added to an
+    /// earlier one.
     pub(super) fn counts(&self) -> Vec<Option<f64>> {
         let sections = self.sections.iter().skip(1);
         sections

@@ -58,8 +58,7 @@ pub struct Training {
     pub held_out: u16,
     /// Rounds of updates, beside those that prepare and validate.
     pub updates: u16,
-    /// Whether classes, and who is taken for whom, are counts that are withheld below the cohort: where nothing is
-    /// noisy.
+    /// True if classes and confusion are counts that are withheld below the cohort, as in a session without noise.
     pub guarded: bool,
 }
 

@@ -148,13 +148,13 @@ pub struct Metrics {
     pub r_squared: Option<f64>,
     /// Area under the receiver's operating curve, by histogram of scores.
     pub auc: Option<f64>,
-    /// Share of documents of each class (rows) that is taken for each (columns); none where it is withheld.
+    /// Share of documents of each class (rows) by predicted class (columns); `None` where it is withheld.
     pub confusion: Option<Vec<Vec<Option<f64>>>>,
     /// Mean squared distance to the nearest cluster, for each column.
     pub inertia: Option<f64>,
-    /// How far the area may be from the true one, where it was read off runs of scores.
+    /// Largest difference of the area from the true one, where it was computed from runs of scores.
     pub auc_resolution: Option<f64>,
-    /// Names of metrics that are withheld, because fewer homes than the cohort would be told by them.
+    /// Names of metrics that are withheld, because they would reveal a count of fewer homes than the cohort.
     pub withheld: Vec<&'static str>,
     /// Standard errors of those of [`Self::named`], as far as noise makes them; none without noise.
     pub errors: [Option<f64>; METRICS],
@@ -235,8 +235,8 @@ impl Metrics {
 }
 
 impl Metrics {
-    /// From what a guarded session's round released: a mean loss, and counts of homes, of which those below the cohort
-    /// are withheld or added to their neighbours.
+    /// Computes metrics from the released numbers of a guarded session's round: a mean loss, and counts of homes.
+    /// Counts below the cohort are withheld or added to their neighbours.
     pub(super) fn of_counts(
         model: &Model,
         homes: u64,
@@ -254,12 +254,13 @@ impl Metrics {
             log_loss: means.first().copied().filter(|_| chances),
             ..Self::default()
         };
-        // The number of each class that is taken for each.
+        // The number of homes of each class by predicted class.
         let cells: Vec<Option<f64>> = match classes {
             2 => {
                 let (no, yes) = counts.split_at(counts.len().min(SCORE_BINS));
                 let yes = &yes[..yes.len().min(SCORE_BINS)];
-                // Wherever in its run each score is.
+                // The area lies between its values for the least and the most favourable place of each score in its
+                // run.
                 let ends = [no, yes].map(|bins| Some([placed(bins, false)?, placed(bins, true)?]));
                 if let [Some([no_low, no_high]), Some([yes_low, yes_high])] = ends {
                     let least = auc(&[no_high, yes_low].concat());
@@ -304,10 +305,11 @@ impl Metrics {
     }
 }
 
-/// How far from the true area one may be that is told.
+/// Largest resolution at which an area under the curve is reported: half of the range in which it lies.
 const COARSEST: f64 = 0.2;
 
-/// The counts of bins, each run of them in its first bin or, if `high`, in its last; none where all are withheld.
+/// Returns the counts of bins, each run in its first bin or, if `high`, in its last. Returns `None` where all are
+/// withheld.
 fn placed(bins: &[Option<f64>], high: bool) -> Option<Vec<f64>> {
     let mut placed = vec![0.0; bins.len()];
     let starts: Vec<usize> = (0..bins.len()).filter(|bin| bins[*bin].is_some()).collect();
@@ -318,7 +320,8 @@ fn placed(bins: &[Option<f64>], high: bool) -> Option<Vec<f64>> {
     (!starts.is_empty()).then_some(placed)
 }
 
-/// The number in the lower and in the upper half of the bins; none where a run is of both, or all are withheld.
+/// Returns the counts in the lower and the upper half of the bins; `None` where a run spans both halves, or all are
+/// withheld.
 fn halves(bins: &[Option<f64>]) -> [Option<f64>; 2] {
     let (low, high) = bins.split_at(bins.len() / 2);
     let sum = |half: &[Option<f64>]| {

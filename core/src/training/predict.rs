@@ -145,7 +145,8 @@ pub(super) fn validation(
     Some(values)
 }
 
-/// What a held-out home of a guarded session says: its mean loss, and the cell of each of its documents.
+/// Returns the mean loss of a held-out home of a guarded session, and the cell of each of its documents. Returns
+/// `None` without a prediction.
 pub(super) fn cells_of(
     training: &Training,
     design: &Design,
@@ -169,7 +170,7 @@ pub(super) fn cells_of(
     Some((loss.min(MAX_LOSS), cells))
 }
 
-/// The count of those who are right, or of those who are wrong, as the cell of two classes is.
+/// Returns the section that counts the right, or the wrong, predictions of two classes, for a cell of scores.
 pub(super) fn side_of(cell: usize) -> usize {
     let (class, bin) = (cell / SCORE_BINS, cell % SCORE_BINS);
     let taken = usize::from(bin >= SCORE_BINS / 2);

@@ -572,7 +572,7 @@ fn a_home_with_very_many_documents_is_looked_at_within_bounds() {
     assert_eq!(one(&plan, Task::Update, &state, &documents), alone);
 }
 
-/// What is released of a round of an exact session, of homes with these documents.
+/// Returns what a round of an exact session releases, for homes with these documents.
 fn exactly(
     training: &Training,
     local: &LocalQuery,
@@ -602,7 +602,7 @@ fn exactly(
         .collect()
 }
 
-/// A logistic session that holds homes out, and homes of which so many have the label, at these scores.
+/// Runs a logistic session with held-out homes at these scores, `positive` with the label and `negative` without it.
 fn rare(positive: &[f64], negative: &[f64], cohort: i128) -> (Fit, Vec<Vec<Option<i128>>>) {
     let mut plan = plan(Family::Logistic { newton: false }, 1);
     plan.training.held_out = 200;
@@ -619,7 +619,7 @@ fn rare(positive: &[f64], negative: &[f64], cohort: i128) -> (Fit, Vec<Vec<Optio
     while let Some((round, mut state)) = fit.next() {
         let task = training.task(round).unwrap();
         if task == Task::Validate {
-            // A model that scores by x alone.
+            // This model scores by x alone.
             state.weights = vec![0.0, 3.0, 0.0];
         }
         rounds.push(exactly(training, local, task, &state, &homes, cohort));
@@ -633,14 +633,14 @@ fn cells_of_a_few_held_out_homes_are_in_no_number_of_an_exact_session() {
     const COHORT: i128 = 20;
     let negative: Vec<f64> = (0..120).map(|place| f64::from(place) / 120.0).collect();
     let (fit, rounds) = rare(&[0.9], &negative, COHORT);
-    // Neither when columns are scaled nor when the model is validated.
+    // This holds both when columns are scaled and when the model is validated.
     for counts in [&rounds[0][5..], &rounds[2][2..]] {
         assert!(
             counts.iter().flatten().all(|count| *count >= COHORT),
             "{counts:?}"
         );
     }
-    // The number of homes would tell the one that is left.
+    // The number of homes would reveal the withheld count.
     assert_eq!(rounds[2][0], Some(120));
     let released: i128 = rounds[2][2..2 + 2 * SCORE_BINS].iter().flatten().sum();
     assert_eq!(released, 120);
@@ -675,7 +675,8 @@ fn what_enough_held_out_homes_say_is_computed_from_cells_of_the_cohort() {
         (metrics.accuracy.unwrap() - confusion[0][0].unwrap() - confusion[1][1].unwrap()).abs()
             < 1e-9
     );
-    // The chance that one of 60..210 is above one of 0..150: 1 − (90·91/2)/150² and half of ties.
+    // The probability that one of 60..210 is above one of 0..150, with half of the ties: 1 − (90·91/2)/150² and that
+    // half.
     let (auc, off) = (metrics.auc.unwrap(), metrics.auc_resolution.unwrap());
     assert!((auc - 0.82).abs() < off && off < 0.15, "{auc} {off}");
 }
@@ -683,7 +684,7 @@ fn what_enough_held_out_homes_say_is_computed_from_cells_of_the_cohort() {
 #[test]
 fn an_accuracy_is_told_where_enough_are_wrong_though_a_cell_has_too_few() {
     const COHORT: i128 = 20;
-    // 15 and 15 are wrong.
+    // The model is wrong about 15 of each class.
     let positive: Vec<f64> = (0..100)
         .map(|place| if place < 15 { 0.2 } else { 0.8 })
         .collect();
@@ -694,7 +695,7 @@ fn an_accuracy_is_told_where_enough_are_wrong_though_a_cell_has_too_few() {
     let metrics = fit.metrics.unwrap();
     assert_eq!(metrics.withheld, ["confusion", "auc"]);
     assert!((metrics.accuracy.unwrap() - 0.85).abs() < 1e-9);
-    // Of 5 and 5 it is not.
+    // With 5 wrong of each class the accuracy is withheld.
     let (fit, _) = rare(&positive[10..], &negative[10..], COHORT);
     assert_eq!(
         fit.metrics.unwrap().withheld,

@@ -33,7 +33,7 @@ pub(super) struct KeptQuery {
     pub(super) records: Vec<(Part, Record)>,
 }
 
-/// What a transaction says to what it is to charge.
+/// Result of the charge within a transaction.
 pub(super) type Charged = rusqlite::Result<Result<(), BudgetSpent>>;
 
 /// The file and the key that opens it.
@@ -97,8 +97,8 @@ impl Kept {
         opened.ok_or_else(|| self.database.unreadable("offer"))
     }
 
-    /// Writes a query anew, under a key of which there is no copy, and what it is charged. Whatever was kept of it is
-    /// erased, and so is the offer that it takes. Nothing is written where `charge` says that a budget is spent.
+    /// Writes a query and its charges under a new key, of which no copy exists. Erases the query's earlier records,
+    /// and the offer that it takes. Writes nothing if `charge` reports a spent budget.
     pub(super) fn replace(
         &self,
         query: QueryId,
@@ -127,7 +127,7 @@ impl Kept {
         Ok(written.map(|()| key))
     }
 
-    /// Writes what changed of a query, and what it is charged. `false` when there is no such query any longer.
+    /// Writes changes of a query and its charges. Returns `false` if the query is no longer stored.
     pub(super) fn update(
         &self,
         query: QueryId,

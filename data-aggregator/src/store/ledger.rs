@@ -1,5 +1,5 @@
-//! What queriers spent of their privacy budgets (protocol.md §9), in an aggregator's file.
-//! What counts is decided in [`dispers_core::privacy::ledger`].
+//! Ledger of the privacy budgets of queriers, in an aggregator's file (protocol.md §9).
+//! [`dispers_core::privacy::ledger`] decides which expenses count.
 
 use dispers_core::{
     id::{KeyEpoch, Name, QueryId, Timestamp},
@@ -68,7 +68,7 @@ impl Ledger<'_> {
         })
     }
 
-    /// Has expenses of one query count for good, in a transaction of its own.
+    /// Marks expenses of one query as released, in a transaction of their own.
     pub(crate) fn charge(
         &self,
         querier: &Name,
@@ -113,8 +113,8 @@ impl Ledger<'_> {
     }
 }
 
-/// Has expenses of one query count for good, reserved before or not. Nothing is written where the budget is spent, and
-/// then nothing of the step may be: whoever calls this writes both in one transaction.
+/// Marks expenses of one query as released, whether or not they were reserved. Writes nothing if the budget does not
+/// cover them. The caller must write the step in the same transaction, and must not write it in that case.
 pub(super) fn charge(
     rows: &Transaction<'_>,
     querier: &Name,
@@ -147,7 +147,7 @@ pub(super) fn charge(
     Ok(Ok(()))
 }
 
-/// What a querier spent on a population in a key epoch, and what is or was reserved.
+/// Returns the expenses of a querier on a population in a key epoch, including reservations that have expired.
 fn of_population(
     rows: &Transaction<'_>,
     querier: &Name,
@@ -158,9 +158,9 @@ fn of_population(
         "SELECT population, query, rho, expires, released FROM expense
          WHERE querier = ?1 AND key_epoch = ?2 AND population = ?3",
     )?;
-    let of = params![querier.as_str(), epoch.0, population.0];
-    let found = select.query_map(of, expense)?;
-    found.collect()
+    select
+        .query_map(params![querier.as_str(), epoch.0, population.0], expense)?
+        .collect()
 }
 
 #[cfg(test)]
@@ -233,7 +233,7 @@ mod tests {
         let charged = [expense(1, 1, 60)];
         let charge = |most, now| ledger.charge(&name("q"), EPOCH, &charged, Rho(most), now);
         assert_eq!(charge(100, NOW).unwrap(), Ok(()));
-        // Again, also under a budget that was lowered since.
+        // A repetition changes nothing, even if the budget was lowered since.
         assert_eq!(charge(50, NOW).unwrap(), Ok(()));
         let later = NOW.plus(1_000_000 + Timestamp::SKEW + 1);
         assert!(reserve(&ledger, &[expense(1, 3, 40)], NOW).is_err());
@@ -255,7 +255,7 @@ mod tests {
             let charged = ledger.charge(&name("q"), EPOCH, charges, Rho(100), NOW);
             charged.unwrap()
         };
-        // All populations of a query, or none.
+        // Either all populations of a query are charged, or none.
         assert!(charge(&[expense(2, 2, 41), expense(1, 2, 41)]).is_err());
         assert_eq!(ledger.of(&name("q"), EPOCH, NOW).unwrap().len(), 1);
         assert_eq!(charge(&[expense(2, 2, 40), expense(1, 2, 40)]), Ok(()));

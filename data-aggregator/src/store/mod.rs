@@ -99,7 +99,7 @@ struct Open {
     query: Arc<Mutex<Query>>,
     querier: Name,
     expires: Timestamp,
-    /// Whether only repetitions are answered.
+    /// True if the query is released, so that only repetitions are answered.
     released: bool,
 }
 
@@ -115,7 +115,7 @@ pub(crate) struct Store {
     kept: Kept,
     max_offers: usize,
     max_queries: usize,
-    /// What a querier may spend here on one population in a key epoch.
+    /// Budget of a querier on one population in a key epoch at this aggregator.
     most: Rho,
 }
 
@@ -124,7 +124,7 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Has a query that was taken up count for good, if it does. No budget stops what is released already.
+/// Marks the expenses of a restored query as released, if they count. No budget refuses what is already released.
 fn charge(kept: &Kept, aggregation: &Aggregation) -> Result<(), Error> {
     let (manifest, charges) = (aggregation.manifest(), aggregation.charges());
     let (querier, epoch) = (&manifest.querier, manifest.key_epoch);
@@ -163,8 +163,8 @@ impl Store {
             let watch = |secret| node.watched(secret);
             let aggregation = Aggregation::restore(manifest, committee, me, query.records, watch)
                 .map_err(|_| kept.unreadable("record"))?;
-            // What counts for good is in the file with the step that made it count; this costs nothing and is
-            // certain also of a file whose ledger was restored from elsewhere.
+            // The step that made the expenses count wrote them as well. This repetition costs nothing, and covers a
+            // ledger that was restored from an older copy.
             charge(&kept, &aggregation)?;
             let (querier, released) = (
                 aggregation.manifest().querier.clone(),
@@ -206,7 +206,7 @@ impl Store {
         Ok(self.kept.expire(now)?)
     }
 
-    /// What a querier may spend here on one population in a key epoch.
+    /// Returns the budget of a querier on one population in a key epoch at this aggregator.
     pub(crate) fn most(&self) -> Rho {
         self.most
     }
@@ -292,8 +292,8 @@ impl Store {
         Ok(())
     }
 
-    /// Checks that one more query of `querier` may be open. Released ones keep no other out: the one that expires
-    /// first is forgotten for it, of the same querier where that has its share of them.
+    /// Checks that one more query of `querier` may be open. Released queries take no place from others: the one that
+    /// expires first is forgotten, among the querier's own if the querier has its share of them.
     fn make_room(&self, tables: &mut Tables, querier: &Name) -> Result<(), Error> {
         let count = |released: bool, own: bool| {
             let counted = tables.queries.values();
@@ -323,7 +323,7 @@ impl Store {
         Ok(())
     }
 
-    /// Forgets a query that can go no further here.
+    /// Forgets a query that cannot continue here.
     pub(crate) fn remove(&self, id: QueryId) -> Result<(), Error> {
         let mut tables = lock(&self.tables);
         self.kept.remove(id)?;
@@ -331,7 +331,7 @@ impl Store {
         Ok(())
     }
 
-    /// Writes what changed of a query, and what it is charged, in one transaction. Only then may it be told.
+    /// Writes the changes of a query and its charges in one transaction. Their result may leave only after this.
     pub(crate) fn save(&self, id: QueryId, query: &mut Query) -> Result<(), Error> {
         let Some(changes) = query.aggregation.changes() else {
             return Ok(());

@@ -29,8 +29,7 @@ impl fmt::Debug for Config {
 }
 
 impl Config {
-    /// Returns whether the webhook's address holds what may be a secret: then others must not read the
-    /// configuration.
+    /// Returns whether the webhook's address may hold a secret, so that other users must not read the configuration.
     pub fn holds_secret(&self) -> bool {
         let url = self.webhook.as_deref().map(Url::parse);
         url.is_some_and(|url| {
@@ -89,7 +88,7 @@ pub(super) fn webhook(text: &str) -> Result<Url, NotifyError> {
     match http::is_confidential(&url) {
         true => Ok(url),
         false => Err(NotifyError::Webhook(format!(
-            "{} would send who is asked in clear: write an https address, or one of this machine",
+            "{} would send in clear which homes are asked: write an https address, or one of this machine",
             http::shown(text)
         ))),
     }

@@ -90,7 +90,7 @@ impl Page {
         axum::serve(listener, self.routes()).await
     }
 
-    /// What was spent, as the owner reads it.
+    /// Returns what was spent, in the form that the page shows.
     fn budget(&self, spent: &Spent) -> view::Budget {
         let max_delta = self.bounds.max_delta;
         view::Budget {

@@ -120,12 +120,12 @@ pub(super) fn door(language: Language, token: &str) -> Markup {
     layout(language, None, Part::None, text.title, content)
 }
 
-/// What the answers of the last year took.
+/// Privacy budget that the page shows.
 #[derive(Clone, Copy)]
 pub(super) struct Budget {
-    /// ε in millionths, at `max_delta`.
+    /// ε of the last year's answers in millionths, at `max_delta`.
     pub(super) spent: u64,
-    /// The network's ceiling of δ.
+    /// Directory's ceiling of δ.
     pub(super) max_delta: f64,
 }
 
@@ -144,7 +144,7 @@ fn spent(language: Language, budget: Budget) -> String {
     )
 }
 
-/// ε and δ of a query in words.
+/// Describes ε and δ of a query in words.
 fn noise(language: Language, asked: &Asked) -> String {
     let text = language.text();
     let Some(millionths) = asked.epsilon else {
@@ -157,7 +157,7 @@ fn noise(language: Language, asked: &Asked) -> String {
     }
 }
 
-/// A probability as one in so many, rounded to the larger probability.
+/// Writes a probability as one in a whole number, rounded up to the larger probability.
 fn odds(delta: f64) -> String {
     format!("1/{:.0}", delta.recip().floor())
 }

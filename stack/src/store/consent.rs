@@ -51,30 +51,31 @@ CREATE TABLE IF NOT EXISTS sent (
 pub(crate) struct Deciding<'a> {
     pub(crate) signed: &'a SignedManifest,
     pub(crate) manifest: &'a Manifest,
-    /// What an answer takes of a home.
+    /// Privacy loss of an answer.
     pub(crate) cost: Loss,
-    /// Where the query reaches them.
+    /// Place at which the query reaches the homes.
     pub(crate) place: Place,
     /// Whether there is time to ask owners.
     pub(crate) announced: bool,
     pub(crate) bounds: Bounds,
 }
 
-/// Bounds that a stack and its network set, whatever owners allow.
+/// Bounds of a stack and its network, independent of owners' rules.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Bounds {
     /// Exact queries that a home answers one querier, of a doctype and in a key epoch.
     pub exact_queries: usize,
-    /// The directory's ceiling of δ, at which owners' limits are read.
+    /// Directory's ceiling of δ, at which owners' limits of ε are evaluated.
     pub max_delta: f64,
 }
 
-/// What homes decided.
+/// Decisions of homes on one query.
 pub(crate) struct Decided {
-    /// In order of the homes. `None` for a home that the query reached at another place before: it is left out.
+    /// Outcomes in the order of the homes. `None` for a home that the query reached at another place before: it is
+    /// left out.
     pub(crate) outcomes: Vec<Option<Outcome>>,
-    /// Homes whose owners are to be told of the query.
-    pub(crate) told: Vec<HomeId>,
+    /// Homes whose owners must be notified of the query.
+    pub(crate) to_notify: Vec<HomeId>,
 }
 
 /// What left a stack for one aggregator, sealed.
@@ -164,8 +165,8 @@ impl Store {
         Ok(())
     }
 
-    /// Decides a query at each home, `true` for those that are subscribed to anything; what was decided
-    /// stays, and so does the place at which the query reached the home first. Both are on the disk when this
+    /// Decides a query at each of `homes`, where `true` marks a home that is subscribed to anything. An earlier
+    /// decision stays, and so does the place at which the query reached the home first. Both are written before this
     /// returns.
     pub(crate) fn decide(
         &self,
@@ -185,12 +186,12 @@ impl Store {
         let rows = connection.transaction()?;
         let request = note_request(&rows, deciding, &asked, now)?;
         let exact = exact_requests(&rows, request, manifest, &asked)?;
-        let mut known: HashMap<Option<i64>, Rules> = HashMap::new();
+        let mut read_rules: HashMap<Option<i64>, Rules> = HashMap::new();
         let mut decided = Decided {
             outcomes: Vec::with_capacity(homes.len()),
-            told: Vec::new(),
+            to_notify: Vec::new(),
         };
-        let mut kept = rows.prepare_cached(
+        let mut select = rows.prepare_cached(
             "SELECT outcome, place FROM decision WHERE home = ?1 AND request = ?2",
         )?;
         let mut insert = rows.prepare_cached(
@@ -198,7 +199,7 @@ impl Store {
         )?;
         let mut which = rows.prepare_cached("SELECT rules FROM home_rules WHERE home = ?1")?;
         for (home, subscribed) in homes {
-            let before: Option<(i64, Vec<u8>)> = kept
+            let before: Option<(i64, Vec<u8>)> = select
                 .query_row(params![home.0, request], |row| {
                     Ok((row.get(0)?, row.get(1)?))
                 })
@@ -212,7 +213,7 @@ impl Store {
                 continue;
             }
             let before = before.map(|(outcome, _)| Outcome::from_number(outcome));
-            let rules = rules_for(&rows, &mut which, &mut known, home)?;
+            let rules = rules_for(&rows, &mut which, &mut read_rules, home)?;
             let account = || account(&rows, home, now, &exact);
             let decision = decide(&question, before, *subscribed, rules, account)?;
             decided.outcomes.push(Some(decision.outcome()));
@@ -220,7 +221,7 @@ impl Store {
                 continue;
             };
             if verdict.outcome == Outcome::Waiting {
-                decided.told.push(home.clone());
+                decided.to_notify.push(home.clone());
             }
             insert.execute(params![
                 home.0,
@@ -235,7 +236,7 @@ impl Store {
                 to_bytes(&deciding.place)
             ])?;
         }
-        drop((kept, insert, which));
+        drop((select, insert, which));
         rows.commit()?;
         Ok(decided)
     }
@@ -418,7 +419,7 @@ impl Store {
         Ok(entries)
     }
 
-    /// What a home's answers of the last year took.
+    /// Returns the privacy loss of a home's answers of the last year.
     ///
     /// # Errors
     /// [`Error::Database`].
@@ -537,7 +538,7 @@ fn exact_requests(
     Ok(costs)
 }
 
-/// The columns `pure`, `gaussian` and `rho` of a row, from a column on.
+/// Reads the columns `pure`, `gaussian` and `rho` of a row, from the column `from` on.
 fn loss(row: &Row<'_>, from: usize) -> rusqlite::Result<Loss> {
     Ok(Loss {
         pure: row.get::<_, i64>(from)? as u64,
@@ -546,7 +547,8 @@ fn loss(row: &Row<'_>, from: usize) -> rusqlite::Result<Loss> {
     })
 }
 
-/// What a home's earlier decisions mean for one more query, where those in `exact` count as exact queries.
+/// Sums up a home's earlier decisions for the decision on one more query. The requests in `exact` count as exact
+/// queries.
 fn account(
     rows: &Transaction<'_>,
     home: &HomeId,

@@ -1,4 +1,4 @@
-//! Whom queriers asked: the sets of homes that [`Judging`] compares a find with, and the queries that it refused.
+//! Storage of the sets of homes that queriers asked, which [`Judging`] compares a find with, and of refused queries.
 
 use dispers_core::{
     find::{
@@ -12,25 +12,25 @@ use rusqlite::{OptionalExtension, Transaction, params, types::Type};
 use super::Certificates;
 use crate::Error;
 
-/// A set of homes that a querier is about to ask.
+/// Request of a querier to ask a set of homes.
 pub(crate) struct Asked<'a> {
     pub(crate) querier: &'a Name,
     pub(crate) key_epoch: KeyEpoch,
     pub(crate) asking: Asking<'a>,
     pub(crate) sizes: &'a Sizes,
     pub(crate) limits: Limits,
-    /// Key epochs before this one are over.
+    /// Oldest key epoch that is not over.
     pub(crate) oldest: KeyEpoch,
-    /// When the query expires.
+    /// Time when the query expires.
     pub(crate) expires: Timestamp,
     pub(crate) now: Timestamp,
 }
 
 impl Certificates {
-    /// Decides whether a querier may ask these homes. What is to be remembered of it is on the disk when this returns.
+    /// Decides whether a querier may ask these homes. Writes what the decision must remember before it returns.
     ///
     /// # Errors
-    /// [`Error::Find`] when they may not be asked.
+    /// [`Error::Find`] if the homes may not be asked.
     pub(crate) fn ask(&self, asked: &Asked<'_>) -> Result<(), Error> {
         let decided = self.0.write(|rows| decide(rows, asked))?;
         Ok(decided?)
@@ -43,15 +43,15 @@ fn decide(rows: &Transaction<'_>, asked: &Asked<'_>) -> rusqlite::Result<Result<
     let queries = queries(rows, asked)?;
     let mut judging = Judging::new(&asked.asking, asked.sizes, asked.limits, queries);
     for number in numbers(rows, asked)? {
-        let kept = kept(rows, number)?;
-        if !judging.compare(number as u64, kept) {
+        let set = stored_set(rows, number)?;
+        if !judging.compare(number as u64, set) {
             return Err(damaged("whole"));
         }
     }
     let outcome = match judging.decide() {
         Verdict::Repeated => return Ok(Ok(())),
         Verdict::Refuse(error) => return Ok(Err(error)),
-        Verdict::Known(number) => {
+        Verdict::Stored(number) => {
             rows.prepare_cached("UPDATE asked SET cohort = MAX(cohort, ?2) WHERE number = ?1")?
                 .execute(params![number as i64, asked.asking.cohort])?;
             Ok(())
@@ -62,7 +62,7 @@ fn decide(rows: &Transaction<'_>, asked: &Asked<'_>) -> rusqlite::Result<Result<
         }
         Verdict::Count(error) => Err(error),
     };
-    // A query that was refused has no fingerprint.
+    // Only a query that found homes has a fingerprint.
     let found = outcome.is_ok().then(|| asked.asking.fingerprint.as_bytes());
     let (query, expires) = (asked.asking.query.0, asked.expires.0 as i64);
     rows.prepare_cached("INSERT INTO found VALUES (?1, ?2, ?3, ?4, ?5)")?
@@ -70,8 +70,8 @@ fn decide(rows: &Transaction<'_>, asked: &Asked<'_>) -> rusqlite::Result<Result<
     Ok(outcome)
 }
 
-/// Forgets key epochs that are over, and queries that found homes and have expired. Those that were refused count until
-/// their key epoch is over.
+/// Forgets key epochs that are over, and expired queries that found homes. Refused queries count until their key epoch
+/// is over.
 fn forget(rows: &Transaction<'_>, asked: &Asked<'_>) -> rusqlite::Result<()> {
     for over in [
         "DELETE FROM asked WHERE key_epoch < ?1",
@@ -114,17 +114,20 @@ fn queries(rows: &Transaction<'_>, asked: &Asked<'_>) -> rusqlite::Result<Querie
     })
 }
 
-/// The numbers of the kept sets, a whole one before those that are differences to it. The sets are read one by one:
-/// all of them may be more than fits into memory.
+/// Returns the numbers of the stored sets, each whole set before the differences to it. The caller reads the sets one
+/// by one, since all of them may not fit in memory.
 fn numbers(rows: &Transaction<'_>, asked: &Asked<'_>) -> rusqlite::Result<Vec<i64>> {
     let mut select = rows.prepare_cached(
         "SELECT number FROM asked WHERE querier = ?1 AND key_epoch = ?2 ORDER BY whole, number",
     )?;
-    let of = params![asked.querier.as_str(), asked.key_epoch.0];
-    select.query_map(of, |row| row.get(0))?.collect()
+    select
+        .query_map(params![asked.querier.as_str(), asked.key_epoch.0], |row| {
+            row.get(0)
+        })?
+        .collect()
 }
 
-fn kept(rows: &Transaction<'_>, number: i64) -> rusqlite::Result<KeptSet> {
+fn stored_set(rows: &Transaction<'_>, number: i64) -> rusqlite::Result<KeptSet> {
     rows.prepare_cached(
         "SELECT profile, fingerprint, whole, homes, cohort FROM asked WHERE number = ?1",
     )?
@@ -177,7 +180,7 @@ mod tests {
 
     const NOW: Timestamp = Timestamp(1_800_000_000_000);
 
-    /// A querier at a finder with this file.
+    /// A querier that asks a finder with this file.
     struct Querier<'p> {
         path: &'p Path,
         epoch: KeyEpoch,
@@ -185,7 +188,7 @@ mod tests {
     }
 
     impl Querier<'_> {
-        /// Asks homes under a profile, at a finder that has just started.
+        /// Asks homes under a profile, at a finder that was just started.
         fn ask(&self, query: u8, profile: u8, homes: std::ops::Range<u8>) -> Option<FindError> {
             let database = Certificates::open(self.path).unwrap();
             let secret = PoolSecret::from_bytes([7; 32]);
@@ -235,7 +238,7 @@ mod tests {
         };
         let refused = Some(FindError::Sizes(20));
         assert_eq!(querier.ask(1, 1, 0..100), None);
-        // One that differs by a few, of its own profile, is kept as a difference.
+        // A set of the same profile that differs by few homes is stored as a difference.
         assert_eq!(querier.ask(2, 1, 0..102), None);
         assert_eq!(querier.ask(3, 2, 0..101), refused);
         assert_eq!(querier.ask(3, 2, 0..50), refused);
@@ -244,7 +247,7 @@ mod tests {
         assert_eq!(querier.ask(5, 2, 0..103), refused);
         assert_eq!(querier.ask(6, 2, 0..50), Some(FindError::TooManyRefused(2)));
         assert_eq!(querier.ask(4, 2, 0..50), None);
-        // A key epoch that is over is forgotten.
+        // The sets of a key epoch that is over are forgotten.
         let next = Querier {
             epoch: KeyEpoch(2),
             oldest: KeyEpoch(2),

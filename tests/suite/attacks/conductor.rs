@@ -60,7 +60,7 @@ const LYON: (i128, i128) = (30, 870);
 #[tokio::test(flavor = "multi_thread")]
 async fn a_conductor_that_moves_entries_to_another_list_adds_nobody() {
     let row = over(|forge, segments| {
-        // Every entry of every list under the pseudonym that is asked.
+        // Every entry of every list is put under the asked pseudonym.
         let asked = forge.prepared.pseudonyms()[0];
         *segments = forge.every_list();
         let entries = segments.iter_mut().flat_map(|segment| &mut segment.entries);
@@ -115,7 +115,7 @@ async fn a_conductor_that_cuts_a_find_several_ways_counts_no_home_twice() {
     let driver_of =
         |size| forge.driver_that_cuts(size, prepared.signed(), prepared.profiles(), &segments);
     let (driver, kept) = driver_of(20);
-    // Three batches of twenty homes as well, of the same homes in another order.
+    // The second cut has three batches of twenty homes too, with the same homes in another order.
     let (second, cut) = driver_of(25);
     let find = Command::Find { partition: 0 };
     let Event::Found(_, Ok(found)) = second.carry_out(find).await else {
@@ -158,7 +158,7 @@ async fn a_conductor_that_cuts_a_find_several_ways_counts_no_home_twice() {
     for (_, words) in refused {
         assert!(words.contains("another find"), "{words}");
     }
-    // The homes of the second cut were asked; their tickets are of a find that no aggregator knows.
+    // The homes of the second cut were asked, but their tickets belong to a find that no aggregator accepts.
     assert_eq!(ended.status.homes.accepted, 20);
     forge.network.stop().await;
 }
@@ -175,11 +175,8 @@ async fn a_conductor_that_finds_twice_is_refused_the_second_time() {
     let driver = forge.driver(prepared.signed(), prepared.profiles(), &fewer);
     let ended = forge.driven(&driver).await;
     let words = ended.failure();
-    assert!(
-        words.contains("found homes before over other lists"),
-        "{words}"
-    );
-    // The finder finds the same homes again, and the aggregators take one find.
+    assert!(words.contains("was over other lists"), "{words}");
+    // Over reversed segments the finder finds the same homes, but the aggregators accept one find only.
     let mut reversed = forge.segments();
     reversed.reverse();
     let driver = forge.driver(prepared.signed(), prepared.profiles(), &reversed);
@@ -198,11 +195,11 @@ async fn a_conductor_that_streams_other_lists_than_the_profile_s_finds_nobody() 
     )
     .await;
     let prepared = &forge.prepared;
-    // Entries of a list that the find is not over.
+    // The find streams entries of a list that is not in it.
     let driver = forge.driver(prepared.signed(), prepared.profiles(), &forge.every_list());
     let words = forge.driven(&driver).await.failure();
     assert!(words.contains("an entry of another list"), "{words}");
-    // A list less than the profile has, as if it were empty.
+    // The find has one list less than the profile, as if that list were empty.
     let left = &prepared.pseudonyms()[..1];
     let mut segments = forge.segments();
     for segment in &mut segments {

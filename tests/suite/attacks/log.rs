@@ -150,7 +150,7 @@ async fn a_conductor_with_two_histories_is_caught_by_a_stack_that_saw_the_other(
     .await;
     assert!(said.unwrap().contains("two histories"));
     let store = &forge.network.hosts()[0].store;
-    // A wrong proof, which whoever relays it may have made, convicts nobody and takes no place.
+    // Any relay can make a wrong proof, so that it is neither kept nor evidence against anybody.
     assert!(store.forks().unwrap().is_empty());
     let longer = forge.inclusion().await;
     assert_eq!(ask(&forge, "host-1", 7, longer).await, None);

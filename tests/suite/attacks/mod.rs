@@ -131,7 +131,7 @@ impl Forge {
         network.querier().prepare(&question).await.unwrap()
     }
 
-    /// The query's lists as they were uploaded; a test changes them.
+    /// Returns the query's lists as they were uploaded, for a test to change.
     fn segments(&self) -> Vec<ListSegment> {
         let mut segments = self.every_list();
         let asked = self.prepared.pseudonyms();
@@ -143,7 +143,7 @@ impl Forge {
         segments
     }
 
-    /// All lists as they were uploaded.
+    /// Returns all lists as they were uploaded.
     fn every_list(&self) -> Vec<ListSegment> {
         let segment = |upload: &Upload| ListSegment {
             key_epoch: upload.key_epoch,
@@ -181,7 +181,7 @@ impl Forge {
         self.driver_that_cuts(20, manifest, profiles, segments)
     }
 
-    /// The same, of a conductor that asks for batches of another size.
+    /// Returns such a driver of a conductor that asks for batches of another size.
     fn driver_that_cuts(
         &self,
         batch_size: u32,
@@ -193,7 +193,7 @@ impl Forge {
         self.driver_and_kept_over(lists, batch_size, manifest, profiles, segments)
     }
 
-    /// The same, which says that these lists follow.
+    /// Returns such a driver whose find names these lists.
     fn driver_over(
         &self,
         lists: &[Pseudonym],

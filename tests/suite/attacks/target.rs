@@ -73,7 +73,7 @@ async fn a_target_that_adds_its_own_beside_honest_ones_adds_nothing() {
     let mut copies = None;
     let ended = forge
         .told(|event| match event {
-            // A group of the first batch once more in the second: its homes' tags are of the first.
+            // A group of the first batch is repeated in the second: its homes' tags belong to the first.
             Event::Asked(work, Ok(answer)) => {
                 let mut groups = answer.groups.clone();
                 if let Some(first) = copies.take() {

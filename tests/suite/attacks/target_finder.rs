@@ -110,7 +110,7 @@ async fn a_grant_below_the_cohort_is_refused_by_the_aggregator() {
             partition: 0,
             find,
             population: Population([0; 32]),
-            told: Sizes::new(&secret, KeyEpoch(1), 0).telling(&set, 60),
+            noisy_size: Sizes::new(&secret, KeyEpoch(1), 0).report(&set, 60),
             key: PoolSecret::generate(&mut rng()).tag_key(&find, 0, one),
             batches: Cut::of(cut),
         });
@@ -144,7 +144,7 @@ async fn a_finder_that_cuts_several_ways_gets_each_home_s_answer_once() {
     let forge = Forge::new().await;
     let (prepared, segments) = (&forge.prepared, forge.segments());
     let mut answered = Vec::new();
-    // All tickets hold: each cut is a find of its own, of the same homes.
+    // All tickets are valid: each cut is a find of the same homes.
     for (attempt, batch_size) in (0..).zip([20, 23, 27]) {
         let (driver, kept) = forge.driver_that_cuts(
             batch_size,
@@ -177,7 +177,7 @@ async fn a_finder_that_cuts_several_ways_gets_each_home_s_answer_once() {
         }
         answered.push(of_cut);
     }
-    // Every home was reached at its place in the first cut.
+    // Every home takes part at its place in the first cut only.
     assert_eq!(answered, [60, 0, 0]);
     forge.network.stop().await;
 }

@@ -222,7 +222,7 @@ async fn a_part_of_the_homes_validates_and_takes_part_in_nothing_else() {
     let history = &trained.fit.history;
     assert_eq!(history.last().unwrap().task, Task::Validate);
     let metrics = trained.fit.metrics.as_ref().unwrap();
-    // Each home is either.
+    // Each home either trains or validates.
     assert_eq!(history[0].homes + metrics.homes, 1552);
     assert!((250..370).contains(&metrics.homes), "{}", metrics.homes);
     // Both depend on which homes are held out, and may be withheld (protocol.md §18). The result then says so.
@@ -237,7 +237,7 @@ async fn a_part_of_the_homes_validates_and_takes_part_in_nothing_else() {
     }
     assert!(metrics.log_loss.unwrap() < 0.5);
 
-    // Fewer than the cohort are not told of.
+    // Numbers of fewer homes than the cohort are not released.
     question.request.held_out = 5;
     let trained = train(&network, &question, |_| {}).await;
     assert_eq!(trained.fit.metrics, None);

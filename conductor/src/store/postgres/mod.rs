@@ -253,13 +253,13 @@ impl Store for Postgres {
                 .execute("SELECT pg_advisory_xact_lock($1)", &[&QUERIES])
                 .await?;
             let querier = query.querier.as_str();
-            let known = "SELECT COUNT(*) FILTER (WHERE id = $1),
+            let counts = "SELECT COUNT(*) FILTER (WHERE id = $1),
                 COUNT(*) FILTER (WHERE NOT ended), COUNT(*) FILTER (WHERE ended),
                 COUNT(*) FILTER (WHERE NOT ended AND querier = $2),
                 COUNT(*) FILTER (WHERE ended AND querier = $2) FROM query";
-            let known = change.prepare_cached(known).await?;
-            let known = change.query_one(&known, &[&id, &querier]).await?;
-            let count = |place: usize| known.try_get::<_, i64>(place).map(|count| count as usize);
+            let counts = change.prepare_cached(counts).await?;
+            let counts = change.query_one(&counts, &[&id, &querier]).await?;
+            let count = |place: usize| counts.try_get::<_, i64>(place).map(|count| count as usize);
             if count(0)? > 0 {
                 return Ok(false);
             }
@@ -271,11 +271,12 @@ impl Store for Postgres {
             };
             let gives_way = room.admit(max_queries).map_err(Error::from)?;
             if gives_way != GivesWay::Nobody {
-                let of = (gives_way == GivesWay::Own).then_some(querier);
+                // NULL stands for all queriers.
+                let owner = (gives_way == GivesWay::Own).then_some(querier);
                 let forget = "DELETE FROM query WHERE id = (SELECT id FROM query
                     WHERE ended AND querier = COALESCE($1, querier) ORDER BY expires LIMIT 1)";
                 let forget = change.prepare_cached(forget).await?;
-                change.execute(&forget, &[&of]).await?;
+                change.execute(&forget, &[&owner]).await?;
             }
             let insert = "INSERT INTO query (id, querier, expires, manifest, profiles, pseudonyms,
                 record, status, totals, ended, holder, held_until)

@@ -7,7 +7,7 @@ use crate::encoding::{from_bytes, to_bytes};
 use crate::field;
 use crate::peer::{PeerContent, PeerMessage};
 use crate::release::SignedAcknowledgement;
-use crate::testing::{Draft, Scene, Sent, Setting, key_of, member};
+use crate::testing::{Draft, Scene, Setting, key_of, member};
 use crate::weakness::{Weakness, without};
 
 #[test]
@@ -52,7 +52,7 @@ fn verifier_messages_about_other_groups_do_not_complete_a_quorum() {
     assert_eq!(refusal, Some(AggregationError::BadQuorum));
 }
 
-/// The answer to a draft in which one aggregator's share of a home of each host is changed.
+/// Returns the answer to a draft in which one aggregator's share of one home of each host is changed.
 fn inconsistent(scene: &mut Scene, attempt: u8) -> BatchAnswer {
     let draft = Draft::new(scene, scene.work(0, attempt));
     let mut shared = draft.share(scene);
@@ -64,17 +64,17 @@ fn inconsistent(scene: &mut Scene, attempt: u8) -> BatchAnswer {
     scene.collect(draft.work, answers)
 }
 
-/// The first homes of each host.
+/// Returns the indices of the first `homes` homes of each host.
 fn own(draft: &Draft, homes: usize) -> Vec<u32> {
-    let of = |sent: &Vec<Sent>| sent.iter().take(homes).map(|sent| sent.index).collect();
     draft
         .stacks
         .iter()
-        .flat_map(|sent| -> Vec<u32> { of(sent) })
+        .flat_map(|sent| sent.iter().take(homes))
+        .map(|sent| sent.index)
         .collect()
 }
 
-/// A committee of which two may be left out.
+/// Creates a scene with a committee of which two members may be left out.
 fn five() -> Scene {
     Scene::new(Setting {
         committee: (3, 5),
@@ -82,7 +82,7 @@ fn five() -> Scene {
     })
 }
 
-/// Homes of one host whose shares contradict at two aggregators: nobody can be suspected.
+/// Returns an answer with homes of one host whose shares contradict at two aggregators, so that neither is suspected.
 fn contradicting(scene: &mut Scene) -> (BatchAnswer, Vec<u32>) {
     let draft = Draft::new(scene, scene.work(0, 0));
     let homes: Vec<u32> = own(&draft, 9)[..9].to_vec();
@@ -110,7 +110,7 @@ fn a_host_whose_homes_contradict_at_two_aggregators_fails_no_attempt() {
     assert!(fails, "the attempt succeeds without the defence");
 }
 
-/// One host's group for the fourth aggregator does not open.
+/// Returns an answer in which one host's group for the fourth aggregator does not open.
 fn unopened(scene: &mut Scene) -> (BatchAnswer, Vec<u32>) {
     let draft = Draft::new(scene, scene.work(0, 0));
     let homes = draft.stacks[0].iter().map(|sent| sent.index).collect();
@@ -163,7 +163,7 @@ fn too_many_inconsistent_contributions_fail_the_attempt_and_the_next_one_counts(
         count: 36,
         suspect: Some(member(2)),
     };
-    // Nobody accuses itself.
+    // An aggregator does not accuse itself.
     for number in [1, 3].map(member) {
         let quorum = scene.quorum();
         let mut decide = || scene.decide_at(number, work, &quorum, &messages).err();

@@ -1,4 +1,4 @@
-//! What a noisy query is charged, and when.
+//! Charges of a noisy query, and the steps that make them.
 
 use super::restarts::Disks;
 use crate::aggregation::{AggregationError, DealRequest};
@@ -16,7 +16,7 @@ fn noisy() -> Scene {
     })
 }
 
-/// The noise of all dealers, as far as the messages by which it is decided.
+/// Deals the noise of all dealers, up to the messages that decide it.
 fn dealt(scene: &mut Scene) -> (Work, Vec<PeerMessage>) {
     let work = Work {
         batch: BatchId::noise(0),
@@ -44,7 +44,7 @@ fn no_guard_opens_before_every_verifying_aggregator_charged_the_query_for_good()
         assert_eq!(aggregation.changes().unwrap().charges, []);
     }
     let acknowledgements = scene.decide(work, &messages).unwrap();
-    // What is to be written before an acknowledgement leaves has the charge with it.
+    // The changes that are written before an acknowledgement leaves include the charge.
     let charged = |scene: &Scene| {
         let mut all = scene.aggregators.values();
         all.all(|aggregation| {
@@ -59,12 +59,11 @@ fn no_guard_opens_before_every_verifying_aggregator_charged_the_query_for_good()
     assert!(charged(&scene));
     let before = weakness::without(Weakness::ReleasedUncharged, || charged(&scene));
     assert!(!before);
-    // Whoever restarts charges again what counts for good.
+    // A restarted aggregator keeps the charge.
     let disks = Disks::of(&mut scene);
     disks.restart(&mut scene, member(1));
     assert_eq!(scene.aggregators[&member(1)].charges().len(), 1);
-    let commit = |scene: &mut Scene, at| scene.commit_at(member(at), work, &acknowledgements);
-    commit(&mut scene, 1).unwrap();
+    scene.commit_at(member(1), work, &acknowledgements).unwrap();
     let noise = CommittedBatch {
         batch: work.batch,
         attempt: work.attempt,
@@ -73,7 +72,7 @@ fn no_guard_opens_before_every_verifying_aggregator_charged_the_query_for_good()
     };
     let proposal = scene.proposal(&[homes, noise]);
     let certificate = scene.certificate(&proposal);
-    // One alone, which the others charged too.
+    // One aggregator opens a guard alone, but the others have charged the query too.
     let opened = scene.guards_at(member(1), &proposal, &certificate);
     assert_eq!(opened.err(), None);
     assert_eq!(scene.aggregators[&member(1)].charges().len(), 1);

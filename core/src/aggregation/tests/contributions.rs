@@ -20,7 +20,7 @@ fn counts_all_but(scene: &mut Scene, answer: &crate::ask::BatchAnswer, left_out:
     let released = scene.released(answer);
     assert_eq!(released.outputs, expected);
     let accepted = 36 - left_out.len() as u64;
-    // In steps of the cohort where those without a row are few.
+    // Where few homes have no row, the number is released in steps of the cohort.
     assert!([accepted, coarse(accepted, 4)].contains(&released.accepted));
 }
 

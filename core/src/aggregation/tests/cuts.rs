@@ -6,11 +6,11 @@ use crate::release::{CommittedBatch, Released};
 use crate::testing::{Found, Scene, Setting, home};
 use crate::weakness::{Weakness, without};
 
-/// Home with a value of its own, alone in the second group.
+/// Home with a unique value, alone in the second group.
 const VICTIM: &str = "home7";
 const VALUE: u64 = 73;
 
-/// 200 homes: all but one have rows of the first group.
+/// Creates a scene of 200 homes, of which all but one have rows of the first group.
 fn scene() -> Scene {
     let row = |seed: u64| {
         let mut row = home(seed * 5)?;
@@ -29,8 +29,8 @@ fn scene() -> Scene {
     })
 }
 
-/// The finds over the same lists that the finder makes when it is asked for these batch sizes. All are of four
-/// batches of 50 homes.
+/// Returns the finds that the finder makes over the same lists for several batch sizes. Each has four batches of 50
+/// homes.
 fn cuts(scene: &mut Scene) -> Vec<Found> {
     let segments = scene.segments.clone();
     let mut cuts = Vec::new();
@@ -45,14 +45,14 @@ fn cuts(scene: &mut Scene) -> Vec<Found> {
     cuts
 }
 
-/// Whether the victim is in a batch of the cut that the scene's finder gave.
+/// Returns whether a batch of the cut that the scene's finder returned holds the victim.
 fn holds_victim(scene: &Scene, batch: u32) -> bool {
     let asks = scene.asks(scene.work(batch, 0)).asks;
     let mut homes = asks.into_values().flat_map(|ask| ask.homes);
     homes.any(|asked| asked.home.0 == VICTIM)
 }
 
-/// Commits each batch from a cut in which it holds the victim.
+/// Commits each batch from a cut in which the batch holds the victim.
 fn commit_all_with_victim(scene: &mut Scene) -> Vec<CommittedBatch> {
     let mut batches = Vec::new();
     let mut cuts = cuts(scene);
@@ -70,7 +70,7 @@ fn commit_all_with_victim(scene: &mut Scene) -> Vec<CommittedBatch> {
     batches
 }
 
-/// The victim's group as it is released: its rows, and the sum of its values.
+/// Returns the released numbers of the victim's group: its rows, and the sum of its values.
 fn group_of_victim(scene: &Scene, released: &Released) -> (Option<u64>, Option<u64>) {
     let second = scene.question.plan.shape.moments.len() + 1;
     (released.outputs[second], released.outputs[second + 1])
@@ -86,7 +86,7 @@ fn a_conductor_that_cuts_a_find_several_ways_counts_no_home_twice() {
             assert_eq!(refused, Err(AggregationError::SecondFind));
         }
     }
-    // Nor do tickets of another cut hold under the grants that were taken.
+    // The grants of one cut do not accept tickets of another.
     let accepted: Vec<u32> = commit_all_with_victim(&mut scene)
         .iter()
         .map(|batch| batch.accepted)

@@ -38,17 +38,17 @@ fn a_grant_that_is_not_the_finder_s_for_this_query_is_refused() {
     assert_eq!(refusal("finder", &|g| g.finder = name("nobody")), bad);
     assert_eq!(refusal("finder", &|g| g.query = QueryId([1; 32])), bad);
     assert_eq!(refusal("finder", &|g| g.partition = 1), bad);
-    let cut = |sizes: &[&[u32]]| {
+    let refusal_of_cut = |sizes: &[&[u32]]| {
         let cut = Cut::of(sizes.iter().map(|sizes| sizes.to_vec()).collect());
         refusal("finder", &|g| g.batches = cut.clone())
     };
-    assert_eq!(cut(&[&[33, 3]]), bad);
-    assert_eq!(cut(&[&[32, 4]]), None);
-    assert_eq!(cut(&[&[997, 4]]), bad);
-    // Of another committee's batches, and of none.
-    assert_eq!(cut(&[&[32, 4], &[4]]), bad);
-    assert_eq!(cut(&[&[]]), bad);
-    assert_eq!(cut(&[]), bad);
+    assert_eq!(refusal_of_cut(&[&[33, 3]]), bad);
+    assert_eq!(refusal_of_cut(&[&[32, 4]]), None);
+    assert_eq!(refusal_of_cut(&[&[997, 4]]), bad);
+    // These cuts have batches of another committee, or no batch.
+    assert_eq!(refusal_of_cut(&[&[32, 4], &[4]]), bad);
+    assert_eq!(refusal_of_cut(&[&[]]), bad);
+    assert_eq!(refusal_of_cut(&[]), bad);
 }
 
 #[test]

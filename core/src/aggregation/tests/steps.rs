@@ -97,7 +97,7 @@ fn work_beyond_the_query_is_refused() {
     assert_eq!(refusal(&|w| w.query = QueryId([1; 32])), wrong);
     let none = Some(AggregationError::NoGrant);
     assert_eq!(refusal(&|w| w.batch.partition = 1), none);
-    // What was sealed for another attempt does not open.
+    // A message that was sealed for another attempt does not open.
     let unopened = AggregationError::Unopened { groups: 2, of: 2 };
     assert_eq!(refusal(&|w| w.attempt = 2), Some(unopened));
 }
@@ -147,14 +147,17 @@ fn a_share_that_another_aggregator_passes_off_as_its_own_does_not_count() {
     let work = scene.work(0, 0);
     let answer = scene.honest(work);
     scene.open_at(member(1), &answer).unwrap();
-    let told = scene.open_at(member(2), &answer).unwrap();
-    let to_me = told.iter().find(|message| message.to == member(1)).unwrap();
+    let messages = scene.open_at(member(2), &answer).unwrap();
+    let to_me = messages
+        .iter()
+        .find(|message| message.to == member(1))
+        .unwrap();
     let share = heard(&scene, to_me).content;
     let repeated = said(&mut scene, 3, 1, share);
     // The sender's name beside the envelope is bound into it.
     let mut renamed = to_me.clone();
     renamed.from = member(4);
-    let messages = [told, vec![repeated, renamed]].concat();
+    let messages = [messages, vec![repeated, renamed]].concat();
     let refusal = scene.verify_at(member(1), work, &messages).err();
     assert_eq!(refusal, Some(AggregationError::NoRandomness));
 }

@@ -1,17 +1,15 @@
 use proptest::prelude::*;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
-use super::super::people::Traits;
 use super::super::{Row, Shape, Variable};
 use super::*;
 use crate::field;
-use crate::local::Fact;
 use crate::weakness;
 
 const COHORT: i128 = 3;
 
-/// What one result tells: for every possible home what it adds to each released number, and the numbers.
-struct Told {
+/// Released numbers of one result, each with what every possible home adds to it.
+struct Release {
     numbers: Vec<(Vec<i128>, i128)>,
 }
 
@@ -23,7 +21,7 @@ fn outputs(circuit: &Circuit, row: &Row) -> Vec<i128> {
         .collect()
 }
 
-/// Every row that the shape admits.
+/// Returns every row that the shape admits.
 fn domain(shape: &Shape) -> Vec<Row> {
     let mut levels: Vec<Vec<Option<u64>>> = vec![Vec::new()];
     for variable in &shape.variables {
@@ -48,7 +46,7 @@ fn domain(shape: &Shape) -> Vec<Row> {
         .collect()
 }
 
-fn told(circuit: &Circuit, population: &[Row]) -> Told {
+fn release(circuit: &Circuit, population: &[Row]) -> Release {
     let mut sums = vec![0u64; circuit.outputs().len()];
     for row in population {
         circuit.add_outputs(&circuit.encode(Some(row)).unwrap(), &mut sums);
@@ -67,20 +65,21 @@ fn told(circuit: &Circuit, population: &[Row]) -> Told {
         let Rule::Released(run @ 1..) = mask.rule(output) else {
             return None;
         };
-        let of = |outputs: &[i128]| outputs[output..output + run].iter().sum::<i128>();
+        let sum_of_run = |outputs: &[i128]| outputs[output..output + run].iter().sum::<i128>();
         let sums: Vec<i128> = sums.iter().map(|sum| field::signed(*sum)).collect();
         Some((
-            domain.iter().map(|outputs| of(outputs)).collect(),
-            of(&sums),
+            domain.iter().map(|outputs| sum_of_run(outputs)).collect(),
+            sum_of_run(&sums),
         ))
     });
-    Told {
+    Release {
         numbers: numbers.collect(),
     }
 }
 
-impl Told {
-    /// The number of people of a combination, where it is one of people: the same for some homes, 0 for others.
+impl Release {
+    /// Returns the number of people that a combination counts. Returns `None` where it counts no people: where it is
+    /// not the same positive number for some homes and 0 for all others.
     fn people(&self, terms: &[(usize, i128)]) -> Option<i128> {
         let sum = |home: usize| {
             let terms = terms.iter();
@@ -103,7 +102,7 @@ impl Told {
         (unit > 0).then(|| all / unit)
     }
 
-    /// A combination of a few numbers that counts fewer people than the cohort, and some.
+    /// Returns a combination of at most seven numbers that counts some people, but fewer than the cohort.
     fn given_away(&self, rng: &mut StdRng) -> Option<(Vec<(usize, i128)>, i128)> {
         let count = self.numbers.len();
         let few = |terms: Vec<(usize, i128)>| {
@@ -135,7 +134,7 @@ impl Told {
     }
 }
 
-/// Random sums of a few random values, as queries have them.
+/// Returns random sums of a few random values, in the forms that queries have.
 fn shape(rng: &mut StdRng) -> Shape {
     let groups = [0, 0, 2, 3][rng.random_range(0..4)];
     let variables: Vec<Variable> = (0..rng.random_range(1..=3))
@@ -154,14 +153,14 @@ fn shape(rng: &mut StdRng) -> Shape {
             moments.push(moment);
         }
     };
-    let of = |numbers: &[u16]| -> Vec<u16> {
+    let nullable_of = |numbers: &[u16]| -> Vec<u16> {
         let nullable = numbers.iter().copied();
         nullable
             .filter(|v| variables[usize::from(*v)].nullable)
             .collect()
     };
     for (number, variable) in (0u16..).zip(&variables) {
-        let present = of(&[number]);
+        let present = nullable_of(&[number]);
         if !present.is_empty() {
             need(Moment::count(present.clone()));
         }
@@ -179,14 +178,14 @@ fn shape(rng: &mut StdRng) -> Shape {
             });
         }
     }
-    // Two or all of them together, as a regression has them.
+    // A regression sums the products of two or of all variables.
     let all: Vec<u16> = (0u16..).take(variables.len()).collect();
     if variables.iter().all(|v| v.max > 0) && all.len() > 1 && rng.random_bool(0.5) {
         let together = match rng.random_bool(0.5) {
             true => all.clone(),
             false => vec![all[0], all[1]],
         };
-        let present = of(&together);
+        let present = nullable_of(&together);
         if !present.is_empty() {
             need(Moment::count(present.clone()));
         }
@@ -212,14 +211,14 @@ fn shape(rng: &mut StdRng) -> Shape {
 
 fn population(shape: &Shape, rng: &mut StdRng) -> Vec<Row> {
     let domain = domain(shape);
-    // Few kinds of homes, so that counts are alike and differences small.
+    // Few kinds of homes make counts equal and differences small.
     let kinds: Vec<usize> = (0..rng.random_range(1..=6))
         .map(|_| rng.random_range(0..domain.len()))
         .collect();
     let mut population: Vec<Row> = (0..rng.random_range(0..40))
         .map(|_| domain[kinds[rng.random_range(0..kinds.len())]].clone())
         .collect();
-    // And one or two that are not like them.
+    // Up to two homes of other kinds.
     for _ in 0..rng.random_range(0..3) {
         population.push(domain[rng.random_range(0..domain.len())].clone());
     }
@@ -241,13 +240,13 @@ proptest! {
         seed in any::<u64>(),
     ) {
         let (circuit, population, mut rng) = case(seed);
-        let told = told(&circuit, &population);
-        let found = told.given_away(&mut rng);
+        let release = release(&circuit, &population);
+        let found = release.given_away(&mut rng);
         prop_assert!(
             found.is_none(),
             "{found:?} of {:?}: {:?}",
             circuit.shape(),
-            told.numbers.iter().map(|number| number.1).collect::<Vec<_>>()
+            release.numbers.iter().map(|number| number.1).collect::<Vec<_>>()
         );
     }
 }
@@ -257,7 +256,9 @@ fn without_the_rule_many_results_give_counts_away() {
     let given_away = (0..60u64).filter(|seed| {
         let (circuit, population, mut rng) = case(*seed);
         weakness::without(Weakness::CellsGivenAway, || {
-            told(&circuit, &population).given_away(&mut rng).is_some()
+            release(&circuit, &population)
+                .given_away(&mut rng)
+                .is_some()
         })
     });
     assert!(given_away.count() > 5);
@@ -284,7 +285,7 @@ fn a_difference_of_nobody_withholds_nothing() {
         levels: vec![Some(0), Some(5), Some(1)],
     };
     assert_eq!(
-        told(&circuit, &vec![row; 7]).numbers.len(),
+        release(&circuit, &vec![row; 7]).numbers.len(),
         circuit.outputs().len()
     );
 }
@@ -296,7 +297,7 @@ fn what_costs_fewest_numbers_is_withheld() {
         nullable: true,
         one_hot: false,
     };
-    // 10 rows, of which 9 have a value: the number of rows goes, not the mean.
+    // Of 10 rows 9 have a value: the number of rows is withheld, not the mean.
     let circuit = Circuit::compile(&Shape::summing(0, [(variable, false)])).unwrap();
     let row = |level| Row {
         group: 0,
@@ -304,46 +305,12 @@ fn what_costs_fewest_numbers_is_withheld() {
     };
     let mut population = vec![row(Some(4)); 9];
     population.push(row(None));
-    let released: Vec<i128> = told(&circuit, &population)
+    let released: Vec<i128> = release(&circuit, &population)
         .numbers
         .iter()
         .map(|n| n.1)
         .collect();
     assert_eq!(released, [9, 36]);
-}
-
-#[test]
-fn a_search_that_takes_too_long_withholds_the_whole() {
-    let people = |count, traits: Traits| Known {
-        count,
-        of: People {
-            group: 0,
-            atoms: None,
-            traits,
-            openings: Vec::new(),
-            outputs: Vec::new(),
-            is_guard: true,
-        },
-    };
-    let levels = (0..60).map(|level| {
-        people(
-            101 + 2 * i128::from(level),
-            Traits::default().with(Fact::Level(0, level, level)),
-        )
-    });
-    let mut known: Vec<Known> = levels.collect();
-    known.push(people(3001, Traits::default()));
-    let places: Vec<usize> = (0..known.len()).collect();
-    let few = |count: i128| 0 < count && count < 2;
-    assert!(!nested(&known, &places, &few).is_empty());
-}
-
-#[test]
-fn subsets_are_all_and_each_once() {
-    let of = |count, size| subsets(count, size).collect::<Vec<_>>();
-    assert_eq!(of(3, 2), [vec![0, 1], vec![0, 2], vec![1, 2]]);
-    assert_eq!(of(2, 3).len(), 0);
-    assert_eq!(of(7, 4).len(), 35);
 }
 
 #[test]
@@ -358,7 +325,7 @@ fn the_number_of_homes_is_not_told_where_it_tells_how_few_have_no_row() {
         group,
         levels: vec![Some(4)],
     };
-    // Six in one group, and so many in the other.
+    // Six homes are in one group, and `others` in the other.
     let gives_away = |others: usize, homes: u64| {
         let mut sums = vec![0u64; circuit.outputs().len()];
         let rows = std::iter::repeat_n(row(0), 6).chain(std::iter::repeat_n(row(1), others));
@@ -371,9 +338,9 @@ fn the_number_of_homes_is_not_told_where_it_tells_how_few_have_no_row() {
         let mask = circuit.opened_mask(false, COHORT, &Facts::default(), &opened);
         circuit.homes_give_away(&mask, COHORT, homes, &opened)
     };
-    // Everybody has a row, or enough have none.
+    // Every home has a row, or enough homes have none.
     assert!(!gives_away(4, 10) && !gives_away(4, 13));
     assert!(gives_away(4, 12));
-    // One group is suppressed, and nobody else is without a row.
+    // One group is suppressed, and every home has a row.
     assert!(gives_away(2, 8) && !gives_away(2, 9));
 }

@@ -9,7 +9,8 @@ use crate::id::Work;
 use crate::release::SignedAcknowledgement;
 use crate::testing::{Draft, Scene, Setting, aggregator, copy_of, failed, home, key_of, label};
 
-fn scene() -> Scene {
+/// Creates a scene of two batches of 20 homes.
+pub(super) fn scene() -> Scene {
     Scene::new(Setting {
         rows: (0..40).map(home).collect(),
         batch_size: 20,
@@ -17,19 +18,20 @@ fn scene() -> Scene {
     })
 }
 
-fn exact(scene: &Scene, conduct: &Conduct) {
+/// Checks that the query ended without a failure, and with the exact sums over all homes.
+pub(super) fn exact(scene: &Scene, conduct: &Conduct) {
     assert_eq!(conduct.status().failure, None);
     let released = scene.read(conduct.totals().unwrap()).unwrap();
     let expected = scene.sums(scene.homes.iter().map(|home| &home.row));
     assert_eq!(released.outputs, expected);
 }
 
-/// The Target's answer in which the shares of a home of each host do not fit together.
+/// Returns the Target's answer in which the shares of one home of each host are inconsistent.
 fn inconsistent(scene: &mut Scene, work: Work) -> BatchAnswer {
     let draft = Draft::new(scene, work);
     let mut shared = draft.share(scene);
-    let first = |sent: &Vec<crate::testing::Sent>| sent[0].index;
-    for index in draft.stacks.iter().map(first).collect::<Vec<_>>() {
+    let first_of_each: Vec<u32> = draft.stacks.iter().map(|sent| sent[0].index).collect();
+    for index in first_of_each {
         let element = &mut shared.elements(2, index)[0];
         *element = field::add(*element, 1);
     }
@@ -271,8 +273,8 @@ fn too_few_answers_end_the_query_before_the_notary() {
     assert!((1..16).contains(&accepted));
 }
 
-/// What a finder that tells nonsense leads to.
-fn told(change: impl Fn(&mut crate::find::FindSummary)) -> Conduct {
+/// Runs the query with a finder whose summary is changed.
+fn with_summary(change: impl Fn(&mut crate::find::FindSummary)) -> Conduct {
     let mut scene = scene();
     scene.drive(|scene, command| {
         if label(command) != "find" {
@@ -286,7 +288,7 @@ fn told(change: impl Fn(&mut crate::find::FindSummary)) -> Conduct {
 
 #[test]
 fn a_find_without_grants_ends_the_query() {
-    let conduct = told(|summary| summary.grants.clear());
+    let conduct = with_summary(|summary| summary.grants.clear());
     let failure = conduct.status().failure;
     assert!(matches!(
         failure,
@@ -296,7 +298,7 @@ fn a_find_without_grants_ends_the_query() {
 
 #[test]
 fn a_find_that_claims_more_homes_than_there_can_be_ends_the_query() {
-    let conduct = told(|summary| summary.targets = u64::MAX);
+    let conduct = with_summary(|summary| summary.targets = u64::MAX);
     let failure = conduct.status().failure;
     assert!(matches!(failure, Some(Failure::TooManyHomes(_))));
 }

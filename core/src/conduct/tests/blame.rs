@@ -1,27 +1,13 @@
-//! Who pays for groups that are not those that a Target signed, or that do not open.
+//! Blame for groups that the Target did not sign, or that do not open.
 
+use super::adverse::{exact, scene};
 use crate::ask::{BatchAnswer, SealedGroup};
 use crate::conduct::{Command, Conduct, Event, Failure, StepError};
 use crate::id::Work;
-use crate::testing::{Scene, Setting, Shared, aggregator, failed, home, key_of, name};
+use crate::testing::{Scene, Shared, aggregator, failed, key_of, name};
 use crate::weakness::{Weakness, without};
 
-fn scene() -> Scene {
-    Scene::new(Setting {
-        rows: (0..40).map(home).collect(),
-        batch_size: 20,
-        ..Setting::default()
-    })
-}
-
-fn exact(scene: &Scene, conduct: &Conduct) {
-    assert_eq!(conduct.status().failure, None);
-    let released = scene.read(conduct.totals().unwrap()).unwrap();
-    let expected = scene.sums(scene.homes.iter().map(|home| &home.row));
-    assert_eq!(released.outputs, expected);
-}
-
-/// A group that opens for nobody.
+/// Returns a group that no aggregator can open.
 fn garbage(scene: &mut Scene, work: Work) -> SealedGroup {
     let other = Work {
         attempt: work.attempt + 1,
@@ -30,7 +16,7 @@ fn garbage(scene: &mut Scene, work: Work) -> SealedGroup {
     Shared::seal_bytes(scene, other, 2, vec![0; 64])
 }
 
-/// What a Target that signs what it sends makes of an honest answer.
+/// Signs the groups of a changed answer as the Target does.
 fn signed(mut answer: BatchAnswer) -> BatchAnswer {
     let groups = answer.groups.iter();
     answer.statement.digests = groups
@@ -59,7 +45,7 @@ fn with_target(
 
 type Lie = fn(&mut Scene, BatchAnswer) -> BatchAnswer;
 
-/// Each is aimed at the third aggregator.
+/// Changed answers, each aimed at the third aggregator.
 const LIES: [(&str, Lie); 8] = [
     ("other bytes than were signed", |scene, mut answer| {
         answer.groups[2][0] = garbage(scene, answer.statement.work);
@@ -138,7 +124,7 @@ fn without_the_comparison_a_target_puts_out_whom_it_likes() {
     assert_eq!(evicts(LIES[6].1), [aggregator(3)]);
 }
 
-/// Runs the query with aggregators that refuse, in the name of the target that is given for the attempt.
+/// Runs the query with aggregators that refuse the groups of each attempt and accuse its target in `targets`.
 fn with_accusers(accusers: &[u8], targets: [&str; 3]) -> (Scene, Conduct) {
     let mut scene = scene();
     let conduct = scene.drive(|_, command| match command {
@@ -165,7 +151,7 @@ fn an_aggregator_that_alone_refuses_the_groups_of_two_targets_is_out() {
     assert_eq!(
         conduct.out()[&aggregator(3)],
         StepError::AccusedTargets,
-        "and stays out of later rounds"
+        "it stays out of later rounds"
     );
 }
 
@@ -175,7 +161,7 @@ fn one_target_that_one_aggregator_refuses_again_and_again_is_named_with_it() {
     let status = conduct.status();
     let failure = Failure::OtherBytes {
         target: name("one"),
-        said: vec![aggregator(3)],
+        accusers: vec![aggregator(3)],
     };
     assert_eq!((status.failure, status.missing), (Some(failure), vec![]));
 }

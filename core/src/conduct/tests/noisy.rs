@@ -19,7 +19,7 @@ fn noisy(committee: (u8, u8), noise: (f64, Option<f64>)) -> Scene {
 #[test]
 fn no_step_of_the_cohort_shows_in_the_funnel_of_a_noisy_query() {
     let mut off = Vec::new();
-    // On either side of a step of the cohort.
+    // 63 and 64 homes lie on either side of a step of the cohort.
     for homes in [63, 64] {
         let mut scene = Scene::new(Setting {
             rows: (0..homes).map(home).collect(),
@@ -30,22 +30,23 @@ fn no_step_of_the_cohort_shows_in_the_funnel_of_a_noisy_query() {
         let conduct = scene.drive(|_, _| None);
         let status = conduct.status();
         assert_eq!((status.phase, status.failure), (Phase::Done, None));
-        // The conductor and the aggregators tell one number each of who was asked and who answered.
+        // The conductor and the aggregators report the same numbers of homes that were asked and that answered.
         let released = scene.read(conduct.totals().unwrap()).unwrap();
-        let told = status.homes;
+        let reported = status.homes;
         assert_eq!(
-            (told.targeted, told.asked),
+            (reported.targeted, reported.asked),
             (released.asked, released.asked)
         );
         assert_eq!(
-            (told.answered, told.accepted),
+            (reported.answered, reported.accepted),
             (released.accepted, released.accepted)
         );
-        assert!(status.about && told.targeted <= homes && told.targeted + 56 >= homes);
+        assert!(status.about);
+        assert!((reported.targeted..=reported.targeted + 56).contains(&homes));
         assert_eq!((status.batches, status.batches_done), (0, 0));
-        off.push(homes - told.targeted);
+        off.push(homes - reported.targeted);
     }
-    // Neither is exact, nor in whole steps of the cohort below.
+    // Neither number is exact, nor the next step of the cohort below.
     assert!(off.iter().all(|off| *off > 4), "{off:?}");
 }
 

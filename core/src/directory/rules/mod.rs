@@ -134,7 +134,7 @@ impl DirectoryBody {
         if floors.size_noise == 0 && !self.trial {
             return refuse(
                 "size_noise",
-                "must be at least 1 unless the network is a trial, or a querier learns exact sizes of any set of homes",
+                "must be at least 1 unless the network is a trial: at 0 a querier learns the exact size of any set",
             );
         }
         if floors.size_noise > MAX_SIZE_NOISE {
@@ -144,7 +144,7 @@ impl DirectoryBody {
         if floors.max_homes < u64::from(floors.min_cohort) + noise {
             return refuse(
                 "max_homes",
-                "must be at least min_cohort and 24 times size_noise + 8 together, or no query may run",
+                "must be at least min_cohort + 24 * size_noise + 8: with less, no query may run",
             );
         }
         if !(floors.max_delta > 0.0 && floors.max_delta < 1.0) {

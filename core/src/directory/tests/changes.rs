@@ -88,15 +88,15 @@ fn what_protects_people_less_is_marked() {
             b.committees[1] = deal(threshold, &mut StdRng::seed_from_u64(1)).public;
         }),
     ];
-    for (told, change) in weaker {
+    for (text, change) in weaker {
         let changes = next(change).unwrap();
-        assert!(changes[0].weakens && changes[0].what.contains(told));
+        assert!(changes[0].weakens && changes[0].what.contains(text));
     }
-    let (told, weakens) = only(|b| b.floors.min_cohort += 1);
-    assert_eq!(told, "floor min-cohort is raised from 50 to 51");
+    let (text, weakens) = only(|b| b.floors.min_cohort += 1);
+    assert_eq!(text, "floor min-cohort is raised from 50 to 51");
     assert!(!weakens);
-    let (told, weakens) = only(|b| b.floors.max_delta = 1e-6);
-    assert!(told.contains("may have delta 0.000001, and could have 0.00001") && !weakens);
+    let (text, weakens) = only(|b| b.floors.max_delta = 1e-6);
+    assert!(text.contains("may have delta 0.000001, and could have 0.00001") && !weakens);
     let mut real = valid();
     real.trial = false;
     let mut trial = valid();
@@ -117,7 +117,7 @@ fn every_entry_that_is_new_gone_or_different_is_named() {
         node.signing_key = SigningKey::from_seed(&[99; 32]).public();
         node.tls_key = TlsKey([99; 32]);
     });
-    // Both keys, as whoever holds them reads them out.
+    // Both keys are shown with the fingerprints that their holders read out.
     let before = valid();
     let before = before.nodes.iter().find(|n| n.name == name("t")).unwrap();
     let now = [

@@ -1,4 +1,4 @@
-//! What a finder refuses, given what it remembers.
+//! Finds that a finder refuses, given what it remembers.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -37,7 +37,7 @@ fn tags(homes: impl IntoIterator<Item = u32>) -> Vec<HomeTag> {
     homes.into_iter().map(tag).collect()
 }
 
-/// A querier, and what the finder remembers of it.
+/// A querier with the finder's memory of it.
 struct Querier {
     name: Name,
     memory: Memory,
@@ -61,12 +61,12 @@ impl Querier {
         }
     }
 
-    /// Asks these homes under a profile, as another query.
+    /// Asks these homes under a profile, as a new query.
     fn ask(&mut self, profile: u8, homes: impl IntoIterator<Item = u32>) -> Result<(), FindError> {
         self.within(profile, homes, COHORT, 1_000_000)
     }
 
-    /// As [`ask`](Self::ask), with bounds of the querier's choice.
+    /// Asks like [`ask`](Self::ask), with a cohort and a largest number of homes that the querier chooses.
     fn within(
         &mut self,
         profile: u8,
@@ -105,11 +105,11 @@ impl Querier {
 
 const REFUSED: Result<(), FindError> = Err(FindError::Sizes(COHORT));
 
-/// Registers a profile early, and asks what is near its set of today.
+/// Asks one set early, lets the other profile's set grow, and asks a near set under the first profile.
 fn a_set_that_grew_and_a_near_one(querier: &mut Querier) -> Result<(), FindError> {
     let (all, without_one) = (1, 2);
     assert_eq!(querier.ask(all, 0..100), Ok(()));
-    // At a time when it was far from the only set that was kept.
+    // At this time its set was far from the only stored one.
     assert_eq!(querier.ask(without_one, 0..60), Ok(()));
     assert_eq!(querier.ask(all, 0..130), Ok(()));
     querier.ask(without_one, 1..130)
@@ -119,7 +119,7 @@ fn a_set_that_grew_and_a_near_one(querier: &mut Querier) -> Result<(), FindError
 fn a_known_profile_is_compared_with_all_sets_of_other_profiles() {
     let mut querier = Querier::new(0);
     assert_eq!(a_set_that_grew_and_a_near_one(&mut querier), REFUSED);
-    // Nothing was kept of what was refused.
+    // Nothing of the refused set was stored.
     assert_eq!(querier.memory.sets.len(), 3);
     let without = weakness::without(Weakness::KnownProfilesUncompared, || {
         a_set_that_grew_and_a_near_one(&mut Querier::new(0))
@@ -131,7 +131,7 @@ fn a_known_profile_is_compared_with_all_sets_of_other_profiles() {
 fn a_querier_that_lets_sets_drift_asks_no_two_that_differ_by_a_few() {
     let mut querier = Querier::new(0);
     assert_eq!(querier.ask(1, 0..100), Ok(()));
-    // The old set is not forgotten when its profile means others.
+    // The first set is not forgotten when its profile comes to mean other homes.
     assert_eq!(querier.ask(1, 200..300), Ok(()));
     assert_eq!(querier.ask(2, 0..99), REFUSED);
     assert_eq!(querier.ask(2, 201..300), REFUSED);
@@ -142,7 +142,7 @@ fn a_querier_that_lets_sets_drift_asks_no_two_that_differ_by_a_few() {
 fn whether_anybody_in_a_set_has_a_concept_is_not_told() {
     let mut querier = Querier::new(0);
     assert_eq!(querier.ask(1, 0..100), Ok(()));
-    // Nobody has it, or one home does: the same answer.
+    // The answer is the same whether no home or one home has the concept.
     assert_eq!(querier.ask(2, 0..100), REFUSED);
     assert_eq!(querier.ask(3, 0..99), REFUSED);
     assert_eq!(querier.ask(1, 0..100), Ok(()));
@@ -154,14 +154,14 @@ fn a_set_that_changed_a_little_takes_what_it_differs_by() {
     for day in 0..10 {
         assert_eq!(querier.ask(1, day..100 + day), Ok(()));
     }
-    let kept: u64 = querier
+    let stored_homes: u64 = querier
         .memory
         .sets
         .iter()
         .map(|set| set.homes.count())
         .sum();
-    assert_eq!(kept, 100 + 2 * (1..10).sum::<u64>());
-    // Each of them is compared with, also those that are kept as a difference.
+    assert_eq!(stored_homes, 100 + 2 * (1..10).sum::<u64>());
+    // Each of them is compared, including those stored as a difference.
     for day in 0..10 {
         assert_eq!(querier.ask(2, day..99 + day), REFUSED, "{day}");
         assert_eq!(querier.ask(1, day..100 + day), Ok(()));
@@ -181,7 +181,7 @@ fn at_its_bounds_a_finder_refuses_and_forgets_nothing() {
         assert_eq!(querier.ask(0, 0..51 + home), Ok(()));
     }
     assert_eq!(querier.ask(0, 0..80), Err(FindError::TooManySets));
-    // What is kept may be asked, and is compared with.
+    // A stored set may still be asked, and is still compared.
     assert_eq!(querier.ask(0, 0..50), Ok(()));
     assert_eq!(querier.ask(7, 1..50), REFUSED);
 
@@ -199,7 +199,7 @@ fn a_refused_query_counts_once_and_stays_refused() {
         assert_eq!(querier.query(1, 1, 0..10, COHORT, 1000), REFUSED);
     }
     assert_eq!(querier.memory.queries.len(), 1);
-    // Who may repeat a query would learn when the set has grown.
+    // A querier that could repeat a query would learn when the set has grown.
     assert_eq!(querier.query(1, 1, 0..40, COHORT, 1000), REFUSED);
     assert_eq!(querier.query(2, 1, 0..40, COHORT, 1000), Ok(()));
 }
@@ -229,7 +229,7 @@ fn a_difference_is_of_as_many_homes_as_the_larger_cohort_of_two_queries() {
     assert_eq!(querier.within(1, 0..100, 50, 1000), Ok(()));
     assert_eq!(querier.ask(2, 0..70), REFUSED);
     assert_eq!(querier.ask(2, 0..50), Ok(()));
-    // Also when a set that was kept is asked again with a larger one.
+    // The same holds when a stored set is asked again with a larger cohort.
     assert_eq!(querier.ask(3, 100..200), Ok(()));
     assert_eq!(querier.within(3, 100..200, 50, 1000), Ok(()));
     assert_eq!(querier.ask(4, 100..170), REFUSED);
@@ -248,7 +248,7 @@ fn after_as_many_refusals_as_are_allowed_no_find_tells_anything() {
     assert_eq!(querier.ask(1, 0..50), spent);
 }
 
-/// The largest bound up to which `asks` succeeds.
+/// Returns the largest bound up to which `asks` succeeds.
 fn bisected(mut low: u64, mut high: u64, mut asks: impl FnMut(u64) -> bool) -> u64 {
     while low + 1 < high {
         let middle = (low + high) / 2;
@@ -260,7 +260,7 @@ fn bisected(mut low: u64, mut high: u64, mut asks: impl FnMut(u64) -> bool) -> u
     low
 }
 
-/// What a querier finds of the number of homes of a set by moving the bounds of its queries.
+/// Returns the bounds of a set's size that a querier finds by moving the bounds of its queries.
 fn sizes_by_bisection(noise: u32, homes: u32) -> (u64, u64) {
     let mut querier = Querier::new(noise);
     let by_cohort = bisected(20, 2000, |cohort| {
@@ -281,11 +281,11 @@ fn a_querier_that_bisects_its_bounds_finds_no_exact_size() {
     for homes in 500..540 {
         let (by_cohort, by_most) = sizes_by_bisection(2, homes);
         assert!(by_cohort <= homes.into() && by_most >= homes.into());
-        // Both bounds tell the one noisy number.
+        // Both bounds follow from the one noisy number.
         assert_eq!(by_most - by_cohort, sizes(2).most());
         off.insert(u64::from(homes) - by_cohort);
     }
-    // So whoever knows the distribution knows the size no better than the noise is wide.
+    // So a querier that knows the distribution learns the size only to within the width of the noise.
     assert!(off.len() >= 5 && !off.contains(&0), "{off:?}");
     let without = weakness::without(Weakness::SizesExact, || sizes_by_bisection(2, 500));
     assert_eq!(without, (500, 500));
@@ -331,7 +331,7 @@ fn a_querier_that_bisects_differences_finds_no_exact_one() {
 
 #[test]
 fn the_same_set_gets_the_same_answer_whoever_asks_in_whatever_order() {
-    // Near the cohort, where noise decides.
+    // These sizes are near the cohort, where the noise decides.
     let sets: Vec<Range<u32>> = (0..20).map(|set| 100 * set..100 * set + 48).collect();
     let ask = |name: &str, order: &[usize]| -> BTreeMap<usize, bool> {
         let mut querier = Querier::named(name, 2);
@@ -348,7 +348,7 @@ fn the_same_set_gets_the_same_answer_whoever_asks_in_whatever_order() {
     let accepted = one.values().filter(|asked| **asked).count();
     assert!((1..20).contains(&accepted), "{accepted}");
 
-    // Two sets of different profiles, in either order and of either querier.
+    // The same holds for two sets of different profiles, in either order and for either querier.
     for apart in 38..58 {
         let near = |name: &str, first: Range<u32>, second: Range<u32>| {
             let mut querier = Querier::named(name, 2);
@@ -377,7 +377,7 @@ proptest! {
         }
     }
 
-    /// However sets change, no two that were asked under different profiles differ by fewer homes than the cohort.
+    /// However sets change, two sets asked under different profiles differ by at least as many homes as the cohort.
     #[test]
     fn no_two_sets_of_different_profiles_that_were_asked_are_near(
         asks in prop::collection::vec((0u8..4, 0u32..6, 0u32..70, 0u32..70), 1..40), noise in 0u32..3,

@@ -1,4 +1,4 @@
-//! What is spent in all, whoever takes part.
+//! Bounds on the total that a querier spends, whichever aggregators take part.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -9,7 +9,7 @@ use crate::{id::QueryId, ticket::Population};
 
 const NOW: Timestamp = Timestamp(1_000_000_000);
 
-/// The ledgers of a committee about one population, in an aggregator's order. The last t − 1 charge nothing.
+/// Ledgers of a committee about one population, in the order of the aggregators. The last t − 1 charge nothing.
 struct Committee {
     threshold: Threshold,
     min_verified: u8,
@@ -33,7 +33,8 @@ impl Committee {
         self.threshold.members() - (self.threshold.needed() - 1)
     }
 
-    /// A query that these aggregators verify: released where no honest one of them refuses. Returns whether it was.
+    /// Asks a query that these aggregators verify. Returns whether it is released, which no honest one of them
+    /// refused.
     fn release(&mut self, rho: u64, verifying: &BTreeSet<usize>) -> bool {
         assert!(verifying.len() >= usize::from(self.min_verified));
         let most = limit(self.budget, self.min_verified, self.threshold);
@@ -68,7 +69,7 @@ impl Committee {
     }
 }
 
-/// All sets of so many of `members`.
+/// Returns all sets of `size` of `members`.
 fn sets(members: usize, size: usize) -> Vec<BTreeSet<usize>> {
     (0u32..1 << members)
         .map(|bits| {
@@ -80,12 +81,12 @@ fn sets(members: usize, size: usize) -> Vec<BTreeSet<usize>> {
         .collect()
 }
 
-/// The most queries of cost 1 that any choice of aggregators releases, by trying all.
+/// Returns the most queries of cost 1 that any choice of aggregators releases, by trying all choices.
 fn most_released(shape: (u8, u8), min_verified: u8, budget: u64) -> u64 {
     let committee = Committee::new(shape, min_verified, budget);
     let (honest, members) = (committee.honest(), committee.threshold.members());
     let choices = sets(members, min_verified.into());
-    // What each honest aggregator charged says all that matters of what came before, in any order.
+    // The charges of each honest aggregator determine what may follow, whatever the order of the queries.
     let mut reached: HashSet<Vec<usize>> = HashSet::from([vec![0; honest]]);
     let mut released = 0;
     loop {
@@ -135,7 +136,7 @@ fn a_querier_that_rotates_aggregators_spends_no_more_than_the_budget() {
                 "{shape:?} {min_verified}: {released} of {budget}"
             );
         }
-        // With the whole budget at each aggregator, rotation multiplies it.
+        // If each aggregator allows the whole budget, rotation multiplies it.
         let before = crate::weakness::without(Weakness::BudgetOfTheAggregatorsThatOffer, || {
             most_released(shape, min_verified, 4)
         });
@@ -173,7 +174,7 @@ proptest! {
         let mut committee = Committee::new((needed, members), min_verified, budget);
         let mut total = 0u64;
         for (rho, seed) in queries {
-            // A set of at least so many, from the seed.
+            // A set of at least `size` aggregators, shuffled by the seed.
             let mut order: Vec<usize> = (0..usize::from(members)).collect();
             order.sort_by_key(|place| {
                 seed.wrapping_mul(6_364_136_223_846_793_005).rotate_left(*place as u32 * 7)

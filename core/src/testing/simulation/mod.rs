@@ -176,7 +176,7 @@ fn check(scene: &Scene, schedule: &Schedule, ended: &Ended) -> Result<Outcome, S
             return Err(format!("group {group}: {sum:b} instead of {bits:b}"));
         }
     }
-    // Told in steps of the cohort where it would give a suppressed group away.
+    // The number is in steps of the cohort if the exact one would give a suppressed group away.
     if released.accepted + COHORT <= counted {
         return Err("more homes are summed than were accepted".into());
     }
@@ -201,14 +201,14 @@ fn outcome(schedule: &Schedule) -> Outcome {
     }
 }
 
-/// What one thread keeps from one seed to the next.
+/// Networks of one thread, which it uses again for the next seed.
 #[derive(Default)]
 struct Networks {
     scenes: Scenes,
     grounds: byzantine::Grounds,
 }
 
-/// How many schedules and queries of campaigns ended how.
+/// Number of schedules and queries of campaigns by how they ended.
 #[derive(Debug, Default)]
 struct Counts {
     everybody: u64,
@@ -242,7 +242,7 @@ impl Networks {
             Ok((Outcome::Fewer, _)) => counts.fewer += 1,
             Ok((Outcome::Failed, _)) => counts.failed += 1,
             Err(reason) => {
-                // What a failure left is not used again.
+                // The state after a failure is unknown, so that it is not used again.
                 self.scenes = Scenes::default();
                 return Err(format!("{reason}: {schedule:?}"));
             }

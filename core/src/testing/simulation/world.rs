@@ -71,9 +71,9 @@ pub(super) struct World<'a> {
     /// The hosts whose homes are in the answer to a work.
     hosts: BTreeMap<Work, BTreeSet<usize>>,
     proposal: Option<Proposal>,
-    /// The aggregators in the model, where it has as many aggregators and batches.
+    /// Model of the aggregators, if the schedule has the model's numbers of aggregators and batches.
     model: Option<Conformance>,
-    /// The first step that the model does not have.
+    /// First step that the model does not allow.
     differs: Option<String>,
     /// What happened, for people.
     pub(super) log: Vec<String>,
@@ -179,7 +179,7 @@ impl<'a> World<'a> {
         (scene, answers): (&'a mut Scene, &'a mut Answers),
         schedule: &'a Schedule,
     ) -> (Self, Vec<Command>) {
-        // Schedules share what the scene drew.
+        // Schedules repeat the random draws of the scene.
         crate::aead::record::forget();
         scene.rng = StdRng::seed_from_u64(schedule.seed ^ 0x5eed);
         let members = scene.members();

@@ -66,7 +66,7 @@ fn contains(bytes: &[u8], part: &[u8]) -> bool {
     bytes.windows(part.len()).any(|window| window == part)
 }
 
-/// What costs nothing.
+/// Charges nothing.
 fn free(_: &Transaction<'_>) -> Charged {
     Ok(Ok(()))
 }
@@ -273,7 +273,7 @@ fn charge(rows: &Transaction<'_>) -> Charged {
     ledger::charge(rows, &querier, KeyEpoch(3), &[expense], Rho(100), NOW)
 }
 
-/// How many parts of the query and how many expenses that count for good are in the file.
+/// Returns the numbers of the query's records and of its released expenses in the file.
 fn in_file(path: &Path) -> (usize, usize) {
     let store = kept(path);
     let records = store.queries().unwrap()[0].records.len();
@@ -285,7 +285,7 @@ fn in_file(path: &Path) -> (usize, usize) {
 #[test]
 fn a_crash_between_any_two_writes_frees_nothing_that_was_released() {
     let release = [(Part::Release { round: 0 }, record(MARK))];
-    // Where the disk is full, in the order of the writes of a step.
+    // Table whose write fails, in the order of the writes of a step.
     for full in [Some("expense"), Some("record"), None] {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("aggregator.db");
@@ -323,7 +323,7 @@ fn a_crash_between_any_two_writes_frees_nothing_that_was_released() {
                     .write(|rows| rows.execute("DROP TRIGGER disk_full", []))
                     .unwrap();
             }
-            // Both or none, whenever the process ends.
+            // The file has both or neither, wherever the process ends.
             let expected = if full.is_some() { (1, 0) } else { (2, 1) };
             let after = tempfile::tempdir().unwrap();
             for file in std::fs::read_dir(folder.path()).unwrap() {

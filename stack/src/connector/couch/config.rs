@@ -24,11 +24,11 @@ use crate::http;
 pub struct Config {
     /// What is there.
     pub kind: Kind,
-    /// Where the database of a home is. `{home}` and, for CouchDB, `{doctype}` stand for them and must be there: of
-    /// each home, and of each doctype, it is another one. In the names of CouchDB's databases, which have no
-    /// dots, the doctype's dots are hyphens. Such as `https://couch.example.org:6984/{home}-{doctype}`, or for
-    /// Cozys `https://{home}`. Https, or http to this machine; without a user or password. A home may have its
-    /// own in `homes`, where `{home}` may be left out.
+    /// Address of the database of a home. `{home}` and, for CouchDB, `{doctype}` are replaced and required, so that
+    /// each home and each doctype has its own address. In the names of CouchDB's databases, which have no dots, the
+    /// doctype's dots become hyphens. Examples are `https://couch.example.org:6984/{home}-{doctype}`, and
+    /// `https://{home}` for Cozys. The address must use HTTPS, or HTTP to this machine, and contain no user or
+    /// password. A home may have its own address in `homes`, where `{home}` may be left out.
     pub url: String,
     /// A TOML file with the homes and their credentials, which nobody else may read: a table
     /// `[home."ID"]` each, with `user` and `password`, or `token`, and where it differs `url`.

@@ -1,4 +1,4 @@
-//! Where the documents of a home are: one address for each home, and for each doctype.
+//! Addresses of the documents of homes: one for each home and doctype.
 
 use std::collections::BTreeMap;
 
@@ -11,9 +11,9 @@ use crate::http;
 const HOME: &str = "{home}";
 const DOCTYPE: &str = "{doctype}";
 
-/// The address that documents of a home are asked at; `None` for one that is none.
+/// Returns the address of the documents of a home. Returns `None` if the names do not fit into the template.
 pub(super) fn place(kind: Kind, template: &str, home: &HomeId, doctype: &str) -> Option<Url> {
-    // Dots lead out of a path, also when they are encoded; without a home, what follows becomes the host.
+    // Dots lead out of a path, even when encoded; with an empty home, the text after it would become the host.
     let leads_away = |part: &str| matches!(part, "" | "." | "..");
     if leads_away(&home.0) || leads_away(doctype) {
         return None;
@@ -33,7 +33,7 @@ pub(super) fn place(kind: Kind, template: &str, home: &HomeId, doctype: &str) ->
     http::is_confidential(&url).then_some(url)
 }
 
-/// A part of a URL's path.
+/// Encodes a part of a URL's path.
 fn encoded(text: &str) -> String {
     let mut encoded = String::new();
     for byte in text.bytes() {
@@ -47,72 +47,75 @@ fn encoded(text: &str) -> String {
     encoded
 }
 
-/// Refuses a template by which documents would be read from the wrong place, or credentials be sent there.
+/// Checks that a template cannot make the stack read documents from a wrong place, or send credentials there.
 ///
 /// # Errors
-/// What is wrong with it, and what to write.
+/// The mistake in the template, and what to write instead.
 pub(super) fn check_template(kind: Kind, template: &str, of_all: bool) -> Result<(), String> {
     let shown = http::shown(template);
     let url = template.replace(HOME, "home").replace(DOCTYPE, "doctype");
     let parsed = Url::parse(&url).ok();
     let Some(parsed) = parsed.filter(http::is_confidential) else {
         return Err(format!(
-            "{shown} would send credentials in clear, or is no address: write https://…, or http to this machine"
+            "{shown} is not an address, or would send credentials in clear: write https://…, or http to this machine"
         ));
     };
     if http::has_credentials(&parsed) {
         return Err(format!(
-            "{shown} has a user or password in it: write them in the file of homes, for each home its own"
+            "{shown} contains a user or password: write those of each home in the file of homes"
         ));
     }
     if parsed.query().is_some() || parsed.fragment().is_some() {
         return Err(format!(
-            "{shown}: an address of documents has no ? and no #: write {HOME} in its path or host"
+            "{shown} contains ? or #, and an address of documents has no ? and no #: write {HOME} in its path or host"
         ));
     }
     if url.contains(['{', '}']) {
         return Err(format!(
-            "{shown}: braces stand around home and doctype only, as in {HOME}"
+            "{shown} contains other braces than {HOME} and {DOCTYPE}: remove them"
         ));
     }
     if of_all && !template.contains(HOME) {
         return Err(format!(
-            "{shown} is the same for every home, so that each would be read from one person's documents: write {HOME} in it, as in https://couch.example.org/{HOME}-{DOCTYPE}, or https://{HOME} for Cozys"
+            "{shown} is the same for every home, so that all homes would read one person's documents: write {HOME} in it, \
+             as in https://couch.example.org/{HOME}-{DOCTYPE}, or https://{HOME} for Cozys"
         ));
     }
     if kind == Kind::Couchdb && !template.contains(DOCTYPE) {
         return Err(format!(
-            "{shown} is the same for every doctype, so that one would be read as another: write {DOCTYPE} in it, as in https://couch.example.org/{HOME}-{DOCTYPE}"
+            "{shown} is the same for every doctype, so that one would be read as another: write {DOCTYPE} in it, as in \
+             https://couch.example.org/{HOME}-{DOCTYPE}"
         ));
     }
     Ok(())
 }
 
-/// The addresses that homes have so far.
+/// Addresses that homes have so far.
 #[derive(Default)]
 pub(super) struct Taken(BTreeMap<String, String>);
 
 impl Taken {
-    /// Takes the address of a home.
+    /// Reserves the address of a home.
     ///
     /// # Errors
-    /// That it is none, or another home's.
+    /// The reason: the home has no address, or another home has the same.
     pub(super) fn take(&mut self, kind: Kind, template: &str, home: &str) -> Result<(), String> {
         let id = HomeId(home.to_owned());
         let url = place(kind, template, &id, "doctype").ok_or_else(|| {
-            format!("home {home:?} has no address: its id does not fit into the url")
+            format!("home {home:?} has no address, since its id does not fit into the url: give it a url of its own")
         })?;
         match self.0.insert(folded(&url), home.to_owned()) {
             None => Ok(()),
             Some(other) => Err(format!(
-                "homes {other:?} and {home:?} have the same address, so that one would be read for the other: give each its own"
+                "homes {other:?} and {home:?} have the same address, so that one would be read for the other: give each \
+                 its own"
             )),
         }
     }
 }
 
-/// An address, the same for all ways to write it. Servers differ in whether case matters in a path, so that here
-/// it does not.
+/// Returns the same text for every way to write an address. Case is ignored even in the path, since some servers
+/// ignore it.
 fn folded(url: &Url) -> String {
     let text = url.as_str();
     let mut bytes = Vec::with_capacity(text.len());
@@ -192,7 +195,7 @@ mod tests {
         ] {
             check_template(kind, template, true).unwrap();
         }
-        // A home's own address is its alone.
+        // A template without {home} is accepted for a single home.
         check_template(Kind::Cozy, "https://alice.cozy.org", false).unwrap();
         assert!(check_template(Kind::Couchdb, "https://c.org/alice", false).is_err());
     }

@@ -123,7 +123,7 @@ fn a_denial_in_a_file_that_was_put_in_the_place_of_an_open_one_stops_the_stack_t
         std::fs::copy(beside(end), folder.path().join("copy")).unwrap();
         std::fs::rename(folder.path().join("copy"), beside(end)).unwrap();
     }
-    // The command line has the file that is there now.
+    // The command line opens the file that is at the path now.
     let denying = Store::open(&path).unwrap();
     denying.set_rules([&home("a")], Rules::default()).unwrap();
     let (signed, manifest) = query(2, None, 0);
@@ -149,7 +149,7 @@ fn a_denial_in_a_file_that_was_put_in_the_place_of_an_open_one_stops_the_stack_t
     }
     let again = query(3, None, 0);
     assert_ne!(decide(&denying, &again, false, &["a"]), [Outcome::Allowed]);
-    // Removed is no better.
+    // A removed file is detected too.
     drop(running);
     for end in ["", "-wal", "-shm"] {
         let _ = std::fs::remove_file(beside(end));
@@ -349,7 +349,7 @@ fn a_home_takes_part_in_a_query_where_it_reached_it_first_and_pays_once() {
         find: dispers_core::ticket::FindId([2; 32]),
         batch: batch(2),
     };
-    // Asked, and told: both are the first time.
+    // An ask and an announcement both count as the first time.
     assert_eq!(at(&store, first, false, &["a"]), [allowed]);
     assert_eq!(at(&store, other_batch, true, &["b"]), [allowed]);
     let spent = store.spent(&home("a")).unwrap();
@@ -365,7 +365,7 @@ fn a_home_takes_part_in_a_query_where_it_reached_it_first_and_pays_once() {
         [None, allowed, None]
     );
     assert_eq!(store.spent(&home("a")).unwrap(), spent);
-    // Where it was first it still takes part, in further attempts and rounds.
+    // At its first place the home still takes part in further attempts and rounds.
     assert_eq!(at(&store, first, false, &["a"]), [allowed]);
     assert_eq!(at(&store, other_batch, false, &["b"]), [allowed]);
     let another = query(2, Some(1_000_000), 0);
