@@ -27,7 +27,6 @@ pub fn responsible<'d>(
 /// The finders of a partition do not share their memories, so a querier could ask one of two near sets at each of
 /// them. A hash therefore names one finder. It is rendezvous hashing: a new finder takes over its part of the queriers
 /// and moves no others.
-/// no others).
 pub fn exact_finder<'d>(
     directory: &'d Directory,
     querier: &Name,

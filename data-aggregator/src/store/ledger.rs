@@ -164,18 +164,19 @@ fn of_population(
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::SCHEMA;
     use super::*;
 
     const NOW: Timestamp = Timestamp(1_000_000_000);
-    const EPOCH: KeyEpoch = KeyEpoch(3);
+    pub(in crate::store) const EPOCH: KeyEpoch = KeyEpoch(3);
 
-    fn name(text: &str) -> Name {
+    pub(in crate::store) fn name(text: &str) -> Name {
         Name::new(text).unwrap()
     }
 
-    fn expense(population: u8, query: u8, rho: u64) -> Expense {
+    /// Returns a reservation of a query on a population.
+    pub(in crate::store) fn expense(population: u8, query: u8, rho: u64) -> Expense {
         Expense {
             population: Population([population; 32]),
             query: QueryId([query; 32]),

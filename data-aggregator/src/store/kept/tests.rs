@@ -1,18 +1,20 @@
-//! What is in the file, and what is not.
+//! Contents of the file, and absence of erased ones.
 
 use std::path::Path;
 
 use dispers_core::{
-    id::{BatchId, KeyEpoch},
+    id::BatchId,
     keys::Signature,
     privacy::{Expense, Rho},
-    ticket::Population,
 };
 
 use super::*;
 use crate::{
     SCHEMA,
-    store::ledger::{self, Ledger},
+    store::ledger::{
+        self, Ledger,
+        tests::{EPOCH, expense, name},
+    },
 };
 
 const QUERY_ID: QueryId = QueryId([7; 32]);
@@ -51,7 +53,7 @@ fn kept(path: &Path) -> Kept {
 fn offer(expires: Timestamp) -> OpenOffer {
     OpenOffer {
         secret: EnvelopeSecretKey::generate(Suite::X25519, &mut rng()),
-        querier: Name::new("querier").unwrap(),
+        querier: name("querier"),
         expires,
     }
 }
@@ -260,24 +262,26 @@ fn what_is_replaced_or_expires_leaves_no_key_in_the_file() {
     assert!(!written.unwrap());
 }
 
-/// Charges 60 of a budget of 100.
-fn charge(rows: &Transaction<'_>) -> Charged {
-    let expense = Expense {
-        population: Population([1; 32]),
-        query: QUERY_ID,
-        rho: Rho(60),
+/// Returns a released expense of a query on one population.
+fn released(query: u8, rho: u64) -> Expense {
+    Expense {
         expires: LATER,
         released: true,
-    };
-    let querier = Name::new("querier").unwrap();
-    ledger::charge(rows, &querier, KeyEpoch(3), &[expense], Rho(100), NOW)
+        ..expense(1, query, rho)
+    }
+}
+
+/// Charges 60 of a budget of 100.
+fn charge(rows: &Transaction<'_>) -> Charged {
+    let charged = released(7, 60);
+    ledger::charge(rows, &name("querier"), EPOCH, &[charged], Rho(100), NOW)
 }
 
 /// Returns the numbers of the query's records and of its released expenses in the file.
 fn in_file(path: &Path) -> (usize, usize) {
     let store = kept(path);
     let records = store.queries().unwrap()[0].records.len();
-    let held = Ledger(store.database()).of(&Name::new("querier").unwrap(), KeyEpoch(3), LATER);
+    let held = Ledger(store.database()).of(&name("querier"), EPOCH, LATER);
     let held = held.unwrap().into_iter().filter(|expense| expense.released);
     (records, held.count())
 }
@@ -349,16 +353,8 @@ fn a_step_whose_charge_the_budget_does_not_allow_is_not_written() {
         .replace(QUERY_ID, LATER, &manifest(), &head, None, free)
         .unwrap()
         .unwrap();
-    let other = Expense {
-        population: Population([1; 32]),
-        query: QueryId([8; 32]),
-        rho: Rho(41),
-        expires: LATER,
-        released: true,
-    };
-    let querier = Name::new("querier").unwrap();
     let ledger = Ledger(store.database());
-    let charged = ledger.charge(&querier, KeyEpoch(3), &[other], Rho(100), NOW);
+    let charged = ledger.charge(&name("querier"), EPOCH, &[released(8, 41)], Rho(100), NOW);
     charged.unwrap().unwrap();
     let release = [(Part::Release { round: 0 }, record(MARK))];
     assert!(
