@@ -56,8 +56,8 @@ impl Driver {
         let manifest = from_bytes(&self.manifest.body, MAX_MANIFEST, "manifest");
         let committees = manifest.map_or(0, |manifest: Manifest| manifest.committees.len() as u16);
         let partitions = 0..self.node.directory.partitions();
-        for (partition, committee) in
-            partitions.flat_map(|partition| (0..committees).map(move |of| (partition, of)))
+        for (partition, committee) in partitions
+            .flat_map(|partition| (0..committees).map(move |committee| (partition, committee)))
         {
             for number in 0.. {
                 let batch = BatchId {

@@ -140,12 +140,11 @@ impl Log {
     /// # Errors
     /// [`Error::Storage`], [`Error::Away`].
     pub async fn head(&self) -> Result<Option<Vec<u8>>, Error> {
-        let kept = self.store.head(self.number()).await?;
-        let Some(bytes) = &kept else {
+        let Some(latest) = self.store.head(self.number()).await? else {
             return Ok(None);
         };
-        if !self.is_stale(bytes) {
-            return Ok(kept);
+        if !self.is_stale(&latest) {
+            return Ok(Some(latest));
         }
         let _one = self.heads.lock().await;
         // Another request may have signed a new head while this one waited for the lock.

@@ -35,7 +35,7 @@ fn differences(criterion: &mut Criterion) {
         })
         .collect();
     // Each set differs from the find by another part of its homes.
-    let kept: Vec<(KeptSet, Vec<u8>)> = (1..=SETS)
+    let stored: Vec<(KeptSet, Vec<u8>)> = (1..=SETS)
         .map(|set| {
             let start = HOMES / 10 * usize::from(set) / usize::from(SETS);
             let tags = &tags[start..start + HOMES];
@@ -74,10 +74,10 @@ fn differences(criterion: &mut Criterion) {
         refused: 50,
         queries: 1000,
     };
-    group.bench_function("comparing it with twenty kept sets", |bencher| {
+    group.bench_function("comparing it with twenty stored sets", |bencher| {
         bencher.iter(|| {
             let mut judging = Judging::new(&asking, &sizes, limits, Queries::default());
-            for (number, (set, bytes)) in (0..).zip(&kept) {
+            for (number, (set, bytes)) in (0..).zip(&stored) {
                 let homes = Members::from_bytes(black_box(bytes)).unwrap();
                 assert!(judging.compare(
                     number,

@@ -124,10 +124,10 @@ pub(crate) mod tests {
             child.env(name, &address);
         }
         let ended = child.output().unwrap();
-        let said = String::from_utf8_lossy(&ended.stdout);
+        let output = String::from_utf8_lossy(&ended.stdout);
         assert!(
-            ended.status.success() && said.contains("1 passed"),
-            "{said}"
+            ended.status.success() && output.contains("1 passed"),
+            "{output}"
         );
         assert_eq!(came.load(Ordering::SeqCst), 0);
     }
@@ -145,14 +145,14 @@ pub(crate) mod tests {
 
     #[test]
     fn an_address_is_shown_without_what_may_be_secret() {
-        for (url, said) in [
+        for (url, expected) in [
             ("https://u:hush@x.org/a", "https://x.org/a"),
             ("https://u:h@ush@x.org/a?key=hush#hush", "https://x.org/a?…"),
             ("u:hush@x.org", "x.org"),
             ("https://x.org/{home}", "https://x.org/{home}"),
             ("nonsense", "nonsense"),
         ] {
-            assert_eq!(shown(url), said);
+            assert_eq!(shown(url), expected);
         }
     }
 }

@@ -153,11 +153,11 @@ mod tests {
 
     #[test]
     fn one_host_or_a_quarter_of_them_names_nobody() {
-        for (groups, of) in [(0, 0), (1, 1), (1, 2), (2, 8), (250, 1000)] {
-            assert!(!several(groups, of), "{groups} of {of}");
+        for (groups, all) in [(0, 0), (1, 1), (1, 2), (2, 8), (250, 1000)] {
+            assert!(!several(groups, all), "{groups} of {all}");
         }
-        for (groups, of) in [(2, 2), (2, 7), (3, 8), (251, 1000)] {
-            assert!(several(groups, of), "{groups} of {of}");
+        for (groups, all) in [(2, 2), (2, 7), (3, 8), (251, 1000)] {
+            assert!(several(groups, all), "{groups} of {all}");
         }
     }
 

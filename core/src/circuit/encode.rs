@@ -162,7 +162,7 @@ mod tests {
                     }
                     let mut factors = vec![pair.to_vec()];
                     // The number of homes with a bit guards the products with this bit.
-                    let bits = pair.into_iter().filter(|of| bounds(*of).max == 1);
+                    let bits = pair.into_iter().filter(|factor| bounds(*factor).max == 1);
                     factors.extend(bits.map(|bit| vec![bit]));
                     for factors in factors {
                         let present = present.clone();

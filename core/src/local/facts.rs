@@ -34,8 +34,8 @@ impl Fact {
             (Self::Within(one, low, high), Self::Within(other, least, most)) => {
                 one == other && !beyond(*least, *low) && !beyond(flip(*most), flip(*high))
             }
-            (Self::OneOf(one, values), Self::OneOf(other, of)) => {
-                one == other && values.iter().all(|value| of.contains(value))
+            (Self::OneOf(one, values), Self::OneOf(other, among)) => {
+                one == other && values.iter().all(|value| among.contains(value))
             }
             _ => self == other,
         }
@@ -52,8 +52,8 @@ impl Fact {
             (Self::Within(one, low, high), Self::Within(other, least, most)) => {
                 one == other && (apart(*high, *least) || apart(*most, *low))
             }
-            (Self::OneOf(one, values), Self::OneOf(other, of)) => {
-                one == other && !values.iter().any(|value| of.contains(value))
+            (Self::OneOf(one, values), Self::OneOf(other, among)) => {
+                one == other && !values.iter().any(|value| among.contains(value))
             }
             _ => false,
         }

@@ -70,7 +70,7 @@ fn a_rule_file_is_read_numbered_and_written_the_same() {
 #[test]
 fn a_rule_file_that_cannot_be_meant_is_refused_with_what_to_write() {
     let refused = |text: &str| parse(text).unwrap_err().to_string();
-    for (text, said) in [
+    for (text, words) in [
         ("otherwize = 'ask'", "unknown field `otherwize`"),
         ("otherwise = 'maybe'", "unknown variant `maybe`"),
         (
@@ -118,7 +118,7 @@ fn a_rule_file_that_cannot_be_meant_is_refused_with_what_to_write() {
         ("email = \"a@b\\r\\nBcc: c@d\"", "is not an e-mail address"),
     ] {
         let error = refused(text);
-        assert!(error.contains(said), "{text}: {error}");
+        assert!(error.contains(words), "{text}: {error}");
     }
     let many = "[[rule]]\neffect = 'allow'\n".repeat(1001);
     assert_eq!(parse(&many), Err(RulesError::TooMany(1001).into()));

@@ -114,7 +114,7 @@ async fn a_conductor_that_cuts_a_find_several_ways_counts_no_home_twice() {
     let (prepared, segments) = (&forge.prepared, forge.segments());
     let driver_of =
         |size| forge.driver_that_cuts(size, prepared.signed(), prepared.profiles(), &segments);
-    let (driver, kept) = driver_of(20);
+    let (driver, memory) = driver_of(20);
     // The second cut has three batches of twenty homes too, with the same homes in another order.
     let (second, cut) = driver_of(25);
     let find = Command::Find { partition: 0 };
@@ -140,7 +140,7 @@ async fn a_conductor_that_cuts_a_find_several_ways_counts_no_home_twice() {
                 }
                 Command::Ask { work, .. } if work.batch.number > 0 => {
                     let other = cut.batches.lock().unwrap()[&work.batch].clone();
-                    kept.batches.lock().unwrap().insert(work.batch, other);
+                    memory.batches.lock().unwrap().insert(work.batch, other);
                     vec![command]
                 }
                 command => vec![command],

@@ -155,8 +155,8 @@ async fn a_conductor_with_two_histories_is_caught_by_a_stack_that_saw_the_other(
     let longer = forge.inclusion().await;
     assert_eq!(ask(&forge, "host-1", 7, longer).await, None);
     let fork = history(&forge, &[9], signed, &WITNESSES);
-    let said = ask(&forge, "host-1", 8, fork).await.unwrap();
-    assert!(said.contains("contradict each other"), "{said}");
+    let refusal = ask(&forge, "host-1", 8, fork).await.unwrap();
+    assert!(refusal.contains("contradict each other"), "{refusal}");
     let forks = store.forks().unwrap();
     let sizes = |head: &dispers_core::log::SignedHead| {
         let head: Head = from_bytes(&head.body, 1 << 14, "head").unwrap();
@@ -286,8 +286,10 @@ async fn a_head_that_is_asked_for_is_signed_again_when_it_is_old() {
     let conductor = forge.network.node("conductor").unwrap();
     let signed = old.sign(&conductor.name, &conductor.signing);
     let store = forge.network.conductor_store().unwrap();
-    let kept = store.keep_head(old.log, old.root.size, to_bytes(&signed));
-    kept.await.unwrap();
+    store
+        .keep_head(old.log, old.root.size, to_bytes(&signed))
+        .await
+        .unwrap();
     let shown = log_of(&forge.network).head().await.unwrap().unwrap();
     let shown: SignedHead = from_bytes(&shown, 1 << 14, "head").unwrap();
     let shown = shown.verify(forge.network.directory()).unwrap();

@@ -146,7 +146,7 @@ async fn a_finder_that_cuts_several_ways_gets_each_home_s_answer_once() {
     let mut answered = Vec::new();
     // All tickets are valid: each cut is a find of the same homes.
     for (attempt, batch_size) in (0..).zip([20, 23, 27]) {
-        let (driver, kept) = forge.driver_that_cuts(
+        let (driver, memory) = forge.driver_that_cuts(
             batch_size,
             prepared.signed(),
             prepared.profiles(),
@@ -159,7 +159,7 @@ async fn a_finder_that_cuts_several_ways_gets_each_home_s_answer_once() {
         let mut of_cut = 0;
         for (batch, count) in found.batches.batches(0) {
             assert_eq!(count, 20);
-            assert!(kept.batches.lock().unwrap().contains_key(&batch));
+            assert!(memory.batches.lock().unwrap().contains_key(&batch));
             let work = Work {
                 query: prepared.signed().query(),
                 round: 0,
