@@ -182,8 +182,8 @@ fn enrol(arguments: &Enrol) -> anyhow::Result<String> {
             .enrol(&members.signers, number, &keys.signing, &mut rng())?;
     save_ceremony_secret(&arguments.secret, &secret)?;
     eprintln!(
-        "{}\n{}check these fingerprints of their signing keys with their operators (dispers keys show): whoever \
-         deals in their place takes part",
+        "{}\n{}compare these fingerprints of their signing keys with their operators (dispers keys show): otherwise \
+         an impostor may deal in their place",
         members.who(),
         members.fingerprints()
     );

@@ -104,7 +104,7 @@ pub(crate) fn lines(
 /// Prints the fingerprints of an entry on stderr; its public part goes to stdout and into a file.
 pub(crate) fn tell(keys: &PublicKeys) {
     eprint!(
-        "fingerprints of {} {}, for whoever compares the directory with them:\n{}",
+        "fingerprints of {} {}, to read to the root operators:\n{}",
         keys.role,
         keys.name,
         lines("  ", keys.fingerprints())
@@ -115,7 +115,7 @@ pub(crate) fn tell(keys: &PublicKeys) {
 pub(crate) fn tell_root(public: &[u8; 32]) {
     let print = ("root", Fingerprint::of(public));
     eprint!(
-        "fingerprint, for whoever pins this root key:\n{}",
+        "fingerprint, to read to everybody who pins this root key:\n{}",
         lines("  ", [print])
     );
 }

@@ -86,7 +86,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Exit> {
     keys::tell(&listed);
     let prints = roots.keys.iter().map(|key| ("root", key.fingerprint()));
     eprint!(
-        "fingerprints of the root keys, {} of which must have signed a directory; compare them with the network's operators:\n{}",
+        "fingerprints of the root keys, of which {} must have signed a directory; compare them with the network's \
+         operators:\n{}",
         roots.needed,
         keys::lines("  ", prints)
     );

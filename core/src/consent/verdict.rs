@@ -18,27 +18,31 @@ fn within(limit: Option<f64>, spent: Loss, question: &Question<'_>) -> bool {
     limit.is_none_or(|limit| after.epsilon(question.max_delta) <= whole_millionths(limit))
 }
 
-fn names(list: &Option<Vec<String>>, name: &str) -> bool {
+/// Returns whether a list of a rule covers a name; a list that is left out covers all.
+fn covers(list: &Option<Vec<String>>, name: &str) -> bool {
     list.as_ref()
-        .is_none_or(|list| list.iter().any(|n| n == name))
+        .is_none_or(|list| list.iter().any(|listed| listed == name))
+}
+
+/// Returns whether a list of a rule covers a name in any case, as SQL reads the names of doctypes and fields.
+fn covers_any_case(list: &Option<Vec<String>>, name: &str) -> bool {
+    list.as_ref()
+        .is_none_or(|list| list.iter().any(|listed| listed.eq_ignore_ascii_case(name)))
 }
 
 impl Rule {
     /// Returns whether the rule covers such a query, apart from its limits.
     fn concerns(&self, asked: &Asked) -> bool {
-        let same = |list: &Option<Vec<String>>, name: &str| {
-            list.as_ref()
-                .is_none_or(|list| list.iter().any(|n| n.eq_ignore_ascii_case(name)))
-        };
+        let listed = |field: &String| covers_any_case(&self.fields, field);
         let fields = match (&self.fields, self.effect) {
             (None, _) => true,
-            (Some(_), Effect::Allow) => asked.fields.iter().all(|field| same(&self.fields, field)),
-            (Some(_), Effect::Deny) => asked.fields.iter().any(|field| same(&self.fields, field)),
+            (Some(_), Effect::Allow) => asked.fields.iter().all(listed),
+            (Some(_), Effect::Deny) => asked.fields.iter().any(listed),
         };
         fields
-            && names(&self.queriers, &asked.querier)
-            && names(&self.purposes, &asked.purpose)
-            && same(&self.doctypes, &asked.doctype)
+            && covers(&self.queriers, &asked.querier)
+            && covers(&self.purposes, &asked.purpose)
+            && covers_any_case(&self.doctypes, &asked.doctype)
     }
 
     /// Returns whether the query is within the rule's limits for one query.
@@ -63,8 +67,9 @@ impl Rule {
 impl Rules {
     /// Returns the first rule that denies such a query.
     pub fn denying(&self, asked: &Asked) -> Option<&Rule> {
-        let denies = |rule: &&Rule| rule.effect == Effect::Deny && rule.concerns(asked);
-        self.rules.iter().find(denies)
+        self.rules
+            .iter()
+            .find(|rule| rule.effect == Effect::Deny && rule.concerns(asked))
     }
 
     /// Returns the rules that allow the query, in order, without regard to yearly limits. If there are none, returns
@@ -76,9 +81,12 @@ impl Rules {
                 rule: Some(rule.number),
             });
         }
-        let allow =
-            |rule: &&Rule| rule.effect == Effect::Allow && rule.concerns(asked) && rule.fits(asked);
-        let allowing: Vec<&Rule> = self.rules.iter().filter(allow).collect();
+        let allowing: Vec<&Rule> = self
+            .rules
+            .iter()
+            .filter(|rule| rule.effect == Effect::Allow)
+            .filter(|rule| rule.concerns(asked) && rule.fits(asked))
+            .collect();
         match (allowing.is_empty(), self.otherwise) {
             (false, _) => Ok(allowing),
             (true, Otherwise::Ask) => Err(Verdict {

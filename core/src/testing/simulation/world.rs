@@ -500,7 +500,7 @@ impl<'a> World<'a> {
             } => {
                 let decided = scene.decide_at(aggregator.member, *work, quorum, messages);
                 let call = Followed::Decide(*work, quorum);
-                let decided = self.follow(aggregator.member, call, decided, Some);
+                let decided = self.follow(aggregator.member, call, decided, |sent| Some(sent));
                 Event::Decided(*aggregator, *work, decided)
             }
             Command::Commit {
