@@ -452,7 +452,7 @@ pub fn write_secret(path: &Path, text: &str) -> Result<(), KeyFileError> {
 /// [`KeyFileError`] naming the file, also when others may read it.
 pub fn read_secret(path: &Path) -> Result<Zeroizing<String>, KeyFileError> {
     let mut file = private::open(path).map_err(io(path))??;
-    // Room for all of it, so that no part is left behind where the text grows.
+    // The buffer has room for the whole file: a growing text would leave copies of secrets in freed memory.
     let size = file.metadata().map_or(0, |file| file.len() as usize);
     let mut text = Zeroizing::new(String::with_capacity(size.saturating_add(1)));
     file.read_to_string(&mut text).map_err(io(path))?;

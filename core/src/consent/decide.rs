@@ -26,7 +26,7 @@ impl Question<'_> {
     }
 }
 
-/// What a home does now with a query.
+/// Decision of a home on a query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
     /// The home decided before. Nothing is written: an owner who withdraws or denies between two rounds refuses only

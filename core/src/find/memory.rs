@@ -1,5 +1,4 @@
-//! What a Target Finder remembers of one querier in one key epoch, and which finds it therefore refuses (protocol.md
-//! §9).
+//! Memory of a Target Finder about one querier in one key epoch, and the finds that it refuses (protocol.md §9).
 //!
 //! The difference of two answers describes the homes that are in one set and not in the other. The finder sees tags,
 //! so it can count these homes, and refuses a set that is too near to a set asked under another profile. Every asked

@@ -14,13 +14,13 @@ pub enum Fact {
     Present(u16),
     /// The variable's level is from the first to the second.
     Level(u16, u64, u64),
-    /// The expression is not NULL, or is NULL if false.
+    /// The expression is not NULL; with false, it is NULL.
     NotNull(Vec<Node>, bool),
-    /// The condition is true, or is false if false.
+    /// The condition is true; with false, it is false.
     Holds(Vec<Node>, bool),
-    /// The expression is a number between two ends, each with true if the range includes it.
+    /// The expression is a number between two ends, each with true if the range includes the end.
     Within(Vec<Node>, (f64, bool), (f64, bool)),
-    /// The expression is one of these texts or truth values.
+    /// The expression has one of these texts or truth values.
     OneOf(Vec<Node>, Vec<Node>),
 }
 

@@ -404,7 +404,7 @@ impl Fit {
         let varies = match (self.model.training.label, &means[2 * scaled.len()..]) {
             (None, _) => true,
             _ if self.is_noisy() => true,
-            // How many are of a class may be withheld; it is told where all are.
+            // The count of a class may be withheld, but never if all homes have that class.
             (Some(label), _) if label.classes > 0 && self.model.training.guarded => {
                 !counts.contains(&Some(homes))
             }
