@@ -112,7 +112,7 @@ impl Circuit {
             }
         }
         self.withhold_sums_beside_levels(&mut mask);
-        self.withhold_sides_beside_scores(&mut mask, cohort, |output| count(guards[&output]));
+        self.withhold_sides_or_scores(&mut mask, cohort, |output| count(guards[&output]));
         mask
     }
 
@@ -136,7 +136,7 @@ impl Circuit {
         let mut released: Vec<ReleasedCount> = Vec::new();
         let sides = self.sides().unwrap_or_default();
         for people in &counts.people {
-            // `withhold_sides_beside_scores` decides these two: they overlap with nothing but the runs of scores.
+            // `withhold_sides_or_scores` decides these two: they overlap with nothing but the runs of scores.
             let is_side = people
                 .outputs
                 .first()
@@ -213,9 +213,12 @@ impl Circuit {
         Some([last.end, last.end + 1])
     }
 
-    /// Withholds the counts of right and wrong predictions of two classes, unless both reach the cohort, all scores are
-    /// released, and the homes of each side outside the runs of that side alone are none or reach the cohort.
-    fn withhold_sides_beside_scores(
+    /// Withholds the counts of right and wrong predictions of two classes, unless both reach the cohort. If they do, the
+    /// scores are withheld unless all of them are released, and the homes of each side outside the runs of that side
+    /// alone are none or reach the cohort.
+    ///
+    /// The scores go rather than the two counts: from few homes follows a useful accuracy, and no useful curve.
+    fn withhold_sides_or_scores(
         &self,
         mask: &mut Mask,
         cohort: i128,
@@ -223,7 +226,11 @@ impl Circuit {
     ) {
         let Some(sides) = self.sides() else { return };
         let mut rest = sides.map(&count);
-        let mut all = rest.iter().all(|side| *side >= cohort);
+        if rest.iter().any(|side| *side < cohort) {
+            mask.withhold(&sides);
+            return;
+        }
+        let mut all = true;
         for (class, range) in self.runs.iter().enumerate() {
             let middle = range.start + range.len() / 2;
             let mut released = false;
@@ -241,7 +248,9 @@ impl Circuit {
             all &= released;
         }
         if !all || rest.iter().any(|rest| 0 < *rest && *rest < cohort) {
-            mask.withhold(&sides);
+            for range in &self.runs {
+                mask.withhold(&range.clone().collect::<Vec<usize>>());
+            }
         }
     }
 

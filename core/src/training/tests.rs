@@ -1,7 +1,7 @@
 //! Sessions whose vectors are shared, proved and added up as aggregators do it.
 
 use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
+use rand::{Rng, RngExt, SeedableRng};
 
 use super::fit::{Early, Fit, FitError, Settings};
 use super::home::{State, is_held_out, vector};
@@ -631,7 +631,10 @@ fn rare(positive: &[f64], negative: &[f64], cohort: i128) -> (Fit, Vec<Vec<Optio
 #[test]
 fn cells_of_a_few_held_out_homes_are_in_no_number_of_an_exact_session() {
     const COHORT: i128 = 20;
-    let negative: Vec<f64> = (0..120).map(|place| f64::from(place) / 120.0).collect();
+    // Fewer than the cohort are wrong.
+    let negative: Vec<f64> = (0..120)
+        .map(|place| if place < 10 { 0.9 } else { 0.1 })
+        .collect();
     let (fit, rounds) = rare(&[0.9], &negative, COHORT);
     // This holds both when columns are scaled and when the model is validated.
     for counts in [&rounds[0][5..], &rounds[2][2..]] {
@@ -701,4 +704,105 @@ fn an_accuracy_is_told_where_enough_are_wrong_though_a_cell_has_too_few() {
         fit.metrics.unwrap().withheld,
         ["confusion", "accuracy", "auc"]
     );
+    // The one home with the label follows from no score beside the accuracy.
+    let negative: Vec<f64> = (0..120).map(|place| f64::from(place) / 120.0).collect();
+    let (fit, rounds) = rare(&[0.9], &negative, COHORT);
+    let metrics = fit.metrics.unwrap();
+    assert_eq!(metrics.withheld, ["confusion", "auc"]);
+    assert!((metrics.accuracy.unwrap() - 0.5).abs() < 0.05);
+    assert!(rounds[2][2..2 + 2 * SCORE_BINS].iter().all(Option::is_none));
+}
+
+/// Released number of an exact validating round, with the cells (class, bin of its score) of the homes that it counts.
+type Released = (i128, [bool; 2 * SCORE_BINS]);
+
+/// Returns the released numbers from which another could follow: the rows, the right and wrong predictions, and the
+/// runs of scores, of which those on one side of the middle are added up.
+fn released_beside_scores(counts: &[Option<i128>]) -> Vec<Released> {
+    const HALF: usize = SCORE_BINS / 2;
+    let is_right = |cell: usize| (cell % SCORE_BINS >= HALF) == (cell >= SCORE_BINS);
+    let cells = |of: &dyn Fn(usize) -> bool| std::array::from_fn(of);
+    let (rows, scores) = (counts[0], &counts[2..2 + 2 * SCORE_BINS]);
+    let (right, wrong) = (counts[2 + 2 * SCORE_BINS], counts[3 + 2 * SCORE_BINS]);
+    let whole = [
+        (rows, cells(&|_| true)),
+        (right, cells(&is_right)),
+        (wrong, cells(&|cell| !is_right(cell))),
+    ];
+    let mut released: Vec<Released> = whole
+        .into_iter()
+        .filter_map(|(count, cells)| Some((count?, cells)))
+        .collect();
+    for half in 0..4 {
+        released.push((0, [false; 2 * SCORE_BINS]));
+        let mut cell = half * HALF;
+        while cell < (half + 1) * HALF {
+            let class_end = (cell / SCORE_BINS + 1) * SCORE_BINS;
+            let starts = |next: &usize| scores[*next].is_some();
+            let end = (cell + 1..class_end).find(starts).unwrap_or(class_end);
+            if let Some(count) = scores[cell] {
+                if end > (half + 1) * HALF {
+                    // The run contains the middle.
+                    released.push((0, [false; 2 * SCORE_BINS]));
+                }
+                let (sum, cells) = released.last_mut().unwrap();
+                *sum += count;
+                cells[cell..end].fill(true);
+            }
+            cell = end;
+        }
+    }
+    released.retain(|(_, cells)| cells.iter().any(|cell| *cell));
+    released
+}
+
+#[test]
+fn no_count_of_few_held_out_homes_follows_from_accuracy_and_scores() {
+    const COHORT: i128 = 20;
+    let (mut told, mut beside) = (0, 0);
+    for seed in 0..60 {
+        let rng = &mut StdRng::seed_from_u64(seed);
+        let (low, high) = (rng.random_range(0.1..0.6), rng.random_range(0.4..0.95));
+        let homes = [rng.random_range(5..200), rng.random_range(20..300)];
+        let mut scores = |around: f64, homes: usize| -> Vec<f64> {
+            (0..homes)
+                .map(|_| (around + rng.random_range(-0.4..0.4_f64)).clamp(0.01, 0.99))
+                .collect()
+        };
+        let (positive, negative) = (scores(high, homes[0]), scores(low, homes[1]));
+        let (_, rounds) = rare(&positive, &negative, COHORT);
+        let counts = &rounds[2];
+        let released = released_beside_scores(counts);
+        let is_told = counts[2 + 2 * SCORE_BINS].is_some();
+        told += u32::from(is_told);
+        beside += u32::from(is_told && counts[2..2 + 2 * SCORE_BINS].iter().any(Option::is_some));
+        for combination in 0..3usize.pow(released.len() as u32) {
+            let mut rest = combination;
+            let factors: Vec<i128> = released
+                .iter()
+                .map(|_| {
+                    let factor = (rest % 3) as i128 - 1;
+                    rest /= 3;
+                    factor
+                })
+                .collect();
+            let terms = || released.iter().zip(&factors);
+            let counted = (0..2 * SCORE_BINS).map(|cell| {
+                terms()
+                    .map(|((_, cells), f)| f * i128::from(cells[cell]))
+                    .sum::<i128>()
+            });
+            if counted.clone().all(|factor| factor == 0 || factor == 1) {
+                let count: i128 = terms().map(|((count, _), factor)| count * factor).sum();
+                // Rows that are released in steps are no exact count.
+                let in_steps =
+                    factors[0] != 0 && counts[0] != Some(homes.iter().sum::<usize>() as i128);
+                assert!(
+                    in_steps || count <= 0 || count >= COHORT,
+                    "seed {seed}: {count} follow by {factors:?} from {counts:?}"
+                );
+            }
+        }
+    }
+    assert!(told >= 20 && beside >= 3, "{told} {beside}");
 }

@@ -225,15 +225,11 @@ async fn a_part_of_the_homes_validates_and_takes_part_in_nothing_else() {
     // Each home either trains or validates.
     assert_eq!(history[0].homes + metrics.homes, 1552);
     assert!((250..370).contains(&metrics.homes), "{}", metrics.homes);
-    // Both depend on which homes are held out, and may be withheld (protocol.md §18). The result then says so.
-    for (name, value, least) in [
-        ("accuracy", metrics.accuracy, 0.75),
-        ("auc", metrics.auc, 0.65),
-    ] {
-        match value {
-            Some(value) => assert!(value > least, "{name}: {value}"),
-            None => assert!(metrics.withheld.contains(&name), "{name}"),
-        }
+    assert!(metrics.accuracy.unwrap() > 0.75);
+    // Whether the area is released beside the accuracy depends on which homes are held out (protocol.md §18).
+    match metrics.auc {
+        Some(auc) => assert!(auc > 0.65, "{auc}"),
+        None => assert!(metrics.withheld.contains(&"auc")),
     }
     assert!(metrics.log_loss.unwrap() < 0.5);
 
