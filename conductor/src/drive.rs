@@ -5,7 +5,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 use borsh::{BorshDeserialize, BorshSerialize};
 use dispers_core::{
     aggregation::{
-        BeginRequest, CommitRequest, DealtRequest, DecideRequest, GuardsRequest, MAX_DEAL,
+        BeginRequest, CommitRequest, Deal, DealtRequest, DecideRequest, GuardsRequest, MAX_DEAL,
         OpenHead, ReleaseRequest, Verdict, VerifyRequest,
     },
     ask::{AnswerHead, BatchAnswer, MAX_ANSWER, TargetRequest, most_homes},
@@ -306,7 +306,11 @@ impl Driver {
                     let reply = self.aggregator(aggregator)?.deal(Message { body }).await?;
                     incoming(reply, MAX_DEAL).await
                 };
-                Event::Dealt(aggregator, request.work, repeatedly(step, deal).await)
+                let dealt = repeatedly(step, deal).await.and_then(|deal: Deal| {
+                    let signed = deal.is_signed_by(aggregator, &self.node.directory);
+                    signed.then_some(deal).ok_or(StepError::BadNoise)
+                });
+                Event::Dealt(aggregator, request.work, dealt)
             }
             Command::OpenDeals {
                 aggregator,

@@ -26,7 +26,8 @@ use crate::{
     manifest::{SignedManifest, VerifiedManifest},
     subscription::{HomeId, LinkOpener},
     ticket::{FindId, HomeKey, Ticket},
-    training::{SessionKey, SignedParameters, VerifiedParameters},
+    training::{NO_PARAMETERS, SessionKey, SignedParameters, VerifiedParameters},
+    weakness::{self, Weakness},
 };
 
 pub use checked::OtherBytes;
@@ -46,6 +47,10 @@ pub fn group_context(
     committee: u16,
     to: MemberNumber,
 ) -> Context {
+    let parameters = match weakness::off(Weakness::ContributionsOfAnyModel) {
+        true => &NO_PARAMETERS,
+        false => parameters,
+    };
     Context {
         purpose: labels::ENVELOPE_GROUP,
         sender: Role::Stack,

@@ -259,7 +259,10 @@ pub enum ReleaseError {
         needed: usize,
     },
     /// They contradict each other.
-    #[error("the totals of the aggregators contradict each other: at least one of them lies")]
+    #[error(
+        "the totals of the aggregators contradict each other: at least one of them lies, or a target finder granted them \
+         different finds"
+    )]
     Contradiction,
 }
 

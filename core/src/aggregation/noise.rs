@@ -18,11 +18,12 @@ use crate::{
     encoding,
     envelope::Context,
     field,
-    id::{BatchId, MemberNumber, Role, Work},
+    id::{AggregatorId, BatchId, MemberNumber, Role, Work},
     keys::{Signature, SigningKey},
     labels,
     peer::PeerMessage,
     privacy::{Noise, dealers_of},
+    weakness::{self, Weakness},
 };
 
 /// Largest encoded deal, in bytes.
@@ -57,6 +58,32 @@ pub struct Deal {
     pub signature: Signature,
     /// The shares.
     pub shares: Vec<SealedGroup>,
+}
+
+impl Deal {
+    /// Returns whether the dealer signed exactly these shares, one for each of `offers` aggregators, for this request.
+    pub(crate) fn is_for(
+        &self,
+        request: &DealRequest,
+        dealer: MemberNumber,
+        offers: usize,
+    ) -> bool {
+        let digests = self.shares.iter().map(group_digest);
+        self.statement.is_for(request, dealer, offers)
+            && self.shares.len() == offers
+            && digests.eq(self.statement.digests.iter().copied())
+    }
+
+    /// Returns whether the dealer, as the directory lists it, signed the statement.
+    ///
+    /// The Conductor checks this before it hands a deal on. Every aggregator refuses a statement that is not its
+    /// dealer's, and one that fails its step leaves the query: one dealer would put out all others.
+    pub fn is_signed_by(&self, dealer: AggregatorId, directory: &Directory) -> bool {
+        weakness::off(Weakness::FalseDealsEvict)
+            || self
+                .statement
+                .is_signed_by(dealer, &self.signature, directory)
+    }
 }
 
 /// All deals of an attempt, on their way to one aggregator.
@@ -113,6 +140,27 @@ struct Terms {
 }
 
 impl DealStatement {
+    /// Returns whether this is what `dealer` says of noise for this request, shared among `offers` aggregators.
+    fn is_for(&self, request: &DealRequest, dealer: MemberNumber, offers: usize) -> bool {
+        self.dealer == dealer
+            && encoding::to_bytes(&self.request) == encoding::to_bytes(request)
+            && self.digests.len() == offers
+    }
+
+    fn is_signed_by(
+        &self,
+        dealer: AggregatorId,
+        signature: &Signature,
+        directory: &Directory,
+    ) -> bool {
+        let node = directory.member(Role::DataAggregator, dealer.committee, dealer.member);
+        let bytes = encoding::to_bytes(self);
+        node.is_some_and(|node| {
+            let key = &node.signing_key;
+            key.verify(labels::SIGN_DEAL, &bytes, signature).is_ok()
+        })
+    }
+
     pub(crate) fn signed_by(&self, key: &SigningKey) -> Signature {
         key.sign(labels::SIGN_DEAL, &encoding::to_bytes(self))
     }
@@ -230,15 +278,12 @@ impl Aggregation {
                 dealers: vec![*dealer],
             };
             let bytes = encoding::to_bytes(&statement);
-            let node = directory.member(Role::DataAggregator, committee, *dealer);
-            let signed = node.is_some_and(|node| {
-                let key = &node.signing_key;
-                key.verify(labels::SIGN_DEAL, &bytes, &signature).is_ok()
-            });
-            let meant = statement.dealer == *dealer
-                && encoding::to_bytes(&statement.request) == encoding::to_bytes(&request)
-                && statement.digests.len() == offers.len();
-            if !signed || !meant {
+            let from = AggregatorId {
+                committee,
+                member: *dealer,
+            };
+            let signed = statement.is_signed_by(from, &signature, directory);
+            if !signed || !statement.is_for(&request, *dealer, offers.len()) {
                 return Err(bad());
             }
             let sealed = statement.digests[mine] == group_digest(&share);

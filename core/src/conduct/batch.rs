@@ -295,10 +295,18 @@ impl Conduct {
         result: Result<Deal, StepError>,
     ) -> Result<Vec<Command>, Failure> {
         let offers = self.manifest.offers(aggregator.committee).count();
-        // One that lacks a share for somebody could not be handed on.
-        let result = result.and_then(|deal| match deal.shares.len() == offers {
-            true => Ok(deal),
-            false => Err(StepError::Refused("it dealt something else".into())),
+        // What is not what was asked is refused here: every aggregator would refuse it, fail its step, and be out.
+        let asked = self.run(work).and_then(|run| match &run.step {
+            Step::Dealing { request, .. } => Some(request.clone()),
+            _ => None,
+        });
+        let result = result.and_then(|deal| {
+            let meant = asked.is_some_and(|asked| deal.is_for(&asked, aggregator.member, offers));
+            let taken = weakness::off(Weakness::FalseDealsEvict) && deal.shares.len() == offers;
+            match meant || taken {
+                true => Ok(deal),
+                false => Err(StepError::BadNoise),
+            }
         });
         let answer = self.note_of(aggregator, work, result);
         let Some(BatchRun {

@@ -157,7 +157,7 @@ pub enum StepError {
     },
     /// Most others say that its messages contradict theirs.
     Contradicted,
-    /// Most others say that the noise that it dealt is malformed or out of its bound.
+    /// It dealt other noise than was asked, or most others say that it is malformed or out of its bound.
     BadNoise,
     /// An aggregator lost the attempt's contributions in a restart.
     Forgotten,

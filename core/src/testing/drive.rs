@@ -97,8 +97,17 @@ impl Scene {
         statement.count
     }
 
-    /// Returns the event as the Conductor takes it: an answer that the Target did not sign becomes a failure.
+    /// Returns the event as the Conductor takes it: an answer that the Target did not sign becomes a failure, and so does
+    /// a deal that its dealer did not sign.
     pub(crate) fn received(&self, event: Event) -> Event {
+        let event = match event {
+            Event::Dealt(dealer, work, Ok(deal))
+                if !deal.is_signed_by(dealer, &self.network.directory) =>
+            {
+                return Event::Dealt(dealer, work, Err(StepError::BadNoise));
+            }
+            event => event,
+        };
         let Event::Asked(work, Ok(answer)) = event else {
             return event;
         };

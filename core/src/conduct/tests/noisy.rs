@@ -2,7 +2,7 @@
 
 use super::honest::setting;
 use crate::aggregation::{AggregationError, Deal, DealRequest};
-use crate::conduct::{Command, Conduct, Event, Failure, Phase, StepError};
+use crate::conduct::{Command, Conduct, Event, Phase, StepError};
 use crate::encoding::{from_bytes, to_bytes};
 use crate::field;
 use crate::id::{BatchId, MemberNumber};
@@ -218,16 +218,29 @@ fn a_dealer_of_malformed_noise_is_refused_and_named() {
 }
 
 #[test]
-fn a_statement_in_another_name_ends_the_query_cleanly() {
-    let mut scene = noisy((2, 3), (1.0, Some(0.3)));
-    let conduct = cheating(&mut scene, |scene, deal| {
-        deal.signature = deal.statement.signed_by(&scene.key(member(2)));
-    });
-    let failure = conduct.status().failure;
-    assert!(matches!(
-        failure,
-        None | Some(Failure::TooFewAggregators { .. })
-    ));
+fn a_dealer_that_signs_other_noise_than_was_asked_puts_nobody_else_out() {
+    type Change = fn(&mut Scene, &mut Deal);
+    let changes: [Change; 4] = [
+        |scene, deal| deal.signature = deal.statement.signed_by(&scene.key(member(2))),
+        |scene, deal| {
+            deal.statement.request.work.attempt = 1;
+            deal.signature = deal.statement.signed_by(&scene.key(member(1)));
+        },
+        |scene, deal| {
+            deal.statement.dealer = member(2);
+            deal.signature = deal.statement.signed_by(&scene.key(member(1)));
+        },
+        |scene, deal| {
+            deal.statement.digests.pop();
+            deal.signature = deal.statement.signed_by(&scene.key(member(1)));
+        },
+    ];
+    for (number, change) in changes.into_iter().enumerate() {
+        let mut scene = noisy((2, 3), (1.0, Some(0.3)));
+        let conduct = cheating(&mut scene, change);
+        assert_eq!(conduct.status().missing, [aggregator(1)], "{number}");
+        noise(&scene, &conduct, 2);
+    }
 }
 
 #[test]
