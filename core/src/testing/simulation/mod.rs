@@ -307,6 +307,12 @@ fn ten_thousand_random_schedules_keep_every_invariant() {
         assert!(400 * outcome > count, "{all:?}");
     }
     let campaigns = &all.campaigns;
+    // A move that never changes anything is none.
+    assert!(
+        campaigns.idle().is_empty() || count < 10_000,
+        "{:?}",
+        campaigns.idle()
+    );
     for outcome in [campaigns.refused, campaigns.failed, campaigns.released] {
         assert!(outcome > 0 || count < 1200, "{all:?}");
     }

@@ -144,3 +144,28 @@ fn op(rng: &mut StdRng, members: u8) -> Op {
         },
     }
 }
+
+/// Draws what goes wrong beside a coalition's moves, where there is no clock: a request whose every try is lost, with
+/// its answer or before, or that is repeated, changed or interrupted; or a conductor that dies at an event.
+pub(super) fn of_campaign(rng: &mut StdRng, members: u8) -> Op {
+    match rng.random_range(0..8) {
+        0 => Op::Conductor {
+            event: rng.random_range(0..REQUESTS / 2),
+            kept: rng.random(),
+            down: 0,
+        },
+        1 => Op::Gone {
+            node: Node::Aggregator(member(rng.random_range(1..=members))),
+            // Counted in requests.
+            from: rng.random_range(0..u64::from(REQUESTS)),
+        },
+        _ => {
+            let drawn = fault(rng);
+            let fault = match drawn {
+                Fault::Delay(_) => Fault::Duplicate,
+                other => other,
+            };
+            Op::Request(rng.random_range(0..REQUESTS / 2), fault)
+        }
+    }
+}

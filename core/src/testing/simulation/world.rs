@@ -108,7 +108,7 @@ fn node_of(command: &Command) -> Node {
 }
 
 /// The command as it arrives with a bit changed.
-fn corrupted(command: &Command, bit: u64) -> Result<Command, StepError> {
+pub(super) fn corrupted(command: &Command, bit: u64) -> Result<Command, StepError> {
     let mut command = command.clone();
     match &mut command {
         Command::Find { .. } | Command::Ask { .. } | Command::Notarise { .. } => {
@@ -140,7 +140,7 @@ fn corrupted(command: &Command, bit: u64) -> Result<Command, StepError> {
 }
 
 /// The answer as it arrives with a bit changed.
-fn corrupted_reply(command: &Command, event: Event, bit: u64) -> Event {
+pub(super) fn corrupted_reply(command: &Command, event: Event, bit: u64) -> Event {
     let changed = match event {
         Event::Opened(of, work, Ok(said)) => {
             flipped(&said, bit).map(|said| Event::Opened(of, work, Ok(said)))

@@ -4,7 +4,9 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 
+use super::super::schedule::{self, Fault, Op};
 use super::ground::SHAPES;
+use super::moves::{FalseNoise, Move};
 
 /// Who may be Byzantine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -82,167 +84,16 @@ pub(super) struct Ask {
     pub(super) late: bool,
     /// Whether it only counts homes, and reads no field.
     pub(super) counts: bool,
+    /// Rounds of updates of a session that is asked instead of the query; 0 for the query.
+    pub(super) updates: u16,
+    /// Whether the key epoch of the first query is over.
+    pub(super) next_epoch: bool,
 }
 
 impl Ask {
     /// The homes that it is for.
     pub(super) fn homes(&self) -> std::collections::BTreeSet<usize> {
         self.whom.homes(self.late)
-    }
-}
-
-/// One thing that a member of the coalition does during one query. Numbers are counted around.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Move {
-    /// Q: asks with this minimum cohort.
-    Cohort(u32),
-    /// Q: allows no more homes than this.
-    MostHomes(u64),
-    /// Q: demands this answer rate, in thousandths.
-    AnswerRate(u16),
-    /// Q: names a notary that is none, noise that it did not plan, or too few verifying.
-    Verifying(u8),
-    /// Q: does without the offer of this aggregator.
-    WithoutOffer(u8),
-    /// Q: leaves a concept's pseudonym out of what the conductor streams.
-    LeaveOutList(u8),
-    /// C: finds again with another batch size.
-    Cut(u32),
-    /// C: finds at the other finder of the pool too.
-    OtherFinder,
-    /// C: finds again without an entry of the lists.
-    DropEntry(u32),
-    /// C: streams a list's segment twice, in the first find.
-    RepeatSegment(u32),
-    /// C: has this batch asked as another find cut it.
-    BatchOf { batch: u32, find: u8 },
-    /// C: hands this aggregator the grants of another find.
-    GrantOf { member: u8, find: u8 },
-    /// C: has every batch asked under another find first.
-    AskBefore { find: u8 },
-    /// C: has a batch asked once more, under another attempt, and opens the answer of the first.
-    ReplayAttempt { batch: u32 },
-    /// C: leaves this aggregator out of what it tells the others at this step (0 to 3).
-    Hide { member: u8, step: u8 },
-    /// C: tells this aggregator another quorum.
-    OtherQuorum { member: u8 },
-    /// C: proposes without this batch.
-    Propose { without: u32 },
-    /// T: drops every home with this index in a batch, or a host.
-    DropHost { host: u8 },
-    /// T: sends this aggregator the groups of another order, or none.
-    OtherBytes { member: u8 },
-    /// T: adds the groups of a batch that was asked before.
-    AddGroups,
-    /// TF: has the homes of a batch asked in the next one too, with tickets of its own.
-    AskTwice { batch: u32 },
-    /// TF: certifies whatever it is asked.
-    CertifyAll,
-    /// A host: the contributions of two of its homes are not on one polynomial, each at another aggregator.
-    BadShares,
-    /// A host: nothing that it seals for this aggregator opens.
-    Unopenable { member: u8 },
-    /// A host: says nothing.
-    Silent,
-    /// A host: one of its homes sends no legal row.
-    IllegalRow,
-    /// DA: its verifier messages are false from this index on.
-    FalseMessages { from: u32 },
-    /// DA: says that the groups were others.
-    ClaimsOtherBytes,
-    /// DA: its guard counts are false.
-    FalseGuards,
-    /// DA: its total is false.
-    FalseTotal,
-    /// DA: says nothing at this step (0 to 5).
-    Refuses { step: u8 },
-}
-
-impl Move {
-    /// Returns who makes it.
-    pub(super) fn party(self) -> Party {
-        use Move::*;
-        match self {
-            Cohort(_) | MostHomes(_) | AnswerRate(_) | Verifying(_) | WithoutOffer(_)
-            | LeaveOutList(_) => Querier,
-            Cut(_)
-            | OtherFinder
-            | DropEntry(_)
-            | RepeatSegment(_)
-            | BatchOf { .. }
-            | GrantOf { .. }
-            | AskBefore { .. }
-            | ReplayAttempt { .. }
-            | Hide { .. }
-            | OtherQuorum { .. }
-            | Propose { .. } => Conductor,
-            DropHost { .. } | OtherBytes { .. } | AddGroups => Target,
-            AskTwice { .. } | CertifyAll => Finder,
-            BadShares | Unopenable { .. } | Silent | IllegalRow => Host,
-            FalseMessages { .. } | ClaimsOtherBytes | FalseGuards | FalseTotal | Refuses { .. } => {
-                Aggregator
-            }
-        }
-    }
-
-    fn draw(party: Party, rng: &mut StdRng) -> Self {
-        let member = rng.random_range(1..=3);
-        let batch = rng.random_range(0..3);
-        let find = rng.random_range(0..3);
-        match party {
-            Querier => match rng.random_range(0..6) {
-                0 => Self::Cohort(rng.random_range(1..20)),
-                1 => Self::MostHomes(rng.random_range(4..20)),
-                2 => Self::AnswerRate(rng.random_range(300..=1001)),
-                3 => Self::Verifying(rng.random_range(1..=4)),
-                4 => Self::WithoutOffer(member),
-                _ => Self::LeaveOutList(rng.random_range(0..3)),
-            },
-            Conductor => match rng.random_range(0..14) {
-                0..=2 => Self::Cut(rng.random_range(1..20)),
-                3 => Self::OtherFinder,
-                4 => Self::DropEntry(rng.random_range(0..32)),
-                5 => Self::RepeatSegment(rng.random_range(0..4)),
-                6..=7 => Self::BatchOf { batch, find },
-                8 => Self::GrantOf { member, find },
-                9 => Self::AskBefore { find },
-                10 => Self::ReplayAttempt { batch },
-                11 => Self::Hide {
-                    member,
-                    step: rng.random_range(0..4),
-                },
-                12 => Self::OtherQuorum { member },
-                _ => Self::Propose { without: batch },
-            },
-            Target => match rng.random_range(0..3) {
-                0 => Self::DropHost {
-                    host: rng.random_range(0..2),
-                },
-                1 => Self::OtherBytes { member },
-                _ => Self::AddGroups,
-            },
-            Finder => match rng.random_range(0..2) {
-                0 => Self::AskTwice { batch },
-                _ => Self::CertifyAll,
-            },
-            Host => match rng.random_range(0..4) {
-                0 => Self::BadShares,
-                1 => Self::Unopenable { member },
-                2 => Self::Silent,
-                _ => Self::IllegalRow,
-            },
-            Aggregator => match rng.random_range(0..5) {
-                0 => Self::FalseMessages {
-                    from: rng.random_range(0..8),
-                },
-                1 => Self::ClaimsOtherBytes,
-                2 => Self::FalseGuards,
-                3 => Self::FalseTotal,
-                _ => Self::Refuses {
-                    step: rng.random_range(0..6),
-                },
-            },
-        }
     }
 }
 
@@ -256,6 +107,8 @@ pub(super) struct Campaign {
     pub(super) asks: Vec<Ask>,
     /// Moves, each with the place of the query during which it is made.
     pub(super) moves: Vec<(usize, Move)>,
+    /// What goes wrong, each with the place of the query.
+    pub(super) faults: Vec<(usize, Op)>,
     /// Whether owners allow the first query for good by a click, instead of everything.
     pub(super) clicks: bool,
 }
@@ -264,6 +117,31 @@ fn whom(rng: &mut StdRng) -> Whom {
     use Whom::*;
     let all = [Everybody, Everybody, A, B, NotA, NotB, AOrB, AAndNotB];
     *all.choose(rng).unwrap()
+}
+
+/// Draws a query or a session.
+fn ask(late: bool, next_epoch: bool, rng: &mut StdRng) -> Ask {
+    let updates = *[0, 0, 0, 0, 0, 0, 1, 2].choose(rng).unwrap();
+    let noise = (rng.random_range(0..4) == 0).then(|| Noise {
+        epsilon: match updates {
+            0 => *[400_000, 400_000, 1].choose(rng).unwrap(),
+            _ => 400_000,
+        },
+        // A session has Gaussian noise.
+        delta: match updates {
+            0 => *[0, 0, 1000, 150_000_000].choose(rng).unwrap(),
+            _ => *[1000, 1000, 150_000_000].choose(rng).unwrap(),
+        },
+    });
+    Ask {
+        whom: whom(rng),
+        noise,
+        counts: rng.random_range(0..8) == 0,
+        batch_size: *[6, 8, 8, 16, 16, 16].choose(rng).unwrap(),
+        late,
+        updates,
+        next_epoch,
+    }
 }
 
 impl Campaign {
@@ -282,39 +160,143 @@ impl Campaign {
 
     fn drawn(seed: u64, coalition: &[Party], rng: &mut StdRng) -> Self {
         let shape = rng.random_range(0..SHAPES.len());
-        let coalition = coalition.to_vec();
-        // Whoever may compare answers asks several times.
-        let queries = match coalition.contains(&Querier) {
-            true => rng.random_range(1..=3),
-            false => 1,
+        // Whoever may compare answers, or use again what passed in one query, asks several times.
+        let queries = match coalition {
+            _ if coalition.contains(&Querier) => rng.random_range(1..=3),
+            [Conductor] | [Target] | [Host] => *[1, 1, 1, 2].choose(rng).unwrap(),
+            _ => 1,
         };
         let joined = rng.random_range(0..=queries);
-        let asks = (0..queries).map(|place| Ask {
-            whom: whom(rng),
-            noise: (rng.random_range(0..12) == 0).then(|| Noise {
-                epsilon: *[400_000, 400_000, 1].choose(rng).unwrap(),
-                delta: *[0, 0, 1000, 150_000_000].choose(rng).unwrap(),
-            }),
-            counts: rng.random_range(0..8) == 0,
-            batch_size: *[6, 8, 8, 16, 16, 16].choose(rng).unwrap(),
-            late: place >= joined,
-        });
-        let asks: Vec<Ask> = asks.collect();
-        let count = rng.random_range(1..=5);
-        let moves = (0..count).map(|_| {
-            let party = *coalition.choose(rng).unwrap();
-            (rng.random_range(0..queries), Move::draw(party, rng))
-        });
-        let moves = moves.collect();
-        let clicks = rng.random_range(0..8) == 0;
-        Self {
+        // Most campaigns are over before their key epoch is.
+        let epoch = rng.random_range(0..4 * (queries + 1));
+        let asks = (0..queries).map(|place| ask(place >= joined, place >= epoch, rng));
+        let mut campaign = Self {
             seed,
             shape,
-            coalition,
-            asks,
-            moves,
-            clicks,
+            coalition: coalition.to_vec(),
+            asks: asks.collect(),
+            moves: Vec::new(),
+            faults: Vec::new(),
+            clicks: rng.random_range(0..8) == 0,
+        };
+        if coalition.contains(&Querier) {
+            campaign.aim(rng);
+        } else if coalition.contains(&Conductor) && rng.random_range(0..8) == 0 {
+            // One find's batch in the place of another's.
+            let batch = rng.random_range(0..2);
+            let cut = Move::Cut(rng.random_range(4..16));
+            let moves = [cut, Move::BatchOf { batch, find: 1 }];
+            campaign.moves.extend(moves.map(|made| (0, made)));
         }
+        if rng.random_range(0..6) == 0 {
+            campaign.plot(rng);
+        }
+        let queries = campaign.asks.len();
+        for _ in 0..rng.random_range(1..=5) {
+            let party = *coalition.choose(rng).unwrap();
+            let place = rng.random_range(0..queries);
+            let session = campaign.asks[place].updates > 0;
+            let made = Move::draw(party, session, rng);
+            campaign.moves.push((place, made));
+        }
+        if rng.random_range(0..4) == 0 {
+            for _ in 0..rng.random_range(1..=3) {
+                let op = schedule::of_campaign(rng, SHAPES[shape].0.1);
+                campaign.faults.push((rng.random_range(0..queries), op));
+            }
+        }
+        campaign
+    }
+
+    /// Gives a querier's campaign one of the aims that queries drawn apart from each other rarely have.
+    fn aim(&mut self, rng: &mut StdRng) {
+        match rng.random_range(0..8) {
+            // The budget of one population, with other aggregators each time.
+            0 => {
+                let noise = Some(Noise::ORDINARY);
+                let same = Ask {
+                    noise,
+                    updates: 0,
+                    ..self.asks[0]
+                };
+                self.asks = vec![same; 3];
+                for place in 0..self.asks.len() {
+                    if rng.random_range(0..3) > 0 {
+                        let without = rng.random_range(1..=3);
+                        self.moves.push((place, Move::WithoutOffer(without)));
+                    }
+                }
+            }
+            // A profile again, after homes joined and another profile was asked.
+            1 => {
+                let exact = |whom, late| Ask {
+                    whom,
+                    noise: None,
+                    batch_size: 16,
+                    late,
+                    counts: false,
+                    updates: 0,
+                    next_epoch: false,
+                };
+                let first = whom(rng);
+                self.asks = vec![
+                    exact(first, false),
+                    exact(whom(rng), true),
+                    exact(first, true),
+                ];
+                self.clicks = false;
+            }
+            // A count that its owner allows for good, then something else.
+            2 if self.asks.len() > 1 => {
+                self.clicks = true;
+                self.asks[0].counts = true;
+                self.asks[0].updates = 0;
+                self.asks[1].counts = false;
+            }
+            _ => {}
+        }
+    }
+
+    /// Adds a move that a query drawn by itself rarely leaves room for, and makes the first query such a one.
+    fn plot(&mut self, rng: &mut StdRng) {
+        let (querier, dealer) = (self.has(Querier), self.has(Aggregator));
+        let (conductor, target) = (self.has(Conductor), self.has(Target));
+        let first = &mut self.asks[0];
+        let made = if dealer {
+            // All aggregators deal the noise of a session.
+            first.updates = 1;
+            first.noise = Some(Noise {
+                delta: 1000,
+                ..Noise::ORDINARY
+            });
+            Move::FalseDeal(*FalseNoise::ALL.choose(rng).unwrap())
+        } else if querier && conductor {
+            (first.noise, first.updates) = (None, 1);
+            let batch = rng.random_range(0..2);
+            Move::OtherParameters { batch }
+        } else if querier && target {
+            (first.noise, first.updates) = (None, 1);
+            Move::ParametersOfHost
+        } else {
+            return;
+        };
+        self.moves.push((0, made));
+    }
+
+    /// What goes wrong during a query.
+    pub(super) fn faults(&self, ask: usize) -> Vec<Op> {
+        let of = self.faults.iter().filter(|(of, _)| *of == ask);
+        of.map(|(_, op)| *op).collect()
+    }
+
+    /// Returns whether anything that is received during a query may not be what was sent.
+    pub(super) fn corrupts(&self, ask: usize) -> bool {
+        let mut faults = self.faults.iter().filter(|(of, _)| *of == ask);
+        faults.any(|(_, op)| {
+            let corrupts =
+                |fault| matches!(fault, Fault::CorruptRequest(_) | Fault::CorruptReply(_));
+            matches!(op, Op::Request(_, fault) if corrupts(*fault))
+        })
     }
 
     /// The moves during a query.
@@ -335,11 +317,18 @@ impl Campaign {
             one.moves.remove(place);
             smaller.push(one);
         }
+        for place in 0..self.faults.len() {
+            let mut one = self.clone();
+            one.faults.remove(place);
+            smaller.push(one);
+        }
         for place in (0..self.asks.len()).filter(|_| self.asks.len() > 1) {
             let mut one = self.clone();
             one.asks.remove(place);
             one.moves.retain(|(of, _)| *of != place);
-            for (of, _) in &mut one.moves {
+            one.faults.retain(|(of, _)| *of != place);
+            let moves = one.moves.iter_mut().map(|(of, _)| of);
+            for of in moves.chain(one.faults.iter_mut().map(|(of, _)| of)) {
                 *of -= usize::from(*of > place);
             }
             smaller.push(one);

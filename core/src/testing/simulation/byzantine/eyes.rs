@@ -1,5 +1,6 @@
 //! What each role opens, searched for what it must never learn (protocol.md §1).
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use crate::envelope::Watcher;
@@ -12,18 +13,23 @@ pub(super) struct Leak(Arc<Mutex<Option<String>>>);
 /// Sees what the keys of one role open.
 struct Eyes {
     role: &'static str,
-    /// What must not be in it.
-    forbidden: Vec<Vec<u8>>,
+    /// What must not be in it, by its first two bytes.
+    forbidden: BTreeMap<[u8; 2], Vec<Vec<u8>>>,
+    /// Whether anything forbidden begins with this byte.
+    begins: [bool; 256],
     leak: Leak,
 }
 
 impl Watcher for Eyes {
     fn opened(&self, purpose: &'static str, _ciphertext: &[u8], plaintext: &[u8]) {
-        let holds = |marker: &Vec<u8>| {
-            let mut windows = plaintext.windows(marker.len());
-            windows.any(|window| window == marker.as_slice())
+        let begins = |at: &usize| self.begins[usize::from(plaintext[*at])];
+        let holds = |at: usize| {
+            let rest = &plaintext[at..];
+            let first = rest.first_chunk();
+            let markers = first.and_then(|first: &[u8; 2]| self.forbidden.get(first));
+            markers.is_some_and(|markers| markers.iter().any(|marker| rest.starts_with(marker)))
         };
-        if self.forbidden.iter().any(holds) {
+        if (0..plaintext.len()).filter(begins).any(holds) {
             let mut leak = self.leak.0.lock().expect("no watcher panics");
             leak.get_or_insert(format!(
                 "a {} reads in {purpose} what it must not",
@@ -33,42 +39,64 @@ impl Watcher for Eyes {
     }
 }
 
-fn tags(homes: &[Home]) -> Vec<Vec<u8>> {
-    homes.iter().map(|home| home.tag.0.to_vec()).collect()
+/// What homes are known by.
+#[derive(Default)]
+pub(super) struct Markers {
+    tags: Vec<Vec<u8>>,
+    keys: Vec<Vec<u8>>,
+    names: Vec<Vec<u8>>,
 }
 
-fn keys(homes: &[Home]) -> Vec<Vec<u8>> {
-    let keys = homes.iter().map(|home| home.key.as_bytes().to_vec());
-    keys.collect()
-}
+impl Markers {
+    pub(super) fn of(homes: &[Home]) -> Self {
+        let mut markers = Self::default();
+        for home in homes {
+            markers.tags.push(home.tag.0.to_vec());
+            markers.keys.push(home.key.as_bytes().to_vec());
+            markers.names.push(home.id.0.clone().into_bytes());
+        }
+        markers
+    }
 
-fn names(homes: &[Home]) -> Vec<Vec<u8>> {
-    let names = homes.iter().map(|home| home.id.0.clone().into_bytes());
-    names.collect()
+    /// Adds what the homes are known by in another key epoch.
+    pub(super) fn add(&mut self, other: Self) {
+        self.tags.extend(other.tags);
+        self.keys.extend(other.keys);
+    }
 }
 
 impl Leak {
-    fn eyes(&self, role: &'static str, forbidden: Vec<Vec<u8>>) -> Arc<dyn Watcher> {
+    fn eyes(&self, role: &'static str, markers: Vec<Vec<u8>>) -> Arc<dyn Watcher> {
+        let mut forbidden: BTreeMap<[u8; 2], Vec<Vec<u8>>> = BTreeMap::new();
+        let mut begins = [false; 256];
+        for marker in markers {
+            let first = *marker.first_chunk().expect("a marker has several bytes");
+            begins[usize::from(first[0])] = true;
+            forbidden.entry(first).or_default().push(marker);
+        }
         Arc::new(Eyes {
             role,
             forbidden,
+            begins,
             leak: self.clone(),
         })
     }
 
     /// Sees a finder: it knows tags, and no home by its name.
-    pub(super) fn finder(&self, homes: &[Home]) -> Arc<dyn Watcher> {
-        self.eyes("target finder", names(homes))
+    pub(super) fn finder(&self, markers: &Markers) -> Arc<dyn Watcher> {
+        self.eyes("target finder", markers.names.clone())
     }
 
     /// Sees a target: it knows homes by their names, and no tag or key of theirs.
-    pub(super) fn target(&self, homes: &[Home]) -> Arc<dyn Watcher> {
-        self.eyes("target", [tags(homes), keys(homes)].concat())
+    pub(super) fn target(&self, markers: &Markers) -> Arc<dyn Watcher> {
+        let forbidden = [markers.tags.clone(), markers.keys.clone()].concat();
+        self.eyes("target", forbidden)
     }
 
     /// Sees an aggregator: it knows nothing of homes.
-    pub(super) fn aggregator(&self, homes: &[Home]) -> Arc<dyn Watcher> {
-        let forbidden = [names(homes), tags(homes), keys(homes)].concat();
+    pub(super) fn aggregator(&self, markers: &Markers) -> Arc<dyn Watcher> {
+        let of_homes = [markers.tags.clone(), markers.keys.clone()].concat();
+        let forbidden = [of_homes, markers.names.clone()].concat();
         self.eyes("data aggregator", forbidden)
     }
 

@@ -1,13 +1,15 @@
 //! What a Byzantine target finder signs: it knows the pool's secret, and with it every key that a ticket needs.
 
+use super::moves::{BatchField, GrantField};
 use crate::encoding::{from_bytes, hash, to_bytes};
 use crate::envelope::{Sealed, reader};
 use crate::find::{
-    BatchMessage, BatchStatement, ChosenTarget, MAX_BATCH, MAX_STATEMENT, TargetBatch,
+    BatchMessage, BatchStatement, ChosenTarget, Cut, Grant, MAX_BATCH, MAX_STATEMENT, SealedGrant,
+    SignedGrant, TargetBatch,
 };
-use crate::id::BatchId;
+use crate::id::{BatchId, MemberNumber};
 use crate::labels;
-use crate::testing::{Scene, key_of, member};
+use crate::testing::{Scene, key_of, member, name};
 use crate::ticket::{TagStream, Ticket};
 
 /// Puts the homes of the batch before in the place of this batch's, with valid tickets for it, and returns the honest
@@ -65,4 +67,77 @@ pub(super) fn ask_again(scene: &mut Scene, batch: BatchId) -> Option<BatchMessag
         sealed,
     };
     Some(std::mem::replace(&mut scene.found.batches[number], forged))
+}
+
+/// Another find than those of the query.
+fn other_find(scene: &Scene) -> crate::ticket::FindId {
+    let query = scene.question.manifest.query();
+    let secret = &scene.network.secret;
+    secret.find(query, 0, &[9; 32], 1, &Cut::default())
+}
+
+/// Puts a batch of which the finder signs something false in the place of the honest one, and returns that.
+pub(super) fn false_batch(
+    scene: &mut Scene,
+    batch: BatchId,
+    field: BatchField,
+) -> Option<BatchMessage> {
+    let find = other_find(scene);
+    let honest = scene.found.batches.get_mut(batch.number as usize)?;
+    let mut statement: BatchStatement =
+        from_bytes(&honest.statement, MAX_STATEMENT, "statement").ok()?;
+    match field {
+        BatchField::Count => statement.count += 1,
+        BatchField::Find => statement.find = find,
+        BatchField::Number => statement.batch.number += 1,
+        BatchField::Query => statement.query.0[0] ^= 1,
+    }
+    let statement = to_bytes(&statement);
+    let forged = BatchMessage {
+        signature: key_of("finder").sign(labels::SIGN_BATCH, &statement),
+        statement,
+        sealed: honest.sealed.clone(),
+    };
+    Some(std::mem::replace(honest, forged))
+}
+
+/// The grant of an aggregator with something false in it.
+pub(super) fn false_grant(
+    scene: &mut Scene,
+    member: MemberNumber,
+    honest: &SealedGrant,
+    field: GrantField,
+) -> Option<SealedGrant> {
+    let query = scene.question.manifest.query();
+    let context = Grant::context(query, 0, 0, member);
+    let offered = scene.question.offered[member.index()].as_ref()?;
+    let signed = honest.open(offered, &context, 1 << 20).ok()?;
+    let mut grant: Grant = from_bytes(&signed.body, 1 << 20, "grant").ok()?;
+    let mut context = context;
+    match field {
+        GrantField::Sizes => {
+            let sizes = grant.batches.batches(0).map(|(_, size)| size + 1);
+            grant.batches = Cut::of(vec![sizes.collect()]);
+        }
+        GrantField::Committee => context = Grant::context(query, 0, 1, member),
+        GrantField::Partition => grant.partition = 1,
+        GrantField::Query => grant.query.0[0] ^= 1,
+        GrantField::Find => grant.find = other_find(scene),
+        GrantField::Key => {
+            let find = other_find(scene);
+            grant.key = scene.network.secret.tag_key(&find, 0, member);
+        }
+        GrantField::Population => {
+            let directory = &scene.network.directory;
+            let secret = &scene.network.secret;
+            grant.population = secret.population(&name("querier"), directory.key_epoch, &[9; 32]);
+        }
+    }
+    let body = to_bytes(&grant);
+    let signed = SignedGrant {
+        signature: key_of("finder").sign(labels::SIGN_FIND, &body),
+        body,
+    };
+    let key = offered.public();
+    Some(SealedGrant::seal(&signed, &key, &context, &mut scene.rng))
 }

@@ -2,21 +2,27 @@
 
 use std::collections::BTreeSet;
 
-use rand::SeedableRng;
 use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 
 use super::campaign::{Noise, Whom};
-use super::eyes::Leak;
+use super::eyes::{Leak, Markers};
 use super::purse::BUDGET;
 use crate::catalogue::EVERY_HOME;
-use crate::circuit::Row;
+use crate::circuit::{Row, Section, VectorRow, VectorShape};
+use crate::directory::{Directory, DirectoryBody};
 use crate::encoding;
+use crate::field;
 use crate::find::{ListSegment, ListedEntry};
+use crate::id::KeyEpoch;
+use crate::manifest::VerifiedManifest;
 use crate::oprf::Pseudonym;
 use crate::privacy::Rho;
 use crate::profile::Profile;
-use crate::subscription::{Enrolment, Handle, HomeId, PoolKeys, Upload};
+use crate::subscription::{Enrolment, Handle, HomeId, HomeTag, PoolKeys, Upload};
 use crate::testing::{Home, Scene, Setting, name, pseudonym, same_key, verified};
+use crate::ticket::HomeKey;
+use crate::training::{Design, Layout};
 
 /// Homes of a campaign, half in each group. The last ones are the smaller host's.
 pub(super) const HOMES: usize = 16;
@@ -46,8 +52,74 @@ pub(super) struct Ground {
     pub(super) leak: Leak,
     pub(super) committee: (u8, u8),
     pub(super) min_verified: u8,
+    /// The first key epoch, and the one after it.
+    epochs: [Epoch; 2],
+}
+
+/// What is different in each key epoch.
+struct Epoch {
+    directory: Directory,
+    /// Tag and key of each home.
+    own: Vec<(HomeTag, HomeKey)>,
     /// Each with whether it comes late.
     uploads: Vec<(bool, Upload)>,
+}
+
+/// The vector of a home in a round of a session. One of its levels is a power of two of the home's own, all others are
+/// zero, so that a sum shows whose it is.
+pub(super) fn vector(manifest: &VerifiedManifest, round: u16, home: usize) -> Option<VectorRow> {
+    let shape = vector_shape(manifest, round)?;
+    let mut place = 0;
+    let section = |section: &Section| {
+        let levels = (0..section.len()).map(|_| {
+            place += 1;
+            let own = place == 1 + home / LEVEL_BITS;
+            u64::from(own) << (home % LEVEL_BITS)
+        });
+        // A flag without coordinates would be a count of homes of its own.
+        (!section.is_empty()).then(|| levels.collect())
+    };
+    Some(VectorRow {
+        sections: shape.sections.iter().map(section).collect(),
+    })
+}
+
+/// Bits of a coordinate of a session.
+const LEVEL_BITS: usize = 8;
+
+fn vector_shape(manifest: &VerifiedManifest, round: u16) -> Option<VectorShape> {
+    let (training, task) = manifest.training.as_ref().zip(manifest.task(round))?;
+    let design = Design::of(training, &manifest.local);
+    Some(Layout::of(training, &design, task).shape())
+}
+
+/// The homes that are in the released sums of a round of a session, and their number as it is told. `None` where the
+/// sums are withheld.
+pub(super) fn counted_in(
+    manifest: &VerifiedManifest,
+    round: u16,
+    outputs: &[Option<u64>],
+) -> Option<Result<(u64, BTreeSet<usize>), String>> {
+    let shape = vector_shape(manifest, round)?;
+    let rows = (*outputs.first()?)?;
+    let first = shape.sections.first()?;
+    let mut homes = BTreeSet::new();
+    for place in 0..HOMES / LEVEL_BITS {
+        let sum = (*outputs.get(1 + place)?)?;
+        let middles = match place < first.centred {
+            true => field::mul(rows, shape.middle()),
+            false => 0,
+        };
+        let sum = field::add(sum, middles);
+        if sum >> LEVEL_BITS != 0 {
+            return Some(Err(format!(
+                "a home counts twice: {rows} rows, sum {sum:b}"
+            )));
+        }
+        let bits = (0..LEVEL_BITS).filter(|bit| sum >> bit & 1 == 1);
+        homes.extend(bits.map(|bit| place * LEVEL_BITS + bit));
+    }
+    Some(Ok((rows, homes)))
 }
 
 /// Returns whether a home subscribes between two queries of a campaign.
@@ -130,21 +202,42 @@ impl Ground {
         }
         let mut body = (*scene.network.directory).clone();
         body.floors.max_delta = 1e-5;
-        scene.network.directory = verified(&body);
+        let mut rng = StdRng::seed_from_u64(shape as u64);
+        let first = Epoch::new(&mut scene, &body, &mut rng);
+        let mut markers = Markers::of(&scene.homes);
+        body.epoch += 1;
+        body.key_epoch = KeyEpoch(body.key_epoch.0 + 1);
+        for pool in &mut body.pools {
+            pool.key_epoch = body.key_epoch;
+        }
+        for home in &mut scene.homes {
+            rng.fill_bytes(&mut home.tag.0);
+            home.key = HomeKey::generate(&mut rng);
+        }
+        let next = Epoch::new(&mut scene, &body, &mut rng);
+        markers.add(Markers::of(&scene.homes));
         let leak = Leak::default();
         let network = &mut scene.network;
-        network.finder = same_key(&network.finder).watched(leak.finder(&scene.homes));
-        network.target = same_key(&network.target).watched(leak.target(&scene.homes));
-        scene.watcher = Some(leak.aggregator(&scene.homes));
-        let mut rng = StdRng::seed_from_u64(shape as u64);
-        let uploads = [("host1", false), ("host1", true), ("host2", false)];
-        let uploads = uploads.map(|(host, late)| (late, upload(&scene, host, late, &mut rng)));
-        Self {
+        network.finder = same_key(&network.finder).watched(leak.finder(&markers));
+        network.target = same_key(&network.target).watched(leak.target(&markers));
+        scene.watcher = Some(leak.aggregator(&markers));
+        let mut ground = Self {
             scene,
             leak,
             committee,
             min_verified,
-            uploads: uploads.into(),
+            epochs: [first, next],
+        };
+        ground.enter(false);
+        ground
+    }
+
+    /// Enters a key epoch: the first, or the one after it.
+    pub(super) fn enter(&mut self, next: bool) {
+        let epoch = &self.epochs[usize::from(next)];
+        self.scene.network.directory = epoch.directory.clone();
+        for (home, (tag, key)) in self.scene.homes.iter_mut().zip(&epoch.own) {
+            (home.tag, home.key) = (*tag, key.clone());
         }
     }
 
@@ -164,8 +257,13 @@ impl Ground {
         Rho(BUDGET * ordinary.0)
     }
 
-    /// The segments of these lists, one per upload that is there.
-    pub(super) fn segments(&self, lists: &BTreeSet<Pseudonym>, late: bool) -> Vec<ListSegment> {
+    /// The segments of these lists in a key epoch, one per upload that is there.
+    pub(super) fn segments(
+        &self,
+        lists: &BTreeSet<Pseudonym>,
+        late: bool,
+        next: bool,
+    ) -> Vec<ListSegment> {
         let segment = |upload: &Upload| ListSegment {
             key_epoch: upload.key_epoch,
             envelopes: upload.envelopes.clone(),
@@ -180,8 +278,24 @@ impl Ground {
                 })
                 .collect(),
         };
-        let there = self.uploads.iter().filter(|(of, _)| late || !of);
+        let uploads = &self.epochs[usize::from(next)].uploads;
+        let there = uploads.iter().filter(|(of, _)| late || !of);
         there.map(|(_, upload)| segment(upload)).collect()
+    }
+}
+
+impl Epoch {
+    /// The key epoch of a directory, in which homes have the tags and keys that they have in the scene.
+    fn new(scene: &mut Scene, body: &DirectoryBody, rng: &mut StdRng) -> Self {
+        scene.network.directory = verified(body);
+        let uploads = [("host1", false), ("host1", true), ("host2", false)];
+        let uploads = uploads.map(|(host, late)| (late, upload(scene, host, late, rng)));
+        let own = scene.homes.iter().map(|home| (home.tag, home.key.clone()));
+        Self {
+            directory: scene.network.directory.clone(),
+            own: own.collect(),
+            uploads: uploads.into(),
+        }
     }
 }
 

@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::campaign::{Ask, Campaign, Move, Party};
-use super::ground::{AT_SMALLER_HOST, COHORT, HOMES, OUTPUTS, is_at_smaller_host};
+use super::campaign::{Ask, Campaign, Party};
+use super::drive::Round;
+use super::ground::{AT_SMALLER_HOST, COHORT, HOMES, OUTPUTS, counted_in, is_at_smaller_host};
+use super::moves::Move;
 use super::query::Ended;
 use super::stacks::Stacks;
 use crate::conduct::{Failure, Phase, StepError};
-use crate::id::MemberNumber;
+use crate::id::{MemberNumber, Work};
 use crate::release::Released;
 use crate::testing::Scene;
 
@@ -34,39 +36,111 @@ impl<'a> Invariants<'a> {
         }
     }
 
-    /// Checks a query that ended. Returns whether it was released.
+    /// Checks a query that ended. Returns how many of its rounds were released.
     pub(super) fn check(
         &mut self,
         scene: &Scene,
         ask: usize,
         stacks: &Stacks,
         ended: &Ended,
-    ) -> Result<bool, String> {
+    ) -> Result<u64, String> {
         self.ended(ended)?;
         self.sealed_once(ended)?;
         self.once(scene, stacks)?;
         self.placed(ask, ended)?;
-        self.nobody_is_put_out(scene, ended)?;
-        let Some(totals) = ended.conduct.totals() else {
+        self.nobody_is_put_out(scene, ask, ended)?;
+        if ended.rounds.is_empty() {
             self.released_where_it_must(ask)?;
-            return Ok(false);
-        };
-        let read = scene.read(totals);
-        let noisy = scene.question.manifest.privacy.is_some();
-        let released = match read {
-            Ok(released) => released,
-            Err(_) if self.may_falsify() => return Ok(false),
-            Err(error) => return Err(format!("the totals do not open: {error}")),
-        };
-        if !noisy && !self.campaign.asks[ask].counts && !self.may_forge(scene) {
-            self.sums(ask, &released, ended)?;
+            return Ok(0);
         }
-        self.answered.push(Answered {
-            ask: self.campaign.asks[ask],
-            homes: ended.found.clone(),
+        let noisy = scene.question.manifest.privacy.is_some();
+        let mut read = 0;
+        // Aggregators that were granted different finds say so in their totals.
+        let moves = self.campaign.moves(ask);
+        let parted = moves
+            .iter()
+            .any(|one| matches!(one, Move::FalseGrant { .. }));
+        let may_contradict = self.may_falsify() || self.campaign.corrupts(ask) || parted;
+        for round in &ended.rounds {
+            let released = match scene.read(&round.totals) {
+                Ok(released) => released,
+                Err(_) if may_contradict => continue,
+                Err(error) => return Err(format!("the totals do not open: {error}")),
+            };
+            read += 1;
+            if released.round != round.number {
+                return Err(format!(
+                    "round {} is released for {}",
+                    released.round, round.number
+                ));
+            }
+            if noisy || self.may_forge(scene) {
+                continue;
+            }
+            if self.campaign.asks[ask].updates > 0 {
+                self.round(scene, ask, stacks, round, &released)?;
+            } else if !self.campaign.asks[ask].counts {
+                self.sums(ask, &released, ended)?;
+            }
+        }
+        if read > 0 {
+            self.answered.push(Answered {
+                ask: self.campaign.asks[ask],
+                homes: ended.found.clone(),
+            });
+            self.differences()?;
+        }
+        Ok(read)
+    }
+
+    /// A round of a session is a sum over homes that the session is for, each once, enough of them, and all shown the
+    /// same.
+    fn round(
+        &self,
+        scene: &Scene,
+        ask: usize,
+        stacks: &Stacks,
+        round: &Round,
+        released: &Released,
+    ) -> Result<(), String> {
+        let manifest = &scene.question.manifest;
+        let Some(counted) = counted_in(manifest, round.number, &released.outputs) else {
+            return Ok(());
+        };
+        let (rows, homes) = counted?;
+        if homes.len() as u64 != rows {
+            return Err(format!("a home counts twice: {rows} rows of {homes:?}"));
+        }
+        if !homes.is_subset(&self.campaign.asks[ask].homes()) {
+            return Err(format!("homes count that were not meant: {homes:?}"));
+        }
+        if !self.are_enough(&homes) {
+            return Err(format!("a round is of {homes:?}"));
+        }
+        let batches = round.proposal.iter().flat_map(|proposal| &proposal.batches);
+        let works = batches.map(|batch| Work {
+            query: manifest.query(),
+            round: round.number,
+            batch: batch.batch,
+            attempt: batch.attempt,
         });
-        self.differences()?;
-        Ok(true)
+        let shown = works.filter_map(|work| stacks.shown.get(&work)).flatten();
+        let shown = shown.filter(|(home, _)| homes.contains(home) && self.is_honest(**home));
+        let models: BTreeSet<&[u8; 32]> = shown.map(|(_, digest)| digest).collect();
+        match models.len() {
+            0 | 1 => Ok(()),
+            several => Err(format!("homes of a round were shown {several} models")),
+        }
+    }
+
+    /// Returns whether homes are as many as the cohort, and as many honest ones less what a coalition adds.
+    fn are_enough(&self, homes: &BTreeSet<usize>) -> bool {
+        let honest = homes.iter().filter(|home| self.is_honest(**home)).count() as u64;
+        let least = match self.campaign.has(Party::Host) {
+            true => COHORT - AT_SMALLER_HOST as u64,
+            false => COHORT,
+        };
+        homes.len() as u64 >= COHORT && honest >= least
     }
 
     fn ended(&self, ended: &Ended) -> Result<(), String> {
@@ -123,26 +197,29 @@ impl<'a> Invariants<'a> {
     }
 
     /// An honest conductor puts nobody out for what others did.
-    fn nobody_is_put_out(&self, scene: &Scene, ended: &Ended) -> Result<(), String> {
+    fn nobody_is_put_out(&self, scene: &Scene, ask: usize, ended: &Ended) -> Result<(), String> {
         if self.campaign.has(Party::Conductor) {
             return Ok(());
         }
         let byzantine: Option<MemberNumber> = scene.members().last().copied();
         let byzantine = byzantine.filter(|_| self.campaign.has(Party::Aggregator));
-        // A false opening of guards stops whoever reads it.
-        let stopped = byzantine.is_some()
-            && self
-                .campaign
-                .moves
-                .iter()
-                .any(|(_, one)| *one == Move::FalseGuards);
+        let moves = self.campaign.moves(ask);
+        // A false opening of guards stops whoever reads it, and a false grant whoever gets it.
+        let stopped = moves.iter().any(|one| match one {
+            Move::FalseGuards => byzantine.is_some(),
+            Move::FalseGrant { .. } => true,
+            _ => false,
+        });
+        let faults = !self.campaign.faults(ask).is_empty();
         for (aggregator, error) in ended.conduct.out() {
-            // A budget that is spent is its own reason.
-            if matches!(error, StepError::Refused(why) if why.contains("privacy budget")) {
-                continue;
-            }
+            let excused = match error {
+                // A budget that is spent is its own reason.
+                StepError::Refused(why) if why.contains("privacy budget") => true,
+                StepError::Refused(_) | StepError::Unreachable | StepError::Forgotten => faults,
+                _ => self.campaign.corrupts(ask),
+            };
             let honest = Some(aggregator.member) != byzantine;
-            if honest && !stopped {
+            if honest && !stopped && !excused {
                 return Err(format!(
                     "honest aggregator {aggregator:?} is out: {error:?}"
                 ));
@@ -159,7 +236,8 @@ impl<'a> Invariants<'a> {
         let honest = whom.iter().filter(|home| !is_at_smaller_host(**home));
         // The answer rate is 400 in a thousand.
         let enough = 1000 * honest.count() >= 400 * whom.len();
-        match host && enough {
+        let faults = !self.campaign.faults(ask).is_empty();
+        match host && enough && !faults {
             true => Err("one host stops the query".into()),
             false => Ok(()),
         }
@@ -191,15 +269,8 @@ impl<'a> Invariants<'a> {
                     "group {group} has homes that were not meant: {homes:?}"
                 ));
             }
-            let honest = homes.iter().filter(|home| self.is_honest(**home)).count() as u64;
-            let least = match self.campaign.has(Party::Host) {
-                true => COHORT - AT_SMALLER_HOST as u64,
-                false => COHORT,
-            };
-            if n < COHORT || honest < least {
-                return Err(format!(
-                    "group {group} is of {n} homes, {honest} of them honest"
-                ));
+            if !self.are_enough(&homes) {
+                return Err(format!("group {group} is of {homes:?}"));
             }
             counted.extend(homes);
         }
@@ -212,8 +283,8 @@ impl<'a> Invariants<'a> {
         }
         let all = counted == ended.found;
         let complete = released.outputs.iter().all(Option::is_some);
-        let harmless =
-            self.campaign.moves.iter().all(|(of, _)| *of != ask) && !self.campaign.clicks;
+        let harmless = self.campaign.moves(ask).is_empty() && self.campaign.faults(ask).is_empty();
+        let harmless = harmless && !self.campaign.clicks;
         if harmless && complete && !all {
             return Err(format!("an honest query counts {counted:?}"));
         }
@@ -234,6 +305,10 @@ impl<'a> Invariants<'a> {
         }
         let exact = || self.answered.iter().filter(|one| one.ask.noise.is_none());
         for (first, second) in exact().flat_map(|one| exact().map(move |other| (one, other))) {
+            // A finder remembers until the key epoch is over.
+            if first.ask.next_epoch != second.ask.next_epoch {
+                continue;
+            }
             let apart = first.homes.symmetric_difference(&second.homes).count();
             if (1..COHORT as usize).contains(&apart) {
                 return Err(format!(

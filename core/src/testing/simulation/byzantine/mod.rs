@@ -6,39 +6,58 @@
 //! place of what its members would do. After every query the [`invariants`] are checked against what the harness knows
 //! of all homes.
 
+mod aggregating;
+mod asking;
 mod campaign;
+mod drive;
+mod earlier;
 mod eyes;
+mod faults;
+mod find;
 mod finder;
+mod granting;
 mod ground;
 mod invariants;
+mod moves;
 mod purse;
 mod query;
+mod reached;
+mod releasing;
 mod stacks;
 mod tests;
 mod worlds;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
 use crate::conduct::StepError;
+use crate::find::Memory;
 use crate::testing::name;
 use campaign::Campaign;
+use earlier::Earlier;
 use ground::Ground;
 use invariants::Invariants;
 use purse::Ledgers;
-use query::Query;
+use query::{Lasting, Query};
+use reached::Reached;
 use stacks::Stacks;
 
 /// What came of the queries of campaigns that broke no invariant.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Tally {
     /// Queries that were refused before they began.
     pub(super) refused: u64,
     pub(super) failed: u64,
     pub(super) released: u64,
+    /// Rounds of sessions that were released, after the first.
+    pub(super) rounds: u64,
+    /// Kinds of moves that were drawn.
+    pub(super) drawn: BTreeSet<String>,
+    /// How often each kind of move changed what would have happened.
+    pub(super) reached: BTreeMap<String, u64>,
 }
 
 impl Tally {
@@ -46,6 +65,19 @@ impl Tally {
         self.refused += other.refused;
         self.failed += other.failed;
         self.released += other.released;
+        self.rounds += other.rounds;
+        self.drawn.extend(other.drawn.iter().cloned());
+        for (kind, times) in &other.reached {
+            *self.reached.entry(kind.clone()).or_default() += times;
+        }
+    }
+
+    /// Returns the kinds of moves that never changed anything.
+    pub(super) fn idle(&self) -> Vec<&String> {
+        let kinds = self.drawn.iter();
+        kinds
+            .filter(|kind| !self.reached.contains_key(*kind))
+            .collect()
     }
 }
 
@@ -83,29 +115,38 @@ impl Grounds {
         ground.scene.rng = StdRng::seed_from_u64(campaign.seed ^ 0xb42a);
         let mut stacks = Stacks::new(campaign.clicks);
         let mut ledgers = Ledgers::new(ground.budget());
-        let mut finders = Default::default();
+        // The finders of each key epoch begin with an empty memory.
+        let mut finders: [[Memory; 2]; 2] = Default::default();
+        let mut earlier = Earlier::default();
+        let reached = Reached::default();
         let mut invariants = Invariants::new(campaign);
         let mut tally = Tally::default();
-        for ask in 0..campaign.asks.len() {
-            let Some(ended) = Query::run(
-                ground,
-                campaign,
-                ask,
-                (&mut stacks, &mut ledgers),
-                &mut finders,
-            ) else {
+        for (ask, asked) in campaign.asks.iter().enumerate() {
+            ground.enter(asked.next_epoch);
+            let lasting = Lasting {
+                stacks: &mut stacks,
+                ledgers: &mut ledgers,
+                finders: &mut finders[usize::from(asked.next_epoch)],
+                earlier: &mut earlier,
+                reached: &reached,
+            };
+            let Some(ended) = Query::run(ground, campaign, ask, lasting) else {
                 tally.refused += 1;
                 continue;
             };
             ground.leak.found()?;
             stacks.homes.check(&ground.scene.network.directory)?;
-            if !invariants.check(&ground.scene, ask, &stacks, &ended)? {
+            let released = invariants.check(&ground.scene, ask, &stacks, &ended)?;
+            if released == 0 {
                 tally.failed += 1;
                 continue;
             }
             tally.released += 1;
+            tally.rounds += released - 1;
             ledgers.released(&ended.expenses)?;
         }
+        tally.drawn = campaign.moves.iter().map(|(_, made)| made.kind()).collect();
+        tally.reached = reached.kinds();
         Ok(tally)
     }
 }

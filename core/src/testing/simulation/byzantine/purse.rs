@@ -180,6 +180,11 @@ impl Ledgers {
         let floor = directory.floors.min_verified;
         let most = limit(self.budget, floor, directory.committees[0].threshold());
         let held = self.held.entry(member).or_default();
+        // Begun again, it reserves nothing more.
+        let query = aggregation.manifest().query();
+        if held.iter().any(|expense| expense.query == query) {
+            return Ok(());
+        }
         let now: Timestamp = NOW.plus(10 * HOUR * place as u64);
         reserve(held, &expenses, most, now).map_err(|error| error.to_string())?;
         held.extend(expenses);

@@ -2,16 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::campaign::Move;
-use super::ground::{is_at_smaller_host, number};
+use super::ground::{is_at_smaller_host, number, vector};
+use super::moves::Move;
 use super::purse::Homes;
-use crate::ask::{Answer, AnsweringHome, Ask, answer};
+use super::reached::Reached;
+use crate::ask::{Answer, AnsweringHome, Ask, answer, check_parameters};
 use crate::circuit::Row;
 use crate::consent::Place;
 use crate::encoding;
 use crate::id::{Name, QueryId, Work};
 use crate::manifest::VerifiedManifest;
-use crate::testing::{Draft, Scene, Shared};
+use crate::testing::{Draft, Scene, Shared, copy_of};
 use crate::training::NO_PARAMETERS;
 
 /// All stacks, each with a memory of its own.
@@ -23,6 +24,28 @@ pub(super) struct Stacks {
     noted: BTreeMap<(QueryId, usize), Place>,
     /// Where each home of an honest stack contributed to a query.
     pub(super) contributed: BTreeMap<(QueryId, usize), BTreeSet<Vec<u8>>>,
+    /// What the homes that answered each work were shown.
+    pub(super) shown: BTreeMap<Work, BTreeMap<usize, [u8; 32]>>,
+}
+
+/// What a coalition does at a stack.
+pub(super) struct Coalition<'a> {
+    /// Whether the stack is Byzantine.
+    pub(super) byzantine: bool,
+    pub(super) moves: &'a [Move],
+    /// What the stack answered last.
+    pub(super) earlier: &'a mut Option<Answer>,
+    pub(super) reached: &'a Reached,
+}
+
+impl Coalition<'_> {
+    /// Returns the first move of the Byzantine stack that fits, and notes it.
+    fn makes(&self, fits: impl Fn(&Move) -> bool) -> Option<Move> {
+        let moves = self.moves.iter().filter(|_| self.byzantine);
+        let made = moves.copied().find(|one| fits(one))?;
+        self.reached.note(made);
+        Some(made)
+    }
 }
 
 impl Stacks {
@@ -32,6 +55,7 @@ impl Stacks {
             answered: BTreeSet::new(),
             noted: BTreeMap::new(),
             contributed: BTreeMap::new(),
+            shown: BTreeMap::new(),
         }
     }
 
@@ -41,15 +65,19 @@ impl Stacks {
         scene: &mut Scene,
         host: &Name,
         ask: &Ask,
-        byzantine: bool,
-        moves: &[Move],
+        coalition: Coalition<'_>,
     ) -> Option<Answer> {
         if !self.answered.insert((host.clone(), ask.work)) {
             return None;
         }
-        if byzantine && moves.contains(&Move::Silent) {
+        if coalition.makes(|one| *one == Move::Silent).is_some() {
             return None;
         }
+        let manifest = scene.question.manifest.clone();
+        let directory = &scene.network.directory;
+        let parameters = ask.parameters.as_deref();
+        let shown = check_parameters(parameters, &manifest, ask.work.round, directory).ok()?;
+        let shown = shown.map_or(NO_PARAMETERS, |parameters| parameters.digest());
         let mut homes = Vec::new();
         for asked in &ask.homes {
             let home = scene.home(&asked.home.0);
@@ -66,27 +94,41 @@ impl Stacks {
             if !place.takes_part(Some(noted)) {
                 continue;
             }
-            let manifest = &scene.question.manifest;
-            let directory = &scene.network.directory;
-            if self.homes.answers(at, manifest, directory) {
-                answering.row = row(home.row.as_ref(), manifest);
+            if self.homes.answers(at, &manifest, directory) {
+                answering.row = row(home.row.as_ref(), &manifest);
+                answering.vector = vector(&manifest, ask.work.round, at);
             }
             let contributed = self.contributed.entry((ask.work.query, at));
             contributed.or_default().insert(encoding::to_bytes(&place));
+            self.shown.entry(ask.work).or_default().insert(at, shown);
             homes.push(answering);
         }
-        let bad = moves.iter().any(|one| {
-            matches!(
-                one,
-                Move::BadShares | Move::Unopenable { .. } | Move::IllegalRow
-            )
-        });
-        let reads = scene.question.manifest.local.fields().next().is_some();
-        if byzantine && bad && reads {
-            return bad_answer(scene, host, ask.work, moves);
+        // Drafts are of rows.
+        let drafts = manifest.training.is_none() && manifest.local.fields().next().is_some();
+        let bad = |one: &Move| match one {
+            Move::BadShares | Move::IllegalRow => drafts,
+            Move::Unopenable { .. } => true,
+            _ => false,
+        };
+        let honest = answer(&manifest, ask.work, &shown, &homes, &mut scene.rng).ok();
+        let answered = match coalition.makes(bad) {
+            Some(_) if drafts => bad_answer(scene, host, ask.work, coalition.moves),
+            Some(Move::Unopenable { member }) => honest.map(|mut answer| {
+                let position = (usize::from(member) - 1) % answer.groups.len();
+                let bytes = b"nothing".to_vec();
+                answer.groups[position] = Shared::seal_bytes(scene, ask.work, position, bytes);
+                answer
+            }),
+            _ => honest,
+        };
+        if !coalition.byzantine {
+            return answered;
         }
-        let manifest = scene.question.manifest.clone();
-        answer(&manifest, ask.work, &NO_PARAMETERS, &homes, &mut scene.rng).ok()
+        let last = std::mem::replace(coalition.earlier, answered.as_ref().map(copy_of));
+        match last {
+            Some(last) if coalition.makes(|one| *one == Move::SameAnswer).is_some() => Some(last),
+            _ => answered,
+        }
     }
 }
 

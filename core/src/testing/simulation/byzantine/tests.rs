@@ -1,4 +1,5 @@
-use super::campaign::{Ask, Campaign, Move, Noise, Party, Whom};
+use super::campaign::{Ask, Campaign, Noise, Party, Whom};
+use super::moves::{FalseNoise, Move};
 use super::*;
 use crate::weakness::{Weakness, without};
 
@@ -9,6 +10,8 @@ fn exact(whom: Whom, batch_size: u32) -> Ask {
         batch_size,
         late: true,
         counts: false,
+        updates: 0,
+        next_epoch: false,
     }
 }
 
@@ -20,6 +23,7 @@ fn one(coalition: &[Party], batch_size: u32, moves: &[Move]) -> Campaign {
         coalition: coalition.to_vec(),
         asks: vec![exact(Whom::Everybody, batch_size)],
         moves: moves.iter().map(|one| (0, *one)).collect(),
+        faults: Vec::new(),
         clicks: false,
     }
 }
@@ -59,7 +63,7 @@ fn a_conductor_that_mixes_two_cuts_of_a_find_counts_no_home_twice() {
     let moves = [Move::Cut(9), Move::BatchOf { batch: 1, find: 1 }];
     let campaign = one(&[Party::Conductor], 8, &moves);
     stops(Weakness::SeveralCutsOfOneFind, &campaign);
-    is_found(Weakness::SeveralCutsOfOneFind, &[Party::Conductor], 400);
+    is_found(Weakness::SeveralCutsOfOneFind, &[Party::Conductor], 800);
 }
 
 #[test]
@@ -81,6 +85,59 @@ fn a_host_whose_shares_do_not_fit_stops_no_query() {
     let campaign = one(&[Party::Host], 16, &[Move::BadShares]);
     stops(Weakness::HostFailsBatch, &campaign);
     is_found(Weakness::HostFailsBatch, &[Party::Host], 200);
+}
+
+/// A session of everybody, of the first shape.
+fn session(coalition: &[Party], moves: &[Move]) -> Campaign {
+    let session = Ask {
+        updates: 1,
+        ..exact(Whom::Everybody, 8)
+    };
+    Campaign {
+        asks: vec![session],
+        ..one(coalition, 8, moves)
+    }
+}
+
+#[test]
+fn a_conductor_with_the_querier_sums_no_two_models_in_one_round() {
+    let parties = [Party::Conductor, Party::Querier];
+    let campaign = session(&parties, &[Move::OtherParameters { batch: 1 }]);
+    stops(Weakness::SeveralModelsOfOneRound, &campaign);
+    is_found(Weakness::SeveralModelsOfOneRound, &parties, 2000);
+}
+
+#[test]
+fn a_target_with_the_querier_gives_no_host_a_model_of_its_own() {
+    let parties = [Party::Target, Party::Querier];
+    let campaign = session(&parties, &[Move::ParametersOfHost]);
+    stops(Weakness::ContributionsOfAnyModel, &campaign);
+    is_found(Weakness::ContributionsOfAnyModel, &parties, 2000);
+}
+
+#[test]
+fn a_dealer_that_signs_other_noise_puts_nobody_else_out() {
+    // All aggregators deal the noise of a session.
+    let gaussian = Ask {
+        updates: 1,
+        ..noisy(Noise::ORDINARY.epsilon, 1000)
+    };
+    for lie in [FalseNoise::AnotherAttempt, FalseNoise::Unsigned] {
+        let campaign = Campaign {
+            shape: 1,
+            asks: vec![gaussian],
+            ..one(&[Party::Aggregator], 16, &[Move::FalseDeal(lie)])
+        };
+        stops(Weakness::FalseDealsEvict, &campaign);
+    }
+    is_found(Weakness::FalseDealsEvict, &[Party::Aggregator], 2000);
+}
+
+#[test]
+fn a_session_that_nobody_disturbs_is_released_in_every_round() {
+    let campaign = session(&[Party::Conductor], &[]);
+    let tally = Grounds::default().run(&campaign).unwrap();
+    assert_eq!((tally.released, tally.rounds), (1, 1), "{tally:?}");
 }
 
 /// Queries of a querier alone, one after the other.
@@ -117,6 +174,7 @@ fn a_querier_that_may_always_count_reads_no_field_by_that() {
         ..asked(0, &[count, exact(Whom::Everybody, 16)])
     };
     stops(Weakness::RuleWidens, &campaign);
+    is_found(Weakness::RuleWidens, &[Party::Querier], 2000);
 }
 
 #[test]
@@ -128,12 +186,18 @@ fn a_querier_that_chooses_who_offers_spends_no_more_than_the_budget() {
         ..asked(1, &[ordinary; 3])
     };
     stops(Weakness::BudgetOfTheAggregatorsThatOffer, &campaign);
+    is_found(
+        Weakness::BudgetOfTheAggregatorsThatOffer,
+        &[Party::Querier],
+        1500,
+    );
 }
 
 #[test]
 fn aggregators_that_die_after_their_guards_left_have_charged_the_query() {
     let ordinary = noisy(Noise::ORDINARY.epsilon, Noise::ORDINARY.delta);
     stops(Weakness::ReleasedUncharged, &asked(1, &[ordinary; 3]));
+    is_found(Weakness::ReleasedUncharged, &[Party::Querier], 2000);
 }
 
 #[test]
@@ -179,6 +243,7 @@ fn a_querier_that_asks_a_known_profile_again_singles_nobody_out() {
     };
     let campaign = asked(0, &[early, exact(Whom::AOrB, 16), exact(Whom::A, 16)]);
     stops(Weakness::KnownProfilesUncompared, &campaign);
+    is_found(Weakness::KnownProfilesUncompared, &[Party::Querier], 2000);
 }
 
 #[test]

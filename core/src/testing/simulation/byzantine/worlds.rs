@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::campaign::Whom;
+use super::find::without_entry;
 use super::ground::{Ground, encoded, number};
-use super::query::without_entry;
 use crate::ask::{TargetRequest, open_batch};
 use crate::encoding::from_bytes;
 use crate::find::{Asking, BatchStatement, Finding, MAX_STATEMENT, Members, Memory, Sizes};
@@ -70,7 +70,7 @@ fn committees(
 /// committee.
 pub(super) fn moved(ground: &mut Ground, queries: u32) -> usize {
     let lists = Whom::Everybody.profile().atoms().copied().collect();
-    let segments = ground.segments(&lists, true);
+    let segments = ground.segments(&lists, true, false);
     let setting = ground.setting(false);
     let scene = &mut ground.scene;
     let mut moved = 0;
