@@ -214,7 +214,8 @@ impl SegmentOpener {
                 continue;
             };
             // A home is in one partition only, so that it is asked once.
-            if content.tag.partition(keys.partitions) == self.partition {
+            let here = content.tag.partition(keys.partitions) == self.partition;
+            if here || weakness::off(Weakness::HomesOfOtherPartitions) {
                 entries.push((atom, content));
             }
         }

@@ -10,6 +10,10 @@ pub(crate) enum Weakness {
     SeveralCutsOfOneFind,
     /// A home answers a query in one batch only (protocol.md §6).
     HomeInSeveralBatches,
+    /// A home's tag names its partition (protocol.md §6).
+    HomesOfOtherPartitions,
+    /// The conductor requires the answer rate of every committee before a release (protocol.md §8).
+    AnswerRateOfAllCommittees,
     /// A keyed hash of the home names its committee (protocol.md §8).
     CommitteesMoveWithBatches,
     /// The seed of an encapsulation covers the plaintext (protocol.md §3).

@@ -69,6 +69,11 @@ impl BatchRun {
         }
     }
 
+    /// Number of homes.
+    pub(super) fn size(&self) -> u32 {
+        self.size
+    }
+
     pub(super) fn is_done(&self) -> bool {
         matches!(self.step, Step::Done(_))
     }

@@ -26,6 +26,7 @@ use crate::{
     peer::PeerMessage,
     release::{Certificate, Proposal, SealedTotal},
     training::{ParametersError, SignedParameters, VerifiedParameters},
+    weakness::{self, Weakness},
 };
 use batch::BatchRun;
 
@@ -464,7 +465,12 @@ impl Conduct {
         let accepted: u64 = self.funnel.accepted;
         let rate = u64::from(self.manifest.answer_rate);
         let wanted = self.funnel.targeted.saturating_mul(rate);
-        if proposal.batches.is_empty() || accepted.saturating_mul(1000) < wanted {
+        // The aggregators of a committee with fewer answers would refuse the release, and be excluded for it.
+        let each = self
+            .committees()
+            .all(|committee| self.has_enough_answers(committee));
+        let each = each || weakness::off(Weakness::AnswerRateOfAllCommittees);
+        if proposal.batches.is_empty() || accepted.saturating_mul(1000) < wanted || !each {
             let reported = self.funnel.with_noise(&self.noisy_sizes, true);
             return Err(Failure::TooFewAnswers {
                 accepted: reported.accepted,
@@ -473,6 +479,20 @@ impl Conduct {
             });
         }
         Ok(self.notarise(proposal))
+    }
+
+    /// Returns whether the committed batches of a committee have the answer rate that its aggregators require.
+    fn has_enough_answers(&self, committee: u16) -> bool {
+        let (mut asked, mut accepted) = (0u64, 0u64);
+        for (id, run) in &self.batches {
+            if id.committee == committee && !id.is_noise() {
+                asked += u64::from(run.size());
+                let committed = run.committed(*id);
+                accepted += committed.map_or(0, |batch| u64::from(batch.accepted));
+            }
+        }
+        let wanted = asked.saturating_mul(self.manifest.answer_rate.into());
+        accepted.saturating_mul(1000) >= wanted
     }
 
     fn notarised(

@@ -204,7 +204,7 @@ pub enum Failure {
     },
     /// Too few contributions were accepted.
     #[error(
-        "only about {accepted} of about {asked} homes gave an accepted answer, and the query demands {rate} in 1000: submit it again when more hosts are up, or with a lower answer rate"
+        "only about {accepted} of about {asked} homes gave an accepted answer, and the query demands {rate} in 1000 of each committee's homes: submit it again when more hosts are up, or with a lower answer rate"
     )]
     TooFewAnswers {
         /// Number of accepted contributions, noisy for a noisy query.
