@@ -36,8 +36,8 @@ pub(crate) use logged::head;
 pub(crate) use logged::logged;
 pub(crate) use network::{HOUR, NOW, Network, key_of, verified};
 pub(crate) use question::{
-    Found, Home, LIMITS, Question, Setting, find_by, find_remembering, home, pseudonym, segment,
-    upload,
+    Found, Home, LIMITS, Question, Setting, find_by, find_remembering, home, homes, pseudonym,
+    segment, upload,
 };
 pub(crate) use scene::{Scene, same_key};
 

@@ -9,6 +9,7 @@
 mod aggregating;
 mod asking;
 mod campaign;
+mod crossing;
 mod drive;
 mod earlier;
 mod eyes;
