@@ -491,6 +491,13 @@ impl Driver {
         let summary: FindSummary =
             from_bytes(&messages.expect(MAX_BATCH).await?, MAX_BATCH, "summary")
                 .map_err(malformed)?;
+        if !summary
+            .noisy_size
+            .has_scale(self.node.directory.floors.size_noise)
+        {
+            let other = "its noise is not that of the directory";
+            return Err(Status::data_loss(other));
+        }
         // A list that could not be read to its end is not the whole list.
         lists_read
             .await

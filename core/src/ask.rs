@@ -449,6 +449,10 @@ pub fn answer(
     if !allows(manifest, work) {
         return Err(AskError::WrongWork);
     }
+    // A group without a contribution would look like one that the Target invented (protocol.md §8).
+    if homes.is_empty() {
+        return Ok(Answer::default());
+    }
     let committee = work.batch.committee;
     let circuit = manifest.circuit_of(work.round);
     let offers: Vec<_> = manifest.offers(committee).collect();

@@ -32,7 +32,7 @@ pub use message::{
 pub use members::Members;
 pub use memory::{Asking, Judging, KeptSet, Limits, Memory, Outcome, Queries, Verdict};
 pub use responsible::{check_responsible, exact_finder, responsible};
-pub use sizes::{Fingerprint, NoisySize, Sizes, most_noise};
+pub use sizes::{Fingerprint, MAX_SIZE_NOISE, NoisySize, Sizes, most_noise};
 
 use candidates::Candidates;
 use cut::Split;

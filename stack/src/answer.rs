@@ -124,10 +124,15 @@ impl Answerer {
             ask.work.round,
             &self.node.directory,
         )?;
+        let (ids, homes) = self.chosen(&ask, &manifest)?;
+        // Without a valid ticket nothing is noted: a Target that no finder named for the attempt could otherwise use up the
+        // batches and attempts of the others.
+        if ids.is_empty() {
+            return Ok(Answer::default());
+        }
         if !ask.announced {
             self.store.answer_once(&ask.work, manifest.expires, now)?;
         }
-        let (ids, homes) = self.chosen(&ask, &manifest)?;
         let decided = self.store.decide(
             &Deciding {
                 signed: &ask.manifest,

@@ -161,14 +161,17 @@ impl Receiving {
     /// Returns the contributions, if the groups are exactly those that the Target signed, and those of most hosts
     /// open.
     ///
-    /// A group that the Target invented for one aggregator opens for no one. An aggregator that continued with such
-    /// groups would lack contributions that the others hold, and would look like one that lies about what it received.
+    /// The Target can invent a group for one aggregator, or repeat an honest one: such a group does not open, or adds no
+    /// contribution. An aggregator that continued with such groups would lack contributions that the others hold, and
+    /// would look like one that lies about what it received.
     pub(super) fn finish(self) -> Result<Contributions, AggregationError> {
         let all = self.digests.len();
         if all > self.most_groups() || aggregator_digest(&self.digests) != self.expected {
             return Err(AggregationError::BadGroups);
         }
-        let unopened = all - self.contributions.groups.len();
+        let slots = self.contributions.slots.iter().flatten();
+        let adding: BTreeSet<u32> = slots.map(|(group, _)| *group).collect();
+        let unopened = all - adding.len();
         if several(unopened, all) && !weakness::off(Weakness::OtherBytesEvict) {
             return Err(AggregationError::Unopened {
                 groups: unopened,

@@ -182,9 +182,9 @@ impl Aggregation {
         };
         let opened = self.open_peers(messages, directory);
         let (outputs, coarsely) = self.mask(round, &releasing.proposal, guarding, &opened)?;
-        let (asked, accepted) = match self.manifest.privacy {
-            Some(_) => self.noisy_counts(guarding.asked, guarding.accepted),
-            None => (guarding.asked, guarding.accepted),
+        let (asked, accepted) = match coarsely {
+            true => self.noisy_counts(guarding.asked, guarding.accepted),
+            false => (guarding.asked, guarding.accepted),
         };
         let released = |homes| match coarsely {
             true => coarse(homes, self.manifest.min_cohort),

@@ -90,8 +90,8 @@ impl Circuit {
                 .collect();
             let cost = |place: usize| {
                 let outputs = &released[place].people.outputs;
-                match self.is_released_in_steps(outputs) {
-                    // Rounding loses less than withholding one number does.
+                match self.is_replaceable(outputs) {
+                    // Replacing the rows loses less than withholding one number does.
                     true => 1,
                     false => {
                         2 * outputs
@@ -106,19 +106,37 @@ impl Circuit {
                 break;
             };
             let outputs = &released[worst].people.outputs;
-            match self.is_released_in_steps(outputs) {
-                true => mask.publish(0, in_steps(released[worst].count, cohort)),
+            match self.is_replaceable(outputs) {
+                // The number is computed below, from what is released in the end.
+                true => mask.publish(0, 0),
                 false => mask.withhold(outputs),
             }
         }
         self.withhold_sums_beside_levels(&mut mask);
         self.withhold_sides_or_scores(&mut mask, cohort, |output| count(guards[&output]));
+        if let Rule::Public(_) = mask.rule(0) {
+            let rows = self.released_rows(&mask, |output| count(guards[&output]));
+            mask.publish(0, rows);
+        }
         mask
+    }
+
+    /// Returns the number of homes in the released sections of a vector, which replaces its rows. It follows from the
+    /// released numbers, so that it reveals nothing more, and is below the rows by less than the cohort.
+    fn released_rows(&self, mask: &Mask, count: impl Fn(usize) -> i128) -> u64 {
+        let sides = self.sides().unwrap_or_default();
+        let is_released = |output: &usize| matches!(mask.rule(*output), Rule::Released(_));
+        let sections = self.guards().filter(|output| *output > 0);
+        let sections = sections.filter(|output| self.sides().is_none() || !sides.contains(output));
+        let sections: i128 = sections.filter(is_released).map(&count).sum();
+        let both = self.sides().is_some() && sides.iter().all(|side| is_released(side));
+        let sides = both.then(|| sides.iter().map(|side| count(*side)).sum());
+        u64::try_from(sections.max(sides.unwrap_or(0))).unwrap_or(0)
     }
 
     /// Returns whether these outputs are a vector's rows, which can be released in steps of the cohort instead of being
     /// withheld: only a loss is divided by them.
-    fn is_released_in_steps(&self, outputs: &[usize]) -> bool {
+    fn is_replaceable(&self, outputs: &[usize]) -> bool {
         self.vector.is_some() && outputs.first() == Some(&0) && outputs.len() <= 2
     }
 
@@ -303,11 +321,6 @@ impl Circuit {
             }
         }
     }
-}
-
-/// Returns the largest multiple of the cohort that is at most `count`.
-fn in_steps(count: i128, cohort: i128) -> u64 {
-    u64::try_from(count - count.rem_euclid(cohort.max(1))).unwrap_or(0)
 }
 
 /// Returns the place of the count to withhold next: the one that ends the most violations per number that is lost with

@@ -205,15 +205,15 @@ impl Conduct {
             Stage::Done(_) => Phase::Done,
             Stage::Failed(_) => Phase::Failed,
         };
-        // A failed query costs no budget and can be repeated, so that its status must be noisy too.
-        let about = self.manifest.privacy.is_some() || phase == Phase::Failed;
+        // Exact numbers of homes, even in steps of the cohort, would reveal numbers that the result withholds.
+        let about = self.manifest.privacy.is_some()
+            || phase == Phase::Failed
+            || self.noisy_sizes.iter().any(NoisySize::has_noise);
         let batches = self.of_homes().filter(|_| !about);
         let done = batches.clone().filter(|run| run.is_done());
         Status {
             phase,
             round: self.round,
-            // Coarse for an exact query too: minus the rows, the exact number would give the number of homes without a row
-            // (protocol.md §9).
             homes: match about {
                 true => self
                     .funnel

@@ -202,6 +202,17 @@ impl<'a> Judging<'a> {
         if self.queries.found >= limits.queries {
             return Verdict::Refuse(FindError::TooManyQueries);
         }
+        // These refusals depend on nothing but how many profiles and sets are stored, so that they tell nothing of the homes.
+        // After the comparisons they would say, uncounted, that a set is neither too small nor too near to another.
+        if self.stored.is_none() {
+            let is_new = !self.profiles.contains(&asking.profile);
+            if is_new && self.profiles.len() >= limits.profiles {
+                return Verdict::Refuse(FindError::TooManyPopulations(limits.profiles));
+            }
+            if self.sets >= limits.sets {
+                return Verdict::Refuse(FindError::TooManySets);
+            }
+        }
         let close = self.too_close
             && !(weakness::off(Weakness::KnownProfilesUncompared)
                 && self.profiles.contains(&asking.profile));
@@ -218,17 +229,13 @@ impl<'a> Judging<'a> {
         if let Some(number) = self.stored {
             return Verdict::Stored(number);
         }
-        if !self.profiles.contains(&asking.profile) && self.profiles.len() >= limits.profiles {
-            return Verdict::Refuse(FindError::TooManyPopulations(limits.profiles));
-        }
         let (whole, homes) = match self.nearest {
             Some((number, difference)) => (Some(number), difference),
             None => (None, asking.homes.clone()),
         };
-        let room = self.sets < limits.sets
-            && self.kept_homes.saturating_add(homes.count()) <= limits.homes;
-        if !room {
-            return Verdict::Refuse(FindError::TooManySets);
+        // Counted, since it depends on the number of homes.
+        if self.kept_homes.saturating_add(homes.count()) > limits.homes {
+            return Verdict::Count(FindError::TooManySets);
         }
         Verdict::Keep(KeptSet {
             profile: asking.profile,

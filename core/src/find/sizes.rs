@@ -19,6 +19,9 @@ use crate::{
     weakness::{self, Weakness},
 };
 
+/// Largest scale of the noise, in homes.
+pub const MAX_SIZE_NOISE: u32 = 100_000;
+
 /// Returns the most that noise of this scale subtracts from a number of homes.
 pub fn most_noise(scale: u32) -> u64 {
     2 * half(scale)
@@ -80,6 +83,17 @@ pub struct NoisySize {
 }
 
 impl NoisySize {
+    /// Returns whether the number has noise. Only networks of trials may do without.
+    pub fn has_noise(&self) -> bool {
+        self.scale > 0
+    }
+
+    /// Returns whether the noise has this scale, which the directory sets. A smaller scale reveals more, and noise of an
+    /// enormous one takes forever to draw.
+    pub fn has_scale(&self, scale: u32) -> bool {
+        self.scale == scale
+    }
+
     /// Returns the noisy number of homes, which is at most the exact one.
     pub fn homes(&self) -> u64 {
         self.homes
@@ -194,6 +208,8 @@ impl Sizes {
 
 /// Draws two-sided geometric noise of this scale, centred on half of its range and clamped to the range.
 fn two_sided(seed: [u8; 32], scale: u32) -> u64 {
+    // A finder may send any scale, and drawing takes as long as the scale is large.
+    let scale = scale.min(MAX_SIZE_NOISE);
     if scale == 0 {
         return 0;
     }

@@ -1,5 +1,6 @@
 //! Contributions that stacks and Target tamper with.
 
+use crate::aggregation::AggregationError;
 use crate::circuit::EncodeError;
 use crate::conduct::coarse;
 use crate::field;
@@ -294,14 +295,19 @@ fn an_answer_without_a_group_for_each_aggregator_is_dropped_by_the_target() {
 }
 
 #[test]
-fn a_group_sent_twice_in_a_batch_counts_nowhere_and_the_others_do() {
+fn a_target_that_sends_a_group_twice_gets_nothing_frozen() {
     let (mut scene, draft) = drafted(Setting::default());
-    let lost: Vec<u32> = draft.stacks[0].iter().map(|sent| sent.index).collect();
     let mut answers = draft.share(&mut scene).seal(&mut scene);
     let again = copy_of(&answers[0]);
     answers.push(again);
     let answer = scene.collect(draft.work, answers);
-    counts_all_but(&mut scene, &answer, &lost);
+    // The two copies claim the same indices, so that neither adds a contribution.
+    let unopened = AggregationError::Unopened { groups: 2, of: 3 };
+    for member in scene.members() {
+        assert_eq!(scene.open_at(member, &answer).err(), Some(unopened.clone()));
+    }
+    let honest = scene.honest(scene.work(0, 1));
+    counts_all_but(&mut scene, &honest, &[]);
 }
 
 #[test]

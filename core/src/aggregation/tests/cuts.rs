@@ -52,7 +52,7 @@ fn holds_victim(scene: &Scene, batch: u32) -> bool {
     homes.any(|asked| asked.home.0 == VICTIM)
 }
 
-/// Commits each batch from a cut in which the batch holds the victim.
+/// Commits each batch from a cut in which the batch holds the victim, if the aggregators accept its groups.
 fn commit_all_with_victim(scene: &mut Scene) -> Vec<CommittedBatch> {
     let mut batches = Vec::new();
     let mut cuts = cuts(scene);
@@ -65,7 +65,10 @@ fn commit_all_with_victim(scene: &mut Scene) -> Vec<CommittedBatch> {
         }
         assert!(holds_victim(scene, batch));
         let answer = scene.honest(scene.work(batch, 0));
-        batches.push(scene.commit(&answer));
+        let first = scene.members()[0];
+        if scene.open_at(first, &answer).is_ok() {
+            batches.push(scene.commit(&answer));
+        }
     }
     batches
 }
@@ -91,8 +94,7 @@ fn a_conductor_that_cuts_a_find_several_ways_counts_no_home_twice() {
         .iter()
         .map(|batch| batch.accepted)
         .collect();
-    assert!(accepted.iter().filter(|accepted| **accepted == 50).count() <= 1);
-    assert!(accepted.iter().all(|accepted| [0, 50].contains(accepted)));
+    assert!(accepted.len() <= 1, "{accepted:?}");
 }
 
 #[test]
@@ -100,6 +102,7 @@ fn without_its_cut_in_a_find_s_id_one_home_lifts_its_own_guard() {
     without(Weakness::SeveralCutsOfOneFind, || {
         let mut scene = scene();
         let batches = commit_all_with_victim(&mut scene);
+        assert_eq!(batches.len(), 4);
         assert!(batches.iter().all(|batch| batch.accepted == 50));
         let totals = scene.release(&batches);
         let released = scene.read(&totals).unwrap();

@@ -46,7 +46,7 @@ fn with_target(
 type Lie = fn(&mut Scene, BatchAnswer) -> BatchAnswer;
 
 /// Changed answers, each aimed at the third aggregator.
-const LIES: [(&str, Lie); 8] = [
+const LIES: [(&str, Lie); 10] = [
     ("other bytes than were signed", |scene, mut answer| {
         answer.groups[2][0] = garbage(scene, answer.statement.work);
         answer
@@ -81,6 +81,21 @@ const LIES: [(&str, Lie); 8] = [
         let other = garbage(scene, answer.statement.work);
         let mine = answer.groups[2].iter_mut();
         mine.for_each(|group| *group = other.clone());
+        signed(answer)
+    }),
+    (
+        "one honest group in the place of each, and signs it",
+        |_, mut answer| {
+            let one = answer.groups[2][0].clone();
+            answer.groups[2].fill(one);
+            signed(answer)
+        },
+    ),
+    ("groups of nobody, and signs it", |scene, mut answer| {
+        // A version, no entries, and a seed for the shares of none.
+        let nobody = [&[1, 0, 0, 0, 0, 0][..], &[7; 32]].concat();
+        let nobody = Shared::seal_bytes(scene, answer.statement.work, 2, nobody);
+        answer.groups[2].fill(nobody);
         signed(answer)
     }),
     ("an invalid signature", |_, mut answer| {

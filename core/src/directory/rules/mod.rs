@@ -13,14 +13,11 @@ use std::net::Ipv6Addr;
 
 use super::{DirectoryBody, DirectoryError};
 use crate::envelope::EnvelopePublicKey;
-use crate::find::most_noise;
+use crate::find::{MAX_SIZE_NOISE, most_noise};
 use crate::id::{Name, Role};
 use crate::keys::VerifyingKey;
 
 use super::TlsKey;
-
-/// Largest scale of the noise of sizes, in homes.
-const MAX_SIZE_NOISE: u32 = 100_000;
 
 impl DirectoryBody {
     /// Checks everything but signatures and the present time.

@@ -181,9 +181,10 @@ fn at_its_bounds_a_finder_refuses_and_forgets_nothing() {
         assert_eq!(querier.ask(0, 0..51 + home), Ok(()));
     }
     assert_eq!(querier.ask(0, 0..80), Err(FindError::TooManySets));
-    // A stored set may still be asked, and is still compared.
+    // A stored set may still be asked. Whether another set is too small, or near to a stored one, is not said.
     assert_eq!(querier.ask(0, 0..50), Ok(()));
-    assert_eq!(querier.ask(7, 1..50), REFUSED);
+    assert_eq!(querier.ask(7, 701..750), Err(FindError::TooManySets));
+    assert_eq!(querier.ask(7, 0..10), Err(FindError::TooManySets));
 
     let mut querier = Querier::new(0);
     assert_eq!(querier.ask(1, 0..6000), Ok(()));
