@@ -124,6 +124,9 @@ impl Answerer {
             ask.work.round,
             &self.node.directory,
         )?;
+        if !ask.announced && self.store.has_answered(&ask.work)? {
+            return Err(Error::Repeated);
+        }
         let (ids, homes) = self.chosen(&ask, &manifest)?;
         // Without a valid ticket nothing is noted: a Target that no finder named for the attempt could otherwise use up the
         // batches and attempts of the others.

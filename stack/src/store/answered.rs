@@ -16,6 +16,24 @@ use crate::Error;
 const MAX_ANSWERED: i64 = 1 << 20;
 
 impl Store {
+    /// Returns whether this work, or a later attempt at its batch, was answered.
+    ///
+    /// # Errors
+    /// If the database cannot be read.
+    pub(crate) fn has_answered(&self, work: &Work) -> Result<bool, Error> {
+        let rows = self.connection()?;
+        let noted = rows
+            .prepare_cached(
+                "SELECT 1 FROM answered_last WHERE query = ?1 AND batch = ?2 AND last >= ?3",
+            )?
+            .exists(params![
+                work.query.0,
+                work.batch.to_i64(),
+                round_and_attempt(work)
+            ])?;
+        Ok(noted)
+    }
+
     /// Notes that `work` is answered, until its query expires. One row for all its homes, and on the
     /// disk when this returns.
     ///
@@ -35,7 +53,7 @@ impl Store {
             rows.prepare_cached(&format!("DELETE FROM {table} WHERE expires < ?1"))?
                 .execute([over])?;
         }
-        let last = i64::from(work.round) << 8 | i64::from(work.attempt);
+        let last = round_and_attempt(work);
         let noted = rows
             .prepare_cached(
                 "INSERT INTO answered_last SELECT ?1, ?2, ?3, ?4
@@ -65,4 +83,9 @@ impl Store {
             (false, false) => Err(Error::Busy),
         }
     }
+}
+
+/// Returns a number that rises with round and attempt.
+fn round_and_attempt(work: &Work) -> i64 {
+    i64::from(work.round) << 8 | i64::from(work.attempt)
 }
