@@ -129,7 +129,7 @@ impl Circuit {
         let sections = self.guards().filter(|output| *output > 0);
         let sections = sections.filter(|output| self.sides().is_none() || !sides.contains(output));
         let sections: i128 = sections.filter(is_released).map(&count).sum();
-        let both = self.sides().is_some() && sides.iter().all(|side| is_released(side));
+        let both = self.sides().is_some() && sides.iter().all(is_released);
         let sides = both.then(|| sides.iter().map(|side| count(*side)).sum());
         u64::try_from(sections.max(sides.unwrap_or(0))).unwrap_or(0)
     }

@@ -248,6 +248,7 @@ impl Circuit {
                 }
                 Moment::Product { present, factors } => {
                     self.few_levels(group, present, factors, facts, counts);
+                    self.bit_by_levels(group, present, factors, counts);
                 }
             }
         }
@@ -310,6 +311,66 @@ impl Circuit {
         let nullable = self.shape.variables[usize::from(variable)].nullable;
         let present = nullable.then_some(Atom::Present(variable));
         present.into_iter().collect()
+    }
+
+    /// Adds the counts that follow from the sum P of the products of a bit b with a variable of three levels, beside the
+    /// sum B of the bit and the numbers L0 and L2 of homes with the lowest and the highest level: B + L2 − P homes have
+    /// (1, 0) or (0, 2), and L0 − B + P have (0, 0) or (1, 2). L0 and L2 may follow from sums, as in
+    /// [`few_levels`](Self::few_levels). With other numbers of levels nothing follows: the sum would have to be linear in
+    /// the level and yet differ by at most one between the two values of the bit.
+    fn bit_by_levels(&self, group: usize, present: &[u16], factors: &[u16], counts: &mut Counts) {
+        let [one, other] = *factors else { return };
+        let max = |variable: u16| self.shape.variables[usize::from(variable)].max;
+        let (bit, variable) = match (max(one), max(other)) {
+            (1, 2) => (one, other),
+            (2, 1) => (other, one),
+            _ => return,
+        };
+        let output = |moment: &Moment| {
+            let range = self.moment(group, moment);
+            self.shape.moments.contains(moment).then_some(range)
+        };
+        let sum_of = |factors: &[u16]| {
+            let moment = Moment::Product {
+                present: present.to_vec(),
+                factors: factors.to_vec(),
+            };
+            output(&moment).map(|range| range.start)
+        };
+        let Some((of_bit, of_both)) = sum_of(&[bit]).zip(sum_of(factors)) else {
+            return;
+        };
+        let (half, minus) = (field::inverse(2), field::neg(1));
+        let nullable = |one: &u16| self.shape.variables[usize::from(*one)].nullable;
+        let of_variable: Vec<u16> = [variable].into_iter().filter(nullable).collect();
+        let rows = match present {
+            [] => Some(Layout::of(&self.shape).rows(group)),
+            _ => sum_of(&[]),
+        };
+        let mut levels: Vec<[Vec<(usize, u64)>; 2]> = Vec::new();
+        for merged in [false, true] {
+            let moment = Moment::Levels { variable, merged };
+            if let Some(range) = output(&moment).filter(|_| present == of_variable) {
+                levels.push([vec![(range.start, 1)], vec![(range.start + 2, 1)]]);
+            }
+        }
+        let sums = sum_of(&[variable]).zip(sum_of(&[variable, variable]));
+        if let Some(((sum, squares), rows)) = sums.zip(rows) {
+            let three_halves = field::mul(3, half);
+            levels.push([
+                vec![(rows, 1), (sum, field::neg(three_halves)), (squares, half)],
+                vec![(sum, field::neg(half)), (squares, half)],
+            ]);
+        }
+        for [lowest, highest] in levels {
+            for (level, of_bit_weight, of_both_weight) in [(highest, 1, minus), (lowest, minus, 1)]
+            {
+                let both = [(of_bit, of_bit_weight), (of_both, of_both_weight)];
+                let opening = Opening([level, both.to_vec()].concat());
+                let people = counts.add(group, None, Traits::default(), opening, false);
+                people.outputs.push(of_both);
+            }
+        }
     }
 
     /// Adds the counts that follow from the sum S and the sum of squares Q of a variable. With three levels, 2S − Q homes
