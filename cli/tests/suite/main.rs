@@ -73,7 +73,7 @@ fn assert_about(reported: &serde_json::Value, homes: u64) {
 
 /// As [`assert_about`], of a number.
 fn is_about(reported: u64, homes: u64) -> bool {
-    reported % 20 == 0 && ((homes - 84) / 20 * 20..=homes).contains(&reported)
+    reported.is_multiple_of(20) && ((homes - 84) / 20 * 20..=homes).contains(&reported)
 }
 
 /// Compares the rows of the example with what a plain computation over the file gives.
