@@ -38,7 +38,7 @@ pub(crate) enum Weakness {
     OtherBytesEvict,
     /// The homes of one host cannot fail a batch or exclude an aggregator (protocol.md §8).
     HostFailsBatch,
-    /// A dealer that signs something else than was asked puts nobody out but itself (protocol.md §9).
+    /// The conductor compares a deal with its request and its dealer's signature (protocol.md §9).
     FalseDealsEvict,
     /// An aggregator takes one model a round (protocol.md §18).
     SeveralModelsOfOneRound,

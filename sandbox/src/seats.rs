@@ -144,7 +144,7 @@ impl Seats {
             let name = numbered("target-finder", partition);
             let mut seats = vec![Seat::take(&name).await?];
             for other in b'b'..b'a' + options.finders {
-                let name = format!("{name}{}", char::from(other));
+                let name = format!("{name}-{}", char::from(other));
                 seats.push(Seat::take(&name).await?);
             }
             plan.finders.push(FinderPool {

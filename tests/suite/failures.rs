@@ -185,7 +185,7 @@ async fn several_questions_at_once_do_not_disturb_each_other() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_finder_of_a_partition_finds_a_query_with_noise_and_none_an_exact_one() {
-    for down in ["target-finder", "target-finderb"] {
+    for down in ["target-finder", "target-finder-b"] {
         let network = network(&Options {
             finders: 2,
             ..options(Vec::new())

@@ -64,14 +64,14 @@ fn dispers(arguments: &[&str]) -> Ended {
     Ended::of(command().args(arguments).output().unwrap())
 }
 
-/// Checks a number of homes that is reported instead of `homes` in a network with the default noise: the noise lowers it
-/// by at most 56, that of the homes without an answer by 28 more, and it is in steps of the cohort.
+/// Asserts that `reported` can be the report of `homes` homes in a network with the default noise of sizes.
 fn assert_about(reported: &serde_json::Value, homes: u64) {
     let reported = reported.as_u64().unwrap();
     assert!(is_about(reported, homes), "{reported} of {homes}");
 }
 
-/// As [`assert_about`], of a number.
+/// Returns whether `reported` can be the report of `homes` homes. The noise lowers the number by at most 56, and the
+/// noise of homes without an answer by 28 more. The result is rounded down to a multiple of the cohort.
 fn is_about(reported: u64, homes: u64) -> bool {
     reported.is_multiple_of(20) && ((homes - 84) / 20 * 20..=homes).contains(&reported)
 }

@@ -76,8 +76,8 @@ impl Deal {
 
     /// Returns whether the dealer, as the directory lists it, signed the statement.
     ///
-    /// The Conductor checks this before it hands a deal on. Every aggregator refuses a statement that is not its
-    /// dealer's, and one that fails its step leaves the query: one dealer would put out all others.
+    /// The Conductor checks this before it hands a deal on. Every aggregator refuses a statement that its dealer did not
+    /// sign, and an aggregator that fails its step is excluded, so that one dealer could exclude all others.
     pub fn is_signed_by(&self, dealer: AggregatorId, directory: &Directory) -> bool {
         weakness::off(Weakness::FalseDealsEvict)
             || self
@@ -140,7 +140,7 @@ struct Terms {
 }
 
 impl DealStatement {
-    /// Returns whether this is what `dealer` says of noise for this request, shared among `offers` aggregators.
+    /// Returns whether the statement is `dealer`'s, for this request, and covers a share for each of `offers` aggregators.
     fn is_for(&self, request: &DealRequest, dealer: MemberNumber, offers: usize) -> bool {
         self.dealer == dealer
             && encoding::to_bytes(&self.request) == encoding::to_bytes(request)

@@ -134,8 +134,8 @@ impl Circuit {
         u64::try_from(sections.max(sides.unwrap_or(0))).unwrap_or(0)
     }
 
-    /// Returns whether these outputs are a vector's rows, which can be released in steps of the cohort instead of being
-    /// withheld: only a loss is divided by them.
+    /// Returns whether these outputs are a vector's rows, which [`released_rows`](Self::released_rows) can replace, so that
+    /// they need not be withheld: only a loss is divided by them.
     fn is_replaceable(&self, outputs: &[usize]) -> bool {
         self.vector.is_some() && outputs.first() == Some(&0) && outputs.len() <= 2
     }

@@ -202,8 +202,8 @@ impl<'a> Judging<'a> {
         if self.queries.found >= limits.queries {
             return Verdict::Refuse(FindError::TooManyQueries);
         }
-        // These refusals depend on nothing but how many profiles and sets are stored, so that they tell nothing of the homes.
-        // After the comparisons they would say, uncounted, that a set is neither too small nor too near to another.
+        // These refusals follow from the number of stored profiles and sets, and from whether this very set is one of them.
+        // After the comparisons below they would reveal, uncounted, that a set is neither too small nor near to another.
         if self.stored.is_none() {
             let is_new = !self.profiles.contains(&asking.profile);
             if is_new && self.profiles.len() >= limits.profiles {

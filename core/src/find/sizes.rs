@@ -208,7 +208,7 @@ impl Sizes {
 
 /// Draws two-sided geometric noise of this scale, centred on half of its range and clamped to the range.
 fn two_sided(seed: [u8; 32], scale: u32) -> u64 {
-    // A finder may send any scale, and drawing takes as long as the scale is large.
+    // The scale comes from a finder, which may send any number. The time to draw grows with it.
     let scale = scale.min(MAX_SIZE_NOISE);
     if scale == 0 {
         return 0;
