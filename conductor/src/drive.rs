@@ -6,7 +6,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use dispers_core::{
     aggregation::{
         BeginRequest, CommitRequest, Deal, DealtRequest, DecideRequest, GuardsRequest, MAX_DEAL,
-        OpenHead, ReleaseRequest, Verdict, VerifyRequest,
+        OpenHead, ReleaseRequest, StepReply, Verdict, VerifyRequest,
     },
     ask::{AnswerHead, BatchAnswer, MAX_ANSWER, TargetRequest, most_homes},
     conduct::{Command, Event, StepError, Wait},
@@ -99,6 +99,14 @@ fn step_error(status: &Status) -> StepError {
         }
         Code::Aborted => StepError::Forgotten,
         _ => StepError::Refused(status.message().to_owned()),
+    }
+}
+
+/// Returns what a step gave, or whose messages could not be read.
+fn read<T>(reply: StepReply<T>) -> Result<T, StepError> {
+    match reply {
+        StepReply::Done(done) => Ok(done),
+        StepReply::Unread { members } => Err(StepError::Unread { members }),
     }
 }
 
@@ -353,7 +361,8 @@ impl Driver {
                     let reply = self.aggregator(aggregator)?.verify(request).await?;
                     incoming(reply, MESSAGES).await
                 };
-                Event::Verified(aggregator, work, repeatedly(step, verify).await)
+                let verified = repeatedly(step, verify).await.and_then(read);
+                Event::Verified(aggregator, work, verified)
             }
             Command::Decide {
                 aggregator,
@@ -379,6 +388,7 @@ impl Driver {
                             Err(StepError::Inconsistent { suspect })
                         }
                         Verdict::BadDeals { dealers } => Err(StepError::BadDeals { dealers }),
+                        Verdict::Unread { members } => Err(StepError::Unread { members }),
                     });
                 Event::Decided(aggregator, work, verdict)
             }
@@ -434,7 +444,8 @@ impl Driver {
                     let reply = self.aggregator(aggregator)?.release(request).await?;
                     incoming(reply, 2 * MAX_TOTAL).await
                 };
-                Event::Released(aggregator, repeatedly(step, release).await)
+                let released = repeatedly(step, release).await.and_then(read);
+                Event::Released(aggregator, released)
             }
         }
     }

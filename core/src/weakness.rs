@@ -40,6 +40,8 @@ pub(crate) enum Weakness {
     HostFailsBatch,
     /// The conductor compares a deal with its request and its dealer's signature (protocol.md §9).
     FalseDealsEvict,
+    /// An aggregator that cannot read another's message stays in the query (protocol.md §8).
+    UnreadEvicts,
     /// An aggregator takes one model a round (protocol.md §18).
     SeveralModelsOfOneRound,
     /// A contribution is bound to the model that its home was shown (protocol.md §18).

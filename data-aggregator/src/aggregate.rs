@@ -6,7 +6,7 @@ use dispers_core::{
     aggregation::{
         Aggregation, AggregationError, AggregatorKeys, BeginRequest, CommitRequest, Deal,
         DealRequest, DealtRequest, DecideRequest, GuardsRequest, OpenHead, Receiving,
-        ReleaseRequest, Verdict, VerifyRequest,
+        ReleaseRequest, StepReply, Verdict, VerifyRequest,
     },
     dealing::KeyShare,
     envelope::EnvelopeSecretKey,
@@ -237,19 +237,19 @@ impl Aggregator {
         })
     }
 
-    /// My verifier messages for each other aggregator.
+    /// My verifier messages for each other aggregator, or whose randomness I cannot read.
     ///
     /// # Errors
     /// [`Error`], as [`Aggregation::verify`].
-    pub fn verify(&self, request: &VerifyRequest) -> Result<Vec<PeerMessage>, Error> {
+    pub fn verify(&self, request: &VerifyRequest) -> Result<StepReply<Vec<PeerMessage>>, Error> {
         self.step(request.work.query, |aggregation| {
-            aggregation.verify(
+            StepReply::new(aggregation.verify(
                 request.work,
                 &request.messages,
                 &self.keys(),
                 &self.node.directory,
                 &mut rng(),
-            )
+            ))
         })
     }
 
@@ -272,6 +272,7 @@ impl Aggregator {
                     Ok(Verdict::Inconsistent { suspect })
                 }
                 Err(AggregationError::BadDeals { dealers }) => Ok(Verdict::BadDeals { dealers }),
+                Err(AggregationError::Unread { members }) => Ok(Verdict::Unread { members }),
                 Err(error) => Err(error),
             }
         })
@@ -319,19 +320,19 @@ impl Aggregator {
         })
     }
 
-    /// My sealed total. The query's secrets are erased with it.
+    /// My sealed total, or whose guard counts I cannot read. The query's secrets are erased with the total.
     ///
     /// # Errors
     /// [`Error`], as [`Aggregation::release`].
-    pub fn release(&self, request: &ReleaseRequest) -> Result<SealedTotal, Error> {
+    pub fn release(&self, request: &ReleaseRequest) -> Result<StepReply<SealedTotal>, Error> {
         self.step(request.query, |aggregation| {
-            aggregation.release(
+            StepReply::new(aggregation.release(
                 request.round,
                 &request.messages,
                 &self.keys(),
                 &self.node.directory,
                 &mut rng(),
-            )
+            ))
         })
     }
 

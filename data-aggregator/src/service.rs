@@ -188,10 +188,10 @@ impl DataAggregator for Service {
 
     async fn verify(&self, request: Request<Streaming<Chunk>>) -> Result<Response<Reply>, Status> {
         let body = receive(request, MESSAGES).await?;
-        let messages = self
+        let verified = self
             .call(move |a| a.verify(&from_bytes(&body, MESSAGES, "randomness")?))
             .await?;
-        Ok(reply([peers(&messages)]))
+        Ok(reply([to_bytes(&verified)]))
     }
 
     async fn decide(&self, request: Request<Streaming<Chunk>>) -> Result<Response<Reply>, Status> {

@@ -369,9 +369,13 @@ pub(super) struct Frozen {
 
 impl Frozen {
     /// Combines the shares of those that froze the same D.
+    ///
+    /// # Errors
+    /// [`AggregationError::Unread`] with the members of `offered` that gave no valid share, if too few did.
     pub(super) fn combine(
         &self,
         me: MemberNumber,
+        offered: &[MemberNumber],
         work: Work,
         opened: &[OpenedPeer],
         public: &ThresholdKey,
@@ -392,11 +396,18 @@ impl Frozen {
         // No more are checked than are needed, and one that is wrong makes room for another.
         let needed = public.threshold().needed();
         loop {
-            let some = shares.get(..needed).ok_or(AggregationError::NoRandomness)?;
+            let unread = || {
+                let valid = |member| shares.iter().any(|(from, _)| *from == member);
+                let members = offered.iter().copied().filter(|member| !valid(*member));
+                AggregationError::Unread {
+                    members: members.collect(),
+                }
+            };
+            let some = shares.get(..needed).ok_or_else(unread)?;
             match prf::combine(public, &work, some) {
                 Ok(seed) => return Ok(Zeroizing::new(seed)),
                 Err(PrfError::WrongShare { member }) => shares.retain(|(from, _)| *from != member),
-                Err(PrfError::Quorum(_)) => return Err(AggregationError::NoRandomness),
+                Err(PrfError::Quorum(_)) => return Err(unread()),
             }
         }
     }
@@ -508,6 +519,7 @@ impl Verifying {
         let mine = self.inputs.present();
         let mut columns: Vec<Column<'_>> = Vec::new();
         let mut hashes: Vec<[u8; 32]> = Vec::new();
+        let mut unread: Vec<MemberNumber> = Vec::new();
         for member in quorum.members() {
             if *member == me {
                 columns.push(Column {
@@ -541,9 +553,15 @@ impl Verifying {
                 }
                 _ => None,
             });
-            let (column, hash) = found.ok_or(AggregationError::BadQuorum)?;
+            let Some((column, hash)) = found else {
+                unread.push(*member);
+                continue;
+            };
             columns.push(column);
             hashes.push(hash);
+        }
+        if !unread.is_empty() {
+            return Err(AggregationError::Unread { members: unread });
         }
         let circuit = &self.reading.circuit;
         let all = Verdicts::of(circuit, quorum.members(), &columns, needed, count)?;

@@ -52,12 +52,19 @@ pub enum AggregationError {
     /// The batch is committed already.
     #[error("the batch is committed already")]
     AlreadyCommitted,
-    /// Too few aggregators froze the same groups, or their shares are wrong.
-    #[error("too few aggregators gave valid randomness for the same groups")]
-    NoRandomness,
-    /// The quorum is too small, or a member's message is missing or about other groups.
-    #[error("the quorum is too small or a message of it is missing")]
+    /// The quorum is too small, or does not include this aggregator.
+    #[error("the quorum is too small, or does not include this aggregator")]
     BadQuorum,
+    /// Messages of other aggregators that the step needs. They are missing, do not open, have no valid signature, or
+    /// are about something else. Only their sender can be at fault, or this aggregator if it lies.
+    #[error(
+        "no message of {} opens, with a valid signature and about this step",
+        list(members)
+    )]
+    Unread {
+        /// Senders of the messages.
+        members: Vec<MemberNumber>,
+    },
     /// One aggregator contradicts the others about contributions of several hosts.
     #[error("{rejected} of {count} contributions are inconsistent: ask the batch again")]
     TooManyInconsistent {
@@ -92,8 +99,8 @@ pub enum AggregationError {
     /// The answer rate is below what the manifest demands.
     #[error("too few homes answered for the answer rate of the manifest")]
     TooFewAnswers,
-    /// The guard openings are too few or contradict each other.
-    #[error("the guard counts are too few or contradict each other")]
+    /// The guard openings contradict each other.
+    #[error("the guard counts contradict each other")]
     BadGuards,
 }
 

@@ -27,8 +27,8 @@ pub use error::AggregationError;
 pub use noise::{Deal, DealRequest, DealStatement, DealtRequest, MAX_DEAL};
 pub use record::{Changes, Part, Record};
 pub use request::{
-    BeginRequest, CommitRequest, DecideRequest, GuardsRequest, OpenHead, ReleaseRequest, Verdict,
-    VerifyRequest,
+    BeginRequest, CommitRequest, DecideRequest, GuardsRequest, OpenHead, ReleaseRequest, StepReply,
+    Verdict, VerifyRequest,
 };
 pub use verdicts::Quorum;
 
@@ -461,7 +461,7 @@ impl Aggregation {
     /// other aggregator.
     ///
     /// # Errors
-    /// [`AggregationError::NoRandomness`] while fewer than the threshold froze the same D.
+    /// [`AggregationError::Unread`] while fewer than the threshold froze the same D.
     pub fn verify(
         &mut self,
         work: Work,
@@ -476,11 +476,13 @@ impl Aggregation {
             .committees
             .get(usize::from(channel.committee))
             .ok_or(AggregationError::NoOffer)?;
+        let offers = self.manifest.offers(channel.committee);
+        let offered: Vec<MemberNumber> = offers.map(|(member, _)| member).collect();
         let slot = self.attempt_mut(work)?;
         let signed = match slot {
             Attempt::Verifying(verifying) => verifying.message.clone(),
             Attempt::Frozen(frozen) => {
-                let seed = frozen.combine(me, work, &opened, public)?;
+                let seed = frozen.combine(me, &offered, work, &opened, public)?;
                 let (verifying, signed) =
                     slot.take_frozen()?
                         .verify(work, me, channel, &seed, keys.signing);

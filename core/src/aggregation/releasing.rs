@@ -165,7 +165,8 @@ impl Aggregation {
     /// already said.
     ///
     /// # Errors
-    /// [`AggregationError::BadGuards`] when the openings are too few or not on one polynomial.
+    /// [`AggregationError::Unread`] when the openings are too few, [`AggregationError::BadGuards`] when they are not
+    /// on one polynomial.
     pub fn release(
         &mut self,
         round: u16,
@@ -283,7 +284,11 @@ impl Aggregation {
             }
         }
         if points.len() < usize::from(self.manifest.min_verified) {
-            return Err(bad);
+            let offers = self.manifest.offers(self.channel.committee);
+            let members = offers.map(|(member, _)| member);
+            return Err(AggregationError::Unread {
+                members: members.filter(|member| !points.contains(member)).collect(),
+            });
         }
         // All openings must lie on one polynomial: a single wrong one stops the release rather
         // than lifting a mask.

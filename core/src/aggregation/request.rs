@@ -2,7 +2,7 @@
 
 use borsh::{BorshDeserialize, BorshSerialize};
 
-use super::Quorum;
+use super::{AggregationError, Quorum};
 use crate::{
     ask::GroupsStatement,
     find::SealedGrant,
@@ -68,6 +68,40 @@ pub enum Verdict {
         /// Who dealt it.
         dealers: Vec<MemberNumber>,
     },
+    /// Messages that it needs cannot be read: the attempt is over.
+    Unread {
+        /// Senders of the messages.
+        members: Vec<MemberNumber>,
+    },
+}
+
+/// Answer of an aggregator to a step that reads messages of the others.
+#[derive(Clone, BorshSerialize, BorshDeserialize)]
+pub enum StepReply<T> {
+    /// It took the step.
+    Done(T),
+    /// Messages that it needs cannot be read.
+    Unread {
+        /// Senders of the messages; empty if those that can be read contradict each other.
+        members: Vec<MemberNumber>,
+    },
+}
+
+impl<T> StepReply<T> {
+    /// Makes a reply of the messages that cannot be read, and leaves every other refusal an error.
+    ///
+    /// # Errors
+    /// [`AggregationError`], but for messages of others that cannot be read or that contradict each other.
+    pub fn new(result: Result<T, AggregationError>) -> Result<Self, AggregationError> {
+        match result {
+            Ok(done) => Ok(Self::Done(done)),
+            Err(AggregationError::Unread { members }) => Ok(Self::Unread { members }),
+            Err(AggregationError::BadGuards) => Ok(Self::Unread {
+                members: Vec::new(),
+            }),
+            Err(error) => Err(error),
+        }
+    }
 }
 
 /// The quorum's acknowledgements.

@@ -450,6 +450,13 @@ impl Conduct {
             return self.again(work, failure);
         }
         let alive = self.alive_for(work);
+        // The others may lack the randomness of one that lost the attempt in a restart.
+        if alive
+            .keys()
+            .any(|aggregator| !answers.contains_key(aggregator))
+        {
+            return self.again(work, self.no_agreement());
+        }
         if let Some(run) = self.run(work) {
             run.step = Step::Verifying(Gather::new(alive.keys().copied()));
         }
@@ -499,6 +506,7 @@ impl Conduct {
         work: Work,
         result: Result<Vec<PeerMessage>, StepError>,
     ) -> Result<Vec<Command>, Failure> {
+        self.dispute(aggregator, &result);
         let answer = self.note_of(aggregator, work, result);
         let Some(BatchRun {
             step: Step::Verifying(gather),
@@ -511,13 +519,15 @@ impl Conduct {
             return Ok(Vec::new());
         }
         let answers = std::mem::take(&mut gather.answers);
+        // One that lost the attempt in a restart, or cannot read the others' randomness, is not lost to the query.
+        let missing = |aggregator| !answers.contains_key(aggregator);
+        let over = self.alive_for(work).keys().any(missing);
+        self.settle_disputes(aggregator.committee);
         self.check_quorum()?;
-        // One that lost the attempt in a restart is not lost to the query.
-        let alive = self.alive_for(work);
-        let forgetful = |aggregator| !answers.contains_key(aggregator);
-        if alive.keys().any(forgetful) {
-            return self.again(work, Failure::NoAgreement);
+        if over {
+            return self.again(work, self.no_agreement());
         }
+        let alive = self.alive_for(work);
         let quorum = Quorum::new(alive.keys().map(|aggregator| aggregator.member));
         if let Some(run) = self.run(work) {
             run.step = Step::Deciding {
@@ -554,6 +564,7 @@ impl Conduct {
             Err(StepError::BadDeals { dealers }) => (dealers.clone(), true),
             _ => (Vec::new(), false),
         };
+        self.dispute(aggregator, &result);
         let answer = self.note_of(aggregator, work, result);
         let Some(BatchRun {
             step:
@@ -591,7 +602,8 @@ impl Conduct {
         let complete = acknowledgements.len() == quorum.members().len();
         let Some(first) = acknowledgements.first().filter(|_| equal && complete) else {
             self.leave_out(aggregator.committee, &quorum, &suspects);
-            return self.again(work, Failure::NoAgreement);
+            self.settle_disputes(aggregator.committee);
+            return self.again(work, self.no_agreement());
         };
         let accepted = CommittedBatch {
             batch: work.batch,

@@ -159,6 +159,13 @@ pub enum StepError {
     Contradicted,
     /// It dealt other noise than was asked, or most others say that it is malformed or out of its bound.
     BadNoise,
+    /// An aggregator cannot read messages of others. Either their sender is at fault, or the aggregator lies.
+    Unread {
+        /// Senders of the messages; empty if the messages contradict each other.
+        members: Vec<MemberNumber>,
+    },
+    /// It is in dispute with most of its committee.
+    Disputed,
     /// An aggregator lost the attempt's contributions in a restart.
     Forgotten,
     /// The target did not sign the groups, or an aggregator cannot open them. It counts as the target's fault, since

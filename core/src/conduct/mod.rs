@@ -6,6 +6,7 @@
 
 mod batch;
 mod command;
+mod dispute;
 mod record;
 mod status;
 
@@ -29,6 +30,7 @@ use crate::{
     weakness::{self, Weakness},
 };
 use batch::BatchRun;
+use dispute::Disputes;
 
 /// What a query is conducted with, beside its manifest.
 #[derive(Debug, Clone, Copy)]
@@ -128,6 +130,8 @@ pub struct Conduct {
     forgot: BTreeSet<(AggregatorId, BatchId)>,
     /// Aggregators that alone refused a target's groups, each with the first such target.
     accusers: BTreeMap<AggregatorId, Name>,
+    /// Aggregators that cannot read what others sent them.
+    disputes: Disputes,
     in_flight: usize,
     /// Aggregators that took the grants, with their place among those of their committee that offered.
     begun: BTreeMap<AggregatorId, usize>,
@@ -160,6 +164,7 @@ impl Conduct {
             out: BTreeMap::new(),
             forgot: BTreeSet::new(),
             accusers: BTreeMap::new(),
+            disputes: Disputes::default(),
             in_flight: options.in_flight.max(1),
             begun: BTreeMap::new(),
             stage: Stage::Finding(Gather::new(0..options.partitions)),
@@ -277,7 +282,10 @@ impl Conduct {
         self.out.retain(|aggregator, error| {
             let lied = matches!(
                 error,
-                StepError::Contradicted | StepError::BadNoise | StepError::AccusedTargets
+                StepError::Contradicted
+                    | StepError::BadNoise
+                    | StepError::AccusedTargets
+                    | StepError::Disputed
             );
             lied || !self.begun.contains_key(aggregator)
         });
@@ -556,6 +564,7 @@ impl Conduct {
         aggregator: AggregatorId,
         result: Result<SealedTotal, StepError>,
     ) -> Result<Vec<Command>, Failure> {
+        self.dispute(aggregator, &result);
         let answer = self.note(aggregator, result);
         let Stage::Releasing { gather, .. } = &mut self.stage else {
             return Ok(Vec::new());
@@ -563,6 +572,7 @@ impl Conduct {
         if gather.take(aggregator, answer) != Some(true) {
             return Ok(Vec::new());
         }
+        // No attempt is left, but the total of one aggregator may be missing: any t totals are the result.
         let totals: Vec<_> = std::mem::take(&mut gather.answers).into_iter().collect();
         for committee in self.committees() {
             let of = totals
@@ -570,8 +580,14 @@ impl Conduct {
                 .filter(|(from, _)| from.committee == committee);
             let terms = &self.manifest.committees[usize::from(committee)];
             if of.count() < usize::from(terms.needed) {
-                return Err(self.too_few());
+                // Those that are left, and gave none, could not read the others' guard counts.
+                let left = self.alive_in(committee).len() >= usize::from(terms.needed);
+                return Err(match left {
+                    true => self.no_agreement(),
+                    false => self.too_few(),
+                });
             }
+            self.settle_disputes(committee);
         }
         self.stage = match self.round + 1 < self.manifest.rounds {
             true => Stage::Between(totals),
@@ -585,6 +601,7 @@ impl Conduct {
         match result {
             Ok(answer) => self.alive.contains_key(&aggregator).then_some(answer),
             Err(StepError::Inconsistent { .. } | StepError::BadDeals { .. }) => None,
+            Err(StepError::Unread { .. }) if !weakness::off(Weakness::UnreadEvicts) => None,
             Err(error) => {
                 self.alive.remove(&aggregator);
                 self.out.entry(aggregator).or_insert(error);

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     find::{NoisySize, SealedGrant},
-    id::{AggregatorId, BatchId, Name},
+    id::{AggregatorId, BatchId, MemberNumber, Name},
     manifest::VerifiedManifest,
     release::{Proposal, SealedTotal},
     training::SignedParameters,
@@ -34,6 +34,7 @@ pub struct Record {
     parameters: Option<SignedParameters>,
     begun: Vec<AggregatorId>,
     accusers: Vec<(AggregatorId, Name)>,
+    disputes: Vec<(AggregatorId, Vec<MemberNumber>)>,
 }
 
 #[derive(BorshSerialize, BorshDeserialize)]
@@ -85,6 +86,7 @@ impl Conduct {
             parameters: self.parameters.as_deref().cloned(),
             begun: self.begun.keys().copied().collect(),
             accusers: self.accusers.clone().into_iter().collect(),
+            disputes: self.disputes.to_vec(),
         }
     }
 
@@ -105,6 +107,7 @@ impl Conduct {
             .alive
             .retain(|aggregator, _| !conduct.out.contains_key(aggregator));
         conduct.accusers = record.accusers.into_iter().collect();
+        conduct.disputes = record.disputes.into_iter().collect();
         conduct.funnel = record.funnel;
         conduct.noisy_sizes = record.noisy_sizes;
         conduct.verified = usize::from(record.verified);

@@ -4,7 +4,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 
 use super::StepError;
 use crate::find::NoisySize;
-use crate::id::{AggregatorId, Name, Timestamp};
+use crate::id::{AggregatorId, MemberNumber, Name, Timestamp};
 
 /// What a query is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, BorshSerialize, BorshDeserialize)]
@@ -217,6 +217,16 @@ pub enum Failure {
     /// A batch found no agreement within its attempts.
     #[error("the aggregators did not agree on a batch within its attempts: submit the query again")]
     NoAgreement,
+    /// Aggregators could not read messages of others, at the last attempt of a batch or at the release.
+    #[error(
+        "{}: have their operators look into it, then submit the query again",
+        describe_unread(readers)
+    )]
+    Unread {
+        /// Aggregators that could not read messages, each with the senders. An aggregator without a sender found
+        /// messages that contradict each other.
+        readers: Vec<(AggregatorId, Vec<MemberNumber>)>,
+    },
     /// The notary did not sign.
     #[error("the notary {0}{remedy}", remedy = remedy(.0))]
     Notary(StepError),
@@ -251,6 +261,22 @@ fn describe_bytes(accusers: &[AggregatorId]) -> String {
             many.join(", ")
         ),
     }
+}
+
+fn describe_unread(readers: &[(AggregatorId, Vec<MemberNumber>)]) -> String {
+    let parts = readers.iter().map(|(reader, senders)| {
+        let AggregatorId { committee, .. } = *reader;
+        let senders = senders.iter().map(|&member| AggregatorId { committee, member });
+        let senders: Vec<String> = senders.map(|sender| sender.to_string()).collect();
+        match senders.as_slice() {
+            [] => format!("aggregator {reader} says that the guard counts contradict each other"),
+            senders => format!(
+                "aggregator {reader} and aggregator {} contradict each other about what one sent the other",
+                senders.join(", ")
+            ),
+        }
+    });
+    parts.collect::<Vec<String>>().join("; ")
 }
 
 fn describe(out: &[(AggregatorId, StepError)]) -> String {
@@ -288,6 +314,10 @@ impl std::fmt::Display for StepError {
             Self::OtherBytes { .. } => {
                 f.write_str("got groups that the target had not signed or that do not open")
             }
+            Self::Unread { .. } => f.write_str("could not read messages of others"),
+            Self::Disputed => f.write_str(
+                "sent most others messages that they could not read, or said so of theirs",
+            ),
             Self::AccusedTargets => f.write_str("alone refused the groups of two targets"),
             Self::Contradicted => f.write_str("sent messages that contradict those of the others"),
         }

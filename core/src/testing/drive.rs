@@ -20,6 +20,12 @@ pub(crate) fn step_error(error: &AggregationError) -> StepError {
         AggregationError::BadDeals { dealers } => StepError::BadDeals {
             dealers: dealers.clone(),
         },
+        AggregationError::Unread { members } => StepError::Unread {
+            members: members.clone(),
+        },
+        AggregationError::BadGuards => StepError::Unread {
+            members: Vec::new(),
+        },
         AggregationError::Forgotten => StepError::Forgotten,
         AggregationError::BadGroups | AggregationError::Unopened { .. } => StepError::OtherBytes {
             target: name("target"),

@@ -31,8 +31,12 @@ fn a_quorum_that_is_too_small_or_not_complete_is_refused() {
     let bad = Some(AggregationError::BadQuorum);
     assert_eq!(refusal(&of(&[1, 2, 3]), &messages), bad);
     assert_eq!(refusal(&of(&[2, 3, 4, 5]), &messages), bad);
-    assert_eq!(refusal(&of(&[1, 2, 3, 4]), &without(4)), bad);
-    assert_eq!(refusal(&of(&[1, 2, 3, 4, 6]), &messages), bad);
+    let unread = |from| {
+        let members = vec![member(from)];
+        Some(AggregationError::Unread { members })
+    };
+    assert_eq!(refusal(&of(&[1, 2, 3, 4]), &without(4)), unread(4));
+    assert_eq!(refusal(&of(&[1, 2, 3, 4, 6]), &messages), unread(6));
     // A received quorum may name a member twice.
     let twice = [1, 2, 3, 3].map(member).to_vec();
     let twice: Quorum = from_bytes(&to_bytes(&twice), 100, "quorum").unwrap();
@@ -49,7 +53,8 @@ fn verifier_messages_about_other_groups_do_not_complete_a_quorum() {
     let elsewhere = scene.verified(&other);
     let quorum = scene.quorum();
     let refusal = scene.decide_at(member(1), first, &quorum, &elsewhere).err();
-    assert_eq!(refusal, Some(AggregationError::BadQuorum));
+    let members = vec![member(2), member(3)];
+    assert_eq!(refusal, Some(AggregationError::Unread { members }));
 }
 
 /// Returns the answer to a draft in which one aggregator's share of one home of each host is changed.

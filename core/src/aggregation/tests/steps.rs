@@ -128,7 +128,8 @@ fn randomness_for_other_groups_or_other_work_does_not_count() {
     for number in [2, 3].map(member) {
         messages.extend(scene.open_at(number, &theirs).unwrap());
     }
-    let none = Some(AggregationError::NoRandomness);
+    let members = vec![member(2), member(3)];
+    let none = Some(AggregationError::Unread { members });
     assert_eq!(scene.verify_at(member(1), work, &messages).err(), none);
     assert_eq!(scene.verify_at(member(1), work, &[]).err(), none);
     let other = scene.honest(scene.work(1, 0));
@@ -159,7 +160,8 @@ fn a_share_that_another_aggregator_passes_off_as_its_own_does_not_count() {
     renamed.from = member(4);
     let messages = [messages, vec![repeated, renamed]].concat();
     let refusal = scene.verify_at(member(1), work, &messages).err();
-    assert_eq!(refusal, Some(AggregationError::NoRandomness));
+    let members = [3, 4, 5].map(member).to_vec();
+    assert_eq!(refusal, Some(AggregationError::Unread { members }));
 }
 
 #[test]

@@ -6,3 +6,4 @@ mod honest;
 mod interrupted;
 mod noisy;
 mod sessions;
+mod unread;

@@ -1,0 +1,191 @@
+//! Messages that their reader cannot read, and aggregators that say so falsely.
+
+use super::adverse::exact;
+use super::honest::setting;
+use crate::conduct::{Command, Conduct, Event, Failure, StepError};
+use crate::peer::{Channel, PeerMessage, SignedPeer};
+use crate::testing::{Scene, Setting, addressee, aggregator, failed, key_of, label, member};
+use crate::weakness::{Weakness, without};
+
+/// The Byzantine aggregator, the last of its committee.
+const LIAR: u8 = 5;
+
+/// Returns a message of the liar that its reader cannot accept: what is inside has no valid signature.
+fn unreadable(scene: &mut Scene, from: u8, to: u8) -> PeerMessage {
+    let manifest = scene.question.manifest.clone();
+    let channel = Channel {
+        query: manifest.query(),
+        committee: 0,
+    };
+    let signed = SignedPeer {
+        body: vec![0; 40],
+        signature: key_of("nobody").sign("none", &[]),
+    };
+    let (_, key) = manifest
+        .offers(0)
+        .find(|(offered, _)| *offered == member(to))
+        .unwrap();
+    channel.seal(&signed, member(from), member(to), key, &mut scene.rng)
+}
+
+/// Carries a command out, and makes the messages of the answer unreadable for these.
+fn garbled(scene: &mut Scene, command: &Command, from: u8, readers: &[u8]) -> Event {
+    let mut event = scene.carry_out(command);
+    let messages = match &mut event {
+        Event::Opened(_, _, Ok(messages))
+        | Event::Verified(_, _, Ok(messages))
+        | Event::Guarded(_, Ok(messages)) => messages,
+        _ => panic!("{}", label(command)),
+    };
+    for message in messages {
+        let to = message.to.point();
+        if readers.contains(&to) {
+            *message = unreadable(scene, from, to);
+        }
+    }
+    event
+}
+
+/// Returns the attempt that a command is about, if it is for this aggregator and has this name.
+fn attempt_of(command: &Command, step: &str, of: u8) -> Option<u8> {
+    let ours = label(command) == step && addressee(command) == Some(aggregator(of));
+    let attempt = match command {
+        Command::Open { answer, .. } => answer.statement.work.attempt,
+        Command::Verify { work, .. } | Command::Decide { work, .. } => work.attempt,
+        _ => 0,
+    };
+    ours.then_some(attempt)
+}
+
+fn five() -> Scene {
+    Scene::new(setting((3, 5), &[]))
+}
+
+/// Runs a query of five in which the liar's verifier messages to `readers` of each attempt cannot be read.
+fn with_garbled(readers: [&[u8]; 3]) -> (Scene, Conduct) {
+    let mut scene = five();
+    let conduct = scene.drive(|scene, command| {
+        let attempt = attempt_of(command, "verify", LIAR)?;
+        let readers = readers[usize::from(attempt)];
+        Some(garbled(scene, command, LIAR, readers))
+    });
+    (scene, conduct)
+}
+
+#[test]
+fn an_aggregator_whose_messages_some_cannot_read_puts_none_of_them_out() {
+    let attack: [&[u8]; 3] = [&[1, 2], &[], &[]];
+    let (scene, conduct) = with_garbled(attack);
+    exact(&scene, &conduct);
+    let status = conduct.status();
+    assert_eq!((status.missing, status.verified), (vec![], 5));
+    // Without the defence it chooses who verifies.
+    let (_, conduct) = without(Weakness::UnreadEvicts, || with_garbled(attack));
+    assert_eq!(conduct.status().missing, [aggregator(1), aggregator(2)]);
+}
+
+#[test]
+fn an_aggregator_in_dispute_with_most_others_is_out() {
+    let (scene, conduct) = with_garbled([&[1, 2], &[2, 3], &[]]);
+    exact(&scene, &conduct);
+    assert_eq!(conduct.out()[&aggregator(LIAR)], StepError::Disputed);
+    assert_eq!(conduct.status().missing, [aggregator(LIAR)]);
+}
+
+#[test]
+fn an_aggregator_that_says_falsely_that_it_reads_nothing_is_out() {
+    for step in ["verify", "decide"] {
+        let mut scene = five();
+        let conduct = scene.drive(|_, command| {
+            attempt_of(command, step, LIAR)?;
+            let members = (1..=5).map(member).collect();
+            Some(failed(command, StepError::Unread { members }))
+        });
+        exact(&scene, &conduct);
+        assert_eq!(conduct.status().missing, [aggregator(LIAR)], "{step}");
+    }
+}
+
+#[test]
+fn one_dispute_at_every_attempt_ends_the_query_by_both_names() {
+    let (_, conduct) = with_garbled([&[1]; 3]);
+    let status = conduct.status();
+    let readers = vec![(aggregator(1), vec![member(LIAR)])];
+    assert_eq!(status.failure, Some(Failure::Unread { readers }));
+    assert_eq!(status.missing, []);
+    let words = status.failure.unwrap().to_string();
+    assert!(
+        words.contains("aggregator 1 and aggregator 5 contradict"),
+        "{words}"
+    );
+}
+
+/// Runs a query of three in which the second is lost, so that no randomness of the third may be missing.
+fn with_garbled_randomness() -> (Scene, Conduct) {
+    let mut scene = Scene::new(setting((2, 3), &[]));
+    let conduct = scene.drive(|scene, command| {
+        if addressee(command) == Some(aggregator(2)) {
+            return Some(failed(command, StepError::Unreachable));
+        }
+        let attempt = attempt_of(command, "open", 3)?;
+        (attempt == 0).then(|| garbled(scene, command, 3, &[1]))
+    });
+    (scene, conduct)
+}
+
+#[test]
+fn randomness_that_cannot_be_read_costs_an_attempt_and_no_aggregator() {
+    let (scene, conduct) = with_garbled_randomness();
+    exact(&scene, &conduct);
+    assert_eq!(conduct.status().missing, [aggregator(2)]);
+    let (_, conduct) = without(Weakness::UnreadEvicts, with_garbled_randomness);
+    assert_eq!(conduct.status().missing, [aggregator(1), aggregator(2)]);
+}
+
+/// Runs a query of three, all of whom must verify, in which these cannot read the third's guard counts.
+fn with_garbled_guards(readers: &[u8]) -> (Scene, Conduct) {
+    let mut scene = Scene::new(Setting {
+        min_verified: 3,
+        ..setting((2, 3), &[])
+    });
+    let conduct = scene.drive(|scene, command| {
+        attempt_of(command, "guards", 3)?;
+        Some(garbled(scene, command, 3, readers))
+    });
+    (scene, conduct)
+}
+
+#[test]
+fn guard_counts_that_one_cannot_read_cost_its_total_and_not_its_place() {
+    let (scene, conduct) = with_garbled_guards(&[1]);
+    exact(&scene, &conduct);
+    assert_eq!(conduct.status().missing, []);
+    assert_eq!(conduct.totals().unwrap().len(), 2);
+    let (_, conduct) = without(Weakness::UnreadEvicts, || with_garbled_guards(&[1]));
+    assert_eq!(conduct.status().missing, [aggregator(1)]);
+}
+
+#[test]
+fn guard_counts_that_too_many_cannot_read_end_the_query_by_all_names() {
+    let (_, conduct) = with_garbled_guards(&[1, 2]);
+    let status = conduct.status();
+    let readers = [1, 2].map(|reader| (aggregator(reader), vec![member(3)]));
+    let failure = Failure::Unread {
+        readers: readers.to_vec(),
+    };
+    assert_eq!((status.failure, status.missing), (Some(failure), vec![]));
+}
+
+#[test]
+fn an_aggregator_that_forgets_at_once_puts_nobody_out_who_lacks_its_randomness() {
+    let mut scene = Scene::new(setting((2, 3), &[]));
+    let conduct = scene.drive(|_, command| {
+        if addressee(command) == Some(aggregator(2)) {
+            return Some(failed(command, StepError::Unreachable));
+        }
+        let attempt = attempt_of(command, "open", 3)?;
+        (attempt == 0).then(|| failed(command, StepError::Forgotten))
+    });
+    exact(&scene, &conduct);
+    assert_eq!(conduct.status().missing, [aggregator(2)]);
+}
