@@ -383,7 +383,13 @@ impl Driver {
                 let verdict = repeatedly(step, decide)
                     .await
                     .and_then(|verdict| match verdict {
-                        Verdict::Prepared(acknowledgement) => Ok(acknowledgement),
+                        Verdict::Prepared(acknowledgement) => {
+                            let signed =
+                                acknowledgement.is_signed_by(aggregator, &self.node.directory);
+                            signed
+                                .then_some(acknowledgement)
+                                .ok_or(StepError::BadAcknowledgement)
+                        }
                         Verdict::Inconsistent { suspect } => {
                             Err(StepError::Inconsistent { suspect })
                         }

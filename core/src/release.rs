@@ -17,6 +17,7 @@ use crate::{
     privacy::{Noise, Privacy, PrivacyError},
     shamir::Interpolation,
     ticket::FindId,
+    weakness::{self, Weakness},
 };
 
 /// Largest encoded proposal, in bytes.
@@ -50,6 +51,17 @@ impl SignedAcknowledgement {
     pub fn new(body: Acknowledgement, key: &SigningKey) -> Self {
         let signature = key.sign(labels::SIGN_ACKNOWLEDGEMENT, &encoding::to_bytes(&body));
         Self { body, signature }
+    }
+
+    /// Returns whether `aggregator`, as the directory lists it, signed this acknowledgement.
+    ///
+    /// The Conductor checks this before it hands an acknowledgement on. Every aggregator refuses to commit with one that
+    /// has no valid signature, and would be excluded for that.
+    pub fn is_signed_by(&self, aggregator: AggregatorId, directory: &Directory) -> bool {
+        let AggregatorId { committee, member } = aggregator;
+        let node = directory.member(Role::DataAggregator, committee, member);
+        weakness::off(Weakness::FalseAcknowledgementEvicts)
+            || node.is_some_and(|node| self.verify(&node.signing_key).is_ok())
     }
 
     /// # Errors

@@ -42,6 +42,8 @@ pub(crate) enum Weakness {
     FalseDealsEvict,
     /// An aggregator that cannot read another's message stays in the query (protocol.md §8).
     UnreadEvicts,
+    /// The conductor verifies the signature of an acknowledgement (protocol.md §8).
+    FalseAcknowledgementEvicts,
     /// An aggregator takes one model a round (protocol.md §18).
     SeveralModelsOfOneRound,
     /// A contribution is bound to the model that its home was shown (protocol.md §18).

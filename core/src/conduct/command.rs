@@ -159,6 +159,8 @@ pub enum StepError {
     Contradicted,
     /// It dealt other noise than was asked, or most others say that it is malformed or out of its bound.
     BadNoise,
+    /// It did not sign what it acknowledged.
+    BadAcknowledgement,
     /// An aggregator cannot read messages of others. Either their sender is at fault, or the aggregator lies.
     Unread {
         /// Senders of the messages; empty if the messages contradict each other.

@@ -284,6 +284,7 @@ impl Conduct {
                 error,
                 StepError::Contradicted
                     | StepError::BadNoise
+                    | StepError::BadAcknowledgement
                     | StepError::AccusedTargets
                     | StepError::Disputed
             );

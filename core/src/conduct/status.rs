@@ -311,6 +311,9 @@ impl std::fmt::Display for StepError {
             Self::Forgotten => f.write_str("lost its part of a batch in a restart"),
             Self::BadDeals { .. } => f.write_str("refused dealt noise"),
             Self::BadNoise => f.write_str("dealt noise that is malformed or out of its bound"),
+            Self::BadAcknowledgement => {
+                f.write_str("sent an acknowledgement without a valid signature")
+            }
             Self::OtherBytes { .. } => {
                 f.write_str("got groups that the target had not signed or that do not open")
             }

@@ -103,14 +103,19 @@ impl Scene {
         statement.count
     }
 
-    /// Returns the event as the Conductor takes it: an answer that the Target did not sign becomes a failure, and so does
-    /// a deal that its dealer did not sign.
+    /// Returns the event as the Conductor takes it: an answer that the Target did not sign becomes a failure, and so do
+    /// a deal and an acknowledgement that their aggregator did not sign.
     pub(crate) fn received(&self, event: Event) -> Event {
         let event = match event {
             Event::Dealt(dealer, work, Ok(deal))
                 if !deal.is_signed_by(dealer, &self.network.directory) =>
             {
                 return Event::Dealt(dealer, work, Err(StepError::BadNoise));
+            }
+            Event::Decided(from, work, Ok(acknowledgement))
+                if !acknowledgement.is_signed_by(from, &self.network.directory) =>
+            {
+                return Event::Decided(from, work, Err(StepError::BadAcknowledgement));
             }
             event => event,
         };

@@ -4,6 +4,7 @@ use super::adverse::exact;
 use super::honest::setting;
 use crate::conduct::{Command, Conduct, Event, Failure, StepError};
 use crate::peer::{Channel, PeerMessage, SignedPeer};
+use crate::release::SignedAcknowledgement;
 use crate::testing::{Scene, Setting, addressee, aggregator, failed, key_of, label, member};
 use crate::weakness::{Weakness, without};
 
@@ -188,4 +189,29 @@ fn an_aggregator_that_forgets_at_once_puts_nobody_out_who_lacks_its_randomness()
     });
     exact(&scene, &conduct);
     assert_eq!(conduct.status().missing, [aggregator(2)]);
+}
+
+/// Runs a query of five in which the liar's acknowledgements have no valid signature.
+fn with_false_acknowledgements() -> (Scene, Conduct) {
+    let mut scene = five();
+    let conduct = scene.drive(|scene, command| {
+        attempt_of(command, "decide", LIAR)?;
+        let mut event = scene.carry_out(command);
+        if let Event::Decided(_, _, Ok(acknowledgement)) = &mut event {
+            let body = acknowledgement.body.clone();
+            *acknowledgement = SignedAcknowledgement::new(body, &key_of("nobody"));
+        }
+        Some(event)
+    });
+    (scene, conduct)
+}
+
+#[test]
+fn an_aggregator_that_does_not_sign_what_it_acknowledges_is_out_alone() {
+    let (scene, conduct) = with_false_acknowledgements();
+    exact(&scene, &conduct);
+    assert_eq!(conduct.status().missing, [aggregator(LIAR)]);
+    let attack = with_false_acknowledgements;
+    let (_, conduct) = without(Weakness::FalseAcknowledgementEvicts, attack);
+    assert_eq!(conduct.status().missing, [1, 2, 3, 4, 5].map(aggregator));
 }
