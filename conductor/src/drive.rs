@@ -393,7 +393,9 @@ impl Driver {
                         Verdict::Inconsistent { suspect } => {
                             Err(StepError::Inconsistent { suspect })
                         }
-                        Verdict::BadDeals { dealers } => Err(StepError::BadDeals { dealers }),
+                        Verdict::BadDeals { dealers, disputes } => {
+                            Err(StepError::BadDeals { dealers, disputes })
+                        }
                         Verdict::Unread { members } => Err(StepError::Unread { members }),
                     });
                 Event::Decided(aggregator, work, verdict)

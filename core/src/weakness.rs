@@ -44,6 +44,8 @@ pub(crate) enum Weakness {
     UnreadEvicts,
     /// The conductor verifies the signature of an acknowledgement (protocol.md §8).
     FalseAcknowledgementEvicts,
+    /// A dealer whose noise is right without one member of the quorum stays in the query (protocol.md §9).
+    FalseBitEvictsDealer,
     /// An aggregator takes one model a round (protocol.md §18).
     SeveralModelsOfOneRound,
     /// A contribution is bound to the model that its home was shown (protocol.md §18).

@@ -271,7 +271,9 @@ impl Aggregator {
                 Err(AggregationError::TooManyInconsistent { suspect, .. }) => {
                     Ok(Verdict::Inconsistent { suspect })
                 }
-                Err(AggregationError::BadDeals { dealers }) => Ok(Verdict::BadDeals { dealers }),
+                Err(AggregationError::BadDeals { dealers, disputes }) => {
+                    Ok(Verdict::BadDeals { dealers, disputes })
+                }
                 Err(AggregationError::Unread { members }) => Ok(Verdict::Unread { members }),
                 Err(error) => Err(error),
             }

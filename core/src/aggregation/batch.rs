@@ -584,7 +584,11 @@ impl Verifying {
             )
         };
         if !self.reading.dealers.is_empty() && (all.accepted as usize) < count {
-            return Err(self.refused(&all, suspect(&nearly_all)));
+            // Who is at fault matters here even if too few are left without it.
+            let suspect = |right: &dyn Fn(MemberNumber, &Verdicts) -> bool| {
+                suspect(circuit, quorum, &columns, needed, 0, count, right)
+            };
+            return Err(self.refused(&all, columns.len() > needed, &suspect));
         }
         let many = |rejected: u32| rejected > 1 && u64::from(rejected) * 20 > count as u64;
         if many(all.inconsistent + all.partial) {
@@ -614,20 +618,46 @@ impl Verifying {
         })
     }
 
-    /// Whose noise is refused. One dealer's is its own fault; when that of several is not right, one
-    /// who says so of all is more likely to lie.
-    fn refused(&self, verdicts: &Verdicts, suspect: Option<MemberNumber>) -> AggregationError {
-        let bad = self.reading.dealers.iter().enumerate();
-        let bad = bad.filter(|(index, _)| !bit(&verdicts.bitmap, *index));
-        let dealers: Vec<MemberNumber> = bad.map(|(_, dealer)| *dealer).collect();
-        match suspect.filter(|_| dealers.len() > 1) {
-            Some(suspect) => AggregationError::TooManyInconsistent {
-                rejected: dealers.len() as u32,
-                count: self.reading.dealers.len() as u32,
-                suspect: Some(suspect),
-            },
-            None => AggregationError::BadDeals { dealers },
+    /// Returns whose noise is refused, and who is in dispute about it.
+    ///
+    /// If the noise of several dealers is right without one member of the quorum, that member is suspected. If the
+    /// noise of one is, the dealer may have dealt that member a false share, or the member lies about its share. The
+    /// messages of only t members show nothing: each set of t messages lies on a polynomial.
+    fn refused(
+        &self,
+        verdicts: &Verdicts,
+        more_than_needed: bool,
+        suspect: &dyn Fn(&dyn Fn(MemberNumber, &Verdicts) -> bool) -> Option<MemberNumber>,
+    ) -> AggregationError {
+        let count = self.reading.dealers.len();
+        let bad = self.reading.dealers.iter().copied().enumerate();
+        let bad: Vec<(usize, MemberNumber)> = bad
+            .filter(|(index, _)| !bit(&verdicts.bitmap, *index))
+            .collect();
+        let inconsistent = |suspect| AggregationError::TooManyInconsistent {
+            rejected: bad.len() as u32,
+            count: count as u32,
+            suspect,
+        };
+        let weak = weakness::off(Weakness::FalseBitEvictsDealer);
+        if !more_than_needed && !weak {
+            return inconsistent(None);
         }
+        let all_right = |_, verdicts: &Verdicts| verdicts.accepted as usize == count;
+        if bad.len() > 1
+            && let Some(suspect) = suspect(&all_right)
+        {
+            return inconsistent(Some(suspect));
+        }
+        let (mut dealers, mut disputes) = (Vec::new(), Vec::new());
+        for (index, dealer) in bad {
+            let right = |_, verdicts: &Verdicts| bit(&verdicts.bitmap, index);
+            match suspect(&right).filter(|member| *member != dealer && !weak) {
+                Some(member) => disputes.push((dealer, member)),
+                None => dealers.push(dealer),
+            }
+        }
+        AggregationError::BadDeals { dealers, disputes }
     }
 
     /// Adds up what was decided; the contributions end here.

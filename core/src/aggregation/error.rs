@@ -78,11 +78,13 @@ pub enum AggregationError {
     /// Dealt noise that is malformed or out of its bound.
     #[error(
         "the noise that was dealt by {} is malformed or out of its bound",
-        list(dealers)
+        list(&all_dealers(dealers, disputes))
     )]
     BadDeals {
         /// Who dealt it.
         dealers: Vec<MemberNumber>,
+        /// Dealers whose noise would be right without one member of the quorum, each with that member.
+        disputes: Vec<(MemberNumber, MemberNumber)>,
     },
     /// The acknowledgements differ.
     #[error("the acknowledgements of the quorum are not equal")]
@@ -102,6 +104,14 @@ pub enum AggregationError {
     /// The guard openings contradict each other.
     #[error("the guard counts contradict each other")]
     BadGuards,
+}
+
+fn all_dealers(
+    dealers: &[MemberNumber],
+    disputes: &[(MemberNumber, MemberNumber)],
+) -> Vec<MemberNumber> {
+    let disputed = disputes.iter().map(|(dealer, _)| *dealer);
+    dealers.iter().copied().chain(disputed).collect()
 }
 
 fn list(dealers: &[MemberNumber]) -> String {

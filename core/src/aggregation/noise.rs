@@ -276,6 +276,7 @@ impl Aggregation {
         for (dealer, (statement, signature, share)) in request.dealers.iter().zip(deals) {
             let bad = || AggregationError::BadDeals {
                 dealers: vec![*dealer],
+                disputes: Vec::new(),
             };
             let bytes = encoding::to_bytes(&statement);
             let from = AggregatorId {

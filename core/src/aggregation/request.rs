@@ -67,6 +67,8 @@ pub enum Verdict {
     BadDeals {
         /// Who dealt it.
         dealers: Vec<MemberNumber>,
+        /// Dealers whose noise would be right without one member of the quorum, each with that member.
+        disputes: Vec<(MemberNumber, MemberNumber)>,
     },
     /// Messages that it needs cannot be read: the attempt is over.
     Unread {

@@ -39,6 +39,8 @@ enum Step {
         gather: Gather<SignedAcknowledgement>,
         /// Whom each member of the quorum suspects, and whether of bad noise.
         suspects: Vec<(MemberNumber, bool)>,
+        /// Dealers and members that each member of the quorum says are in dispute.
+        disputed: Vec<(MemberNumber, MemberNumber)>,
     },
     Committing {
         accepted: CommittedBatch,
@@ -534,6 +536,7 @@ impl Conduct {
                 quorum: quorum.clone(),
                 gather: Gather::new(alive.keys().copied()),
                 suspects: Vec::new(),
+                disputed: Vec::new(),
             };
         }
         Ok(alive
@@ -561,8 +564,12 @@ impl Conduct {
         });
         let (suspected, bad) = match &result {
             Err(StepError::Inconsistent { suspect }) => (Vec::from_iter(*suspect), false),
-            Err(StepError::BadDeals { dealers }) => (dealers.clone(), true),
+            Err(StepError::BadDeals { dealers, .. }) => (dealers.clone(), true),
             _ => (Vec::new(), false),
+        };
+        let disputes: BTreeSet<(MemberNumber, MemberNumber)> = match &result {
+            Err(StepError::BadDeals { disputes, .. }) => disputes.iter().copied().collect(),
+            _ => BTreeSet::new(),
         };
         self.dispute(aggregator, &result);
         let answer = self.note_of(aggregator, work, result);
@@ -572,6 +579,7 @@ impl Conduct {
                     quorum,
                     gather,
                     suspects,
+                    disputed,
                 },
             ..
         }) = self.run(work)
@@ -588,11 +596,13 @@ impl Conduct {
                 .into_iter()
                 .map(|suspect| (suspect, bad)),
         );
+        disputed.extend(disputes);
         if gather.take(aggregator, answer) != Some(true) {
             return Ok(Vec::new());
         }
         let quorum = quorum.clone();
         let suspects = std::mem::take(suspects);
+        let disputed = std::mem::take(disputed);
         let acknowledgements: Vec<SignedAcknowledgement> =
             std::mem::take(&mut gather.answers).into_values().collect();
         let decision = |a: &SignedAcknowledgement| (a.body.decision, a.body.accepted);
@@ -602,6 +612,7 @@ impl Conduct {
         let complete = acknowledgements.len() == quorum.members().len();
         let Some(first) = acknowledgements.first().filter(|_| equal && complete) else {
             self.leave_out(aggregator.committee, &quorum, &suspects);
+            self.dispute_deals(aggregator.committee, &quorum, &disputed);
             self.settle_disputes(aggregator.committee);
             return self.again(work, self.no_agreement());
         };

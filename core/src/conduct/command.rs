@@ -154,6 +154,8 @@ pub enum StepError {
     BadDeals {
         /// Who dealt it.
         dealers: Vec<MemberNumber>,
+        /// Dealers whose noise would be right without one member of the quorum, each with that member.
+        disputes: Vec<(MemberNumber, MemberNumber)>,
     },
     /// Most others say that its messages contradict theirs.
     Contradicted,

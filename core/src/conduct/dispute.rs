@@ -1,5 +1,5 @@
-//! Disputes between aggregators: one cannot read what another sent it, and the Conductor cannot look inside
-//! (protocol.md §8).
+//! Disputes between aggregators: one cannot read what another sent it, or they contradict each other about a share of
+//! dealt noise, and the Conductor cannot look inside (protocol.md §8, §9).
 //!
 //! Either the sender or the reader is at fault, so that one dispute puts nobody out. Honest aggregators are never in
 //! dispute with each other. So an aggregator that is in dispute with more than half of its committee is at fault, as
@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Conduct, Failure, StepError};
+use crate::aggregation::Quorum;
 use crate::id::{AggregatorId, MemberNumber};
 
 /// Disputes of a query, over all its batches and attempts.
@@ -69,6 +70,27 @@ impl Conduct {
             sender != reader && self.alive.contains_key(&sender)
         });
         self.disputes.add(reader, senders);
+    }
+
+    /// Records a dispute between a dealer of noise and a member of the quorum if most of the quorum see it: a liar alone
+    /// could name two others.
+    pub(super) fn dispute_deals(
+        &mut self,
+        committee: u16,
+        quorum: &Quorum,
+        disputed: &[(MemberNumber, MemberNumber)],
+    ) {
+        let most = quorum.members().len() / 2;
+        for pair in disputed {
+            let (dealer, member) = *pair;
+            if disputed.iter().filter(|other| *other == pair).count() > most {
+                let dealer = AggregatorId {
+                    committee,
+                    member: dealer,
+                };
+                self.disputes.add(dealer, [member]);
+            }
+        }
     }
 
     /// Puts out who is in dispute with more than half of the aggregators that are left of its committee. Those that

@@ -17,8 +17,9 @@ pub(crate) fn step_error(error: &AggregationError) -> StepError {
         AggregationError::TooManyInconsistent { suspect, .. } => {
             StepError::Inconsistent { suspect: *suspect }
         }
-        AggregationError::BadDeals { dealers } => StepError::BadDeals {
+        AggregationError::BadDeals { dealers, disputes } => StepError::BadDeals {
             dealers: dealers.clone(),
+            disputes: disputes.clone(),
         },
         AggregationError::Unread { members } => StepError::Unread {
             members: members.clone(),

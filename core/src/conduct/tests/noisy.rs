@@ -2,12 +2,14 @@
 
 use super::honest::setting;
 use crate::aggregation::{AggregationError, Deal, DealRequest};
-use crate::conduct::{Command, Conduct, Event, Phase, StepError};
+use crate::conduct::{Command, Conduct, Event, Failure, Phase, StepError};
 use crate::encoding::{from_bytes, to_bytes};
 use crate::field;
 use crate::id::{BatchId, MemberNumber};
+use crate::peer::{Channel, PeerContent, PeerMessage};
 use crate::privacy::Noise;
 use crate::testing::{Scene, Setting, addressee, aggregator, failed, home, label, member};
+use crate::weakness::{Weakness, without};
 
 fn noisy(committee: (u8, u8), noise: (f64, Option<f64>)) -> Scene {
     Scene::new(Setting {
@@ -196,16 +198,9 @@ fn cheating(scene: &mut Scene, mut change: impl FnMut(&mut Scene, &mut Deal)) ->
 #[test]
 fn a_dealer_of_malformed_noise_is_refused_and_named() {
     type Change = fn(&mut Scene, &mut Deal);
-    let changes: [Change; 3] = [
+    let changes: [Change; 2] = [
         // A share that is not the one that was signed.
         |_, deal| deal.shares[1] = deal.shares[0].clone(),
-        // Shares of other noise for some.
-        |scene, deal| {
-            let other = scene.deal_at(member(1), &deal.statement.request).unwrap();
-            deal.shares[2] = other.shares[2].clone();
-            deal.statement.digests[2] = other.statement.digests[2];
-            deal.signature = deal.statement.signed_by(&scene.key(member(1)));
-        },
         // Noise out of its bound: made with a circuit that allows more.
         |scene, deal| *deal = scene.forge_deal(member(1), &deal.statement.request),
     ];
@@ -215,6 +210,103 @@ fn a_dealer_of_malformed_noise_is_refused_and_named() {
         assert_eq!(conduct.status().missing, [aggregator(1)], "{number}");
         noise(&scene, &conduct, 2);
     }
+}
+
+#[test]
+fn a_dealer_that_deals_one_aggregator_a_false_share_costs_an_attempt_and_nobody_its_place() {
+    type Change = fn(&mut Scene, &mut Deal);
+    let changes: [Change; 2] = [
+        // Shares of other noise for some.
+        |scene, deal| {
+            let other = scene.deal_at(member(1), &deal.statement.request).unwrap();
+            deal.shares[2] = other.shares[2].clone();
+            deal.statement.digests[2] = other.statement.digests[2];
+            deal.signature = deal.statement.signed_by(&scene.key(member(1)));
+        },
+        // A share that does not open.
+        |scene, deal| {
+            deal.shares[2] = deal.shares[0].clone();
+            deal.statement.digests[2] = deal.statement.digests[0];
+            deal.signature = deal.statement.signed_by(&scene.key(member(1)));
+        },
+    ];
+    for (number, change) in changes.into_iter().enumerate() {
+        let mut scene = noisy((2, 3), (1.0, Some(0.3)));
+        let conduct = cheating(&mut scene, change);
+        assert_eq!(conduct.status().missing, [], "{number}");
+        noise(&scene, &conduct, 3);
+    }
+}
+
+/// Runs a query in which the third says that it has no share of what the first dealt, at these attempts.
+fn denying(attempts: u8, forges: bool) -> (Scene, Conduct) {
+    let mut scene = noisy((2, 3), (1.0, Some(0.3)));
+    let conduct = scene.drive(|scene, command| match command {
+        Command::Deal {
+            aggregator: dealer,
+            request,
+        } if *dealer == aggregator(3) && forges => {
+            let deal = scene.forge_deal(member(3), request);
+            Some(Event::Dealt(*dealer, request.work, Ok(deal)))
+        }
+        Command::Verify {
+            aggregator: from,
+            work,
+            ..
+        } if *from == aggregator(3) && work.batch.is_noise() && work.attempt < attempts => {
+            let mut event = scene.carry_out(command);
+            if let Event::Verified(_, _, Ok(messages)) = &mut event {
+                for message in messages {
+                    *message = without_the_first(scene, message);
+                }
+            }
+            Some(event)
+        }
+        _ => None,
+    });
+    (scene, conduct)
+}
+
+/// Signs a verifier message again, without the share at the first index.
+fn without_the_first(scene: &mut Scene, message: &PeerMessage) -> PeerMessage {
+    let manifest = scene.question.manifest.clone();
+    let channel = Channel {
+        query: manifest.query(),
+        committee: 0,
+    };
+    let secret = scene.question.offered[message.to.index()].as_ref().unwrap();
+    let opened = channel.open(message, message.to, secret, &scene.network.directory);
+    let mut content = opened.unwrap().content;
+    let PeerContent::Verifier { present, .. } = &mut content else {
+        panic!("a verifier message");
+    };
+    present[0] &= !1;
+    let signed = channel.sign(message.from, content, &scene.key(message.from));
+    let mut offers = manifest.offers(0);
+    let (_, key) = offers.find(|(to, _)| *to == message.to).unwrap();
+    channel.seal(&signed, message.from, message.to, key, &mut scene.rng)
+}
+
+#[test]
+fn an_aggregator_that_denies_one_dealer_s_share_puts_no_dealer_out() {
+    let (scene, conduct) = denying(1, false);
+    assert_eq!(conduct.status().missing, []);
+    noise(&scene, &conduct, 3);
+    let (_, conduct) = without(Weakness::FalseBitEvictsDealer, || denying(1, false));
+    assert_eq!(conduct.status().missing, [aggregator(1)]);
+    // At every attempt, it ends the query together with its own name.
+    let (_, conduct) = denying(u8::MAX, false);
+    let status = conduct.status();
+    let readers = vec![(aggregator(1), vec![member(3)])];
+    assert_eq!(status.failure, Some(Failure::Unread { readers }));
+    assert_eq!(status.missing, []);
+}
+
+#[test]
+fn a_dealer_of_malformed_noise_that_denies_another_s_share_is_out_alone() {
+    let (scene, conduct) = denying(u8::MAX, true);
+    assert_eq!(conduct.status().missing, [aggregator(3)]);
+    noise(&scene, &conduct, 2);
 }
 
 #[test]
@@ -284,7 +376,11 @@ fn deals_are_bound_to_their_query_attempt_and_dealers() {
         foreign[0] = of_first[0].clone();
         let error = scene.open_deals_at(member(3), other, &foreign).err();
         let dealers = vec![member(1)];
-        assert_eq!(error, Some(AggregationError::BadDeals { dealers }));
+        let disputes = Vec::new();
+        assert_eq!(
+            error,
+            Some(AggregationError::BadDeals { dealers, disputes })
+        );
     }
     assert!(scene.open_deals_at(member(3), &first, &of_first).is_ok());
     // Frozen: other deals of the same attempt are refused for good.
