@@ -111,6 +111,11 @@ fn contribution_limit(circuit: &Circuit, offers: usize) -> usize {
     size_of::<u32>() + size_of::<Tag>() + 8 * circuit.share_len() + commitments
 }
 
+/// Most bytes of one aggregator's share of one contribution, sealed as a group of its own.
+pub(crate) fn share_limit(circuit: &Circuit, offers: usize) -> usize {
+    contribution_limit(circuit, offers) + GROUP
+}
+
 /// Most homes of a batch whose answers fit, whatever round they are of, whatever committee they are for, and
 /// however many hosts they are of.
 pub fn most_homes(manifest: &VerifiedManifest) -> u32 {

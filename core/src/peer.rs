@@ -81,6 +81,13 @@ pub struct PeerMessage {
     sealed: Sealed<reader::DataAggregator, SignedPeer>,
 }
 
+impl PeerMessage {
+    /// Number of bytes of the envelope.
+    pub(crate) fn size(&self) -> usize {
+        self.sealed.size()
+    }
+}
+
 /// A message that was sealed to me and signed by the aggregator that it names.
 pub struct OpenedPeer {
     /// Who signed it.

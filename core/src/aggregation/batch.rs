@@ -572,30 +572,20 @@ impl Verifying {
             let freed = |index| bit(&verdicts.bitmap, index) && !bit(&all.bitmap, index);
             member != me && several(self.inputs.groups_of(freed), self.inputs.received)
         };
-        let suspect = |right: &dyn Fn(MemberNumber, &Verdicts) -> bool| {
-            suspect(
-                circuit,
-                quorum,
-                &columns,
-                needed,
-                min_verified,
-                count,
-                right,
-            )
+        let suspect = |least: usize, right: &dyn Fn(MemberNumber, &Verdicts) -> bool| {
+            suspect(circuit, quorum, &columns, needed, least, count, right)
         };
         if !self.reading.dealers.is_empty() && (all.accepted as usize) < count {
             // Who is at fault matters here even if too few are left without it.
-            let suspect = |right: &dyn Fn(MemberNumber, &Verdicts) -> bool| {
-                suspect(circuit, quorum, &columns, needed, 0, count, right)
-            };
+            let suspect = |right: &dyn Fn(MemberNumber, &Verdicts) -> bool| suspect(0, right);
             return Err(self.refused(&all, columns.len() > needed, &suspect));
         }
         let many = |rejected: u32| rejected > 1 && u64::from(rejected) * 20 > count as u64;
         if many(all.inconsistent + all.partial) {
             let by_homes = weakness::off(Weakness::HostFailsBatch);
             let suspect = match by_homes {
-                true => suspect(&nearly_all),
-                false => suspect(&of_several_hosts),
+                true => suspect(min_verified, &nearly_all),
+                false => suspect(min_verified, &of_several_hosts),
             };
             if suspect.is_some() || (by_homes && many(all.inconsistent)) {
                 return Err(AggregationError::TooManyInconsistent {

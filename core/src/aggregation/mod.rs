@@ -24,6 +24,7 @@ use rand::CryptoRng;
 
 use borsh::{BorshDeserialize, BorshSerialize};
 pub use error::AggregationError;
+pub(crate) use noise::noise_circuit;
 pub use noise::{Deal, DealRequest, DealStatement, DealtRequest, MAX_DEAL};
 pub use record::{Changes, Part, Record};
 pub use request::{

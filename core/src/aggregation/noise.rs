@@ -21,6 +21,7 @@ use crate::{
     id::{AggregatorId, BatchId, MemberNumber, Role, Work},
     keys::{Signature, SigningKey},
     labels,
+    manifest::VerifiedManifest,
     peer::PeerMessage,
     privacy::{Noise, dealers_of},
     weakness::{self, Weakness},
@@ -61,16 +62,21 @@ pub struct Deal {
 }
 
 impl Deal {
-    /// Returns whether the dealer signed exactly these shares, one for each of `offers` aggregators, for this request.
+    /// Returns whether the dealer signed exactly these shares, one of at most `largest` bytes for each of `offers`
+    /// aggregators, for this request.
+    ///
+    /// A share that is too large would make the request to its reader too large, which then fails its step.
     pub(crate) fn is_for(
         &self,
         request: &DealRequest,
         dealer: MemberNumber,
         offers: usize,
+        largest: usize,
     ) -> bool {
         let digests = self.shares.iter().map(group_digest);
         self.statement.is_for(request, dealer, offers)
             && self.shares.len() == offers
+            && self.shares.iter().all(|share| share.size() <= largest)
             && digests.eq(self.statement.digests.iter().copied())
     }
 
@@ -323,24 +329,51 @@ impl Aggregation {
         {
             return Err(AggregationError::WrongWork);
         }
-        let query = self.manifest.circuit_of(request.work.round);
+        Terms::new(
+            &self.manifest,
+            request.work.round,
+            self.needed,
+            dealers.len(),
+        )
+    }
+}
+
+/// Returns what noise of `dealers` aggregators is proved with, or `None` if the round has no noise that so many deal.
+pub(crate) fn noise_circuit(
+    manifest: &VerifiedManifest,
+    round: u16,
+    needed: usize,
+    dealers: usize,
+) -> Option<Arc<Circuit>> {
+    let terms = Terms::new(manifest, round, needed, dealers);
+    terms.ok().map(|terms| terms.circuit)
+}
+
+impl Terms {
+    fn new(
+        manifest: &VerifiedManifest,
+        round: u16,
+        needed: usize,
+        dealers: usize,
+    ) -> Result<Self, AggregationError> {
+        let privacy = manifest.round_privacy(round);
+        let privacy = &privacy.ok_or(AggregationError::WrongWork)?;
+        let query = manifest.circuit_of(round);
         let sensitivities = query.sensitivities();
-        let noise = Noise::plan(privacy, &sensitivities, self.needed, dealers.len())
+        let noise = Noise::plan(privacy, &sensitivities, needed, dealers)
             .map_err(|_| AggregationError::WrongWork)?;
         let moments = query.moments_of_outputs();
         let wrong = |_| AggregationError::WrongWork;
         let bounds = Circuit::noise_bounds(noise.bounds(&moments)).map_err(wrong)?;
         let circuit = Circuit::noise(&bounds).map_err(wrong)?;
-        Ok(Terms {
+        Ok(Self {
             noise,
             moments,
             bounds,
             circuit: Arc::new(circuit),
         })
     }
-}
 
-impl Terms {
     fn reading(&self, dealers: &[MemberNumber]) -> Reading {
         let count = dealers.len() as u64;
         let offset = |bound: &u64| field::mul(count, *bound);

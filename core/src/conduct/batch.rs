@@ -7,6 +7,7 @@ use std::{
 
 use borsh::{BorshDeserialize, BorshSerialize};
 
+use super::messages::OVERHEAD;
 use super::{Command, Conduct, Event, Failure, Funnel, Gather, Stage, StepError, messages_to};
 use crate::{
     aggregation::{Deal, DealRequest, Quorum},
@@ -52,7 +53,7 @@ enum Step {
 
 /// One batch and how far it is.
 pub(super) struct BatchRun {
-    /// Number of homes.
+    /// Number of homes, or of dealers of noise.
     size: u32,
     attempt: u8,
     step: Step,
@@ -280,6 +281,7 @@ impl Conduct {
         let Some(run) = self.batches.get_mut(&batch) else {
             return Vec::new();
         };
+        run.size = alive.len() as u32;
         let request = Arc::new(DealRequest {
             work: run.work(query, self.round, batch),
             dealers: alive.iter().map(|aggregator| aggregator.member).collect(),
@@ -308,7 +310,10 @@ impl Conduct {
             _ => None,
         });
         let result = result.and_then(|deal| {
-            let meant = asked.is_some_and(|asked| deal.is_for(&asked, aggregator.member, offers));
+            let meant = asked.is_some_and(|asked| {
+                let largest = self.share_limit(&asked, offers);
+                deal.is_for(&asked, aggregator.member, offers, largest)
+            });
             let taken = weakness::off(Weakness::FalseDealsEvict) && deal.shares.len() == offers;
             match meant || taken {
                 true => Ok(deal),
@@ -427,6 +432,7 @@ impl Conduct {
         work: Work,
         result: Result<Vec<PeerMessage>, StepError>,
     ) -> Result<Vec<Command>, Failure> {
+        let result = self.complete(aggregator, result, OVERHEAD);
         let (answer, refuses) = match result {
             Err(StepError::OtherBytes { target }) if !weakness::off(Weakness::OtherBytesEvict) => {
                 (None, Some((aggregator, target)))
@@ -508,6 +514,9 @@ impl Conduct {
         work: Work,
         result: Result<Vec<PeerMessage>, StepError>,
     ) -> Result<Vec<Command>, Failure> {
+        let homes = self.run(work).map_or(0, |run| run.size);
+        let limit = self.verifier_limit(work, homes as usize);
+        let result = self.complete(aggregator, result, limit);
         self.dispute(aggregator, &result);
         let answer = self.note_of(aggregator, work, result);
         let Some(BatchRun {

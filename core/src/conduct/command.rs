@@ -168,6 +168,8 @@ pub enum StepError {
         /// Senders of the messages; empty if the messages contradict each other.
         members: Vec<MemberNumber>,
     },
+    /// It sent other messages than one to each other aggregator, or one that is too large.
+    BadMessages,
     /// It is in dispute with most of its committee.
     Disputed,
     /// An aggregator lost the attempt's contributions in a restart.

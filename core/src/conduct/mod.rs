@@ -7,6 +7,7 @@
 mod batch;
 mod command;
 mod dispute;
+mod messages;
 mod record;
 mod status;
 
@@ -287,6 +288,7 @@ impl Conduct {
                     | StepError::BadAcknowledgement
                     | StepError::AccusedTargets
                     | StepError::Disputed
+                    | StepError::BadMessages
             );
             lied || !self.begun.contains_key(aggregator)
         });
@@ -534,6 +536,8 @@ impl Conduct {
         aggregator: AggregatorId,
         result: Result<Vec<PeerMessage>, StepError>,
     ) -> Result<Vec<Command>, Failure> {
+        let limit = self.guards_limit();
+        let result = self.complete(aggregator, result, limit);
         let answer = self.note(aggregator, result);
         let Stage::Guarding { proposal, gather } = &mut self.stage else {
             return Ok(Vec::new());

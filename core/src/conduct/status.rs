@@ -318,6 +318,9 @@ impl std::fmt::Display for StepError {
                 f.write_str("got groups that the target had not signed or that do not open")
             }
             Self::Unread { .. } => f.write_str("could not read messages of others"),
+            Self::BadMessages => {
+                f.write_str("sent messages that are too large, or not one to each other aggregator")
+            }
             Self::Disputed => f.write_str(
                 "sent most others messages that they could not read, or said so of theirs",
             ),

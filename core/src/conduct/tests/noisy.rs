@@ -1,7 +1,8 @@
 //! Queries whose result is noisy, and dealers that cheat.
 
 use super::honest::setting;
-use crate::aggregation::{AggregationError, Deal, DealRequest};
+use crate::aggregation::{AggregationError, Deal, DealRequest, MAX_DEAL};
+use crate::ask::{SealedGroup, group_context, group_digest};
 use crate::conduct::{Command, Conduct, Event, Failure, Phase, StepError};
 use crate::encoding::{from_bytes, to_bytes};
 use crate::field;
@@ -312,7 +313,17 @@ fn a_dealer_of_malformed_noise_that_denies_another_s_share_is_out_alone() {
 #[test]
 fn a_dealer_that_signs_other_noise_than_was_asked_puts_nobody_else_out() {
     type Change = fn(&mut Scene, &mut Deal);
-    let changes: [Change; 4] = [
+    let changes: [Change; 5] = [
+        // A share that makes the request to its reader too large, with a signature that is right.
+        |scene, deal| {
+            let (manifest, position) = (scene.question.manifest.clone(), 1);
+            let (_, key) = manifest.offers(0).nth(position).unwrap();
+            let context = group_context(deal.statement.request.work, &[0; 32], 0, member(2));
+            let bytes = vec![0; MAX_DEAL / 2];
+            deal.shares[position] = SealedGroup::seal_bytes(bytes, key, &context, &mut scene.rng);
+            deal.statement.digests[position] = group_digest(&deal.shares[position]);
+            deal.signature = deal.statement.signed_by(&scene.key(member(1)));
+        },
         |scene, deal| deal.signature = deal.statement.signed_by(&scene.key(member(2))),
         |scene, deal| {
             deal.statement.request.work.attempt = 1;

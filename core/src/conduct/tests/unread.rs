@@ -121,6 +121,64 @@ fn one_dispute_at_every_attempt_ends_the_query_by_both_names() {
     );
 }
 
+/// Returns a message of the liar of this many bytes.
+fn large(scene: &mut Scene, to: u8, bytes: usize) -> PeerMessage {
+    let manifest = scene.question.manifest.clone();
+    let channel = Channel {
+        query: manifest.query(),
+        committee: 0,
+    };
+    let signed = SignedPeer {
+        body: vec![0; bytes],
+        signature: key_of("nobody").sign("none", &[]),
+    };
+    let (_, key) = manifest
+        .offers(0)
+        .find(|(offered, _)| *offered == member(to))
+        .unwrap();
+    channel.seal(&signed, member(LIAR), member(to), key, &mut scene.rng)
+}
+
+type Change = fn(&mut Scene, &mut Vec<PeerMessage>);
+
+#[test]
+fn an_aggregator_with_a_message_too_large_missing_or_repeated_is_out_alone() {
+    let changes: [(&str, Change); 4] = [
+        ("too large", |scene, messages| {
+            messages[0] = large(scene, 1, 16 << 10);
+        }),
+        ("missing", |_, messages| {
+            messages.remove(0);
+        }),
+        ("repeated", |_, messages| {
+            messages.push(messages[0].clone());
+        }),
+        ("in another's name", |_, messages| {
+            messages[0].from = member(2);
+        }),
+    ];
+    for step in ["open", "verify", "guards"] {
+        for (what, change) in changes {
+            let mut scene = five();
+            let conduct = scene.drive(|scene, command| {
+                attempt_of(command, step, LIAR)?;
+                let mut event = scene.carry_out(command);
+                if let Event::Opened(_, _, Ok(messages))
+                | Event::Verified(_, _, Ok(messages))
+                | Event::Guarded(_, Ok(messages)) = &mut event
+                {
+                    change(scene, messages);
+                }
+                Some(event)
+            });
+            exact(&scene, &conduct);
+            let status = conduct.status();
+            assert_eq!(status.missing, [aggregator(LIAR)], "{step}: {what}");
+            assert_eq!(conduct.out()[&aggregator(LIAR)], StepError::BadMessages);
+        }
+    }
+}
+
 /// Runs a query of three in which the second is lost, so that no randomness of the third may be missing.
 fn with_garbled_randomness() -> (Scene, Conduct) {
     let mut scene = Scene::new(setting((2, 3), &[]));

@@ -1,0 +1,80 @@
+//! What the messages of an aggregator to the others must be before they are handed on (protocol.md §8, §11).
+//!
+//! The readers bound the size of their requests. A reader whose request is too large fails its step and is out of the
+//! query, so that the Conductor refuses what is too large at its sender.
+
+use super::{Conduct, StepError};
+use crate::{
+    aggregation::{DealRequest, noise_circuit},
+    ask::share_limit,
+    circuit::Circuit,
+    id::{AggregatorId, MemberNumber, Work},
+    peer::PeerMessage,
+    weakness::{self, Weakness},
+};
+
+/// Largest message between aggregators without the numbers in it, in bytes: identifiers, lengths, a share of the
+/// randomness with its proof, the signature and the envelope take less than half of it.
+pub(super) const OVERHEAD: usize = 4096;
+
+impl Conduct {
+    /// Refuses an answer that is not one message of at most `limit` bytes to each other aggregator with an offer.
+    pub(super) fn complete(
+        &self,
+        from: AggregatorId,
+        result: Result<Vec<PeerMessage>, StepError>,
+        limit: usize,
+    ) -> Result<Vec<PeerMessage>, StepError> {
+        let messages = result?;
+        let offers = self.manifest.offers(from.committee);
+        let others: Vec<MemberNumber> = offers
+            .map(|(member, _)| member)
+            .filter(|member| *member != from.member)
+            .collect();
+        let mut readers: Vec<MemberNumber> = messages.iter().map(|message| message.to).collect();
+        readers.sort_unstable();
+        let fits = |message: &PeerMessage| message.from == from.member && message.size() <= limit;
+        match readers == others && messages.iter().all(fits)
+            || weakness::off(Weakness::LargeMessagesEvict)
+        {
+            true => Ok(messages),
+            false => Err(StepError::BadMessages),
+        }
+    }
+
+    /// Returns the circuit of dealt noise in the round of `work`.
+    fn noise_circuit(&self, work: Work, dealers: usize) -> Option<std::sync::Arc<Circuit>> {
+        let committee = usize::from(work.batch.committee);
+        let needed = usize::from(self.manifest.committees.get(committee)?.needed);
+        noise_circuit(&self.manifest, work.round, needed, dealers)
+    }
+
+    /// Largest share of a deal, in bytes.
+    pub(super) fn share_limit(&self, request: &DealRequest, offers: usize) -> usize {
+        let circuit = self.noise_circuit(request.work, request.dealers.len());
+        circuit.map_or(0, |circuit| share_limit(&circuit, offers))
+    }
+
+    /// Largest verifier message of a batch of `count` homes or dealers, in bytes.
+    pub(super) fn verifier_limit(&self, work: Work, count: usize) -> usize {
+        let each = |circuit: &Circuit| {
+            let joint = match circuit.has_joint_randomness() {
+                true => 32,
+                false => 0,
+            };
+            size_of::<u64>() * circuit.message_len() + joint
+        };
+        let each = match work.batch.is_noise() {
+            true => self.noise_circuit(work, count).map_or(0, |c| each(&c)),
+            false => each(self.manifest.circuit_of(work.round)),
+        };
+        OVERHEAD + count.div_ceil(8) + count.saturating_mul(each)
+    }
+
+    /// Largest message with guard counts, in bytes.
+    pub(super) fn guards_limit(&self) -> usize {
+        let circuit = self.manifest.circuit_of(self.round);
+        let openings = circuit.openings(self.manifest.privacy.is_some());
+        OVERHEAD + size_of::<u64>() * openings.len()
+    }
+}
