@@ -16,7 +16,7 @@ use dispers_core::{
         BatchMessage, BatchStatement, FindRequest, FindSummary, MAX_BATCH, MAX_STATEMENT,
         SealedProfile, assigned, responsible,
     },
-    id::{AggregatorId, Name, Role, Timestamp, Work},
+    id::{AggregatorId, MemberNumber, Name, Role, Timestamp, Work},
     log::Inclusion,
     manifest::{MAX_MANIFEST, Manifest, SignedManifest},
     peer::{MAX_PEER_MESSAGE, PeerMessage},
@@ -45,6 +45,8 @@ pub(crate) const MAX_BATCH_MESSAGE: usize = MAX_BATCH + 2 * MAX_STATEMENT;
 /// Largest encoded head of a batch's answers, in bytes.
 const MAX_HEAD: usize = 1 << 20;
 const MESSAGES: usize = 16 * MAX_PEER_MESSAGE;
+/// Most aggregators of a committee.
+const MOST_MEMBERS: usize = u8::MAX as usize;
 /// Before a batch is asked again whose target went away; doubled at every attempt.
 const ASK_PAUSE: Duration = Duration::from_secs(2);
 /// Chunks of the lists that wait to be sent.
@@ -106,8 +108,19 @@ fn step_error(status: &Status) -> StepError {
 fn read<T>(reply: StepReply<T>) -> Result<T, StepError> {
     match reply {
         StepReply::Done(done) => Ok(done),
-        StepReply::Unread { members } => Err(StepError::Unread { members }),
+        StepReply::Unread { members } => Err(unread(members)),
     }
+}
+
+fn unread(members: Vec<MemberNumber>) -> StepError {
+    match members.len() <= MOST_MEMBERS {
+        true => StepError::Unread { members },
+        false => too_many_names(),
+    }
+}
+
+fn too_many_names() -> StepError {
+    StepError::Refused("it named more aggregators than there can be".to_owned())
 }
 
 /// Waits for one step, and no longer.
@@ -394,9 +407,14 @@ impl Driver {
                             Err(StepError::Inconsistent { suspect })
                         }
                         Verdict::BadDeals { dealers, disputes } => {
-                            Err(StepError::BadDeals { dealers, disputes })
+                            let few = dealers.len() <= MOST_MEMBERS
+                                && disputes.len() <= MOST_MEMBERS * MOST_MEMBERS;
+                            Err(match few {
+                                true => StepError::BadDeals { dealers, disputes },
+                                false => too_many_names(),
+                            })
                         }
-                        Verdict::Unread { members } => Err(StepError::Unread { members }),
+                        Verdict::Unread { members } => Err(unread(members)),
                     });
                 Event::Decided(aggregator, work, verdict)
             }

@@ -83,8 +83,8 @@ pub struct PeerMessage {
 
 impl PeerMessage {
     /// Number of bytes of the envelope.
-    pub(crate) fn size(&self) -> usize {
-        self.sealed.size()
+    pub(crate) fn len(&self) -> usize {
+        self.sealed.len()
     }
 }
 

@@ -44,7 +44,7 @@ pub(crate) enum Weakness {
     UnreadEvicts,
     /// The conductor verifies the signature of an acknowledgement (protocol.md §8).
     FalseAcknowledgementEvicts,
-    /// A dealer whose noise is right without one member of the quorum stays in the query (protocol.md §9).
+    /// A dealer whose noise is right without fewer than t members stays in the query (protocol.md §9).
     FalseBitEvictsDealer,
     /// An aggregator's messages and shares are bounded before they are handed on (protocol.md §8, §11).
     LargeMessagesEvict,

@@ -11,7 +11,7 @@ use zeroize::{Zeroize, Zeroizing};
 use super::{
     AggregationError, Quorum,
     noise::Reading,
-    verdicts::{Column, Verdicts, bit, held, several, suspect},
+    verdicts::{Column, Fault, Verdicts, bit, fault, held, several, suspect},
 };
 use crate::{
     ask::{SealedGroup, aggregator_digest, group_digest},
@@ -572,20 +572,27 @@ impl Verifying {
             let freed = |index| bit(&verdicts.bitmap, index) && !bit(&all.bitmap, index);
             member != me && several(self.inputs.groups_of(freed), self.inputs.received)
         };
-        let suspect = |least: usize, right: &dyn Fn(MemberNumber, &Verdicts) -> bool| {
-            suspect(circuit, quorum, &columns, needed, least, count, right)
-        };
         if !self.reading.dealers.is_empty() && (all.accepted as usize) < count {
-            // Who is at fault matters here even if too few are left without it.
-            let suspect = |right: &dyn Fn(MemberNumber, &Verdicts) -> bool| suspect(0, right);
-            return Err(self.refused(&all, columns.len() > needed, &suspect));
+            let fault = |index| fault(circuit, quorum, &columns, needed, count, index);
+            return Err(self.refused(&all, fault));
         }
+        let suspect = |right: &dyn Fn(MemberNumber, &Verdicts) -> bool| {
+            suspect(
+                circuit,
+                quorum,
+                &columns,
+                needed,
+                min_verified,
+                count,
+                right,
+            )
+        };
         let many = |rejected: u32| rejected > 1 && u64::from(rejected) * 20 > count as u64;
         if many(all.inconsistent + all.partial) {
             let by_homes = weakness::off(Weakness::HostFailsBatch);
             let suspect = match by_homes {
-                true => suspect(min_verified, &nearly_all),
-                false => suspect(min_verified, &of_several_hosts),
+                true => suspect(&nearly_all),
+                false => suspect(&of_several_hosts),
             };
             if suspect.is_some() || (by_homes && many(all.inconsistent)) {
                 return Err(AggregationError::TooManyInconsistent {
@@ -609,42 +616,22 @@ impl Verifying {
     }
 
     /// Returns whose noise is refused, and who is in dispute about it.
-    ///
-    /// If the noise of several dealers is right without one member of the quorum, that member is suspected. If the
-    /// noise of one is, the dealer may have dealt that member a false share, or the member lies about its share. The
-    /// messages of only t members show nothing: each set of t messages lies on a polynomial.
-    fn refused(
-        &self,
-        verdicts: &Verdicts,
-        more_than_needed: bool,
-        suspect: &dyn Fn(&dyn Fn(MemberNumber, &Verdicts) -> bool) -> Option<MemberNumber>,
-    ) -> AggregationError {
-        let count = self.reading.dealers.len();
-        let bad = self.reading.dealers.iter().copied().enumerate();
-        let bad: Vec<(usize, MemberNumber)> = bad
-            .filter(|(index, _)| !bit(&verdicts.bitmap, *index))
-            .collect();
-        let inconsistent = |suspect| AggregationError::TooManyInconsistent {
-            rejected: bad.len() as u32,
-            count: count as u32,
-            suspect,
-        };
+    fn refused(&self, verdicts: &Verdicts, fault: impl Fn(usize) -> Fault) -> AggregationError {
         let weak = weakness::off(Weakness::FalseBitEvictsDealer);
-        if !more_than_needed && !weak {
-            return inconsistent(None);
-        }
-        let all_right = |_, verdicts: &Verdicts| verdicts.accepted as usize == count;
-        if bad.len() > 1
-            && let Some(suspect) = suspect(&all_right)
-        {
-            return inconsistent(Some(suspect));
-        }
         let (mut dealers, mut disputes) = (Vec::new(), Vec::new());
-        for (index, dealer) in bad {
-            let right = |_, verdicts: &Verdicts| bit(&verdicts.bitmap, index);
-            match suspect(&right).filter(|member| *member != dealer && !weak) {
-                Some(member) => disputes.push((dealer, member)),
-                None => dealers.push(dealer),
+        for (index, dealer) in self.reading.dealers.iter().copied().enumerate() {
+            if bit(&verdicts.bitmap, index) {
+                continue;
+            }
+            match fault(index) {
+                _ if weak => dealers.push(dealer),
+                Fault::Dealer => dealers.push(dealer),
+                // A dealer knows its own share.
+                Fault::DealerOr(members) if members.contains(&dealer) => dealers.push(dealer),
+                Fault::DealerOr(members) => {
+                    disputes.extend(members.into_iter().map(|member| (dealer, member)));
+                }
+                Fault::Unknown => {}
             }
         }
         AggregationError::BadDeals { dealers, disputes }

@@ -58,7 +58,7 @@ pub enum AggregationError {
     /// Messages of other aggregators that the step needs. They are missing, do not open, have no valid signature, or
     /// are about something else. Only their sender can be at fault, or this aggregator if it lies.
     #[error(
-        "no message of {} opens, with a valid signature and about this step",
+        "messages of {} do not open, are not signed, or are about another step",
         list(members)
     )]
     Unread {
@@ -75,15 +75,18 @@ pub enum AggregationError {
         /// The one aggregator without which the others agree, if there is one.
         suspect: Option<MemberNumber>,
     },
-    /// Dealt noise that is malformed or out of its bound.
-    #[error(
-        "the noise that was dealt by {} is malformed or out of its bound",
-        list(&all_dealers(dealers, disputes))
-    )]
+    /// A deal that is missing, unsigned or for another attempt.
+    #[error("aggregator {dealer} did not sign its noise for this attempt")]
+    FalseDeal {
+        /// Who should have dealt.
+        dealer: MemberNumber,
+    },
+    /// Dealt noise that is malformed, out of its bound or inconsistent.
+    #[error("dealt noise is malformed, out of its bound or inconsistent")]
     BadDeals {
         /// Who dealt it.
         dealers: Vec<MemberNumber>,
-        /// Dealers whose noise would be right without one member of the quorum, each with that member.
+        /// Dealers whose noise would be right without some members of the quorum, each with one of these members.
         disputes: Vec<(MemberNumber, MemberNumber)>,
     },
     /// The acknowledgements differ.
@@ -106,15 +109,7 @@ pub enum AggregationError {
     BadGuards,
 }
 
-fn all_dealers(
-    dealers: &[MemberNumber],
-    disputes: &[(MemberNumber, MemberNumber)],
-) -> Vec<MemberNumber> {
-    let disputed = disputes.iter().map(|(dealer, _)| *dealer);
-    dealers.iter().copied().chain(disputed).collect()
-}
-
-fn list(dealers: &[MemberNumber]) -> String {
-    let dealers: Vec<String> = dealers.iter().map(ToString::to_string).collect();
-    format!("aggregator {}", dealers.join(", "))
+fn list(members: &[MemberNumber]) -> String {
+    let members: Vec<String> = members.iter().map(ToString::to_string).collect();
+    format!("aggregator {}", members.join(", "))
 }

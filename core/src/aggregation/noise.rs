@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// Largest encoded deal, in bytes.
-pub const MAX_DEAL: usize = 16 << 20;
+pub const MAX_DEAL: usize = 128 << 20;
 
 /// What the Conductor asks of a dealer.
 #[derive(Clone, BorshSerialize, BorshDeserialize)]
@@ -76,7 +76,7 @@ impl Deal {
         let digests = self.shares.iter().map(group_digest);
         self.statement.is_for(request, dealer, offers)
             && self.shares.len() == offers
-            && self.shares.iter().all(|share| share.size() <= largest)
+            && self.shares.iter().all(|share| share.len() <= largest)
             && digests.eq(self.statement.digests.iter().copied())
     }
 
@@ -256,7 +256,7 @@ impl Aggregation {
     /// aggregator, as for a batch. A share that does not open is absent, and its dealer refused.
     ///
     /// # Errors
-    /// [`AggregationError::BadDeals`] when a statement is missing, forged or about other noise.
+    /// [`AggregationError::FalseDeal`] when a statement is missing, forged or about other noise.
     pub fn open_deals(
         &mut self,
         dealt: DealtRequest,
@@ -280,10 +280,6 @@ impl Aggregation {
         let mut statements = Vec::with_capacity(deals.len());
         let mut groups = Vec::with_capacity(deals.len());
         for (dealer, (statement, signature, share)) in request.dealers.iter().zip(deals) {
-            let bad = || AggregationError::BadDeals {
-                dealers: vec![*dealer],
-                disputes: Vec::new(),
-            };
             let bytes = encoding::to_bytes(&statement);
             let from = AggregatorId {
                 committee,
@@ -291,7 +287,7 @@ impl Aggregation {
             };
             let signed = statement.is_signed_by(from, &signature, directory);
             if !signed || !statement.is_for(&request, *dealer, offers.len()) {
-                return Err(bad());
+                return Err(AggregationError::FalseDeal { dealer: *dealer });
             }
             let sealed = statement.digests[mine] == group_digest(&share);
             let context = context(&request, committee, *dealer, self.me);

@@ -67,7 +67,7 @@ pub enum Verdict {
     BadDeals {
         /// Who dealt it.
         dealers: Vec<MemberNumber>,
-        /// Dealers whose noise would be right without one member of the quorum, each with that member.
+        /// Dealers whose noise would be right without some members of the quorum, each with one of these members.
         disputes: Vec<(MemberNumber, MemberNumber)>,
     },
     /// Messages that it needs cannot be read: the attempt is over.

@@ -146,6 +146,57 @@ pub(super) fn suspect(
     }
 }
 
+/// Largest quorum in which those at fault for dealt noise are looked for: there are up to 2¹² sets of members.
+const LARGEST_EXAMINED: usize = 12;
+
+/// Who may be at fault for dealt noise that does not count.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// The dealer. Whichever members are left out, the noise does not count.
+    Dealer,
+    /// The dealer, or all of these members: without them the noise counts.
+    DealerOr(Vec<MemberNumber>),
+    /// Nothing shows who.
+    Unknown,
+}
+
+/// Finds who may be at fault for the noise of the dealer at `index`.
+///
+/// Up to t-1 members may lie about their shares of an honest dealer's noise, and the others then agree that it is
+/// right. So the smallest set without which it is right is looked for. At least t members must be left, since fewer show
+/// nothing, and the messages of exactly t members lie on a polynomial whatever they are: only the proof is checked.
+pub(super) fn fault(
+    circuit: &Circuit,
+    quorum: &Quorum,
+    columns: &[Column<'_>],
+    needed: usize,
+    count: usize,
+    index: usize,
+) -> Fault {
+    let members = quorum.members();
+    let most = columns.len().saturating_sub(needed).min(needed - 1);
+    if most == 0 || members.len() > LARGEST_EXAMINED {
+        return Fault::Unknown;
+    }
+    let chosen = |set: u32, place: usize| set >> place & 1 == 1;
+    let counts_without = |set: &u32| {
+        let left = (0..members.len()).filter(|place| !chosen(*set, *place));
+        let (others, theirs): (Vec<_>, Vec<_>) =
+            left.map(|place| (members[place], columns[place])).unzip();
+        let verdicts = Verdicts::of(circuit, &others, &theirs, needed, count);
+        verdicts.is_ok_and(|verdicts| bit(&verdicts.bitmap, index))
+    };
+    let of_size = |size| {
+        let sets = 0u32..1 << members.len();
+        sets.filter(move |set| set.count_ones() as usize == size)
+    };
+    let smallest = (1..=most).flat_map(of_size).find(counts_without);
+    smallest.map_or(Fault::Dealer, |set| {
+        let left_out = (0..members.len()).filter(|place| chosen(set, *place));
+        Fault::DealerOr(left_out.map(|place| members[place]).collect())
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -271,8 +271,7 @@ impl Conduct {
     /// Has aggregators deal noise for their committee, those that are left in the query.
     pub(super) fn deal(&mut self, batch: BatchId) -> Vec<Command> {
         let committee = batch.committee;
-        let terms = self.manifest.committees.get(usize::from(committee));
-        let needed = terms.map_or(0, |terms| usize::from(terms.needed));
+        let needed = self.needed_of(committee);
         let mut alive: Vec<AggregatorId> = self.alive_in(committee).into_keys().collect();
         if let Some(privacy) = &self.manifest.privacy {
             alive.truncate(dealers_of(privacy, needed, alive.len()));
@@ -336,7 +335,7 @@ impl Conduct {
         self.check_quorum()?;
         // How much each deals depends on how many do.
         if answers.len() < request.dealers.len() {
-            return self.again(work, Failure::NoAgreement);
+            return self.again(work, self.no_agreement());
         }
         let deals = Arc::new(answers.into_values().collect::<Vec<Deal>>());
         let alive = self.alive_for(work);
@@ -478,6 +477,16 @@ impl Conduct {
             .collect())
     }
 
+    /// Returns who was asked to verify or to decide in an attempt, and was handed the messages of all the others.
+    fn asked_of(&mut self, work: Work) -> Option<BTreeSet<MemberNumber>> {
+        let committee = work.batch.committee;
+        match &self.run(work)?.step {
+            Step::Verifying(gather) => Some(gather.of_committee(committee)),
+            Step::Deciding { gather, .. } => Some(gather.of_committee(committee)),
+            _ => None,
+        }
+    }
+
     /// Weighs the refusals of aggregators that cannot open a Target's groups. Returns the failure of the attempt, or
     /// `None` if the attempt continues with the other aggregators.
     ///
@@ -517,7 +526,13 @@ impl Conduct {
         let homes = self.run(work).map_or(0, |run| run.size);
         let limit = self.verifier_limit(work, homes as usize);
         let result = self.complete(aggregator, result, limit);
-        self.dispute(aggregator, &result);
+        let result = match self.asked_of(work) {
+            Some(asked) => {
+                let needed = self.needed_of(aggregator.committee);
+                self.dispute(aggregator, result, &asked, needed)
+            }
+            None => result,
+        };
         let answer = self.note_of(aggregator, work, result);
         let Some(BatchRun {
             step: Step::Verifying(gather),
@@ -580,7 +595,11 @@ impl Conduct {
             Err(StepError::BadDeals { disputes, .. }) => disputes.iter().copied().collect(),
             _ => BTreeSet::new(),
         };
-        self.dispute(aggregator, &result);
+        let result = match self.asked_of(work) {
+            // All of the quorum are needed.
+            Some(quorum) => self.dispute(aggregator, result, &quorum, quorum.len()),
+            None => result,
+        };
         let answer = self.note_of(aggregator, work, result);
         let Some(BatchRun {
             step:

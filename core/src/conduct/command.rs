@@ -154,7 +154,7 @@ pub enum StepError {
     BadDeals {
         /// Who dealt it.
         dealers: Vec<MemberNumber>,
-        /// Dealers whose noise would be right without one member of the quorum, each with that member.
+        /// Dealers whose noise would be right without some members of the quorum, each with one of these members.
         disputes: Vec<(MemberNumber, MemberNumber)>,
     },
     /// Most others say that its messages contradict theirs.
@@ -172,6 +172,8 @@ pub enum StepError {
     BadMessages,
     /// It is in dispute with most of its committee.
     Disputed,
+    /// It said that it could not read messages, but others are enough or it named nobody.
+    FalseDispute,
     /// An aggregator lost the attempt's contributions in a restart.
     Forgotten,
     /// The target did not sign the groups, or an aggregator cannot open them. It counts as the target's fault, since

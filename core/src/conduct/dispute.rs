@@ -10,19 +10,23 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Conduct, Failure, StepError};
 use crate::aggregation::Quorum;
 use crate::id::{AggregatorId, MemberNumber};
+use crate::weakness::{self, Weakness};
 
 /// Disputes of a query, over all its batches and attempts.
 #[derive(Default)]
 pub(super) struct Disputes(BTreeMap<AggregatorId, BTreeSet<MemberNumber>>);
 
 impl Disputes {
-    /// Records a dispute of `reader` with each of `senders`.
-    pub(super) fn add(
-        &mut self,
-        reader: AggregatorId,
-        senders: impl IntoIterator<Item = MemberNumber>,
-    ) {
-        self.0.entry(reader).or_default().extend(senders);
+    /// Records a dispute of an aggregator with each of `others`, of its committee.
+    fn add(&mut self, aggregator: AggregatorId, others: impl IntoIterator<Item = MemberNumber>) {
+        for other in others {
+            self.0.entry(aggregator).or_default().insert(other);
+        }
+    }
+
+    /// Records that an aggregator found the others' guard counts to contradict each other.
+    pub(super) fn add_contradiction(&mut self, reader: AggregatorId) {
+        self.0.entry(reader).or_default();
     }
 
     /// Returns the members of its committee with which an aggregator is in dispute, as reader or as sender.
@@ -36,7 +40,7 @@ impl Disputes {
             .collect()
     }
 
-    /// Lists the disputes, each reader with its senders.
+    /// Lists the disputes, each aggregator with the others. It has no others if it found a contradiction.
     pub(super) fn to_vec(&self) -> Vec<(AggregatorId, Vec<MemberNumber>)> {
         let disputes = self.0.iter();
         disputes
@@ -48,28 +52,44 @@ impl Disputes {
 impl FromIterator<(AggregatorId, Vec<MemberNumber>)> for Disputes {
     fn from_iter<I: IntoIterator<Item = (AggregatorId, Vec<MemberNumber>)>>(disputes: I) -> Self {
         let mut all = Self::default();
-        for (reader, senders) in disputes {
-            all.add(reader, senders);
+        for (aggregator, others) in disputes {
+            all.add_contradiction(aggregator);
+            all.add(aggregator, others);
         }
         all
     }
 }
 
 impl Conduct {
-    /// Records whose messages an aggregator cannot read, if its answer says so. Nobody is in dispute with itself, or
-    /// with an aggregator that is out already.
-    pub(super) fn dispute<T>(&mut self, reader: AggregatorId, result: &Result<T, StepError>) {
-        let Err(StepError::Unread { members }) = result else {
-            return;
+    /// Records whose messages an aggregator cannot read, if its answer says so.
+    ///
+    /// The messages of all `asked` were handed to it. It lies if it can read those of `needed`, its own included, or
+    /// names nobody whose message it has.
+    pub(super) fn dispute<T>(
+        &mut self,
+        reader: AggregatorId,
+        result: Result<T, StepError>,
+        asked: &BTreeSet<MemberNumber>,
+        needed: usize,
+    ) -> Result<T, StepError> {
+        let named = match &result {
+            Err(StepError::Unread { members }) if !weakness::off(Weakness::UnreadEvicts) => members,
+            _ => return result,
         };
-        let senders = members.iter().copied().filter(|member| {
-            let sender = AggregatorId {
+        let mut unread: BTreeSet<MemberNumber> = named.iter().copied().collect();
+        unread.retain(|member| *member != reader.member && asked.contains(member));
+        if unread.is_empty() || asked.len() - unread.len() >= needed {
+            return Err(StepError::FalseDispute);
+        }
+        // Who is out already is in no dispute.
+        unread.retain(|member| {
+            self.alive.contains_key(&AggregatorId {
                 member: *member,
                 ..reader
-            };
-            sender != reader && self.alive.contains_key(&sender)
+            })
         });
-        self.disputes.add(reader, senders);
+        self.disputes.add(reader, unread);
+        result
     }
 
     /// Records a dispute between a dealer of noise and a member of the quorum if most of the quorum see it: a liar alone
@@ -80,14 +100,17 @@ impl Conduct {
         quorum: &Quorum,
         disputed: &[(MemberNumber, MemberNumber)],
     ) {
-        let most = quorum.members().len() / 2;
+        let mut said: BTreeMap<(MemberNumber, MemberNumber), usize> = BTreeMap::new();
         for pair in disputed {
-            let (dealer, member) = *pair;
-            if disputed.iter().filter(|other| *other == pair).count() > most {
-                let dealer = AggregatorId {
-                    committee,
-                    member: dealer,
-                };
+            *said.entry(*pair).or_default() += 1;
+        }
+        let most = quorum.members().len() / 2;
+        for ((dealer, member), times) in said {
+            let dealer = AggregatorId {
+                committee,
+                member: dealer,
+            };
+            if times > most && self.alive.contains_key(&dealer) {
                 self.disputes.add(dealer, [member]);
             }
         }
@@ -118,7 +141,7 @@ impl Conduct {
     pub(super) fn no_agreement(&self) -> Failure {
         match self.disputes.to_vec() {
             none if none.is_empty() => Failure::NoAgreement,
-            readers => Failure::Unread { readers },
+            disputes => Failure::Disputes { disputes },
         }
     }
 }

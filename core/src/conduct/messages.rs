@@ -33,7 +33,7 @@ impl Conduct {
             .collect();
         let mut readers: Vec<MemberNumber> = messages.iter().map(|message| message.to).collect();
         readers.sort_unstable();
-        let fits = |message: &PeerMessage| message.from == from.member && message.size() <= limit;
+        let fits = |message: &PeerMessage| message.from == from.member && message.len() <= limit;
         match readers == others && messages.iter().all(fits)
             || weakness::off(Weakness::LargeMessagesEvict)
         {
@@ -44,8 +44,7 @@ impl Conduct {
 
     /// Returns the circuit of dealt noise in the round of `work`.
     fn noise_circuit(&self, work: Work, dealers: usize) -> Option<std::sync::Arc<Circuit>> {
-        let committee = usize::from(work.batch.committee);
-        let needed = usize::from(self.manifest.committees.get(committee)?.needed);
+        let needed = self.needed_of(work.batch.committee);
         noise_circuit(&self.manifest, work.round, needed, dealers)
     }
 

@@ -53,14 +53,17 @@ impl Default for Options {
 
 /// Whom a step still waits for, aggregators or partitions, and what the others answered.
 struct Gather<T, K = AggregatorId> {
+    asked: BTreeSet<K>,
     waiting: BTreeSet<K>,
     answers: BTreeMap<K, T>,
 }
 
 impl<T, K: Copy + Ord> Gather<T, K> {
     fn new(asked: impl IntoIterator<Item = K>) -> Self {
+        let asked: BTreeSet<K> = asked.into_iter().collect();
         Self {
-            waiting: asked.into_iter().collect(),
+            waiting: asked.clone(),
+            asked,
             answers: BTreeMap::new(),
         }
     }
@@ -78,6 +81,15 @@ impl<T, K: Copy + Ord> Gather<T, K> {
             self.answers.insert(who, answer);
         }
         Some(self.waiting.is_empty())
+    }
+}
+
+impl<T> Gather<T> {
+    /// Returns the aggregators of a committee that were asked.
+    fn of_committee(&self, committee: u16) -> BTreeSet<MemberNumber> {
+        let asked = self.asked.iter();
+        let of = asked.filter(|aggregator| aggregator.committee == committee);
+        of.map(|aggregator| aggregator.member).collect()
     }
 }
 
@@ -131,7 +143,7 @@ pub struct Conduct {
     forgot: BTreeSet<(AggregatorId, BatchId)>,
     /// Aggregators that alone refused a target's groups, each with the first such target.
     accusers: BTreeMap<AggregatorId, Name>,
-    /// Aggregators that cannot read what others sent them.
+    /// Aggregators that contradict each other about what one sent or dealt the other.
     disputes: Disputes,
     in_flight: usize,
     /// Aggregators that took the grants, with their place among those of their committee that offered.
@@ -288,6 +300,7 @@ impl Conduct {
                     | StepError::BadAcknowledgement
                     | StepError::AccusedTargets
                     | StepError::Disputed
+                    | StepError::FalseDispute
                     | StepError::BadMessages
             );
             lied || !self.begun.contains_key(aggregator)
@@ -394,6 +407,12 @@ impl Conduct {
     /// Returns the committees of the query. Each has batches in every partition.
     fn committees(&self) -> Range<u16> {
         0..self.manifest.committees.len() as u16
+    }
+
+    /// Returns the threshold of a committee.
+    fn needed_of(&self, committee: u16) -> usize {
+        let terms = self.manifest.committees.get(usize::from(committee));
+        terms.map_or(usize::MAX, |terms| usize::from(terms.needed))
     }
 
     /// The aggregators of a committee that are still in the query.
@@ -569,7 +588,18 @@ impl Conduct {
         aggregator: AggregatorId,
         result: Result<SealedTotal, StepError>,
     ) -> Result<Vec<Command>, Failure> {
-        self.dispute(aggregator, &result);
+        let asked = match &self.stage {
+            Stage::Releasing { gather, .. } => gather.of_committee(aggregator.committee),
+            _ => return Ok(Vec::new()),
+        };
+        let needed = self.manifest.min_verified.into();
+        let result = match result {
+            Err(StepError::Unread { members }) if members.is_empty() => {
+                self.disputes.add_contradiction(aggregator);
+                Err(StepError::Unread { members })
+            }
+            result => self.dispute(aggregator, result, &asked, needed),
+        };
         let answer = self.note(aggregator, result);
         let Stage::Releasing { gather, .. } = &mut self.stage else {
             return Ok(Vec::new());
@@ -577,16 +607,15 @@ impl Conduct {
         if gather.take(aggregator, answer) != Some(true) {
             return Ok(Vec::new());
         }
-        // No attempt is left, but the total of one aggregator may be missing: any t totals are the result.
+        // No attempt is left, but totals may be missing.
         let totals: Vec<_> = std::mem::take(&mut gather.answers).into_iter().collect();
         for committee in self.committees() {
             let of = totals
                 .iter()
                 .filter(|(from, _)| from.committee == committee);
-            let terms = &self.manifest.committees[usize::from(committee)];
-            if of.count() < usize::from(terms.needed) {
+            if of.count() < needed {
                 // Those that are left, and gave none, could not read the others' guard counts.
-                let left = self.alive_in(committee).len() >= usize::from(terms.needed);
+                let left = self.alive_in(committee).len() >= needed;
                 return Err(match left {
                     true => self.no_agreement(),
                     false => self.too_few(),
@@ -601,7 +630,7 @@ impl Conduct {
         Ok(Vec::new())
     }
 
-    /// Puts a aggregator that failed out of the query, and keeps what the others said.
+    /// Puts an aggregator that failed out of the query, and keeps what the others said.
     fn note<T>(&mut self, aggregator: AggregatorId, result: Result<T, StepError>) -> Option<T> {
         match result {
             Ok(answer) => self.alive.contains_key(&aggregator).then_some(answer),

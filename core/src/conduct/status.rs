@@ -217,15 +217,15 @@ pub enum Failure {
     /// A batch found no agreement within its attempts.
     #[error("the aggregators did not agree on a batch within its attempts: submit the query again")]
     NoAgreement,
-    /// Aggregators could not read messages of others, at the last attempt of a batch or at the release.
+    /// Aggregators did not agree, and some contradicted each other about what one sent the other.
     #[error(
         "{}: have their operators look into it, then submit the query again",
-        describe_unread(readers)
+        describe_disputes(disputes)
     )]
-    Unread {
-        /// Aggregators that could not read messages, each with the senders. An aggregator without a sender found
-        /// messages that contradict each other.
-        readers: Vec<(AggregatorId, Vec<MemberNumber>)>,
+    Disputes {
+        /// All disputes of the query: each aggregator with the others. An aggregator without others found guard counts
+        /// that contradict each other.
+        disputes: Vec<(AggregatorId, Vec<MemberNumber>)>,
     },
     /// The notary did not sign.
     #[error("the notary {0}{remedy}", remedy = remedy(.0))]
@@ -263,8 +263,8 @@ fn describe_bytes(accusers: &[AggregatorId]) -> String {
     }
 }
 
-fn describe_unread(readers: &[(AggregatorId, Vec<MemberNumber>)]) -> String {
-    let parts = readers.iter().map(|(reader, senders)| {
+fn describe_disputes(disputes: &[(AggregatorId, Vec<MemberNumber>)]) -> String {
+    let parts = disputes.iter().map(|(reader, senders)| {
         let AggregatorId { committee, .. } = *reader;
         let senders = senders.iter().map(|&member| AggregatorId { committee, member });
         let senders: Vec<String> = senders.map(|sender| sender.to_string()).collect();
@@ -321,9 +321,10 @@ impl std::fmt::Display for StepError {
             Self::BadMessages => {
                 f.write_str("sent messages that are too large, or not one to each other aggregator")
             }
-            Self::Disputed => f.write_str(
-                "sent most others messages that they could not read, or said so of theirs",
-            ),
+            Self::Disputed => {
+                f.write_str("and most others contradict each other about what one sent the other")
+            }
+            Self::FalseDispute => f.write_str("said falsely that it could not read messages"),
             Self::AccusedTargets => f.write_str("alone refused the groups of two targets"),
             Self::Contradicted => f.write_str("sent messages that contradict those of the others"),
         }

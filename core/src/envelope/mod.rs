@@ -85,13 +85,6 @@ pub struct Sealed<R, T> {
     contents: PhantomData<fn() -> (R, T)>,
 }
 
-impl<R, T> Sealed<R, T> {
-    /// Number of bytes of what is sealed and of its encapsulation.
-    pub(crate) fn size(&self) -> usize {
-        self.ciphertext.len() + self.encapsulated.len()
-    }
-}
-
 impl<R: Reader, T: BorshSerialize> Sealed<R, T> {
     /// Seals the encoding of `value` for the holder of `key`.
     pub fn seal(

@@ -1,7 +1,7 @@
 //! Queries whose result is noisy, and dealers that cheat.
 
 use super::honest::setting;
-use crate::aggregation::{AggregationError, Deal, DealRequest, MAX_DEAL};
+use crate::aggregation::{AggregationError, Deal, DealRequest};
 use crate::ask::{SealedGroup, group_context, group_digest};
 use crate::conduct::{Command, Conduct, Event, Failure, Phase, StepError};
 use crate::encoding::{from_bytes, to_bytes};
@@ -239,22 +239,24 @@ fn a_dealer_that_deals_one_aggregator_a_false_share_costs_an_attempt_and_nobody_
     }
 }
 
-/// Runs a query in which the third says that it has no share of what the first dealt, at these attempts.
-fn denying(attempts: u8, forges: bool) -> (Scene, Conduct) {
-    let mut scene = noisy((2, 3), (1.0, Some(0.3)));
+/// Runs a query in which these members say, at these attempts, that they have no share of what the first dealt. The
+/// first of them may deal malformed noise as well.
+fn denying(liars: &[u8], committee: (u8, u8), attempts: u8, forges: bool) -> (Scene, Conduct) {
+    let mut scene = noisy(committee, (1.0, Some(0.3)));
+    let liars: Vec<_> = liars.iter().map(|liar| aggregator(*liar)).collect();
     let conduct = scene.drive(|scene, command| match command {
         Command::Deal {
             aggregator: dealer,
             request,
-        } if *dealer == aggregator(3) && forges => {
-            let deal = scene.forge_deal(member(3), request);
+        } if *dealer == liars[0] && forges => {
+            let deal = scene.forge_deal(dealer.member, request);
             Some(Event::Dealt(*dealer, request.work, Ok(deal)))
         }
         Command::Verify {
             aggregator: from,
             work,
             ..
-        } if *from == aggregator(3) && work.batch.is_noise() && work.attempt < attempts => {
+        } if liars.contains(from) && work.batch.is_noise() && work.attempt < attempts => {
             let mut event = scene.carry_out(command);
             if let Event::Verified(_, _, Ok(messages)) = &mut event {
                 for message in messages {
@@ -290,24 +292,59 @@ fn without_the_first(scene: &mut Scene, message: &PeerMessage) -> PeerMessage {
 
 #[test]
 fn an_aggregator_that_denies_one_dealer_s_share_puts_no_dealer_out() {
-    let (scene, conduct) = denying(1, false);
+    let once = || denying(&[3], (2, 3), 1, false);
+    let (scene, conduct) = once();
     assert_eq!(conduct.status().missing, []);
     noise(&scene, &conduct, 3);
-    let (_, conduct) = without(Weakness::FalseBitEvictsDealer, || denying(1, false));
+    let (_, conduct) = without(Weakness::FalseBitEvictsDealer, once);
     assert_eq!(conduct.status().missing, [aggregator(1)]);
     // At every attempt, it ends the query together with its own name.
-    let (_, conduct) = denying(u8::MAX, false);
+    let (_, conduct) = denying(&[3], (2, 3), u8::MAX, false);
     let status = conduct.status();
-    let readers = vec![(aggregator(1), vec![member(3)])];
-    assert_eq!(status.failure, Some(Failure::Unread { readers }));
+    let disputes = vec![(aggregator(1), vec![member(3)])];
+    assert_eq!(status.failure, Some(Failure::Disputes { disputes }));
     assert_eq!(status.missing, []);
 }
 
 #[test]
 fn a_dealer_of_malformed_noise_that_denies_another_s_share_is_out_alone() {
-    let (scene, conduct) = denying(u8::MAX, true);
+    let (scene, conduct) = denying(&[3], (2, 3), u8::MAX, true);
     assert_eq!(conduct.status().missing, [aggregator(3)]);
     noise(&scene, &conduct, 2);
+}
+
+#[test]
+fn fewer_aggregators_than_t_that_deny_one_dealer_s_share_put_no_dealer_out() {
+    let once = || denying(&[4, 5], (3, 5), 1, false);
+    let (scene, conduct) = once();
+    assert_eq!(conduct.status().missing, []);
+    noise(&scene, &conduct, 5);
+    let (_, conduct) = without(Weakness::FalseBitEvictsDealer, once);
+    assert_eq!(conduct.status().missing, [aggregator(1)]);
+}
+
+#[test]
+fn fewer_dealers_than_t_that_deal_one_aggregator_false_shares_do_not_put_it_out() {
+    let mut scene = noisy((3, 5), (1.0, Some(0.3)));
+    let conduct = scene.drive(|scene, command| {
+        let Command::Deal {
+            aggregator: dealer,
+            request,
+        } = command
+        else {
+            return None;
+        };
+        let lies = [1, 2].map(aggregator).contains(dealer) && request.work.attempt == 0;
+        lies.then(|| {
+            let mut deal = scene.deal_at(dealer.member, request).unwrap();
+            deal.shares[2] = deal.shares[0].clone();
+            deal.statement.digests[2] = deal.statement.digests[0];
+            deal.signature = deal.statement.signed_by(&scene.key(dealer.member));
+            Event::Dealt(*dealer, request.work, Ok(deal))
+        })
+    });
+    assert_eq!(conduct.status().missing, []);
+    noise(&scene, &conduct, 5);
 }
 
 #[test]
@@ -319,7 +356,7 @@ fn a_dealer_that_signs_other_noise_than_was_asked_puts_nobody_else_out() {
             let (manifest, position) = (scene.question.manifest.clone(), 1);
             let (_, key) = manifest.offers(0).nth(position).unwrap();
             let context = group_context(deal.statement.request.work, &[0; 32], 0, member(2));
-            let bytes = vec![0; MAX_DEAL / 2];
+            let bytes = vec![0; 1 << 20];
             deal.shares[position] = SealedGroup::seal_bytes(bytes, key, &context, &mut scene.rng);
             deal.statement.digests[position] = group_digest(&deal.shares[position]);
             deal.signature = deal.statement.signed_by(&scene.key(member(1)));
@@ -386,12 +423,8 @@ fn deals_are_bound_to_their_query_attempt_and_dealers() {
         let mut foreign = deals(&mut scene, other);
         foreign[0] = of_first[0].clone();
         let error = scene.open_deals_at(member(3), other, &foreign).err();
-        let dealers = vec![member(1)];
-        let disputes = Vec::new();
-        assert_eq!(
-            error,
-            Some(AggregationError::BadDeals { dealers, disputes })
-        );
+        let dealer = member(1);
+        assert_eq!(error, Some(AggregationError::FalseDeal { dealer }));
     }
     assert!(scene.open_deals_at(member(3), &first, &of_first).is_ok());
     // Frozen: other deals of the same attempt are refused for good.

@@ -111,8 +111,8 @@ fn an_aggregator_that_says_falsely_that_it_reads_nothing_is_out() {
 fn one_dispute_at_every_attempt_ends_the_query_by_both_names() {
     let (_, conduct) = with_garbled([&[1]; 3]);
     let status = conduct.status();
-    let readers = vec![(aggregator(1), vec![member(LIAR)])];
-    assert_eq!(status.failure, Some(Failure::Unread { readers }));
+    let disputes = vec![(aggregator(1), vec![member(LIAR)])];
+    assert_eq!(status.failure, Some(Failure::Disputes { disputes }));
     assert_eq!(status.missing, []);
     let words = status.failure.unwrap().to_string();
     assert!(
@@ -229,8 +229,8 @@ fn guard_counts_that_too_many_cannot_read_end_the_query_by_all_names() {
     let (_, conduct) = with_garbled_guards(&[1, 2]);
     let status = conduct.status();
     let readers = [1, 2].map(|reader| (aggregator(reader), vec![member(3)]));
-    let failure = Failure::Unread {
-        readers: readers.to_vec(),
+    let failure = Failure::Disputes {
+        disputes: readers.to_vec(),
     };
     assert_eq!((status.failure, status.missing), (Some(failure), vec![]));
 }
