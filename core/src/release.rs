@@ -175,7 +175,7 @@ pub struct Total {
     pub asked: u64,
     /// Contributions that are counted.
     pub accepted: u64,
-    /// Fewest aggregators that verified a batch.
+    /// Fewest aggregators that verified a batch or gave a total, of a committee.
     pub verified: u8,
     /// How many dealt noise; 0 where there is none.
     pub dealers: u8,
@@ -222,7 +222,7 @@ pub struct Released {
     pub asked: u64,
     /// Contributions that are counted.
     pub accepted: u64,
-    /// Fewest aggregators that verified a batch.
+    /// Fewest aggregators of a committee that verified a batch, or that gave totals.
     pub verified: u8,
     /// Number of dealers of noise in each committee; 0 without noise.
     pub dealers: Vec<u8>,
@@ -301,12 +301,18 @@ fn open_total(
     expected.then(|| (total, node.name.clone()))
 }
 
-/// The outputs of one committee, from totals of different members.
-fn interpolate(totals: &[&Total], needed: usize) -> Result<Vec<Option<u64>>, ReleaseError> {
-    let Some((first, rest)) = totals.split_first().filter(|_| totals.len() >= needed) else {
+/// Returns the outputs of one committee, from totals of different members.
+///
+/// At least `least` totals are required, so that a liar contradicts others: exactly `needed` always agree.
+fn interpolate(
+    totals: &[&Total],
+    needed: usize,
+    least: usize,
+) -> Result<Vec<Option<u64>>, ReleaseError> {
+    let Some((first, rest)) = totals.split_first().filter(|_| totals.len() >= least) else {
         return Err(ReleaseError::TooFew {
             opened: totals.len(),
-            needed,
+            needed: least,
         });
     };
     let mask = |total: &Total| -> Vec<bool> { total.outputs.iter().map(Option::is_some).collect() };
@@ -389,10 +395,11 @@ pub fn open_totals(
         let terms = manifest.committees.get(usize::from(committee));
         terms.map_or(usize::MAX, |terms| usize::from(terms.needed))
     };
+    let least_of = |committee| needed_of(committee).max(usize::from(manifest.min_verified));
     let Some((first, _)) = opened.values().next() else {
         return Err(ReleaseError::TooFew {
             opened: 0,
-            needed: needed_of(0),
+            needed: least_of(0),
         });
     };
     let one_release = |(total, _): &(Total, Name)| {
@@ -416,7 +423,7 @@ pub fn open_totals(
             .iter()
             .filter(|(from, _)| from.committee == committee);
         let (names, of): (Vec<&Name>, Vec<&Total>) = of.map(|(_, (t, name))| (name, t)).unzip();
-        let outputs = interpolate(&of, needed_of(committee))?;
+        let outputs = interpolate(&of, needed_of(committee), least_of(committee))?;
         parts.push(outputs);
         if let Some(total) = of.first() {
             released.asked += total.asked;

@@ -23,7 +23,7 @@ pub use status::{Failure, Funnel, Phase, Status, Step, Wait, coarse};
 
 use crate::{
     find::{FindSummary, NoisySize, SealedGrant},
-    id::{AggregatorId, BatchId, Name},
+    id::{AggregatorId, BatchId, MemberNumber, Name},
     manifest::VerifiedManifest,
     peer::PeerMessage,
     release::{Certificate, Proposal, SealedTotal},

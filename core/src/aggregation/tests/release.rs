@@ -12,8 +12,14 @@ use crate::testing::{Scene, Setting, aggregator, home, key_of, member};
 
 /// A query of four batches, all committed.
 fn committed() -> (Scene, Vec<CommittedBatch>) {
+    committed_by(Setting::default().min_verified)
+}
+
+/// A query of 2 of 3, of which so many must verify.
+fn committed_by(min_verified: u8) -> (Scene, Vec<CommittedBatch>) {
     let mut scene = Scene::new(Setting {
         batch_size: 9,
+        min_verified,
         ..Setting::default()
     });
     let batches = (0..4).map(|batch| {
@@ -284,6 +290,27 @@ fn a_liar_among_more_totals_than_needed_is_noticed() {
     }
     let (scene, totals) = liar(|_| {}, "aggregator3");
     assert_eq!(scene.read(&totals).unwrap().aggregators.len(), 3);
+}
+
+#[test]
+fn a_result_is_verified_by_no_more_aggregators_than_gave_totals() {
+    // A liar can change a sum of exactly t totals.
+    let change = |total: &mut Total| total.outputs[1] = None;
+    let (scene, totals) = liar(change, "nobody");
+    let released = scene.read(&totals).unwrap();
+    assert_eq!(
+        (total_of(&scene, &totals[0]).verified, released.verified),
+        (3, 2)
+    );
+    // Where three must verify, two totals are no result.
+    let (mut scene, batches) = committed_by(3);
+    let totals = scene.release(&batches);
+    let few = ReleaseError::TooFew {
+        opened: 2,
+        needed: 3,
+    };
+    assert_eq!(scene.read(&totals[..2]), Err(few));
+    assert_eq!(scene.read(&totals).unwrap().verified, 3);
 }
 
 #[test]

@@ -239,8 +239,8 @@ fn a_dealer_that_deals_one_aggregator_a_false_share_costs_an_attempt_and_nobody_
     }
 }
 
-/// Runs a query in which these members say, at these attempts, that they have no share of what the first dealt. The
-/// first of them may deal malformed noise as well.
+/// Runs a query in which these members say, at these attempts, that they have no share of what the first dealt, and
+/// accuse it. The first of them may deal malformed noise as well.
 fn denying(liars: &[u8], committee: (u8, u8), attempts: u8, forges: bool) -> (Scene, Conduct) {
     let mut scene = noisy(committee, (1.0, Some(0.3)));
     let liars: Vec<_> = liars.iter().map(|liar| aggregator(*liar)).collect();
@@ -264,6 +264,17 @@ fn denying(liars: &[u8], committee: (u8, u8), attempts: u8, forges: bool) -> (Sc
                 }
             }
             Some(event)
+        }
+        Command::Decide {
+            aggregator: from,
+            work,
+            ..
+        } if liars.contains(from) && work.batch.is_noise() && work.attempt < attempts => {
+            let error = StepError::BadDeals {
+                dealers: vec![member(1)],
+                disputes: Vec::new(),
+            };
+            Some(failed(command, error))
         }
         _ => None,
     });

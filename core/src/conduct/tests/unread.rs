@@ -108,6 +108,29 @@ fn an_aggregator_that_says_falsely_that_it_reads_nothing_is_out() {
 }
 
 #[test]
+fn an_aggregator_whose_dispute_is_provably_false_is_out_at_once() {
+    // Without one other, four are left of whom three are enough; and the rest names nobody.
+    for (step, named) in [
+        ("verify", &[1][..]),
+        ("verify", &[]),
+        ("decide", &[]),
+        ("decide", &[LIAR]),
+        ("release", &[1]),
+    ] {
+        let mut scene = five();
+        let conduct = scene.drive(|_, command| {
+            attempt_of(command, step, LIAR)?;
+            let members = named.iter().map(|named| member(*named)).collect();
+            Some(failed(command, StepError::Unread { members }))
+        });
+        exact(&scene, &conduct);
+        let out = conduct.out().get(&aggregator(LIAR));
+        assert_eq!(out, Some(&StepError::FalseDispute), "{step} {named:?}");
+        assert_eq!(conduct.status().missing, [aggregator(LIAR)]);
+    }
+}
+
+#[test]
 fn one_dispute_at_every_attempt_ends_the_query_by_both_names() {
     let (_, conduct) = with_garbled([&[1]; 3]);
     let status = conduct.status();
@@ -201,15 +224,16 @@ fn randomness_that_cannot_be_read_costs_an_attempt_and_no_aggregator() {
     assert_eq!(conduct.status().missing, [aggregator(1), aggregator(2)]);
 }
 
-/// Runs a query of three, all of whom must verify, in which these cannot read the third's guard counts.
+/// Runs a query of five, four of whom must verify, in which these cannot read the guard counts of the last two.
 fn with_garbled_guards(readers: &[u8]) -> (Scene, Conduct) {
     let mut scene = Scene::new(Setting {
-        min_verified: 3,
-        ..setting((2, 3), &[])
+        min_verified: 4,
+        ..setting((3, 5), &[])
     });
     let conduct = scene.drive(|scene, command| {
-        attempt_of(command, "guards", 3)?;
-        Some(garbled(scene, command, 3, readers))
+        let of = |liar| attempt_of(command, "guards", liar).map(|_| liar);
+        let liar = of(4).or_else(|| of(LIAR))?;
+        Some(garbled(scene, command, liar, readers))
     });
     (scene, conduct)
 }
@@ -219,7 +243,8 @@ fn guard_counts_that_one_cannot_read_cost_its_total_and_not_its_place() {
     let (scene, conduct) = with_garbled_guards(&[1]);
     exact(&scene, &conduct);
     assert_eq!(conduct.status().missing, []);
-    assert_eq!(conduct.totals().unwrap().len(), 2);
+    let totals = conduct.totals().unwrap();
+    assert_eq!(scene.read(totals).unwrap().verified, 4);
     let (_, conduct) = without(Weakness::UnreadEvicts, || with_garbled_guards(&[1]));
     assert_eq!(conduct.status().missing, [aggregator(1)]);
 }
@@ -228,9 +253,9 @@ fn guard_counts_that_one_cannot_read_cost_its_total_and_not_its_place() {
 fn guard_counts_that_too_many_cannot_read_end_the_query_by_all_names() {
     let (_, conduct) = with_garbled_guards(&[1, 2]);
     let status = conduct.status();
-    let readers = [1, 2].map(|reader| (aggregator(reader), vec![member(3)]));
+    let disputes = [1, 2].map(|reader| (aggregator(reader), [4, LIAR].map(member).to_vec()));
     let failure = Failure::Disputes {
-        disputes: readers.to_vec(),
+        disputes: disputes.to_vec(),
     };
     assert_eq!((status.failure, status.missing), (Some(failure), vec![]));
 }

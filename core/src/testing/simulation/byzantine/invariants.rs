@@ -204,12 +204,10 @@ impl<'a> Invariants<'a> {
         let byzantine: Option<MemberNumber> = scene.members().last().copied();
         let byzantine = byzantine.filter(|_| self.campaign.has(Party::Aggregator));
         let moves = self.campaign.moves(ask);
-        // A false opening of guards stops whoever reads it, and a false grant whoever gets it.
-        let stopped = moves.iter().any(|one| match one {
-            Move::FalseGuards => byzantine.is_some(),
-            Move::FalseGrant { .. } => true,
-            _ => false,
-        });
+        // A false grant stops whoever gets it.
+        let stopped = moves
+            .iter()
+            .any(|one| matches!(one, Move::FalseGrant { .. }));
         let faults = !self.campaign.faults(ask).is_empty();
         for (aggregator, error) in ended.conduct.out() {
             let excused = match error {
