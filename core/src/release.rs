@@ -263,7 +263,9 @@ impl Released {
 #[non_exhaustive]
 pub enum ReleaseError {
     /// Too few totals open.
-    #[error("{opened} totals open, {needed} are needed")]
+    #[error(
+        "{opened} aggregators of a committee gave a total that opens, and {needed} are needed: submit the query again"
+    )]
     TooFew {
         /// How many open and are signed.
         opened: usize,

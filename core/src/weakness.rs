@@ -46,8 +46,6 @@ pub(crate) enum Weakness {
     FalseAcknowledgementEvicts,
     /// A dealer whose noise is right without fewer than t members stays in the query (protocol.md §9).
     FalseBitEvictsDealer,
-    /// An aggregator's messages and shares are bounded before they are handed on (protocol.md §8, §11).
-    LargeMessagesEvict,
     /// An aggregator takes one model a round (protocol.md §18).
     SeveralModelsOfOneRound,
     /// A contribution is bound to the model that its home was shown (protocol.md §18).

@@ -576,7 +576,7 @@ impl Verifying {
             let fault = |index| fault(circuit, quorum, &columns, needed, count, index);
             return Err(self.refused(&all, fault));
         }
-        let suspect = |right: &dyn Fn(MemberNumber, &Verdicts) -> bool| {
+        let without_one = |right: &dyn Fn(MemberNumber, &Verdicts) -> bool| {
             suspect(
                 circuit,
                 quorum,
@@ -591,8 +591,8 @@ impl Verifying {
         if many(all.inconsistent + all.partial) {
             let by_homes = weakness::off(Weakness::HostFailsBatch);
             let suspect = match by_homes {
-                true => suspect(&nearly_all),
-                false => suspect(&of_several_hosts),
+                true => without_one(&nearly_all),
+                false => without_one(&of_several_hosts),
             };
             if suspect.is_some() || (by_homes && many(all.inconsistent)) {
                 return Err(AggregationError::TooManyInconsistent {

@@ -1,7 +1,7 @@
 //! What the messages of an aggregator to the others must be before they are handed on (protocol.md §8, §11).
 //!
 //! The readers bound the size of their requests. A reader whose request is too large fails its step and is out of the
-//! query, so that the Conductor refuses what is too large at its sender.
+//! query. So the Conductor refuses messages that are too large, and their sender is out instead.
 
 use super::{Conduct, StepError};
 use crate::{
@@ -10,7 +10,6 @@ use crate::{
     circuit::Circuit,
     id::{AggregatorId, MemberNumber, Work},
     peer::PeerMessage,
-    weakness::{self, Weakness},
 };
 
 /// Largest message between aggregators without the numbers in it, in bytes: identifiers, lengths, a share of the
@@ -34,9 +33,7 @@ impl Conduct {
         let mut readers: Vec<MemberNumber> = messages.iter().map(|message| message.to).collect();
         readers.sort_unstable();
         let fits = |message: &PeerMessage| message.from == from.member && message.len() <= limit;
-        match readers == others && messages.iter().all(fits)
-            || weakness::off(Weakness::LargeMessagesEvict)
-        {
+        match readers == others && messages.iter().all(fits) {
             true => Ok(messages),
             false => Err(StepError::BadMessages),
         }
