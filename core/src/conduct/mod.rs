@@ -479,6 +479,9 @@ impl Conduct {
         if in_flight.iter().any(|count| *count > 0) {
             return Ok(commands);
         }
+        // Aggregators charge a query when they acknowledge its noise, so that a query that cannot be released must end
+        // before.
+        self.check_answers()?;
         let noise = self.noise();
         if !noise.is_empty() {
             return Ok(noise);
@@ -492,7 +495,11 @@ impl Conduct {
                 .filter_map(|(id, run)| run.committed(*id))
                 .collect(),
         };
-        let accepted: u64 = self.funnel.accepted;
+        Ok(self.notarise(proposal))
+    }
+
+    /// Checks that enough homes gave an accepted answer.
+    fn check_answers(&self) -> Result<(), Failure> {
         let rate = u64::from(self.manifest.answer_rate);
         let wanted = self.funnel.targeted.saturating_mul(rate);
         // The aggregators of a committee with fewer answers would refuse the release, and be excluded for it.
@@ -500,15 +507,17 @@ impl Conduct {
             .committees()
             .all(|committee| self.has_enough_answers(committee));
         let each = each || weakness::off(Weakness::AnswerRateOfAllCommittees);
-        if proposal.batches.is_empty() || accepted.saturating_mul(1000) < wanted || !each {
-            let reported = self.funnel.with_noise(&self.noisy_sizes, true);
-            return Err(Failure::TooFewAnswers {
-                accepted: reported.accepted,
-                asked: reported.targeted,
-                rate: self.manifest.answer_rate,
-            });
+        let mut homes = self.batches.iter().filter(|(id, _)| !id.is_noise());
+        let some = homes.any(|(id, run)| run.committed(*id).is_some());
+        if some && self.funnel.accepted.saturating_mul(1000) >= wanted && each {
+            return Ok(());
         }
-        Ok(self.notarise(proposal))
+        let reported = self.funnel.with_noise(&self.noisy_sizes, true);
+        Err(Failure::TooFewAnswers {
+            accepted: reported.accepted,
+            asked: reported.targeted,
+            rate: self.manifest.answer_rate,
+        })
     }
 
     /// Returns whether the committed batches of a committee have the answer rate that its aggregators require.

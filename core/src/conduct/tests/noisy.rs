@@ -176,6 +176,25 @@ fn a_dealer_that_is_lost_before_or_after_it_dealt_is_not_missed() {
     }
 }
 
+#[test]
+fn too_few_answers_end_a_noisy_query_before_it_is_charged() {
+    let mut scene = noisy((2, 3), (1.0, Some(0.3)));
+    let conduct = scene.drive(|scene, command| match command {
+        Command::Ask { work, .. } => {
+            let mut answers = scene.answers(*work);
+            answers.truncate(1);
+            Some(Event::Asked(*work, Ok(scene.collect(*work, answers))))
+        }
+        Command::Deal { .. } => panic!("aggregators charge for noise"),
+        _ => None,
+    });
+    let failure = conduct.status().failure;
+    assert!(
+        matches!(failure, Some(Failure::TooFewAnswers { .. })),
+        "{failure:?}"
+    );
+}
+
 /// Runs a query in which what aggregator 1 deals first is changed.
 fn cheating(scene: &mut Scene, mut change: impl FnMut(&mut Scene, &mut Deal)) -> Conduct {
     let mut cheated = false;
