@@ -6,6 +6,7 @@ use std::sync::Arc;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
+use super::model::{Call, Follower};
 use super::question::{Found, find, homes, plain_sums, segment, upload};
 use super::{
     Draft, Home, Network, Question, Setting, aggregator, copy_of, key_of, logged, member, name,
@@ -50,6 +51,8 @@ pub(crate) struct Scene {
     pub(crate) shown: [u8; 32],
     /// Watcher of the messages that aggregators open.
     pub(crate) watcher: Option<Arc<dyn Watcher>>,
+    /// The model beside the query, if it is followed.
+    pub(crate) follower: Option<Follower>,
     /// Of the aggregators, by number.
     signing: Vec<SigningKey>,
 }
@@ -97,6 +100,7 @@ impl Scene {
             round: 0,
             shown: NO_PARAMETERS,
             watcher: None,
+            follower: None,
             signing: (1..=members).map(member).map(aggregator_key).collect(),
         };
         for (_, member, grant) in copy_of(&scene.found.summary).grants {
@@ -261,6 +265,24 @@ impl Scene {
         step(aggregation, &keys, &self.network, &mut self.rng)
     }
 
+    /// Follows a step of one aggregator in the model. `said` is the acknowledgement of a decision.
+    fn followed<T>(
+        &mut self,
+        member: MemberNumber,
+        call: Call<'_>,
+        outcome: Step<T>,
+        said: impl FnOnce(&T) -> Option<&SignedAcknowledgement>,
+    ) -> Step<T> {
+        if let Some(follower) = &mut self.follower {
+            let visible = self.aggregators[&member].visible();
+            match &outcome {
+                Ok(value) => follower.step(member, call, Ok(said(value)), &visible),
+                Err(error) => follower.step(member, call, Err(error), &visible),
+            }
+        }
+        outcome
+    }
+
     /// Place of an aggregator among those that made an offer.
     pub(crate) fn position(&self, member: MemberNumber) -> usize {
         let mut offers = self.question.manifest.offers(0);
@@ -273,7 +295,7 @@ impl Scene {
         answer: &BatchAnswer,
     ) -> Step<Vec<PeerMessage>> {
         let groups = &answer.groups[self.position(member)];
-        self.at(member, |aggregation, keys, network, rng| {
+        let outcome = self.at(member, |aggregation, keys, network, rng| {
             let (statement, signature) = (&answer.statement, &answer.signature);
             let directory = &network.directory;
             let mut receiving = aggregation.receive(statement, signature, directory)?;
@@ -282,7 +304,13 @@ impl Scene {
                 receiving.add(opener.open(group.clone()));
             }
             aggregation.freeze(receiving, keys, rng)
-        })
+        });
+        self.followed(
+            member,
+            Call::Open(answer.statement.work, answer.statement.digest()),
+            outcome,
+            |_| None,
+        )
     }
 
     pub(crate) fn deal_at(&mut self, member: MemberNumber, request: &DealRequest) -> Step<Deal> {
@@ -323,9 +351,10 @@ impl Scene {
         messages: &[PeerMessage],
     ) -> Step<Vec<PeerMessage>> {
         let messages = to(member, messages);
-        self.at(member, |aggregation, keys, network, rng| {
+        let outcome = self.at(member, |aggregation, keys, network, rng| {
             aggregation.verify(work, &messages, keys, &network.directory, rng)
-        })
+        });
+        self.followed(member, Call::Verify(work), outcome, |_| None)
     }
 
     pub(crate) fn decide_at(
@@ -336,8 +365,11 @@ impl Scene {
         messages: &[PeerMessage],
     ) -> Step<SignedAcknowledgement> {
         let messages = to(member, messages);
-        self.at(member, |aggregation, keys, network, _| {
+        let outcome = self.at(member, |aggregation, keys, network, _| {
             aggregation.decide(work, quorum, &messages, keys, &network.directory)
+        });
+        self.followed(member, Call::Decide(work, quorum), outcome, |said| {
+            Some(said)
         })
     }
 
@@ -347,9 +379,10 @@ impl Scene {
         work: Work,
         acknowledgements: &[SignedAcknowledgement],
     ) -> Step<()> {
-        self.at(member, |aggregation, _, network, _| {
+        let outcome = self.at(member, |aggregation, _, network, _| {
             aggregation.commit(work, acknowledgements, &network.directory)
-        })
+        });
+        self.followed(member, Call::Commit(work), outcome, |_| None)
     }
 
     pub(crate) fn guards_at(
@@ -358,9 +391,10 @@ impl Scene {
         proposal: &Proposal,
         certificate: &Certificate,
     ) -> Step<Vec<PeerMessage>> {
-        self.at(member, |aggregation, keys, network, rng| {
+        let outcome = self.at(member, |aggregation, keys, network, rng| {
             aggregation.guards(proposal, certificate, keys, &network.directory, rng)
-        })
+        });
+        self.followed(member, Call::Guards(proposal), outcome, |_| None)
     }
 
     pub(crate) fn release_at(
@@ -369,9 +403,10 @@ impl Scene {
         messages: &[PeerMessage],
     ) -> Step<SealedTotal> {
         let (messages, round) = (to(member, messages), self.round);
-        self.at(member, |aggregation, keys, network, rng| {
+        let outcome = self.at(member, |aggregation, keys, network, rng| {
             aggregation.release(round, &messages, keys, &network.directory, rng)
-        })
+        });
+        self.followed(member, Call::Release, outcome, |_| None)
     }
 
     pub(crate) fn members(&self) -> Vec<MemberNumber> {

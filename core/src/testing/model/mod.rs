@@ -10,12 +10,14 @@
 mod aggregator;
 mod conductor;
 mod conformance;
+mod follower;
 
 use stateright::{Model, Property};
 
 use aggregator::{Aggregator, BATCHES, Decision, Mistake, Proposal, Request, Step};
 
-pub(crate) use conformance::{Call, Conformance};
+pub(crate) use conformance::Call;
+pub(crate) use follower::Follower;
 
 /// The honest aggregators, and the Byzantine one, as bits of a quorum.
 const HONEST: [u8; 2] = [0b001, 0b010];

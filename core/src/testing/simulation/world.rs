@@ -14,7 +14,7 @@ use crate::conduct::{Command, Conduct, Event, Options, Phase, Record, StepError}
 use crate::encoding::{from_bytes, to_bytes};
 use crate::id::{MemberNumber, Work};
 use crate::release::{Certificate, Proposal, SignedAcknowledgement};
-use crate::testing::model::{Call as Followed, Conformance};
+use crate::testing::model::Follower;
 use crate::testing::{Scene, copy_of, failed, key_of, step_error};
 
 /// Virtual milliseconds until a request counts as lost.
@@ -71,10 +71,6 @@ pub(super) struct World<'a> {
     /// The hosts whose homes are in the answer to a work.
     hosts: BTreeMap<Work, BTreeSet<usize>>,
     proposal: Option<Proposal>,
-    /// Model of the aggregators, if the schedule has the model's numbers of aggregators and batches.
-    model: Option<Conformance>,
-    /// First step that the model does not allow.
-    differs: Option<String>,
     /// What happened, for people.
     pub(super) log: Vec<String>,
 }
@@ -190,7 +186,8 @@ impl<'a> World<'a> {
         let (conduct, commands) = Conduct::new(scene.question.manifest.clone(), options());
         let manifest = &scene.question.manifest;
         let modelled = scene.batches() <= 2 && manifest.offers(0).count() == 3;
-        let model = modelled.then(|| Conformance::new(manifest.min_verified));
+        let follower = modelled.then(|| Follower::new(manifest.min_verified));
+        scene.follower = follower;
         let mut world = Self {
             record: to_bytes(&conduct.record()),
             rng: StdRng::seed_from_u64(schedule.seed),
@@ -209,8 +206,6 @@ impl<'a> World<'a> {
             answered: BTreeSet::new(),
             hosts: BTreeMap::new(),
             proposal: None,
-            model,
-            differs: None,
             log: Vec::new(),
             scene,
             answers,
@@ -226,7 +221,8 @@ impl<'a> World<'a> {
     pub(super) fn run(mut self, commands: Vec<Command>) -> Result<(Ended, Vec<String>), String> {
         self.issue(commands);
         for _ in 0..MOST {
-            if let Some(differs) = self.differs {
+            let follower = self.scene.follower.as_ref();
+            if let Some(differs) = follower.and_then(Follower::differs) {
                 return Err(format!("not a path of the model: {differs}"));
             }
             let phase = self.conduct.status().phase;
@@ -391,9 +387,8 @@ impl<'a> World<'a> {
                 let manifest = self.scene.question.manifest.clone();
                 let restored = Aggregation::restore(manifest, 0, member, records, |key| key);
                 let restored = restored.expect("what was written is read");
-                if let Some(model) = &mut self.model {
-                    let same = model.restarted(member, &restored.visible());
-                    self.differs = self.differs.take().or(same.err());
+                if let Some(follower) = &mut self.scene.follower {
+                    follower.restarted(member, &restored);
                 }
                 self.scene.aggregators.insert(member, restored);
             }
@@ -404,8 +399,8 @@ impl<'a> World<'a> {
     }
 
     fn write(&mut self, member: MemberNumber) {
-        if let Some(model) = &mut self.model {
-            model.written(member);
+        if let Some(follower) = &mut self.scene.follower {
+            follower.written(member);
         }
         let aggregation = self.scene.aggregators.get_mut(&member);
         let aggregation = aggregation.expect("it is there");
@@ -449,110 +444,8 @@ impl<'a> World<'a> {
                 let taken = taken.try_for_each(|taken| taken.map_err(|e| step_error(&e)));
                 Event::Begun(*aggregator, taken)
             }
-            _ => self.aggregate(command),
+            _ => self.scene.carry_out(command),
         }
-    }
-
-    fn aggregate(&mut self, command: &Command) -> Event {
-        let scene = &mut *self.scene;
-        let error = |error: AggregationError| step_error(&error);
-        match command {
-            Command::Deal {
-                aggregator,
-                request,
-            } => {
-                let dealt = scene.deal_at(aggregator.member, request);
-                Event::Dealt(*aggregator, request.work, dealt.map_err(error))
-            }
-            Command::OpenDeals {
-                aggregator,
-                request,
-                deals,
-                ..
-            } => {
-                let opened = scene.open_deals_at(aggregator.member, request, deals);
-                Event::Opened(*aggregator, request.work, opened.map_err(error))
-            }
-            Command::Open {
-                aggregator, answer, ..
-            } => {
-                let opened = scene.open_at(aggregator.member, answer);
-                let statement = &answer.statement;
-                let call = Followed::Open(statement.work, statement.digest());
-                let opened = self.follow(aggregator.member, call, opened, |_| None);
-                Event::Opened(*aggregator, statement.work, opened)
-            }
-            Command::Verify {
-                aggregator,
-                work,
-                messages,
-            } => {
-                let verified = scene.verify_at(aggregator.member, *work, messages);
-                let call = Followed::Verify(*work);
-                let verified = self.follow(aggregator.member, call, verified, |_| None);
-                Event::Verified(*aggregator, *work, verified)
-            }
-            Command::Decide {
-                aggregator,
-                work,
-                quorum,
-                messages,
-            } => {
-                let decided = scene.decide_at(aggregator.member, *work, quorum, messages);
-                let call = Followed::Decide(*work, quorum);
-                let decided = self.follow(aggregator.member, call, decided, |sent| Some(sent));
-                Event::Decided(*aggregator, *work, decided)
-            }
-            Command::Commit {
-                aggregator,
-                work,
-                acknowledgements,
-            } => {
-                let committed = scene.commit_at(aggregator.member, *work, acknowledgements);
-                let call = Followed::Commit(*work);
-                let committed = self.follow(aggregator.member, call, committed, |()| None);
-                Event::Committed(*aggregator, *work, committed)
-            }
-            Command::Guards {
-                aggregator,
-                proposal,
-                certificate,
-            } => {
-                let guards = scene.guards_at(aggregator.member, proposal, certificate);
-                let call = Followed::Guards(proposal);
-                let guards = self.follow(aggregator.member, call, guards, |_| None);
-                Event::Guarded(*aggregator, guards)
-            }
-            Command::Release {
-                aggregator,
-                messages,
-                ..
-            } => {
-                let total = scene.release_at(aggregator.member, messages);
-                let total = self.follow(aggregator.member, Followed::Release, total, |_| None);
-                Event::Released(*aggregator, total)
-            }
-            _ => unreachable!("no aggregator takes it"),
-        }
-    }
-
-    /// Follows a step of an aggregator in the model.
-    fn follow<T>(
-        &mut self,
-        member: MemberNumber,
-        call: Followed<'_>,
-        outcome: Result<T, AggregationError>,
-        said: impl FnOnce(&T) -> Option<&SignedAcknowledgement>,
-    ) -> Result<T, StepError> {
-        if let Some(model) = &mut self.model {
-            let visible = self.scene.aggregators[&member].visible();
-            let same = match &outcome {
-                Ok(value) => model.step(member, call, Ok(said(value)), &visible),
-                Err(error) => model.step(member, call, Err(error), &visible),
-            };
-            self.differs = self.differs.take().or(same.err());
-        }
-        outcome.map_err(|error| step_error(&error))
     }
 
     fn ask(&mut self, work: Work) -> Result<crate::ask::BatchAnswer, StepError> {

@@ -81,6 +81,9 @@ impl Query<'_> {
             return;
         };
         self.ledgers.charge(member, aggregation);
+        if let Some(follower) = &mut scene.follower {
+            follower.written(member);
+        }
         if self.faults.ops.is_empty() {
             return;
         }
@@ -115,6 +118,9 @@ impl Query<'_> {
             None => key,
         });
         let restored = restored.expect("what was written is read");
+        if let Some(follower) = &mut scene.follower {
+            follower.restarted(member, &restored);
+        }
         scene.aggregators.insert(member, restored);
     }
 

@@ -12,6 +12,7 @@ use crate::conduct::{Failure, Phase, StepError};
 use crate::id::{MemberNumber, Work};
 use crate::release::Released;
 use crate::testing::Scene;
+use crate::testing::model::Follower;
 
 /// Whom one query of the campaign asked, if it was released.
 struct Answered {
@@ -44,6 +45,9 @@ impl<'a> Invariants<'a> {
         stacks: &Stacks,
         ended: &Ended,
     ) -> Result<u64, String> {
+        if let Some(differs) = ended.follower.as_ref().and_then(Follower::differs) {
+            return Err(format!("not a path of the model: {differs}"));
+        }
         self.ended(ended)?;
         self.sealed_once(ended)?;
         self.once(scene, stacks)?;

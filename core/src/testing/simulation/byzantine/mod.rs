@@ -55,6 +55,8 @@ pub(super) struct Tally {
     pub(super) released: u64,
     /// Rounds of sessions that were released, after the first.
     pub(super) rounds: u64,
+    /// Queries that were followed in the model.
+    pub(super) followed: u64,
     /// Kinds of moves that were drawn.
     pub(super) drawn: BTreeSet<String>,
     /// How often each kind of move changed what would have happened.
@@ -67,6 +69,7 @@ impl Tally {
         self.failed += other.failed;
         self.released += other.released;
         self.rounds += other.rounds;
+        self.followed += other.followed;
         self.drawn.extend(other.drawn.iter().cloned());
         for (kind, times) in &other.reached {
             *self.reached.entry(kind.clone()).or_default() += times;
@@ -135,6 +138,7 @@ impl Grounds {
                 tally.refused += 1;
                 continue;
             };
+            tally.followed += u64::from(ended.follower.is_some());
             ground.leak.found()?;
             stacks.homes.check(&ground.scene.network.directory)?;
             let released = invariants.check(&ground.scene, ask, &stacks, &ended)?;

@@ -20,6 +20,7 @@ use crate::id::{AggregatorId, MemberNumber, Work};
 use crate::log::Inclusion;
 use crate::privacy::Expense;
 use crate::release::Proposal;
+use crate::testing::model::Follower;
 use crate::testing::{Found, Scene, logged, step_error};
 use crate::training::NO_PARAMETERS;
 
@@ -36,6 +37,8 @@ pub(super) struct Ended {
     pub(super) expenses: Vec<Expense>,
     /// What finders sealed.
     pub(super) sealed: Vec<Sealing>,
+    /// The model beside it, if it is followed.
+    pub(super) follower: Option<Follower>,
 }
 
 /// An encapsulation, and the ciphertext under it.
@@ -154,6 +157,8 @@ impl<'a> Query<'a> {
         };
         let finds = std::iter::once(&scene.found).chain(&query.others);
         let sealed: Vec<Sealing> = finds.flat_map(sealings).collect();
+        let models = query.is_modelled(scene);
+        scene.follower = models.then(|| Follower::new(scene.question.manifest.min_verified));
         for member in scene.members() {
             query.written(scene, member);
         }
@@ -168,7 +173,21 @@ impl<'a> Query<'a> {
             found: query.found,
             expenses: query.expenses,
             sealed,
+            follower: scene.follower.take(),
         })
+    }
+
+    /// Returns whether the model has the query's numbers of aggregators, batches and rounds, and its honest notary. A
+    /// finder certifies as it likes.
+    fn is_modelled(&self, scene: &Scene) -> bool {
+        let manifest = &scene.question.manifest;
+        let mut finds = std::iter::once(&scene.found).chain(&self.others);
+        let aggregators = (manifest.committees[0].needed, manifest.offers(0).count());
+        aggregators == (2, 3)
+            && manifest.rounds == 1
+            && manifest.privacy.is_none()
+            && !self.is(Party::Finder)
+            && finds.all(|found| found.batches.len() <= 2)
     }
 
     /// Contributions that were certified in another batch than their homes' own.
