@@ -191,8 +191,8 @@ fn print(plan: &Plan, explained: &Explanation, homes: u64, cohort: u32, place: &
                 "noise          none: the answer is exact, if the network and the homes allow that"
             );
             println!(
-                "aggregators    every one reads {} exact {} of people, including those below {cohort}, which \
-                 are withheld from the querier",
+                "aggregators    every one reads {} exact {} of people, including those below {cohort}. They \
+                 are withheld from you; an aggregator that colludes with you tells you",
                 explained.counts,
                 if explained.counts == 1 {
                     "count"

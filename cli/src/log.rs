@@ -352,10 +352,14 @@ async fn verify(arguments: Verify) -> Result<(), Exit> {
     }
     let Some(head) = reader.head().await? else {
         return match before.is_empty() {
-            true => {
-                println!("the log is empty");
-                Ok(())
-            }
+            // It may also be a conductor that hides the log.
+            true => Err(Exit {
+                code: UNAVAILABLE,
+                error: anyhow!(
+                    "nothing was verified: the conductor shows no log. That is right before the network's first query; \
+                     afterwards, tell the network's operators"
+                ),
+            }),
             false => Err(wrong("it is empty, and was not before")),
         };
     };

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use dispers_core::{
     ceremony,
     dealing::ThresholdKey,
-    directory::{Change, DirectoryBody},
+    directory::{Change, DirectoryBody, Pool},
     id::{Name, Role, Timestamp},
     keys::VerifyingKey,
 };
@@ -45,6 +45,24 @@ fn threshold_keys(body: &DirectoryBody) -> Vec<(Role, u16, &ThresholdKey)> {
     indexors.into_iter().chain(groups).collect()
 }
 
+/// Returns a threshold key as JSON.
+fn threshold_key(role: Role, group: u16, key: &ThresholdKey) -> Value {
+    let threshold = key.threshold();
+    json!({
+        "role": role.name(), "group": group,
+        "needed": threshold.needed(), "members": threshold.members(),
+        "fingerprint": ceremony::fingerprint(key).to_string(),
+    })
+}
+
+/// Returns the key of a pool as JSON.
+fn pool(pool: &Pool) -> Value {
+    json!({
+        "role": pool.role.name(), "group": pool.partition,
+        "fingerprints": keys::object([("pool-envelope-key", pool.envelope_key.fingerprint())]),
+    })
+}
+
 /// Returns the entries of a directory as JSON, with the fingerprint of every key.
 fn object(body: &DirectoryBody, signers: &BTreeSet<&VerifyingKey>) -> Value {
     let nodes = body.nodes.iter().map(|node| {
@@ -54,18 +72,14 @@ fn object(body: &DirectoryBody, signers: &BTreeSet<&VerifyingKey>) -> Value {
             "fingerprints": keys::object(node.fingerprints()),
         })
     });
-    let pools = body.pools.iter().map(|pool| {
+    let thresholds = threshold_keys(body)
+        .into_iter()
+        .map(|(role, group, key)| threshold_key(role, group, key));
+    let previous = body.previous.as_ref().map(|previous| {
         json!({
-            "role": pool.role.name(), "group": pool.partition,
-            "fingerprints": keys::object([("pool-envelope-key", pool.envelope_key.fingerprint())]),
-        })
-    });
-    let thresholds = threshold_keys(body).into_iter().map(|(role, group, key)| {
-        let threshold = key.threshold();
-        json!({
-            "role": role.name(), "group": group,
-            "needed": threshold.needed(), "members": threshold.members(),
-            "fingerprint": ceremony::fingerprint(key).to_string(),
+            "key_epoch": previous.key_epoch.0,
+            "pools": previous.pools.iter().map(pool).collect::<Vec<_>>(),
+            "threshold_keys": [threshold_key(Role::ConceptIndexor, 0, &previous.indexors)],
         })
     });
     let hosts = body.hosts.iter().map(|host| {
@@ -92,12 +106,21 @@ fn object(body: &DirectoryBody, signers: &BTreeSet<&VerifyingKey>) -> Value {
         "issued": body.issued.to_string(),
         "expires": body.expires.to_string(),
         "nodes": nodes.collect::<Vec<_>>(),
-        "pools": pools.collect::<Vec<_>>(),
+        "pools": body.pools.iter().map(pool).collect::<Vec<_>>(),
         "threshold_keys": thresholds.collect::<Vec<_>>(),
+        "previous": previous,
         "hosts": hosts.collect::<Vec<_>>(),
         "queriers": queriers.collect::<Vec<_>>(),
         "signed_by": signed.collect::<Vec<_>>(),
     })
+}
+
+/// Returns the line of a pool's key.
+fn pool_key(pool: &Pool) -> String {
+    keys::lines(
+        "  ",
+        [("pool-envelope-key", pool.envelope_key.fingerprint())],
+    )
 }
 
 /// Prints what is listed.
@@ -151,8 +174,16 @@ fn list(body: &DirectoryBody, now: Timestamp) {
     }
     for pool in &body.pools {
         println!("pool of {} group {}", pool.role, pool.partition);
-        let print = ("pool-envelope-key", pool.envelope_key.fingerprint());
-        print!("{}", keys::lines("  ", [print]));
+        print!("{}", pool_key(pool));
+    }
+    if let Some(previous) = &body.previous {
+        let of = format!("of key epoch {}", previous.key_epoch.0);
+        let print = ceremony::fingerprint(&previous.indexors);
+        println!("key of {} group 0 {of}: {print}", Role::ConceptIndexor);
+        for pool in &previous.pools {
+            println!("pool of {} group {} {of}", pool.role, pool.partition);
+            print!("{}", pool_key(pool));
+        }
     }
     for host in &body.hosts {
         match host.address.as_str() {

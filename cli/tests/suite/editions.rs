@@ -326,6 +326,21 @@ fn a_key_epoch_changes_with_a_grace() {
     );
     let told = network.renew(&["root"]);
     assert!(told[0].contains("1, which is still asked"), "{told:?}");
+    // Stacks subscribe under both key epochs, so that both epochs' keys are listed for comparison.
+    let listed = network.done("directory show directory.bin").stdout;
+    let json = network.done("directory show directory.bin --format json");
+    let previous = &json.json()["previous"];
+    assert_eq!(previous["key_epoch"], 1);
+    for file in ["indexors.pub", "target.pub", "target-finder.pub"] {
+        let shown = network.done(&format!("keys show {file} --format json"));
+        let print = match file {
+            "indexors.pub" => shown.json()["fingerprint"].clone(),
+            _ => shown.json()["fingerprints"]["pool-envelope-key"].clone(),
+        };
+        let print = print.as_str().unwrap_or_else(|| panic!("{}", shown.stdout));
+        assert!(listed.contains(print), "{file}: {listed}");
+        assert!(previous.to_string().contains(print), "{file}: {previous}");
+    }
     network.edit("target.toml", &[("target.key", "target-2.key")]);
     let without = network.dispers(&["serve", "target", "--config", "target.toml"]);
     assert_eq!(without.code, Some(64));
