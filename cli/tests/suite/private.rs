@@ -242,6 +242,34 @@ fn what_holds_people_s_data_or_a_password_and_others_may_read_is_refused_before_
     assert_eq!(run(import).code, Some(0));
 }
 
+#[test]
+fn the_unit_gives_nobody_else_files_or_memory() {
+    let unit = fs::read_to_string("../deploy/dispers@.service").unwrap();
+    let lines: BTreeSet<&str> = unit.lines().collect();
+    for line in ["UMask=0077", "StateDirectoryMode=0700", "LimitCORE=0"] {
+        assert!(lines.contains(line), "{line}");
+    }
+}
+
+#[test]
+fn a_configuration_with_a_secret_is_refused_if_others_may_read_it() {
+    let mut network = SampleNetwork::start();
+    network.stop("host-1");
+    let config = network.path("host-1.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    let wide = || fs::set_permissions(&config, fs::Permissions::from_mode(0o644)).unwrap();
+    for secret in ["user:mistyped@127.0.0.1", "127.0.0.1/?token=mistyped"] {
+        let notify = format!("\n[stack.notify]\nwebhook = \"https://{secret}\"\n");
+        fs::write(&config, text.clone() + &notify).unwrap();
+        wide();
+        let refused = network.dispers(&["serve", "stack", "--config", "host-1.toml"]);
+        assert_eq!(refused.code, Some(64), "{}", refused.stderr);
+        let command = "run chmod 600 host-1.toml";
+        assert!(refused.stderr.contains(command), "{}", refused.stderr);
+        assert!(!refused.stderr.contains("mistyped"), "{}", refused.stderr);
+    }
+}
+
 /// Calls that make files or folders with the process's default mode.
 const MAKERS: [&str; 9] = [
     "fs::write(",

@@ -513,6 +513,7 @@ impl Conduct {
             return Ok(());
         }
         let reported = self.funnel.with_noise(&self.noisy_sizes, true);
+        let reported = reported.coarse(self.manifest.min_cohort);
         Err(Failure::TooFewAnswers {
             accepted: reported.accepted,
             asked: reported.targeted,

@@ -207,9 +207,9 @@ pub enum Failure {
         "only about {accepted} of about {asked} homes gave an accepted answer, and the query demands {rate} in 1000 of each committee's homes: submit it again when more hosts are up, or with a lower answer rate"
     )]
     TooFewAnswers {
-        /// Number of accepted contributions, noisy for a noisy query.
+        /// Number of accepted contributions, with noise and in steps of the cohort.
         accepted: u64,
-        /// Number of chosen homes, noisy for a noisy query.
+        /// Number of chosen homes, with noise and in steps of the cohort.
         asked: u64,
         /// In thousandths.
         rate: u16,

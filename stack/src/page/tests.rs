@@ -3,6 +3,7 @@ use dispers_core::{
     id::KeyEpoch,
     keys::SigningKey,
     manifest::{Manifest, SignedManifest},
+    privacy::{Mechanism, Rho},
 };
 use dispers_node::{now, rng};
 use http_body_util::BodyExt;
@@ -321,6 +322,23 @@ async fn an_owner_makes_a_rule_from_a_question_and_takes_it_back() {
     let seen = browser.post("/rules/1/remove", &form).await;
     assert_eq!(seen.status, StatusCode::SEE_OTHER);
     assert!(browser.store.rules(&named("a")).unwrap().rules.is_empty());
+}
+
+#[tokio::test]
+async fn the_page_shows_the_delta_of_a_query_with_its_meaning() {
+    let mut browser = Browser::new();
+    ask_me(&browser.store, &["a"]);
+    let (_, mut manifest) = query(1, Some(1_000_000), later());
+    let privacy = manifest.privacy.as_mut().unwrap();
+    (privacy.delta, privacy.mechanism) = (1e-5, Mechanism::Gaussian { rho: Rho(10_000) });
+    let asked = (manifest.sign(&SigningKey::generate(&mut rng())), manifest);
+    decide(&browser.store, &asked, true, &["a"]);
+    browser.log_in("a").await;
+    let place = format!("/request/{}", asked.0.query());
+    let body = browser.get(&place).await.body;
+    let words = "epsilon 1, delta 0.00001: the chance that the answer reveals more about you than epsilon allows is at \
+                 most 1/";
+    assert!(body.contains(words), "{body}");
 }
 
 #[tokio::test]
