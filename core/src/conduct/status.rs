@@ -321,9 +321,7 @@ impl std::fmt::Display for StepError {
             Self::BadMessages => {
                 f.write_str("sent messages that are too large, or not one to each other aggregator")
             }
-            Self::Disputed => {
-                f.write_str("and most others contradict each other about what one sent the other")
-            }
+            Self::Disputed => f.write_str("contradicted most others about what one sent the other"),
             Self::FalseDispute => f.write_str("said falsely that it could not read messages"),
             Self::AccusedTargets => f.write_str("alone refused the groups of two targets"),
             Self::Contradicted => f.write_str("sent messages that contradict those of the others"),
