@@ -11,7 +11,7 @@ use std::{
 };
 
 use dispers_core::{
-    aggregation::{CommitRequest, GuardsRequest},
+    aggregation::{CommitRequest, DealtRequest, GuardsRequest, StepReply},
     ask::{AnswerHead, Ask},
     ceremony::{Ceremony, Enrolments, MemberDealing, Purpose},
     conduct::{self, Conduct},
@@ -22,13 +22,14 @@ use dispers_core::{
     keys::SigningKey,
     labels,
     peer::PeerMessage,
+    release::SealedTotal,
 };
 use dispers_node::{
     fragment::split,
     keyfile::{NodeKeys, save_share},
     rng,
 };
-use dispers_querier::Question;
+use dispers_querier::{PrivacyLoss, Question};
 use dispers_sandbox::{Network, Options};
 use dispers_stack::withdraw;
 use dispers_tests::decoders::TARGETS;
@@ -41,6 +42,8 @@ const LARGEST: usize = 32 << 10;
 const ASKED: &str = "SELECT CASE WHEN age < 40 THEN 'young' ELSE 'old' END AS band, COUNT(*) AS n, \
     COUNT(sbp) AS measured, AVG(clamp(sbp, 80, 230, 10)) AS mean, VARIANCE(clamp(age, 20, 84, 4)) AS v \
     FROM people WHERE (concept('city>lyon') OR NOT concept('city>paris')) AND sex LIKE 'f%' GROUP BY band";
+
+const COUNTED: &str = "SELECT COUNT(*) AS n FROM people";
 
 /// Planned or refused.
 const STATEMENTS: &[&str] = &[
@@ -114,6 +117,13 @@ async fn ask(folder: &Path, candidates: &mut Candidates) {
     };
     let network = Network::start(&options, |_| {}).await.unwrap();
     network.ask(ASKED, None, |_| {}).await.unwrap();
+    // Aggregators deal noise to each other.
+    let noisy = Some(PrivacyLoss {
+        epsilon: 100.0,
+        delta: None,
+    });
+    let counted = network.question(COUNTED, None, noisy);
+    network.querier().ask(&counted, |_| {}).await.unwrap();
     let host = &network.hosts()[0];
     let homes = host.store.homes().unwrap();
     let withdrawn = withdraw(&host.relay, &host.store, &homes[..1], None).await;
@@ -233,6 +243,14 @@ fn parts(candidate: &[u8], candidates: &mut Candidates) {
     const LIMIT: usize = 1 << 20;
     if let Ok(messages) = from_bytes::<Vec<PeerMessage>>(candidate, LIMIT, "messages") {
         candidates.extend(messages.iter().map(to_bytes));
+    }
+    if let Ok(StepReply::Done(total)) =
+        from_bytes::<StepReply<SealedTotal>>(candidate, LIMIT, "total")
+    {
+        candidates.insert(to_bytes(&total));
+    }
+    if let Ok(dealt) = from_bytes::<DealtRequest>(candidate, LIMIT, "deals") {
+        candidates.insert(to_bytes(&dealt.request));
     }
     if let Ok(answer) = from_bytes::<AnswerHead>(candidate, LIMIT, "answer") {
         candidates.insert(to_bytes(&answer.statement));

@@ -2,8 +2,8 @@
 
 use dispers_core::{
     aggregation::{
-        BeginRequest, CommitRequest, DecideRequest, GuardsRequest, OpenHead, ReleaseRequest,
-        Verdict, VerifyRequest,
+        BeginRequest, CommitRequest, Deal, DealRequest, DealtRequest, DecideRequest, GuardsRequest,
+        OpenHead, ReleaseRequest, StepReply, Verdict, VerifyRequest,
     },
     ask::{Answer, AnswerHead, Ask, AttachedAnswer, GroupsStatement, TargetRequest},
     catalogue::Catalogue,
@@ -125,6 +125,10 @@ pub(super) const AGGREGATION: &[Decoder] = decoders![
     CommitRequest,
     GuardsRequest,
     ReleaseRequest,
+    DealRequest,
+    Deal,
+    DealtRequest,
+    StepReply<Vec<PeerMessage>>,
     Vec<PeerMessage>,
     PeerMessage,
     SignedPeer,
@@ -137,6 +141,7 @@ pub(super) const RELEASE: &[Decoder] = decoders![
     Proposal,
     Certificate,
     SignedAcknowledgement,
+    StepReply<SealedTotal>,
     SealedTotal,
     SignedTotal,
     Total,

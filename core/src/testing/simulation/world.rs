@@ -8,12 +8,12 @@ use rand::{RngExt, SeedableRng};
 use zeroize::Zeroizing;
 
 use super::schedule::{Crash, Fault, Node, Op, Schedule};
-use crate::aggregation::{Aggregation, AggregationError, Part, Record as Kept};
+use crate::aggregation::{Aggregation, Part, Record as Kept};
 use crate::ask::Answer;
 use crate::conduct::{Command, Conduct, Event, Options, Phase, Record, StepError};
 use crate::encoding::{from_bytes, to_bytes};
 use crate::id::{MemberNumber, Work};
-use crate::release::{Certificate, Proposal, SignedAcknowledgement};
+use crate::release::{Certificate, Proposal};
 use crate::testing::model::Follower;
 use crate::testing::{Scene, copy_of, failed, key_of, step_error};
 
