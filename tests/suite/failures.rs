@@ -95,7 +95,7 @@ async fn a_host_that_is_down_is_missing_and_the_others_answer() {
     let error = network.ask(SQL, None, |_| {}).await.unwrap_err();
     let words = error.to_string();
     assert!(
-        words.contains("about 407 of about 1629") && error.is_temporary(),
+        words.contains("about 400 of about 1620") && error.is_temporary(),
         "{words}"
     );
     network.stop().await;

@@ -93,7 +93,9 @@ fn a_question_is_explained_and_nobody_is_asked() {
     assert!(explained["bytes_per_home"].as_u64().unwrap() > 100);
     // Without noise, every aggregator reads the exact number of homes of each group.
     let exact = dispers(&["explain", COUNT, "--epsilon", "off", "--format", "json"]).json();
-    let counts = exact["counts_that_aggregators_read"].as_u64().unwrap();
+    let counts = exact["circuit"]["counts_that_aggregators_read"]
+        .as_u64()
+        .unwrap();
     let told = dispers(&["explain", COUNT, "--epsilon", "off"]).stdout;
     let line = format!("every one reads {counts} exact counts of people");
     assert!(counts == 2 && told.contains(&line), "{told}");

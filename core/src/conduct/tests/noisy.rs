@@ -182,7 +182,7 @@ fn too_few_answers_end_a_noisy_query_before_it_is_charged() {
     let conduct = scene.drive(|scene, command| match command {
         Command::Ask { work, .. } => {
             let mut answers = scene.answers(*work);
-            answers.truncate(usize::from(work.batch.number > 0));
+            answers.truncate(usize::from(work.batch.number == 0));
             Some(Event::Asked(*work, Ok(scene.collect(*work, answers))))
         }
         Command::Deal { .. } => panic!("aggregators charge for noise"),
