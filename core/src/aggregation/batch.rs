@@ -573,7 +573,7 @@ impl Verifying {
             member != me && several(self.inputs.groups_of(freed), self.inputs.received)
         };
         if !self.reading.dealers.is_empty() && (all.accepted as usize) < count {
-            let fault = |index| fault(circuit, quorum, &columns, needed, count, index);
+            let fault = |index| fault(circuit, quorum, &columns, needed, index);
             return Err(self.refused(&all, fault));
         }
         let without_one = |right: &dyn Fn(MemberNumber, &Verdicts) -> bool| {

@@ -31,6 +31,7 @@ pub use request::{
     BeginRequest, CommitRequest, DecideRequest, GuardsRequest, OpenHead, ReleaseRequest, StepReply,
     Verdict, VerifyRequest,
 };
+pub(crate) use verdicts::LARGEST_EXAMINED;
 pub use verdicts::Quorum;
 
 use crate::{

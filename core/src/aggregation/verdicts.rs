@@ -58,9 +58,85 @@ pub(super) struct Verdicts {
     pub(super) partial: u32,
 }
 
-impl Verdicts {
+/// What a quorum's messages say of one contribution.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Finding {
+    /// No member has a share.
+    Missing,
+    /// Some members have a share.
+    Partial,
+    /// The messages are on no polynomial of degree t-1, or the members commit to different shares.
+    Inconsistent,
+    /// The proof is wrong.
+    Refused,
+    Counted,
+}
+
+/// The messages of some members, and what is computed from them for each contribution.
+struct Examined<'a> {
+    circuit: &'a Circuit,
+    columns: &'a [Column<'a>],
+    interpolation: Interpolation,
+    values: Vec<u64>,
+    message: Vec<u64>,
+}
+
+impl<'a> Examined<'a> {
+    fn new(
+        circuit: &'a Circuit,
+        members: &[MemberNumber],
+        columns: &'a [Column<'a>],
+        needed: usize,
+    ) -> Result<Self, AggregationError> {
+        let interpolation = Interpolation::new(members, needed);
+        Ok(Self {
+            circuit,
+            columns,
+            interpolation: interpolation.map_err(|_| AggregationError::BadQuorum)?,
+            values: vec![0; columns.len()],
+            message: vec![0; circuit.message_len()],
+        })
+    }
+
     /// > All messages of V on one polynomial of degree t-1, the proof accepts, no share or τ
     /// > missing in V: counted. Else rejected, alone.
+    fn find(&mut self, index: usize) -> Finding {
+        let columns = self.columns;
+        let holders = columns.iter().filter(|column| bit(column.present, index));
+        match holders.count() {
+            0 => return Finding::Missing,
+            some if some < columns.len() => return Finding::Partial,
+            _ => {}
+        }
+        // All commit to the same shares, or none of them counts.
+        let joint = columns.first().and_then(|column| column.joints.get(index));
+        if !columns
+            .iter()
+            .all(|column| column.joints.get(index) == joint)
+        {
+            return Finding::Inconsistent;
+        }
+        let start = self.message.len() * index;
+        for (element, at_zero) in self.message.iter_mut().enumerate() {
+            for (value, column) in self.values.iter_mut().zip(columns) {
+                *value = column.messages[start + element];
+            }
+            if !self.interpolation.consistent(&self.values) {
+                return Finding::Inconsistent;
+            }
+            *at_zero = self.interpolation.at_zero(&self.values);
+        }
+        match self
+            .circuit
+            .accepts(&self.message, joint.unwrap_or(&[0; 32]))
+        {
+            true => Finding::Counted,
+            false => Finding::Refused,
+        }
+    }
+}
+
+impl Verdicts {
     pub(super) fn of(
         circuit: &Circuit,
         members: &[MemberNumber],
@@ -68,44 +144,22 @@ impl Verdicts {
         needed: usize,
         count: usize,
     ) -> Result<Self, AggregationError> {
-        let interpolation =
-            Interpolation::new(members, needed).map_err(|_| AggregationError::BadQuorum)?;
+        let mut examined = Examined::new(circuit, members, columns, needed)?;
         let mut verdicts = Self {
             bitmap: vec![0u8; count.div_ceil(8)],
             accepted: 0,
             inconsistent: 0,
             partial: 0,
         };
-        let mut values = vec![0u64; columns.len()];
-        let mut message = vec![0u64; circuit.message_len()];
         for index in 0..count {
-            let holders = columns.iter().filter(|column| bit(column.present, index));
-            match holders.count() {
-                0 => continue,
-                some if some < columns.len() => {
-                    verdicts.partial += 1;
-                    continue;
+            match examined.find(index) {
+                Finding::Missing | Finding::Refused => {}
+                Finding::Partial => verdicts.partial += 1,
+                Finding::Inconsistent => verdicts.inconsistent += 1,
+                Finding::Counted => {
+                    verdicts.bitmap[index / 8] |= 1 << (index % 8);
+                    verdicts.accepted += 1;
                 }
-                _ => {}
-            }
-            // All commit to the same shares, or none of them counts.
-            let joint = columns.first().and_then(|column| column.joints.get(index));
-            let mut consistent = columns
-                .iter()
-                .all(|column| column.joints.get(index) == joint);
-            let start = message.len() * index;
-            for (element, at_zero) in message.iter_mut().enumerate() {
-                for (value, column) in values.iter_mut().zip(columns) {
-                    *value = column.messages[start + element];
-                }
-                consistent &= interpolation.consistent(&values);
-                *at_zero = interpolation.at_zero(&values);
-            }
-            if !consistent {
-                verdicts.inconsistent += 1;
-            } else if circuit.accepts(&message, joint.unwrap_or(&[0; 32])) {
-                verdicts.bitmap[index / 8] |= 1 << (index % 8);
-                verdicts.accepted += 1;
             }
         }
         Ok(verdicts)
@@ -146,13 +200,13 @@ pub(super) fn suspect(
     }
 }
 
-/// Largest quorum in which those at fault for dealt noise are looked for: there are up to 2¹² sets of members.
-const LARGEST_EXAMINED: usize = 12;
+/// Largest quorum in which all sets of members are looked at: up to 2¹².
+pub(crate) const LARGEST_EXAMINED: usize = 12;
 
 /// Who may be at fault for dealt noise that does not count.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Fault {
-    /// The dealer. Whichever members are left out, the noise does not count.
+    /// The dealer. Whichever t-1 members lie, the noise does not count.
     Dealer,
     /// The dealer, or all of these members: without them the noise counts.
     DealerOr(Vec<MemberNumber>),
@@ -160,7 +214,7 @@ pub(super) enum Fault {
     Unknown,
 }
 
-/// Finds who may be at fault for the noise of the dealer at `index`.
+/// Finds who may be at fault for the noise of the dealer at `index`, which does not count.
 ///
 /// Up to t-1 members may lie about their shares of an honest dealer's noise, and the others then agree that it is
 /// right. So the smallest set without which it is right is looked for. At least t members must be left, since fewer show
@@ -170,31 +224,46 @@ pub(super) fn fault(
     quorum: &Quorum,
     columns: &[Column<'_>],
     needed: usize,
-    count: usize,
     index: usize,
 ) -> Fault {
     let members = quorum.members();
-    let most = columns.len().saturating_sub(needed).min(needed - 1);
-    if most == 0 || members.len() > LARGEST_EXAMINED {
+    let most = members.len().saturating_sub(needed).min(needed - 1);
+    if most == 0 {
         return Fault::Unknown;
     }
-    let chosen = |set: u32, place: usize| set >> place & 1 == 1;
-    let counts_without = |set: &u32| {
-        let left = (0..members.len()).filter(|place| !chosen(*set, *place));
+    let finding_of = |members: &[MemberNumber], columns: &[Column<'_>]| {
+        let examined = Examined::new(circuit, members, columns, needed);
+        examined.map(|mut examined| examined.find(index)).ok()
+    };
+    let without = columns.iter().filter(|column| !bit(column.present, index));
+    // At least t honest members are left of so many, and their messages alone make the polynomial.
+    let honest_decide = members.len() + 1 >= 2 * needed;
+    if without.count() >= needed
+        || honest_decide && finding_of(members, columns) == Some(Finding::Refused)
+    {
+        return Fault::Dealer;
+    }
+    let is_chosen = |set: u64, place: usize| set >> place & 1 == 1;
+    let counts_without = |set: &u64| {
+        let left = (0..members.len()).filter(|place| !is_chosen(*set, *place));
         let (others, theirs): (Vec<_>, Vec<_>) =
             left.map(|place| (members[place], columns[place])).unzip();
-        let verdicts = Verdicts::of(circuit, &others, &theirs, needed, count);
-        verdicts.is_ok_and(|verdicts| bit(&verdicts.bitmap, index))
+        finding_of(&others, &theirs) == Some(Finding::Counted)
     };
+    let named = |set: u64| {
+        let places = (0..members.len()).filter(|place| is_chosen(set, *place));
+        Fault::DealerOr(places.map(|place| members[place]).collect())
+    };
+    if members.len() > LARGEST_EXAMINED {
+        let mut single = (0..members.len().min(64)).map(|place| 1 << place);
+        return single.find(counts_without).map_or(Fault::Unknown, named);
+    }
     let of_size = |size| {
-        let sets = 0u32..1 << members.len();
+        let sets = 0u64..1 << members.len();
         sets.filter(move |set| set.count_ones() as usize == size)
     };
     let smallest = (1..=most).flat_map(of_size).find(counts_without);
-    smallest.map_or(Fault::Dealer, |set| {
-        let left_out = (0..members.len()).filter(|place| chosen(set, *place));
-        Fault::DealerOr(left_out.map(|place| members[place]).collect())
-    })
+    smallest.map_or(Fault::Dealer, named)
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use super::messages::OVERHEAD;
 use super::{Command, Conduct, Event, Failure, Funnel, Gather, Stage, StepError, messages_to};
 use crate::{
-    aggregation::{Deal, DealRequest, Quorum},
+    aggregation::{Deal, DealRequest, LARGEST_EXAMINED, Quorum},
     ask::BatchAnswer,
     id::{AggregatorId, BatchId, MemberNumber, Name, QueryId, Work},
     peer::PeerMessage,
@@ -195,6 +195,34 @@ enum KeptStep {
         acknowledgements: Vec<SignedAcknowledgement>,
     },
     Done(CommittedBatch),
+}
+
+/// Refuses verdicts that no honest member of the quorum gives. Otherwise it could end every attempt without a name.
+fn refuse_false_verdicts<T>(
+    from: AggregatorId,
+    work: Work,
+    result: Result<T, StepError>,
+    quorum: &BTreeSet<MemberNumber>,
+    needed: usize,
+) -> Result<T, StepError> {
+    let noise = work.batch.is_noise();
+    let false_verdict = match &result {
+        Err(StepError::Inconsistent { suspect }) if !weakness::off(Weakness::HostFailsBatch) => {
+            let other =
+                suspect.filter(|suspect| *suspect != from.member && quorum.contains(suspect));
+            noise || other.is_none()
+        }
+        Err(StepError::BadDeals { dealers, disputes }) => {
+            // A quorum of t, or a large one, may not find who is at fault.
+            let silent = dealers.is_empty() && disputes.is_empty();
+            !noise || silent && quorum.len() > needed && quorum.len() <= LARGEST_EXAMINED
+        }
+        _ => false,
+    };
+    match false_verdict {
+        true => Err(StepError::FalseClaim),
+        false => result,
+    }
 }
 
 impl Conduct {
@@ -596,8 +624,12 @@ impl Conduct {
             _ => BTreeSet::new(),
         };
         let result = match self.asked_of(work) {
-            // All of the quorum are needed.
-            Some(quorum) => self.dispute(aggregator, result, &quorum, quorum.len()),
+            Some(quorum) => {
+                let needed = self.needed_of(aggregator.committee);
+                let result = refuse_false_verdicts(aggregator, work, result, &quorum, needed);
+                // All of the quorum are needed.
+                self.dispute(aggregator, result, &quorum, quorum.len())
+            }
             None => result,
         };
         let answer = self.note_of(aggregator, work, result);

@@ -172,8 +172,8 @@ pub enum StepError {
     BadMessages,
     /// It is in dispute with most of its committee.
     Disputed,
-    /// It said that it could not read messages, but others are enough or it named nobody.
-    FalseDispute,
+    /// It said of others what no honest aggregator says, such as that it could not read messages that it did not need.
+    FalseClaim,
     /// An aggregator lost the attempt's contributions in a restart.
     Forgotten,
     /// The target did not sign the groups, or an aggregator cannot open them. It counts as the target's fault, since

@@ -79,7 +79,7 @@ impl Conduct {
         let mut unread: BTreeSet<MemberNumber> = named.iter().copied().collect();
         unread.retain(|member| *member != reader.member && asked.contains(member));
         if unread.is_empty() || asked.len() - unread.len() >= needed {
-            return Err(StepError::FalseDispute);
+            return Err(StepError::FalseClaim);
         }
         // Who is out already is in no dispute.
         unread.retain(|member| {

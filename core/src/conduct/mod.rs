@@ -300,7 +300,7 @@ impl Conduct {
                     | StepError::BadAcknowledgement
                     | StepError::AccusedTargets
                     | StepError::Disputed
-                    | StepError::FalseDispute
+                    | StepError::FalseClaim
                     | StepError::BadMessages
             );
             lied || !self.begun.contains_key(aggregator)

@@ -322,7 +322,7 @@ impl std::fmt::Display for StepError {
                 f.write_str("sent messages that are too large, or not one to each other aggregator")
             }
             Self::Disputed => f.write_str("contradicted most others about what one sent the other"),
-            Self::FalseDispute => f.write_str("said falsely that it could not read messages"),
+            Self::FalseClaim => f.write_str("made a claim about others that is false"),
             Self::AccusedTargets => f.write_str("alone refused the groups of two targets"),
             Self::Contradicted => f.write_str("sent messages that contradict those of the others"),
         }

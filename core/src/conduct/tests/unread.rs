@@ -125,7 +125,30 @@ fn an_aggregator_whose_dispute_is_provably_false_is_out_at_once() {
         });
         exact(&scene, &conduct);
         let out = conduct.out().get(&aggregator(LIAR));
-        assert_eq!(out, Some(&StepError::FalseDispute), "{step} {named:?}");
+        assert_eq!(out, Some(&StepError::FalseClaim), "{step} {named:?}");
+        assert_eq!(conduct.status().missing, [aggregator(LIAR)]);
+    }
+}
+
+#[test]
+fn an_aggregator_whose_verdict_is_provably_false_is_out_at_once() {
+    let of_noise = StepError::BadDeals {
+        dealers: vec![member(1)],
+        disputes: Vec::new(),
+    };
+    let of = |suspect: Option<u8>| StepError::Inconsistent {
+        suspect: suspect.map(member),
+    };
+    // Verdicts on a batch of homes: nobody or itself is suspected, or noise is refused.
+    for verdict in [of(None), of(Some(LIAR)), of(Some(9)), of_noise] {
+        let mut scene = five();
+        let conduct = scene.drive(|_, command| {
+            attempt_of(command, "decide", LIAR)?;
+            Some(failed(command, verdict.clone()))
+        });
+        exact(&scene, &conduct);
+        let out = conduct.out().get(&aggregator(LIAR));
+        assert_eq!(out, Some(&StepError::FalseClaim), "{verdict}");
         assert_eq!(conduct.status().missing, [aggregator(LIAR)]);
     }
 }
