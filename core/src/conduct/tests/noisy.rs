@@ -233,6 +233,20 @@ fn a_dealer_of_malformed_noise_is_refused_and_named() {
 }
 
 #[test]
+fn faults_of_noise_are_found_in_a_committee_that_is_too_large_to_try_every_set() {
+    let forging = |scene: &mut Scene, deal: &mut Deal| {
+        *deal = scene.forge_deal(member(1), &deal.statement.request);
+    };
+    let mut scene = noisy((7, 13), (1.0, Some(0.3)));
+    let conduct = cheating(&mut scene, forging);
+    assert_eq!(conduct.status().missing, [aggregator(1)]);
+    noise(&scene, &conduct, 12);
+    let (scene, conduct) = denying(&[3], (7, 13), 1, false);
+    assert_eq!(conduct.status().missing, []);
+    noise(&scene, &conduct, 13);
+}
+
+#[test]
 fn a_dealer_that_deals_one_aggregator_a_false_share_costs_an_attempt_and_nobody_its_place() {
     type Change = fn(&mut Scene, &mut Deal);
     let changes: [Change; 2] = [
