@@ -184,6 +184,7 @@ impl Circuit {
                     if let Some(last) = released.last_mut() {
                         last.count += sum(&people.openings);
                         last.people.traits.widen();
+                        last.people.lower = None;
                     }
                 }
                 Rule::Released(_) => released.push(ReleasedCount {
@@ -214,6 +215,7 @@ impl Circuit {
                         people: People {
                             traits: lowest.traits.without_levels(),
                             atoms: Some(atoms),
+                            lower: None,
                             outputs: levels.collect(),
                             ..lowest.clone()
                         },

@@ -40,6 +40,8 @@ pub(super) struct People {
     pub(super) group: usize,
     /// Condition of the homes, where it is a product of bits; `None` for the homes at some levels of a variable.
     pub(super) atoms: Option<BTreeSet<Atom>>,
+    /// For the homes at the lower level of a bit: the condition that the bit is not NULL, and the bit.
+    pub(super) lower: Option<(BTreeSet<Atom>, Atom)>,
     /// Facts about the homes.
     pub(super) traits: Traits,
     /// Positions of the openings that add up to their number.
@@ -154,6 +156,7 @@ impl Counts {
         self.people.push(People {
             group,
             atoms,
+            lower: None,
             traits,
             openings: vec![opening],
             outputs: Vec::new(),
@@ -238,17 +241,28 @@ impl Circuit {
         for moment in &self.shape.moments {
             match moment {
                 Moment::Levels { variable, .. } => {
+                    if self.is_bit(*variable) {
+                        self.lower_of_products(group, *variable, facts, first, counts);
+                    }
+                    let nullable = self.shape.variables[usize::from(*variable)].nullable;
+                    let present: &[u16] = if nullable { &[*variable] } else { &[] };
                     for (level, output) in (0u64..).zip(self.moment(group, moment)) {
                         let traits = Traits::of(&self.present(*variable), facts);
                         let traits = traits.with(Fact::Level(*variable, level, level));
                         let opening = Opening::output(output);
-                        let people = counts.add(group, None, traits, opening, true);
+                        let is_bit = self.is_bit(*variable);
+                        let upper = is_bit && level == 1;
+                        let atoms = upper.then(|| self.summed_over(present, &[*variable]));
+                        let people = counts.add(group, atoms, traits, opening, true);
+                        if is_bit && level == 0 {
+                            people.lower = Some((self.present(*variable), Atom::Upper(*variable)));
+                        }
                         people.outputs.push(output);
                     }
                 }
                 Moment::Product { present, factors } => {
                     self.few_levels(group, present, factors, facts, counts);
-                    self.bit_by_levels(group, present, factors, counts);
+                    self.sum_beside_levels(group, present, factors, counts);
                 }
             }
         }
@@ -284,6 +298,40 @@ impl Circuit {
         }
     }
 
+    /// Adds, for each product of bits with `bit`, the homes that have its other factors and the lower level of `bit`: the
+    /// product without `bit` minus the product. They are part of the homes with the lower level, which are counted where
+    /// the levels of `bit` are. `first` is the place of the group's rows among the people.
+    fn lower_of_products(
+        &self,
+        group: usize,
+        bit: u16,
+        facts: &Facts,
+        first: usize,
+        counts: &mut Counts,
+    ) {
+        let upper = Atom::Upper(bit);
+        let products = counts.people[first..].iter();
+        let products = products.filter_map(|product| {
+            let mut others = product.atoms.clone()?;
+            others
+                .remove(&upper)
+                .then_some((others, product.openings[0], product.outputs.clone()))
+        });
+        for (others, product, outputs) in products.collect::<Vec<_>>() {
+            let Some(whole) = counts.place(first, &others) else {
+                continue;
+            };
+            let minus = field::neg(1);
+            let whole = counts.openings[counts.people[whole].openings[0]].0.iter();
+            let product = counts.openings[product].0.iter();
+            let less = product.map(|(output, weight)| (*output, field::mul(*weight, minus)));
+            let opening = Opening(whole.copied().chain(less).collect());
+            let traits = Traits::of(&others, facts).with(Fact::Level(bit, 0, 0));
+            let people = counts.add(group, None, traits, opening, false);
+            people.outputs.extend(outputs);
+        }
+    }
+
     /// Returns the outputs of a moment; none, at the group's rows, where the layout has no such moment.
     fn moment(&self, group: usize, moment: &Moment) -> Range<usize> {
         let layout = Layout::of(&self.shape);
@@ -313,59 +361,84 @@ impl Circuit {
         present.into_iter().collect()
     }
 
-    /// Adds the counts that follow from the sum P of the products of a bit b with a variable of three levels, beside the
-    /// sum B of the bit and the numbers L0 and L2 of homes with the lowest and the highest level: B + L2 − P homes have
-    /// (1, 0) or (0, 2), and L0 − B + P have (0, 0) or (1, 2). L0 and L2 may follow from sums, as in
-    /// [`few_levels`](Self::few_levels). With other numbers of levels nothing follows: the sum would have to be linear in
-    /// the level and yet differ by at most one between the two values of the bit.
-    fn bit_by_levels(&self, group: usize, present: &[u16], factors: &[u16], counts: &mut Counts) {
-        let [one, other] = *factors else { return };
+    /// Adds the counts that follow from the sum P of a variable of three levels over the homes that meet a condition b: a
+    /// bit, values that are not NULL, or both. Beside it are the number B of these homes, and the numbers L0 and L2 of
+    /// homes with the lowest and the highest level among the same homes or more. Then B + L2 − P homes meet b and have the
+    /// lowest level, or do not meet it and have the highest; and L0 − B + P the opposite. L0 and L2 may follow from sums, as
+    /// in [`few_levels`](Self::few_levels). With other numbers of levels nothing follows: the sum would have to be linear
+    /// in the level and yet differ by at most one between the two values of the condition.
+    fn sum_beside_levels(
+        &self,
+        group: usize,
+        present: &[u16],
+        factors: &[u16],
+        counts: &mut Counts,
+    ) {
         let max = |variable: u16| self.shape.variables[usize::from(variable)].max;
-        let (bit, variable) = match (max(one), max(other)) {
-            (1, 2) => (one, other),
-            (2, 1) => (other, one),
+        let (bits, variable): (&[u16], u16) = match factors {
+            [variable] if max(*variable) == 2 => (&[], *variable),
+            [bit, variable] if (max(*bit), max(*variable)) == (1, 2) => (&factors[..1], *variable),
+            [variable, bit] if (max(*bit), max(*variable)) == (1, 2) => (&factors[1..], *variable),
             _ => return,
         };
-        let output = |moment: &Moment| {
-            let range = self.moment(group, moment);
-            self.shape.moments.contains(moment).then_some(range)
-        };
-        let sum_of = |factors: &[u16]| {
+        let rows = Layout::of(&self.shape).rows(group);
+        let sum_of = |present: &[u16], factors: &[u16]| {
             let moment = Moment::Product {
                 present: present.to_vec(),
                 factors: factors.to_vec(),
             };
-            output(&moment).map(|range| range.start)
+            match present.is_empty() && factors.is_empty() {
+                true => Some(rows),
+                false => {
+                    let is_summed = self.shape.moments.contains(&moment);
+                    is_summed.then(|| self.moment(group, &moment).start)
+                }
+            }
         };
-        let Some((of_bit, of_both)) = sum_of(&[bit]).zip(sum_of(factors)) else {
+        let Some((of_condition, of_both)) = sum_of(present, bits).zip(sum_of(present, factors))
+        else {
             return;
         };
         let (half, minus) = (field::inverse(2), field::neg(1));
-        let nullable = |one: &u16| self.shape.variables[usize::from(*one)].nullable;
-        let of_variable: Vec<u16> = [variable].into_iter().filter(nullable).collect();
-        let rows = match present {
-            [] => Some(Layout::of(&self.shape).rows(group)),
-            _ => sum_of(&[]),
-        };
+        let three_halves = field::mul(3, half);
+        let own = self.present(variable).len();
         let mut levels: Vec<[Vec<(usize, u64)>; 2]> = Vec::new();
-        for merged in [false, true] {
-            let moment = Moment::Levels { variable, merged };
-            if let Some(range) = output(&moment).filter(|_| present == of_variable) {
-                levels.push([vec![(range.start, 1)], vec![(range.start + 2, 1)]]);
+        for moment in &self.shape.moments {
+            match moment {
+                Moment::Levels { variable: of, .. } if *of == variable => {
+                    // Among the same homes, the counts are those at the levels themselves.
+                    if !bits.is_empty() || present.len() > own {
+                        let range = self.moment(group, moment);
+                        levels.push([vec![(range.start, 1)], vec![(range.start + 2, 1)]]);
+                    }
+                }
+                Moment::Product {
+                    present: wider,
+                    factors: squares,
+                } if *squares == [variable, variable]
+                    && wider.iter().all(|one| present.contains(one))
+                    && (!bits.is_empty() || wider.len() < present.len()) =>
+                {
+                    let (rows, sum) = (sum_of(wider, &[]), sum_of(wider, &[variable]));
+                    if let Some((rows, sum)) = rows.zip(sum) {
+                        let squares = self.moment(group, moment).start;
+                        levels.push([
+                            vec![(rows, 1), (sum, field::neg(three_halves)), (squares, half)],
+                            vec![(sum, field::neg(half)), (squares, half)],
+                        ]);
+                    }
+                }
+                _ => {}
             }
         }
-        let sums = sum_of(&[variable]).zip(sum_of(&[variable, variable]));
-        if let Some(((sum, squares), rows)) = sums.zip(rows) {
-            let three_halves = field::mul(3, half);
-            levels.push([
-                vec![(rows, 1), (sum, field::neg(three_halves)), (squares, half)],
-                vec![(sum, field::neg(half)), (squares, half)],
-            ]);
-        }
         for [lowest, highest] in levels {
-            for (level, of_bit_weight, of_both_weight) in [(highest, 1, minus), (lowest, minus, 1)]
+            for (level, of_condition_weight, of_both_weight) in
+                [(highest, 1, minus), (lowest, minus, 1)]
             {
-                let both = [(of_bit, of_bit_weight), (of_both, of_both_weight)];
+                let both = [
+                    (of_condition, of_condition_weight),
+                    (of_both, of_both_weight),
+                ];
                 let opening = Opening([level, both.to_vec()].concat());
                 let people = counts.add(group, None, Traits::default(), opening, false);
                 people.outputs.push(of_both);

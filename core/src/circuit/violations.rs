@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::boolean::{FUNCTIONS, VARIABLES};
+use super::boolean::{FUNCTIONS, Function, VARIABLES};
 use super::people::{Atom, People};
 
 /// Steps after which a search for parts of a count ends, and the count is withheld. The parts are subsets, so that
@@ -149,17 +149,28 @@ fn combined(
         .iter()
         .filter_map(|place| Some((released[*place].people.atoms.as_ref()?, *place)))
         .collect();
-    let mut contexts: Vec<(&BTreeSet<Atom>, usize)> = by_atoms
+    let mut counts: Vec<(&BTreeSet<Atom>, usize)> = by_atoms
         .iter()
         .map(|(atoms, place)| (*atoms, *place))
         .collect();
-    contexts.sort();
+    counts.sort();
+    let lower: Vec<(&BTreeSet<Atom>, Atom, usize)> = places
+        .iter()
+        .filter_map(|place| {
+            let (present, bit) = released[*place].people.lower.as_ref()?;
+            Some((present, *bit, *place))
+        })
+        .collect();
+    let contexts = counts.iter().map(|(context, _)| *context);
+    let contexts: BTreeSet<_> = contexts
+        .chain(lower.iter().map(|(present, ..)| *present))
+        .collect();
     let mut violations = Vec::new();
-    for (context, _) in &contexts {
+    for context in contexts {
         // Counts with at most two more conditions than the context, by these conditions.
         let mut within: HashMap<Vec<Atom>, usize> = HashMap::new();
         let mut atoms: BTreeSet<Atom> = BTreeSet::new();
-        for (set, place) in &contexts {
+        for (set, place) in &counts {
             if set.is_superset(context) && set.len() <= context.len() + 2 {
                 let more: Vec<Atom> = set.difference(context).copied().collect();
                 atoms.extend(&more);
@@ -169,6 +180,12 @@ fn combined(
         if !within.keys().any(|more| more.len() == 2) {
             continue;
         }
+        let lower: HashMap<Atom, usize> = lower
+            .iter()
+            .filter(|(present, ..)| *present == context)
+            .map(|(_, bit, place)| (*bit, *place))
+            .collect();
+        atoms.extend(lower.keys());
         let atoms: Vec<Atom> = atoms.into_iter().collect();
         for variables in 2..=VARIABLES.min(atoms.len()) {
             for chosen in subsets(atoms.len(), variables) {
@@ -178,13 +195,12 @@ fn combined(
                     within.get(&factors).copied()
                 };
                 let places: Vec<Option<usize>> = (0..1 << variables).map(place).collect();
+                let lower = |variable: usize| lower.get(&atoms[chosen[variable]]).copied();
                 for function in FUNCTIONS.iter().filter(|f| f.variables == variables) {
-                    let terms = function.terms.iter();
-                    let terms = terms.map(|(monomial, factor)| Some((places[*monomial]?, factor)));
-                    let Some(terms) = terms.collect::<Option<Vec<_>>>() else {
+                    let Some(terms) = resolve(function, &places, lower) else {
                         continue;
                     };
-                    let count = terms.iter().map(|(place, f)| released[*place].count * **f);
+                    let count = terms.iter().map(|(place, f)| released[*place].count * *f);
                     if few(count.sum()) {
                         violations.push(terms.iter().map(|(place, _)| *place).collect());
                     }
@@ -193,6 +209,40 @@ fn combined(
         }
     }
     violations
+}
+
+/// Returns the released counts, with factors, from which the number of homes that meet a function follows: those of its
+/// monomials. Where some of these are withheld, the homes at the lower level of a bit stand for all homes less those at
+/// the upper one.
+fn resolve(
+    function: &Function,
+    places: &[Option<usize>],
+    lower: impl Fn(usize) -> Option<usize>,
+) -> Option<Vec<(usize, i128)>> {
+    let of_monomials = |skipped: &[usize]| {
+        let terms = function.terms.iter();
+        terms
+            .filter(|(monomial, _)| !skipped.contains(monomial))
+            .map(|(monomial, factor)| Some((places[*monomial]?, *factor)))
+            .collect::<Option<Vec<_>>>()
+    };
+    if let Some(terms) = of_monomials(&[]) {
+        return Some(terms);
+    }
+    let factor_of = |wanted: usize| {
+        let mut terms = function.terms.iter();
+        terms
+            .find(|(monomial, _)| *monomial == wanted)
+            .map(|(_, factor)| *factor)
+    };
+    let of_all = factor_of(0)?;
+    (0..function.variables).find_map(|variable| {
+        let upper = 1 << variable;
+        let place = lower(variable).filter(|_| factor_of(upper) == Some(-of_all))?;
+        let mut terms = of_monomials(&[0, upper])?;
+        terms.push((place, of_all));
+        Some(terms)
+    })
 }
 
 /// Returns the subsets of `size` of the numbers below `count`.
@@ -225,6 +275,7 @@ mod tests {
             people: People {
                 group: 0,
                 atoms: None,
+                lower: None,
                 traits,
                 openings: Vec::new(),
                 outputs: Vec::new(),
