@@ -405,12 +405,12 @@ impl Circuit {
         let mut levels: Vec<[Vec<(usize, u64)>; 2]> = Vec::new();
         for moment in &self.shape.moments {
             match moment {
-                Moment::Levels { variable: of, .. } if *of == variable => {
-                    // Among the same homes, the counts are those at the levels themselves.
-                    if !bits.is_empty() || present.len() > own {
-                        let range = self.moment(group, moment);
-                        levels.push([vec![(range.start, 1)], vec![(range.start + 2, 1)]]);
-                    }
+                // Among the same homes, the counts are those at the levels themselves.
+                Moment::Levels { variable: of, .. }
+                    if *of == variable && (!bits.is_empty() || present.len() > own) =>
+                {
+                    let range = self.moment(group, moment);
+                    levels.push([vec![(range.start, 1)], vec![(range.start + 2, 1)]]);
                 }
                 Moment::Product {
                     present: wider,
