@@ -3,10 +3,7 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use clap::Args;
-use dispers_core::{
-    privacy::{Budget, Expense, Rho},
-    ticket::Population,
-};
+use dispers_privacy::{Budget, Expense, Population, Rho};
 use serde_json::{Value, json};
 
 use crate::{exit::Exit, explain::left, format::Format, questions::Desk};

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use dispers_core::catalogue::{Cardinality, Catalogue, EVERY_HOME, FieldKind};
 use dispers_node::Config;
+use dispers_query::catalogue::{Cardinality, Catalogue, EVERY_HOME, FieldKind};
 use serde_json::json;
 
 use crate::exit::Exit;

@@ -12,11 +12,9 @@ use std::{
 
 use anyhow::{Context, anyhow};
 use clap::{Args, Subcommand, ValueEnum};
-use dispers_core::{
-    directory::{DirectoryBody, RootKeys, SignedDirectory},
-    keys::VerifyingKey,
-};
+use dispers_base::keys::VerifyingKey;
 use dispers_node::{keyfile::load_signing_key, now, private};
+use dispers_trust::directory::{DirectoryBody, RootKeys, SignedDirectory};
 use serde::de::DeserializeOwned;
 
 use crate::exit::Exit;

@@ -4,16 +4,14 @@ use std::path::PathBuf;
 
 use anyhow::anyhow;
 use clap::{Args, ValueEnum};
-use dispers_core::{
-    catalogue::Catalogue,
-    circuit::Circuit,
-    directory::DEFAULT_MAX_DELTA,
-    manifest::{ManifestError, check_delta},
-    plan::{ExpectedNoise, Explanation, Plan, PlanLimits},
-    privacy::{Budget, Mechanism, Privacy, Rho},
-};
+use dispers_circuit::Circuit;
+use dispers_core::manifest::{ManifestError, check_delta};
 use dispers_node::rng;
+use dispers_privacy::{Budget, Mechanism, Privacy, Rho};
+use dispers_query::catalogue::Catalogue;
 use dispers_sandbox::Options;
+use dispers_sql::plan::{ExpectedNoise, Explanation, Plan, PlanLimits};
+use dispers_trust::directory::DEFAULT_MAX_DELTA;
 use serde_json::{Value, json};
 
 use crate::{
@@ -145,7 +143,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Exit> {
     let privacy = privacy.transpose().map_err(refuse)?;
     let homes = rounded(arguments.homes.unwrap_or(place.homes));
     let explained = plan.explain(privacy, homes, place.committee, &mut rng());
-    let explained = explained.map_err(refuse)?;
+    let explained = explained.map_err(Exit::misuse)?;
     let cohort = arguments.min_cohort.unwrap_or(place.min_cohort);
     match arguments.format {
         Form::Json => println!("{}", object(&plan, &explained, homes, cohort, &place)),

@@ -9,7 +9,8 @@ use std::{
 };
 
 use clap::{Args, Subcommand, ValueEnum};
-use dispers_core::{id::Timestamp, subscription::HomeId};
+use dispers_base::id::Timestamp;
+use dispers_core::subscription::HomeId;
 use dispers_stack::{
     Asked, Connector, Entry, Outcome, Rules, Store, entry, erase, export, rule_file,
 };

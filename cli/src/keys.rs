@@ -15,12 +15,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::{Args, Subcommand, ValueEnum};
-use dispers_core::{
-    dealing::deal,
-    envelope::Suite,
+use dispers_base::{
     id::{Name, Role, Threshold},
     keys::SigningKey,
 };
+use dispers_crypto::{dealing::deal, envelope::Suite};
 use dispers_node::{
     keyfile::{NodeKeys, save_share, save_signing_key},
     private, rng,

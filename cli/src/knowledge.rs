@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use dispers_core::{id::Role, labels};
+use dispers_base::{id::Role, labels};
 use dispers_querier::Aggregators;
 use dispers_sandbox::{Envelopes, Knowledge};
 

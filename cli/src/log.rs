@@ -9,12 +9,13 @@ use std::{
 
 use anyhow::{Context, anyhow};
 use clap::{Args, Subcommand, ValueEnum};
-use dispers_core::{
-    directory::Directory,
+use dispers_base::{
     encoding::{from_bytes, to_bytes},
     id::Role,
     keys::VerifyingKey,
     labels,
+};
+use dispers_core::{
     log::{MAX_HEAD, Root, SignedHead, Tree, check_consistency, leaf},
     manifest::{MAX_MANIFEST, Manifest, SignedManifest},
 };
@@ -23,6 +24,7 @@ use dispers_proto::{
     Messages,
     v1::{Empty, LogRange, LogSizes, conductor_client::ConductorClient},
 };
+use dispers_trust::directory::Directory;
 use serde_json::json;
 use tonic::{Code, Status};
 

@@ -4,11 +4,9 @@ use std::path::PathBuf;
 
 use anyhow::anyhow;
 use clap::Args;
-use dispers_core::{
-    local::{LocalQuery, Node},
-    training::{Cell, Document, Kind},
-};
+use dispers_query::local::{LocalQuery, Node};
 use dispers_stack::{Sheet, engine::Engine};
+use dispers_training::{Cell, Document, Kind};
 use serde_json::json;
 
 use crate::{
@@ -66,7 +64,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Exit> {
     let rows = (0..sheet.len()).map(|row| {
         let values = sheet.row(row);
         let value = |place: &Option<usize>| {
-            place.map_or(dispers_core::local::FieldValue::Null, |at| {
+            place.map_or(dispers_query::local::FieldValue::Null, |at| {
                 values[at].clone()
             })
         };

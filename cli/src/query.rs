@@ -4,10 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::anyhow;
 use clap::Args;
-use dispers_core::{
-    conduct::{Phase, Status},
-    id::Timestamp,
-};
+use dispers_base::id::Timestamp;
+use dispers_core::conduct::{Phase, Status};
 use dispers_node::now;
 use dispers_querier::Question;
 use serde_json::json;

@@ -3,7 +3,7 @@
 use std::{fs, path::PathBuf, sync::Arc};
 
 use anyhow::{Context, anyhow};
-use dispers_core::id::Role;
+use dispers_base::id::Role;
 use dispers_node::{
     Activity, Config, Node,
     keyfile::{read_secret, write_secret},

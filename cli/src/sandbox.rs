@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use dispers_core::{directory::SIZE_NOISE, envelope::Suite};
+use dispers_crypto::envelope::Suite;
 use dispers_sandbox::{Knowledge, Network, Options};
+use dispers_trust::directory::SIZE_NOISE;
 
 use crate::{
     exit::Exit,

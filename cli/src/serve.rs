@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context, anyhow};
 use clap::{Args, ValueEnum};
-use dispers_core::id;
+use dispers_base::id;
 use dispers_node::{
     Activity, Config, Cosigner, Node, drain,
     keyfile::{NodeKeys, PreviousKeys},
@@ -56,10 +56,10 @@ struct Start<T> {
 
 /// The secrets beside those of the node itself.
 struct Keys {
-    envelope: Option<dispers_core::envelope::EnvelopeSecretKey>,
-    pool_envelope: Option<dispers_core::envelope::EnvelopeSecretKey>,
+    envelope: Option<dispers_crypto::envelope::EnvelopeSecretKey>,
+    pool_envelope: Option<dispers_crypto::envelope::EnvelopeSecretKey>,
     pool_secret: Option<dispers_core::ticket::PoolSecret>,
-    share: Option<dispers_core::dealing::KeyShare>,
+    share: Option<dispers_crypto::dealing::KeyShare>,
     previous: PreviousKeys,
 }
 
@@ -149,6 +149,7 @@ async fn conductor_store(
 
 pub(crate) async fn run(arguments: Arguments) -> Result<(), Exit> {
     let path = &arguments.config;
+    dispers_crypto::aead::share_record();
     // A file that cannot be read is told below.
     let traces = load_telemetry(path).unwrap_or_default();
     let name = arguments.role.to_possible_value();

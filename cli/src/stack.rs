@@ -8,10 +8,8 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use anyhow::anyhow;
 use clap::{Args, Subcommand};
-use dispers_core::{
-    id::{KeyEpoch, Role},
-    subscription::HomeId,
-};
+use dispers_base::id::{KeyEpoch, Role};
+use dispers_core::subscription::HomeId;
 use dispers_node::{Activity, Config, Node};
 use dispers_stack::{Bounds, Relay, Sheet, Store, lines, resubscribe, subscribe, withdraw};
 

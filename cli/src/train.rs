@@ -9,13 +9,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
 use clap::{Args, ValueEnum};
-use dispers_core::{
-    id::QueryId,
-    plan::{TrainingPlan, TrainingRequest},
-    training::{Family, fit::Settings},
-};
+use dispers_base::id::QueryId;
 use dispers_node::private;
 use dispers_querier::{Querier, Trained, TrainingQuestion, TrainingStep};
+use dispers_sql::plan::{TrainingPlan, TrainingRequest};
+use dispers_training::{Family, fit::Settings};
 
 use crate::{
     exit::{self, Exit},

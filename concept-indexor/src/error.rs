@@ -1,8 +1,7 @@
 //! What a Concept Indexor refuses, and whose fault it is.
 
-use dispers_core::{
-    encoding::DecodeError, envelope::OpenError, keys::BadSignature, oprf::OprfError,
-};
+use dispers_base::{encoding::DecodeError, keys::BadSignature};
+use dispers_crypto::{envelope::OpenError, oprf::OprfError};
 use dispers_node::Fault;
 
 /// Why a request failed.

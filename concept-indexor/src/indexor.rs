@@ -5,15 +5,17 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use dispers_core::{
-    dealing::KeyShare,
+use dispers_base::{
     encoding,
-    envelope::EnvelopeSecretKey,
-    evaluation::{
-        EvaluationRequest, MAX_CONCEPTS, MAX_REQUEST, Requester, SealedEvaluationRequest, context,
-    },
     id::{KeyEpoch, MemberNumber, Timestamp},
     labels,
+};
+use dispers_core::evaluation::{
+    EvaluationRequest, MAX_CONCEPTS, MAX_REQUEST, Requester, SealedEvaluationRequest, context,
+};
+use dispers_crypto::{
+    dealing::KeyShare,
+    envelope::EnvelopeSecretKey,
     oprf::{self, Evaluation},
 };
 use dispers_node::{Node, now, rng};

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use dispers_core::{
+use dispers_base::{
     encoding::{from_bytes, to_bytes},
-    evaluation::MAX_REQUEST,
     id::Role,
 };
+use dispers_core::evaluation::MAX_REQUEST;
 use dispers_node::{blocking, require_role};
 use dispers_proto::v1::{EvaluateRequest, Message, concept_indexor_server::ConceptIndexor};
 use tonic::{Request, Response, Status};

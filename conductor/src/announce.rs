@@ -3,11 +3,13 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use dispers_base::{
+    encoding::from_bytes,
+    id::{BatchId, Timestamp, Work},
+};
 use dispers_core::{
     ask::TargetRequest,
-    encoding::from_bytes,
     find::{BatchMessage, BatchStatement, MAX_STATEMENT},
-    id::{BatchId, Timestamp, Work},
     manifest::{MAX_MANIFEST, Manifest},
     ticket::FindId,
 };

@@ -3,6 +3,10 @@
 use std::{future::Future, sync::Arc, time::Duration};
 
 use borsh::{BorshDeserialize, BorshSerialize};
+use dispers_base::{
+    encoding::{DecodeError, from_bytes, to_bytes},
+    id::{AggregatorId, MemberNumber, Name, Role, Timestamp, Work},
+};
 use dispers_core::{
     aggregation::{
         BeginRequest, CommitRequest, Deal, DealtRequest, DecideRequest, GuardsRequest, MAX_DEAL,
@@ -10,18 +14,15 @@ use dispers_core::{
     },
     ask::{AnswerHead, BatchAnswer, MAX_ANSWER, TargetRequest, most_homes},
     conduct::{Command, Event, StepError, Wait},
-    directory::Node as Listed,
-    encoding::{DecodeError, from_bytes, to_bytes},
     find::{
         BatchMessage, BatchStatement, FindRequest, FindSummary, MAX_BATCH, MAX_STATEMENT,
         SealedProfile, assigned, responsible,
     },
-    id::{AggregatorId, MemberNumber, Name, Role, Timestamp, Work},
     log::Inclusion,
     manifest::{MAX_MANIFEST, Manifest, SignedManifest},
     peer::{MAX_PEER_MESSAGE, PeerMessage},
     release::{Certificate, MAX_TOTAL, NotariseRequest, Proposal},
-    training::SignedParameters,
+    session::SignedParameters,
 };
 use dispers_node::{Channel, Channels, Node, blocking, now};
 use dispers_proto::{
@@ -31,6 +32,7 @@ use dispers_proto::{
         target_finder_client::TargetFinderClient,
     },
 };
+use dispers_trust::directory::Node as Listed;
 use tokio::{
     sync::{OnceCell, mpsc},
     time::{Instant, sleep, timeout},

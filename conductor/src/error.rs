@@ -1,9 +1,8 @@
 //! What a Conductor refuses, and whose fault it is.
 
-use dispers_core::{
-    encoding::DecodeError, envelope::OpenError, id::Name, manifest::ManifestError,
-    training::ParametersError,
-};
+use dispers_base::{encoding::DecodeError, id::Name};
+use dispers_core::{manifest::ManifestError, session::ParametersError};
+use dispers_crypto::envelope::OpenError;
 use dispers_node::{Fault, NoRoom};
 
 /// Why a request failed.

@@ -6,10 +6,8 @@ use std::{
     time::Duration,
 };
 
-use dispers_core::{
-    id::{BatchId, KeyEpoch, QueryId},
-    oprf::Pseudonym,
-};
+use dispers_base::id::{BatchId, KeyEpoch, QueryId};
+use dispers_crypto::oprf::Pseudonym;
 use tokio::time::{Instant, sleep};
 use tonic::Status;
 

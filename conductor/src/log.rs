@@ -6,10 +6,12 @@ use std::{
     time::Duration,
 };
 
-use dispers_core::{
+use dispers_base::{
     encoding::{from_bytes, to_bytes},
     id::{Name, Timestamp},
     keys::Signature,
+};
+use dispers_core::{
     log::{
         Cosign, CosignReply, FRESH, Head, Inclusion, MAX_COSIGN, MAX_HEAD, Root, SignedHead, Tree,
         leaf,

@@ -2,11 +2,10 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use dispers_base::{encoding::to_bytes, id::QueryId};
 use dispers_core::{
     conduct::{Command, Conduct, Event, Failure, Phase, Status, Wait},
-    encoding::to_bytes,
-    id::QueryId,
-    training::{ParametersError, SignedParameters},
+    session::{ParametersError, SignedParameters},
 };
 use dispers_node::{QueryPhase, now};
 use tokio::{

@@ -6,23 +6,24 @@ use std::{
     time::Duration,
 };
 
+use dispers_base::{
+    encoding::{from_bytes, to_bytes},
+    id::{AggregatorId, KeyEpoch, MemberNumber, Name, QueryId, Role},
+};
 use dispers_core::{
     aggregation::MAX_IN_FLIGHT,
     conduct::{Command, Conduct, Options, Record, Status as QueryStatus},
-    encoding::{from_bytes, to_bytes},
-    envelope::EnvelopeSecretKey,
     evaluation::MAX_REQUEST,
     find::{MAX_FIND_HEAD, SealedProfile},
-    id::{AggregatorId, KeyEpoch, MemberNumber, Name, QueryId, Role},
     manifest::{MAX_MANIFEST, SignedManifest},
-    oprf::Pseudonym,
     release::SealedTotal,
+    session::SignedParameters,
     subscription::{
         Handle, MAX_ENTRIES, MAX_UPLOAD, SealedUpload, SealedWithdrawal, Upload, upload_context,
         withdrawal_context,
     },
-    training::SignedParameters,
 };
+use dispers_crypto::{envelope::EnvelopeSecretKey, oprf::Pseudonym};
 use dispers_node::{
     Channel, Channels, Node, Reply, blocking, now, reply, require_listed, require_querier,
     require_querier_or_role, require_role, rng,
@@ -202,7 +203,7 @@ impl Conducting {
     async fn start(
         self: Arc<Self>,
         request: SubmitRequest,
-        sender: &dispers_core::id::Name,
+        sender: &dispers_base::id::Name,
     ) -> Result<QueryId, Error> {
         let now = now();
         let signed: SignedManifest =

@@ -10,12 +10,16 @@
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use dispers_core::{
-    circuit::{Circuit, Message, Row, Shape, Variable, Verifier, accepts},
-    contribution::{Contribution, GroupShare, HeldGroup, share_group},
-    envelope::{Context, EnvelopeSecretKey, Sealed, Suite, reader},
+use dispers_base::{
     id::{MemberNumber, Role},
     labels,
+};
+use dispers_circuit::{
+    Circuit, Message, Row, Shape, Variable, Verifier, accepts,
+    contribution::{Contribution, GroupShare, HeldGroup, share_group},
+};
+use dispers_crypto::{
+    envelope::{Context, EnvelopeSecretKey, Sealed, Suite, reader},
     shamir::Interpolation,
 };
 use rand::{SeedableRng, rngs::StdRng};

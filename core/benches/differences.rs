@@ -10,9 +10,9 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
+use dispers_base::id::{KeyEpoch, Name, QueryId};
 use dispers_core::{
     find::{Asking, Judging, KeptSet, Limits, Members, Queries, Sizes, Verdict},
-    id::{KeyEpoch, Name, QueryId},
     subscription::HomeTag,
     ticket::PoolSecret,
 };

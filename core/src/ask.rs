@@ -13,22 +13,26 @@ use rand::{CryptoRng, seq::SliceRandom};
 use zeroize::Zeroizing;
 
 use crate::{
-    circuit::{Circuit, Row, VectorRow},
-    contribution::{Contribution, GroupShare, Tag, VectorContribution, share_group, share_vectors},
-    directory::Directory,
-    encoding,
-    envelope::{Context, EnvelopeSecretKey, Sealed, reader},
     find::{BatchMessage, BatchStatement, MAX_BATCH, MAX_STATEMENT, TargetBatch},
+    log::{Inclusion, LogError},
+    manifest::{SignedManifest, VerifiedManifest},
+    session::{NO_PARAMETERS, SessionKey, SignedParameters, VerifiedParameters},
+    subscription::{HomeId, LinkOpener},
+    ticket::{FindId, HomeKey, Ticket},
+};
+use dispers_base::{
+    encoding,
     id::{MemberNumber, Name, Role, Work},
     keys::{Signature, SigningKey},
     labels,
-    log::{Inclusion, LogError},
-    manifest::{SignedManifest, VerifiedManifest},
-    subscription::{HomeId, LinkOpener},
-    ticket::{FindId, HomeKey, Ticket},
-    training::{NO_PARAMETERS, SessionKey, SignedParameters, VerifiedParameters},
     weakness::{self, Weakness},
 };
+use dispers_circuit::{
+    Circuit, Row, VectorRow,
+    contribution::{Contribution, GroupShare, Tag, VectorContribution, share_group, share_vectors},
+};
+use dispers_crypto::envelope::{Context, EnvelopeSecretKey, Sealed, reader};
+use dispers_trust::directory::Directory;
 
 pub use checked::OtherBytes;
 

@@ -7,15 +7,17 @@
 use borsh::{BorshDeserialize, BorshSerialize};
 use rand::CryptoRng;
 
-use crate::{
-    directory::{Directory, EpochKeys},
+use dispers_base::{
     encoding,
-    envelope::{Context, Sealed, reader},
     id::{KeyEpoch, MemberNumber, Name, Role, Timestamp},
     keys::{Signature, SigningKey, VerifyingKey},
     labels,
+};
+use dispers_crypto::{
+    envelope::{Context, Sealed, reader},
     oprf::{self, Blinded, Blinding, Evaluation, OprfError, Pseudonym},
 };
+use dispers_trust::directory::{Directory, EpochKeys};
 
 /// Most concepts of one request.
 pub const MAX_CONCEPTS: usize = 1024;

@@ -32,26 +32,31 @@ pub use message::{
 pub use members::Members;
 pub use memory::{Asking, Judging, KeptSet, Limits, Memory, Outcome, Queries, Verdict};
 pub use responsible::{check_responsible, exact_finder, responsible};
-pub use sizes::{Fingerprint, MAX_SIZE_NOISE, NoisySize, Sizes, most_noise};
+pub use sizes::{Fingerprint, NoisySize, Sizes};
 
 use candidates::Candidates;
 use cut::Split;
 
 use crate::{
+    log::LogError,
+    manifest::{ManifestError, VerifiedManifest},
+    session::SessionKey,
+    subscription::{EntryContent, EntryOpener, HomeTag, MAX_ENTRIES, MAX_UPLOAD},
+    ticket::{FindId, PoolSecret, TagKey, TagStream, Ticket},
+};
+use dispers_base::{
     encoding,
-    envelope::{EnvelopePublicKey, EnvelopeSecretKey, Sealed, reader},
     id::{BatchId, KeyEpoch, MemberNumber, Name, QueryId},
     keys::SigningKey,
     labels,
-    log::LogError,
-    manifest::{ManifestError, VerifiedManifest},
-    oprf::Pseudonym,
-    profile::Profile,
-    subscription::{EntryContent, EntryOpener, HomeTag, MAX_ENTRIES, MAX_UPLOAD},
-    ticket::{FindId, PoolSecret, Population, TagKey, TagStream, Ticket},
-    training::SessionKey,
     weakness::{self, Weakness},
 };
+use dispers_crypto::{
+    envelope::{EnvelopePublicKey, EnvelopeSecretKey, Sealed, reader},
+    oprf::Pseudonym,
+};
+use dispers_privacy::Population;
+use dispers_query::profile::Profile;
 
 /// Most homes that a find holds while its lists stream in.
 pub const MAX_CANDIDATES: usize = 20_000_000;

@@ -4,22 +4,20 @@ use std::{ops::Deref, sync::Arc};
 
 use borsh::{BorshDeserialize, BorshSerialize};
 
-use crate::{
-    circuit::{Circuit, Mask},
-    directory::{Directory, Floors, Node},
-    encoding,
-    envelope::EnvelopePublicKey,
-    field,
+use crate::offer::Offer;
+use dispers_base::{
+    encoding, field,
     id::{KeyEpoch, MemberNumber, Name, QueryId, Role, Timestamp},
     keys::{Signature, SigningKey},
     labels,
-    local::LocalQuery,
-    offer::Offer,
-    privacy::{Loss, Mechanism, Noise, Privacy, PrivacyError, Rho},
-    ristretto::Point,
-    training::{Task, Training},
     weakness::{self, Weakness},
 };
+use dispers_circuit::{Circuit, Mask};
+use dispers_crypto::{envelope::EnvelopePublicKey, ristretto::Point};
+use dispers_privacy::{Loss, Mechanism, Noise, Privacy, PrivacyError, Rho};
+use dispers_query::local::LocalQuery;
+use dispers_training::{Task, Training};
+use dispers_trust::directory::{Directory, Floors, Node};
 
 /// Largest encoded manifest, in bytes.
 pub const MAX_MANIFEST: usize = 1 << 20;

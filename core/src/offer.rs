@@ -2,13 +2,13 @@
 
 use borsh::{BorshDeserialize, BorshSerialize};
 
-use crate::{
+use dispers_base::{
     encoding::{self, DecodeError},
-    envelope::EnvelopePublicKey,
     id::{Name, Timestamp},
     keys::{BadSignature, Signature, SigningKey, VerifyingKey},
     labels,
 };
+use dispers_crypto::envelope::EnvelopePublicKey;
 
 /// A querier's request for an offer, signed so that nobody fills aggregators' stores in its name.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]

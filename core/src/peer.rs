@@ -4,15 +4,17 @@
 use borsh::{BorshDeserialize, BorshSerialize};
 use rand::CryptoRng;
 
-use crate::{
-    directory::Directory,
+use dispers_base::{
     encoding,
-    envelope::{Context, EnvelopePublicKey, EnvelopeSecretKey, Sealed, reader},
     id::{MemberNumber, QueryId, Role, Work},
     keys::{Signature, SigningKey},
     labels,
+};
+use dispers_crypto::{
+    envelope::{Context, EnvelopePublicKey, EnvelopeSecretKey, Sealed, reader},
     prf::PrfShare,
 };
+use dispers_trust::directory::Directory;
 
 /// Largest opened message, in bytes: verifier messages of the largest batch.
 pub const MAX_PEER_MESSAGE: usize = 64 << 20;

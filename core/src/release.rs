@@ -5,20 +5,23 @@ use std::collections::BTreeMap;
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use crate::{
-    circuit::Circuit,
-    directory::Directory,
-    encoding,
-    envelope::{Context, EnvelopeSecretKey, Sealed, reader},
-    field,
+    manifest::{Manifest, SignedManifest, VerifiedManifest},
+    ticket::FindId,
+};
+use dispers_base::{
+    encoding, field,
     id::{AggregatorId, BatchId, MemberNumber, Name, QueryId, Role, Work},
     keys::{BadSignature, Signature, SigningKey, VerifyingKey},
     labels,
-    manifest::{Manifest, SignedManifest, VerifiedManifest},
-    privacy::{Noise, Privacy, PrivacyError},
-    shamir::Interpolation,
-    ticket::FindId,
     weakness::{self, Weakness},
 };
+use dispers_circuit::Circuit;
+use dispers_crypto::{
+    envelope::{Context, EnvelopeSecretKey, Sealed, reader},
+    shamir::Interpolation,
+};
+use dispers_privacy::{Noise, Privacy, PrivacyError};
+use dispers_trust::directory::Directory;
 
 /// Largest encoded proposal, in bytes.
 pub const MAX_PROPOSAL: usize = 16 << 20;

@@ -10,15 +10,17 @@ use std::fmt;
 use borsh::{BorshDeserialize, BorshSerialize};
 use rand::{CryptoRng, seq::SliceRandom};
 
-use crate::{
+use crate::ticket::HomeKey;
+use dispers_base::{
     encoding,
+    id::{KeyEpoch, Name, Role},
+    labels,
+};
+use dispers_crypto::{
     envelope::{
         BatchOpener, BatchSealer, Context, EnvelopePublicKey, EnvelopeSecretKey, OpenError, reader,
     },
-    id::{KeyEpoch, Name, Role},
-    labels,
     oprf::Pseudonym,
-    ticket::HomeKey,
 };
 
 /// Most entries of one upload.
@@ -333,10 +335,10 @@ impl LinkOpener {
 }
 
 /// An upload as it travels through the Target.
-pub type SealedUpload = crate::envelope::Sealed<reader::Conductor, Upload>;
+pub type SealedUpload = dispers_crypto::envelope::Sealed<reader::Conductor, Upload>;
 
 /// Withdrawals as they travel through the Target.
-pub type SealedWithdrawal = crate::envelope::Sealed<reader::Conductor, Vec<Handle>>;
+pub type SealedWithdrawal = dispers_crypto::envelope::Sealed<reader::Conductor, Vec<Handle>>;
 
 /// The envelope context of an upload.
 pub fn upload_context() -> Context {

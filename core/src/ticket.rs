@@ -19,11 +19,14 @@ use sha2::Sha256;
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::envelope::OpenError;
-use crate::find::Cut;
-use crate::id::{BatchId, KeyEpoch, MemberNumber, Name, QueryId};
-use crate::training::SessionKey;
-use crate::{aead, encoding, labels};
+use crate::{find::Cut, session::SessionKey};
+use dispers_base::{
+    encoding,
+    id::{BatchId, KeyEpoch, MemberNumber, Name, QueryId},
+    labels,
+};
+use dispers_crypto::{aead, envelope::OpenError};
+use dispers_privacy::Population;
 
 /// Most tags in a ticket: the members of the largest committee.
 const MAX_TAGS: usize = 255;
@@ -122,20 +125,6 @@ impl MemberKey {
     #[cfg(test)]
     pub(crate) fn for_test(bytes: [u8; 32]) -> Self {
         Self(Zeroizing::new(bytes))
-    }
-}
-
-/// What a Target Finder calls the homes of a profile towards one querier.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize, BorshDeserialize,
-)]
-pub struct Population(pub [u8; 32]);
-
-impl std::fmt::Display for Population {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0[..8]
-            .iter()
-            .try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 

@@ -2,23 +2,24 @@
 
 use std::{sync::Arc, time::Instant};
 
+use dispers_base::{
+    id::{KeyEpoch, MemberNumber, Name, QueryId, Timestamp},
+    labels,
+};
 use dispers_core::{
     aggregation::{
         Aggregation, AggregationError, AggregatorKeys, BeginRequest, CommitRequest, Deal,
         DealRequest, DealtRequest, DecideRequest, GuardsRequest, OpenHead, Receiving,
         ReleaseRequest, StepReply, Verdict, VerifyRequest,
     },
-    dealing::KeyShare,
-    envelope::EnvelopeSecretKey,
-    id::{KeyEpoch, MemberNumber, Name, QueryId, Timestamp},
-    labels,
     manifest::MAX_LIFETIME,
     offer::{Offer, OfferBody, OfferRequest, SignedOfferRequest},
     peer::PeerMessage,
-    privacy::{Budget, Expense, SignedBudgetRequest},
     release::SealedTotal,
 };
+use dispers_crypto::{dealing::KeyShare, envelope::EnvelopeSecretKey};
 use dispers_node::{Activity, Database, Node, now, rng};
+use dispers_privacy::{Budget, Expense, SignedBudgetRequest};
 
 use crate::{
     Config, Error,

@@ -1,10 +1,9 @@
 //! What a Data Aggregator refuses, and whose fault it is.
 
-use dispers_core::{
-    aggregation::AggregationError, encoding::DecodeError, keys::BadSignature,
-    manifest::ManifestError, privacy::ledger::BudgetSpent,
-};
+use dispers_base::{encoding::DecodeError, keys::BadSignature};
+use dispers_core::{aggregation::AggregationError, manifest::ManifestError};
 use dispers_node::{DatabaseError, Fault, NoRoom};
+use dispers_privacy::ledger::BudgetSpent;
 
 /// Why a request failed.
 #[derive(Debug, thiserror::Error)]

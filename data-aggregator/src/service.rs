@@ -2,11 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
+use dispers_base::{
+    encoding::{DecodeError, from_bytes, to_bytes},
+    id::Role,
+};
 use dispers_core::{
     aggregation::{AggregationError, MAX_DEAL},
     ask::MAX_ANSWER,
-    encoding::{DecodeError, from_bytes, to_bytes},
-    id::Role,
     peer::{MAX_PEER_MESSAGE, PeerMessage},
     release::MAX_PROPOSAL,
 };

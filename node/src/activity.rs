@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dispers_core::id::{Role, Timestamp};
+use dispers_base::id::{Role, Timestamp};
 
 use crate::metrics::{Metrics, QueryPhase};
 

@@ -8,7 +8,8 @@ use std::{
     },
 };
 
-use dispers_core::{directory::Node as Listed, id::Role};
+use dispers_base::id::Role;
+use dispers_trust::directory::Node as Listed;
 use rand::Rng;
 use tonic::{Code, Status};
 

@@ -5,7 +5,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use dispers_core::id::Role;
+use dispers_base::id::Role;
 use tonic::{Status, body::Body, codegen::http, transport};
 use tower::Service;
 use tracing::Instrument;

@@ -2,7 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use dispers_core::id::Timestamp;
+use dispers_base::id::Timestamp;
 use rand::CryptoRng;
 
 /// The time.

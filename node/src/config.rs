@@ -8,11 +8,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use dispers_core::{
-    directory::{Directory, DirectoryError, RootKeys, SignedDirectory},
+use dispers_base::{
     id::{Name, Role},
     keys::VerifyingKey,
 };
+use dispers_trust::directory::{Directory, DirectoryError, RootKeys, SignedDirectory};
 use serde::{Deserialize, de::DeserializeOwned};
 
 use crate::{

@@ -2,11 +2,11 @@
 
 use std::{path::Path, sync::Arc};
 
-use dispers_core::{
+use dispers_base::{
     encoding::{from_bytes, to_bytes},
     id::Role,
-    log::{Cosign, CosignReply, Head, LogError, MAX_COSIGN, MAX_HEAD, Witnessed},
 };
+use dispers_core::log::{Cosign, CosignReply, Head, LogError, MAX_COSIGN, MAX_HEAD, Witnessed};
 use dispers_proto::v1::{
     Message,
     witness_server::{Witness, WitnessServer},

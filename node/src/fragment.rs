@@ -10,7 +10,7 @@ use std::{
 };
 
 use blahaj::{Share, Sharks};
-use dispers_core::{encoding, labels};
+use dispers_base::{encoding, labels};
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, Zeroizing};

@@ -6,15 +6,13 @@ use std::{
     str::FromStr,
 };
 
-use dispers_core::{
-    ceremony::Enrolled,
+use dispers_base::{fingerprint::Fingerprint, id::Role, keys::SigningKey};
+use dispers_core::ticket::PoolSecret;
+use dispers_crypto::{
     dealing::KeyShare,
     envelope::{EnvelopePublicKey, EnvelopeSecretKey, Suite},
-    fingerprint::Fingerprint,
-    id::Role,
-    keys::SigningKey,
-    ticket::PoolSecret,
 };
+use dispers_trust::ceremony::Enrolled;
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, Zeroizing};
 

@@ -3,11 +3,12 @@
 //! Checked at start: a wrong key file would otherwise show as refused handshakes, as envelopes
 //! that do not open, or as a member that gets blamed for wrong answers.
 
-use dispers_core::dealing::KeyShare;
-use dispers_core::directory::{Directory, Node, TlsKey};
-use dispers_core::envelope::EnvelopePublicKey;
-use dispers_core::id::{Name, Role};
-use dispers_core::keys::VerifyingKey;
+use dispers_base::{
+    id::{Name, Role},
+    keys::VerifyingKey,
+};
+use dispers_crypto::{dealing::KeyShare, envelope::EnvelopePublicKey};
+use dispers_trust::directory::{Directory, Node, TlsKey};
 
 /// The public keys of what a process holds.
 #[derive(Debug)]

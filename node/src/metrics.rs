@@ -11,7 +11,7 @@ use std::{
 };
 
 use axum::{Router, http::header::CONTENT_TYPE, routing::get};
-use dispers_core::id::{Role, Timestamp};
+use dispers_base::id::{Role, Timestamp};
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},

@@ -5,12 +5,9 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use dispers_core::{
-    directory::{Directory, TlsKey},
-    envelope::EnvelopeSecretKey,
-    id::Name,
-    keys::SigningKey,
-};
+use dispers_base::{id::Name, keys::SigningKey};
+use dispers_crypto::envelope::EnvelopeSecretKey;
+use dispers_trust::directory::{Directory, TlsKey};
 use tonic::Status;
 
 use crate::{

@@ -11,7 +11,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use dispers_core::id::Role;
+use dispers_base::id::Role;
 use dispers_proto::METHODS;
 use http_body::{Frame, SizeHint};
 use tonic::{

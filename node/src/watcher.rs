@@ -10,7 +10,8 @@ use std::{
     task::{Context, Poll},
 };
 
-use dispers_core::{directory::TlsKey, envelope};
+use dispers_crypto::envelope;
+use dispers_trust::directory::TlsKey;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Sees everything that one node receives. Nodes that serve a real network have none.

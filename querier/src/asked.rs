@@ -1,13 +1,10 @@
 //! A question that was asked, and what opens its answer.
 
 use borsh::{BorshDeserialize, BorshSerialize};
-use dispers_core::{
-    encoding::to_bytes,
-    envelope::EnvelopeSecretKey,
-    id::QueryId,
-    manifest::{SignedManifest, VerifiedManifest},
-    plan::Plan,
-};
+use dispers_base::{encoding::to_bytes, id::QueryId};
+use dispers_core::manifest::{SignedManifest, VerifiedManifest};
+use dispers_crypto::envelope::EnvelopeSecretKey;
+use dispers_sql::plan::Plan;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 /// A question that was asked. It alone opens its answer.

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use dispers_core::id::Role;
+use dispers_base::id::Role;
 use dispers_node::{AnyOf, Channel, Channels, Node};
 use dispers_proto::v1::conductor_client::ConductorClient;
 use tokio::time::{Instant, sleep};

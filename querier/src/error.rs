@@ -1,15 +1,14 @@
 //! Why a question has no answer, and what to do about it.
 
+use dispers_base::encoding::DecodeError;
 use dispers_core::{
     conduct::{Failure, StepError},
-    decode::WrongOutputs,
-    encoding::DecodeError,
     manifest::ManifestError,
-    oprf::OprfError,
     release::ReleaseError,
-    sql::SqlError,
-    training::fit::FitError,
 };
+use dispers_crypto::oprf::OprfError;
+use dispers_sql::{decode::WrongOutputs, statement::SqlError};
+use dispers_training::fit::FitError;
 
 /// Why a question has no answer.
 #[derive(Debug, thiserror::Error)]

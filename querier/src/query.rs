@@ -3,31 +3,36 @@
 use std::{error::Error as _, sync::Arc, time::Instant};
 
 use borsh::{BorshDeserialize, BorshSerialize};
-use dispers_core::{
-    circuit::Circuit,
-    conduct::{Phase, Status},
-    decode::Table,
-    directory::Directory,
+use dispers_base::{
     encoding::{from_bytes, to_bytes},
-    envelope::{EnvelopeSecretKey, Sealed},
+    id::{AggregatorId, MemberNumber, QueryId, Role},
+};
+use dispers_circuit::Circuit;
+use dispers_core::{
+    conduct::{Phase, Status},
     evaluation::{Evaluating, Requester},
     find::{ProfileOpening, SealedProfile, exact_finder},
-    id::{AggregatorId, MemberNumber, QueryId, Role},
-    local::LocalQuery,
     manifest::{
         MAX_LIFETIME, Manifest, ManifestError, SignedManifest, Terms, VerifiedManifest,
         check_privacy, check_sums,
     },
     offer::{Offer, OfferRequest},
-    oprf::{Evaluation, Pseudonym},
-    plan::{Plan, PlanLimits},
-    privacy::{Budget, BudgetRequest, MAX_BUDGET, Privacy},
-    profile::Profile,
     release::{MAX_TOTAL, Released, SealedTotal, noise_of, open_totals},
-    training::Training,
+};
+use dispers_crypto::{
+    envelope::{EnvelopeSecretKey, Sealed},
+    oprf::{Evaluation, Pseudonym},
 };
 use dispers_node::{Node, now, rng};
+use dispers_privacy::{Budget, BudgetRequest, MAX_BUDGET, Privacy};
 use dispers_proto::v1::{EvaluateRequest, Message, Query, StatusUpdate, SubmitRequest};
+use dispers_query::{local::LocalQuery, profile::Profile};
+use dispers_sql::{
+    decode::Table,
+    plan::{Plan, PlanLimits},
+};
+use dispers_training::Training;
+use dispers_trust::directory::Directory;
 use rand::{Rng, seq::IteratorRandom};
 use tokio::time::sleep;
 use tonic::Streaming;
@@ -537,8 +542,8 @@ impl Querier {
     /// offer.
     async fn offers(
         &self,
-        issued: dispers_core::id::Timestamp,
-        expires: dispers_core::id::Timestamp,
+        issued: dispers_base::id::Timestamp,
+        expires: dispers_base::id::Timestamp,
     ) -> Result<Vec<Terms>, Error> {
         let directory = &self.node.directory;
         let mut nonce = [0; 16];

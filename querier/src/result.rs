@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
+use dispers_base::id::QueryId;
 use dispers_core::{
     conduct::{Phase, Status},
-    decode::Table,
-    id::QueryId,
     release::Released,
 };
+use dispers_sql::decode::Table;
 
 /// How many homes were left at each step.
 #[derive(Debug, Clone, PartialEq, Eq)]

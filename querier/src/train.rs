@@ -3,23 +3,25 @@
 use std::time::{Duration, Instant};
 
 use borsh::{BorshDeserialize, BorshSerialize};
+use dispers_base::{
+    encoding::{from_bytes, to_bytes},
+    id::{AggregatorId, MemberNumber, QueryId},
+};
 use dispers_core::{
     conduct::{Funnel, Phase, Status},
-    encoding::{from_bytes, to_bytes},
-    envelope::EnvelopeSecretKey,
-    id::{AggregatorId, MemberNumber, QueryId},
     manifest::{MAX_MANIFEST, Manifest, ManifestError, SignedManifest, VerifiedManifest},
-    plan::{TrainingPlan, TrainingRequest},
-    privacy::{Noise, Privacy},
     release::{MAX_TOTAL, Released, SealedTotal, noise_of, open_totals},
-    training::{
-        SessionKey, SignedParameters,
-        fit::{Fit, Round, Settings},
-        home::State,
-    },
+    session::{SessionKey, SignedParameters},
 };
+use dispers_crypto::envelope::EnvelopeSecretKey;
 use dispers_node::rng;
+use dispers_privacy::{Noise, Privacy};
 use dispers_proto::v1::{AdvanceRequest, Query, StatusUpdate};
+use dispers_sql::plan::{TrainingPlan, TrainingRequest};
+use dispers_training::{
+    fit::{Fit, Round, Settings},
+    home::State,
+};
 use tokio::time::sleep;
 use tonic::Streaming;
 use zeroize::{Zeroize, Zeroizing};

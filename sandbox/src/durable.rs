@@ -5,8 +5,10 @@ use std::{
     sync::Arc,
 };
 
+use dispers_base::id::Role;
 use dispers_conductor::Sqlite;
-use dispers_core::{dealing::KeyShare, envelope::EnvelopeSecretKey, id::Role, ticket::PoolSecret};
+use dispers_core::ticket::PoolSecret;
+use dispers_crypto::{dealing::KeyShare, envelope::EnvelopeSecretKey};
 use dispers_data_aggregator::Aggregator;
 use dispers_node::{Cosigner, Database, Node};
 use dispers_proto::v1::{

@@ -1,7 +1,9 @@
 //! Why a sandbox does not start.
 
-use dispers_core::{directory::DirectoryError, id::InvalidId, sql::SqlError};
+use dispers_base::id::InvalidId;
+use dispers_sql::statement::SqlError;
 use dispers_stack::ImportError;
+use dispers_trust::directory::DirectoryError;
 
 /// Why a sandbox does not start.
 #[derive(Debug, thiserror::Error)]

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
 
-use dispers_core::id::Role;
+use dispers_base::id::Role;
 use tokio::runtime::{Builder, Handle, Runtime};
 
 const ROLES: [Role; 7] = [

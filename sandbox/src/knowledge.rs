@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use dispers_core::id::Role;
+use dispers_base::id::Role;
 
 use crate::recording::{Opened, Recording};
 

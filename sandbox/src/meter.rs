@@ -5,12 +5,10 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use dispers_core::{
-    directory::{Directory, TlsKey},
-    envelope,
-    id::Role,
-};
+use dispers_base::id::Role;
+use dispers_crypto::envelope;
 use dispers_node::Watcher;
+use dispers_trust::directory::{Directory, TlsKey};
 
 /// What came to the nodes of one role, TLS removed, in bytes by the key of who sent it.
 #[derive(Default)]

@@ -4,15 +4,14 @@ use std::{
     collections::BTreeMap, fmt, io::ErrorKind, path::PathBuf, pin::Pin, sync::Arc, time::Duration,
 };
 
-use dispers_conductor::Sqlite;
-use dispers_core::{
-    catalogue::Catalogue,
-    dealing::deal,
-    directory::{Directory, SIZE_NOISE},
-    envelope::{EnvelopeSecretKey, Suite},
+use dispers_base::{
     id::{Name, Role, Threshold},
     keys::SigningKey,
-    plan::{Plan, PlanLimits},
+};
+use dispers_conductor::Sqlite;
+use dispers_crypto::{
+    dealing::deal,
+    envelope::{EnvelopeSecretKey, Suite},
 };
 use dispers_node::{Activity, Node, TlsIdentity, Watcher, rng, serve};
 use dispers_proto::v1::{
@@ -20,7 +19,10 @@ use dispers_proto::v1::{
     stack_server::StackServer, target_server::TargetServer,
 };
 use dispers_querier::{PrivacyLoss, Querier, QueryResult, Question};
+use dispers_query::catalogue::Catalogue;
+use dispers_sql::plan::{Plan, PlanLimits};
 use dispers_stack::{Answerer, Connector, Relay, Rules, Store, attach, subscribe};
+use dispers_trust::directory::{Directory, SIZE_NOISE};
 use tokio::{net::TcpListener, runtime::Handle, sync::watch, task::JoinSet, time::sleep};
 use tonic::service::Routes;
 
@@ -256,6 +258,8 @@ impl Network {
         executors: Option<&Executors>,
         population: &dyn Population,
     ) -> Result<Self, Error> {
+        // Its nodes seal on many threads.
+        dispers_crypto::aead::share_record();
         if options.hosts == 0 || options.hosts > population.len() {
             return Err(Error::Option(format!(
                 "--hosts must be 1 to {}, the number of homes",

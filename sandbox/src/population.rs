@@ -2,7 +2,8 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use dispers_core::{catalogue::Catalogue, subscription::HomeId};
+use dispers_core::subscription::HomeId;
+use dispers_query::catalogue::Catalogue;
 use dispers_stack::{Sheet, Store};
 
 use crate::Error;

@@ -5,12 +5,10 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use dispers_core::{
-    directory::TlsKey,
-    envelope,
-    id::{Name, Role},
-};
+use dispers_base::id::{Name, Role};
+use dispers_crypto::envelope;
 use dispers_node::Watcher;
+use dispers_trust::directory::TlsKey;
 
 /// An envelope that a node opened.
 #[derive(Debug, Clone)]

@@ -2,18 +2,20 @@
 
 use std::sync::Arc;
 
-use dispers_core::{
-    dealing::{Dealing, KeyShare, ThresholdKey},
-    directory::{
-        DEFAULT_MAX_DELTA, Directory, DirectoryBody, Floors, Host, Pool, QuerierEntry, RootKeys,
-        SignedDirectory, TlsKey, Witnesses,
-    },
-    envelope::{EnvelopePublicKey, EnvelopeSecretKey},
+use dispers_base::{
     id::{KeyEpoch, MemberNumber, Name, Role},
     keys::{SigningKey, VerifyingKey},
-    ticket::PoolSecret,
+};
+use dispers_core::ticket::PoolSecret;
+use dispers_crypto::{
+    dealing::{Dealing, KeyShare, ThresholdKey},
+    envelope::{EnvelopePublicKey, EnvelopeSecretKey},
 };
 use dispers_node::{Activity, Node, TlsIdentity, Watcher, now, rng};
+use dispers_trust::directory::{
+    DEFAULT_MAX_DELTA, Directory, DirectoryBody, Floors, Host, Pool, QuerierEntry, RootKeys,
+    SignedDirectory, TlsKey, Witnesses,
+};
 use tokio::net::TcpListener;
 
 use crate::{Error, Options, network::MAX_HOMES, population::Population};
@@ -57,8 +59,8 @@ impl Seat {
         group: u16,
         member: Option<MemberNumber>,
         envelope_key: Option<EnvelopePublicKey>,
-    ) -> dispers_core::directory::Node {
-        dispers_core::directory::Node {
+    ) -> dispers_trust::directory::Node {
+        dispers_trust::directory::Node {
             name: self.name.clone(),
             role,
             // Each node has an operator of its own, as the directory's rules demand.
@@ -254,7 +256,7 @@ impl Seats {
                 min_verified: options.threshold,
                 max_homes: MAX_HOMES,
                 exact: true,
-                budget: dispers_core::privacy::Rho(u64::MAX),
+                budget: dispers_privacy::Rho(u64::MAX),
                 max_delta: DEFAULT_MAX_DELTA,
                 size_noise: options.size_noise,
             },

@@ -3,10 +3,10 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use dispers_core::{
+use dispers_core::subscription::HomeId;
+use dispers_query::{
     catalogue::{Cardinality, Catalogue, Doctype, Field, FieldKind},
     local::FieldValue,
-    subscription::HomeId,
 };
 use dispers_stack::{Connector, Document, Selector, Store};
 use rand::{RngExt, SeedableRng, rngs::StdRng};

@@ -2,19 +2,22 @@
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
+use dispers_base::{
+    encoding::from_bytes,
+    id::{Role, Work},
+};
 use dispers_core::{
     ask::{Answer, AnsweringHome, Ask, AskError, MAX_ASK, allows, answer, check_parameters},
     consent::Place,
-    encoding::from_bytes,
-    id::{Role, Work},
     manifest::VerifiedManifest,
+    session::{NO_PARAMETERS, VerifiedParameters},
     subscription::HomeId,
-    training::{
-        Document, NO_PARAMETERS, Training, VerifiedParameters,
-        home::{State, is_held_out, vector},
-    },
 };
 use dispers_node::{Node, blocking, now, rng};
+use dispers_training::{
+    Document, Training,
+    home::{State, is_held_out, vector},
+};
 use tokio::runtime::Handle;
 
 use crate::{
@@ -228,7 +231,7 @@ impl Answerer {
             let Some((key, _)) = self.store.asked(id, manifest.key_epoch)? else {
                 continue;
             };
-            let held_out = is_held_out(round.training, manifest.query(), &key);
+            let held_out = is_held_out(round.training, manifest.query(), key.as_bytes());
             homes[*place].vector = vector(
                 round.training,
                 local,

@@ -2,13 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use dispers_core::{
-    ask::{AttachedAnswer, MAX_ASK},
-    directory::Node as Listed,
-    encoding::to_bytes,
-    id::Role,
-};
+use dispers_base::{encoding::to_bytes, id::Role};
+use dispers_core::ask::{AttachedAnswer, MAX_ASK};
 use dispers_proto::{Messages, chunks, v1::Chunk};
+use dispers_trust::directory::Node as Listed;
 use tokio::{
     sync::mpsc,
     task::JoinSet,

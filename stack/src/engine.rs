@@ -8,9 +8,11 @@ mod functions;
 
 use std::time::{Duration, Instant};
 
-use dispers_core::catalogue::FieldKind;
-use dispers_core::local::{FieldValue, LocalQuery, RawRow};
-use dispers_core::training::{Cell, Document};
+use dispers_query::{
+    catalogue::FieldKind,
+    local::{FieldValue, LocalQuery, RawRow},
+};
+use dispers_training::{Cell, Document};
 use rusqlite::types::{Value, ValueRef};
 use rusqlite::{Connection, ErrorCode, params_from_iter};
 

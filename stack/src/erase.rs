@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use dispers_core::{encoding::to_bytes, keys::SigningKey, labels, subscription::HomeId};
+use dispers_base::{encoding::to_bytes, keys::SigningKey, labels};
+use dispers_core::subscription::HomeId;
 use dispers_node::now;
 use serde::{Deserialize, Serialize};
 
@@ -89,7 +90,7 @@ pub async fn erase(relay: &Relay, store: &Arc<Store>, home: &HomeId) -> Result<R
 
 #[cfg(test)]
 mod tests {
-    use dispers_core::keys::Signature;
+    use dispers_base::keys::Signature;
 
     use super::*;
 

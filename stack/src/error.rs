@@ -1,13 +1,13 @@
 //! What a stack refuses, and whose fault it is.
 
+use dispers_base::encoding::DecodeError;
 use dispers_core::{
     ask::AskError,
     consent::{RulesError, WordError},
-    encoding::DecodeError,
     log::LogError,
     manifest::ManifestError,
-    oprf::OprfError,
 };
+use dispers_crypto::oprf::OprfError;
 use dispers_node::{DatabaseError, Fault};
 
 use crate::{engine::EngineError, rule_file::RuleFileError};

@@ -1,9 +1,7 @@
 //! All that a stack keeps of what a home was asked, as JSON: for its owner.
 
-use dispers_core::{
-    id::{KeyEpoch, Timestamp},
-    subscription::HomeId,
-};
+use dispers_base::id::{KeyEpoch, Timestamp};
+use dispers_core::subscription::HomeId;
 use serde_json::{Value, json};
 
 use crate::{Asked, Entry, Error, Store, rule_file::Written};

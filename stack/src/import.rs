@@ -4,10 +4,10 @@ mod lines;
 
 use std::{collections::HashSet, path::Path};
 
-use dispers_core::{
+use dispers_core::subscription::{HomeId, MAX_HOME_ID};
+use dispers_query::{
     catalogue::{Cardinality, Doctype, Field, FieldKind},
     local::FieldValue,
-    subscription::{HomeId, MAX_HOME_ID},
 };
 
 pub use lines::{Line, lines};

@@ -8,7 +8,8 @@ mod mail;
 
 use std::{sync::Arc, time::Duration};
 
-use dispers_core::{id::Timestamp, manifest::VerifiedManifest, subscription::HomeId};
+use dispers_base::id::Timestamp;
+use dispers_core::{manifest::VerifiedManifest, subscription::HomeId};
 use reqwest::Url;
 use serde_json::json;
 use tokio::{sync::Semaphore, time::sleep};

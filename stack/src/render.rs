@@ -4,7 +4,7 @@
 //! what SQLite would do otherwise than PostgreSQL is a function of ours
 //! ([`engine`](crate::engine)).
 
-use dispers_core::local::{
+use dispers_query::local::{
     AggregateFunction, Arithmetic, Category, Expr, Function, Key, LocalQuery, Node,
 };
 use rusqlite::types::Value;

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use dispers_core::{ask::MAX_ASK, encoding::to_bytes, id::Role};
+use dispers_base::{encoding::to_bytes, id::Role};
+use dispers_core::ask::MAX_ASK;
 use dispers_node::{Reply, reply, require_role};
 use dispers_proto::{
     Messages,

@@ -20,13 +20,13 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use dispers_base::id::KeyEpoch;
 use dispers_core::{
-    id::KeyEpoch,
-    local::FieldValue,
     subscription::{Handle, HomeId, HomeTag},
     ticket::HomeKey,
 };
 use dispers_node::{DatabaseError, InPlace, connect, now, rng};
+use dispers_query::local::FieldValue;
 use rand::Rng;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params, types::ValueRef};
 use serde_json::{Map, Value};

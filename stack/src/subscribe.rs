@@ -2,23 +2,25 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use dispers_core::{
-    catalogue::EVERY_HOME,
-    directory::{Directory, EpochKeys, Node as Listed},
+use dispers_base::{
     encoding::{from_bytes, to_bytes},
-    evaluation::{Evaluating, MAX_CONCEPTS, Requester},
     id::{KeyEpoch, MemberNumber, Name, Role},
     keys::SigningKey,
-    oprf::{Evaluation, Pseudonym},
+};
+use dispers_core::{
+    evaluation::{Evaluating, MAX_CONCEPTS, Requester},
     subscription::{
         Enrolment, Handle, HomeId, MAX_ENTRIES, PoolKeys, SealedUpload, Upload, upload_context,
     },
 };
+use dispers_crypto::oprf::{Evaluation, Pseudonym};
 use dispers_node::{Activity, AnyOf, Channel, Channels, Node, blocking, now, rng};
 use dispers_proto::{
     chunks,
     v1::{EvaluateRequest, target_client::TargetClient},
 };
+use dispers_query::catalogue::EVERY_HOME;
+use dispers_trust::directory::{Directory, EpochKeys, Node as Listed};
 use rand::Rng;
 use tonic::Status;
 

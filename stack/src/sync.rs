@@ -5,7 +5,8 @@ use std::{
     sync::Arc,
 };
 
-use dispers_core::{catalogue::EVERY_HOME, subscription::HomeId};
+use dispers_core::subscription::HomeId;
+use dispers_query::catalogue::EVERY_HOME;
 
 use crate::{Connector, Error, Receipt, Relay, Store, erase, subscribe, withdraw::send_leaving};
 

@@ -1,18 +1,20 @@
 //! Queries for tests.
 
-use dispers_core::{
-    catalogue::{Cardinality, Catalogue, Doctype, Field, FieldKind},
-    consent::Place,
-    envelope::{EnvelopeSecretKey, Suite},
+use dispers_base::{
     id::{BatchId, KeyEpoch, Name, Timestamp},
     keys::SigningKey,
+};
+use dispers_core::{
+    consent::Place,
     manifest::{Manifest, SignedManifest},
-    plan::{Plan, PlanLimits},
-    privacy::{Loss, Mechanism, Privacy},
     subscription::HomeId,
     ticket::FindId,
 };
+use dispers_crypto::envelope::{EnvelopeSecretKey, Suite};
 use dispers_node::{now, rng};
+use dispers_privacy::{Loss, Mechanism, Privacy};
+use dispers_query::catalogue::{Cardinality, Catalogue, Doctype, Field, FieldKind};
+use dispers_sql::plan::{Plan, PlanLimits};
 
 use crate::{Bounds, Outcome, Store, store::Deciding};
 

@@ -2,13 +2,11 @@
 
 use std::sync::Arc;
 
-use dispers_core::{
-    catalogue::EVERY_HOME,
-    encoding::to_bytes,
-    subscription::{Handle, HomeId, SealedWithdrawal, withdrawal_context},
-};
+use dispers_base::encoding::to_bytes;
+use dispers_core::subscription::{Handle, HomeId, SealedWithdrawal, withdrawal_context};
 use dispers_node::rng;
 use dispers_proto::chunks;
+use dispers_query::catalogue::EVERY_HOME;
 
 use crate::{Connector, Error, Relay, Store, subscribe::remote};
 

@@ -1,8 +1,8 @@
 //! What a Target Finder refuses, and whose fault it is.
 
-use dispers_core::{
-    encoding::DecodeError, envelope::OpenError, find::FindError, manifest::ManifestError,
-};
+use dispers_base::encoding::DecodeError;
+use dispers_core::{find::FindError, manifest::ManifestError};
+use dispers_crypto::envelope::OpenError;
 use dispers_node::{DatabaseError, Fault};
 
 /// Why a request failed.

@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
+use dispers_base::id::{KeyEpoch, Name, Role};
 use dispers_core::{
-    envelope::EnvelopeSecretKey,
     find::{
         BatchMessage, Chosen, FindRequest, FinderKeys, Finding, Limits, OpenedSegment,
         SegmentOpener, Sizes, check_responsible,
     },
-    id::{KeyEpoch, Name, Role},
     release::{Certificate, NotariseRequest},
     ticket::PoolSecret,
 };
+use dispers_crypto::envelope::EnvelopeSecretKey;
 use dispers_node::{Node, now};
 
 use crate::{

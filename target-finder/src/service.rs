@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use dispers_core::{
+use dispers_base::{
     encoding::{from_bytes, to_bytes},
-    find::{Chosen, Finding, MAX_FIND_HEAD, OpenedSegment},
     id::Role,
+};
+use dispers_core::{
+    find::{Chosen, Finding, MAX_FIND_HEAD, OpenedSegment},
     subscription::MAX_UPLOAD,
 };
 use dispers_node::{InOrder, Reply, blocking, require_role};

@@ -4,7 +4,7 @@ mod asked;
 
 use std::path::Path;
 
-use dispers_core::id::{QueryId, Timestamp};
+use dispers_base::id::{QueryId, Timestamp};
 use dispers_node::{Database, DatabaseError, Schema};
 use rusqlite::{OptionalExtension, Transaction, params};
 

@@ -6,16 +6,16 @@ use std::{
     time::{Duration, Instant},
 };
 
+use dispers_base::id::{BatchId, KeyEpoch, Name, QueryId, Role, Timestamp, Work};
 use dispers_core::{
     ask::{
         Answer, Ask, BatchAnswer, OpenedBatch, TargetRequest, answer_limit, collect_answers,
         open_batch,
     },
-    envelope::EnvelopeSecretKey,
-    id::{BatchId, KeyEpoch, Name, QueryId, Role, Timestamp, Work},
     manifest::VerifiedManifest,
-    training::{NO_PARAMETERS, SignedParameters},
+    session::{NO_PARAMETERS, SignedParameters},
 };
+use dispers_crypto::envelope::EnvelopeSecretKey;
 use dispers_node::{Node, Reply, blocking, now, rng};
 use dispers_proto::Messages;
 use tokio::{sync::Semaphore, task::JoinSet, time::timeout};

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dispers_core::id::Name;
+use dispers_base::id::Name;
 
 /// Failures in a row after which a stack is not asked for a while.
 const FAILURES: u32 = 3;

@@ -1,6 +1,7 @@
 //! What a Target refuses, and whose fault it is.
 
-use dispers_core::{ask::AskError, encoding::DecodeError, manifest::ManifestError};
+use dispers_base::encoding::DecodeError;
+use dispers_core::{ask::AskError, manifest::ManifestError};
 use dispers_node::Fault;
 
 /// Why a request failed.

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dispers_core::id::Name;
+use dispers_base::id::Name;
 
 use crate::Error;
 

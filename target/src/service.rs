@@ -5,11 +5,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use dispers_base::{
+    encoding::{from_bytes, to_bytes},
+    id::Role,
+};
 use dispers_core::{
     ask::{AnswerHead, TargetRequest},
-    encoding::{from_bytes, to_bytes},
     find::MAX_BATCH,
-    id::Role,
 };
 use dispers_node::{AnyOf, Channels, Node, Reply, reply, require_host, require_role};
 use dispers_proto::{

@@ -10,20 +10,20 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use dispers_core::{
-    aggregation::{CommitRequest, DealtRequest, GuardsRequest, StepReply},
-    ask::{AnswerHead, Ask},
-    ceremony::{Ceremony, Enrolments, MemberDealing, Purpose},
-    conduct::{self, Conduct},
-    directory::SignedDirectory,
+use dispers_base::{
     encoding::{from_bytes, hash, to_bytes},
-    envelope::Suite,
     id::{MemberNumber, Name, Role, Threshold},
     keys::SigningKey,
     labels,
+};
+use dispers_core::{
+    aggregation::{CommitRequest, DealtRequest, GuardsRequest, StepReply},
+    ask::{AnswerHead, Ask},
+    conduct::{self, Conduct},
     peer::PeerMessage,
     release::SealedTotal,
 };
+use dispers_crypto::envelope::Suite;
 use dispers_node::{
     fragment::split,
     keyfile::{NodeKeys, save_share},
@@ -33,6 +33,10 @@ use dispers_querier::{PrivacyLoss, Question};
 use dispers_sandbox::{Network, Options};
 use dispers_stack::withdraw;
 use dispers_tests::decoders::TARGETS;
+use dispers_trust::{
+    ceremony::{Ceremony, Enrolments, MemberDealing, Purpose},
+    directory::SignedDirectory,
+};
 
 /// Inputs that are kept of a decoder.
 const KEPT: usize = 4;

@@ -5,8 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use dispers_core::decode::Value;
 use dispers_sandbox::Options;
+use dispers_sql::decode::Value;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use tempfile::TempDir;
 

@@ -6,9 +6,10 @@ use std::{
     time::Duration,
 };
 
-use dispers_core::{decode::Value, subscription::HomeId};
+use dispers_core::subscription::HomeId;
 use dispers_querier::PrivacyLoss;
 use dispers_sandbox::{Host, Network, Options, Through};
+use dispers_sql::decode::Value;
 use dispers_stack::{
     Bounds, Connector, Document, Effect, Otherwise, Outcome, Rule, Rules, Selector,
 };

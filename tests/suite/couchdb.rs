@@ -267,7 +267,7 @@ async fn fifty_homes_in_a_couchdb_answer_as_they_do_from_a_file() {
     let homes = HOMES as i128 - 1;
     assert_eq!(
         result.table.rows[0][0],
-        dispers_core::decode::Value::Integer(homes)
+        dispers_sql::decode::Value::Integer(homes)
     );
     couch.stop().await;
 }

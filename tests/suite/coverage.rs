@@ -2,16 +2,16 @@
 
 use std::path::Path;
 
-use dispers_core::{
-    circuit::Circuit,
-    decode::Value,
-    field,
-    local::FieldValue,
-    plan::{Plan, PlanLimits},
-    privacy::{Noise, Privacy},
-};
+use dispers_base::field;
+use dispers_circuit::Circuit;
+use dispers_privacy::{Noise, Privacy};
 use dispers_querier::PrivacyLoss;
+use dispers_query::local::FieldValue;
 use dispers_sandbox::Network;
+use dispers_sql::{
+    decode::Value,
+    plan::{Plan, PlanLimits},
+};
 use dispers_stack::engine::Engine;
 use rand::{SeedableRng, rngs::StdRng};
 

@@ -1,10 +1,10 @@
 //! What fails, how it is said, and what does not matter.
 
-use dispers_core::{
-    conduct::Phase, decode::Value, find::exact_finder, id::Name, manifest::ManifestError,
-};
+use dispers_base::id::Name;
+use dispers_core::{conduct::Phase, find::exact_finder, manifest::ManifestError};
 use dispers_querier::{Error, PrivacyLoss, Question, Step};
 use dispers_sandbox::{Network, Options};
+use dispers_sql::decode::Value;
 
 use crate::options;
 

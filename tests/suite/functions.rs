@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use dispers_core::decode::{Table, Value};
 use dispers_sandbox::{Network, Options};
+use dispers_sql::decode::{Table, Value};
 
 use crate::{
     options,

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use dispers_core::decode::Value;
 use dispers_sandbox::{Network, Options};
+use dispers_sql::decode::Value;
 use tokio::time::sleep;
 
 use crate::{options, plain::write};

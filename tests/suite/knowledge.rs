@@ -3,12 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use dispers_core::{
+use dispers_base::{
     encoding::from_bytes,
     id::{QueryId, Role},
     labels,
-    subscription::{EntryContent, HomeTag, Upload},
 };
+use dispers_core::subscription::{EntryContent, HomeTag, Upload};
 use dispers_sandbox::{Knowledge, Network, Options};
 
 use crate::{options, plain::write};
@@ -70,7 +70,7 @@ pub(crate) async fn run() -> Run {
             if opened.purpose == labels::ENVELOPE_UPLOAD {
                 let upload: Upload = from_bytes(&opened.plaintext, 1 << 20, "upload").unwrap();
                 pseudonyms.extend(upload.entries.iter().map(|entry| {
-                    let bytes = dispers_core::encoding::to_bytes(&entry.pseudonym);
+                    let bytes = dispers_base::encoding::to_bytes(&entry.pseudonym);
                     <[u8; 32]>::try_from(&bytes[1..33]).unwrap()
                 }));
             }

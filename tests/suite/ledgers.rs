@@ -2,14 +2,12 @@
 
 use std::path::PathBuf;
 
+use dispers_base::encoding::from_bytes;
 use dispers_conductor::Store as _;
-use dispers_core::{
-    decode::Value,
-    encoding::from_bytes,
-    manifest::{Manifest, SignedManifest},
-};
+use dispers_core::manifest::{Manifest, SignedManifest};
 use dispers_querier::PrivacyLoss;
 use dispers_sandbox::{Network, Options};
+use dispers_sql::decode::Value;
 use tempfile::TempDir;
 
 use crate::{options, plain::write};
@@ -84,7 +82,7 @@ async fn a_find_that_is_refused_is_in_the_log() {
     let (_folder, path) = people();
     let options = Options {
         min_cohort: 2,
-        size_noise: dispers_core::directory::SIZE_NOISE,
+        size_noise: dispers_trust::directory::SIZE_NOISE,
         ..with_concepts(path)
     };
     let network = Network::start(&options, |_| {}).await.unwrap();

@@ -26,7 +26,8 @@ mod withdrawal;
 use std::{path::PathBuf, sync::Arc};
 
 use dispers_conductor::Log;
-use dispers_core::{envelope::Suite, log::Inclusion, manifest::SignedManifest};
+use dispers_core::{log::Inclusion, manifest::SignedManifest};
+use dispers_crypto::envelope::Suite;
 use dispers_node::{Channels, now};
 use dispers_querier::QueryResult;
 use dispers_sandbox::{Network, Options};

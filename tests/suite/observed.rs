@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use dispers_core::id::Role;
+use dispers_base::id::Role;
 use dispers_node::{TelemetryConfig, telemetry};
 use opentelemetry_proto::tonic::{
     collector::trace::v1::{

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-use dispers_core::decode::{Table, Value};
+use dispers_sql::decode::{Table, Value};
 
 /// A document: its cells by column, empty ones left out.
 pub(crate) type Document = BTreeMap<String, String>;

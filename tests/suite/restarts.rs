@@ -5,15 +5,16 @@ use std::{
     sync::Arc,
 };
 
+use dispers_base::{
+    encoding::{from_bytes, to_bytes},
+    id::{AggregatorId, BatchId, MemberNumber, Name, Work},
+    labels,
+};
 use dispers_conductor::{Config, Driver, InMemory, Log};
 use dispers_core::{
     ask::{Answer, Ask, MAX_ANSWER},
     conduct::{self, Command, Conduct, Event, Status, StepError},
-    decode::{Table, Value},
-    encoding::{from_bytes, to_bytes},
     find::{ListSegment, ListedEntry},
-    id::{AggregatorId, BatchId, MemberNumber, Name, Work},
-    labels,
     subscription::Upload,
     ticket::FindId,
 };
@@ -21,6 +22,7 @@ use dispers_node::Channels;
 use dispers_proto::{Messages, chunks, v1::stack_client::StackClient};
 use dispers_querier::{Prepared, Querier, Question};
 use dispers_sandbox::{Network, Options};
+use dispers_sql::decode::{Table, Value};
 use tempfile::TempDir;
 
 use crate::{log_of, logged, options, plain::write};

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use dispers_core::{decode::Value, labels};
+use dispers_base::labels;
 use dispers_sandbox::{Network, Options};
+use dispers_sql::decode::Value;
 use dispers_stack::withdraw;
 
 use crate::{options, plain::write};

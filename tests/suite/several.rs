@@ -1,8 +1,9 @@
 //! Networks with two of each: partitions, targets and committees.
 
-use dispers_core::{conduct::Phase, decode::Value};
+use dispers_core::conduct::Phase;
 use dispers_querier::{Error, QueryResult, Step};
 use dispers_sandbox::{Network, Options};
+use dispers_sql::decode::Value;
 
 use crate::options;
 

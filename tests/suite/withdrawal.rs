@@ -1,7 +1,8 @@
 //! A home that withdraws is not found by the next query.
 
-use dispers_core::{decode::Value, subscription::HomeId};
+use dispers_core::subscription::HomeId;
 use dispers_sandbox::{Network, Options};
+use dispers_sql::decode::Value;
 use dispers_stack::withdraw;
 
 use crate::{options, plain::write};

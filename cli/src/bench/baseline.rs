@@ -5,12 +5,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dispers_core::{
-    circuit::{Circuit, Row},
-    envelope::{Context, EnvelopeSecretKey, Sealed, Suite, reader},
-    id::Role,
-    labels,
-};
+use dispers_base::{id::Role, labels};
+use dispers_circuit::{Circuit, Row};
+use dispers_crypto::envelope::{Context, EnvelopeSecretKey, Sealed, Suite, reader};
 use dispers_node::rng;
 use prio::{
     codec::{Encode, ParameterizedDecode},

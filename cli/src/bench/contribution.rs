@@ -10,14 +10,18 @@ use std::{
 };
 
 use clap::Args;
-use dispers_core::{
-    circuit::{Circuit, Message, Row, Shape, Variable, Verifier, accepts},
-    contribution::{Contribution, HeldGroup, share_group},
-    envelope::{Context, EnvelopeSecretKey, Sealed, Suite, reader},
+use dispers_base::{
     id::{BatchId, MemberNumber, Role},
     labels,
+};
+use dispers_circuit::{
+    Circuit, Message, Row, Shape, Variable, Verifier, accepts,
+    contribution::{Contribution, HeldGroup, share_group},
+};
+use dispers_core::ticket::{TagKey, TagStream};
+use dispers_crypto::{
+    envelope::{Context, EnvelopeSecretKey, Sealed, Suite, reader},
     shamir::Interpolation,
-    ticket::{TagKey, TagStream},
 };
 use dispers_node::rng;
 use serde_json::json;
@@ -238,7 +242,7 @@ fn aggregate(
             let counts = interpolation.open_array(&all).is_some_and(|m| accepts(&m));
             anyhow::ensure!(counts, "an honest contribution was rejected");
             for (sum, element) in inputs.iter_mut().zip(share) {
-                *sum = dispers_core::field::add(*sum, *element);
+                *sum = dispers_base::field::add(*sum, *element);
             }
         }
         let mut sums = vec![0u64; case.circuit.outputs().len()];

@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-use dispers_core::id::Role;
+use dispers_base::id::Role;
 use tracking_allocator::{
     AllocationGroupId, AllocationGroupToken, AllocationRegistry, AllocationTracker, Allocator,
 };

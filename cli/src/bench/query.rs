@@ -6,9 +6,11 @@ use std::{
 };
 
 use clap::Args;
-use dispers_core::{decode::Value, envelope::Suite, id::Role};
+use dispers_base::id::Role;
+use dispers_crypto::envelope::Suite;
 use dispers_querier::QueryResult;
 use dispers_sandbox::{Executors, Network, Options, Synthetic};
+use dispers_sql::decode::Value;
 use serde_json::json;
 
 use super::{

@@ -12,14 +12,12 @@ use std::{
 
 use anyhow::Context;
 use clap::Args;
-use dispers_core::{
-    id::Role,
-    plan::TrainingRequest,
-    training::{Family, Task, fit::Settings},
-};
+use dispers_base::id::Role;
 use dispers_node::{private, rng};
 use dispers_querier::{TrainingQuestion, TrainingStep};
 use dispers_sandbox::{Executors, Network, Options};
+use dispers_sql::plan::TrainingRequest;
+use dispers_training::{Family, Task, fit::Settings};
 use rand::RngExt;
 use serde_json::json;
 

@@ -2,14 +2,16 @@
 
 use std::collections::BTreeSet;
 
-use dispers_core::{
-    ceremony,
-    dealing::ThresholdKey,
-    directory::{Change, DirectoryBody, Pool},
+use dispers_base::{
     id::{Name, Role, Timestamp},
     keys::VerifyingKey,
 };
+use dispers_crypto::dealing::ThresholdKey;
 use dispers_node::now;
+use dispers_trust::{
+    ceremony,
+    directory::{Change, DirectoryBody, Pool},
+};
 use serde_json::{Value, json};
 
 use super::Printed;

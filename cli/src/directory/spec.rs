@@ -6,20 +6,20 @@ use std::{
 };
 
 use anyhow::{Context, anyhow, bail};
-use dispers_core::{
-    catalogue::{Cardinality, Catalogue, Doctype, Field, FieldKind},
-    directory::{
-        DEFAULT_MAX_DELTA, DirectoryBody, Floors, Host, Node, Pool, PreviousEpoch, QuerierEntry,
-        TlsKey, Witnesses,
-    },
-    envelope::{EnvelopePublicKey, Suite},
+use dispers_base::{
     id::{KeyEpoch, MemberNumber, Name, Role},
     keys::VerifyingKey,
-    privacy::Rho,
 };
+use dispers_crypto::envelope::{EnvelopePublicKey, Suite};
 use dispers_node::{
     keyfile::{PublicKeys, envelope_key},
     now,
+};
+use dispers_privacy::Rho;
+use dispers_query::catalogue::{Cardinality, Catalogue, Doctype, Field, FieldKind};
+use dispers_trust::directory::{
+    DEFAULT_MAX_DELTA, DirectoryBody, Floors, Host, Node, Pool, PreviousEpoch, QuerierEntry,
+    TlsKey, Witnesses,
 };
 use serde::{Deserialize, de::DeserializeOwned};
 
@@ -127,7 +127,7 @@ struct FloorsSpec {
 }
 
 fn default_size_noise() -> u32 {
-    dispers_core::directory::SIZE_NOISE
+    dispers_trust::directory::SIZE_NOISE
 }
 
 /// About ε = 10 at δ = 1e-6.

@@ -1,7 +1,7 @@
 //! Directories from descriptions, made with the command line.
 
 use clap::Parser;
-use dispers_core::id::{Role, Timestamp};
+use dispers_base::id::{Role, Timestamp};
 use tempfile::TempDir;
 
 use super::*;
@@ -228,7 +228,7 @@ fn only_a_trial_lists_keys_of_one_dealer() {
 /// Makes a root key; its public part.
 fn root(folder: &TempDir, number: u8) -> String {
     let path = folder.path().join(format!("root-{number}"));
-    let key = dispers_core::keys::SigningKey::from_seed(&[number; 32]);
+    let key = dispers_base::keys::SigningKey::from_seed(&[number; 32]);
     dispers_node::keyfile::save_signing_key(&path, &key).unwrap();
     hex::encode(key.public().0)
 }

@@ -4,8 +4,8 @@ use std::{collections::HashMap, io::Write, sync::Arc};
 
 use arrow_array::{ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray};
 use arrow_schema::{DataType, Field, Schema};
-use dispers_core::decode::Value;
 use dispers_querier::QueryResult;
+use dispers_sql::decode::Value;
 
 use super::{exact, noisy, row_object};
 
@@ -118,8 +118,9 @@ mod tests {
 
     use arrow_array::cast::AsArray;
     use arrow_array::types::{Float64Type, Int64Type};
-    use dispers_core::{decode::Table, id::QueryId};
+    use dispers_base::id::QueryId;
     use dispers_querier::{Aggregators, Homes};
+    use dispers_sql::decode::Table;
 
     use super::*;
 

@@ -12,9 +12,9 @@ use std::{
 
 use anyhow::{Context, anyhow};
 use clap::{Args, ValueEnum};
-use dispers_core::decode::Value;
 use dispers_node::private;
 use dispers_querier::QueryResult;
+use dispers_sql::decode::Value;
 use serde_json::{Map, Number, json};
 
 use crate::exit::Exit;

@@ -1,7 +1,7 @@
 //! A result as bars: one panel for each number, one bar for each group, whiskers for 95 % intervals.
 
 use anyhow::{anyhow, bail};
-use dispers_core::decode::Table;
+use dispers_sql::decode::Table;
 use plotters::prelude::*;
 
 use super::short;
@@ -23,7 +23,7 @@ struct Bar {
 pub(super) fn draw(table: &Table) -> anyhow::Result<String> {
     let numeric = (0..table.columns.len()).filter(|column| {
         let number = |row: &Vec<_>| -> bool {
-            let value: &dispers_core::decode::Value = &row[*column];
+            let value: &dispers_sql::decode::Value = &row[*column];
             value.number().is_some()
         };
         !table.keys.contains(column) && table.rows.iter().any(number)
@@ -110,7 +110,7 @@ pub(super) fn draw(table: &Table) -> anyhow::Result<String> {
 
 fn bars(table: &Table, column: usize) -> Vec<Bar> {
     let rows = table.rows.iter().enumerate();
-    let bar = |(place, row): (usize, &Vec<dispers_core::decode::Value>)| {
+    let bar = |(place, row): (usize, &Vec<dispers_sql::decode::Value>)| {
         let keys: Vec<String> = table.keys.iter().map(|key| short(&row[*key])).collect();
         Some(Bar {
             label: keys.join(", "),
@@ -123,7 +123,7 @@ fn bars(table: &Table, column: usize) -> Vec<Bar> {
 
 #[cfg(test)]
 mod tests {
-    use dispers_core::decode::Value;
+    use dispers_sql::decode::Value;
 
     use super::*;
 

@@ -7,18 +7,15 @@ use std::{fs, path::PathBuf};
 
 use anyhow::{anyhow, bail};
 use clap::{Args, Subcommand};
-use dispers_core::{
-    ceremony::{
-        Ceremony, CeremonyError, Enrolment, Enrolments, MemberDealing, Purpose, Transcript,
-        fingerprint, key_name,
-    },
-    dealing::ThresholdKey,
-    envelope::Suite,
-    id::{Name, Threshold},
-};
+use dispers_base::id::{Name, Threshold};
+use dispers_crypto::{dealing::ThresholdKey, envelope::Suite};
 use dispers_node::{
     keyfile::{NodeKeys, load_ceremony_secret, load_share, save_ceremony_secret, save_share},
     rng,
+};
+use dispers_trust::ceremony::{
+    Ceremony, CeremonyError, Enrolment, Enrolments, MemberDealing, Purpose, Transcript,
+    fingerprint, key_name,
 };
 use rand::Rng;
 

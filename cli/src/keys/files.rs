@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
-use dispers_core::{
-    ceremony::{Ceremony, Enrolment, MemberDealing, Purpose},
+use dispers_base::{
     encoding::DecodeError,
     id::{MemberNumber, Name, Role, Threshold},
     keys::VerifyingKey,
 };
 use dispers_node::keyfile::PublicKeys;
+use dispers_trust::ceremony::{Ceremony, Enrolment, MemberDealing, Purpose};
 use serde::{Deserialize, Serialize};
 
 use crate::directory::{bytes32, parse};

@@ -3,13 +3,9 @@
 use std::path::Path;
 
 use anyhow::{Context, anyhow, bail};
-use dispers_core::{
-    ceremony::{Transcript, trace},
-    dealing::ThresholdKey,
-    id::Threshold,
-    keys::VerifyingKey,
-    ristretto::Point,
-};
+use dispers_base::{id::Threshold, keys::VerifyingKey};
+use dispers_crypto::{dealing::ThresholdKey, ristretto::Point};
+use dispers_trust::ceremony::{Transcript, trace};
 use serde::{Deserialize, Serialize};
 
 use crate::directory::{bytes32, parse};

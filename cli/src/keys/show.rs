@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
 use clap::Args;
-use dispers_core::{ceremony, fingerprint::Fingerprint};
+use dispers_base::fingerprint::Fingerprint;
 use dispers_node::keyfile::{KeyFileError, NodeKeys, PublicKeys, load_signing_key};
+use dispers_trust::ceremony;
 use serde_json::{Map, Value, json};
 
 use super::PublicThreshold;

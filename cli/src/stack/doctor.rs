@@ -3,7 +3,8 @@
 use std::{path::PathBuf, sync::Arc};
 
 use clap::{Args, ValueEnum};
-use dispers_core::{id::Role, subscription::HomeId};
+use dispers_base::id::Role;
+use dispers_core::subscription::HomeId;
 use dispers_node::{Activity, Config, Node, now};
 use dispers_stack::{Connector, Relay, Store};
 use serde_json::json;

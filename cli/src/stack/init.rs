@@ -4,13 +4,13 @@ use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf};
 
 use anyhow::{Context, anyhow};
 use clap::Args;
-use dispers_core::{
-    directory::RootKeys,
-    envelope::Suite,
+use dispers_base::{
     id::{Name, Role},
     keys::VerifyingKey,
 };
+use dispers_crypto::envelope::Suite;
 use dispers_node::{keyfile::NodeKeys, private};
+use dispers_trust::directory::RootKeys;
 
 use crate::{exit::Exit, keys};
 

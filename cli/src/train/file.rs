@@ -3,16 +3,14 @@
 use std::path::Path;
 
 use anyhow::{Context, anyhow, bail};
-use dispers_core::{
-    encoding::{from_bytes, to_bytes},
-    local::LocalQuery,
-    training::{
-        Family, Model, Task, Training,
-        fit::{Coefficient, Early},
-        home::State,
-    },
-};
+use dispers_base::encoding::{from_bytes, to_bytes};
 use dispers_querier::{Trained, TrainingQuestion};
+use dispers_query::local::LocalQuery;
+use dispers_training::{
+    Family, Model, Task, Training,
+    fit::{Coefficient, Early},
+    home::State,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -223,7 +221,7 @@ impl ModelFile {
 
     /// A model as it is kept, without a session that it came from.
     #[cfg(test)]
-    pub(super) fn of_model(model: &Model, plan: &dispers_core::plan::TrainingPlan) -> Self {
+    pub(super) fn of_model(model: &Model, plan: &dispers_sql::plan::TrainingPlan) -> Self {
         let bounds = model.design().bounds();
         let columns = plan.names.iter().zip(bounds);
         Self {

@@ -5,7 +5,7 @@
 //! second class; or a chance for each class.
 
 use anyhow::bail;
-use dispers_core::training::{Family, Kind};
+use dispers_training::{Family, Kind};
 use prost::Message;
 
 use super::file::ModelFile;
@@ -309,11 +309,9 @@ pub(super) fn encode(file: &ModelFile) -> anyhow::Result<Vec<u8>> {
 mod tests {
     use std::collections::HashMap;
 
-    use dispers_core::{
-        catalogue::{Cardinality, Catalogue, Doctype, Field, FieldKind},
-        plan::{TrainingPlan, TrainingRequest},
-        training::{Cell, Document, Model, home::State},
-    };
+    use dispers_query::catalogue::{Cardinality, Catalogue, Doctype, Field, FieldKind};
+    use dispers_sql::plan::{TrainingPlan, TrainingRequest};
+    use dispers_training::{Cell, Document, Model, home::State};
 
     use super::*;
 

@@ -3,8 +3,8 @@
 use std::io::{IsTerminal, stderr};
 
 use dispers_core::conduct::Phase;
-use dispers_core::training::Task;
 use dispers_querier::TrainingStep;
+use dispers_training::Task;
 use indicatif::{ProgressBar, ProgressStyle};
 
 pub(super) struct Progress {

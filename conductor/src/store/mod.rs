@@ -9,12 +9,9 @@ mod tests;
 
 use std::time::Duration;
 
-use dispers_core::{
-    id::{BatchId, KeyEpoch, Name, QueryId, Timestamp},
-    log::Leaf,
-    oprf::Pseudonym,
-    subscription::Upload,
-};
+use dispers_base::id::{BatchId, KeyEpoch, Name, QueryId, Timestamp};
+use dispers_core::{log::Leaf, subscription::Upload};
+use dispers_crypto::oprf::Pseudonym;
 
 pub use postgres::{Postgres, PostgresError, Settings};
 pub use sqlite::Sqlite;

@@ -5,15 +5,17 @@ mod tests;
 
 use std::{path::Path, sync::Arc};
 
-use dispers_core::{
+use dispers_base::{
     encoding::{from_bytes, hash, to_bytes},
-    find::{ListSegment, ListedEntry},
     id::{BatchId, KeyEpoch, Name, QueryId, Timestamp},
     labels,
+};
+use dispers_core::{
+    find::{ListSegment, ListedEntry},
     log::Leaf,
-    oprf::Pseudonym,
     subscription::{Upload, UploadEnvelopes},
 };
+use dispers_crypto::oprf::Pseudonym;
 use dispers_node::{Database, DatabaseError, GivesWay, Room, Schema, now};
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 

@@ -4,13 +4,15 @@ pub(crate) mod cluster;
 
 use std::{path::PathBuf, time::Duration};
 
-use dispers_core::{
+use dispers_base::{
     encoding::from_bytes,
-    find::ListSegment,
     id::{BatchId, KeyEpoch, Name, QueryId, Timestamp},
-    oprf::Pseudonym,
+};
+use dispers_core::{
+    find::ListSegment,
     subscription::{Entry, Handle, Upload, UploadEnvelopes},
 };
+use dispers_crypto::oprf::Pseudonym;
 
 use tempfile::TempDir;
 

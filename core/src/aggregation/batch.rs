@@ -15,21 +15,23 @@ use super::{
 };
 use crate::{
     ask::{SealedGroup, aggregator_digest, group_digest},
-    circuit::{Circuit, Verifier},
-    contribution::HeldGroup,
-    dealing::ThresholdKey,
-    encoding,
-    envelope::{Context, EnvelopeSecretKey},
-    field,
     find::Grant,
+    peer::{Channel, OpenedPeer, PeerContent, SignedPeer},
+    release::{Acknowledgement, SignedAcknowledgement},
+    ticket::TagStream,
+};
+use dispers_base::{
+    encoding, field,
     id::{MemberNumber, QueryId, Work},
     keys::SigningKey,
     labels,
-    peer::{Channel, OpenedPeer, PeerContent, SignedPeer},
-    prf::{self, PrfError, PrfShare},
-    release::{Acknowledgement, SignedAcknowledgement},
-    ticket::TagStream,
     weakness::{self, Weakness},
+};
+use dispers_circuit::{Circuit, Verifier, contribution::HeldGroup};
+use dispers_crypto::{
+    dealing::ThresholdKey,
+    envelope::{Context, EnvelopeSecretKey},
+    prf::{self, PrfError, PrfShare},
 };
 
 /// Opens the groups of one attempt at a batch, in any order and from any thread.
@@ -407,7 +409,7 @@ impl Frozen {
             match prf::combine(public, &work, some) {
                 Ok(seed) => return Ok(Zeroizing::new(seed)),
                 Err(PrfError::WrongShare { member }) => shares.retain(|(from, _)| *from != member),
-                Err(PrfError::Quorum(_)) => return Err(unread()),
+                Err(_) => return Err(unread()),
             }
         }
     }

@@ -1,6 +1,6 @@
 //! What an aggregator refuses, and whose fault it is.
 
-use crate::id::MemberNumber;
+use dispers_base::id::MemberNumber;
 
 /// Why an aggregator did not take a step.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -36,24 +36,24 @@ pub use verdicts::Quorum;
 
 use crate::{
     ask::{GroupsStatement, allows, group_context},
-    dealing::KeyShare,
-    directory::Directory,
-    encoding,
-    envelope::EnvelopeSecretKey,
     find::{Grant, SealedGrant},
-    id::{BatchId, MemberNumber, Role, Work},
-    keys::{Signature, SigningKey},
-    labels,
     manifest::VerifiedManifest,
     peer::{Channel, OpenedPeer, PeerContent, PeerMessage, SignedPeer},
-    prf,
-    privacy::Expense,
     release::SignedAcknowledgement,
-    training::NO_PARAMETERS,
-    weakness::{self, Weakness},
+    session::NO_PARAMETERS,
 };
 use batch::{Attempt, Committed, Contributions, Freeze, Frozen};
 pub use batch::{GroupOpener, OpenedGroup, Receiving};
+use dispers_base::{
+    encoding,
+    id::{BatchId, MemberNumber, Role, Work},
+    keys::{Signature, SigningKey},
+    labels,
+    weakness::{self, Weakness},
+};
+use dispers_crypto::{dealing::KeyShare, envelope::EnvelopeSecretKey, prf};
+use dispers_privacy::Expense;
+use dispers_trust::directory::Directory;
 use noise::Reading;
 use record::Unsaved;
 use releasing::Releasing;

@@ -12,20 +12,23 @@ use rand::CryptoRng;
 use super::{Aggregation, AggregationError, AggregatorKeys, batch::Contributions};
 use crate::{
     ask::{SealedGroup, allows, group_digest},
-    circuit::Circuit,
-    contribution::{Contribution, HeldGroup, VectorContribution, share_group, share_vectors},
-    directory::Directory,
-    encoding,
-    envelope::Context,
-    field,
+    manifest::VerifiedManifest,
+    peer::PeerMessage,
+};
+use dispers_base::{
+    encoding, field,
     id::{AggregatorId, BatchId, MemberNumber, Role, Work},
     keys::{Signature, SigningKey},
     labels,
-    manifest::VerifiedManifest,
-    peer::PeerMessage,
-    privacy::{Noise, dealers_of},
     weakness::{self, Weakness},
 };
+use dispers_circuit::{
+    Circuit,
+    contribution::{Contribution, HeldGroup, VectorContribution, share_group, share_vectors},
+};
+use dispers_crypto::envelope::Context;
+use dispers_privacy::{Noise, dealers_of};
+use dispers_trust::directory::Directory;
 
 /// Largest encoded deal, in bytes.
 pub const MAX_DEAL: usize = 128 << 20;

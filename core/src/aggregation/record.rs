@@ -7,14 +7,13 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use zeroize::Zeroizing;
 
 use super::{Aggregation, Batch, releasing::Releasing};
-use crate::{
+use crate::{find::Grant, manifest::VerifiedManifest};
+use dispers_base::{
     encoding::{self, DecodeError, VERSION},
-    envelope::{EnvelopeSecretKey, Suite},
-    find::Grant,
     id::{BatchId, MemberNumber, Work},
-    manifest::VerifiedManifest,
-    privacy::Expense,
 };
+use dispers_crypto::envelope::{EnvelopeSecretKey, Suite};
+use dispers_privacy::Expense;
 
 const MALFORMED: DecodeError = DecodeError {
     what: "record of a query",

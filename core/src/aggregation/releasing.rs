@@ -9,18 +9,20 @@ use super::{
     record::Unsaved,
 };
 use crate::{
-    circuit::Circuit,
     conduct::coarse,
-    directory::Directory,
-    field,
     find::NoisySize,
-    id::BatchId,
     peer::{OpenedPeer, PeerContent, PeerMessage},
     release::{Certificate, Proposal, SealedTotal, Total},
-    shamir::Interpolation,
     ticket::FindId,
+};
+use dispers_base::{
+    field,
+    id::BatchId,
     weakness::{self, Weakness},
 };
+use dispers_circuit::Circuit;
+use dispers_crypto::shamir::Interpolation;
+use dispers_trust::directory::Directory;
 
 /// A certified release of one round. Its proposal never changes.
 #[derive(BorshSerialize, BorshDeserialize)]

@@ -6,11 +6,13 @@ use super::{AggregationError, Quorum};
 use crate::{
     ask::GroupsStatement,
     find::SealedGrant,
-    id::{MemberNumber, QueryId, Work},
-    keys::Signature,
     manifest::SignedManifest,
     peer::PeerMessage,
     release::{Certificate, Proposal, SignedAcknowledgement},
+};
+use dispers_base::{
+    id::{MemberNumber, QueryId, Work},
+    keys::Signature,
 };
 
 /// A manifest with the finder's grant.

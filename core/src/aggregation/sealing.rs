@@ -9,7 +9,8 @@ use rand::CryptoRng;
 use sha2::Sha256;
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::{aead, encoding, envelope::OpenError, keys::SigningKey, labels};
+use dispers_base::{encoding, keys::SigningKey, labels};
+use dispers_crypto::{aead, envelope::OpenError};
 
 /// Where something is kept. What is moved to another place does not open there.
 #[derive(BorshSerialize)]

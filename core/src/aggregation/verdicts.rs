@@ -4,7 +4,9 @@
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use super::AggregationError;
-use crate::{circuit::Circuit, id::MemberNumber, shamir::Interpolation};
+use dispers_base::id::MemberNumber;
+use dispers_circuit::Circuit;
+use dispers_crypto::shamir::Interpolation;
 
 /// The aggregators that verify a batch together, in increasing order.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -269,7 +271,7 @@ pub(super) fn fault(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::circuit::Shape;
+    use dispers_circuit::Shape;
 
     #[test]
     fn one_host_or_a_quarter_of_them_names_nobody() {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Aggregation, Attempt, Quorum};
-use crate::id::BatchId;
+use dispers_base::id::BatchId;
 
 /// Step that an attempt has reached, and its public content.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,13 +1,13 @@
 //! Checks by the Conductor of a Target's answer, before any aggregator sees it (protocol.md §8).
 
 use super::{BatchAnswer, GroupsStatement, contribution_limit};
-use crate::{
-    directory::Directory,
+use crate::manifest::VerifiedManifest;
+use dispers_base::{
     id::{Name, Role, Work},
     labels,
-    manifest::VerifiedManifest,
     weakness::{self, Weakness},
 };
+use dispers_trust::directory::Directory;
 
 /// Error for an answer that an honest Target cannot have given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -1,9 +1,9 @@
 //! What a Target and a stack refuse.
 
 use super::*;
-use crate::id::{BatchId, QueryId};
 use crate::testing::{Scene, Setting, copy_of, key_of, logged, name};
-use crate::training::home::State;
+use dispers_base::id::{BatchId, QueryId};
+use dispers_training::home::State;
 
 fn scene() -> Scene {
     Scene::new(Setting {

@@ -12,13 +12,15 @@ use super::{Command, Conduct, Event, Failure, Funnel, Gather, Stage, StepError, 
 use crate::{
     aggregation::{Deal, DealRequest, LARGEST_EXAMINED, Quorum},
     ask::BatchAnswer,
-    id::{AggregatorId, BatchId, MemberNumber, Name, QueryId, Work},
     peer::PeerMessage,
-    privacy::dealers_of,
     release::{CommittedBatch, SignedAcknowledgement},
-    training::{NO_PARAMETERS, SignedParameters},
+    session::{NO_PARAMETERS, SignedParameters},
+};
+use dispers_base::{
+    id::{AggregatorId, BatchId, MemberNumber, Name, QueryId, Work},
     weakness::{self, Weakness},
 };
+use dispers_privacy::dealers_of;
 
 const OTHER_PARAMETERS: &str = "the target says that homes were shown something else";
 

@@ -9,11 +9,11 @@ use crate::{
     aggregation::{Deal, DealRequest, Quorum},
     ask::BatchAnswer,
     find::{FindSummary, SealedGrant},
-    id::{AggregatorId, MemberNumber, Name, Work},
     peer::PeerMessage,
     release::{Certificate, Proposal, SealedTotal, SignedAcknowledgement},
-    training::SignedParameters,
+    session::SignedParameters,
 };
+use dispers_base::id::{AggregatorId, MemberNumber, Name, Work};
 
 /// What the Conductor is to do. Payloads are shared, not copied.
 #[derive(Clone)]

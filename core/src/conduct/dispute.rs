@@ -9,8 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Conduct, Failure, StepError};
 use crate::aggregation::Quorum;
-use crate::id::{AggregatorId, MemberNumber};
-use crate::weakness::{self, Weakness};
+use dispers_base::{
+    id::{AggregatorId, MemberNumber},
+    weakness::{self, Weakness},
+};
 
 /// Disputes of a query, over all its batches and attempts.
 #[derive(Default)]

@@ -7,10 +7,10 @@ use super::{Conduct, StepError};
 use crate::{
     aggregation::{DealRequest, noise_circuit},
     ask::share_limit,
-    circuit::Circuit,
-    id::{AggregatorId, MemberNumber, Work},
     peer::PeerMessage,
 };
+use dispers_base::id::{AggregatorId, MemberNumber, Work};
+use dispers_circuit::Circuit;
 
 /// Largest message between aggregators without the numbers in it, in bytes: identifiers, lengths, a share of the
 /// randomness with its proof, the signature and the envelope take less than half of it.

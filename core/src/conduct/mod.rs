@@ -23,14 +23,16 @@ pub use status::{Failure, Funnel, Phase, Status, Step, Wait, coarse};
 
 use crate::{
     find::{FindSummary, NoisySize, SealedGrant},
-    id::{AggregatorId, BatchId, MemberNumber, Name},
     manifest::VerifiedManifest,
     peer::PeerMessage,
     release::{Certificate, Proposal, SealedTotal},
-    training::{ParametersError, SignedParameters, VerifiedParameters},
-    weakness::{self, Weakness},
+    session::{ParametersError, SignedParameters, VerifiedParameters},
 };
 use batch::BatchRun;
+use dispers_base::{
+    id::{AggregatorId, BatchId, MemberNumber, Name},
+    weakness::{self, Weakness},
+};
 use dispute::Disputes;
 
 /// What a query is conducted with, beside its manifest.

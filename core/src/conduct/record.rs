@@ -15,11 +15,11 @@ use super::{
 };
 use crate::{
     find::{NoisySize, SealedGrant},
-    id::{AggregatorId, BatchId, MemberNumber, Name},
     manifest::VerifiedManifest,
     release::{Proposal, SealedTotal},
-    training::SignedParameters,
+    session::SignedParameters,
 };
+use dispers_base::id::{AggregatorId, BatchId, MemberNumber, Name};
 
 /// The durable state of a query at the Conductor.
 #[derive(BorshSerialize, BorshDeserialize)]

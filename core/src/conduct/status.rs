@@ -4,7 +4,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 
 use super::StepError;
 use crate::find::NoisySize;
-use crate::id::{AggregatorId, MemberNumber, Name, Timestamp};
+use dispers_base::id::{AggregatorId, MemberNumber, Name, Timestamp};
 
 /// What a query is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, BorshSerialize, BorshDeserialize)]

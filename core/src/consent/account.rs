@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::Outcome;
-use crate::{id::Timestamp, privacy::Loss};
+use dispers_base::id::Timestamp;
+use dispers_privacy::Loss;
 
 /// A year, in milliseconds: the time that an answer counts against limits "per year".
 pub const YEAR: u64 = 365 * 24 * 3_600_000;

@@ -1,6 +1,7 @@
 //! Facts of a query that rules depend on.
 
-use crate::{manifest::Manifest, privacy::Mechanism};
+use crate::manifest::Manifest;
+use dispers_privacy::Mechanism;
 
 /// Facts of a query that rules depend on, from its manifest.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,7 +1,8 @@
 //! Decision of a home on one query, which is made once, and its cost.
 
 use super::{Account, Asked, Outcome, Rules, Spent, Verdict};
-use crate::{id::Timestamp, privacy::Loss};
+use dispers_base::id::Timestamp;
+use dispers_privacy::Loss;
 
 /// Query that homes decide on.
 #[derive(Debug, Clone, Copy)]

@@ -1,7 +1,7 @@
 //! Rules that an owner makes from a question with one click.
 
 use super::{Asked, Effect, Rule};
-use crate::weakness::{self, Weakness};
+use dispers_base::weakness::{self, Weakness};
 
 /// Number of noisy queries like the original one whose ε a made rule allows in a year.
 const A_YEAR: f64 = 10.0;
@@ -60,10 +60,10 @@ mod tests {
     use crate::{
         consent::{Account, Otherwise, Outcome, Question, Rules, decide},
         manifest::Manifest,
-        privacy::{Loss, Mechanism, Privacy, Rho},
         testing::{Scene, Setting, name},
-        training::{Family, Feature, Training},
     };
+    use dispers_privacy::{Loss, Mechanism, Privacy, Rho};
+    use dispers_training::{Family, Feature, Training};
 
     /// Random differences of a question from that of [`Setting`].
     #[derive(Debug, Clone)]
@@ -229,7 +229,7 @@ mod tests {
             outcome(rule, &everything, Loss::default())
         };
         assert_eq!(after(), Outcome::Uncovered);
-        let before = crate::weakness::without(Weakness::RuleWidens, after);
+        let before = dispers_base::weakness::without(Weakness::RuleWidens, after);
         assert_eq!(before, Outcome::Allowed);
     }
 }

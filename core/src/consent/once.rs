@@ -10,9 +10,9 @@
 
 use borsh::{BorshDeserialize, BorshSerialize};
 
-use crate::{
+use crate::ticket::FindId;
+use dispers_base::{
     id::BatchId,
-    ticket::FindId,
     weakness::{self, Weakness},
 };
 
@@ -36,7 +36,7 @@ impl Place {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::weakness::without;
+    use dispers_base::weakness::without;
 
     #[test]
     fn a_home_takes_part_where_a_query_reached_it_first_and_nowhere_else() {

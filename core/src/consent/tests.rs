@@ -3,7 +3,7 @@ use std::convert::Infallible;
 use proptest::prelude::*;
 
 use super::*;
-use crate::privacy::{Loss, Rho};
+use dispers_privacy::{Loss, Rho};
 
 fn asked() -> Asked {
     Asked {

@@ -1,7 +1,7 @@
 //! Evaluation of a home's rules for a query.
 
 use super::{Asked, Effect, Otherwise, Outcome, Question, Rule, Rules, Spent};
-use crate::privacy::{Loss, whole_millionths};
+use dispers_privacy::{Loss, whole_millionths};
 
 /// Outcome of a query under a home's rules, with the rule that decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,10 +8,9 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use rand::seq::SliceRandom;
 use sha2::{Digest, Sha256};
 
-use crate::{
+use crate::{subscription::HomeTag, ticket::CommitteeKey};
+use dispers_base::{
     id::BatchId,
-    subscription::HomeTag,
-    ticket::CommitteeKey,
     weakness::{self, Weakness},
 };
 
@@ -148,7 +147,8 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::{id::QueryId, ticket::PoolSecret, weakness::without};
+    use crate::ticket::PoolSecret;
+    use dispers_base::{id::QueryId, weakness::without};
 
     fn tags(homes: &BTreeSet<u16>) -> Vec<HomeTag> {
         let tag = |home: &u16| {

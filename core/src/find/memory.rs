@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{FindError, Fingerprint, Members, Sizes};
-use crate::{
+use dispers_base::{
     id::QueryId,
     weakness::{self, Weakness},
 };

@@ -4,19 +4,24 @@ use borsh::{BorshDeserialize, BorshSerialize};
 
 use super::{Cut, FindError, NoisySize};
 use crate::{
-    directory::Directory,
+    log::Inclusion,
+    manifest::{SignedManifest, VerifiedManifest},
+    subscription::{SealedLink, UploadEnvelopes},
+    ticket::{FindId, TagKey, Ticket},
+};
+use dispers_base::{
     encoding,
-    envelope::{Context, Sealed, reader},
     id::{BatchId, KeyEpoch, MemberNumber, Name, QueryId, Role, Timestamp},
     keys::Signature,
     labels,
-    log::Inclusion,
-    manifest::{SignedManifest, VerifiedManifest},
-    oprf::Pseudonym,
-    profile::Profile,
-    subscription::{SealedLink, UploadEnvelopes},
-    ticket::{FindId, Population, TagKey, Ticket},
 };
+use dispers_crypto::{
+    envelope::{Context, Sealed, reader},
+    oprf::Pseudonym,
+};
+use dispers_privacy::Population;
+use dispers_query::profile::Profile;
+use dispers_trust::directory::Directory;
 
 /// Largest encoded batch of targets, in bytes.
 pub const MAX_BATCH: usize = 64 << 20;

@@ -1,13 +1,13 @@
 //! Assignment of a querier's exact queries to one finder of a partition (protocol.md §6).
 
 use super::FindError;
-use crate::{
-    directory::{Directory, Node},
+use crate::manifest::Manifest;
+use dispers_base::{
     encoding,
     id::{KeyEpoch, Name, Role},
     labels,
-    manifest::Manifest,
 };
+use dispers_trust::directory::{Directory, Node};
 
 /// Returns the finder of a partition that must find a query without noise. Returns `None` for a query with noise, which
 /// any finder of the partition may find.

@@ -10,31 +10,14 @@ use rand::{Rng, SeedableRng};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use crate::{
+use crate::{subscription::HomeTag, ticket::PoolSecret};
+use dispers_base::{
     encoding,
     id::KeyEpoch,
     labels,
-    subscription::HomeTag,
-    ticket::PoolSecret,
     weakness::{self, Weakness},
 };
-
-/// Largest scale of the noise, in homes.
-pub const MAX_SIZE_NOISE: u32 = 100_000;
-
-/// Returns the most that noise of this scale subtracts from a number of homes.
-pub fn most_noise(scale: u32) -> u64 {
-    2 * half(scale)
-}
-
-/// Returns half of the range of the noise. The range is so wide that the noise reaches an end of it with a probability
-/// below 1.1·10⁻⁵.
-fn half(scale: u32) -> u64 {
-    match scale {
-        0 => 0,
-        scale => 12 * u64::from(scale) + 4,
-    }
-}
+use dispers_trust::directory::{MAX_SIZE_NOISE, half_noise, most_noise};
 
 /// Digest of a set of homes in any order: the exclusive or of a keyed digest of each home. The exclusive or of two
 /// fingerprints is therefore the fingerprint of the homes that are in one set and not in the other.
@@ -131,7 +114,7 @@ impl NoisySize {
             encoding::hash(labels::HASH_SILENT_NOISE, &parts),
             first.scale,
         );
-        let silent = (silent + noise).saturating_sub(half(first.scale));
+        let silent = (silent + noise).saturating_sub(half_noise(first.scale));
         asked.saturating_sub(silent)
     }
 }
@@ -215,7 +198,7 @@ fn two_sided(seed: [u8; 32], scale: u32) -> u64 {
     }
     let mut rng = ChaCha20Rng::from_seed(seed);
     let (more, less) = (geometric(&mut rng, scale), geometric(&mut rng, scale));
-    (half(scale) + more)
+    (half_noise(scale) + more)
         .saturating_sub(less)
         .min(most_noise(scale))
 }

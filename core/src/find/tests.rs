@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::catalogue::EVERY_HOME;
 use crate::testing::{
     Found, Home, NOW, Scene, Setting, copy_of, find_by, home, name, pseudonym, segment, upload,
 };
+use dispers_query::catalogue::EVERY_HOME;
 
 fn of(rows: u64, batch_size: u32) -> Scene {
     Scene::new(Setting {
@@ -379,7 +379,7 @@ fn two_finders_of_a_partition_share_no_encapsulation_of_a_grant_and_seal_the_sam
 #[test]
 fn the_record_of_nonces_notices_two_finders_that_seal_from_a_seed_alone() {
     let caught = std::panic::catch_unwind(|| {
-        crate::weakness::without(Weakness::SealedFromASharedSeed, || {
+        dispers_base::weakness::without(Weakness::SealedFromASharedSeed, || {
             by_finders(&["finder", "second"]);
         });
     });

@@ -3,7 +3,8 @@
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use super::{Head, LogError, SignedHead, check_consistency};
-use crate::{directory::Directory, id::Timestamp, keys::Signature};
+use dispers_base::{id::Timestamp, keys::Signature};
+use dispers_trust::directory::Directory;
 
 /// What a Conductor asks of a witness.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]

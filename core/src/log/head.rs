@@ -5,14 +5,14 @@ use std::ops::Deref;
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use super::{MAX_HEAD, MAX_PROOF, Root, leaf};
-use crate::{
-    directory::Directory,
+use crate::manifest::SignedManifest;
+use dispers_base::{
     encoding,
     id::{Name, Role, Timestamp},
     keys::{Signature, SigningKey},
     labels,
-    manifest::SignedManifest,
 };
+use dispers_trust::directory::Directory;
 
 /// Largest age of a head that counts as current, in milliseconds: one hour.
 pub const FRESH: u64 = 3_600_000;

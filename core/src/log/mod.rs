@@ -11,7 +11,8 @@ mod head;
 mod tests;
 mod tree;
 
-use crate::{encoding, labels, manifest::SignedManifest};
+use crate::manifest::SignedManifest;
+use dispers_base::{encoding, labels};
 
 pub use cosign::{Cosign, CosignReply, Witnessed};
 pub use head::{FRESH, Head, Inclusion, LogError, SignedHead, VerifiedHead};

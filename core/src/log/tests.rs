@@ -2,10 +2,8 @@ use proptest::prelude::*;
 use rand::{SeedableRng, rngs::StdRng};
 
 use super::*;
-use crate::{
-    id::Timestamp,
-    testing::{NOW, Network, Question, Setting, head, key_of, logged, name},
-};
+use crate::testing::{NOW, Network, Question, Setting, head, key_of, logged, name};
+use dispers_base::id::Timestamp;
 
 fn setting() -> (Network, Question) {
     let mut rng = StdRng::seed_from_u64(3);

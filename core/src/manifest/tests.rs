@@ -1,10 +1,12 @@
 //! Each rule of the manifest, broken in turn.
 
 use super::*;
-use crate::directory::{DEFAULT_MAX_DELTA, DirectoryBody};
-use crate::offer::OfferBody;
-use crate::plan::{Plan, PlanLimits};
-use crate::testing::{HOUR, NOW, Scene, Setting, key_of, member, name, verified};
+use crate::{
+    offer::OfferBody,
+    testing::{HOUR, NOW, Scene, Setting, key_of, member, name, verified},
+};
+use dispers_sql::plan::{Plan, PlanLimits};
+use dispers_trust::directory::{DEFAULT_MAX_DELTA, DirectoryBody};
 
 fn scene() -> Scene {
     Scene::new(Setting::default())
@@ -246,7 +248,7 @@ fn during_a_grace_only_the_epoch_before_is_asked() {
     let scene = scene();
     let asked = scene.question.manifest.key_epoch;
     let grace = |b: &mut DirectoryBody| {
-        let mut previous = crate::directory::PreviousEpoch {
+        let mut previous = dispers_trust::directory::PreviousEpoch {
             key_epoch: b.key_epoch,
             indexors: b.indexors.clone(),
             transcripts: Vec::new(),

@@ -6,19 +6,18 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use super::{Scene, Setting, member};
-use crate::ask::{Answer, AnswerHead, TargetRequest};
-use crate::conduct::{Command, Conduct, Event, Status};
-use crate::directory::{DirectoryBody, SignedDirectory};
-use crate::encoding::{from_bytes, to_bytes};
-use crate::find::{
-    BatchMessage, BatchStatement, FindRequest, FindSummary, ListSegment, SealedGrant,
+use crate::{
+    ask::{Answer, AnswerHead, TargetRequest},
+    conduct::{Command, Conduct, Event, Status},
+    find::{BatchMessage, BatchStatement, FindRequest, FindSummary, ListSegment, SealedGrant},
+    manifest::{Manifest, SignedManifest},
+    offer::Offer,
+    peer::PeerMessage,
+    release::{Certificate, Proposal, SealedTotal, SignedAcknowledgement},
 };
-use crate::local::LocalQuery;
-use crate::manifest::{Manifest, SignedManifest};
-use crate::offer::Offer;
-use crate::peer::PeerMessage;
-use crate::profile::Profile;
-use crate::release::{Certificate, Proposal, SealedTotal, SignedAcknowledgement};
+use dispers_base::encoding::{from_bytes, to_bytes};
+use dispers_query::{local::LocalQuery, profile::Profile};
+use dispers_trust::directory::{DirectoryBody, SignedDirectory};
 
 const LIMIT: usize = 1 << 24;
 
@@ -69,7 +68,7 @@ fn what_is_public_or_signed_has_one_encoding() {
     let manifest: Manifest = from_bytes(&question.signed.body, LIMIT, "manifest").unwrap();
     is_canonical::<Manifest>(&manifest);
     is_canonical::<LocalQuery>(&manifest.local);
-    is_canonical::<Profile<crate::oprf::Pseudonym>>(&question.profile);
+    is_canonical::<Profile<dispers_crypto::oprf::Pseudonym>>(&question.profile);
     for offer in manifest.committees[0].offers.iter().flatten() {
         is_canonical::<Offer>(offer);
     }

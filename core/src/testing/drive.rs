@@ -3,11 +3,15 @@
 use std::collections::VecDeque;
 
 use super::{Scene, copy_of, name};
-use crate::aggregation::AggregationError;
-use crate::conduct::{Command, Conduct, Event, Options, StepError};
-use crate::encoding::from_bytes;
-use crate::find::BatchStatement;
-use crate::id::{AggregatorId, Work};
+use crate::{
+    aggregation::AggregationError,
+    conduct::{Command, Conduct, Event, Options, StepError},
+    find::BatchStatement,
+};
+use dispers_base::{
+    encoding::from_bytes,
+    id::{AggregatorId, Work},
+};
 
 /// Most commands of a query, so that a loop without end fails.
 const MOST_COMMANDS: usize = 2000;

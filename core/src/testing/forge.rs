@@ -2,11 +2,12 @@
 
 use super::Scene;
 use crate::ask::{Answer, SealedGroup, group_context};
-use crate::contribution::Tag;
-use crate::encoding;
-use crate::field;
-use crate::id::{MemberNumber, Work};
-use crate::shamir::Sharing;
+use dispers_base::{
+    encoding, field,
+    id::{MemberNumber, Work},
+};
+use dispers_circuit::contribution::Tag;
+use dispers_crypto::shamir::Sharing;
 
 /// What one home sends, before it is shared.
 #[derive(Clone)]

@@ -18,16 +18,16 @@ mod scene;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]
-pub(crate) mod vectors;
-
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
-use crate::encoding::{from_bytes, to_bytes};
-use crate::envelope::{EnvelopePublicKey, EnvelopeSecretKey, Suite};
-use crate::id::{AggregatorId, MemberNumber, Name};
+use dispers_base::{
+    encoding::{from_bytes, to_bytes},
+    id::{AggregatorId, MemberNumber, Name},
+};
+use dispers_crypto::envelope::{EnvelopePublicKey, EnvelopeSecretKey, Suite};
 
 pub(crate) use drive::{addressee, failed, label, step_error};
 pub(crate) use forge::{Draft, Shared};

@@ -3,18 +3,21 @@
 use rand::rngs::StdRng;
 
 use super::{member, name};
-use crate::catalogue::{Cardinality, Catalogue, Doctype, Field, FieldKind};
-use crate::dealing::{KeyShare, deal};
-use crate::directory::{
+use crate::{find::FinderKeys, ticket::PoolSecret};
+use dispers_base::{
+    encoding,
+    id::{KeyEpoch, Name, Role, Threshold, Timestamp},
+    keys::SigningKey,
+};
+use dispers_crypto::{
+    dealing::{KeyShare, deal},
+    envelope::{EnvelopeSecretKey, Suite},
+};
+use dispers_query::catalogue::{Cardinality, Catalogue, Doctype, Field, FieldKind};
+use dispers_trust::directory::{
     Directory, DirectoryBody, Floors, Host, Node, Pool, QuerierEntry, RootKeys, SignedDirectory,
     TlsKey, Witnesses,
 };
-use crate::encoding;
-use crate::envelope::{EnvelopeSecretKey, Suite};
-use crate::find::FinderKeys;
-use crate::id::{KeyEpoch, Name, Role, Threshold, Timestamp};
-use crate::keys::SigningKey;
-use crate::ticket::PoolSecret;
 
 pub(crate) const NOW: Timestamp = Timestamp(1_800_000_000_000);
 pub(crate) const HOUR: u64 = 3_600_000;
@@ -42,7 +45,7 @@ pub(crate) struct Network {
     pub(crate) secret: PoolSecret,
     /// Scale of the noise of sizes.
     pub(crate) size_noise: u32,
-    target_key: crate::envelope::EnvelopePublicKey,
+    target_key: dispers_crypto::envelope::EnvelopePublicKey,
 }
 
 impl Network {
@@ -126,7 +129,7 @@ impl Network {
                 min_verified: needed,
                 max_homes: 1 << 40,
                 exact: true,
-                budget: crate::privacy::Rho(u64::MAX),
+                budget: dispers_privacy::Rho(u64::MAX),
                 // Large, so that few moments are enough for Gaussian noise.
                 max_delta: 0.5,
                 // Scenes have hardly more homes than the cohort. Other tests cover the noise of sizes.

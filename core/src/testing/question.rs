@@ -5,24 +5,29 @@ use rand::rngs::StdRng;
 
 use super::network::HOSTS;
 use super::{HOUR, NOW, Network, key_of, logged, name};
-use crate::catalogue::Catalogue;
-use crate::circuit::{Circuit, Moment, Row, Shape};
-use crate::encoding;
-use crate::envelope::{EnvelopeSecretKey, Sealed, Suite, reader};
-use crate::find::{
-    BatchMessage, FindError, FindRequest, FindSummary, FinderKeys, Finding, Limits, ListSegment,
-    ListedEntry, Memory, ProfileOpening, Sizes,
+use crate::{
+    find::{
+        BatchMessage, FindError, FindRequest, FindSummary, FinderKeys, Finding, Limits,
+        ListSegment, ListedEntry, Memory, ProfileOpening, Sizes,
+    },
+    manifest::{Manifest, ManifestError, SignedManifest, Terms, VerifiedManifest},
+    offer::{Offer, OfferBody},
+    subscription::{Enrolment, Handle, HomeId, HomeTag, PoolKeys, Upload},
+    ticket::HomeKey,
 };
-use crate::id::{Name, Role};
-use crate::manifest::{Manifest, ManifestError, SignedManifest, Terms, VerifiedManifest};
-use crate::offer::{Offer, OfferBody};
-use crate::oprf::Pseudonym;
-use crate::plan::{Plan, PlanLimits, TrainingPlan, TrainingRequest};
-use crate::privacy::Privacy;
-use crate::profile::Profile;
-use crate::subscription::{Enrolment, Handle, HomeId, HomeTag, PoolKeys, Upload};
-use crate::ticket::HomeKey;
-use crate::training::{Family, Training};
+use dispers_base::{
+    encoding,
+    id::{Name, Role},
+};
+use dispers_circuit::{Circuit, Moment, Row, Shape};
+use dispers_crypto::{
+    envelope::{EnvelopeSecretKey, Sealed, Suite, reader},
+    oprf::Pseudonym,
+};
+use dispers_privacy::Privacy;
+use dispers_query::{catalogue::Catalogue, profile::Profile};
+use dispers_sql::plan::{Plan, PlanLimits, TrainingPlan, TrainingRequest};
+use dispers_training::{Family, Training};
 
 /// Two groups; x is never NULL and at most 100, y may be NULL and is at most 6.
 const BANDS: &str = "SELECT CASE WHEN z < 5 THEN 'a' ELSE 'b' END AS band, \

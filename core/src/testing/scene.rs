@@ -11,26 +11,31 @@ use super::question::{Found, find, homes, plain_sums, segment, upload};
 use super::{
     Draft, Home, Network, Question, Setting, aggregator, copy_of, key_of, logged, member, name,
 };
-use crate::aggregation::{
-    Aggregation, AggregationError, AggregatorKeys, Deal, DealRequest, DealtRequest, Quorum,
+use crate::{
+    aggregation::{
+        Aggregation, AggregationError, AggregatorKeys, Deal, DealRequest, DealtRequest, Quorum,
+    },
+    ask::{
+        Answer, AnsweringHome, AskError, BatchAnswer, OpenedBatch, TargetRequest, answer,
+        collect_answers, open_batch,
+    },
+    find::{FindError, SealedGrant},
+    peer::PeerMessage,
+    release::{
+        Certificate, CommittedBatch, Proposal, ReleaseError, Released, SealedTotal,
+        SignedAcknowledgement, open_totals,
+    },
+    session::NO_PARAMETERS,
 };
-use crate::ask::{
-    Answer, AnsweringHome, AskError, BatchAnswer, OpenedBatch, TargetRequest, answer,
-    collect_answers, open_batch,
+use dispers_base::{
+    encoding,
+    id::{AggregatorId, BatchId, MemberNumber, Work},
+    keys::SigningKey,
 };
-use crate::catalogue::EVERY_HOME;
-use crate::circuit::{Row, Section, VectorRow};
-use crate::encoding;
-use crate::envelope::{EnvelopeSecretKey, Watcher};
-use crate::find::{FindError, SealedGrant};
-use crate::id::{AggregatorId, BatchId, MemberNumber, Work};
-use crate::keys::SigningKey;
-use crate::peer::PeerMessage;
-use crate::release::{
-    Certificate, CommittedBatch, Proposal, ReleaseError, Released, SealedTotal,
-    SignedAcknowledgement, open_totals,
-};
-use crate::training::{Design, Layout, NO_PARAMETERS};
+use dispers_circuit::{Row, Section, VectorRow};
+use dispers_crypto::envelope::{EnvelopeSecretKey, Watcher};
+use dispers_query::catalogue::EVERY_HOME;
+use dispers_training::{Design, Layout};
 
 /// What an aggregator's step gives.
 pub(crate) type Step<T> = Result<T, AggregationError>;
@@ -71,7 +76,7 @@ pub(crate) fn same_key(secret: &EnvelopeSecretKey) -> EnvelopeSecretKey {
 impl Scene {
     pub(crate) fn new(setting: Setting) -> Self {
         // All scenes draw the same keys, so that their uses must not be compared.
-        crate::aead::record::forget();
+        dispers_crypto::aead::record::forget();
         let mut rng = StdRng::seed_from_u64(11);
         let (needed, members) = setting.committee;
         let mut network = Network::new(needed, members, &mut rng);

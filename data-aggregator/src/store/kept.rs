@@ -1,19 +1,21 @@
 //! What an aggregator keeps in its file, sealed: offers, and of each query its manifest and records.
 
+use dispers_base::{
+    encoding::{self, from_bytes, to_bytes},
+    id::{Name, QueryId, Timestamp},
+    keys::SigningKey,
+    labels,
+};
 use dispers_core::{
     aggregation::{
         Part, Record,
         sealing::{Place, StorageKey},
     },
-    encoding::{self, from_bytes, to_bytes},
-    envelope::{EnvelopePublicKey, EnvelopeSecretKey, Suite},
-    id::{Name, QueryId, Timestamp},
-    keys::SigningKey,
-    labels,
     manifest::{MAX_MANIFEST, SignedManifest},
-    privacy::ledger::BudgetSpent,
 };
+use dispers_crypto::envelope::{EnvelopePublicKey, EnvelopeSecretKey, Suite};
 use dispers_node::{Database, DatabaseError, rng};
+use dispers_privacy::ledger::BudgetSpent;
 use rusqlite::{OptionalExtension, Transaction, params};
 use zeroize::Zeroizing;
 

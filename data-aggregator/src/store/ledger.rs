@@ -1,15 +1,15 @@
 //! Ledger of the privacy budgets of queriers, in an aggregator's file (protocol.md §9).
-//! [`dispers_core::privacy::ledger`] decides which expenses count.
+//! [`dispers_privacy::ledger`] decides which expenses count.
 
-use dispers_core::{
-    id::{KeyEpoch, Name, QueryId, Timestamp},
-    privacy::{
+use dispers_base::id::{KeyEpoch, Name, QueryId, Timestamp};
+use dispers_node::{Database, DatabaseError};
+use dispers_privacy::{
+    Population,
+    {
         Expense, Rho,
         ledger::{self, BudgetSpent, free_before},
     },
-    ticket::Population,
 };
-use dispers_node::{Database, DatabaseError};
 use rusqlite::{Row, Transaction, params};
 
 /// The ledger in an aggregator's file.

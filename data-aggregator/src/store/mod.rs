@@ -10,14 +10,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use dispers_base::id::{MemberNumber, Name, QueryId, Timestamp};
 use dispers_core::{
     aggregation::{Aggregation, AggregationError, sealing::StorageKey},
-    envelope::{EnvelopePublicKey, EnvelopeSecretKey},
-    id::{MemberNumber, Name, QueryId, Timestamp},
     manifest::SignedManifest,
-    privacy::Rho,
 };
+use dispers_crypto::envelope::{EnvelopePublicKey, EnvelopeSecretKey};
 use dispers_node::{Database, GivesWay, Node, Room, Schema, now};
+use dispers_privacy::Rho;
 use rusqlite::Transaction;
 
 use kept::{Kept, offer_id};

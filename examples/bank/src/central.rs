@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use dispers_core::training::hash_words;
+use dispers_training::hash_words;
 
 use crate::{CATEGORIES, Operation};
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use dispers_core::directory::{Directory, Peer, TlsKey};
+use dispers_trust::directory::{Directory, Peer, TlsKey};
 use rustls::ServerConfig;
 use rustls::server::NoServerSessionStorage;
 use rustls::version::TLS13;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use dispers_core::directory::TlsKey;
+use dispers_trust::directory::TlsKey;
 use rcgen::{CertificateParams, KeyPair, PKCS_ED25519, PublicKeyData};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::ParsedCertificate;

@@ -1,7 +1,7 @@
 //! Who sent a request, and whether it may.
 
-use dispers_core::directory::Peer;
-use dispers_core::id::{Name, Role};
+use dispers_base::id::{Name, Role};
+use dispers_trust::directory::Peer;
 use tonic::{Request, Status};
 
 use crate::Fault;

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use dispers_core::directory::{Directory, TlsKey};
-use dispers_core::id::Timestamp;
+use dispers_base::id::Timestamp;
+use dispers_trust::directory::{Directory, TlsKey};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};

@@ -6,8 +6,9 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use dispers_core::{directory::TlsKey, id::Role};
+use dispers_base::id::Role;
 use dispers_node::{AnyOf, Channels};
+use dispers_trust::directory::TlsKey;
 use tonic::{Code, Status};
 
 use crate::{
@@ -24,7 +25,7 @@ fn conductors() -> AnyOf {
         let mut another = first.clone();
         another.name = name(&format!("c{number}"));
         another.tls_key = TlsKey([number; 32]);
-        another.signing_key = dispers_core::keys::SigningKey::from_seed(&[number; 32]).public();
+        another.signing_key = dispers_base::keys::SigningKey::from_seed(&[number; 32]).public();
         network.body.nodes.push(another);
     }
     let node = Arc::new(node(&network, "querier", Role::Querier));

@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
-use dispers_node::TlsIdentity;
-use dispers_node::tls::connect;
+use dispers_node::{TlsIdentity, tls::connect};
 use tokio::time::timeout;
 use tonic::Code;
 use tonic_health::ServingStatus;
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
-use crate::network::Network;
-use crate::service::{PATIENCE, Served, call};
+use crate::{
+    network::Network,
+    service::{PATIENCE, Served, call},
+};
 
 const TOTALS: &str = "/dispers.v1.Conductor/Totals";
 const SUBMIT: &str = "/dispers.v1.Conductor/Submit";

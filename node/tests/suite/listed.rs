@@ -1,8 +1,7 @@
 //! A process starts with the keys that the directory lists, and with no others.
 
-use dispers_core::envelope::{EnvelopeSecretKey, Suite};
-use dispers_core::id::Role;
-use dispers_core::keys::SigningKey;
+use dispers_base::{id::Role, keys::SigningKey};
+use dispers_crypto::envelope::{EnvelopeSecretKey, Suite};
 use dispers_node::{Held, TlsIdentity, Unlisted, check_listed, rng};
 
 use crate::network::{Network, name};

@@ -10,8 +10,10 @@ use tokio::{
 use tonic::Code;
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
-use crate::network::Network;
-use crate::service::{PATIENCE, Served, call};
+use crate::{
+    network::Network,
+    service::{PATIENCE, Served, call},
+};
 
 /// Every value that a label may have, beside the bounds of a histogram.
 fn allowed(label: &str, value: &str) -> bool {

@@ -2,16 +2,20 @@
 
 use std::sync::Arc;
 
-use dispers_core::catalogue::Catalogue;
-use dispers_core::dealing::{KeyShare, deal};
-use dispers_core::directory::{
+use dispers_base::{
+    id::{KeyEpoch, MemberNumber, Name, Role, Threshold, Timestamp},
+    keys::SigningKey,
+};
+use dispers_crypto::{
+    dealing::{KeyShare, deal},
+    envelope::{EnvelopeSecretKey, Suite},
+};
+use dispers_node::{Held, TlsIdentity, now, rng};
+use dispers_query::catalogue::Catalogue;
+use dispers_trust::directory::{
     DEFAULT_MAX_DELTA, Directory, DirectoryBody, Floors, Host, Node, Pool, QuerierEntry, RootKeys,
     SignedDirectory, Witnesses,
 };
-use dispers_core::envelope::{EnvelopeSecretKey, Suite};
-use dispers_core::id::{KeyEpoch, MemberNumber, Name, Role, Threshold, Timestamp};
-use dispers_core::keys::SigningKey;
-use dispers_node::{Held, TlsIdentity, now, rng};
 
 pub(crate) const HOUR: u64 = 3_600_000;
 
@@ -117,7 +121,7 @@ impl Network {
                 min_verified: 2,
                 max_homes: 1000,
                 exact: true,
-                budget: dispers_core::privacy::Rho(0),
+                budget: dispers_privacy::Rho(0),
                 max_delta: DEFAULT_MAX_DELTA,
                 size_noise: 2,
             },

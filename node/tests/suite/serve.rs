@@ -6,12 +6,14 @@ use std::net::SocketAddr;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use dispers_core::{
+use dispers_base::{
     id::{Name, Role},
     keys::SigningKey,
 };
-use dispers_node::tls::{PeerInfo, TlsIdentity, connect};
-use dispers_node::{Activity, Node, ServeError, serve};
+use dispers_node::{
+    Activity, Node, ServeError, serve,
+    tls::{PeerInfo, TlsIdentity, connect},
+};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;

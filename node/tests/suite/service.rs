@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use dispers_core::{id::Role, keys::SigningKey};
+use dispers_base::{id::Role, keys::SigningKey};
 use dispers_node::{Activity, Node, ServeError, TlsIdentity, serve_draining, tls::connect};
 use tokio::{
     net::TcpListener,

@@ -3,9 +3,11 @@
 use std::io;
 use std::sync::Arc;
 
-use dispers_core::id::Timestamp;
-use dispers_node::now;
-use dispers_node::tls::{PeerInfo, TlsIdentity, dial, incoming};
+use dispers_base::id::Timestamp;
+use dispers_node::{
+    now,
+    tls::{PeerInfo, TlsIdentity, dial, incoming},
+};
 use rcgen::{CertificateParams, KeyPair};
 use rustls::client::ResolvesClientCert;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use dispers_core::id::Role;
+use dispers_base::id::Role;
 use dispers_node::{Channels, TelemetryConfig, telemetry};
 use opentelemetry_proto::tonic::{
     collector::trace::v1::{
@@ -19,8 +19,10 @@ use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status, transport::Server};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
-use crate::network::Network;
-use crate::service::{PATIENCE, Served, node};
+use crate::{
+    network::Network,
+    service::{PATIENCE, Served, node},
+};
 
 #[derive(Clone, Default)]
 struct Collector(Arc<Mutex<Vec<ExportTraceServiceRequest>>>);

@@ -9,7 +9,8 @@ mod place;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use dispers_core::{local::FieldValue, subscription::HomeId};
+use dispers_core::subscription::HomeId;
+use dispers_query::local::FieldValue;
 use tokio::{
     runtime::Handle,
     sync::Semaphore,

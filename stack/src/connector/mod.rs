@@ -3,7 +3,8 @@
 pub mod couch;
 mod selector;
 
-use dispers_core::{local::FieldValue, subscription::HomeId};
+use dispers_core::subscription::HomeId;
+use dispers_query::local::FieldValue;
 
 use crate::Error;
 

@@ -3,7 +3,7 @@
 //! They only save work. The local query filters again, so a selector must never leave out what the query
 //! would take: where a store could see a condition otherwise than SQL does, it is not in the selector.
 
-use dispers_core::local::{Comparison, LocalQuery, Node};
+use dispers_query::local::{Comparison, LocalQuery, Node};
 use serde_json::Value;
 
 /// Conditions that a document must meet, all of them.
@@ -140,11 +140,11 @@ fn both(parts: Vec<Part>) -> Part {
 
 #[cfg(test)]
 mod tests {
-    use dispers_core::{
+    use dispers_query::{
         catalogue::{Cardinality, Catalogue, Doctype, Field, FieldKind},
         local::FieldValue,
-        plan::{Plan, PlanLimits},
     };
+    use dispers_sql::plan::{Plan, PlanLimits};
     use proptest::prelude::*;
     use serde_json::json;
 

@@ -86,7 +86,7 @@ fn flatten(prefix: &str, object: Map<String, Value>, flat: &mut Map<String, Valu
 
 #[cfg(test)]
 mod tests {
-    use dispers_core::local::FieldValue;
+    use dispers_query::local::FieldValue;
 
     use super::*;
     use crate::{Connector, Selector, Store};

@@ -1,10 +1,10 @@
 //! A local query in plain words.
 
-use dispers_core::{
+use dispers_core::manifest::Manifest;
+use dispers_query::{
     local::{
         Aggregate, AggregateFunction, Arithmetic, Category, Comparison, Expr, Key, Measure, Node,
     },
-    manifest::Manifest,
     quantise::Step,
 };
 

@@ -26,9 +26,10 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use dispers_core::{
-    catalogue::Catalogue, directory::Directory, id::KeyEpoch, subscription::HomeId,
-};
+use dispers_base::id::KeyEpoch;
+use dispers_core::subscription::HomeId;
+use dispers_query::catalogue::Catalogue;
+use dispers_trust::directory::Directory;
 use serde::Deserialize;
 use tokio::net::TcpListener;
 

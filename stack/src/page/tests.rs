@@ -1,11 +1,8 @@
 use axum::http::{Request, header};
-use dispers_core::{
-    id::KeyEpoch,
-    keys::SigningKey,
-    manifest::{Manifest, SignedManifest},
-    privacy::{Mechanism, Rho},
-};
+use dispers_base::{id::KeyEpoch, keys::SigningKey};
+use dispers_core::manifest::{Manifest, SignedManifest};
 use dispers_node::{now, rng};
+use dispers_privacy::{Mechanism, Rho};
 use http_body_util::BodyExt;
 use tower::ServiceExt;
 

@@ -1,9 +1,7 @@
 //! A training session in plain words.
 
-use dispers_core::{
-    local::LocalQuery,
-    training::{Family, Feature, Training},
-};
+use dispers_query::local::LocalQuery;
+use dispers_training::{Family, Feature, Training};
 
 use super::{describe::Say, language::Language};
 
@@ -84,10 +82,8 @@ fn model(say: &Say, family: &Family) -> String {
 
 #[cfg(test)]
 mod tests {
-    use dispers_core::{
-        catalogue::{Cardinality, Catalogue, Doctype, Field, FieldKind},
-        plan::{TrainingPlan, TrainingRequest},
-    };
+    use dispers_query::catalogue::{Cardinality, Catalogue, Doctype, Field, FieldKind};
+    use dispers_sql::plan::{TrainingPlan, TrainingRequest};
 
     use super::*;
 

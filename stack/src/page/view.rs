@@ -1,6 +1,7 @@
 //! The pages as HTML. Whatever is shown is escaped.
 
-use dispers_core::{catalogue::Catalogue, id::Timestamp};
+use dispers_base::id::Timestamp;
+use dispers_query::catalogue::Catalogue;
 use maud::{DOCTYPE, Markup, html};
 
 use super::{describe::describe, language::Language, session::Owner};

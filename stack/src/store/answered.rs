@@ -3,7 +3,7 @@
 //! Of each batch of a query the last round and attempt are kept: none before them is answered any more. So a
 //! session of many rounds takes one row a batch.
 
-use dispers_core::{
+use dispers_base::{
     encoding::to_bytes,
     id::{Timestamp, Work},
 };

@@ -5,18 +5,20 @@
 
 use std::collections::HashMap;
 
+use dispers_base::{
+    encoding::{from_bytes, to_bytes},
+    id::{BatchId, QueryId, Timestamp},
+};
 use dispers_core::{
     consent::{
         Account, Answered, Asked, Decision, Outcome, Place, Question, Rules, Spent, WordError,
         decide, word,
     },
-    encoding::{from_bytes, to_bytes},
-    id::{BatchId, QueryId, Timestamp},
     manifest::{MAX_MANIFEST, Manifest, SignedManifest},
-    privacy::{Loss, Rho},
     subscription::HomeId,
 };
 use dispers_node::now;
+use dispers_privacy::{Loss, Rho};
 use rusqlite::{CachedStatement, OptionalExtension, Row, Transaction, params};
 use serde::{Deserialize, Serialize};
 

@@ -62,7 +62,7 @@ impl Store {
 
 #[cfg(test)]
 mod tests {
-    use dispers_core::id::KeyEpoch;
+    use dispers_base::id::KeyEpoch;
 
     use super::*;
     use crate::{

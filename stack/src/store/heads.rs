@@ -5,10 +5,8 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use dispers_core::{
-    encoding::{from_bytes, to_bytes},
-    log::{MAX_HEAD, Root, SignedHead},
-};
+use dispers_base::encoding::{from_bytes, to_bytes};
+use dispers_core::log::{MAX_HEAD, Root, SignedHead};
 use dispers_node::now;
 use rusqlite::{OptionalExtension, params};
 
@@ -125,11 +123,11 @@ impl Store {
 
 #[cfg(test)]
 mod tests {
-    use dispers_core::{
+    use dispers_base::{
         id::{Name, Timestamp},
         keys::SigningKey,
-        log::Head,
     };
+    use dispers_core::log::Head;
     use dispers_node::rng;
 
     use super::*;

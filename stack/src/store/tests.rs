@@ -160,7 +160,7 @@ fn what_another_process_withdrew_on_its_way_is_not_noted() {
 
 #[test]
 fn work_is_answered_once_also_after_a_restart_and_forgotten_with_its_query() {
-    use dispers_core::id::{BatchId, QueryId, Timestamp, Work};
+    use dispers_base::id::{BatchId, QueryId, Timestamp, Work};
 
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("host.db");
@@ -197,8 +197,10 @@ fn work_is_answered_once_also_after_a_restart_and_forgotten_with_its_query() {
 
 #[test]
 fn a_session_takes_one_row_a_batch_and_no_round_is_answered_after_a_later_one() {
-    use dispers_core::encoding::to_bytes;
-    use dispers_core::id::{BatchId, QueryId, Timestamp, Work};
+    use dispers_base::{
+        encoding::to_bytes,
+        id::{BatchId, QueryId, Timestamp, Work},
+    };
 
     let store = Store::in_memory().unwrap();
     let expires = Timestamp(1_800_000_000_000);

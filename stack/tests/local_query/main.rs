@@ -7,13 +7,19 @@ mod plain;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use dispers_core::catalogue::{Cardinality, Catalogue, Doctype, Field, FieldKind};
-use dispers_core::circuit::Circuit;
-use dispers_core::decode::{Table, Value};
-use dispers_core::local::{FieldValue, LocalQuery};
-use dispers_core::plan::{Plan, PlanLimits};
-use dispers_stack::engine::{Engine, EngineError};
-use dispers_stack::render::render;
+use dispers_circuit::Circuit;
+use dispers_query::{
+    catalogue::{Cardinality, Catalogue, Doctype, Field, FieldKind},
+    local::{FieldValue, LocalQuery},
+};
+use dispers_sql::{
+    decode::{Table, Value},
+    plan::{Plan, PlanLimits},
+};
+use dispers_stack::{
+    engine::{Engine, EngineError},
+    render::render,
+};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 

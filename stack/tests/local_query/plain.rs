@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use dispers_core::local::{
+use dispers_query::local::{
     Aggregate, AggregateFunction, Arithmetic, Category, Comparison, Expr, FieldValue, Function,
     LocalQuery, Node,
 };

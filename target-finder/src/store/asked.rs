@@ -1,11 +1,9 @@
 //! Storage of the sets of homes that queriers asked, which [`Judging`] compares a find with, and of refused queries.
 
-use dispers_core::{
-    find::{
-        Asking, FindError, Fingerprint, Judging, KeptSet, Limits, Members, Outcome, Queries, Sizes,
-        Verdict,
-    },
-    id::{KeyEpoch, Name, Timestamp},
+use dispers_base::id::{KeyEpoch, Name, Timestamp};
+use dispers_core::find::{
+    Asking, FindError, Fingerprint, Judging, KeptSet, Limits, Members, Outcome, Queries, Sizes,
+    Verdict,
 };
 use rusqlite::{OptionalExtension, Transaction, params, types::Type};
 
@@ -174,7 +172,8 @@ fn keep(rows: &Transaction<'_>, asked: &Asked<'_>, set: &KeptSet) -> rusqlite::R
 mod tests {
     use std::path::Path;
 
-    use dispers_core::{id::QueryId, subscription::HomeTag, ticket::PoolSecret};
+    use dispers_base::id::QueryId;
+    use dispers_core::{subscription::HomeTag, ticket::PoolSecret};
 
     use super::*;
 

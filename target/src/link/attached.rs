@@ -9,11 +9,11 @@ use std::{
     time::Duration,
 };
 
-use dispers_core::{
-    ask::{Answer, Ask, AttachedAnswer},
+use dispers_base::{
     encoding::{from_bytes, to_bytes},
     id::Name,
 };
+use dispers_core::ask::{Answer, Ask, AttachedAnswer};
 use dispers_node::{Reply, blocking};
 use dispers_proto::{Messages, chunks, v1::Chunk};
 use tokio::{

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use dispers_core::{
-    ask::Ask,
+use dispers_base::{
     encoding::{from_bytes, to_bytes},
     id::Name,
 };
+use dispers_core::ask::Ask;
 use dispers_node::{Channels, Node, blocking};
 use dispers_proto::{Messages, chunks, v1::stack_client::StackClient};
 use tonic::Status;

@@ -5,10 +5,8 @@ mod dialled;
 
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
-use dispers_core::{
-    ask::{Answer, Ask},
-    id::Name,
-};
+use dispers_base::id::Name;
+use dispers_core::ask::{Answer, Ask};
 use dispers_node::Node;
 use tonic::Status;
 

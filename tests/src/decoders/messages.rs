@@ -1,35 +1,36 @@
 //! What nodes send each other, sealed or not, and what members of a ceremony hand each other.
 
+use dispers_circuit::{Circuit, contribution::HeldGroup};
 use dispers_core::{
     aggregation::{
         BeginRequest, CommitRequest, Deal, DealRequest, DealtRequest, DecideRequest, GuardsRequest,
         OpenHead, ReleaseRequest, StepReply, Verdict, VerifyRequest,
     },
     ask::{Answer, AnswerHead, Ask, AttachedAnswer, GroupsStatement, TargetRequest},
-    catalogue::Catalogue,
-    ceremony::{Enrolled, Enrolment, MemberDealing, Transcript},
-    circuit::Circuit,
     conduct::{self, Status},
-    contribution::HeldGroup,
-    dealing::{KeyShare, ThresholdKey},
-    directory::{DirectoryBody, SignedDirectory},
     evaluation::{EvaluationRequest, SealedEvaluationRequest, SignedEvaluationRequest},
     find::{
         BatchMessage, BatchStatement, FindRequest, FindSummary, Grant, ListSegment, ProfileOpening,
         SealedGrant, SignedGrant, TargetBatch,
     },
-    local::LocalQuery,
     manifest::{Manifest, SignedManifest},
     offer::{Offer, OfferRequest, SignedOfferRequest},
-    oprf::{Evaluation, Pseudonym},
     peer::{PeerBody, PeerMessage, SignedPeer},
-    profile::Profile,
     release::{
         Certificate, NotariseRequest, Proposal, SealedTotal, SignedAcknowledgement, SignedTotal,
         Total,
     },
     subscription::{EntryContent, Handle, Link, SealedUpload, SealedWithdrawal, Upload},
     ticket::Ticket,
+};
+use dispers_crypto::{
+    dealing::{KeyShare, ThresholdKey},
+    oprf::{Evaluation, Pseudonym},
+};
+use dispers_query::{catalogue::Catalogue, local::LocalQuery, profile::Profile};
+use dispers_trust::{
+    ceremony::{Enrolled, Enrolment, MemberDealing, Transcript},
+    directory::{DirectoryBody, SignedDirectory},
 };
 
 use super::{Decoder, canonical, decoded, sql};

@@ -9,7 +9,7 @@ mod messages;
 mod sql;
 
 use borsh::{BorshDeserialize, BorshSerialize};
-use dispers_core::encoding::{from_bytes, to_bytes};
+use dispers_base::encoding::{from_bytes, to_bytes};
 
 /// Largest message that is decoded here. The roles' own bounds differ; a fuzzer's inputs are small.
 const LIMIT: usize = 1 << 24;

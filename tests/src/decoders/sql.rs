@@ -2,13 +2,13 @@
 
 use std::sync::LazyLock;
 
-use dispers_core::{
+use dispers_base::encoding::to_bytes;
+use dispers_circuit::Circuit;
+use dispers_query::{
     catalogue::{Cardinality, Catalogue, Doctype, EVERY_HOME, Field, FieldKind},
-    circuit::Circuit,
-    encoding::to_bytes,
     local::LocalQuery,
-    plan::{Plan, PlanLimits},
 };
+use dispers_sql::plan::{Plan, PlanLimits};
 
 use super::{Decoder, decoded};
 

@@ -2,17 +2,16 @@
 
 use std::sync::Arc;
 
+use dispers_base::id::AggregatorId;
 use dispers_core::{
     aggregation::Quorum,
     conduct::{Command, Event, StepError},
-    envelope::Sealed,
     find::{ListSegment, ProfileOpening},
-    id::AggregatorId,
-    oprf::Pseudonym,
-    profile::Profile,
     release::{Certificate, Proposal},
 };
+use dispers_crypto::{envelope::Sealed, oprf::Pseudonym};
 use dispers_node::rng;
+use dispers_query::profile::Profile;
 
 use super::{Forge, aggregator, everybody, refusal};
 
@@ -22,7 +21,7 @@ async fn a_conductor_that_substitutes_the_profile_finds_nobody() {
     let manifest = forge.prepared.signed();
     let directory = forge.network.directory();
     let pool = directory
-        .pool(dispers_core::id::Role::TargetFinder, 0)
+        .pool(dispers_base::id::Role::TargetFinder, 0)
         .unwrap();
     // The conductor may choose any pseudonym that it keeps a list for, and any salt.
     let pseudonym: Pseudonym = forge.uploads[0].entries[0].pseudonym;

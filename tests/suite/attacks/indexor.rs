@@ -1,9 +1,8 @@
 //! What a dishonest concept indexor tries.
 
-use dispers_core::{
+use dispers_base::{encoding::to_bytes, id::Threshold};
+use dispers_crypto::{
     dealing::deal,
-    encoding::to_bytes,
-    id::Threshold,
     oprf::{blind, evaluate},
 };
 use dispers_node::{rng, serve};

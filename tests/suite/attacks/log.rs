@@ -1,10 +1,12 @@
 //! Who would ask in secret.
 
+use dispers_base::{
+    encoding::{from_bytes, to_bytes},
+    id::{BatchId, Timestamp, Work},
+};
 use dispers_conductor::{Log, Store};
 use dispers_core::{
     ask::Ask,
-    encoding::{from_bytes, to_bytes},
-    id::{BatchId, Timestamp, Work},
     log::{Cosign, FRESH, Head, Inclusion, Root, SignedHead, Tree, leaf},
     manifest::SignedManifest,
     ticket::FindId,

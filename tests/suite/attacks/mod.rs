@@ -11,23 +11,25 @@ mod target_finder;
 
 use std::{collections::VecDeque, sync::Arc};
 
+use dispers_base::{
+    encoding::{from_bytes, to_bytes},
+    id::{AggregatorId, MemberNumber, Name},
+    keys::SigningKey,
+    labels,
+};
 use dispers_conductor::{Config, Driver, InMemory, Log};
 use dispers_core::{
     ask::{BatchAnswer, GroupsStatement, SealedGroup},
     conduct::{self, Command, Conduct, Event, Status, StepError},
-    decode::{Table, Value},
-    encoding::{from_bytes, to_bytes},
     find::{ListSegment, ListedEntry, SealedProfile},
-    id::{AggregatorId, MemberNumber, Name},
-    keys::SigningKey,
-    labels,
     log::Inclusion,
     manifest::SignedManifest,
-    oprf::Pseudonym,
     subscription::Upload,
 };
+use dispers_crypto::oprf::Pseudonym;
 use dispers_querier::{Prepared, Question};
 use dispers_sandbox::{Network, Options};
+use dispers_sql::decode::{Table, Value};
 
 use crate::{log_of, logged, options, plain::write};
 

@@ -1,8 +1,8 @@
 //! What a dishonest querier tries.
 
+use dispers_base::encoding::from_bytes;
 use dispers_core::{
     conduct::{Command, Event},
-    encoding::from_bytes,
     manifest::Manifest,
 };
 

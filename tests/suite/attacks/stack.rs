@@ -5,10 +5,8 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use dispers_core::{
-    ask::{Answer, Ask, MAX_ASK},
-    encoding::{from_bytes, to_bytes},
-};
+use dispers_base::encoding::{from_bytes, to_bytes};
+use dispers_core::ask::{Answer, Ask, MAX_ASK};
 use dispers_node::{Reply, reply, serve};
 use dispers_proto::{
     Messages,

@@ -1,14 +1,18 @@
 //! What a dishonest target tries, with a conductor that helps it.
 
-use dispers_core::{
-    ask::{Answer, Ask, HomeAsk, MAX_ANSWER, SealedGroup, group_context},
-    circuit::Row,
-    conduct::{Command, Event, StepError},
-    contribution::{Contribution, share_group},
+use dispers_base::{
     encoding::{from_bytes, to_bytes},
-    find::{MAX_BATCH, TargetBatch},
     id::{BatchId, MemberNumber, Work},
     labels,
+};
+use dispers_circuit::{
+    Row,
+    contribution::{Contribution, share_group},
+};
+use dispers_core::{
+    ask::{Answer, Ask, HomeAsk, MAX_ANSWER, SealedGroup, group_context},
+    conduct::{Command, Event, StepError},
+    find::{MAX_BATCH, TargetBatch},
     subscription::Link,
 };
 use dispers_node::{Channels, rng};
@@ -39,7 +43,7 @@ async fn a_target_that_forges_contributions_has_none_of_them_counted() {
             .unwrap();
         let groups = share_group(&contributions, &points, 2, &mut rng()).unwrap();
         let seal = |(group, (member, key)): (_, &(MemberNumber, &_))| {
-            let group: dispers_core::contribution::GroupShare = group;
+            let group: dispers_circuit::contribution::GroupShare = group;
             let context = group_context(work, &[0; 32], 0, *member);
             vec![SealedGroup::seal_bytes(
                 group.encode().to_vec(),
@@ -210,7 +214,7 @@ pub(super) async fn ask_host(
     let node = forge.network.node("target").unwrap();
     let directory = forge.network.directory();
     let listed = directory
-        .host(&dispers_core::id::Name::new(host).unwrap())
+        .host(&dispers_base::id::Name::new(host).unwrap())
         .unwrap();
     let channel = Channels::new(node.clone()).to(&listed.address, listed.tls_key)?;
     let chunks = tokio_stream::iter(chunks([to_bytes(ask)]));

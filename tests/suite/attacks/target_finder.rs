@@ -1,18 +1,21 @@
 //! What a dishonest target finder tries.
 
+use dispers_base::{
+    encoding::{hash, to_bytes},
+    id::{KeyEpoch, Name, Role, Work},
+    labels,
+};
 use dispers_core::{
     conduct::{Command, Event},
-    encoding::{hash, to_bytes},
-    envelope::Sealed,
     find::{
         BatchMessage, BatchStatement, Cut, Fingerprint, Grant, SignedGrant, Sizes, TargetBatch,
     },
-    id::{KeyEpoch, Name, Role, Work},
-    labels,
     release::Certificate,
-    ticket::{PoolSecret, Population},
+    ticket::PoolSecret,
 };
+use dispers_crypto::envelope::Sealed;
 use dispers_node::rng;
+use dispers_privacy::Population;
 
 use super::{Forge, aggregator, everybody, refusal};
 
@@ -38,7 +41,7 @@ async fn a_batch_below_the_cohort_is_not_asked() {
                         targets: Vec::new(),
                     };
                     let context = TargetBatch::context(work.query, work.batch);
-                    let sealed: Sealed<dispers_core::envelope::reader::Target, TargetBatch> =
+                    let sealed: Sealed<dispers_crypto::envelope::reader::Target, TargetBatch> =
                         Sealed::seal(&content, &pool.envelope_key, &context, &mut rng());
                     let sealed = to_bytes(&sealed);
                     let statement = to_bytes(&BatchStatement {

@@ -10,11 +10,13 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
-use dispers_core::{
+use dispers_circuit::Circuit;
+use dispers_query::{
     catalogue::{Cardinality, Catalogue, Doctype, Field, FieldKind},
-    circuit::Circuit,
-    decode::{Table, Value},
     local::FieldValue,
+};
+use dispers_sql::{
+    decode::{Table, Value},
     plan::{Plan, PlanLimits},
 };
 use dispers_stack::engine::Engine;

@@ -2,19 +2,19 @@
 
 use std::path::Path;
 
-use dispers_core::{
+use dispers_base::field;
+use dispers_circuit::{Circuit, VectorRow};
+use dispers_query::{
     catalogue::{Catalogue, FieldKind},
-    circuit::{Circuit, VectorRow},
-    field,
     local::FieldValue,
-    plan::{TrainingPlan, TrainingRequest},
-    training::{
-        Design, Document, Layout, Model, Task, Training,
-        fit::{Fit, FitError, Settings},
-        home::vector,
-    },
 };
+use dispers_sql::plan::{TrainingPlan, TrainingRequest};
 use dispers_stack::engine::Engine;
+use dispers_training::{
+    Design, Document, Layout, Model, Task, Training,
+    fit::{Fit, FitError, Settings},
+    home::vector,
+};
 use rand::{SeedableRng, rngs::StdRng};
 
 use crate::plain;
@@ -144,7 +144,7 @@ pub(crate) fn said(model: &Model, homes: &[Vec<Document>]) -> Vec<(f64, f64)> {
     let label = model.training.label.unwrap().measure;
     let said = model.predict(&documents).into_iter().zip(&documents);
     said.filter_map(|(said, document)| {
-        let dispers_core::training::Cell::Number(label) = document[usize::from(label)] else {
+        let dispers_training::Cell::Number(label) = document[usize::from(label)] else {
             return None;
         };
         Some((said?.class as f64, label))

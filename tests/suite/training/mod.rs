@@ -5,8 +5,9 @@ mod homes;
 mod models;
 mod sessions;
 
-use dispers_core::{plan::TrainingRequest, training::Family, training::fit::Settings};
 use dispers_querier::TrainingQuestion;
+use dispers_sql::plan::TrainingRequest;
+use dispers_training::{Family, fit::Settings};
 
 pub(crate) fn question(family: Family, label: Option<&str>, features: &[&str]) -> TrainingQuestion {
     TrainingQuestion {

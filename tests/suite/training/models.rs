@@ -1,12 +1,10 @@
 //! What each model comes to, beside the one that a single computer fits to the same documents
 //! (protocol.md §18).
 
-use dispers_core::{
-    plan::TrainingRequest,
-    training::{
-        Family,
-        fit::{Early, FitError, Settings},
-    },
+use dispers_sql::plan::TrainingRequest;
+use dispers_training::{
+    Family,
+    fit::{Early, FitError, Settings},
 };
 
 use super::{
@@ -42,7 +40,7 @@ fn settings(rate: f64) -> Settings {
 }
 
 /// Standardised coefficients, without the constant.
-pub(crate) fn standardised(fit: &dispers_core::training::fit::Fit) -> Vec<f64> {
+pub(crate) fn standardised(fit: &dispers_training::fit::Fit) -> Vec<f64> {
     let all = fit.coefficients().unwrap();
     all.iter().filter_map(|one| one.standardised).collect()
 }
@@ -201,7 +199,7 @@ fn a_step_that_is_too_long_ends_with_the_best_model_so_far() {
     assert!(weights.iter().all(|weight| weight.is_finite()));
     let least = fit.history.iter().filter_map(|round| round.loss);
     let least = least.fold(f64::INFINITY, f64::min);
-    let loss = |round: &dispers_core::training::fit::Round| round.loss;
+    let loss = |round: &dispers_training::fit::Round| round.loss;
     assert!(fit.history.iter().filter_map(loss).next_back().unwrap() > least);
 }
 

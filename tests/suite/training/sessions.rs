@@ -8,21 +8,23 @@ use std::{
     },
 };
 
+use dispers_base::{
+    encoding::from_bytes,
+    id::{BatchId, Role, Work},
+};
 use dispers_conductor::Store;
 use dispers_core::{
     ask::Ask,
-    encoding::from_bytes,
-    id::{BatchId, Role, Work},
-    local::FieldValue,
     manifest::{MAX_MANIFEST, SignedManifest},
-    privacy::Rho,
     subscription::HomeId,
     ticket::FindId,
-    training::{Family, Task, fit::Round},
 };
+use dispers_privacy::Rho;
 use dispers_querier::{PrivacyLoss, Trained, TrainingQuestion, TrainingStep};
+use dispers_query::local::FieldValue;
 use dispers_sandbox::{Network, Options, Through};
 use dispers_stack::{Connector, Document, Selector};
+use dispers_training::{Family, Task, fit::Round};
 
 use super::{
     FEATURES,

@@ -3,13 +3,17 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
-use dispers_core::{
-    circuit::{Circuit, Section, VectorRow, VectorShape, Verifier},
-    contribution::{HeldGroup, VectorContribution, share_vectors},
-    envelope::{Context, EnvelopeSecretKey, Sealed, Suite, reader},
+use dispers_base::{
     field::{self, Expander},
     id::{MemberNumber, Role},
     labels,
+};
+use dispers_circuit::{
+    Circuit, Section, VectorRow, VectorShape, Verifier,
+    contribution::{HeldGroup, VectorContribution, share_vectors},
+};
+use dispers_crypto::{
+    envelope::{Context, EnvelopeSecretKey, Sealed, Suite, reader},
     shamir::{Interpolation, Sharing},
 };
 use dispers_node::rng;
@@ -105,7 +109,7 @@ impl<'a> Bench<'a> {
             let sealed: Vec<Group> = sealed.collect();
             home += begun.elapsed();
             for (received, group) in received.iter_mut().zip(sealed) {
-                upload += dispers_core::encoding::to_bytes(&group).len();
+                upload += dispers_base::encoding::to_bytes(&group).len();
                 received.push(group);
             }
         }

@@ -9,15 +9,17 @@ mod tests;
 use std::{collections::HashMap, time::Duration};
 
 use deadpool_postgres::{Client, Pool};
-use dispers_core::{
+use dispers_base::{
     encoding::{from_bytes, hash, to_bytes},
-    find::{ListSegment, ListedEntry},
     id::{BatchId, KeyEpoch, Name, QueryId, Timestamp},
     labels,
+};
+use dispers_core::{
+    find::{ListSegment, ListedEntry},
     log::Leaf,
-    oprf::Pseudonym,
     subscription::{Upload, UploadEnvelopes},
 };
+use dispers_crypto::oprf::Pseudonym;
 use dispers_node::{GivesWay, Room};
 use tokio::time::timeout;
 use tokio_postgres::{Row, types::ToSql};

@@ -1,14 +1,18 @@
 //! Deciding and committing: what a quorum must agree on.
 
 use super::{batches, heard, said, scene};
-use crate::aggregation::{AggregationError, Quorum};
-use crate::ask::BatchAnswer;
-use crate::encoding::{from_bytes, to_bytes};
-use crate::field;
-use crate::peer::{PeerContent, PeerMessage};
-use crate::release::SignedAcknowledgement;
-use crate::testing::{Draft, Scene, Setting, key_of, member};
-use crate::weakness::{Weakness, without};
+use crate::{
+    aggregation::{AggregationError, Quorum},
+    ask::BatchAnswer,
+    peer::{PeerContent, PeerMessage},
+    release::SignedAcknowledgement,
+    testing::{Draft, Scene, Setting, key_of, member},
+};
+use dispers_base::{
+    encoding::{from_bytes, to_bytes},
+    field,
+    weakness::{Weakness, without},
+};
 
 #[test]
 fn a_quorum_that_is_too_small_or_not_complete_is_refused() {

@@ -1,13 +1,17 @@
 //! Charges of a noisy query, and the steps that make them.
 
 use super::restarts::Disks;
-use crate::aggregation::{AggregationError, DealRequest};
-use crate::id::{BatchId, Work};
-use crate::peer::PeerMessage;
-use crate::privacy::Expense;
-use crate::release::CommittedBatch;
-use crate::testing::{Scene, Setting, member};
-use crate::weakness::{self, Weakness};
+use crate::{
+    aggregation::{AggregationError, DealRequest},
+    peer::PeerMessage,
+    release::CommittedBatch,
+    testing::{Scene, Setting, member},
+};
+use dispers_base::{
+    id::{BatchId, Work},
+    weakness::{self, Weakness},
+};
+use dispers_privacy::Expense;
 
 fn noisy() -> Scene {
     Scene::new(Setting {

@@ -1,11 +1,12 @@
 //! Contributions that stacks and Target tamper with.
 
-use crate::aggregation::AggregationError;
-use crate::circuit::EncodeError;
-use crate::conduct::coarse;
-use crate::field;
-use crate::id::QueryId;
-use crate::testing::{Draft, Scene, Setting, Shared, copy_of, home};
+use crate::{
+    aggregation::AggregationError,
+    conduct::coarse,
+    testing::{Draft, Scene, Setting, Shared, copy_of, home},
+};
+use dispers_base::{field, id::QueryId};
+use dispers_circuit::EncodeError;
 
 /// What honest stacks would send to the one batch of a small query.
 fn drafted(setting: Setting) -> (Scene, Draft) {

@@ -1,10 +1,12 @@
 //! A conductor that has one find cut several ways, and takes each batch from the cut that suits it.
 
-use crate::aggregation::AggregationError;
-use crate::circuit::Row;
-use crate::release::{CommittedBatch, Released};
-use crate::testing::{Found, Scene, Setting, home};
-use crate::weakness::{Weakness, without};
+use crate::{
+    aggregation::AggregationError,
+    release::{CommittedBatch, Released},
+    testing::{Found, Scene, Setting, home},
+};
+use dispers_base::weakness::{Weakness, without};
+use dispers_circuit::Row;
 
 /// Home with a unique value, alone in the second group.
 const VICTIM: &str = "home7";

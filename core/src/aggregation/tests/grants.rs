@@ -1,13 +1,17 @@
 //! What a query starts with: an offer of mine and the finder's grant.
 
 use super::scene;
-use crate::aggregation::{Aggregation, AggregationError};
-use crate::encoding::{from_bytes, to_bytes};
-use crate::envelope::{EnvelopeSecretKey, Sealed};
-use crate::find::{Cut, Grant, SealedGrant, SignedGrant};
-use crate::id::QueryId;
-use crate::labels;
-use crate::testing::{Scene, Setting, key_of, member, name};
+use crate::{
+    aggregation::{Aggregation, AggregationError},
+    find::{Cut, Grant, SealedGrant, SignedGrant},
+    testing::{Scene, Setting, key_of, member, name},
+};
+use dispers_base::{
+    encoding::{from_bytes, to_bytes},
+    id::QueryId,
+    labels,
+};
+use dispers_crypto::envelope::{EnvelopeSecretKey, Sealed};
 
 /// A grant of the finder after `change`, to the first aggregator.
 fn granted(scene: &mut Scene, key: &str, change: impl FnOnce(&mut Grant)) -> SealedGrant {

@@ -10,8 +10,10 @@ mod restarts;
 mod sessions;
 mod steps;
 
-use crate::peer::{Channel, OpenedPeer, PeerContent, PeerMessage};
-use crate::testing::{Scene, Setting, key_of, member};
+use crate::{
+    peer::{Channel, OpenedPeer, PeerContent, PeerMessage},
+    testing::{Scene, Setting, key_of, member},
+};
 
 fn scene() -> Scene {
     Scene::new(Setting::default())

@@ -1,14 +1,18 @@
 //! The release: certificate, guards, masks, and what the querier makes of the totals.
 
-use crate::aggregation::{AggregationError, AggregatorKeys};
-use crate::circuit::Row;
-use crate::encoding::{from_bytes, to_bytes};
-use crate::field;
-use crate::id::{AggregatorId, QueryId};
-use crate::keys::Signature;
-use crate::peer::{Channel, PeerContent, PeerMessage};
-use crate::release::{Certificate, CommittedBatch, Proposal, ReleaseError, SealedTotal, Total};
-use crate::testing::{Scene, Setting, aggregator, home, key_of, member};
+use crate::{
+    aggregation::{AggregationError, AggregatorKeys},
+    peer::{Channel, PeerContent, PeerMessage},
+    release::{Certificate, CommittedBatch, Proposal, ReleaseError, SealedTotal, Total},
+    testing::{Scene, Setting, aggregator, home, key_of, member},
+};
+use dispers_base::{
+    encoding::{from_bytes, to_bytes},
+    field,
+    id::{AggregatorId, QueryId},
+    keys::Signature,
+};
+use dispers_circuit::Row;
 
 /// A query of four batches, all committed.
 fn committed() -> (Scene, Vec<CommittedBatch>) {

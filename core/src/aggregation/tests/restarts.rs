@@ -6,12 +6,13 @@ use proptest::prelude::*;
 use zeroize::Zeroizing;
 
 use super::{batches, heard, scene};
-use crate::aggregation::batch::Attempt;
-use crate::aggregation::{Aggregation, AggregationError, Part, Record};
-use crate::conduct::{Command, Event, StepError};
-use crate::id::{MemberNumber, Work};
-use crate::release::{Certificate, CommittedBatch};
-use crate::testing::{Scene, Setting, addressee, key_of, member};
+use crate::{
+    aggregation::{Aggregation, AggregationError, Part, Record, batch::Attempt},
+    conduct::{Command, Event, StepError},
+    release::{Certificate, CommittedBatch},
+    testing::{Scene, Setting, addressee, key_of, member},
+};
+use dispers_base::id::{MemberNumber, Work};
 
 /// What each aggregator wrote.
 #[derive(Default)]

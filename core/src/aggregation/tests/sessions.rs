@@ -1,15 +1,21 @@
 //! Rounds of a session: all homes of one were shown the same, and each is released once (protocol.md §18).
 
 use super::restarts::Disks;
-use crate::aggregation::{AggregationError, DealRequest};
-use crate::ask::{Answer, BatchAnswer, GroupsStatement, HomeAsk, SealedGroup, group_context};
-use crate::circuit::Circuit;
-use crate::contribution::{VectorContribution, share_vectors};
-use crate::field;
-use crate::id::{BatchId, MemberNumber, Work};
-use crate::labels;
-use crate::privacy::Rho;
-use crate::testing::{Scene, Setting, key_of, member};
+use crate::{
+    aggregation::{AggregationError, DealRequest},
+    ask::{Answer, BatchAnswer, GroupsStatement, HomeAsk, SealedGroup, group_context},
+    testing::{Scene, Setting, key_of, member},
+};
+use dispers_base::{
+    field,
+    id::{BatchId, MemberNumber, Work},
+    labels,
+};
+use dispers_circuit::{
+    Circuit,
+    contribution::{VectorContribution, share_vectors},
+};
+use dispers_privacy::Rho;
 
 /// A session of three rounds, the first of which has no parameters.
 fn session() -> Scene {

@@ -1,11 +1,15 @@
 //! Opening and verifying, out of order or with input that is not the batch's.
 
 use super::{batches, heard, said, scene};
-use crate::aggregation::{AggregationError, Quorum};
-use crate::ask::BatchAnswer;
-use crate::id::{QueryId, Work};
-use crate::labels;
-use crate::testing::{Scene, Setting, key_of, member, name};
+use crate::{
+    aggregation::{AggregationError, Quorum},
+    ask::BatchAnswer,
+    testing::{Scene, Setting, key_of, member, name},
+};
+use dispers_base::{
+    id::{QueryId, Work},
+    labels,
+};
 
 /// The answer, signed by its Target, after `change`.
 fn restated(answer: &BatchAnswer, change: impl FnOnce(&mut BatchAnswer)) -> BatchAnswer {

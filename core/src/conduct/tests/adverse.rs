@@ -2,12 +2,13 @@
 
 use std::collections::VecDeque;
 
-use crate::ask::BatchAnswer;
-use crate::conduct::{Command, Conduct, Event, Failure, Options, Phase, StepError};
-use crate::field;
-use crate::id::Work;
-use crate::release::SignedAcknowledgement;
-use crate::testing::{Draft, Scene, Setting, aggregator, copy_of, failed, home, key_of, label};
+use crate::{
+    ask::BatchAnswer,
+    conduct::{Command, Conduct, Event, Failure, Options, Phase, StepError},
+    release::SignedAcknowledgement,
+    testing::{Draft, Scene, Setting, aggregator, copy_of, failed, home, key_of, label},
+};
+use dispers_base::{field, id::Work};
 
 /// Creates a scene of two batches of 20 homes.
 pub(super) fn scene() -> Scene {

@@ -1,11 +1,15 @@
 //! Blame for groups that the Target did not sign, or that do not open.
 
 use super::adverse::{exact, scene};
-use crate::ask::{BatchAnswer, SealedGroup};
-use crate::conduct::{Command, Conduct, Event, Failure, StepError};
-use crate::id::Work;
-use crate::testing::{Scene, Shared, aggregator, failed, key_of, name};
-use crate::weakness::{Weakness, without};
+use crate::{
+    ask::{BatchAnswer, SealedGroup},
+    conduct::{Command, Conduct, Event, Failure, StepError},
+    testing::{Scene, Shared, aggregator, failed, key_of, name},
+};
+use dispers_base::{
+    id::Work,
+    weakness::{Weakness, without},
+};
 
 /// Returns a group that no aggregator can open.
 fn garbage(scene: &mut Scene, work: Work) -> SealedGroup {
@@ -23,7 +27,7 @@ fn signed(mut answer: BatchAnswer) -> BatchAnswer {
         .map(|groups| crate::ask::GroupsStatement::digest_of(groups))
         .collect();
     let digest = answer.statement.digest();
-    answer.signature = key_of("target").sign(crate::labels::SIGN_GROUPS, &digest);
+    answer.signature = key_of("target").sign(dispers_base::labels::SIGN_GROUPS, &digest);
     answer
 }
 

@@ -1,8 +1,10 @@
 //! Nobody lies; some may be lost.
 
-use crate::conduct::{Command, Conduct, Event, Failure, Funnel, Phase, StepError};
-use crate::decode::Value;
-use crate::testing::{Scene, Setting, addressee, aggregator, failed, home, label};
+use crate::{
+    conduct::{Command, Conduct, Event, Failure, Funnel, Phase, StepError},
+    testing::{Scene, Setting, addressee, aggregator, failed, home, label},
+};
+use dispers_sql::decode::Value;
 
 pub(super) fn setting(committee: (u8, u8), absent: &[u8]) -> Setting {
     Setting {

@@ -3,9 +3,11 @@
 use std::collections::VecDeque;
 
 use super::honest::{exact, setting};
-use crate::conduct::{Command, Conduct, Event, Failure, Options, Phase, Record, StepError};
-use crate::encoding::{from_bytes, to_bytes};
-use crate::testing::{Scene, addressee, aggregator, failed, label};
+use crate::{
+    conduct::{Command, Conduct, Event, Failure, Options, Phase, Record, StepError},
+    testing::{Scene, addressee, aggregator, failed, label},
+};
+use dispers_base::encoding::{from_bytes, to_bytes};
 
 /// What comes back from the disk.
 fn taken_up(scene: &Scene, conduct: &Conduct) -> (Conduct, VecDeque<Command>) {

@@ -1,16 +1,20 @@
 //! Queries whose result is noisy, and dealers that cheat.
 
 use super::honest::setting;
-use crate::aggregation::{AggregationError, Deal, DealRequest};
-use crate::ask::{SealedGroup, group_context, group_digest};
-use crate::conduct::{Command, Conduct, Event, Failure, Phase, StepError};
-use crate::encoding::{from_bytes, to_bytes};
-use crate::field;
-use crate::id::{BatchId, MemberNumber};
-use crate::peer::{Channel, PeerContent, PeerMessage};
-use crate::privacy::Noise;
-use crate::testing::{Scene, Setting, addressee, aggregator, failed, home, label, member};
-use crate::weakness::{Weakness, without};
+use crate::{
+    aggregation::{AggregationError, Deal, DealRequest},
+    ask::{SealedGroup, group_context, group_digest},
+    conduct::{Command, Conduct, Event, Failure, Phase, StepError},
+    peer::{Channel, PeerContent, PeerMessage},
+    testing::{Scene, Setting, addressee, aggregator, failed, home, label, member},
+};
+use dispers_base::{
+    encoding::{from_bytes, to_bytes},
+    field,
+    id::{BatchId, MemberNumber},
+    weakness::{Weakness, without},
+};
+use dispers_privacy::Noise;
 
 fn noisy(committee: (u8, u8), noise: (f64, Option<f64>)) -> Scene {
     Scene::new(Setting {

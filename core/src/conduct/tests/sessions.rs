@@ -1,10 +1,13 @@
 //! Rounds of a session, one after the other (protocol.md §18).
 
-use crate::circuit::Circuit;
-use crate::conduct::{Command, Conduct, Event, Options, Phase, Record, StepError};
-use crate::encoding::{from_bytes, to_bytes};
-use crate::testing::{Scene, Setting, addressee, aggregator, copy_of, failed, key_of, label};
-use crate::training::{ParametersError, SessionKey, SignedParameters, home::State};
+use crate::{
+    conduct::{Command, Conduct, Event, Options, Phase, Record, StepError},
+    session::{ParametersError, SessionKey, SignedParameters},
+    testing::{Scene, Setting, addressee, aggregator, copy_of, failed, key_of, label},
+};
+use dispers_base::encoding::{from_bytes, to_bytes};
+use dispers_circuit::Circuit;
+use dispers_training::home::State;
 
 fn session(updates: u16) -> Scene {
     Scene::new(Setting {

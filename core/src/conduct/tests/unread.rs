@@ -2,11 +2,13 @@
 
 use super::adverse::exact;
 use super::honest::setting;
-use crate::conduct::{Command, Conduct, Event, Failure, StepError};
-use crate::peer::{Channel, PeerMessage, SignedPeer};
-use crate::release::SignedAcknowledgement;
-use crate::testing::{Scene, Setting, addressee, aggregator, failed, key_of, label, member};
-use crate::weakness::{Weakness, without};
+use crate::{
+    conduct::{Command, Conduct, Event, Failure, StepError},
+    peer::{Channel, PeerMessage, SignedPeer},
+    release::SignedAcknowledgement,
+    testing::{Scene, Setting, addressee, aggregator, failed, key_of, label, member},
+};
+use dispers_base::weakness::{Weakness, without};
 
 /// The Byzantine aggregator, the last of its committee.
 const LIAR: u8 = 5;

@@ -6,10 +6,9 @@ use std::ops::Range;
 use proptest::prelude::*;
 
 use super::*;
-use crate::find::most_noise;
-use crate::id::{KeyEpoch, Name};
-use crate::subscription::HomeTag;
-use crate::ticket::PoolSecret;
+use crate::{subscription::HomeTag, ticket::PoolSecret};
+use dispers_base::id::{KeyEpoch, Name};
+use dispers_trust::directory::most_noise;
 
 const COHORT: u32 = 20;
 const LIMITS: Limits = Limits {

@@ -5,10 +5,14 @@ use std::collections::BTreeMap;
 
 use super::aggregator::{Aggregator, BATCHES, MOST_ATTEMPTS, Refusal};
 use super::{BYZANTINE, Decision, HONEST, Mistake, Proposal, Request, Rules, State, Step};
-use crate::aggregation::visible::{Visible, VisibleCommit, VisibleStep};
-use crate::aggregation::{AggregationError, Quorum};
-use crate::id::{MemberNumber, Work};
-use crate::release::{self, SignedAcknowledgement};
+use crate::{
+    aggregation::{
+        AggregationError, Quorum,
+        visible::{Visible, VisibleCommit, VisibleStep},
+    },
+    release::{self, SignedAcknowledgement},
+};
+use dispers_base::id::{MemberNumber, Work};
 
 /// A step that a real aggregator was asked to take.
 #[derive(Clone, Copy)]
@@ -310,8 +314,9 @@ impl Conformance {
             };
         }
         for (number, batch) in own.batches.iter().enumerate() {
-            let of =
-                |(round, id): (u16, crate::id::BatchId)| round == 0 && id.number as usize == number;
+            let of = |(round, id): (u16, dispers_base::id::BatchId)| {
+                round == 0 && id.number as usize == number
+            };
             let mut real = visible.committed.iter().filter(|(key, _)| of(**key));
             let real = real.next().map(|(_, commit)| self.commit(number, commit));
             if real.unwrap_or_default() != batch.committed {

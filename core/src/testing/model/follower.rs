@@ -1,10 +1,11 @@
 //! A run of real aggregators that is followed in the model.
 
 use super::conformance::{Call, Conformance};
-use crate::aggregation::visible::Visible;
-use crate::aggregation::{Aggregation, AggregationError};
-use crate::id::MemberNumber;
-use crate::release::SignedAcknowledgement;
+use crate::{
+    aggregation::{Aggregation, AggregationError, visible::Visible},
+    release::SignedAcknowledgement,
+};
+use dispers_base::id::MemberNumber;
 
 /// The model beside a query, and the first step that it does not allow.
 pub(crate) struct Follower {

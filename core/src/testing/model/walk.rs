@@ -10,14 +10,15 @@ use zeroize::Zeroizing;
 use super::aggregator::MOST_ATTEMPTS;
 use super::conformance::{Call, Conformance};
 use super::{BATCHES, Mistake};
-use crate::aggregation::visible::VisibleStep;
-use crate::aggregation::{Aggregation, AggregationError, Part, Quorum, Record};
-use crate::ask::BatchAnswer;
-use crate::circuit::Row;
-use crate::id::{MemberNumber, Work};
-use crate::peer::PeerMessage;
-use crate::release::{CommittedBatch, Proposal, SignedAcknowledgement};
-use crate::testing::{Scene, Setting, member};
+use crate::{
+    aggregation::{Aggregation, AggregationError, Part, Quorum, Record, visible::VisibleStep},
+    ask::BatchAnswer,
+    peer::PeerMessage,
+    release::{CommittedBatch, Proposal, SignedAcknowledgement},
+    testing::{Scene, Setting, member},
+};
+use dispers_base::id::{MemberNumber, Work};
+use dispers_circuit::Row;
 
 /// Messages by their sender's number and which D it froze.
 type Messages = BTreeMap<(u8, usize), Vec<PeerMessage>>;

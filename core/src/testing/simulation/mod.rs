@@ -17,10 +17,12 @@ use schedule::{Crash, Fault, Node, Op, Schedule};
 use world::{Answers, Ended, World};
 
 use super::{Scene, Setting, member};
-use crate::circuit::Row;
-use crate::conduct::{Failure, Phase, StepError};
-use crate::id::MemberNumber;
-use crate::subscription::HomeId;
+use crate::{
+    conduct::{Failure, Phase, StepError},
+    subscription::HomeId,
+};
+use dispers_base::id::MemberNumber;
+use dispers_circuit::Row;
 
 /// Homes of a simulated network, half in each group.
 const HOMES: usize = 12;

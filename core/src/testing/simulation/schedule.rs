@@ -3,8 +3,8 @@
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use crate::id::MemberNumber;
 use crate::testing::member;
+use dispers_base::id::MemberNumber;
 
 /// Who is addressed by the conductor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

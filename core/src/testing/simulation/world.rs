@@ -8,14 +8,17 @@ use rand::{RngExt, SeedableRng};
 use zeroize::Zeroizing;
 
 use super::schedule::{Crash, Fault, Node, Op, Schedule};
-use crate::aggregation::{Aggregation, Part, Record as Kept};
-use crate::ask::Answer;
-use crate::conduct::{Command, Conduct, Event, Options, Phase, Record, StepError};
-use crate::encoding::{from_bytes, to_bytes};
-use crate::id::{MemberNumber, Work};
-use crate::release::{Certificate, Proposal};
-use crate::testing::model::Follower;
-use crate::testing::{Scene, copy_of, failed, key_of, step_error};
+use crate::{
+    aggregation::{Aggregation, Part, Record as Kept},
+    ask::Answer,
+    conduct::{Command, Conduct, Event, Options, Phase, Record, StepError},
+    release::{Certificate, Proposal},
+    testing::{Scene, copy_of, failed, key_of, model::Follower, step_error},
+};
+use dispers_base::{
+    encoding::{from_bytes, to_bytes},
+    id::{MemberNumber, Work},
+};
 
 /// Virtual milliseconds until a request counts as lost.
 const PATIENCE: u64 = 1000;
@@ -176,7 +179,7 @@ impl<'a> World<'a> {
         schedule: &'a Schedule,
     ) -> (Self, Vec<Command>) {
         // Schedules repeat the random draws of the scene.
-        crate::aead::record::forget();
+        dispers_crypto::aead::record::forget();
         scene.rng = StdRng::seed_from_u64(schedule.seed ^ 0x5eed);
         let members = scene.members();
         for member in members {

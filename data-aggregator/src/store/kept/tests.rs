@@ -2,11 +2,8 @@
 
 use std::path::Path;
 
-use dispers_core::{
-    id::BatchId,
-    keys::Signature,
-    privacy::{Expense, Rho},
-};
+use dispers_base::{id::BatchId, keys::Signature};
+use dispers_privacy::{Expense, Rho};
 
 use super::*;
 use crate::{

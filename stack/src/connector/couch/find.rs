@@ -2,7 +2,8 @@
 
 use std::collections::HashSet;
 
-use dispers_core::{local::FieldValue, subscription::HomeId};
+use dispers_core::subscription::HomeId;
+use dispers_query::local::FieldValue;
 use reqwest::{StatusCode, Url};
 use serde_json::{Map, Value, json};
 

@@ -1,11 +1,11 @@
 use std::{path::Path, thread};
 
-use dispers_core::{
+use dispers_base::{
     id::{BatchId, KeyEpoch},
     keys::SigningKey,
-    training::{Family, Feature, Training},
 };
 use dispers_node::rng;
+use dispers_training::{Family, Feature, Training};
 
 use super::*;
 use crate::{

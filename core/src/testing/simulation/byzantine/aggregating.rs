@@ -5,15 +5,18 @@ use std::collections::BTreeSet;
 use super::campaign::Party;
 use super::moves::{AcknowledgedField, FalseNoise, Move};
 use super::query::{Query, counted, last};
-use crate::aggregation::{Deal, DealRequest, Quorum};
-use crate::ask::BatchAnswer;
-use crate::ask::group_digest;
-use crate::conduct::{Event, StepError};
-use crate::field;
-use crate::id::{AggregatorId, MemberNumber, Work};
-use crate::peer::{Channel, PeerContent, PeerMessage};
-use crate::release::SignedAcknowledgement;
-use crate::testing::{Scene, step_error};
+use crate::{
+    aggregation::{Deal, DealRequest, Quorum},
+    ask::{BatchAnswer, group_digest},
+    conduct::{Event, StepError},
+    peer::{Channel, PeerContent, PeerMessage},
+    release::SignedAcknowledgement,
+    testing::{Scene, step_error},
+};
+use dispers_base::{
+    field,
+    id::{AggregatorId, MemberNumber, Work},
+};
 
 impl Query<'_> {
     /// An aggregator opens its groups, and what else the conductor hands it.

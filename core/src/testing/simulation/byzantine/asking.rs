@@ -8,12 +8,16 @@ use super::moves::{GroupsField, Move};
 use super::query::{Query, counted, refused};
 use super::stacks::is_smaller;
 use super::{finder, stacks};
-use crate::ask::{Answer, BatchAnswer, OpenedBatch, TargetRequest, open_batch};
-use crate::conduct::StepError;
-use crate::id::{Name, Work};
-use crate::labels;
-use crate::testing::{Scene, copy_of, key_of, name};
-use crate::training::{NO_PARAMETERS, SignedParameters};
+use crate::{
+    ask::{Answer, BatchAnswer, OpenedBatch, TargetRequest, open_batch},
+    conduct::StepError,
+    session::{NO_PARAMETERS, SignedParameters},
+    testing::{Scene, copy_of, key_of, name},
+};
+use dispers_base::{
+    id::{Name, Work},
+    labels,
+};
 
 /// Digest of what homes are shown.
 fn digest_of(parameters: Option<&SignedParameters>) -> [u8; 32] {

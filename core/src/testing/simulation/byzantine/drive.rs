@@ -5,13 +5,17 @@ use std::collections::VecDeque;
 use super::campaign::Party;
 use super::moves::Move;
 use super::query::Query;
-use crate::conduct::{Command, Conduct, Event, Options, Phase};
-use crate::encoding::{from_bytes, to_bytes};
-use crate::id::AggregatorId;
-use crate::release::SealedTotal;
-use crate::testing::{Scene, key_of};
-use crate::training::home::State;
-use crate::training::{SessionKey, SignedParameters};
+use crate::{
+    conduct::{Command, Conduct, Event, Options, Phase},
+    release::SealedTotal,
+    session::{SessionKey, SignedParameters},
+    testing::{Scene, key_of},
+};
+use dispers_base::{
+    encoding::{from_bytes, to_bytes},
+    id::AggregatorId,
+};
+use dispers_training::home::State;
 
 /// Most commands of a round, so that a loop without end fails.
 const MOST_COMMANDS: usize = 2000;

@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use crate::ask::{Answer, BatchAnswer};
-use crate::find::BatchMessage;
-use crate::id::MemberNumber;
-use crate::peer::PeerMessage;
-use crate::release::{Certificate, Proposal, SignedAcknowledgement};
-use crate::testing::{Found, copy_of};
-use crate::training::SignedParameters;
+use crate::{
+    ask::{Answer, BatchAnswer},
+    find::BatchMessage,
+    peer::PeerMessage,
+    release::{Certificate, Proposal, SignedAcknowledgement},
+    session::SignedParameters,
+    testing::{Found, copy_of},
+};
+use dispers_base::id::MemberNumber;
 
 /// What the coalition keeps.
 #[derive(Default)]

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use crate::envelope::Watcher;
 use crate::testing::Home;
+use dispers_crypto::envelope::Watcher;
 
 /// The first thing that somebody read and must not have.
 #[derive(Clone, Default)]

@@ -7,10 +7,12 @@ use zeroize::Zeroizing;
 use super::super::schedule::{Crash, Fault, Node, Op};
 use super::super::world::{corrupted, corrupted_reply};
 use super::query::Query;
-use crate::aggregation::{Aggregation, Part, Record};
-use crate::conduct::{Command, Event, StepError};
-use crate::id::MemberNumber;
-use crate::testing::{Scene, failed};
+use crate::{
+    aggregation::{Aggregation, Part, Record},
+    conduct::{Command, Event, StepError},
+    testing::{Scene, failed},
+};
+use dispers_base::id::MemberNumber;
 
 /// The faults of a query, and what its nodes have on disk.
 pub(super) struct Faults {

@@ -6,9 +6,11 @@ use super::campaign::Ask;
 use super::ground::{Ground, LISTS, encoded};
 use super::moves::Move;
 use super::reached::Reached;
-use crate::find::{ListSegment, Memory};
-use crate::oprf::Pseudonym;
-use crate::testing::{Found, Question, Setting, copy_of, find_remembering, pseudonym};
+use crate::{
+    find::{ListSegment, Memory},
+    testing::{Found, Question, Setting, copy_of, find_remembering, pseudonym},
+};
+use dispers_crypto::oprf::Pseudonym;
 
 /// The querier signs a manifest. `None` if it is one that nobody takes.
 pub(super) fn pose(

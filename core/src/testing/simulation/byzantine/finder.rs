@@ -1,16 +1,20 @@
 //! What a Byzantine target finder signs: it knows the pool's secret, and with it every key that a ticket needs.
 
 use super::moves::{BatchField, GrantField};
-use crate::encoding::{from_bytes, hash, to_bytes};
-use crate::envelope::{Sealed, reader};
-use crate::find::{
-    BatchMessage, BatchStatement, ChosenTarget, Cut, Grant, MAX_BATCH, MAX_STATEMENT, SealedGrant,
-    SignedGrant, TargetBatch,
+use crate::{
+    find::{
+        BatchMessage, BatchStatement, ChosenTarget, Cut, Grant, MAX_BATCH, MAX_STATEMENT,
+        SealedGrant, SignedGrant, TargetBatch,
+    },
+    testing::{Scene, key_of, member, name},
+    ticket::{TagStream, Ticket},
 };
-use crate::id::{BatchId, MemberNumber};
-use crate::labels;
-use crate::testing::{Scene, key_of, member, name};
-use crate::ticket::{TagStream, Ticket};
+use dispers_base::{
+    encoding::{from_bytes, hash, to_bytes},
+    id::{BatchId, MemberNumber},
+    labels,
+};
+use dispers_crypto::envelope::{Sealed, reader};
 
 /// Puts the homes of the batch before in the place of this batch's, with valid tickets for it, and returns the honest
 /// batch. `None`, and nothing changes, where the batch before has fewer homes.

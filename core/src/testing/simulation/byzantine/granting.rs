@@ -4,10 +4,12 @@ use super::campaign::Party;
 use super::finder;
 use super::moves::Move;
 use super::query::{Query, counted, last, refused};
-use crate::conduct::{Command, Event, StepError};
-use crate::find::{FindSummary, SealedGrant};
-use crate::id::{AggregatorId, MemberNumber};
-use crate::testing::{Scene, copy_of, failed, step_error};
+use crate::{
+    conduct::{Command, Event, StepError},
+    find::{FindSummary, SealedGrant},
+    testing::{Scene, copy_of, failed, step_error},
+};
+use dispers_base::id::{AggregatorId, MemberNumber};
 
 /// The grant of an aggregator in a find.
 fn grant_of(summary: &FindSummary, member: MemberNumber) -> Option<SealedGrant> {

@@ -8,21 +8,20 @@ use rand::{Rng, SeedableRng};
 use super::campaign::{Noise, Whom};
 use super::eyes::{Leak, Markers};
 use super::purse::BUDGET;
-use crate::catalogue::EVERY_HOME;
-use crate::circuit::{Row, Section, VectorRow, VectorShape};
-use crate::directory::{Directory, DirectoryBody};
-use crate::encoding;
-use crate::field;
-use crate::find::{ListSegment, ListedEntry};
-use crate::id::KeyEpoch;
-use crate::manifest::VerifiedManifest;
-use crate::oprf::Pseudonym;
-use crate::privacy::Rho;
-use crate::profile::Profile;
-use crate::subscription::{Enrolment, Handle, HomeId, HomeTag, PoolKeys, Upload};
-use crate::testing::{Home, Scene, Setting, name, pseudonym, same_key, verified};
-use crate::ticket::HomeKey;
-use crate::training::{Design, Layout};
+use crate::{
+    find::{ListSegment, ListedEntry},
+    manifest::VerifiedManifest,
+    subscription::{Enrolment, Handle, HomeId, HomeTag, PoolKeys, Upload},
+    testing::{Home, Scene, Setting, name, pseudonym, same_key, verified},
+    ticket::HomeKey,
+};
+use dispers_base::{encoding, field, id::KeyEpoch};
+use dispers_circuit::{Row, Section, VectorRow, VectorShape};
+use dispers_crypto::oprf::Pseudonym;
+use dispers_privacy::Rho;
+use dispers_query::{catalogue::EVERY_HOME, profile::Profile};
+use dispers_training::{Design, Layout};
+use dispers_trust::directory::{Directory, DirectoryBody};
 
 /// Homes of a campaign, half in each group. The last ones are the smaller host's.
 pub(super) const HOMES: usize = 16;
@@ -320,8 +319,8 @@ fn upload(scene: &Scene, host: &str, late: bool, rng: &mut StdRng) -> Upload {
         .collect();
     let pool = |role| &directory.pool(role, 0).expect("it is listed").envelope_key;
     let keys = PoolKeys {
-        target_finder: pool(crate::id::Role::TargetFinder),
-        target: pool(crate::id::Role::Target),
+        target_finder: pool(dispers_base::id::Role::TargetFinder),
+        target: pool(dispers_base::id::Role::Target),
     };
     Upload::build(&host, &enrolments, directory.key_epoch, 0, &keys, rng)
 }

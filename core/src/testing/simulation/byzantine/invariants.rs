@@ -8,11 +8,12 @@ use super::ground::{AT_SMALLER_HOST, COHORT, HOMES, OUTPUTS, counted_in, is_at_s
 use super::moves::Move;
 use super::query::Ended;
 use super::stacks::Stacks;
-use crate::conduct::{Failure, Phase, StepError};
-use crate::id::{MemberNumber, Work};
-use crate::release::Released;
-use crate::testing::Scene;
-use crate::testing::model::Follower;
+use crate::{
+    conduct::{Failure, Phase, StepError},
+    release::Released,
+    testing::{Scene, model::Follower},
+};
+use dispers_base::id::{MemberNumber, Work};
 
 /// Whom one query of the campaign asked, if it was released.
 struct Answered {

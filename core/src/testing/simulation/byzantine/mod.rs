@@ -34,9 +34,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
-use crate::conduct::StepError;
-use crate::find::Memory;
-use crate::testing::name;
+use crate::{conduct::StepError, find::Memory, testing::name};
 use campaign::Campaign;
 use earlier::Earlier;
 use ground::Ground;
@@ -115,7 +113,7 @@ impl Grounds {
         let ground = self.0.entry(campaign.shape);
         let ground = ground.or_insert_with(|| Ground::new(campaign.shape));
         // Campaigns share what the network drew.
-        crate::aead::record::forget();
+        dispers_crypto::aead::record::forget();
         ground.scene.rng = StdRng::seed_from_u64(campaign.seed ^ 0xb42a);
         let mut stacks = Stacks::new(campaign.clicks);
         let mut ledgers = Ledgers::new(ground.budget());

@@ -3,15 +3,18 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 
-use crate::aggregation::Aggregation;
-use crate::consent::{Account, Answered, Asked, Effect, Question, Rule, Rules, decide};
-use crate::directory::Directory;
-use crate::id::{MemberNumber, QueryId, Timestamp};
-use crate::manifest::VerifiedManifest;
-use crate::privacy::ledger::{limit, reserve};
-use crate::privacy::{Expense, Mechanism, Rho};
-use crate::testing::{HOUR, NOW};
-use crate::ticket::Population;
+use crate::{
+    aggregation::Aggregation,
+    consent::{Account, Answered, Asked, Effect, Question, Rule, Rules, decide},
+    manifest::VerifiedManifest,
+    testing::{HOUR, NOW},
+};
+use dispers_base::id::{MemberNumber, QueryId, Timestamp};
+use dispers_privacy::{
+    Expense, Mechanism, Population, Rho,
+    ledger::{limit, reserve},
+};
+use dispers_trust::directory::Directory;
 
 /// ε that an owner gives for a year.
 const A_YEAR: f64 = 1.0;

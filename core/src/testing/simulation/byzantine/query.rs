@@ -12,17 +12,20 @@ use super::moves::Move;
 use super::purse::Ledgers;
 use super::reached::Reached;
 use super::stacks::Stacks;
-use crate::conduct::{Command, Conduct, Event, StepError};
-use crate::encoding::from_bytes;
-use crate::envelope::{Sealed, reader};
-use crate::find::{MAX_BATCH, Memory, TargetBatch};
-use crate::id::{AggregatorId, MemberNumber, Work};
-use crate::log::Inclusion;
-use crate::privacy::Expense;
-use crate::release::Proposal;
-use crate::testing::model::Follower;
-use crate::testing::{Found, Scene, logged, step_error};
-use crate::training::NO_PARAMETERS;
+use crate::{
+    conduct::{Command, Conduct, Event, StepError},
+    find::{MAX_BATCH, Memory, TargetBatch},
+    log::Inclusion,
+    release::Proposal,
+    session::NO_PARAMETERS,
+    testing::{Found, Scene, logged, model::Follower, step_error},
+};
+use dispers_base::{
+    encoding::from_bytes,
+    id::{AggregatorId, MemberNumber, Work},
+};
+use dispers_crypto::envelope::{Sealed, reader};
+use dispers_privacy::Expense;
 
 /// What became of a query.
 pub(super) struct Ended {

@@ -3,15 +3,19 @@
 use super::campaign::Party;
 use super::moves::{Move, TotalField};
 use super::query::{Query, counted, refused};
-use crate::conduct::{Command, Event, StepError};
-use crate::encoding::{from_bytes, to_bytes};
-use crate::field;
-use crate::find::Cut;
-use crate::id::AggregatorId;
-use crate::keys::Signature;
-use crate::peer::PeerMessage;
-use crate::release::{Certificate, Proposal, SealedTotal, Total};
-use crate::testing::{Scene, key_of, step_error};
+use crate::{
+    conduct::{Command, Event, StepError},
+    find::Cut,
+    peer::PeerMessage,
+    release::{Certificate, Proposal, SealedTotal, Total},
+    testing::{Scene, key_of, step_error},
+};
+use dispers_base::{
+    encoding::{from_bytes, to_bytes},
+    field,
+    id::AggregatorId,
+    keys::Signature,
+};
 
 fn certificate(proposal: &Proposal) -> Certificate {
     let key = key_of("finder");

@@ -6,14 +6,18 @@ use super::ground::{is_at_smaller_host, number, vector};
 use super::moves::Move;
 use super::purse::Homes;
 use super::reached::Reached;
-use crate::ask::{Answer, AnsweringHome, Ask, answer, check_parameters};
-use crate::circuit::Row;
-use crate::consent::Place;
-use crate::encoding;
-use crate::id::{Name, QueryId, Work};
-use crate::manifest::VerifiedManifest;
-use crate::testing::{Draft, Scene, Shared, copy_of};
-use crate::training::NO_PARAMETERS;
+use crate::{
+    ask::{Answer, AnsweringHome, Ask, answer, check_parameters},
+    consent::Place,
+    manifest::VerifiedManifest,
+    session::NO_PARAMETERS,
+    testing::{Draft, Scene, Shared, copy_of},
+};
+use dispers_base::{
+    encoding,
+    id::{Name, QueryId, Work},
+};
+use dispers_circuit::Row;
 
 /// All stacks, each with a memory of its own.
 pub(super) struct Stacks {
@@ -157,7 +161,7 @@ fn bad_answer(scene: &mut Scene, host: &Name, work: Work, moves: &[Move]) -> Opt
     if moves.contains(&Move::BadShares) {
         for (position, index) in indices.iter().take(2).enumerate() {
             let element = &mut shared.elements(position, *index)[0];
-            *element = crate::field::add(*element, 1);
+            *element = dispers_base::field::add(*element, 1);
         }
     }
     let unopenable = |position: usize| {

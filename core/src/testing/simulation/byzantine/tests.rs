@@ -1,7 +1,7 @@
 use super::campaign::{Ask, Campaign, Noise, Party, Whom};
 use super::moves::{FalseNoise, Move};
 use super::*;
-use crate::weakness::{Weakness, without};
+use dispers_base::weakness::{Weakness, without};
 
 fn exact(whom: Whom, batch_size: u32) -> Ask {
     Ask {

@@ -5,12 +5,16 @@ use std::collections::BTreeMap;
 use super::campaign::Whom;
 use super::find::without_entry;
 use super::ground::{Ground, encoded, number};
-use crate::ask::{TargetRequest, open_batch};
-use crate::encoding::from_bytes;
-use crate::find::{Asking, BatchStatement, Finding, MAX_STATEMENT, Members, Memory, Sizes};
-use crate::id::{QueryId, Work};
-use crate::subscription::HomeTag;
-use crate::testing::{LIMITS, Question, Scene, logged, name};
+use crate::{
+    ask::{TargetRequest, open_batch},
+    find::{Asking, BatchStatement, Finding, MAX_STATEMENT, Members, Memory, Sizes},
+    subscription::HomeTag,
+    testing::{LIMITS, Question, Scene, logged, name},
+};
+use dispers_base::{
+    encoding::from_bytes,
+    id::{QueryId, Work},
+};
 
 /// The committee of each home in a find of everybody over these lists, where there are two committees. `None` if the
 /// find is refused.

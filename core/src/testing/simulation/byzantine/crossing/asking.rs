@@ -5,17 +5,21 @@ use super::Crossing;
 use super::drive::refused;
 use super::forge::{by_other_finder, statement};
 use super::moves::Cross;
-use crate::ask::{
-    Answer, AnsweringHome, Ask, AskError, BatchAnswer, GroupsStatement, OpenedBatch, TargetRequest,
-    answer, collect_answers, open_batch,
+use crate::{
+    ask::{
+        Answer, AnsweringHome, Ask, AskError, BatchAnswer, GroupsStatement, OpenedBatch,
+        TargetRequest, answer, collect_answers, open_batch,
+    },
+    conduct::StepError,
+    consent::Place,
+    find::BatchMessage,
+    session::NO_PARAMETERS,
+    testing::{Found, copy_of, key_of, logged, name},
 };
-use crate::conduct::StepError;
-use crate::consent::Place;
-use crate::find::BatchMessage;
-use crate::id::{BatchId, Name, Work};
-use crate::labels;
-use crate::testing::{Found, copy_of, key_of, logged, name};
-use crate::training::NO_PARAMETERS;
+use dispers_base::{
+    id::{BatchId, Name, Work},
+    labels,
+};
 
 impl Crossing {
     /// Returns the batch that a find gave.

@@ -8,14 +8,16 @@ use rand::rngs::StdRng;
 use super::Crossing;
 use super::ground::EACH;
 use super::moves::{Axis, Cross, Handing};
-use crate::aggregation::{Aggregation, AggregationError, AggregatorKeys};
-use crate::ask::BatchAnswer;
-use crate::conduct::{Command, Conduct, Event, Options, StepError};
-use crate::directory::Directory;
-use crate::id::{AggregatorId, BatchId, Work};
-use crate::peer::PeerMessage;
-use crate::release::{Certificate, Proposal, SignedAcknowledgement};
-use crate::testing::{key_of, step_error};
+use crate::{
+    aggregation::{Aggregation, AggregationError, AggregatorKeys},
+    ask::BatchAnswer,
+    conduct::{Command, Conduct, Event, Options, StepError},
+    peer::PeerMessage,
+    release::{Certificate, Proposal, SignedAcknowledgement},
+    testing::{key_of, step_error},
+};
+use dispers_base::id::{AggregatorId, BatchId, Work};
+use dispers_trust::directory::Directory;
 
 /// Most commands of the query, so that a loop without end fails.
 const MOST_COMMANDS: usize = 2000;

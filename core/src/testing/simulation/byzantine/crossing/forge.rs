@@ -3,16 +3,20 @@
 use super::Crossing;
 use super::ground::{EACH, finder};
 use super::moves::{Axis, Cross};
-use crate::encoding::{from_bytes, hash, to_bytes};
-use crate::envelope::{Sealed, reader};
-use crate::find::{
-    BatchMessage, BatchStatement, ChosenTarget, Cut, FindSummary, Grant, MAX_BATCH, MAX_STATEMENT,
-    SealedGrant, SignedGrant, TargetBatch,
+use crate::{
+    find::{
+        BatchMessage, BatchStatement, ChosenTarget, Cut, FindSummary, Grant, MAX_BATCH,
+        MAX_STATEMENT, SealedGrant, SignedGrant, TargetBatch,
+    },
+    testing::{Found, key_of, member, name},
+    ticket::{TagStream, Ticket},
 };
-use crate::id::{AggregatorId, BatchId};
-use crate::labels;
-use crate::testing::{Found, key_of, member, name};
-use crate::ticket::{TagStream, Ticket};
+use dispers_base::{
+    encoding::{from_bytes, hash, to_bytes},
+    id::{AggregatorId, BatchId},
+    labels,
+};
+use dispers_crypto::envelope::{Sealed, reader};
 
 /// Most bytes of a grant.
 const MAX_GRANT: usize = 1 << 20;

@@ -5,10 +5,12 @@ use super::drive::refused;
 use super::forge::mixed;
 use super::ground::EACH;
 use super::moves::{Axis, Cross};
-use crate::conduct::StepError;
-use crate::find::{FindSummary, SealedGrant};
-use crate::id::AggregatorId;
-use crate::testing::copy_of;
+use crate::{
+    conduct::StepError,
+    find::{FindSummary, SealedGrant},
+    testing::copy_of,
+};
+use dispers_base::id::AggregatorId;
 
 /// Homes per batch of the other find that is made for one committee.
 const OTHER_SIZE: u32 = 40;

@@ -7,22 +7,28 @@ use rand::rngs::StdRng;
 
 use super::Course;
 use super::homes::{CONCEPTS, HOMES, partition, row};
-use crate::circuit::Row;
-use crate::dealing::{KeyShare, ThresholdKey, deal};
-use crate::directory::{self, Directory, DirectoryBody, Node, TlsKey};
-use crate::encoding;
-use crate::envelope::{EnvelopePublicKey, EnvelopeSecretKey, Sealed, Suite, reader};
-use crate::find::{FindError, FindRequest, FinderKeys, Memory, ProfileOpening};
-use crate::id::{AggregatorId, Name, Role, Threshold};
-use crate::keys::SigningKey;
-use crate::manifest::{Manifest, Terms};
-use crate::offer::{Offer, OfferBody};
-use crate::profile::Profile;
-use crate::testing::{
-    Found, HOUR, Home, NOW, Network, Question, Setting, aggregator, find_remembering, homes,
-    key_of, logged, member, name, pseudonym, same_key, verified,
+use crate::{
+    find::{FindError, FindRequest, FinderKeys, Memory, ProfileOpening},
+    manifest::{Manifest, Terms},
+    offer::{Offer, OfferBody},
+    testing::{
+        Found, HOUR, Home, NOW, Network, Question, Setting, aggregator, find_remembering, homes,
+        key_of, logged, member, name, pseudonym, same_key, verified,
+    },
+    ticket::PoolSecret,
 };
-use crate::ticket::PoolSecret;
+use dispers_base::{
+    encoding,
+    id::{AggregatorId, Name, Role, Threshold},
+    keys::SigningKey,
+};
+use dispers_circuit::Row;
+use dispers_crypto::{
+    dealing::{KeyShare, ThresholdKey, deal},
+    envelope::{EnvelopePublicKey, EnvelopeSecretKey, Sealed, Suite, reader},
+};
+use dispers_query::profile::Profile;
+use dispers_trust::directory::{self, Directory, DirectoryBody, Node, TlsKey};
 
 /// Number of partitions, and of committees.
 pub(super) const EACH: u16 = 2;

@@ -6,11 +6,13 @@ use super::super::ground::number;
 use super::Course;
 use super::ground::{EACH, Ground};
 use super::moves::Cross;
-use crate::circuit::Row;
-use crate::encoding;
-use crate::find::{ListSegment, committee_of};
-use crate::subscription::{Enrolment, Handle, PoolKeys, Upload};
-use crate::testing::{Home, name, pseudonym, segment};
+use crate::{
+    find::{ListSegment, committee_of},
+    subscription::{Enrolment, Handle, PoolKeys, Upload},
+    testing::{Home, name, pseudonym, segment},
+};
+use dispers_base::encoding;
+use dispers_circuit::Row;
 
 /// Homes, at two hosts in turn. Every tenth is not meant.
 pub(super) const HOMES: usize = 40;

@@ -7,12 +7,16 @@ use super::Crossing;
 use super::ground::EACH;
 use super::homes::{counted, is_meant};
 use super::moves::Cross;
-use crate::conduct::{Conduct, Failure, Phase};
-use crate::encoding::{from_bytes, to_bytes};
-use crate::id::{AggregatorId, MemberNumber};
-use crate::keys::Signature;
-use crate::release::{Released, SealedTotal, Total, open_totals};
-use crate::shamir::Interpolation;
+use crate::{
+    conduct::{Conduct, Failure, Phase},
+    release::{Released, SealedTotal, Total, open_totals},
+};
+use dispers_base::{
+    encoding::{from_bytes, to_bytes},
+    id::{AggregatorId, MemberNumber},
+    keys::Signature,
+};
+use dispers_crypto::shamir::Interpolation;
 
 /// Smallest number of homes of a committee that is released.
 const COHORT: usize = 4;

@@ -22,13 +22,15 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use super::campaign::Party;
-use crate::aggregation::Aggregation;
-use crate::ask::BatchAnswer;
-use crate::consent::Place;
-use crate::id::{AggregatorId, BatchId};
-use crate::peer::PeerMessage;
-use crate::release::SignedAcknowledgement;
-use crate::testing::{Found, same_key};
+use crate::{
+    aggregation::Aggregation,
+    ask::BatchAnswer,
+    consent::Place,
+    peer::PeerMessage,
+    release::SignedAcknowledgement,
+    testing::{Found, same_key},
+};
+use dispers_base::id::{AggregatorId, BatchId};
 use ground::Ground;
 use homes::{HOMES, is_meant};
 use invariants::Outcome;
@@ -149,7 +151,7 @@ struct Crossing {
 impl Crossing {
     fn new(course: Course) -> Self {
         // All queries draw the same keys, so that their uses must not be compared.
-        crate::aead::record::forget();
+        dispers_crypto::aead::record::forget();
         let mut ground = Ground::new(&course);
         let lists = ground.lists(&course);
         let manifest = &ground.question.manifest;

@@ -6,7 +6,7 @@ use rand::rngs::StdRng;
 use super::super::campaign::Party;
 use super::ground::EACH;
 use super::homes::{HOMES, is_meant};
-use crate::id::BatchId;
+use dispers_base::id::BatchId;
 
 /// Border that a replay crosses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 use super::super::super::variable;
 use super::*;
 use crate::conduct::Failure;
-use crate::weakness::{Weakness, without};
+use dispers_base::weakness::{Weakness, without};
 
 fn course(seed: u64, coalition: &[Party], moves: &[Cross]) -> Course {
     Course {

@@ -1,0 +1,311 @@
+//! A group: one aggregator's shares of all contributions that a stack makes to a batch.
+
+use std::collections::HashSet;
+use std::mem::size_of;
+
+use borsh::io::{Error, Write};
+use borsh::{BorshDeserialize, BorshSerialize};
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+
+use super::Tag;
+use super::vector::{joint as vector_joint, part};
+use dispers_base::{
+    encoding::{self, DecodeError},
+    field::{self, Expander},
+    id::MemberNumber,
+    labels,
+};
+
+/// One contribution of a group: which, and the tag that shows it was asked for. Wiped when
+/// dropped.
+#[derive(Zeroize, ZeroizeOnDrop, BorshSerialize, BorshDeserialize)]
+pub struct Entry {
+    /// Index of the home in the batch.
+    pub index: u32,
+    /// τ for the aggregator that reads the group.
+    pub tag: Tag,
+}
+
+/// One aggregator's shares of all contributions that a stack makes to a batch, to be sealed. Wiped when
+/// dropped.
+pub struct GroupShare {
+    pub(super) entries: Vec<Entry>,
+    pub(super) joint: Option<Joint>,
+    pub(super) shares: Shares,
+}
+
+/// What joint randomness is made and checked from.
+pub(super) struct Joint {
+    /// Of the reader's commitments.
+    pub(super) blind: Zeroizing<[u8; 32]>,
+    /// For each entry the commitments to every aggregator's share, in order.
+    pub(super) parts: Vec<[u8; 32]>,
+}
+
+pub(super) enum Shares {
+    /// Expands to the shares of all entries.
+    Seed(Zeroizing<[u8; 32]>),
+    /// The shares of all entries, one after the other.
+    Explicit(Zeroizing<Vec<u64>>),
+}
+
+impl GroupShare {
+    /// The encoding that is sealed for the aggregator.
+    pub fn encode(&self) -> Zeroizing<Vec<u8>> {
+        Zeroizing::new(encoding::to_bytes(self))
+    }
+}
+
+/// A group as its aggregator holds it: opened, in order, and not yet expanded. Wiped when dropped.
+pub struct HeldGroup {
+    entries: Vec<Entry>,
+    joint: Option<Joint>,
+    shares: Held,
+}
+
+enum Held {
+    Seed(Zeroizing<[u8; 32]>),
+    /// The whole encoding, and where in it the elements begin.
+    Explicit(Zeroizing<Vec<u8>>, usize),
+}
+
+/// Bytes of an encoded element.
+const ELEMENT: usize = size_of::<u64>();
+
+fn element(bytes: &[u8]) -> u64 {
+    let mut word = [0; ELEMENT];
+    word.copy_from_slice(bytes);
+    u64::from_le_bytes(word)
+}
+
+impl HeldGroup {
+    /// Reads an encoded group of at most `max_entries` contributions of `share_len` elements each. The
+    /// elements stay where they are.
+    ///
+    /// # Errors
+    /// [`DecodeError`] for anything else: more entries, an index twice, another number of
+    /// elements, an element that is not below p.
+    pub fn decode(
+        bytes: Zeroizing<Vec<u8>>,
+        share_len: usize,
+        max_entries: usize,
+    ) -> Result<Self, DecodeError> {
+        Self::read(bytes, share_len, max_entries).ok_or(DecodeError {
+            what: "group of contributions",
+        })
+    }
+
+    fn read(bytes: Zeroizing<Vec<u8>>, share_len: usize, max_entries: usize) -> Option<Self> {
+        let mut rest = bytes.strip_prefix(&[encoding::VERSION])?;
+        let entries = Vec::<Entry>::deserialize(&mut rest).ok()?;
+        let mut indices = HashSet::with_capacity(entries.len());
+        let distinct = entries.iter().all(|entry| indices.insert(entry.index));
+        if entries.len() > max_entries || !distinct {
+            return None;
+        }
+        let (kind, mut rest) = rest.split_first()?;
+        let joint = (*kind >= JOINT).then(|| Joint::read(&mut rest, entries.len()));
+        let joint = match joint {
+            Some(joint) => Some(joint?),
+            None => None,
+        };
+        let shares = match kind % JOINT {
+            _ if *kind >= 2 * JOINT => return None,
+            0 => Held::Seed(<[u8; 32]>::try_from(rest).ok()?.into()),
+            1 => {
+                let (count, elements) = rest.split_first_chunk()?;
+                let count = u32::from_le_bytes(*count) as usize;
+                let fits = entries.len().checked_mul(share_len) == Some(count)
+                    && count.checked_mul(ELEMENT) == Some(elements.len());
+                let mut elements_of = elements.chunks_exact(ELEMENT);
+                if !fits || !elements_of.all(|bytes| element(bytes) < field::MODULUS) {
+                    return None;
+                }
+                let start = bytes.len() - elements.len();
+                Held::Explicit(bytes, start)
+            }
+            _ => return None,
+        };
+        Some(Self {
+            entries,
+            joint,
+            shares,
+        })
+    }
+
+    /// Whether its contributions were proved under joint randomness.
+    pub fn has_joint_randomness(&self) -> bool {
+        self.joint.is_some()
+    }
+
+    /// The joint randomness of the entry at `place`, if the commitment to my share of its input holds. I am
+    /// the aggregator at `position` among those who get a share.
+    pub fn joint(
+        &self,
+        place: usize,
+        position: usize,
+        member: MemberNumber,
+        input: &[u64],
+    ) -> Option<[u8; 32]> {
+        let joint = self.joint.as_ref()?;
+        let each = joint.parts.len() / self.entries.len();
+        let parts = joint.parts.get(place * each..(place + 1) * each)?;
+        let index = self.entries.get(place)?.index;
+        let mine = part(&joint.blind, index, member, input);
+        (parts.get(position)? == &mine).then(|| vector_joint(parts))
+    }
+
+    /// The contributions of the group, in order.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// Calls `each` with every entry and its share, `share_len` elements, in order. Only one share is
+    /// expanded at a time.
+    pub fn for_each(&self, share_len: usize, mut each: impl FnMut(&Entry, &[u64])) {
+        let mut share = Zeroizing::new(vec![0; share_len]);
+        match &self.shares {
+            Held::Seed(seed) => {
+                let mut expander = Expander::new(labels::EXPAND_SHARES, seed);
+                for entry in &self.entries {
+                    expander.fill(&mut share);
+                    each(entry, &share);
+                }
+            }
+            Held::Explicit(bytes, start) => {
+                let mut elements = bytes[*start..].chunks_exact(ELEMENT);
+                for entry in &self.entries {
+                    for (value, bytes) in share.iter_mut().zip(&mut elements) {
+                        *value = element(bytes);
+                    }
+                    each(entry, &share);
+                }
+            }
+        }
+    }
+
+    /// The shares of all entries, `share_len` elements for each, one after the other.
+    pub fn expand(&self, share_len: usize) -> Zeroizing<Vec<u64>> {
+        let mut all = Zeroizing::new(Vec::with_capacity(self.entries.len() * share_len));
+        self.for_each(share_len, |_, share| all.extend_from_slice(share));
+        all
+    }
+}
+
+/// What is added to a group's kind where there is joint randomness.
+const JOINT: u8 = 2;
+/// Most aggregators that a home commits to.
+const MAX_PARTS: usize = 255;
+
+impl Joint {
+    fn read(rest: &mut &[u8], entries: usize) -> Option<Self> {
+        let (blind, after) = rest.split_first_chunk()?;
+        let (count, after) = after.split_first_chunk()?;
+        let count = u32::from_le_bytes(*count) as usize;
+        let each = count.checked_div(entries).unwrap_or(0);
+        let (parts, after) = after.split_at_checked(count.checked_mul(32)?)?;
+        if each * entries != count || each > MAX_PARTS {
+            return None;
+        }
+        *rest = after;
+        Some(Self {
+            blind: Zeroizing::new(*blind),
+            parts: parts.as_chunks().0.to_vec(),
+        })
+    }
+}
+
+/// The shares of all entries of a seeded group.
+pub(super) fn expand_seed(seed: &[u8; 32], elements: usize) -> Zeroizing<Vec<u64>> {
+    Zeroizing::new(Expander::new(labels::EXPAND_SHARES, seed).elements(elements))
+}
+
+impl BorshSerialize for GroupShare {
+    fn serialize<W: Write>(&self, writer: &mut W) -> Result<(), Error> {
+        let kind = u8::from(matches!(self.shares, Shares::Explicit(_)));
+        self.entries.serialize(writer)?;
+        match &self.joint {
+            Some(joint) => (kind + JOINT, &*joint.blind, &joint.parts).serialize(writer)?,
+            None => kind.serialize(writer)?,
+        }
+        match &self.shares {
+            Shares::Seed(seed) => seed.serialize(writer),
+            Shares::Explicit(elements) => elements.serialize(writer),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn group(indices: &[u32], elements: Vec<u64>) -> Vec<u8> {
+        let entry = |&index: &u32| Entry {
+            index,
+            tag: [1; 16],
+        };
+        let group = GroupShare {
+            entries: indices.iter().map(entry).collect(),
+            joint: None,
+            shares: Shares::Explicit(elements.into()),
+        };
+        group.encode().to_vec()
+    }
+
+    #[test]
+    fn malformed_groups_are_refused() {
+        let decoded = |bytes: &[u8], share_len, most| {
+            HeldGroup::decode(bytes.to_vec().into(), share_len, most).is_ok()
+        };
+        let decodes = |bytes: &[u8]| decoded(bytes, 2, 3);
+        let good = group(&[7, 3, 5], vec![field::MODULUS - 1; 6]);
+        assert!(decodes(&good));
+        assert!(decodes(&group(&[], vec![])));
+        assert!(!decodes(&group(&[7, 3, 7], vec![0; 6])));
+        assert!(!decodes(&group(&[7, 3, 5], vec![0; 5])));
+        assert!(!decodes(&group(&[7, 3], vec![0; 6])));
+        assert!(!decodes(&group(&[7], vec![0, field::MODULUS])));
+        assert!(!decodes(&group(&[1, 2, 3, 4], vec![0; 8])));
+        assert!(!decoded(&good, usize::MAX, 3));
+        let seeded = GroupShare {
+            entries: (0..4)
+                .map(|index| Entry {
+                    index,
+                    tag: [0; 16],
+                })
+                .collect(),
+            joint: None,
+            shares: Shares::Seed([0; 32].into()),
+        };
+        assert!(!decodes(&seeded.encode()));
+        assert!(decoded(&seeded.encode(), 2, 4));
+        let mut longer = seeded.encode().to_vec();
+        longer.push(0);
+        assert!(!decoded(&longer, 2, 4));
+        for length in 0..good.len() {
+            assert!(!decodes(&good[..length]));
+        }
+        let kind = 1 + 4 + 3 * 20;
+        let mut unknown = good.clone();
+        unknown[kind] = 2;
+        assert!(!decodes(&unknown));
+        unknown[kind] = 4;
+        assert!(!decodes(&unknown));
+        let mut endless = good;
+        endless[kind + 1..kind + 5].fill(0xff);
+        assert!(!decodes(&endless));
+    }
+
+    proptest! {
+        #[test]
+        fn what_decodes_never_panics_and_fits(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let mut versioned = vec![encoding::VERSION];
+            versioned.extend(bytes);
+            if let Ok(group) = HeldGroup::decode(versioned.into(), 3, 5) {
+                prop_assert_eq!(group.expand(3).len(), group.entries().len() * 3);
+            }
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! The circuit as a fully linear proof system of `prio`, which makes the proofs (protocol.md §7).
+//!
+//! Each constraint is one call of the gadget `Mul`; its output minus the committed product must be
+//! zero. There is no joint randomness: the soundness error is below 2^-53 per contribution.
+
+use prio::field::{Field64, FieldElement};
+use prio::flp::gadgets::Mul;
+use prio::flp::{Flp, FlpError, Gadget};
+use rand::CryptoRng;
+use zeroize::Zeroizing;
+
+use super::Circuit;
+use super::form::{Affine, LinearForm};
+use dispers_base::field;
+
+impl Circuit {
+    /// A proof that `input` satisfies the constraints: [`proof_len`](Self::proof_len) elements.
+    /// Of an input that does not, the proof is one that no verifier accepts.
+    ///
+    /// # Panics
+    /// If `input` does not have [`input_len`](Self::input_len) elements.
+    ///
+    /// # Security
+    /// The proof system's own working memory is not wiped.
+    pub fn prove(&self, input: &[u64], rng: &mut impl CryptoRng) -> Zeroizing<Vec<u64>> {
+        assert_eq!(input.len(), self.input_len(), "an input of this circuit");
+        let input: Vec<Field64> = input.iter().map(|&value| value.into()).collect();
+        let seeds = [field::random(rng), field::random(rng)].map(Field64::from);
+        let proof = Flp::prove(self, &input, &seeds, &[])
+            .expect("lengths are those of the circuit and its domain is within the field's");
+        Zeroizing::new(proof.into_iter().map(u64::from).collect())
+    }
+}
+
+impl Flp for Circuit {
+    type Field = Field64;
+
+    fn gadget(&self) -> Vec<Box<dyn Gadget<Field64>>> {
+        vec![Box::new(Mul::new(self.constraints.len()))]
+    }
+
+    fn num_gadgets(&self) -> usize {
+        1
+    }
+
+    fn valid(
+        &self,
+        gadgets: &mut Vec<Box<dyn Gadget<Field64>>>,
+        input: &[Field64],
+        joint_rand: &[Field64],
+        num_shares: usize,
+    ) -> Result<Vec<Field64>, FlpError> {
+        self.valid_call_check(input, joint_rand)?;
+        // Shares of one sum each carry their part of a constant; Shamir shares carry all of it.
+        let part = Field64::from(num_shares as u64).inv();
+        let wire =
+            |form: &Affine| linear(&form.linear, input) + Field64::from(form.constant) * part;
+        self.constraints
+            .iter()
+            .map(|constraint| {
+                let wires = [wire(&constraint.left), wire(&constraint.right)];
+                let output = gadgets[0].eval(&wires)?;
+                let product = constraint.product.map(|element| input[element]);
+                Ok(output - product.unwrap_or(Field64::zero()))
+            })
+            .collect()
+    }
+
+    fn input_len(&self) -> usize {
+        self.input_len()
+    }
+
+    fn proof_len(&self) -> usize {
+        self.proof_len()
+    }
+
+    /// The compressed outputs, the two wires and the gadget at the query point.
+    fn verifier_len(&self) -> usize {
+        4
+    }
+
+    fn joint_rand_len(&self) -> usize {
+        0
+    }
+
+    fn eval_output_len(&self) -> usize {
+        self.constraints.len()
+    }
+
+    fn prove_rand_len(&self) -> usize {
+        2
+    }
+}
+
+fn linear(form: &LinearForm, input: &[Field64]) -> Field64 {
+    let terms = form.terms().iter();
+    terms.fold(Field64::zero(), |sum, &(index, coefficient)| {
+        sum + Field64::from(coefficient) * input[index]
+    })
+}

@@ -1,0 +1,382 @@
+//! Threshold keys: a secret scalar of which each member of a committee holds a share.
+//!
+//! Shamir's sharing over ristretto255's scalars, with every member's public share published
+//! (Feldman). [`deal`] is the work of one dealer, who knows the whole secret: it is for trying. The
+//! members of a network that protects people make their key in a ceremony (`dispers_trust::ceremony`,
+//! protocol.md §2).
+
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+
+use std::fmt;
+
+use borsh::{BorshDeserialize, BorshSerialize};
+use curve25519_dalek::traits::VartimeMultiscalarMul;
+use curve25519_dalek::{RistrettoPoint, Scalar};
+use rand::CryptoRng;
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::ristretto::Point;
+use dispers_base::id::{MemberNumber, Threshold};
+
+/// What a dealer hands out.
+#[derive(Debug)]
+pub struct Dealing {
+    /// For the directory.
+    pub public: ThresholdKey,
+    /// One per member, in order; each for that member only.
+    pub secrets: Vec<KeyShare>,
+}
+
+/// Deals a fresh key.
+pub fn deal(threshold: Threshold, rng: &mut impl CryptoRng) -> Dealing {
+    let polynomial = Polynomial::random(threshold, rng);
+    let drawn = "a drawn scalar is zero with probability 2^-252";
+    let secrets: Vec<KeyShare> = threshold
+        .numbers()
+        .map(|number| KeyShare::new(number, *polynomial.at(number)).expect(drawn))
+        .collect();
+    Dealing {
+        public: ThresholdKey {
+            threshold,
+            key: Point::new(RistrettoPoint::mul_base(polynomial.constant())).expect(drawn),
+            shares: secrets.iter().map(|share| share.public).collect(),
+        },
+        secrets,
+    }
+}
+
+/// A secret polynomial of degree needed - 1, zeroized when dropped: its value at a member's number
+/// is the member's share.
+pub struct Polynomial(Zeroizing<Vec<Scalar>>);
+
+impl Polynomial {
+    /// All coefficients at random.
+    pub fn random(threshold: Threshold, rng: &mut impl CryptoRng) -> Self {
+        let coefficients = (0..threshold.needed()).map(|_| Scalar::random(rng));
+        Self(Zeroizing::new(coefficients.collect()))
+    }
+
+    /// Zero at 0, all other coefficients at random.
+    pub fn random_of_zero(threshold: Threshold, rng: &mut impl CryptoRng) -> Self {
+        let mut polynomial = Self::random(threshold, rng);
+        polynomial.0[0].zeroize();
+        polynomial
+    }
+
+    /// The value at a member's number.
+    pub fn at(&self, number: MemberNumber) -> Zeroizing<Scalar> {
+        let x = Scalar::from(number.point());
+        let mut sum = Zeroizing::new(Scalar::ZERO);
+        for coefficient in self.0.iter().rev() {
+            *sum = *sum * x + coefficient;
+        }
+        sum
+    }
+
+    /// The value at 0.
+    pub fn constant(&self) -> &Scalar {
+        &self.0[0]
+    }
+
+    /// The coefficients, from the constant upwards.
+    pub fn coefficients(&self) -> &[Scalar] {
+        &self.0
+    }
+}
+
+/// Public shares that do not belong to one key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the public shares are not those of one key with this threshold")]
+pub struct InconsistentKey;
+
+/// Answers that cannot be recombined, whatever is in them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum QuorumError {
+    /// A number above the committee's size.
+    #[error("the committee has no member {member}")]
+    UnknownMember {
+        /// The number.
+        member: MemberNumber,
+    },
+    /// Two answers of one member.
+    #[error("member {member} answered twice")]
+    RepeatedMember {
+        /// The number.
+        member: MemberNumber,
+    },
+    /// Fewer answers than the threshold.
+    #[error("{answered} members answered, {needed} are needed")]
+    TooFew {
+        /// How many are needed.
+        needed: usize,
+        /// How many answered.
+        answered: usize,
+    },
+}
+
+/// The public part of a threshold key. One that exists is consistent: all public shares lie on
+/// one polynomial of degree needed - 1, whose value at 0 is the key.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize)]
+pub struct ThresholdKey {
+    threshold: Threshold,
+    key: Point,
+    shares: Vec<Point>,
+}
+
+impl ThresholdKey {
+    /// `shares` holds one point per member, in order.
+    ///
+    /// # Errors
+    /// [`InconsistentKey`] for another number of shares or shares of another key.
+    pub fn new(
+        threshold: Threshold,
+        key: Point,
+        shares: Vec<Point>,
+    ) -> Result<Self, InconsistentKey> {
+        if shares.len() != threshold.members() {
+            return Err(InconsistentKey);
+        }
+        // The key and the first needed - 1 shares fix the polynomial; the others must lie on it.
+        let needed = threshold.needed();
+        let fixed: Vec<u8> = (0..).take(needed).collect();
+        let known = || std::iter::once(&key).chain(&shares[..needed - 1]);
+        let consistent = threshold.numbers().skip(needed - 1).all(|number| {
+            let expected = RistrettoPoint::vartime_multiscalar_mul(
+                lagrange(&fixed, number.point()),
+                known().map(Point::inner),
+            );
+            expected == *shares[number.index()].inner()
+        });
+        if !consistent {
+            return Err(InconsistentKey);
+        }
+        Ok(Self {
+            threshold,
+            key,
+            shares,
+        })
+    }
+
+    /// How many members are needed, of how many.
+    pub fn threshold(&self) -> Threshold {
+        self.threshold
+    }
+
+    /// The public key.
+    pub fn key(&self) -> &Point {
+        &self.key
+    }
+
+    /// The public share of a member, if there is such a member.
+    pub fn share(&self, member: MemberNumber) -> Option<&Point> {
+        self.shares.get(member.index())
+    }
+
+    /// The coefficients that recombine the answers of the first `needed` of `members`, in their
+    /// order. All of `members` must exist and differ.
+    pub fn recombination(&self, members: &[MemberNumber]) -> Result<Vec<Scalar>, QuorumError> {
+        for (position, &member) in members.iter().enumerate() {
+            if self.share(member).is_none() {
+                return Err(QuorumError::UnknownMember { member });
+            }
+            if members[..position].contains(&member) {
+                return Err(QuorumError::RepeatedMember { member });
+            }
+        }
+        let needed = self.threshold.needed();
+        if members.len() < needed {
+            return Err(QuorumError::TooFew {
+                needed,
+                answered: members.len(),
+            });
+        }
+        let points: Vec<u8> = members[..needed].iter().map(|m| m.point()).collect();
+        Ok(lagrange(&points, 0))
+    }
+}
+
+impl BorshDeserialize for ThresholdKey {
+    fn deserialize_reader<R: borsh::io::Read>(reader: &mut R) -> borsh::io::Result<Self> {
+        let threshold = Threshold::deserialize_reader(reader)?;
+        let key = Point::deserialize_reader(reader)?;
+        let shares = Vec::deserialize_reader(reader)?;
+        Self::new(threshold, key, shares).map_err(borsh::io::Error::other)
+    }
+}
+
+/// Bytes that are no key share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a key share")]
+pub struct InvalidKeyShare;
+
+/// One member's share of a threshold key; zeroized when dropped.
+pub struct KeyShare {
+    number: MemberNumber,
+    secret: Scalar,
+    public: Point,
+}
+
+impl KeyShare {
+    /// Bytes of a stored share.
+    pub const LENGTH: usize = 33;
+
+    /// The share of stored bytes.
+    ///
+    /// # Errors
+    /// [`InvalidKeyShare`] for another length, member 0, zero, or a scalar that is not reduced.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, InvalidKeyShare> {
+        let (&number, secret) = bytes.split_first().ok_or(InvalidKeyShare)?;
+        let number = MemberNumber::new(number).map_err(|_| InvalidKeyShare)?;
+        let secret = Zeroizing::new(<[u8; 32]>::try_from(secret).map_err(|_| InvalidKeyShare)?);
+        let secret = Scalar::from_canonical_bytes(*secret).into_option();
+        secret
+            .and_then(|secret| Self::new(number, secret))
+            .ok_or(InvalidKeyShare)
+    }
+
+    /// The bytes to store: number, then scalar.
+    pub fn to_bytes(&self) -> Zeroizing<[u8; Self::LENGTH]> {
+        let mut bytes = Zeroizing::new([0; Self::LENGTH]);
+        bytes[0] = self.number.point();
+        bytes[1..].copy_from_slice(self.secret.as_bytes());
+        bytes
+    }
+
+    /// Whose share this is.
+    pub fn number(&self) -> MemberNumber {
+        self.number
+    }
+
+    /// The public share, as the directory lists it.
+    pub fn public(&self) -> &Point {
+        &self.public
+    }
+
+    /// `None` for a zero share, which evaluates everything to the identity.
+    pub fn new(number: MemberNumber, secret: Scalar) -> Option<Self> {
+        Some(Self {
+            number,
+            public: Point::new(RistrettoPoint::mul_base(&secret))?,
+            secret,
+        })
+    }
+
+    /// Returns the share itself.
+    pub fn secret(&self) -> &Scalar {
+        &self.secret
+    }
+}
+
+impl Drop for KeyShare {
+    fn drop(&mut self) {
+        self.secret.zeroize();
+    }
+}
+
+impl fmt::Debug for KeyShare {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KeyShare(of member {})", self.number)
+    }
+}
+
+/// Lagrange's coefficients: what to multiply the values at `points`, all different, with to get
+/// the value at `x`.
+fn lagrange(points: &[u8], x: u8) -> Vec<Scalar> {
+    let x = Scalar::from(x);
+    let scalars: Vec<Scalar> = points.iter().map(|&point| Scalar::from(point)).collect();
+    scalars
+        .iter()
+        .map(|own| {
+            let (mut numerator, mut denominator) = (Scalar::ONE, Scalar::ONE);
+            for other in scalars.iter().filter(|other| *other != own) {
+                numerator *= x - other;
+                denominator *= own - other;
+            }
+            numerator * denominator.invert()
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::{dealt, recombined, subsets};
+    use super::*;
+    use dispers_base::encoding::{from_bytes, to_bytes};
+
+    #[test]
+    fn any_needed_shares_recombine_to_the_key() {
+        for (needed, members) in [(1, 1), (2, 3), (3, 5), (5, 5)] {
+            let dealing = dealt(needed, members);
+            for subset in subsets(members, needed.into()) {
+                let secret = recombined(&dealing, &subset);
+                assert_eq!(
+                    RistrettoPoint::mul_base(&secret),
+                    *dealing.public.key().inner()
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_dealt_key_decodes_and_a_changed_one_does_not() {
+        let key = dealt(3, 5).public;
+        let decode = |key: &ThresholdKey| from_bytes::<ThresholdKey>(&to_bytes(key), 500, "key");
+        assert_eq!(decode(&key), Ok(key.clone()));
+
+        let mut swapped = key.clone();
+        swapped.shares.swap(0, 4);
+        let mut another_key = key.clone();
+        another_key.key = key.shares[0];
+        let mut another_share = key.clone();
+        another_share.shares[4] = key.key;
+        let mut short = key.clone();
+        short.shares.pop();
+        let mut lower = key.clone();
+        lower.threshold = Threshold::new(2, 5).unwrap();
+        for bad in [swapped, another_key, another_share, short, lower] {
+            assert!(decode(&bad).is_err());
+        }
+    }
+
+    #[test]
+    fn a_quorum_has_enough_members_that_exist_and_differ() {
+        let key = dealt(2, 3).public;
+        let [one, two, four] = [1, 2, 4].map(|number| MemberNumber::new(number).unwrap());
+        assert_eq!(
+            key.recombination(&[one, four]),
+            Err(QuorumError::UnknownMember { member: four })
+        );
+        assert_eq!(
+            key.recombination(&[two, two]),
+            Err(QuorumError::RepeatedMember { member: two })
+        );
+        assert_eq!(
+            key.recombination(&[two]),
+            Err(QuorumError::TooFew {
+                needed: 2,
+                answered: 1
+            })
+        );
+    }
+
+    #[test]
+    fn a_stored_share_is_the_same_share() {
+        let dealing = dealt(2, 3);
+        let share = &dealing.secrets[1];
+        let again = KeyShare::from_bytes(&share.to_bytes()[..]).unwrap();
+        assert_eq!(
+            again.public(),
+            dealing.public.share(again.number()).unwrap()
+        );
+        assert_eq!(format!("{share:?}"), "KeyShare(of member 2)");
+
+        let mut zero = [0; 33];
+        zero[0] = 1;
+        let mut unnumbered = *share.to_bytes();
+        unnumbered[0] = 0;
+        for bad in [&zero[..], &unnumbered, &[0xff; 33], &[1; 32], &[]] {
+            assert!(KeyShare::from_bytes(bad).is_err());
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! What noise does to a result: draws of it for the reader to simulate with, and intervals.
+//!
+//! This is after the release, so it costs no privacy and may use floating point.
+
+use rand::{CryptoRng, RngExt};
+
+use super::Noise;
+
+/// A sum of more parts of Laplace noise is drawn as a normal number.
+const MANY: usize = 12;
+/// Unless its variance is so small that rounding would distort it.
+const NARROW: f64 = 4.0;
+/// What lies outside an interval on each side.
+const TAIL: f64 = 0.025;
+/// Fewer simulated numbers say nothing about tails.
+const FEWEST: usize = 20;
+
+impl Noise {
+    /// The noise of a sum of `terms` outputs of a moment, as all dealers together may have dealt it.
+    pub fn draw(&self, moment: usize, terms: usize, rng: &mut impl CryptoRng) -> f64 {
+        let scale = &self.scales()[moment];
+        let parts = self.dealers() * terms;
+        let variance = scale.variance() * parts as f64;
+        if !scale.is_gaussian() && (parts <= MANY || variance < NARROW) {
+            return (0..parts).map(|_| laplace(scale.width(), rng)).sum();
+        }
+        (normal(rng) * variance.sqrt()).round()
+    }
+}
+
+/// Discrete Laplace: the difference of two geometric numbers, which are exponential ones rounded down.
+fn laplace(width: f64, rng: &mut impl CryptoRng) -> f64 {
+    let mut geometric = || {
+        let uniform: f64 = rng.random();
+        (-width * (1.0 - uniform).ln()).floor()
+    };
+    geometric() - geometric()
+}
+
+fn normal(rng: &mut impl CryptoRng) -> f64 {
+    let (a, b): (f64, f64) = (rng.random(), rng.random());
+    (-2.0 * (1.0 - a).ln()).sqrt() * (std::f64::consts::TAU * b).cos()
+}
+
+/// The standard error of an estimate and its 95 % interval, from what the same noise once more makes of
+/// it: the basic bootstrap (Davison and Hinkley 1997, §5.2). Where more than 2.5 % of the simulated values
+/// may be beyond all numbers on a side, the interval has no end on the other; one that is no number
+/// may be on either. `None` where too few of them are numbers. Sorts what was simulated.
+pub fn interval(estimate: f64, simulated: &mut [f64]) -> Option<(f64, f64, f64)> {
+    let finite = || simulated.iter().copied().filter(|value| value.is_finite());
+    let count = finite().count();
+    if count * 2 < simulated.len() || count < FEWEST || !estimate.is_finite() {
+        return None;
+    }
+    let mean = finite().sum::<f64>() / count as f64;
+    let squares = finite().map(|value| (value - mean).powi(2)).sum::<f64>();
+    let error = (squares / (count - 1) as f64).sqrt();
+    // Whatever is no number comes last, whichever its sign.
+    simulated.sort_by(|a, b| a.is_nan().cmp(&b.is_nan()).then(a.total_cmp(b)));
+    let numbers = simulated.partition_point(|value| !value.is_nan());
+    let missing = simulated.len() - numbers;
+    let at = |fraction: f64| ((simulated.len() - 1) as f64 * fraction).round() as usize;
+    let low = match at(TAIL).checked_sub(missing) {
+        Some(place) => simulated[place],
+        None => f64::NEG_INFINITY,
+    };
+    let high = match at(1.0 - TAIL) {
+        place if place < numbers => simulated[place],
+        _ => f64::INFINITY,
+    };
+    Some((error, 2.0 * estimate - high, 2.0 * estimate - low))
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+    use rand::rngs::StdRng;
+
+    use super::*;
+    use crate::Privacy;
+
+    fn noise(epsilon: f64, delta: Option<f64>) -> Noise {
+        let privacy = Privacy::new(epsilon, delta, &[1, 40], 2, 3).unwrap();
+        Noise::plan(&privacy, &[1, 40], 2, 3).unwrap()
+    }
+
+    #[test]
+    fn drawn_noise_varies_as_released_noise_does() {
+        let mut rng = StdRng::seed_from_u64(2);
+        for noise in [noise(0.5, None), noise(6.0, None), noise(0.5, Some(0.01))] {
+            for (moment, terms) in [(0, 1), (1, 1), (1, 3), (0, 20)] {
+                let draws = (0..60_000).map(|_| noise.draw(moment, terms, &mut rng).powi(2));
+                let variance = draws.sum::<f64>() / 60_000.0;
+                let expected = noise.variance(moment) * terms as f64;
+                let ratio = variance / expected;
+                assert!((ratio - 1.0).abs() < 0.1, "{moment} {terms}: {ratio}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_interval_of_a_ratio_of_noisy_sums_covers_it_19_times_of_20() {
+        let mut rng = StdRng::seed_from_u64(3);
+        let (count, sum) = (400.0, 6_000.0);
+        for noise in [noise(0.8, None), noise(0.6, Some(0.01))] {
+            let mut ratio = |count: f64, sum: f64| {
+                let noisy = (
+                    count + noise.draw(0, 1, &mut rng),
+                    sum + noise.draw(1, 1, &mut rng),
+                );
+                (noisy.1 / noisy.0, noisy)
+            };
+            let (mut covered, mut errors) = (0, 0.0);
+            let runs = 2_000;
+            for _ in 0..runs {
+                let (estimate, (noisy_count, noisy_sum)) = ratio(count, sum);
+                let mut simulated: Vec<f64> = (0..1_000)
+                    .map(|_| ratio(noisy_count, noisy_sum).0)
+                    .collect();
+                let (error, low, high) = interval(estimate, &mut simulated).unwrap();
+                covered += i32::from(low <= sum / count && sum / count <= high);
+                errors += error;
+            }
+            let coverage = f64::from(covered) / f64::from(runs);
+            assert!((0.93..=0.97).contains(&coverage), "{coverage}");
+            // To first order: the sum's error, and that of the count times the ratio.
+            let first = noise.variance(1) + noise.variance(0) * (sum / count).powi(2);
+            let ratio = errors / f64::from(runs) / (first.sqrt() / count);
+            assert!((ratio - 1.0).abs() < 0.05, "{ratio}");
+        }
+    }
+
+    /// 0 to 999, of which the last few are replaced.
+    fn with(last: &[f64]) -> Vec<f64> {
+        let numbers = (0..1000 - last.len()).map(|number| number as f64);
+        numbers.chain(last.iter().copied()).collect()
+    }
+
+    #[test]
+    fn an_interval_is_the_reversed_percentiles() {
+        let (error, low, high) = interval(100.0, &mut with(&[])).unwrap();
+        assert_eq!((low, high), (200.0 - 974.0, 200.0 - 25.0));
+        assert!((error - 288.8).abs() < 0.1, "{error}");
+    }
+
+    #[test]
+    fn an_interval_has_no_end_where_too_many_values_are_beyond_all_numbers() {
+        let ends = |last: &[f64]| {
+            let (error, low, high) = interval(0.0, &mut with(last)).unwrap();
+            assert!(error.is_finite());
+            (low.is_finite(), high.is_finite())
+        };
+        assert_eq!(ends(&[f64::INFINITY; 25]), (true, true));
+        assert_eq!(ends(&[f64::INFINITY; 26]), (false, true));
+        assert_eq!(ends(&[f64::NEG_INFINITY; 25]), (true, true));
+        assert_eq!(ends(&[f64::NEG_INFINITY; 26]), (true, false));
+        assert_eq!(ends(&[f64::NAN; 25]), (true, true));
+        assert_eq!(ends(&[f64::NAN; 26]), (false, false));
+        assert_eq!(ends(&[-f64::NAN; 26]), (false, false));
+        let both = [[f64::NAN; 13], [f64::NEG_INFINITY; 13]].concat();
+        assert_eq!(ends(&both), (true, false));
+    }
+
+    #[test]
+    fn there_is_no_interval_of_hardly_any_numbers() {
+        assert_eq!(interval(0.0, &mut with(&[f64::NAN; 501])), None);
+        assert_eq!(interval(0.0, &mut [1.0; 19]), None);
+        assert_eq!(interval(0.0, &mut []), None);
+        assert_eq!(interval(f64::INFINITY, &mut with(&[])), None);
+        assert_eq!(interval(1.0, &mut [1.0; 20]), Some((0.0, 1.0, 1.0)));
+    }
+}

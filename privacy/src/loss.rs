@@ -1,0 +1,168 @@
+//! Sum of the privacy losses of one home's answers (docs/privacy.md).
+
+use super::{Mechanism, Privacy, Rho};
+use dispers_base::weakness::{self, Weakness};
+
+/// Privacy loss of a home that answered some queries. It only grows, and keeps what two bounds need, of which the
+/// smaller counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Loss {
+    /// Sum of ε, in millionths, of the queries with pure ε.
+    pub pure: u64,
+    /// Sum of ρ of the other queries.
+    pub gaussian: Rho,
+    /// Sum of ρ of all queries.
+    pub rho: Rho,
+}
+
+impl Loss {
+    /// Returns the loss of one query with this number of moments. An exact query has none: homes count exact queries
+    /// separately.
+    pub fn of(privacy: Option<&Privacy>, moments: usize) -> Self {
+        let Some(privacy) = privacy else {
+            return Self::default();
+        };
+        if weakness::off(Weakness::DeltaUnbounded) {
+            // Homes once charged the stated ε, whatever the δ. An infinite ρ leaves only that bound.
+            let rho = Rho(u64::MAX);
+            let (pure, gaussian) = (privacy.epsilon, Rho(0));
+            return Self {
+                pure,
+                gaussian,
+                rho,
+            };
+        }
+        let rho = privacy.cost(moments);
+        match privacy.mechanism {
+            Mechanism::Laplace => Self {
+                pure: privacy.epsilon,
+                gaussian: Rho(0),
+                rho,
+            },
+            Mechanism::Gaussian { .. } => Self {
+                pure: 0,
+                gaussian: rho,
+                rho,
+            },
+        }
+    }
+
+    /// Returns the loss of both together.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        let add = |one: Rho, other: Rho| Rho(one.0.saturating_add(other.0));
+        Self {
+            pure: self.pure.saturating_add(other.pure),
+            gaussian: add(self.gaussian, other.gaussian),
+            rho: add(self.rho, other.rho),
+        }
+    }
+
+    /// Returns the ε, in millionths and rounded up, that all these queries together keep with `delta`: the smaller of
+    /// the sum of the pure ε and of the bound from ρ of all. Few queries of pure ε cost less by the first bound, many
+    /// by the second. Both bounds only grow with every query, and so does the smaller.
+    pub fn epsilon(&self, delta: f64) -> u64 {
+        // A conversion of a floating-point number saturates.
+        let millionths = |rho: Rho| (rho.epsilon(delta) * 1e6).ceil() as u64;
+        let added = self.pure.saturating_add(millionths(self.gaussian));
+        added.min(millionths(self.rho))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const CEILING: f64 = 1e-5;
+
+    fn laplace(epsilon: u64) -> Privacy {
+        Privacy {
+            epsilon,
+            delta: 0.0,
+            mechanism: Mechanism::Laplace,
+        }
+    }
+
+    fn gaussian(epsilon: u64, delta: f64) -> Privacy {
+        let rho = Rho::within(epsilon as f64 / 1e6, delta);
+        Privacy {
+            epsilon,
+            delta,
+            mechanism: Mechanism::Gaussian { rho },
+        }
+    }
+
+    fn privacy() -> impl Strategy<Value = (Privacy, usize)> {
+        let noise = (
+            1..20_000_000u64,
+            proptest::option::of(-12.0..-5.0f64),
+            1..9usize,
+        );
+        noise.prop_map(|(epsilon, delta, moments)| match delta {
+            Some(power) => (gaussian(epsilon, 10f64.powf(power)), moments),
+            None => (laplace(epsilon), moments),
+        })
+    }
+
+    #[test]
+    fn one_query_never_counts_more_than_the_epsilon_that_it_promises() {
+        for epsilon in [1, 1_000, 500_000, 1_000_000, 9_999_999, 1_000_000_000] {
+            assert_eq!(
+                Loss::of(Some(&laplace(epsilon)), 1).epsilon(CEILING),
+                epsilon.min((Rho::of_pure(epsilon, 1).epsilon(CEILING) * 1e6).ceil() as u64,)
+            );
+            for delta in [CEILING, 1e-6, 1e-12] {
+                let privacy = gaussian(epsilon, delta);
+                if privacy.check().is_ok() {
+                    let counted = Loss::of(Some(&privacy), 1).epsilon(CEILING);
+                    assert!(counted <= epsilon, "{epsilon} {delta}: {counted}");
+                }
+            }
+        }
+        assert_eq!(Loss::of(None, 1).epsilon(CEILING), 0);
+    }
+
+    #[test]
+    fn a_thousand_queries_that_promise_a_millionth_at_a_large_delta_count_what_they_lose() {
+        for (delta, least) in [(0.9, 2.0), (0.5, 0.3)] {
+            let one = Loss::of(Some(&gaussian(1, delta)), 1);
+            assert!(one.rho.value() > least, "{delta}: {}", one.rho);
+            let all = (0..1000).fold(Loss::default(), |sum, _| sum.plus(one));
+            assert!(all.epsilon(CEILING) > 400_000_000, "{delta}");
+            // By their stated ε, they would add up to a thousandth.
+            let stated = dispers_base::weakness::without(Weakness::DeltaUnbounded, || {
+                let one = Loss::of(Some(&gaussian(1, delta)), 1);
+                (0..1000).fold(Loss::default(), |sum, _| sum.plus(one))
+            });
+            assert_eq!(stated.epsilon(CEILING), 1000);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_counted_covers_what_is_lost_and_only_grows(
+            queries in proptest::collection::vec(privacy(), 0..40),
+        ) {
+            let (mut counted, mut lost, mut before) = (Loss::default(), 0u64, 0);
+            let mut added = 0.0;
+            for (privacy, moments) in &queries {
+                counted = counted.plus(Loss::of(Some(privacy), *moments));
+                lost += privacy.cost(*moments).0;
+                added += match privacy.mechanism {
+                    Mechanism::Laplace => privacy.epsilon as f64,
+                    Mechanism::Gaussian { .. } => 0.0,
+                };
+                prop_assert!(counted.rho.0 >= lost);
+                let epsilon = counted.epsilon(CEILING);
+                prop_assert!(epsilon >= before);
+                before = epsilon;
+                // Either bound may be the smaller, and both hold.
+                let concentrated = Rho(lost).epsilon(CEILING) * 1e6;
+                let sequential = added + counted.gaussian.epsilon(CEILING) * 1e6;
+                prop_assert!(epsilon as f64 >= concentrated.min(sequential));
+            }
+        }
+    }
+}

@@ -1,0 +1,301 @@
+//! One aggregate of one group, from its sums.
+
+use super::Value;
+use super::histogram::{Run, extreme, mode, quantile};
+use dispers_circuit::{Layout, Moment};
+use dispers_query::quantise::Quantiser;
+
+/// What is computed of a group's sums.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Source {
+    /// The value of a GROUP BY column.
+    Key(usize),
+    /// Where a bin of a GROUP BY column begins, or ends.
+    Edge { key: usize, upper: bool },
+    /// The rows in which none of these variables is NULL.
+    Count(Vec<u16>),
+    /// SUM.
+    Sum(Product),
+    /// AVG.
+    Mean(Product),
+    /// VARIANCE or STDDEV (`root`) of a variable.
+    Variance {
+        of: Product,
+        sample: bool,
+        root: bool,
+    },
+    /// A statistic of two variables.
+    Pair {
+        statistic: Statistic,
+        y: u16,
+        x: u16,
+        present: Vec<u16>,
+    },
+    /// The value below which a part of all values lies.
+    Quantile { variable: u16, fraction: f64 },
+    /// The smallest or the largest value that the minimum cohort reaches.
+    Extreme { variable: u16, largest: bool },
+    /// The most frequent level, as the value in `labels`, or on the grid where there are none.
+    Mode { variable: u16, labels: Vec<Value> },
+    /// One count as a part of another.
+    Share { hits: Vec<u16>, of: Vec<u16> },
+}
+
+/// A variable, or two that are multiplied, where none of `present` is NULL.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Product {
+    pub(crate) factors: Vec<u16>,
+    pub(crate) present: Vec<u16>,
+}
+
+/// PostgreSQL's aggregates of two variables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Statistic {
+    CovarSample,
+    CovarPopulation,
+    Correlation,
+    Slope,
+    Intercept,
+    R2,
+    AverageX,
+    AverageY,
+    Sxx,
+    Syy,
+    Sxy,
+}
+
+impl Statistic {
+    /// Which squares it needs, of y and of x; and whether it needs products.
+    pub(crate) fn needs(self) -> (bool, bool, bool) {
+        match self {
+            Self::CovarSample | Self::CovarPopulation | Self::Sxy => (false, false, true),
+            Self::Correlation | Self::R2 => (true, true, true),
+            Self::Slope | Self::Intercept => (false, true, true),
+            Self::AverageX | Self::AverageY => (false, false, false),
+            Self::Sxx => (false, true, false),
+            Self::Syy => (true, false, false),
+        }
+    }
+}
+
+/// A cell that is released.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Cell {
+    pub(super) value: Value,
+    /// How far from the true value it may be, where it was read off a histogram.
+    pub(super) resolution: Option<f64>,
+}
+
+impl From<Value> for Cell {
+    fn from(value: Value) -> Self {
+        Self {
+            value,
+            resolution: None,
+        }
+    }
+}
+
+impl From<Option<f64>> for Cell {
+    fn from(value: Option<f64>) -> Self {
+        let value = value.filter(|value| value.is_finite());
+        value.map_or(Value::Null, Value::Real).into()
+    }
+}
+
+/// The released sums of one group.
+pub(super) struct Sums<'a> {
+    pub(super) layout: &'a Layout,
+    pub(super) quantisers: &'a [Option<Quantiser>],
+    pub(super) group: usize,
+    /// All outputs; `None` was withheld or added to an earlier one.
+    pub(super) outputs: &'a [Option<i128>],
+}
+
+impl Sums<'_> {
+    /// The cell, or `None` if a sum that it needs was withheld. Keys are not computed from sums.
+    pub(super) fn cell(&self, source: &Source) -> Option<Cell> {
+        Some(match source {
+            Source::Key(_) | Source::Edge { .. } => return None,
+            Source::Count(present) => Value::Integer(self.count(present)?.max(0)).into(),
+            Source::Sum(of) => self.sum(of)?.into(),
+            Source::Mean(of) => self.mean(of)?.into(),
+            Source::Variance { of, sample, root } => {
+                let variance = self.variance(of, *sample)?;
+                variance.map(|v| if *root { v.sqrt() } else { v }).into()
+            }
+            Source::Pair {
+                statistic,
+                y,
+                x,
+                present,
+            } => self.pair(*statistic, *y, *x, present)?.into(),
+            Source::Share { hits, of } => {
+                let (hits, of) = (self.count(hits)?.max(0), self.count(of)?);
+                (of > 0).then(|| (hits as f64 / of as f64).min(1.0)).into()
+            }
+            Source::Quantile { variable, fraction } => {
+                quantile(&self.runs(*variable)?, self.grid(*variable)?, *fraction)
+            }
+            Source::Extreme { variable, largest } => {
+                extreme(&self.runs(*variable)?, self.grid(*variable)?, *largest)
+            }
+            Source::Mode { variable, labels } => {
+                mode(&self.runs(*variable)?, self.grid(*variable)?, labels)
+            }
+        })
+    }
+
+    pub(super) fn grid(&self, variable: u16) -> Option<&Quantiser> {
+        self.quantisers.get(usize::from(variable))?.as_ref()
+    }
+
+    pub(super) fn count(&self, present: &[u16]) -> Option<i128> {
+        match present {
+            [] => self.outputs[self.layout.rows(self.group)],
+            present => self.moment(present, &[]),
+        }
+    }
+
+    pub(super) fn moment(&self, present: &[u16], factors: &[u16]) -> Option<i128> {
+        let moment = Moment::Product {
+            present: present.to_vec(),
+            factors: factors.to_vec(),
+        };
+        self.outputs[self.layout.moment(self.group, &moment)?.start]
+    }
+
+    /// The released runs of levels in order, none where all are withheld.
+    fn runs(&self, variable: u16) -> Option<Vec<Run>> {
+        let levels = [true, false].iter().find_map(|&merged| {
+            let moment = Moment::Levels { variable, merged };
+            Some((self.layout.moment(self.group, &moment)?, merged))
+        });
+        let (levels, merged) = levels?;
+        let mut runs: Vec<Run> = Vec::new();
+        for (level, output) in (0u64..).zip(&self.outputs[levels]) {
+            match (output, runs.last_mut()) {
+                (Some(count), _) => runs.push(Run {
+                    levels: level..=level,
+                    count: *count,
+                }),
+                (None, Some(run)) if merged => run.levels = *run.levels.start()..=level,
+                (None, _) => {}
+            }
+        }
+        (!runs.is_empty()).then_some(runs)
+    }
+
+    fn sum(&self, of: &Product) -> Option<Value> {
+        let count = self.count(&of.present)?;
+        Some(match of.factors[..] {
+            [variable] => {
+                let (grid, sum) = (self.grid(variable)?, self.moment(&of.present, &of.factors)?);
+                match grid.integer_sum(count, sum) {
+                    _ if count <= 0 => Value::Null,
+                    Some(sum) => Value::Integer(sum),
+                    None => Value::Real(grid.value_sum(count, sum)),
+                }
+            }
+            _ => match self.product(of, count)? {
+                _ if count <= 0 => Value::Null,
+                sum => Value::Real(sum),
+            },
+        })
+    }
+
+    /// The sum of products of two variables' values.
+    fn product(&self, of: &Product, count: i128) -> Option<f64> {
+        let [a, b] = of.factors[..] else {
+            return None;
+        };
+        let sums = (
+            self.moment(&of.present, &[a])?,
+            self.moment(&of.present, &[b])?,
+        );
+        let product = self.moment(&of.present, &of.factors)?;
+        Some(
+            self.grid(a)?
+                .product_sum(self.grid(b)?, count, sums, product),
+        )
+    }
+
+    fn mean(&self, of: &Product) -> Option<Option<f64>> {
+        let count = self.count(&of.present)?;
+        match of.factors[..] {
+            [variable] => {
+                let sum = self.moment(&of.present, &of.factors)?;
+                Some(self.grid(variable)?.mean(count, sum))
+            }
+            _ => {
+                let sum = self.product(of, count)?;
+                Some((count > 0).then(|| sum / count as f64))
+            }
+        }
+    }
+
+    fn variance(&self, of: &Product, sample: bool) -> Option<Option<f64>> {
+        let [variable] = of.factors[..] else {
+            return None;
+        };
+        let count = self.count(&of.present)?;
+        let sum = self.moment(&of.present, &[variable])?;
+        let squares = self.moment(&of.present, &[variable, variable])?;
+        Some(self.grid(variable)?.variance(count, sum, squares, sample))
+    }
+
+    /// The sum of products of deviations from the means, times the count, in levels; exact.
+    pub(super) fn scatter(&self, present: &[u16], a: u16, b: u16) -> Option<i128> {
+        let count = self.count(present)?;
+        let sums = (self.moment(present, &[a])?, self.moment(present, &[b])?);
+        let product = self.moment(present, &[a.min(b), a.max(b)])?;
+        Some(count * product - sums.0 * sums.1)
+    }
+
+    fn pair(&self, statistic: Statistic, y: u16, x: u16, present: &[u16]) -> Option<Option<f64>> {
+        let count = self.count(present)?;
+        let scatter = |a, b| self.scatter(present, a, b);
+        let mean = |variable: u16| {
+            let sum = self.moment(present, &[variable])?;
+            Some(self.grid(variable)?.mean(count, sum))
+        };
+        let (grid_y, grid_x) = (self.grid(y)?, self.grid(x)?);
+        let n = count as f64;
+        let over = |scatter: i128, widths: f64, divisor: i128| {
+            (divisor > 0).then(|| scatter as f64 / n / divisor as f64 * widths)
+        };
+        let both = grid_y.width() * grid_x.width();
+        let slope = |xy: i128, xx: i128| {
+            (count > 0 && xx > 0).then(|| xy as f64 / xx as f64 * grid_y.width() / grid_x.width())
+        };
+        let squared = |grid: &Quantiser, scatter: i128| {
+            over(scatter, grid.width().powi(2), 1).filter(|_| scatter >= 0)
+        };
+        Some(match statistic {
+            Statistic::CovarSample => over(scatter(y, x)?, both, count - 1),
+            Statistic::CovarPopulation => over(scatter(y, x)?, both, count),
+            Statistic::Sxy => over(scatter(y, x)?, both, i128::from(count > 0)),
+            Statistic::Sxx => squared(grid_x, scatter(x, x)?).filter(|_| count > 0),
+            Statistic::Syy => squared(grid_y, scatter(y, y)?).filter(|_| count > 0),
+            Statistic::AverageX => mean(x)?,
+            Statistic::AverageY => mean(y)?,
+            Statistic::Slope => slope(scatter(y, x)?, scatter(x, x)?),
+            Statistic::Intercept => {
+                let slope = slope(scatter(y, x)?, scatter(x, x)?);
+                let means = mean(y)?.zip(mean(x)?);
+                slope.zip(means).map(|(slope, (y, x))| y - slope * x)
+            }
+            Statistic::Correlation => correlation(scatter(y, x)?, scatter(y, y)?, scatter(x, x)?),
+            Statistic::R2 => match (scatter(y, x)?, scatter(y, y)?, scatter(x, x)?) {
+                _ if count <= 0 => None,
+                (_, 0, xx) if xx > 0 => Some(1.0),
+                (xy, yy, xx) => correlation(xy, yy, xx).map(|r| r * r),
+            },
+        })
+    }
+}
+
+/// Noise may take it out of its range.
+fn correlation(xy: i128, yy: i128, xx: i128) -> Option<f64> {
+    let r = || xy as f64 / (yy as f64).sqrt() / (xx as f64).sqrt();
+    (yy > 0 && xx > 0).then(|| r().clamp(-1.0, 1.0))
+}

@@ -1,0 +1,470 @@
+//! From released sums to a table.
+//!
+//! A withheld number stays NULL and is listed; a group without a released number is listed by its key. NULL means the
+//! same as in SQL: SUM and AVG of nothing, VARIANCE of one.
+
+mod cell;
+#[cfg(test)]
+mod complements;
+mod evaluate;
+mod histogram;
+mod noisy;
+mod regression;
+
+use std::cmp::Ordering;
+use std::collections::BTreeSet;
+
+pub(crate) use cell::{Product, Source, Statistic};
+pub(crate) use regression::Model;
+
+use cell::{Cell, Sums};
+use dispers_circuit::Layout;
+use dispers_query::{
+    local::{Category, Expr, Key, Kind, LocalQuery, Node},
+    quantise::Quantiser,
+};
+use evaluate::{compare, evaluate};
+
+/// One value of a result.
+#[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs)]
+pub enum Value {
+    Null,
+    Boolean(bool),
+    Integer(i128),
+    Real(f64),
+    Text(String),
+}
+
+impl Value {
+    /// The number that it is.
+    pub fn number(&self) -> Option<f64> {
+        match self {
+            Self::Integer(value) => Some(*value as f64),
+            Self::Real(value) => Some(*value),
+            _ => None,
+        }
+    }
+}
+
+impl From<&Category> for Value {
+    fn from(category: &Category) -> Self {
+        match category {
+            Category::Boolean(value) => Self::Boolean(*value),
+            Category::Integer(value) => Self::Integer((*value).into()),
+            Category::Text(text) => Self::Text(text.clone()),
+        }
+    }
+}
+
+/// A result.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Table {
+    /// Names of the columns, in the order of SELECT.
+    pub columns: Vec<String>,
+    /// The released groups, in the order of their domains.
+    pub rows: Vec<Vec<Value>>,
+    /// Names of the GROUP BY columns.
+    pub group_columns: Vec<String>,
+    /// Keys of all groups that were not released, one value per GROUP BY column.
+    pub suppressed_groups: Vec<Vec<Value>>,
+    /// Cells of released groups that are NULL because they were withheld: row and column name.
+    pub withheld: Vec<(usize, String)>,
+    /// Type of each column.
+    pub kinds: Vec<Kind>,
+    /// Positions of the columns that say which group a row is, in order.
+    pub keys: Vec<usize>,
+    /// For each row and column, the 95 % interval of a noisy value; empty where nothing is noisy.
+    pub intervals: Vec<Vec<Option<(f64, f64)>>>,
+    /// For each row and column, the standard error of a noisy value; empty where nothing is noisy.
+    pub standard_errors: Vec<Vec<Option<f64>>>,
+    /// For each row and column, how far from the true value one may be that was read off a histogram;
+    /// empty where there is none.
+    pub resolutions: Vec<Vec<Option<f64>>>,
+    /// What a reader of the result has to know, in sentences.
+    pub notes: Vec<String>,
+}
+
+/// Sums that are not those of the query's circuit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{got} sums were released where the query has {expected}")]
+pub struct WrongOutputs {
+    /// How many the circuit has.
+    pub expected: usize,
+    /// How many came.
+    pub got: usize,
+}
+
+/// One column of a result: an expression over cells.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Column {
+    /// The alias, or the expression as it was written.
+    pub(crate) name: String,
+    pub(crate) expr: Expr,
+    pub(crate) kind: Kind,
+}
+
+/// One item of ORDER BY.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Order {
+    pub(crate) expr: Expr,
+    pub(crate) descending: bool,
+    pub(crate) nulls_first: bool,
+}
+
+/// What the outer SELECT makes of aggregates.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Selection {
+    /// What expressions name as columns.
+    pub(crate) sources: Vec<Source>,
+    pub(crate) columns: Vec<Column>,
+    pub(crate) having: Option<Expr>,
+    pub(crate) order: Vec<Order>,
+    pub(crate) offset: u64,
+    pub(crate) limit: Option<u64>,
+    /// A regression instead of columns.
+    pub(crate) model: Option<Model>,
+}
+
+/// A GROUP BY column: its name and its values in order.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct GroupColumn {
+    name: String,
+    values: Vec<Value>,
+    /// Of a histogram, where bins begin and the last one ends.
+    edges: Vec<f64>,
+}
+
+impl GroupColumn {
+    /// The column of `key`, named as SELECT names it if it does.
+    pub(crate) fn new(index: usize, written: &str, key: &Key, selection: &Selection) -> Self {
+        let is_key = |node: &Node| match node {
+            Node::Column(column) => {
+                selection.sources.get(usize::from(*column)) == Some(&Source::Key(index))
+            }
+            _ => false,
+        };
+        let mut columns = selection.columns.iter();
+        let selected = columns.find(|c| matches!(c.expr.nodes(), [node] if is_key(node)));
+        let mut values: Vec<Value> = key.categories.iter().map(Value::from).collect();
+        values.extend(key.nullable.then_some(Value::Null));
+        Self {
+            name: selected.map_or(written, |c| &c.name).to_owned(),
+            values,
+            edges: Vec::new(),
+        }
+    }
+
+    /// The column of a histogram's bins, which are called after where they begin and end.
+    pub(crate) fn of_bins(name: &str, edges: Vec<f64>) -> Self {
+        let bins = edges.windows(2).enumerate().map(|(bin, ends)| {
+            let last = bin + 2 == edges.len();
+            let close = if last { ']' } else { ')' };
+            Value::Text(format!("[{}, {}{close}", ends[0], ends[1]))
+        });
+        Self {
+            name: name.to_owned(),
+            values: bins.collect(),
+            edges,
+        }
+    }
+}
+
+/// Turns released sums into a [`Table`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct Decoder {
+    selection: Selection,
+    groups: Vec<GroupColumn>,
+    quantisers: Vec<Option<Quantiser>>,
+    layout: Layout,
+}
+
+/// One row while a table is made.
+struct Row {
+    group: usize,
+    /// `None` was withheld.
+    cells: Vec<Option<Cell>>,
+    values: Vec<Value>,
+}
+
+impl Decoder {
+    pub(crate) fn new(local: &LocalQuery, selection: Selection, groups: Vec<GroupColumn>) -> Self {
+        Self {
+            selection,
+            groups,
+            quantisers: local.measures.iter().map(|m| m.quantiser).collect(),
+            layout: Layout::of(&local.shape()),
+        }
+    }
+
+    /// Names of the columns, in the order of SELECT.
+    pub fn columns(&self) -> impl Iterator<Item = &str> {
+        self.selection.columns.iter().map(|c| c.name.as_str())
+    }
+
+    /// The table that `outputs` say, in the circuit's order; `None` was withheld. `cohort` is the
+    /// fewest people behind a number.
+    ///
+    /// # Errors
+    /// [`WrongOutputs`] if there are not as many as the circuit has.
+    pub fn decode(&self, outputs: &[Option<i128>], cohort: u32) -> Result<Table, WrongOutputs> {
+        self.table(outputs, cohort, false).map(|(table, _)| table)
+    }
+
+    fn table(
+        &self,
+        outputs: &[Option<i128>],
+        cohort: u32,
+        noisy: bool,
+    ) -> Result<(Table, Vec<Row>), WrongOutputs> {
+        if let Some(model) = &self.selection.model {
+            self.check(outputs)?;
+            return Ok((model.table(&self.sums(0, outputs)), Vec::new()));
+        }
+        let mut table = self.empty_table();
+        let rows = self.rows(outputs, noisy, &mut table)?;
+        let keep = self.keep(rows, &mut table);
+        let mut resolved = false;
+        for (place, row) in keep.iter().enumerate() {
+            let mut values = Vec::with_capacity(self.selection.columns.len());
+            let mut resolutions = Vec::with_capacity(self.selection.columns.len());
+            for column in &self.selection.columns {
+                let withheld = self
+                    .needs(&column.expr)
+                    .any(|cell| row.cells[cell].is_none());
+                if withheld {
+                    table.withheld.push((place, column.name.clone()));
+                }
+                let value = evaluate(&column.expr, &row.values);
+                if value.divided_by_zero && !withheld {
+                    table.notes.push(format!(
+                        "{} is NULL in row {}: it divides by an aggregate that is 0",
+                        column.name,
+                        place + 1
+                    ));
+                }
+                let resolution = match column.expr.nodes() {
+                    [Node::Column(cell)] => row.cells[usize::from(*cell)].as_ref(),
+                    _ => None,
+                };
+                let resolution = resolution.and_then(|cell| cell.resolution);
+                resolved |= resolution.is_some();
+                resolutions.push(resolution);
+                values.push(if withheld { Value::Null } else { value.value });
+            }
+            table.rows.push(values);
+            table.resolutions.push(resolutions);
+        }
+        if !resolved {
+            table.resolutions.clear();
+        }
+        self.explain(cohort, &mut table);
+        Ok((table, keep))
+    }
+
+    fn empty_table(&self) -> Table {
+        let columns = &self.selection.columns;
+        let is_key = |column: &&(usize, &Column)| match column.1.expr.nodes() {
+            [Node::Column(cell)] => matches!(
+                self.selection.sources.get(usize::from(*cell)),
+                Some(Source::Key(_) | Source::Edge { .. })
+            ),
+            _ => false,
+        };
+        Table {
+            columns: columns.iter().map(|c| c.name.clone()).collect(),
+            kinds: columns.iter().map(|c| c.kind).collect(),
+            keys: columns
+                .iter()
+                .enumerate()
+                .collect::<Vec<_>>()
+                .iter()
+                .filter(is_key)
+                .map(|c| c.0)
+                .collect(),
+            group_columns: self.groups.iter().map(|g| g.name.clone()).collect(),
+            ..Table::default()
+        }
+    }
+
+    /// The cells of every group that was released.
+    fn rows(
+        &self,
+        outputs: &[Option<i128>],
+        noisy: bool,
+        table: &mut Table,
+    ) -> Result<Vec<Row>, WrongOutputs> {
+        self.check(outputs)?;
+        let mut rows = Vec::new();
+        for group in 0..self.layout.groups() {
+            // The number of rows of an exact result may be withheld because it would give other numbers away.
+            let first = self.layout.rows(group);
+            let of_group = match noisy {
+                true => first..first + 1,
+                false => first..self.layout.rows(group + 1),
+            };
+            if outputs[of_group].iter().all(Option::is_none) {
+                table.suppressed_groups.push(self.key(group));
+                continue;
+            }
+            let cells = self.cells(group, outputs);
+            let values = values(&cells);
+            rows.push(Row {
+                group,
+                cells,
+                values,
+            });
+        }
+        Ok(rows)
+    }
+
+    fn check(&self, outputs: &[Option<i128>]) -> Result<(), WrongOutputs> {
+        let (expected, got) = (self.layout.len(), outputs.len());
+        match expected == got {
+            true => Ok(()),
+            false => Err(WrongOutputs { expected, got }),
+        }
+    }
+
+    fn sums<'a>(&'a self, group: usize, outputs: &'a [Option<i128>]) -> Sums<'a> {
+        Sums {
+            layout: &self.layout,
+            quantisers: &self.quantisers,
+            group,
+            outputs,
+        }
+    }
+
+    fn cells(&self, group: usize, outputs: &[Option<i128>]) -> Vec<Option<Cell>> {
+        let key = self.positions(group);
+        let sums = self.sums(group, outputs);
+        let sources = self.selection.sources.iter();
+        let cell = |source: &Source| match source {
+            Source::Key(column) => {
+                let column = (self.groups.get(*column)?, key.get(*column)?);
+                Some(column.0.values.get(*column.1)?.clone().into())
+            }
+            Source::Edge { key: column, upper } => {
+                let column = (self.groups.get(*column)?, key.get(*column)?);
+                let edge = column.0.edges.get(column.1 + usize::from(*upper))?;
+                Some(Value::Real(*edge).into())
+            }
+            source => sums.cell(source),
+        };
+        sources.map(cell).collect()
+    }
+
+    /// The rows that HAVING keeps, ordered and cut.
+    fn keep(&self, mut rows: Vec<Row>, table: &mut Table) -> Vec<Row> {
+        let selection = &self.selection;
+        if let Some(having) = &selection.having {
+            let before = rows.len();
+            let unknown = rows.iter().filter(|row| {
+                let withheld = |cell: usize| row.cells[cell].is_none();
+                self.needs(having).any(withheld)
+            });
+            let unknown = unknown.count();
+            rows.retain(|row| evaluate(having, &row.values).value == Value::Boolean(true));
+            if unknown > 0 {
+                table.notes.push(format!(
+                    "HAVING could not be decided for {unknown} of {before} groups, since what it needs \
+                     was withheld: they are left out"
+                ));
+            }
+        }
+        let keys = |row: &Row| -> Vec<Value> {
+            let items = selection.order.iter();
+            items
+                .map(|item| evaluate(&item.expr, &row.values).value)
+                .collect()
+        };
+        let mut keyed: Vec<(Vec<Value>, Row)> = rows.into_iter().map(|r| (keys(&r), r)).collect();
+        keyed.sort_by(|(a, _), (b, _)| self.ordering(a, b));
+        let offset = usize::try_from(selection.offset).unwrap_or(usize::MAX);
+        let limit = selection
+            .limit
+            .and_then(|limit| usize::try_from(limit).ok());
+        let rows = keyed.into_iter().map(|(_, row)| row).skip(offset);
+        rows.take(limit.unwrap_or(usize::MAX)).collect()
+    }
+
+    fn ordering(&self, a: &[Value], b: &[Value]) -> Ordering {
+        for (item, (a, b)) in self.selection.order.iter().zip(a.iter().zip(b)) {
+            let order = match (a, b) {
+                (Value::Null, Value::Null) => Ordering::Equal,
+                (Value::Null, _) if item.nulls_first => Ordering::Less,
+                (Value::Null, _) => Ordering::Greater,
+                (_, Value::Null) if item.nulls_first => Ordering::Greater,
+                (_, Value::Null) => Ordering::Less,
+                (a, b) => {
+                    let order = compare(a, b).unwrap_or(Ordering::Equal);
+                    if item.descending {
+                        order.reverse()
+                    } else {
+                        order
+                    }
+                }
+            };
+            if order.is_ne() {
+                return order;
+            }
+        }
+        Ordering::Equal
+    }
+
+    /// The cells that an expression names.
+    fn needs<'e>(&self, expr: &'e Expr) -> impl Iterator<Item = usize> + use<'e> {
+        expr.nodes().iter().filter_map(|node| match node {
+            Node::Column(cell) => Some(usize::from(*cell)),
+            _ => None,
+        })
+    }
+
+    /// What a reader has to know of what is not a plain aggregate.
+    fn explain(&self, cohort: u32, table: &mut Table) {
+        let mut notes = BTreeSet::new();
+        for column in &self.selection.columns {
+            for cell in self.needs(&column.expr) {
+                let note = match self.selection.sources.get(cell) {
+                    Some(Source::Extreme { largest, .. }) => {
+                        let which = if *largest { "largest" } else { "smallest" };
+                        format!("is the {cohort}th {which} value, so that it is no single person's")
+                    }
+                    Some(Source::Quantile { .. }) => {
+                        "is read off a histogram: it is as exact as its resolution says".to_owned()
+                    }
+                    _ => continue,
+                };
+                notes.insert(format!("{} {note}", column.name));
+            }
+        }
+        table.notes.extend(notes);
+    }
+
+    /// Places in the domains of the GROUP BY columns: the last one changes fastest.
+    fn positions(&self, group: usize) -> Vec<usize> {
+        let mut rest = group;
+        let mut key = Vec::with_capacity(self.groups.len());
+        for column in self.groups.iter().rev() {
+            key.push(rest % column.values.len());
+            rest /= column.values.len();
+        }
+        key.reverse();
+        key
+    }
+
+    /// The values of the GROUP BY columns in `group`.
+    fn key(&self, group: usize) -> Vec<Value> {
+        let places = self.positions(group).into_iter();
+        let columns = self.groups.iter().zip(places);
+        columns
+            .map(|(column, place)| column.values[place].clone())
+            .collect()
+    }
+}
+
+/// The values of cells, NULL where they were withheld.
+fn values(cells: &[Option<Cell>]) -> Vec<Value> {
+    let value = |cell: &Option<Cell>| cell.as_ref().map_or(Value::Null, |cell| cell.value.clone());
+    cells.iter().map(value).collect()
+}

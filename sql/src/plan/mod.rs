@@ -1,0 +1,199 @@
+//! From SQL to what each party needs: profile, local query, circuit, decoder (protocol.md §6).
+
+mod expected;
+mod training;
+
+pub use expected::{ExpectedError, ExpectedNoise, ExplainError, Explanation};
+pub use training::{TrainingPlan, TrainingRequest};
+
+use crate::{
+    decode::{Decoder, GroupColumn, Selection},
+    statement::{self, Measures, Outputs, SqlError},
+};
+use dispers_circuit::{Circuit, CircuitError, Moment, Shape};
+use dispers_query::{
+    catalogue::Catalogue,
+    local::{LocalQuery, MAX_GROUPS},
+    profile::Profile,
+    quantise::Quantiser,
+};
+
+/// Modulus of Field64, below which every sum must stay: 2^64 - 2^32 + 1.
+pub const FIELD_MODULUS: u64 = 0xFFFF_FFFF_0000_0001;
+
+/// What a network allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PlanLimits {
+    /// Number of homes that may answer: sums over so many must not overflow.
+    pub max_homes: u64,
+    /// Number of groups, at most [`MAX_GROUPS`].
+    pub max_groups: usize,
+}
+
+impl Default for PlanLimits {
+    fn default() -> Self {
+        Self {
+            max_homes: 1 << 32,
+            max_groups: MAX_GROUPS,
+        }
+    }
+}
+
+/// A query, planned.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    /// Who is asked. Its atoms are concepts by name, a secret of the querier's.
+    pub profile: Profile<String>,
+    /// What a home computes.
+    pub local: LocalQuery,
+    /// What its contribution may be.
+    pub shape: Shape,
+    /// What the released sums mean.
+    pub decoder: Decoder,
+}
+
+impl Plan {
+    /// Plans `sql` over what `catalogue` lists.
+    ///
+    /// # Errors
+    /// [`SqlError`] with the place where known, and what to write instead.
+    pub fn new(sql: &str, catalogue: &Catalogue, limits: &PlanLimits) -> Result<Self, SqlError> {
+        let regression = statement::as_select(sql).transpose()?;
+        let selected = statement::parse(regression.as_deref().unwrap_or(sql))?;
+        let select = &selected.select;
+        let mut source = statement::bind_source(&select.from, catalogue)?;
+        let (profile, conditions) = statement::split_where(select.selection.as_ref(), catalogue)?;
+        let filter = statement::bind_filter(&conditions, source.names())?;
+        let max_groups = limits.max_groups.min(MAX_GROUPS);
+        let items = &select.projection;
+        let keys = statement::bind_keys(&select.group_by, items, source.names(), max_groups)?;
+        let Outputs {
+            measures,
+            selection,
+        } = match regression {
+            None => statement::bind_outputs(&selected, &keys, source.names())?,
+            Some(_) if !keys.is_empty() => {
+                return Err(SqlError::new(
+                    None,
+                    "a regression takes no GROUP BY",
+                    "write a group as one of its terms: domain(x, 'a', 'b')",
+                ));
+            }
+            Some(_) => {
+                let (measures, model) = statement::bind_regression(&selected, source.names())?;
+                let model = Some(model);
+                let selection = Selection {
+                    model,
+                    ..Selection::default()
+                };
+                Outputs {
+                    measures,
+                    selection,
+                }
+            }
+        };
+        let group_columns = keys
+            .iter()
+            .enumerate()
+            .map(|(index, bound)| match &bound.edges {
+                Some(edges) => GroupColumn::of_bins(&bound.text, edges.clone()),
+                None => GroupColumn::new(index, &bound.text, &bound.key, &selection),
+            })
+            .collect();
+        let doctype = source.doctype.name.clone();
+        let (fields, inner) = source.finish();
+        let local = LocalQuery {
+            doctype,
+            fields,
+            inner,
+            filter,
+            keys: keys.into_iter().map(|bound| bound.key).collect(),
+            moments: measures.moments(),
+            measures: measures.measures.clone(),
+        };
+        local.validate(catalogue).map_err(|e| {
+            let what = format!("the query cannot be run: {e}");
+            SqlError::new(None, what, "write a smaller query")
+        })?;
+        let shape = local.shape();
+        check_sums(&shape, &measures, limits.max_homes)?;
+        Circuit::compile(&shape).map_err(|e| too_large(&e))?;
+        Ok(Self {
+            profile,
+            shape,
+            decoder: Decoder::new(&local, selection, group_columns),
+            local,
+        })
+    }
+}
+
+fn too_large(error: &CircuitError) -> SqlError {
+    let text = error.to_string();
+    let (what, instead) = text
+        .split_once(": ")
+        .unwrap_or((&text, "ask for less at once"));
+    SqlError::new(None, what, instead)
+}
+
+/// Every sum over all homes must stay below the field's modulus.
+fn check_sums(shape: &Shape, measures: &Measures, max_homes: u64) -> Result<(), SqlError> {
+    for moment in &shape.moments {
+        let Moment::Product { factors, .. } = moment else {
+            continue;
+        };
+        let fits = |largest: u128| {
+            largest
+                .checked_mul(u128::from(max_homes))
+                .is_some_and(|sum| sum < u128::from(FIELD_MODULUS))
+        };
+        let max = |factor: &u16| u128::from(shape.variables[usize::from(*factor)].max);
+        if fits(factors.iter().map(max).product()) {
+            continue;
+        }
+        let Some(factor) = factors.iter().copied().max_by_key(max) else {
+            continue;
+        };
+        let others: u128 = match factors.as_slice() {
+            [a, b] if a != b => factors.iter().map(max).product::<u128>() / max(&factor),
+            _ => 1,
+        };
+        let power = if factors.len() == 2 && others == 1 {
+            2
+        } else {
+            1
+        };
+        let (position, written) = &measures.written[usize::from(factor)];
+        let of = match (factors.len(), power) {
+            (2, 2) => "squares",
+            (2, _) => "products",
+            _ => "values",
+        };
+        let what = format!("the sum of {of} of {written} over {max_homes} homes would overflow");
+        let Some(quantiser) = measures.measures[usize::from(factor)].quantiser else {
+            continue;
+        };
+        let instead = coarser(&quantiser, written, |max| {
+            fits(u128::from(max).pow(power).saturating_mul(others))
+        });
+        return Err(SqlError::new(*position, what, instead));
+    }
+    Ok(())
+}
+
+/// The clamp to write so that sums fit.
+fn coarser(quantiser: &Quantiser, written: &str, fits: impl Fn(u64) -> bool) -> String {
+    // The largest number of levels that fits, bit by bit.
+    let most = (0..32).rev().fold(0u64, |most, bit| {
+        let more = most | 1 << bit;
+        if fits(more) { more } else { most }
+    });
+    if most == 0 {
+        return "ask fewer homes".to_owned();
+    }
+    let (lo, hi) = (quantiser.lo(), quantiser.hi());
+    let step = statement::nice_step(lo, hi, most);
+    format!("write a step of at least {step}: clamp({written}, {lo}, {hi}, {step})")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,180 @@
+//! From features and a label to a session: profile, local query, and what homes compute.
+
+use borsh::{BorshDeserialize, BorshSerialize};
+
+use super::{Catalogue, LocalQuery, Profile, SqlError, statement};
+use dispers_training::{Family, Feature, Training};
+
+/// What is to be trained.
+#[derive(Debug, Clone, PartialEq, BorshSerialize, BorshDeserialize)]
+pub struct TrainingRequest {
+    /// The label; none for clusters.
+    pub label: Option<String>,
+    /// The value of the label that counts as 1.
+    pub positive: Option<String>,
+    /// Features, each a column, `clamp`, `domain`, `words` or a condition.
+    pub features: Vec<String>,
+    /// A doctype, or an inner SELECT.
+    pub from: String,
+    /// A condition as after WHERE.
+    pub condition: Option<String>,
+    /// The model.
+    pub family: Family,
+    /// Bits of a coordinate.
+    pub bits: u8,
+    /// Longest update of a home; where none is given, such that few are shortened.
+    pub clip: Option<f64>,
+    /// Thousandths of homes that are held out.
+    pub held_out: u16,
+    /// Rounds of updates.
+    pub updates: u16,
+}
+
+/// A session, planned.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TrainingPlan {
+    /// Who is asked, a secret of the querier's.
+    pub profile: Profile<String>,
+    /// What a home measures of each document.
+    pub local: LocalQuery,
+    /// What it computes.
+    pub training: Training,
+    /// Names of the columns.
+    pub names: Vec<String>,
+    /// Names of the label's classes; none of a number.
+    pub classes: Vec<String>,
+}
+
+/// How long few updates are longer than.
+fn longest(family: &Family, bound: &statement::Bindings) -> f64 {
+    /// Words of a text that count fully, on average over a home's.
+    const WORDS: f64 = 16.0;
+    let words = |feature: &&Feature| matches!(feature, Feature::Words { .. });
+    let texts = bound.features.iter().filter(words).count() as f64;
+    let numbers = |feature: &&Feature| matches!(feature, Feature::Number(_));
+    let numbers = bound.features.iter().filter(numbers).count() as f64;
+    let features = bound.features.len() as f64;
+    // Of a text's columns few are 1; all others are about 1 when they are scaled.
+    let scaled = bound.names.len() as f64 - f64::from(bound.buckets);
+    let row = (1.0 + scaled + WORDS * texts).sqrt();
+    match family {
+        Family::Mlp { .. } => 1.0,
+        // The error of the squared hinge is seldom above 6, that of the logistic at most 1, or √2 over classes.
+        Family::Svm => 6.0 * row,
+        // The share, a number and its square, one value of a category.
+        Family::Bayes => (1.0 + features + numbers + (WORDS - 1.0) * texts).sqrt(),
+        _ => 2.0 * row,
+    }
+}
+
+impl TrainingPlan {
+    /// Plans a session over what `catalogue` lists.
+    ///
+    /// # Errors
+    /// [`SqlError`] with what to write instead.
+    pub fn new(request: &TrainingRequest, catalogue: &Catalogue) -> Result<Self, SqlError> {
+        let refused = |what: &str, instead: &str| SqlError::new(None, what, instead);
+        let clusters = matches!(request.family, Family::KMeans { .. });
+        match (&request.label, clusters) {
+            (Some(_), true) => return Err(refused("clusters have no label", "leave --label out")),
+            (None, false) => {
+                return Err(refused("this model needs a label", "give --label COLUMN"));
+            }
+            _ => {}
+        }
+        if request.features.is_empty() {
+            return Err(refused("a model without features", "give --features A,B"));
+        }
+        let label = request.label.as_ref().map(|label| match &request.positive {
+            Some(value) if value.parse().is_ok_and(f64::is_finite) => {
+                format!("({label}) = {value}")
+            }
+            Some(value) => format!("({label}) = '{}'", value.replace('\'', "''")),
+            None => label.clone(),
+        });
+        let items: Vec<String> = label.iter().chain(&request.features).cloned().collect();
+        let from = request.from.trim();
+        let is_select = from
+            .get(..6)
+            .is_some_and(|word| word.eq_ignore_ascii_case("select"));
+        let source = match is_select {
+            true => format!("({from}) AS home"),
+            false => from.to_owned(),
+        };
+        let condition = request.condition.as_ref();
+        let condition = condition.map_or(String::new(), |text| format!(" WHERE {text}"));
+        let text = format!("SELECT {} FROM {source}{condition}", items.join(", "));
+        let selected = statement::parse(&text)?;
+        let select = &selected.select;
+        if select.projection.len() != items.len() {
+            return Err(refused(
+                "a label or a feature is a list",
+                "give one label, and separate features by commas",
+            ));
+        }
+        let mut source = statement::bind_documents(&select.from, catalogue)?;
+        let (profile, conditions) = statement::split_where(select.selection.as_ref(), catalogue)?;
+        let filter = statement::bind_filter(&conditions, source.names())?;
+        let classified = !matches!(request.family, Family::Linear | Family::Mlp { .. });
+        let labelled = label.is_some();
+        let bound = statement::bind_training(&selected, labelled, classified, source.names())?;
+        if matches!(request.family, Family::Linear)
+            && let Some(label) = bound.label
+            && label.classes > 2
+        {
+            return Err(refused(
+                "linear regression needs a number",
+                "give a number as the label",
+            ));
+        }
+        let longest = longest(&request.family, &bound);
+        let doctype = source.doctype.name.clone();
+        let (fields, inner) = source.finish();
+        let local = LocalQuery {
+            doctype,
+            fields,
+            inner,
+            filter,
+            keys: Vec::new(),
+            measures: bound.measures.measures,
+            moments: Vec::new(),
+        };
+        let label = bound.label.map(|mut label| {
+            if matches!(request.family, Family::Linear) {
+                // The share of ones is a number too.
+                label.classes = 0;
+            }
+            label
+        });
+        let training = Training {
+            guarded: true,
+            features: bound.features,
+            label,
+            family: request.family.clone(),
+            bits: request.bits,
+            clip: request.clip.unwrap_or(longest),
+            held_out: request.held_out,
+            updates: request.updates,
+        };
+        let rounds = training.schedule().len() as u16;
+        let wrong = |error: &dyn std::fmt::Display| {
+            SqlError::new(
+                None,
+                format!("the model cannot be trained: {error}"),
+                "change its settings",
+            )
+        };
+        local.validate_documents(catalogue).map_err(|e| wrong(&e))?;
+        training.validate(&local, rounds).map_err(|e| wrong(&e))?;
+        Ok(Self {
+            profile,
+            local,
+            training,
+            names: bound.names,
+            classes: match label.map(|label| label.classes) {
+                Some(0) | None => Vec::new(),
+                Some(_) => bound.classes,
+            },
+        })
+    }
+}

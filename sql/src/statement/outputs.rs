@@ -1,0 +1,257 @@
+//! The outer SELECT: columns, HAVING and ORDER BY as expressions over aggregates and group keys.
+
+use sqlparser::ast::{
+    Expr as Ast, Ident, OrderBySort, SelectItem, Value as Literal, ValueWithSpan,
+};
+
+use super::aggregates::aggregate;
+use super::bound::Bound;
+use super::error::SqlError;
+use super::expression::{bind, bind_condition};
+use super::functions::{Call, as_call};
+use super::grouping::{BoundKey, bind_key};
+use super::measures::Measures;
+use super::names::Names;
+use super::parse::Selected;
+use super::walk::position_of;
+use crate::decode::{Column, Order, Selection, Source};
+use dispers_query::local::{Category, Expr, Kind, Node, Typed};
+
+/// What the outer SELECT measures and shows.
+pub(crate) struct Outputs {
+    pub(crate) measures: Measures,
+    pub(crate) selection: Selection,
+}
+
+/// Binds the outer SELECT; `keys` are those of GROUP BY, and of histograms.
+pub(crate) fn bind_outputs(
+    selected: &Selected,
+    keys: &[BoundKey],
+    names: &mut dyn Names,
+) -> Result<Outputs, SqlError> {
+    let first = Cells::new(keys, names, Measures::default()).bind(selected)?;
+    // Once more, so that COUNT(x) finds the measure of a clamp of x, whichever stands first.
+    let measures = first.measures.gridded();
+    Cells::new(keys, names, measures).bind(selected)
+}
+
+/// A SELECT item with its name, if it has one.
+pub(super) fn named(item: &SelectItem) -> Result<(&Ast, Option<&str>), SqlError> {
+    match item {
+        SelectItem::UnnamedExpr(expr) => Ok((expr, None)),
+        SelectItem::ExprWithAlias { expr, alias } => Ok((expr, Some(&alias.value))),
+        _ => Err(SqlError::new(
+            None,
+            "SELECT * is not supported: nothing about one home is ever released",
+            "write aggregates, such as COUNT(*) or AVG(clamp(x, lo, hi))",
+        )),
+    }
+}
+
+/// The cells that expressions name as columns.
+struct Cells<'k, 'n> {
+    names: &'n mut dyn Names,
+    keys: &'k [BoundKey],
+    measures: Measures,
+    sources: Vec<Source>,
+    /// Columns of SELECT by name, where ORDER BY may use them.
+    aliases: Vec<(String, Bound)>,
+}
+
+impl<'k, 'n> Cells<'k, 'n> {
+    fn new(keys: &'k [BoundKey], names: &'n mut dyn Names, measures: Measures) -> Self {
+        Self {
+            names,
+            keys,
+            measures,
+            sources: Vec::new(),
+            aliases: Vec::new(),
+        }
+    }
+
+    fn bind(mut self, selected: &Selected) -> Result<Outputs, SqlError> {
+        let items = &selected.select.projection;
+        if items.is_empty() {
+            return Err(SqlError::new(
+                None,
+                "SELECT has no columns",
+                "write aggregates, such as COUNT(*) or AVG(clamp(x, lo, hi))",
+            ));
+        }
+        let mut bound: Vec<(String, Bound)> = Vec::new();
+        for item in items {
+            let (expr, alias) = named(item)?;
+            match as_call(expr).transpose()? {
+                Some(call) if call.name == "histogram" => {
+                    bound.extend(self.histogram(alias.unwrap_or("histogram"))?);
+                }
+                Some(call) if call.name == "clamp" => return Err(call.unsupported()),
+                _ => {
+                    let name = alias.map_or_else(|| expr.to_string(), str::to_owned);
+                    bound.push((name, bind(expr, &mut self)?));
+                }
+            }
+        }
+        let having = selected.select.having.as_ref();
+        let having = having.map(|condition| bind_condition(condition, &mut self));
+        let having = having.transpose()?.map(|bound| bound.expr);
+        self.aliases = bound.clone();
+        let mut order = Vec::new();
+        for item in &selected.order {
+            if item.with_fill.is_some() || matches!(item.options.sort, Some(OrderBySort::Using(_)))
+            {
+                return Err(SqlError::new(
+                    position_of(&item.expr),
+                    "ORDER BY of this form is not supported",
+                    "write ORDER BY x [DESC] [NULLS FIRST]",
+                ));
+            }
+            let descending = item.options.sort == Some(OrderBySort::Desc);
+            order.push(Order {
+                expr: self.ordered(&item.expr)?,
+                descending,
+                nulls_first: item.options.nulls_first.unwrap_or(descending),
+            });
+        }
+        let columns = bound.into_iter().map(|(name, bound)| Column {
+            name,
+            kind: bound.typed.kind,
+            expr: bound.expr,
+        });
+        Ok(Outputs {
+            selection: Selection {
+                columns: columns.collect(),
+                sources: self.sources,
+                having,
+                order,
+                offset: selected.offset,
+                limit: selected.limit,
+                model: None,
+            },
+            measures: self.measures,
+        })
+    }
+
+    /// What ORDER BY orders by: a column by its number, or an expression.
+    fn ordered(&mut self, ast: &Ast) -> Result<Expr, SqlError> {
+        let Ast::Value(ValueWithSpan {
+            value: Literal::Number(text, _),
+            ..
+        }) = ast
+        else {
+            return Ok(bind(ast, self)?.expr);
+        };
+        let place = text.parse::<usize>().ok().and_then(|n| n.checked_sub(1));
+        let column = place.and_then(|place| self.aliases.get(place));
+        column.map(|(_, bound)| bound.expr.clone()).ok_or_else(|| {
+            SqlError::new(
+                position_of(ast),
+                format!("there is no column {text} in SELECT"),
+                format!("write a number from 1 to {}, or a name", self.aliases.len()),
+            )
+        })
+    }
+
+    /// Where bins begin and end, and how many people are in them.
+    fn histogram(&mut self, name: &str) -> Result<[(String, Bound); 3], SqlError> {
+        let bins = |key: &BoundKey| key.edges.is_some();
+        let key = self.keys.iter().position(bins).unwrap_or_default();
+        let real = Typed::new(Kind::Real, false);
+        let edge = |upper| Source::Edge { key, upper };
+        Ok([
+            (format!("{name}_from"), self.leaf(edge(false), real)?),
+            (format!("{name}_to"), self.leaf(edge(true), real)?),
+            (
+                name.to_owned(),
+                self.leaf(Source::Count(Vec::new()), Typed::new(Kind::Integer, false))?,
+            ),
+        ])
+    }
+
+    /// The cell of a source; equal ones share one.
+    fn leaf(&mut self, source: Source, typed: Typed) -> Result<Bound, SqlError> {
+        let known = self.sources.iter().position(|s| *s == source);
+        let cell = known.unwrap_or_else(|| {
+            self.sources.push(source);
+            self.sources.len() - 1
+        });
+        let cell = u16::try_from(cell)
+            .map_err(|_| SqlError::new(None, "too many aggregates", "write fewer"))?;
+        Bound::leaf(Node::Column(cell), typed, None)
+    }
+
+    fn ungrouped(&self, name: &str, ast: &[Ident]) -> SqlError {
+        SqlError::new(
+            super::names::position_of(ast),
+            format!("{name} is neither in GROUP BY nor inside an aggregate"),
+            format!("write AVG(clamp({name}, lo, hi)), or GROUP BY domain({name}, 'a', 'b')"),
+        )
+    }
+}
+
+impl Names for Cells<'_, '_> {
+    fn column(&mut self, parts: &[Ident]) -> Result<Bound, SqlError> {
+        let name = super::names::dotted(parts);
+        let alias = |(known, _): &&(String, Bound)| known.eq_ignore_ascii_case(&name);
+        if let Some((_, bound)) = self.aliases.iter().find(alias) {
+            return Ok(bound.clone());
+        }
+        // One that does not exist is best told so.
+        self.names.column(parts)?;
+        Err(self.ungrouped(&name, parts))
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.names.has(name)
+    }
+
+    fn whole(&mut self, ast: &Ast) -> Option<Result<Bound, SqlError>> {
+        if matches!(ast, Ast::Nested(_)) {
+            return None;
+        }
+        if let Ast::Identifier(name) = ast {
+            // As in PostgreSQL, a name in ORDER BY is first that of a column of the result.
+            let alias = |(known, _): &&(String, Bound)| known.eq_ignore_ascii_case(&name.value);
+            if let Some((_, bound)) = self.aliases.iter().find(alias) {
+                return Some(Ok(bound.clone()));
+            }
+        }
+        let domain = match as_call(ast) {
+            Some(Ok(call)) if call.name == "domain" => Some(call),
+            Some(Ok(call)) if call.is_aggregate() => return None,
+            _ => None,
+        };
+        let found = match bind_key(ast, self.names) {
+            Ok(key) => self.keys.iter().position(|known| known.key == key),
+            Err(error) => return domain.map(|_| Err(error)),
+        };
+        match found {
+            Some(place) => {
+                let key = &self.keys[place].key;
+                let kind = key.categories.first().map_or(Kind::Text, Category::kind);
+                let typed = Typed::new(kind, key.nullable);
+                Some(self.leaf(Source::Key(place), typed))
+            }
+            None => domain.map(|_| {
+                Err(SqlError::new(
+                    position_of(ast),
+                    format!("{ast} is not in GROUP BY"),
+                    format!("write GROUP BY {ast} too"),
+                ))
+            }),
+        }
+    }
+
+    fn aggregate(&mut self, call: &Call<'_>) -> Result<Bound, SqlError> {
+        let aggregated = aggregate(call, &mut self.measures, self.names)?;
+        let mut leaf = self.leaf(aggregated.source, aggregated.typed)?;
+        leaf.position = call.position;
+        Ok(leaf)
+    }
+
+    fn narrow(&mut self, _: &std::collections::BTreeSet<u16>) {}
+
+    fn range(&self, _: &Expr) -> Option<(f64, f64, bool)> {
+        None
+    }
+}

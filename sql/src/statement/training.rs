@@ -1,0 +1,241 @@
+//! What a model is trained from: features and a label, each bounded.
+
+use sqlparser::ast::Expr as Ast;
+
+use super::bound::Bound;
+use super::error::SqlError;
+use super::expression::bind;
+use super::functions::as_call;
+use super::measures::Measures;
+use super::names::Names;
+use super::outputs::named;
+use super::parse::Selected;
+use super::walk::position_of;
+use crate::decode::Value;
+use dispers_query::local::{Kind, Node};
+use dispers_training::{Feature, Label};
+
+/// Buckets of words where no number is written.
+const BUCKETS: u16 = 1024;
+
+/// Features and label as they were bound.
+pub(crate) struct Bindings {
+    pub(crate) measures: Measures,
+    pub(crate) features: Vec<Feature>,
+    pub(crate) label: Option<Label>,
+    /// Names of the columns that the features become.
+    pub(crate) names: Vec<String>,
+    /// How many of them are for words.
+    pub(crate) buckets: u32,
+    /// Names of the label's classes.
+    pub(crate) classes: Vec<String>,
+}
+
+/// Binds what a SELECT lists: the label first, where there is one.
+pub(crate) fn bind_training(
+    selected: &Selected,
+    labelled: bool,
+    classified: bool,
+    names: &mut dyn Names,
+) -> Result<Bindings, SqlError> {
+    let mut bound = Bindings {
+        measures: Measures::default(),
+        features: Vec::new(),
+        label: None,
+        names: Vec::new(),
+        buckets: 0,
+        classes: Vec::new(),
+    };
+    for (place, item) in selected.select.projection.iter().enumerate() {
+        let ast = named(item)?.0;
+        match labelled && place == 0 {
+            true => bound.label(ast, classified, names)?,
+            false => bound.feature(ast, names)?,
+        }
+    }
+    Ok(bound)
+}
+
+impl Bindings {
+    fn label(
+        &mut self,
+        ast: &Ast,
+        classified: bool,
+        names: &mut dyn Names,
+    ) -> Result<(), SqlError> {
+        let call = as_call(ast).transpose()?;
+        let name = call.as_ref().map(|call| call.name.as_str());
+        let refused = |instead: &str| {
+            SqlError::new(
+                position_of(ast),
+                format!("the label {ast} has no two classes"),
+                instead,
+            )
+        };
+        if name == Some("domain") {
+            let (measure, values) = self.measures.category(ast, None, names)?;
+            self.classes = values.iter().map(written).collect();
+            let classes = values.len() as u16;
+            self.label = Some(Label { measure, classes });
+            return Ok(());
+        }
+        if name == Some("clamp") {
+            if classified {
+                return Err(refused("write a condition, or domain(label, 'a', 'b')"));
+            }
+            let measure = self.measures.clamped("AVG", ast, None, names)?;
+            self.label = Some(Label {
+                measure,
+                classes: 0,
+            });
+            return Ok(());
+        }
+        let bound = bind(ast, names)?;
+        let two = || vec!["0".to_owned(), "1".to_owned()];
+        match bound.typed.kind {
+            Kind::Boolean => {
+                let number = Bound::apply(Node::ToInteger, vec![bound])?;
+                let measure = self.measures.bit(number, ast.to_string())?;
+                self.classes = two();
+                self.label = Some(Label {
+                    measure,
+                    classes: 2,
+                });
+            }
+            Kind::Integer | Kind::Real => {
+                let position = bound.position;
+                let Some(range) = names.range(&bound.expr) else {
+                    return Err(SqlError::new(
+                        position,
+                        format!("the label {ast} has no range in the catalogue"),
+                        format!("write clamp({ast}, lo, hi)"),
+                    ));
+                };
+                let binary = range == (0.0, 1.0, true);
+                if classified && !binary {
+                    return Err(refused(
+                        "write a condition such as 'label >= 3', give --positive, or write domain(label, 1, 2, 3)",
+                    ));
+                }
+                let measure = self.measures.ranged(bound, range, ast.to_string())?;
+                let classes = if binary { 2 } else { 0 };
+                if binary {
+                    self.classes = two();
+                }
+                self.label = Some(Label { measure, classes });
+            }
+            Kind::Text => {
+                return Err(SqlError::new(
+                    bound.position,
+                    format!("the label {ast} is text"),
+                    "give --positive with the value that counts as 1, or write domain(label, 'a', 'b')",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn feature(&mut self, ast: &Ast, names: &mut dyn Names) -> Result<(), SqlError> {
+        if let Ast::Nested(inner) = ast {
+            return self.feature(inner, names);
+        }
+        let call = as_call(ast).transpose()?;
+        let first = |call: &Option<super::functions::Call<'_>>| {
+            let argument = call.as_ref().and_then(|call| call.arguments.first());
+            argument.map(ToString::to_string).unwrap_or_default()
+        };
+        let feature = match call.as_ref().map(|call| call.name.as_str()) {
+            Some("clamp") => {
+                let measure = self.measures.clamped("AVG", ast, None, names)?;
+                self.names.push(first(&call));
+                Feature::Number(measure)
+            }
+            Some("domain") => {
+                let (measure, values) = self.measures.category(ast, None, names)?;
+                let value = first(&call);
+                for one in values.iter().skip(1) {
+                    self.names.push(format!("{value} = {}", written(one)));
+                }
+                Feature::Category(measure)
+            }
+            Some("words") => {
+                let call = call.as_ref().expect("its name was read");
+                let usage = || {
+                    SqlError::new(
+                        position_of(ast),
+                        format!(
+                            "{ast} takes a text, and how many buckets its words are hashed into"
+                        ),
+                        "write words(label, 1024)",
+                    )
+                };
+                let (text, buckets) = match call.arguments.as_slice() {
+                    [text] => (*text, BUCKETS),
+                    [text, buckets] => (*text, buckets.to_string().parse().map_err(|_| usage())?),
+                    _ => return Err(usage()),
+                };
+                let bound = bind(text, names)?;
+                if bound.typed.kind != Kind::Text {
+                    return Err(usage());
+                }
+                let measure = self.measures.text(bound, text.to_string())?;
+                let name = |bucket| format!("words({text})[{bucket}]");
+                self.names.extend((0..buckets).map(name));
+                self.buckets += u32::from(buckets);
+                Feature::Words { measure, buckets }
+            }
+            _ => {
+                let bound = bind(ast, names)?;
+                let measure = match (bound.typed.kind, names.range(&bound.expr)) {
+                    (Kind::Boolean, _) => {
+                        let number = Bound::apply(Node::ToInteger, vec![bound])?;
+                        self.measures.bit(number, ast.to_string())?
+                    }
+                    (Kind::Text, _) => {
+                        return Err(SqlError::new(
+                            bound.position,
+                            format!("the feature {ast} is text"),
+                            format!("write domain({ast}, 'a', 'b') or words({ast}, 1024)"),
+                        ));
+                    }
+                    (_, None) => {
+                        return Err(SqlError::new(
+                            bound.position,
+                            format!("the feature {ast} has no range in the catalogue"),
+                            format!("write clamp({ast}, lo, hi)"),
+                        ));
+                    }
+                    (_, Some(range)) => self.measures.ranged(bound, range, ast.to_string())?,
+                };
+                self.names.push(ast.to_string());
+                Feature::Number(measure)
+            }
+        };
+        let label = self.label.map(|label| label.measure);
+        let measure = match feature {
+            Feature::Number(measure)
+            | Feature::Category(measure)
+            | Feature::Words { measure, .. } => measure,
+        };
+        if self.features.contains(&feature) || label == Some(measure) {
+            return Err(SqlError::new(
+                position_of(ast),
+                format!("{ast} stands twice"),
+                "write each feature once, and the label not among them",
+            ));
+        }
+        self.features.push(feature);
+        Ok(())
+    }
+}
+
+/// A value of a domain as it is written in names.
+fn written(value: &Value) -> String {
+    match value {
+        Value::Text(text) => text.clone(),
+        Value::Boolean(value) => value.to_string(),
+        Value::Integer(value) => value.to_string(),
+        Value::Real(value) => value.to_string(),
+        Value::Null => "NULL".to_owned(),
+    }
+}

@@ -1,0 +1,225 @@
+//! What shows anybody how a threshold key was made: the signed commitments of every member.
+//!
+//! The sealed shares are left out, so that they are not kept in public for as long as the key lives,
+//! and the enrolments, which every dealing names by their digest.
+
+use borsh::{BorshDeserialize, BorshSerialize};
+use curve25519_dalek::traits::{Identity, VartimeMultiscalarMul};
+use curve25519_dalek::{RistrettoPoint, Scalar};
+
+use super::{Ceremony, CeremonyError, Culprit, Fault, PublicDealing, Purpose, key_name};
+use dispers_base::{
+    encoding::{self, DecodeError},
+    id::MemberNumber,
+    keys::VerifyingKey,
+};
+use dispers_crypto::{dealing::ThresholdKey, ristretto::Point};
+
+/// Largest transcript: 255 members with as many commitments take half of it.
+const LIMIT: usize = 4 << 20;
+
+/// The public part of one ceremony.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Transcript {
+    /// What it was for.
+    pub ceremony: Ceremony,
+    /// One of each member.
+    pub dealings: Vec<PublicDealing>,
+}
+
+/// The key that a fresh ceremony and the refreshes after it lead to, whose members had the signing
+/// keys `signers`, in order.
+///
+/// # Errors
+/// [`CeremonyError`] for the first transcript that does not hold or does not follow from the one
+/// before it.
+pub fn trace(
+    transcripts: &[Transcript],
+    signers: &[VerifyingKey],
+) -> Result<ThresholdKey, CeremonyError> {
+    let (fresh, refreshes) = transcripts
+        .split_first()
+        .ok_or(CeremonyError::Previous("there is no transcript"))?;
+    refreshes
+        .iter()
+        .try_fold(fresh.verify(signers, None)?, |key, refresh| {
+            refresh.verify(signers, Some(&key))
+        })
+}
+
+impl Transcript {
+    /// What the members of a ceremony dealt, not yet verified. Their order does not matter.
+    pub fn new(ceremony: Ceremony, mut dealings: Vec<PublicDealing>) -> Self {
+        dealings.sort_by_key(|dealing| dealing.body.member);
+        Self { ceremony, dealings }
+    }
+
+    /// The bytes to store.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        encoding::to_bytes(self)
+    }
+
+    /// A stored transcript, not yet verified.
+    ///
+    /// # Errors
+    /// [`DecodeError`] for anything else than one transcript.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, DecodeError> {
+        encoding::from_bytes(bytes, LIMIT, "transcript")
+    }
+
+    /// The key that the ceremony made, if every member with a key in `signers` dealt as it must.
+    /// `previous` is what was refreshed.
+    ///
+    /// # Errors
+    /// [`CeremonyError`], naming every member whose dealing is wrong.
+    pub fn verify(
+        &self,
+        signers: &[VerifyingKey],
+        previous: Option<&ThresholdKey>,
+    ) -> Result<ThresholdKey, CeremonyError> {
+        self.ceremony.check(signers)?;
+        self.ceremony.check_previous(previous)?;
+        let culprits = self.culprits(signers, self.common_enrolments(signers));
+        if !culprits.is_empty() {
+            return Err(CeremonyError::Dealings { culprits });
+        }
+        self.sum(previous)
+    }
+
+    /// Whose dealing is wrong; one fault for each message.
+    pub(super) fn culprits(
+        &self,
+        signers: &[VerifyingKey],
+        enrolments: Option<[u8; 32]>,
+    ) -> Vec<Culprit> {
+        let mut culprits = Vec::new();
+        let senders: Vec<_> = self.dealings.iter().map(|d| d.body.member).collect();
+        self.ceremony.attendance(&senders, &mut culprits);
+        let digest = self.ceremony.digest();
+        for dealing in &self.dealings {
+            let member = dealing.body.member;
+            // One without a signing key is named as unknown already.
+            let Some(signer) = signers.get(member.index()) else {
+                continue;
+            };
+            let fault = self.fault(dealing, signer, &digest, enrolments);
+            culprits.extend(fault.map(|fault| fault.of(member)));
+        }
+        culprits
+    }
+
+    fn fault(
+        &self,
+        dealing: &PublicDealing,
+        signer: &VerifyingKey,
+        ceremony: &[u8; 32],
+        enrolments: Option<[u8; 32]>,
+    ) -> Option<Fault> {
+        if dealing.verify(signer).is_err() {
+            return Some(Fault::Signature);
+        }
+        let body = &dealing.body;
+        if body.ceremony != *ceremony {
+            return Some(Fault::OtherCeremony);
+        }
+        if Some(body.enrolments) != enrolments {
+            return Some(Fault::OtherEnrolments);
+        }
+        let (expected, found) = (self.ceremony.commitments(), body.commitments.len());
+        if found != expected {
+            return Some(Fault::Commitments { expected, found });
+        }
+        let known = match (self.ceremony.purpose, &body.knowledge) {
+            (Purpose::Fresh, Some(proof)) => {
+                body.statement(&body.commitments[0]).is_proved_by(proof)
+            }
+            (Purpose::Refresh { .. }, None) => true,
+            _ => false,
+        };
+        (!known).then_some(Fault::Knowledge)
+    }
+
+    /// The digest of enrolments that more than half of the dealings name, of those that their members
+    /// signed for this ceremony. Without one, nobody can say who is wrong, and all are named.
+    fn common_enrolments(&self, signers: &[VerifyingKey]) -> Option<[u8; 32]> {
+        let ceremony = self.ceremony.digest();
+        let signed = |dealing: &&PublicDealing| {
+            let signer = signers.get(dealing.body.member.index());
+            dealing.body.ceremony == ceremony
+                && signer.is_some_and(|signer| dealing.verify(signer).is_ok())
+        };
+        let dealings = self.dealings.iter().filter(signed);
+        let digests: Vec<_> = dealings.map(|dealing| dealing.body.enrolments).collect();
+        let named = |digest: &[u8; 32]| digests.iter().filter(|other| *other == digest).count();
+        digests
+            .iter()
+            .copied()
+            .find(|digest| 2 * named(digest) > digests.len())
+    }
+
+    /// The key of verified dealings.
+    pub(super) fn sum(
+        &self,
+        previous: Option<&ThresholdKey>,
+    ) -> Result<ThresholdKey, CeremonyError> {
+        let count = self.ceremony.commitments();
+        let sums: Vec<RistrettoPoint> = (0..count)
+            .map(|power| {
+                let of_power = |d: &PublicDealing| *d.body.commitments[power].inner();
+                self.dealings.iter().map(of_power).sum()
+            })
+            .collect();
+        let threshold = self.ceremony.threshold;
+        let key = match previous {
+            Some(previous) => Some(*previous.key()),
+            None => sums.first().and_then(|sum| Point::new(*sum)),
+        };
+        let share = |number: MemberNumber| {
+            let before = previous.and_then(|key| key.share(number)).map(Point::inner);
+            let before = before.copied().unwrap_or_else(RistrettoPoint::identity);
+            Point::new(before + value(&self.ceremony, &sums, number))
+        };
+        let shares: Option<Vec<Point>> = threshold.numbers().map(share).collect();
+        let (key, shares) = key.zip(shares).ok_or(CeremonyError::Cancelled)?;
+        Ok(ThresholdKey::new(threshold, key, shares)
+            .expect("the values of one polynomial belong to one key"))
+    }
+}
+
+/// The value, in the exponent, that commitments have at a member's number.
+pub(super) fn value(
+    ceremony: &Ceremony,
+    commitments: &[RistrettoPoint],
+    number: MemberNumber,
+) -> RistrettoPoint {
+    let x = Scalar::from(number.point());
+    // > a refresh deals polynomials that are zero at 0
+    let lowest = match ceremony.purpose {
+        Purpose::Fresh => Scalar::ONE,
+        Purpose::Refresh { .. } => x,
+    };
+    let powers = std::iter::successors(Some(lowest), |power| Some(power * x));
+    let powers: Vec<Scalar> = powers.take(commitments.len()).collect();
+    RistrettoPoint::vartime_multiscalar_mul(&powers, commitments)
+}
+
+impl Ceremony {
+    /// Whether `previous` is what this ceremony refreshes.
+    pub(super) fn check_previous(
+        &self,
+        previous: Option<&ThresholdKey>,
+    ) -> Result<(), CeremonyError> {
+        let refuse = |reason| Err(CeremonyError::Previous(reason));
+        match (self.purpose, previous) {
+            (Purpose::Fresh, None) => Ok(()),
+            (Purpose::Fresh, Some(_)) => refuse("this ceremony makes a fresh key"),
+            (Purpose::Refresh { .. }, None) => refuse("this ceremony refreshes a key"),
+            (Purpose::Refresh { previous: name }, Some(key)) => {
+                if key.threshold() != self.threshold || key_name(key) != name {
+                    return refuse("this ceremony refreshes another key or other shares");
+                }
+                Ok(())
+            }
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! Who holds which number: every member, partition and pool has its nodes.
+
+use super::super::{DirectoryBody, DirectoryError, Node};
+use dispers_base::id::{Role, Threshold};
+use dispers_crypto::dealing::ThresholdKey;
+
+pub(super) fn check(body: &DirectoryBody) -> Result<(), DirectoryError> {
+    for node in &body.nodes {
+        check_node(node)?;
+    }
+    let of_role = |role| body.nodes.iter().filter(move |node| node.role == role);
+    for role in [Role::Conductor, Role::TargetFinder, Role::Target] {
+        if of_role(role).next().is_none() {
+            return Err(DirectoryError::MissingRole(role));
+        }
+    }
+    // What one conductor was sent, any other must open.
+    let key = |node: &Node| node.envelope_key.clone();
+    let shared = of_role(Role::Conductor).next().and_then(key);
+    if let Some(other) = of_role(Role::Conductor).find(|node| key(node) != shared) {
+        return Err(DirectoryError::ConductorKey(other.name.clone()));
+    }
+    check_indexors(body)?;
+    check_committees(body)?;
+    check_pools(body)
+}
+
+/// What a node of a role has, and what it has not.
+fn check_node(node: &Node) -> Result<(), DirectoryError> {
+    let (envelope, grouped, numbered) = match node.role {
+        Role::Conductor => (true, false, false),
+        Role::ConceptIndexor => (true, false, true),
+        Role::TargetFinder => (false, true, false),
+        Role::Target => (false, false, false),
+        Role::DataAggregator => (false, true, true),
+        Role::Stack | Role::Querier => {
+            return Err(DirectoryError::NotANode(node.name.clone(), node.role));
+        }
+    };
+    let name = || node.name.clone();
+    match (envelope, &node.envelope_key) {
+        (true, None) => return Err(DirectoryError::MissingEnvelopeKey(name())),
+        (false, Some(_)) => return Err(DirectoryError::StrayEnvelopeKey(name(), node.role)),
+        _ => {}
+    }
+    if !grouped && node.group != 0 {
+        return Err(DirectoryError::StrayGroup(name(), node.group, node.role));
+    }
+    if !numbered && node.member.is_some() {
+        return Err(DirectoryError::StrayMember(name(), node.role));
+    }
+    Ok(())
+}
+
+fn check_indexors(body: &DirectoryBody) -> Result<(), DirectoryError> {
+    if body.indexors.threshold().needed() < 2 {
+        return Err(DirectoryError::LoneIndexor);
+    }
+    check_members(body, Role::ConceptIndexor, 0, &body.indexors)
+}
+
+fn check_committees(body: &DirectoryBody) -> Result<(), DirectoryError> {
+    if body.committees.is_empty() {
+        return Err(DirectoryError::NoCommittee);
+    }
+    for node in &body.nodes {
+        if node.role == Role::DataAggregator && usize::from(node.group) >= body.committees.len() {
+            return Err(DirectoryError::UnknownCommittee(
+                node.name.clone(),
+                node.group,
+            ));
+        }
+    }
+    for (group, key) in (0u16..).zip(&body.committees) {
+        let number = |count: usize| u8::try_from(count).expect("members are numbered by a u8");
+        let threshold = key.threshold();
+        Threshold::of_aggregators(number(threshold.needed()), number(threshold.members()))
+            .map_err(|error| DirectoryError::Threshold(group.into(), error))?;
+        check_members(body, Role::DataAggregator, group, key)?;
+    }
+    Ok(())
+}
+
+/// Every number of `key` has exactly one node of the role and group, and every node a number.
+fn check_members(
+    body: &DirectoryBody,
+    role: Role,
+    group: u16,
+    key: &ThresholdKey,
+) -> Result<(), DirectoryError> {
+    let nodes = || {
+        let nodes = body.nodes.iter();
+        nodes.filter(|node| node.role == role && node.group == group)
+    };
+    for node in nodes() {
+        if node.member.is_none_or(|number| key.share(number).is_none()) {
+            return Err(DirectoryError::UnknownMember(node.name.clone()));
+        }
+    }
+    for member in key.threshold().numbers() {
+        match nodes().filter(|node| node.member == Some(member)).count() {
+            0 => {
+                return Err(DirectoryError::MissingMember {
+                    role,
+                    group,
+                    member,
+                });
+            }
+            1 => {}
+            _ => {
+                return Err(DirectoryError::RepeatedMember {
+                    role,
+                    group,
+                    member,
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// One pool for the Targets; one for each partition of the Target Finders, numbered from 0, each
+/// with a node that serves it.
+fn check_pools(body: &DirectoryBody) -> Result<(), DirectoryError> {
+    let listed = |role, partition| {
+        let pools = body.pools.iter();
+        pools
+            .filter(|pool| pool.role == role && pool.partition == partition)
+            .count()
+    };
+    for pool in &body.pools {
+        if !matches!(pool.role, Role::TargetFinder | Role::Target) {
+            return Err(DirectoryError::StrayPool(pool.role));
+        }
+        if pool.key_epoch != body.key_epoch {
+            return Err(DirectoryError::PoolEpoch(pool.role, pool.partition));
+        }
+        if listed(pool.role, pool.partition) > 1 {
+            return Err(DirectoryError::RepeatedPool(pool.role, pool.partition));
+        }
+        // Without gaps, every partition below the number of pools has one.
+        if pool.partition > 0 && listed(pool.role, pool.partition - 1) == 0 {
+            let missing = pool.partition - 1;
+            return Err(DirectoryError::MissingPool(pool.role, missing));
+        }
+        let serves = |node: &&Node| node.role == pool.role && node.group == pool.partition;
+        if body.nodes.iter().find(serves).is_none() {
+            return Err(DirectoryError::UnservedPool(pool.role, pool.partition));
+        }
+    }
+    for node in &body.nodes {
+        if matches!(node.role, Role::TargetFinder | Role::Target)
+            && listed(node.role, node.group) == 0
+        {
+            return Err(DirectoryError::MissingPool(node.role, node.group));
+        }
+    }
+    Ok(())
+}

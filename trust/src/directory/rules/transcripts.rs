@@ -1,0 +1,92 @@
+//! How the threshold keys were made: by the very nodes that are listed as their members.
+//!
+//! A root operator cannot tell a jointly made key from one that somebody knows whole; the transcripts
+//! show it, because every member's node signed its part. A node whose signing key changes did not sign
+//! what came before: its group makes a fresh key.
+
+use super::super::{DirectoryBody, DirectoryError};
+use crate::ceremony::{Transcript, trace};
+use dispers_base::{id::Role, keys::VerifyingKey};
+use dispers_crypto::dealing::ThresholdKey;
+
+/// Expects that every member of every key has its node.
+pub(super) fn check(body: &DirectoryBody) -> Result<(), DirectoryError> {
+    let previous = body.previous.as_ref();
+    for Transcript { ceremony, .. } in previous.iter().flat_map(|p| &p.transcripts) {
+        let (role, group) = (ceremony.role, ceremony.group);
+        if (role, group) != (Role::ConceptIndexor, 0) {
+            return Err(DirectoryError::StrayTranscript { role, group });
+        }
+        if ceremony.network != body.network {
+            return Err(DirectoryError::ForeignTranscript {
+                role,
+                group,
+                network: ceremony.network.clone(),
+            });
+        }
+    }
+    for Transcript { ceremony, .. } in &body.transcripts {
+        let (role, group) = (ceremony.role, ceremony.group);
+        let listed = match role {
+            Role::ConceptIndexor => group == 0,
+            Role::DataAggregator => usize::from(group) < body.committees.len(),
+            _ => false,
+        };
+        if !listed {
+            return Err(DirectoryError::StrayTranscript { role, group });
+        }
+        if ceremony.network != body.network {
+            return Err(DirectoryError::ForeignTranscript {
+                role,
+                group,
+                network: ceremony.network.clone(),
+            });
+        }
+    }
+    let listed = |role, group| body.transcripts_of(role, group).cloned().collect();
+    let indexors = Role::ConceptIndexor;
+    check_key(body, indexors, 0, &body.indexors, listed(indexors, 0))?;
+    if let Some(previous) = previous {
+        let transcripts = previous.transcripts.clone();
+        check_key(body, indexors, 0, &previous.indexors, transcripts)?;
+    }
+    for (group, key) in (0u16..).zip(&body.committees) {
+        let made = listed(Role::DataAggregator, group);
+        check_key(body, Role::DataAggregator, group, key, made)?;
+    }
+    Ok(())
+}
+
+fn check_key(
+    body: &DirectoryBody,
+    role: Role,
+    group: u16,
+    key: &ThresholdKey,
+    transcripts: Vec<Transcript>,
+) -> Result<(), DirectoryError> {
+    if transcripts.is_empty() {
+        return match body.trial {
+            true => Ok(()),
+            false => Err(DirectoryError::MissingTranscript { role, group }),
+        };
+    }
+    let signers: Vec<VerifyingKey> = key
+        .threshold()
+        .numbers()
+        .filter_map(|member| {
+            let mut nodes = body.nodes.iter();
+            nodes
+                .find(|n| n.role == role && n.group == group && n.member == Some(member))
+                .map(|node| node.signing_key)
+        })
+        .collect();
+    let made = trace(&transcripts, &signers).map_err(|error| DirectoryError::Transcript {
+        role,
+        group,
+        error,
+    })?;
+    if made != *key {
+        return Err(DirectoryError::OtherTranscript { role, group });
+    }
+    Ok(())
+}
