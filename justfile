@@ -34,7 +34,7 @@ doc:
 # Run a whole network in one process: `just sandbox --epsilon 1`.
 [positional-arguments]
 @sandbox *arguments:
-    cargo run --release -- sandbox "$@"
+    cargo run -- sandbox "$@"
 
 # Run one schedule or campaign of the simulation with its events, or 10,000 without a seed.
 simulate seed="":
