@@ -179,11 +179,11 @@ fn list(body: &DirectoryBody, now: Timestamp) {
         print!("{}", pool_key(pool));
     }
     if let Some(previous) = &body.previous {
-        let of = format!("of key epoch {}", previous.key_epoch.0);
+        let epoch = format!("of key epoch {}", previous.key_epoch.0);
         let print = ceremony::fingerprint(&previous.indexors);
-        println!("key of {} group 0 {of}: {print}", Role::ConceptIndexor);
+        println!("key of {} group 0 {epoch}: {print}", Role::ConceptIndexor);
         for pool in &previous.pools {
-            println!("pool of {} group {} {of}", pool.role, pool.partition);
+            println!("pool of {} group {} {epoch}", pool.role, pool.partition);
             print!("{}", pool_key(pool));
         }
     }

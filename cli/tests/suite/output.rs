@@ -96,10 +96,13 @@ fn a_question_is_explained_and_nobody_is_asked() {
     let counts = exact["circuit"]["counts_that_aggregators_read"]
         .as_u64()
         .unwrap();
-    let told = dispers(&["explain", COUNT, "--epsilon", "off"]).stdout;
+    let table = dispers(&["explain", COUNT, "--epsilon", "off"]).stdout;
     let line = format!("every one reads {counts} exact counts of people");
-    assert!(counts == 2 && told.contains(&line), "{told}");
-    assert!(told.contains("that colludes with you tells you"), "{told}");
+    assert!(counts == 2 && table.contains(&line), "{table}");
+    assert!(
+        table.contains("that colludes with you tells you"),
+        "{table}"
+    );
     // What would be mostly noise is said, with the figure.
     let few = dispers(&["explain", COUNT, "--epsilon", "0.001"]);
     assert_eq!(few.code, Some(0));

@@ -78,7 +78,7 @@ pub enum AggregationError {
     /// A deal that is missing, unsigned or for another attempt.
     #[error("aggregator {dealer} did not sign its noise for this attempt")]
     FalseDeal {
-        /// Who should have dealt.
+        /// Dealer that the request names.
         dealer: MemberNumber,
     },
     /// Dealt noise that is malformed, out of its bound or inconsistent.

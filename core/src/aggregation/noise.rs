@@ -337,7 +337,8 @@ impl Aggregation {
     }
 }
 
-/// Returns what noise of `dealers` aggregators is proved with, or `None` if the round has no noise that so many deal.
+/// Returns the circuit of one dealer's noise if `dealers` aggregators deal. Returns `None` if the round has no noise, or
+/// none that `dealers` aggregators can deal.
 pub(crate) fn noise_circuit(
     manifest: &VerifiedManifest,
     round: u16,

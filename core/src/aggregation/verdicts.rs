@@ -60,7 +60,7 @@ pub(super) struct Verdicts {
     pub(super) partial: u32,
 }
 
-/// What a quorum's messages say of one contribution.
+/// Finding about one contribution, from the messages of a quorum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Finding {
     /// No member has a share.
@@ -205,7 +205,7 @@ pub(super) fn suspect(
 /// Largest quorum in which all sets of members are looked at: up to 2¹².
 pub(crate) const LARGEST_EXAMINED: usize = 12;
 
-/// Who may be at fault for dealt noise that does not count.
+/// Party at fault for dealt noise that does not count.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Fault {
     /// The dealer. Whichever t-1 members lie, the noise does not count.
@@ -238,7 +238,7 @@ pub(super) fn fault(
         examined.map(|mut examined| examined.find(index)).ok()
     };
     let without = columns.iter().filter(|column| !bit(column.present, index));
-    // At least t honest members are left of so many, and their messages alone make the polynomial.
+    // In a quorum of 2t-1 or more at least t members are honest, and their messages alone determine the polynomial.
     let honest_decide = members.len() + 1 >= 2 * needed;
     if without.count() >= needed
         || honest_decide && finding_of(members, columns) == Some(Finding::Refused)

@@ -83,7 +83,7 @@ impl Conduct {
         if unread.is_empty() || asked.len() - unread.len() >= needed {
             return Err(StepError::FalseClaim);
         }
-        // Who is out already is in no dispute.
+        // Aggregators that are out already are not recorded.
         unread.retain(|member| {
             self.alive.contains_key(&AggregatorId {
                 member: *member,

@@ -1,4 +1,4 @@
-//! What the messages of an aggregator to the others must be before they are handed on (protocol.md §8, §11).
+//! Checks of messages between aggregators before the Conductor hands them on (protocol.md §8, §11).
 //!
 //! The readers bound the size of their requests. A reader whose request is too large fails its step and is out of the
 //! query. So the Conductor refuses messages that are too large, and their sender is out instead.

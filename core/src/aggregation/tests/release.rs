@@ -19,7 +19,7 @@ fn committed() -> (Scene, Vec<CommittedBatch>) {
     committed_by(Setting::default().min_verified)
 }
 
-/// A query of 2 of 3, of which so many must verify.
+/// A query of a 2-of-3 committee, in which `min_verified` aggregators must verify.
 fn committed_by(min_verified: u8) -> (Scene, Vec<CommittedBatch>) {
     let mut scene = Scene::new(Setting {
         batch_size: 9,

@@ -219,6 +219,13 @@ fn cheating(scene: &mut Scene, mut change: impl FnMut(&mut Scene, &mut Deal)) ->
     })
 }
 
+/// Replaces the third aggregator's share by one that does not open for it, under the dealer's signature.
+fn spoil_the_third_share(scene: &Scene, deal: &mut Deal) {
+    deal.shares[2] = deal.shares[0].clone();
+    deal.statement.digests[2] = deal.statement.digests[0];
+    deal.signature = deal.statement.signed_by(&scene.key(deal.statement.dealer));
+}
+
 #[test]
 fn a_dealer_of_malformed_noise_is_refused_and_named() {
     type Change = fn(&mut Scene, &mut Deal);
@@ -262,11 +269,7 @@ fn a_dealer_that_deals_one_aggregator_a_false_share_costs_an_attempt_and_nobody_
             deal.signature = deal.statement.signed_by(&scene.key(member(1)));
         },
         // A share that does not open.
-        |scene, deal| {
-            deal.shares[2] = deal.shares[0].clone();
-            deal.statement.digests[2] = deal.statement.digests[0];
-            deal.signature = deal.statement.signed_by(&scene.key(member(1)));
-        },
+        |scene, deal| spoil_the_third_share(scene, deal),
     ];
     for (number, change) in changes.into_iter().enumerate() {
         let mut scene = noisy((2, 3), (1.0, Some(0.3)));
@@ -385,9 +388,7 @@ fn fewer_dealers_than_t_that_deal_one_aggregator_false_shares_do_not_put_it_out(
         let lies = [1, 2].map(aggregator).contains(dealer) && request.work.attempt == 0;
         lies.then(|| {
             let mut deal = scene.deal_at(dealer.member, request).unwrap();
-            deal.shares[2] = deal.shares[0].clone();
-            deal.statement.digests[2] = deal.statement.digests[0];
-            deal.signature = deal.statement.signed_by(&scene.key(dealer.member));
+            spoil_the_third_share(scene, &mut deal);
             Event::Dealt(*dealer, request.work, Ok(deal))
         })
     });
