@@ -616,15 +616,6 @@ impl Conduct {
             let refused = || StepError::Refused("it acknowledged something else".into());
             own.then_some(said).ok_or_else(refused)
         });
-        let (suspected, bad) = match &result {
-            Err(StepError::Inconsistent { suspect }) => (Vec::from_iter(*suspect), false),
-            Err(StepError::BadDeals { dealers, .. }) => (dealers.clone(), true),
-            _ => (Vec::new(), false),
-        };
-        let disputes: BTreeSet<(MemberNumber, MemberNumber)> = match &result {
-            Err(StepError::BadDeals { disputes, .. }) => disputes.iter().copied().collect(),
-            _ => BTreeSet::new(),
-        };
         let result = match self.asked_of(work) {
             Some(quorum) => {
                 let needed = self.needed_of(aggregator.committee);
@@ -633,6 +624,15 @@ impl Conduct {
                 self.dispute(aggregator, result, &quorum, quorum.len())
             }
             None => result,
+        };
+        let (suspected, bad) = match &result {
+            Err(StepError::Inconsistent { suspect }) => (Vec::from_iter(*suspect), false),
+            Err(StepError::BadDeals { dealers, .. }) => (dealers.clone(), true),
+            _ => (Vec::new(), false),
+        };
+        let disputes: BTreeSet<(MemberNumber, MemberNumber)> = match &result {
+            Err(StepError::BadDeals { disputes, .. }) => disputes.iter().copied().collect(),
+            _ => BTreeSet::new(),
         };
         let answer = self.note_of(aggregator, work, result);
         let Some(BatchRun {
