@@ -17,11 +17,11 @@ check:
 
 # Run Clippy as the checks do.
 lint:
-    cargo clippy --workspace --all-targets --locked -- -D warnings
+    cargo clippy --workspace --all-targets --features full --locked -- -D warnings
 
 # Run every test. No service is needed; tests say which servers they did not find (docs/testing.md).
 test:
-    cargo test --workspace --locked
+    cargo test --workspace --features full --locked
 
 # Run the tests of one crate whose names contain FILTER: `just test-crate stack consent`.
 test-crate crate filter="":
@@ -29,7 +29,7 @@ test-crate crate filter="":
 
 # Build the documentation of the code, with warnings as errors.
 doc:
-    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --features full --no-deps --locked
 
 # Run a whole network in one process: `just sandbox --epsilon 1`.
 [positional-arguments]

@@ -12,7 +12,7 @@ fi
 samples=$(cd "$(dirname "$0")" && pwd)
 dispers=${DISPERS:-dispers}
 if ! "$dispers" --version >/dev/null 2>&1; then
-    echo "cannot run $dispers: build it (cargo build --release) and set DISPERS=.build/release/dispers" >&2
+    echo "cannot run $dispers: build it (cargo build --release --features full) and set DISPERS=.build/release/dispers" >&2
     exit 69
 fi
 dispers=$(command -v "$dispers")

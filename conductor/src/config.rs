@@ -6,13 +6,14 @@ use std::{
     sync::Arc,
 };
 
-use dispers_node::{
-    DatabaseError,
-    keyfile::{KeyFileError, read_secret},
-};
+#[cfg(feature = "postgres")]
+use dispers_node::keyfile::{KeyFileError, read_secret};
+use dispers_node::{DatabaseError, LeftOut};
 use serde::Deserialize;
 
-use crate::{Postgres, PostgresError, Settings, Sqlite, Store};
+#[cfg(feature = "postgres")]
+use crate::{Postgres, PostgresError, Settings};
+use crate::{Sqlite, Store};
 
 /// The `[conductor]` table.
 #[derive(Debug, Clone, Deserialize)]
@@ -83,7 +84,11 @@ impl Database {
     pub fn holds_password(&self) -> bool {
         match self {
             Self::File(_) => false,
+            // A build without PostgreSQL refuses the URL, whatever it holds.
+            #[cfg(not(feature = "postgres"))]
+            Self::Postgres(_) => false,
             // A URL that does not parse is refused later, but may hold a password.
+            #[cfg(feature = "postgres")]
             Self::Postgres(url) => url
                 .parse::<tokio_postgres::Config>()
                 .map_or(true, |config| config.get_password().is_some()),
@@ -111,17 +116,26 @@ pub enum OpenError {
     #[error(transparent)]
     File(#[from] DatabaseError),
     /// The PostgreSQL database.
+    #[cfg(feature = "postgres")]
     #[error(transparent)]
     Postgres(#[from] PostgresError),
     /// The file with the password.
+    #[cfg(feature = "postgres")]
     #[error(transparent)]
     Password(#[from] KeyFileError),
+    /// The build has no PostgreSQL.
+    #[error(transparent)]
+    LeftOut(#[from] LeftOut),
 }
 
 impl OpenError {
     /// Whether it may go away by itself.
     pub fn is_temporary(&self) -> bool {
-        matches!(self, Self::Postgres(error) if error.is_temporary())
+        match self {
+            #[cfg(feature = "postgres")]
+            Self::Postgres(error) => error.is_temporary(),
+            _ => false,
+        }
     }
 }
 
@@ -138,19 +152,37 @@ impl Config {
     ) -> Result<Arc<dyn Store>, OpenError> {
         match self.database.as_ref().ok_or(OpenError::Missing)? {
             Database::File(path) => Ok(Arc::new(Sqlite::open(&resolve(path))?)),
-            Database::Postgres(url) => {
-                let file = self.database_password_file.as_deref();
-                let file = file.map(|path| read_secret(&resolve(path))).transpose()?;
-                let file = file.map(|text| text.trim_end_matches(['\r', '\n']).to_owned());
-                let settings = Settings {
-                    url: url.clone(),
-                    password: file,
-                    fallback: password,
-                    ca: self.database_ca.as_deref().map(resolve),
-                };
-                Ok(Arc::new(Postgres::open(&settings).await?))
-            }
+            Database::Postgres(url) => self.open_postgres(url, resolve, password).await,
         }
+    }
+
+    #[cfg(feature = "postgres")]
+    async fn open_postgres(
+        &self,
+        url: &str,
+        resolve: impl Fn(&Path) -> PathBuf,
+        password: Option<String>,
+    ) -> Result<Arc<dyn Store>, OpenError> {
+        let file = self.database_password_file.as_deref();
+        let file = file.map(|path| read_secret(&resolve(path))).transpose()?;
+        let file = file.map(|text| text.trim_end_matches(['\r', '\n']).to_owned());
+        let settings = Settings {
+            url: url.to_owned(),
+            password: file,
+            fallback: password,
+            ca: self.database_ca.as_deref().map(resolve),
+        };
+        Ok(Arc::new(Postgres::open(&settings).await?))
+    }
+
+    #[cfg(not(feature = "postgres"))]
+    async fn open_postgres(
+        &self,
+        _: &str,
+        _: impl Fn(&Path) -> PathBuf,
+        _: Option<String>,
+    ) -> Result<Arc<dyn Store>, OpenError> {
+        Err(LeftOut("PostgreSQL").into())
     }
 }
 

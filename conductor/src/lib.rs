@@ -20,6 +20,6 @@ pub use error::Error;
 pub use kept::{InMemory, Kept};
 pub use log::Log;
 pub use service::Service;
-pub use store::{
-    Lease, NewQuery, Postgres, PostgresError, Seen, Settings, Sqlite, State, Store, TakenUp,
-};
+pub use store::{Lease, NewQuery, Seen, Sqlite, State, Store, TakenUp};
+#[cfg(feature = "postgres")]
+pub use store::{Postgres, PostgresError, Settings};

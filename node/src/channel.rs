@@ -1,4 +1,5 @@
-//! The caller's side of a request to another node: it passes the trace on.
+//! The caller's side of a request to another node: it passes the trace on, and says and checks the version of
+//! the protocol.
 
 use std::{
     pin::Pin,
@@ -10,7 +11,7 @@ use tonic::{Status, body::Body, codegen::http, transport};
 use tower::Service;
 use tracing::Instrument;
 
-use crate::{observe::method_of, telemetry};
+use crate::{observe::method_of, telemetry, version};
 
 /// A channel to another node.
 #[derive(Clone)]
@@ -48,10 +49,13 @@ impl Service<http::Request<Body>> for Channel {
         if self.role != Role::Stack {
             telemetry::passes_on(&span, request.headers_mut());
         }
+        version::announce(request.headers_mut());
+        let path = request.uri().path().to_owned();
         let answer = self.channel.call(request);
         let told = span.clone();
         let answered = async move {
             let answer = answer.await;
+            let answer = answer.map(|answer| version::check_response(&path, answer));
             let code = match &answer {
                 Ok(answer) => Status::from_header_map(answer.headers()).map(|s| s.code()),
                 Err(_) => Some(tonic::Code::Unavailable),

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::{
+    FileVersion,
     keyfile::{KeyFileError, read_secret, write_secret},
     rng,
 };
@@ -80,6 +81,7 @@ fn blame(culprit: &Option<PathBuf>) -> String {
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct Fragment {
+    version: FileVersion,
     /// Name of the file that was split.
     file: String,
     /// Names the split.
@@ -120,6 +122,10 @@ impl Fragment {
     fn read(path: &Path) -> Result<Self, FragmentError> {
         let damaged = || FragmentError::Damaged(path.to_owned());
         let text = read_secret(path)?;
+        FileVersion::check(&text).map_err(|source| KeyFileError::Newer {
+            path: path.to_owned(),
+            source,
+        })?;
         let fragment: Self = toml::from_str(&text).map_err(|_| damaged())?;
         if fragment.checksum() != fragment.check {
             return Err(damaged());
@@ -167,6 +173,7 @@ pub fn split(file: &Path, threshold: u8, fragments: u8) -> Result<Vec<PathBuf>, 
     let mut written = Vec::new();
     for (number, share) in (1..=fragments).zip(shares) {
         let mut fragment = Fragment {
+            version: FileVersion,
             file: name.unwrap_or_default().to_owned(),
             split: hex::encode(split),
             number,

@@ -17,9 +17,9 @@ use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::{
-    Held, TlsIdentity,
+    FileVersion, Held, OtherVersion, TlsIdentity,
     private::{self, Exposed},
-    rng,
+    rng, version,
 };
 
 /// Why a key file is not usable.
@@ -45,6 +45,14 @@ pub enum KeyFileError {
         "no pool is shared with that node: give the key file of a node of the same role and suite"
     )]
     OtherPool,
+    /// A newer program wrote it.
+    #[error("{path}: {source}")]
+    Newer {
+        /// Which file.
+        path: PathBuf,
+        /// Its version.
+        source: OtherVersion,
+    },
     /// It is no key file.
     #[error("{path}: {what} is missing or malformed: make the file with `dispers keys`")]
     Content {
@@ -89,6 +97,8 @@ pub struct PreviousKeys {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct PublicKeys {
+    /// Version of the file.
+    pub version: FileVersion,
     /// The node's name.
     pub name: String,
     /// Its role.
@@ -126,6 +136,7 @@ impl PublicKeys {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct Stored {
+    version: FileVersion,
     /// Name in the directory, to show the public part again.
     name: Option<String>,
     /// Role in the directory, for the same purpose.
@@ -141,6 +152,7 @@ struct Stored {
 impl Stored {
     fn read(path: &Path) -> Result<Self, KeyFileError> {
         let text = read_secret(path)?;
+        FileVersion::check(&text).map_err(newer(path))?;
         toml::from_str(&text).map_err(|_| KeyFileError::Content {
             path: path.to_owned(),
             what: "the TOML",
@@ -242,6 +254,7 @@ impl NodeKeys {
     /// What the directory lists of these keys.
     pub fn public(&self, name: &str, role: Role) -> PublicKeys {
         PublicKeys {
+            version: FileVersion,
             name: name.to_owned(),
             role: role.name().to_owned(),
             tls_key: hex::encode(self.tls.key().0),
@@ -264,6 +277,7 @@ impl NodeKeys {
     ) -> Result<(), KeyFileError> {
         let seed = |key: &EnvelopeSecretKey| hex::encode(*key.to_seed_bytes());
         let stored = Stored {
+            version: FileVersion,
             name: Some(name.to_owned()),
             role: Some(role.name().to_owned()),
             suite: suite.name().to_owned(),
@@ -349,7 +363,7 @@ impl NodeKeys {
 /// # Errors
 /// [`KeyFileError`]; a file that is there is left alone.
 pub fn save_share(path: &Path, share: &KeyShare) -> Result<(), KeyFileError> {
-    write_secret(path, &Zeroizing::new(hex::encode(*share.to_bytes())))
+    write_secret(path, &version::to_hex(&*share.to_bytes()))
 }
 
 /// Reads a share of a threshold key.
@@ -369,7 +383,7 @@ pub fn load_share(path: &Path) -> Result<KeyShare, KeyFileError> {
 /// # Errors
 /// [`KeyFileError`]; a file that is there is left alone.
 pub fn save_ceremony_secret(path: &Path, secret: &Enrolled) -> Result<(), KeyFileError> {
-    write_secret(path, &Zeroizing::new(hex::encode(*secret.to_bytes())))
+    write_secret(path, &version::to_hex(&*secret.to_bytes()))
 }
 
 /// Reads what a member of a ceremony keeps until its end.
@@ -386,8 +400,7 @@ pub fn load_ceremony_secret(path: &Path) -> Result<Enrolled, KeyFileError> {
 
 /// The bytes of a secret file that holds hexadecimal digits, `None` if it holds anything else.
 fn read_hex(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, KeyFileError> {
-    let text = read_secret(path)?;
-    Ok(hex::decode(text.trim()).ok().map(Zeroizing::new))
+    version::from_hex(&read_secret(path)?).map_err(newer(path))
 }
 
 /// Writes a root signing key.
@@ -395,7 +408,7 @@ fn read_hex(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, KeyFileError> {
 /// # Errors
 /// [`KeyFileError`]; a file that is there is left alone.
 pub fn save_signing_key(path: &Path, key: &SigningKey) -> Result<(), KeyFileError> {
-    write_secret(path, &Zeroizing::new(hex::encode(*key.seed())))
+    write_secret(path, &version::to_hex(&*key.seed()))
 }
 
 /// Reads a root signing key.
@@ -403,8 +416,8 @@ pub fn save_signing_key(path: &Path, key: &SigningKey) -> Result<(), KeyFileErro
 /// # Errors
 /// [`KeyFileError`] naming what is wrong with it.
 pub fn load_signing_key(path: &Path) -> Result<SigningKey, KeyFileError> {
-    let text = read_secret(path)?;
-    let seed = secret32(text.trim()).ok_or_else(|| KeyFileError::Content {
+    let seed = read_hex(path)?.and_then(|bytes| array(&bytes));
+    let seed = seed.ok_or_else(|| KeyFileError::Content {
         path: path.to_owned(),
         what: "the signing key",
     })?;
@@ -417,10 +430,18 @@ pub fn envelope_key(suite: Suite, text: &str) -> Option<EnvelopePublicKey> {
 }
 
 fn secret32(text: &str) -> Option<Zeroizing<[u8; 32]>> {
-    let bytes = Zeroizing::new(hex::decode(text).ok()?);
-    <[u8; 32]>::try_from(bytes.as_slice())
-        .ok()
-        .map(Zeroizing::new)
+    array(&Zeroizing::new(hex::decode(text).ok()?))
+}
+
+fn array(bytes: &[u8]) -> Option<Zeroizing<[u8; 32]>> {
+    bytes.try_into().ok().map(Zeroizing::new)
+}
+
+fn newer(path: &Path) -> impl Fn(OtherVersion) -> KeyFileError {
+    move |source| KeyFileError::Newer {
+        path: path.to_owned(),
+        source,
+    }
 }
 
 fn io(path: &Path) -> impl Fn(std::io::Error) -> KeyFileError {

@@ -23,6 +23,7 @@ mod room;
 mod serve;
 pub mod telemetry;
 pub mod tls;
+mod version;
 mod watcher;
 
 pub use activity::{Activity, RunningQuery, RunningRequest};
@@ -40,9 +41,10 @@ pub use metrics::{MetricsConfig, QueryPhase, serve_metrics};
 pub use node::{Channels, Node};
 pub use room::{GivesWay, NoRoom, Room};
 pub use serve::{ServeError, drain, serve, serve_draining, shutdown_signal};
-pub use telemetry::{TelemetryConfig, TelemetryError, Traces};
+pub use telemetry::{LeftOut, TelemetryConfig, TelemetryError, Traces};
 pub use tls::{
     TlsError, TlsIdentity, require_host, require_listed, require_querier, require_querier_or_role,
     require_role,
 };
+pub use version::{FILE_VERSION, FileVersion, OtherVersion, PROTOCOL_VERSION, VERSION_HEADER};
 pub use watcher::Watcher;

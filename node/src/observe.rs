@@ -1,5 +1,5 @@
-//! What happens to every request of every role, in one place: it is counted, it is refused when the
-//! node is stopping and it would begin something, and it continues its caller's trace.
+//! What happens to every request of every role, in one place: it is counted, it is refused if its caller speaks another
+//! version, or if the node is stopping and it would begin something, and it continues its caller's trace.
 
 use std::{
     convert::Infallible,
@@ -27,6 +27,7 @@ use crate::{
     activity::{Activity, RunningRequest},
     telemetry,
     tls::PeerInfo,
+    version,
 };
 
 /// A request for something that no role serves.
@@ -94,10 +95,13 @@ impl Service<http::Request<Body>> for Observe {
         if peer.is_some_and(|PeerInfo(peer)| peer.role() != Role::Stack) {
             telemetry::continues(&span, request.headers());
         }
-        if self.activity.refuses(method) {
-            running.code = Some(Code::Unavailable);
-            let status = Status::unavailable("this node is stopping: try again");
-            return Box::pin(std::future::ready(Ok(status.into_http())));
+        let stopping = self.activity.refuses(method);
+        let stopping = stopping.then(|| Status::unavailable("this node is stopping: try again"));
+        if let Some(status) = version::check_request(&request).or(stopping) {
+            running.code = Some(status.code());
+            let mut answer = status.into_http();
+            version::announce(answer.headers_mut());
+            return Box::pin(std::future::ready(Ok(answer)));
         }
         let received = Arc::new(AtomicU64::new(0));
         let counted = received.clone();
@@ -105,7 +109,8 @@ impl Service<http::Request<Body>> for Observe {
         let answer = self.routes.call(request);
         let instrumented = span.clone();
         let answered = async move {
-            let answer = answer.await?;
+            let mut answer = answer.await?;
+            version::announce(answer.headers_mut());
             running.code = Status::from_header_map(answer.headers()).map(|status| status.code());
             Ok(answer.map(|body| {
                 Body::new(Sent {

@@ -26,6 +26,16 @@ pub struct TelemetryConfig {
     pub otlp: Option<String>,
 }
 
+/// This program is built without something that is asked of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "this dispers is built without {0}: use a packaged one, or build it with `cargo build --release --features full`"
+)]
+pub struct LeftOut(
+    /// What is left out, such as "PostgreSQL".
+    pub &'static str,
+);
+
 /// Traces cannot be sent.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -34,10 +44,8 @@ pub enum TelemetryError {
     #[error("traces cannot be sent to {0:?}: write otlp = \"http://HOST:4317\" in [telemetry]")]
     Address(String),
     /// Left out of this binary.
-    #[error(
-        "this binary is built without traces: build it with the feature `otlp`, or leave [telemetry] out"
-    )]
-    LeftOut,
+    #[error(transparent)]
+    LeftOut(#[from] LeftOut),
 }
 
 /// Sends what is left of the traces when it is dropped.
@@ -105,7 +113,7 @@ pub fn init_with(
     {
         let _ = (address, name);
         subscribe(vec![logs]);
-        Err(TelemetryError::LeftOut)
+        Err(LeftOut("traces").into())
     }
 }
 

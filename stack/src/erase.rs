@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use dispers_base::{encoding::to_bytes, keys::SigningKey, labels};
 use dispers_core::subscription::HomeId;
-use dispers_node::now;
+use dispers_node::{FileVersion, now};
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Relay, Store, withdraw::send_leaving};
@@ -12,6 +12,8 @@ use crate::{Error, Relay, Store, withdraw::send_leaving};
 /// What was erased of a home, by whom and when, signed by the host: for the owner.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Receipt {
+    /// Version of the file.
+    pub version: FileVersion,
     /// The host's name in the directory.
     pub host: String,
     /// The home.
@@ -77,6 +79,7 @@ pub async fn erase(relay: &Relay, store: &Arc<Store>, home: &HomeId) -> Result<R
         tracing::warn!(%error, "the conductor is not told yet that a home left");
     }
     let mut receipt = Receipt {
+        version: FileVersion,
         host: relay.name().to_string(),
         home: home.0.clone(),
         erased_at: now().0,
@@ -98,6 +101,7 @@ mod tests {
     fn a_receipt_is_signed_as_a_whole() {
         let key = SigningKey::generate(&mut dispers_node::rng());
         let mut receipt = Receipt {
+            version: FileVersion,
             host: "host".into(),
             home: "home".into(),
             erased_at: 1,

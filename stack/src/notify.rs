@@ -4,6 +4,7 @@
 //! login. Failing to tell anybody never fails an ask: the home refuses when nobody speaks in time.
 
 mod config;
+#[cfg(feature = "mail")]
 mod mail;
 
 use std::{sync::Arc, time::Duration};
@@ -15,6 +16,7 @@ use serde_json::json;
 use tokio::{sync::Semaphore, time::sleep};
 
 pub use config::{Config, NotifyError, Smtp, SmtpTls};
+#[cfg(feature = "mail")]
 use mail::Mailer;
 
 use crate::{
@@ -153,5 +155,21 @@ async fn repeatedly<F: Future<Output = Result<(), String>>>(send: impl Fn() -> F
     false
 }
 
+/// What there is without e-mail: nothing of this type.
+#[cfg(not(feature = "mail"))]
+enum Mailer {}
+
+#[cfg(not(feature = "mail"))]
+impl Mailer {
+    fn new(_: &Smtp) -> Result<Self, NotifyError> {
+        Err(dispers_node::LeftOut("e-mail").into())
+    }
+
+    async fn send(&self, _: &str, _: &Notice, _: Option<&str>) -> Result<(), String> {
+        match *self {}
+    }
+}
+
 #[cfg(test)]
+#[cfg(feature = "mail")]
 mod tests;

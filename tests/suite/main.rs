@@ -13,6 +13,7 @@ mod functions;
 mod hosts;
 mod knowledge;
 mod ledgers;
+#[cfg(feature = "full")]
 mod observed;
 mod page;
 mod plain;

@@ -153,7 +153,8 @@ enum Keys {
 }
 
 /// Keys of the lines that `dispers keys new` prints.
-const PRINTED: [&str; 6] = [
+const PRINTED: [&str; 7] = [
+    "version",
     "name",
     "role",
     "tls-key",

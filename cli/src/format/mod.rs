@@ -19,6 +19,9 @@ use serde_json::{Map, Number, json};
 
 use crate::exit::Exit;
 
+#[cfg(not(feature = "files"))]
+const NO_FILES: dispers_node::LeftOut = dispers_node::LeftOut("Arrow and Parquet");
+
 /// How a result is printed.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
@@ -29,10 +32,8 @@ pub(crate) enum Format {
     /// The rows only.
     Csv,
     /// An Arrow file, for pandas and R.
-    #[cfg(feature = "files")]
     Arrow,
     /// A Parquet file.
-    #[cfg(feature = "files")]
     Parquet,
 }
 
@@ -53,6 +54,10 @@ pub(crate) struct Output {
 impl Output {
     /// Refuses what could not be written, before anybody is asked: nothing that was paid for is lost.
     pub(crate) fn check(&self) -> Result<(), Exit> {
+        #[cfg(not(feature = "files"))]
+        if self.is_binary() {
+            return Err(Exit::misuse(NO_FILES));
+        }
         for path in [&self.output, &self.plot].into_iter().flatten() {
             private::check_writable(path)
                 .with_context(|| format!("cannot write {}", path.display()))
@@ -66,14 +71,8 @@ impl Output {
         Ok(())
     }
 
-    #[cfg(feature = "files")]
     fn is_binary(&self) -> bool {
         matches!(self.format, Format::Arrow | Format::Parquet)
-    }
-
-    #[cfg(not(feature = "files"))]
-    fn is_binary(&self) -> bool {
-        false
     }
 
     /// Prints a result, and draws it.
@@ -109,6 +108,8 @@ fn write<W: Write + Send>(result: &QueryResult, format: Format, out: &mut W) -> 
         Format::Arrow => columns::arrow(result, out),
         #[cfg(feature = "files")]
         Format::Parquet => columns::parquet(result, out),
+        #[cfg(not(feature = "files"))]
+        Format::Arrow | Format::Parquet => Err(NO_FILES.into()),
     }
 }
 

@@ -1,6 +1,9 @@
 //! The files of a ceremony: what it is for, and the messages that its members exchange.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, anyhow, bail};
 use dispers_base::{
@@ -8,7 +11,7 @@ use dispers_base::{
     id::{MemberNumber, Name, Role, Threshold},
     keys::VerifyingKey,
 };
-use dispers_node::keyfile::PublicKeys;
+use dispers_node::{FILE_VERSION, FileVersion, keyfile::PublicKeys};
 use dispers_trust::ceremony::{Ceremony, Enrolment, MemberDealing, Purpose};
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +21,7 @@ use crate::directory::{bytes32, parse};
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct CeremonyFile {
+    version: FileVersion,
     network: String,
     role: String,
     group: u16,
@@ -83,6 +87,7 @@ impl Members {
         let ceremony = &self.ceremony;
         let members = self.names.iter().zip(&self.signers);
         Ok(toml::to_string(&CeremonyFile {
+            version: FileVersion,
             network: ceremony.network.to_string(),
             role: ceremony.role.name().into(),
             group: ceremony.group,
@@ -167,6 +172,16 @@ impl CeremonyFile {
     }
 }
 
+/// A file with a member's message.
+#[derive(Deserialize)]
+struct MessageFile {
+    #[serde(rename = "version")]
+    _version: FileVersion,
+    /// The message's bytes under its name.
+    #[serde(flatten)]
+    message: BTreeMap<String, String>,
+}
+
 /// A member's message.
 pub(super) trait Message: Sized {
     /// What the file calls it.
@@ -177,7 +192,8 @@ pub(super) trait Message: Sized {
 
     /// The file.
     fn to_toml(&self) -> String {
-        format!("{} = \"{}\"\n", Self::NAME, hex::encode(self.encode()))
+        let bytes = hex::encode(self.encode());
+        format!("version = {FILE_VERSION}\n{} = \"{bytes}\"\n", Self::NAME)
     }
 
     /// The messages in `paths`.
@@ -186,8 +202,8 @@ pub(super) trait Message: Sized {
     }
 
     fn read(path: &Path) -> anyhow::Result<Self> {
-        let table: toml::Table = parse(path)?;
-        let text = table.get(Self::NAME).and_then(toml::Value::as_str);
+        let file: MessageFile = parse(path)?;
+        let text = file.message.get(Self::NAME);
         let bytes = text.and_then(|text| hex::decode(text).ok());
         bytes
             .and_then(|bytes| Self::decode(&bytes).ok())

@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::{Context, anyhow, bail};
 use dispers_base::{id::Threshold, keys::VerifyingKey};
 use dispers_crypto::{dealing::ThresholdKey, ristretto::Point};
+use dispers_node::FileVersion;
 use dispers_trust::ceremony::{Transcript, trace};
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +15,7 @@ use crate::directory::{bytes32, parse};
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PublicThreshold {
+    version: FileVersion,
     needed: u8,
     key: String,
     shares: Vec<String>,
@@ -27,6 +29,7 @@ impl PublicThreshold {
         let threshold = key.threshold();
         let shares = threshold.numbers().filter_map(|number| key.share(number));
         Self {
+            version: FileVersion,
             needed: u8::try_from(threshold.needed()).expect("a threshold is a u8"),
             key: hex::encode(key.key().as_bytes()),
             shares: shares.map(|point| hex::encode(point.as_bytes())).collect(),

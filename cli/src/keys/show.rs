@@ -33,7 +33,7 @@ enum Shown {
 }
 
 fn read(path: &Path) -> anyhow::Result<Shown> {
-    // A root's secret key has as many digits as its public key. Only the name of the file tells them apart.
+    // The digits of a secret key must not be taken for those of a public one: the name of the file tells them apart.
     if path.extension().is_none_or(|end| end != "pub") {
         return match load_signing_key(path) {
             Ok(root) => Ok(Shown::Root(root.public().0)),

@@ -2,6 +2,7 @@
 //! is secret to the Conductor, and what must not be lost with the process is written before anybody
 //! is told.
 
+#[cfg(feature = "postgres")]
 mod postgres;
 mod sqlite;
 #[cfg(test)]
@@ -13,6 +14,7 @@ use dispers_base::id::{BatchId, KeyEpoch, Name, QueryId, Timestamp};
 use dispers_core::{log::Leaf, subscription::Upload};
 use dispers_crypto::oprf::Pseudonym;
 
+#[cfg(feature = "postgres")]
 pub use postgres::{Postgres, PostgresError, Settings};
 pub use sqlite::Sqlite;
 

@@ -1,5 +1,6 @@
 //! What every store must do, for each of them.
 
+#[cfg(feature = "postgres")]
 pub(crate) mod cluster;
 
 use std::{path::PathBuf, time::Duration};
@@ -16,7 +17,9 @@ use dispers_crypto::oprf::Pseudonym;
 
 use tempfile::TempDir;
 
-use super::{Lease, NewQuery, Postgres, Settings, Sqlite, State, Store};
+use super::{Lease, NewQuery, Sqlite, State, Store};
+#[cfg(feature = "postgres")]
+use super::{Postgres, Settings};
 use crate::Error;
 
 const EPOCH: KeyEpoch = KeyEpoch(1);
@@ -100,6 +103,7 @@ pub(super) fn lease(holder: &str) -> Lease {
 /// Where a store keeps what it keeps, so that it can be opened again.
 enum Place {
     File(TempDir),
+    #[cfg(feature = "postgres")]
     Postgres(Settings),
 }
 
@@ -107,6 +111,7 @@ impl Place {
     fn file(&self) -> PathBuf {
         match self {
             Self::File(folder) => folder.path().join("conductor.db"),
+            #[cfg(feature = "postgres")]
             Self::Postgres(_) => panic!("a database is no file"),
         }
     }
@@ -114,11 +119,13 @@ impl Place {
     async fn open(&self) -> Box<dyn Store> {
         match self {
             Self::File(_) => Box::new(Sqlite::open(&self.file()).unwrap()),
+            #[cfg(feature = "postgres")]
             Self::Postgres(settings) => Box::new(Postgres::open(settings).await.unwrap()),
         }
     }
 }
 
+#[cfg(feature = "postgres")]
 pub(super) fn settings(url: String) -> Settings {
     Settings {
         url,
@@ -130,7 +137,9 @@ pub(super) fn settings(url: String) -> Settings {
 
 /// An empty place for every kind of store.
 fn places() -> Vec<Place> {
+    #[allow(unused_mut, reason = "a build without PostgreSQL has one kind")]
     let mut places = vec![Place::File(tempfile::tempdir().unwrap())];
+    #[cfg(feature = "postgres")]
     places.extend(cluster::shared().map(|cluster| {
         let database = cluster.database();
         Place::Postgres(settings(cluster.url(&database)))
@@ -331,6 +340,7 @@ async fn the_log_has_no_gaps_whoever_appends_and_stays_when_its_queries_are_gone
         let store = place.open().await;
         // Two conductors at once, where they may share a store, and each query twice.
         let other = match &place {
+            #[cfg(feature = "postgres")]
             Place::Postgres(_) => Some(place.open().await),
             Place::File(_) => None,
         };

@@ -1,4 +1,4 @@
-//! TLS, health, metrics, traces and draining, over sockets.
+//! TLS, health, metrics, traces, versions and draining, over sockets.
 #![allow(clippy::unwrap_used, reason = "a failed expectation fails the test")]
 
 mod any;
@@ -9,4 +9,6 @@ mod network;
 mod serve;
 mod service;
 mod tls;
+#[cfg(feature = "otlp")]
 mod traces;
+mod versions;

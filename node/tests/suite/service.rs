@@ -11,7 +11,10 @@ use std::{
 };
 
 use dispers_base::{id::Role, keys::SigningKey};
-use dispers_node::{Activity, Node, ServeError, TlsIdentity, serve_draining, tls::connect};
+use dispers_node::{
+    Activity, Node, PROTOCOL_VERSION, ServeError, TlsIdentity, VERSION_HEADER, serve_draining,
+    tls::connect,
+};
 use tokio::{
     net::TcpListener,
     sync::{mpsc, oneshot},
@@ -159,12 +162,25 @@ impl Served {
 /// Sends an empty request for a path; the code that it is answered with, or none where the
 /// connection ended.
 pub(crate) async fn call(channel: tonic::transport::Channel, path: &str) -> Option<Code> {
-    let request = http::Request::builder()
-        .method("POST")
-        .uri(path)
-        .header("content-type", "application/grpc")
-        .body(Body::empty());
-    let answer = channel.oneshot(request.unwrap()).await.ok()?;
+    let version = PROTOCOL_VERSION.to_string();
+    let answer = call_in(channel, path, Some(&version)).await?;
     let status = tonic::Status::from_header_map(answer.headers())?;
     Some(status.code())
+}
+
+/// Sends an empty request that names a version of the protocol, or none.
+pub(crate) async fn call_in(
+    channel: impl Service<http::Request<Body>, Response = http::Response<Body>>,
+    path: &str,
+    version: Option<&str>,
+) -> Option<http::Response<Body>> {
+    let mut request = http::Request::builder()
+        .method("POST")
+        .uri(path)
+        .header("content-type", "application/grpc");
+    if let Some(version) = version {
+        request = request.header(VERSION_HEADER, version);
+    }
+    let request = request.body(Body::empty()).unwrap();
+    channel.oneshot(request).await.ok()
 }

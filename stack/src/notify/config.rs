@@ -2,6 +2,7 @@
 
 use std::{fmt, path::PathBuf};
 
+use dispers_node::LeftOut;
 use reqwest::Url;
 use serde::Deserialize;
 
@@ -80,6 +81,9 @@ pub enum NotifyError {
     /// The mail server's table is wrong.
     #[error("[stack.notify.smtp]: {0}")]
     Smtp(String),
+    /// The build has no e-mail.
+    #[error(transparent)]
+    LeftOut(#[from] LeftOut),
 }
 
 /// The webhook, if nobody on the way can read what is posted.
