@@ -58,6 +58,9 @@ pub enum Error {
     /// Another conductor drives the session, or is about to.
     #[error("another conductor drives the query: the same request may come again")]
     Elsewhere,
+    /// No round begins any longer.
+    #[error("the session has ended: its status says why")]
+    Ended,
     /// Parameters that begin no round.
     #[error(transparent)]
     Parameters(ParametersError),
@@ -97,7 +100,7 @@ impl Error {
             Self::OtherQuerier => Fault::Denied,
             Self::UnknownQuery | Self::NoSuchLog => Fault::NotFound,
             Self::NotDone | Self::Full(_) | Self::OwnQueries(_) => Fault::TryLater,
-            Self::TakenOver => Fault::Conflict,
+            Self::TakenOver | Self::Ended => Fault::Conflict,
             Self::Storage(_) => Fault::Us,
             Self::Away(_) | Self::Elsewhere | Self::Unwitnessed { .. } => Fault::Peer,
         }

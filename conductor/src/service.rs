@@ -501,7 +501,10 @@ impl Conductor for Service {
         let query = query_id(&Query { id })?;
         let parameters: SignedParameters = from_bytes(&parameters, MAX_ADVANCE, "parameters")
             .map_err(|error| status(error.into()))?;
-        self.0.see(query, &querier).await.map_err(status)?;
+        let seen = self.0.see(query, &querier).await.map_err(status)?;
+        if seen.ended {
+            return Err(status(Error::Ended));
+        }
         let begun = self.0.advance(query, parameters).await;
         begun.map_err(status)?;
         Ok(Response::new(Empty {}))

@@ -355,15 +355,23 @@ impl Session<'_> {
             id: self.manifest.query().0.to_vec(),
             parameters: to_bytes(parameters),
         };
-        patiently(|| async {
+        let begun = patiently(|| async {
             let begun = self.querier.conductors.call(|mut conductor| {
                 let request = request.clone();
                 async move { conductor.advance(request).await }
             });
             begun.await.map_err(|status| refused(&status))?;
             Ok(())
-        })
-        .await
+        });
+        let Err(error) = begun.await else {
+            return Ok(());
+        };
+        // The session may have failed meanwhile, and the status says why.
+        let status = self.querier.status(self.manifest.query()).await;
+        match status.ok().and_then(|status| status.failure) {
+            Some(failure) => Err(Error::Failed(failure)),
+            None => Err(error),
+        }
     }
 
     /// Follows a round to its end.

@@ -9,6 +9,7 @@ mod couchdb;
 mod coverage;
 mod documents;
 mod failures;
+mod fixtures;
 mod functions;
 mod hosts;
 mod knowledge;

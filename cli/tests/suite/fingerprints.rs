@@ -139,8 +139,8 @@ fn what_stack_init_prints_is_put_into_the_directory_as_it_is() {
     network.edit(
         "directory.toml",
         &[(
-            "[[host]]\nname = \"host-c\"",
-            "[[host]]\nkeys = \"host-1.pub\"\nname = \"host-c\"",
+            "[[host]]\nversion = 1\nname = \"host-c\"",
+            "[[host]]\nversion = 1\nkeys = \"host-1.pub\"\nname = \"host-c\"",
         )],
     );
     let refused = network.dispers(&["directory", "new", "directory.toml", "--output", "d.bin"]);

@@ -335,7 +335,8 @@ fn a_new_host_has_a_configuration_that_the_doctor_reads() {
     ]);
     assert_eq!(made.code, Some(0), "{}", made.stderr);
     assert!(
-        made.stdout.starts_with("[[host]]\nname = \"host-9\"\n"),
+        made.stdout
+            .starts_with("[[host]]\nversion = 1\nname = \"host-9\"\n"),
         "{}",
         made.stdout
     );

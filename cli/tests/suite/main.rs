@@ -10,6 +10,7 @@ mod command_line;
 mod conductors;
 mod editions;
 mod fingerprints;
+mod fixtures;
 mod hosts;
 mod left_out;
 mod network;

@@ -12,6 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use dispers_node::private;
 use tempfile::TempDir;
 
 use crate::{DISPERS, Ended, command};
@@ -56,7 +57,7 @@ impl SampleNetwork {
     fn try_start() -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
         let samples = folder.path().join("deploy");
-        copy_with_free_ports(&deploy(), &samples);
+        copy_with_free_ports(&deploy(), &samples, &mut BTreeMap::new());
         let made = Command::new("bash")
             .arg(samples.join("setup.sh"))
             .arg(folder.path().join("network"))
@@ -65,16 +66,41 @@ impl SampleNetwork {
             .unwrap();
         let made = Ended::of(made);
         assert_eq!(made.code, Some(0), "{}", made.stderr);
-        let mut network = Self {
+        Self::of(folder).served()
+    }
+
+    /// Copies a network that was stopped, makes the next edition of its directory, and starts every service.
+    pub(crate) fn resume(stopped: &Path) -> Self {
+        (0..3)
+            .find_map(|_| Self::copied(stopped).served())
+            .expect("every service finds its port free in one of three tries")
+    }
+
+    /// Copies a network that was stopped, and makes the next edition of its directory.
+    pub(crate) fn copied(stopped: &Path) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let network = folder.path().join("network");
+        copy_with_free_ports(stopped, &network, &mut BTreeMap::new());
+        let network = Self::of(folder);
+        network.edit("directory.toml", &[("epoch = 1", "epoch = 2")]);
+        network.renew(&["root"]);
+        network
+    }
+
+    fn of(folder: TempDir) -> Self {
+        Self {
             folder,
             services: BTreeMap::new(),
             logs: BTreeMap::new(),
             lines: BTreeMap::new(),
-        };
-        for (role, name) in SERVICES {
-            network.serve(role, name)?;
         }
-        Some(network)
+    }
+
+    fn served(mut self) -> Option<Self> {
+        for (role, name) in SERVICES {
+            self.serve(role, name)?;
+        }
+        Some(self)
     }
 
     /// Starts one service and waits for the log line that says it is ready; `None` if its port is
@@ -274,28 +300,40 @@ fn deploy() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy")
 }
 
-/// Copies the samples, each port replaced by one that is free.
-fn copy_with_free_ports(from: &Path, to: &Path) {
-    fs::create_dir(to).unwrap();
-    let mut ports: BTreeMap<String, TcpListener> = BTreeMap::new();
-    for file in fs::read_dir(from).unwrap() {
-        let path = file.unwrap().path();
-        let mut text = fs::read_to_string(&path).unwrap();
-        let found: Vec<String> = text
-            .split("127.0.0.1:")
-            .skip(1)
-            .map(|rest| rest.chars().take_while(char::is_ascii_digit).collect())
-            .collect();
-        for port in found {
-            let free = ports
-                .entry(port.clone())
-                .or_insert_with(|| TcpListener::bind(("127.0.0.1", 0)).unwrap());
-            let free = free.local_addr().unwrap().port();
-            text = text.replace(
-                &format!("\"127.0.0.1:{port}\""),
-                &format!("\"127.0.0.1:{free}\""),
-            );
+/// Copies a folder, each port in a text replaced by one that is free. Only the owner may read the copies.
+fn copy_with_free_ports(from: &Path, to: &Path, ports: &mut BTreeMap<String, TcpListener>) {
+    private::create_folder(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let copy = to.join(path.file_name().unwrap());
+        if path.is_dir() {
+            copy_with_free_ports(&path, &copy, ports);
+            continue;
         }
-        fs::write(to.join(path.file_name().unwrap()), text).unwrap();
+        let bytes = fs::read(&path).unwrap();
+        let bytes = match String::from_utf8(bytes) {
+            Ok(text) => with_free_ports(text, ports).into_bytes(),
+            Err(binary) => binary.into_bytes(),
+        };
+        private::write(&copy, bytes).unwrap();
     }
+}
+
+fn with_free_ports(mut text: String, ports: &mut BTreeMap<String, TcpListener>) -> String {
+    let found: Vec<String> = text
+        .split("127.0.0.1:")
+        .skip(1)
+        .map(|rest| rest.chars().take_while(char::is_ascii_digit).collect())
+        .collect();
+    for port in found {
+        let free = ports
+            .entry(port.clone())
+            .or_insert_with(|| TcpListener::bind(("127.0.0.1", 0)).unwrap());
+        let free = free.local_addr().unwrap().port();
+        text = text.replace(
+            &format!("\"127.0.0.1:{port}\""),
+            &format!("\"127.0.0.1:{free}\""),
+        );
+    }
+    text
 }

@@ -25,6 +25,14 @@ pub struct Decoder {
     pub accepts: fn(&[u8]) -> bool,
 }
 
+impl Decoder {
+    /// Name of a file with bytes for this decoder.
+    pub fn file_name(&self) -> String {
+        let letter = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
+        self.name.chars().map(letter).collect()
+    }
+}
+
 /// Decoders that are fuzzed together.
 pub struct Target {
     /// Its name, and that of its corpus.
