@@ -108,16 +108,36 @@ fn value(node: &Node, mut o: Vec<Value>, columns: &[Value]) -> Value {
     }
 }
 
+/// Value of a function, NULL for a value that it does not take.
 fn call(function: Function, value: Value) -> Value {
-    match (function, value) {
-        (Function::Abs, Integer(value)) => value.checked_abs().map_or(Null, Integer),
-        (Function::Abs, Real(value)) => Real(value.abs()),
-        (Function::Round, Real(value)) => Real(value.round_ties_even()),
-        (Function::Floor, Real(value)) => Real(value.floor()),
-        (Function::Ceil, Real(value)) => Real(value.ceil()),
-        (Function::Length, Text(text)) => Integer(text.chars().count() as i128),
-        (Function::Lower, Text(text)) => Text(text.to_lowercase()),
-        (Function::Upper, Text(text)) => Text(text.to_uppercase()),
+    match function {
+        Function::Abs => match value {
+            Integer(value) => value.checked_abs().map_or(Null, Integer),
+            Real(value) => Real(value.abs()),
+            _ => Null,
+        },
+        Function::Round => of_real(value, f64::round_ties_even),
+        Function::Floor => of_real(value, f64::floor),
+        Function::Ceil => of_real(value, f64::ceil),
+        Function::Length => match value {
+            Text(text) => Integer(text.chars().count() as i128),
+            _ => Null,
+        },
+        Function::Lower => of_text(value, str::to_lowercase),
+        Function::Upper => of_text(value, str::to_uppercase),
+    }
+}
+
+fn of_real(value: Value, function: fn(f64) -> f64) -> Value {
+    match value {
+        Real(value) => Real(function(value)),
+        _ => Null,
+    }
+}
+
+fn of_text(value: Value, function: fn(&str) -> String) -> Value {
+    match value {
+        Text(text) => Text(function(&text)),
         _ => Null,
     }
 }
