@@ -1,7 +1,7 @@
-//! The one byte encoding of whatever is signed, sealed or hashed (protocol.md §3).
+//! Byte encoding of everything that is signed, sealed or hashed (protocol.md §3).
 //!
 //! [`to_bytes`] writes a version byte and the [borsh](https://borsh.io) encoding, which is
-//! canonical: one value has one encoding and nothing else decodes to it. [`from_bytes`] refuses
+//! canonical: one value has one encoding and no other bytes decode to that value. [`from_bytes`] refuses
 //! another version, a trailing byte, and input over the caller's bound. Signatures cover the
 //! received bytes, never a re-encoding.
 
@@ -11,15 +11,16 @@ use sha2::{Digest, Sha256};
 /// Version of the encoding, the first byte of every encoded message.
 pub const VERSION: u8 = 1;
 
-/// Received bytes that are no message. One variant for every cause: the sender learns nothing.
+/// Error for received bytes that do not decode. It is the same for every cause, so that the sender does not learn the
+/// cause.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("malformed or oversized {what}")]
 pub struct DecodeError {
-    /// Which message was expected.
+    /// Name of the expected message.
     pub what: &'static str,
 }
 
-/// Encodes `value`, version byte first.
+/// Encodes `value`: the version byte, then its borsh encoding.
 pub fn to_bytes<T: BorshSerialize>(value: &T) -> Vec<u8> {
     let mut out = vec![VERSION];
     value
@@ -28,16 +29,17 @@ pub fn to_bytes<T: BorshSerialize>(value: &T) -> Vec<u8> {
     out
 }
 
-/// Decodes exactly one value of at most `limit` bytes.
+/// Decodes exactly one value. `limit` is the largest accepted length in bytes, the version byte included.
 ///
 /// # Errors
-/// [`DecodeError`] naming `what`, whatever the cause.
+/// [`DecodeError`] naming `what`, for every cause: too long, another version, malformed, or a trailing byte.
 pub fn from_bytes<T: BorshDeserialize>(
     bytes: &[u8],
     limit: usize,
     what: &'static str,
 ) -> Result<T, DecodeError> {
     let error = DecodeError { what };
+    // Before decoding, so that a stranger's message costs no more work than the caller allows.
     if bytes.len() > limit {
         return Err(error);
     }
@@ -47,7 +49,9 @@ pub fn from_bytes<T: BorshDeserialize>(
     }
 }
 
-/// SHA-256 over a label and length-prefixed parts, so that no two part lists collide.
+/// Returns SHA-256 over the label and the parts, each with its length before it (8 bytes, little-endian).
+///
+/// The lengths make the hashed bytes an injective encoding: two different lists of parts are never the same input.
 pub fn hash(label: &str, parts: &[&[u8]]) -> [u8; 32] {
     let mut hasher = Sha256::new();
     for part in [label.as_bytes()].iter().chain(parts) {

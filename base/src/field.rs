@@ -1,8 +1,8 @@
 //! Arithmetic in Field64, the integers modulo p = 2^64 − 2^32 + 1 (protocol.md §7).
 //!
-//! Elements are canonical integers below p, in the order and encoding of `prio`'s `Field64`,
-//! which is used for proving only: an aggregator spends its time in inner products, and those are
-//! several times faster over plain integers when only their end is reduced ([`Dot`]).
+//! An element is a `u64` below p, the canonical integer of `prio`'s `Field64`. Every function here expects such
+//! arguments and returns such a value. `Field64` itself is used for proving only. An aggregator spends its time in
+//! inner products, which are several times faster over plain integers that are reduced once, at the end ([`Dot`]).
 
 use chacha20::cipher::StreamCipher;
 use chacha20::{ChaCha20, KeyIvInit};
@@ -18,7 +18,7 @@ pub const MODULUS: u64 = 0xffff_ffff_0000_0001;
 /// 2^64 modulo p.
 const EPSILON: u64 = 0xffff_ffff;
 
-/// `value` modulo p.
+/// Returns `value` modulo p.
 pub fn reduce(value: u128) -> u64 {
     // With 2^64 = 2^32 − 1 and 2^96 = −1 modulo p, the value is low + middle·(2^32 − 1) − top.
     let low = value as u64;
@@ -26,29 +26,31 @@ pub fn reduce(value: u128) -> u64 {
     let top = (value >> 96) as u64;
     let (difference, borrow) = low.overflowing_sub(top);
     let difference = difference.wrapping_sub(EPSILON * u64::from(borrow));
+    // A borrow added 2^64, and a carry drops 2^64; both are EPSILON modulo p. Neither correction wraps again.
     let (sum, carry) = difference.overflowing_add(middle * EPSILON);
     let sum = sum.wrapping_add(EPSILON * u64::from(carry));
+    // The sum is below 2^64 < 2p, so one subtraction is enough.
     sum - MODULUS * u64::from(sum >= MODULUS)
 }
 
-/// a + b.
+/// Returns a + b.
 pub fn add(a: u64, b: u64) -> u64 {
     let (sum, carry) = a.overflowing_add(b);
     sum.wrapping_sub(MODULUS * u64::from(carry || sum >= MODULUS))
 }
 
-/// a − b.
+/// Returns a − b.
 pub fn sub(a: u64, b: u64) -> u64 {
     let (difference, borrow) = a.overflowing_sub(b);
     difference.wrapping_add(MODULUS * u64::from(borrow))
 }
 
-/// −a.
+/// Returns −a.
 pub fn neg(a: u64) -> u64 {
     sub(0, a)
 }
 
-/// The number nearest to zero that `a` stands for.
+/// Returns the representative of `a` that is nearest to zero: noisy sums and centred sums may be negative.
 pub fn signed(a: u64) -> i128 {
     match a > MODULUS / 2 {
         true => i128::from(a) - i128::from(MODULUS),
@@ -56,12 +58,15 @@ pub fn signed(a: u64) -> i128 {
     }
 }
 
-/// a · b.
+/// Returns a · b.
 pub fn mul(a: u64, b: u64) -> u64 {
     reduce(u128::from(a) * u128::from(b))
 }
 
-/// base to the power of `exponent`, which is public.
+/// Returns `base` to the power of `exponent`.
+///
+/// # Security
+/// The running time depends on `exponent`, which must therefore be public.
 pub fn power(base: u64, exponent: u64) -> u64 {
     let mut result = 1;
     for bit in (0..u64::BITS - exponent.leading_zeros()).rev() {
@@ -73,12 +78,13 @@ pub fn power(base: u64, exponent: u64) -> u64 {
     result
 }
 
-/// 1 / a; 0 for 0, which callers exclude.
+/// Returns 1 / a. For 0 it returns 0; callers exclude that case.
 pub fn inverse(a: u64) -> u64 {
+    // Fermat: a^(p−1) = 1 for every a other than 0.
     power(a, MODULUS - 2)
 }
 
-/// An inner product that is reduced once, at its end. Holds up to 2^32 terms.
+/// Inner product in progress, reduced modulo p once, at the end. It holds up to 2^32 terms.
 #[derive(Clone, Copy, Default, Zeroize)]
 pub struct Dot {
     low: u128,
@@ -86,7 +92,7 @@ pub struct Dot {
 }
 
 impl Dot {
-    /// Adds a · b.
+    /// Adds the term a · b.
     #[inline]
     pub fn add(&mut self, a: u64, b: u64) {
         let (low, carry) = self.low.overflowing_add(u128::from(a) * u128::from(b));
@@ -94,17 +100,19 @@ impl Dot {
         self.high += u64::from(carry);
     }
 
-    /// The sum modulo p.
+    /// Returns the sum of all terms modulo p.
     #[inline]
     pub fn total(self) -> u64 {
-        // 2^128 = −2^32 modulo p.
+        // 2^128 = −2^32 modulo p. With at most 2^32 terms there are fewer than 2^32 carries, so that the shifted number
+        // is below p, as `sub` requires.
         sub(reduce(self.low), self.high << 32)
     }
 }
 
-/// A uniform element from `rng`.
+/// Draws a uniform element.
 pub fn random(rng: &mut impl CryptoRng) -> u64 {
     loop {
+        // Rejection instead of a reduction, which would make the smallest elements more likely.
         let candidate = rng.next_u64();
         if candidate < MODULUS {
             return candidate;
@@ -112,8 +120,8 @@ pub fn random(rng: &mut impl CryptoRng) -> u64 {
     }
 }
 
-/// The endless sequence of uniform elements that a seed stands for: the ChaCha20 keystream under
-/// SHA-256(label, seed), read as little-endian integers, those of p and above skipped.
+/// Generator of uniform elements from a seed. It reads the ChaCha20 keystream under SHA-256(label, seed) as
+/// little-endian 64-bit integers, and skips integers that are not below p.
 pub struct Expander {
     cipher: ChaCha20,
     block: Zeroizing<[u8; Self::BLOCK]>,
@@ -121,10 +129,10 @@ pub struct Expander {
 }
 
 impl Expander {
-    /// Bytes of keystream made at a time: enough for the cipher to work on many blocks at once.
+    /// Number of bytes of keystream made at a time: 16 blocks, so that the cipher can compute several in parallel.
     const BLOCK: usize = 1024;
 
-    /// Starts the sequence of `seed` for the use that `label` names.
+    /// Starts the sequence of `seed`. The label names the use, so that two uses of a seed have unrelated sequences.
     pub fn new(label: &str, seed: &[u8; 32]) -> Self {
         let key = Zeroizing::new(encoding::hash(label, &[seed]));
         Self {
@@ -135,7 +143,7 @@ impl Expander {
         }
     }
 
-    /// The next element.
+    /// Returns the next element.
     pub fn element(&mut self) -> u64 {
         loop {
             self.refill();
@@ -149,33 +157,33 @@ impl Expander {
         }
     }
 
-    /// The next `count` elements.
+    /// Returns the next `count` elements.
     pub fn elements(&mut self, count: usize) -> Vec<u64> {
         let mut elements = vec![0; count];
         self.fill(&mut elements);
         elements
     }
 
-    /// Fills `elements` with the next ones.
+    /// Fills `elements` with the next elements of the sequence.
     pub fn fill(&mut self, elements: &mut [u64]) {
         let mut filled = 0;
         while filled < elements.len() {
             self.refill();
-            // As many as are left of the block: a loop without a call for each element.
+            // Everything that is left of the block in one loop: a call of `element` for each would be slower.
             let end = Self::BLOCK.min(self.read + 8 * (elements.len() - filled));
             for bytes in self.block[self.read..end].chunks_exact(8) {
                 let mut word = [0; 8];
                 word.copy_from_slice(bytes);
                 let candidate = u64::from_le_bytes(word);
                 elements[filled] = candidate;
-                // One that is skipped is written over by the next.
+                // A skipped integer stays at this place only until the next one overwrites it: no branch is needed.
                 filled += usize::from(candidate < MODULUS);
             }
             self.read = end;
         }
     }
 
-    /// Makes the next block once the last is read.
+    /// Computes the next block if the current one has been read to its end.
     fn refill(&mut self) {
         if self.read == Self::BLOCK {
             self.block.fill(0);

@@ -4,9 +4,9 @@ use std::fmt;
 
 use crate::{encoding, labels};
 
-/// Letters of RFC 4648's base 32, in lower case. Its digits 0, 1, 8 and 9 are absent, since they look like letters.
+/// Letters of RFC 4648's base 32, in lower case. The digits 0, 1, 8 and 9 are absent, since they look like letters.
 const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
-/// Number of letters of a fingerprint; each encodes five bits.
+/// Number of letters of a fingerprint. Each letter encodes five bits.
 const LETTERS: usize = 20;
 /// Number of letters between two hyphens.
 const GROUP: usize = 4;

@@ -1,10 +1,10 @@
-//! Names and numbers of the protocol. Each refuses invalid values when it is made.
+//! Names and numbers of the protocol. The types with an invariant check it when a value is made or decoded.
 
 use std::fmt;
 
 use borsh::{BorshDeserialize, BorshSerialize};
 
-/// The roles that exchange sealed messages.
+/// Role of a party that sends or opens sealed messages (protocol.md §1).
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize, BorshDeserialize,
 )]
@@ -26,7 +26,7 @@ pub enum Role {
 }
 
 impl Role {
-    /// The name used in configuration, logs and the command line.
+    /// Returns the name used in configuration, logs and on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::Conductor => "conductor",
@@ -39,7 +39,7 @@ impl Role {
         }
     }
 
-    /// Returns the role that has this name.
+    /// Returns the role that has this name; `None` for any other text.
     pub fn named(name: &str) -> Option<Self> {
         let all = [
             Self::Conductor,
@@ -60,17 +60,17 @@ impl fmt::Display for Role {
     }
 }
 
-/// A value that its newtype refuses.
+/// Error for a value that breaks the rule of its newtype.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what} {reason}")]
 pub struct InvalidId {
-    /// Which newtype refused.
+    /// Name of the newtype, for people.
     pub what: &'static str,
-    /// Why, as the end of a sentence.
+    /// Broken rule, as the end of a sentence that begins with `what`.
     pub reason: &'static str,
 }
 
-/// SHA-256 of the signed manifest body: submitting again is the same query.
+/// SHA-256 of the signed manifest body. A manifest that is submitted twice is therefore one query.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize, BorshDeserialize)]
 pub struct QueryId(pub [u8; 32]);
 
@@ -86,24 +86,25 @@ impl fmt::Debug for QueryId {
     }
 }
 
-/// Id of a batch of targets: the partition of its subscriptions, the committee that adds it up, and its number there.
+/// Id of a batch of homes: its partition, its committee, and its number among their batches.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize, BorshDeserialize,
 )]
 pub struct BatchId {
-    /// Partition of the Target Finder that made the batch.
+    /// Partition of the target finder that made the batch.
     pub partition: u16,
-    /// Committee whose aggregators verify and add it.
+    /// Committee that verifies and adds the contributions of the batch.
     pub committee: u16,
-    /// Number of the batch among those of the committee in the partition, from 0.
+    /// Number of the batch among the batches of this partition and committee, from 0.
     pub number: u32,
 }
 
 impl BatchId {
-    /// Where a committee's aggregators deal noise to each other. No partition has this number.
+    /// Number in place of the partition for dealt noise. No partition has this number.
     const NOISE: u16 = u16::MAX;
 
-    /// The noise of a committee, which is dealt, verified and counted like a batch.
+    /// Returns the id under which a committee deals noise. Noise is dealt, verified and committed like a batch
+    /// (protocol.md §9).
     pub fn noise(committee: u16) -> Self {
         Self {
             partition: Self::NOISE,
@@ -112,38 +113,43 @@ impl BatchId {
         }
     }
 
-    /// Whether it is no batch of homes.
+    /// Returns whether this id stands for dealt noise instead of a batch of homes.
     pub fn is_noise(self) -> bool {
         self.partition == Self::NOISE
     }
 
-    /// Returns the batch as one number, for a store. No two batches have the same number.
+    /// Returns the id as one number, for a store. No two ids have the same number.
     pub fn to_i64(self) -> i64 {
+        // The three parts fill 64 bits exactly. SQL integers are signed, so the sign is reinterpreted and nothing is
+        // lost.
         let high = u64::from(self.partition) << 48 | u64::from(self.committee) << 32;
         (high | u64::from(self.number)).cast_signed()
     }
 }
 
-/// What an answer is for: (query, round, batch, attempt). A sharing belongs to exactly one.
+/// Name of a unit of work: (query, round, batch, attempt). A sharing is bound to one work, and a work has one
+/// verification randomness *r*, so that a sharing meets one *r* only (protocol.md §8).
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize, BorshDeserialize,
 )]
 pub struct Work {
-    /// The query.
+    /// Query that homes answer.
     pub query: QueryId,
-    /// The round; 0 for SQL.
+    /// Round of the query, from 0. SQL has round 0 only; a training session has several (protocol.md §18).
     pub round: u16,
-    /// The batch.
+    /// Batch of the query.
     pub batch: BatchId,
-    /// The attempt, from 0.
+    /// Attempt at the batch, from 0.
     pub attempt: u8,
 }
 
-/// Number of an aggregator in its committee, from 1: its Shamir point.
+/// Number of an aggregator in its committee, or of a concept indexor, from 1. It is the member's Shamir point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize)]
 pub struct MemberNumber(u8);
 
 impl MemberNumber {
+    /// Makes a member number.
+    ///
     /// # Errors
     /// [`InvalidId`] for 0, the point where the secret lies.
     pub fn new(number: u8) -> Result<Self, InvalidId> {
@@ -156,25 +162,25 @@ impl MemberNumber {
         Ok(Self(number))
     }
 
-    /// The number itself, at least 1.
+    /// Returns the number itself, at least 1: the point at which the member's share is evaluated.
     pub fn point(self) -> u8 {
         self.0
     }
 
-    /// Position in committee order, from 0.
+    /// Returns the member's position in committee order, from 0.
     pub fn index(self) -> usize {
         usize::from(self.0) - 1
     }
 }
 
-/// A data aggregator: its committee and its number there.
+/// Name of a data aggregator: its committee and its number there.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize, BorshDeserialize,
 )]
 pub struct AggregatorId {
-    /// Which committee, from 0.
+    /// Number of the committee, from 0.
     pub committee: u16,
-    /// Its number there.
+    /// Number of the aggregator in that committee.
     pub member: MemberNumber,
 }
 
@@ -195,11 +201,12 @@ impl fmt::Display for MemberNumber {
 
 impl BorshDeserialize for MemberNumber {
     fn deserialize_reader<R: borsh::io::Read>(reader: &mut R) -> borsh::io::Result<Self> {
+        // Decoding makes the value with `new`, so that no received 0 bypasses its check.
         Self::new(u8::deserialize_reader(reader)?).map_err(borsh::io::Error::other)
     }
 }
 
-/// t of n: how many members of a committee are needed, of how many.
+/// Threshold of a committee, t of n: the number of members that are needed, and the number of all members.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize)]
 pub struct Threshold {
     needed: u8,
@@ -207,7 +214,7 @@ pub struct Threshold {
 }
 
 impl Threshold {
-    /// Any threshold of a committee: 1 ≤ needed ≤ members.
+    /// Makes a threshold with 1 ≤ `needed` ≤ `members`, for any committee.
     ///
     /// # Errors
     /// [`InvalidId`] when out of that range.
@@ -221,10 +228,10 @@ impl Threshold {
         Ok(Self { needed, members })
     }
 
-    /// The threshold of an aggregation committee: t ≥ 2, 2t > n, n > t (protocol.md §8).
+    /// Makes the threshold of a committee of aggregators: t ≥ 2, 2t > n, n > t (protocol.md §8).
     ///
     /// # Errors
-    /// [`InvalidId`] naming the rule.
+    /// [`InvalidId`] naming the broken rule.
     pub fn of_aggregators(needed: u8, members: u8) -> Result<Self, InvalidId> {
         let refuse = |reason| {
             Err(InvalidId {
@@ -238,23 +245,25 @@ impl Threshold {
         if members <= needed {
             return refuse("must be below the number of aggregators, or none may fail");
         }
+        // Two sets of t then share a member. An honest member freezes one D, so that no second set of t can obtain *r*
+        // for another D (protocol.md §8).
         if u16::from(needed) * 2 <= u16::from(members) {
             return refuse("must be more than half of the aggregators");
         }
         Self::new(needed, members)
     }
 
-    /// t: how many are needed.
+    /// Returns t, the number of members that are needed.
     pub fn needed(self) -> usize {
         usize::from(self.needed)
     }
 
-    /// n: how many there are.
+    /// Returns n, the number of all members.
     pub fn members(self) -> usize {
         usize::from(self.members)
     }
 
-    /// Every member's number, in order.
+    /// Returns the numbers of all members, in ascending order.
     pub fn numbers(self) -> impl Iterator<Item = MemberNumber> + Clone {
         (1..=self.members).map(MemberNumber)
     }
@@ -267,43 +276,44 @@ impl BorshDeserialize for Threshold {
     }
 }
 
-/// Epoch of the pseudonym key and of the pools' envelope keys.
+/// Key epoch: the epoch of the pseudonym key and of the pools' envelope keys (protocol.md §2).
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize, BorshDeserialize,
 )]
 pub struct KeyEpoch(pub u32);
 
-/// Milliseconds since the Unix epoch.
+/// Time in milliseconds since the Unix epoch.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize, BorshDeserialize,
 )]
 pub struct Timestamp(pub u64);
 
 impl Timestamp {
-    /// Clock skew that is tolerated between nodes, in milliseconds.
+    /// Tolerated difference between the clocks of two nodes, in milliseconds.
     pub const SKEW: u64 = 120_000;
 
-    /// This time, later by `milliseconds`.
+    /// Returns the time that is later by `milliseconds`, or the latest possible time.
     pub fn plus(self, milliseconds: u64) -> Self {
         Self(self.0.saturating_add(milliseconds))
     }
 
-    /// Whether this time has passed at `now`, skew granted.
+    /// Returns whether this time is earlier than `now` by more than [`SKEW`](Self::SKEW).
     pub fn has_passed(self, now: Self) -> bool {
         now.0 > self.0.saturating_add(Self::SKEW)
     }
 
-    /// Whether this time lies in the future of `now`, skew granted.
+    /// Returns whether this time is later than `now` by more than [`SKEW`](Self::SKEW).
     pub fn is_ahead_of(self, now: Self) -> bool {
         self.0 > now.0.saturating_add(Self::SKEW)
     }
 }
 
 impl fmt::Display for Timestamp {
-    /// As people read it, such as `2026-11-23 07:45 UTC`.
+    /// Writes the time as a date to the minute, such as `2026-11-23 07:45 UTC`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let minutes = self.0 / 60_000;
-        // Days since the first of March of the year 0, so that a leap day ends its year.
+        // A computed year begins on the first of March, so that a leap day is its last day. The calendar repeats every
+        // 400 years, an era, which has 146,097 days; day 0 is the first of March of the year 0.
         let days = minutes / 1440 + 719_468;
         let (era, day) = (days / 146_097, days % 146_097);
         let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
@@ -317,11 +327,13 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// Name of a node, host or querier in the directory: 1 to 64 of `a-z 0-9 . _ -`.
+/// Name of a node, host or querier in the directory: 1 to 64 characters of `a-z 0-9 . _ -`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize)]
 pub struct Name(String);
 
 impl Name {
+    /// Makes a name.
+    ///
     /// # Errors
     /// [`InvalidId`] for another length or character.
     pub fn new(name: &str) -> Result<Self, InvalidId> {
@@ -335,7 +347,7 @@ impl Name {
         Ok(Self(name.into()))
     }
 
-    /// The name itself.
+    /// Returns the name itself.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -359,7 +371,7 @@ mod tests {
 
     #[test]
     fn a_time_reads_as_a_date() {
-        // Of `date --utc --date=@SECONDS`.
+        // Dates as `date --utc --date=@SECONDS` prints them.
         for (seconds, date) in [
             (0u64, "1970-01-01 00:00 UTC"),
             (951_782_399, "2000-02-28 23:59 UTC"),

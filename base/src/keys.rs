@@ -1,4 +1,4 @@
-//! Signing keys (Ed25519). A signature covers a label and the received bytes.
+//! Signing keys (Ed25519). A signature covers the hash of a label and of the message's bytes.
 
 use std::fmt;
 
@@ -9,15 +9,15 @@ use zeroize::Zeroizing;
 
 use crate::{encoding, fingerprint::Fingerprint};
 
-/// A signature that does not verify. One variant for every cause.
+/// Error for a signature that does not verify. It is the same for every cause, also for a malformed public key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("bad signature on {what}")]
 pub struct BadSignature {
-    /// What should have been signed.
+    /// Label of the signed message.
     pub what: &'static str,
 }
 
-/// An Ed25519 signature.
+/// Ed25519 signature, in the encoding of RFC 8032.
 #[derive(Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Signature(pub [u8; 64]);
 
@@ -27,7 +27,7 @@ impl fmt::Debug for Signature {
     }
 }
 
-/// A public signing key, as the directory lists it.
+/// Public signing key, in the encoding of RFC 8032, as the directory lists it.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize, BorshDeserialize,
 )]
@@ -39,7 +39,9 @@ impl VerifyingKey {
         Fingerprint::of(&self.0)
     }
 
-    /// Checks `signature` over `label` and `message`, strictly (no malleable form passes).
+    /// Verifies that `signature` covers `label` and `message`.
+    ///
+    /// `message` must be the bytes as they were received, not a re-encoding (protocol.md §3).
     ///
     /// # Errors
     /// [`BadSignature`] naming the label.
@@ -50,6 +52,7 @@ impl VerifyingKey {
         signature: &Signature,
     ) -> Result<(), BadSignature> {
         let error = BadSignature { what: label };
+        // Strict verification also refuses public keys of small order, under which one signature fits several messages.
         ed25519_dalek::VerifyingKey::from_bytes(&self.0)
             .map_err(|_| error)?
             .verify_strict(
@@ -60,33 +63,33 @@ impl VerifyingKey {
     }
 }
 
-/// A secret signing key; zeroized when dropped.
+/// Secret signing key, zeroized on drop.
 pub struct SigningKey(ed25519_dalek::SigningKey);
 
 impl SigningKey {
-    /// A fresh key.
+    /// Draws a fresh key.
     pub fn generate(rng: &mut impl CryptoRng) -> Self {
         let mut seed = Zeroizing::new([0u8; 32]);
         rng.fill_bytes(&mut *seed);
         Self::from_seed(&seed)
     }
 
-    /// The key of a stored 32-byte seed.
+    /// Returns the key of a stored 32-byte seed.
     pub fn from_seed(seed: &[u8; 32]) -> Self {
         Self(ed25519_dalek::SigningKey::from_bytes(seed))
     }
 
-    /// The seed, for a key file.
+    /// Returns the seed, to be written to a key file.
     pub fn seed(&self) -> Zeroizing<[u8; 32]> {
         Zeroizing::new(self.0.to_bytes())
     }
 
-    /// The public key.
+    /// Returns the public key.
     pub fn public(&self) -> VerifyingKey {
         VerifyingKey(self.0.verifying_key().to_bytes())
     }
 
-    /// Signs `label` and `message`.
+    /// Signs `message` for the use that `label` names. No signature for one use verifies for another.
     pub fn sign(&self, label: &'static str, message: &[u8]) -> Signature {
         Signature(self.0.sign(&encoding::hash(label, &[message])).to_bytes())
     }

@@ -1,7 +1,7 @@
 //! Every domain-separation label of the protocol, in one place.
 //!
-//! A label names one use of one primitive. Two uses never share a label, so that what was made
-//! for one purpose never passes for another.
+//! A label names one use of one primitive. Two uses never share a label, so that a hash, key, signature or envelope
+//! made for one use never passes for another.
 
 /// First bytes of every HPKE `info`.
 pub const ENVELOPE: &str = "dispers v1 envelope";
@@ -18,7 +18,7 @@ pub const ENVELOPE_UPLOAD: &str = "upload";
 pub const ENVELOPE_WITHDRAWAL: &str = "withdrawal";
 /// List entry, from a stack to the Target Finder.
 pub const ENVELOPE_ENTRY: &str = "entry";
-/// Stack link and home inside a list entry, for the Target.
+/// Host and home id inside a list entry, for the Target.
 pub const ENVELOPE_LINK: &str = "link";
 /// Batch of targets, from the Target Finder to the Target.
 pub const ENVELOPE_TARGETS: &str = "targets";
@@ -26,22 +26,22 @@ pub const ENVELOPE_TARGETS: &str = "targets";
 pub const ENVELOPE_GROUP: &str = "group";
 /// An aggregator's share of dealt noise.
 pub const ENVELOPE_DEAL: &str = "deal";
-/// Tag key Kᵢ and the find's name, from the Target Finder to an aggregator.
+/// Grant (find, tag key Kᵢ and sizes of batches), from the Target Finder to an aggregator.
 pub const ENVELOPE_TAG_KEY: &str = "tag key";
 /// Message from one aggregator to another.
 pub const ENVELOPE_PEER: &str = "peer";
 /// Released total, from an aggregator to the querier.
 pub const ENVELOPE_TOTAL: &str = "total";
-/// Share of a threshold key in the making, from one member to another.
+/// Value of one member's dealing for another member, in a ceremony.
 pub const ENVELOPE_CEREMONY: &str = "ceremony share";
 
 /// Joint randomness of a vector's proof, expanded from the commitments to its shares.
 pub const EXPAND_JOINT: &str = "dispers v1 expand joint randomness";
 /// Commitment of a home to one aggregator's share of its vector.
 pub const HASH_JOINT_PART: &str = "dispers v1 hash share for joint randomness";
-/// Joint randomness of all commitments of one vector.
+/// Seed of the joint randomness, from all commitments of one vector.
 pub const HASH_JOINT: &str = "dispers v1 hash joint randomness";
-/// What keeps a commitment from telling anything of its share.
+/// Blinds, which keep a commitment from revealing anything about its share.
 pub const EXPAND_BLINDS: &str = "dispers v1 expand blinds";
 /// Signature over the parameters of a round of training.
 pub const SIGN_PARAMETERS: &str = "dispers v1 sign parameters";
@@ -49,7 +49,7 @@ pub const SIGN_PARAMETERS: &str = "dispers v1 sign parameters";
 pub const DERIVE_SESSION_KEY: &str = "dispers v1 session key";
 /// Digest of a round's sealed parameters.
 pub const HASH_PARAMETERS: &str = "dispers v1 hash parameters";
-/// Which homes of a session are held out.
+/// Decision whether a session holds a home out, from the query and the home's κ.
 pub const HASH_HELD_OUT: &str = "dispers v1 held out";
 
 /// Signature over a directory body.
@@ -70,7 +70,7 @@ pub const SIGN_BATCH: &str = "dispers v1 sign batch";
 pub const SIGN_FIND: &str = "dispers v1 sign find";
 /// Signature over the digest of a batch's groups.
 pub const SIGN_GROUPS: &str = "dispers v1 sign groups";
-/// An aggregator's statement of the noise that it deals.
+/// Signature over an aggregator's statement of the noise that it deals.
 pub const SIGN_DEAL: &str = "dispers v1 sign deal";
 /// Signature over a message from one aggregator to another.
 pub const SIGN_PEER: &str = "dispers v1 sign aggregator message";
@@ -82,26 +82,26 @@ pub const SIGN_CERTIFICATE: &str = "dispers v1 sign certificate";
 pub const SIGN_TOTAL: &str = "dispers v1 sign total";
 /// Signature over a member's enrolment in a ceremony.
 pub const SIGN_ENROLMENT: &str = "dispers v1 sign enrolment";
-/// A querier's question for its budget.
+/// Signature over a querier's request for the state of its budget.
 pub const SIGN_BUDGET_REQUEST: &str = "dispers v1 sign budget request";
 /// Signature over a member's dealing in a ceremony.
 pub const SIGN_DEALING: &str = "dispers v1 sign dealing";
-/// A Conductor, over a head of its log.
+/// Signature of a Conductor over a head of its log.
 pub const SIGN_LOG_HEAD: &str = "dispers v1 sign log head";
-/// A witness, over the same.
+/// Co-signature of a witness over a head of the log.
 pub const COSIGN_LOG_HEAD: &str = "dispers v1 cosign log head";
-/// A host, over what it erased of a home.
+/// Signature of a host over the receipt for what it erased of a home.
 pub const SIGN_RECEIPT: &str = "dispers v1 sign receipt";
 
-/// A leaf of the log.
+/// Leaf of the log.
 pub const HASH_LOG_LEAF: &str = "dispers v1 log leaf";
-/// A target profile, however it is written.
+/// Hash of a canonical profile, which two equivalent ways to write a profile have in common.
 pub const HASH_CANONICAL_PROFILE: &str = "dispers v1 hash canonical profile";
 /// Commitment to a target profile.
 pub const HASH_PROFILE: &str = "dispers v1 hash profile";
 /// Digest of the streamed subscription lists.
 pub const HASH_LISTS: &str = "dispers v1 hash lists";
-/// Name under which an aggregator keeps an offered key.
+/// Name under which an aggregator stores an offered key.
 pub const HASH_OFFERED_KEY: &str = "dispers v1 hash offered key";
 /// Digest of one batch of targets.
 pub const HASH_BATCH: &str = "dispers v1 hash batch";
@@ -109,27 +109,27 @@ pub const HASH_BATCH: &str = "dispers v1 hash batch";
 pub const HASH_AGGREGATOR_GROUPS: &str = "dispers v1 hash aggregator groups";
 /// Digest D over all aggregators' digests.
 pub const HASH_GROUPS: &str = "dispers v1 hash groups";
-/// Hash of all deals of an attempt: what aggregators freeze.
+/// Hash of all deals of an attempt, which aggregators freeze as D.
 pub const HASH_DEALS: &str = "dispers v1 hash deals";
 /// Digest of a decision: D, quorum, bitmap, all messages.
 pub const HASH_DECISION: &str = "dispers v1 hash decision";
 /// Digest of a proposed release.
 pub const HASH_RELEASE: &str = "dispers v1 hash release";
-/// Hash of a key file that is split into fragments, with the random bytes before it.
+/// Hash of a key file that is split into fragments, and of the random bytes before it.
 pub const HASH_KEY_FILE: &str = "dispers v1 hash key file";
-/// Check of one fragment of a key file.
+/// Checksum of one fragment of a key file.
 pub const HASH_FRAGMENT: &str = "dispers v1 hash fragment";
 /// Seed of the noise of one set's size.
 pub const HASH_SIZE_NOISE: &str = "dispers v1 hash size noise";
-/// Weight of a finder for a querier's queries without noise.
+/// Weight of a target finder for a querier, to choose the finder of that querier's queries without noise.
 pub const HASH_RESPONSIBLE: &str = "dispers v1 hash responsible finder";
-/// Seed of the noise of numbers of silent homes, for one find.
+/// Seed of one find for the noise of its numbers of silent homes (homes that did not answer).
 pub const HASH_SILENT_SEED: &str = "dispers v1 hash silent seed";
 /// Seed of the noise of one number of silent homes.
 pub const HASH_SILENT_NOISE: &str = "dispers v1 hash silent noise";
 /// Hash of a withdrawal handle.
 pub const HASH_WITHDRAWAL: &str = "dispers v1 hash withdrawal";
-/// Digest of what a ceremony is for.
+/// Digest of a ceremony: network, role, group, threshold, suite, purpose and random id.
 pub const HASH_CEREMONY: &str = "dispers v1 hash ceremony";
 /// Digest of all enrolments of a ceremony.
 pub const HASH_ENROLMENTS: &str = "dispers v1 hash enrolments";
@@ -152,17 +152,17 @@ pub const DERIVE_FIND: &str = "dispers v1 derive find";
 pub const DERIVE_COMMITTEE: &str = "dispers v1 derive committee";
 /// Seed of the encapsulation of a message that several nodes of a pool seal with the same bytes.
 pub const DERIVE_ENCAPSULATION: &str = "dispers v1 derive encapsulation";
-/// What homes are remembered under as members of populations.
+/// Key of the digests under which a target finder remembers the homes of a population.
 pub const DERIVE_MEMBER_KEY: &str = "dispers v1 derive member key";
 /// Key of the noise of sizes of sets.
 pub const DERIVE_SIZE_KEY: &str = "dispers v1 derive size key";
-/// What the homes of a profile are called towards one querier.
+/// Name of a population, from a querier, a key epoch and a canonical profile.
 pub const DERIVE_POPULATION: &str = "dispers v1 derive population";
 /// Seed of a find's shuffle.
 pub const DERIVE_SHUFFLE: &str = "dispers v1 derive shuffle";
 /// Key under which an aggregator seals what it keeps, from its signing key.
 pub const DERIVE_STORAGE_KEY: &str = "dispers v1 derive storage key";
-/// Seeded shares of one group.
+/// Shares that one group expands from a seed.
 pub const EXPAND_SHARES: &str = "dispers v1 expand shares";
 /// Query randomness from the threshold PRF.
 pub const EXPAND_RANDOMNESS: &str = "dispers v1 expand randomness";

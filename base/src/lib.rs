@@ -1,6 +1,6 @@
-//! Ground of the other crates: identifiers, domain separation, canonical encoding, signatures, and the field.
+//! Definitions that every other crate uses: identifiers, domain separation, canonical encoding, signatures, the field.
 //!
-//! Nothing here knows what a query is. `docs/protocol.md` is the specification that the comments cite.
+//! Nothing here depends on the content of a query. The comments cite the specification, `docs/protocol.md`.
 
 pub mod encoding;
 pub mod field;

@@ -1,10 +1,10 @@
 //! Defences that tests can switch off, to show which attack each of them stops.
 //!
-//! The Byzantine adversary of the simulation must find an attack once its defence is off (docs/testing.md). Without
-//! the feature `weaknesses`, which only tests enable, no defence can be switched off: [`off`] is a constant `false`, and
+//! The Byzantine adversary of the simulation must find an attack once its defence is off (docs/testing.md). Without the
+//! feature `weaknesses`, which only tests enable, no defence can be switched off: [`off`] is a constant `false`, and
 //! the weak branch is dead code.
 
-/// A defence, named for the attack that it stops.
+/// Defence that a test can switch off. Each variant is named for the attack, and its comment states the defence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Weakness {
     /// The id of a find covers everything that determines its cut (protocol.md §6).
@@ -45,14 +45,15 @@ pub enum Weakness {
     UnreadEvicts,
     /// The conductor verifies the signature of an acknowledgement (protocol.md §8).
     FalseAcknowledgementEvicts,
-    /// A dealer whose noise is right without fewer than t members stays in the query (protocol.md §9).
+    /// A dealer stays in the query if its noise is right once fewer than t members are left out (protocol.md §9).
     FalseBitEvictsDealer,
-    /// An aggregator takes one model a round (protocol.md §18).
+    /// An aggregator accepts one digest of parameters per round (protocol.md §18).
     SeveralModelsOfOneRound,
-    /// A contribution is bound to the model that its home was shown (protocol.md §18).
+    /// A contribution is bound to the parameters that its home was shown (protocol.md §18).
     ContributionsOfAnyModel,
 }
 
+// One value per thread: tests run in parallel, and a test must not weaken another one.
 #[cfg(any(test, feature = "weaknesses"))]
 thread_local! {
     static OFF: std::cell::Cell<Option<Weakness>> = const { std::cell::Cell::new(None) };
@@ -70,9 +71,11 @@ pub const fn off(_: Weakness) -> bool {
     false
 }
 
-/// Runs `attack` with one defence switched off on this thread.
+/// Runs `attack` with one defence switched off on this thread. Restores the earlier state afterwards.
 #[cfg(any(test, feature = "weaknesses"))]
 pub fn without<T>(weakness: Weakness, attack: impl FnOnce() -> T) -> T {
+    // A guard restores the state also when the attack panics, as a failing test does: the test harness may use the
+    // thread again.
     struct Restore(Option<Weakness>);
     impl Drop for Restore {
         fn drop(&mut self) {

@@ -1,4 +1,4 @@
-//! `dispers budget`: what a querier may still ask of each population.
+//! `dispers budget`: the rest of a querier's privacy budget on each population.
 
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::{exit::Exit, explain::left, format::Format, questions::Desk};
 
-/// δ at which ε is told, which says more to people than ρ.
+/// The δ for which ε is printed. An ε is more familiar than the ρ that budgets count in.
 const DELTA: f64 = 1e-6;
 
 #[derive(Args)]
@@ -31,7 +31,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Exit> {
     Ok(())
 }
 
-/// Each population with what was spent on it.
+/// Groups expenses by population.
 fn populations(budget: &Budget) -> BTreeMap<Population, Vec<&Expense>> {
     let mut populations: BTreeMap<Population, Vec<&Expense>> = BTreeMap::new();
     for expense in &budget.expenses {
@@ -45,10 +45,11 @@ fn populations(budget: &Budget) -> BTreeMap<Population, Vec<&Expense>> {
 
 fn spent(expenses: &[&Expense]) -> Rho {
     let rho = expenses.iter().map(|expense| expense.rho.0);
+    // It saturates, so that an overflow cannot make a spent budget look unused.
     Rho(rho.fold(0, u64::saturating_add))
 }
 
-/// What a query of this cost would leave, where there is one.
+/// Prints a budget. With the `cost` of a query, also prints what the query would leave.
 pub(crate) fn print(budget: &Budget, cost: Option<Rho>) {
     println!(
         "budget         rho {} at each aggregator, for each target profile in key epoch {} (epsilon {:.2} at delta {DELTA})",

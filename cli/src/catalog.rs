@@ -1,4 +1,4 @@
-//! `dispers catalog`: what may be asked.
+//! `dispers catalog`: the doctypes, fields and concepts that a query may use.
 
 use std::path::PathBuf;
 
@@ -26,6 +26,7 @@ enum Format {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Exit> {
+    // Only the directory is read, so the configuration of any role will do.
     let directory = Config::<()>::load_any(&arguments.config)?.directory()?;
     match arguments.format {
         Format::Table => print(&directory.catalogue),

@@ -1,4 +1,4 @@
-//! `dispers directory`: making, signing and checking the trust root.
+//! `dispers directory`: makes, signs and checks directories, the root of trust (protocol.md §2).
 
 mod show;
 mod spec;
@@ -145,7 +145,7 @@ fn new(arguments: &New) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The body that a description describes.
+/// Returns the body of the directory that a description describes.
 fn described(path: &Path) -> anyhow::Result<DirectoryBody> {
     let folder = path.parent().unwrap_or(Path::new("."));
     spec::body(&parse(path)?, folder)
@@ -159,7 +159,7 @@ fn tell_roots(file: &Path) {
     );
 }
 
-/// What changes, once the new directory is written.
+/// Writes the next edition of a directory. Returns its changes.
 fn renew(arguments: &Renew) -> Result<String, Exit> {
     let Renew {
         old: old_file,
@@ -174,6 +174,7 @@ fn renew(arguments: &Renew) -> Result<String, Exit> {
     }
     let old = body(old_file).map_err(Exit::misuse)?;
     let new = described(description).map_err(Exit::misuse)?;
+    // The changes are computed first, because this refuses an edition that may not follow the old one.
     let changes = show::changes(&old, &new, Printed::Table)?;
     let directory = SignedDirectory::new(&new).map_err(Exit::misuse)?;
     write(output, &directory).map_err(Exit::misuse)?;
@@ -187,7 +188,7 @@ fn changes(arguments: &Changes) -> Result<String, Exit> {
     show::changes(&old, &new, arguments.format)
 }
 
-/// The body of a file, whoever signed it.
+/// Returns the body of a file. Signatures are not checked.
 fn body(path: &Path) -> anyhow::Result<DirectoryBody> {
     let body = read(path)?.unverified_body();
     body.with_context(|| path.display().to_string())
@@ -205,6 +206,8 @@ fn show(arguments: &Show) -> anyhow::Result<()> {
 
 fn sign(arguments: &Sign) -> anyhow::Result<()> {
     let mut directory = read(&arguments.file)?;
+    // The body cannot be verified yet, because its signatures are only being collected. A signature of a
+    // wrong key does no harm: nodes count only the roots that they pin.
     let body = directory.unverified_body()?;
     directory.sign(&load_signing_key(&arguments.key)?);
     write(&arguments.file, &directory)?;

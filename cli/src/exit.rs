@@ -1,13 +1,13 @@
-//! How a command ends.
+//! Exit codes of a command, as in BSD's `sysexits.h`.
 
-/// The command line, a file or the question is wrong.
+/// Exit code if the command line, a file or the question is wrong.
 pub(crate) const MISUSE: u8 = 64;
-/// The network cannot be reached.
+/// Exit code if the network cannot be reached.
 pub(crate) const UNAVAILABLE: u8 = 69;
-/// The same command may succeed later.
+/// Exit code if the same command may succeed later.
 pub(crate) const TRY_LATER: u8 = 75;
 
-/// An error with the code that the process ends with.
+/// An error with the exit code of the process.
 #[derive(Debug)]
 pub(crate) struct Exit {
     pub(crate) code: u8,
@@ -39,6 +39,7 @@ impl From<dispers_node::ConfigError> for Exit {
 impl From<dispers_querier::Error> for Exit {
     fn from(error: dispers_querier::Error) -> Self {
         let code = match &error {
+            // An unreachable network is temporary too, but has a code of its own, so it comes first.
             dispers_querier::Error::Unreachable(_) => UNAVAILABLE,
             error if error.is_misuse() => MISUSE,
             error if error.is_temporary() => TRY_LATER,
@@ -65,6 +66,7 @@ impl From<dispers_stack::Error> for Exit {
     fn from(error: dispers_stack::Error) -> Self {
         use dispers_node::Fault;
         let code = match error.fault() {
+            // A wrong file is for the user of the command to correct, whatever fault the stack assigns to it.
             _ if matches!(error, dispers_stack::Error::File(_)) => MISUSE,
             Fault::Caller => MISUSE,
             Fault::Peer => UNAVAILABLE,

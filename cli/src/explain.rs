@@ -1,4 +1,4 @@
-//! `dispers explain`: what a question will take and how exact its answer will be. No home is asked.
+//! `dispers explain`: the cost and the expected accuracy of a question. No home is asked.
 
 use std::path::PathBuf;
 
@@ -22,7 +22,7 @@ use crate::{
     regress::Text,
 };
 
-/// Homes where nothing says how many there are.
+/// Assumed number of homes of a network, whose real number is not public.
 const HOMES: u64 = 1000;
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -63,7 +63,7 @@ pub(crate) struct Arguments {
     format: Form,
 }
 
-/// Where a question would be asked.
+/// The network that a question would be asked of.
 struct Place {
     catalogue: Catalogue,
     homes: u64,
@@ -71,7 +71,8 @@ struct Place {
     max_homes: u64,
     max_delta: f64,
     committee: (usize, usize),
-    /// What was spent, and what may be; `None` in the sandbox.
+    /// Limit and expenses of the querier's privacy budget, or the reason why they are unknown. `None` in the
+    /// sandbox.
     budget: Option<Result<Budget, String>>,
 }
 
@@ -83,6 +84,7 @@ impl Place {
             concepts: arguments.concepts.clone(),
             ..Options::default()
         };
+        // Only the catalogue and the number of homes are needed, so no network is started.
         let (catalogue, homes) = dispers_sandbox::catalogue(&options)?;
         Ok(Self {
             catalogue,
@@ -101,9 +103,12 @@ impl Place {
     async fn network(desk: &Desk) -> Result<Self, Exit> {
         let directory = desk.querier.directory();
         let thresholds = directory.committees.iter().map(|key| key.threshold());
+        // Committees may differ. The explanation is for the one that needs the most members.
         let committee = thresholds
             .map(|threshold| (threshold.needed(), threshold.members()))
             .max();
+        // If no budget can be read, the question is explained all the same, and its budget is reported as
+        // unknown.
         let budget = desk.querier.budget().await.map_err(|e| e.to_string());
         Ok(Self {
             catalogue: directory.catalogue.clone(),
@@ -128,6 +133,8 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Exit> {
         ..PlanLimits::default()
     };
     let plan = Plan::new(&sql, &place.catalogue, &limits).map_err(Exit::misuse)?;
+    // No home is asked here, so a default is harmless: without --epsilon the question is explained as an
+    // exact one.
     let loss = arguments.loss.loss(Some(Epsilon::Off))?;
     let (needed, members) = place.committee;
     let refuse = |error: ManifestError| Exit::misuse(error);
@@ -137,6 +144,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Exit> {
         let sensitivities = circuit.sensitivities();
         let privacy = Privacy::new(loss.epsilon, loss.delta, &sensitivities, needed, members);
         let privacy = privacy.map_err(ManifestError::Privacy)?;
+        // A network refuses a larger δ. The same check runs here so that the querier learns it before paying.
         check_delta(&privacy, place.max_delta)?;
         Ok(privacy)
     });
@@ -152,7 +160,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Exit> {
     Ok(())
 }
 
-/// To two digits: nobody should read more into a guess.
+/// Rounds to two digits, since the number of homes is a guess.
 fn rounded(homes: u64) -> u64 {
     let unit = 10u64.pow(homes.max(1).ilog10().saturating_sub(1));
     (homes + unit / 2) / unit * unit
@@ -250,11 +258,12 @@ fn print_noise(noise: &ExpectedNoise, explained: &Explanation, homes: u64) {
     println!("               for {homes} homes, spread evenly over groups and ranges");
 }
 
-/// Three digits.
+/// Formats a number with three significant digits.
 fn short(value: f64) -> String {
     if value == 0.0 || !value.is_finite() {
         return value.to_string();
     }
+    // Significant digits, since a fixed number of decimals would print a small error as 0.
     let digits = (2 - value.abs().log10().floor() as i32).max(0) as usize;
     format!("{value:.digits$}")
 }
@@ -298,7 +307,7 @@ fn object(plan: &Plan, explained: &Explanation, homes: u64, cohort: u32, place: 
     })
 }
 
-/// What is left of a budget on a population.
+/// Returns the rest of a budget of `most` after `spent`.
 pub(crate) fn left(most: Rho, spent: Rho) -> Rho {
     Rho(most.0.saturating_sub(spent.0))
 }

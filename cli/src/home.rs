@@ -1,4 +1,4 @@
-//! `dispers home`: what the owner of a home decides, and sees of what was asked.
+//! `dispers home`: an owner's rules, decisions and history.
 
 mod rules;
 
@@ -91,10 +91,14 @@ pub(crate) async fn run(command: Command) -> Result<(), Exit> {
     }
 }
 
-/// The store of a stack, and its home, which must be there.
+/// Opens the store of a stack and finds the home.
+///
+/// # Errors
+/// If the stack does not know the home.
 fn open(home: &Home) -> Result<(Store, HomeId), Exit> {
     let store = stack::store(&home.config)?;
     let id = HomeId(home.home.clone());
+    // A home without documents may still have a history to show.
     if !store.holds(&id)? && store.history(&id, 0, 1)?.is_empty() {
         return Err(dispers_stack::Error::UnknownHome(id.0).into());
     }
@@ -102,6 +106,7 @@ fn open(home: &Home) -> Result<(Store, HomeId), Exit> {
 }
 
 async fn erase_home(home: &Home) -> Result<(), Exit> {
+    // Refuses an unknown home before anything is sent.
     open(home)?;
     let (store, relay) = stack::open(&home.config)?;
     let receipt = erase(&relay, &Arc::new(store), &HomeId(home.home.clone())).await?;
@@ -150,6 +155,7 @@ fn history(arguments: &History) -> Result<(), Exit> {
             "{}  {:<22} {}: {}  {} of {}  {}",
             Timestamp(entry.received),
             entry.outcome.word(),
+            // Text of other parties must not move the cursor of the owner's terminal, see `plain`.
             asked.querier,
             plain(&asked.purpose),
             asked.fields.join(", "),
@@ -206,8 +212,10 @@ fn tell(entry: &Entry) {
     println!("as SQL\n{}", plain(&entry.manifest.local.sql()));
 }
 
-/// Changes the rules of homes; those that have the same keep the same.
+/// Changes the rules of homes. Homes with equal rules before also share them after.
 fn change(store: &Store, homes: &[HomeId], change: impl Fn(&mut Rules)) -> Result<(), Exit> {
+    // Homes are grouped by the text of their rules, so that the rules of a whole host are written once for
+    // each group.
     let mut same: BTreeMap<String, (Rules, Vec<HomeId>)> = BTreeMap::new();
     for home in homes {
         let rules = store.rules(home)?;

@@ -1,4 +1,4 @@
-//! `dispers keys`: making keys.
+//! `dispers keys`: makes keys.
 
 mod ceremony;
 mod files;
@@ -104,7 +104,7 @@ pub(crate) fn run(command: Command) -> Result<(), Exit> {
     Ok(())
 }
 
-/// Makes a key file; the public part, for the directory.
+/// Makes a key file. Returns the public part, for the directory.
 pub(crate) fn make(arguments: &New) -> Result<String, Exit> {
     let name = Name::new(&arguments.name).map_err(Exit::misuse)?;
     let role = match arguments.role {
@@ -118,6 +118,8 @@ pub(crate) fn make(arguments: &New) -> Result<String, Exit> {
         KeyRole::Root => {
             let key = SigningKey::generate(&mut rng());
             save_signing_key(&arguments.output, &key).map_err(Exit::misuse)?;
+            // Keys go to files and the fingerprint to stderr, so that stdout holds only what the directory
+            // lists.
             show::tell_root(&key.public().0);
             return Ok(format!("{}\n", hex::encode(key.public().0)));
         }
@@ -126,6 +128,8 @@ pub(crate) fn make(arguments: &New) -> Result<String, Exit> {
     if let Some(other) = &arguments.pool_of {
         let other = NodeKeys::load(other).map_err(Exit::misuse)?;
         match role {
+            // All conductors share one envelope key, so that any opens what was sealed for another
+            // (protocol.md §2).
             Role::Conductor => keys.join_conductor(&other),
             _ => keys.join_pool_of(&other),
         }
@@ -138,7 +142,7 @@ pub(crate) fn make(arguments: &New) -> Result<String, Exit> {
     toml::to_string(&public).map_err(Exit::other)
 }
 
-/// Deals shares into a folder; the public part, for the directory.
+/// Deals the shares of a threshold key into a folder. Returns the public part, for the directory.
 pub(crate) fn deal_into(needed: u8, members: u8, folder: &Path) -> Result<String, Exit> {
     let threshold = Threshold::new(needed, members).map_err(Exit::misuse)?;
     private::create_folder(folder)

@@ -1,4 +1,4 @@
-//! What each role of a sandbox could read, for people.
+//! Report of what each role of a sandbox could read.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use dispers_base::{id::Role, labels};
 use dispers_querier::Aggregators;
 use dispers_sandbox::{Envelopes, Knowledge};
 
-/// What an envelope of a purpose holds, as people say it: one, many.
+/// Returns a name for the contents of envelopes of a purpose, in singular and plural.
 fn noun(purpose: &str) -> (&'static str, &'static str) {
     match purpose {
         labels::ENVELOPE_PROFILE => ("target profile", "target profiles"),
@@ -65,7 +65,7 @@ fn title(role: Role, nodes: usize) -> String {
     format!("{nodes} {name}s")
 }
 
-/// Prints on stderr who received, opened and could not open what, as it was recorded.
+/// Prints on stderr what each role received, opened and could not open, from the sandbox's records.
 pub(crate) fn print(knowledge: &Knowledge, aggregators: &Aggregators) {
     eprintln!("\nWhat each role received in this run, and what of it it could read:");
     for known in &knowledge.roles {
@@ -88,6 +88,7 @@ pub(crate) fn print(knowledge: &Knowledge, aggregators: &Aggregators) {
             "{} sealed messages, and each was read by one role only.",
             knowledge.envelopes
         ),
+        // Each envelope is sealed to one role, so a second reader would be a fault of the protocol.
         several => eprintln!(
             "{} sealed messages, of which {several} were read by more than one role!",
             knowledge.envelopes

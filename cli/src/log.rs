@@ -1,4 +1,4 @@
-//! `dispers log`: what was ever asked, for anybody who is listed.
+//! `dispers log`: every query that was ever asked, for any party that the directory lists (protocol.md §16).
 
 use std::{
     collections::BTreeMap,
@@ -30,7 +30,7 @@ use tonic::{Code, Status};
 
 use crate::exit::{Exit, UNAVAILABLE};
 
-/// Entries that are fetched at a time.
+/// Number of entries fetched at a time.
 const PART: u64 = 256;
 
 #[derive(Subcommand)]
@@ -94,7 +94,7 @@ enum Format {
     Csv,
 }
 
-/// A way to the Conductor's log.
+/// Connection to the log that conductors serve.
 struct Reader {
     directory: Arc<Directory>,
     conductors: AnyOf,
@@ -131,7 +131,7 @@ impl Reader {
         })
     }
 
-    /// Entries from a position on; fewer than asked for at the end of the log.
+    /// Fetches at most `count` entries from position `from`. There are fewer at the end of the log.
     async fn part(&self, from: u64, count: u64) -> Result<Vec<SignedManifest>, Exit> {
         let fetched = self.conductors.call(|channel| async move {
             let range = LogRange { from, count };
@@ -139,6 +139,7 @@ impl Reader {
             let mut messages = Messages::new(reply.into_inner());
             let mut entries = Vec::new();
             while let Some(bytes) = messages.next(2 * MAX_MANIFEST).await? {
+                // Twice the largest manifest, for the signature and the framing of the entry.
                 let entry = from_bytes(&bytes, 2 * MAX_MANIFEST, "manifest");
                 entries.push(entry.map_err(|error| Status::data_loss(error.to_string()))?);
             }
@@ -166,7 +167,8 @@ impl Reader {
             ConductorClient::new(channel).log_consistency(sizes).await
         });
         match fetched.await {
-            // It had both sizes once: somebody saw it.
+            // The caller knows that the log once had both sizes, since somebody saw their heads. A conductor
+            // without a proof then fails the check of the empty proof, which reports the log as wrong.
             Err(status) if status.code() == Code::NotFound => Ok(Vec::new()),
             fetched => Ok(fetched.map_err(exit)?.into_inner().body),
         }
@@ -228,6 +230,7 @@ async fn list(arguments: List) -> Result<(), Exit> {
                 Format::Table => println!(
                     "{position:>6}  {issued}  {}: {}  {}  {id}",
                     of.querier,
+                    // The purpose is the querier's text, and may hold control characters.
                     plain(&of.purpose),
                     of.local.doctype
                 ),
@@ -249,6 +252,7 @@ async fn show(arguments: Show) -> Result<(), Exit> {
     let reader = Reader::open(&arguments.from)?;
     let wanted = arguments.query.to_lowercase();
     let found = match wanted.parse::<u64>() {
+        // An id in hexadecimal has 64 characters. A shorter number is a position.
         Ok(position) if wanted.len() < 20 => reader
             .part(position, 1)
             .await?
@@ -287,7 +291,8 @@ async fn show(arguments: Show) -> Result<(), Exit> {
     Ok(())
 }
 
-/// Somebody else's text without what moves a terminal's cursor; lines stay.
+/// Returns another party's text without control characters, which could move a terminal's cursor and hide
+/// output. Line breaks stay.
 pub(crate) fn plain(text: &str) -> String {
     let shown = |c: char| {
         if c.is_control() && c != '\n' {
@@ -319,7 +324,8 @@ fn wrong(what: impl std::fmt::Display) -> Exit {
     Exit::other(anyhow!("the log is WRONG: {what}"))
 }
 
-/// A state file: an encoded head with its signatures, in hexadecimal.
+/// Reads a state file: an encoded head with its signatures, in hexadecimal. Returns `None` if the file does
+/// not exist.
 fn read_state(path: &Path) -> Result<Option<SignedHead>, Exit> {
     let text = match fs::read_to_string(path) {
         Ok(text) => text,
@@ -346,6 +352,8 @@ async fn verify(arguments: Verify) -> Result<(), Exit> {
         let Some(path) = path else { continue };
         match read_state(path)? {
             Some(head) => before.push((head, whose)),
+            // The first run has no state yet. A file to compare with must exist, else nothing would be
+            // compared.
             None if whose.starts_with("seen") => {}
             None => {
                 return Err(Exit::misuse(anyhow!("{} is not there", path.display())));
@@ -354,7 +362,8 @@ async fn verify(arguments: Verify) -> Result<(), Exit> {
     }
     let Some(head) = reader.head().await? else {
         return match before.is_empty() {
-            // It may also be a conductor that hides the log.
+            // An absent log is right before the first query, but a conductor may also hide it. It must not
+            // pass as verified.
             true => Err(Exit {
                 code: UNAVAILABLE,
                 error: anyhow!(
@@ -366,6 +375,7 @@ async fn verify(arguments: Verify) -> Result<(), Exit> {
         };
     };
     let verified = head.verify(directory).map_err(wrong)?;
+    // An old head with valid signatures would let a conductor hide the queries that followed it.
     verified.check_fresh(now()).map_err(|error| Exit {
         code: UNAVAILABLE,
         error: anyhow!(
@@ -376,11 +386,13 @@ async fn verify(arguments: Verify) -> Result<(), Exit> {
     let root = verified.root;
     check_entries(&reader, &root).await?;
     for (seen, whose) in before {
-        // Nobody is convicted by what no conductor signed.
+        // A head that no conductor signed proves nothing against the log, so it is a misuse and not an
+        // accusation.
         let seen = seen.signed(directory).map_err(|error| {
             let advice = "it may be of a log that is over, or of another directory: keep it, and begin a new state file";
             Exit::misuse(anyhow!("the head {whose} cannot be placed: {error}; {advice}"))
         })?;
+        // Either head may be the newer one: the other party may have looked later.
         let (older, newer) = match seen.root.size <= root.size {
             true => (seen.root, root),
             false => (root, seen.root),
@@ -397,6 +409,8 @@ async fn verify(arguments: Verify) -> Result<(), Exit> {
         })?;
     }
     if let Some(path) = &arguments.state {
+        // The state is written last. After a failure, the head that was verified before is still there to
+        // compare with.
         let text = hex::encode(to_bytes(&head));
         private::write(path, text + "\n")
             .with_context(|| format!("cannot write {}", path.display()))
@@ -416,7 +430,8 @@ async fn verify(arguments: Verify) -> Result<(), Exit> {
     Ok(())
 }
 
-/// Fetches every entry up to a head, and checks each and that they are what the head says.
+/// Fetches every entry up to a head, and checks that the entries have the head's root. Reports how many have
+/// a signature that no key of the present directory verifies.
 async fn check_entries(reader: &Reader, root: &Root) -> Result<(), Exit> {
     let mut keys: BTreeMap<&str, VerifyingKey> = BTreeMap::new();
     for querier in &reader.directory.queriers {
@@ -425,8 +440,10 @@ async fn check_entries(reader: &Reader, root: &Root) -> Result<(), Exit> {
     let mut tree = Tree::default();
     let mut unlisted = 0usize;
     while tree.size() < root.size {
+        // By now the log may have entries beyond the head. The head says nothing about them.
         let count = PART.min(root.size - tree.size());
         let part = reader.part(tree.size(), count).await?;
+        // A log that is shorter than its signed head hides entries.
         if part.is_empty() {
             return Err(wrong(format!(
                 "it says that it has {} queries, and shows {}",
@@ -441,7 +458,8 @@ async fn check_entries(reader: &Reader, root: &Root) -> Result<(), Exit> {
                     if key
                         .verify(labels::SIGN_MANIFEST, &signed.body, &signed.signature)
                         .is_ok() => {}
-                // The directory lists it, or its key of then, no longer.
+                // The directory no longer lists this querier, or lists a new key. Queries stay in the log for
+                // ever, so this is no error.
                 _ => unlisted += 1,
             }
             tree.push(leaf(&signed));

@@ -1,4 +1,4 @@
-//! `--epsilon` and `--delta`: how much an answer may tell about any one home.
+//! `--epsilon` and `--delta`: limits on what an answer may reveal about any one home.
 
 use std::str::FromStr;
 
@@ -8,7 +8,7 @@ use dispers_querier::PrivacyLoss;
 
 use crate::exit::Exit;
 
-/// ε, or that there is to be none.
+/// The privacy loss ε, or `off` for an exact answer.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Epsilon {
     Off,
@@ -46,7 +46,10 @@ pub(crate) struct Loss {
 }
 
 impl Loss {
-    /// What was written, `default` where nothing was.
+    /// Returns the privacy loss on the command line, or `default` if there is none.
+    ///
+    /// # Errors
+    /// If there is no ε and no default, or a δ without ε.
     pub(crate) fn loss(&self, default: Option<Epsilon>) -> Result<Option<PrivacyLoss>, Exit> {
         let delta = self.delta;
         match (self.epsilon.or(default), delta) {
@@ -55,6 +58,7 @@ impl Loss {
             (Some(Epsilon::Off), Some(_)) => Err(Exit::misuse(anyhow!(
                 "--delta has no meaning with --epsilon off: leave it out",
             ))),
+            // A network's question has no default: whoever asks must decide what the answer may reveal.
             (None, _) => Err(Exit::misuse(anyhow!(
                 "how much may the answer tell about any one home? Write --epsilon 1, for example; \
                  --epsilon off asks for an exact answer, which the network and the homes may refuse",

@@ -1,7 +1,7 @@
 //! `dispers`: the command line of DISPERS.
 //!
-//! Results go to stdout, everything else to stderr. Exit codes: 0 success, 64 misuse,
-//! 69 unavailable, 75 try again later, 1 otherwise.
+//! Results go to stdout, everything else to stderr. Exit codes: 0 success, 64 misuse, 69 unavailable, 75 try
+//! again later, 1 any other error.
 
 mod bench;
 mod budget;
@@ -88,6 +88,8 @@ enum Command {
 }
 
 fn run(command: Command) -> Result<(), Exit> {
+    // These commands talk to people on stderr and log nothing by default. Only `serve` sets up logs and
+    // traces, from its configuration.
     let local = || dispers_node::telemetry::init("off", false);
     let executor = || {
         tokio::runtime::Builder::new_multi_thread()
@@ -157,12 +159,14 @@ fn run(command: Command) -> Result<(), Exit> {
 }
 
 fn main() -> ExitCode {
+    // Before anything else, so that no file is created readable by others and no core dump can hold a key.
     dispers_node::private::protect_process();
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
             let _ = error.print();
             return if error.use_stderr() {
+                // Help and version are no misuse, although clap returns them as errors.
                 ExitCode::from(exit::MISUSE)
             } else {
                 ExitCode::SUCCESS

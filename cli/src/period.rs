@@ -1,8 +1,8 @@
-//! Periods of time as people write them.
+//! Periods of time in the form that people write, such as 30m.
 
 use std::str::FromStr;
 
-/// A period, in milliseconds.
+/// A period in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Period(pub(crate) u64);
 
@@ -12,6 +12,7 @@ impl FromStr for Period {
     fn from_str(text: &str) -> Result<Self, String> {
         let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
         let unit = match &text[digits.len()..] {
+            // Zero is the same in every unit.
             "" if text == "0" => 0,
             "s" => 1000,
             "m" => 60_000,

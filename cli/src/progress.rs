@@ -1,4 +1,5 @@
-//! Progress on stderr: a bar per phase on a terminal, a line per phase elsewhere, and the funnel.
+//! Progress on stderr: a bar for each phase on a terminal, a line for each phase elsewhere, and finally the
+//! number of homes at each step.
 
 use std::io::{IsTerminal, stderr};
 
@@ -10,13 +11,13 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use crate::query::lines;
 
-/// The bars of one command.
+/// Progress bars of one command.
 pub(crate) struct Bars {
     terminal: bool,
     all: MultiProgress,
     phase: Option<(&'static str, ProgressBar)>,
     last: Option<Status>,
-    /// Whether whom a query waits for is told, and what was told last.
+    /// Lines that were printed last on whom the query waits for. `None` if they are not to be printed.
     telling: Option<Vec<String>>,
 }
 
@@ -31,7 +32,7 @@ impl Bars {
         }
     }
 
-    /// Tells in words, on stderr, where a query stands and whom it waits for.
+    /// Sets whether to print in words, on stderr, the state of a query and whom it waits for.
     pub(crate) fn telling(mut self, telling: bool) -> Self {
         self.telling = telling.then(Vec::new);
         self
@@ -40,10 +41,12 @@ impl Bars {
     fn tell(&mut self, status: &Status) {
         let lines = lines(status, now());
         if let Some(told) = &mut self.telling
+            // The status is polled. Only a change is worth a new line.
             && *told != lines
         {
             for line in &lines {
                 match self.terminal {
+                    // The bars must redraw around the line, so it goes through them on a terminal.
                     true => drop(self.all.println(line)),
                     false => eprintln!("{line}"),
                 }
@@ -59,6 +62,7 @@ impl Bars {
             .is_none_or(|(current, _)| *current != name)
         {
             self.close();
+            // Outside a terminal, such as in a log file, one line for each phase must do.
             if !self.terminal {
                 eprintln!("{name} …");
             }
@@ -78,11 +82,12 @@ impl Bars {
     fn close(&mut self) {
         if let Some((_, bar)) = self.phase.take() {
             bar.set_position(bar.length().unwrap_or(1));
+            // `abandon` leaves the bar on the screen, as a record of the phase.
             bar.abandon();
         }
     }
 
-    /// Shows how far a sandbox's start is.
+    /// Shows the progress of a sandbox's start.
     pub(crate) fn starting(&mut self, progress: Progress) {
         match progress {
             Progress::Starting { services } => {
@@ -95,7 +100,7 @@ impl Bars {
         }
     }
 
-    /// Shows how far a query is.
+    /// Shows the progress of a query.
     pub(crate) fn step(&mut self, step: &Step) {
         let status = match step {
             Step::Preparing => return self.show("prepare", 0, 1, "concepts and keys".into()),
@@ -107,6 +112,8 @@ impl Bars {
             Phase::Find => self.show("find", 0, 1, "choosing homes".into()),
             Phase::Ask => {
                 let note = match status.about {
+                    // Numbers of homes may be noisy, so that they do not tell the querier how many match. The
+                    // text says so.
                     true => format!("about {} asked", homes.asked),
                     false => format!(
                         "{} asked → {} answered → {} accepted",
@@ -121,7 +128,7 @@ impl Bars {
         self.last = Some(status.clone());
     }
 
-    /// Closes the bars and prints the funnel.
+    /// Closes the bars and prints the number of homes at each step.
     pub(crate) fn end(mut self) {
         self.close();
         if let Some(status) = self.last.take() {

@@ -1,4 +1,4 @@
-//! `dispers query`, `status`, `result`, `cancel`: a question to a network and what becomes of it.
+//! `dispers query`, `status`, `result`, `cancel`: questions to a network.
 
 use std::path::PathBuf;
 
@@ -78,9 +78,11 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Exit> {
         owners_ms: arguments.ask_owners.0,
     };
     let prepared = desk.querier.prepare(&question).await?;
-    // Whatever happens from here on, the answer can be opened.
+    // The keys are on disk before the question is submitted. Whatever happens from here on, the answer can be
+    // opened.
     let id = desk.keep(prepared.asked())?;
     if let Err(error) = desk.querier.submit(&prepared).await {
+        // After a temporary error the question may have arrived, so that its answer may still come.
         if !error.is_temporary() {
             desk.forget(&id)?;
         }
@@ -90,6 +92,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Exit> {
         println!("{id}");
         return Ok(());
     }
+    // Printed before the wait, so that `dispers result` can fetch the answer if this process dies.
     eprintln!("query {id}");
     let mut bars = Bars::new().telling(arguments.watch);
     let result = desk
@@ -100,7 +103,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Exit> {
     answer(&desk, &id, result, &arguments.output)
 }
 
-/// Prints an answer. Its question is forgotten unless the answer may still come.
+/// Prints an answer. Removes the question, unless its answer may still come.
 fn answer(
     desk: &Desk,
     id: &str,
@@ -109,6 +112,7 @@ fn answer(
 ) -> Result<(), Exit> {
     match result {
         Ok(result) => {
+            // The order matters: if printing fails, the question is still there to fetch the answer again.
             output.print(&result).map_err(Exit::other)?;
             desk.forget(id)
         }
@@ -137,6 +141,7 @@ pub(crate) async fn result(arguments: Fetch) -> Result<(), Exit> {
     let desk = Desk::open(&arguments.config)?;
     let asked = desk.find(&arguments.id)?;
     let status = desk.querier.status(asked.query()).await?;
+    // `follow` would wait for the end, while this command only asks whether there is an answer.
     if !matches!(status.phase, Phase::Done | Phase::Failed) {
         return Err(Exit {
             code: TRY_LATER,
@@ -166,6 +171,7 @@ pub(crate) async fn status(arguments: Of) -> Result<(), Exit> {
 pub(crate) async fn cancel(arguments: Of) -> Result<(), Exit> {
     let desk = Desk::open(&arguments.config)?;
     let asked = desk.find(&arguments.id)?;
+    // The question is removed only after this succeeded. Without its file it could not be cancelled any more.
     desk.querier.cancel(asked.query()).await?;
     desk.forget(&arguments.id)?;
     eprintln!("cancelled: nothing of it is released");
@@ -183,7 +189,8 @@ fn phase(phase: Phase) -> &'static str {
     }
 }
 
-/// Where a query stands, and whom it waits for since and until when, and what happens then.
+/// Describes the state of a query, and for each node that it waits for: since when, until when, and what
+/// happens then.
 pub(crate) fn lines(status: &Status, now: Timestamp) -> Vec<String> {
     let homes = &status.homes;
     let about = if status.about { "about " } else { "" };
@@ -195,6 +202,7 @@ pub(crate) fn lines(status: &Status, now: Timestamp) -> Vec<String> {
         homes.answered,
         homes.accepted,
     );
+    // Numbers of batches would reveal the number of homes, which is noisy here.
     if !status.about {
         let (done, batches) = (status.batches_done, status.batches);
         line.push_str(&format!("; {done} of {batches} batches done"));
@@ -213,6 +221,7 @@ pub(crate) fn lines(status: &Status, now: Timestamp) -> Vec<String> {
             wait.node,
             wait.step.doing(),
             now.0.saturating_sub(wait.since.0) / 1000,
+            // Rounded up, so that a wait that is not over never shows 0 seconds.
             wait.until.0.saturating_sub(now.0).div_ceil(1000),
             wait.step.then(),
         ));

@@ -1,4 +1,4 @@
-//! Questions that wait for their answers: one file each, which alone opens the answer.
+//! Questions that wait for their answers, one file each. Only this file can open the answer.
 
 use std::{fs, path::PathBuf, sync::Arc};
 
@@ -15,15 +15,17 @@ use zeroize::Zeroizing;
 
 use crate::exit::Exit;
 
-/// A querier with its folder of questions.
+/// A querier with its folder of waiting questions.
 pub(crate) struct Desk {
     pub(crate) querier: Querier,
     folder: PathBuf,
 }
 
 impl Desk {
+    /// Opens the querier of the configuration file at `path`.
+    ///
     /// # Errors
-    /// [`Exit`] when the configuration, a key or the directory is refused.
+    /// [`Exit`] if the configuration, a key or the directory is refused.
     pub(crate) fn open(path: &std::path::Path) -> Result<Self, Exit> {
         let config: Config<dispers_querier::Config> = Config::load(path, "querier")?;
         let (directory, keys) = config.open(Role::Querier)?;
@@ -45,7 +47,7 @@ impl Desk {
         self.folder.join(format!("{id}.query"))
     }
 
-    /// Keeps what opens the answer, before the question is submitted.
+    /// Writes the secrets that open the answer. This must happen before the question is submitted.
     pub(crate) fn keep(&self, asked: &Asked) -> Result<String, Exit> {
         let id = asked.query().to_string();
         private::create_folder(&self.folder)
@@ -56,9 +58,11 @@ impl Desk {
         Ok(id)
     }
 
-    /// Takes a question up again.
+    /// Reads a question that was kept.
     pub(crate) fn find(&self, id: &str) -> Result<Asked, Exit> {
         let path = self.path(id);
+        // The id becomes part of a path. Only hexadecimal digits are allowed, so that it cannot leave the
+        // folder.
         if id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_hexdigit()) || !path.exists() {
             return Err(Exit::misuse(anyhow!(
                 "no question {id:?} waits in {}: give the id that `dispers query --detach` printed",
@@ -76,7 +80,7 @@ impl Desk {
         self.folder.join(format!("{id}.training"))
     }
 
-    /// Keeps a training session as it is now, whole or not at all.
+    /// Writes the present state of a training session, completely or not at all.
     pub(crate) fn keep_session(&self, id: &str, kept: &[u8]) -> Result<(), Exit> {
         let path = self.session_path(id);
         let cannot = || format!("cannot write {}", path.display());
@@ -84,12 +88,13 @@ impl Desk {
             .with_context(cannot)
             .map_err(Exit::other)?;
         let text = Zeroizing::new(hex::encode(kept));
+        // A session is written many times, and `write_secret` never replaces a file.
         private::write(&path, text.as_bytes())
             .with_context(cannot)
             .map_err(Exit::other)
     }
 
-    /// A session that was kept.
+    /// Reads a training session that was kept.
     pub(crate) fn session(&self, id: &str) -> Result<Zeroizing<Vec<u8>>, Exit> {
         let path = self.session_path(id);
         if id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_hexdigit()) || !path.exists() {
@@ -105,13 +110,13 @@ impl Desk {
         Ok(Zeroizing::new(bytes))
     }
 
-    /// Forgets a session that has ended.
+    /// Removes a session that has ended.
     pub(crate) fn forget_session(&self, id: &str) {
-        // What stays is of no harm: its sums were printed.
+        // A failure is ignored: a file that stays reveals only sums that were printed.
         let _ = fs::remove_file(self.session_path(id));
     }
 
-    /// Forgets a question whose answer was printed or that has no answer.
+    /// Removes a question whose answer was printed, or that has no answer.
     pub(crate) fn forget(&self, id: &str) -> Result<(), Exit> {
         let path = self.path(id);
         fs::remove_file(&path)

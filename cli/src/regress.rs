@@ -1,4 +1,4 @@
-//! What is asked: SQL, or a regression as `--regress 'y ~ x1 + x2' --from DOCTYPE`.
+//! The question of a command: SQL, or a regression as `--regress 'y ~ x1 + x2' --from DOCTYPE`.
 
 use anyhow::anyhow;
 use clap::Args;
@@ -26,8 +26,9 @@ pub(crate) struct Text {
 }
 
 impl Text {
-    /// The question as one text, if there is one.
+    /// Returns the question as one text, or `None` if the command line has none.
     pub(crate) fn written(&self) -> Option<String> {
+        // clap accepts --regress and --from only together, so both are given or neither.
         let (Some(formula), Some(from)) = (&self.regress, &self.from) else {
             return self.sql.clone();
         };
@@ -36,7 +37,10 @@ impl Text {
         Some(format!("REGRESS {formula} FROM {from}{condition}"))
     }
 
-    /// The question as one text.
+    /// Returns the question as one text.
+    ///
+    /// # Errors
+    /// If the command line has none.
     pub(crate) fn sql(&self) -> Result<String, Exit> {
         self.written().ok_or_else(|| {
             Exit::misuse(anyhow!(

@@ -1,4 +1,4 @@
-//! `dispers sandbox`: the whole network in one process.
+//! `dispers sandbox`: a whole network in one process.
 
 use std::path::PathBuf;
 
@@ -17,7 +17,7 @@ use crate::{
     train,
 };
 
-/// Mean systolic blood pressure by age band.
+/// Example question: mean systolic blood pressure by age band.
 const EXAMPLE: &str = "SELECT CASE WHEN age < 40 THEN '25-39' WHEN age < 55 THEN '40-54' \
     ELSE '55+' END AS band, COUNT(*) AS homes, COUNT(sbp) AS measured, \
     AVG(clamp(sbp, 80, 230, 1)) AS mean_sbp FROM nhefs GROUP BY band";
@@ -106,7 +106,7 @@ pub(crate) struct NetworkArguments {
 }
 
 impl NetworkArguments {
-    /// The sandbox that was written.
+    /// Converts the arguments to the sandbox's options. `record` turns on the records for `--show-knowledge`.
     pub(crate) fn options(self, record: bool) -> Options {
         Options {
             data: self.data,
@@ -127,7 +127,7 @@ impl NetworkArguments {
     }
 }
 
-/// Starts the sandbox, telling how far it is.
+/// Starts the sandbox and shows its progress.
 pub(crate) async fn start(options: &Options) -> Result<Network, Exit> {
     let mut bars = Bars::new();
     let network = Network::start(options, |progress| bars.starting(progress)).await?;
@@ -140,13 +140,14 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Exit> {
         return train::run_in_sandbox(&model, network).await;
     }
     let arguments = arguments.question;
-    // Without one, mean blood pressure by age band.
+    // Without a question, the sandbox answers the example.
     let written = arguments.text.written();
     let sql = written.unwrap_or_else(|| EXAMPLE.to_owned());
     let options = arguments.network.options(arguments.show_knowledge);
+    // All of a sandbox's data is on the user's own machine, so an exact answer is the default.
     let loss = arguments.loss.loss(Some(Epsilon::Off))?;
     arguments.output.check()?;
-    // A question that cannot be asked is refused before anything starts.
+    // A question that cannot be asked is refused here, before a whole network is started for it.
     dispers_sandbox::check(&options, &sql)?;
     let mut bars = Bars::new();
     let network = Network::start(&options, |progress| bars.starting(progress)).await?;
@@ -156,6 +157,8 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Exit> {
         .ask(&question, |step| bars.step(step))
         .await;
     bars.end();
+    // Records and the answer are taken before the network stops, but errors are returned only after, so that
+    // it always stops cleanly.
     let knowledge = network.recording().map(Knowledge::new);
     network.stop().await;
     let result = result?;

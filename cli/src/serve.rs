@@ -22,7 +22,7 @@ use tonic::service::Routes;
 
 use crate::exit::{Exit, MISUSE, UNAVAILABLE};
 
-/// What is logged where `DISPERS_LOG` does not say.
+/// Log filter that applies if `DISPERS_LOG` is not set.
 const LOGGED: &str = "info,h2=warn,hyper=warn,rustls=warn";
 
 #[derive(Args)]
@@ -47,14 +47,14 @@ enum Role {
     Stack,
 }
 
-/// What starting a service needs, all read before a port is bound.
+/// A service's node, keys and configuration. All are read before a port is bound.
 struct Start<T> {
     node: Arc<Node>,
     keys: Keys,
     config: Config<T>,
 }
 
-/// The secrets beside those of the node itself.
+/// Secrets of a service other than those that every node has.
 struct Keys {
     envelope: Option<dispers_crypto::envelope::EnvelopeSecretKey>,
     pool_envelope: Option<dispers_crypto::envelope::EnvelopeSecretKey>,
@@ -66,6 +66,7 @@ struct Keys {
 impl<T: DeserializeOwned> Start<T> {
     fn load(path: &std::path::Path, role: id::Role) -> Result<Self, Exit> {
         let config: Config<T> = Config::load(path, role.name())?;
+        // Only a limit that is set before the first computation counts.
         if let Some(workers) = config.node.workers {
             limit_workers(workers);
         }
@@ -113,12 +114,14 @@ fn needed<T>(value: Option<T>, what: &str) -> Result<T, Exit> {
     value.ok_or_else(|| Exit::misuse(anyhow!("the configuration or key file lacks {what}")))
 }
 
-/// What a conductor keeps, shared with others where there are any.
+/// Opens the database of a conductor, which conductors share if there are several.
 async fn conductor_store(
     start: &Start<dispers_conductor::Config>,
 ) -> Result<Arc<dyn dispers_conductor::Store>, Exit> {
     let config = &start.config.role;
     let listed = start.node.directory.nodes(id::Role::Conductor).count();
+    // Any conductor may be asked about any query and must know every subscription, so several need one
+    // database.
     if let (2.., Some(dispers_conductor::Database::File(path))) = (listed, &config.database) {
         return Err(Exit::misuse(anyhow!(
             "the directory lists {listed} conductors, which must share what they keep, and {} is one's alone: write database = \"postgres://USER@HOST:PORT/NAME\" in [conductor] of each",
@@ -130,11 +133,14 @@ async fn conductor_store(
         .as_ref()
         .is_some_and(dispers_conductor::Database::holds_password)
     {
+        // A configuration with a password must not be readable by other users.
         start.config.check_private()?;
     }
+    // The conventional variable of PostgreSQL, so that the password need not stand in the file.
     let password = std::env::var("PGPASSWORD").ok();
     let opened = config.open(|path| start.config.resolve(path), password);
     opened.await.map_err(|error| {
+        // A database that is down may come back. Any other error is one of the configuration.
         let code = if error.is_temporary() {
             UNAVAILABLE
         } else {
@@ -149,12 +155,13 @@ async fn conductor_store(
 
 pub(crate) async fn run(arguments: Arguments) -> Result<(), Exit> {
     let path = &arguments.config;
+    // Nonces must be unique over all threads. Without the feature `record-nonces` this does nothing.
     dispers_crypto::aead::share_record();
-    // A file that cannot be read is told below.
+    // A file that cannot be read is reported below, where the service reads it.
     let traces = load_telemetry(path).unwrap_or_default();
     let name = arguments.role.to_possible_value();
     let name = name.as_ref().map_or("dispers", |name| name.get_name());
-    // Held until the end, so that the last traces are sent.
+    // The guard lives until the end, so that the last traces are sent.
     let _traces =
         telemetry::init_with(LOGGED, arguments.json_logs, &traces, name).map_err(Exit::misuse)?;
     match arguments.role {
@@ -171,9 +178,11 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Exit> {
             let routes = Routes::new(ConductorServer::new(service.clone()));
             let listening = listen(start.node, &start.config, routes);
             let stopped = tokio::select! {
+                // `keep_up` never returns by itself, so this ends when the server stops.
                 stopped = listening => stopped,
                 () = service.clone().keep_up() => Ok(()),
             };
+            // Other conductors then need not wait until this one's leases run out.
             service.give_up().await;
             stopped
         }
@@ -256,11 +265,12 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Exit> {
     }
 }
 
-/// A stack, dialled or attached, with its page for owners.
+/// Runs a stack, which is either dialled by targets or attached to them, and its page for owners.
 async fn serve_stack(start: Start<dispers_stack::Config>) -> Result<(), Exit> {
     let config = &start.config.role;
     let store = Arc::new(config.open(|path| start.config.resolve(path))?);
     let relay = dispers_stack::Relay::new(start.node.clone());
+    // A configuration with a secret must not be readable by other users.
     if config.notify.holds_secret() {
         start.config.check_private()?;
     }
@@ -270,6 +280,7 @@ async fn serve_stack(start: Start<dispers_stack::Config>) -> Result<(), Exit> {
         .as_mut()
         .and_then(|smtp| smtp.password_file.as_mut());
     if let Some(file) = password {
+        // Paths in a configuration are relative to its file, not to the working directory.
         *file = start.config.resolve(file);
     }
     let notifier = Notifier::new(&notify, config.page.as_ref()).map_err(Exit::misuse)?;
@@ -281,6 +292,8 @@ async fn serve_stack(start: Start<dispers_stack::Config>) -> Result<(), Exit> {
     if let Some(page) = &config.page {
         serve_page(&start, page, store.clone(), relay.clone()).await?;
     }
+    // The network may be down when the stack starts. In the background, catching up is tried until it
+    // succeeds.
     tokio::spawn(dispers_stack::keep_up(relay.clone(), store));
     if !config.attach {
         let service = dispers_stack::Service::new(answerer, config.parallel_asks);
@@ -288,6 +301,8 @@ async fn serve_stack(start: Start<dispers_stack::Config>) -> Result<(), Exit> {
         return listen(start.node, &start.config, routes).await;
     }
     metrics(&start.node, &start.config).await?;
+    // An attached stack serves no port to the network: it dials its targets, so that a host can stay behind a
+    // firewall.
     tracing::info!(node = %start.node.name, "attaching");
     let limit = Duration::from_secs(start.config.node.drain_seconds);
     let stopped = async {
@@ -302,7 +317,7 @@ async fn serve_stack(start: Start<dispers_stack::Config>) -> Result<(), Exit> {
     Ok(())
 }
 
-/// Serves the page beside the stack.
+/// Serves the page for owners beside the stack.
 async fn serve_page(
     start: &Start<dispers_stack::Config>,
     config: &page::Config,
@@ -314,6 +329,8 @@ async fn serve_page(
     let page = page::Page::new(config, store, &start.node.directory, Some(relay), exact);
     let listener = bind(config.listen).await?;
     let address = listener.local_addr().map_err(Exit::other)?;
+    // The page does no TLS itself. Beyond the loopback address, owners' traffic could be read on its way to
+    // the proxy.
     if !address.ip().is_loopback() {
         tracing::warn!(%address, "the page is served without TLS: let nobody but your proxy reach this address");
     }
@@ -326,7 +343,7 @@ async fn serve_page(
     Ok(())
 }
 
-/// Has a node that the directory lists as a witness co-sign the log, beside what it serves.
+/// Adds the co-signing of the log to a node that the directory lists as a witness (protocol.md §16).
 fn witness<T>(node: &Arc<Node>, config: &Config<T>, routes: Routes) -> Result<Routes, Exit> {
     if !node.directory.witnesses.names.contains(&node.name) {
         return Ok(routes);
@@ -342,13 +359,14 @@ async fn bind(address: SocketAddr) -> Result<TcpListener, Exit> {
         .map_err(Exit::other)
 }
 
-/// Serves the node's metrics if the configuration says where.
+/// Serves the node's metrics if the configuration gives an address.
 async fn metrics<T>(node: &Node, config: &Config<T>) -> Result<(), Exit> {
     let Some(address) = config.metrics.listen else {
         return Ok(());
     };
     let listener = bind(address).await?;
     let address = listener.local_addr().map_err(Exit::other)?;
+    // Metrics have no access control.
     if !address.ip().is_loopback() {
         tracing::warn!(%address, "metrics can be read by whoever reaches this address");
     }

@@ -1,4 +1,4 @@
-//! `dispers stack`: the homes of a host.
+//! `dispers stack`: commands for the homes of a host.
 
 mod doctor;
 mod init;
@@ -108,19 +108,22 @@ fn load(path: &std::path::Path) -> Result<(Config<dispers_stack::Config>, Store)
     Ok((config, store))
 }
 
-/// A stack's store.
+/// Opens the store of a stack.
 pub(crate) fn store(path: &std::path::Path) -> Result<Store, Exit> {
     Ok(load(path)?.1)
 }
 
-/// The key epoch under which a stack's homes are asked.
+/// Returns the key epoch under which a stack's homes are asked.
 pub(crate) fn key_epoch(path: &std::path::Path) -> Result<KeyEpoch, Exit> {
     let (config, _) = load(path)?;
     let (directory, _) = config.open(Role::Stack)?;
     Ok(directory.asked_keys().key_epoch)
 }
 
-/// Where owners reach a stack's page.
+/// Returns the configuration of a stack's page for owners.
+///
+/// # Errors
+/// If the stack serves no page.
 pub(crate) fn page(path: &std::path::Path) -> Result<dispers_stack::page::Config, Exit> {
     let page = load(path)?.0.role.page;
     let page = page.ok_or_else(|| {
@@ -167,7 +170,7 @@ fn import(arguments: &Import) -> Result<(), Exit> {
     Ok(())
 }
 
-/// The stack's store and its way to the network.
+/// Opens a stack's store and its connection to the network.
 pub(crate) fn open(path: &std::path::Path) -> Result<(Store, Relay), Exit> {
     let (config, store) = load(path)?;
     let (directory, keys) = config.open(Role::Stack)?;
@@ -182,7 +185,7 @@ pub(crate) fn open(path: &std::path::Path) -> Result<(Store, Relay), Exit> {
     Ok((store, Relay::new(Arc::new(node))))
 }
 
-/// The named home, or every home.
+/// Returns the named home, or every home if none is named.
 fn homes(store: &Store, named: Option<String>) -> Result<Vec<HomeId>, Exit> {
     Ok(match named {
         Some(home) => vec![HomeId(home)],
@@ -194,7 +197,7 @@ async fn withdraw_homes(arguments: Withdraw) -> Result<(), Exit> {
     withdraw_from(&arguments.config, arguments.home, arguments.concept).await
 }
 
-/// Withdraws one home from a concept, or from everything.
+/// Withdraws one home from a concept, or from everything if no concept is given.
 pub(crate) async fn withdraw_home(
     path: &std::path::Path,
     home: String,
@@ -223,6 +226,8 @@ async fn subscribe_homes(arguments: Subscribe) -> Result<(), Exit> {
         .map(|home| (home, vec![arguments.concept.clone()]))
         .collect();
     let count = concepts.len();
+    // Counted here because `subscribe` takes the store. A home without rules refuses every query although it
+    // is subscribed.
     let silent = store.without_rules(concepts.keys())?;
     let new = subscribe(&relay, &Arc::new(store), concepts).await?;
     eprintln!("{count} homes, {new} new subscriptions");

@@ -1,4 +1,4 @@
-//! Configuration of a Concept Indexor beyond what every node has.
+//! The Concept Indexor's table of the configuration file.
 
 use serde::Deserialize;
 
@@ -6,8 +6,8 @@ use serde::Deserialize;
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Config {
-    /// Concepts that one host or querier may have evaluated in an hour. A client may test concepts
-    /// online, so this bounds how fast a vocabulary can be searched.
+    /// Most concepts that one host or querier may have evaluated in an hour. A requester can guess concepts and
+    /// compare their pseudonyms, so this bounds how fast it can search a vocabulary.
     pub concepts_per_hour: u32,
 }
 

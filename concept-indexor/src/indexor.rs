@@ -1,4 +1,4 @@
-//! The verb of a Concept Indexor: evaluate.
+//! Evaluation of blinded concepts with this indexor's key share (protocol.md §4).
 
 use std::{
     collections::HashMap,
@@ -22,20 +22,21 @@ use dispers_node::{Node, now, rng};
 
 use crate::{Config, Error};
 
+/// One hour, in milliseconds.
 const HOUR: u64 = 3_600_000;
 
-/// What one requester used of the current hour.
+/// Concepts that one requester has had evaluated since the start of its current hour.
 struct Used {
     since: Timestamp,
     concepts: u32,
 }
 
-/// A Concept Indexor. Its method computes; the service runs it off the executor.
+/// A Concept Indexor. Its methods block the calling thread, so the service runs them on worker threads.
 pub struct Indexor {
     node: Arc<Node>,
     envelope: EnvelopeSecretKey,
     share: KeyShare,
-    /// The share of the key epoch before, where it is another.
+    /// Key share of the previous key epoch, if it differs from `share`.
     previous: Option<KeyShare>,
     member: MemberNumber,
     limit: u32,
@@ -43,8 +44,10 @@ pub struct Indexor {
 }
 
 impl Indexor {
+    /// Creates the indexor of `node`.
+    ///
     /// # Errors
-    /// [`Error::NotListed`] when the directory gives this node no such place.
+    /// [`Error::NotListed`] if the directory does not list `node` with the member number of `share`.
     pub fn new(
         node: Arc<Node>,
         envelope: EnvelopeSecretKey,
@@ -68,15 +71,17 @@ impl Indexor {
         })
     }
 
-    /// Evaluates with this share for the key epoch before, while the directory lists it.
+    /// Sets the key share for the previous key epoch, which is used while the directory lists that epoch.
     #[must_use]
     pub fn with_previous(mut self, share: Option<KeyShare>) -> Self {
         self.previous = share;
         self
     }
 
-    /// The share of a listed key epoch: the one whose public part the directory lists there.
+    /// Returns the key share for a listed key epoch.
     fn share_of(&self, epoch: KeyEpoch) -> Option<&KeyShare> {
+        // Clients verify the proof against the public share that the directory lists for the key epoch (§4), so only
+        // the share with that public part can answer.
         let keys = self.node.directory.keys_of(epoch)?;
         let listed = keys.indexors.share(self.member)?;
         let shares = [Some(&self.share), self.previous.as_ref()];
@@ -84,20 +89,25 @@ impl Indexor {
         shares.find(|share| share.number() == self.member && share.public() == listed)
     }
 
-    /// Evaluates blinded concepts for the host or querier that signed the request.
+    /// Evaluates blinded concepts for the host or querier that signed the request. Returns one evaluated element per
+    /// blinded one, with one proof for all.
     ///
     /// # Errors
-    /// [`Error`] when the request does not hold, or the requester had its share of the hour.
+    /// [`Error`] if the request is not valid, or the requester has used up its concepts for this hour.
     pub fn evaluate(&self, sealed: &SealedEvaluationRequest) -> Result<Evaluation, Error> {
         let now = now();
         let signed = sealed.open(&self.envelope, &context(self.member), MAX_REQUEST)?;
         let request: EvaluationRequest =
             encoding::from_bytes(&signed.body, MAX_REQUEST, "evaluation request")?;
+        // The quota below is charged to the requester that the request names, so its signature is checked first:
+        // nobody may use up another requester's quota.
         request
             .requester
             .key(&self.node.directory)
             .ok_or(Error::UnknownRequester)?
             .verify(labels::SIGN_EVALUATION, &signed.body, &signed.signature)?;
+        // The Conductor and the Target relay the sealed request and could send it again. The time bounds how long a
+        // repeated request can cost the requester its quota.
         let stale =
             request.issued.is_ahead_of(now) || request.issued.plus(Timestamp::SKEW).has_passed(now);
         if stale
@@ -110,13 +120,19 @@ impl Indexor {
         let share = self
             .share_of(request.key_epoch)
             .ok_or(Error::Unacceptable)?;
+        // The quota is charged under one lock before the evaluation, so that requests at the same time cannot exceed
+        // it.
         self.spend(request.requester, request.blinded.len() as u32, now)?;
         Ok(oprf::evaluate(share, &request.blinded, &mut rng())?)
     }
 
+    /// Charges `concepts` to the requester's quota.
+    ///
+    /// # Errors
+    /// [`Error::RateLimited`] if the quota does not cover all of them; then none is charged.
     fn spend(&self, requester: Requester, concepts: u32, now: Timestamp) -> Result<(), Error> {
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        // Requesters are those of the directory, so the table is bounded by it.
+        // Only hosts and queriers of the directory get here, so the directory bounds the table's size.
         let entry = used.entry(requester).or_insert(Used {
             since: now,
             concepts: 0,

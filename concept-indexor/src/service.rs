@@ -1,4 +1,4 @@
-//! The gRPC edge of a Concept Indexor: convert, call, convert.
+//! The gRPC edge of a Concept Indexor.
 
 use std::sync::Arc;
 
@@ -29,10 +29,13 @@ impl ConceptIndexor for Service {
         &self,
         request: Request<EvaluateRequest>,
     ) -> Result<Response<Message>, Status> {
+        // Hosts and queriers send requests through the Conductor (§4), so no other role has to reach an indexor.
         require_role(&request, Role::Conductor)?;
         let sealed = request.into_inner().sealed;
         let indexor = self.0.clone();
         let evaluation = blocking(move || {
+            // An encoded envelope is longer than its plaintext. Twice the plaintext's limit leaves room for the
+            // encapsulation.
             from_bytes(&sealed, 2 * MAX_REQUEST, "evaluation request")
                 .map_err(Error::from)
                 .and_then(|sealed| indexor.evaluate(&sealed))

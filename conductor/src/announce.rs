@@ -1,5 +1,5 @@
-//! Telling homes that they will be asked, so that owners can decide before it is time to answer
-//! (protocol.md §6).
+//! Announcements to homes that they will be asked, so that their owners can decide before the homes answer
+//! (protocol.md §17).
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -26,24 +26,25 @@ use crate::{
     drive::{MAX_BATCH_MESSAGE, outgoing},
 };
 
-/// Batches that are announced at the same time.
+/// Most batches that are announced at the same time.
 const PARALLEL: usize = 2;
 
 impl Driver {
-    /// From when on homes answer.
+    /// Returns the time from which on homes answer.
     pub(crate) fn answer_from(&self) -> Timestamp {
         let manifest = from_bytes(&self.manifest.body, MAX_MANIFEST, "manifest");
         manifest.map_or(Timestamp(0), |manifest: Manifest| manifest.answer_from)
     }
 
-    /// Returns when it is time to ask. Where owners have time before, the homes of all batches are told
-    /// first, once.
+    /// Waits for the time from which on homes answer. Before that time, the first call has the homes of all batches
+    /// told that they will be asked.
     pub(crate) async fn wait_for_owners(self: &Arc<Self>) {
         let from = self.answer_from();
         if now() >= from {
             return;
         }
         let announced = self.announced.get_or_init(|| async {
+            // The announcements go on in the background: an ask must not wait for a Target that hangs.
             let driver = self.clone();
             tokio::spawn(async move { driver.announce_all().await });
         });
@@ -51,7 +52,8 @@ impl Driver {
         sleep(Duration::from_millis(from.0.saturating_sub(now().0))).await;
     }
 
-    /// Tells the homes of every batch. One that is not told refuses, where it would have asked its owner.
+    /// Announces the query to the homes of every stored batch. A home that is not told and would have asked its owner
+    /// refuses later.
     async fn announce_all(self: Arc<Self>) {
         let mut announcing = JoinSet::new();
         let mut finds = HashMap::new();
@@ -68,8 +70,9 @@ impl Driver {
                     number,
                 };
                 match self.kept.batch(batch).await {
-                    // An earlier announcement that ended early left this find behind. Homes that it reached would take
-                    // part nowhere else.
+                    // An earlier find of this query that failed midway may have stored more batches than the find that
+                    // replaced it. A home takes part only at the place at which the query reached it first (§6), so
+                    // announcing such a batch would exclude its homes from the query.
                     Ok(message) if self.is_left_over(partition, &message, &mut finds) => break,
                     Ok(message) => {
                         if announcing.len() == PARALLEL {
@@ -77,6 +80,8 @@ impl Driver {
                         }
                         announcing.spawn(self.clone().announce_anywhere(batch, message));
                     }
+                    // Batches are numbered without a gap, so the first number that is missing ends the committee's
+                    // batches.
                     Err(_) => break,
                 }
             }
@@ -128,6 +133,7 @@ impl Driver {
         }
     }
 
+    /// Has the Target of an attempt announce the query to the homes of a batch.
     async fn announce(&self, work: Work, message: &[u8]) -> Result<(), Status> {
         let batch: BatchMessage = from_bytes(message, MAX_BATCH_MESSAGE, "batch")
             .map_err(|error| Status::data_loss(error.to_string()))?;
@@ -136,6 +142,7 @@ impl Driver {
             manifest: self.manifest.clone(),
             inclusion: self.logged().await?,
             work,
+            // The first round of a session has no parameters (§18).
             parameters: None,
             batch,
         });

@@ -1,4 +1,4 @@
-//! Configuration of a Conductor beyond what every node has.
+//! The Conductor's table of the configuration file.
 
 use std::{
     fmt,
@@ -19,14 +19,15 @@ use crate::{Sqlite, Store};
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Config {
-    /// What has subscriptions and queries.
+    /// Database of subscriptions and queries.
     pub database: Option<Database>,
-    /// The file with PostgreSQL's password, where it is neither in the URL nor in `PGPASSWORD`.
+    /// File with the password for PostgreSQL. It takes precedence over the URL and over `PGPASSWORD`.
     pub database_password_file: Option<PathBuf>,
-    /// Certificates of the authorities that sign PostgreSQL's, in PEM: the connection is encrypted.
+    /// PEM file with the certificates of the authorities that sign the PostgreSQL server's. With it, the connection is
+    /// encrypted.
     pub database_ca: Option<PathBuf>,
-    /// A query whose conductor has not been heard of for so long is taken up by another, in
-    /// milliseconds.
+    /// Length of the lease of a query, in milliseconds. If the Conductor that drives the query does not renew the
+    /// lease in this time, another one takes the query up.
     pub lease_ms: u64,
     /// Homes per batch.
     pub batch_size: u32,
@@ -39,7 +40,7 @@ pub struct Config {
     /// Most queries that run at the same time, and most a quarter of them per querier. Four times as many ended
     /// queries are kept until they expire.
     pub max_queries: usize,
-    /// Subscription entries that are kept.
+    /// Most subscription entries that are kept.
     pub max_entries: usize,
 }
 
@@ -60,13 +61,14 @@ impl Default for Config {
     }
 }
 
-/// Where a Conductor keeps what it keeps.
+/// Location of a Conductor's database.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(from = "String")]
 pub enum Database {
     /// A SQLite file, for one Conductor.
     File(PathBuf),
-    /// A PostgreSQL database, for several: `postgres://…` or `postgresql://…`, maybe with a password.
+    /// URL of a PostgreSQL database, which several Conductors can share: `postgres://…` or `postgresql://…`, possibly
+    /// with a password.
     Postgres(String),
 }
 
@@ -97,6 +99,7 @@ impl Database {
 }
 
 impl fmt::Debug for Database {
+    // The URL may hold a password, so it is not shown.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path) => f.debug_tuple("File").field(path).finish(),
@@ -105,31 +108,31 @@ impl fmt::Debug for Database {
     }
 }
 
-/// Why what a Conductor keeps cannot be opened. Each says what to do.
+/// Errors of opening the database. Each message tells the operator what to do.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// Nothing says where it is.
+    /// The configuration names no database.
     #[error("[conductor] lacks database = \"FILE\", or the URL of a PostgreSQL database")]
     Missing,
-    /// The SQLite file.
+    /// The SQLite file cannot be opened.
     #[error(transparent)]
     File(#[from] DatabaseError),
-    /// The PostgreSQL database.
+    /// The PostgreSQL database cannot be opened.
     #[cfg(feature = "postgres")]
     #[error(transparent)]
     Postgres(#[from] PostgresError),
-    /// The file with the password.
+    /// The file with the password cannot be read.
     #[cfg(feature = "postgres")]
     #[error(transparent)]
     Password(#[from] KeyFileError),
-    /// The build has no PostgreSQL.
+    /// The program was built without PostgreSQL.
     #[error(transparent)]
     LeftOut(#[from] LeftOut),
 }
 
 impl OpenError {
-    /// Whether it may go away by itself.
+    /// Returns whether the same call may succeed later without a change by the operator.
     pub fn is_temporary(&self) -> bool {
         match self {
             #[cfg(feature = "postgres")]
@@ -140,11 +143,11 @@ impl OpenError {
 }
 
 impl Config {
-    /// Opens what `database` names; `resolve` says where the configuration's paths are, and
-    /// `password` is what the environment has.
+    /// Opens the configured database. `resolve` makes the configuration's paths absolute, and `password` is that of
+    /// the environment.
     ///
     /// # Errors
-    /// [`OpenError`] saying what to do.
+    /// [`OpenError`], with what the operator has to do.
     pub async fn open(
         &self,
         resolve: impl Fn(&Path) -> PathBuf,

@@ -1,4 +1,4 @@
-//! Runs one query: does what [`Conduct`] says and tells it what came back.
+//! Driver of one query: carries out the commands of [`Conduct`] over the network and returns their outcomes as events.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -46,17 +46,18 @@ use crate::{Config, Error, Kept, Log};
 pub(crate) const MAX_BATCH_MESSAGE: usize = MAX_BATCH + 2 * MAX_STATEMENT;
 /// Largest encoded head of a batch's answers, in bytes.
 const MAX_HEAD: usize = 1 << 20;
+/// Largest encoded answer of an aggregator's step, in bytes: its messages to all others.
 const MESSAGES: usize = 16 * MAX_PEER_MESSAGE;
-/// Most aggregators of a committee.
+/// Upper bound on the aggregators of a committee, whose member numbers have one byte.
 const MOST_MEMBERS: usize = u8::MAX as usize;
-/// Before a batch is asked again whose target went away; doubled at every attempt.
+/// Pause after an ask whose Target cannot be reached. Doubled at every attempt, up to 16 times this long.
 const ASK_PAUSE: Duration = Duration::from_secs(2);
-/// Chunks of the lists that wait to be sent.
+/// Most chunks of the lists that wait to be sent.
 const CHUNKS_AHEAD: usize = 4;
-/// Tries of a step that may be repeated, after which its node is out of the query.
+/// Most tries of a repeatable step while its node cannot be reached. Then the step fails.
 const TRIES: u32 = 3;
 
-/// Carries out the commands of one query, over the network.
+/// Driver of one query. It carries out commands over the network.
 pub struct Driver {
     pub(crate) node: Arc<Node>,
     pub(crate) channels: Channels,
@@ -65,15 +66,15 @@ pub struct Driver {
     pub(crate) profiles: Vec<SealedProfile>,
     pub(crate) kept: Arc<dyn Kept>,
     pub(crate) log: Arc<Log>,
-    /// Set once the query is in the log.
+    /// Proof that the query is in the log, once it is.
     pub(crate) inclusion: OnceCell<Inclusion>,
-    /// Set once homes were told that they will be asked.
+    /// Set once the announcement of the query to homes has started.
     pub(crate) announced: OnceCell<()>,
 }
 
 impl Driver {
-    /// A driver for one query, as the node of a Conductor. `kept` has the lists of its profile, `log` takes
-    /// the manifest.
+    /// Creates the driver of one query for a Conductor's node. `kept` has the lists of the query's profile, and `log`
+    /// takes the manifest.
     pub fn new(
         node: Arc<Node>,
         config: Config,
@@ -96,17 +97,19 @@ impl Driver {
     }
 }
 
+/// Converts a status of a step to the error that decides how the query goes on.
 fn step_error(status: &Status) -> StepError {
     match status.code() {
         Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown => {
             StepError::Unreachable
         }
+        // An aggregator that lost the contributions of a frozen attempt in a restart says so with this code (§8).
         Code::Aborted => StepError::Forgotten,
         _ => StepError::Refused(status.message().to_owned()),
     }
 }
 
-/// Returns what a step gave, or whose messages could not be read.
+/// Returns the result of a step, or an error with the aggregators whose messages could not be read.
 fn read<T>(reply: StepReply<T>) -> Result<T, StepError> {
     match reply {
         StepReply::Done(done) => Ok(done),
@@ -114,18 +117,22 @@ fn read<T>(reply: StepReply<T>) -> Result<T, StepError> {
     }
 }
 
+/// Returns the error for aggregators whose messages could not be read.
 fn unread(members: Vec<MemberNumber>) -> StepError {
+    // The names become part of the query's record, and an answer may be large. More names than a committee has members
+    // are refused.
     match members.len() <= MOST_MEMBERS {
         true => StepError::Unread { members },
         false => too_many_names(),
     }
 }
 
+/// Returns the error for an answer that names too many aggregators.
 fn too_many_names() -> StepError {
     StepError::Refused("it named more aggregators than there can be".to_owned())
 }
 
-/// Waits for one step, and no longer.
+/// Waits at most `wait` for one step.
 async fn within<T>(
     wait: Duration,
     step: impl Future<Output = Result<T, Status>>,
@@ -136,7 +143,7 @@ async fn within<T>(
     }
 }
 
-/// Repeats a step that may be repeated while its node cannot be reached; `wait` is for all tries.
+/// Carries out an idempotent step, and repeats it while its node cannot be reached. `wait` limits all tries together.
 async fn repeatedly<T, F: Future<Output = Result<T, Status>>>(
     wait: Duration,
     step: impl Fn() -> F,
@@ -155,7 +162,7 @@ async fn repeatedly<T, F: Future<Output = Result<T, Status>>>(
     }
 }
 
-/// Encodes and cuts one message off the executor: it may be long.
+/// Encodes a message and cuts it into chunks on a worker thread, since the message may be long.
 pub(crate) async fn outgoing<T: BorshSerialize + Send + 'static>(
     message: T,
 ) -> Result<impl tokio_stream::Stream<Item = Chunk> + Send + 'static, Status> {
@@ -163,7 +170,7 @@ pub(crate) async fn outgoing<T: BorshSerialize + Send + 'static>(
     Ok(tokio_stream::iter(chunks([bytes])))
 }
 
-/// Receives and decodes the one message of an answer.
+/// Receives and decodes the only message of an answer.
 async fn incoming<T: BorshDeserialize + Send + 'static>(
     response: Response<Streaming<Chunk>>,
     limit: usize,
@@ -176,15 +183,18 @@ async fn incoming<T: BorshDeserialize + Send + 'static>(
 }
 
 impl Driver {
+    /// Returns the longest wait for one step.
     fn step(&self) -> Duration {
         Duration::from_millis(self.config.step_timeout_ms)
     }
 
+    /// Returns a channel to a listed node, which accepts only the node's listed TLS key.
     pub(crate) fn channel(&self, node: &Listed) -> Result<Channel, Status> {
         self.channels.to(&node.address, node.tls_key)
     }
 
-    /// Returns the Target Finders of a partition that may find the query.
+    /// Returns the Target Finders of a partition that may find the query. For a query without noise this is only the
+    /// one that remembers the querier (protocol.md §6).
     fn finders(&self, partition: u16) -> impl Iterator<Item = &Listed> {
         let directory = &self.node.directory;
         let only = self
@@ -196,18 +206,20 @@ impl Driver {
         })
     }
 
+    /// Decodes the manifest, which was verified when the query was submitted.
     fn manifest(&self) -> Option<Manifest> {
         from_bytes(&self.manifest.body, MAX_MANIFEST, "manifest").ok()
     }
 
-    /// The Target Finder that signs the one release.
+    /// Returns the Target Finder that signs the one release.
     fn notary(&self) -> Option<&Listed> {
         self.node.directory.node(&self.manifest()?.notary)
     }
 
-    /// Shows that the query is in the log; puts it there first.
+    /// Returns the proof that the query is in the log. The first call puts the query there.
     pub(crate) async fn inclusion(&self) -> Result<Inclusion, Error> {
-        // A query whose witnesses are gone ends soon, and says so.
+        // If too few witnesses answer within the time of one step, the query fails and names them, rather than hang
+        // (§16).
         let until = now().plus(self.config.step_timeout_ms);
         let publish = || self.log.publish(&self.manifest, until);
         self.inclusion.get_or_try_init(publish).await.cloned()
@@ -219,14 +231,17 @@ impl Driver {
         inclusion.map_err(|error| error.fault().status(&error))
     }
 
-    /// Homes of a batch: as many as configured, fewer where each sends much.
+    /// Returns the number of homes per batch: the configured number, or fewer if their answers would be too large.
     fn batch_size(&self) -> u32 {
         let manifest = self.manifest.verify(&self.node.directory, now());
         let most = manifest.map_or(u32::MAX, |manifest| most_homes(&manifest));
         self.config.batch_size.min(most)
     }
 
-    /// The Target that the finder gave an attempt at a batch to.
+    /// Returns the Target to which the finder gave an attempt at a batch.
+    ///
+    /// # Errors
+    /// `DATA_LOSS` if the statement does not decode, `NOT_FOUND` if the directory does not list the Target.
     pub(crate) fn target(&self, batch: &BatchMessage, attempt: u8) -> Result<&Listed, Status> {
         let statement: BatchStatement = from_bytes(&batch.statement, MAX_STATEMENT, "statement")
             .map_err(|error| Status::data_loss(error.to_string()))?;
@@ -236,6 +251,7 @@ impl Driver {
             .ok_or_else(|| Status::not_found("the directory does not list the batch's target"))
     }
 
+    /// Returns a client for an aggregator.
     fn aggregator(
         &self,
         aggregator: AggregatorId,
@@ -254,7 +270,7 @@ impl Driver {
         ))
     }
 
-    /// Whom `command` waits for, and until when.
+    /// Returns the node that `command` waits for, and until when.
     pub(crate) fn wait(&self, command: &Command, since: Timestamp) -> Option<Wait> {
         let directory = &self.node.directory;
         let (step, aggregator) = command.step();
@@ -263,6 +279,7 @@ impl Driver {
                 directory.member(Role::DataAggregator, committee, member)
             }
             (None, Command::Ask { work, .. }) => {
+                // The finder assigns attempts by the same rule (§6), so the stored batch need not be read.
                 let targets = directory.nodes(Role::Target).map(|node| node.name.clone());
                 let targets = assigned(&targets.collect::<Vec<Name>>(), work.batch);
                 let place = usize::from(work.attempt) % targets.len().max(1);
@@ -287,7 +304,8 @@ impl Driver {
         })
     }
 
-    /// Does what `command` says; what comes back, a failure at the latest when its time is up.
+    /// Carries out `command`. Returns the outcome as an event, which is a failure at the latest when the command's
+    /// time is up.
     pub async fn carry_out(self: Arc<Self>, command: Command) -> Event {
         let step = self.step();
         match command {
@@ -311,11 +329,13 @@ impl Driver {
             }
             Command::Ask { work, parameters } => {
                 self.wait_for_owners().await;
+                // Stacks answer a (query, round, batch, attempt) once (§8), so a failed ask is not repeated: the next
+                // attempt has another number.
                 let wait = Duration::from_millis(self.config.ask_timeout_ms);
                 let asked = within(wait, self.ask(work, parameters)).await;
                 let asked = asked.and_then(|asked| asked);
                 if matches!(asked, Err(StepError::Unreachable)) {
-                    // The next attempt finds a target that restarts, or its stacks, again.
+                    // A Target or stack that restarts may be back by the next attempt.
                     sleep(ASK_PAUSE * (1 << work.attempt.min(4))).await;
                 }
                 Event::Asked(work, asked)
@@ -330,6 +350,8 @@ impl Driver {
                     incoming(reply, MAX_DEAL).await
                 };
                 let dealt = repeatedly(step, deal).await.and_then(|deal: Deal| {
+                    // > C hands on only what the dealer signed (§9). Every reader would refuse anything else, and fail
+                    // its own step in the dealer's place.
                     let signed = deal.is_signed_by(aggregator, &self.node.directory);
                     signed.then_some(deal).ok_or(StepError::BadNoise)
                 });
@@ -399,6 +421,8 @@ impl Driver {
                     .await
                     .and_then(|verdict| match verdict {
                         Verdict::Prepared(acknowledgement) => {
+                            // Commit needs the acknowledgements of the whole quorum. With a forged one, the readers
+                            // would fail their steps instead of the sender (§8).
                             let signed =
                                 acknowledgement.is_signed_by(aggregator, &self.node.directory);
                             signed
@@ -478,8 +502,8 @@ impl Driver {
         }
     }
 
-    /// The find at the first of a partition's finders that can be reached: all of them have the same
-    /// secret, so that all find the same.
+    /// Has the first finder of a partition that can be reached find the query. All finders of a partition share a
+    /// secret and find the same.
     async fn find_anywhere(&self, partition: u16) -> Result<FindSummary, Status> {
         let mut found = Err(Status::not_found("no finder of the partition is listed"));
         for finder in self.finders(partition) {
@@ -492,7 +516,10 @@ impl Driver {
         found
     }
 
-    /// Streams a partition's lists to a finder, and keeps the batches that come back.
+    /// Streams a partition's lists to a finder, and stores the batches that come back.
+    ///
+    /// # Errors
+    /// The finder's status. `DATA_LOSS` if the answer is malformed or contradicts itself.
     async fn find(&self, partition: u16, finder: &Listed) -> Result<FindSummary, Status> {
         let profile = self.profiles.get(usize::from(partition));
         let profile = profile.ok_or_else(|| Status::not_found("no profile for the partition"))?;
@@ -506,13 +533,13 @@ impl Driver {
         });
         let (sender, lists) = mpsc::channel(CHUNKS_AHEAD);
         let kept = self.kept.clone();
-        // The lists are read while they are sent: a find holds a few segments at a time.
+        // The lists are read while they are sent, so that only a few segments are in memory.
         let lists_read = tokio::spawn(async move {
             let mut number = 0;
             let mut message = Some(head);
             while let Some(bytes) = message {
                 for chunk in chunks((!bytes.is_empty()).then_some(bytes)) {
-                    // The finder has ended: its answer says why.
+                    // The finder stopped reading; its answer tells why.
                     if sender.send(chunk).await.is_err() {
                         return Ok(());
                     }
@@ -530,6 +557,8 @@ impl Driver {
         let summary: FindSummary =
             from_bytes(&messages.expect(MAX_BATCH).await?, MAX_BATCH, "summary")
                 .map_err(malformed)?;
+        // The numbers of homes that the querier learns follow from this noise (§6), so the finder must use the scale
+        // of the directory.
         if !summary
             .noisy_size
             .has_scale(self.node.directory.floors.size_noise)
@@ -537,7 +566,8 @@ impl Driver {
             let other = "its noise is not that of the directory";
             return Err(Status::data_loss(other));
         }
-        // A list that could not be read to its end is not the whole list.
+        // If a list could not be read to its end, the finder saw a part of it only, and homes would look unsubscribed
+        // (§6).
         lists_read
             .await
             .unwrap_or_else(|_| Err(Status::internal("the lists could not be read")))?;
@@ -548,6 +578,7 @@ impl Driver {
                 from_bytes(&message, MAX_BATCH_MESSAGE, "batch").map_err(malformed)?;
             let statement: BatchStatement =
                 from_bytes(&batch.statement, MAX_STATEMENT, "statement").map_err(malformed)?;
+            // Another cut is another find (§6). Batches of two finds could both contain the same home.
             let same_find = *of_find.get_or_insert(statement.find) == statement.find;
             if (statement.batch, statement.count) != (id, count) || !same_find {
                 return Err(Status::data_loss(
@@ -559,7 +590,7 @@ impl Driver {
         Ok(summary)
     }
 
-    /// Has the Target ask a batch, and compares its answer with its signature before any aggregator sees the answer.
+    /// Has the Target ask a batch, and checks the answer against the Target's signature before any aggregator sees it.
     async fn ask(
         &self,
         work: Work,
@@ -589,7 +620,8 @@ impl Driver {
         if head.statement.work != work || head.groups.len() != head.statement.digests.len() {
             return Err(Status::data_loss("the target answered something else"));
         }
-        // A group comes from a host with at least one home, so that more groups than homes are never read.
+        // Each group comes from a host with at least one home of the batch, so no honest answer has more groups than
+        // homes.
         if head.groups.iter().any(|groups| *groups > statement.count) {
             return Ok(Err(StepError::OtherBytes { target: name }));
         }
@@ -610,6 +642,8 @@ impl Driver {
             answered: head.answered,
             groups,
         };
+        // Each digest must match the bytes of the groups. Any other answer costs the Target the attempt (§6). Otherwise
+        // aggregators would have to refuse the groups, and could not tell who changed them.
         let (node, signed) = (self.node.clone(), self.manifest.clone());
         blocking(move || {
             let directory = &node.directory;
@@ -623,7 +657,7 @@ impl Driver {
         .await
     }
 
-    /// Sends an aggregator its groups. Returns `None` if it refuses them as the Target's fault.
+    /// Sends an aggregator its groups. Returns `None` if the aggregator refuses the groups as the Target's fault.
     async fn open(
         &self,
         aggregator: AggregatorId,
@@ -637,6 +671,7 @@ impl Driver {
         let count = answer.groups.get(position).map_or(0, Vec::len);
         let groups = (0..count).map(move |number| to_bytes(&answer.groups[position][number]));
         let request = tokio_stream::iter(chunks(std::iter::once(head).chain(groups)));
+        // `position` is the aggregator's place among those with an offer. A place without groups gets none.
         match self.aggregator(aggregator)?.open(request).await {
             Ok(reply) => incoming(reply, MESSAGES).await.map(Some),
             Err(status) if status.code() == Code::DataLoss => Ok(None),
@@ -644,6 +679,7 @@ impl Driver {
         }
     }
 
+    /// Asks the notary to certify a proposal. The notary sees the proposal's hash only (protocol.md §9).
     async fn notarise(&self, proposal: &Proposal) -> Result<Certificate, Status> {
         let body = to_bytes(&NotariseRequest {
             manifest: self.manifest.clone(),

@@ -1,78 +1,78 @@
-//! What a Conductor refuses, and whose fault it is.
+//! Errors of a Conductor, each attributed to the caller, a peer, the operator or this node.
 
 use dispers_base::{encoding::DecodeError, id::Name};
 use dispers_core::{manifest::ManifestError, session::ParametersError};
 use dispers_crypto::envelope::OpenError;
 use dispers_node::{Fault, NoRoom};
 
-/// Why a request failed.
+/// Errors of a request to a Conductor.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// Bytes that are no message.
+    /// The bytes do not decode to a request.
     #[error(transparent)]
     Decode(#[from] DecodeError),
-    /// An envelope that does not open.
+    /// The envelope does not open.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// A manifest that is refused.
+    /// The manifest is refused.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
-    /// The querier of the manifest did not send it.
+    /// The sender is not the querier of the manifest.
     #[error("the query belongs to another querier")]
     OtherQuerier,
-    /// Not known.
+    /// The Conductor does not know the query.
     #[error("no such query: it may have expired; submit it anew")]
     UnknownQuery,
-    /// Not done.
+    /// The query has no result yet.
     #[error("the query is not done yet")]
     NotDone,
-    /// An upload of another key epoch or partition, empty or too long.
+    /// The upload is for another key epoch or partition, is empty, or has too many entries.
     #[error("the upload is for another key epoch or partition, or its size is out of bounds")]
     BadUpload,
-    /// Profiles for other partitions than there are.
+    /// The number of sealed profiles is not the number of partitions.
     #[error("the target profile is not sealed for each partition: load the current directory")]
     BadProfiles,
-    /// Too many or malformed pseudonyms.
+    /// The query names no pseudonym, too many, or one twice.
     #[error(
         "the target profile names no pseudonym, too many, or one twice: name each of its pseudonyms once"
     )]
     BadPseudonyms,
-    /// What is kept cannot be read or written.
+    /// The store failed to read or write.
     #[error("the conductor cannot read or write what it keeps: {0}")]
     Storage(String),
     /// The database cannot be reached now.
     #[error("the conductor cannot reach its database: {0}; the same request may come again")]
     Away(String),
-    /// Another conductor drives the query.
+    /// Another Conductor drives the query.
     #[error("another conductor has taken the query over")]
     TakenOver,
-    /// Too few witnesses.
+    /// Too few witnesses co-signed the log.
     #[error("{needed} witnesses must co-sign the log of queries and too few did; missing are {}: start them and ask again", missing.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))]
     Unwitnessed {
-        /// How many are needed.
+        /// Number of operators that must co-sign.
         needed: usize,
-        /// Who did not.
+        /// Witnesses that did not co-sign.
         missing: Vec<Name>,
     },
-    /// Another conductor drives the session, or is about to.
+    /// Another Conductor drives the session, or is about to take it up.
     #[error("another conductor drives the query: the same request may come again")]
     Elsewhere,
-    /// No round begins any longer.
+    /// The session has ended, so that no further round begins.
     #[error("the session has ended: its status says why")]
     Ended,
-    /// Parameters that begin no round.
+    /// The parameters do not begin a round.
     #[error(transparent)]
     Parameters(ParametersError),
-    /// No such sizes.
+    /// The log never had these sizes in this order.
     #[error("the log never had these sizes in this order")]
     NoSuchLog,
-    /// The querier reached its share of the places.
+    /// The querier runs as many queries as one querier may.
     #[error(
         "{0} of your queries run at this conductor, the limit of one querier: wait until one ends, or cancel one"
     )]
     OwnQueries(usize),
-    /// Full.
+    /// The Conductor holds as many of these as it may.
     #[error("the conductor holds as many {0} as it may: try again later")]
     Full(&'static str),
 }
@@ -87,7 +87,7 @@ impl From<NoRoom> for Error {
 }
 
 impl Error {
-    /// Whose fault it is.
+    /// Returns who is at fault, which determines the gRPC code.
     pub fn fault(&self) -> Fault {
         match self {
             Self::Decode(_)

@@ -1,4 +1,4 @@
-//! What a driver needs of what the Conductor keeps of a query.
+//! The part of the store that a query's driver uses: lists and batches.
 
 use std::{
     collections::HashMap,
@@ -13,38 +13,38 @@ use tonic::Status;
 
 use crate::{Error, Store};
 
-/// Longest wait of a step for a database that cannot be reached; its own deadline may be earlier.
+/// Longest time for which a step waits for a database that cannot be reached. The step's own deadline may be earlier.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// Between two tries.
+/// Pause between two tries.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// The lists of one query, and its batches between find and ask.
+/// Access to the lists of one query, and to its batches between find and ask.
 #[tonic::async_trait]
 pub trait Kept: Send + Sync {
     /// Returns the pseudonyms of the lists that the segments belong to.
     fn lists(&self) -> &[Pseudonym];
 
-    /// The list segment of this number in a partition, encoded; `None` after the last. A segment may
-    /// be empty.
+    /// Returns the encoded list segment of this number in a partition, or `None` after the last. A segment may be
+    /// empty.
     ///
     /// # Errors
-    /// A status when it cannot be read.
+    /// A status if the segment cannot be read.
     async fn segment(&self, partition: u16, number: usize) -> Result<Option<Vec<u8>>, Status>;
 
-    /// Keeps an encoded batch until the query ends.
+    /// Stores an encoded batch until the query ends.
     ///
     /// # Errors
-    /// A status when it cannot be kept.
+    /// A status if the batch cannot be stored.
     async fn keep(&self, batch: BatchId, message: Vec<u8>) -> Result<(), Status>;
 
-    /// An encoded batch.
+    /// Returns an encoded batch.
     ///
     /// # Errors
-    /// A status when it cannot be read.
+    /// A status if the batch cannot be read.
     async fn batch(&self, batch: BatchId) -> Result<Vec<u8>, Status>;
 }
 
-/// Keeps in memory what it is given.
+/// Lists and batches in memory.
 #[derive(Default)]
 pub struct InMemory {
     /// Pseudonyms of the lists that the segments belong to.
@@ -83,12 +83,16 @@ pub(crate) struct Stored {
     store: Arc<dyn Store>,
     query: QueryId,
     holder: String,
-    /// By partition.
+    /// Numbers of the uploads of each partition.
     uploads: Vec<Vec<i64>>,
     pseudonyms: Vec<Pseudonym>,
 }
 
 impl Stored {
+    /// Reads which uploads the query's lists consist of.
+    ///
+    /// # Errors
+    /// [`Error::Storage`], [`Error::Away`].
     pub(crate) async fn new(
         store: Arc<dyn Store>,
         query: QueryId,
@@ -97,6 +101,7 @@ impl Stored {
         pseudonyms: Vec<Pseudonym>,
         partitions: u16,
     ) -> Result<Self, Error> {
+        // The uploads are read once, so that a find that another finder repeats streams the same segments.
         let mut uploads = Vec::new();
         for partition in 0..partitions {
             uploads.push(store.uploads(epoch, partition).await?);
@@ -111,11 +116,12 @@ impl Stored {
     }
 }
 
+/// Converts an error to the gRPC status of its fault.
 fn status(error: Error) -> Status {
     error.fault().status(&error)
 }
 
-/// Tries again while the database cannot be reached: a query waits rather than fails.
+/// Repeats a step while the database cannot be reached, so that a query waits rather than fails.
 async fn patiently<T, F: Future<Output = Result<T, Error>>>(
     mut step: impl FnMut() -> F,
 ) -> Result<T, Error> {

@@ -1,8 +1,8 @@
-//! The Conductor: drives queries, keeps sealed subscription lists, relays what it cannot open.
+//! The Conductor: drives queries, keeps sealed subscription lists, and relays messages that it cannot open.
 //!
-//! It learns manifests (they are public), pseudonyms, sizes and timing. It must never learn a
-//! concept, an address, a value or a result. What a query does next is decided by
-//! [`dispers_core::conduct`]; this crate gives it the lists and the wire.
+//! It learns manifests (they are public), pseudonyms, sizes and timing. It must never learn a concept, an address, a
+//! value or a result. [`dispers_core::conduct`] decides what a query does next; this crate adds storage and the
+//! network.
 
 mod announce;
 mod config;

@@ -1,4 +1,4 @@
-//! The log of manifests that this Conductor keeps, and its heads (protocol.md §16).
+//! The log of manifests that this Conductor keeps, and its signed heads (protocol.md §16).
 
 use std::{
     collections::HashMap,
@@ -29,33 +29,34 @@ use tonic::Status;
 
 use crate::{Error, Store};
 
-/// Longest wait for a witness.
+/// Longest wait for one witness to co-sign a head.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Between two tries to have a head co-signed.
+/// Pause between two tries to have a head co-signed.
 const PAUSE: Duration = Duration::from_secs(1);
-/// Proofs that are kept.
+/// Most consistency proofs that are cached.
 const MAX_PROOFS: usize = 4096;
-/// Leaves that are read from the store at a time.
+/// Most leaves that are read from the store at a time.
 const LEAVES: u64 = 10_000;
 
-/// The log. Several Conductors that share a store have one log.
+/// The log of manifests. Conductors that share a store have one log.
 pub struct Log {
     node: Arc<Node>,
     channels: Channels,
     store: Arc<dyn Store>,
     tree: Arc<Mutex<Tree>>,
-    /// The size that each witness co-signed last, as far as this process knows.
+    /// Size of the head that each witness co-signed last, as far as this process knows.
     sizes: RwLock<HashMap<Name, u64>>,
-    /// The latest head that was co-signed here, and its size.
+    /// Latest head that this process had co-signed, with its size.
     last: RwLock<Option<(u64, SignedHead)>>,
-    /// Proofs that were asked for: most stacks ask for the same.
+    /// Cached consistency proofs by sizes (older, newer). Most stacks ask for the same proof.
     proofs: RwLock<HashMap<(u64, u64), Vec<u8>>>,
-    /// One head is signed at a time: who waits finds the one before cover its manifest, too.
+    /// Lock for signing heads one at a time. The head signed meanwhile often covers the manifest of a query that
+    /// waits, too.
     heads: Mutex<()>,
 }
 
 impl Log {
-    /// The log in `store`.
+    /// Creates the log in `store`.
     pub fn new(node: Arc<Node>, channels: Channels, store: Arc<dyn Store>) -> Self {
         Self {
             node,
@@ -69,11 +70,12 @@ impl Log {
         }
     }
 
+    /// Returns the number of the log that the directory names now.
     fn number(&self) -> u32 {
         self.node.directory.witnesses.log
     }
 
-    /// Brings the tree up to what is kept.
+    /// Adds to the tree the leaves that only the store has.
     async fn refresh(&self, tree: &mut Tree) -> Result<(), Error> {
         loop {
             let leaves = self
@@ -88,11 +90,11 @@ impl Log {
         }
     }
 
-    /// Puts a manifest into the log, if it is not there, and shows that it is, under a head that enough
-    /// witnesses co-signed.
+    /// Appends a manifest to the log if it is not there, and proves its inclusion under a head that enough witnesses
+    /// co-signed.
     ///
     /// # Errors
-    /// [`Error::Unwitnessed`] naming the witnesses that did not co-sign until `until`; [`Error::Storage`].
+    /// [`Error::Unwitnessed`] with the witnesses that did not co-sign before `until`. [`Error::Storage`].
     pub async fn publish(
         &self,
         manifest: &SignedManifest,
@@ -117,6 +119,7 @@ impl Log {
         }
     }
 
+    /// Returns the proof that the leaf at `index` is in the log, under the latest head or a newly signed one.
     async fn show(&self, index: u64) -> Result<Inclusion, Error> {
         let _one = self.heads.lock().await;
         let mut tree = self.tree.lock().await;
@@ -127,6 +130,7 @@ impl Log {
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
         let path = tree.path(index).unwrap_or_default();
+        // The path belongs to the tree of this size. A head of another size has another root.
         if let Some((_, head)) = last.filter(|(size, _)| *size == tree.size()) {
             return Ok(Inclusion { head, index, path });
         }
@@ -146,6 +150,7 @@ impl Log {
             return Ok(None);
         };
         if !self.is_stale(&latest) {
+            // Signing takes a round trip to the witnesses, so most requests get the stored head.
             return Ok(Some(latest));
         }
         let _one = self.heads.lock().await;
@@ -165,9 +170,12 @@ impl Log {
         }
     }
 
+    /// Returns whether a stored head is unreadable, or older than half of [`FRESH`] with an allowance for differing
+    /// clocks.
     fn is_stale(&self, head: &[u8]) -> bool {
         let head: Option<SignedHead> = from_bytes(head, MAX_HEAD, "head").ok();
         let head = head.and_then(|head| head.signed(&self.node.directory).ok());
+        // Auditors accept no head older than `FRESH`. Signing again at half of that leaves them time to fetch it.
         head.is_none_or(|head| head.time.plus(FRESH / 2).has_passed(now()))
     }
 
@@ -179,6 +187,8 @@ impl Log {
             root,
             time: now(),
         };
+        // The head may have the size of the one before. Auditors refuse old heads, or a Conductor could show them one
+        // prefix of the log forever (§16), so a log without new queries needs new heads, too.
         let mut head = head.sign(&self.node.name, &self.node.signing);
         head.witnesses = self.cosigned(&head, root.size).await?;
         self.store
@@ -189,7 +199,10 @@ impl Log {
         Ok(head)
     }
 
-    /// Enough witnesses' signatures on a head.
+    /// Has the witnesses co-sign a head. Returns their signatures as soon as these are enough.
+    ///
+    /// # Errors
+    /// [`Error::Unwitnessed`] with the witnesses that did not co-sign.
     async fn cosigned(
         &self,
         head: &SignedHead,
@@ -229,7 +242,8 @@ impl Log {
                     let mut covered = head.clone();
                     covered.witnesses.clone_from(&signatures);
                     if covered.verify(directory).is_ok() {
-                        // The others may still be asked: what they co-sign, they will remember.
+                        // The remaining requests go on: each witness that co-signs this head accepts only heads that
+                        // continue it.
                         asking.detach_all();
                         return Ok(signatures);
                     }
@@ -246,10 +260,10 @@ impl Log {
         })
     }
 
-    /// That the log of `newer` entries continues that of `older`.
+    /// Returns the proof that the log of `newer` entries continues the log of `older` entries.
     ///
     /// # Errors
-    /// [`Error::NoSuchLog`] where it never had these sizes, [`Error::Storage`].
+    /// [`Error::NoSuchLog`] if the log never had these sizes in this order. [`Error::Storage`].
     pub async fn consistency(&self, older: u64, newer: u64) -> Result<Vec<u8>, Error> {
         let known = |proofs: &HashMap<(u64, u64), Vec<u8>>| proofs.get(&(older, newer)).cloned();
         if let Some(proof) = known(&self.proofs.read().unwrap_or_else(PoisonError::into_inner)) {
@@ -260,7 +274,7 @@ impl Log {
             self.refresh(&mut tree).await?;
         }
         drop(tree);
-        // For a size that is past, the tree of then is made anew: that is a worker's work.
+        // For a size of the past, the proof requires the tree of that size to be built again, so a worker computes it.
         let tree = self.tree.clone();
         let proof = blocking(move || Ok(tree.blocking_lock().consistency(older, newer)));
         let proof = proof
@@ -268,6 +282,7 @@ impl Log {
             .map_err(|status| Error::Storage(status.message().to_owned()));
         let proof = proof?.ok_or(Error::NoSuchLog)?;
         let mut proofs = self.proofs.write().unwrap_or_else(PoisonError::into_inner);
+        // Everybody in the directory may ask for proofs, so the cache is bounded.
         if proofs.len() >= MAX_PROOFS {
             proofs.clear();
         }
@@ -276,7 +291,11 @@ impl Log {
     }
 }
 
-/// One witness's signature. `from` is where its last head is believed to end; it tells if that is wrong.
+/// Has one witness co-sign a head. `from` is the assumed size of the head that it co-signed last. A witness that
+/// co-signed another size last answers with that size, and is asked once more.
+///
+/// # Errors
+/// The witness's status, or `ABORTED` if it co-signed another head meanwhile.
 async fn cosign(
     mut witness: WitnessClient<Channel>,
     tree: &Mutex<Tree>,
@@ -301,6 +320,6 @@ async fn cosign(
             Err(error) => return Err(Status::data_loss(error.to_string())),
         }
     }
-    // Another conductor's head came first: the next one continues it.
+    // The witness co-signed the head of another Conductor meanwhile. The next head will continue that one.
     Err(Status::aborted("another head was co-signed meanwhile"))
 }

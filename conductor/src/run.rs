@@ -1,4 +1,4 @@
-//! The life of one query here: its state is kept before its commands are carried out.
+//! One query as this process drives it. Its state is stored before its commands are carried out (protocol.md §8).
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -17,10 +17,10 @@ use tracing::Instrument;
 
 use crate::{Driver, Error, State, Store};
 
-/// Between two tries to keep a state.
+/// Pause between two tries to store a state.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// What is kept of `conduct`.
+/// Returns the state of `conduct` in the form that the store keeps.
 pub(crate) fn state(conduct: &Conduct) -> State {
     let record = conduct.record();
     State {
@@ -31,7 +31,7 @@ pub(crate) fn state(conduct: &Conduct) -> State {
     }
 }
 
-/// Parameters of a session's next round, and whether they were taken.
+/// Parameters of a session's next round, and the channel for the answer to their sender.
 pub(crate) struct Advance {
     pub(crate) parameters: SignedParameters,
     pub(crate) taken: oneshot::Sender<Result<(), ParametersError>>,
@@ -42,8 +42,9 @@ pub(crate) struct Run {
     pub(crate) driver: Arc<Driver>,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) holder: String,
-    /// The version of what is kept, and its record.
+    /// Version of the stored state.
     pub(crate) version: u64,
+    /// Encoded record of the stored state.
     pub(crate) kept: Vec<u8>,
     pub(crate) progress: watch::Sender<Status>,
     pub(crate) cancelled: Arc<Notify>,
@@ -65,7 +66,10 @@ impl Run {
             commands = ends;
         }
         loop {
+            // > C keeps a record of each query, and writes it before it carries out what it shows to the world (§8).
             if let Err(error) = self.keep(query, &conduct, deadline).await {
+                // Another process drives the query now, or the query expired before its state could be stored. All
+                // that this process could have sent is idempotent (§8), so stopping is enough.
                 tracing::warn!(%query, %error, "no longer driven here");
                 return;
             }
@@ -95,12 +99,13 @@ impl Run {
                 return;
             }
             commands = tokio::select! {
+                // Between two rounds no step runs, and `join_next` would return `None` at once.
                 done = steps.join_next(), if !steps.is_empty() || phase != Phase::Between => match done {
                     Some(Ok((number, event))) => {
                         waits.remove(&number);
                         conduct.handle(event)
                     }
-                    // Every command ends in an event, so a step that panicked is a defect of ours.
+                    // Every command ends in an event, so a step that panicked is a defect of this program.
                     Some(Err(_)) | None => ended(&mut conduct, "a step of the conductor failed"),
                 },
                 Some(advance) = self.advances.recv() => self.advance(&mut conduct, advance),
@@ -113,8 +118,8 @@ impl Run {
         }
     }
 
-    /// Begins the next round of a session, if the querier signed what it is computed with. It is kept before
-    /// anybody is asked; who sent it looks at how far the session is.
+    /// Begins the next round of a session if the querier signed its parameters. The sender is answered before the state
+    /// is stored, and learns the round's progress from the status.
     fn advance(&self, conduct: &mut Conduct, advance: Advance) -> Vec<Command> {
         let Advance { parameters, taken } = advance;
         let directory = &self.driver.node.directory;
@@ -124,13 +129,13 @@ impl Run {
             Ok(commands) => (Ok(()), commands),
             Err(error) => (Err(error), Vec::new()),
         };
-        // Who went away learns it from the status.
+        // A sender that stopped waiting learns the outcome from the status.
         let _ = taken.send(told);
         commands
     }
 
-    /// Puts the query into the log before anybody is asked; the commands with which it ends if that
-    /// fails.
+    /// Puts the query into the log before anybody is asked (protocol.md §16). Returns the commands with which the
+    /// query ends if that fails.
     async fn publish(&self, conduct: &mut Conduct, deadline: Instant) -> Option<Vec<Command>> {
         tokio::select! {
             shown = self.driver.inclusion() => {
@@ -146,7 +151,10 @@ impl Run {
         }
     }
 
-    /// Keeps the state where it has changed, as soon as that succeeds.
+    /// Stores the state if it has changed. Tries again until it succeeds or the query expires.
+    ///
+    /// # Errors
+    /// [`Error::TakenOver`] if another process drives the query. The last error once `deadline` has passed.
     async fn keep(
         &mut self,
         query: QueryId,
@@ -158,6 +166,8 @@ impl Run {
             return Ok(());
         }
         loop {
+            // The version makes this write fail if another process wrote in the meantime, even if both believe to hold
+            // the lease.
             let saved = self
                 .store
                 .save(query, &self.holder, self.version, state.clone());
@@ -176,6 +186,7 @@ impl Run {
     }
 }
 
+/// Ends the query with a reason. Returns the commands that are left, which are none.
 fn ended(conduct: &mut Conduct, reason: &str) -> Vec<Command> {
     conduct.end(Failure::Ended(reason.into()));
     Vec::new()

@@ -1,4 +1,4 @@
-//! The gRPC edge of a Conductor: convert, call, convert.
+//! The gRPC edge of a Conductor, and the queries that this process drives.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -52,11 +52,11 @@ use crate::{
     run::{self, Advance, Run},
 };
 
-/// Largest encoded record or totals of a query, in bytes.
+/// Largest encoded record, profiles or totals of a query, in bytes.
 const MAX_RECORD: usize = 64 << 20;
 /// Largest encoded parameters of a round, in bytes.
 const MAX_ADVANCE: usize = 3 << 20;
-/// How often a query that another conductor drives is looked at.
+/// Time between two looks at a query that another Conductor drives.
 const LOOK: Duration = Duration::from_millis(500);
 /// Most pseudonyms of one target profile.
 const MAX_PSEUDONYMS: usize = 256;
@@ -65,7 +65,7 @@ const LOGGED: u64 = 256;
 /// Most handles of one withdrawal.
 const MAX_HANDLES: usize = 1 << 20;
 
-/// Serves the Conductor.
+/// Serves a Conductor to queriers, Targets and readers of the log.
 #[derive(Clone)]
 pub struct Service(Arc<Conducting>);
 
@@ -76,12 +76,13 @@ struct Conducting {
     channels: Channels,
     store: Arc<dyn Store>,
     log: Arc<Log>,
-    /// This process, towards others that have the same store.
+    /// Name of this process towards other processes that use the same store. It has a random part, so that a
+    /// restarted Conductor does not hold the leases of the process before (protocol.md §8).
     holder: String,
     running: Mutex<HashMap<QueryId, Running>>,
 }
 
-/// A query that this process drives.
+/// Channels to the task that drives a query in this process.
 struct Running {
     progress: watch::Receiver<QueryStatus>,
     cancelled: Arc<Notify>,
@@ -89,13 +90,12 @@ struct Running {
 }
 
 impl Service {
-    /// The log that the directory says is kept now.
+    /// Returns the number of the log that the directory names now.
     fn log_number(&self) -> u32 {
         self.0.node.directory.witnesses.log
     }
 
-    /// Serves the conductor of `node`, which goes on with what is in `store` once it
-    /// [`keeps up`](Self::keep_up).
+    /// Serves the Conductor of `node`. [`keep_up`](Self::keep_up) takes up the queries that are in `store`.
     pub fn new(
         node: Arc<Node>,
         envelope: EnvelopeSecretKey,
@@ -116,9 +116,10 @@ impl Service {
         }))
     }
 
-    /// Takes up queries that nobody drives, keeps others from taking up those that are driven here,
-    /// and cancels what is to be cancelled. Runs until it is dropped.
+    /// Takes up queries that no process drives, renews the leases of those that this process drives, and cancels those
+    /// that are to be cancelled. Runs until it is dropped.
     pub async fn keep_up(self) {
+        // Three renewals per lease leave time to repeat one that fails.
         let pause = Duration::from_millis((self.0.config.lease_ms / 3).max(1));
         loop {
             if let Err(error) = self.0.clone().keep_up().await {
@@ -128,7 +129,7 @@ impl Service {
         }
     }
 
-    /// Lets another conductor take up the queries of this one at once.
+    /// Gives up the leases of this process, so that another Conductor takes up its queries at once.
     pub async fn give_up(&self) {
         if let Err(error) = self.0.store.give_up(&self.0.holder).await {
             tracing::warn!(%error, "the queries were not given up");
@@ -137,10 +138,12 @@ impl Service {
 }
 
 impl Conducting {
+    /// Locks the table of the queries that this process drives.
     fn running(&self) -> MutexGuard<'_, HashMap<QueryId, Running>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Returns the options of the state machine.
     fn options(&self) -> Options {
         Options {
             partitions: self.node.directory.partitions(),
@@ -148,6 +151,7 @@ impl Conducting {
         }
     }
 
+    /// Returns the lease that this process takes and renews.
     fn lease(&self) -> Lease {
         Lease {
             holder: self.holder.clone(),
@@ -155,6 +159,7 @@ impl Conducting {
         }
     }
 
+    /// Does one round of [`Service::keep_up`].
     async fn keep_up(self: Arc<Self>) -> Result<(), Error> {
         let driven: Vec<QueryId> = self.running().keys().copied().collect();
         for query in self.store.renew(&self.lease(), &driven).await? {
@@ -163,7 +168,7 @@ impl Conducting {
             }
         }
         self.store.expire(now()).await?;
-        // A conductor that is stopping leaves them to another.
+        // A Conductor that is stopping takes up nothing, so that another one does.
         if self.node.activity.is_draining() {
             return Ok(());
         }
@@ -175,7 +180,7 @@ impl Conducting {
         Ok(())
     }
 
-    /// Takes up a query that this or another process drove before.
+    /// Goes on with a query that this or another process drove before.
     async fn go_on(self: Arc<Self>, taken: TakenUp) -> Result<(), Error> {
         let signed: SignedManifest =
             from_bytes(&taken.manifest, 2 * MAX_MANIFEST, "signed manifest")?;
@@ -183,7 +188,7 @@ impl Conducting {
         let profiles = from_bytes(&taken.profiles, MAX_RECORD, "sealed profiles")?;
         let record: Record = from_bytes(&taken.record, MAX_RECORD, "record")?;
         let query = manifest.query();
-        // A lease that this process was too slow to renew is its own again.
+        // This process still drives the query: it renewed the lease too late, and has just taken it back itself.
         if self.running().contains_key(&query) {
             return Ok(());
         }
@@ -200,6 +205,7 @@ impl Conducting {
         .await
     }
 
+    /// Accepts a query and starts to drive it. A query that is stored already is not started again.
     async fn start(
         self: Arc<Self>,
         request: SubmitRequest,
@@ -254,7 +260,7 @@ impl Conducting {
         Ok(query)
     }
 
-    /// Drives a query that is kept in this version, as this record.
+    /// Drives a query from this version and record of its stored state.
     async fn drive(
         self: Arc<Self>,
         signed: SignedManifest,
@@ -309,7 +315,11 @@ impl Conducting {
         Ok(())
     }
 
-    /// Begins the next round of a session that is driven here.
+    /// Begins the next round of a session that this process drives.
+    ///
+    /// # Errors
+    /// [`Error::Elsewhere`] if this process does not drive the session. [`Error::Parameters`] if no round begins with
+    /// these parameters.
     async fn advance(&self, query: QueryId, parameters: SignedParameters) -> Result<(), Error> {
         let advances = self
             .running()
@@ -324,7 +334,10 @@ impl Conducting {
             .map_err(Error::Parameters)
     }
 
-    /// A query's state, for its own querier only.
+    /// Returns the state of a query to its own querier.
+    ///
+    /// # Errors
+    /// [`Error::OtherQuerier`] for anybody else, [`Error::UnknownQuery`].
     async fn see(&self, query: QueryId, querier: &Name) -> Result<Seen, Error> {
         let seen = self.store.see(query).await?;
         if seen.querier != *querier {
@@ -333,7 +346,8 @@ impl Conducting {
         Ok(seen)
     }
 
-    /// Tells `updates` how far a query is until it has ended, wherever it is driven.
+    /// Sends the status of a query to `updates` at every change, until the query has ended or the receiver is gone,
+    /// whichever process drives the query.
     async fn tell(
         &self,
         query: QueryId,
@@ -343,14 +357,14 @@ impl Conducting {
         let mut local: Option<watch::Receiver<QueryStatus>> = None;
         loop {
             let seen = self.store.see(query).await?;
-            // Gone once it is no longer driven here.
+            // The watch channel closes when this process no longer drives the query. Then the store has the status.
             local = local.filter(|progress| progress.has_changed().is_ok());
             local = local.or_else(|| {
                 let running = self.running();
                 running.get(&query).map(|running| running.progress.clone())
             });
             let status = match &mut local {
-                // What is kept says nothing of whom it waits for.
+                // The stored status does not tell which nodes the query waits for.
                 Some(progress) if !seen.ended => to_bytes(&*progress.borrow_and_update()),
                 _ => seen.status,
             };
@@ -373,13 +387,15 @@ impl Conducting {
     }
 }
 
+/// Converts an error to the gRPC status of its fault.
 fn status(error: Error) -> Status {
     error.fault().status(&error)
 }
 
-/// Refuses an upload that no list has a place for.
+/// Checks that an upload is for a listed key epoch and partition, and has a valid number of entries.
 fn check_upload(upload: &Upload, listed: &[KeyEpoch], partitions: u16) -> Result<(), Error> {
     let count = upload.entries.len();
+    // The number of entries is associated data of each entry (§3), so with a wrong number the finder could open none.
     if !listed.contains(&upload.key_epoch)
         || upload.partition >= partitions
         || count == 0
@@ -391,6 +407,7 @@ fn check_upload(upload: &Upload, listed: &[KeyEpoch], partitions: u16) -> Result
     Ok(())
 }
 
+/// Decodes a query id.
 fn query_id(query: &Query) -> Result<QueryId, Status> {
     <[u8; 32]>::try_from(query.id.as_slice())
         .map(QueryId)
@@ -398,7 +415,8 @@ fn query_id(query: &Query) -> Result<QueryId, Status> {
 }
 
 impl Service {
-    /// What each aggregator of each committee answers, in order; empty where one does not in time.
+    /// Sends `message` to each aggregator of each committee at the same time. Returns their answers in the order of
+    /// committees and members. The answer of an aggregator that fails or takes too long is empty.
     async fn every_aggregator<F>(
         &self,
         message: Message,
@@ -415,6 +433,7 @@ impl Service {
                 let numbers = key.threshold().numbers();
                 numbers.map(move |member| directory.member(Role::DataAggregator, group, member))
             });
+        // All aggregators are asked at once, so that one that hangs delays nothing beyond `wait`.
         let asked: Vec<_> = members
             .map(|node| {
                 let channel =
@@ -470,6 +489,7 @@ impl Conductor for Service {
     async fn watch(&self, request: Request<Query>) -> Result<Response<Self::WatchStream>, Status> {
         let querier = require_querier(&request)?.clone();
         let query = query_id(request.get_ref())?;
+        // Only a query's own querier may watch it; the stream itself does not check again.
         self.0.see(query, &querier).await.map_err(status)?;
         let (sender, updates) = mpsc::channel(1);
         let conducting = self.0.clone();
@@ -488,6 +508,8 @@ impl Conductor for Service {
         if seen.ended {
             return Err(Status::failed_precondition("the query has ended already"));
         }
+        // Another process may drive the query. It reads the mark when it next renews its leases. If this process drives
+        // the query, the query is cancelled at once.
         self.0.store.cancel(query).await.map_err(status)?;
         if let Some(running) = self.0.running().get(&query) {
             running.cancelled.notify_one();
@@ -533,6 +555,7 @@ impl Conductor for Service {
         &self,
         request: Request<EvaluateRequest>,
     ) -> Result<Response<Message>, Status> {
+        // Hosts send their requests through a Target, so that the Conductor does not see which host asks (§4).
         require_querier_or_role(&request, Role::Target)?;
         let request = request.into_inner();
         if request.sealed.len() > 2 * MAX_REQUEST {
@@ -572,6 +595,7 @@ impl Conductor for Service {
             open().map_err(status)
         })
         .await?;
+        // During a grace the directory lists two key epochs (§2). Lists of any other would never be read.
         let listed = self.0.node.directory.epochs();
         let listed: Vec<_> = listed.map(|keys| keys.key_epoch).collect();
         check_upload(&upload, &listed, self.0.node.directory.partitions()).map_err(status)?;
@@ -592,6 +616,7 @@ impl Conductor for Service {
         let hashes = blocking(move || {
             let open = || -> Result<Vec<[u8; 32]>, Error> {
                 let sealed: SealedWithdrawal = from_bytes(&body, MAX_UPLOAD, "withdrawal")?;
+                // A handle has 16 bytes, so this bounds their number.
                 let handles = sealed.open(&envelope, &withdrawal_context(), 17 * MAX_HANDLES)?;
                 Ok(handles.iter().map(Handle::hash).collect())
             };

@@ -1,4 +1,4 @@
-//! What one contribution costs at each place it passes, by circuit and by envelope suite.
+//! Cost of one contribution at each place that it passes, by circuit and by envelope suite.
 //!
 //! `cargo bench -p dispers-core`. Ratios within one run say more than the figures.
 #![allow(missing_docs, reason = "criterion's macros make items")]
@@ -24,10 +24,10 @@ use dispers_crypto::{
 };
 use rand::{SeedableRng, rngs::StdRng};
 
-/// Homes that are shared together: those of one stack in one batch.
+/// Number of homes that are shared together: those of one stack in one batch.
 const HOMES: u32 = 256;
 
-/// Name, groups, and whether squares are summed, of the circuits measured.
+/// Returns the measured circuits, each with its name.
 fn circuits() -> Vec<(&'static str, Circuit)> {
     let compile = |groups, variables: Vec<(Variable, bool)>| {
         Circuit::compile(&Shape::summing(groups, variables)).unwrap()

@@ -1,8 +1,8 @@
-//! The ask: from a batch of targets to sealed groups of contributions (protocol.md §6).
+//! The ask: from a batch of chosen homes to sealed groups of contributions (protocol.md §6).
 //!
-//! The Target opens a batch, groups it by host and asks each stack; a stack answers one sealed
-//! group per aggregator; the Target drops where they came from, shuffles, and signs a digest of
-//! what each aggregator is to receive.
+//! The Target opens a batch, groups the homes by host, and asks each stack. A stack answers with one sealed group per
+//! aggregator. The Target drops the origins of the groups, shuffles them, and signs a digest of what each aggregator is
+//! to receive.
 
 mod checked;
 
@@ -44,7 +44,9 @@ pub const MAX_ANSWER: usize = 1 << 30;
 /// A sealed group: the contributions of one stack for one aggregator.
 pub type SealedGroup = Sealed<reader::DataAggregator, Vec<u8>>;
 
-/// The envelope context of one aggregator's group.
+/// Returns the envelope context of the group for aggregator `to` of a committee. It binds the attempt, so that groups
+/// of one attempt do not open in another, and the digest of the round's parameters, so that homes that were shown other
+/// parameters count nowhere (protocol.md §18).
 pub fn group_context(
     work: Work,
     parameters: &[u8; 32],
@@ -62,51 +64,52 @@ pub fn group_context(
     }
 }
 
-/// What the Target asks of one stack.
+/// Request of the Target to one stack.
 #[derive(BorshSerialize, BorshDeserialize)]
 pub struct Ask {
-    /// The query.
+    /// Manifest of the query.
     pub manifest: SignedManifest,
-    /// What the answer is for.
+    /// Work that the answer is for.
     pub work: Work,
-    /// The find that chose the homes.
+    /// Find that chose the homes.
     pub find: FindId,
-    /// Shows that the query is in the log.
+    /// Proof that the query is in the log.
     pub inclusion: Inclusion,
-    /// What the round is computed with, where a model is trained. All hosts' asks share it.
+    /// Parameters of the round, where a model is trained. The asks to all hosts share them.
     pub parameters: Option<Arc<SignedParameters>>,
-    /// Whether the homes are only told that they will be asked, so that their owners can be: the answer
-    /// holds nothing.
+    /// True if the query is only announced, so that owners can decide before it is asked. The answer is then empty.
     pub announced: bool,
-    /// The homes.
+    /// Homes to ask.
     pub homes: Vec<HomeAsk>,
 }
 
-/// What is asked of one home.
+/// Request for one home's contribution.
 #[derive(BorshSerialize, BorshDeserialize)]
 pub struct HomeAsk {
-    /// Which home.
+    /// Name of the home at its host.
     pub home: HomeId,
-    /// Its index in the batch.
+    /// Index of the home in the batch.
     pub index: u32,
-    /// Its ticket.
+    /// Ticket of the home.
     pub ticket: Ticket,
 }
 
-/// A stack's answer: one sealed group for each aggregator with an offer, in committee order; none where
-/// homes were only told.
+/// A stack's answer: one sealed group per aggregator with an offer, in committee order. It has no groups where the
+/// query was only announced.
 #[derive(Default, BorshSerialize, BorshDeserialize)]
 pub struct Answer {
-    /// Number of homes that the groups hold.
+    /// Number of homes whose contributions the groups hold.
     pub homes: u32,
-    /// The groups.
+    /// Sealed groups.
     pub groups: Vec<SealedGroup>,
 }
 
-/// An encapsulation, an authentication tag, and lengths.
+/// Upper bound for the bytes that a group adds to its contributions: an encapsulation, an authentication tag, and
+/// lengths.
 const GROUP: usize = 2048;
 
-/// Most bytes of one home's contribution to each of so many aggregators.
+/// Returns the largest number of bytes of one home's contribution as one of `offers` aggregators gets it, before
+/// sealing.
 fn contribution_limit(circuit: &Circuit, offers: usize) -> usize {
     let commitments = match circuit.has_joint_randomness() {
         true => 32 * offers,
@@ -115,26 +118,27 @@ fn contribution_limit(circuit: &Circuit, offers: usize) -> usize {
     size_of::<u32>() + size_of::<Tag>() + 8 * circuit.share_len() + commitments
 }
 
-/// Most bytes of one aggregator's share of one contribution, sealed as a group of its own.
+/// Returns the largest number of bytes of one aggregator's share of one contribution that is sealed as a group of its
+/// own.
 pub(crate) fn share_limit(circuit: &Circuit, offers: usize) -> usize {
     contribution_limit(circuit, offers) + GROUP
 }
 
-/// Most homes of a batch whose answers fit, whatever round they are of, whatever committee they are for, and
-/// however many hosts they are of.
+/// Returns the largest number of homes of a batch whose answers fit into [`MAX_ANSWER`], in any round, for any
+/// committee, and for any number of hosts.
 pub fn most_homes(manifest: &VerifiedManifest) -> u32 {
     let committees = 0..manifest.committees.len() as u16;
     let offers = committees.map(|committee| manifest.offers(committee).count());
     let offers = offers.max().unwrap_or(1).max(1);
     let homes = manifest.circuits().map(|circuit| {
-        // A host of one home has envelopes of its own.
+        // The worst case is one home per host: then each home has envelopes of its own.
         let home = offers.saturating_mul(contribution_limit(circuit, offers) + GROUP);
         MAX_ANSWER / home.max(1)
     });
     u32::try_from(homes.min().unwrap_or(usize::MAX)).unwrap_or(u32::MAX)
 }
 
-/// Most bytes that an encoded answer for so many homes takes.
+/// Returns the largest number of bytes of an encoded answer for `homes` homes of one stack.
 pub fn answer_limit(manifest: &VerifiedManifest, work: Work, homes: usize) -> usize {
     let offers = manifest.offers(work.batch.committee).count();
     let home = contribution_limit(manifest.circuit_of(work.round), offers);
@@ -142,51 +146,51 @@ pub fn answer_limit(manifest: &VerifiedManifest, work: Work, homes: usize) -> us
     groups.saturating_add(GROUP).min(MAX_ANSWER)
 }
 
-/// What an attached stack sends up for one ask: its answer, or why there is none.
+/// Message that an attached stack sends for one ask: its answer, or the reason why it gives none.
 pub type AttachedAnswer = Result<Answer, String>;
 
-/// What the Target signs about a batch's answers.
+/// Statement about the answers to a batch, which the Target signs.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct GroupsStatement {
-    /// Which Target.
+    /// Target that signs.
     pub target: Name,
-    /// What the answers are for.
+    /// Work that the answers are for.
     pub work: Work,
-    /// Digest of the parameters that homes were shown; zero where there are none.
+    /// Digest of the parameters that homes were shown; zero for a round without parameters.
     pub parameters: [u8; 32],
-    /// Digest of each aggregator's groups, in order of the aggregators with an offer.
+    /// Digests of the groups, one per aggregator with an offer, in committee order.
     pub digests: Vec<[u8; 32]>,
 }
 
 impl GroupsStatement {
-    /// D: what aggregators freeze, and what all of them must have in common.
+    /// Returns D, the digest that aggregators freeze and that all of them must have in common.
     pub fn digest(&self) -> [u8; 32] {
         encoding::hash(labels::HASH_GROUPS, &[&encoding::to_bytes(self)])
     }
 
-    /// Digest of one aggregator's groups, in order.
+    /// Returns the digest of one aggregator's groups, in order.
     pub fn digest_of(groups: &[SealedGroup]) -> [u8; 32] {
         let digests: Vec<[u8; 32]> = groups.iter().map(group_digest).collect();
         aggregator_digest(&digests)
     }
 }
 
-/// Digest of one group.
+/// Returns the digest of one group.
 pub(crate) fn group_digest(group: &SealedGroup) -> [u8; 32] {
     let parts = [group.encapsulated(), group.ciphertext()];
     encoding::hash(labels::HASH_AGGREGATOR_GROUPS, &parts)
 }
 
-/// Digest of one aggregator's groups from those of each, in order.
+/// Returns the digest of one aggregator's groups from the digests of the groups, in order.
 pub(crate) fn aggregator_digest(groups: &[[u8; 32]]) -> [u8; 32] {
     let parts: Vec<&[u8]> = groups.iter().map(<[u8; 32]>::as_slice).collect();
     encoding::hash(labels::HASH_AGGREGATOR_GROUPS, &parts)
 }
 
-/// What comes before the groups of a batch's answers.
+/// First part of a batch's answers, before the groups.
 #[derive(BorshSerialize, BorshDeserialize)]
 pub struct AnswerHead {
-    /// The digests.
+    /// Statement with the digests.
     pub statement: GroupsStatement,
     /// The Target's signature over D.
     pub signature: Signature,
@@ -199,33 +203,33 @@ pub struct AnswerHead {
 /// All answers to one batch, on their way to the aggregators.
 #[derive(Clone)]
 pub struct BatchAnswer {
-    /// The digests.
+    /// Statement with the digests.
     pub statement: GroupsStatement,
     /// The Target's signature over D.
     pub signature: Signature,
     /// Number of homes that answered.
     pub answered: u32,
-    /// The groups of each aggregator with an offer, in committee order.
+    /// Groups, for each aggregator with an offer, in committee order.
     pub groups: Vec<Vec<SealedGroup>>,
 }
 
-/// Why a batch is not asked, or an ask not answered.
+/// Reason why a batch is not asked, or an ask is not answered.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AskError {
-    /// Not chosen by the partition's Target Finder, or changed on the way.
+    /// The partition's Target Finder did not choose the batch, or the batch was changed on the way.
     #[error("the batch is not the one that the target finder signed")]
     NotChosen,
     /// The Target Finder gave this attempt to another Target.
     #[error("the target finder gave this attempt at the batch to another target")]
     OtherTarget,
-    /// Not shown to be in the log.
+    /// The query is not shown to be in the log.
     #[error(transparent)]
     Log(LogError),
-    /// Smaller than the minimum cohort.
+    /// The batch is smaller than the minimum cohort.
     #[error("the batch is below the minimum cohort")]
     BelowCohort,
-    /// Not for this query, or beyond its rounds and attempts.
+    /// The ask is not for this query, or beyond its rounds and attempts.
     #[error("the ask is not for this query, or beyond its rounds and attempts")]
     WrongWork,
     /// The homes' answers could not be proved or sealed.
@@ -233,7 +237,7 @@ pub enum AskError {
     Unanswerable,
 }
 
-/// Returns whether the manifest allows `work`, for one of its committees.
+/// Returns whether the manifest allows `work`, and has the committee that it names.
 pub fn allows(manifest: &VerifiedManifest, work: Work) -> bool {
     work.query == manifest.query()
         && usize::from(work.batch.committee) < manifest.committees.len()
@@ -241,19 +245,19 @@ pub fn allows(manifest: &VerifiedManifest, work: Work) -> bool {
         && work.attempt < manifest.attempts
 }
 
-/// A batch that the Target opened: whom to ask, by host.
+/// A batch that the Target opened: the homes to ask, by host.
 pub struct OpenedBatch {
-    /// Number of homes that the finder chose.
+    /// Number of homes that the finder signed.
     pub count: u32,
-    /// The asks, one per host. Homes whose link does not open are left out.
+    /// Asks, one per host. Homes whose address does not open are left out.
     pub asks: BTreeMap<Name, Ask>,
 }
 
-/// Checks that the query is in the log and that the Target Finder chose this batch, for the Target of the
-/// name `me`, opens it and groups it by host.
+/// Opens a batch for the Target named `me` and groups its homes by host. Checks that the query is in the log, and that
+/// the partition's Target Finder chose the batch and gave this attempt to `me`.
 ///
 /// # Errors
-/// [`AskError`], before anybody is asked.
+/// [`AskError`], before any home is asked.
 pub fn open_batch(
     request: &TargetRequest,
     manifest: &VerifiedManifest,
@@ -280,6 +284,7 @@ pub fn open_batch(
             .map_err(|_| AskError::NotChosen)?;
     directory
         .node(&statement.finder)
+        // A finder of another partition must not choose homes of this one: they could be asked twice.
         .filter(|node| node.role == Role::TargetFinder && node.group == work.batch.partition)
         .ok_or(AskError::NotChosen)?
         .signing_key
@@ -291,6 +296,7 @@ pub fn open_batch(
     {
         return Err(AskError::NotChosen);
     }
+    // The finder names the Targets in order, so that the Conductor does not choose which of them sees the addresses.
     if statement.target(work.attempt) != Some(me) {
         return Err(AskError::OtherTarget);
     }
@@ -304,9 +310,11 @@ pub fn open_batch(
             MAX_BATCH,
         )
         .map_err(|_| AskError::NotChosen)?;
+    // The count is in clear beside the sealed batch: it must not differ from the number of homes inside.
     if content.targets.len() != statement.count as usize || content.find != statement.find {
         return Err(AskError::NotChosen);
     }
+    // The Target counts too: a Target Finder alone must not have fewer homes asked than the cohort (protocol.md §12).
     if statement.count < manifest.min_cohort {
         return Err(AskError::BelowCohort);
     }
@@ -319,6 +327,7 @@ pub fn open_batch(
         .collect();
     let mut asks = BTreeMap::new();
     for (index, target) in (0u32..).zip(content.targets) {
+        // An address that does not open was invented or damaged. It must not fail the batch of the other homes.
         let Some(Some(opener)) = openers.get(target.upload as usize) else {
             continue;
         };
@@ -348,10 +357,10 @@ pub fn open_batch(
     })
 }
 
-/// Checks what a round is computed with: what the querier signed for it, and nothing in a first round.
+/// Verifies the parameters of a round: those that the querier signed for this round, and none in the first round.
 ///
 /// # Errors
-/// [`AskError::WrongWork`].
+/// [`AskError::WrongWork`] for parameters that are missing, wrong, or of another round.
 pub fn check_parameters(
     parameters: Option<&SignedParameters>,
     manifest: &VerifiedManifest,
@@ -370,7 +379,8 @@ pub fn check_parameters(
     }
 }
 
-/// Drops origins, shuffles, signs: what the Target sends on.
+/// Combines the answers of all stacks into what the Target sends on: drops their origins, shuffles each aggregator's
+/// groups, and signs the digests. `aggregators` is the number of aggregators with an offer.
 pub fn collect_answers(
     target: &Name,
     key: &SigningKey,
@@ -382,6 +392,7 @@ pub fn collect_answers(
     let mut answered = 0u32;
     let mut groups: Vec<Vec<SealedGroup>> = (0..aggregators).map(|_| Vec::new()).collect();
     for answer in answers {
+        // Each aggregator must have the same number of groups, or the Conductor refuses the whole answer.
         if answer.groups.len() != aggregators {
             continue;
         }
@@ -391,6 +402,8 @@ pub fn collect_answers(
         }
     }
     for all in &mut groups {
+        // The order must not tell an aggregator from which stacks the groups came, or which groups of two aggregators
+        // belong together: it is drawn for each aggregator.
         all.shuffle(rng);
     }
     let statement = GroupsStatement {
@@ -411,20 +424,20 @@ pub fn collect_answers(
     }
 }
 
-/// One home of a stack that the finder chose for a batch, as its ticket showed, with what it answers.
+/// A home of a stack that the finder chose for a batch, as its ticket showed, with its answer.
 pub struct AnsweringHome {
     index: u32,
     tags: Zeroizing<Vec<Tag>>,
-    /// Its row; `None` if it refuses, has no data, or fails WHERE.
+    /// Row that the home answers with; `None` if the home refuses, has no data, or fails WHERE.
     pub row: Option<Row>,
-    /// Its vector, where a model is trained; `None` if it has none.
+    /// Vector that the home answers with, where a model is trained; `None` if it has none.
     pub vector: Option<VectorRow>,
     session: Option<SessionKey>,
 }
 
 impl AnsweringHome {
-    /// A home that was asked for `work`, if the key of the home opens its ticket; else the finder did not
-    /// choose it. It has no row yet.
+    /// Opens the ticket of a home that was asked for `work`. Returns `None` if the home's key does not open the ticket,
+    /// since then the finder did not choose the home. The home has no row yet.
     pub fn open(work: Work, find: &FindId, asked: &HomeAsk, key: &HomeKey) -> Option<Self> {
         let (query, batch) = (work.query, work.batch);
         let opened = asked.ticket.open(key, query, find, batch, asked.index);
@@ -438,13 +451,14 @@ impl AnsweringHome {
         })
     }
 
-    /// What opens the parameters of the session that it was chosen for.
+    /// Returns the key that opens the parameters of the session.
     pub fn session(&self) -> Option<&SessionKey> {
         self.session.as_ref()
     }
 }
 
-/// Encodes, proves, shares and seals the answers of one stack's homes.
+/// Encodes, proves, shares and seals the answers of one stack's homes. Every home gets a contribution of the same size;
+/// a home without a row contributes zeros.
 ///
 /// # Errors
 /// [`AskError::Unanswerable`] when a row does not fit the circuit or an offered key is not valid.
@@ -473,6 +487,7 @@ pub fn answer(
             .ok_or(AskError::WrongWork)?
             .needed,
     );
+    // An aggregator without an offer has a tag in each ticket but gets no share.
     let tags_of = |home: &AnsweringHome| {
         let tags = points
             .iter()
@@ -511,7 +526,7 @@ pub fn answer(
     })
 }
 
-/// Encodes, proves and shares what homes answer to a query.
+/// Encodes, proves and shares the rows of one stack's homes.
 fn share_rows(
     circuit: &Circuit,
     homes: &[AnsweringHome],
@@ -523,7 +538,7 @@ fn share_rows(
     let mut contributions = Vec::with_capacity(homes.len());
     for home in homes {
         let tags = tags_of(home)?;
-        // A row that the circuit has no place for must not silence the stack's other homes.
+        // A row that does not fit the circuit becomes zeros. It must not silence the stack's other homes.
         let prove =
             |row, rng: &mut _| Contribution::prove(circuit, home.index, tags.clone(), row, rng);
         let contribution = prove(home.row.as_ref(), rng)
@@ -534,18 +549,18 @@ fn share_rows(
     share_group(&contributions, points, needed, rng).map_err(|_| AskError::Unanswerable)
 }
 
-/// What the Conductor asks of the Target.
+/// Request of the Conductor to the Target.
 #[derive(BorshSerialize, BorshDeserialize)]
 pub struct TargetRequest {
-    /// The query.
+    /// Manifest of the query.
     pub manifest: SignedManifest,
-    /// Shows that the query is in the log.
+    /// Proof that the query is in the log.
     pub inclusion: Inclusion,
-    /// What the answers are for.
+    /// Work that the answers are for.
     pub work: Work,
-    /// What the round is computed with, where a model is trained.
+    /// Parameters of the round, where a model is trained.
     pub parameters: Option<SignedParameters>,
-    /// The finder's batch.
+    /// Batch as the finder sealed and signed it.
     pub batch: BatchMessage,
 }
 

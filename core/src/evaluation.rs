@@ -19,12 +19,12 @@ use dispers_crypto::{
 };
 use dispers_trust::directory::{Directory, EpochKeys};
 
-/// Most concepts of one request.
+/// Largest number of concepts in one request.
 pub const MAX_CONCEPTS: usize = 1024;
 /// Largest encoded request, in bytes.
 pub const MAX_REQUEST: usize = 64 << 10;
 
-/// Who wants pseudonyms. No other role may.
+/// Party that asks for pseudonyms. No other role may ask.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize, BorshDeserialize)]
 pub enum Requester {
     /// A host, for its homes' subscriptions.
@@ -34,7 +34,7 @@ pub enum Requester {
 }
 
 impl Requester {
-    /// The requester's key, if the directory lists it.
+    /// Returns the requester's signing key if the directory lists the requester.
     pub fn key<'a>(&self, directory: &'a Directory) -> Option<&'a VerifyingKey> {
         match self {
             Self::Host(name) => directory.host(name).map(|host| &host.signing_key),
@@ -43,18 +43,18 @@ impl Requester {
     }
 }
 
-/// Blinded concepts, for one indexor.
+/// Blinded concepts for one indexor.
 #[derive(BorshSerialize, BorshDeserialize)]
 pub struct EvaluationRequest {
-    /// Who asks.
+    /// Party that asks.
     pub requester: Requester,
-    /// Under which key.
+    /// Key epoch of the key to evaluate under.
     pub key_epoch: KeyEpoch,
-    /// When it was signed.
+    /// Time of signing.
     pub issued: Timestamp,
-    /// Which indexor it is for.
+    /// Number of the indexor that the request is for.
     pub member: MemberNumber,
-    /// The blinded concepts.
+    /// Blinded concepts, at most [`MAX_CONCEPTS`].
     pub blinded: Vec<Blinded>,
 }
 
@@ -70,8 +70,10 @@ pub struct SignedEvaluationRequest {
 /// A request as it travels.
 pub type SealedEvaluationRequest = Sealed<reader::ConceptIndexor, SignedEvaluationRequest>;
 
-/// The envelope context of a request. The sender stays unnamed outside the envelope, so that the
-/// way through the Conductor shows no host.
+/// Returns the envelope context of a request to indexor `member`.
+///
+/// The context names the Conductor as the sender, whoever asks. With the requester's role in it, the request would have
+/// to tell the Conductor, outside the envelope, whether a host asks.
 pub fn context(member: MemberNumber) -> Context {
     Context {
         purpose: labels::ENVELOPE_EVALUATION,
@@ -87,10 +89,10 @@ pub struct Evaluating {
 }
 
 impl Evaluating {
-    /// Blinds `concepts`.
+    /// Blinds `concepts`, each with a random factor of its own.
     ///
     /// # Errors
-    /// [`OprfError`] for a concept that hashes to the identity, which none does.
+    /// [`OprfError`] for a concept that hashes to the identity element. No known concept does.
     pub fn new(concepts: &[&str], rng: &mut impl CryptoRng) -> Result<Self, OprfError> {
         let mut blindings = Vec::with_capacity(concepts.len());
         let mut blinded = Vec::with_capacity(concepts.len());
@@ -102,7 +104,8 @@ impl Evaluating {
         Ok(Self { blindings, blinded })
     }
 
-    /// One sealed request for each indexor of the directory, in order, for its share of an epoch's key.
+    /// Returns one signed and sealed request per indexor of the directory, in the directory's order. Each request asks
+    /// for an evaluation with the indexor's share of the key of `key_epoch`.
     pub fn requests(
         &self,
         requester: &Requester,
@@ -120,6 +123,7 @@ impl Evaluating {
                     requester: requester.clone(),
                     key_epoch,
                     issued: now,
+                    // The signature covers the reader's number, so that one indexor cannot hand the request to another.
                     member,
                     blinded: self.blinded.clone(),
                 });
@@ -134,26 +138,28 @@ impl Evaluating {
             .collect()
     }
 
-    /// Checks one indexor's answer against the public share that the directory lists for it in the
-    /// epoch asked for.
+    /// Verifies one indexor's proof against the public share that the directory lists for it in the epoch of `keys`.
     ///
     /// # Errors
-    /// [`OprfError::WrongEvaluation`] naming it: leave the answer out and ask another.
+    /// [`OprfError::WrongEvaluation`] with the indexor's number. The caller leaves the answer out and asks another
+    /// indexor.
     pub fn check(
         &self,
         keys: &EpochKeys<'_>,
         member: MemberNumber,
         evaluation: &Evaluation,
     ) -> Result<(), OprfError> {
+        // A member without a listed share is treated like one with a wrong proof: another indexor is asked.
         let wrong = OprfError::WrongEvaluation { member };
         let public = keys.indexors.share(member).ok_or(wrong)?;
         oprf::verify(public, &self.blinded, evaluation).map_err(|_| wrong)
     }
 
-    /// Unblinds what at least the threshold of indexors evaluated.
+    /// Verifies the evaluations, combines those of a threshold of indexors, and unblinds the results. Returns the
+    /// pseudonyms in the order of the concepts.
     ///
     /// # Errors
-    /// [`OprfError`] naming an indexor whose proof does not hold, or when too few answered.
+    /// [`OprfError`] that names an indexor whose proof is wrong, or says that too few indexors answered.
     pub fn finish(
         self,
         keys: &EpochKeys<'_>,

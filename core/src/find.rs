@@ -1,8 +1,8 @@
-//! The find: which homes a query asks (protocol.md §6).
+//! The find: the choice of the homes that a query asks (protocol.md §6).
 //!
-//! The Conductor streams sealed lists, the Target Finder opens their outer layer, evaluates the
-//! target profile, and returns batches sealed for the Target, with a ticket per home. Everything
-//! random derives from the pool's secret and the find, so repeating a find gives the same bytes.
+//! The Conductor streams sealed lists. The Target Finder opens their outer layer, evaluates the target profile, and
+//! returns batches sealed for the Target, with a ticket per home. All random choices derive from the pool's secret and
+//! the find, so that a repeated find gives the same bytes.
 
 mod candidates;
 mod cut;
@@ -58,14 +58,14 @@ use dispers_crypto::{
 use dispers_privacy::Population;
 use dispers_query::profile::Profile;
 
-/// Most homes that a find holds while its lists stream in.
+/// Largest number of homes that a find holds while its lists stream in.
 pub const MAX_CANDIDATES: usize = 20_000_000;
 
-/// Why a find is refused.
+/// Reason why a find is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FindError {
-    /// The profile does not open or is not the one that the manifest commits to.
+    /// The profile does not open, or is not the one that the manifest commits to.
     #[error("the target profile is not the one that the manifest commits to")]
     Profile,
     /// The manifest is refused.
@@ -114,7 +114,7 @@ pub enum FindError {
     /// The querier reached the limit of remembered queries.
     #[error("too many of your queries found homes and have not expired: try again later")]
     TooManyQueries,
-    /// Too many populations.
+    /// The querier reached the limit of different populations.
     #[error(
         "a querier may ask {0} different populations in a key epoch: ask one of those that were asked, or \
          wait for the next key epoch"
@@ -133,25 +133,25 @@ pub enum FindError {
     TooManyCandidates(usize),
 }
 
-/// The keys that a Target Finder uses.
+/// Names and keys that a Target Finder uses.
 pub struct FinderKeys<'a> {
-    /// The node's name.
+    /// Name of the node.
     pub name: &'a Name,
-    /// Signs batches and grants.
+    /// Key that signs batches and grants.
     pub signing: &'a SigningKey,
-    /// Opens entries and profiles.
+    /// Key that opens entries and profiles.
     pub envelope: &'a EnvelopeSecretKey,
-    /// What finds derive from.
+    /// Secret from which finds derive their keys and their order.
     pub secret: &'a PoolSecret,
-    /// Seals batches.
+    /// Key of the Target pool, to which batches are sealed.
     pub target: &'a EnvelopePublicKey,
-    /// How many partitions the subscriptions have.
+    /// Number of partitions of the subscriptions.
     pub partitions: u16,
-    /// The Targets, which batches are spread over; at least one.
+    /// Names of the Targets, over which batches are spread; at least one.
     pub targets: &'a [Name],
 }
 
-/// Which of a profile's atoms stand where.
+/// Number of each pseudonym among the profile's atoms.
 type Atoms = HashMap<Pseudonym, usize>;
 
 /// A find while its lists stream in.
@@ -163,39 +163,39 @@ pub struct Finding {
     digest: Sha256,
     uploads: Vec<(Vec<u8>, u32)>,
     candidates: Candidates,
-    /// What opens the parameters of a session.
+    /// Key that opens the parameters of a session; `None` for a query that is no session.
     session: Option<SessionKey>,
 }
 
-/// Opens the segments of one find, in any order and from any thread.
+/// Opener of the segments of one find. It may open them in any order and from any thread.
 pub struct SegmentOpener {
     partition: u16,
     key_epoch: KeyEpoch,
     atoms: Atoms,
 }
 
-/// What of a list segment is about the profile.
+/// Opened entries of a list segment.
 pub struct OpenedSegment {
     digest: [u8; 32],
     /// Inner encapsulation and item count.
     links: (Vec<u8>, u32),
-    /// Which atom, and who.
+    /// Number of the atom that the entry is for, with the entry's content.
     entries: Vec<(usize, EntryContent)>,
 }
 
 impl SegmentOpener {
-    /// The key epoch of the query, whose keys open the segments.
+    /// Returns the key epoch of the query, whose keys open the segments.
     pub fn key_epoch(&self) -> KeyEpoch {
         self.key_epoch
     }
 
-    /// Opens a received segment. Entries that do not open where they stand were moved or invented, and
-    /// are left out.
+    /// Opens a received segment. Leaves out entries that do not open in their place: they were moved or invented.
     ///
     /// # Errors
     /// [`FindError::Segment`] when the bytes are no segment of this key epoch, or have an entry of a list that is not
     /// in the find.
     pub fn open(&self, segment: &[u8], keys: &FinderKeys<'_>) -> Result<OpenedSegment, FindError> {
+        // The digest names what was streamed, including entries that do not open: it becomes part of the find's id.
         let digest = Sha256::digest(segment).into();
         let segment: ListSegment = encoding::from_bytes(segment, MAX_UPLOAD, "list segment")
             .map_err(|_| FindError::Segment)?;
@@ -218,7 +218,7 @@ impl SegmentOpener {
             let Ok(content) = opener.open(&entry.pseudonym, entry.index, &entry.ciphertext) else {
                 continue;
             };
-            // A home is in one partition only, so that it is asked once.
+            // A home belongs to one partition only. An entry for another partition could have the home asked twice.
             let here = content.tag.partition(keys.partitions) == self.partition;
             if here || weakness::off(Weakness::HomesOfOtherPartitions) {
                 entries.push((atom, content));
@@ -233,12 +233,12 @@ impl SegmentOpener {
 }
 
 impl Finding {
-    /// The key epoch of the query, whose keys the find needs.
+    /// Returns the key epoch of the query, whose keys the find needs.
     pub fn key_epoch(&self) -> KeyEpoch {
         self.manifest.key_epoch
     }
 
-    /// Opens the profile and checks it against the commitment.
+    /// Opens the profile, verifies it against the commitment, and compares the request's lists with it.
     ///
     /// # Errors
     /// [`FindError::Profile`] when the opened profile does not match the commitment, [`FindError::Lists`] when the
@@ -260,6 +260,7 @@ impl Finding {
         if opening.profile.commitment(&opening.salt) != manifest.profile_commitment {
             return Err(FindError::Profile);
         }
+        // A profile may name a pseudonym several times, but has one list for it.
         let mut atoms = Atoms::new();
         for pseudonym in opening.profile.atoms() {
             let next = atoms.len();
@@ -290,12 +291,13 @@ impl Finding {
         })
     }
 
-    /// What opens the segments.
+    /// Returns the opener of the segments.
     pub fn opener(&self) -> Arc<SegmentOpener> {
         self.opener.clone()
     }
 
-    /// Takes the next segment, in the order in which they were streamed.
+    /// Takes the next segment. The caller must pass the segments in the order in which they were streamed, since the
+    /// digest depends on it.
     ///
     /// # Errors
     /// [`FindError::TooManyCandidates`] beyond [`MAX_CANDIDATES`].
@@ -330,14 +332,14 @@ impl Finding {
     }
 }
 
-/// Homes that match, before they are batched: [`Judging`] decides whether they may be asked.
+/// Homes that match, before they are cut into batches. [`Judging`] decides whether they may be asked.
 pub struct Matching {
     finding: Finding,
     split: Split,
 }
 
 impl Matching {
-    /// The query.
+    /// Returns the manifest of the query.
     pub fn manifest(&self) -> &VerifiedManifest {
         &self.finding.manifest
     }
@@ -382,6 +384,7 @@ impl Matching {
         let manifest = &finding.manifest;
         let (querier, epoch) = (&manifest.querier, manifest.key_epoch);
         let profile = finding.profile.canonical();
+        // The canonical profile, so that one profile that is written in several ways has one budget.
         let population = keys.secret.population(querier, epoch, &profile);
         finding.seal(split, noisy_size, population, keys)
     }
@@ -418,6 +421,7 @@ impl Finding {
             let members = (1..=terms.offers.len() as u8).filter_map(|n| MemberNumber::new(n).ok());
             tag_keys.push(
                 members
+                    // Members without an offer have a tag key too: a ticket's tags are in the order of the committee.
                     .map(|member| keys.secret.tag_key(&find, committee, member))
                     .collect(),
             );
@@ -433,6 +437,8 @@ impl Finding {
                     batches: cut.clone(),
                 });
                 let signature = keys.signing.sign(labels::SIGN_FIND, &body);
+                // All finders of a pool share the secret, and repeat a find: this way of sealing never has two
+                // plaintexts under one encapsulation (protocol.md §3).
                 let sealed = Sealed::seal_alike(
                     &SignedGrant { body, signature },
                     key,
@@ -472,9 +478,9 @@ fn places(cut: &Cut, partition: u16) -> Vec<(BatchId, Range<usize>)> {
     places.collect()
 }
 
-/// The homes that a find chose, and the order in which they are asked.
+/// Homes that a find chose, in the order in which they are asked.
 pub struct Chosen {
-    /// What is told first.
+    /// First part of the answer to the find.
     pub summary: FindSummary,
     manifest: VerifiedManifest,
     find: FindId,
@@ -484,14 +490,14 @@ pub struct Chosen {
     tag_keys: Vec<Vec<TagKey>>,
     uploads: Vec<(Vec<u8>, u32)>,
     candidates: Candidates,
-    /// Places among the candidates.
+    /// Places of the chosen homes among the candidates.
     order: Vec<u32>,
-    /// What opens the parameters of a session.
+    /// Key that opens the parameters of a session; `None` for a query that is no session.
     session: Option<SessionKey>,
 }
 
 impl Chosen {
-    /// The key epoch of the query, whose keys seal the batches.
+    /// Returns the key epoch of the query, whose keys seal the batches.
     pub fn key_epoch(&self) -> KeyEpoch {
         self.manifest.key_epoch
     }
@@ -572,8 +578,9 @@ fn seal_batch(
     }
 }
 
-/// The Targets that are to ask a batch, in the order of its attempts: every one of the directory's
-/// `targets` once, beginning with another for the next batch.
+/// Returns the Targets that are to ask a batch, in the order of its attempts. Each of the directory's `targets` is
+/// there once, and the next batch begins with the next Target: this spreads the work, and the Conductor does not choose
+/// which Target sees which homes.
 pub fn assigned(targets: &[Name], batch: BatchId) -> Vec<Name> {
     let mut targets = targets.to_vec();
     let first = u64::from(batch.number) + u64::from(batch.committee) + u64::from(batch.partition);

@@ -23,52 +23,52 @@ use dispers_trust::directory::{Directory, Floors, Node};
 pub const MAX_MANIFEST: usize = 1 << 20;
 /// Longest life of a query, in milliseconds.
 pub const MAX_LIFETIME: u64 = 7 * 24 * 3_600_000;
-/// Most attempts at one batch.
+/// Largest number of attempts at one batch.
 pub const MAX_ATTEMPTS: u8 = 8;
 
-/// What every party of a query agrees on. Its encoding is signed; the hash of that is the
-/// [`QueryId`].
+/// Public description of a query, on which every party agrees. Its encoding is signed, and the hash of the encoding is
+/// the [`QueryId`].
 #[derive(Debug, Clone, PartialEq, BorshSerialize, BorshDeserialize)]
 pub struct Manifest {
-    /// Network that the query is for.
+    /// Network in which the query is asked.
     pub network: Name,
-    /// Key epoch whose pseudonyms and pool keys it uses.
+    /// Key epoch whose pseudonyms and pool keys the query uses.
     pub key_epoch: KeyEpoch,
-    /// Who asks.
+    /// Querier that asks.
     pub querier: Name,
-    /// Why, one of the purposes registered for the querier.
+    /// Purpose of the query, one of those registered for the querier.
     pub purpose: String,
-    /// What runs inside a home.
+    /// Local query, which runs inside a home.
     pub local: LocalQuery,
-    /// What homes compute of it in each round, where a model is trained.
+    /// Description of the model and of what homes compute in each round; `None` where no model is trained.
     pub training: Option<Training>,
-    /// Fewest homes that may be asked, and fewest people behind a released number.
+    /// Smallest number of homes that may be asked, and of people behind a released number.
     pub min_cohort: u32,
-    /// Fewest accepted contributions, in thousandths of the homes asked.
+    /// Answer rate: smallest number of accepted contributions, in thousandths of the homes asked.
     pub answer_rate: u16,
-    /// Fewest aggregators that verify every batch.
+    /// Smallest number of aggregators that verify every batch.
     pub min_verified: u8,
-    /// Most homes that may be asked: what keeps every sum within the field.
+    /// Largest number of homes that may be asked. It bounds every sum, so that none leaves the field.
     pub max_homes: u64,
     /// Terms of the committees that aggregate. Each committee adds up its own homes, and a batch names its committee.
     pub committees: Vec<Terms>,
-    /// The Target Finder node that signs the one release.
+    /// Name of the Target Finder node that signs the one release.
     pub notary: Name,
-    /// The noise on what is released; `None` for none.
+    /// Noise on the released numbers; `None` for an exact query.
     pub privacy: Option<Privacy>,
     /// Number of rounds; 1 for SQL, more where a model is trained.
     pub rounds: u16,
-    /// Most attempts at one batch.
+    /// Largest number of attempts at one batch.
     pub attempts: u8,
-    /// Where aggregators seal their totals to.
+    /// Key of the querier to which aggregators seal their totals.
     pub reply_key: EnvelopePublicKey,
-    /// When it was signed.
+    /// Time of signing.
     pub issued: Timestamp,
-    /// From when on homes answer; later than `issued` where owners are to be asked before.
+    /// Time from which homes answer. It is later than `issued` where owners are to be asked first.
     pub answer_from: Timestamp,
-    /// Until when homes may answer.
+    /// Time until which homes may answer.
     pub answer_by: Timestamp,
-    /// When everything about it is erased.
+    /// Time at which all parties erase what they hold of the query.
     pub expires: Timestamp,
     /// Commitment to the target profile and a salt.
     pub profile_commitment: [u8; 32],
@@ -77,11 +77,11 @@ pub struct Manifest {
 /// One committee as a manifest names it.
 #[derive(Debug, Clone, PartialEq, BorshSerialize, BorshDeserialize)]
 pub struct Terms {
-    /// Aggregators needed.
+    /// Threshold of the committee: number of aggregators without which there is no result.
     pub needed: u8,
-    /// The committee's public key of the randomness function.
+    /// Public key of the committee's threshold PRF, which makes the randomness.
     pub key: Point,
-    /// One place per aggregator, in committee order; `None` made no offer and gets no shares.
+    /// Offers, one place per aggregator in committee order. An aggregator with `None` made no offer and gets no shares.
     pub offers: Vec<Option<Offer>>,
 }
 
@@ -94,33 +94,33 @@ pub struct SignedManifest {
     pub signature: Signature,
 }
 
-/// Why a manifest is refused.
+/// Reason why a manifest is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ManifestError {
-    /// Not a manifest.
+    /// The bytes are not a manifest.
     #[error("the manifest is malformed or over 1 MiB")]
     Malformed,
-    /// Made for another network, or a key epoch that is not asked.
+    /// The manifest is for another network, or for a key epoch under which no queries are asked.
     #[error("the manifest is for another network or key epoch: load the current directory")]
     Foreign,
-    /// Signed by nobody whom the directory lists.
+    /// No querier of the directory signed the manifest.
     #[error("the manifest is not signed by a querier of the directory")]
     Unsigned,
     /// The purpose is not registered.
     #[error("purpose {0:?} is not registered for this querier in the directory")]
     Purpose(String),
-    /// Its times are wrong.
+    /// The times of the manifest are wrong.
     #[error("the manifest {0}")]
     Time(&'static str),
-    /// It asks for less protection than the network's floors.
+    /// The manifest asks for less protection than the network's floors.
     #[error("{what} {got} is below the network's floor of {floor}")]
     BelowFloor {
-        /// Which parameter.
+        /// Name of the parameter.
         what: &'static str,
-        /// What the manifest says.
+        /// Value in the manifest.
         got: u64,
-        /// What the directory demands.
+        /// Floor of the directory.
         floor: u64,
     },
     /// A parameter is out of its range.
@@ -129,18 +129,18 @@ pub enum ManifestError {
     /// The committees are not the directory's.
     #[error("the committees of the manifest are not those of the directory")]
     Committees,
-    /// An offer is forged, expired or for somebody else.
+    /// An offer is forged or expired, or was made for another querier.
     #[error("the offer of aggregator {0} is not valid for this query")]
     BadOffer(MemberNumber),
     /// Too few aggregators offered.
     #[error("{offered} aggregators offered a key, {needed} are needed")]
     TooFewOffers {
-        /// How many offered.
+        /// Number of aggregators that offered a key.
         offered: usize,
-        /// How many are needed.
+        /// Number of aggregators that are needed.
         needed: usize,
     },
-    /// No noise where the network demands it.
+    /// The query has no noise although the network demands it.
     #[error("this network demands noise: give --epsilon")]
     Exact,
     /// The query's δ is above the network's ceiling.
@@ -151,7 +151,7 @@ pub enum ManifestError {
         /// Ceiling of the directory.
         most: String,
     },
-    /// Its noise protects nobody, or cannot be dealt.
+    /// The noise protects nobody, or cannot be dealt.
     #[error("{0}")]
     Privacy(PrivacyError),
     /// The local query or its circuit is not acceptable.
@@ -160,13 +160,13 @@ pub enum ManifestError {
 }
 
 impl Manifest {
-    /// Aggregators of a committee without which there is no result.
+    /// Returns the largest threshold of the query's committees.
     pub fn needed(&self) -> usize {
         let needed = self.committees.iter().map(|terms| terms.needed).max();
         needed.unwrap_or_default().into()
     }
 
-    /// Encodes and signs.
+    /// Encodes and signs the manifest.
     pub fn sign(&self, key: &SigningKey) -> SignedManifest {
         let body = encoding::to_bytes(self);
         let signature = key.sign(labels::SIGN_MANIFEST, &body);
@@ -175,15 +175,15 @@ impl Manifest {
 }
 
 impl SignedManifest {
-    /// The query's name, whether or not the manifest is valid.
+    /// Returns the query's id. Does not verify the manifest.
     pub fn query(&self) -> QueryId {
         QueryId(encoding::hash(labels::SIGN_MANIFEST, &[&self.body]))
     }
 
-    /// Checks everything that any party can check, against the pinned directory.
+    /// Verifies everything that any party can check, against the pinned directory.
     ///
     /// # Errors
-    /// [`ManifestError`], the first rule that is broken.
+    /// [`ManifestError`] for the first broken rule.
     pub fn verify(
         &self,
         directory: &Directory,
@@ -198,6 +198,8 @@ impl SignedManifest {
             .signing_key
             .verify(labels::SIGN_MANIFEST, &self.body, &self.signature)
             .map_err(|_| ManifestError::Unsigned)?;
+        // Only one key epoch is asked at a time, even during a grace: a home that is subscribed under two would count
+        // twice (protocol.md §2).
         if manifest.network != directory.network
             || manifest.key_epoch != directory.asked_keys().key_epoch
         {
@@ -217,6 +219,8 @@ impl SignedManifest {
                 "the notary is no target finder of the directory",
             ));
         }
+        // Every party compiles the circuit itself. The manifest has no second description that could differ
+        // (protocol.md §6).
         let refuse = |error: &dyn std::fmt::Display| ManifestError::Query(error.to_string());
         let local = &manifest.local;
         let circuits = match &manifest.training {
@@ -234,6 +238,7 @@ impl SignedManifest {
                 training
                     .validate(local, manifest.rounds)
                     .map_err(|e| refuse(&e))?;
+                // Noise already protects the counts of a noisy session. An exact one has only the guards.
                 if training.guarded == manifest.privacy.is_some() {
                     return Err(ManifestError::OutOfRange(
                         "counts of a session must be guarded if it has no noise, and must not be guarded otherwise",
@@ -253,6 +258,7 @@ impl SignedManifest {
             let committees = manifest.committees.iter();
             let committees =
                 committees.map(|terms| (usize::from(terms.needed), terms.offers.len()));
+            // A home takes part in several rounds: each round has the noise of its part of the session's loss.
             let part = manifest.training.as_ref().map_or(1, |training| {
                 training
                     .kinds()
@@ -274,11 +280,11 @@ impl SignedManifest {
     }
 }
 
-/// Sums over `max_homes` must stay within the field, with noise within half of it on either side.
-/// `committees` are how many aggregators each needs and has.
+/// Checks that the sums over `max_homes` homes stay within the field. With noise, sums plus noise must stay within half
+/// of the field on either side of zero. `committees` has the threshold and the number of aggregators of each committee.
 ///
 /// # Errors
-/// [`ManifestError`] when they may not, or when the noise cannot be dealt.
+/// [`ManifestError`] when a sum could leave its range, or when the noise cannot be dealt.
 pub fn check_sums(
     privacy: Option<&Privacy>,
     circuit: &Circuit,
@@ -288,6 +294,7 @@ pub fn check_sums(
     let beyond = Err(ManifestError::OutOfRange(
         "the sums of so many homes could leave the field: use a coarser step, or a larger epsilon",
     ));
+    // An overflow would wrap around and give a wrong sum that nobody notices.
     let Some(privacy) = privacy else {
         return match circuit.capacity() < max_homes {
             true => beyond,
@@ -298,13 +305,15 @@ pub fn check_sums(
     let sensitivities = circuit.sensitivities();
     let moments = circuit.moments_of_outputs();
     for (needed, members) in committees {
-        // The fewer deal, the more each does.
+        // The number of dealers is not known yet. Each number gives other bounds: fewer dealers draw more noise each.
         for dealers in needed..=members {
             let noise = Noise::plan(privacy, &sensitivities, needed, dealers);
             let noise = noise.map_err(ManifestError::Privacy)?;
             let bounds = Circuit::noise_bounds(noise.bounds(&moments))
                 .map_err(|e| ManifestError::Query(e.to_string()))?;
             for (bound, moment) in bounds.into_iter().zip(&moments) {
+                // A noisy sum is read as the representative nearest to zero, so that homes and noise together must stay
+                // below half.
                 let homes = u128::from(max_homes) * u128::from(sensitivities[*moment]);
                 let dealt = u128::from(bound) * noise.dealers() as u128;
                 if homes.saturating_add(dealt) >= u128::from(field::MODULUS / 2) {
@@ -320,7 +329,7 @@ pub fn check_sums(
 /// stated privacy and can be dealt.
 ///
 /// # Errors
-/// [`ManifestError::Exact`] or [`ManifestError::Delta`].
+/// [`ManifestError::Exact`] for a query without noise where the network demands it, or [`ManifestError::Delta`].
 pub fn check_privacy(privacy: Option<&Privacy>, floors: &Floors) -> Result<(), ManifestError> {
     let Some(privacy) = privacy else {
         return match floors.exact {
@@ -334,9 +343,9 @@ pub fn check_privacy(privacy: Option<&Privacy>, floors: &Floors) -> Result<(), M
 /// Checks that δ does not exceed the network's ceiling.
 ///
 /// # Errors
-/// [`ManifestError::Delta`].
+/// [`ManifestError::Delta`] for a larger δ. With a δ near 1 a tiny ε would promise nothing (protocol.md §12).
 pub fn check_delta(privacy: &Privacy, most: f64) -> Result<(), ManifestError> {
-    // In this form the comparison refuses NaN too.
+    // A NaN fails this comparison and is refused. The opposite comparison would let it pass.
     if privacy.delta <= most || weakness::off(Weakness::DeltaUnbounded) {
         return Ok(());
     }
@@ -353,6 +362,7 @@ fn check_times(manifest: &Manifest, now: Timestamp) -> Result<(), ManifestError>
     if manifest.expires.has_passed(now) {
         return Err(ManifestError::Time("has expired: submit the query anew"));
     }
+    // Every role keeps its part of a query until then: the longest life bounds the secrets that are kept.
     if manifest.expires > manifest.issued.plus(MAX_LIFETIME) {
         return Err(ManifestError::Time("lives longer than seven days"));
     }
@@ -392,6 +402,7 @@ fn check_floors(manifest: &Manifest, directory: &Directory) -> Result<(), Manife
         floors.min_verified.into(),
     )?;
     check_privacy(manifest.privacy.as_ref(), floors)?;
+    // A rate above 1000 could never be reached.
     if manifest.answer_rate > 1000 {
         return Err(ManifestError::OutOfRange("the answer rate is over 1000"));
     }
@@ -400,6 +411,7 @@ fn check_floors(manifest: &Manifest, directory: &Directory) -> Result<(), Manife
             "more homes may be asked than the network allows",
         ));
     }
+    // More rounds of SQL would release the same question several times.
     if manifest.training.is_none() && manifest.rounds != 1 {
         return Err(ManifestError::OutOfRange("a query has exactly one round"));
     }
@@ -426,6 +438,8 @@ fn check_committees(manifest: &Manifest, directory: &Directory) -> Result<(), Ma
         .zip(&directory.committees)
         .enumerate()
     {
+        // The manifest repeats the directory's thresholds and keys, so that the querier signs what it relies on. It
+        // must not choose others.
         let threshold = listed.threshold();
         if usize::from(terms.needed) != threshold.needed()
             || terms.offers.len() != threshold.members()
@@ -433,6 +447,7 @@ fn check_committees(manifest: &Manifest, directory: &Directory) -> Result<(), Ma
         {
             return Err(ManifestError::Committees);
         }
+        // Fewer than the threshold cannot interpolate a sum.
         let min_verified = usize::from(manifest.min_verified);
         if min_verified < threshold.needed() || min_verified > threshold.members() {
             return Err(ManifestError::OutOfRange(
@@ -442,6 +457,8 @@ fn check_committees(manifest: &Manifest, directory: &Directory) -> Result<(), Ma
         let group = u16::try_from(group).map_err(|_| ManifestError::Committees)?;
         let mut offered = 0;
         for (number, offer) in threshold.numbers().zip(&terms.offers) {
+            // An aggregator that is away when the query is planned leaves its place empty, and the numbers of the
+            // others stay.
             let Some(offer) = offer else { continue };
             offered += 1;
             directory
@@ -460,6 +477,8 @@ fn check_committees(manifest: &Manifest, directory: &Directory) -> Result<(), Ma
 }
 
 fn offer_holds(offer: &Offer, node: &Node, manifest: &Manifest, directory: &Directory) -> bool {
+    // The aggregator erases the secret when its offer expires: an offer that ends before the query leaves groups that
+    // nobody opens.
     offer.body.aggregator == node.name
         && offer.body.querier == manifest.querier
         && offer.body.expires >= manifest.expires
@@ -467,29 +486,29 @@ fn offer_holds(offer: &Offer, node: &Node, manifest: &Manifest, directory: &Dire
         && offer.verify(&node.signing_key).is_ok()
 }
 
-/// A manifest that holds against the directory. Made by [`SignedManifest::verify`] only.
+/// A manifest that was verified against the directory. Only [`SignedManifest::verify`] makes one.
 #[derive(Debug, Clone)]
 pub struct VerifiedManifest {
     query: QueryId,
     manifest: Manifest,
-    /// One for each kind of round, in the order in which they first come.
+    /// Circuits, one for each kind of round, in the order in which the kinds first come.
     circuits: Vec<Arc<Circuit>>,
-    /// What each round is for, where a model is trained.
+    /// Task of each round; empty where no model is trained.
     tasks: Vec<Task>,
 }
 
 impl VerifiedManifest {
-    /// The query's name.
+    /// Returns the query's id.
     pub fn query(&self) -> QueryId {
         self.query
     }
 
-    /// What a home may contribute to the first round, compiled.
+    /// Returns the circuit of the first round: what a home may contribute to it.
     pub fn circuit(&self) -> &Arc<Circuit> {
         &self.circuits[0]
     }
 
-    /// What a home may contribute to a round, compiled; of one that is none, to the first.
+    /// Returns the circuit of a round. For a round that the query does not have, returns the circuit of the first.
     pub fn circuit_of(&self, round: u16) -> &Arc<Circuit> {
         let kind = self.task(round).and_then(|task| {
             let training = self.training.as_ref()?;
@@ -505,15 +524,16 @@ impl VerifiedManifest {
         circuit.opened_mask(self.privacy.is_some(), cohort, &self.local.facts(), opened)
     }
 
-    /// The noise of a round: a session's is spread over those rounds that one home may take part in, which add
-    /// up as zero-concentrated differential privacy does.
+    /// Returns the noise of a round; `None` for an exact query. A session's loss is spread over the rounds in which one
+    /// home may take part: in zero-concentrated differential privacy, the losses of these rounds add up to that of the
+    /// session.
     pub fn round_privacy(&self, round: u16) -> Option<Privacy> {
         let training = self.training.as_ref().zip(self.task(round));
         let share = training.map_or(1, |(training, task)| training.share(task));
         self.privacy.map(|privacy| privacy.of_one_in(share))
     }
 
-    /// What the whole query costs of a privacy budget.
+    /// Returns the cost of the whole query to a privacy budget; `None` for an exact query.
     pub fn cost(&self) -> Option<Rho> {
         let moments = self.circuit().sensitivities().len();
         self.privacy.map(|privacy| privacy.cost(moments))
@@ -524,17 +544,17 @@ impl VerifiedManifest {
         Loss::of(self.privacy.as_ref(), self.circuit().sensitivities().len())
     }
 
-    /// What a round of training is for.
+    /// Returns the task of a round of training.
     pub fn task(&self, round: u16) -> Option<Task> {
         self.tasks.get(usize::from(round)).copied()
     }
 
-    /// What a home may contribute, for each kind of round.
+    /// Returns the circuits, one for each kind of round.
     pub fn circuits(&self) -> impl Iterator<Item = &Arc<Circuit>> {
         self.circuits.iter()
     }
 
-    /// The aggregators that offered a key, with it, in committee order.
+    /// Returns the numbers and keys of the committee's aggregators that made an offer, in committee order.
     pub fn offers(
         &self,
         committee: u16,

@@ -13,34 +13,34 @@ use dispers_crypto::envelope::EnvelopePublicKey;
 /// A querier's request for an offer, signed so that nobody fills aggregators' stores in its name.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct OfferRequest {
-    /// Who asks.
+    /// Querier that asks.
     pub querier: Name,
-    /// Makes two requests differ.
+    /// Random value that makes two requests differ.
     pub nonce: [u8; 16],
-    /// When it was signed.
+    /// Time of signing.
     pub issued: Timestamp,
-    /// Until when the key is wanted.
+    /// Time until which the querier wants the key.
     pub expires: Timestamp,
 }
 
-/// What an aggregator signs.
+/// Signed content of an offer.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct OfferBody {
-    /// Which aggregator.
+    /// Aggregator that makes the offer.
     pub aggregator: Name,
-    /// The fresh key. Its secret is erased at release or expiry.
+    /// Fresh envelope key. The aggregator erases its secret at release or expiry.
     pub key: EnvelopePublicKey,
-    /// For whom.
+    /// Querier that the offer is for.
     pub querier: Name,
-    /// Until when.
+    /// Time until which the offer is valid.
     pub expires: Timestamp,
 }
 
-/// A signed offer. The signature covers the canonical encoding of the body, of which there is
-/// exactly one.
+/// An offer with the aggregator's signature, which covers the canonical encoding of `body`. A body has exactly one such
+/// encoding, so that the received bytes need not be kept.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Offer {
-    /// What is offered.
+    /// Signed content.
     pub body: OfferBody,
     signature: Signature,
 }
@@ -75,7 +75,7 @@ pub struct SignedOfferRequest {
 }
 
 impl OfferRequest {
-    /// Encodes and signs.
+    /// Encodes the request and signs the encoding.
     pub fn sign(&self, key: &SigningKey) -> SignedOfferRequest {
         let body = encoding::to_bytes(self);
         let signature = key.sign(labels::SIGN_OFFER_REQUEST, &body);
@@ -84,11 +84,13 @@ impl OfferRequest {
 }
 
 impl SignedOfferRequest {
-    /// What is asked for, not yet checked.
+    /// Decodes the request. Does not check the signature.
     ///
     /// # Errors
-    /// [`DecodeError`] when the body is malformed.
+    /// [`DecodeError`] when the body is malformed or longer than 4,096 bytes.
     pub fn decode(&self) -> Result<OfferRequest, DecodeError> {
+        // A request has two short names and fixed-size fields: the bound only keeps a stranger from sending a large
+        // one.
         encoding::from_bytes(&self.body, 4096, "offer request")
     }
 }

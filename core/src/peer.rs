@@ -1,5 +1,5 @@
-//! Messages between aggregators: signed by the sender, sealed for each reader, relayed by the
-//! Conductor (protocol.md §8).
+//! Messages between aggregators: signed by the sender, sealed for each reader, and relayed by the Conductor
+//! (protocol.md §8).
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use rand::CryptoRng;
@@ -16,55 +16,57 @@ use dispers_crypto::{
 };
 use dispers_trust::directory::Directory;
 
-/// Largest opened message, in bytes: verifier messages of the largest batch.
+/// Largest opened message, in bytes. The verifier messages of the largest batch fit into it.
 pub const MAX_PEER_MESSAGE: usize = 64 << 20;
 
-/// What an aggregator tells the others.
+/// Content of a message between aggregators.
 #[derive(BorshSerialize, BorshDeserialize)]
 pub enum PeerContent {
-    /// After freezing D: a share of the batch's randomness.
+    /// A share of the batch's randomness, which is sent only after D is frozen.
     Randomness {
-        /// The batch.
+        /// Work that the message belongs to.
         work: Work,
-        /// What the sender froze.
+        /// D as the sender froze it.
         digest: [u8; 32],
-        /// Its share of the threshold function's value.
+        /// Sender's share of the value of the threshold PRF.
         share: PrfShare,
     },
-    /// The verifier messages of a batch.
+    /// Verifier messages of a batch.
     Verifier {
-        /// The batch.
+        /// Work that the message belongs to.
         work: Work,
-        /// What the sender froze.
+        /// D as the sender froze it.
         digest: [u8; 32],
-        /// One bit per index: whether the sender holds a valid share there.
+        /// Bitmap with one bit per index, set where the sender holds a valid share.
         present: Vec<u8>,
-        /// The elements of a message per index, zero where absent.
+        /// Elements of the messages, index after index; zeros where the contribution is absent.
         messages: Vec<u64>,
-        /// Joint randomness per index, zero where absent; empty where there is none.
+        /// Joint randomness per index, zeros where the contribution is absent. Empty for circuits without joint
+        /// randomness.
         joints: Vec<[u8; 32]>,
     },
-    /// Shares of the counts that guard the outputs.
+    /// Sender's shares of the counts that are opened before a release: those that guard outputs, and those that a
+    /// result could give away (protocol.md §9).
     Guards {
-        /// The round.
+        /// Round of the release.
         round: u16,
-        /// Hash of the notarised proposal.
+        /// Hash of the proposal that the notary certified.
         proposal: [u8; 32],
-        /// One per guarding output, in output order.
+        /// Shares, one per opened count, in the order of `Circuit::openings`.
         counts: Vec<u64>,
     },
 }
 
-/// A message with its signature, inside the envelope. The signature covers `body` as received.
+/// A message with its signature, as it lies inside the envelope. The signature covers `body` as received.
 #[derive(Clone, BorshSerialize, BorshDeserialize)]
 pub struct SignedPeer {
-    /// Encoding of query, committee, sender and [`PeerContent`].
+    /// Encoding of a [`PeerBody`]: query, committee, sender and [`PeerContent`].
     pub body: Vec<u8>,
     /// The sender's signature.
     pub signature: Signature,
 }
 
-/// What a sender signs.
+/// Content that a sender signs.
 #[derive(BorshSerialize, BorshDeserialize)]
 pub struct PeerBody {
     query: QueryId,
@@ -73,34 +75,34 @@ pub struct PeerBody {
     content: PeerContent,
 }
 
-/// A message as it travels, with the names of sender and reader beside it.
+/// A message as it travels, with the numbers of sender and reader beside the envelope.
 #[derive(Clone, BorshSerialize, BorshDeserialize)]
 pub struct PeerMessage {
-    /// Who sent it; bound into the envelope.
+    /// Sender; bound into the envelope.
     pub from: MemberNumber,
-    /// Who reads it; bound into the envelope.
+    /// Reader; bound into the envelope.
     pub to: MemberNumber,
     sealed: Sealed<reader::DataAggregator, SignedPeer>,
 }
 
 impl PeerMessage {
-    /// Number of bytes of the envelope.
+    /// Returns the length of the envelope in bytes.
     pub(crate) fn len(&self) -> usize {
         self.sealed.len()
     }
 }
 
-/// A message that was sealed to me and signed by the aggregator that it names.
+/// A message that was sealed for this aggregator and signed by the aggregator that it names.
 pub struct OpenedPeer {
-    /// Who signed it.
+    /// Aggregator that signed the message.
     pub from: MemberNumber,
-    /// What it says.
+    /// Content of the message.
     pub content: PeerContent,
     /// Hash of the signed bytes.
     pub hash: [u8; 32],
 }
 
-/// Where a message belongs: a committee within a query.
+/// The scope of a message: one committee of one query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Channel {
     /// The query.
@@ -109,7 +111,7 @@ pub struct Channel {
     pub committee: u16,
 }
 
-/// A message that is not what it claims to be.
+/// Error for a message that is not what it claims to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the message of aggregator {0} does not open or is not signed by it")]
 pub struct BadPeerMessage(pub MemberNumber);
@@ -119,11 +121,13 @@ impl Channel {
         Context {
             purpose: labels::ENVELOPE_PEER,
             sender: Role::DataAggregator,
+            // Neither the step nor the batch is bound here: both are in the signed content, and the reader compares
+            // them there.
             binding: encoding::to_bytes(&(self.query, self.committee, from, to)),
         }
     }
 
-    /// Signs `content` once and returns what each reader's envelope will hold.
+    /// Signs `content` once. All readers' envelopes hold this same signed message.
     pub fn sign(self, from: MemberNumber, content: PeerContent, key: &SigningKey) -> SignedPeer {
         let body = encoding::to_bytes(&PeerBody {
             query: self.query,
@@ -148,10 +152,10 @@ impl Channel {
         PeerMessage { from, to, sealed }
     }
 
-    /// Opens a message to `me` and checks who signed it.
+    /// Opens a message for aggregator `me` and verifies its sender's signature.
     ///
     /// # Errors
-    /// [`BadPeerMessage`] naming the claimed sender, whatever the cause.
+    /// [`BadPeerMessage`] with the number of the claimed sender, whatever the cause.
     pub fn open(
         self,
         message: &PeerMessage,
@@ -160,6 +164,7 @@ impl Channel {
         directory: &Directory,
     ) -> Result<OpenedPeer, BadPeerMessage> {
         let error = BadPeerMessage(message.from);
+        // An aggregator sends itself nothing: a message that names it as the sender would count its own share twice.
         if message.to != me || message.from == me {
             return Err(error);
         }
@@ -175,6 +180,8 @@ impl Channel {
             .map_err(|_| error)?;
         let body: PeerBody =
             encoding::from_bytes(&signed.body, MAX_PEER_MESSAGE, "message").map_err(|_| error)?;
+        // The names outside the envelope chose the key. The signed names must be the same, or a message that was signed
+        // for another query or committee would pass for one of this.
         if body.query != self.query || body.committee != self.committee || body.from != message.from
         {
             return Err(error);
@@ -188,7 +195,7 @@ impl Channel {
 }
 
 impl SignedPeer {
-    /// Hash of the signed bytes.
+    /// Returns the hash of the signed bytes.
     pub fn hash(&self) -> [u8; 32] {
         encoding::hash(labels::SIGN_PEER, &[&self.body])
     }

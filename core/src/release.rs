@@ -1,4 +1,4 @@
-//! The release: what is agreed on before anybody learns a number (protocol.md §9).
+//! The release: the agreement that precedes it, and the sums that the querier opens (protocol.md §9).
 
 use std::collections::BTreeMap;
 
@@ -28,23 +28,23 @@ pub const MAX_PROPOSAL: usize = 16 << 20;
 /// Largest encoded total, in bytes.
 pub const MAX_TOTAL: usize = 1 << 20;
 
-/// An aggregator's word on a prepared batch.
+/// An aggregator's statement of what its quorum decided about a prepared batch.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Acknowledgement {
-    /// Which aggregator.
+    /// Aggregator that acknowledges.
     pub member: MemberNumber,
-    /// The batch.
+    /// Work that was decided: the query, round, batch and attempt.
     pub work: Work,
     /// Hash of D, the quorum, the bitmap and all messages.
     pub decision: [u8; 32],
-    /// Contributions that are counted.
+    /// Number of counted contributions.
     pub accepted: u32,
 }
 
 /// An acknowledgement with its signature.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct SignedAcknowledgement {
-    /// What is acknowledged.
+    /// Signed statement.
     pub body: Acknowledgement,
     signature: Signature,
 }
@@ -67,8 +67,9 @@ impl SignedAcknowledgement {
             || node.is_some_and(|node| self.verify(&node.signing_key).is_ok())
     }
 
+    /// Verifies the signature of an aggregator whose key is `key`.
+    ///
     /// # Errors
-    /// [`BadSignature`] when `key` did not sign this body.
     pub fn verify(&self, key: &VerifyingKey) -> Result<(), BadSignature> {
         key.verify(
             labels::SIGN_ACKNOWLEDGEMENT,
@@ -81,29 +82,29 @@ impl SignedAcknowledgement {
 /// One committed batch of a proposal.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct CommittedBatch {
-    /// The batch.
+    /// Name of the batch.
     pub batch: BatchId,
-    /// The attempt that was committed.
+    /// Attempt that was committed.
     pub attempt: u8,
-    /// What its quorum decided.
+    /// Hash of the quorum's decision.
     pub decision: [u8; 32],
-    /// Contributions that are counted.
+    /// Number of counted contributions.
     pub accepted: u32,
 }
 
 /// The set R of committed batches that the Conductor proposes to release.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Proposal {
-    /// The query.
+    /// Query to release.
     pub query: QueryId,
-    /// The round.
+    /// Round to release.
     pub round: u16,
-    /// The batches, in increasing order.
+    /// Committed batches, in increasing order.
     pub batches: Vec<CommittedBatch>,
 }
 
 impl Proposal {
-    /// What the notary signs, and all that it sees.
+    /// Returns the hash that the notary signs. The notary sees nothing else of the proposal.
     pub fn hash(&self) -> [u8; 32] {
         encoding::hash(labels::HASH_RELEASE, &[&encoding::to_bytes(self)])
     }
@@ -116,16 +117,17 @@ struct CertificateBody {
     proposal: [u8; 32],
 }
 
-/// The notary's word that this is the only release of (query, round).
+/// The notary's signature, which says that this proposal is the only release of (query, round).
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Certificate {
-    /// Hash of the one proposal.
+    /// Hash of the certified proposal.
     pub proposal: [u8; 32],
     signature: Signature,
 }
 
 impl Certificate {
-    /// Signs. The caller keeps that it did, and never signs another for the same (query, round).
+    /// Signs a certificate. The caller must have stored that it certifies this proposal, and must never sign another
+    /// one for the same (query, round).
     pub fn new(query: QueryId, round: u16, proposal: [u8; 32], key: &SigningKey) -> Self {
         let body = CertificateBody {
             query,
@@ -138,9 +140,11 @@ impl Certificate {
         }
     }
 
+    /// Verifies that the notary, whose key is `key`, certified `proposal`.
+    ///
     /// # Errors
-    /// [`BadSignature`] when `key` did not certify this proposal.
     pub fn verify(&self, proposal: &Proposal, key: &VerifyingKey) -> Result<(), BadSignature> {
+        // The signature covers the hash in the certificate, so that this hash must be the one of the proposal at hand.
         if self.proposal != proposal.hash() {
             return Err(BadSignature {
                 what: labels::SIGN_CERTIFICATE,
@@ -162,27 +166,28 @@ impl Certificate {
 /// One aggregator's share of the released totals.
 #[derive(Clone, BorshSerialize, BorshDeserialize)]
 pub struct Total {
-    /// The query.
+    /// Query of the release.
     pub query: QueryId,
-    /// The round.
+    /// Round of the release.
     pub round: u16,
-    /// The committee.
+    /// Committee of the aggregator.
     pub committee: u16,
-    /// Which aggregator.
+    /// Number of the aggregator.
     pub member: MemberNumber,
     /// Hash of the certified proposal.
     pub proposal: [u8; 32],
-    /// Find of each partition that chose the homes. It must be the same for all committees.
+    /// Number of each partition, with the find that chose its homes. All committees must name the same finds.
     pub finds: Vec<(u16, FindId)>,
-    /// Homes of the committee's batches.
+    /// Number of homes in the committee's batches. In a noisy query, and where the exact number would give few homes
+    /// away, it has noise and is rounded to the cohort (protocol.md §9).
     pub asked: u64,
-    /// Contributions that are counted.
+    /// Number of counted contributions, with noise and rounded where `asked` is.
     pub accepted: u64,
-    /// Fewest aggregators that verified a batch or gave a total, of a committee.
+    /// Smallest number of aggregators that verified one of the committee's batches.
     pub verified: u8,
-    /// How many dealt noise; 0 where there is none.
+    /// Number of dealers of noise; 0 without noise.
     pub dealers: u8,
-    /// One share per output; `None` where the guard is below the cohort.
+    /// Shares of the sums, one per output; `None` where the aggregator withholds the output.
     pub outputs: Vec<Option<u64>>,
 }
 
@@ -197,7 +202,7 @@ pub struct SignedTotal {
 pub type SealedTotal = Sealed<reader::Querier, SignedTotal>;
 
 impl Total {
-    /// The envelope context of one aggregator's total.
+    /// Returns the envelope context of the total of aggregator `from`.
     pub fn context(query: QueryId, committee: u16, from: MemberNumber) -> Context {
         Context {
             purpose: labels::ENVELOPE_TOTAL,
@@ -206,7 +211,7 @@ impl Total {
         }
     }
 
-    /// Signs.
+    /// Encodes and signs the total.
     pub fn sign(&self, key: &SigningKey) -> SignedTotal {
         let body = encoding::to_bytes(self);
         let signature = key.sign(labels::SIGN_TOTAL, &body);
@@ -214,29 +219,31 @@ impl Total {
     }
 }
 
-/// What a querier learns.
+/// The result as the querier reads it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Released {
-    /// The round that it is of.
+    /// Round of the result.
     pub round: u16,
-    /// One sum per output; `None` where fewer people than the minimum cohort stand behind it.
+    /// Sums, one per output; `None` where an aggregator withheld the output, because too few people stand behind it or
+    /// because it would give such a count away.
     pub outputs: Vec<Option<u64>>,
-    /// Homes that the Target Finder chose.
+    /// Number of homes that were asked, as the aggregators say it.
     pub asked: u64,
-    /// Contributions that are counted.
+    /// Number of counted contributions.
     pub accepted: u64,
-    /// Fewest aggregators of a committee that verified a batch, or that gave totals.
+    /// Smallest number of aggregators of a committee that verified a batch or gave totals.
     pub verified: u8,
     /// Number of dealers of noise in each committee; 0 without noise.
     pub dealers: Vec<u8>,
-    /// Aggregators whose totals were opened and agree.
+    /// Names of the aggregators whose totals opened and agree.
     pub aggregators: Vec<Name>,
 }
 
-/// The noise of each committee in sums of this circuit, of which so many dealt.
+/// Returns the noise in the sums of `circuit`, one per committee. `dealers` has the number of dealers of each
+/// committee, in committee order.
 ///
 /// # Errors
-/// [`PrivacyError`] when it is none that could have been dealt.
+/// [`PrivacyError`] when no noise with these parameters and this number of dealers could have been dealt.
 pub fn noise_of(
     manifest: &Manifest,
     circuit: &Circuit,
@@ -251,7 +258,7 @@ pub fn noise_of(
 }
 
 impl Released {
-    /// The sums as numbers: with noise one may be below zero.
+    /// Returns the sums as numbers. A noisy sum may be below zero.
     pub fn numbers(&self, noisy: bool) -> Vec<Option<i128>> {
         let number = |sum: u64| match noisy {
             true => field::signed(sum),
@@ -261,7 +268,7 @@ impl Released {
     }
 }
 
-/// Why totals give no result.
+/// Reason why totals give no result.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReleaseError {
@@ -270,12 +277,12 @@ pub enum ReleaseError {
         "{opened} aggregators of a committee gave a total that opens, and {needed} are needed: submit the query again"
     )]
     TooFew {
-        /// How many open and are signed.
+        /// Number of totals of the committee that open and are signed.
         opened: usize,
-        /// How many are needed.
+        /// Number of totals that are needed.
         needed: usize,
     },
-    /// They contradict each other.
+    /// The totals contradict each other.
     #[error(
         "the totals of the aggregators contradict each other: at least one of them lies, or a target finder granted them \
          different finds"
@@ -283,7 +290,8 @@ pub enum ReleaseError {
     Contradiction,
 }
 
-/// A total that opens, is signed, and is what it says to be; with the aggregator's name.
+/// Opens one aggregator's total, verifies its signature, and checks that it is about this query, this aggregator and a
+/// circuit of this manifest. Returns the total with the aggregator's name, or `None` if any check fails.
 fn open_total(
     manifest: &VerifiedManifest,
     from: AggregatorId,
@@ -314,6 +322,7 @@ fn interpolate(
     needed: usize,
     least: usize,
 ) -> Result<Vec<Option<u64>>, ReleaseError> {
+    // Any t shares lie on one polynomial of degree t−1. Only a further share can show that one of them is wrong.
     let Some((first, rest)) = totals.split_first().filter(|_| totals.len() >= least) else {
         return Err(ReleaseError::TooFew {
             opened: totals.len(),
@@ -321,6 +330,7 @@ fn interpolate(
         });
     };
     let mask = |total: &Total| -> Vec<bool> { total.outputs.iter().map(Option::is_some).collect() };
+    // Honest aggregators decide alike what to withhold and how many homes counted: a difference shows a liar.
     let agree = |total: &&Total| {
         (total.asked, total.accepted, total.dealers) == (first.asked, first.accepted, first.dealers)
             && mask(total) == mask(first)
@@ -344,8 +354,9 @@ fn interpolate(
     (0..first.outputs.len()).map(open).collect()
 }
 
-/// What all committees released, added up. A number that one committee holds back is held back; runs
-/// that two committees cut differently are added up to where both begin a new one.
+/// Adds the sums of all committees. A number that one committee withholds is withheld in the result. In a run of
+/// counted levels, `None` means that a level is merged into the one before it: levels that two committees merge
+/// differently are added up to the next level at which all committees begin a new number.
 fn add_up(circuit: &Circuit, parts: &[Vec<Option<u64>>]) -> Vec<Option<u64>> {
     let Some((first, rest)) = parts.split_first() else {
         return Vec::new();
@@ -357,6 +368,8 @@ fn add_up(circuit: &Circuit, parts: &[Vec<Option<u64>>]) -> Vec<Option<u64>> {
     };
     let mut sums: Vec<Option<u64>> = (0..first.len()).map(place).collect();
     for run in circuit.runs() {
+        // A run is added up from its first level on: without one committee's first number, no sum of the run would be
+        // right.
         let whole = parts.iter().all(|part| part[run.start].is_some());
         let mut begun = run.start;
         for place in run.clone() {
@@ -382,8 +395,8 @@ fn add_up(circuit: &Circuit, parts: &[Vec<Option<u64>>]) -> Vec<Option<u64>> {
 /// number that one committee withholds stays withheld.
 ///
 /// # Errors
-/// [`ReleaseError`] when fewer than the threshold of a committee open, or when they are not all
-/// shares of one result.
+/// [`ReleaseError::TooFew`] when fewer totals of a committee open than the threshold and the manifest's `min_verified`
+/// need. [`ReleaseError::Contradiction`] when the totals are not all shares of one result.
 pub fn open_totals(
     manifest: &VerifiedManifest,
     totals: &[(AggregatorId, SealedTotal)],
@@ -392,6 +405,7 @@ pub fn open_totals(
 ) -> Result<Released, ReleaseError> {
     let mut opened: BTreeMap<AggregatorId, (Total, Name)> = BTreeMap::new();
     for (from, sealed) in totals {
+        // A total that does not open or is not signed counts as missing: the Conductor can lose it anyway.
         if let Some(total) = open_total(manifest, *from, sealed, secret, directory) {
             opened.entry(*from).or_insert(total);
         }
@@ -407,6 +421,7 @@ pub fn open_totals(
             needed: least_of(0),
         });
     };
+    // Totals of two proposals or of two finds must not be added: a home could be in both.
     let one_release = |(total, _): &(Total, Name)| {
         (total.round, total.proposal, &total.finds) == (first.round, first.proposal, &first.finds)
     };
@@ -445,12 +460,12 @@ pub fn open_totals(
     Ok(released)
 }
 
-/// What the Conductor asks the notary: a proposal's hash, never its content.
+/// Request of the Conductor to the notary. It has the hash of the proposal and never its content.
 #[derive(BorshSerialize, BorshDeserialize)]
 pub struct NotariseRequest {
-    /// The query.
+    /// Manifest of the query.
     pub manifest: SignedManifest,
-    /// The round.
+    /// Round to release.
     pub round: u16,
     /// Hash of the proposal.
     pub proposal: [u8; 32],

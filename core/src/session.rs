@@ -1,10 +1,10 @@
-//! What a querier sends before a round: sealed for the chosen homes, and the same for all of them.
+//! Parameters of a training round: sealed for the chosen homes, and the same for all of them (protocol.md §18).
 //!
-//! The key travels inside the tickets, so that only the stacks of chosen homes read a model, neither C nor T.
-//! The digest is bound into every contribution and into D: homes that were shown other parameters count
-//! nowhere. Otherwise C and Q together could give all homes but one a model for which they answer zero
-//! (Pasquini, Francati, Ateniese 2022, "Eluding secure aggregation in federated learning via model
-//! inconsistency").
+//! The session key travels inside the tickets, so that only the stacks of chosen homes can read a model; the Conductor
+//! and the Target cannot. The digest of the parameters is bound into every contribution and into D, so that homes that
+//! were shown other parameters count nowhere. Otherwise the Conductor and the querier together could give all homes but
+//! one a model for which these homes answer zero, and read the answer of the remaining home (Pasquini, Francati,
+//! Ateniese 2022, "Eluding secure aggregation in federated learning via model inconsistency").
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use rand::CryptoRng;
@@ -23,10 +23,10 @@ use dispers_trust::directory::Directory;
 /// Largest encoded parameters, in bytes.
 const MAX_PARAMETERS: usize = 2 << 20;
 
-/// In place of the digest of parameters, in a first round.
+/// Digest that stands for the parameters in the first round, which has none.
 pub const NO_PARAMETERS: [u8; 32] = [0; 32];
 
-/// Opens the parameters of a session; zeroized when dropped.
+/// Key that opens the parameters of a session; zeroized when dropped.
 #[derive(Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct SessionKey([u8; 32]);
 
@@ -37,7 +37,8 @@ impl Drop for SessionKey {
 }
 
 impl SessionKey {
-    /// The key of a session, from the salt of its profile, which the querier and the Target Finder know.
+    /// Derives the key of session `query` from the salt of its profile. Only the querier and the Target Finder know the
+    /// salt.
     pub fn new(salt: &[u8; 32], query: QueryId) -> Self {
         Self(encoding::hash(
             labels::DERIVE_SESSION_KEY,
@@ -54,7 +55,7 @@ struct Body {
     sealed: Vec<u8>,
 }
 
-/// Parameters as they travel, with the querier's signature over the bytes as received.
+/// Parameters as they travel, with the querier's signature over the received bytes.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct SignedParameters {
     body: Vec<u8>,
@@ -69,23 +70,23 @@ pub struct VerifiedParameters {
     sealed: Vec<u8>,
 }
 
-/// Why parameters are refused.
+/// Reason why parameters are refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ParametersError {
-    /// Not signed by the session's querier, or for another session.
+    /// The querier of the session did not sign them, or they belong to another session.
     #[error("the parameters are not signed by the session's querier")]
     Unsigned,
-    /// Of a round that is none, or not the next.
+    /// The session has no such round, or the round is not a coming one.
     #[error("the parameters are not for a coming round of the session")]
     Round,
-    /// Not sealed under the session's key.
+    /// They are not sealed under the session's key.
     #[error("the parameters do not open")]
     Sealed,
 }
 
 impl SignedParameters {
-    /// Seals and signs parameters for a round.
+    /// Seals `parameters` under the session key for `round`, and signs the sealed bytes.
     pub fn seal(
         query: QueryId,
         round: u16,
@@ -95,6 +96,7 @@ impl SignedParameters {
         rng: &mut impl CryptoRng,
     ) -> Self {
         let plaintext = Zeroizing::new(encoding::to_bytes(parameters));
+        // A ciphertext that is moved to another round or session does not open.
         let aad = encoding::to_bytes(&(query, round));
         let sealed = aead::seal_at_random(&key.0, &aad, &plaintext, rng);
         let body = encoding::to_bytes(&Body {
@@ -108,13 +110,15 @@ impl SignedParameters {
         }
     }
 
-    /// Names what was sent, towards homes and aggregators.
+    /// Returns the digest that names these parameters towards homes and aggregators.
     pub fn digest(&self) -> [u8; 32] {
+        // The digest covers the bytes as signed: the same parameters sealed twice have two digests.
         encoding::hash(labels::HASH_PARAMETERS, &[&self.body])
     }
 
+    /// Verifies the querier's signature, the session and the round.
+    ///
     /// # Errors
-    /// [`ParametersError`] when the session's querier did not sign them for one of its rounds.
     pub fn verify(
         &self,
         manifest: &VerifiedManifest,
@@ -132,6 +136,7 @@ impl SignedParameters {
         if body.query != manifest.query() {
             return Err(unsigned);
         }
+        // A query that is not a training session takes no parameters, although it has a round 0.
         if body.round >= manifest.rounds || manifest.training.is_none() {
             return Err(ParametersError::Round);
         }
@@ -145,20 +150,21 @@ impl SignedParameters {
 }
 
 impl VerifiedParameters {
-    /// The round that they are for.
+    /// Returns the round that the parameters are for.
     pub fn round(&self) -> u16 {
         self.round
     }
 
-    /// Names them.
+    /// Returns the digest of the parameters as they were signed.
     pub fn digest(&self) -> [u8; 32] {
         self.digest
     }
 
-    /// Opens them.
+    /// Opens and decodes the parameters.
     ///
     /// # Errors
-    /// [`ParametersError::Sealed`], whatever the cause.
+    /// [`ParametersError::Sealed`], whatever the cause: a reader must not learn whether the key or the content was
+    /// wrong.
     pub fn open<T: BorshDeserialize>(&self, key: &SessionKey) -> Result<T, ParametersError> {
         let bad = ParametersError::Sealed;
         let aad = encoding::to_bytes(&(self.query, self.round));

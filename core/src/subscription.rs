@@ -1,9 +1,8 @@
-//! Subscriptions: how homes become findable without being known (protocol.md §5).
+//! Subscriptions: they make a home findable without making it known (protocol.md §5).
 //!
-//! One upload of a host carries, for each (home, concept), an entry under the concept's
-//! pseudonym. Its outer layer opens for the Target Finder only (tag, ticket key, inner layer), its
-//! inner layer for the Target only (host, home). Both are batch envelopes: one encapsulation per
-//! upload and reader.
+//! An upload of a host has one entry per (home, concept), under the concept's pseudonym. The outer layer of an entry
+//! opens for the Target Finder only (tag, ticket key, inner layer). The inner layer opens for the Target only (host,
+//! home). Both layers are batch envelopes: one encapsulation per upload and reader.
 
 use std::fmt;
 
@@ -23,14 +22,14 @@ use dispers_crypto::{
     oprf::Pseudonym,
 };
 
-/// Most entries of one upload.
+/// Largest number of entries in one upload.
 pub const MAX_ENTRIES: usize = 200_000;
 /// Largest encoded upload, in bytes.
 pub const MAX_UPLOAD: usize = 128 << 20;
 /// Longest home identifier, in bytes.
 pub const MAX_HOME_ID: usize = 128;
 
-/// Names a home towards the Target Finder: random per home and key epoch.
+/// Name of a home towards the Target Finder: random per home and key epoch.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize, BorshDeserialize)]
 pub struct HomeTag(pub [u8; 16]);
 
@@ -40,7 +39,7 @@ impl fmt::Debug for HomeTag {
     }
 }
 
-/// A home's name at its host. Secret: it is an address.
+/// Name of a home at its host. It is secret, since it is an address.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize, BorshDeserialize)]
 pub struct HomeId(pub String);
 
@@ -50,12 +49,12 @@ impl fmt::Debug for HomeId {
     }
 }
 
-/// Where a home is asked: the inner layer, for the Target.
+/// Address of a home: the inner layer of an entry, for the Target.
 #[derive(Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Link {
-    /// The host, as the directory lists it.
+    /// Host, as the directory lists it.
     pub host: Name,
-    /// The home there.
+    /// Home at that host.
     pub home: HomeId,
 }
 
@@ -65,23 +64,23 @@ impl fmt::Debug for Link {
     }
 }
 
-/// The inner layer of one entry, still closed for everybody but the Target.
+/// Inner layer of one entry, which only the Target can open.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct SealedLink {
-    /// Place in the upload's inner batch envelope.
+    /// Index in the upload's inner batch envelope.
     pub index: u32,
     /// The sealed [`Link`].
     pub ciphertext: Vec<u8>,
 }
 
-/// The outer layer of one entry, for the Target Finder.
+/// Outer layer of one entry, for the Target Finder.
 #[derive(Clone, BorshSerialize, BorshDeserialize)]
 pub struct EntryContent {
     /// The home's tag.
     pub tag: HomeTag,
     /// The home's ticket key κ.
     pub key: HomeKey,
-    /// The inner layer.
+    /// Inner layer, still sealed.
     pub link: SealedLink,
 }
 
@@ -90,7 +89,7 @@ pub struct EntryContent {
 pub struct Entry {
     /// The concept's pseudonym.
     pub pseudonym: Pseudonym,
-    /// Place in the upload's outer batch envelope.
+    /// Index in the upload's outer batch envelope.
     pub index: u32,
     /// The sealed [`EntryContent`].
     pub ciphertext: Vec<u8>,
@@ -101,13 +100,13 @@ pub struct Entry {
 /// The two batch envelopes that the entries of one upload belong to.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct UploadEnvelopes {
-    /// Outer encapsulation, for the Target Finder.
+    /// Encapsulation of the outer envelope, for the Target Finder.
     pub entries: Vec<u8>,
-    /// Items in the outer envelope.
+    /// Number of items in the outer envelope.
     pub entry_count: u32,
-    /// Inner encapsulation, for the Target.
+    /// Encapsulation of the inner envelope, for the Target.
     pub links: Vec<u8>,
-    /// Items in the inner envelope.
+    /// Number of items in the inner envelope.
     pub link_count: u32,
 }
 
@@ -118,39 +117,38 @@ pub struct Upload {
     pub key_epoch: KeyEpoch,
     /// Partition of the Target Finder.
     pub partition: u16,
-    /// The two envelopes.
+    /// Batch envelopes of the entries.
     pub envelopes: UploadEnvelopes,
-    /// The entries, in random order.
+    /// Entries, in random order.
     pub entries: Vec<Entry>,
 }
 
 /// One home as its stack enrols it.
 pub struct Enrolment {
-    /// The home.
+    /// Name of the home at its host.
     pub home: HomeId,
-    /// Its tag in this key epoch.
+    /// Tag of the home in this key epoch.
     pub tag: HomeTag,
-    /// Its ticket key in this key epoch.
+    /// Ticket key of the home in this key epoch.
     pub key: HomeKey,
-    /// The pseudonyms of the concepts that its owner opted in to, each with the handle that
-    /// withdraws it.
+    /// Pseudonyms of the concepts that the owner opted in to, each with the handle that withdraws its entry.
     pub concepts: Vec<(Pseudonym, Handle)>,
 }
 
 impl HomeTag {
-    /// The partition of the subscriptions that a home with this tag belongs to. A tag is random, so the
-    /// partitions are of nearly one size.
+    /// Returns the partition that a home with this tag belongs to. Tags are random, so that partitions have nearly
+    /// equal sizes.
     pub fn partition(&self, partitions: u16) -> u16 {
         u16::from_le_bytes([self.0[0], self.0[1]]) % partitions.max(1)
     }
 }
 
-/// Withdraws one entry at once; known to the home's stack only.
+/// Secret that withdraws one entry at once. Only the home's stack knows it.
 #[derive(Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Handle(pub [u8; 16]);
 
 impl Handle {
-    /// What the Conductor keeps to recognise the handle.
+    /// Returns the hash by which the Conductor recognises the handle.
     pub fn hash(&self) -> [u8; 32] {
         encoding::hash(labels::HASH_WITHDRAWAL, &[&self.0])
     }
@@ -164,9 +162,9 @@ impl fmt::Debug for Handle {
 
 /// The pool keys that an upload is sealed to.
 pub struct PoolKeys<'a> {
-    /// The partition's Target Finder pool.
+    /// Key of the partition's Target Finder pool.
     pub target_finder: &'a EnvelopePublicKey,
-    /// The Target pool.
+    /// Key of the Target pool.
     pub target: &'a EnvelopePublicKey,
 }
 
@@ -186,14 +184,14 @@ fn link_context(key_epoch: KeyEpoch) -> Context {
     }
 }
 
-/// The pseudonym and the epoch are bound into an entry, so that a moved entry does not open.
+/// Returns the associated data of an entry. It binds the pseudonym and the key epoch, so that an entry that the
+/// Conductor moves to another list does not open.
 fn entry_data(key_epoch: KeyEpoch, pseudonym: &Pseudonym) -> Vec<u8> {
     encoding::to_bytes(&(key_epoch, pseudonym))
 }
 
 impl Upload {
     /// Seals the entries of `homes`, in random order, under two fresh encapsulations.
-    ///
     pub fn build(
         host: &Name,
         homes: &[Enrolment],
@@ -221,6 +219,7 @@ impl Upload {
         order.shuffle(rng);
         let mut pending = Vec::with_capacity(entry_count as usize);
         for (index, home) in (0u32..).zip(order.into_iter().map(|i| &homes[i])) {
+            // A home has one inner item for all its entries: every entry of the home has the same ciphertext.
             let link = Link {
                 host: host.clone(),
                 home: home.home.clone(),
@@ -240,6 +239,7 @@ impl Upload {
                 pending.push((*pseudonym, content, handle.hash()));
             }
         }
+        // The entries of one home must not stand beside each other: the Conductor could link its concepts.
         pending.shuffle(rng);
         let mut entries = Vec::with_capacity(pending.len());
         for (index, (pseudonym, content, withdrawal)) in (0u32..).zip(pending) {
@@ -270,15 +270,16 @@ impl Upload {
     }
 }
 
-/// Opens the outer layer of one upload's entries: the Target Finder.
+/// Opener of the outer layer of one upload's entries, for the Target Finder.
 pub struct EntryOpener {
     key_epoch: KeyEpoch,
     opener: BatchOpener<reader::TargetFinder>,
 }
 
 impl EntryOpener {
+    /// Opens the encapsulation of the outer envelope.
+    ///
     /// # Errors
-    /// [`OpenError`] when the encapsulation is malformed.
     pub fn new(
         secret: &EnvelopeSecretKey,
         envelopes: &UploadEnvelopes,
@@ -294,7 +295,7 @@ impl EntryOpener {
         Ok(Self { key_epoch, opener })
     }
 
-    /// Opens one entry; fails when it was moved under another pseudonym, epoch or upload.
+    /// Opens one entry. An entry that was moved to another pseudonym, key epoch or upload does not open.
     ///
     /// # Errors
     /// [`OpenError`], whatever the cause.
@@ -307,16 +308,18 @@ impl EntryOpener {
         let plain = self
             .opener
             .open(index, &entry_data(self.key_epoch, pseudonym), ciphertext)?;
+        // An entry has a tag, a key and a sealed address: the bound is far above any honest one.
         encoding::from_bytes(&plain, 4096, "entry").map_err(|_| OpenError)
     }
 }
 
-/// Opens the inner layer of one upload's entries: the Target.
+/// Opener of the inner layer of one upload's entries, for the Target.
 pub struct LinkOpener(BatchOpener<reader::Target>);
 
 impl LinkOpener {
+    /// Opens the encapsulation of the inner envelope.
+    ///
     /// # Errors
-    /// [`OpenError`] when the encapsulation is malformed.
     pub fn new(
         secret: &EnvelopeSecretKey,
         encapsulated: &[u8],
@@ -326,8 +329,9 @@ impl LinkOpener {
         BatchOpener::new(secret, encapsulated, &link_context(key_epoch), link_count).map(Self)
     }
 
+    /// Opens the address of one home.
+    ///
     /// # Errors
-    /// [`OpenError`], whatever the cause.
     pub fn open(&self, link: &SealedLink) -> Result<Link, OpenError> {
         let plain = self.0.open(link.index, b"", &link.ciphertext)?;
         encoding::from_bytes(&plain, 4096, "link").map_err(|_| OpenError)
@@ -340,7 +344,7 @@ pub type SealedUpload = dispers_crypto::envelope::Sealed<reader::Conductor, Uplo
 /// Withdrawals as they travel through the Target.
 pub type SealedWithdrawal = dispers_crypto::envelope::Sealed<reader::Conductor, Vec<Handle>>;
 
-/// The envelope context of an upload.
+/// Returns the envelope context of an upload. It names no host: the Conductor must not learn which host uploads.
 pub fn upload_context() -> Context {
     Context {
         purpose: labels::ENVELOPE_UPLOAD,
@@ -349,7 +353,7 @@ pub fn upload_context() -> Context {
     }
 }
 
-/// The envelope context of a withdrawal.
+/// Returns the envelope context of a withdrawal. It names no host, like that of an upload.
 pub fn withdrawal_context() -> Context {
     Context {
         purpose: labels::ENVELOPE_WITHDRAWAL,

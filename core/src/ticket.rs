@@ -1,12 +1,12 @@
 //! Tickets: proof to the aggregators that the Target Finder chose a home (protocol.md §6).
 //!
-//! For each chosen home the finder makes one 16-byte tag per aggregator, which only that
-//! aggregator can check, and seals the tags under a key that only the home knows. The home puts
-//! each tag inside what it seals for that aggregator: a contribution provably comes from a chosen
-//! home, once, and the aggregators learn no identity.
+//! For each chosen home the finder makes one 16-byte tag per aggregator, which only that aggregator can check. It seals
+//! the tags under the ticket key, which only the home's stack shares with it. The home puts each tag inside the
+//! envelope for that aggregator. So a contribution provably comes from a chosen home and counts once, and the
+//! aggregators learn no identity.
 //!
-//! Everything derives from the pool's secret, the homes' keys and the find, so that repeating a
-//! find gives the same tickets.
+//! All keys derive from the pool's secret, the homes' keys and the find, so that a repeated find gives the same
+//! tickets.
 
 use std::fmt;
 
@@ -28,13 +28,13 @@ use dispers_base::{
 use dispers_crypto::{aead, envelope::OpenError};
 use dispers_privacy::Population;
 
-/// Most tags in a ticket: the members of the largest committee.
+/// Largest number of tags in a ticket, which is that of members in a committee.
 const MAX_TAGS: usize = 255;
 
 /// Nonce of a ticket; it can be constant because each ticket has a key of its own.
 const ONE_MESSAGE: [u8; 12] = [0; 12];
 
-/// τᵢ: what aggregator i checks.
+/// τᵢ: the tag by which aggregator i recognises a ticket.
 pub type TicketTag = [u8; 16];
 
 /// Id of one find, derived from query, partition, searched lists, and the cut into batches.
@@ -58,12 +58,12 @@ macro_rules! secret {
         pub struct $name([u8; 32]);
 
         impl $name {
-            /// The secret of 32 stored bytes.
+            /// Makes the secret from 32 stored bytes.
             pub fn from_bytes(bytes: [u8; 32]) -> Self {
                 Self(bytes)
             }
 
-            /// The 32 bytes, to store.
+            /// Returns the 32 bytes, to store them.
             pub fn as_bytes(&self) -> &[u8; 32] {
                 &self.0
             }
@@ -84,22 +84,22 @@ macro_rules! secret {
 }
 
 secret! {
-    /// What all nodes of a Target Finder pool derive from; zeroized when dropped.
+    /// Secret from which all nodes of a Target Finder pool derive the same values; zeroized when dropped.
     ///
     /// # Security
-    /// It must not change while a query is served: a repeated find would seal other tags under
-    /// the same ticket keys.
+    /// The secret must not change while a query is served: a repeated find would seal other tags under the same ticket
+    /// keys.
     PoolSecret
 }
 
 secret! {
-    /// Kᵢ: from which one aggregator computes the tags of one find; zeroized when dropped.
+    /// Kᵢ: the key from which one aggregator computes its tags of one find; zeroized when dropped.
     #[derive(BorshSerialize, BorshDeserialize)]
     TagKey
 }
 
 secret! {
-    /// κ: what one home and the Target Finder share for a key epoch; zeroized when dropped.
+    /// κ: the ticket key that a home and the Target Finder share for a key epoch; zeroized when dropped.
     #[derive(BorshSerialize, BorshDeserialize)]
     HomeKey
 }
@@ -113,7 +113,7 @@ impl CommitteeKey {
     }
 }
 
-/// What homes are remembered under as members of populations.
+/// Key under which a Target Finder hashes the tags of homes that it remembers (protocol.md §9).
 pub struct MemberKey(Zeroizing<[u8; 32]>);
 
 impl MemberKey {
@@ -121,7 +121,7 @@ impl MemberKey {
         &self.0
     }
 
-    /// A key of those bytes.
+    /// Makes a key from these bytes.
     #[cfg(test)]
     pub(crate) fn for_test(bytes: [u8; 32]) -> Self {
         Self(Zeroizing::new(bytes))
@@ -129,7 +129,7 @@ impl MemberKey {
 }
 
 impl PoolSecret {
-    /// A fresh secret.
+    /// Draws a fresh secret.
     pub fn generate(rng: &mut impl CryptoRng) -> Self {
         Self(drawn(rng))
     }
@@ -162,7 +162,7 @@ impl PoolSecret {
         ))
     }
 
-    /// Kᵢ of member `member` of the manifest's committee number `committee`.
+    /// Derives Kᵢ of member `member` of the manifest's committee number `committee`.
     ///
     /// Committees have different keys, so that one cannot make another's tags.
     pub fn tag_key(&self, find: &FindId, committee: u16, member: MemberNumber) -> TagKey {
@@ -172,8 +172,8 @@ impl PoolSecret {
         ))
     }
 
-    /// What the homes of a profile are called towards one querier in a key epoch. Without the pool's
-    /// secret it says nothing of the profile.
+    /// Derives the name of the population that `profile` means towards one querier in a key epoch. Without the pool's
+    /// secret the name says nothing about the profile.
     pub fn population(&self, querier: &Name, epoch: KeyEpoch, profile: &[u8; 32]) -> Population {
         Population(derive(
             &self.0,
@@ -181,15 +181,17 @@ impl PoolSecret {
         ))
     }
 
-    /// What a querier's populations of a key epoch are remembered under.
+    /// Derives the key under which the sets of homes that a querier asked in a key epoch are remembered.
     pub fn member_key(&self, querier: &Name, epoch: KeyEpoch) -> MemberKey {
+        // With one key for all queriers, equal hashes would show that two of them asked the same home.
         MemberKey(Zeroizing::new(derive(
             &self.0,
             &(labels::DERIVE_MEMBER_KEY, querier, epoch),
         )))
     }
 
-    /// Derives the key that assigns a query's homes to committees. It depends on neither the lists nor the cut.
+    /// Derives the key that assigns a query's homes to committees. It depends on neither the lists nor the cut: else
+    /// one home more or less could move others to another committee (protocol.md §8).
     pub fn committee_key(&self, query: QueryId) -> CommitteeKey {
         CommitteeKey(Zeroizing::new(derive(
             &self.0,
@@ -209,7 +211,7 @@ impl PoolSecret {
 }
 
 impl HomeKey {
-    /// A fresh key.
+    /// Draws a fresh key.
     pub fn generate(rng: &mut impl CryptoRng) -> Self {
         Self(drawn(rng))
     }
@@ -223,26 +225,27 @@ impl HomeKey {
     }
 }
 
-/// One aggregator's tags of one batch.
+/// Tags of one aggregator for one batch.
 pub struct TagStream(Zeroizing<[u8; 32]>);
 
 impl TagStream {
-    /// The tags of `batch` under Kᵢ.
+    /// Derives the tags of `batch` from Kᵢ.
     pub fn new(key: &TagKey, batch: BatchId) -> Self {
         let key = Zeroizing::new(derive(&key.0, &(labels::DERIVE_TAG_STREAM, batch)));
         Self(key)
     }
 
-    /// The tag of the home at `index` of the batch.
+    /// Returns the tag of the home at `index` of the batch.
     pub fn tag(&self, index: u32) -> TicketTag {
         let mut stream = self.keystream();
+        // A keystream has random access, so that a tag costs one block whatever its index.
         stream.seek(u64::from(index) * 16);
         let mut tag = TicketTag::default();
         stream.apply_keystream(&mut tag);
         tag
     }
 
-    /// Whether `tag` is that of `index`, in constant time.
+    /// Returns whether `tag` is the tag of `index`, in constant time.
     pub fn verify(&self, index: u32, tag: &TicketTag) -> bool {
         self.tag(index).ct_eq(tag).into()
     }
@@ -259,28 +262,27 @@ impl fmt::Debug for TagStream {
     }
 }
 
-/// A sealed ticket. Batch and index stand in clear beside it, since the home's key of it derives
-/// from them.
+/// A sealed ticket. Batch and index travel in clear beside it, since the key that opens the ticket derives from them.
 #[derive(Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Ticket(Vec<u8>);
 
 /// An opened ticket.
 #[derive(Clone, PartialEq, Eq)]
 pub struct OpenedTicket {
-    /// The batch that the home was chosen for.
+    /// Batch that the home was chosen for.
     pub batch: BatchId,
-    /// The home's index there.
+    /// Index of the home in the batch.
     pub index: u32,
     /// τ₁…τₙ, one per aggregator of the batch's committee, in order.
     pub tags: Zeroizing<Vec<TicketTag>>,
-    /// What opens the parameters of a session.
+    /// Key that opens the parameters of a session; `None` where the query is no training session.
     pub session: Option<SessionKey>,
 }
 
 type Content = (BatchId, u32, Vec<TicketTag>, Option<SessionKey>);
 
 impl Ticket {
-    /// Seals the tags of a home. The same arguments give the same ticket.
+    /// Seals the tags of a home. Equal arguments give equal tickets.
     pub fn seal(
         key: &HomeKey,
         query: QueryId,
@@ -296,7 +298,7 @@ impl Ticket {
         Self(aead::seal(&key, &ONE_MESSAGE, &aad, &plaintext))
     }
 
-    /// Opens the ticket that stands beside `batch` and `index`.
+    /// Opens the ticket that travels beside `batch` and `index`.
     ///
     /// # Errors
     /// [`OpenError`], whatever the cause.
@@ -308,6 +310,7 @@ impl Ticket {
         batch: BatchId,
         index: u32,
     ) -> Result<OpenedTicket, OpenError> {
+        // Version, batch, index, number of tags, tags, and an optional session key.
         const LIMIT: usize = 1 + 8 + 4 + 4 + 16 * MAX_TAGS + 33;
         let aad = encoding::to_bytes(&(query, find));
         let key = key.ticket_key(find, batch, index);
@@ -345,7 +348,7 @@ fn drawn(rng: &mut impl CryptoRng) -> [u8; 32] {
     bytes
 }
 
-/// HKDF-SHA256 of `secret` for what `info` encodes, label first.
+/// Derives 32 bytes from `secret` by HKDF-SHA256. `info` begins with a label.
 fn derive(secret: &[u8; 32], info: &impl BorshSerialize) -> [u8; 32] {
     let mut key = [0; 32];
     Hkdf::<Sha256>::new(None, secret)

@@ -1,9 +1,8 @@
-//! Threshold keys: a secret scalar of which each member of a committee holds a share.
+//! Threshold keys: secret scalars of which each member of a committee holds a share.
 //!
-//! Shamir's sharing over ristretto255's scalars, with every member's public share published
-//! (Feldman). [`deal`] is the work of one dealer, who knows the whole secret: it is for trying. The
-//! members of a network that protects people make their key in a ceremony (`dispers_trust::ceremony`,
-//! protocol.md §2).
+//! A key is shared by Shamir's sharing over ristretto255's scalars, and every member's public share is published
+//! (Feldman). [`deal`] is for trials only: its one dealer knows the whole secret. In a network that protects people
+//! the members make their key together, in a ceremony (`dispers_trust::ceremony`, protocol.md §2).
 
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
@@ -19,16 +18,19 @@ use zeroize::{Zeroize, Zeroizing};
 use crate::ristretto::Point;
 use dispers_base::id::{MemberNumber, Threshold};
 
-/// What a dealer hands out.
+/// Key that one dealer made, with the members' shares.
 #[derive(Debug)]
 pub struct Dealing {
-    /// For the directory.
+    /// Public key and public shares, for the directory.
     pub public: ThresholdKey,
-    /// One per member, in order; each for that member only.
+    /// Secret shares, one per member, in order. Each is for its member only.
     pub secrets: Vec<KeyShare>,
 }
 
-/// Deals a fresh key.
+/// Draws a fresh key and its shares.
+///
+/// # Security
+/// The caller learns the whole secret key. The directory accepts such a key for a trial network only.
 pub fn deal(threshold: Threshold, rng: &mut impl CryptoRng) -> Dealing {
     let polynomial = Polynomial::random(threshold, rng);
     let drawn = "a drawn scalar is zero with probability 2^-252";
@@ -46,25 +48,26 @@ pub fn deal(threshold: Threshold, rng: &mut impl CryptoRng) -> Dealing {
     }
 }
 
-/// A secret polynomial of degree needed - 1, zeroized when dropped: its value at a member's number
-/// is the member's share.
+/// Secret polynomial of degree at most `needed − 1`, zeroized on drop. Its value at a member's number is the member's
+/// share.
 pub struct Polynomial(Zeroizing<Vec<Scalar>>);
 
 impl Polynomial {
-    /// All coefficients at random.
+    /// Draws all coefficients at random.
     pub fn random(threshold: Threshold, rng: &mut impl CryptoRng) -> Self {
         let coefficients = (0..threshold.needed()).map(|_| Scalar::random(rng));
         Self(Zeroizing::new(coefficients.collect()))
     }
 
-    /// Zero at 0, all other coefficients at random.
+    /// Draws a polynomial that is zero at 0: all coefficients but the constant are random. A refresh adds such
+    /// polynomials, which change every share and keep the key (protocol.md §2).
     pub fn random_of_zero(threshold: Threshold, rng: &mut impl CryptoRng) -> Self {
         let mut polynomial = Self::random(threshold, rng);
         polynomial.0[0].zeroize();
         polynomial
     }
 
-    /// The value at a member's number.
+    /// Returns the value at a member's number.
     pub fn at(&self, number: MemberNumber) -> Zeroizing<Scalar> {
         let x = Scalar::from(number.point());
         let mut sum = Zeroizing::new(Scalar::ZERO);
@@ -74,49 +77,49 @@ impl Polynomial {
         sum
     }
 
-    /// The value at 0.
+    /// Returns the value at 0, this polynomial's term of the secret key.
     pub fn constant(&self) -> &Scalar {
         &self.0[0]
     }
 
-    /// The coefficients, from the constant upwards.
+    /// Returns the `needed` coefficients, from the constant upwards.
     pub fn coefficients(&self) -> &[Scalar] {
         &self.0
     }
 }
 
-/// Public shares that do not belong to one key.
+/// Error for public shares that do not belong to the key, or to no key with this threshold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the public shares are not those of one key with this threshold")]
 pub struct InconsistentKey;
 
-/// Answers that cannot be recombined, whatever is in them.
+/// Error for a set of members from which no answer can be recombined, whatever they answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum QuorumError {
-    /// A number above the committee's size.
+    /// A member's number is above the committee's size.
     #[error("the committee has no member {member}")]
     UnknownMember {
-        /// The number.
+        /// Number of the member.
         member: MemberNumber,
     },
-    /// Two answers of one member.
+    /// One member answered twice.
     #[error("member {member} answered twice")]
     RepeatedMember {
-        /// The number.
+        /// Number of the member.
         member: MemberNumber,
     },
-    /// Fewer answers than the threshold.
+    /// Fewer members answered than the threshold requires.
     #[error("{answered} members answered, {needed} are needed")]
     TooFew {
-        /// How many are needed.
+        /// Number of members that are needed.
         needed: usize,
-        /// How many answered.
+        /// Number of members that answered.
         answered: usize,
     },
 }
 
-/// The public part of a threshold key. One that exists is consistent: all public shares lie on
-/// one polynomial of degree needed - 1, whose value at 0 is the key.
+/// Public part of a threshold key. Every value of this type is consistent: in the exponent, all public shares lie on
+/// one polynomial of degree at most `needed − 1`, and its value at 0 is the key.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize)]
 pub struct ThresholdKey {
     threshold: Threshold,
@@ -125,10 +128,10 @@ pub struct ThresholdKey {
 }
 
 impl ThresholdKey {
-    /// `shares` holds one point per member, in order.
+    /// Checks and makes a key. `shares` holds one point per member, in order.
     ///
     /// # Errors
-    /// [`InconsistentKey`] for another number of shares or shares of another key.
+    /// [`InconsistentKey`] for another number of shares, or shares of another key or threshold.
     pub fn new(
         threshold: Threshold,
         key: Point,
@@ -137,7 +140,8 @@ impl ThresholdKey {
         if shares.len() != threshold.members() {
             return Err(InconsistentKey);
         }
-        // The key and the first needed - 1 shares fix the polynomial; the others must lie on it.
+        // The key and the first needed − 1 shares fix the polynomial; the other shares must lie on it. Otherwise
+        // different quorums would recombine different values.
         let needed = threshold.needed();
         let fixed: Vec<u8> = (0..).take(needed).collect();
         let known = || std::iter::once(&key).chain(&shares[..needed - 1]);
@@ -158,28 +162,31 @@ impl ThresholdKey {
         })
     }
 
-    /// How many members are needed, of how many.
+    /// Returns the threshold: the number of members that are needed, and the number of all members.
     pub fn threshold(&self) -> Threshold {
         self.threshold
     }
 
-    /// The public key.
+    /// Returns the public key.
     pub fn key(&self) -> &Point {
         &self.key
     }
 
-    /// The public share of a member, if there is such a member.
+    /// Returns the public share of a member; `None` if the committee has no such member.
     pub fn share(&self, member: MemberNumber) -> Option<&Point> {
         self.shares.get(member.index())
     }
 
-    /// The coefficients that recombine the answers of the first `needed` of `members`, in their
-    /// order. All of `members` must exist and differ.
+    /// Returns the coefficients that recombine the answers of the first `needed` of `members`, in their order.
+    ///
+    /// # Errors
+    /// [`QuorumError`] if any of `members` does not exist or is repeated, or if there are fewer than `needed`.
     pub fn recombination(&self, members: &[MemberNumber]) -> Result<Vec<Scalar>, QuorumError> {
         for (position, &member) in members.iter().enumerate() {
             if self.share(member).is_none() {
                 return Err(QuorumError::UnknownMember { member });
             }
+            // An answer that is repeated adds nothing: it must not count as a second member's.
             if members[..position].contains(&member) {
                 return Err(QuorumError::RepeatedMember { member });
             }
@@ -201,16 +208,17 @@ impl BorshDeserialize for ThresholdKey {
         let threshold = Threshold::deserialize_reader(reader)?;
         let key = Point::deserialize_reader(reader)?;
         let shares = Vec::deserialize_reader(reader)?;
+        // Decoding makes the key with `new`, so that every received key is consistent.
         Self::new(threshold, key, shares).map_err(borsh::io::Error::other)
     }
 }
 
-/// Bytes that are no key share.
+/// Error for bytes that are not a key share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a key share")]
 pub struct InvalidKeyShare;
 
-/// One member's share of a threshold key; zeroized when dropped.
+/// One member's share of a threshold key, zeroized on drop.
 pub struct KeyShare {
     number: MemberNumber,
     secret: Scalar,
@@ -218,10 +226,10 @@ pub struct KeyShare {
 }
 
 impl KeyShare {
-    /// Bytes of a stored share.
+    /// Number of bytes of a stored share.
     pub const LENGTH: usize = 33;
 
-    /// The share of stored bytes.
+    /// Reads a share from the bytes that [`to_bytes`](Self::to_bytes) wrote.
     ///
     /// # Errors
     /// [`InvalidKeyShare`] for another length, member 0, zero, or a scalar that is not reduced.
@@ -235,7 +243,7 @@ impl KeyShare {
             .ok_or(InvalidKeyShare)
     }
 
-    /// The bytes to store: number, then scalar.
+    /// Returns the bytes to store: the member's number (1 byte), then the scalar (32 bytes).
     pub fn to_bytes(&self) -> Zeroizing<[u8; Self::LENGTH]> {
         let mut bytes = Zeroizing::new([0; Self::LENGTH]);
         bytes[0] = self.number.point();
@@ -243,17 +251,17 @@ impl KeyShare {
         bytes
     }
 
-    /// Whose share this is.
+    /// Returns the number of the member that this share belongs to.
     pub fn number(&self) -> MemberNumber {
         self.number
     }
 
-    /// The public share, as the directory lists it.
+    /// Returns the public share, as the directory lists it.
     pub fn public(&self) -> &Point {
         &self.public
     }
 
-    /// `None` for a zero share, which evaluates everything to the identity.
+    /// Makes a share; `None` for a zero scalar, with which every evaluation would be the identity.
     pub fn new(number: MemberNumber, secret: Scalar) -> Option<Self> {
         Some(Self {
             number,
@@ -262,7 +270,7 @@ impl KeyShare {
         })
     }
 
-    /// Returns the share itself.
+    /// Returns the secret scalar.
     pub fn secret(&self) -> &Scalar {
         &self.secret
     }
@@ -280,8 +288,8 @@ impl fmt::Debug for KeyShare {
     }
 }
 
-/// Lagrange's coefficients: what to multiply the values at `points`, all different, with to get
-/// the value at `x`.
+/// Returns Lagrange's coefficients: they give a polynomial's value at `x` from its values at `points`, which must
+/// differ.
 fn lagrange(points: &[u8], x: u8) -> Vec<Scalar> {
     let x = Scalar::from(x);
     let scalars: Vec<Scalar> = points.iter().map(|&point| Scalar::from(point)).collect();

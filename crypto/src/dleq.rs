@@ -1,7 +1,7 @@
-//! Proofs that answers were made with the secret of a known public share.
+//! Proofs that evaluations were made with the secret behind a known public share.
 //!
-//! Chaum and Pedersen's proof that log(B) to the generator equals log(Dᵢ) to Cᵢ for a whole batch,
-//! over random composites, as RFC 9497 §2.2 specifies it.
+//! For public share B and pairs (Cᵢ, Dᵢ), the proof by Chaum and Pedersen shows that the discrete logarithm of B to
+//! the generator equals that of each Dᵢ to Cᵢ. One proof over random composites covers a whole batch (RFC 9497 §2.2).
 
 use std::fmt;
 
@@ -17,22 +17,22 @@ use crate::{
     ristretto::{Point, Response, hash_to_scalar},
 };
 
-/// Most pairs that one proof covers; RFC 9497 numbers them with two bytes.
+/// Largest number of pairs that one proof covers: RFC 9497 numbers them with two bytes.
 pub const MAX_PAIRS: usize = 65_535;
 
-/// A proof that does not hold, whatever the cause.
+/// Error for a proof that does not hold. It is the same for every cause.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the proof of equal discrete logarithms does not hold")]
 pub struct BadProof;
 
-/// A proof for one batch under one public share.
+/// Proof for one batch under one public share: 64 bytes.
 #[derive(Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Proof(Response);
 
-/// Proves that each second point of `pairs` is the first times the share's secret.
+/// Proves that in each pair the second point is the first point times the secret of `share`.
 ///
-/// `context` separates the uses: RFC 9497's context string, or one of our labels. `pairs` holds at
-/// most [`MAX_PAIRS`].
+/// `context` separates the uses of the proof: RFC 9497's context string, or a label of the protocol. `pairs` holds at
+/// most [`MAX_PAIRS`] pairs.
 pub(crate) fn prove(
     context: &[u8],
     share: &KeyShare,
@@ -40,8 +40,11 @@ pub(crate) fn prove(
     rng: &mut impl CryptoRng,
 ) -> Proof {
     let first = first_composite(&weights(context, share.public(), pairs), pairs);
+    // The prover knows the key, so one multiplication replaces the sum over all answers (RFC 9497 §2.2.1,
+    // ComputeCompositesFast).
     // > Z = k * M
     let second = first * share.secret();
+    // A second proof with the same nonce would reveal the share, hence a fresh nonce from the node's own generator.
     let nonce = Zeroizing::new(Scalar::random(rng));
     let challenge = challenge(
         context,
@@ -60,7 +63,8 @@ pub(crate) fn prove(
 }
 
 impl Proof {
-    /// Checks the proof for `pairs` under the public share `public`.
+    /// Verifies the proof for `pairs` under the public share `public`. All arguments are public, so the arithmetic may
+    /// take variable time.
     pub(crate) fn verify(
         &self,
         context: &[u8],
@@ -70,6 +74,7 @@ impl Proof {
         if pairs.len() > MAX_PAIRS {
             return Err(BadProof);
         }
+        // The verifier cannot use the prover's short cut, since it does not know the key: it adds up both composites.
         let weights = weights(context, public, pairs);
         let first = first_composite(&weights, pairs);
         let second = RistrettoPoint::vartime_multiscalar_mul(
@@ -89,7 +94,10 @@ impl Proof {
     }
 }
 
-/// RFC 9497's ComputeComposites: the weight dᵢ of each pair, which binds the whole pair.
+/// Computes the weight dᵢ of each pair (RFC 9497 §2.2.1, ComputeComposites).
+///
+/// Each weight is a hash of the pair, and of the context and public share. So a prover cannot choose wrong answers
+/// that cancel out in the composites.
 fn weights(context: &[u8], public: &Point, pairs: &[(Point, Point)]) -> Vec<Scalar> {
     // > seedDST = "Seed-" || contextString
     let label_length = u16::try_from(5 + context.len()).expect("contexts are short constants");
@@ -118,6 +126,8 @@ fn weights(context: &[u8], public: &Point, pairs: &[(Point, Point)]) -> Vec<Scal
         .collect()
 }
 
+/// Adds up the first points with their weights.
+///
 /// > M = di * Ci + M
 fn first_composite(weights: &[Scalar], pairs: &[(Point, Point)]) -> RistrettoPoint {
     RistrettoPoint::vartime_multiscalar_mul(
@@ -126,7 +136,7 @@ fn first_composite(weights: &[Scalar], pairs: &[(Point, Point)]) -> RistrettoPoi
     )
 }
 
-/// RFC 9497's challenge over B and the points M, Z, t2, t3.
+/// Computes RFC 9497's challenge over B and the points M, Z, t2, t3.
 fn challenge(context: &[u8], public: &Point, points: [RistrettoPoint; 4]) -> Scalar {
     let [m, z, t2, t3] = points.map(|point| point.compress().0);
     let message: [&[u8]; 11] = [
@@ -190,7 +200,7 @@ mod tests {
         let mut wrong = right.clone();
         wrong[2].1 = pairs(&secrets[1], 3)[2].1;
         assert!(proof.verify(CONTEXT, public, &wrong).is_err());
-        // Swapping two answers keeps their plain sum: only the weights tell.
+        // Two swapped answers have the same plain sum, so only the weights reveal the swap.
         let mut swapped = right.clone();
         (swapped[0].1, swapped[1].1) = (right[1].1, right[0].1);
         assert!(proof.verify(CONTEXT, public, &swapped).is_err());

@@ -1,7 +1,7 @@
-//! Cryptography on which the protocol stands: envelopes (protocol.md §3), Shamir's sharing, threshold keys, and the
-//! oblivious pseudonym function (§4).
+//! Cryptographic primitives of the protocol: envelopes (protocol.md §3), the oblivious pseudonym function (§4), and
+//! Shamir's sharing, threshold keys and the threshold PRF (§8).
 //!
-//! Everything here is a function of keys and messages. Who may have which key is decided in `dispers_trust`.
+//! Everything here is a function of keys and messages. `dispers_trust` decides which party a key belongs to.
 
 pub mod aead;
 pub mod dealing;

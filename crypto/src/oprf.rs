@@ -1,9 +1,9 @@
 //! Threshold oblivious pseudonyms (protocol.md §4).
 //!
-//! The verifiable OPRF of RFC 9497 over ristretto255 and SHA-512, with a key of which every
-//! Concept Indexor holds a Shamir share: the client blinds, each member evaluates with its share
-//! and proves it, any `needed` answers recombine in the exponent to what one server with the
-//! whole key would have answered, and the client unblinds.
+//! The function is the verifiable OPRF of RFC 9497 over ristretto255 and SHA-512, with a key of which every Concept
+//! Indexor holds a Shamir share. The client blinds its inputs. Each member evaluates them with its share and proves it.
+//! Any `needed` answers recombine, in the exponent, to the answer of one server with the whole key. The client
+//! unblinds.
 
 use std::fmt;
 
@@ -21,26 +21,26 @@ use crate::{
 };
 use dispers_base::id::MemberNumber;
 
-/// RFC 9497's context string of the verifiable mode with this suite.
+/// Context string of the verifiable mode with this suite (RFC 9497 §3.1).
 const CONTEXT: &[u8] = b"OPRFV1-\x01-ristretto255-SHA512";
 
-/// Most inputs in one batch.
+/// Largest number of inputs in one batch.
 pub const MAX_BATCH: usize = 4096;
 
-/// Why there is no pseudonym.
+/// Error of evaluating pseudonyms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum OprfError {
     /// The input is over 65,535 bytes, or hashes to the identity.
     #[error("this input has no pseudonym")]
     Input,
-    /// A batch is empty or over [`MAX_BATCH`].
+    /// The batch is empty or above [`MAX_BATCH`].
     #[error("a batch has 1 to {MAX_BATCH} elements")]
     BatchSize,
-    /// A member's answer is not its share's evaluation of what was asked: that member is at fault.
+    /// A member's answer is not the evaluation of the blinded inputs with its share: that member is at fault.
     #[error("member {member} gave a wrong evaluation")]
     WrongEvaluation {
-        /// Whose evaluation.
+        /// Member that gave the answer.
         member: MemberNumber,
     },
     /// The answers cannot be recombined.
@@ -48,8 +48,8 @@ pub enum OprfError {
     Quorum(#[from] QuorumError),
 }
 
-/// What stands for a concept wherever its name must not be known: the first 32 bytes of the RFC's
-/// output.
+/// Pseudonym of a concept, by which other roles recognise the concept without knowing its name: the first 32 of the 64
+/// bytes of RFC 9497's output.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize, BorshDeserialize)]
 pub struct Pseudonym(pub [u8; 32]);
 
@@ -59,11 +59,11 @@ impl fmt::Debug for Pseudonym {
     }
 }
 
-/// A blinded input: what a Concept Indexor sees, which says nothing about the input.
+/// Blinded input, as a Concept Indexor sees it. It reveals nothing about the input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Blinded(Point);
 
-/// What the client keeps to unblind; zeroized when dropped.
+/// Secret that the client needs to unblind the answers for one input, zeroized on drop.
 pub struct Blinding {
     input: Zeroizing<Vec<u8>>,
     blind: Scalar,
@@ -82,18 +82,19 @@ impl fmt::Debug for Blinding {
     }
 }
 
-/// One member's answer to a batch, with one proof for all of it.
+/// One member's answer to a batch, with one proof for the whole batch.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Evaluation {
     elements: Vec<Point>,
     proof: Proof,
 }
 
-/// Blinds an input. The first part stays, the second is sent to every member.
+/// Blinds an input. The client keeps the [`Blinding`] and sends the [`Blinded`] to every member.
 ///
 /// # Errors
 /// [`OprfError::Input`] for an input that has no pseudonym.
 pub fn blind(input: &[u8], rng: &mut impl CryptoRng) -> Result<(Blinding, Blinded), OprfError> {
+    // RFC 9497 encodes the length of an input with two bytes.
     if u16::try_from(input.len()).is_err() {
         return Err(OprfError::Input);
     }
@@ -101,6 +102,7 @@ pub fn blind(input: &[u8], rng: &mut impl CryptoRng) -> Result<(Blinding, Blinde
     // > if inputElement == G.Identity(): raise InvalidInputError
     // > blindedElement = blind * inputElement
     let element = hash_to_group(&[input], &[b"HashToGroup-", CONTEXT]);
+    // The blind makes the element uniform, whatever the input.
     let blind = Scalar::random(rng);
     let blinded = Blinded(Point::new(element * blind).ok_or(OprfError::Input)?);
     let blinding = Blinding {
@@ -111,7 +113,7 @@ pub fn blind(input: &[u8], rng: &mut impl CryptoRng) -> Result<(Blinding, Blinde
     Ok((blinding, blinded))
 }
 
-/// Evaluates a batch with one member's share.
+/// Evaluates a batch with one member's share, and proves it.
 ///
 /// # Errors
 /// [`OprfError::BatchSize`] for an empty or oversized batch.
@@ -135,15 +137,16 @@ pub fn evaluate(
     Ok(Evaluation { elements, proof })
 }
 
-/// Checks one member's answer to `blinded` against its public share.
+/// Verifies one member's answer to `blinded` against the member's public share.
 ///
 /// # Errors
-/// [`BadProof`] for another number of elements or a wrong one.
+/// [`BadProof`] for another number of elements or a wrong element.
 pub fn verify(
     public: &Point,
     blinded: &[Blinded],
     evaluation: &Evaluation,
 ) -> Result<(), BadProof> {
+    // The pairs below end with the shorter list, so that surplus elements would be left unchecked.
     if evaluation.elements.len() != blinded.len() {
         return Err(BadProof);
     }
@@ -152,11 +155,12 @@ pub fn verify(
         .verify(CONTEXT, public, &pairs(blinded, &evaluation.elements))
 }
 
-/// Checks and recombines the members' answers into one pseudonym per blinded input, in order.
+/// Verifies all answers, and recombines the first `needed` of them into one pseudonym per blinded input, in order.
 ///
 /// # Errors
-/// [`OprfError::WrongEvaluation`] naming the first member, in the order given, whose answer is
-/// wrong; leave it out and try again. [`OprfError::Quorum`] before any check of answers.
+/// [`OprfError::BatchSize`] for an empty or oversized batch. [`OprfError::Quorum`] if the members are too few, repeated
+/// or unknown, which is checked before their answers. [`OprfError::WrongEvaluation`] naming the first member, in the
+/// given order, with a wrong answer: the caller can leave this answer out and try again.
 pub fn finalize(
     key: &ThresholdKey,
     blindings: Vec<Blinding>,
@@ -178,13 +182,14 @@ pub fn finalize(
     let quorum = &evaluations[..coefficients.len()];
     let pseudonym = |(index, blinding): (usize, &Blinding)| {
         // > N = G.ScalarInverse(blind) * evaluatedElement
-        // Recombining and unblinding in one step: the blind goes into the coefficients.
+        // Recombination and unblinding are one step: each coefficient is multiplied by the inverse of the blind.
         let inverse = Zeroizing::new(blinding.blind.invert());
         let scalars: Zeroizing<Vec<Scalar>> =
             Zeroizing::new(coefficients.iter().map(|c| c * *inverse).collect());
         let elements = quorum
             .iter()
             .map(|(_, evaluation)| evaluation.elements[index].inner());
+        // Constant time, since the scalars contain the blind.
         let unblinded = RistrettoPoint::multiscalar_mul(scalars.iter(), elements);
         let output = output(&blinding.input, &unblinded);
         Pseudonym(std::array::from_fn(|i| output[i]))
@@ -192,6 +197,8 @@ pub fn finalize(
     Ok(blindings.iter().enumerate().map(pseudonym).collect())
 }
 
+/// Computes RFC 9497's output from the input and the unblinded element.
+///
 /// > hashInput = I2OSP(len(input), 2) || input ||
 /// >             I2OSP(len(unblindedElement), 2) || unblindedElement || "Finalize"
 fn output(input: &[u8], unblinded: &RistrettoPoint) -> [u8; 64] {

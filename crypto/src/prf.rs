@@ -1,12 +1,11 @@
-//! The committee's randomness: a threshold PRF (protocol.md §8).
+//! Threshold PRF, from which a committee derives the randomness *r* of each work (protocol.md §8).
 //!
-//! The randomness of a piece of work is the committee key's power of a point that everybody
-//! derives from (query, round, batch, attempt). It is the same whichever members answer, and
-//! unknown to fewer than `needed` of them.
+//! Everybody derives a point from the work (query, round, batch, attempt). The point times the committee's secret key
+//! gives the randomness. It is the same whichever members answer, and unknown to fewer than `needed` members.
 //!
 //! # Security
-//! A member hashes the tuple itself. Nothing here evaluates an element that somebody sent, which
-//! would let a peer ask for the randomness of other work.
+//! A member hashes the work itself. It evaluates no element that it received: otherwise a peer could send the point of
+//! another work, and learn that work's randomness before its contributions are frozen.
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use curve25519_dalek::RistrettoPoint;
@@ -24,14 +23,14 @@ use dispers_base::{
     labels,
 };
 
-/// Why shares give no randomness.
+/// Error of recombining shares of the randomness.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PrfError {
     /// A member's share is wrong: that member is at fault.
     #[error("member {member} gave a wrong share of the randomness")]
     WrongShare {
-        /// Whose share.
+        /// Member that gave the share.
         member: MemberNumber,
     },
     /// The shares cannot be recombined.
@@ -39,7 +38,7 @@ pub enum PrfError {
     Quorum(#[from] QuorumError),
 }
 
-/// One member's share of the randomness of one piece of work.
+/// One member's share of the randomness of one work, with the proof that it was made with the member's key share.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct PrfShare {
     element: Point,
@@ -47,10 +46,10 @@ pub struct PrfShare {
 }
 
 impl PrfShare {
-    /// Checks the share against the public share of the member that gave it.
+    /// Verifies the share against the public share of the member that gave it.
     ///
     /// # Errors
-    /// [`BadProof`] if it is of other work or another key.
+    /// [`BadProof`] if the share is of other work or was made with another key.
     pub fn verify(&self, public: &Point, work: &Work) -> Result<(), BadProof> {
         self.proof.verify(
             labels::PROOF_DLEQ.as_bytes(),
@@ -60,7 +59,7 @@ impl PrfShare {
     }
 }
 
-/// Gives this member's share of the randomness of `work`.
+/// Computes this member's share of the randomness of `work`.
 pub fn evaluate(share: &KeyShare, work: &Work, rng: &mut impl CryptoRng) -> PrfShare {
     let input = input(work);
     let element = input
@@ -75,11 +74,11 @@ pub fn evaluate(share: &KeyShare, work: &Work, rng: &mut impl CryptoRng) -> PrfS
     PrfShare { element, proof }
 }
 
-/// Recombines the shares of any `needed` members into the 32-byte seed of `work`'s randomness.
+/// Verifies the shares, and recombines the first `needed` of them into the 32-byte seed of `work`'s randomness.
 ///
 /// # Errors
-/// [`PrfError::WrongShare`] naming the first member, in the order given, whose share is wrong;
-/// [`PrfError::Quorum`] before any check of shares.
+/// [`PrfError::Quorum`] if the members are too few, repeated or unknown, which is checked first.
+/// [`PrfError::WrongShare`] naming the first member, in the given order, with a wrong share.
 pub fn combine(
     key: &ThresholdKey,
     work: &Work,
@@ -87,6 +86,7 @@ pub fn combine(
 ) -> Result<[u8; 32], PrfError> {
     let members: Vec<MemberNumber> = shares.iter().map(|(member, _)| *member).collect();
     let coefficients = key.recombination(&members)?;
+    // Also the shares that are not needed are verified, so that a wrong share is named wherever it stands.
     for (member, share) in shares {
         let public = key
             .share(*member)
@@ -99,6 +99,7 @@ pub fn combine(
         .iter()
         .map(|(_, share)| share.element.inner());
     let value = RistrettoPoint::vartime_multiscalar_mul(&coefficients, elements);
+    // The hash makes uniform bytes of a point, and binds them to the key and the work.
     Ok(encoding::hash(
         labels::HASH_PRF,
         &[
@@ -110,6 +111,8 @@ pub fn combine(
 }
 
 fn input(work: &Work) -> Point {
+    // A hash to the group, so that nobody knows the discrete logarithm of the point. Whoever knew it could compute the
+    // PRF's value from the public key alone.
     let encoded = encoding::to_bytes(work);
     Point::new(hash_to_group(&[&encoded], &[labels::PRF_INPUT.as_bytes()]))
         .expect("a hash is the identity with probability 2^-252")

@@ -1,4 +1,4 @@
-//! The prime-order group ristretto255 (RFC 9496): its points, and hashing into it (RFC 9380).
+//! Prime-order group ristretto255 (RFC 9496): its points, and hashing to the group (RFC 9380).
 
 use std::fmt;
 
@@ -8,12 +8,15 @@ use curve25519_dalek::traits::IsIdentity;
 use curve25519_dalek::{RistrettoPoint, Scalar};
 use sha2::{Digest, Sha512};
 
-/// Bytes that are no point: another encoding than the canonical one, or the identity.
+/// Error for bytes that are not the canonical encoding of a point, or that encode the identity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not the canonical encoding of a point other than the identity")]
 pub struct InvalidPoint;
 
-/// A public point other than the identity, with its canonical encoding.
+/// Public point other than the identity, with its canonical encoding.
+///
+/// The identity is refused wherever a point is made or decoded, as RFC 9497 requires: times any key, it is the
+/// identity.
 #[derive(Clone, Copy)]
 pub struct Point {
     encoded: [u8; 32],
@@ -21,6 +24,8 @@ pub struct Point {
 }
 
 impl Point {
+    /// Decodes a point.
+    ///
     /// # Errors
     /// [`InvalidPoint`] for a non-canonical encoding and for the identity.
     pub fn from_bytes(bytes: [u8; 32]) -> Result<Self, InvalidPoint> {
@@ -30,12 +35,12 @@ impl Point {
             .ok_or(InvalidPoint)
     }
 
-    /// The canonical encoding.
+    /// Returns the canonical encoding.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.encoded
     }
 
-    /// `None` for the identity.
+    /// Makes a point from a group element; `None` for the identity.
     pub fn new(point: RistrettoPoint) -> Option<Self> {
         (!point.is_identity()).then(|| Self {
             encoded: point.compress().0,
@@ -43,7 +48,7 @@ impl Point {
         })
     }
 
-    /// This point times `scalar`; `None` if that is the identity.
+    /// Returns this point times `scalar`; `None` if the product is the identity.
     pub(crate) fn times(&self, scalar: &Scalar) -> Option<Self> {
         Self::new(self.point * scalar)
     }
@@ -84,17 +89,19 @@ impl BorshDeserialize for Point {
     }
 }
 
-/// `hash_to_ristretto255` with SHA-512; `domain` is at most 255 bytes.
+/// Hashes a message to the group: `hash_to_ristretto255` (RFC 9380) with SHA-512. `domain` is at most 255 bytes.
 pub(crate) fn hash_to_group(message: &[&[u8]], domain: &[&[u8]]) -> RistrettoPoint {
     RistrettoPoint::from_uniform_bytes(&expand(message, domain))
 }
 
-/// `HashToScalar` of RFC 9497 with SHA-512; `domain` is at most 255 bytes.
+/// Hashes a message to a scalar: `HashToScalar` of RFC 9497 with SHA-512. `domain` is at most 255 bytes.
 pub fn hash_to_scalar(message: &[&[u8]], domain: &[&[u8]]) -> Scalar {
     Scalar::from_bytes_mod_order_wide(&expand(message, domain))
 }
 
-/// `expand_message_xmd` (RFC 9380 §5.3.1) with SHA-512 to 64 bytes, which is one block.
+/// Expands a message to 64 bytes, one output of SHA-512: `expand_message_xmd` (RFC 9380 §5.3.1).
+///
+/// The parts of `message` are concatenated, and so are the parts of `domain`.
 fn expand(message: &[&[u8]], domain: &[&[u8]]) -> [u8; 64] {
     const BLOCK: [u8; 128] = [0; 128];
     let domain_length: usize = domain.iter().map(|part| part.len()).sum();
@@ -116,12 +123,12 @@ fn expand(message: &[&[u8]], domain: &[&[u8]]) -> [u8; 64] {
         .into()
 }
 
-/// A challenge and the response to it: a proof about discrete logarithms, as it travels.
+/// Challenge and response of a proof about discrete logarithms, as they are encoded: 32 bytes each.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Response {
-    /// The challenge.
+    /// Challenge, a hash of all that the proof is about.
     pub challenge: Scalar,
-    /// The response to it.
+    /// Response to the challenge, which needs the secret.
     pub response: Scalar,
 }
 
@@ -135,6 +142,7 @@ impl BorshDeserialize for Response {
     fn deserialize_reader<R: borsh::io::Read>(reader: &mut R) -> borsh::io::Result<Self> {
         let mut scalar = || {
             let bytes = <[u8; 32]>::deserialize_reader(reader)?;
+            // Only the reduced encoding is accepted, so that a proof has one encoding.
             Scalar::from_canonical_bytes(bytes)
                 .into_option()
                 .ok_or_else(|| borsh::io::Error::other("scalar is not reduced"))
@@ -159,14 +167,14 @@ mod tests {
             .unwrap()
             .as_bytes();
         assert!(Point::from_bytes(encoded).is_ok());
-        // The negative square root: the same point, encoded otherwise.
+        // An odd field element counts as negative, and the canonical encoding of a point is never negative.
         encoded[0] ^= 1;
         assert!(Point::from_bytes(encoded).is_err());
         assert!(from_bytes::<Point>(&to_bytes(&[0u8; 32]), 33, "point").is_err());
         assert!(from_bytes::<Point>(&to_bytes(&[7u8; 31]), 33, "point").is_err());
     }
 
-    // Known answers are those of RFC 9497, in `oprf`.
+    // The known answers of RFC 9497 are tested in `oprf`.
     #[test]
     fn a_message_and_its_domain_both_matter() {
         let one = expand(&[b"ab", b"c"], &[b"domain"]);

@@ -1,48 +1,48 @@
-//! Shamir sharing over Field64 (protocol.md §8).
+//! Shamir's secret sharing over Field64 (protocol.md §8).
 //!
-//! A secret is the value at 0 of a polynomial of degree `needed − 1`; the share of a member is its
-//! value at the member's number. Any `needed` shares give the secret, fewer say nothing about it.
-//! The coefficients depend on the points only, so they are computed once per set of points.
+//! A secret is the value at 0 of a polynomial of degree at most `needed − 1`; the share of a member is the
+//! polynomial's value at the member's number. Any `needed` shares determine the secret, and fewer reveal nothing about
+//! it. Lagrange's coefficients depend on the members' numbers only, so they are computed once per set of members.
 
 use dispers_base::{
     field::{self, Dot},
     id::MemberNumber,
 };
 
-/// Points that no polynomial can be shared over or read from.
+/// Error for a set of members among which a secret cannot be shared, or from which it cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ShamirError {
-    /// The same member was named twice.
+    /// One member is named twice.
     #[error("member {0} is named twice")]
     Twice(MemberNumber),
-    /// Fewer members than are needed to read what is shared.
+    /// Fewer members than are needed to read a secret.
     #[error("{needed} members are needed, there are {members}")]
     TooFew {
-        /// How many are needed.
+        /// Number of members that are needed.
         needed: usize,
-        /// How many there are.
+        /// Number of members that were named.
         members: usize,
     },
-    /// One member alone would read what is shared.
+    /// The number of needed members is so small that one member alone, or nobody, would determine the secret.
     #[error("at least 2 members must be needed, or one alone would read what is shared")]
     Exposed,
 }
 
-/// How to read shares of the members at fixed points.
+/// Coefficients to read secrets from the shares of a fixed set of members.
 #[derive(Clone)]
 pub struct Interpolation {
     members: usize,
-    /// Gives the value at 0 from the first `needed` values.
+    /// Coefficients of the value at 0, one for each of the first `needed` values.
     at_zero: Vec<u64>,
-    /// One row per further member: gives its value from the first `needed` values.
+    /// Coefficients of each further member's value, one for each of the first `needed` values. One row per member.
     others: Vec<Vec<u64>>,
 }
 
 impl Interpolation {
-    /// Prepares to read shares of `points`, in this order, of polynomials of degree `needed − 1`.
+    /// Prepares to read shares of the members `points`, in this order, of polynomials of degree at most `needed − 1`.
     ///
     /// # Errors
-    /// [`ShamirError`] for a repeated point, too few points, or nothing needed.
+    /// [`ShamirError`] for a repeated member, too few members, or `needed` 0.
     pub fn new(points: &[MemberNumber], needed: usize) -> Result<Self, ShamirError> {
         let nodes = nodes(points, needed)?;
         if needed == 0 {
@@ -56,7 +56,8 @@ impl Interpolation {
         })
     }
 
-    /// The secret behind `values`, one per point: the first `needed` are read.
+    /// Returns the secret behind `values`, one per member. It follows from the first `needed` values; the others are
+    /// not checked.
     ///
     /// # Panics
     /// If there is not one value per point.
@@ -65,7 +66,7 @@ impl Interpolation {
         combine(&self.at_zero, |member| values[member])
     }
 
-    /// Whether all `values`, one per point, lie on one polynomial of degree `needed − 1`.
+    /// Returns whether all `values`, one per member, lie on one polynomial of degree at most `needed − 1`.
     ///
     /// # Panics
     /// If there is not one value per point.
@@ -74,7 +75,7 @@ impl Interpolation {
         self.read(|member| values[member]).is_some()
     }
 
-    /// The secrets behind `shares`, one array per point; `None` unless every position is
+    /// Returns the secrets behind `shares`, one array per member; `None` unless the values at every position are
     /// [consistent](Self::consistent).
     ///
     /// # Panics
@@ -88,8 +89,8 @@ impl Interpolation {
         Some(secrets)
     }
 
-    /// The secrets behind `shares`, one vector per point; `None` unless the vectors have one
-    /// length and every position is [consistent](Self::consistent).
+    /// Returns the secrets behind `shares`, one vector per member; `None` unless all vectors have the same length and
+    /// the values at every position are [consistent](Self::consistent).
     ///
     /// # Panics
     /// If there is not one vector per point.
@@ -104,8 +105,10 @@ impl Interpolation {
             .collect()
     }
 
-    /// The secret behind each member's value, if all are consistent.
+    /// Returns the secret behind the members' values, if all values are consistent.
     fn read(&self, value: impl Fn(usize) -> u64) -> Option<u64> {
+        // The first `needed` values fix the polynomial. With exactly `needed` values any are consistent; every value
+        // beyond them is a check that catches a wrong share.
         let needed = self.at_zero.len();
         let mut others = self.others.iter().zip(needed..);
         others
@@ -114,7 +117,7 @@ impl Interpolation {
     }
 }
 
-/// Σ coefficient · value over the first members.
+/// Returns Σ coefficient · value over the first members, one per coefficient.
 fn combine(coefficients: &[u64], value: impl Fn(usize) -> u64) -> u64 {
     let mut dot = Dot::default();
     for (member, &coefficient) in coefficients.iter().enumerate() {
@@ -123,25 +126,29 @@ fn combine(coefficients: &[u64], value: impl Fn(usize) -> u64) -> u64 {
     dot.total()
 }
 
-/// How to share among the members at fixed points: the shares of the first `needed − 1` are
-/// uniform, which makes them expandable from a seed; the others follow from them and the secret.
+/// Coefficients to share secrets among a fixed set of members.
+///
+/// The shares of the first `needed − 1` members are uniform, so that they can be expanded from a seed. The shares of
+/// the other members follow from these and the secret.
 pub struct Sharing {
     uniform: usize,
-    /// One row per further member: its share from the secret, then the uniform shares.
+    /// Coefficients of each further member's share: that of the secret, then those of the uniform shares. One row per
+    /// member.
     others: Vec<Vec<u64>>,
 }
 
 impl Sharing {
-    /// Prepares to share among `points`, in this order, so that any `needed` can read.
+    /// Prepares to share among the members `points`, in this order, so that any `needed` of them can read.
     ///
     /// # Errors
-    /// [`ShamirError`] for a repeated point, too few points, or fewer than 2 needed.
+    /// [`ShamirError`] for a repeated member, too few members, or `needed` below 2.
     pub fn new(points: &[MemberNumber], needed: usize) -> Result<Self, ShamirError> {
         let nodes = nodes(points, needed)?;
         if needed < 2 {
             return Err(ShamirError::Exposed);
         }
         let (uniform, rest) = nodes.split_at(needed - 1);
+        // The secret, which is the value at 0, and `needed − 1` uniform values fix the polynomial.
         let base: Vec<u64> = std::iter::once(0).chain(uniform.iter().copied()).collect();
         Ok(Self {
             uniform: uniform.len(),
@@ -149,12 +156,12 @@ impl Sharing {
         })
     }
 
-    /// For how many members, the first in order, the caller chooses uniform shares.
+    /// Returns the number of members, the first in order, for which the caller chooses uniform shares.
     pub fn uniform(&self) -> usize {
         self.uniform
     }
 
-    /// The shares of `secret` for the other members, in order, given those of the first ones.
+    /// Returns the shares of `secret` for the other members, in order, given the `uniform` shares of the first members.
     ///
     /// # Panics
     /// If there are not [`uniform`](Self::uniform) shares of the length of `secret`.
@@ -179,8 +186,9 @@ impl Sharing {
     }
 }
 
-/// The points as field elements, checked.
+/// Checks the members, and returns their numbers as field elements.
 fn nodes(points: &[MemberNumber], needed: usize) -> Result<Vec<u64>, ShamirError> {
+    // Values at one point twice fix no more of a polynomial than once.
     for (position, point) in points.iter().enumerate() {
         if points[..position].contains(point) {
             return Err(ShamirError::Twice(*point));
@@ -195,7 +203,8 @@ fn nodes(points: &[MemberNumber], needed: usize) -> Result<Vec<u64>, ShamirError
     Ok(points.iter().map(|p| u64::from(p.point())).collect())
 }
 
-/// The coefficients that give a polynomial's value at `at` from its values at distinct `nodes`.
+/// Returns Lagrange's coefficients: they give a polynomial's value at `at` from its values at `nodes`, which must
+/// differ.
 fn lagrange(nodes: &[u64], at: u64) -> Vec<u64> {
     let coefficient = |&node: &u64| {
         let others = nodes.iter().filter(|&&other| other != node);

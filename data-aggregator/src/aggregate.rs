@@ -1,4 +1,4 @@
-//! The verbs of a Data Aggregator: offer, begin, open, verify, decide, commit, guard, release.
+//! Steps of a Data Aggregator: offer, begin, open, verify, decide, commit, guard, release.
 
 use std::{sync::Arc, time::Instant};
 
@@ -26,7 +26,7 @@ use crate::{
     store::{OpenOffer, Query, Store, lock},
 };
 
-/// A Data Aggregator. Its methods compute; the service runs them off the executor.
+/// A Data Aggregator. Its methods block the calling thread, so the service runs them on worker threads.
 pub struct Aggregator {
     node: Arc<Node>,
     share: KeyShare,
@@ -36,11 +36,11 @@ pub struct Aggregator {
 }
 
 impl Aggregator {
-    /// Goes on with what is in `database`.
+    /// Creates the aggregator of `node`, which goes on with the queries in `database`.
     ///
     /// # Errors
-    /// [`Error::NoMember`] when the directory gives this node no place in a committee;
-    /// [`Error::Database`] when something that was kept does not open.
+    /// [`Error::NoMember`] if the directory does not list `node` with the member number of `share`. [`Error::Database`]
+    /// if a stored offer or query cannot be opened.
     pub fn new(
         node: Arc<Node>,
         share: KeyShare,
@@ -61,6 +61,7 @@ impl Aggregator {
         })
     }
 
+    /// Returns the keys that a step uses.
     fn keys(&self) -> AggregatorKeys<'_> {
         AggregatorKeys {
             signing: &self.node.signing,
@@ -68,17 +69,18 @@ impl Aggregator {
         }
     }
 
+    /// Returns the node's record of its activity.
     pub(crate) fn activity(&self) -> &Activity {
         &self.node.activity
     }
 
-    /// Queries that run here: begun, not released, and worked on lately. Nobody tells an aggregator
-    /// that a query failed.
+    /// Returns the number of queries that run here: begun, not released, and worked on recently. An aggregator is not
+    /// told when a query fails, so a query without a recent step does not count.
     pub fn running(&self) -> usize {
         self.store.running()
     }
 
-    /// Erases what has expired.
+    /// Erases offers, queries and reservations that have expired.
     ///
     /// # Errors
     /// [`Error::Database`].
@@ -89,12 +91,14 @@ impl Aggregator {
         self.store.expire(now())
     }
 
-    /// Makes a fresh envelope key for one query of the querier that signed the request.
+    /// Creates a fresh envelope key for one query of the querier that signed the request (protocol.md §6).
     ///
     /// # Errors
-    /// [`Error`] when the request is not a listed querier's, or outside its time.
+    /// [`Error`] if the signature is not that of a listed querier, the request is outside its time, or too many offers
+    /// are open.
     pub fn offer(&self, request: &SignedOfferRequest) -> Result<Offer, Error> {
         let now = now();
+        // Expired offers are removed first, so that they do not count against the limits.
         self.store.expire(now)?;
         let body: OfferRequest = request.decode()?;
         self.node
@@ -119,6 +123,7 @@ impl Aggregator {
             },
             &self.node.signing,
         );
+        // The secret is kept before the offer leaves (§6), so that the aggregator can open the groups after a restart.
         self.store.put_offer(OpenOffer {
             secret,
             querier: body.querier,
@@ -127,10 +132,11 @@ impl Aggregator {
         Ok(offer)
     }
 
-    /// Takes a manifest and the finder's grant. The offer is bound to this query from now on.
+    /// Takes a manifest with the finder's grant for one partition. From now on the offer belongs to this query only.
     ///
     /// # Errors
-    /// [`Error`] when the manifest, its offer of mine, or the grant does not hold.
+    /// [`Error`] if the manifest or the grant is not valid, the manifest names no open offer of this aggregator, or
+    /// the querier's budget does not cover the query.
     pub fn begin(&self, request: &BeginRequest) -> Result<(), Error> {
         let now = now();
         self.store.expire(now)?;
@@ -141,7 +147,7 @@ impl Aggregator {
             .find(|(member, _)| *member == self.member)
             .map(|(_, key)| key.clone())
             .ok_or(AggregationError::NoOffer)?;
-        // The grants of a query that runs here are taken to the end.
+        // While the node stops, a query that runs here still gets its remaining grants. Only new queries are refused.
         if self.node.activity.is_draining() && !self.store.has(id) {
             return Err(Error::Stopping);
         }
@@ -155,24 +161,25 @@ impl Aggregator {
             let (querier, epoch) = (manifest.querier.clone(), manifest.key_epoch);
             Ok((querier, epoch, aggregation.expenses().collect::<Vec<_>>()))
         })?;
-        // Before anybody is asked: an aggregator that refuses here is out of the query.
+        // The cost is reserved before any home is asked. An aggregator that refuses here is out of the query (§9).
         let reserved = self.reserve(&querier, epoch, &expenses);
         if matches!(reserved, Err(Error::Budget(_))) {
-            // The query cannot continue here, so that it must not occupy a place until it expires.
+            // The query cannot continue here, so it must not take a place until it expires.
             self.store.remove(id)?;
         }
         reserved
     }
 
+    /// Reserves the costs of a query in the querier's budgets.
     fn reserve(&self, querier: &Name, epoch: KeyEpoch, expenses: &[Expense]) -> Result<(), Error> {
         let ledger = self.store.ledger();
         Ok(ledger.reserve(querier, epoch, expenses, self.store.most(), now())??)
     }
 
-    /// What a querier spent of its privacy budgets.
+    /// Returns the expenses of a querier in the key epoch under which queries are asked, and the limit of its budgets.
     ///
     /// # Errors
-    /// [`Error`] when the request is not a listed querier's, or too old.
+    /// [`Error`] if the signature is not that of a listed querier, or the request is too old.
     pub fn budget(&self, request: &SignedBudgetRequest) -> Result<Budget, Error> {
         let now = now();
         let body = request.decode()?;
@@ -183,6 +190,7 @@ impl Aggregator {
             &request.body,
             &request.signature,
         )?;
+        // The Conductor relays requests and could replay an old one, so only fresh ones are answered.
         if body.issued.is_ahead_of(now) || body.issued.plus(Timestamp::SKEW).has_passed(now) {
             return Err(Error::OfferTime);
         }
@@ -194,12 +202,13 @@ impl Aggregator {
         })
     }
 
-    /// Begins to receive a batch's groups.
+    /// Checks that a Target signed the batch for this query, and begins to receive its groups.
     ///
     /// # Errors
     /// [`Error`], as [`Aggregation::receive`].
     pub fn receive(&self, head: &OpenHead) -> Result<Receiving, Error> {
         let kept = self.store.query(head.statement.work.query)?;
+        // The query is locked only for this check, so that other steps of the query go on while the groups arrive.
         let query = lock(&kept);
         let directory = &self.node.directory;
         let receiving = query
@@ -208,7 +217,7 @@ impl Aggregator {
         Ok(receiving?)
     }
 
-    /// Freezes a batch's groups; my share of the randomness for each other aggregator.
+    /// Freezes a batch's groups. Returns this aggregator's share of the randomness, sealed to each other aggregator.
     ///
     /// # Errors
     /// [`Error`], as [`Aggregation::freeze`].
@@ -218,7 +227,7 @@ impl Aggregator {
         })
     }
 
-    /// Noise, as a share for each aggregator.
+    /// Deals noise. Returns one share for each aggregator (protocol.md §9).
     ///
     /// # Errors
     /// [`Error`], as [`Aggregation::deal`].
@@ -228,7 +237,8 @@ impl Aggregator {
         })
     }
 
-    /// Freezes the noise that all dealers dealt; my share of the randomness for each other aggregator.
+    /// Freezes the noise of all dealers. Returns this aggregator's share of the randomness, sealed to each other
+    /// aggregator.
     ///
     /// # Errors
     /// [`Error`], as [`Aggregation::open_deals`].
@@ -238,7 +248,8 @@ impl Aggregator {
         })
     }
 
-    /// My verifier messages for each other aggregator, or whose randomness I cannot read.
+    /// Verifies the contributions of a batch. Returns the verifier messages, sealed to each other aggregator, or the
+    /// members whose shares of the randomness cannot be read.
     ///
     /// # Errors
     /// [`Error`], as [`Aggregation::verify`].
@@ -254,7 +265,8 @@ impl Aggregator {
         })
     }
 
-    /// My acknowledgement of what the quorum decides, or that too much is inconsistent.
+    /// Decides which contributions count. Returns the signed acknowledgement, or the reason why the quorum cannot
+    /// agree.
     ///
     /// # Errors
     /// [`Error`], as [`Aggregation::decide`].
@@ -281,7 +293,7 @@ impl Aggregator {
         })
     }
 
-    /// Counts a batch that the whole quorum acknowledged.
+    /// Commits a batch that the whole quorum acknowledged.
     ///
     /// # Errors
     /// [`Error`], as [`Aggregation::commit`].
@@ -293,14 +305,14 @@ impl Aggregator {
                 &request.acknowledgements,
                 &self.node.directory,
             )?;
-            // None when it is repeated.
+            // A repeated commit adds nothing, so the difference is zero.
             Ok(aggregation.committed() - before)
         })?;
         self.node.activity.committed(committed as u64);
         Ok(())
     }
 
-    /// My guard counts for each other aggregator.
+    /// Returns this aggregator's shares of the guard counts, sealed to each other aggregator.
     ///
     /// # Errors
     /// [`Error`], as [`Aggregation::guards`].
@@ -310,7 +322,8 @@ impl Aggregator {
             let (querier, epoch) = (manifest.querier.clone(), manifest.key_epoch);
             Ok((querier, epoch, aggregation.expenses().collect::<Vec<_>>()))
         })?;
-        // Also where a conductor went on with one that had refused.
+        // The Conductor may have gone on with this aggregator although its budget refused the query. No guard count
+        // may be opened then.
         self.reserve(&querier, epoch, &expenses)?;
         self.step(request.proposal.query, |aggregation| {
             aggregation.guards(
@@ -323,7 +336,8 @@ impl Aggregator {
         })
     }
 
-    /// My sealed total, or whose guard counts I cannot read. The query's secrets are erased with the total.
+    /// Returns this aggregator's total, sealed to the querier, or the members whose guard counts cannot be read. After
+    /// the last round, the query's secrets are erased with the total.
     ///
     /// # Errors
     /// [`Error`], as [`Aggregation::release`].
@@ -339,8 +353,8 @@ impl Aggregator {
         })
     }
 
-    /// Takes a step. Writes its changes and charges before its result leaves, even for a refusal, which may change the
-    /// state too.
+    /// Takes a step. Writes its changes and charges before its result leaves. This includes a refused step, which may
+    /// have changed the state, too.
     fn step<T>(
         &self,
         id: QueryId,
@@ -355,8 +369,9 @@ impl Aggregator {
     }
 }
 
+/// Checks that an offer request is fresh and asks for no longer life than a query may have.
 fn check_offer_time(request: &OfferRequest, now: Timestamp) -> Result<(), Error> {
-    // An old request may not be replayed to fill the store.
+    // An old request may not be replayed to use up the querier's share of the offers.
     let fresh =
         !request.issued.is_ahead_of(now) && !request.issued.plus(Timestamp::SKEW).has_passed(now);
     if !fresh

@@ -1,4 +1,4 @@
-//! Configuration of a Data Aggregator beyond what every node has.
+//! The Data Aggregator's table of the configuration file.
 
 use std::path::PathBuf;
 
@@ -8,9 +8,9 @@ use serde::Deserialize;
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Config {
-    /// The SQLite file with its offers and queries.
+    /// SQLite file of the aggregator's offers, queries and privacy budgets.
     pub database: PathBuf,
-    /// Offers that may be open at the same time.
+    /// Most offers that are open at the same time, and most a quarter of them per querier.
     #[serde(default = "offers")]
     pub max_offers: usize,
     /// Most queries that are open at the same time, and most a quarter of them per querier. Four times as many
@@ -20,7 +20,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// The defaults, with this file.
+    /// Returns the defaults, with this database file.
     pub fn new(database: PathBuf) -> Self {
         Self {
             database,
@@ -30,10 +30,12 @@ impl Config {
     }
 }
 
+/// Default of `max-offers`.
 fn offers() -> usize {
     1024
 }
 
+/// Default of `max-queries`.
 fn queries() -> usize {
     256
 }

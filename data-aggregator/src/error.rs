@@ -1,56 +1,56 @@
-//! What a Data Aggregator refuses, and whose fault it is.
+//! Errors of a Data Aggregator, each attributed to the caller, a peer, the operator or this node.
 
 use dispers_base::{encoding::DecodeError, keys::BadSignature};
 use dispers_core::{aggregation::AggregationError, manifest::ManifestError};
 use dispers_node::{DatabaseError, Fault, NoRoom};
 use dispers_privacy::ledger::BudgetSpent;
 
-/// Why a request failed.
+/// Errors of a request to a Data Aggregator, or of setting one up.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// Bytes that are no message.
+    /// The bytes do not decode to a request.
     #[error(transparent)]
     Decode(#[from] DecodeError),
-    /// A signature that does not hold.
+    /// The signature does not verify.
     #[error(transparent)]
     Signature(#[from] BadSignature),
-    /// A manifest that is refused.
+    /// The manifest is refused.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
-    /// A step that is refused.
+    /// The step is refused.
     #[error(transparent)]
     Aggregation(#[from] AggregationError),
-    /// A querier that the directory does not list.
+    /// The directory does not list the querier.
     #[error("the querier is not in the directory")]
     UnknownQuerier,
-    /// An offer request outside its time.
+    /// The request for an offer or budget is outside its time.
     #[error("the offer request has expired, or asks for more than seven days")]
     OfferTime,
-    /// A query that is not open here.
+    /// The query is not open at this aggregator.
     #[error(
         "the query is not open at this aggregator: it was never begun here, or has expired; submit the query anew"
     )]
     UnknownQuery,
-    /// The querier reached its share of the places.
+    /// The querier has as many open queries as one querier may.
     #[error(
         "{0} queries of the querier are open at this aggregator, the limit of one querier: wait until one is released or \
          expires"
     )]
     OwnQueries(usize),
-    /// Full.
+    /// As many of these are open as may be.
     #[error("too many {0} are open at this aggregator: try again later")]
     Full(&'static str),
-    /// A privacy budget that is spent.
+    /// The privacy budget does not cover the query.
     #[error(transparent)]
     Budget(#[from] BudgetSpent),
     /// The node is stopping.
     #[error("this node is stopping: try again")]
     Stopping,
-    /// What it keeps cannot be read or written.
+    /// The database cannot be read or written.
     #[error(transparent)]
     Database(#[from] DatabaseError),
-    /// Not a member of a committee.
+    /// The directory gives this node no place in a committee.
     #[error("this node has no place in a committee of the directory")]
     NoMember,
 }
@@ -65,7 +65,7 @@ impl From<NoRoom> for Error {
 }
 
 impl Error {
-    /// Whose fault it is.
+    /// Returns who is at fault, which determines the gRPC code.
     pub fn fault(&self) -> Fault {
         match self {
             Self::Decode(_) | Self::Manifest(_) | Self::OfferTime => Fault::Caller,
@@ -78,6 +78,8 @@ impl Error {
             Self::Aggregation(error) => match error {
                 AggregationError::TooManyInFlight => Fault::TryLater,
                 AggregationError::Forgotten => Fault::Lost,
+                // The Conductor only passes the groups on. This fault has a gRPC code of its own, by which the
+                // Conductor knows to blame the Target.
                 AggregationError::BadGroups | AggregationError::Unopened { .. } => Fault::Sender,
                 AggregationError::SecondFind
                 | AggregationError::SecondRelease

@@ -1,9 +1,9 @@
 //! The Data Aggregator: verifies and adds shares (protocol.md §8 and §9).
 //!
-//! It learns the counts that guard the outputs, the sizes of groups, and what a manifest says. It
-//! must never learn a value, while fewer than the threshold of its committee collude. Its protocol
-//! is [`dispers_core::aggregation`]; this crate gives it a store and a wire. What it answers is on its
-//! disk before; no contribution ever is.
+//! It learns the counts that guard the outputs, the sizes of groups, and the manifests. It must never learn a value,
+//! while fewer than the threshold of its committee collude. Its protocol is [`dispers_core::aggregation`]; this crate
+//! adds storage and the network. Whatever an aggregator answers is on its disk before the answer leaves. No
+//! contribution is ever written.
 
 mod aggregate;
 mod config;

@@ -1,4 +1,4 @@
-//! The gRPC edge of a Data Aggregator: convert, call, convert.
+//! The gRPC edge of a Data Aggregator.
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,12 +22,14 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::{Aggregator, Error};
 
-/// How often what has expired is erased, also where nobody asks.
+/// Time between two erasures of what has expired. They do not depend on requests.
 const SWEEP: Duration = Duration::from_secs(60);
+/// Largest request that holds no batch, in bytes.
 const SMALL: usize = 4 << 20;
+/// Largest encoded messages of all other aggregators for one step, in bytes.
 const MESSAGES: usize = 16 * MAX_PEER_MESSAGE;
 
-/// Batches that are received at the same time, of all queries; others wait.
+/// Most batches that are received at the same time, of all queries together. Further batches wait.
 const BATCHES: usize = 8;
 
 /// Serves an [`Aggregator`] to the Conductor.
@@ -37,12 +39,13 @@ pub struct Service {
 }
 
 impl Service {
-    /// Serves `aggregator`, and has it erase what has expired for as long as it is served.
+    /// Serves `aggregator`, and erases what has expired for as long as the service exists.
     ///
     /// # Panics
-    /// Outside a tokio runtime.
+    /// Panics outside a tokio runtime.
     pub fn new(aggregator: Aggregator) -> Self {
         let aggregator = Arc::new(aggregator);
+        // Weak references: neither the count nor the sweep may keep the aggregator, and its secrets, alive.
         let counted = Arc::downgrade(&aggregator);
         aggregator.activity().queries_are(move || {
             counted
@@ -69,6 +72,7 @@ impl Service {
         }
     }
 
+    /// Runs one step of the aggregator on a worker thread.
     async fn call<T: Send + 'static>(
         &self,
         step: impl FnOnce(&Aggregator) -> Result<T, Error> + Send + 'static,
@@ -78,10 +82,12 @@ impl Service {
     }
 }
 
+/// Converts a decoding error to a gRPC status.
 fn malformed(error: DecodeError) -> Status {
     Status::invalid_argument(error.to_string())
 }
 
+/// Receives one long message from the Conductor.
 async fn receive(request: Request<Streaming<Chunk>>, limit: usize) -> Result<Vec<u8>, Status> {
     require_role(&request, Role::Conductor)?;
     Messages::of_request(request.into_inner())
@@ -89,6 +95,7 @@ async fn receive(request: Request<Streaming<Chunk>>, limit: usize) -> Result<Vec
         .await
 }
 
+/// Encodes the messages to the other aggregators.
 fn peers(messages: &[PeerMessage]) -> Vec<u8> {
     to_bytes(&messages)
 }
@@ -137,13 +144,15 @@ impl DataAggregator for Service {
         require_role(&request, Role::Conductor)?;
         let mut groups = Messages::of_request(request.into_inner());
         let head = groups.expect(SMALL).await?;
+        // The groups are not read before there is a slot, so that gRPC's flow control holds the sender back.
         let _slot = self.batches.acquire().await;
         let mut receiving = self
             .call(move |a| a.receive(&from_bytes(&head, SMALL, "head of a batch")?))
             .await?;
-        // Groups are opened while the next ones arrive.
+        // Several groups are opened while the next ones arrive, and are added in the order in which they came.
         let opener = receiving.opener();
         let mut opening = InOrder::default();
+        // All groups together are bounded in bytes and in number. Otherwise one batch could fill the memory.
         let mut left = MAX_ANSWER;
         let mut room = receiving.most_groups();
         while let Some(group) = groups.next(left).await? {

@@ -1,4 +1,4 @@
-//! What a node is doing: told in metrics, and waited for before it stops.
+//! Activity of a node: metrics show it, and a stopping node waits for it.
 
 use std::{
     fmt,
@@ -13,36 +13,36 @@ use dispers_base::id::{Role, Timestamp};
 
 use crate::metrics::{Metrics, QueryPhase};
 
-/// How often a stopping node looks whether its queries have ended.
+/// Interval at which a stopping node checks whether its queries have ended.
 const LOOK: Duration = Duration::from_millis(100);
-/// How many such looks in a row find nothing, before it stops.
+/// Number of checks in a row that must find nothing before the node stops.
 const QUIET: u32 = 10;
-/// Methods that a stopping node refuses: they begin what it would not see the end of. Whether a
-/// `DataAggregator/Begin` begins anything is known to the aggregator only, which refuses it itself.
+/// Methods that a stopping node refuses, since they begin something whose end it would not see. `DataAggregator/Begin`
+/// is not among them: only the aggregator knows whether it begins a query, and refuses it itself.
 const BEGINNING: [&str; 4] = [
     "Conductor/Offers",
     "Conductor/Submit",
     "DataAggregator/Offer",
     "TargetFinder/Find",
 ];
-/// Requests that last as long as their caller wants. A stopping node does not wait for them.
+/// Methods whose requests last as long as their caller wants. A stopping node does not wait for them.
 const LASTING: [&str; 3] = ["Conductor/Watch", "Health/Watch", "Target/Attach"];
 
-/// What one node is doing.
+/// Requests and queries that run at one node.
 pub struct Activity {
     role: Role,
     metrics: Metrics,
-    /// Requests that a stopping node waits for.
+    /// Number of running requests that a stopping node waits for.
     requests: AtomicUsize,
     draining: AtomicBool,
-    /// Queries that run here and have no [`RunningQuery`].
+    /// Function that counts the running queries without a [`RunningQuery`].
     queries: Mutex<Option<Count>>,
 }
 
 type Count = Box<dyn Fn() -> usize + Send>;
 
 impl Activity {
-    /// Nothing yet, at a node of this role.
+    /// Creates the activity of a node of this role, at which nothing runs yet.
     pub fn new(role: Role) -> Arc<Self> {
         Arc::new(Self {
             role,
@@ -53,20 +53,21 @@ impl Activity {
         })
     }
 
-    /// The node's role.
+    /// Returns the node's role.
     pub fn role(&self) -> Role {
         self.role
     }
 
-    /// All metrics, as Prometheus reads them.
+    /// Returns all metrics in the text format that Prometheus reads.
     pub fn metrics(&self) -> String {
+        // Nobody reports the begin and end of these queries, so that they are counted when the metrics are read.
         if let Some(queries) = &*self.queries() {
             self.metrics.queries(QueryPhase::Aggregate, queries());
         }
         self.metrics.text()
     }
 
-    /// A query runs here from now on, until what is returned is dropped.
+    /// Records that a query runs here, until the returned value is dropped.
     pub fn query(self: &Arc<Self>) -> RunningQuery {
         let phase = QueryPhase::Find;
         self.metrics.query_began(phase);
@@ -76,7 +77,7 @@ impl Activity {
         }
     }
 
-    /// Has `count` say how many queries run here, instead of what said it before.
+    /// Sets the function that counts the queries which run here without a [`RunningQuery`]. It replaces an earlier one.
     pub fn queries_are(&self, count: impl Fn() -> usize + Send + 'static) {
         *self.queries() = Some(Box::new(count));
     }
@@ -85,28 +86,28 @@ impl Activity {
         self.queries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A query was released, over so many batches and answers.
+    /// Records that a query was released, with its numbers of batches and of answers.
     pub fn released(&self, batches: u64, answers: u64) {
         self.metrics.released(batches, answers);
     }
 
-    /// So many batches were committed here.
+    /// Records that this number of batches was committed here.
     pub fn committed(&self, batches: u64) {
         self.metrics.released(batches, 0);
     }
 
-    /// When the directory expires.
+    /// Records when the directory expires.
     pub(crate) fn directory_expires(&self, when: Timestamp) {
         self.metrics.directory_expires(when);
     }
 
-    /// Whether a request of this method is refused, since the node is stopping.
+    /// Returns whether a request of this method is refused because the node is stopping.
     pub(crate) fn refuses(&self, method: &str) -> bool {
         self.is_draining() && BEGINNING.contains(&method)
     }
 
-    /// A request of this method begins: one that this node's server takes, or what another stream
-    /// than a request's own brings.
+    /// Records that a request of this method runs, until the returned value is dropped. It is a request to this node's
+    /// server, or one that came over another stream, such as that of an attached stack.
     pub fn request(self: &Arc<Self>, method: &'static str) -> RunningRequest {
         let counted = !LASTING.contains(&method);
         if counted {
@@ -124,18 +125,18 @@ impl Activity {
         }
     }
 
-    /// Whether the node is stopping.
+    /// Returns whether the node is stopping.
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::SeqCst)
     }
 
-    /// Begins nothing more from now on; or does again, as a node that was started anew.
+    /// Sets whether the node is stopping. A node that is started again in the same process takes requests again.
     pub fn drains(&self, draining: bool) {
         self.draining.store(draining, Ordering::SeqCst);
         self.metrics.draining(draining);
     }
 
-    /// What runs here and would be cut off.
+    /// Returns the numbers of requests and queries that a stop would cut off.
     pub(crate) fn running(&self) -> Running {
         let queries = self.queries().as_ref().map_or(0, |queries| queries());
         Running {
@@ -144,8 +145,8 @@ impl Activity {
         }
     }
 
-    /// Resolves once nothing runs here. Where something did, it stays so for a moment: the totals of
-    /// a query are fetched once it has ended.
+    /// Resolves once nothing runs here. If something ran, nothing must run for a moment: a querier fetches the totals
+    /// only after its query has ended.
     pub(crate) async fn idle(&self) {
         let mut wanted = 0;
         let mut quiet = 0;
@@ -163,7 +164,7 @@ impl Activity {
     }
 }
 
-/// What runs at a node.
+/// Numbers of running queries and requests.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Running {
     pub(crate) queries: usize,
@@ -176,14 +177,14 @@ impl fmt::Display for Running {
     }
 }
 
-/// A query that runs here until this is dropped.
+/// Query that runs here until this value is dropped.
 pub struct RunningQuery {
     activity: Arc<Activity>,
     phase: QueryPhase,
 }
 
 impl RunningQuery {
-    /// The query is in this phase now.
+    /// Records that the query enters this phase.
     pub fn enters(&mut self, phase: QueryPhase) {
         if phase != self.phase {
             self.activity.metrics.query_left(self.phase);
@@ -199,7 +200,7 @@ impl Drop for RunningQuery {
     }
 }
 
-/// A request that runs until this is dropped.
+/// Request that runs until this value is dropped.
 pub struct RunningRequest {
     activity: Arc<Activity>,
     method: &'static str,
@@ -207,12 +208,12 @@ pub struct RunningRequest {
     began: Instant,
     pub(crate) received: u64,
     pub(crate) sent: u64,
-    /// How it ended, once that is known.
+    /// gRPC code of the answer, once it is known.
     pub(crate) code: Option<tonic::Code>,
 }
 
 impl RunningRequest {
-    /// It carried so many bytes, and ended with this code.
+    /// Ends the request, with the numbers of bytes that it carried and its code.
     pub fn ends(mut self, received: usize, sent: usize, code: tonic::Code) {
         (self.received, self.sent) = (received as u64, sent as u64);
         self.code = Some(code);
@@ -223,6 +224,7 @@ impl Drop for RunningRequest {
     fn drop(&mut self) {
         self.activity.metrics.request_ended(
             self.method,
+            // A request without a code was dropped before its answer, as when the caller goes away.
             self.code.unwrap_or(tonic::Code::Cancelled),
             self.began.elapsed(),
             self.received,

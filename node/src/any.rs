@@ -1,4 +1,4 @@
-//! Calling any node of a role: one after the other, until one can be reached.
+//! Calls to any node of a role, tried one after the other until one can be reached.
 
 use std::{
     error::Error as _,
@@ -15,18 +15,18 @@ use tonic::{Code, Status};
 
 use crate::{Channel, Channels, Node, rng};
 
-/// The nodes of a role of which any will do.
+/// Nodes of a role that can replace each other.
 pub struct AnyOf {
     node: Arc<Node>,
     channels: Channels,
     role: Role,
-    /// Place of the one that is tried first: at the start by chance, so that callers spread over all,
-    /// then the last one that answered.
+    /// Position of the node that is tried first. It is random at the start, so that callers spread over all nodes, and
+    /// then that of the last node that answered.
     first: AtomicUsize,
 }
 
 impl AnyOf {
-    /// Those that the directory of `node` lists.
+    /// Creates a caller of the nodes of `role` that the directory of `node` lists.
     pub fn new(node: Arc<Node>, channels: Channels, role: Role) -> Self {
         Self {
             node,
@@ -36,10 +36,12 @@ impl AnyOf {
         }
     }
 
-    /// Calls one after the other until one can be reached. What `call` does may be repeated.
+    /// Calls one node after the other until one can be reached. `call` may run several times, so that its effect must
+    /// bear repetition.
     ///
     /// # Errors
-    /// What the first that answered says; `UNAVAILABLE` when nobody can be reached.
+    /// The status of the first node that answers. If none can be reached, that of a node that is `UNAVAILABLE`, or else
+    /// of a failed connection; `UNAVAILABLE` if the directory lists no node of the role.
     pub async fn call<T, F: Future<Output = Result<T, Status>>>(
         &self,
         call: impl Fn(Channel) -> F,
@@ -54,7 +56,7 @@ impl AnyOf {
                 .to(&listed[place].address, listed[place].tls_key)?;
             match call(channel).await {
                 Err(status) if is_away(&status) => {
-                    // What a node says goes before why another cannot be reached.
+                    // The refusal of a node that answered says more than the reason why another cannot be reached.
                     if refused
                         .as_ref()
                         .is_none_or(|before| before.source().is_some())
@@ -74,8 +76,8 @@ impl AnyOf {
     }
 }
 
-/// Whether another node may do better: this one, or what it needs, cannot be reached.
+/// Returns whether to try another node, since this one, or a node that it needs, cannot be reached.
 fn is_away(status: &Status) -> bool {
-    // With a cause of its own, the failure is on the way.
+    // A status with a source comes from the transport and not from the node.
     status.code() == Code::Unavailable || status.source().is_some()
 }

@@ -1,5 +1,5 @@
-//! The caller's side of a request to another node: it passes the trace on, and says and checks the version of
-//! the protocol.
+//! The caller's side of a request to another node: it passes the trace on, names this program's version of the
+//! protocol, and verifies that of the answer.
 
 use std::{
     pin::Pin,
@@ -13,7 +13,7 @@ use tracing::Instrument;
 
 use crate::{observe::method_of, telemetry, version};
 
-/// A channel to another node.
+/// Channel to another node.
 #[derive(Clone)]
 pub struct Channel {
     channel: transport::Channel,
@@ -21,7 +21,7 @@ pub struct Channel {
 }
 
 impl Channel {
-    /// `channel`, as a node of `role` uses it.
+    /// Wraps `channel` for a node of `role`.
     pub(crate) fn new(channel: transport::Channel, role: Role) -> Self {
         Self { channel, role }
     }
@@ -45,7 +45,7 @@ impl Service<http::Request<Body>> for Channel {
             role = self.role.name(),
             code = tracing::field::Empty,
         );
-        // A host's trace would link what the Target keeps apart: its uploads and its pseudonyms.
+        // A trace of a host would link its uploads to its pseudonyms, which the target keeps apart (protocol.md §15).
         if self.role != Role::Stack {
             telemetry::passes_on(&span, request.headers_mut());
         }
@@ -58,6 +58,7 @@ impl Service<http::Request<Body>> for Channel {
             let answer = answer.map(|answer| version::check_response(&path, answer));
             let code = match &answer {
                 Ok(answer) => Status::from_header_map(answer.headers()).map(|s| s.code()),
+                // Nothing answered: the failure is on the way.
                 Err(_) => Some(tonic::Code::Unavailable),
             };
             if let Some(code) = code {

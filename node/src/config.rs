@@ -1,5 +1,5 @@
-//! Configuration files: a `[node]` table that every role has, one of its own, and two that may be left
-//! out.
+//! Configuration files. Each has a `[node]` table, a table of the role, and optional `[metrics]` and `[telemetry]`
+//! tables.
 
 use std::{
     fs,
@@ -23,32 +23,32 @@ use crate::{
     private::{self, Exposed},
 };
 
-/// Why a node's files are not usable. Each says which file, and how to mend it.
+/// Reasons why a node's files are not usable. Each message names the file and says what to change.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
     /// A file cannot be read.
     #[error("cannot read {path}: {source}")]
     Read {
-        /// Which file.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// Reason of the operating system.
         source: std::io::Error,
     },
-    /// A file is not what it should be.
+    /// A file has other content than it should have.
     #[error("{path}: {reason}")]
     Content {
-        /// Which file.
+        /// Path of the file.
         path: PathBuf,
-        /// What is wrong, and what to write.
+        /// Description of the fault, with the text to write instead.
         reason: String,
     },
     /// The directory is refused.
     #[error("{path}: {source}")]
     Directory {
-        /// Which file.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// Reason for the refusal.
         source: DirectoryError,
     },
     /// The configuration file holds a secret, and other users may read it.
@@ -57,48 +57,48 @@ pub enum ConfigError {
     /// The key file is refused.
     #[error(transparent)]
     Keys(#[from] KeyFileError),
-    /// The keys are not the ones that the directory lists.
+    /// The directory does not list these keys.
     #[error("{path}: {source}")]
     Unlisted {
-        /// The key file.
+        /// Path of the key file.
         path: PathBuf,
-        /// Which key.
+        /// Key that is not listed.
         source: Unlisted,
     },
 }
 
-/// The `[node]` table. Paths are relative to the configuration file.
+/// Content of the `[node]` table. Paths are relative to the configuration file.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct NodeConfig {
-    /// The node's name in the directory.
+    /// Name of the node in the directory.
     pub name: String,
-    /// Where it listens; a querier does not.
+    /// Address that the node listens on; a querier has none.
     pub listen: Option<SocketAddr>,
-    /// The signed directory.
+    /// Path of the signed directory.
     pub directory: PathBuf,
-    /// The pinned root keys, in hexadecimal.
+    /// Pinned root keys, in hexadecimal.
     pub roots: Vec<String>,
-    /// Number of roots that must have signed the directory; more than half of them if `None`.
+    /// Number of root keys that must have signed the directory; more than half of them if `None`.
     pub roots_needed: Option<usize>,
-    /// A service that starts fewer days before the directory expires says so in its log.
+    /// Number of days before the directory expires in which a service that starts logs a warning.
     #[serde(default = "week")]
     pub warn_days: u64,
-    /// How long what runs may go on after SIGTERM.
+    /// Seconds that running requests and queries may go on after SIGTERM.
     #[serde(default = "half_a_minute")]
     pub drain_seconds: u64,
-    /// How many computations run at a time; one per processor if `None`.
+    /// Number of computations that run at a time; one per processor if `None`.
     pub workers: Option<NonZero<usize>>,
-    /// Where a witness of the log keeps what it co-signed last; `NAME.witness.db` if `None`.
+    /// Path of the database in which a witness keeps the head that it co-signed last; `NAME.witness.db` if `None`.
     pub witness_database: Option<PathBuf>,
-    /// The key file that `dispers keys new` made.
+    /// Path of the key file that `dispers keys new` made.
     pub keys: PathBuf,
-    /// The threshold share that a dealing made: concept indexors and data aggregators.
+    /// Path of the threshold share, for concept indexors and data aggregators.
     pub share: Option<PathBuf>,
-    /// The key file with the pool's keys of the key epoch before, while the directory lists it: target
+    /// Path of the key file with the pool's keys of the previous key epoch, while the directory lists it; for target
     /// finders and targets.
     pub previous_keys: Option<PathBuf>,
-    /// The share of the key epoch before, while the directory lists it: concept indexors.
+    /// Path of the share of the previous key epoch, while the directory lists it; for concept indexors.
     pub previous_share: Option<PathBuf>,
 }
 
@@ -110,16 +110,16 @@ fn half_a_minute() -> u64 {
     30
 }
 
-/// A configuration file, read.
+/// Content of a configuration file.
 #[derive(Debug)]
 pub struct Config<T> {
-    /// The `[node]` table.
+    /// Content of the `[node]` table.
     pub node: NodeConfig,
-    /// The `[metrics]` table, which may be left out.
+    /// Content of the `[metrics]` table, which may be left out.
     pub metrics: MetricsConfig,
-    /// The `[telemetry]` table, which may be left out.
+    /// Content of the `[telemetry]` table, which may be left out.
     pub telemetry: TelemetryConfig,
-    /// The role's own table.
+    /// Content of the role's own table.
     pub role: T,
     path: PathBuf,
 }
@@ -131,7 +131,7 @@ fn read(path: &Path) -> Result<Vec<u8>, ConfigError> {
     })
 }
 
-/// Takes a table out of a file; one that is left out is empty.
+/// Removes a table from a file and decodes it. A missing table counts as an empty one, so that only defaults apply.
 fn take<T: DeserializeOwned>(
     table: &mut toml::Table,
     name: &str,
@@ -146,14 +146,14 @@ fn take<T: DeserializeOwned>(
         })
 }
 
-/// The tables of a file.
+/// Reads the tables of a file.
 fn tables(path: &Path) -> Result<toml::Table, ConfigError> {
     let content = |reason: String| ConfigError::Content {
         path: path.to_owned(),
         reason,
     };
     let text = String::from_utf8(read(path)?).map_err(|error| content(error.to_string()))?;
-    // Without the line itself, which may hold a password.
+    // The message names the line and does not quote it, since the line may hold a password.
     let malformed = |error: toml::de::Error| {
         let before = error.span().and_then(|span| text.get(..span.start));
         let line = before.map_or(1, |before| before.matches('\n').count() + 1);
@@ -168,20 +168,21 @@ fn tables(path: &Path) -> Result<toml::Table, ConfigError> {
     Ok(table)
 }
 
-/// The `[telemetry]` table of a file, before anything else of it is used.
+/// Reads the `[telemetry]` table of a file. Callers use it before the rest of the file, so that errors in the rest are
+/// logged.
 ///
 /// # Errors
-/// [`ConfigError`] naming the file and the key.
+/// [`ConfigError`] with the file and the key.
 pub fn load_telemetry(path: &Path) -> Result<TelemetryConfig, ConfigError> {
     take(&mut tables(path)?, "telemetry", path)
 }
 
 impl<T: DeserializeOwned> Config<T> {
-    /// Reads a file with a `[node]` table and a table named `role`, which may be left out where it
-    /// has defaults.
+    /// Reads a file with a `[node]` table and a table named `role`. The table of the role may be left out if all its
+    /// values have defaults.
     ///
     /// # Errors
-    /// [`ConfigError`] naming the file and the key.
+    /// [`ConfigError`] with the file and the key.
     pub fn load(path: &Path, role: &str) -> Result<Self, ConfigError> {
         let mut table = tables(path)?;
         let config = Self {
@@ -191,6 +192,7 @@ impl<T: DeserializeOwned> Config<T> {
             role: take(&mut table, role, path)?,
             path: path.to_owned(),
         };
+        // A table that nobody reads is an error: a mistyped name would silently leave its defaults in force.
         match table.keys().next() {
             Some(other) => Err(config.content(format!(
                 "{other:?} does not belong here: a {role} has [node], [{role}], [metrics] and [telemetry]"
@@ -204,7 +206,7 @@ impl Config<()> {
     /// Reads the `[node]` table of a file of any role.
     ///
     /// # Errors
-    /// [`ConfigError`] naming the file and the key.
+    /// [`ConfigError`] with the file and the key.
     pub fn load_any(path: &Path) -> Result<Self, ConfigError> {
         Ok(Self {
             node: take(&mut tables(path)?, "node", path)?,
@@ -217,7 +219,7 @@ impl Config<()> {
 }
 
 impl<T> Config<T> {
-    /// A path of the file, relative to the file.
+    /// Resolves a path of the configuration file, which is relative to the folder of that file.
     pub fn resolve(&self, path: &Path) -> PathBuf {
         self.path.parent().unwrap_or(Path::new(".")).join(path)
     }
@@ -237,25 +239,25 @@ impl<T> Config<T> {
         }
     }
 
-    /// The node's name.
+    /// Returns the node's name.
     ///
     /// # Errors
-    /// [`ConfigError::Content`] when it is not one.
+    /// [`ConfigError::Content`] if the text is no valid name.
     pub fn name(&self) -> Result<Name, ConfigError> {
         Name::new(&self.node.name).map_err(|error| self.content(error))
     }
 
-    /// The address to listen on.
+    /// Returns the address to listen on.
     ///
     /// # Errors
-    /// [`ConfigError::Content`] when there is none.
+    /// [`ConfigError::Content`] if the file has none.
     pub fn listen(&self) -> Result<SocketAddr, ConfigError> {
         self.node
             .listen
             .ok_or_else(|| self.content("[node]: write listen = \"0.0.0.0:PORT\""))
     }
 
-    /// Where a witness of the log keeps what it co-signed last.
+    /// Returns the path of the database in which a witness keeps the head that it co-signed last.
     pub fn witness_database(&self) -> PathBuf {
         let default = || format!("{}.witness.db", self.node.name).into();
         self.resolve(&self.node.witness_database.clone().unwrap_or_else(default))
@@ -264,7 +266,7 @@ impl<T> Config<T> {
     /// Reads and verifies the directory.
     ///
     /// # Errors
-    /// [`ConfigError`] when it is missing, or not signed by the pinned roots.
+    /// [`ConfigError`] if the directory is missing, is refused, or is not signed by the pinned roots.
     pub fn directory(&self) -> Result<Directory, ConfigError> {
         let keys = self
             .node
@@ -286,10 +288,11 @@ impl<T> Config<T> {
             .map_err(|source| ConfigError::Directory { path, source })
     }
 
-    /// Reads directory and keys, and checks that they are those of a `role` and belong together.
+    /// Reads the directory and the keys, and verifies that the directory lists these keys for this node with role
+    /// `role`.
     ///
     /// # Errors
-    /// [`ConfigError`] naming the file to mend.
+    /// [`ConfigError`] with the file to change.
     pub fn open(&self, role: Role) -> Result<(Directory, NodeKeys), ConfigError> {
         let directory = self.directory()?;
         let keys = self.keys()?;
@@ -302,7 +305,7 @@ impl<T> Config<T> {
         }
     }
 
-    /// Reads the key file, and the share if there is one.
+    /// Reads the key file, the share, and the keys of the previous key epoch, as far as the configuration names them.
     ///
     /// # Errors
     /// [`ConfigError::Keys`].
@@ -313,6 +316,7 @@ impl<T> Config<T> {
         }
         if let Some(previous) = &self.node.previous_keys {
             let before = NodeKeys::load(&self.resolve(previous))?;
+            // Only the pool's keys have key epochs. The node's own keys are always those of the current file.
             keys.previous.pool_envelope = before.pool_envelope;
             keys.previous.pool_secret = before.pool_secret;
         }

@@ -1,4 +1,4 @@
-//! A witness of the log: co-signs one history, and never a second (protocol.md §16).
+//! Witness of the log, which co-signs one history and never a second (protocol.md §16).
 
 use std::{path::Path, sync::Arc};
 
@@ -28,28 +28,28 @@ CREATE TABLE fork (
     damaged: "ask for another witness in its place: from an older copy, or from nothing, this one might co-sign a second history",
 };
 
-/// Most pairs of contradicting heads that are kept.
+/// Most pairs of contradicting heads that are kept. The bound keeps a conductor from filling the disk.
 const MAX_FORKS: i64 = 100;
 
-/// A witness: what it co-signed last is on the disk before its signature leaves.
+/// Witness of the log. The head that it co-signed last is on the disk before its signature leaves.
 pub struct Cosigner {
     node: Arc<Node>,
     database: Arc<Database>,
 }
 
 impl Cosigner {
-    /// Opens what the node's witness keeps, and makes it where there is nothing.
+    /// Opens the database of the node's witness, or creates a missing one.
     ///
     /// # Errors
-    /// [`DatabaseError`] saying what to do.
+    /// [`DatabaseError`], which says what to do.
     pub fn open(node: Arc<Node>, path: &Path) -> Result<Self, DatabaseError> {
         Ok(Self::with(node, Database::open(path, &SCHEMA)?))
     }
 
-    /// A witness that forgets with the process: for trying.
+    /// Creates a witness without a file, which forgets everything with the process; for sandboxes and tests.
     ///
     /// # Errors
-    /// [`DatabaseError`] when SQLite does not start.
+    /// [`DatabaseError`] if SQLite does not start.
     pub fn in_memory(node: Arc<Node>) -> Result<Self, DatabaseError> {
         Ok(Self::with(node, Database::in_memory(&SCHEMA)?))
     }
@@ -59,14 +59,14 @@ impl Cosigner {
         Self { node, database }
     }
 
-    /// The routes of a role, with the witness beside it.
+    /// Adds the witness's service to the routes of a role.
     #[must_use]
     pub fn beside(self, routes: Routes) -> Routes {
         routes.add_service(WitnessServer::new(self))
     }
 }
 
-/// What came of a request.
+/// Outcome of a request to co-sign.
 enum Considered {
     Reply(CosignReply),
     Refused(LogError),
@@ -77,9 +77,10 @@ fn consider(
     database: &Database,
     request: &Cosign,
 ) -> Result<Considered, DatabaseError> {
-    // Heads of another log do not pass.
+    // A head of another log has another number, and is refused.
     let log = node.directory.witnesses.log;
-    // One transaction: of requests at the same time each sees what the one before signed.
+    // All steps are in one transaction, so that concurrent requests see each other's heads. Otherwise two heads that
+    // contradict each other could be co-signed at the same time.
     let considered = database.write(|rows| {
         let kept: Option<(Vec<u8>, Vec<u8>)> = rows
             .query_row(
@@ -91,6 +92,7 @@ fn consider(
         let last = kept
             .as_ref()
             .map(|(head, _)| from_bytes(head, MAX_HEAD, "head"));
+        // A witness that cannot read its last head signs nothing: it might co-sign a second history.
         let Ok(last) = last.transpose() else {
             return Ok(None);
         };
@@ -107,6 +109,7 @@ fn consider(
             }
             Ok(Err(size)) => Considered::Reply(CosignReply::From(size)),
             Err(error) => {
+                // Both heads carry signatures of a conductor, and together prove its fault.
                 if let (LogError::Forked, Some((_, signed))) = (error, kept) {
                     rows.execute(
                         "INSERT INTO fork (kept, offered, at) SELECT ?1, ?2, ?3

@@ -1,4 +1,4 @@
-//! The SQLite file of a node, and what to do when it cannot be used.
+//! SQLite file of a node, and the remedies when it cannot be used.
 
 use std::{
     path::{Path, PathBuf},
@@ -13,57 +13,58 @@ use crate::{
     private::{self, Exposed},
 };
 
-/// What a role keeps in its file.
+/// Layout of a role's database.
 pub struct Schema {
-    /// Whose file it is, as in "the database of a conductor".
+    /// Name of the role, as in "the database of a conductor".
     pub role: &'static str,
-    /// `PRAGMA application_id` of these files.
+    /// `PRAGMA application_id` of the files.
     pub application: i32,
-    /// How a file gets from each version to the next; `PRAGMA user_version` is how many it has had.
+    /// Statements that bring a file from each version to the next. `PRAGMA user_version` is the number of them that a
+    /// file has had.
     pub migrations: &'static [&'static str],
-    /// What to do with a file whose entries cannot be read.
+    /// Advice for a file whose entries cannot be read.
     pub damaged: &'static str,
 }
 
-/// A process that ends gives the file free within this time.
+/// Longest wait for another process to release the file. A process that is ending does so within this time.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Why what a node keeps cannot be read or written. Each says which file, and what to do.
+/// Reasons why a database cannot be read or written. Each message names the file and says what to do.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DatabaseError {
-    /// It cannot be opened.
+    /// The file cannot be opened.
     #[error("cannot open {0}: does its folder exist, and may this user read and write it?")]
     CannotOpen(PathBuf),
     /// Other users may read or write the file.
     #[error(transparent)]
     Exposed(#[from] Exposed),
-    /// It is another file.
+    /// The file is not the database of this role.
     #[error(
         "{path} is not the database of a {role}: set `database` to its own file, or to one that is not there yet"
     )]
     Other {
-        /// Which file.
+        /// Path of the file.
         path: PathBuf,
-        /// Whose it should be.
+        /// Role whose database was expected.
         role: &'static str,
     },
-    /// It has a version that this one does not know.
+    /// A newer program wrote the file.
     #[error(
         "{path} was written by a newer dispers (version {found}, this one knows {known}): run that one"
     )]
     Newer {
-        /// Which file.
+        /// Path of the file.
         path: PathBuf,
-        /// Its version.
+        /// Version of the file.
         found: usize,
-        /// The newest that is known.
+        /// Newest version that this program knows.
         known: usize,
     },
-    /// Another process has it.
+    /// Another process uses the file.
     #[error("{0} is in use by another process: stop that one, or give each node its own file")]
     InUse(PathBuf),
-    /// Another file, or none, is at the path of the open database.
+    /// The path of the open database leads to another file, or to none.
     #[error(
         "{path} was removed or replaced while it was in use. The {role} refuses every request, since its writes would be \
          lost. Move the file back, or restart the {role}, which then uses the file that is there now"
@@ -74,28 +75,28 @@ pub enum DatabaseError {
         /// Role that uses the database.
         role: &'static str,
     },
-    /// It cannot be written.
+    /// The file is read-only.
     #[error("{0} is read-only: let this user write it and its folder")]
     ReadOnly(PathBuf),
-    /// There is no space.
+    /// The disk is full.
     #[error("no space is left to write {0}: free some; the same request may then come again")]
     Full(PathBuf),
-    /// What it holds cannot be read.
+    /// An entry of the database cannot be read.
     #[error("{path}: an entry of table {table:?} does not open: {advice}")]
     Unreadable {
-        /// Which file.
+        /// Path of the file.
         path: PathBuf,
-        /// Which table.
+        /// Name of the table.
         table: &'static str,
-        /// What to do.
+        /// Advice for the operator.
         advice: &'static str,
     },
-    /// Anything else.
+    /// SQLite failed for another reason.
     #[error("{path}: {source}")]
     Failed {
-        /// Which file.
+        /// Path of the file.
         path: PathBuf,
-        /// What SQLite says.
+        /// Error of SQLite.
         source: rusqlite::Error,
     },
 }
@@ -114,7 +115,8 @@ impl DatabaseError {
     }
 }
 
-/// An open file. One process has it at a time: two would each promise what the other does not know.
+/// Open database, which one process uses at a time. Two processes would each make promises that the other does not
+/// know.
 pub struct Database {
     connection: Mutex<Connection>,
     path: PathBuf,
@@ -123,18 +125,18 @@ pub struct Database {
 }
 
 impl Database {
-    /// Opens the file, and makes it where there is none.
+    /// Opens the file, or creates a missing one.
     ///
     /// # Errors
-    /// [`DatabaseError`] saying what to do.
+    /// [`DatabaseError`], which says what to do.
     pub fn open(path: &Path, schema: &'static Schema) -> Result<Self, DatabaseError> {
         Self::open_within(path, schema, PATIENCE)
     }
 
-    /// A database that ends with the process.
+    /// Opens a database in memory, which ends with the process.
     ///
     /// # Errors
-    /// [`DatabaseError::Failed`] when SQLite does not start.
+    /// [`DatabaseError::Failed`] if SQLite does not start.
     pub fn in_memory(schema: &'static Schema) -> Result<Self, DatabaseError> {
         Self::prepare(
             Path::new(":memory:"),
@@ -163,6 +165,7 @@ impl Database {
         let failed = |source| DatabaseError::new(path, schema, source);
         let mut connection = connection.map_err(failed)?;
         connection.busy_timeout(patience).map_err(failed)?;
+        // Set before the first read: SQLite then takes the lock at that read and keeps it.
         connection
             .pragma_update(None, "locking_mode", "EXCLUSIVE")
             .map_err(failed)?;
@@ -172,6 +175,7 @@ impl Database {
         let tables: i64 = connection
             .query_one("SELECT COUNT(*) FROM sqlite_schema", [], |row| row.get(0))
             .map_err(failed)?;
+        // Nothing was written so far, so that a file of another program stays as it is. All three are 0 in a new file.
         if application != schema.application && (application, found, tables) != (0, 0, 0) {
             return Err(DatabaseError::Other {
                 path: path.to_owned(),
@@ -186,6 +190,8 @@ impl Database {
                 known: schema.migrations.len(),
             });
         };
+        // FULL syncs every commit to the disk: what a node promises must survive a power failure. `secure_delete`
+        // overwrites deleted content, since an erased key must not stay in free pages.
         for (name, value) in [
             ("journal_mode", "WAL"),
             ("synchronous", "FULL"),
@@ -204,10 +210,10 @@ impl Database {
         })
     }
 
-    /// What `work` reads.
+    /// Runs `work`, which only reads.
     ///
     /// # Errors
-    /// [`DatabaseError`] saying what to do.
+    /// [`DatabaseError`], which says what to do.
     pub fn read<T>(
         &self,
         work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
@@ -216,10 +222,10 @@ impl Database {
         work(&connection).map_err(|source| self.failed(source))
     }
 
-    /// What `work` writes is on the disk when this returns, or nothing of it.
+    /// Runs `work` in a transaction. All that it writes is on the disk when this function returns, or nothing of it.
     ///
     /// # Errors
-    /// [`DatabaseError`] saying what to do.
+    /// [`DatabaseError`], which says what to do.
     pub fn write<T>(
         &self,
         work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
@@ -228,10 +234,10 @@ impl Database {
         written(&mut connection, work).map_err(|source| self.failed(source))
     }
 
-    /// As [`Self::write`]; and what was deleted is in the file no longer.
+    /// As [`Self::write`], and removes deleted content from SQLite's log too.
     ///
     /// # Errors
-    /// [`DatabaseError`] saying what to do.
+    /// [`DatabaseError`], which says what to do.
     pub fn erase<T>(
         &self,
         work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
@@ -241,7 +247,7 @@ impl Database {
         let before = connection.total_changes();
         let result = written(&mut connection, work).map_err(failed)?;
         if connection.total_changes() != before {
-            // The log still has what the pages had.
+            // SQLite's log still holds the earlier content of the changed pages.
             connection
                 .query_one("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
                 .map_err(failed)?;
@@ -249,7 +255,7 @@ impl Database {
         Ok(result)
     }
 
-    /// An entry of `table` is not what was written.
+    /// Returns the error for an entry of `table` that does not decode.
     pub fn unreadable(&self, table: &'static str) -> DatabaseError {
         DatabaseError::Unreadable {
             path: self.path.clone(),
@@ -258,15 +264,16 @@ impl Database {
         }
     }
 
-    /// Locks the connection, after checking that it leads to the file at the path.
+    /// Locks the connection, after it checked that the connection leads to the file at the path.
     fn lock(&self) -> Result<MutexGuard<'_, Connection>, DatabaseError> {
         let connection = self.connection.lock();
         self.files.check()?;
+        // A panic while the lock was held has rolled its transaction back.
         Ok(connection.unwrap_or_else(PoisonError::into_inner))
     }
 
     fn failed(&self, source: rusqlite::Error) -> DatabaseError {
-        // What SQLite reads well and Rust cannot take was not written by us.
+        // SQLite could read the value and Rust cannot hold it, so that this program did not write it.
         match source {
             rusqlite::Error::FromSqlConversionFailure(..)
             | rusqlite::Error::InvalidColumnType(..)
@@ -276,13 +283,13 @@ impl Database {
     }
 }
 
-/// Opens a database's file, and makes it if it is missing. It is private from its first moment, as are the files that
-/// SQLite makes beside it. A file that other users may use is not opened.
+/// Opens the file of a database, or creates a missing one. The file is private from its first moment, as are the files
+/// that SQLite makes beside it. A file that other users may use is not opened.
 ///
 /// # Errors
 /// [`Exposed`] in the outer result; in the inner one, SQLite's reason.
 pub fn connect(path: &Path) -> Result<rusqlite::Result<Connection>, Exposed> {
-    // SQLite opens the same path next, and describes any other failure better.
+    // A failure is ignored here: SQLite opens the same path next and describes the failure better.
     let _ = private::create_new(path);
     for file in private::database_files(path) {
         private::check(&file)?;
@@ -300,7 +307,8 @@ fn written<T>(
     Ok(result)
 }
 
-/// In one transaction, also where nothing is missing: what cannot be written is noticed at the start.
+/// Runs the missing migrations in one transaction. It writes even if none is missing, so that a file that cannot be
+/// written is noticed at the start.
 fn migrate(connection: &mut Connection, schema: &Schema, missing: &[&str]) -> rusqlite::Result<()> {
     written(connection, |transaction| {
         for migration in missing {

@@ -1,4 +1,4 @@
-//! What every service does at its gRPC edge.
+//! Shared parts of the services' gRPC edges: streamed answers, and workers for computations.
 
 use std::{
     collections::VecDeque,
@@ -12,10 +12,10 @@ use tokio::{sync::Semaphore, task::JoinHandle};
 use tokio_stream::Stream;
 use tonic::{Response, Status};
 
-/// A streamed answer.
+/// Streamed answer.
 pub type Reply = Pin<Box<dyn Stream<Item = Result<Chunk, Status>> + Send + 'static>>;
 
-/// Streams messages, cut into chunks. Each is made when it is sent.
+/// Streams messages, cut into chunks. Each message is made when it is sent.
 pub fn reply<I>(messages: I) -> Response<Reply>
 where
     I: IntoIterator<Item = Vec<u8>> + 'static,
@@ -25,30 +25,31 @@ where
     Response::new(Box::pin(tokio_stream::iter(chunks.map(Ok))))
 }
 
-/// The workers of this process: so many computations run at a time.
+/// Workers of this process, which limit the number of computations that run at a time.
 static WORKERS: OnceLock<Arc<Semaphore>> = OnceLock::new();
 
 fn all_processors() -> usize {
     std::thread::available_parallelism().map_or(1, NonZero::get)
 }
 
-/// Limits computations to `workers` at a time, one for each processor where it is not said. Only the
-/// first call before any computation counts.
+/// Limits the computations that run at a time to `workers`; the default is one per processor. Only the first call
+/// counts, and only before any computation.
 pub fn limit_workers(workers: NonZero<usize>) {
     WORKERS.get_or_init(|| Arc::new(Semaphore::new(workers.get())));
 }
 
-/// Computes on a worker, off the executor's threads, once one is free.
+/// Runs `work` outside the executor's threads, once a worker is free.
 ///
 /// # Errors
-/// What `work` returns, and `INTERNAL` when it panics.
+/// The error of `work`, or `INTERNAL` if it panics.
 pub async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Status> + Send + 'static,
 ) -> Result<T, Status> {
     let workers = WORKERS.get_or_init(|| Arc::new(Semaphore::new(all_processors())));
+    // The wait is here and not on a blocking thread, so that waiting computations hold no threads.
     let worker = workers.clone().acquire_owned().await;
     let worker = worker.map_err(|_| Status::unavailable("the process is shutting down"))?;
-    // A caller that gives up leaves its work behind: the worker is free when that ends.
+    // The computation of a caller that gives up goes on: its worker is free only when the computation ends.
     let work = move || {
         let result = work();
         drop(worker);
@@ -59,7 +60,7 @@ pub async fn blocking<T: Send + 'static>(
         .unwrap_or_else(|_| Err(Status::internal("a computation failed")))
 }
 
-/// Computes one thing after the other, several at a time, and takes the results in order.
+/// Queue of computations, several of which run at a time, with results in the order of the queue.
 pub struct InOrder<T> {
     running: VecDeque<JoinHandle<Result<T, Status>>>,
     most: usize,
@@ -69,16 +70,17 @@ impl<T: Send + 'static> Default for InOrder<T> {
     fn default() -> Self {
         Self {
             running: VecDeque::new(),
+            // More than one per worker, so that a worker finds work while the oldest result is awaited.
             most: 2 * all_processors(),
         }
     }
 }
 
 impl<T: Send + 'static> InOrder<T> {
-    /// Starts `work`; the oldest result where enough is under way.
+    /// Starts `work`. Returns the oldest result if more than the limit are under way.
     ///
     /// # Errors
-    /// As [`blocking`], of the oldest.
+    /// As [`blocking`], for the oldest computation.
     pub async fn push(
         &mut self,
         work: impl FnOnce() -> Result<T, Status> + Send + 'static,
@@ -90,7 +92,7 @@ impl<T: Send + 'static> InOrder<T> {
         }
     }
 
-    /// The oldest result, once it is there; `None` where nothing is under way.
+    /// Waits for the oldest result. Returns `None` if nothing is under way.
     ///
     /// # Errors
     /// As [`blocking`].
@@ -107,6 +109,7 @@ impl<T: Send + 'static> InOrder<T> {
 
 impl<T> Drop for InOrder<T> {
     fn drop(&mut self) {
+        // This frees the places of computations that still wait for a worker. One that runs goes on to its end.
         for running in &self.running {
             running.abort();
         }

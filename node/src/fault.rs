@@ -1,21 +1,22 @@
-//! Whose fault an error is, and the one mapping to gRPC codes.
+//! The party at fault for an error, and the only mapping of faults to gRPC codes.
 
 use std::fmt::Display;
 
 use tonic::{Code, Status};
 
-/// Whose fault an error is. Every error enum of a role says it in an exhaustive match.
+/// Party or cause at fault for an error. Every error enum of a role maps its variants to this type in an exhaustive
+/// match.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// The caller sent something that is not acceptable.
+    /// The caller sent an unacceptable request.
     Caller,
-    /// The caller may not do this.
+    /// The caller is not allowed to do this.
     Denied,
-    /// What the caller names is not here.
+    /// The object that the caller names is not here.
     NotFound,
-    /// It contradicts what was done before.
+    /// The request contradicts an earlier step.
     Conflict,
-    /// This node has lost what the step builds on: it may be begun again.
+    /// This node has lost the state that the step builds on. The step may be begun again.
     Lost,
     /// The content that the caller relays is not what its sender signed, or cannot be used; the caller is not at
     /// fault.
@@ -24,16 +25,16 @@ pub enum Fault {
     Peer,
     /// This node is configured wrongly.
     Operator,
-    /// It may succeed later, unchanged.
+    /// The same request may succeed later.
     TryLater,
-    /// This node is stopping: another one, or its next start, may do it.
+    /// This node is stopping. Another node, or this one after its next start, may do it.
     Stopping,
     /// A defect or a failing disk.
     Us,
 }
 
 impl Fault {
-    /// The gRPC code of this fault.
+    /// Returns the gRPC code of this fault.
     pub fn code(self) -> Code {
         match self {
             Self::Caller => Code::InvalidArgument,
@@ -42,15 +43,17 @@ impl Fault {
             Self::Conflict => Code::FailedPrecondition,
             Self::Lost => Code::Aborted,
             Self::Sender => Code::DataLoss,
+            // At `UNAVAILABLE`, a caller that may use any node of the role tries the next one (`AnyOf`).
             Self::Peer | Self::Stopping => Code::Unavailable,
+            // The caller can repair neither of the two.
             Self::Operator | Self::Us => Code::Internal,
             Self::TryLater => Code::ResourceExhausted,
         }
     }
 
-    /// The status that a caller gets, and the one log line at this edge. Error texts hold no
-    /// secret.
+    /// Logs the error once, at this edge, and returns the status for the caller. Error texts hold no secret.
     pub fn status(self, error: &dyn Display) -> Status {
+        // Anybody can cause a refusal, so that only faults of this node are logged as errors.
         match self {
             Self::Operator | Self::Us => tracing::error!(fault = ?self, %error, "request failed"),
             _ => tracing::info!(fault = ?self, %error, "request refused"),

@@ -1,8 +1,9 @@
-//! Key files in fragments: any so many of them restore the file, fewer say nothing about it.
+//! Fragments of key files: any `threshold` of them restore the file, and fewer reveal nothing about it.
 //!
-//! A file is shared byte by byte over GF(256) together with 32 random bytes, under which its hash
-//! stands in every fragment: the hash says nothing to who has too few fragments, and tells a restored
-//! file from a wrong one. A fragment has a check of its own, so that a damaged one is named.
+//! The file is shared byte by byte over GF(256), together with 32 random bytes before it. Every fragment has a hash of
+//! these bytes and the file. The hash tells a restored file from a wrong one, and because of the random bytes it
+//! reveals nothing to the holder of too few fragments. A fragment also has a check of its own, so that a damaged one is
+//! named.
 
 use std::{
     fs,
@@ -21,51 +22,52 @@ use crate::{
     rng,
 };
 
-/// Largest file that is split, in bytes.
+/// Largest file that can be split, in bytes.
 const MAX_FILE: usize = 1 << 20;
-/// Random bytes before the file's.
+/// Number of random bytes before those of the file.
 const BLIND: usize = 32;
 
-/// Why a file is not split, or fragments not combined.
+/// Reasons why a file is not split, or fragments are not combined.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FragmentError {
     /// A file cannot be read or written.
     #[error(transparent)]
     File(#[from] KeyFileError),
-    /// The numbers make no sense.
+    /// The threshold or the number of fragments is out of range.
     #[error(
         "{threshold} of {fragments} fragments: write a threshold of at least 2, and as many fragments or more, at most 255"
     )]
     Numbers {
-        /// How many are needed.
+        /// Number of fragments needed.
         threshold: u8,
-        /// How many are made.
+        /// Number of fragments made.
         fragments: u8,
     },
-    /// Too large to be a key file, or empty.
+    /// The file is empty, or too large to be a key file.
     #[error("{0} is empty or larger than 1 MiB: this is no key file")]
     Size(PathBuf),
-    /// Not a fragment, or damaged.
+    /// The file is no fragment, or it is damaged.
     #[error("{0} is no fragment, or it is damaged: leave it out")]
     Damaged(PathBuf),
-    /// Fragments that do not belong together.
+    /// The fragments are of different files or splits.
     #[error(
         "{0} and {1} are fragments of different files or of different splits: give those of one"
     )]
     Different(PathBuf, PathBuf),
-    /// One fragment twice.
+    /// A fragment is given twice.
     #[error("{0} and {1} are the same fragment: give different ones")]
     Same(PathBuf, PathBuf),
-    /// Not enough.
+    /// Too few fragments are given.
     #[error("{given} fragments are given and {needed} are needed")]
     TooFew {
-        /// How many there are.
+        /// Number of fragments given.
         given: usize,
-        /// How many are needed.
+        /// Number of fragments needed.
         needed: usize,
     },
-    /// What they combine to is not what was split.
+    /// The fragments combine to something else than the file that was split. Holds the changed fragment, if it can be
+    /// found.
     #[error("the fragments do not restore the file: {}", blame(.0))]
     Wrong(Option<PathBuf>),
 }
@@ -77,24 +79,24 @@ fn blame(culprit: &Option<PathBuf>) -> String {
     }
 }
 
-/// One fragment, as it is written.
+/// Content of a fragment file.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct Fragment {
     version: FileVersion,
     /// Name of the file that was split.
     file: String,
-    /// Names the split.
+    /// Random id of the split, in hexadecimal.
     split: String,
-    /// Which fragment, from 1.
+    /// Number of the fragment, from 1.
     number: u8,
     threshold: u8,
     fragments: u8,
-    /// Hash of the random bytes and the file.
+    /// Hash of the random bytes and the file, in hexadecimal.
     whole: String,
-    /// The share.
+    /// Share of the random bytes and the file, in hexadecimal.
     share: String,
-    /// Hash of everything above.
+    /// Hash of all fields above except the version, in hexadecimal.
     check: String,
 }
 
@@ -136,6 +138,8 @@ impl Fragment {
     fn share(&self, path: &Path) -> Result<Share, FragmentError> {
         let damaged = || FragmentError::Damaged(path.to_owned());
         let bytes = Zeroizing::new(hex::decode(&self.share).map_err(|_| damaged())?);
+        // The share has its number inside. `combine` finds repeated fragments by the outer number, so that the two must
+        // agree.
         if bytes.first() != Some(&self.number) {
             return Err(damaged());
         }
@@ -147,12 +151,12 @@ fn whole(payload: &[u8]) -> String {
     hex::encode(encoding::hash(labels::HASH_KEY_FILE, &[payload]))
 }
 
-/// Splits a key file into `fragments`, of which any `threshold` restore it. They are written beside
-/// it; the file stays.
+/// Splits a key file into `fragments`, any `threshold` of which restore it. Writes them beside the file, which stays.
 ///
 /// # Errors
-/// [`FragmentError`]; a fragment that is there already is never overwritten.
+/// [`FragmentError`]. An existing fragment is never overwritten.
 pub fn split(file: &Path, threshold: u8, fragments: u8) -> Result<Vec<PathBuf>, FragmentError> {
+    // With a threshold of 1, every fragment would hold the whole file.
     if threshold < 2 || fragments < threshold {
         return Err(FragmentError::Numbers {
             threshold,
@@ -189,7 +193,7 @@ pub fn split(file: &Path, threshold: u8, fragments: u8) -> Result<Vec<PathBuf>, 
         let path = PathBuf::from(path);
         let text = toml::to_string(&fragment).expect("a table of texts and numbers is TOML");
         if let Err(error) = write_secret(&path, &Zeroizing::new(text)) {
-            // Half a split restores nothing and would only be mistaken for a whole one.
+            // An incomplete split may restore nothing, and could be mistaken for a complete one.
             for path in &written {
                 let _ = fs::remove_file(path);
             }
@@ -200,10 +204,10 @@ pub fn split(file: &Path, threshold: u8, fragments: u8) -> Result<Vec<PathBuf>, 
     Ok(written)
 }
 
-/// Restores a key file from fragments, at least as many as the split needs.
+/// Restores a key file from at least as many fragments as the split needs.
 ///
 /// # Errors
-/// [`FragmentError`]: nothing is written unless the fragments give exactly the file that was split.
+/// [`FragmentError`]. Nothing is written unless the fragments give exactly the file that was split.
 pub fn combine(fragments: &[PathBuf], output: &Path) -> Result<(), FragmentError> {
     let read: Vec<Fragment> = fragments
         .iter()
@@ -240,6 +244,7 @@ pub fn combine(fragments: &[PathBuf], output: &Path) -> Result<(), FragmentError
         }
     }
     let needed = usize::from(first.threshold);
+    // A changed fragment could claim a threshold below the least that `split` makes.
     if read.len() < needed || needed < 2 {
         return Err(FragmentError::TooFew {
             given: read.len(),
@@ -255,6 +260,7 @@ pub fn combine(fragments: &[PathBuf], output: &Path) -> Result<(), FragmentError
         let payload = Zeroizing::new(Sharks(first.threshold).recover(shares).ok()?);
         (payload.len() > BLIND && whole(&payload) == first.whole).then_some(payload)
     };
+    // Shares over GF(256) combine to something even if one is wrong. Only the hash tells.
     let Some(payload) = restored(&shares) else {
         return Err(FragmentError::Wrong(
             culprit(&shares, needed, &restored).map(|place| fragments[place].clone()),
@@ -266,7 +272,8 @@ pub fn combine(fragments: &[PathBuf], output: &Path) -> Result<(), FragmentError
     Ok(write_secret(output, &text)?)
 }
 
-/// The one share without which the others restore the file, where there are others enough.
+/// Returns the position of the one share without which the others restore the file; `None` if there are not enough
+/// others.
 fn culprit<T>(
     shares: &[Share],
     needed: usize,
@@ -294,7 +301,7 @@ mod tests {
         (folder, paths)
     }
 
-    /// Writes a fragment changed, with a check that fits.
+    /// Changes a fragment and writes it with a check that fits.
     fn change(path: &Path, change: impl FnOnce(&mut Fragment)) {
         let mut fragment = Fragment::read(path).unwrap();
         change(&mut fragment);
@@ -324,7 +331,7 @@ mod tests {
         }
         let all = folder.path().join("all");
         combine(&paths, &all).unwrap();
-        // What is there is never overwritten.
+        // An existing file is never overwritten.
         assert!(matches!(
             combine(&paths, &all).unwrap_err(),
             FragmentError::File(KeyFileError::Exists(_))

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::{DatabaseError, private};
 
-/// Device and number of a file.
+/// Device and inode number of a file.
 type Inode = (u64, u64);
 
 #[cfg(unix)]
@@ -20,6 +20,7 @@ fn inode(path: &Path) -> Option<Inode> {
 
 #[cfg(not(unix))]
 fn inode(path: &Path) -> Option<Inode> {
+    // Without inode numbers, only a removed file is noticed.
     std::fs::metadata(path).ok().map(|_| (0, 0))
 }
 

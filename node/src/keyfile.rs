@@ -1,4 +1,4 @@
-//! Key files: a node's secrets, readable by its owner only.
+//! Key files, which hold a node's secrets and are readable by their owner only.
 
 use std::{
     io::{Read, Write},
@@ -22,101 +22,101 @@ use crate::{
     rng, version,
 };
 
-/// Why a key file is not usable.
+/// Reasons why a key file is not usable.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyFileError {
-    /// It cannot be read or written.
+    /// The file cannot be read or written.
     #[error("cannot access {path}: {source}")]
     Io {
-        /// Which file.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// Reason of the operating system.
         source: std::io::Error,
     },
-    /// It is there already.
+    /// The file exists already.
     #[error("{0} exists already: keys are never overwritten, choose another name")]
     Exists(PathBuf),
-    /// Others may read it.
+    /// Other users may read the file.
     #[error(transparent)]
     Exposed(#[from] Exposed),
-    /// The keys of a node that shares no pool with this one.
+    /// The other key file is of a node that shares no pool with this one.
     #[error(
         "no pool is shared with that node: give the key file of a node of the same role and suite"
     )]
     OtherPool,
-    /// A newer program wrote it.
+    /// A newer program wrote the file.
     #[error("{path}: {source}")]
     Newer {
-        /// Which file.
+        /// Path of the file.
         path: PathBuf,
-        /// Its version.
+        /// Version of the file.
         source: OtherVersion,
     },
-    /// It is no key file.
+    /// The file is no key file.
     #[error("{path}: {what} is missing or malformed: make the file with `dispers keys`")]
     Content {
-        /// Which file.
+        /// Path of the file.
         path: PathBuf,
-        /// Which key.
+        /// Name of the key that is missing or malformed.
         what: &'static str,
     },
 }
 
-/// A node's secrets. A role that lacks one of its own says so when it starts.
+/// Secrets of a node. A role that lacks one of its keys reports that when it starts.
 #[derive(Debug)]
 pub struct NodeKeys {
-    /// Proves to other nodes who this is.
+    /// TLS key that proves the node's identity to other nodes.
     pub tls: TlsIdentity,
-    /// Signs what the node says.
+    /// Key that signs the node's messages.
     pub signing: SigningKey,
-    /// The node's own envelope key: conductors and concept indexors.
+    /// Envelope key of a concept indexor, or the one that all conductors share.
     pub envelope: Option<EnvelopeSecretKey>,
-    /// The pool's envelope key: target finders and targets.
+    /// Envelope key of the pool, for target finders and targets.
     pub pool_envelope: Option<EnvelopeSecretKey>,
-    /// What finds derive from: target finders.
+    /// Secret of the pool, from which finds derive, for target finders.
     pub pool_secret: Option<PoolSecret>,
-    /// The threshold share: concept indexors and data aggregators.
+    /// Threshold share, for concept indexors and data aggregators.
     pub share: Option<KeyShare>,
-    /// Those of the key epoch before, during the grace.
+    /// Secrets of the previous key epoch, during the grace.
     pub previous: PreviousKeys,
 }
 
-/// The secrets of the key epoch before. Where one is missing, that of now is the same.
+/// Secrets of the previous key epoch. A missing one is the same as that of the current epoch.
 #[derive(Debug, Default)]
 pub struct PreviousKeys {
-    /// The pool's envelope key.
+    /// Envelope key of the pool.
     pub pool_envelope: Option<EnvelopeSecretKey>,
-    /// What finds derive from.
+    /// Secret of the pool, from which finds derive.
     pub pool_secret: Option<PoolSecret>,
-    /// The threshold share.
+    /// Threshold share.
     pub share: Option<KeyShare>,
 }
 
-/// What goes into the directory, as `dispers keys new` prints it.
+/// Public part of a key file, which goes into the directory, as `dispers keys new` prints it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct PublicKeys {
     /// Version of the file.
     pub version: FileVersion,
-    /// The node's name.
+    /// Name of the node.
     pub name: String,
-    /// Its role.
+    /// Role of the node.
     pub role: String,
-    /// SHA-256 of its TLS public key.
+    /// SHA-256 of the node's TLS public key, in hexadecimal.
     pub tls_key: String,
-    /// Its signing key.
+    /// Signing key of the node, in hexadecimal.
     pub signing_key: String,
-    /// Its own envelope key.
+    /// Envelope key of the node, in hexadecimal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub envelope_key: Option<String>,
-    /// Its pool's envelope key.
+    /// Envelope key of the node's pool, in hexadecimal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pool_envelope_key: Option<String>,
 }
 
 impl PublicKeys {
-    /// Returns the fingerprint of each key, with the key's name. Keys that are not hexadecimal are left out.
+    /// Returns the fingerprint of each key with the key's name, without keys that are not hexadecimal.
     pub fn fingerprints(&self) -> Vec<(&'static str, Fingerprint)> {
         let keys = [
             ("tls-key", Some(&self.tls_key)),
@@ -137,9 +137,9 @@ impl PublicKeys {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct Stored {
     version: FileVersion,
-    /// Name in the directory, to show the public part again.
+    /// Name in the directory, from which the public part can be shown again.
     name: Option<String>,
-    /// Role in the directory, for the same purpose.
+    /// Role in the directory, kept for the same purpose.
     role: Option<String>,
     suite: String,
     tls: String,
@@ -152,7 +152,9 @@ struct Stored {
 impl Stored {
     fn read(path: &Path) -> Result<Self, KeyFileError> {
         let text = read_secret(path)?;
+        // The version comes before the fields: a newer file may have fields that do not parse here.
         FileVersion::check(&text).map_err(newer(path))?;
+        // The parser's message is dropped, since it quotes the text, which holds secrets.
         toml::from_str(&text).map_err(|_| KeyFileError::Content {
             path: path.to_owned(),
             what: "the TOML",
@@ -162,6 +164,7 @@ impl Stored {
 
 impl Drop for Stored {
     fn drop(&mut self) {
+        // A `String` does not erase itself when it is dropped.
         self.tls.zeroize();
         self.signing.zeroize();
         for secret in [
@@ -184,7 +187,7 @@ fn again(key: &EnvelopeSecretKey) -> EnvelopeSecretKey {
 }
 
 impl NodeKeys {
-    /// Fresh keys for a role.
+    /// Generates the keys that a node of this role has.
     pub fn generate(role: Role, suite: Suite) -> Self {
         let envelope = || EnvelopeSecretKey::generate(suite, &mut rng());
         let own = matches!(role, Role::Conductor | Role::ConceptIndexor);
@@ -200,7 +203,7 @@ impl NodeKeys {
         }
     }
 
-    /// What is compared with the directory.
+    /// Returns the public keys, which [`check_listed`](crate::check_listed) compares with the directory.
     pub fn held(&self) -> Held<'_> {
         Held {
             tls_key: self.tls.key(),
@@ -216,16 +219,15 @@ impl NodeKeys {
         }
     }
 
-    /// Takes over the pool's keys from another node of the same pool.
+    /// Takes over the pool's keys from the key file of another node of the same pool.
     ///
     /// # Errors
-    /// [`KeyFileError::OtherPool`] if they are of another role, of none with a pool, or of another
-    /// suite.
+    /// [`KeyFileError::OtherPool`] if the other node is of another role or suite, or of a role without a pool.
     pub fn join_pool_of(&mut self, other: &Self) -> Result<(), KeyFileError> {
         let (Some(own), Some(key)) = (&self.pool_envelope, &other.pool_envelope) else {
             return Err(KeyFileError::OtherPool);
         };
-        // Target finders have a secret and targets have none.
+        // `NodeKeys` does not hold its role. Target finders have a secret, and targets have none.
         let same_role = self.pool_secret.is_some() == other.pool_secret.is_some();
         if !same_role || own.suite() != key.suite() {
             return Err(KeyFileError::OtherPool);
@@ -236,10 +238,11 @@ impl NodeKeys {
         Ok(())
     }
 
-    /// Takes over the envelope key from another conductor: what one is sent, any other opens.
+    /// Takes over the envelope key from the key file of another conductor, so that each opens what was sealed for the
+    /// other.
     ///
     /// # Errors
-    /// [`KeyFileError::OtherPool`] if they are of another role, or of another suite.
+    /// [`KeyFileError::OtherPool`] if one of the two has no envelope key, or if their suites differ.
     pub fn join_conductor(&mut self, other: &Self) -> Result<(), KeyFileError> {
         let (Some(own), Some(key)) = (&self.envelope, &other.envelope) else {
             return Err(KeyFileError::OtherPool);
@@ -251,7 +254,7 @@ impl NodeKeys {
         Ok(())
     }
 
-    /// What the directory lists of these keys.
+    /// Returns the public part of these keys, which the directory lists.
     pub fn public(&self, name: &str, role: Role) -> PublicKeys {
         PublicKeys {
             version: FileVersion,
@@ -264,10 +267,10 @@ impl NodeKeys {
         }
     }
 
-    /// Writes a new key file of the node `name`.
+    /// Writes a new key file for the node `name`.
     ///
     /// # Errors
-    /// [`KeyFileError`]; a file that is there is left alone.
+    /// [`KeyFileError`]. An existing file is not changed.
     pub fn save(
         &self,
         path: &Path,
@@ -291,10 +294,10 @@ impl NodeKeys {
         write_secret(path, &Zeroizing::new(text))
     }
 
-    /// Reads a key file.
+    /// Reads a key file, without share and without keys of the previous key epoch.
     ///
     /// # Errors
-    /// [`KeyFileError`] naming what is wrong with it.
+    /// [`KeyFileError`] with the part that is wrong.
     pub fn load(path: &Path) -> Result<Self, KeyFileError> {
         let content = |what| KeyFileError::Content {
             path: path.to_owned(),
@@ -332,10 +335,10 @@ impl NodeKeys {
         })
     }
 
-    /// Reads a key file, and returns the keys that the directory lists.
+    /// Reads a key file and returns its public part.
     ///
     /// # Errors
-    /// [`KeyFileError`] naming what is wrong with it.
+    /// [`KeyFileError`] with the part that is wrong.
     pub fn load_public(path: &Path) -> Result<PublicKeys, KeyFileError> {
         let content = |what| KeyFileError::Content {
             path: path.to_owned(),
@@ -351,7 +354,7 @@ impl NodeKeys {
     /// Reads the share that a ceremony or a dealer made.
     ///
     /// # Errors
-    /// [`KeyFileError`] naming what is wrong with it.
+    /// [`KeyFileError`] with the part that is wrong.
     pub fn load_share(&mut self, path: &Path) -> Result<(), KeyFileError> {
         self.share = Some(load_share(path)?);
         Ok(())
@@ -361,7 +364,7 @@ impl NodeKeys {
 /// Writes a share of a threshold key.
 ///
 /// # Errors
-/// [`KeyFileError`]; a file that is there is left alone.
+/// [`KeyFileError`]. An existing file is not changed.
 pub fn save_share(path: &Path, share: &KeyShare) -> Result<(), KeyFileError> {
     write_secret(path, &version::to_hex(&*share.to_bytes()))
 }
@@ -369,7 +372,7 @@ pub fn save_share(path: &Path, share: &KeyShare) -> Result<(), KeyFileError> {
 /// Reads a share of a threshold key.
 ///
 /// # Errors
-/// [`KeyFileError`] naming what is wrong with it.
+/// [`KeyFileError`] with the part that is wrong.
 pub fn load_share(path: &Path) -> Result<KeyShare, KeyFileError> {
     let share = read_hex(path)?.and_then(|bytes| KeyShare::from_bytes(&bytes).ok());
     share.ok_or_else(|| KeyFileError::Content {
@@ -378,18 +381,18 @@ pub fn load_share(path: &Path) -> Result<KeyShare, KeyFileError> {
     })
 }
 
-/// Writes what a member of a ceremony keeps until its end.
+/// Writes the secret that a member of a ceremony keeps until the end.
 ///
 /// # Errors
-/// [`KeyFileError`]; a file that is there is left alone.
+/// [`KeyFileError`]. An existing file is not changed.
 pub fn save_ceremony_secret(path: &Path, secret: &Enrolled) -> Result<(), KeyFileError> {
     write_secret(path, &version::to_hex(&*secret.to_bytes()))
 }
 
-/// Reads what a member of a ceremony keeps until its end.
+/// Reads the secret that a member of a ceremony keeps until the end.
 ///
 /// # Errors
-/// [`KeyFileError`] naming what is wrong with it.
+/// [`KeyFileError`] with the part that is wrong.
 pub fn load_ceremony_secret(path: &Path) -> Result<Enrolled, KeyFileError> {
     let secret = read_hex(path)?.and_then(|bytes| Enrolled::from_bytes(&bytes).ok());
     secret.ok_or_else(|| KeyFileError::Content {
@@ -398,7 +401,7 @@ pub fn load_ceremony_secret(path: &Path) -> Result<Enrolled, KeyFileError> {
     })
 }
 
-/// The bytes of a secret file that holds hexadecimal digits, `None` if it holds anything else.
+/// Reads the bytes of a secret file of hexadecimal digits. Returns `None` for any other content.
 fn read_hex(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, KeyFileError> {
     version::from_hex(&read_secret(path)?).map_err(newer(path))
 }
@@ -406,7 +409,7 @@ fn read_hex(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, KeyFileError> {
 /// Writes a root signing key.
 ///
 /// # Errors
-/// [`KeyFileError`]; a file that is there is left alone.
+/// [`KeyFileError`]. An existing file is not changed.
 pub fn save_signing_key(path: &Path, key: &SigningKey) -> Result<(), KeyFileError> {
     write_secret(path, &version::to_hex(&*key.seed()))
 }
@@ -414,7 +417,7 @@ pub fn save_signing_key(path: &Path, key: &SigningKey) -> Result<(), KeyFileErro
 /// Reads a root signing key.
 ///
 /// # Errors
-/// [`KeyFileError`] naming what is wrong with it.
+/// [`KeyFileError`] with the part that is wrong.
 pub fn load_signing_key(path: &Path) -> Result<SigningKey, KeyFileError> {
     let seed = read_hex(path)?.and_then(|bytes| array(&bytes));
     let seed = seed.ok_or_else(|| KeyFileError::Content {
@@ -424,7 +427,7 @@ pub fn load_signing_key(path: &Path) -> Result<SigningKey, KeyFileError> {
     Ok(SigningKey::from_seed(&seed))
 }
 
-/// The envelope key of a public part.
+/// Decodes an envelope key of a public part. Returns `None` for any other text.
 pub fn envelope_key(suite: Suite, text: &str) -> Option<EnvelopePublicKey> {
     EnvelopePublicKey::from_bytes(suite, &hex::decode(text).ok()?).ok()
 }
@@ -451,24 +454,25 @@ fn io(path: &Path) -> impl Fn(std::io::Error) -> KeyFileError {
     }
 }
 
-/// Writes a file that its owner alone may read. One that is there is left alone.
+/// Writes a file that only its owner may read, and leaves an existing one alone.
 ///
 /// # Errors
-/// [`KeyFileError`] naming the file.
+/// [`KeyFileError`] with the path of the file.
 pub fn write_secret(path: &Path, text: &str) -> Result<(), KeyFileError> {
     let mut file = private::create_new(path).map_err(|error| match error.kind() {
         std::io::ErrorKind::AlreadyExists => KeyFileError::Exists(path.to_owned()),
         _ => io(path)(error),
     })?;
+    // The file is on the disk before the key is used: a key that was listed and then lost cannot be made again.
     file.write_all(text.as_bytes())
         .and_then(|()| file.sync_all())
         .map_err(io(path))
 }
 
-/// Reads a file that its owner alone may read.
+/// Reads a file that only its owner may read.
 ///
 /// # Errors
-/// [`KeyFileError`] naming the file, also when others may read it.
+/// [`KeyFileError`] with the path of the file, also if other users may read it.
 pub fn read_secret(path: &Path) -> Result<Zeroizing<String>, KeyFileError> {
     let mut file = private::open(path).map_err(io(path))??;
     // The buffer has room for the whole file: a growing text would leave copies of secrets in freed memory.

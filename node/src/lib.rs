@@ -1,5 +1,5 @@
-//! What every DISPERS service shares: configuration, keys, TLS pinned to the directory, health,
-//! metrics, traces, shutdown, and the mapping of faults to gRPC codes.
+//! Parts that every DISPERS service shares: configuration, keys, TLS pinned to the directory, health, metrics, traces,
+//! shutdown, and the mapping of faults to gRPC codes.
 
 mod activity;
 mod any;

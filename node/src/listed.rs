@@ -1,7 +1,7 @@
-//! Whether the directory lists the keys that a process holds.
+//! Comparison of the keys that a process holds with those that the directory lists.
 //!
-//! Checked at start: a wrong key file would otherwise show as refused handshakes, as envelopes
-//! that do not open, or as a member that gets blamed for wrong answers.
+//! It is made at start. A wrong key file would otherwise show as refused handshakes, as envelopes that do not open, or
+//! as a member that is blamed for wrong answers.
 
 use dispers_base::{
     id::{Name, Role},
@@ -10,54 +10,54 @@ use dispers_base::{
 use dispers_crypto::{dealing::KeyShare, envelope::EnvelopePublicKey};
 use dispers_trust::directory::{Directory, Node, TlsKey};
 
-/// The public keys of what a process holds.
+/// Public keys of the secrets that a process holds.
 #[derive(Debug)]
 pub struct Held<'a> {
-    /// Of its TLS key.
+    /// Hash of the TLS key.
     pub tls_key: TlsKey,
-    /// Of its signing key.
+    /// Public signing key.
     pub signing_key: VerifyingKey,
-    /// Of its own envelope key.
+    /// Public envelope key of the node itself.
     pub envelope_key: Option<EnvelopePublicKey>,
-    /// Of its pool's envelope key.
+    /// Public envelope key of the pool.
     pub pool_key: Option<EnvelopePublicKey>,
-    /// Its share of a threshold key.
+    /// Share of a threshold key.
     pub share: Option<&'a KeyShare>,
-    /// Of its pool's envelope key of the key epoch before; `None` if it is the same.
+    /// Public envelope key of the pool in the previous key epoch; `None` if it is the same.
     pub previous_pool_key: Option<EnvelopePublicKey>,
-    /// Its share of the key epoch before; `None` if it is the same.
+    /// Share in the previous key epoch; `None` if it is the same.
     pub previous_share: Option<&'a KeyShare>,
 }
 
-/// The directory lists another key, or nobody of that name and role.
+/// Error for a process that the directory does not list with its keys.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unlisted {
-    /// Nobody of that name and role.
+    /// The directory has no entry of that name and role.
     #[error(
         "the directory lists no {role} named {name}: mend the name, or have the directory list it"
     )]
     Name {
-        /// The role.
+        /// Role of the process.
         role: Role,
-        /// The name.
+        /// Name of the process.
         name: Name,
     },
-    /// Another key.
+    /// The directory lists another key.
     #[error(
         "the {key} of {name} is not the one in the directory: use the key file whose public part was listed, or have the directory list this one"
     )]
     Key {
-        /// Which.
+        /// Description of the key.
         key: &'static str,
-        /// Whose.
+        /// Name of the process.
         name: Name,
     },
 }
 
-/// Checks that the directory lists what the node, host or querier `name` holds.
+/// Verifies that the directory lists the keys that the node, host or querier `name` holds.
 ///
 /// # Errors
-/// [`Unlisted`], naming the first key that differs.
+/// [`Unlisted`] with the first key that differs.
 pub fn check_listed(
     directory: &Directory,
     name: &Name,
@@ -84,13 +84,14 @@ pub fn check_listed(
     if held.signing_key != signing_key {
         return Err(differs("signing key"));
     }
+    // Hosts and queriers have no further keys in the directory.
     match node.and_then(|node| difference(directory, node, held)) {
         Some(key) => Err(differs(key)),
         None => Ok(()),
     }
 }
 
-/// Which of the keys that only nodes have differs.
+/// Returns the first key that differs, among those that only nodes have.
 fn difference(directory: &Directory, node: &Node, held: &Held<'_>) -> Option<&'static str> {
     if held.envelope_key != node.envelope_key {
         return Some("envelope key");
@@ -100,6 +101,8 @@ fn difference(directory: &Directory, node: &Node, held: &Held<'_>) -> Option<&'s
         return Some("pool's envelope key");
     }
     if let Some(previous) = directory.previous_keys() {
+        // A pool may keep its key in the next epoch (protocol.md §2), so that no key file of the previous one is
+        // needed.
         let before = held.previous_pool_key.as_ref().or(held.pool_key.as_ref());
         let pool = previous.pool(node.role, node.group);
         if before != pool.map(|pool| &pool.envelope_key) {
@@ -110,6 +113,7 @@ fn difference(directory: &Directory, node: &Node, held: &Held<'_>) -> Option<&'s
                 .member
                 .and_then(|member| previous.indexors.share(member));
             let own = held.previous_share.or(held.share);
+            // The number is compared too: a share of another member has a public share that is listed, for that member.
             if own.map(KeyShare::public) != listed || own.map(KeyShare::number) != node.member {
                 return Some("key share of the previous key epoch (previous-share)");
             }

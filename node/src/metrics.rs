@@ -1,7 +1,7 @@
-//! Metrics for Prometheus. Every label has a closed set of values: role, method, gRPC code, direction
-//! and phase. Never a concept, home, address, value, query or querier.
+//! Metrics for Prometheus. Every label has a closed set of values: role, method, gRPC code, direction and phase. No
+//! label has a concept, home, address, value, query or querier.
 //!
-//! What is counted of homes and batches are totals over queries that were released.
+//! Numbers of homes and batches are totals over released queries.
 
 use std::{
     io,
@@ -23,29 +23,29 @@ use tonic::Code;
 
 use crate::activity::Activity;
 
-/// The `[metrics]` table.
+/// Content of the `[metrics]` table.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct MetricsConfig {
-    /// Where metrics can be read, over plain HTTP; nowhere if `None`.
+    /// Address at which metrics can be read, over plain HTTP; `None` for nowhere.
     pub listen: Option<SocketAddr>,
 }
 
-/// What a query is doing here.
+/// Phase of a query at this node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum QueryPhase {
-    /// Conductor: homes are chosen.
+    /// At a conductor: target finders choose homes.
     Find,
-    /// Conductor: homes are asked, and what they answer is verified.
+    /// At a conductor: homes are asked, and their answers are verified.
     Ask,
-    /// Conductor: aggregators agree on the release.
+    /// At a conductor: aggregators agree on the release.
     Release,
-    /// Aggregator: it began and has not released.
+    /// At an aggregator: the query has begun and is not released.
     Aggregate,
 }
 
 impl QueryPhase {
-    /// Those of a conductor.
+    /// Phases of a query at a conductor.
     const DRIVEN: [Self; 3] = [Self::Find, Self::Ask, Self::Release];
 
     fn label(self) -> InPhase {
@@ -81,12 +81,12 @@ struct InPhase {
     phase: &'static str,
 }
 
-/// Bounds of the durations, in seconds.
+/// Bounds of the histogram of durations, in seconds.
 const SECONDS: [f64; 12] = [
     0.001, 0.005, 0.02, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0,
 ];
 
-/// The metrics of one node.
+/// Metrics of one node.
 pub(crate) struct Metrics {
     registry: Registry,
     requests: Family<Ended, Counter>,
@@ -209,7 +209,7 @@ impl Metrics {
         self.queries.get_or_create(&phase.label()).dec();
     }
 
-    /// Queries that count themselves.
+    /// Returns the number of running queries that have a [`RunningQuery`](crate::RunningQuery).
     pub(crate) fn queries_running(&self) -> usize {
         let running = |phase: QueryPhase| self.queries.get_or_create(&phase.label()).get();
         let running: i64 = QueryPhase::DRIVEN.into_iter().map(running).sum();
@@ -230,7 +230,7 @@ impl Metrics {
     }
 }
 
-/// A code as gRPC writes it.
+/// Returns the name of a code as gRPC writes it.
 fn name_of(code: Code) -> &'static str {
     match code {
         Code::Ok => "OK",
@@ -253,12 +253,12 @@ fn name_of(code: Code) -> &'static str {
     }
 }
 
-/// Serves the node's metrics at `/metrics` over plain HTTP, for as long as it is polled.
+/// Serves the node's metrics at `/metrics` over plain HTTP, as long as the future is polled.
 ///
 /// # Errors
-/// [`io::Error`] when the listener fails.
+/// [`io::Error`] if the listener fails.
 pub async fn serve_metrics(listener: TcpListener, activity: Arc<Activity>) -> io::Result<()> {
-    // The type of the OpenMetrics text, which Prometheus prefers.
+    // Content type of the OpenMetrics text format, which Prometheus prefers.
     const TEXT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     let metrics = get(move || async move { ([(CONTENT_TYPE, TEXT)], activity.metrics()) });
     axum::serve(listener, Router::new().route("/metrics", metrics)).await

@@ -1,4 +1,4 @@
-//! A node of the network, and its channels to the others.
+//! Node of the network, and its channels to other nodes.
 
 use std::{
     collections::HashMap,
@@ -15,24 +15,24 @@ use crate::{
     tls::{self, TlsIdentity},
 };
 
-/// Who this process is, and the directory that it trusts.
+/// Identity of this process, with the directory that it trusts.
 pub struct Node {
-    /// Its name in the directory.
+    /// Name of the node in the directory.
     pub name: Name,
-    /// The verified directory.
+    /// Verified directory.
     pub directory: Arc<Directory>,
-    /// Signs what this node says.
+    /// Key that signs the node's messages.
     pub signing: SigningKey,
-    /// Proves to other nodes who this is.
+    /// TLS key that proves the node's identity to other nodes.
     pub tls: TlsIdentity,
-    /// Sees what it receives and opens: in sandboxes and tests only.
+    /// Watcher of all that the node receives and opens; only in sandboxes and tests.
     pub watcher: Option<Arc<dyn Watcher>>,
-    /// What it is doing.
+    /// Requests and queries that run at the node.
     pub activity: Arc<Activity>,
 }
 
 impl Node {
-    /// `key`, under the eyes of the node's watcher if it has one.
+    /// Returns `key`, observed by the node's watcher if it has one.
     pub fn watched(&self, key: EnvelopeSecretKey) -> EnvelopeSecretKey {
         match &self.watcher {
             Some(watcher) => key.watched(watcher.clone()),
@@ -41,7 +41,7 @@ impl Node {
     }
 }
 
-/// Channels to other nodes, one for each, made on first use and kept.
+/// Channels to other nodes. A channel is made on first use and kept.
 #[derive(Clone)]
 pub struct Channels {
     node: Arc<Node>,
@@ -49,7 +49,7 @@ pub struct Channels {
 }
 
 impl Channels {
-    /// No channel yet.
+    /// Creates an empty set of channels.
     pub fn new(node: Arc<Node>) -> Self {
         Self {
             node,
@@ -57,12 +57,13 @@ impl Channels {
         }
     }
 
-    /// The channel to `address`, which must hold the TLS key `key`.
+    /// Returns the channel to `address`, where the server must hold the TLS key `key`.
     ///
     /// # Errors
-    /// `INTERNAL` when the directory's address is not one.
+    /// `INTERNAL` if the directory's address cannot be dialled.
     pub fn to(&self, address: &str, key: TlsKey) -> Result<Channel, Status> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        // The expected key is part of the map's key: a channel to one node never serves another at the same address.
         if let Some(channel) = open.get(&(address.to_owned(), key)) {
             return Ok(channel.clone());
         }

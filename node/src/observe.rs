@@ -1,5 +1,6 @@
-//! What happens to every request of every role, in one place: it is counted, it is refused if its caller speaks another
-//! version, or if the node is stopping and it would begin something, and it continues its caller's trace.
+//! Observation of every request of every role. Each request is counted and continues its caller's trace. It is refused
+//! if its caller speaks another version of the protocol, or if the node is stopping and the request would begin
+//! something.
 
 use std::{
     convert::Infallible,
@@ -30,15 +31,15 @@ use crate::{
     version,
 };
 
-/// A request for something that no role serves.
+/// Name of all methods that no role serves. One name bounds the values of the label, whatever paths a peer asks for.
 const OTHER: &str = "other";
-/// The methods that every role has.
+/// Paths and names of the methods that every role has.
 const HEALTH: [(&str, &str); 2] = [
     ("/grpc.health.v1.Health/Check", "Health/Check"),
     ("/grpc.health.v1.Health/Watch", "Health/Watch"),
 ];
 
-/// The name of a request's method; one for all that are unknown.
+/// Returns the name of a request's method; one name for all unknown methods.
 pub(crate) fn method_of(path: &str) -> &'static str {
     let mut known = METHODS.iter().chain(&HEALTH);
     known
@@ -46,7 +47,7 @@ pub(crate) fn method_of(path: &str) -> &'static str {
         .map_or(OTHER, |(_, name)| name)
 }
 
-/// Observes what a server is asked.
+/// Layer that observes the requests to a server.
 #[derive(Clone)]
 pub(crate) struct ObserveLayer(pub(crate) Arc<Activity>);
 
@@ -61,7 +62,7 @@ impl Layer<Routes> for ObserveLayer {
     }
 }
 
-/// The routes of a server, observed.
+/// Observed routes of a server.
 #[derive(Clone)]
 pub(crate) struct Observe {
     routes: Routes,
@@ -90,19 +91,22 @@ impl Service<http::Request<Body>> for Observe {
             role = self.activity.role().name(),
             code = tracing::field::Empty,
         );
-        // A host's trace would link what the Target keeps apart: its uploads and its pseudonyms.
+        // A trace of a host would link its uploads to its pseudonyms, which the target keeps apart (protocol.md §15).
         let peer = request.extensions().get::<PeerInfo>();
         if peer.is_some_and(|PeerInfo(peer)| peer.role() != Role::Stack) {
             telemetry::continues(&span, request.headers());
         }
         let stopping = self.activity.refuses(method);
         let stopping = stopping.then(|| Status::unavailable("this node is stopping: try again"));
+        // The version comes first, and both checks come before the body is read: another version may mean something
+        // else by the same bytes (protocol.md §3).
         if let Some(status) = version::check_request(&request).or(stopping) {
             running.code = Some(status.code());
             let mut answer = status.into_http();
             version::announce(answer.headers_mut());
             return Box::pin(std::future::ready(Ok(answer)));
         }
+        // The service reads the body while this future waits for the answer, so that the two share the count.
         let received = Arc::new(AtomicU64::new(0));
         let counted = received.clone();
         let request = request.map(|body| Body::new(Received { body, counted }));
@@ -111,6 +115,7 @@ impl Service<http::Request<Body>> for Observe {
         let answered = async move {
             let mut answer = answer.await?;
             version::announce(answer.headers_mut());
+            // An answer without a body has its status in the headers. Any other has it in the trailers, after the body.
             running.code = Status::from_header_map(answer.headers()).map(|status| status.code());
             Ok(answer.map(|body| {
                 Body::new(Sent {
@@ -125,7 +130,7 @@ impl Service<http::Request<Body>> for Observe {
     }
 }
 
-/// A request's body, counted.
+/// Body of a request, whose bytes are counted.
 struct Received {
     body: Body,
     counted: Arc<AtomicU64>,
@@ -158,11 +163,11 @@ impl http_body::Body for Received {
     }
 }
 
-/// An answer's body, with which its request ends.
+/// Body of an answer. The request ends with it.
 struct Sent {
     body: Body,
     received: Arc<AtomicU64>,
-    // The request has ended for the trace before it is counted.
+    // Fields are dropped in this order: the span ends before the request is counted as ended.
     span: Span,
     running: RunningRequest,
 }
@@ -204,6 +209,7 @@ impl http_body::Body for Sent {
 impl Drop for Sent {
     fn drop(&mut self) {
         self.running.received = self.received.load(Ordering::Relaxed);
+        // An answer without a code did not reach its end.
         let code = self.running.code.unwrap_or(Code::Cancelled);
         self.span.record("code", i32::from(code));
     }

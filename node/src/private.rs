@@ -1,4 +1,4 @@
-//! Files and folders that only their owner may use.
+//! Private files and folders, which only their owner may use.
 //!
 //! All files of the program are made here, with mode 0600 from their first moment: a `chmod` would come after the file
 //! was readable. A file with secrets or people's data that other users may use is refused before any of it is read.
@@ -32,7 +32,7 @@ pub fn protect_process() {
             current: Some(0),
             maximum: Some(0),
         };
-        // It fails only if the hard limit is already lower.
+        // This fails only if the hard limit is already lower.
         let _ = setrlimit(Resource::Core, none);
     }
     #[cfg(target_os = "linux")]
@@ -82,7 +82,7 @@ pub fn replace<E: From<io::Error>>(
     path: &Path,
     fill: impl FnOnce(&mut File) -> Result<(), E>,
 ) -> Result<(), E> {
-    // A symbolic link stays, and the file that it leads to is replaced.
+    // A symbolic link stays. The file that the link leads to is replaced.
     let path = &fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     if fs::metadata(path).is_ok_and(|there| !there.is_file()) {
         let mut file = OpenOptions::new().write(true).open(path)?;
@@ -95,7 +95,9 @@ pub fn replace<E: From<io::Error>>(
     {
         return Err(error.into());
     }
+    // Creation never follows a link that somebody placed at this path.
     let mut file = create_new(&part)?;
+    // The content reaches the disk before the new name: after a crash the path has the old file or the whole new one.
     let written = fill(&mut file)
         .and_then(|()| Ok(file.sync_all()?))
         .and_then(|()| Ok(fs::rename(&part, path)?));
@@ -130,6 +132,7 @@ pub fn check_writable(path: &Path) -> io::Result<()> {
 
 /// Returns the path under which a file is written until it is complete.
 fn part_of(path: &Path) -> PathBuf {
+    // The part lies in the same folder, since a rename is atomic only within a file system.
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".part");
     path.with_file_name(name)
@@ -183,6 +186,7 @@ pub(crate) fn database_files(path: &Path) -> [PathBuf; 3] {
 fn quoted(path: &Path) -> String {
     let text = path.display().to_string();
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+,:@%".contains(c);
+    // `chmod` would take a path that begins with a hyphen for an option.
     let text = match text.starts_with('-') {
         true => format!("./{text}"),
         false => text,

@@ -44,6 +44,7 @@ impl Room {
     /// # Errors
     /// [`NoRoom`] with the limit that was reached.
     pub fn admit(self, most: usize) -> Result<GivesWay, NoRoom> {
+        // With fewer places than the divisor, a querier may still use one.
         let share = (most / SHARE).max(1);
         if self.running >= most {
             return Err(NoRoom::Full);
@@ -51,6 +52,7 @@ impl Room {
         if self.own_running >= share {
             return Err(NoRoom::Own(share));
         }
+        // A querier that has many ended queries displaces its own first, and not those of others.
         if self.own_over >= OVER * share {
             return Ok(GivesWay::Own);
         }

@@ -1,4 +1,4 @@
-//! Serving and stopping.
+//! The server of a node, and its stop.
 
 use std::{future::Future, time::Duration};
 
@@ -13,16 +13,16 @@ use crate::{
     tls::{self, TlsError},
 };
 
-/// How long requests that run may go on after a stop.
+/// Longest time that running requests may take after a stop.
 const CLOSE: Duration = Duration::from_secs(10);
-/// The same, once all were waited for: streams that have no end of their own are left.
+/// Longest time after a node has drained. Only streams that never end are left then.
 const CLOSE_DRAINED: Duration = Duration::from_secs(1);
 
-/// Why serving ended.
+/// Reasons why serving ended.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServeError {
-    /// TLS is not set up.
+    /// TLS cannot be set up.
     #[error(transparent)]
     Tls(#[from] TlsError),
     /// The transport failed.
@@ -30,11 +30,11 @@ pub enum ServeError {
     Transport(#[from] tonic::transport::Error),
 }
 
-/// Serves `routes` to the nodes that the directory lists, until `shutdown`; then requests that run
-/// may end, for ten seconds, and none is taken any longer.
+/// Serves `routes` to the peers that the directory lists, until `shutdown`. From then on no request is taken, and
+/// running requests have ten seconds to end.
 ///
 /// # Errors
-/// [`ServeError`] when TLS or the transport fails.
+/// [`ServeError`] if TLS or the transport fails.
 pub async fn serve(
     listener: TcpListener,
     routes: Routes,
@@ -44,12 +44,12 @@ pub async fn serve(
     serve_until(listener, routes, node, None, shutdown).await
 }
 
-/// As [`serve`], but after `shutdown` the queries that run here may end, for `drain`. Meanwhile the
-/// node's health is `NOT_SERVING`, whatever would begin a query is refused with `UNAVAILABLE`, and the
-/// steps of queries that run are taken.
+/// As [`serve`], but after `shutdown` the queries that run here have the time `drain` to end. Meanwhile the node's
+/// health is `NOT_SERVING`, requests that would begin a query are refused with `UNAVAILABLE`, and the steps of running
+/// queries are taken.
 ///
 /// # Errors
-/// [`ServeError`] when TLS or the transport fails.
+/// [`ServeError`] if TLS or the transport fails.
 pub async fn serve_draining(
     listener: TcpListener,
     routes: Routes,
@@ -75,17 +75,19 @@ async fn serve_until(
     )?;
     let (health, routes) = Health::beside(routes);
     let activity = &node.activity;
+    // A sandbox may start a node again in the same process, with the activity of the stopped one.
     activity.drains(false);
     activity.directory_expires(node.directory.expires);
     let (close, closing) = tokio::sync::oneshot::channel::<()>();
     let serving = Server::builder()
         .initial_stream_window_size(tls::WINDOW)
         .initial_connection_window_size(4 * tls::WINDOW)
+        // A probe finds callers that vanished without closing the connection, so that their requests end.
         .http2_keepalive_interval(Some(Duration::from_secs(30)))
         .layer(ObserveLayer(activity.clone()))
         .add_routes(routes)
         .serve_with_incoming_shutdown(incoming, async move {
-            // Also when this future is dropped, and the sender with it.
+            // This also resolves when the future that holds the sender is dropped.
             let _ = closing.await;
         });
     tokio::pin!(serving);
@@ -95,6 +97,7 @@ async fn serve_until(
     }
 
     activity.drains(true);
+    // Health changes before the wait: a peer that watches it can call another node meanwhile.
     health.stops().await;
     let mut left = CLOSE;
     if let Some(limit) = drain {
@@ -110,7 +113,7 @@ async fn serve_until(
     Ok(())
 }
 
-/// Has what runs at a node that serves nobody end, for `limit`; says what did not.
+/// Waits until nothing runs at a node that serves nobody, for at most `limit`. Logs what was cut off.
 pub async fn drain(node: &Node, limit: Duration) {
     node.activity.drains(true);
     until_idle(node, limit).await;
@@ -130,7 +133,7 @@ fn tell_cut_off(node: &Node) {
     }
 }
 
-/// Resolves at SIGINT or SIGTERM.
+/// Resolves when the process gets SIGINT or SIGTERM.
 pub async fn shutdown_signal() {
     let interrupt = async {
         if tokio::signal::ctrl_c().await.is_err() {

@@ -1,8 +1,8 @@
-//! Structured logs on stderr, and traces to an OpenTelemetry collector where one is configured. Never
-//! a concept, address, home, share or value.
+//! Structured logs on stderr, and traces to an OpenTelemetry collector where one is configured. Neither has a concept,
+//! address, home, share or value.
 //!
-//! A trace has a span for every request between nodes, with method, role and gRPC code, and nothing
-//! else: log lines, which may name a query, are no part of it.
+//! A trace has a span for every request between nodes, with method, role and gRPC code, and nothing else. Log lines are
+//! not part of it, since they may name a query.
 
 #[cfg(feature = "otlp")]
 mod otlp;
@@ -17,38 +17,38 @@ pub(crate) use otlp::{TARGET, continues, passes_on};
 #[cfg(not(feature = "otlp"))]
 pub(crate) use without::{TARGET, continues, passes_on};
 
-/// The `[telemetry]` table.
+/// Content of the `[telemetry]` table.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct TelemetryConfig {
-    /// Address of a collector that takes traces over OTLP, such as `http://127.0.0.1:4317`; none are
-    /// made if `None`.
+    /// Address of a collector that takes traces over OTLP, such as `http://127.0.0.1:4317`. Without one there are no
+    /// traces.
     pub otlp: Option<String>,
 }
 
-/// This program is built without something that is asked of it.
+/// Error for a feature that this program is built without.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "this dispers is built without {0}: use a packaged one, or build it with `cargo build --release --features full`"
 )]
 pub struct LeftOut(
-    /// What is left out, such as "PostgreSQL".
+    /// Name of the feature, such as "PostgreSQL".
     pub &'static str,
 );
 
-/// Traces cannot be sent.
+/// Reasons why traces cannot be sent.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TelemetryError {
-    /// The address is none.
+    /// The collector's address is malformed.
     #[error("traces cannot be sent to {0:?}: write otlp = \"http://HOST:4317\" in [telemetry]")]
     Address(String),
-    /// Left out of this binary.
+    /// This program is built without traces.
     #[error(transparent)]
     LeftOut(#[from] LeftOut),
 }
 
-/// Sends what is left of the traces when it is dropped.
+/// Guard of the traces. It sends the remaining ones when it is dropped.
 #[must_use = "traces end with it"]
 pub struct Traces {
     #[cfg(feature = "otlp")]
@@ -58,6 +58,7 @@ pub struct Traces {
 #[cfg(feature = "otlp")]
 impl Drop for Traces {
     fn drop(&mut self) {
+        // A collector that does not answer must not hold up the end of the process.
         if let Some(provider) = self.provider.take()
             && let Err(error) = provider.shutdown_with_timeout(std::time::Duration::from_secs(2))
         {
@@ -66,18 +67,18 @@ impl Drop for Traces {
     }
 }
 
-/// Logs to stderr what `DISPERS_LOG` selects, or `default`.
+/// Writes logs to stderr, as `DISPERS_LOG` selects them, or else `default`.
 pub fn init(default: &str, json: bool) {
     subscribe(vec![logs(default, json)]);
 }
 
-/// As [`init`], and sends traces to the collector of `config`, as the node `name`.
+/// Writes logs as [`init`] does, and sends traces to the collector of `config` in the name of the node `name`.
 ///
 /// # Errors
-/// [`TelemetryError`]; then logs are as [`init`] has them.
+/// [`TelemetryError`]. Logs are then written all the same.
 ///
 /// # Panics
-/// With a collector, outside a tokio runtime.
+/// If `config` names a collector and there is no tokio runtime.
 pub fn init_with(
     default: &str,
     json: bool,
@@ -120,7 +121,7 @@ pub fn init_with(
 type BoxedLayer = Box<dyn Layer<Registry> + Send + Sync>;
 
 fn subscribe(layers: Vec<BoxedLayer>) {
-    // A second call, as in tests, leaves the first in place.
+    // A second call, as in tests, leaves the first subscriber in place.
     let _ = tracing_subscriber::registry().with(layers).try_init();
 }
 
@@ -142,7 +143,7 @@ fn logs(default: &str, json: bool) -> BoxedLayer {
     }
 }
 
-/// What there is without traces.
+/// Stand-ins of a program that is built without traces.
 #[cfg(not(feature = "otlp"))]
 mod without {
     use tonic::codegen::http::HeaderMap;

@@ -1,8 +1,8 @@
-//! Versions of what nodes send each other, and of the files that the program writes.
+//! Versions of messages between nodes, and of the files that the program writes.
 //!
-//! Whatever is signed, sealed or hashed begins with the version of its encoding (protocol.md §3). Every call between
-//! nodes says beside it which version of the protocol the caller speaks, and every answer which one its node speaks.
-//! Text files say theirs in a field `version`, SQLite files in `PRAGMA user_version`.
+//! Everything that is signed, sealed or hashed begins with the version of its encoding (protocol.md §3). In addition,
+//! every call between nodes names the version of the protocol that the caller speaks, and every answer the version that
+//! its node speaks. Text files have a field `version`, SQLite files have `PRAGMA user_version`.
 
 use dispers_base::encoding;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -15,25 +15,25 @@ use zeroize::Zeroizing;
 
 /// Version of the protocol that this program speaks.
 pub const PROTOCOL_VERSION: u16 = 1;
-/// Metadata of each call and of each answer that says the sender's version of the protocol.
+/// Metadata of each call and each answer with the version of the protocol that the sender speaks.
 pub const VERSION_HEADER: &str = "dispers-version";
 /// Version of the text files that this program writes and reads.
 pub const FILE_VERSION: u32 = 1;
-/// Where the paths of the protocol's calls begin. Others, such as health checks, may come from any tool.
+/// Prefix of the paths of the protocol's calls. Other calls, such as health checks, may come from any tool.
 const CALLS: &str = "/dispers.";
 
-/// Says the version to whoever gets a message.
+/// Adds this program's version to the headers of a message.
 pub(crate) fn announce(headers: &mut HeaderMap) {
     headers.insert(VERSION_HEADER, HeaderValue::from(PROTOCOL_VERSION));
 }
 
-/// Version that the sender of a message speaks.
+/// Returns the version that the sender of a message speaks.
 fn announced(headers: &HeaderMap) -> Option<u16> {
     let value = headers.get(VERSION_HEADER)?.to_str().ok()?;
     value.parse().ok()
 }
 
-/// Why a message is not read further, `None` if its sender speaks this version.
+/// Returns the reason to refuse a message; `None` if its sender speaks this version.
 fn refusal(headers: &HeaderMap, sender: &str) -> Option<Status> {
     let text = match announced(headers) {
         Some(PROTOCOL_VERSION) => return None,
@@ -48,7 +48,7 @@ fn refusal(headers: &HeaderMap, sender: &str) -> Option<Status> {
     Some(Status::failed_precondition(text))
 }
 
-/// Refusal of a call whose sender speaks another version.
+/// Returns the refusal of a call whose sender speaks another version.
 pub(crate) fn check_request<B>(request: &http::Request<B>) -> Option<Status> {
     match request.uri().path().starts_with(CALLS) {
         true => refusal(request.headers(), "caller"),
@@ -56,7 +56,7 @@ pub(crate) fn check_request<B>(request: &http::Request<B>) -> Option<Status> {
     }
 }
 
-/// An answer, or an error in its place if its sender speaks another version.
+/// Returns the answer, or an error in its place if its sender speaks another version.
 pub(crate) fn check_response(path: &str, response: http::Response<Body>) -> http::Response<Body> {
     if !path.starts_with(CALLS) {
         return response;
@@ -67,20 +67,21 @@ pub(crate) fn check_response(path: &str, response: http::Response<Body>) -> http
     }
 }
 
-/// Version of a text file: a field that comes first. Another version than [`FILE_VERSION`] does not deserialize.
+/// Version of a text file, a field that comes first. Any other version than [`FILE_VERSION`] fails to deserialize.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct FileVersion;
 
-/// A file of another version.
+/// Error for a file of another version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("it has version {0}, and this dispers reads version {FILE_VERSION}: use a newer dispers")]
 pub struct OtherVersion(
-    /// The file's version.
+    /// Version of the file.
     pub u32,
 );
 
 impl FileVersion {
-    /// Checks the version that a TOML text names. A text that names none is left to whoever parses it.
+    /// Verifies the version that a TOML text names. A text without a version passes; the parser of its content reports
+    /// that.
     ///
     /// # Errors
     /// [`OtherVersion`].
@@ -111,13 +112,14 @@ impl<'de> Deserialize<'de> for FileVersion {
     }
 }
 
-/// Bytes of a secret as hexadecimal digits, after the version of the encoding.
+/// Encodes a secret as hexadecimal digits, after the version of the encoding.
 pub(crate) fn to_hex(bytes: &[u8]) -> Zeroizing<String> {
     Zeroizing::new(hex::encode([encoding::VERSION]) + &Zeroizing::new(hex::encode(bytes)))
 }
 
-/// Bytes of what [`to_hex`] wrote, `None` if the text is anything else.
+/// Decodes what [`to_hex`] wrote. Returns `None` for any other text.
 pub(crate) fn from_hex(text: &str) -> Result<Option<Zeroizing<Vec<u8>>>, OtherVersion> {
+    // Editors add a line break at the end of a file.
     let Ok(bytes) = hex::decode(text.trim()).map(Zeroizing::new) else {
         return Ok(None);
     };

@@ -1,4 +1,4 @@
-//! Watching what a node receives and opens: for tests, and for a sandbox that shows people.
+//! Watchers of what a node receives and opens, for tests and for a sandbox that shows it to people.
 
 use std::{
     io,
@@ -14,14 +14,14 @@ use dispers_crypto::envelope;
 use dispers_trust::directory::TlsKey;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Sees everything that one node receives. Nodes that serve a real network have none.
+/// Observer of everything that one node receives. Nodes of a real network have none.
 pub trait Watcher: envelope::Watcher {
-    /// The node received these bytes, TLS removed, from whoever holds the key `from`, on a
-    /// connection of this number. What follows on the connection comes in further calls.
+    /// Called when the node received `bytes`, after TLS, from the holder of the key `from`. Further bytes of the same
+    /// `connection` come in further calls.
     fn received(&self, from: TlsKey, connection: u64, bytes: &[u8]);
 }
 
-/// A stream whose received bytes a watcher sees.
+/// Stream that shows its received bytes to a watcher.
 pub(crate) struct Watched<S> {
     stream: S,
     from: TlsKey,

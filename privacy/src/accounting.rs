@@ -1,30 +1,30 @@
-//! Zero-concentrated differential privacy: what queries cost, and what that means as (ε, δ)
-//! (protocol.md §9).
+//! Zero-concentrated differential privacy: the cost of queries, and its conversion to (ε, δ) (protocol.md §9).
 //!
-//! Costs are whole billionths. Conversions are in floating point, with their rounding errors bounded and
-//! counted against the promise.
+//! Costs are whole billionths. Conversions are in floating point; their rounding errors are bounded, and the bound is
+//! added to ε, so that no rounding makes a promise look better than it is.
 
 use super::Rho;
 
-/// How far below the promised ε a ρ is chosen, relative to it: more than two machines' logarithms may
-/// differ by, so that what one promises holds for all.
+/// Relative margin by which a ρ is chosen below the promised ε. It is larger than the difference between two machines'
+/// logarithms, so that a promise that one machine makes holds at every other.
 const MARGIN: f64 = 1e-9;
-/// Bounds the rounding of the conversion's few operations, relative to the size of their terms.
+/// Bound of the rounding errors of the conversion's few operations, relative to the size of their terms.
 const ROUNDING: f64 = 16.0 * f64::EPSILON;
 
 impl Rho {
-    /// What pure ε costs, in millionths, split evenly over mechanisms: k·(ε/k)²/2, rounded up (Bun and
-    /// Steinke 2016, proposition 1.4 and lemma 1.7).
+    /// Returns the cost of pure ε, given in millionths, that is split evenly over k `mechanisms`: k·(ε/k)²/2, rounded
+    /// up (Bun and Steinke 2016, proposition 1.4 and lemma 1.7).
     pub fn of_pure(epsilon: u64, mechanisms: usize) -> Self {
         let squared = u128::from(epsilon) * u128::from(epsilon);
-        // (ε·10⁻⁶)²/2k in billionths is ε²/2000k.
+        // (ε·10⁻⁶)²/2k in billionths is ε²/2000k, for ε in millionths.
         let cost = squared.div_ceil(2_000 * mechanisms.max(1) as u128);
         Self(u64::try_from(cost).unwrap_or(u64::MAX))
     }
 
-    /// The largest ρ that keeps (ε, δ), rounded down; 0 when it is less than a billionth.
+    /// Returns the largest ρ that keeps (ε, δ), rounded down. Returns 0 if it is less than a billionth.
     pub fn within(epsilon: f64, delta: f64) -> Self {
         let target = epsilon * (1.0 - MARGIN);
+        // Bisection, since ε grows with ρ and has no closed inverse.
         let (mut kept, mut broken) = (0, u64::MAX);
         while broken - kept > 1 {
             let middle = kept + (broken - kept) / 2;
@@ -36,7 +36,7 @@ impl Rho {
         Self(kept)
     }
 
-    /// The smallest ε that ρ keeps with δ, rounded up.
+    /// Returns the smallest ε that ρ keeps with δ, rounded up.
     pub fn epsilon(self, delta: f64) -> f64 {
         match self.0 {
             0 => 0.0,
@@ -45,8 +45,8 @@ impl Rho {
     }
 }
 
-/// ε = αρ + ln(1/(αδ))/(α − 1) + ln(1 − 1/α), rounded up, for `over` = α − 1 (Canonne, Kamath and Steinke
-/// 2020, corollary 13). It holds for any α > 1.
+/// Computes ε = αρ + ln(1/(αδ))/(α − 1) + ln(1 − 1/α), rounded up, for `over` = α − 1 (Canonne, Kamath and Steinke
+/// 2020, corollary 13). The result is a true bound for any α > 1.
 fn bound(rho: f64, delta: f64, over: f64) -> f64 {
     let linear = (1.0 + over) * rho;
     let (negligible, order) = (-delta.ln(), over.ln_1p());
@@ -56,10 +56,11 @@ fn bound(rho: f64, delta: f64, over: f64) -> f64 {
     (epsilon + ROUNDING * size).max(0.0)
 }
 
-/// The α − 1 at which ε is least. The derivative of the above is ρ − (ln(1/δ) − ln(1 + x))/x², which has
-/// one zero; where it is missed by a little, ε is still a bound.
+/// Finds the α − 1 at which [`bound`] is least. With x = α − 1, its derivative is ρ − (ln(1/δ) − ln(1 + x))/x², which
+/// has one zero. A zero that is missed by a little still gives a true bound.
 fn best(rho: f64, delta: f64) -> f64 {
     let negligible = -delta.ln();
+    // Without ln(1 + x) the zero would be at the upper end, and that term only moves it down.
     let (mut low, mut high) = (0.0, (negligible / rho).sqrt());
     for _ in 0..200 {
         let middle = (low + high) / 2.0;
@@ -87,8 +88,8 @@ mod tests {
         assert_eq!(Rho::of_pure(u64::MAX, 1), Rho(u64::MAX));
     }
 
-    /// (billionths of ρ, δ, ε of corollary 13, ε of a continuous Gaussian of this ρ), computed from the two
-    /// definitions with 60 digits, the first by minimising δ over α.
+    /// Known conversions: (ρ in billionths, δ, ε of corollary 13, ε of a continuous Gaussian of this ρ). Both ε were
+    /// computed from their definitions with 60 digits, the first by minimising δ over α.
     const KNOWN: [(u64, f64, f64, f64); 9] = [
         (100_000_000, 1e-6, 2.14193892838547, 1.99452690069634),
         (1_000_000_000, 1e-6, 7.76621662531172, 7.28608096641861),

@@ -1,4 +1,4 @@
-//! A querier's budget, as aggregators keep it (protocol.md §9).
+//! Budget of a querier, as each aggregator keeps it (protocol.md §9).
 
 use borsh::{BorshDeserialize, BorshSerialize};
 
@@ -14,52 +14,52 @@ use dispers_base::{
 /// Largest encoded statement of a budget, in bytes.
 pub const MAX_BUDGET: usize = 4 << 20;
 
-/// What one query costs one population.
+/// Cost of one query for one population.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Expense {
-    /// Whose homes are told about.
+    /// Population whose homes the query asks.
     pub population: Population,
-    /// The query.
+    /// Query that has the cost.
     pub query: QueryId,
-    /// Its cost.
+    /// Cost of the query.
     pub rho: Rho,
     /// Time until which the cost is reserved, unless it counts for the whole key epoch.
     pub expires: Timestamp,
-    /// True if it counts until the key epoch ends: the query was released, or may have been.
+    /// True if the cost counts until the key epoch ends: the query was released, or may have been.
     pub released: bool,
 }
 
-/// A querier's expenses, as one aggregator knows them.
+/// Expenses of a querier, as one aggregator knows them.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Budget {
     /// Budget of one population in a key epoch at this aggregator: its part of the directory's budget.
     pub most: Rho,
-    /// The key epoch.
+    /// Key epoch of the expenses.
     pub key_epoch: KeyEpoch,
-    /// What was spent.
+    /// Expenses, both reserved and spent.
     pub expenses: Vec<Expense>,
 }
 
-/// A querier's question for its budget.
+/// Request of a querier for the state of its budget.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct BudgetRequest {
-    /// Who asks.
+    /// Querier that asks.
     pub querier: Name,
-    /// When it was signed.
+    /// Time of the signature.
     pub issued: Timestamp,
 }
 
-/// A request with the signature over exactly these bytes.
+/// Budget request with the signature over exactly these bytes.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct SignedBudgetRequest {
     /// Encoding of a [`BudgetRequest`].
     pub body: Vec<u8>,
-    /// The querier's signature.
+    /// Signature of the querier over `body`.
     pub signature: Signature,
 }
 
 impl BudgetRequest {
-    /// Encodes and signs.
+    /// Encodes and signs the request.
     pub fn sign(&self, key: &SigningKey) -> SignedBudgetRequest {
         let body = encoding::to_bytes(self);
         let signature = key.sign(labels::SIGN_BUDGET_REQUEST, &body);
@@ -68,7 +68,7 @@ impl BudgetRequest {
 }
 
 impl SignedBudgetRequest {
-    /// What is asked for, not yet checked.
+    /// Decodes the request. Does not verify the signature.
     ///
     /// # Errors
     /// [`DecodeError`] when the body is malformed.

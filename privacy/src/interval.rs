@@ -1,22 +1,24 @@
-//! What noise does to a result: draws of it for the reader to simulate with, and intervals.
+//! Effect of noise on a result: simulated noise, and confidence intervals.
 //!
-//! This is after the release, so it costs no privacy and may use floating point.
+//! The querier computes this from released numbers, so it costs no privacy and may use floating point.
 
 use rand::{CryptoRng, RngExt};
 
 use super::Noise;
 
-/// A sum of more parts of Laplace noise is drawn as a normal number.
+/// Largest number of parts of Laplace noise whose sum is drawn exactly. By the central limit theorem a sum of more
+/// parts is close to normal, and one normal number is much cheaper to draw.
 const MANY: usize = 12;
-/// Unless its variance is so small that rounding would distort it.
+/// Variance below which a sum is drawn exactly whatever its number of parts, since rounding a normal number would
+/// distort it.
 const NARROW: f64 = 4.0;
-/// What lies outside an interval on each side.
+/// Probability outside of an interval, on each side.
 const TAIL: f64 = 0.025;
-/// Fewer simulated numbers say nothing about tails.
+/// Fewest simulated numbers from which an interval is computed: fewer say nothing about the tails.
 const FEWEST: usize = 20;
 
 impl Noise {
-    /// The noise of a sum of `terms` outputs of a moment, as all dealers together may have dealt it.
+    /// Draws the noise of a sum of `terms` outputs of a moment, as all dealers together may have dealt it.
     pub fn draw(&self, moment: usize, terms: usize, rng: &mut impl CryptoRng) -> f64 {
         let scale = &self.scales()[moment];
         let parts = self.dealers() * terms;
@@ -28,7 +30,8 @@ impl Noise {
     }
 }
 
-/// Discrete Laplace: the difference of two geometric numbers, which are exponential ones rounded down.
+/// Draws from a discrete Laplace distribution: the difference of two geometric numbers, each of which is an exponential
+/// number rounded down.
 fn laplace(width: f64, rng: &mut impl CryptoRng) -> f64 {
     let mut geometric = || {
         let uniform: f64 = rng.random();
@@ -42,10 +45,13 @@ fn normal(rng: &mut impl CryptoRng) -> f64 {
     (-2.0 * (1.0 - a).ln()).sqrt() * (std::f64::consts::TAU * b).cos()
 }
 
-/// The standard error of an estimate and its 95 % interval, from what the same noise once more makes of
-/// it: the basic bootstrap (Davison and Hinkley 1997, §5.2). Where more than 2.5 % of the simulated values
-/// may be beyond all numbers on a side, the interval has no end on the other; one that is no number
-/// may be on either. `None` where too few of them are numbers. Sorts what was simulated.
+/// Returns the standard error of an estimate, and the lower and upper end of its 95 % interval, by the basic bootstrap
+/// (Davison and Hinkley 1997, §5.2). `simulated` are the values of the same expression after the noise was drawn again
+/// around the released sums; they are sorted in place.
+///
+/// If more than 2.5 % of the simulated values may lie beyond all numbers on one side, the interval has no end on the
+/// opposite side. Infinite values lie on their side, and NaN may lie on either side. Returns `None` if the estimate is
+/// not finite, or if fewer than half or fewer than 20 of the simulated values are finite.
 pub fn interval(estimate: f64, simulated: &mut [f64]) -> Option<(f64, f64, f64)> {
     let finite = || simulated.iter().copied().filter(|value| value.is_finite());
     let count = finite().count();
@@ -55,11 +61,12 @@ pub fn interval(estimate: f64, simulated: &mut [f64]) -> Option<(f64, f64, f64)>
     let mean = finite().sum::<f64>() / count as f64;
     let squares = finite().map(|value| (value - mean).powi(2)).sum::<f64>();
     let error = (squares / (count - 1) as f64).sqrt();
-    // Whatever is no number comes last, whichever its sign.
+    // NaN comes last whatever its sign: `total_cmp` alone would put a negative NaN first.
     simulated.sort_by(|a, b| a.is_nan().cmp(&b.is_nan()).then(a.total_cmp(b)));
     let numbers = simulated.partition_point(|value| !value.is_nan());
     let missing = simulated.len() - numbers;
     let at = |fraction: f64| ((simulated.len() - 1) as f64 * fraction).round() as usize;
+    // Each NaN might have been the smallest value, or the largest: the lower percentile moves down by all of them.
     let low = match at(TAIL).checked_sub(missing) {
         Some(place) => simulated[place],
         None => f64::NEG_INFINITY,
@@ -68,6 +75,7 @@ pub fn interval(estimate: f64, simulated: &mut [f64]) -> Option<(f64, f64, f64)>
         place if place < numbers => simulated[place],
         _ => f64::INFINITY,
     };
+    // Reversed percentiles: the error of the estimate is assumed to be distributed like that of the simulation.
     Some((error, 2.0 * estimate - high, 2.0 * estimate - low))
 }
 
@@ -123,14 +131,14 @@ mod tests {
             }
             let coverage = f64::from(covered) / f64::from(runs);
             assert!((0.93..=0.97).contains(&coverage), "{coverage}");
-            // To first order: the sum's error, and that of the count times the ratio.
+            // The expected error to first order: that of the sum, and that of the count times the ratio.
             let first = noise.variance(1) + noise.variance(0) * (sum / count).powi(2);
             let ratio = errors / f64::from(runs) / (first.sqrt() / count);
             assert!((ratio - 1.0).abs() < 0.05, "{ratio}");
         }
     }
 
-    /// 0 to 999, of which the last few are replaced.
+    /// Returns the numbers 0 to 999, with the last of them replaced by `last`.
     fn with(last: &[f64]) -> Vec<f64> {
         let numbers = (0..1000 - last.len()).map(|number| number as f64);
         numbers.chain(last.iter().copied()).collect()

@@ -1,5 +1,5 @@
-//! Differential privacy of a query (protocol.md §9): what its manifest promises, and what that
-//! costs a querier's budget. The unit is one home, added or removed.
+//! Differential privacy of a query (protocol.md §9, docs/privacy.md): the promise in its manifest, the noise that keeps
+//! it, and its cost for a querier's budget. The unit of privacy is one home, added or removed.
 
 mod accounting;
 mod budget;
@@ -23,17 +23,19 @@ pub use noise::{Noise, dealers_of};
 pub use population::Population;
 pub use scale::Scale;
 
-/// Largest ε, in millionths.
+/// Largest ε that a manifest may promise, in millionths: 1000.
 pub const MAX_EPSILON: u64 = 1_000_000_000;
 
-/// An amount of zero-concentrated differential privacy ρ, in billionths (Bun and Steinke 2016).
+/// Amount of zero-concentrated differential privacy ρ, in billionths (Bun and Steinke 2016).
+///
+/// An integer, so that all parties add up costs to exactly the same sum.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, BorshSerialize, BorshDeserialize,
 )]
 pub struct Rho(pub u64);
 
 impl Rho {
-    /// ρ as a number.
+    /// Returns ρ as a number.
     pub fn value(self) -> f64 {
         self.0 as f64 / 1e9
     }
@@ -45,58 +47,60 @@ impl fmt::Display for Rho {
     }
 }
 
-/// The distribution of the noise.
+/// Distribution of the noise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub enum Mechanism {
-    /// Discrete Laplace: pure ε.
+    /// Discrete Laplace, which keeps pure ε.
     Laplace,
-    /// Discrete Gaussian: ρ, of which (ε, δ) follows.
+    /// Discrete Gaussian, which keeps ρ. From ρ and δ follows ε.
     Gaussian {
-        /// What the whole query costs.
+        /// Cost of the whole query.
         rho: Rho,
     },
 }
 
-/// What a manifest promises of a noisy query, as a whole.
+/// Promise of a manifest about the whole of a noisy query, all its outputs and rounds together.
 #[derive(Debug, Clone, Copy, PartialEq, BorshSerialize, BorshDeserialize)]
 pub struct Privacy {
     /// ε in millionths.
     pub epsilon: u64,
     /// δ; 0 for pure ε.
     pub delta: f64,
-    /// How it is reached.
+    /// Distribution of the noise that keeps ε and δ.
     pub mechanism: Mechanism,
 }
 
-/// Privacy parameters that protect nobody, or cannot be met.
+/// Error for privacy parameters that protect nobody, or that no noise can keep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PrivacyError {
-    /// ε is not a positive number that is small enough to mean something.
+    /// ε is not from one millionth to [`MAX_EPSILON`], or not a number.
     #[error("epsilon must be at least 0.000001 and at most 1000: write a number such as 1")]
     Epsilon,
-    /// δ is no probability.
+    /// δ is not a probability, or is 0 for Gaussian noise.
     #[error(
         "delta must be above 0 and below 1: write a number such as 1e-6, or none for pure epsilon"
     )]
     Delta,
-    /// ρ promises less than (ε, δ), or is 0.
+    /// Noise of cost ρ does not keep (ε, δ), or ρ is 0.
     #[error("the noise does not keep the promise of epsilon and delta: ask the query anew")]
     Rho,
-    /// The noise does not fit.
+    /// The noise of one dealer does not fit in 58 bits.
     #[error("the noise would be too large to be added: use a larger epsilon, or a coarser step")]
     TooWide,
-    /// Those who may collude could take all noise away.
+    /// So few aggregators deal that those which may collude could subtract all noise.
     #[error("too few aggregators deal noise: at least as many must as are needed to read a sum")]
     Dealers,
 }
 
 impl Privacy {
-    /// The noise that keeps ε for the whole query, or (ε, δ), with the least error over moments of
-    /// these sensitivities, dealt by `dealers` of a committee of which `needed` are needed.
+    /// Chooses the mechanism that keeps ε for the whole query, or (ε, δ) if there is a δ, with the least error.
+    ///
+    /// `sensitivities` holds the largest summand of one home, one per moment. `dealers` aggregators deal the noise, of
+    /// a committee of which `needed` are needed.
     ///
     /// # Errors
-    /// [`PrivacyError`] saying what to write.
+    /// [`PrivacyError`], which states what to write instead.
     pub fn new(
         epsilon: f64,
         delta: Option<f64>,
@@ -110,7 +114,7 @@ impl Privacy {
             mechanism: Mechanism::Laplace,
         };
         let plan = |privacy: &Self| Noise::plan(privacy, sensitivities, needed, dealers);
-        // Errors relative to what one home can change, so that no moment outweighs the others.
+        // Each variance relative to the largest change by one home, so that no moment outweighs the others.
         let error = |noise: Noise| {
             let moments = sensitivities.iter().enumerate();
             let relative = moments.map(|(moment, sensitivity)| {
@@ -138,10 +142,10 @@ impl Privacy {
         }
     }
 
-    /// Gaussian noise that keeps (ε, δ) for a whole session, however many rounds it has.
+    /// Makes the promise of Gaussian noise that keeps (ε, δ) for a whole session, however many rounds it has.
     ///
     /// # Errors
-    /// [`PrivacyError`] saying what to write.
+    /// [`PrivacyError`], which states what to write instead.
     pub fn of_session(epsilon: f64, delta: f64) -> Result<Self, PrivacyError> {
         let epsilon = millionths(epsilon)?;
         if !(delta > 0.0 && delta < 1.0) {
@@ -156,28 +160,31 @@ impl Privacy {
         privacy.check().map(|()| privacy)
     }
 
-    /// Checks what a manifest promises.
+    /// Checks the promise of a received manifest.
     ///
     /// # Errors
-    /// [`PrivacyError`] for what protects nobody or is not kept.
+    /// [`PrivacyError`] for an ε or δ out of range, or a ρ that does not keep them.
     pub fn check(&self) -> Result<(), PrivacyError> {
         if !(1..=MAX_EPSILON).contains(&self.epsilon) {
             return Err(PrivacyError::Epsilon);
         }
         match self.mechanism {
+            // Laplace noise may come with a δ: it was chosen because it has less error than Gaussian noise at this δ.
             Mechanism::Laplace if (0.0..1.0).contains(&self.delta) => Ok(()),
             Mechanism::Gaussian { .. } if !(self.delta > 0.0 && self.delta < 1.0) => {
                 Err(PrivacyError::Delta)
             }
             Mechanism::Laplace => Err(PrivacyError::Delta),
             Mechanism::Gaussian { rho } => {
+                // The querier chose ρ a margin below ε, so that a rounding that differs between machines changes no
+                // answer.
                 let kept = rho.epsilon(self.delta) <= self.epsilon as f64 / 1e6;
                 (kept && rho.0 > 0).then_some(()).ok_or(PrivacyError::Rho)
             }
         }
     }
 
-    /// The part of one of so many rounds, which together cost the whole.
+    /// Returns the promise of one round, if `rounds` rounds together may cost the whole ρ. Rounds down.
     #[must_use]
     pub fn of_one_in(self, rounds: u16) -> Self {
         let mechanism = match self.mechanism {
@@ -189,7 +196,7 @@ impl Privacy {
         Self { mechanism, ..self }
     }
 
-    /// What a query of so many moments costs.
+    /// Returns the cost of a query with this number of moments.
     pub fn cost(&self, moments: usize) -> Rho {
         match self.mechanism {
             Mechanism::Laplace => Rho::of_pure(self.epsilon, moments),
@@ -197,7 +204,7 @@ impl Privacy {
         }
     }
 
-    /// ε as it was written.
+    /// Returns ε as a number.
     pub fn epsilon(&self) -> f64 {
         self.epsilon as f64 / 1e6
     }
@@ -215,6 +222,8 @@ fn millionths(epsilon: f64) -> Result<u64, PrivacyError> {
 pub fn whole_millionths(epsilon: f64) -> u64 {
     let exact = epsilon * 1e6;
     let nearest = exact.round();
+    // 4.35 · 10^6 is 4349999.9999999995 in binary: rounding down would lose a millionth that was written. In every
+    // other case rounding down is right, since a promise must never be larger than what was written.
     let written = (exact - nearest).abs() <= 1e-12 * nearest;
     // The conversion turns negative numbers and NaN into 0, and too large ones into the largest.
     (if written { nearest } else { exact.floor() }) as u64

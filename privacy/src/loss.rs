@@ -1,10 +1,10 @@
-//! Sum of the privacy losses of one home's answers (docs/privacy.md).
+//! Sum of the privacy losses of one home's answers (protocol.md §17, docs/privacy.md).
 
 use super::{Mechanism, Privacy, Rho};
 use dispers_base::weakness::{self, Weakness};
 
-/// Privacy loss of a home that answered some queries. It only grows, and keeps what two bounds need, of which the
-/// smaller counts.
+/// Privacy loss of a home from all queries that it answered. It only grows. Two bounds on ε follow from its sums, and
+/// the smaller one counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Loss {
     /// Sum of ε, in millionths, of the queries with pure ε.
@@ -23,7 +23,7 @@ impl Loss {
             return Self::default();
         };
         if weakness::off(Weakness::DeltaUnbounded) {
-            // Homes once charged the stated ε, whatever the δ. An infinite ρ leaves only that bound.
+            // Without the defence, the stated ε is charged whatever the δ. The largest ρ leaves only that bound.
             let rho = Rho(u64::MAX);
             let (pure, gaussian) = (privacy.epsilon, Rho(0));
             return Self {
@@ -40,6 +40,8 @@ impl Loss {
                 rho,
             },
             Mechanism::Gaussian { .. } => Self {
+                // The stated ε says little without its δ, so ρ is counted and converted at the directory's ceiling of
+                // δ.
                 pure: 0,
                 gaussian: rho,
                 rho,
@@ -47,9 +49,10 @@ impl Loss {
         }
     }
 
-    /// Returns the loss of both together.
+    /// Returns the loss of the queries of both together.
     #[must_use]
     pub fn plus(self, other: Self) -> Self {
+        // Saturating sums: an overflow must never make a large loss look small.
         let add = |one: Rho, other: Rho| Rho(one.0.saturating_add(other.0));
         Self {
             pure: self.pure.saturating_add(other.pure),
@@ -58,11 +61,12 @@ impl Loss {
         }
     }
 
-    /// Returns the ε, in millionths and rounded up, that all these queries together keep with `delta`: the smaller of
-    /// the sum of the pure ε and of the bound from ρ of all. Few queries of pure ε cost less by the first bound, many
-    /// by the second. Both bounds only grow with every query, and so does the smaller.
+    /// Returns the ε, in millionths and rounded up, that all these queries together keep with `delta`. It is the
+    /// smaller of two bounds. The first is the sum of the pure ε, plus the ε that follows from ρ of the other queries.
+    /// The second is the ε that follows from ρ of all queries. The first is smaller for few queries of pure ε, the
+    /// second for many. Both bounds only grow with every query, and so does the smaller.
     pub fn epsilon(&self, delta: f64) -> u64 {
-        // A conversion of a floating-point number saturates.
+        // The conversion of a floating-point number saturates, so an infinite ε becomes the largest number.
         let millionths = |rho: Rho| (rho.epsilon(delta) * 1e6).ceil() as u64;
         let added = self.pure.saturating_add(millionths(self.gaussian));
         added.min(millionths(self.rho))
@@ -131,7 +135,7 @@ mod tests {
             assert!(one.rho.value() > least, "{delta}: {}", one.rho);
             let all = (0..1000).fold(Loss::default(), |sum, _| sum.plus(one));
             assert!(all.epsilon(CEILING) > 400_000_000, "{delta}");
-            // By their stated ε, they would add up to a thousandth.
+            // The stated ε of all queries would add up to a thousandth only.
             let stated = dispers_base::weakness::without(Weakness::DeltaUnbounded, || {
                 let one = Loss::of(Some(&gaussian(1, delta)), 1);
                 (0..1000).fold(Loss::default(), |sum, _| sum.plus(one))
@@ -158,7 +162,7 @@ mod tests {
                 let epsilon = counted.epsilon(CEILING);
                 prop_assert!(epsilon >= before);
                 before = epsilon;
-                // Either bound may be the smaller, and both hold.
+                // Both bounds hold, and either may be the smaller.
                 let concentrated = Rho(lost).epsilon(CEILING) * 1e6;
                 let sequential = added + counted.gaussian.epsilon(CEILING) * 1e6;
                 prop_assert!(epsilon as f64 >= concentrated.min(sequential));

@@ -1,24 +1,26 @@
-//! How much noise each dealer deals (protocol.md §9).
+//! Amount of noise that each dealer deals (protocol.md §9).
 //!
-//! Up to t − 1 dealers may collude and subtract what they dealt, so what any others deal must be enough.
-//! Laplace: t dealers, a whole discrete Laplace each, since sums of fewer parts are no Laplace. Gaussian:
-//! all dealers, such that any d − t + 1 of them have more than the whole variance. Their sum is not quite
-//! one discrete Gaussian, which costs √(2ρ) an additional τ ≤ 10·(d − t)·exp(−π²σ²), where σ is one
-//! dealer's (Kairouz, Liu and Steinke 2021, proposition 14). What the variance is more than the whole
-//! pays for it.
+//! Up to t − 1 dealers may collude and subtract their own noise, so the noise of any others must be enough.
+//!
+//! - Laplace: t dealers deal, each a whole discrete Laplace number, since noise of a smaller part each would not add up
+//!   to a Laplace distribution.
+//! - Gaussian: all d dealers deal, such that any d − t + 1 of them have more than the whole variance together. A sum of
+//!   discrete Gaussians is not quite a discrete Gaussian, which adds τ ≤ 10·(d − t)·exp(−π²σ²) to √(2ρ), where σ is one
+//!   dealer's deviation (Kairouz, Liu and Steinke 2021, proposition 14). The variance exceeds what ρ requires by enough
+//!   to pay for τ.
 
 use super::scale::FRACTION;
 use super::{Mechanism, Privacy, PrivacyError, Scale};
 
-/// Least standard deviation of one dealer's Gaussian noise, 2.5 in parts of [`FRACTION`]: τ is below 2^-84
-/// for each dealer.
+/// Least standard deviation of one dealer's Gaussian noise: 2.5, in parts of [`FRACTION`]. Then τ is below 2^-84 for
+/// each dealer.
 const LEAST_DEVIATION: u128 = 5 * FRACTION / 2;
-/// Bits of the fraction of a root.
+/// Number of binary places of a computed root.
 const ROOT_BITS: u32 = 40;
-/// ρ is in billionths.
+/// Units of ρ in 1.
 const BILLION: u128 = 1_000_000_000;
 
-/// How many of `alive` aggregators deal, where `needed` of a committee are needed.
+/// Returns the number of aggregators that deal, if `alive` of a committee are alive and `needed` are needed.
 pub fn dealers_of(privacy: &Privacy, needed: usize, alive: usize) -> usize {
     match privacy.mechanism {
         Mechanism::Laplace => needed.min(alive),
@@ -26,7 +28,7 @@ pub fn dealers_of(privacy: &Privacy, needed: usize, alive: usize) -> usize {
     }
 }
 
-/// The noise of a query: for each moment, what each dealer deals.
+/// Noise of a query: for each moment, the distribution of each dealer's noise.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Noise {
     scales: Vec<Scale>,
@@ -34,18 +36,18 @@ pub struct Noise {
 }
 
 impl Noise {
-    /// The noise that `dealers` deal, of a committee of which `needed` are needed, over moments of these
-    /// sensitivities.
+    /// Plans the noise that keeps `privacy`, dealt by `dealers` aggregators of a committee of which `needed` are
+    /// needed. `sensitivities` holds the largest summand of one home, one per moment.
     ///
     /// # Errors
-    /// [`PrivacyError`] when it does not fit 58 bits, when too few deal, or when ε or ρ is zero.
+    /// [`PrivacyError`] if the noise does not fit in 58 bits, if too few aggregators deal, or if ε or ρ is zero.
     pub fn plan(
         privacy: &Privacy,
         sensitivities: &[u64],
         needed: usize,
         dealers: usize,
     ) -> Result<Self, PrivacyError> {
-        // What is left when all that may collude take their own away.
+        // Dealers whose noise is left when all those that may collude subtract theirs.
         let honest = dealers.checked_sub(needed.saturating_sub(1));
         let honest = honest
             .filter(|honest| *honest > 0)
@@ -53,6 +55,7 @@ impl Noise {
         let moments = sensitivities.len() as u64;
         let scale = |sensitivity: &u64| {
             let change = (*sensitivity).max(1);
+            // A moment that no home can change still gets noise of width 1: a scale of zero has no distribution.
             match privacy.mechanism {
                 Mechanism::Laplace => Scale::laplace(moments, change, privacy.epsilon),
                 Mechanism::Gaussian { rho } => {
@@ -68,12 +71,12 @@ impl Noise {
         })
     }
 
-    /// What each dealer deals for each moment.
+    /// Returns the distribution of each dealer's noise, one per moment.
     pub fn scales(&self) -> &[Scale] {
         &self.scales
     }
 
-    /// The bound of one dealer's noise for outputs of these moments.
+    /// Returns the bound of one dealer's noise for each of the given outputs, which are named by their moments.
     pub fn bounds(&self, moments: &[usize]) -> Vec<u64> {
         moments
             .iter()
@@ -81,24 +84,26 @@ impl Noise {
             .collect()
     }
 
-    /// How many deal.
+    /// Returns the number of dealers.
     pub fn dealers(&self) -> usize {
         self.dealers
     }
 
-    /// Largest absolute value of a moment's noise, of all dealers together.
+    /// Returns the largest absolute value of a moment's noise, of all dealers together.
     pub fn largest(&self, moment: usize) -> u128 {
         u128::from(self.scales[moment].bound()) * self.dealers as u128
     }
 
-    /// Variance of a moment's noise, of all dealers together.
+    /// Returns the variance of a moment's noise, of all dealers together.
     pub fn variance(&self, moment: usize) -> f64 {
         self.scales[moment].variance() * self.dealers as f64
     }
 }
 
-/// One dealer's standard deviation, in parts of [`FRACTION`]: above Δ·√(k/(2ρ·honest)) by a part or more.
+/// Returns one dealer's standard deviation in parts of [`FRACTION`]: above Δ·√(k/(2ρ·honest)) by a part or more.
 fn deviation(moments: u64, change: u64, rho: u64, honest: u64) -> Result<u128, PrivacyError> {
+    // Every rounding is upwards: less deviation than computed with real numbers would break the promise. The part that
+    // is added at the end pays for τ.
     let over = 2 * u128::from(rho) * u128::from(honest);
     let squared = u128::from(moments)
         .checked_mul(BILLION << (2 * ROOT_BITS))
@@ -116,7 +121,7 @@ mod tests {
     use super::*;
     use crate::Rho;
 
-    /// 10·Σ exp(−2π²σ²·j/(j + 1)) over j from 1 to `honest` − 1.
+    /// Computes τ = 10·Σ exp(−2π²σ²·j/(j + 1)) over j from 1 to `honest` − 1.
     fn tau(deviation: f64, honest: u64) -> f64 {
         let term = |j: u64| {
             let ratio = j as f64 / (j + 1) as f64;
@@ -136,10 +141,10 @@ mod tests {
                             continue;
                         };
                         let one = parts as f64 / FRACTION as f64;
-                        // √(2ρ) of a moment, and what the sum has.
+                        // √(2ρ) of a moment, and the least deviation that keeps it.
                         let whole = (2.0 * Rho(rho).value() / moments as f64).sqrt();
                         let least = change as f64 / (whole * (honest as f64).sqrt());
-                        // In differences, as the numbers themselves are too near to each other.
+                        // Computed as a difference, since the two values of √(2ρ) are too near to each other.
                         let spare = whole * (1.0 - least / one);
                         if one < 1e6 {
                             assert!(spare > tau(one, honest), "{one} {honest} {rho}");
@@ -196,7 +201,7 @@ mod tests {
                 rho: Rho(26_000_000),
             },
         };
-        // Squares of 2^22 levels.
+        // The last moment is the sum of squares of 2^22 levels.
         let noise = Noise::plan(&privacy, &[1, 1 << 22, 1 << 44], 2, 3).unwrap();
         assert_eq!(noise.scales().len(), 3);
         assert!(noise.scales()[2].bound() > 1 << 49);

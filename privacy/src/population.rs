@@ -1,8 +1,9 @@
-//! Populations, which have budgets.
+//! Populations: sets of homes for which a querier has a budget.
 
 use borsh::{BorshDeserialize, BorshSerialize};
 
-/// What a Target Finder calls the homes of a profile towards one querier.
+/// Name of the homes that a profile means, as a target finder gives it for one querier and key epoch: a keyed hash of
+/// the querier, the key epoch and the canonical profile.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize, BorshDeserialize,
 )]

@@ -1,8 +1,8 @@
-//! What one dealer deals for one moment: an exact distribution, cut off at a public bound
-//! (protocol.md §9).
+//! Noise of one dealer for one moment: an exact distribution, cut off at a public bound (protocol.md §9).
 //!
-//! Cutting off moves a distribution by the probability τ of what is cut, and makes of ε-privacy (ε, δ)
-//! with δ = (1 + e^ε)·τ. The bounds grow with ε, so that this is below 2^-60 for any ε, dealer and moment.
+//! The bound is needed since dealt noise is proved to be within it. Let τ be the probability of the numbers beyond the
+//! bound. Cutting them off turns ε-privacy into (ε, δ) with δ = (1 + e^ε)·τ. The bounds grow with ε, so that this δ is
+//! below 2^-60 for any ε, dealer and moment.
 
 use prio::dp::Rational;
 use prio::dp::distributions::{DiscreteGaussian, DiscreteLaplace};
@@ -10,31 +10,32 @@ use rand::{CryptoRng, distr::Distribution};
 
 use super::PrivacyError;
 
-/// A Laplace is cut off at this number of scales, and at ε more: τ ≤ exp(−43 − ε), so that
-/// δ ≤ 2·exp(−43) < 2^-61.
+/// Number of scales, without ε, at which a Laplace distribution is cut off. The bound is ⌈ε⌉ scales further out, so
+/// that τ ≤ exp(−43 − ε) and δ ≤ 2·exp(−43) < 2^-61.
 const LAPLACE_TAIL: u128 = 43;
-/// A Gaussian is cut off where its tail bound 2·exp(−B²/2σ²) is below 2·exp(−50 − ε), so that
-/// δ ≤ 4·exp(−50) < 2^-70.
+/// Exponent, without ε, of the tail of a Gaussian distribution. It is cut off where its tail bound 2·exp(−B²/2σ²) is
+/// below 2·exp(−50 − ε), so that δ ≤ 4·exp(−50) < 2^-70.
 const GAUSSIAN_TAIL: u128 = 50;
-/// Standard deviations are rational numbers over this.
+/// Denominator of standard deviations, which are fractions so that all parties compute the same.
 pub(super) const FRACTION: u128 = 1 << 10;
-/// Largest bound of one dealer's noise.
+/// Largest bound of one dealer's noise (protocol.md §11).
 const LARGEST_BOUND: u128 = 1 << 58;
-/// ε is in millionths.
+/// Units of ε in 1.
 const MILLION: u64 = 1_000_000;
 
-/// What one dealer deals for one moment.
+/// Distribution of one dealer's noise for one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scale {
     gaussian: bool,
-    /// Laplace's scale or the standard deviation, as a fraction.
+    /// Scale of the Laplace distribution, or standard deviation, as a fraction `numerator / denominator`.
     numerator: u128,
     denominator: u128,
     bound: u64,
 }
 
 impl Scale {
-    /// A discrete Laplace of the scale k·Δ/ε, for ε in millionths.
+    /// Makes a discrete Laplace distribution of the scale k·Δ/ε, where k is `moments`, Δ is `change` and ε is in
+    /// millionths. Each of the k moments gets the part ε/k.
     pub(super) fn laplace(moments: u64, change: u64, epsilon: u64) -> Result<Self, PrivacyError> {
         if epsilon == 0 {
             return Err(PrivacyError::Epsilon);
@@ -45,14 +46,16 @@ impl Scale {
         Self::cut(false, width, epsilon.into(), scales)
     }
 
-    /// A discrete Gaussian whose standard deviation is so many parts of [`FRACTION`].
+    /// Makes a discrete Gaussian distribution with the standard deviation `parts` / [`FRACTION`]. ε, in millionths,
+    /// widens the bound only.
     pub(super) fn gaussian(parts: u128, epsilon: u64) -> Result<Self, PrivacyError> {
         let tail = 2 * (GAUSSIAN_TAIL + u128::from(epsilon.div_ceil(MILLION)));
-        // At least the root.
+        // The integer root rounds down; one more is above the real root.
         Self::cut(true, Some(parts), FRACTION, tail.isqrt() + 1)
     }
 
-    /// Cut off at a number of scales or standard deviations. Integers only, so that all parties agree.
+    /// Makes a distribution that is cut off at this number of scales or standard deviations. Computes with integers
+    /// only, so that all parties get the same bound.
     fn cut(
         gaussian: bool,
         numerator: Option<u128>,
@@ -71,15 +74,17 @@ impl Scale {
         })
     }
 
-    /// Noise within the bound. Exact: integers and fractions only (Canonne, Kamath and Steinke 2020,
-    /// algorithms 1 to 3).
+    /// Draws noise within the bound. The sampler is exact: it computes with integers and fractions only (Canonne,
+    /// Kamath and Steinke 2020, algorithms 1 to 3).
     ///
     /// # Security
-    /// The time that it takes depends on what is drawn.
+    /// The running time depends on the drawn number.
     pub fn sample(&self, rng: &mut impl CryptoRng) -> i64 {
         let fraction = Rational::from_unsigned(self.numerator, self.denominator)
             .expect("no denominator is zero");
         loop {
+            // A number beyond the bound is drawn again instead of moved to the bound, which would make the bound
+            // likelier than the distribution says.
             let drawn = match self.gaussian {
                 true => DiscreteGaussian::new(fraction.clone())
                     .map(|distribution| i64::try_from(distribution.sample(rng))),
@@ -95,27 +100,27 @@ impl Scale {
         }
     }
 
-    /// Largest absolute value.
+    /// Returns the largest absolute value of the noise.
     pub fn bound(&self) -> u64 {
         self.bound
     }
 
-    /// Whether it is a Gaussian, not a Laplace.
+    /// Returns whether the distribution is Gaussian; otherwise it is a Laplace distribution.
     pub(super) fn is_gaussian(&self) -> bool {
         self.gaussian
     }
 
-    /// Laplace's scale, or the standard deviation.
+    /// Returns the scale of the Laplace distribution, or the standard deviation.
     pub(super) fn width(&self) -> f64 {
         self.numerator as f64 / self.denominator as f64
     }
 
-    /// Variance.
+    /// Returns the variance, without the effect of the bound.
     pub fn variance(&self) -> f64 {
         let width = self.width();
         match self.gaussian {
             true => width * width,
-            // 2q / (1 − q)² with q = exp(−1/scale); for wide ones it is 2 scale².
+            // 2q / (1 − q)² with q = exp(−1/scale). For a large scale 1 − q would lose its digits, hence `exp_m1`.
             false => {
                 let q = (-1.0 / width).exp();
                 2.0 * q / (-1.0 / width).exp_m1().powi(2)
@@ -141,7 +146,7 @@ mod tests {
             Scale::gaussian(10 * FRACTION, 1_000_000).unwrap(),
         ];
         for scale in wide {
-            // So tight that most of what is drawn is beyond it.
+            // A bound so tight that most draws are beyond it.
             let tight = Scale { bound: 3, ..scale };
             let mut seen = [0; 7];
             for _ in 0..2_000 {

@@ -1,4 +1,4 @@
-//! Streams of messages, cut into chunks of at most 1 MiB so that gRPC's 4 MiB limit stays.
+//! Streams of messages, cut into chunks of at most 1 MiB, so that no message exceeds gRPC's limit of 4 MiB.
 
 use std::time::Duration;
 
@@ -10,14 +10,15 @@ use crate::v1::Chunk;
 /// Largest chunk, in bytes.
 pub const CHUNK: usize = 1 << 20;
 
-/// Longest wait for the next chunk of a request.
+/// Longest wait for the next chunk of a request (protocol.md §11).
 pub const PATIENCE: Duration = Duration::from_secs(10);
-/// Bytes that give a sender one more second: sending a whole chunk at this rate takes about the longest wait for it.
+/// Number of bytes for which a sender gets one more second. A whole chunk earns about the longest wait.
 const BYTES_PER_SECOND: u64 = 100_000;
 
-/// Cuts messages into chunks, in order. A chunk is made when it is asked for.
+/// Cuts messages into chunks, in order. Each chunk is made when it is asked for.
 pub fn chunks(messages: impl IntoIterator<Item = Vec<u8>>) -> impl Iterator<Item = Chunk> {
     messages.into_iter().flat_map(|message| {
+        // An empty message is one empty chunk. Otherwise the reader would not see it.
         let count = message.len().div_ceil(CHUNK).max(1);
         (0..count).map(move |number| {
             let start = number * CHUNK;
@@ -30,11 +31,12 @@ pub fn chunks(messages: impl IntoIterator<Item = Vec<u8>>) -> impl Iterator<Item
     })
 }
 
-/// Puts the messages of a stream together again.
+/// Reader that joins the chunks of a stream into messages.
 pub struct Messages {
     stream: Streaming<Chunk>,
     /// Remaining time to wait for the sender; `None` without a limit.
     patience: Option<Duration>,
+    /// Longest wait for a chunk.
     most: Duration,
 }
 
@@ -75,6 +77,8 @@ impl Messages {
             )
         })??;
         let bytes = chunk.as_ref().map_or(0, |chunk| chunk.data.len() as u64);
+        // A fixed wait per chunk would let a sender that sends one byte at a time hold its place for ever. The wait
+        // therefore shrinks with the time taken and grows with the bytes received (protocol.md §12).
         let earned = Duration::from_millis(bytes.saturating_mul(1000) / BYTES_PER_SECOND);
         let left = match chunk.as_ref().is_some_and(|chunk| chunk.last) {
             true => self.most,
@@ -84,16 +88,17 @@ impl Messages {
         Ok(chunk)
     }
 
-    /// The next message of at most `limit` bytes, or `None` at the end of the stream.
+    /// Returns the next message of at most `limit` bytes, or `None` at the end of the stream.
     ///
     /// # Errors
-    /// `RESOURCE_EXHAUSTED` for a longer message, `DATA_LOSS` when the stream ends within one,
-    /// `DEADLINE_EXCEEDED` when a request is silent for too long, and whatever ended the stream.
+    /// `RESOURCE_EXHAUSTED` for a longer message, `DATA_LOSS` if the stream ends within a message, `DEADLINE_EXCEEDED`
+    /// if a request is silent for too long, or the status that ended the stream.
     pub async fn next(&mut self, limit: usize) -> Result<Option<Vec<u8>>, Status> {
         let mut message = Vec::new();
         let mut started = false;
         while let Some(chunk) = self.chunk().await? {
             started = true;
+            // The limit is checked before the chunk is added, so that the message never grows beyond it.
             if message.len() + chunk.data.len() > limit {
                 return Err(Status::resource_exhausted("a message is over its limit"));
             }
@@ -108,7 +113,7 @@ impl Messages {
         Ok(None)
     }
 
-    /// The next message, which must be there.
+    /// Returns the next message, which must exist.
     ///
     /// # Errors
     /// As [`Messages::next`], and `INVALID_ARGUMENT` at the end of the stream.

@@ -1,4 +1,4 @@
-//! A question that was asked, and what opens its answer.
+//! A signed question with the secret key that opens its answer.
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use dispers_base::{encoding::to_bytes, id::QueryId};
@@ -7,7 +7,7 @@ use dispers_crypto::envelope::EnvelopeSecretKey;
 use dispers_sql::plan::Plan;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
-/// A question that was asked. It alone opens its answer.
+/// Question with a signed manifest and the secret key of its answer. Without that key nobody opens the answer.
 pub struct Asked {
     pub(crate) sql: String,
     pub(crate) plan: Plan,
@@ -16,7 +16,8 @@ pub struct Asked {
     pub(crate) reply: EnvelopeSecretKey,
 }
 
-/// What is kept of a question until its answer is opened.
+/// Question as it is stored until its answer is opened. The plan is left out: `Querier::restore` makes it again from
+/// the SQL.
 #[derive(BorshSerialize, BorshDeserialize, Zeroize, ZeroizeOnDrop)]
 pub(crate) struct Saved {
     #[zeroize(skip)]
@@ -27,12 +28,13 @@ pub(crate) struct Saved {
 }
 
 impl Asked {
-    /// The query's id.
+    /// Returns the query's id.
     pub fn query(&self) -> QueryId {
         self.manifest.query()
     }
 
-    /// What [`Querier::restore`](crate::Querier::restore) takes up. Whoever has it reads the answer.
+    /// Encodes the question for [`Querier::restore`](crate::Querier::restore). Whoever has the bytes can open the
+    /// answer.
     pub fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
         Zeroizing::new(to_bytes(&Saved {
             sql: self.sql.clone(),

@@ -1,4 +1,5 @@
-//! The way to the Conductors, of which any will do.
+//! Calls to the Conductors. Several Conductors share one database, so that each of them serves any query (protocol.md
+//! §8).
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,12 +11,12 @@ use tonic::{Code, Response, Status};
 
 use crate::Error;
 
-/// How long a query that runs is followed while no conductor can be reached.
+/// Longest time for which a running query is followed while no Conductor can be reached.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
-/// Between two tries.
+/// Pause between two tries to reach a Conductor.
 pub(crate) const PAUSE: Duration = Duration::from_millis(500);
 
-/// All that are listed.
+/// All Conductors that the directory lists.
 pub(crate) struct Conductors(AnyOf);
 
 impl Conductors {
@@ -24,7 +25,8 @@ impl Conductors {
         Self(AnyOf::new(node, channels, Role::Conductor))
     }
 
-    /// Asks one after the other until one can be reached. What `call` does may be repeated.
+    /// Calls one Conductor after the other until one can be reached. More than one may receive the request, so that
+    /// `call` must only do what may be repeated.
     pub(crate) async fn call<T, F: Future<Output = Result<Response<T>, Status>>>(
         &self,
         call: impl Fn(ConductorClient<Channel>) -> F,
@@ -34,8 +36,11 @@ impl Conductors {
     }
 }
 
+/// Converts the status of a failed call into the error that tells what to do next.
 pub(crate) fn refused(status: &Status) -> Error {
     match status.code() {
+        // A connection that breaks during a call appears as Unknown or Cancelled. The Conductor may have done its work,
+        // but all calls may be repeated.
         Code::Unavailable | Code::DeadlineExceeded | Code::Unknown | Code::Cancelled => {
             Error::Unreachable(status.message().to_owned())
         }
@@ -44,7 +49,7 @@ pub(crate) fn refused(status: &Status) -> Error {
     }
 }
 
-/// Tries again while no conductor can be reached.
+/// Repeats `step` while no Conductor can be reached, until `PATIENCE` has passed.
 pub(crate) async fn patiently<T, F: Future<Output = Result<T, Error>>>(
     mut step: impl FnMut() -> F,
 ) -> Result<T, Error> {

@@ -4,19 +4,19 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-/// The `[querier]` table.
+/// The `[querier]` table of the configuration file.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Config {
-    /// The folder of questions that wait for their answers.
+    /// Folder that stores questions until their answers are opened.
     pub queries: PathBuf,
-    /// Longest life of a query, in milliseconds. A training session has a tenth of it more for each round after
-    /// the first, seven days at most.
+    /// Life of a query in milliseconds, without the time that owners get to decide. Each round of a training session
+    /// after the first adds a tenth of this. The whole is at most seven days.
     pub lifetime_ms: u64,
-    /// Fewest aggregators that must verify every batch; the threshold plus one is recommended
-    /// where a corrupt aggregator could work with a corrupt home. 0: the network's floor.
+    /// Fewest aggregators of a committee that must verify each batch. 0 stands for the network's floor. Where a corrupt
+    /// aggregator could work with a corrupt home, the committee's threshold plus one is recommended.
     pub min_verified: u8,
-    /// Fewest accepted answers, in thousandths of the homes asked. 0: the network's floor.
+    /// Fewest accepted contributions, in thousandths of the homes asked. 0 stands for the network's floor.
     pub answer_rate: u16,
 }
 

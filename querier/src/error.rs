@@ -1,4 +1,4 @@
-//! Why a question has no answer, and what to do about it.
+//! Reasons why a question has no answer, and what to do about each.
 
 use dispers_base::encoding::DecodeError;
 use dispers_core::{
@@ -10,94 +10,96 @@ use dispers_crypto::oprf::OprfError;
 use dispers_sql::{decode::WrongOutputs, statement::SqlError};
 use dispers_training::fit::FitError;
 
-/// Why a question has no answer.
+/// Reason why a question has no answer.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The SQL is not one that can be asked. Nobody was asked.
+    /// The SQL cannot be asked. It was not sent to any node.
     #[error(transparent)]
     Sql(#[from] SqlError),
-    /// The manifest would be refused. Nobody was asked.
+    /// The manifest is not valid, so that other nodes would refuse it. While a question is prepared, the error comes
+    /// before any home is asked.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
-    /// The concept indexors did not give a pseudonym.
+    /// A concept could not be blinded, or the indexors' evaluations could not be combined into its pseudonym.
     #[error("a concept could not be turned into its pseudonym: {0}")]
     Oprf(#[from] OprfError),
-    /// Too few concept indexors answered.
+    /// Fewer concept indexors than needed gave a valid evaluation.
     #[error("{needed} concept indexors are needed and {} gave no valid answer: {}; mend them and ask again", missing.len(), missing.join(", "))]
     TooFewIndexors {
-        /// How many are needed.
+        /// Number of indexors that are needed.
         needed: usize,
-        /// Who did not answer, and why.
+        /// Indexors that gave no valid evaluation, each with the reason.
         missing: Vec<String>,
     },
-    /// Too few aggregators offered a key.
+    /// Fewer aggregators of a committee than needed made a valid offer.
     #[error("{needed} data aggregators are needed and {} did not offer a key: {}; start them and ask again", missing.len(), missing.join(", "))]
     TooFewAggregators {
-        /// How many are needed.
+        /// Number of offers that a committee needs.
         needed: usize,
-        /// Who did not.
+        /// Names of the committee's aggregators that made no valid offer.
         missing: Vec<String>,
     },
     /// No conductor could be reached.
     #[error("no conductor can be reached: {0}")]
     Unreachable(String),
-    /// The conductor, or what it relays to, has too much to do.
+    /// The Conductor, or a node behind it, has no free capacity.
     #[error("the network is busy: {0}")]
     Busy(String),
-    /// The conductor refused.
+    /// The Conductor refused the request.
     #[error("the conductor refused: {0}")]
     Refused(String),
-    /// The network could not answer.
+    /// The query ended without a release.
     #[error("the query failed: {0}")]
     Failed(Failure),
-    /// A question that was kept means something else now.
+    /// A restored question means something else under the present catalogue, or does not fit its own manifest.
     #[error(
         "the directory's catalogue has changed since the question was asked, so its answer can no longer be read: ask again"
     )]
     Changed,
-    /// It would live too long.
+    /// The query would live longer than seven days.
     #[error("a query lives at most seven days: give owners less time")]
     TooLong,
-    /// A session without δ.
+    /// A training question without δ, which Gaussian noise needs.
     #[error("training takes Gaussian noise: give --delta, such as 1e-6, beside --epsilon")]
     NoDelta,
-    /// Nothing can be learnt from a round.
+    /// The sums of a round do not allow a step of the training.
     #[error(transparent)]
     Fit(#[from] FitError),
-    /// Totals of another round.
+    /// The Conductor gave the totals of a round that was not requested.
     #[error("the conductor gave the totals of another round")]
     OtherRound,
     /// The totals give no result.
     #[error(transparent)]
     Release(#[from] ReleaseError),
-    /// The released outputs are not those of the plan.
+    /// The number of released outputs is not the plan's.
     #[error(transparent)]
     Outputs(#[from] WrongOutputs),
-    /// Received bytes that are no message.
+    /// Received bytes that do not decode as the expected message.
     #[error(transparent)]
     Decode(#[from] DecodeError),
-    /// The directory does not list what the query needs.
+    /// The directory lists no node, pool or committee of a kind that the query needs.
     #[error("the directory lists no {0}")]
     NotListed(&'static str),
 }
 
 impl Error {
-    /// Whether the same question may succeed later without a change.
+    /// Returns whether the same question may succeed later without a change.
     pub fn is_temporary(&self) -> bool {
         match self {
             Self::TooFewIndexors { .. }
             | Self::TooFewAggregators { .. }
             | Self::Busy(_)
             | Self::Unreachable(_) => true,
-            // What a target finder refuses it refuses again, unless it could not even be reached.
+            // A finder repeats its refusal for the same set of homes (protocol.md §6). Another try only helps where the
+            // finder was not reached.
             Self::Failed(Failure::Find(error)) => matches!(error, StepError::Unreachable),
             Self::Failed(_) => true,
             _ => false,
         }
     }
 
-    /// Whether the question itself is at fault.
+    /// Returns whether the question is at fault, so that its author has to change it.
     pub fn is_misuse(&self) -> bool {
         matches!(
             self,

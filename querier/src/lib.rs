@@ -1,7 +1,7 @@
-//! The querier's SDK: plans, submits, opens.
+//! The querier's library: it plans and submits queries, and opens their answers.
 //!
-//! The querier writes the query and learns the released aggregates. It must never learn a person's
-//! value or who was asked.
+//! The querier writes the query and learns the released aggregates. It must never learn a person's value, or which
+//! homes were asked.
 
 mod asked;
 mod conductors;

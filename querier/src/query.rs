@@ -1,4 +1,4 @@
-//! The verb of a querier: ask.
+//! Queries: planned, signed, submitted, followed and opened.
 
 use std::{error::Error as _, sync::Arc, time::Instant};
 
@@ -45,41 +45,41 @@ use crate::{
     result::{PhaseTimes, QueryResult},
 };
 
-/// Attempts at one batch that a query allows.
+/// Number of attempts at each batch that a query allows.
 const ATTEMPTS: u8 = 5;
-/// A session's life grows by one part of so many for each further round.
+/// Part of the configured lifetime, as a divisor, that each further round of a session adds.
 const ROUNDS_IN_A_LIFETIME: u64 = 10;
 
-/// What is asked.
+/// Question that a querier asks.
 #[derive(Debug, Clone)]
 pub struct Question {
-    /// The SQL.
+    /// SQL text (protocol.md §10).
     pub sql: String,
-    /// Why, one of the purposes registered for the querier.
+    /// Purpose, one of those that the directory registers for the querier.
     pub purpose: String,
-    /// Fewest people behind a released number; the network's floor if `None`.
+    /// Fewest people behind a released number. `None` stands for the network's floor.
     pub min_cohort: Option<u32>,
-    /// The most that it may tell about any one home; `None` for an exact answer.
+    /// Largest privacy loss of a home. `None` asks for an exact answer.
     pub loss: Option<PrivacyLoss>,
-    /// How long owners have who decide each time, before homes answer, in milliseconds.
+    /// Time in which asked owners can decide before homes answer, in milliseconds.
     pub owners_ms: u64,
 }
 
-/// How much about any one home the answer may tell.
+/// Bound on the information that the answer may give about one home.
 #[derive(Debug, Clone, Copy, PartialEq, BorshSerialize, BorshDeserialize)]
 pub struct PrivacyLoss {
-    /// ε of the whole query.
+    /// ε of the whole query, or of all rounds of a session.
     pub epsilon: f64,
-    /// δ, where less noise may do than pure ε takes.
+    /// δ. It allows Gaussian noise, which is smaller than that of pure ε for some queries.
     pub delta: Option<f64>,
 }
 
-/// How far a question is.
+/// Progress of a question.
 #[derive(Debug, Clone)]
 pub enum Step {
-    /// Concepts become pseudonyms and aggregators offer keys.
+    /// The querier obtains pseudonyms from concept indexors and keys from aggregators.
     Preparing,
-    /// The network works on it.
+    /// The network works on the submitted query, with this status.
     Running(Status),
 }
 
@@ -90,7 +90,7 @@ pub struct Querier {
     config: Config,
 }
 
-/// What a manifest says beside what follows from the directory.
+/// Contents of a manifest that do not follow from the directory and the configuration.
 pub(crate) struct Draft<'a> {
     pub(crate) purpose: &'a str,
     pub(crate) min_cohort: Option<u32>,
@@ -101,7 +101,7 @@ pub(crate) struct Draft<'a> {
     pub(crate) rounds: u16,
 }
 
-/// A signed manifest, and what belongs to it.
+/// Signed manifest with its secrets and its sealed profiles.
 pub(crate) struct Drafted {
     pub(crate) manifest: VerifiedManifest,
     pub(crate) signed: SignedManifest,
@@ -111,7 +111,7 @@ pub(crate) struct Drafted {
     pub(crate) pseudonyms: Vec<Pseudonym>,
 }
 
-/// A question as it is submitted, and what opens its answer.
+/// Question that is ready to be submitted, with the key of its answer.
 pub struct Prepared {
     asked: Asked,
     profiles: Vec<SealedProfile>,
@@ -119,17 +119,17 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// What opens the answer.
+    /// Returns the question with the key that opens its answer.
     pub fn asked(&self) -> &Asked {
         &self.asked
     }
 
-    /// The verified manifest.
+    /// Returns the verified manifest.
     pub fn manifest(&self) -> &VerifiedManifest {
         &self.asked.manifest
     }
 
-    /// The manifest as it is signed.
+    /// Returns the manifest with its signature, as it is sent.
     pub fn signed(&self) -> &SignedManifest {
         &self.asked.signed
     }
@@ -139,14 +139,14 @@ impl Prepared {
         &self.pseudonyms
     }
 
-    /// The target profile, sealed for the Target Finders of each partition.
+    /// Returns the target profile, sealed for the Target Finders of each partition, in order of partitions.
     pub fn profiles(&self) -> &[SealedProfile] {
         &self.profiles
     }
 }
 
 impl Querier {
-    /// A querier of the network.
+    /// Creates a querier of the network that `node` belongs to.
     pub fn new(node: Arc<Node>, config: Config) -> Self {
         Self {
             conductors: Conductors::new(node.clone()),
@@ -155,12 +155,12 @@ impl Querier {
         }
     }
 
-    /// The network's directory.
+    /// Returns the network's directory.
     pub fn directory(&self) -> &Directory {
         &self.node.directory
     }
 
-    /// Plans `sql` against the directory's catalogue. Contacts nobody.
+    /// Plans `sql` against the directory's catalogue, without contacting another node.
     ///
     /// # Errors
     /// [`Error::Sql`] says what to write instead.
@@ -173,7 +173,7 @@ impl Querier {
         Ok(Plan::new(sql, &directory.catalogue, &limits)?)
     }
 
-    /// Refuses what the manifest would be refused for, before anybody is contacted.
+    /// Makes the checks of a manifest that are possible before any node is contacted.
     fn check(&self, question: &Question, plan: &Plan) -> Result<(), ManifestError> {
         let privacy = self.privacy(question, plan)?;
         check_privacy(privacy.as_ref(), &self.node.directory.floors)?;
@@ -193,10 +193,11 @@ impl Querier {
         }
     }
 
-    /// The noise that keeps what the question says, with the least error.
+    /// Returns the noise that keeps the question's ε and δ with the least error. Returns `None` for an exact question.
     ///
     /// # Errors
-    /// [`ManifestError::Privacy`] saying what to write.
+    /// [`ManifestError::Privacy`] if no noise can be dealt for this ε and δ, with what to write instead.
+    /// [`ManifestError`] also if the sums could leave the field.
     pub fn privacy(
         &self,
         question: &Question,
@@ -214,12 +215,14 @@ impl Querier {
             .committees
             .iter()
             .map(|key| key.threshold());
+        // All committees share one choice of noise. The largest threshold is taken, as in `Manifest::needed`.
         let (needed, dealers) = thresholds
             .map(|threshold| (threshold.needed(), threshold.members()))
             .max()
             .ok_or(ManifestError::Committees)?;
         let privacy = Privacy::new(epsilon, delta, &sensitivities, needed, dealers);
         let privacy = privacy.map_err(ManifestError::Privacy)?;
+        // The manifest is not written yet, so the network's largest number of homes stands for its own.
         check_sums(
             Some(&privacy),
             &circuit,
@@ -229,10 +232,11 @@ impl Querier {
         Ok(Some(privacy))
     }
 
-    /// Asks, and waits for the answer. `observe` is told every step.
+    /// Asks a question and waits for its answer. Calls `observe` at every step.
     ///
     /// # Errors
-    /// [`Error`]; nothing was released, and the question may be asked again.
+    /// [`Error`] if the query cannot be prepared, if it fails, or if its answer cannot be opened. The question may be
+    /// asked again.
     pub async fn ask(
         &self,
         question: &Question,
@@ -249,10 +253,10 @@ impl Querier {
         self.fetch(&prepared.asked, times, observe).await
     }
 
-    /// Waits for the answer to a question that was submitted. `observe` is told every step.
+    /// Waits for the answer to a submitted question. Calls `observe` at every step.
     ///
     /// # Errors
-    /// [`Error`]; where the query still runs, it may be followed again.
+    /// [`Error`]. A query that still runs may be followed again.
     pub async fn follow(
         &self,
         asked: &Asked,
@@ -261,6 +265,7 @@ impl Querier {
         self.fetch(asked, PhaseTimes::default(), observe).await
     }
 
+    /// Waits until the query has ended, then fetches and opens its totals.
     async fn fetch(
         &self,
         asked: &Asked,
@@ -282,6 +287,7 @@ impl Querier {
         for total in reply.await?.totals {
             let number = u8::try_from(total.member).ok();
             let member = number.and_then(|n| MemberNumber::new(n).ok());
+            // A total without a possible member or committee is left out. The others may be enough.
             if let Some((member, committee)) = member.zip(total.committee.try_into().ok()) {
                 let sealed = from_bytes(&total.sealed, 2 * MAX_TOTAL, "total")?;
                 totals.push((AggregatorId { committee, member }, sealed));
@@ -299,10 +305,10 @@ impl Querier {
         ))
     }
 
-    /// Opens the sealed totals of a question.
+    /// Opens the sealed totals of a question and decodes them into a table.
     ///
     /// # Errors
-    /// [`Error::Release`] when they are too few or contradict each other.
+    /// [`Error::Release`] if the totals are too few or contradict each other.
     pub fn open(
         &self,
         asked: &Asked,
@@ -316,6 +322,8 @@ impl Querier {
             return Ok((released, table));
         };
         let manifest = &asked.manifest;
+        // Each committee's noise depends on the number of its members that dealt, which is known only after the
+        // release. The standard errors follow from it.
         let noise = noise_of(manifest, manifest.circuit(), privacy, &released.dealers);
         let noise = noise.map_err(ManifestError::Privacy)?;
         let numbers = released.numbers(true);
@@ -323,21 +331,20 @@ impl Querier {
         Ok((released, table))
     }
 
-    /// Prepares a question: its concepts become pseudonyms, aggregators offer keys, and the manifest
-    /// is signed. Nothing is submitted.
+    /// Prepares a question without submitting it: obtains pseudonyms and offers, and signs the manifest.
     ///
     /// # Errors
-    /// [`Error`]; nobody was asked.
+    /// [`Error`]. No home was asked.
     pub async fn prepare(&self, question: &Question) -> Result<Prepared, Error> {
         let plan = self.plan(&question.sql)?;
         self.check(question, &plan)?;
         self.prepare_plan(question, plan).await
     }
 
-    /// What this querier spent of its privacy budgets, by the aggregator that counts the most.
+    /// Returns the privacy budget that this querier has spent, as counted by the aggregator that counts the most.
     ///
     /// # Errors
-    /// [`Error::Unreachable`] when no aggregator tells.
+    /// [`Error::Unreachable`] if no aggregator reports a budget.
     pub async fn budget(&self) -> Result<Budget, Error> {
         let request = BudgetRequest {
             querier: self.node.name.clone(),
@@ -359,10 +366,10 @@ impl Querier {
             .ok_or_else(|| Error::Unreachable("no aggregator told its budget".into()))
     }
 
-    /// How far a query of this querier is.
+    /// Returns the progress of a query of this querier.
     ///
     /// # Errors
-    /// [`Error::Refused`] for a query that the conductor does not know or that is another's.
+    /// [`Error::Refused`] for a query that the Conductor does not know, or that another querier asked.
     pub async fn status(&self, query: QueryId) -> Result<Status, Error> {
         let mut updates = self.updates(query).await?;
         let update = updates.message().await.map_err(|status| refused(&status))?;
@@ -370,10 +377,10 @@ impl Querier {
         Ok(from_bytes(&update.status, 1 << 20, "status")?)
     }
 
-    /// Ends a query of this querier: nothing of it is released.
+    /// Cancels a query of this querier, so that nothing is released.
     ///
     /// # Errors
-    /// [`Error::Refused`] for one that has ended already.
+    /// [`Error::Refused`] for a query that has ended already.
     pub async fn cancel(&self, query: QueryId) -> Result<(), Error> {
         let cancelled = self.conductors.call(|mut conductor| {
             let id = query.0.to_vec();
@@ -383,7 +390,7 @@ impl Querier {
         Ok(())
     }
 
-    /// What a conductor tells of a query from now on.
+    /// Opens a stream of a query's status, from one Conductor.
     async fn updates(&self, query: QueryId) -> Result<Streaming<StatusUpdate>, Error> {
         let updates = self.conductors.call(|mut conductor| {
             let id = query.0.to_vec();
@@ -392,14 +399,16 @@ impl Querier {
         updates.await.map_err(|status| refused(&status))
     }
 
-    /// Takes up a question that was kept as [`Asked::to_bytes`].
+    /// Restores a question from the bytes of [`Asked::to_bytes`].
     ///
     /// # Errors
-    /// [`Error`] when the query has expired, or the catalogue gives its SQL another meaning now.
+    /// [`Error::Manifest`] if the query has expired. [`Error::Changed`] if the catalogue gives its SQL another meaning
+    /// now.
     pub fn restore(&self, bytes: &[u8]) -> Result<Asked, Error> {
         let saved: Saved = from_bytes(bytes, 1 << 20, "kept question")?;
         let manifest = saved.manifest.verify(&self.node.directory, now())?;
         let plan = self.plan(&saved.sql)?;
+        // The plan decodes the answer. A plan of a changed catalogue could read the outputs as other columns.
         if plan.local != manifest.local {
             return Err(Error::Changed);
         }
@@ -417,7 +426,7 @@ impl Querier {
         })
     }
 
-    /// What is told next of a query, by the conductor that told the last or by another.
+    /// Returns the next status of a query, from the stream in `updates`, or from a new stream if there is none.
     pub(crate) async fn next_update(
         &self,
         query: QueryId,
@@ -431,7 +440,7 @@ impl Querier {
         update.ok_or_else(|| Error::Unreachable("it stopped telling how far the query is".into()))
     }
 
-    /// Follows a query to its end, through whichever conductor can be reached.
+    /// Follows a query until it ends, through any Conductor that can be reached.
     async fn watch(
         &self,
         query: QueryId,
@@ -445,7 +454,7 @@ impl Querier {
         loop {
             let update = match self.next_update(query, &mut updates).await {
                 Ok(update) => update,
-                // The query goes on, and another conductor may tell of it.
+                // The query goes on without this Conductor, and another one may report its status.
                 Err(error @ Error::Unreachable(_)) => {
                     if away.get_or_insert_with(Instant::now).elapsed() > PATIENCE {
                         return Err(error);
@@ -458,6 +467,7 @@ impl Querier {
             };
             away = None;
             let status: Status = from_bytes(&update.status, 1 << 20, "status")?;
+            // The duration of a phase ends when the first status of another phase arrives.
             if status.phase != phase {
                 times.add(phase, since.elapsed());
                 (phase, since) = (status.phase, Instant::now());
@@ -471,10 +481,11 @@ impl Querier {
         }
     }
 
-    /// The target profile in pseudonyms, from the first indexors that answer.
+    /// Translates the concepts of a target profile into pseudonyms, with the first indexors that answer.
     async fn pseudonyms(&self, profile: &Profile<String>) -> Result<Profile<Pseudonym>, Error> {
         let directory = &self.node.directory;
         let keys = directory.asked_keys();
+        // Each concept is evaluated once. The search at the end needs the order.
         let mut concepts: Vec<&str> = profile.atoms().map(String::as_str).collect();
         concepts.sort_unstable();
         concepts.dedup();
@@ -521,7 +532,8 @@ impl Querier {
                         Err(reason) => missing.push(format!("{} ({reason})", name(member))),
                     }
                 }
-                // With a cause of its own, the failure is on the way to the conductor.
+                // A status with a source was made by this node: it cannot reach any Conductor, so that the next indexor
+                // would fail too.
                 Err(status) if status.source().is_some() => return Err(refused(&status)),
                 Err(status) => {
                     missing.push(format!("{} ({})", name(member), status.message()));
@@ -538,8 +550,8 @@ impl Querier {
         }))
     }
 
-    /// The committees, with the offers that their aggregators make; `None` for one that made no valid
-    /// offer.
+    /// Requests an offer from each aggregator of each committee. Returns one `Terms` per committee, with `None` for
+    /// each aggregator that made no valid offer.
     async fn offers(
         &self,
         issued: dispers_base::id::Timestamp,
@@ -561,11 +573,15 @@ impl Querier {
             async move { conductor.offers(Message { body }).await }
         });
         let reply = reply.await.map_err(|status| refused(&status))?;
+        // Offers come in the order of committees and members. An aggregator without one has empty bytes, which do not
+        // decode.
         let mut received = reply.offers.iter().map(Vec::as_slice);
         let mut offered = |group, member| {
             let bytes = received.next()?;
             let node = directory.member(Role::DataAggregator, group, member)?;
             let offer: Offer = from_bytes(bytes, 16 << 10, "offer").ok()?;
+            // The Conductor relays offers and could change the key in one. An offer therefore counts only if the
+            // directory's key of this aggregator verifies it (protocol.md §12).
             let mine = offer.body.aggregator == node.name
                 && offer.body.querier == self.node.name
                 && offer.body.expires == expires;
@@ -583,6 +599,7 @@ impl Querier {
         Ok(terms.collect())
     }
 
+    /// Prepares a question from its plan.
     async fn prepare_plan(&self, question: &Question, plan: Plan) -> Result<Prepared, Error> {
         let draft = Draft {
             purpose: &question.purpose,
@@ -607,7 +624,7 @@ impl Querier {
         })
     }
 
-    /// Has the profile's concepts become pseudonyms and aggregators offer keys, and signs the manifest.
+    /// Translates the profile, collects offers, and signs the manifest. Submits nothing.
     pub(crate) async fn draft(
         &self,
         profile: &Profile<String>,
@@ -615,14 +632,16 @@ impl Querier {
     ) -> Result<Drafted, Error> {
         let directory = &self.node.directory;
         let floors = &directory.floors;
-        // This check comes before any node is contacted.
+        // Checked before any node is contacted, so that a query that would be refused reveals nothing.
         check_privacy(draft.privacy.as_ref(), floors)?;
         let profile = self.pseudonyms(profile).await?;
         let keys = directory.asked_keys();
         let notary = match draft.privacy {
-            // No other finder would find the query, so that no other need be up.
+            // Only this finder finds a query without noise, since finders do not share their memories (protocol.md §6).
+            // As notary it adds no further node that must be reachable.
             None => exact_finder(directory, &self.node.name, keys.key_epoch, 0),
-            // One that is down fails the query: the next query may draw another.
+            // A notary that cannot be reached fails the query. A random choice gives the next query a chance of another
+            // one.
             Some(_) => directory.nodes(Role::TargetFinder).choose(&mut rng()),
         };
         let notary = notary.ok_or(Error::NotListed("target finder"))?;
@@ -631,13 +650,15 @@ impl Querier {
         if lifetime > MAX_LIFETIME {
             return Err(Error::TooLong);
         }
-        // Each further round of a session has a part of what a query has.
+        // Each further round of a session adds only a part of a query's life: it asks the homes that were found for the
+        // first.
         let rounds = u64::from(draft.rounds.saturating_sub(1));
         let more = (self.config.lifetime_ms / ROUNDS_IN_A_LIFETIME).saturating_mul(rounds);
         let lifetime = lifetime.saturating_add(more).min(MAX_LIFETIME);
         let expires = issued.plus(lifetime);
         let committees = self.offers(issued, expires).await?;
         let needed = committees.iter().map(|terms| terms.needed).max();
+        // With fewer verifying aggregators than the threshold there is no result, whatever the configuration says.
         let min_verified = self
             .config
             .min_verified
@@ -658,10 +679,13 @@ impl Querier {
                 });
             }
         }
+        // The key is new for each query: a key that is stolen later opens no other answer.
         let reply = EnvelopeSecretKey::generate(directory.suite, &mut rng());
         let reply = self.node.watched(reply);
         let mut salt = Zeroizing::new([0; 32]);
         rng().fill_bytes(&mut salt[..]);
+        // The salt hides the profile in the commitment, which everybody sees. Without it, the profiles of few concepts
+        // could be guessed.
         let manifest = Manifest {
             network: directory.network.clone(),
             key_epoch: keys.key_epoch,
@@ -686,6 +710,7 @@ impl Querier {
             profile_commitment: profile.commitment(&salt),
         };
         let signed = manifest.sign(&self.node.signing);
+        // Every other node verifies the manifest too. Here a fault shows before anything is submitted.
         let manifest = signed.verify(directory, issued)?;
         let opening = ProfileOpening {
             profile,
@@ -704,6 +729,8 @@ impl Querier {
         };
         let profiles: Result<_, Error> = (0..directory.partitions()).map(seal).collect();
         let profiles = profiles?;
+        // The Conductor needs the pseudonyms to stream their lists. The profile's structure is sealed for the Target
+        // Finders.
         let mut pseudonyms: Vec<Pseudonym> = opening.profile.atoms().copied().collect();
         pseudonyms.sort_unstable();
         pseudonyms.dedup();
@@ -717,16 +744,17 @@ impl Querier {
         })
     }
 
-    /// Submits a prepared question. Submitting it again is the same query.
+    /// Submits a prepared question. Submitting it twice starts one query.
     ///
     /// # Errors
-    /// [`Error`]; it may be submitted again.
+    /// [`Error`]. The question may be submitted again.
     pub async fn submit(&self, prepared: &Prepared) -> Result<(), Error> {
         let signed = &prepared.asked.signed;
         self.submit_signed(signed, &prepared.profiles, &prepared.pseudonyms)
             .await
     }
 
+    /// Submits a drafted manifest. Submitting it twice starts one query.
     pub(crate) async fn submit_drafted(&self, drafted: &Drafted) -> Result<(), Error> {
         self.submit_signed(&drafted.signed, &drafted.profiles, &drafted.pseudonyms)
             .await

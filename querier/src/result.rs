@@ -1,4 +1,4 @@
-//! What a querier gets: a table, what is missing from it and why, and how it was made.
+//! Result of a query: a table, its missing cells with the reasons, and how the table was made.
 
 use std::time::Duration;
 
@@ -9,33 +9,33 @@ use dispers_core::{
 };
 use dispers_sql::decode::Table;
 
-/// How many homes were left at each step.
+/// Number of homes at each step of a query.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Homes {
-    /// Matched the target profile.
+    /// Homes that match the target profile.
     pub targeted: u64,
-    /// Were asked.
+    /// Homes that were asked.
     pub asked: u64,
-    /// Answered, with data or with zeros.
+    /// Homes that answered, with data or with zeros.
     pub answered: u64,
-    /// Gave a contribution that counts. Never a count of people: a home without data counts too.
+    /// Contributions that are counted. They are not people: a home without data counts too.
     pub accepted: u64,
-    /// Gave one that does not.
+    /// Answers whose contribution is not counted.
     pub rejected: u64,
     /// True if the numbers of homes are noisy.
     pub about: bool,
 }
 
-/// Who stands behind the numbers.
+/// Aggregators that the result depends on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Aggregators {
-    /// How many must collude to learn a value.
+    /// Number of aggregators that must collude to learn a home's value.
     pub needed: usize,
-    /// Fewest that verified a batch.
+    /// Fewest aggregators of a committee that verified a batch.
     pub verified: usize,
 }
 
-/// How long each phase took, as the querier saw it.
+/// Duration of each phase, as measured by the querier.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct PhaseTimes {
     pub(crate) prepare: Duration,
@@ -59,15 +59,15 @@ impl PhaseTimes {
 /// The answer to a question.
 #[derive(Debug, Clone)]
 pub struct QueryResult {
-    /// The query.
+    /// Id of the query.
     pub query: QueryId,
     /// Released groups, suppressed groups and withheld cells.
     pub table: Table,
-    /// The funnel.
+    /// Number of homes at each step.
     pub homes: Homes,
-    /// Who verified.
+    /// Aggregators that verified the contributions.
     pub aggregators: Aggregators,
-    /// Milliseconds per phase, in order.
+    /// Name and milliseconds of each phase, in order.
     pub phases_ms: Vec<(&'static str, u64)>,
 }
 
@@ -85,8 +85,8 @@ impl QueryResult {
         Self {
             query,
             table,
-            // The conductor reports steps of the cohort; the aggregators report exact numbers where these reveal no
-            // small group.
+            // The Conductor rounds its numbers down to steps of the cohort. The aggregators report exact numbers where
+            // these reveal no small group. The larger number is therefore the more precise one.
             homes: Homes {
                 targeted: homes.targeted.max(released.asked),
                 asked: homes.asked.max(released.asked),

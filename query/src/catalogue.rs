@@ -1,28 +1,28 @@
-//! What homes hold and may be asked: doctypes, fields and the concept vocabulary (protocol.md §2).
+//! Catalogue of what queries may read: doctypes, fields and concepts (protocol.md §2).
 
 use borsh::{BorshDeserialize, BorshSerialize};
 
-/// Everything that may be asked, as the directory lists it.
+/// Everything that a query may read or select homes by, as the directory lists it.
 #[derive(Debug, Clone, Default, PartialEq, BorshSerialize, BorshDeserialize)]
 pub struct Catalogue {
     /// Kinds of documents, by name.
     pub doctypes: Vec<Doctype>,
-    /// The concepts that homes may subscribe to, such as `sex>female`. `home>all` is implied.
+    /// Concepts that homes may subscribe to, such as `sex>female`. `home>all` is implied.
     pub concepts: Vec<String>,
 }
 
-/// One kind of document.
+/// Kind of documents.
 #[derive(Debug, Clone, PartialEq, BorshSerialize, BorshDeserialize)]
 pub struct Doctype {
-    /// Its name, such as `heartrate` or `io.cozy.bank.operations`.
+    /// Name, such as `heartrate` or `io.cozy.bank.operations`.
     pub name: String,
-    /// Whether a home may hold more than one.
+    /// Number of documents that a home may hold.
     pub cardinality: Cardinality,
-    /// What a document holds.
+    /// Fields of a document.
     pub fields: Vec<Field>,
 }
 
-/// How many documents of a doctype one home holds.
+/// Number of documents of a doctype that one home may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub enum Cardinality {
     /// At most one.
@@ -31,18 +31,18 @@ pub enum Cardinality {
     Many,
 }
 
-/// One field of a doctype.
+/// Field of a doctype.
 #[derive(Debug, Clone, PartialEq, BorshSerialize, BorshDeserialize)]
 pub struct Field {
-    /// Its name.
+    /// Name of the field.
     pub name: String,
     /// Type of its values.
     pub kind: FieldKind,
-    /// Unit for people, such as `mmHg`; empty where there is none.
+    /// Unit for people, such as `mmHg`; empty if there is none.
     pub unit: String,
-    /// Smallest and largest value that is expected, for numbers.
+    /// Smallest and largest expected value of a number, if the catalogue states them.
     pub range: Option<(f64, f64)>,
-    /// Whether a document may lack it.
+    /// True if a document may lack the field.
     pub nullable: bool,
 }
 
@@ -57,25 +57,25 @@ pub enum FieldKind {
     Text,
 }
 
-/// The concept that every home subscribes to; NOT is relative to it.
+/// Concept that every home subscribes to. NOT selects from these homes.
 pub const EVERY_HOME: &str = "home>all";
 
 impl Catalogue {
-    /// The doctype of that name, case-insensitively.
+    /// Returns the doctype of this name, in any case of ASCII letters.
     pub fn doctype(&self, name: &str) -> Option<&Doctype> {
         self.doctypes
             .iter()
             .find(|d| d.name.eq_ignore_ascii_case(name))
     }
 
-    /// Whether `concept` may be asked for.
+    /// Returns whether a query may use `concept`.
     pub fn has_concept(&self, concept: &str) -> bool {
         concept == EVERY_HOME || self.concepts.iter().any(|c| c == concept)
     }
 }
 
 impl Doctype {
-    /// The field of that name, case-insensitively.
+    /// Returns the field of this name, in any case of ASCII letters.
     pub fn field(&self, name: &str) -> Option<&Field> {
         self.fields
             .iter()

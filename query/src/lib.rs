@@ -1,8 +1,8 @@
-//! What homes are asked: the catalogue of doctypes and concepts, target profiles, local queries, and the shape of what a
-//! home contributes.
+//! Parts of a query that every party reads: the catalogue of doctypes and concepts, target profiles, local queries, and
+//! the shape of a home's contribution.
 //!
-//! These are data that every party reads, with the rules that make them valid. How SQL becomes them is in
-//! `dispers_sql`, how a contribution is proved in `dispers_circuit`.
+//! The types are data, with the rules that make them valid. `dispers_sql` makes them from SQL, and `dispers_circuit`
+//! proves contributions.
 
 pub mod catalogue;
 pub mod local;

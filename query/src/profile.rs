@@ -1,7 +1,8 @@
-//! Target profiles: which homes a query is for, as a tree over concepts (protocol.md §6).
+//! Target profiles: trees over concepts that select the homes of a query (protocol.md §6).
 //!
-//! The tree is generic in what stands for a concept: its name for the querier, its pseudonym for
-//! the Target Finder. It is kept in postfix order, so that received bytes decode without recursion.
+//! The tree is generic in its atoms, which stand for concepts: the querier uses names, the Target Finder pseudonyms.
+//! The nodes are kept in postfix order, so that a stranger's bytes decode without recursion and cannot exhaust the call
+//! stack.
 
 use std::collections::BTreeSet;
 
@@ -12,12 +13,12 @@ use dispers_base::{
     labels::{HASH_CANONICAL_PROFILE, HASH_PROFILE},
 };
 
-/// Largest number of nodes.
+/// Largest number of nodes of a profile.
 pub const MAX_NODES: usize = 256;
-/// Largest depth.
+/// Largest depth of a profile.
 pub const MAX_DEPTH: usize = 32;
 
-/// One step of a profile in postfix order.
+/// Node of a profile. In postfix order, a node stands after its operands.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 enum Step<A> {
     Atom(A),
@@ -36,26 +37,26 @@ impl<A> Step<A> {
     }
 }
 
-/// A profile over too many concepts, too deep, or not a tree.
+/// Error for nodes that are not a tree, or a tree with too many nodes or too deep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a target profile may have {MAX_NODES} nodes and depth {MAX_DEPTH}")]
 pub struct InvalidProfile;
 
-/// A Boolean combination of concepts.
+/// Boolean combination of concepts.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize)]
 pub struct Profile<A> {
     steps: Vec<Step<A>>,
 }
 
 impl<A> Profile<A> {
-    /// Homes that subscribed to `atom`.
+    /// Makes the profile of the homes that subscribed to `atom`.
     pub fn atom(atom: A) -> Self {
         Self {
             steps: vec![Step::Atom(atom)],
         }
     }
 
-    /// Homes of every one of `parts`.
+    /// Makes the profile of the homes that every one of `parts` selects.
     ///
     /// # Errors
     /// [`InvalidProfile`] without parts or beyond the bounds.
@@ -63,7 +64,7 @@ impl<A> Profile<A> {
         Self::join(parts, Step::And)
     }
 
-    /// Homes of any of `parts`.
+    /// Makes the profile of the homes that at least one of `parts` selects.
     ///
     /// # Errors
     /// [`InvalidProfile`] without parts or beyond the bounds.
@@ -71,7 +72,7 @@ impl<A> Profile<A> {
         Self::join(parts, Step::Or)
     }
 
-    /// Homes that are not of `part`.
+    /// Makes the profile of the homes that `part` does not select.
     ///
     /// # Errors
     /// [`InvalidProfile`] beyond the bounds.
@@ -98,6 +99,7 @@ impl<A> Profile<A> {
         let mut depths: Vec<usize> = Vec::new();
         for step in &steps {
             if matches!(step, Step::And(n) | Step::Or(n) if *n < 2) {
+                // An AND or OR of one part is that part: it must not have a second encoding.
                 return Err(InvalidProfile);
             }
             let rest = depths
@@ -115,7 +117,7 @@ impl<A> Profile<A> {
             .ok_or(InvalidProfile)
     }
 
-    /// The atoms, in the order they were written, with repetitions.
+    /// Returns the atoms in the order in which they were written, with repetitions.
     pub fn atoms(&self) -> impl Iterator<Item = &A> {
         self.steps.iter().filter_map(|step| match step {
             Step::Atom(atom) => Some(atom),
@@ -123,7 +125,7 @@ impl<A> Profile<A> {
         })
     }
 
-    /// The same profile over what `f` makes of each atom.
+    /// Returns the same profile with each atom replaced by the result of `f`.
     pub fn map<B>(&self, mut f: impl FnMut(&A) -> B) -> Profile<B> {
         let mapped: Result<_, std::convert::Infallible> = self.try_map(|atom| Ok(f(atom)));
         match mapped {
@@ -132,7 +134,7 @@ impl<A> Profile<A> {
         }
     }
 
-    /// The same profile over what `f` makes of each atom.
+    /// Returns the same profile with each atom replaced by the result of `f`.
     ///
     /// # Errors
     /// The first error of `f`.
@@ -150,7 +152,7 @@ impl<A> Profile<A> {
         })
     }
 
-    /// Whether a home for which `subscribed` answers is meant.
+    /// Returns whether the profile selects a home. `subscribed` returns whether the home subscribed to an atom.
     pub fn matches(&self, subscribed: &dyn Fn(&A) -> bool) -> bool {
         let mut stack: Vec<bool> = Vec::new();
         for step in &self.steps {
@@ -167,8 +169,10 @@ impl<A> Profile<A> {
 }
 
 impl<A: BorshSerialize> Profile<A> {
-    /// The same for profiles that differ only in how they are written: in order, repetition, nesting
-    /// and double negation.
+    /// Returns a digest that is equal for profiles which differ only in order, repetition, nesting or double negation.
+    ///
+    /// It names the population that has a budget (protocol.md §9). Profiles that are equivalent for other reasons have
+    /// different digests; the Target Finder refuses a second profile with the same homes.
     pub fn canonical(&self) -> [u8; 32]
     where
         A: Ord + Clone,
@@ -181,13 +185,15 @@ impl<A: BorshSerialize> Profile<A> {
         encoding::hash(HASH_CANONICAL_PROFILE, &[&encoding::to_bytes(&stack)])
     }
 
-    /// What the manifest says of the profile: it binds and, with a random salt, hides it.
+    /// Returns the manifest's commitment to the profile. It binds the querier to the profile and, if `salt` is random,
+    /// hides the profile.
     pub fn commitment(&self, salt: &[u8; 32]) -> [u8; 32] {
+        // A profile can be guessed: without a salt, anybody could confirm a guess by its hash.
         encoding::hash(HASH_PROFILE, &[salt, &encoding::to_bytes(self)])
     }
 }
 
-/// A profile as a tree without order.
+/// Profile as a tree without order.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, BorshSerialize)]
 enum Canonical<A> {
     Atom(A),
@@ -198,6 +204,7 @@ enum Canonical<A> {
 
 impl<A: Ord + Clone> Canonical<A> {
     fn of(step: &Step<A>, mut parts: Vec<Self>) -> Self {
+        // After merging equal parts a set may have one member: the AND or OR of it is that member.
         let one = |mut set: BTreeSet<Self>, join: fn(BTreeSet<Self>) -> Self| match set.len() {
             1 => set.pop_first().expect("there is one"),
             _ => join(set),
@@ -209,6 +216,7 @@ impl<A: Ord + Clone> Canonical<A> {
                 other => Self::Not(Box::new(other)),
             },
             Step::And(_) => {
+                // AND is associative: the parts of a nested AND belong to the outer one. Likewise OR.
                 let parts = parts.into_iter().flat_map(|part| match part {
                     Self::And(set) => set,
                     part => BTreeSet::from([part]),
@@ -235,6 +243,7 @@ impl<A: BorshDeserialize> BorshDeserialize for Profile<A> {
             )
         };
         let len = u32::deserialize_reader(reader)? as usize;
+        // Before the nodes are read, so that a stranger's length allocates nothing.
         if len > MAX_NODES {
             return Err(invalid());
         }

@@ -1,49 +1,51 @@
-//! Bounded values as integer levels, and sums of levels as values again (protocol.md §10).
+//! Conversion of bounded values to integer levels, and of sums of levels back to values (protocol.md §10).
 //!
-//! `clamp(x, lo, hi, step)` puts x on the grid lo, lo + step, …, hi. A value on the grid is exact
-//! and so are its sums: where lo and step are short decimals, sums are taken over integers and
-//! divided by a power of ten once, at the end.
+//! `clamp(x, lo, hi, step)` puts x on the grid lo, lo + step, …, hi. A value on the grid is exact, and so are sums of
+//! such values: if lo and step are short decimals, sums are computed with integers and divided by a power of ten once,
+//! at the end.
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use rand::CryptoRng;
 
 /// Largest number of levels of one variable.
 pub const MAX_LEVELS: u64 = 1 << 32;
-/// Number of levels where no step was written.
+/// Number of levels of a grid without a step.
 pub const DEFAULT_LEVELS: u64 = 4096;
 
-/// How far from a whole number (hi - lo) / step may be, relative to it.
+/// Largest relative difference between (hi − lo) / step and a whole number. It allows for steps such as 0.1, which have
+/// no exact binary representation.
 const GRID_TOLERANCE: f64 = 1e-9;
-/// Decimal places up to which a bound or step is taken for a decimal.
+/// Largest number of decimal places of a bound or step that is treated as a decimal.
 const MAX_DECIMALS: i32 = 9;
 
-/// The distance between two levels.
+/// Distance between two levels.
 #[derive(Debug, Clone, Copy, PartialEq, BorshSerialize, BorshDeserialize)]
 pub enum Step {
-    /// As written; a value goes to the nearest level.
+    /// Step as it was written. A value goes to the nearest level.
     Exact(f64),
-    /// 4,096 levels; a value between two goes to either, so that the mean is right.
+    /// No step was written: 4,096 levels. A value between two levels goes to either at random, so that its mean is
+    /// right.
     Levels4096,
 }
 
-/// Bounds and step that make no grid.
+/// Error for bounds and a step that make no grid.
 #[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
 pub enum InvalidGrid {
     /// A bound or the step is infinite or not a number.
     #[error("the bounds and the step must be finite numbers")]
     NotFinite,
-    /// lo ≥ hi.
+    /// The lower bound is not below the upper bound.
     #[error("the lower bound must be below the upper bound")]
     Empty,
     /// The step is zero or negative.
     #[error("the step must be above 0")]
     Step,
-    /// (hi - lo) / step is not whole.
+    /// (hi − lo) / step is not a whole number.
     #[error("the upper bound must be on the grid; the nearest ones are {below} and {above}")]
     OffGrid {
-        /// The last level below.
+        /// Largest value of the grid below hi.
         below: f64,
-        /// The first level above.
+        /// Smallest value of the grid above hi.
         above: f64,
     },
     /// More than 2^32 levels.
@@ -51,7 +53,7 @@ pub enum InvalidGrid {
     TooManyLevels,
 }
 
-/// A bounded grid: which level a value has, and what sums of levels mean.
+/// Bounded grid, which converts values to levels and sums of levels to sums of values.
 #[derive(Debug, Clone, Copy, PartialEq, BorshSerialize)]
 pub struct Quantiser {
     lo: f64,
@@ -60,9 +62,12 @@ pub struct Quantiser {
 }
 
 impl Quantiser {
+    /// Makes a grid from `lo` to `hi`.
+    ///
     /// # Errors
-    /// [`InvalidGrid`] if the three make no grid of at most 2^32 levels.
+    /// [`InvalidGrid`] if bounds and step make no grid of at most 2^32 levels.
     pub fn new(lo: f64, hi: f64, step: Step) -> Result<Self, InvalidGrid> {
+        // Also the difference: of two finite bounds it may be infinite.
         if !(lo.is_finite() && hi.is_finite() && (hi - lo).is_finite()) {
             return Err(InvalidGrid::NotFinite);
         }
@@ -90,22 +95,22 @@ impl Quantiser {
         Ok(Self { lo, hi, step })
     }
 
-    /// The lower bound, level 0.
+    /// Returns the lower bound, which is level 0.
     pub fn lo(&self) -> f64 {
         self.lo
     }
 
-    /// The upper bound, the last level.
+    /// Returns the upper bound, which is the last level.
     pub fn hi(&self) -> f64 {
         self.hi
     }
 
-    /// The step as it was written.
+    /// Returns the step as it was written.
     pub fn step(&self) -> Step {
         self.step
     }
 
-    /// The last level.
+    /// Returns the last level.
     pub fn max(&self) -> u64 {
         match self.step {
             Step::Exact(step) => ((self.hi - self.lo) / step).round() as u64,
@@ -113,7 +118,7 @@ impl Quantiser {
         }
     }
 
-    /// The distance between two levels.
+    /// Returns the distance between two levels.
     pub fn width(&self) -> f64 {
         match self.step {
             Step::Exact(step) => step,
@@ -121,27 +126,28 @@ impl Quantiser {
         }
     }
 
-    /// The level of `value`, which is clamped to the bounds first and must be a number.
+    /// Returns the level of `value`, which must not be NaN. A value beyond a bound is clamped to it.
     pub fn level(&self, value: f64, rng: &mut impl CryptoRng) -> u64 {
         let position = (value.clamp(self.lo, self.hi) - self.lo) / self.width();
         let level = match self.step {
             Step::Exact(_) => position.round(),
             Step::Levels4096 => {
-                // 53 bits: the precision of the fraction that they are compared with.
+                // 53 bits are the precision of a floating-point number in 0..1.
                 let uniform = (rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64;
                 let below = position.floor();
                 below + f64::from(u8::from(uniform < position - below))
             }
         };
+        // The position of hi may be rounded to above the last level, which the circuit cannot encode.
         (level as u64).min(self.max())
     }
 
-    /// Whether [`value_sum`](Self::value_sum) is a whole number for every sum of levels.
+    /// Returns whether [`value_sum`](Self::value_sum) is a whole number for every sum of levels.
     pub fn is_integer(&self) -> bool {
         self.decimals().is_some_and(|(_, _, scale)| scale == 1)
     }
 
-    /// lo·count + step·Σk, exactly, where lo and step are whole numbers.
+    /// Returns lo·count + step·`level_sum` exactly, if lo and step are whole numbers.
     pub fn integer_sum(&self, count: i128, level_sum: i128) -> Option<i128> {
         match self.decimals()? {
             (lo, step, 1) => Some(lo * count + step * level_sum),
@@ -149,7 +155,7 @@ impl Quantiser {
         }
     }
 
-    /// lo·count + step·Σk.
+    /// Returns the sum of `count` values whose levels add up to `level_sum`: lo·count + step·`level_sum`.
     pub fn value_sum(&self, count: i128, level_sum: i128) -> f64 {
         match self.decimals() {
             Some((lo, step, scale)) => (lo * count + step * level_sum) as f64 / scale as f64,
@@ -157,15 +163,16 @@ impl Quantiser {
         }
     }
 
-    /// The value of a level, on the grid.
+    /// Returns the value of a level.
     pub fn value(&self, level: u64) -> f64 {
         self.value_sum(1, level.into())
     }
 
-    /// The mean, or `None` of nothing.
+    /// Returns the mean of `count` values whose levels add up to `level_sum`; `None` if `count` is not positive, which
+    /// noise can cause.
     pub fn mean(&self, count: i128, level_sum: i128) -> Option<f64> {
         (count > 0).then(|| match self.decimals() {
-            // One division, so that a mean on the grid comes out as it is written.
+            // A single division, so that a mean on the grid has no rounding error but that of the decimal itself.
             Some((lo, step, scale)) => {
                 let sum = lo * count + step * level_sum;
                 sum as f64 / (scale as f64 * count as f64)
@@ -174,7 +181,9 @@ impl Quantiser {
         })
     }
 
-    /// The sum of products of two variables' values, of which both are there `count` times.
+    /// Returns the sum of the products of two variables' values over the `count` rows in which neither is NULL. `sums`
+    /// are the sums of this and the other variable's levels over these rows, and `product_sum` is the sum of the
+    /// products of their levels.
     pub fn product_sum(
         &self,
         other: &Self,
@@ -183,6 +192,8 @@ impl Quantiser {
         product_sum: i128,
     ) -> f64 {
         let exact = || {
+            // (lo₁ + step₁·k₁)(lo₂ + step₂·k₂), multiplied out and summed. The products may exceed 128 bits; then the
+            // sum is computed in floating point below.
             let (a, step_a, scale_a) = self.decimals()?;
             let (b, step_b, scale_b) = other.decimals()?;
             let term = |x: i128, y: i128, z: i128| x.checked_mul(y)?.checked_mul(z);
@@ -200,10 +211,10 @@ impl Quantiser {
         exact().unwrap_or_else(rounded)
     }
 
-    /// The variance over `count - 1` (`sample`) or `count`, or `None` where that is 0, or where noise
-    /// took the variance below 0.
+    /// Returns the variance, with the divisor `count − 1` for a `sample` and `count` otherwise. Returns `None` if the
+    /// divisor is not positive, or if noise made the variance negative.
     ///
-    /// Rounding without a step adds at most a quarter of the squared step to it.
+    /// Without a step, random rounding adds at most a quarter of the squared distance between levels.
     pub fn variance(
         &self,
         count: i128,
@@ -216,19 +227,20 @@ impl Quantiser {
             return None;
         }
         let scatter = count * square_sum - level_sum * level_sum;
-        // Noise was added to the sums, and is larger than what they say.
+        // A negative variance is impossible without noise, and has no root: the noise is larger than the variance.
         if scatter < 0 {
             return None;
         }
         Some(self.width().powi(2) * (scatter as f64 / count as f64 / divisor as f64))
     }
 
-    /// lo and step as integers over a common power of ten, if they are short decimals.
+    /// Returns lo and step as integers, with the common power of ten that they were multiplied by. Returns `None` if
+    /// they are not short decimals.
     fn decimals(&self) -> Option<(i128, i128, i128)> {
         let Step::Exact(step) = self.step else {
             return None;
         };
-        // Above 2^53 not every integer is a float.
+        // From 2^53 on a floating-point number may stand for several written integers.
         let whole = |value: f64| {
             (value.fract() == 0.0 && value.abs() < (1u64 << 53) as f64).then_some(value as i128)
         };
@@ -248,6 +260,7 @@ impl BorshDeserialize for Quantiser {
         let lo = f64::deserialize_reader(reader)?;
         let hi = f64::deserialize_reader(reader)?;
         let step = Step::deserialize_reader(reader)?;
+        // Decoding makes the grid with `new`, so that a forged grid is refused.
         Self::new(lo, hi, step)
             .map_err(|e| borsh::io::Error::new(borsh::io::ErrorKind::InvalidData, e.to_string()))
     }
@@ -281,7 +294,7 @@ mod tests {
     fn decimal_sums_carry_no_binary_noise() {
         let q = Quantiser::new(0.1, 10.0, Step::Exact(0.1)).unwrap();
         assert_eq!(q.max(), 99);
-        // 0.1 + 0.2 = 0.3 and not 0.30000000000000004.
+        // In floating point, 0.1 + 0.2 would be 0.30000000000000004.
         assert_eq!(q.value_sum(2, 1), 0.3);
         assert_eq!(q.mean(2, 1), Some(0.15));
         assert!(!q.is_integer());
@@ -323,7 +336,7 @@ mod tests {
         let n = 20_000u64;
         let sum: u64 = (0..n).map(|_| q.level(10.25, &mut rng)).sum();
         let (n, sum) = (i128::from(n), i128::from(sum));
-        // Standard error 0.003.
+        // The standard error is 0.003.
         assert!((q.mean(n, sum).unwrap() - 10.25).abs() < 0.02);
     }
 

@@ -1,41 +1,41 @@
-//! What a query's circuit is made from: groups, bounded variables, and what is summed of them.
+//! Shape of a query's circuit (protocol.md §7): groups, bounded variables, and the moments that are summed.
 
 use borsh::{BorshDeserialize, BorshSerialize};
 
-/// Most constraints of a circuit: with the wires' seed they fill a domain of 1,024 points.
+/// Largest number of constraints of a circuit: with the wires' seed they fill a domain of 1,024 points.
 pub const MAX_CONSTRAINTS: usize = 1023;
-/// Most digits of dealt noise.
+/// Largest number of base-16 digits of dealt noise.
 pub const MAX_NOISE_DIGITS: usize = 1 << 19;
-/// Most moments of a shape.
+/// Largest number of moments of a shape.
 pub const MAX_MOMENTS: usize = 512;
-/// Most outputs of a circuit.
+/// Largest number of outputs of a circuit.
 pub const MAX_OUTPUTS: usize = 4096;
-/// Most levels of a one-hot variable.
+/// Largest number of levels of a one-hot variable.
 pub const MAX_BINS: u64 = 512;
-/// Most variables of a shape.
+/// Largest number of variables of a shape.
 pub const MAX_VARIABLES: usize = 64;
-/// Most levels of a variable: `0..2^32`.
+/// Largest number of levels of a variable: `0..2^32`.
 pub const MAX_LEVELS: u64 = 1 << 32;
-/// Most coordinates of a vector.
+/// Largest number of coordinates of a vector.
 pub const MAX_COORDINATES: usize = 1 << 16;
 
-/// A shape that has no circuit.
+/// Error for a shape that has no circuit.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CircuitError {
     /// More variables than [`MAX_VARIABLES`].
     #[error("{variables} variables, at most {MAX_VARIABLES} are possible: ask for fewer at once")]
     TooManyVariables {
-        /// How many there are.
+        /// Number of variables.
         variables: usize,
     },
-    /// A variable with more levels than [`MAX_LEVELS`].
+    /// A variable has more levels than [`MAX_LEVELS`], or is one-hot with more than [`MAX_BINS`].
     #[error(
         "variable {variable} has 2^32 levels or more, or {MAX_BINS} or more that are counted: choose a \
          coarser step or closer bounds"
     )]
     TooManyLevels {
-        /// Its position.
+        /// Position of the variable.
         variable: usize,
     },
     /// More constraints than [`MAX_CONSTRAINTS`].
@@ -44,7 +44,7 @@ pub enum CircuitError {
          ask for fewer groups, fewer aggregates or a coarser step"
     )]
     TooManyConstraints {
-        /// How many there would be.
+        /// Number of constraints that the circuit would have.
         constraints: u64,
     },
     /// More outputs than [`MAX_OUTPUTS`].
@@ -53,10 +53,10 @@ pub enum CircuitError {
          aggregates or a coarser step"
     )]
     TooManyOutputs {
-        /// How many there would be.
+        /// Number of outputs that the circuit would have.
         outputs: usize,
     },
-    /// Noise for too many sums, or of too many digits.
+    /// The noise is for too many sums, or has too many digits.
     #[error(
         "noise for {outputs} sums takes {digits} digits, at most {MAX_NOISE_DIGITS} are possible: ask for \
          fewer groups or fewer aggregates, or train a smaller model"
@@ -67,16 +67,17 @@ pub enum CircuitError {
         /// Number of digits in base 16.
         digits: usize,
     },
-    /// A vector of no coordinates, or of too many or too fine ones.
+    /// A vector has no coordinates, too many, or coordinates of an unsupported number of bits.
     #[error(
         "a vector has 1 to {MAX_COORDINATES} coordinates of 4, 8, 12, 16, 20 or 24 bits: train a smaller \
          model"
     )]
     Vector,
-    /// Moments that are repeated, of variables that they cannot be of, or without their guard.
+    /// Moments are repeated, do not fit their variables, or lack the count that guards them.
     #[error("what is summed does not fit the variables")]
     Moments,
-    /// An element that no constraint reads alone; inconsistent shares of it would pass.
+    /// The constraints do not have full rank over the input: inconsistent shares of an element would pass unnoticed
+    /// (protocol.md §7).
     #[error("internal error: the circuit checks {checked} of {elements} elements")]
     Unchecked {
         /// Rank of the constraints.
@@ -86,56 +87,58 @@ pub enum CircuitError {
     },
 }
 
-/// The public description of a circuit, small enough for a manifest; every party compiles the
-/// same `Circuit` from it.
+/// Public description of a circuit, which follows from a manifest's local query. Every party compiles the same
+/// `Circuit` from it.
 ///
-/// Outputs, in order: for each group (or once without GROUP BY) the number of rows, then those of
-/// each moment.
+/// The outputs of the circuit are, in order, for each group (or once without GROUP BY): the number of rows, then the
+/// outputs of each moment.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Shape {
     /// Number of groups; 0 without GROUP BY.
     pub groups: u16,
-    /// The variables that a row assigns.
+    /// Variables to which a row assigns levels.
     pub variables: Vec<Variable>,
-    /// What is summed.
+    /// Moments that are summed over rows.
     pub moments: Vec<Moment>,
 }
 
-/// One bounded integer variable: a level in `0..=max`, or NULL.
+/// Bounded integer variable. Its value is a level in `0..=max`, or NULL.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Variable {
-    /// Largest level, below 2^32; 0 for a variable of which only the presence counts.
+    /// Largest level, below 2^32; 0 for a variable of which only the presence is counted.
     pub max: u64,
-    /// Whether a row may leave it NULL.
+    /// True if the variable may be NULL in a row.
     pub nullable: bool,
-    /// Whether there is one bit per level, so that levels can be counted.
+    /// True if the variable is encoded with one bit per level, so that levels can be counted.
     pub one_hot: bool,
 }
 
-/// What is summed over rows.
+/// Kind of sum over rows.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize, BorshDeserialize)]
 pub enum Moment {
-    /// The product of the levels of `factors`, of which there are at most two, over the rows in which
-    /// none of `present` is NULL. Without factors it counts those rows. One output, guarded by the
-    /// count with the same `present`, which must be a moment too; by the rows where that is empty.
+    /// Sum of the product of the levels of `factors` (at most two), over the rows in which none of `present` is NULL.
+    /// Without factors it is the number of these rows.
+    ///
+    /// It has one output. The output is guarded by the count with the same `present`, which must be a moment too, or by
+    /// the number of rows if `present` is empty.
     Product {
-        /// Nullable variables in increasing order, at least those among the factors.
+        /// Nullable variables in increasing order; they include the nullable variables of `factors`.
         present: Vec<u16>,
-        /// Variables in increasing order; the same twice for its square.
+        /// Variables in increasing order. One variable twice means its square.
         factors: Vec<u16>,
     },
-    /// The number of rows at each level of a one-hot variable. One output for each level.
+    /// Number of rows at each level of a one-hot variable. One output for each level.
     Levels {
-        /// The variable.
+        /// One-hot variable.
         variable: u16,
-        /// How they are released where some are few: neighbours are added up until they are enough;
-        /// otherwise each is withheld alone.
+        /// True if neighbouring levels with few rows are added up until they reach the cohort; otherwise each level
+        /// with few rows is withheld alone (protocol.md §7).
         merged: bool,
     },
 }
 
 impl Moment {
-    /// The number of rows in which none of `present`, in increasing order, is NULL.
+    /// Returns the moment that counts the rows in which none of `present`, in increasing order, is NULL.
     pub fn count(present: Vec<u16>) -> Self {
         Self::Product {
             present,
@@ -144,18 +147,18 @@ impl Moment {
     }
 }
 
-/// What one home's row assigns. A home without a row contributes all zeros.
+/// Row of one home. A home without a row contributes all zeros.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Row {
-    /// The group, below [`Shape::groups`]; 0 without GROUP BY.
+    /// Group of the row, below [`Shape::groups`]; 0 without GROUP BY.
     pub group: usize,
-    /// One level per variable; `None` is NULL.
+    /// Levels, one per variable; `None` is NULL.
     pub levels: Vec<Option<u64>>,
 }
 
 impl Shape {
-    /// The shape that sums each variable by itself: the number of its values where it may be NULL, the
-    /// sum of its levels unless there is only one, and with `true` the sum of their squares.
+    /// Makes the shape that sums each variable by itself: the number of its values if it may be NULL, the sum of its
+    /// levels if it has more than one, and the sum of their squares if its flag is `true`.
     pub fn summing(groups: u16, variables: impl IntoIterator<Item = (Variable, bool)>) -> Self {
         let mut shape = Self {
             groups,
@@ -170,6 +173,8 @@ impl Shape {
                 (_, true) => 2,
             };
             for degree in usize::from(!variable.nullable)..=degrees {
+                // Degree 0 is the number of values. A variable that is never NULL has one value per row, and the rows
+                // of each group are counted anyway.
                 shape.moments.push(Moment::Product {
                     present: present.clone(),
                     factors: vec![number; degree],
@@ -180,7 +185,7 @@ impl Shape {
         shape
     }
 
-    /// Largest contribution of one row to any output of a moment.
+    /// Returns the largest contribution of one row to any output of a moment.
     pub fn largest(&self, moment: &Moment) -> u64 {
         match moment {
             Moment::Levels { .. } => 1,
@@ -195,7 +200,7 @@ impl Shape {
         }
     }
 
-    /// Number of outputs of a moment in each group.
+    /// Returns the number of outputs of a moment in each group.
     pub fn outputs_of(&self, moment: &Moment) -> usize {
         match moment {
             Moment::Product { .. } => 1,
@@ -206,7 +211,11 @@ impl Shape {
         }
     }
 
-    /// Refuses what is out of bounds, before anything is allocated for it.
+    /// Checks that the shape is within all bounds and that its moments fit its variables, before anything is allocated
+    /// for it.
+    ///
+    /// # Errors
+    /// [`CircuitError`] naming the broken bound or rule.
     pub fn check(&self) -> Result<(), CircuitError> {
         if self.variables.len() > MAX_VARIABLES {
             return Err(CircuitError::TooManyVariables {
@@ -225,6 +234,7 @@ impl Shape {
             return Err(CircuitError::Moments);
         }
         let mut sorted: Vec<&Moment> = self.moments.iter().collect();
+        // Two equal moments would be equal outputs. Sorting finds them without a comparison of all pairs.
         sorted.sort();
         let distinct = sorted.windows(2).all(|pair| pair[0] != pair[1]);
         let meaningful = self.moments.iter().all(|moment| self.is_meaningful(moment));
@@ -242,14 +252,19 @@ impl Shape {
                 let increasing = present.windows(2).all(|pair| pair[0] < pair[1]);
                 let ordered = factors.windows(2).all(|pair| pair[0] <= pair[1]);
                 let nullable = |number| variable(number).is_some_and(|v| v.nullable);
+                // A NULL factor is zero in the circuit, so a product is a sum over the rows in which all factors are
+                // present. Its guard must count no other rows: `present` must name every nullable factor.
                 let masked = |factor| {
                     variable(factor)
                         .is_some_and(|v| v.max > 0 && (!v.nullable || present.contains(factor)))
                 };
+                // The guard of an output is looked up among the moments, so a sum without its count could not be
+                // guarded.
                 let guarded = factors.is_empty()
                     || present.is_empty()
                     || self.moments.contains(&Moment::count(present.clone()));
-                // A product with a bit sums over the homes that have the bit: their count guards it in exact results.
+                // A product with a bit is a sum over the homes that have the bit. In exact results their number guards
+                // it (protocol.md §9), so that number must be a moment too.
                 let bits = factors
                     .iter()
                     .filter(|factor| variable(factor).is_some_and(|v| v.max == 1));

@@ -1,4 +1,4 @@
-//! Services that go on after a restart, from their keys and what they keep.
+//! Services that can be restarted with their keys and stored state.
 
 use std::{
     path::{Path, PathBuf},
@@ -21,23 +21,24 @@ use tonic::service::Routes;
 
 use crate::Error;
 
-/// Where nodes keep what they keep.
+/// Storage of all nodes of a sandbox.
 #[derive(Clone)]
 pub(crate) enum Keeping {
-    /// In memory: a node that restarts has nothing.
+    /// Storage in memory, which a restart loses.
     Memory,
-    /// In this folder, one file a node.
+    /// Storage in this folder, one file per node.
     Folder(PathBuf),
 }
 
-/// What such a service is made of, beside its node.
+/// Service that can be restarted, with the keys that it needs beside its node's.
 pub(crate) enum Durable {
     Aggregator(KeyShare),
     Finder(EnvelopeSecretKey, PoolSecret),
-    /// A host whose documents are in its file, and how many exact queries its homes answer.
+    /// A host whose documents are in its file. Its homes answer one querier this many exact queries.
     Stack(usize),
 }
 
+/// Returns the error of a node that does not start.
 fn failed(node: &Node, reason: impl ToString) -> Error {
     Error::Start {
         node: node.name.to_string(),
@@ -46,6 +47,7 @@ fn failed(node: &Node, reason: impl ToString) -> Error {
 }
 
 impl Keeping {
+    /// Returns the path of a node's file, or `None` for storage in memory.
     fn path(&self, node: &str) -> Option<PathBuf> {
         match self {
             Self::Memory => None,
@@ -53,6 +55,7 @@ impl Keeping {
         }
     }
 
+    /// Opens the storage of a node: `file` in a folder, `memory` otherwise.
     fn open<T, E: ToString>(
         &self,
         node: &Node,
@@ -66,17 +69,19 @@ impl Keeping {
         opened.map_err(|error| failed(node, error))
     }
 
-    /// What a Conductor keeps.
+    /// Opens the store of the Conductor.
     pub(crate) fn lists(&self, node: &Node) -> Result<Arc<Sqlite>, Error> {
         self.open(node, Sqlite::open, Sqlite::in_memory)
             .map(Arc::new)
     }
 
-    /// Has a node that is a witness of the log co-sign it, beside what it serves.
+    /// Adds the service of a witness of the log to `routes`, if the directory lists the node as one.
     pub(crate) fn witness(&self, node: &Arc<Node>, routes: Routes) -> Result<Routes, Error> {
         if !node.directory.witnesses.names.contains(&node.name) {
             return Ok(routes);
         }
+        // A witness has a file of its own: it must remember the head that it co-signed last, whatever else the node
+        // does (§16).
         let path = self.path(&format!("{}.witness", node.name));
         let cosigner = match path {
             Some(path) => Cosigner::open(node.clone(), &path),
@@ -87,7 +92,7 @@ impl Keeping {
             .beside(routes))
     }
 
-    /// What a host keeps.
+    /// Opens the store of a host.
     pub(crate) fn store(&self, host: &str) -> Result<Store, Error> {
         Ok(match self.path(host) {
             Some(path) => Store::open(&path)?,
@@ -97,6 +102,7 @@ impl Keeping {
 }
 
 impl Durable {
+    /// Returns the role of the service.
     pub(crate) fn role(&self) -> Role {
         match self {
             Self::Aggregator(_) => Role::DataAggregator,
@@ -105,12 +111,13 @@ impl Durable {
         }
     }
 
-    /// The service, with what its node keeps.
+    /// Creates the service, with the stored state of its node.
     pub(crate) fn routes(&self, node: &Arc<Node>, keeping: &Keeping) -> Result<Routes, Error> {
         let owned = node.clone();
         Ok(match self {
             Self::Aggregator(share) => {
                 use dispers_data_aggregator::{Config, SCHEMA, Service};
+                // Secret keys cannot be cloned. A copy through their bytes leaves this one for the next restart.
                 let share = KeyShare::from_bytes(&*share.to_bytes());
                 let share = share.map_err(|error| failed(node, error))?;
                 let open = |path: &Path| Database::open(path, &SCHEMA);

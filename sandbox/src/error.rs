@@ -1,11 +1,11 @@
-//! Why a sandbox does not start.
+//! Errors of starting a sandbox.
 
 use dispers_base::id::InvalidId;
 use dispers_sql::statement::SqlError;
 use dispers_stack::ImportError;
 use dispers_trust::directory::DirectoryError;
 
-/// Why a sandbox does not start.
+/// Errors of starting a sandbox.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -24,12 +24,12 @@ pub enum Error {
     /// A data file has no usable name.
     #[error("{0:?} gives no doctype name: name the file like people.csv")]
     NoDoctype(String),
-    /// A concept column is in no data file.
+    /// The column for concepts is in no data file.
     #[error("no data file has the concept column {column:?}; their columns are {columns}")]
     NoConceptColumn {
-        /// What was looked for.
+        /// Name of the column.
         column: String,
-        /// What there is.
+        /// Names of the existing columns.
         columns: String,
     },
     /// The directory is refused.
@@ -44,15 +44,15 @@ pub enum Error {
     /// A node did not start.
     #[error("{node} did not start: {reason}")]
     Start {
-        /// Which node.
+        /// Name of the node.
         node: String,
-        /// Why.
+        /// Reason of the failure.
         reason: String,
     },
 }
 
 impl Error {
-    /// Whether the caller's options or files are at fault.
+    /// Returns whether the caller's options or files are at fault.
     pub fn is_misuse(&self) -> bool {
         !matches!(
             self,

@@ -1,10 +1,11 @@
-//! Which threads the roles of a sandbox run on.
+//! Threads of a sandbox, separate for each role.
 
 use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
 
 use dispers_base::id::Role;
 use tokio::runtime::{Builder, Handle, Runtime};
 
+/// Roles that have an executor.
 const ROLES: [Role; 7] = [
     Role::Conductor,
     Role::ConceptIndexor,
@@ -15,15 +16,15 @@ const ROLES: [Role; 7] = [
     Role::Querier,
 ];
 
-/// One executor per role, whose threads bear the role's name, so that what a role costs can be told
-/// from what another does.
+/// One executor per role. Its threads bear the role's name, so that the processor time of a role can be told from that
+/// of others.
 pub struct Executors(BTreeMap<Role, Runtime>);
 
 impl Executors {
-    /// Starts them. Each thread calls `begin` with its role when it starts.
+    /// Starts the executors. Each thread calls `begin` with its role when it starts.
     ///
     /// # Errors
-    /// When the system gives no threads.
+    /// [`io::Error`] if the system starts no more threads.
     pub fn start(begin: impl Fn(Role) + Send + Sync + 'static) -> io::Result<Self> {
         let begin = Arc::new(begin);
         let start = |role: Role| {
@@ -31,7 +32,7 @@ impl Executors {
             let runtime = Builder::new_multi_thread()
                 .enable_all()
                 .thread_name(role.to_string())
-                // A thread that ends takes with it what it cost.
+                // The system forgets the processor time of a thread that ends, so threads stay.
                 .thread_keep_alive(Duration::from_secs(24 * 3600))
                 .on_thread_start(move || begin(role))
                 .build()?;
@@ -44,16 +45,17 @@ impl Executors {
             .map(Self)
     }
 
+    /// Returns the executor of a role.
     pub(crate) fn of(&self, role: Role) -> &Handle {
         self.0[&role].handle()
     }
 
-    /// Runs `work` with a role's executor, on the calling thread.
+    /// Runs `work` with a role's executor. The calling thread waits for the result.
     pub fn run<F: Future>(&self, role: Role, work: F) -> F::Output {
         self.of(role).block_on(work)
     }
 
-    /// Ends them without waiting for what still runs.
+    /// Ends all executors without waiting for tasks that still run.
     pub fn end(self) {
         for (_, runtime) in self.0 {
             runtime.shutdown_background();

@@ -1,4 +1,4 @@
-//! What each role could read, from recorded traffic.
+//! Knowledge of each role: the envelopes that it opened or only passed on, from recorded traffic.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -6,48 +6,50 @@ use dispers_base::id::Role;
 
 use crate::recording::{Opened, Recording};
 
-/// Bytes of a ciphertext by which it is recognised: its first and its last.
+/// Number of bytes by which a ciphertext is recognised, at its beginning and at its end. Ciphertexts are random enough
+/// that these bytes do not occur elsewhere by chance.
 const MARK: usize = 16;
 
 /// Envelopes of one purpose.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Envelopes {
-    /// How many.
+    /// Number of envelopes.
     pub count: usize,
-    /// Their sealed bytes together.
+    /// Number of their sealed bytes.
     pub bytes: usize,
 }
 
 impl Envelopes {
+    /// Counts one more envelope.
     fn add(&mut self, opened: &Opened) {
         self.count += 1;
         self.bytes += opened.ciphertext.len();
     }
 }
 
-/// What all nodes of one role received, and what of it they could read.
+/// Bytes and envelopes that the nodes of one role received.
 #[derive(Debug, Clone)]
 pub struct RoleKnowledge {
     /// The role.
     pub role: Role,
-    /// How many nodes it has.
+    /// Number of nodes of the role.
     pub nodes: usize,
-    /// Bytes that they received, TLS removed.
+    /// Number of received bytes, without TLS.
     pub received: usize,
-    /// What they opened, by purpose.
+    /// Envelopes that nodes of the role opened, by purpose.
     pub opened: BTreeMap<&'static str, Envelopes>,
-    /// What passed them and stayed closed, though somebody else opened it, by purpose.
+    /// Envelopes that passed nodes of the role and that only other roles opened, by purpose.
     pub closed: BTreeMap<&'static str, Envelopes>,
 }
 
-/// What everybody could read in one sandbox.
+/// Knowledge of all roles of one sandbox.
 #[derive(Debug, Clone)]
 pub struct Knowledge {
-    /// Each role that received anything.
+    /// Roles that have nodes.
     pub roles: Vec<RoleKnowledge>,
-    /// How many envelopes were opened by anybody.
+    /// Number of envelopes that any node opened.
     pub envelopes: usize,
-    /// How many of them by nodes of more than one role.
+    /// Number of envelopes that nodes of several roles opened.
     pub read_by_several_roles: usize,
 }
 
@@ -61,7 +63,7 @@ impl Knowledge {
                 marks.insert(mark, index);
             }
         }
-        // Most positions of a stream start no mark, and this tells them cheaply.
+        // Few positions of a stream begin a mark. Looking up four bytes first rules out most positions cheaply.
         let prefixes: HashSet<u32> = marks.keys().map(|mark| prefix(mark)).collect();
         let mut roles: BTreeMap<Role, RoleKnowledge> = BTreeMap::new();
         for (_, role, record) in recording.records() {
@@ -75,6 +77,7 @@ impl Knowledge {
             });
             known.nodes += 1;
             known.received += received.connections.values().map(Vec::len).sum::<usize>();
+            // An envelope can lie inside another one, so opened plaintexts are searched like the streams.
             let plaintexts = received.opened.iter().map(|opened| &opened.plaintext);
             let mut seen: HashSet<usize> = HashSet::new();
             for bytes in received.connections.values().chain(plaintexts) {
@@ -105,13 +108,14 @@ impl Knowledge {
     }
 }
 
-/// An envelope that somebody opened.
+/// Envelope that some node opened, with the roles of all nodes that opened it.
 struct Envelope {
     opened: Opened,
     readers: HashSet<Role>,
 }
 
 impl Envelope {
+    /// Collects the opened envelopes of all nodes. Equal ciphertexts are one envelope.
     fn all(recording: &Recording) -> Vec<Self> {
         let mut found: HashMap<Vec<u8>, Self> = HashMap::new();
         for (_, role, record) in recording.records() {
@@ -128,13 +132,15 @@ impl Envelope {
     }
 }
 
-/// Either end: where one is torn apart by the transport's frames, the other is not.
+/// Returns the first and the last bytes of a ciphertext. The frames of the transport may split one of them, but rarely
+/// both.
 fn marks_of(ciphertext: &[u8]) -> impl Iterator<Item = [u8; MARK]> {
     let first = ciphertext.first_chunk::<MARK>().copied();
     let last = ciphertext.last_chunk::<MARK>().copied();
     first.into_iter().chain(last)
 }
 
+/// Returns the first four bytes as a number.
 fn prefix(bytes: &[u8]) -> u32 {
     let first = bytes.first_chunk::<4>().copied();
     first.map_or(0, u32::from_le_bytes)

@@ -1,7 +1,7 @@
-//! A whole DISPERS network in one process: every role a real service with mutual TLS on loopback.
+//! A whole DISPERS network in one process: every role is a real service with mutual TLS on loopback.
 //!
-//! It is for trying and testing. One dealer makes every key, and one process holds them all, so it
-//! protects nobody from whoever runs it.
+//! The sandbox is for trying and testing. One dealer makes every key, and one process holds all of them, so the
+//! sandbox protects nobody from whoever runs it.
 
 mod durable;
 mod error;

@@ -1,4 +1,4 @@
-//! The network: keys, directory, services, subscriptions, and the way down.
+//! The network of a sandbox: keys, directory, services, subscriptions, and stopping.
 
 use std::{
     collections::BTreeMap, fmt, io::ErrorKind, path::PathBuf, pin::Pin, sync::Arc, time::Duration,
@@ -35,35 +35,35 @@ use crate::{
 
 /// Most homes that one query may ask.
 pub(crate) const MAX_HOMES: u64 = 10_000_000;
-/// Hosts that subscribe their homes at the same time.
+/// Most hosts that subscribe their homes at the same time.
 const PARALLEL_HOSTS: usize = 4;
 
 type BoxFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// What a sandbox is made from.
+/// Options of a sandbox.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// CSV files, one per doctype; the example where there are none.
+    /// CSV files, one per doctype. Without any, the sandbox uses the example data.
     pub data: Vec<PathBuf>,
-    /// Homes that are computed, instead of those of data files.
+    /// Homes with computed documents, instead of homes from data files.
     pub synthetic: Option<Synthetic>,
-    /// The column that tells homes apart; each row its own home if `None`.
+    /// Column that identifies the home of a row. If `None`, each row is a home of its own.
     pub home_column: Option<String>,
-    /// Columns whose values homes subscribe to.
+    /// Columns whose values are concepts that homes subscribe to.
     pub concepts: Vec<String>,
     /// Number of hosts.
     pub hosts: usize,
-    /// How many of the hosts attach themselves to the target instead of being dialled.
+    /// Number of hosts that attach themselves to the Target instead of being dialled.
     pub attached: usize,
     /// Number of concept indexors.
     pub indexors: u8,
-    /// Concept indexors needed.
+    /// Number of concept indexors that an evaluation needs.
     pub indexor_threshold: u8,
-    /// Number of data aggregators.
+    /// Number of data aggregators of each committee.
     pub aggregators: u8,
-    /// Data aggregators needed.
+    /// Number of data aggregators of a committee that a query needs.
     pub threshold: u8,
-    /// Number of committees of so many data aggregators.
+    /// Number of committees.
     pub committees: u16,
     /// Number of partitions of the subscriptions.
     pub partitions: u16,
@@ -71,29 +71,29 @@ pub struct Options {
     pub finders: u8,
     /// Number of targets.
     pub targets: u16,
-    /// The network's minimum cohort.
+    /// Minimum cohort of the network.
     pub min_cohort: u32,
     /// Scale of the noise of sizes of sets, in homes.
     pub size_noise: u32,
-    /// Exact queries that a home answers one querier.
+    /// Number of exact queries that a home answers one querier.
     pub exact_queries: usize,
-    /// What hosts read their homes' documents through, instead of directly.
+    /// Wrapper of the connectors through which hosts read documents. If `None`, hosts read their stores directly.
     pub through: Option<Through>,
-    /// The rules of every home.
+    /// Rules of every home.
     pub rules: Rules,
-    /// The purpose that the directory registers for the querier, and that it asks for.
+    /// Purpose that the directory registers for the querier, and that the querier asks for.
     pub purpose: String,
-    /// The envelopes' suite.
+    /// Suite of the envelopes.
     pub suite: Suite,
     /// Homes per batch.
     pub batch_size: u32,
-    /// How the targets ask stacks.
+    /// Configuration of the Targets.
     pub target: dispers_target::Config,
-    /// Whether to record what every node receives and opens.
+    /// True if the sandbox records the bytes that each node receives and the envelopes that it opens.
     pub record: bool,
-    /// Whether to count what every role receives; not together with `record`.
+    /// True if the sandbox counts the bytes that each role receives. Ignored together with `record`.
     pub meter: bool,
-    /// Folder for what data aggregators, the target finder and hosts keep; in memory if `None`.
+    /// Folder of the nodes' files. If `None`, nodes store their state in memory.
     pub state: Option<PathBuf>,
 }
 
@@ -130,10 +130,10 @@ impl Default for Options {
     }
 }
 
-/// Makes of what a host reads documents from what it is to read them through.
+/// Function that wraps the connector of a host.
 pub type Wrap = dyn Fn(Arc<dyn Connector>) -> Arc<dyn Connector> + Send + Sync;
 
-/// What hosts read documents through.
+/// Wrapper of the connectors through which hosts read documents.
 #[derive(Clone)]
 pub struct Through(pub Arc<Wrap>);
 
@@ -143,27 +143,27 @@ impl fmt::Debug for Through {
     }
 }
 
-/// How far a sandbox is.
+/// Progress of starting a sandbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
-    /// Services start.
+    /// The services start.
     Starting {
-        /// How many.
+        /// Number of services.
         services: usize,
     },
-    /// Homes were subscribed.
+    /// More homes are subscribed.
     Subscribed {
-        /// How many so far.
+        /// Number of homes that are subscribed so far.
         homes: usize,
-        /// Of how many.
+        /// Number of all homes.
         of: usize,
     },
 }
 
-/// Plans `sql` against the catalogue of the options' data, before anything starts.
+/// Plans `sql` against the catalogue of the options' data. No service starts.
 ///
 /// # Errors
-/// [`Error`] when the data or the question is refused.
+/// [`Error`] if the data or the question is refused.
 pub fn check(options: &Options, sql: &str) -> Result<(), Error> {
     let population = population(options)?;
     let limits = PlanLimits {
@@ -174,15 +174,16 @@ pub fn check(options: &Options, sql: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// What may be asked of the options' data, and how many homes hold it.
+/// Returns the catalogue of the options' data, and the number of homes.
 ///
 /// # Errors
-/// [`Error`] when the data is refused.
+/// [`Error`] if the data is refused.
 pub fn catalogue(options: &Options) -> Result<(Catalogue, usize), Error> {
     let population = population(options)?;
     Ok((population.catalogue(), population.len()))
 }
 
+/// Returns the homes that the options describe.
 fn population(options: &Options) -> Result<Box<dyn Population>, Error> {
     Ok(match options.synthetic {
         Some(synthetic) => Box::new(synthetic),
@@ -194,40 +195,40 @@ fn population(options: &Options) -> Result<Box<dyn Population>, Error> {
     })
 }
 
-/// One host: its homes and its way to the network.
+/// Host of a sandbox, with access to its store and to the network.
 pub struct Host {
-    /// Its name in the directory.
+    /// Name of the host in the directory.
     pub name: Name,
-    /// What it subscribes and withdraws through.
+    /// Relay through which the host subscribes and withdraws.
     pub relay: Relay,
-    /// What it keeps.
+    /// Store of the host.
     pub store: Arc<Store>,
 }
 
-/// Stops one service.
+/// Switch that stops one service.
 struct Switch {
     stop: watch::Sender<bool>,
-    /// Closed once the service has ended.
+    /// Channel that closes when the service has ended.
     ended: watch::Receiver<()>,
 }
 
-/// A running sandbox.
+/// Running sandbox.
 pub struct Network {
     directory: Arc<Directory>,
     querier: Querier,
     purpose: String,
     services: JoinSet<()>,
-    /// What stops each service, by the name of its node.
+    /// Switch of each service, by the name of its node.
     switches: BTreeMap<Name, Switch>,
     watching: Watching,
-    /// Where the services of a role run, by default with the caller.
+    /// Executors of the roles. A role without one runs on the caller's executor.
     handles: BTreeMap<Role, Handle>,
     hosts: Vec<Host>,
     nodes: BTreeMap<Name, Arc<Node>>,
-    /// The nodes that can be restarted.
+    /// Nodes that can be restarted.
     durable: BTreeMap<Name, Durable>,
     keeping: Keeping,
-    /// What the conductor keeps.
+    /// Store of the Conductor.
     lists: Option<Arc<Sqlite>>,
 }
 
@@ -235,7 +236,7 @@ impl Network {
     /// Starts every role and subscribes every home.
     ///
     /// # Errors
-    /// [`Error`]; what was started is stopped again.
+    /// [`Error`]. Services that have started are stopped again.
     pub async fn start(options: &Options, observe: impl FnMut(Progress)) -> Result<Self, Error> {
         let population = population(options)?;
         let mut network = Self::set_up(options, None, population.as_ref()).await?;
@@ -245,20 +246,21 @@ impl Network {
         Ok(network)
     }
 
-    /// Starts every role on the executor that is for it. No home is subscribed.
+    /// Starts every role on its executor. No home is subscribed.
     ///
     /// # Errors
-    /// [`Error`]; what was started is stopped again.
+    /// [`Error`]. Services that have started are stopped again.
     pub async fn start_on(executors: &Executors, options: &Options) -> Result<Self, Error> {
         Self::set_up(options, Some(executors), population(options)?.as_ref()).await
     }
 
+    /// Creates keys and directory, and starts every role.
     async fn set_up(
         options: &Options,
         executors: Option<&Executors>,
         population: &dyn Population,
     ) -> Result<Self, Error> {
-        // Its nodes seal on many threads.
+        // Tests record the nonces of sealings. The network's nodes seal on many threads, so these share one record.
         dispers_crypto::aead::share_record();
         if options.hosts == 0 || options.hosts > population.len() {
             return Err(Error::Option(format!(
@@ -331,6 +333,7 @@ impl Network {
         Ok(network)
     }
 
+    /// Returns the roles of the network, each once.
     fn roles(&self) -> impl Iterator<Item = Role> + use<> {
         let nodes = self.directory.nodes.iter().map(|node| node.role);
         let mut roles: Vec<Role> = nodes.chain([Role::Stack, Role::Querier]).collect();
@@ -352,6 +355,7 @@ impl Network {
             .await
     }
 
+    /// Sets the rules of every home, and subscribes it.
     async fn subscribe_homes(
         &mut self,
         population: &dyn Population,
@@ -375,6 +379,7 @@ impl Network {
                 let rules = rules.clone();
                 subscribing.spawn_on(
                     async move {
+                        // Rules come first: a home without a rule refuses what it is asked.
                         store.set_rules(homes.keys(), rules)?;
                         subscribe(&relay, &store, homes).await?;
                         Ok::<usize, dispers_stack::Error>(count)
@@ -394,13 +399,13 @@ impl Network {
         }
     }
 
-    /// Where the services of a role run.
+    /// Returns the executor for the services of a role.
     fn handle(&self, role: Role) -> Handle {
         let handle = self.handles.get(&role).cloned();
         handle.unwrap_or_else(Handle::current)
     }
 
-    /// Starts every service; the hosts, whose homes are yet to be subscribed.
+    /// Starts every service. Returns the hosts, whose homes are not subscribed yet.
     fn start_services(
         &mut self,
         seats: Seats,
@@ -423,6 +428,7 @@ impl Network {
         let routes = Routes::new(ConductorServer::new(service.clone()));
         let served = node.clone();
         self.spawn(&node, Role::Conductor, |stopped| async move {
+            // `keep_up` never returns. It ends when the service is stopped.
             tokio::select! {
                 () = run(served, listener, routes, stopped) => {}
                 () = service.keep_up() => {}
@@ -444,6 +450,7 @@ impl Network {
         }
 
         for pool in seats.finders {
+            // Secret keys cannot be cloned. The finders of a pool share one, so each gets a copy made from its bytes.
             let (suite, key) = (pool.envelope.suite(), pool.envelope.to_seed_bytes());
             for seat in pool.seats {
                 let (node, listener) = self.sit(seat, Role::TargetFinder);
@@ -482,6 +489,7 @@ impl Network {
             let mut store = population.settle(host, options.hosts, store)?;
             if let Some(through) = &options.through {
                 let documents = through.0(Arc::new(store));
+                // Documents come through the wrapper, and everything else is in a fresh store in memory.
                 store = Store::in_memory()?.with_documents(documents);
             }
             let store = Arc::new(store);
@@ -501,6 +509,7 @@ impl Network {
             } else {
                 let service = dispers_stack::Service::new(answerer, 2);
                 let routes = Routes::new(StackServer::new(service));
+                // The documents of synthetic homes are not in the host's file, so a restart would lose them.
                 if options.synthetic.is_none() {
                     self.durable
                         .insert(node.name.clone(), Durable::Stack(options.exact_queries));
@@ -512,6 +521,7 @@ impl Network {
         Ok(hosts)
     }
 
+    /// Turns a seat into a running network's node and its socket.
     fn sit(&mut self, seat: Seat, role: Role) -> (Arc<Node>, TcpListener) {
         let watcher = self.watching.watcher(&seat.name, role);
         let (node, listener) = seat.sit(&self.directory, role, watcher);
@@ -519,7 +529,7 @@ impl Network {
         (node, listener)
     }
 
-    /// Runs `service` as the node's, given what resolves once it is to stop.
+    /// Starts `service` as the service of a node. `service` gets a future that resolves when it has to stop.
     fn spawn<F: Future<Output = ()> + Send + 'static>(
         &mut self,
         node: &Node,
@@ -531,6 +541,7 @@ impl Network {
         let name = node.name.clone();
         self.switches.insert(name, Switch { stop, ended });
         let service = service(Box::pin(async move {
+            // An error means that the switch was dropped. Then the service stops as well.
             let _ = stopped.wait_for(|stop| *stop).await;
         }));
         let handle = self.handle(role);
@@ -543,6 +554,7 @@ impl Network {
         );
     }
 
+    /// Serves `routes` as the service of a node.
     fn serve(&mut self, node: Arc<Node>, role: Role, listener: TcpListener, routes: Routes) {
         let served = node.clone();
         self.spawn(&node, role, |stopped| {
@@ -565,22 +577,22 @@ impl Network {
         Ok(())
     }
 
-    /// The network's directory.
+    /// Returns the network's directory.
     pub fn directory(&self) -> &Arc<Directory> {
         &self.directory
     }
 
-    /// What the conductor keeps, for tests that act in its place.
+    /// Returns the store of the Conductor, for tests that act in the Conductor's place.
     pub fn conductor_store(&self) -> Option<Arc<Sqlite>> {
         self.lists.clone()
     }
 
-    /// The sandbox's querier.
+    /// Returns the sandbox's querier.
     pub fn querier(&self) -> &Querier {
         &self.querier
     }
 
-    /// Asks as the sandbox's querier.
+    /// Asks a question as the sandbox's querier.
     ///
     /// # Errors
     /// As [`Querier::ask`].
@@ -594,7 +606,7 @@ impl Network {
         self.querier.ask(&question, observe).await
     }
 
-    /// A question of the sandbox's querier.
+    /// Returns a question of the sandbox's querier.
     pub fn question(
         &self,
         sql: &str,
@@ -610,18 +622,18 @@ impl Network {
         }
     }
 
-    /// One node with its keys, so that a test may speak in its name.
+    /// Returns a node with its keys, so that a test can speak in its name.
     pub fn node(&self, name: &str) -> Option<&Arc<Node>> {
         let node = self.nodes.iter().find(|(node, _)| node.as_str() == name);
         node.map(|(_, node)| node)
     }
 
-    /// Every host, in order.
+    /// Returns every host, in the order of their numbers.
     pub fn hosts(&self) -> &[Host] {
         &self.hosts
     }
 
-    /// What every node received and opened, if the options asked for it.
+    /// Returns the records of all nodes, if the options asked for them.
     pub fn recording(&self) -> Option<&Recording> {
         match &self.watching {
             Watching::Everything(recording) => Some(recording),
@@ -629,7 +641,7 @@ impl Network {
         }
     }
 
-    /// Bytes that went from one role to another so far, if the options asked for it.
+    /// Returns the number of bytes that went from one role to another so far, if the options asked for it.
     pub fn hops(&self) -> Option<BTreeMap<(Role, Role), u64>> {
         match &self.watching {
             Watching::Sizes(meter) => Some(meter.hops(&self.directory)),
@@ -637,27 +649,27 @@ impl Network {
         }
     }
 
-    /// Stops one node for good, as if its machine had died. Whether there was one of that name.
+    /// Stops one node for good, as if its machine had failed. Returns false if no node of that name runs.
     pub fn stop_node(&self, name: &str) -> bool {
         let switch = self.switches.iter().find(|(node, _)| node.as_str() == name);
         switch.is_some_and(|(_, switch)| switch.stop.send(true).is_ok())
     }
 
-    /// Stops one node and waits until it answers nobody any longer.
+    /// Stops one node, and waits until it answers nobody any longer. Returns false if no node of that name runs.
     pub async fn end_node(&self, name: &str) -> bool {
         let stopped = self.stop_node(name);
         let switch = self.switches.iter().find(|(node, _)| node.as_str() == name);
         if let Some((_, switch)) = switch {
-            // Closed, not changed: it never is.
+            // The channel carries no value. Waiting for a change ends when the channel is closed.
             let _ = switch.ended.clone().changed().await;
         }
         stopped
     }
 
-    /// Ends a service and listens at its address, for whoever is to be there instead.
+    /// Stops a node's service and listens at its address, for another service in its place.
     ///
     /// # Errors
-    /// [`Error::Start`] when there is no such node, or its address is not free within some seconds.
+    /// [`Error::Start`] if there is no such node, or its address does not become free within five seconds.
     pub async fn take_place(&self, name: &str) -> Result<TcpListener, Error> {
         let error = |reason: String| Error::Start {
             node: name.to_owned(),
@@ -678,7 +690,7 @@ impl Network {
         let mut tries = 50;
         loop {
             match TcpListener::bind(&address).await {
-                // A connection of somebody else may have the port for a moment.
+                // The port can be in use for a moment, for example by a connection of another process.
                 Err(busy) if busy.kind() == ErrorKind::AddrInUse && tries > 0 => {
                     tries -= 1;
                     sleep(Duration::from_millis(100)).await;
@@ -688,11 +700,11 @@ impl Network {
         }
     }
 
-    /// Stops one node, and starts it again with nothing but its keys and what it keeps: a data
-    /// aggregator, the target finder, or a host that is dialled.
+    /// Stops one node, and starts it again with only its keys and its stored state. This works for a data aggregator,
+    /// a target finder, and a host that is dialled.
     ///
     /// # Errors
-    /// [`Error`] when there is no such node, or it does not start again.
+    /// [`Error`] if there is no such node, it cannot be restarted, or it does not start again.
     pub async fn restart_node(&mut self, name: &str) -> Result<(), Error> {
         let listener = self.take_place(name).await?;
         let node = self.node(name).cloned();
@@ -707,7 +719,7 @@ impl Network {
         Ok(())
     }
 
-    /// Stops every service and waits for it.
+    /// Stops every service, and waits until all have ended.
     pub async fn stop(mut self) {
         for switch in self.switches.values() {
             let _ = switch.stop.send(true);
@@ -716,7 +728,7 @@ impl Network {
     }
 }
 
-/// What is noted of what the nodes receive.
+/// Observation of the bytes that nodes receive.
 enum Watching {
     Nothing,
     Everything(Recording),
@@ -724,6 +736,7 @@ enum Watching {
 }
 
 impl Watching {
+    /// Returns the watcher for a node.
     fn watcher(&mut self, name: &Name, role: Role) -> Option<Arc<dyn Watcher>> {
         match self {
             Self::Nothing => None,
@@ -733,6 +746,7 @@ impl Watching {
     }
 }
 
+/// Returns the error of a node that does not start.
 fn start_error(node: &Node, reason: impl ToString) -> Error {
     Error::Start {
         node: node.name.to_string(),
@@ -740,6 +754,7 @@ fn start_error(node: &Node, reason: impl ToString) -> Error {
     }
 }
 
+/// Serves `routes` until `shutdown` resolves.
 async fn run(
     node: Arc<Node>,
     listener: TcpListener,

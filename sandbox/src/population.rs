@@ -1,4 +1,4 @@
-//! The homes of a sandbox and their documents, from CSV files.
+//! Homes of a sandbox and their documents, from CSV files.
 
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -8,32 +8,32 @@ use dispers_stack::{Sheet, Store};
 
 use crate::Error;
 
-/// 1,629 adults: the NHEFS study, see `examples/README.md`.
+/// Data of 1,629 adults from the NHEFS study, see `examples/README.md`.
 const EXAMPLE: &str = include_str!("../../examples/nhefs.csv");
 
-/// One doctype's documents, with the home of each row.
+/// Documents of one doctype, with the home of each row.
 struct Documents {
     doctype: String,
     sheet: Sheet,
     homes: Vec<HomeId>,
 }
 
-/// The homes of a sandbox.
+/// Homes of a sandbox, split evenly over hosts.
 pub(crate) trait Population: Send + Sync {
     /// Number of homes.
     fn len(&self) -> usize;
 
-    /// What the homes may be asked.
+    /// Returns the catalogue of the homes' data.
     fn catalogue(&self) -> Catalogue;
 
-    /// An empty store as that of one of `hosts` hosts, with the documents of its homes: every
-    /// `hosts`-th home, beginning with home number `host`.
+    /// Gives `store`, the empty store of one of `hosts` hosts, the documents of its homes: every `hosts`-th home,
+    /// beginning with home number `host`.
     ///
     /// # Errors
-    /// [`Error::Stack`] when the store fails.
+    /// [`Error::Stack`] if the store fails.
     fn settle(&self, host: usize, hosts: usize, store: Store) -> Result<Store, Error>;
 
-    /// The homes of one host, each with the concepts that it subscribes to.
+    /// Returns the homes of one host, each with the concepts that it subscribes to.
     fn homes(&self, host: usize, hosts: usize) -> BTreeMap<HomeId, Vec<String>>;
 }
 
@@ -44,7 +44,7 @@ pub(crate) struct Sheets {
 }
 
 impl Sheets {
-    /// Reads the data files, or takes the example where there are none.
+    /// Reads the data files, or the example if there are none.
     ///
     /// # Errors
     /// [`Error`] naming the file or column.
@@ -75,6 +75,7 @@ impl Sheets {
                 })
             })
             .collect::<Result<_, Error>>()?;
+        // Names of doctypes are compared without case, as SQL does it, so two files may not differ in case only.
         for (place, one) in documents.iter().enumerate() {
             let same = |other: &Documents| other.doctype.eq_ignore_ascii_case(&one.doctype);
             if documents[..place].iter().any(same) {
@@ -119,17 +120,20 @@ impl Population for Sheets {
     }
 
     fn homes(&self, host: usize, hosts: usize) -> BTreeMap<HomeId, Vec<String>> {
+        // `settle` uses this split as well, so that a host subscribes the homes whose documents it has.
         let mine = self.concepts.iter().skip(host).step_by(hosts);
         mine.map(|(home, concepts)| (home.clone(), concepts.clone()))
             .collect()
     }
 }
 
-/// The concepts of each home: `column>value` from its first document that has the column.
+/// Returns the concepts of each home: for each column `column>value` from the home's first document that has the
+/// column.
 fn concepts(
     documents: &[Documents],
     columns: &[String],
 ) -> Result<BTreeMap<HomeId, Vec<String>>, Error> {
+    // Homes without a concept stay in the map: they are homes all the same.
     let mut concepts: BTreeMap<HomeId, Vec<String>> = documents
         .iter()
         .flat_map(|one| &one.homes)

@@ -1,4 +1,4 @@
-//! Recording what every node of a sandbox receives and opens.
+//! Recording of the bytes that each node of a sandbox receives, and of the envelopes that it opens.
 
 use std::{
     collections::BTreeMap,
@@ -10,32 +10,32 @@ use dispers_crypto::envelope;
 use dispers_node::Watcher;
 use dispers_trust::directory::TlsKey;
 
-/// An envelope that a node opened.
+/// Envelope that a node opened.
 #[derive(Debug, Clone)]
 pub struct Opened {
-    /// What it is for: one of the `ENVELOPE_…` labels.
+    /// Purpose of the envelope: one of the `ENVELOPE_…` labels.
     pub purpose: &'static str,
-    /// The sealed bytes, without the encapsulation.
+    /// Sealed bytes, without the encapsulation.
     pub ciphertext: Vec<u8>,
-    /// What it held.
+    /// Opened bytes.
     pub plaintext: Vec<u8>,
 }
 
-/// Everything that came to one node.
+/// Bytes and envelopes that came to one node.
 #[derive(Default)]
 pub struct Received {
-    /// The bytes of each connection, TLS removed.
+    /// Bytes of each connection, without TLS.
     pub connections: BTreeMap<u64, Vec<u8>>,
-    /// What it opened, in order.
+    /// Envelopes that the node opened, in order.
     pub opened: Vec<Opened>,
 }
 
-/// One node's record.
+/// Record of one node.
 #[derive(Default)]
 pub struct Record(Mutex<Received>);
 
 impl Record {
-    /// What was received so far.
+    /// Returns what the node has received so far. The record is locked while the result is held.
     pub fn received(&self) -> MutexGuard<'_, Received> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -59,21 +59,21 @@ impl Watcher for Record {
     }
 }
 
-/// The records of all nodes of a network.
+/// Records of all nodes of a network.
 #[derive(Default)]
 pub struct Recording {
     records: BTreeMap<Name, (Role, Arc<Record>)>,
 }
 
 impl Recording {
-    /// A fresh record for a node.
+    /// Creates the record of a node.
     pub(crate) fn of(&mut self, name: &Name, role: Role) -> Arc<Record> {
         let record = Arc::new(Record::default());
         self.records.insert(name.clone(), (role, record.clone()));
         record
     }
 
-    /// Every node with its role and its record.
+    /// Returns every node with its role and its record.
     pub fn records(&self) -> impl Iterator<Item = (&Name, Role, &Record)> {
         let records = self.records.iter();
         records.map(|(name, (role, record))| (name, *role, &**record))

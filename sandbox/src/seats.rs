@@ -1,4 +1,4 @@
-//! The seats of a sandbox's network: who sits where with which keys, and the directory of it all.
+//! Nodes of a sandbox before they run: names, keys, sockets, and the directory that lists them.
 
 use std::sync::Arc;
 
@@ -20,10 +20,10 @@ use tokio::net::TcpListener;
 
 use crate::{Error, Options, network::MAX_HOMES, population::Population};
 
-/// How long a sandbox's directory holds, in milliseconds.
+/// Life of a sandbox's directory, in milliseconds.
 const DIRECTORY_LIFE: u64 = 30 * 24 * 3_600_000;
 
-/// One service before it runs: its name in the directory, its keys and its socket.
+/// Service before it runs: its name in the directory, its keys and its socket.
 pub(crate) struct Seat {
     pub(crate) name: Name,
     tls: TlsIdentity,
@@ -33,7 +33,9 @@ pub(crate) struct Seat {
 }
 
 impl Seat {
+    /// Creates the keys of a service and binds its socket.
     async fn take(name: &str) -> Result<Self, Error> {
+        // The socket is bound before the directory is signed, since the directory lists its port.
         let start = |reason: String| Error::Start {
             node: name.to_owned(),
             reason,
@@ -53,6 +55,7 @@ impl Seat {
         })
     }
 
+    /// Returns the service's entry in the directory.
     fn entry(
         &self,
         role: Role,
@@ -63,7 +66,8 @@ impl Seat {
         dispers_trust::directory::Node {
             name: self.name.clone(),
             role,
-            // Each node has an operator of its own, as the directory's rules demand.
+            // The directory's rules forbid that one operator has certain roles together, so each node has its own
+            // (§2).
             operator: self.name.clone(),
             address: self.address.clone(),
             tls_key: self.tls.key(),
@@ -74,6 +78,7 @@ impl Seat {
         }
     }
 
+    /// Turns the seat into a node of `directory` and its socket.
     pub(crate) fn sit(
         self,
         directory: &Arc<Directory>,
@@ -92,7 +97,7 @@ impl Seat {
     }
 }
 
-/// The name of one of several; of the first, it has no number.
+/// Returns the name of a node at one place of several. The first has no number.
 fn numbered(name: &str, place: u16) -> String {
     match place {
         0 => name.to_owned(),
@@ -100,28 +105,29 @@ fn numbered(name: &str, place: u16) -> String {
     }
 }
 
-/// The target finders of one partition, with the keys that they share.
+/// Target Finders of one partition, with the keys that they share.
 pub(crate) struct FinderPool {
     pub(crate) seats: Vec<Seat>,
     pub(crate) envelope: EnvelopeSecretKey,
     pub(crate) secret: PoolSecret,
 }
 
-/// The seats of a network, with the keys that are not a seat's own.
+/// Seats of a network, with the keys that several nodes share or that a role needs beside its node's.
 pub(crate) struct Seats {
     pub(crate) conductor: (Seat, EnvelopeSecretKey),
     pub(crate) indexors: Vec<(Seat, EnvelopeSecretKey, KeyShare)>,
-    /// One per partition.
+    /// Finders, one pool per partition.
     pub(crate) finders: Vec<FinderPool>,
-    /// All with the pool's one key.
+    /// Targets, which share `target_key`.
     pub(crate) targets: Vec<Seat>,
     pub(crate) target_key: EnvelopeSecretKey,
-    /// By committee.
+    /// Aggregators, by committee.
     pub(crate) aggregators: Vec<Vec<(Seat, KeyShare)>>,
     pub(crate) stacks: Vec<Seat>,
 }
 
 impl Seats {
+    /// Creates the seats that the options ask for.
     pub(crate) async fn new(
         options: &Options,
         indexors: Dealing,
@@ -145,6 +151,7 @@ impl Seats {
         for partition in 0..options.partitions {
             let name = numbered("target-finder", partition);
             let mut seats = vec![Seat::take(&name).await?];
+            // Finders of one partition have letters, and partitions have numbers.
             for other in b'b'..b'a' + options.finders {
                 let name = format!("{name}-{}", char::from(other));
                 seats.push(Seat::take(&name).await?);
@@ -174,6 +181,7 @@ impl Seats {
         Ok(plan)
     }
 
+    /// Returns the body of the directory that lists these seats.
     pub(crate) fn body(
         &self,
         options: &Options,
@@ -219,7 +227,8 @@ impl Seats {
         let issued = now();
         Ok(DirectoryBody {
             network: Name::new("sandbox")?,
-            // One dealer makes the keys.
+            // One dealer makes the threshold keys, and no transcript shows otherwise. Only a trial may have such keys
+            // (§2).
             trial: true,
             epoch: 1,
             issued,
@@ -234,6 +243,7 @@ impl Seats {
                 .enumerate()
                 .map(|(host, seat)| Host {
                     name: seat.name.clone(),
+                    // A host without an address cannot be dialled, and attaches itself.
                     address: if host < options.attached {
                         String::new()
                     } else {
@@ -252,10 +262,12 @@ impl Seats {
             witnesses,
             floors: Floors {
                 min_cohort: options.min_cohort,
+                // In thousandths: half of the asked homes must contribute.
                 answer_rate: 500,
                 min_verified: options.threshold,
                 max_homes: MAX_HOMES,
                 exact: true,
+                // Unlimited, so that a sandbox can be asked again and again.
                 budget: dispers_privacy::Rho(u64::MAX),
                 max_delta: DEFAULT_MAX_DELTA,
                 size_noise: options.size_noise,
@@ -269,7 +281,8 @@ impl Seats {
     }
 }
 
-/// Signs with a root key that is forgotten at once, and verifies as every node does.
+/// Signs the directory with a fresh root key that is dropped afterwards, and verifies the directory as every node
+/// does.
 pub(crate) fn sign(body: &DirectoryBody) -> Result<Directory, Error> {
     let root = SigningKey::generate(&mut rng());
     let mut signed = SignedDirectory::new(body)?;

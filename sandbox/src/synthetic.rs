@@ -1,5 +1,4 @@
-//! Homes by the million: what a home holds is computed when it is asked for, so that no table ever
-//! holds it.
+//! Homes in any number: a home's documents are computed when it is asked, so that millions of homes take no memory.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -13,30 +12,32 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 use crate::{Error, population::Population};
 
-/// The one doctype of synthetic homes.
+/// The only doctype of synthetic homes.
 const DOCTYPE: &str = "health";
 
-/// Homes that hold an age and a resting heart rate each.
+/// Homes that have an age and a resting heart rate each.
 #[derive(Debug, Clone, Copy)]
 pub struct Synthetic {
     /// Number of homes.
     pub homes: usize,
-    /// What the homes' documents follow from.
+    /// Seed of the homes' documents.
     pub seed: u64,
 }
 
-/// The document of one home.
+/// Document of one home.
 #[derive(Debug, Clone, Copy)]
 pub struct Person {
-    /// In years, 12 to 99.
+    /// Age in years, 12 to 99.
     pub age: i64,
-    /// At rest, in beats per minute, 40 to 160; slower in the middle of life.
+    /// Resting heart rate in beats per minute, 40 to 160. Its mean is 78 below the age of 25, and rises from 64 to 71
+    /// after that.
     pub heart_rate: i64,
 }
 
 impl Synthetic {
-    /// The document of home number `home`.
+    /// Returns the document of home number `home`. The same seed and number give the same document.
     pub fn person(&self, home: u64) -> Person {
+        // The seed is rotated, so that two small seeds do not share homes' generators.
         let mut rng = StdRng::seed_from_u64(self.seed.rotate_left(32) ^ home);
         let age = rng.random_range(12..100);
         let middle = if age < 25 { 78 } else { 62 + age / 10 };
@@ -47,11 +48,12 @@ impl Synthetic {
         }
     }
 
+    /// Returns the id of a home.
     fn home(number: usize) -> HomeId {
         HomeId(format!("home-{number}"))
     }
 
-    /// The number of a home of ours.
+    /// Returns the number of a home, or `None` if the id is not one of these homes.
     fn number(&self, home: &HomeId) -> Option<u64> {
         let number: usize = home.0.strip_prefix("home-")?.parse().ok()?;
         (number < self.homes).then_some(number as u64)
@@ -140,7 +142,7 @@ mod tests {
         let documents =
             population.documents("Health", &["heart_rate", "x"], &homes, &Selector::default());
         let read = vec![FieldValue::Integer(person.heart_rate), FieldValue::Null];
-        // What a home holds cannot be printed.
+        // Documents have no `Debug`, so `assert_eq!` cannot be used.
         let documents = documents.unwrap();
         assert!(documents[1] == (1, read));
         assert!(!population.holds(&HomeId("home-5".into())).unwrap());

@@ -1,7 +1,7 @@
-//! The querier's side of a question: SQL becomes a plan ([`statement`], [`plan`]), and released numbers become a table
-//! ([`decode`]).
+//! The querier's side of a question. [`statement`] and [`plan`] turn SQL into a plan; [`decode`] turns the
+//! released numbers into a table.
 //!
-//! `docs/sql.md` lists what may be written.
+//! `docs/sql.md` lists the supported SQL.
 
 pub mod decode;
 pub mod plan;

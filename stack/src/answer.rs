@@ -1,4 +1,4 @@
-//! The verb of a stack: answer.
+//! Answers to asks, for the homes of one host.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
@@ -30,7 +30,7 @@ use crate::{
     subscribe::remote,
 };
 
-/// A round of training at a stack.
+/// Round of training, as a stack computes it.
 struct Round<'a> {
     manifest: &'a VerifiedManifest,
     training: &'a Training,
@@ -38,10 +38,10 @@ struct Round<'a> {
     shown: Option<&'a VerifiedParameters>,
 }
 
-/// A home that was asked, and whether it is subscribed to anything.
+/// Asked home, and true if it is subscribed to anything.
 type Asked = (HomeId, bool);
 
-/// Answers asks for the homes of one host.
+/// Answering part of a stack, for the homes of one host.
 pub struct Answerer {
     pub(crate) node: Arc<Node>,
     pub(crate) store: Arc<Store>,
@@ -53,7 +53,7 @@ pub struct Answerer {
 }
 
 impl Answerer {
-    /// Answers from `store`.
+    /// Creates an answerer over `store`, with the default pace and limit. It notifies no owners.
     pub fn new(node: Arc<Node>, store: Arc<Store>) -> Self {
         Self {
             relay: Relay::new(node.clone()),
@@ -66,37 +66,39 @@ impl Answerer {
         }
     }
 
-    /// Has answers leave at multiples of `quantum` after their ask.
+    /// Sets the quantum of the pace: answers leave at multiples of `quantum` after their ask.
     #[must_use]
     pub fn paced(mut self, quantum: Duration) -> Self {
         self.quantum = quantum;
         self
     }
 
-    /// Has each home answer one querier so many exact queries, of a doctype and in a key epoch.
+    /// Sets the number of exact queries that a home answers per querier, doctype and key epoch.
     #[must_use]
     pub fn exact(mut self, queries: usize) -> Self {
         self.exact_queries = queries;
         self
     }
 
-    /// Has owners told who decide each time.
+    /// Sets the notifier of owners who decide each query themselves.
     #[must_use]
     pub fn telling(mut self, notifier: Arc<Notifier>) -> Self {
         self.notifier = Some(notifier);
         self
     }
 
-    /// The encoding of the answer to an encoded ask, at a time that does not tell what the homes did.
+    /// Decodes an ask and answers it. The result comes at a time that does not tell what the homes did.
     ///
     /// # Errors
-    /// [`Error`], at such a time too.
+    /// [`Error`], at a time that does not tell what the homes did either.
     pub(crate) async fn answer_paced(self: Arc<Self>, ask: Vec<u8>) -> Result<Answer, Error> {
         let quantum = self.quantum;
         paced(quantum, async move {
             let failed = remote("answering");
             let decoded = blocking(move || Ok(from_bytes::<Ask>(&ask, MAX_ASK, "ask")));
             let ask = decoded.await.map_err(&failed)??;
+            // Nobody asks in secret: nothing is decided or read before the query is shown to be in the log (protocol.md
+            // §16).
             self.check_log(&ask).await?;
             let answered = blocking(move || Ok(self.answer(ask)));
             answered.await.map_err(&failed)?
@@ -104,38 +106,44 @@ impl Answerer {
         .await
     }
 
-    /// Checks the ask, has each home decide, evaluates the local query for all that answer at once, and
-    /// encodes, proves, shares and seals what each contributes. Every home whose ticket holds
-    /// contributes, one that refuses or has no row all zeros. Where the homes are only told, owners are
-    /// asked, and the answer holds nothing.
+    /// Checks the ask, lets each home decide, and evaluates the local query for all homes that answer at once. Encodes,
+    /// proves, shares and seals their contributions. A home whose ticket opens contributes, unless the query reached it
+    /// at another place before. A home that refuses or has no row contributes zeros. If the query is only announced,
+    /// owners are notified and the answer is empty.
+    ///
+    /// Does not check that the query is in the log.
     ///
     /// # Errors
-    /// [`Error`]; nothing about any home leaves.
+    /// [`Error`]. Nothing about any home leaves.
     pub fn answer(&self, ask: Ask) -> Result<Answer, Error> {
         let now = now();
         let manifest = ask.manifest.verify(&self.node.directory, now)?;
         if manifest.answer_by.has_passed(now) {
             return Err(Error::TooLate);
         }
+        // Rounds and attempts are bounded by the manifest, or a relay could have the homes answer without end.
         if !allows(&manifest, ask.work) {
             return Err(AskError::WrongWork.into());
         }
-        // Before anything is noted: of a round that its querier did not begin nothing is.
+        // Checked before anything is stored. Otherwise a relay could use up a round that the querier did not begin.
         let shown = check_parameters(
             ask.parameters.as_deref(),
             &manifest,
             ask.work.round,
             &self.node.directory,
         )?;
+        // An announcement is not an answer: it may be repeated, and the ask itself follows.
         if !ask.announced && self.store.has_answered(&ask.work)? {
             return Err(Error::Repeated);
         }
         let (ids, homes) = self.chosen(&ask, &manifest)?;
-        // Without a valid ticket nothing is noted: a Target that no finder named for the attempt could otherwise use up the
-        // batches and attempts of the others.
+        // Nothing is stored for an ask without a valid ticket. Otherwise a Target that the batch does not name could
+        // use up the batches and attempts of the Targets that it names (protocol.md §6).
         if ids.is_empty() {
             return Ok(Answer::default());
         }
+        // The check above saves the work of opening tickets. This call decides between asks that arrive at the same
+        // time, and is on the disk before anything is read, so that a restart does not answer twice.
         if !ask.announced {
             self.store.answer_once(&ask.work, manifest.expires, now)?;
         }
@@ -160,7 +168,8 @@ impl Answerer {
             self.tell(&manifest, decided.to_notify)?;
             return Ok(Answer::default());
         }
-        // A home that the query reached at another place before is left out, like a home that was not chosen.
+        // A home that the query reached at another place before is left out, like a home that was not chosen. It could
+        // otherwise count in two batches (protocol.md §6).
         let asked = ids.into_iter().zip(homes).zip(decided.outcomes);
         let mut here = (Vec::new(), Vec::new(), Vec::new());
         for ((id, home), outcome) in asked {
@@ -171,7 +180,8 @@ impl Answerer {
             }
         }
         let (ids, mut homes, outcomes) = here;
-        // A home that refuses is not even read, and contributes zeros like one without data.
+        // A home that refuses is not read. It contributes zeros like a home without data, so that nobody learns who
+        // refused (protocol.md §17).
         let answering = (0..).zip(&outcomes);
         let places: Vec<usize> = answering
             .filter(|(_, outcome)| outcome.answers())
@@ -192,11 +202,12 @@ impl Answerer {
         }
         let digest = shown.map_or(NO_PARAMETERS, |shown| shown.digest());
         let answer = answer(&manifest, ask.work, &digest, &homes, &mut rng())?;
+        // The history is written before the answer leaves, so that it never lacks bytes that have left.
         self.note_sent(&manifest, ask.work, &answer)?;
         Ok(answer)
     }
 
-    /// What each home that answers computes in a round of training.
+    /// Computes the vector of each home that answers a round of training.
     fn fill_vectors(
         &self,
         round: &Round<'_>,
@@ -208,13 +219,15 @@ impl Answerer {
         let Some(task) = manifest.task(round.number) else {
             return Err(AskError::WrongWork.into());
         };
+        // The tickets of a session hold one session key, so that any home's key opens the parameters for all.
         let key = places.iter().find_map(|place| homes[*place].session());
         let state = match (round.shown, key) {
+            // A first round comes without parameters.
             (None, _) => Some(State::empty()),
             (Some(shown), Some(key)) => shown.open(key).ok(),
             (Some(_), None) => None,
         };
-        // Parameters that are none: every home contributes zeros.
+        // If the parameters do not open or decode, every home contributes zeros.
         let Some(state) = state else { return Ok(()) };
         let fields: Vec<&str> = local.fields().collect();
         let documents = self
@@ -228,9 +241,12 @@ impl Answerer {
             }
         }
         for ((id, place), documents) in ids.iter().zip(places).zip(of_home) {
+            // A home that was erased meanwhile has no key. It contributes zeros.
             let Some((key, _)) = self.store.asked(id, manifest.key_epoch)? else {
                 continue;
             };
+            // The home's own key decides this together with the query, so that the querier alone cannot choose which
+            // homes are held out (protocol.md §18).
             let held_out = is_held_out(round.training, manifest.query(), key.as_bytes());
             homes[*place].vector = vector(
                 round.training,
@@ -245,7 +261,7 @@ impl Answerer {
         Ok(())
     }
 
-    /// Has the owners of homes told, beside what comes next.
+    /// Notifies the owners of homes, without waiting until the notices are sent.
     fn tell(&self, manifest: &VerifiedManifest, homes: Vec<HomeId>) -> Result<(), Error> {
         let (Some(notifier), Ok(executor)) = (&self.notifier, Handle::try_current()) else {
             return Ok(());
@@ -255,14 +271,15 @@ impl Answerer {
             let email = self.store.rules(&home)?.email;
             notices.push(Notice::of(manifest, home, email));
         }
+        // A slow webhook or mail server must not delay the answer.
         if !notices.is_empty() {
             executor.spawn(notifier.clone().tell(notices));
         }
         Ok(())
     }
 
-    /// The homes that the finder chose, as their tickets show, each with whether it is subscribed to
-    /// anything. One without a key cannot open its ticket: it was never subscribed here.
+    /// Returns the homes whose tickets open, each with the information whether it is subscribed to anything. A home
+    /// without a key was never subscribed at this stack, and no ticket can be meant for it.
     fn chosen(
         &self,
         ask: &Ask,
@@ -272,6 +289,7 @@ impl Answerer {
         let mut ids = Vec::with_capacity(ask.homes.len());
         let mut homes = Vec::with_capacity(ask.homes.len());
         for home in &ask.homes {
+            // A home that an ask names twice must not contribute twice.
             if !seen.insert(&home.home) {
                 continue;
             }
@@ -286,7 +304,7 @@ impl Answerer {
         Ok((ids, homes))
     }
 
-    /// Notes for the homes' history what leaves.
+    /// Records in the homes' history how many bytes leave for each aggregator.
     fn note_sent(
         &self,
         manifest: &VerifiedManifest,
@@ -308,6 +326,7 @@ impl Answerer {
             .note_sent(manifest.query(), work.batch, answer.homes, &groups)
     }
 
+    /// Evaluates the local query and sets the row of each home that answers.
     fn fill_rows(
         &self,
         manifest: &VerifiedManifest,

@@ -1,4 +1,4 @@
-//! Attaching to the Target: for a host that cannot be dialled.
+//! Streams to the Targets, for a host that cannot be dialled.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,8 +19,8 @@ use crate::{Answerer, Relay};
 /// First and longest pause before attaching again.
 const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
-/// Attaches to every Target and answers, and attaches again when a stream ends. Returns never; drop it
-/// to stop.
+/// Attaches to every Target and answers its asks. Attaches again when a stream ends. Does not return while the
+/// directory lists a Target; drop the future to stop.
 pub async fn attach(relay: Relay, answerer: Arc<Answerer>) {
     let mut streams = JoinSet::new();
     for target in relay.directory().nodes(Role::Target) {
@@ -29,6 +29,7 @@ pub async fn attach(relay: Relay, answerer: Arc<Answerer>) {
     while streams.join_next().await.is_some() {}
 }
 
+/// Keeps a stream to one Target open, with growing pauses while it cannot be opened.
 async fn attach_to(target: Listed, relay: Relay, answerer: Arc<Answerer>) {
     let mut pause = PAUSE.0;
     loop {
@@ -37,7 +38,8 @@ async fn attach_to(target: Listed, relay: Relay, answerer: Arc<Answerer>) {
             Ok(()) => {
                 tracing::info!(node = %target.name, "the stream to the target ended");
                 pause = PAUSE.0;
-                // A target ends streams that were not used for long: it may ask again at any time.
+                // A Target ends streams that it has not used for long, but may ask again at any time. The stack
+                // attaches again at once, unless the stream ended right after it began.
                 if begun.elapsed() > PAUSE.0 {
                     continue;
                 }
@@ -52,6 +54,7 @@ async fn attach_to(target: Listed, relay: Relay, answerer: Arc<Answerer>) {
     }
 }
 
+/// Answers the asks of one stream, until the Target ends it.
 async fn serve_stream(
     target: &Listed,
     relay: &Relay,
@@ -65,9 +68,10 @@ async fn serve_stream(
     tracing::info!(node = %target.name, "attached to the target");
     let mut asks = Messages::new(stream.into_inner());
     while let Some(bytes) = asks.next(MAX_ASK).await? {
-        // What the server of a dialled stack counts.
+        // The server of a dialled stack counts every request. The asks of a stream are counted here.
         let asked = relay.activity().request("Stack/Ask");
         let received = bytes.len();
+        // One ask at a time: answers do not name their ask, so that the order pairs them.
         let answer = answerer.clone().answer_paced(bytes).await;
         let mut code = Code::Ok;
         let answer: AttachedAnswer = answer.map_err(|error| {
@@ -78,6 +82,7 @@ async fn serve_stream(
         let answer = to_bytes(&answer);
         let sent = answer.len();
         for chunk in chunks([answer]) {
+            // The Target has ended the stream. The caller attaches again.
             if up.send(chunk).await.is_err() {
                 return Ok(());
             }

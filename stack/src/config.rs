@@ -9,44 +9,45 @@ use serde::Deserialize;
 
 use crate::{Error, Store, couch, notify, page};
 
-/// Where `answer-quantum-ms` is left out.
+/// Default of `answer-quantum-ms` (protocol.md §6).
 pub(crate) const DEFAULT_QUANTUM_MS: u64 = 100;
 
-/// The `[stack]` table.
+/// The `[stack]` table of the configuration file.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Config {
-    /// The SQLite file with the homes' documents, secrets and subscriptions.
+    /// SQLite file with the homes' documents, secrets, subscriptions, rules and history.
     pub database: PathBuf,
-    /// Attach to the Target instead of being dialled: for a host that cannot be reached from
-    /// outside. The directory then lists an empty address for it.
+    /// True if the stack attaches to the Targets instead of being dialled, for a host that cannot be reached from
+    /// outside. The directory then lists an empty address for the host.
     #[serde(default)]
     pub attach: bool,
-    /// Asks that are answered at the same time; each uses one processor.
+    /// Number of asks that a dialled stack answers at the same time. Each uses one processor.
     #[serde(default = "two")]
     pub parallel_asks: usize,
-    /// Answers leave at multiples of this after the ask, in milliseconds, so that their time does
-    /// not tell what the homes did. 0: at once.
+    /// Quantum of answers, in milliseconds. An answer leaves at a multiple of it after the ask, so that its time does
+    /// not tell what the homes did. 0 lets answers leave at once.
     #[serde(default = "quantum")]
     pub answer_quantum_ms: u64,
-    /// Exact queries, without noise, that a home answers one querier, of a doctype and in a key epoch; 0
-    /// for none.
+    /// Number of exact queries, without noise, that a home answers per querier, doctype and key epoch. 0 stands for
+    /// none.
     #[serde(default = "exact")]
     pub exact_queries: usize,
-    /// Where the homes' documents are, unless they are in the stack's own file.
+    /// Source of the homes' documents. Without it, they are in the stack's own file.
     pub documents: Option<couch::Config>,
-    /// How owners who decide each time are told.
+    /// Ways to notify owners who decide each query themselves.
     #[serde(default)]
     pub notify: notify::Config,
-    /// Where owners see and decide; nowhere but on the command line if it is left out.
+    /// Page on which owners see queries and decide. Without it, they decide on the command line only.
     pub page: Option<page::Config>,
 }
 
 impl Config {
-    /// Opens the stack's file, and the source of documents. `resolve` gives paths as they can be opened.
+    /// Opens the stack's file and the source of documents. `resolve` turns configured paths into paths that can be
+    /// opened.
     ///
     /// # Errors
-    /// [`Error`] that says what to mend.
+    /// [`Error`] that says what to correct.
     pub fn open(&self, resolve: impl Fn(&Path) -> PathBuf) -> Result<Store, Error> {
         let store = Store::open(&resolve(&self.database))?;
         let Some(documents) = &self.documents else {
@@ -58,7 +59,7 @@ impl Config {
     }
 }
 
-/// Where `exact-queries` is left out.
+/// Default of `exact-queries`. The differences of enough exact queries reveal one home (protocol.md §17).
 pub(crate) const DEFAULT_EXACT: usize = 10;
 
 fn exact() -> usize {

@@ -1,8 +1,7 @@
-//! The embedded engine: a local query for all asked homes at once, in memory.
+//! Embedded engine: evaluates a local query for all asked homes at once, in memory.
 //!
-//! The documents of a batch go into one temporary table, one SELECT answers for all homes, and
-//! the table is rolled back. A value that is not of its field's type is missing, for its home
-//! alone.
+//! The documents of a batch go into one temporary table, one SELECT answers for all homes, and the table is rolled
+//! back. A value that does not have its field's type becomes NULL, for its home alone.
 
 mod functions;
 
@@ -18,14 +17,14 @@ use rusqlite::{Connection, ErrorCode, params_from_iter};
 
 use crate::render::{Statements, render, render_as};
 
-/// Longest text of a document that is looked at, in bytes; a longer one is missing.
+/// Longest text in a document that is used, in bytes. A longer text becomes NULL.
 const MAX_TEXT: usize = 64 * 1024;
-/// How long one batch may take.
+/// Longest time that one batch may take.
 const TIME_LIMIT: Duration = Duration::from_secs(60);
-/// Number of SQLite's steps between two looks at the time.
+/// Number of steps of SQLite between two checks of the time.
 const STEPS: i32 = 10_000;
 
-/// Why a batch was not evaluated; no home has an answer then.
+/// Reason why a batch was not evaluated. None of its homes has an answer then.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EngineError {
@@ -46,25 +45,28 @@ impl From<rusqlite::Error> for EngineError {
     }
 }
 
-/// An engine in memory. Documents stay only while they are evaluated.
+/// Engine in memory. It holds documents only while it evaluates them.
 pub struct Engine {
     connection: Connection,
     time_limit: Duration,
 }
 
 impl Engine {
+    /// Creates an engine with the default time limit of a minute per batch.
+    ///
     /// # Errors
     /// [`EngineError`] if SQLite cannot be opened.
     pub fn open_in_memory() -> Result<Self, EngineError> {
         Self::with_time_limit(TIME_LIMIT)
     }
 
-    /// An engine that gives up on a batch after `time_limit`.
+    /// Creates an engine that gives up on a batch after `time_limit`.
     ///
     /// # Errors
     /// [`EngineError`] if SQLite cannot be opened.
     pub fn with_time_limit(time_limit: Duration) -> Result<Self, EngineError> {
         let connection = Connection::open_in_memory()?;
+        // Documents must not reach a disk, and must not stay in freed pages.
         connection.execute_batch("PRAGMA temp_store = MEMORY; PRAGMA secure_delete = ON")?;
         functions::register(&connection)?;
         Ok(Self {
@@ -73,11 +75,11 @@ impl Engine {
         })
     }
 
-    /// Evaluates a valid `query` over `documents`: for each its home, and its values in the order
-    /// of [`LocalQuery::fields`]. Homes without a row are not in the result.
+    /// Evaluates a valid `query` over `documents`. Each document has the place of its home, and its values in the order
+    /// of [`LocalQuery::fields`]. Homes without a row are missing from the result.
     ///
     /// # Errors
-    /// [`EngineError`], never because of what a document holds.
+    /// [`EngineError`]. The content of a document never causes one.
     pub fn evaluate(
         &mut self,
         query: &LocalQuery,
@@ -86,11 +88,11 @@ impl Engine {
         self.run(query, &render(query), documents, select)
     }
 
-    /// Evaluates a valid query that measures each document: for each that meets the condition its home, and
-    /// what is measured.
+    /// Evaluates a valid `query` document by document. Returns the home and the measured values of each document that
+    /// meets the condition.
     ///
     /// # Errors
-    /// [`EngineError`], never because of what a document holds.
+    /// [`EngineError`]. The content of a document never causes one.
     pub fn measure(
         &mut self,
         query: &LocalQuery,
@@ -99,6 +101,7 @@ impl Engine {
         self.run(query, &render_as(query, true), documents, cells)
     }
 
+    /// Evaluates `statements` over `documents` within the time limit, and takes the result with `read`.
     fn run<T>(
         &mut self,
         query: &LocalQuery,
@@ -107,9 +110,11 @@ impl Engine {
         read: impl FnOnce(&Connection, &Statements, &LocalQuery) -> Result<T, EngineError>,
     ) -> Result<T, EngineError> {
         let deadline = Instant::now() + self.time_limit;
+        // SQLite calls the handler after every `STEPS` steps, and interrupts the statement if it returns true. So a
+        // slow query holds its worker for a bounded time.
         self.connection
             .progress_handler(STEPS, Some(move || Instant::now() > deadline))?;
-        // Dropped without a commit: no document outlives the call.
+        // Rolled back, also on an error, so that no document outlives the call.
         let transaction = self.connection.transaction()?;
         transaction.execute_batch(&statements.create)?;
         insert(&transaction, statements, query, documents)?;
@@ -119,6 +124,7 @@ impl Engine {
     }
 }
 
+/// Inserts documents into the temporary table.
 fn insert(
     connection: &Connection,
     statements: &Statements,
@@ -139,6 +145,7 @@ fn insert(
     Ok(())
 }
 
+/// Reads one row per home: the positions of its categories, and its measured values.
 fn select(
     connection: &Connection,
     statements: &Statements,
@@ -158,7 +165,7 @@ fn select(
             values.push(match row.get_ref(1 + query.keys.len() + column)? {
                 ValueRef::Integer(value) => Some(value as f64),
                 ValueRef::Real(value) => Some(value).filter(|v| v.is_finite()),
-                // Only whether there is one counts.
+                // A measured text only counts as present, so that its value does not matter.
                 ValueRef::Text(_) => Some(0.0),
                 ValueRef::Null | ValueRef::Blob(_) => None,
             });
@@ -168,6 +175,7 @@ fn select(
     Ok(rows)
 }
 
+/// Reads one row per document: its measured values.
 fn cells(
     connection: &Connection,
     statements: &Statements,
@@ -191,11 +199,12 @@ fn cells(
     Ok(documents)
 }
 
-/// A document's value as its field's type, or NULL if it is not of it.
+/// Returns a document's value with its field's type, or NULL if it does not have that type.
 fn stored(value: FieldValue, kind: FieldKind) -> Value {
     match (kind, value) {
         (FieldKind::Integer, FieldValue::Integer(value)) => Value::Integer(value),
-        // JSON knows one kind of number.
+        // JSON has one type of number, so that an integer may arrive as 3.0. From 2^53 on, a double does not name one
+        // integer.
         (FieldKind::Integer, FieldValue::Real(value))
             if value.fract() == 0.0 && value.abs() < (1u64 << 53) as f64 =>
         {

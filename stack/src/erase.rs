@@ -1,4 +1,4 @@
-//! Erasing a home that leaves, and the receipt for its owner.
+//! Erasure of a home that leaves, and the receipt for its owner.
 
 use std::sync::Arc;
 
@@ -9,36 +9,36 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, Relay, Store, withdraw::send_leaving};
 
-/// What was erased of a home, by whom and when, signed by the host: for the owner.
+/// Record of what a host erased of a home, signed by the host, for the home's owner.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Receipt {
     /// Version of the file.
     pub version: FileVersion,
-    /// The host's name in the directory.
+    /// Name of the host in the directory.
     pub host: String,
-    /// The home.
+    /// Id of the home.
     pub home: String,
-    /// When, in Unix milliseconds.
+    /// Time of the erasure, in Unix milliseconds.
     pub erased_at: u64,
-    /// How much of each was erased.
+    /// Number of erased items of each kind.
     #[serde(flatten)]
     pub erased: Erased,
-    /// Whether the Conductor was told at once; else the stack tells it as soon as it can be reached.
+    /// True if the Conductor was told at once. Otherwise the stack tells it as soon as it can be reached.
     pub conductor_told: bool,
-    /// The host's signature, in hexadecimal.
+    /// Signature of the host, in hexadecimal.
     pub signature: String,
 }
 
-/// How much was erased.
+/// Number of erased items of each kind.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Erased {
     /// Documents in the stack's own file.
     pub documents: u64,
-    /// Subscriptions, in all key epochs.
+    /// Concepts that the home was subscribed to. A concept counts once for all key epochs.
     pub subscriptions: u64,
-    /// Entries of the history, with the ε that they took.
+    /// Entries of the history. The ε charged for them is erased too.
     pub history: u64,
-    /// Rules.
+    /// 1 if the home had rules of its own, else 0.
     pub rules: u64,
 }
 
@@ -48,7 +48,7 @@ impl Receipt {
         self.signature = signature.iter().map(|byte| format!("{byte:02x}")).collect();
     }
 
-    /// What is signed.
+    /// Returns the bytes that the signature covers.
     fn body(&self) -> Vec<u8> {
         let erased = self.erased;
         to_bytes(&(
@@ -66,15 +66,18 @@ impl Receipt {
     }
 }
 
-/// Withdraws a home from everything and erases what the stack keeps of it. What lies in a source of the
-/// host's own is not touched.
+/// Withdraws a home from all concepts and erases everything that the stack keeps of it. Documents in another source of
+/// the host are not touched.
 ///
 /// # Errors
-/// [`Error::Database`]; then repeating it goes on where it stopped. A Conductor that cannot be reached is
-/// no error: the home refuses from now on, and the receipt says so.
+/// [`Error::Database`]; repeating the call then goes on where it stopped. It is no error if the Conductor cannot be
+/// reached: the home answers nothing from now on, and the receipt says that the Conductor was not told.
 pub async fn erase(relay: &Relay, store: &Arc<Store>, home: &HomeId) -> Result<Receipt, Error> {
+    // The stack's file comes first. Without its key no ticket of the home opens, so that the home takes part in no
+    // query even while the Conductor still lists it.
     let erased = store.erase(home)?;
     let told = send_leaving(relay, store).await;
+    // Not an error: the handles stay in the store, and the next call of `send_leaving` sends them.
     if let Err(error) = &told {
         tracing::warn!(%error, "the conductor is not told yet that a home left");
     }

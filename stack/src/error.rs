@@ -1,4 +1,4 @@
-//! What a stack refuses, and whose fault it is.
+//! Errors of a stack, and whose fault each is.
 
 use dispers_base::encoding::DecodeError;
 use dispers_core::{
@@ -12,32 +12,32 @@ use dispers_node::{DatabaseError, Fault};
 
 use crate::{engine::EngineError, rule_file::RuleFileError};
 
-/// Why a request failed.
+/// Reason why a request failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// Bytes that are no message.
+    /// Bytes that do not decode as a message.
     #[error(transparent)]
     Decode(#[from] DecodeError),
-    /// A manifest that is refused.
+    /// A manifest that is not valid.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
-    /// A query that is not in the log, or a log that is not one.
+    /// A query that is not shown to be in the log, or heads that are not of one log.
     #[error(transparent)]
     Log(#[from] LogError),
-    /// Nobody shows that two heads are of one log.
+    /// A proof that two heads are of one log was not available.
     #[error("nobody shows that the log is the one that was seen before: ask later")]
     NoProof,
-    /// An ask that is refused.
+    /// An ask that is not valid.
     #[error(transparent)]
     Ask(#[from] AskError),
-    /// The same work was answered before.
+    /// The work, or later work of its batch, was answered before.
     #[error("this batch and attempt was answered before: start another attempt")]
     Repeated,
-    /// Too many asks are remembered.
+    /// The bound on recorded batches of running queries is reached.
     #[error("this stack answered too many batches of queries that still run: ask later")]
     Busy,
-    /// The time for answers is over.
+    /// The time for answers has passed.
     #[error("the time for answers to this query is over")]
     TooLate,
     /// The source of documents failed.
@@ -52,33 +52,33 @@ pub enum Error {
     /// The local query could not be evaluated.
     #[error(transparent)]
     Engine(#[from] EngineError),
-    /// Rules that cannot be.
+    /// Rules that are not valid.
     #[error(transparent)]
     Rules(#[from] RuleFileError),
-    /// A word of an owner that changes nothing.
+    /// An owner's word that changes nothing.
     #[error(transparent)]
     Word(#[from] WordError),
-    /// The concept indexors did not give a pseudonym.
+    /// A concept could not be blinded, or the indexors' evaluations could not be combined into its pseudonym.
     #[error("a concept could not be turned into its pseudonym: {0}")]
     Oprf(#[from] OprfError),
-    /// A node did not do its part.
+    /// Another node could not be reached, or did not do its part.
     #[error("{what} failed: {reason}")]
     Remote {
-        /// What was asked of it.
+        /// Step that the node was asked for.
         what: &'static str,
-        /// What it said.
+        /// Reason that the node gave.
         reason: String,
     },
-    /// Another process withdrew what was on its way.
+    /// Another process withdrew subscriptions while this one sent them.
     #[error("another command withdrew subscriptions that were being sent: repeat this one")]
     Interrupted,
-    /// Not listed.
+    /// A node, pool or key epoch that the directory does not list.
     #[error("the directory lists no {0}")]
     NotListed(&'static str),
     /// The concept is not in the catalogue.
     #[error("the catalogue has no concept {0:?}: see `dispers catalog`")]
     UnknownConcept(String),
-    /// The home holds nothing.
+    /// A home without documents at this stack.
     #[error("this stack holds no home {0:?}: import its documents first")]
     UnknownHome(String),
 }
@@ -90,7 +90,7 @@ impl From<RulesError> for Error {
 }
 
 impl Error {
-    /// A word for logs that names nobody.
+    /// Returns a word for logs. It names neither a home nor a query.
     pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::Database(_) | Self::File(_) => "database",
@@ -101,9 +101,10 @@ impl Error {
         }
     }
 
-    /// Whose fault it is.
+    /// Returns whose fault the error is.
     pub fn fault(&self) -> Fault {
         match self {
+            // The content of a document never makes the engine fail, so that the query is at fault.
             Self::Decode(_) | Self::Manifest(_) | Self::Ask(_) | Self::Engine(_) => Fault::Caller,
             Self::TooLate | Self::UnknownConcept(_) | Self::UnknownHome(_) => Fault::Caller,
             Self::Rules(_) | Self::Log(_) => Fault::Caller,

@@ -1,4 +1,4 @@
-//! All that a stack keeps of what a home was asked, as JSON: for its owner.
+//! Export of what a stack keeps of one home, as JSON for its owner.
 
 use dispers_base::id::{KeyEpoch, Timestamp};
 use dispers_core::subscription::HomeId;
@@ -28,7 +28,7 @@ pub fn export(
     }))
 }
 
-/// One query as JSON.
+/// Converts one query of the history to JSON.
 pub fn entry(entry: &Entry) -> Value {
     let manifest = &entry.manifest;
     let asked = Asked::of(manifest);

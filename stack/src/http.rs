@@ -43,6 +43,7 @@ impl Clients {
 
 /// Returns whether a host name stands for this machine.
 pub(crate) fn is_here(host: &str) -> bool {
+    // `Url` keeps the brackets around an IPv6 address.
     let address: Option<IpAddr> = host.trim_matches(['[', ']']).parse().ok();
     host == "localhost" || address.is_some_and(|address| address.is_loopback())
 }
@@ -63,9 +64,11 @@ pub(crate) fn has_credentials(url: &Url) -> bool {
 
 /// Returns an address for messages, without user, password, query and fragment, any of which may be a secret.
 pub(crate) fn shown(url: &str) -> String {
+    // Cut by hand, since the text may be a template or no valid address at all.
     let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
     let end = rest.find(['?', '#']).unwrap_or(rest.len());
     let (rest, more) = rest.split_at(end);
+    // The last @ ends the credentials: a password may contain another one.
     let rest = rest.rsplit_once('@').map_or(rest, |(_, rest)| rest);
     let colon = if scheme.is_empty() { "" } else { "://" };
     let more = if more.is_empty() { "" } else { "?…" };

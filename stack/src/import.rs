@@ -1,4 +1,4 @@
-//! Documents from CSV: types are inferred, an empty cell is NULL.
+//! Documents from CSV files. Types are inferred, and an empty cell is NULL.
 
 mod lines;
 
@@ -12,73 +12,73 @@ use dispers_query::{
 
 pub use lines::{Line, lines};
 
-/// A file that is no table.
+/// Reason why a file could not be read as documents.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ImportError {
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error("cannot read {path}: {source}")]
     Read {
-        /// Which file.
+        /// Path of the file.
         path: String,
-        /// Why.
+        /// Cause of the failure.
         source: csv::Error,
     },
-    /// It holds nothing.
+    /// The file has no documents.
     #[error("{0} has no rows: the first line names the columns, each further line is a document")]
     Empty(String),
-    /// A column has no name, or the name of another.
+    /// A column without a name, or with the name of another column.
     #[error("{path}: column {number} has no name, or the name of another column")]
     ColumnName {
-        /// Which file.
+        /// Path of the file.
         path: String,
-        /// Which column, from 1.
+        /// Number of the column, from 1.
         number: usize,
     },
     /// The home column is missing.
     #[error("{path} has no column {column:?} to tell homes apart; its columns are {columns}")]
     NoHomeColumn {
-        /// Which file.
+        /// Path of the file.
         path: String,
-        /// What was looked for.
+        /// Name of the column that should name the homes.
         column: String,
-        /// What there is.
+        /// Names of the columns that the file has.
         columns: String,
     },
-    /// A line that is no document.
+    /// A line that is not a document.
     #[error("{path}, line {line}: {reason}")]
     Line {
-        /// Which file.
+        /// Path of the file.
         path: String,
-        /// Which line, from 1.
+        /// Number of the line, from 1.
         line: usize,
-        /// What is wrong.
+        /// Mistake in the line.
         reason: String,
     },
-    /// A row names no home.
+    /// A row without a valid id of its home.
     #[error("{path}, line {line}: the home column is empty or longer than 128 bytes")]
     NoHome {
-        /// Which file.
+        /// Path of the file.
         path: String,
-        /// Which line, from 1.
+        /// Number of the line, from 1.
         line: usize,
     },
 }
 
-/// A column of a sheet.
+/// Column of a sheet.
 #[derive(Debug, Clone)]
 pub struct Column {
-    /// Its name, as written.
+    /// Name as it is written in the file.
     pub name: String,
-    /// The narrowest type that holds all its values.
+    /// Narrowest type that holds all values of the column.
     pub kind: FieldKind,
-    /// Whether a cell is empty.
+    /// True if a cell of the column is empty.
     pub nullable: bool,
-    /// Smallest and largest value, for numbers.
+    /// Smallest and largest value of a column of numbers.
     pub range: Option<(f64, f64)>,
 }
 
-/// A table with typed columns.
+/// Table with typed columns.
 pub struct Sheet {
     path: String,
     columns: Vec<Column>,
@@ -99,7 +99,7 @@ impl Sheet {
         Self::parse(&name, file)
     }
 
-    /// Reads CSV whose first line names the columns; `path` is what errors call it.
+    /// Reads CSV whose first line names the columns. Errors call the file `path`.
     ///
     /// # Errors
     /// [`ImportError`] naming the file and what is wrong with it.
@@ -115,6 +115,7 @@ impl Sheet {
         let header = reader.headers().map_err(read)?.clone();
         let mut seen = HashSet::new();
         for (place, column) in header.iter().enumerate() {
+            // Names of fields ignore case, so that two columns must not differ in case alone.
             if column.is_empty() || !seen.insert(column.to_lowercase()) {
                 return Err(ImportError::ColumnName {
                     path: name,
@@ -150,38 +151,41 @@ impl Sheet {
         })
     }
 
-    /// The columns, in order.
+    /// Returns the columns in order.
     pub fn columns(&self) -> &[Column] {
         &self.columns
     }
 
-    /// Number of rows.
+    /// Returns the number of rows.
     pub fn len(&self) -> usize {
         self.rows.len()
     }
 
-    /// Whether there is no row; a sheet that was read has one.
+    /// Returns whether the sheet has no rows. A sheet that was read has at least one.
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }
 
-    /// The values of a row, one per column.
+    /// Returns the values of a row, one per column.
+    ///
+    /// # Panics
+    /// If there is no such row.
     pub fn row(&self, row: usize) -> &[FieldValue] {
         &self.rows[row]
     }
 
-    /// Place of the column of that name, case-insensitively.
+    /// Returns the place of the column with this name, ignoring case.
     pub fn column(&self, name: &str) -> Option<usize> {
         self.columns
             .iter()
             .position(|column| column.name.eq_ignore_ascii_case(name))
     }
 
-    /// The home of each row: the value of `home_column`, or each row its own home, numbered
-    /// from 1.
+    /// Returns the home of each row, as `home_column` names it. Without a home column, each row is a home of its own,
+    /// numbered from 1.
     ///
     /// # Errors
-    /// [`ImportError`] when there is no such column, or a row leaves it empty.
+    /// [`ImportError`] if there is no such column, or a row has no valid id in it.
     pub fn homes(&self, home_column: Option<&str>) -> Result<Vec<HomeId>, ImportError> {
         let Some(wanted) = home_column else {
             return Ok((1..=self.rows.len())
@@ -204,13 +208,14 @@ impl Sheet {
             let id = text(&values[place]).filter(|id| id.len() <= MAX_HOME_ID);
             id.map(HomeId).ok_or_else(|| ImportError::NoHome {
                 path: self.path.clone(),
+                // The first row is on line 2, after the names of the columns.
                 line: row + 2,
             })
         };
         self.rows.iter().enumerate().map(home).collect()
     }
 
-    /// The catalogue's entry for these documents.
+    /// Returns the catalogue's entry for these documents. `homes` has the home of each row.
     pub fn doctype(&self, name: &str, homes: &[HomeId]) -> Doctype {
         let distinct: HashSet<&HomeId> = homes.iter().collect();
         Doctype {
@@ -235,7 +240,7 @@ impl Sheet {
     }
 }
 
-/// A value as a concept or home id spells it; `None` for NULL.
+/// Writes a value as it is spelled in concepts and ids of homes. Returns `None` for NULL.
 pub(crate) fn text(value: &FieldValue) -> Option<String> {
     match value {
         FieldValue::Null => None,
@@ -246,13 +251,14 @@ pub(crate) fn text(value: &FieldValue) -> Option<String> {
 }
 
 impl Sheet {
-    /// The concept `column>value` of one row; `None` where the cell is empty.
+    /// Returns the concept `column>value` of one row, or `None` if the cell is empty.
     pub fn concept(&self, column: usize, row: usize) -> Option<String> {
         let value = text(&self.rows[row][column])?;
         Some(format!("{}>{value}", self.columns[column].name))
     }
 }
 
+/// Infers the type and range of a column from its cells.
 fn infer<'a>(name: &str, cells: impl Iterator<Item = &'a str>) -> Column {
     let mut kind = FieldKind::Integer;
     let mut nullable = false;
@@ -270,6 +276,7 @@ fn infer<'a>(name: &str, cells: impl Iterator<Item = &'a str>) -> Column {
                 let (low, high) = range.unwrap_or((number, number));
                 range = Some((low.min(number), high.max(number)));
             }
+            // NaN and infinity parse as numbers but have no place in a range.
             _ => kind = FieldKind::Text,
         }
     }
@@ -281,6 +288,7 @@ fn infer<'a>(name: &str, cells: impl Iterator<Item = &'a str>) -> Column {
     }
 }
 
+/// Converts a cell to a value of its column's type.
 fn parse(cell: &str, kind: FieldKind) -> FieldValue {
     if cell.is_empty() {
         return FieldValue::Null;

@@ -1,7 +1,7 @@
-//! The stack agent: answers for the homes of one host (protocol.md §5 and §6).
+//! The stack: answers for the homes of one host (protocol.md §5 and §6).
 //!
-//! It learns its own homes' data, which it holds anyway, and which queries ask them. It must never
-//! learn other hosts' homes or a result.
+//! The stack learns its own homes' data, which its host holds anyway, and the queries that ask these homes. It must
+//! never learn other hosts' homes, or a result.
 
 mod answer;
 mod attach;

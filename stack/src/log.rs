@@ -1,4 +1,4 @@
-//! Whether a query is in the log that everybody sees (protocol.md §16).
+//! Check that a query is in the log that everybody sees (protocol.md §16).
 
 use std::time::Duration;
 
@@ -12,25 +12,25 @@ use tokio::time::timeout;
 
 use crate::{Answerer, Error};
 
-/// Longest wait for a proof.
+/// Longest wait for a consistency proof.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Heads that may come between, before an ask is given up.
+/// Most tries to store a head, each of which may find that another ask has stored one meanwhile.
 const TRIES: usize = 8;
 
 impl Answerer {
-    /// Checks that the manifest is in the log, under a head that continues, or is continued by, the
-    /// latest that this stack saw. No home is looked at before.
+    /// Checks that the manifest is in the log, under a head that continues the largest head that this stack saw, or is
+    /// continued by it. Looks at no home.
     ///
-    /// # Errors
-    /// [`Error::Log`]; two different heads of one size are both kept as evidence. [`Error::NoProof`] where
-    /// nobody gives the proof.
+    /// [`Error::Log`] if a proof or signature does not hold; two different heads of one size are both stored as
+    /// evidence. [`Error::NoProof`] if nobody gives the consistency proof.
     pub(crate) async fn check_log(&self, ask: &Ask) -> Result<(), Error> {
         let signed = &ask.inclusion.head;
         let head = ask.inclusion.verify(&ask.manifest, &self.node.directory)?;
+        // A head that was accepted before needs no second proof, which would cost a call to the Conductor.
         if self.heads.is_known(&head.root) {
             return Ok(());
         }
-        // Another ask may keep a head in between: then this one is compared with that.
+        // Another ask may store a head in between. This head is then compared with the new one.
         for _ in 0..TRIES {
             let last = self.store.last_head(head.log)?;
             if let Some((last, kept)) = &last {
@@ -45,7 +45,7 @@ impl Answerer {
         Err(Error::NoProof)
     }
 
-    /// Checks that a head and the largest that was seen are of one log.
+    /// Checks that a head and the largest head that was seen are of one log.
     async fn compare(
         &self,
         last: &Root,
@@ -57,6 +57,7 @@ impl Answerer {
             true => (last, &head.root),
             false => (&head.root, last),
         };
+        // Heads of one size must be equal, which needs no proof.
         let proof = match older.size == newer.size {
             true => Vec::new(),
             false => self.proof(older.size, newer.size).await?,
@@ -85,12 +86,14 @@ impl Answerer {
         Ok(())
     }
 
+    /// Fetches the proof that a log of `newer` leaves continues one of `older` leaves, from a Conductor by way of a
+    /// Target.
     async fn proof(&self, older: u64, newer: u64) -> Result<Vec<u8>, Error> {
         let sizes = LogSizes { older, newer };
         let asked = self
             .relay
             .through(|mut target| async move { target.log_consistency(sizes).await });
-        // Who gives no proof holds up nobody else's ask for long.
+        // A node that gives no proof must not hold up the ask for long.
         let proof = timeout(PATIENCE, asked).await.map_err(|_| Error::NoProof)?;
         let proof = proof.map_err(|_| Error::NoProof)?.into_inner().body;
         match proof.len() <= MAX_PROOF {

@@ -1,7 +1,8 @@
-//! Telling owners that a query waits for their word: by the host's webhook, by e-mail, or both.
+//! Notices to owners that a query waits for their word: by the host's webhook, by e-mail, or both.
 //!
-//! What is told is who asks, why, and until when to decide. What is asked stands on the page, behind its
-//! login. Failing to tell anybody never fails an ask: the home refuses when nobody speaks in time.
+//! A notice says who asks, for which purpose, and until when the owner can decide. The question itself is on the page,
+//! behind its login. A notice that cannot be sent never fails an ask: the home refuses if its owner says nothing in
+//! time.
 
 mod config;
 #[cfg(feature = "mail")]
@@ -24,16 +25,16 @@ use crate::{
     page,
 };
 
-/// Notices that are sent at the same time.
+/// Number of notices that are sent at the same time, over all queries.
 const PARALLEL: usize = 4;
-/// Tries of each notice.
+/// Number of tries for each notice.
 const TRIES: u32 = 3;
-/// Before the second try; doubled for each further one.
+/// Pause before the second try. It doubles before each further try.
 const PAUSE: Duration = Duration::from_secs(1);
 /// Longest wait for the host's webhook or mail server.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// What the owner of a home is told.
+/// Contents of a notice for the owner of one home.
 #[derive(Clone)]
 pub(crate) struct Notice {
     pub(crate) home: HomeId,
@@ -52,12 +53,13 @@ impl Notice {
             query: manifest.query().to_string(),
             querier: manifest.querier.to_string(),
             purpose: manifest.purpose.clone(),
+            // From then on homes answer, and an owner who said nothing refuses.
             decide_by: manifest.answer_from,
         }
     }
 }
 
-/// Tells owners.
+/// Sender of notices to owners.
 pub struct Notifier {
     webhook: Option<(Clients, Url)>,
     mailer: Option<Mailer>,
@@ -66,7 +68,7 @@ pub struct Notifier {
 }
 
 impl Notifier {
-    /// `page` is where owners decide.
+    /// Creates a notifier. `page` is the page on which owners decide, for the links in notices.
     ///
     /// # Errors
     /// [`NotifyError`] that says what to write in the configuration.
@@ -86,10 +88,11 @@ impl Notifier {
         })
     }
 
-    /// Tells owners, and returns when all were told or given up. Must run on an executor.
+    /// Sends notices, and returns when each was sent or given up. Must run on an executor.
     pub(crate) async fn tell(self: Arc<Self>, notices: Vec<Notice>) {
         let (all, mut failed) = (notices.len(), 0usize);
         for notice in notices {
+            // The slots are shared, so that many announcements at once do not open many connections.
             let Ok(_slot) = self.slots.acquire().await else {
                 return;
             };
@@ -104,6 +107,7 @@ impl Notifier {
         }
     }
 
+    /// Sends a notice by every way that is configured. Returns whether one of them succeeded.
     async fn tell_one(&self, notice: &Notice) -> bool {
         let mut told = false;
         if let Some((client, url)) = &self.webhook {
@@ -116,11 +120,13 @@ impl Notifier {
         told
     }
 
+    /// Returns the address of the query on the owners' page, if there is a page.
     fn link(&self, notice: &Notice) -> Option<String> {
         let page = self.page.as_ref()?;
         Some(page.place(&format!("/request/{}", notice.query)))
     }
 
+    /// Posts a notice to the webhook.
     async fn post(&self, client: &Clients, url: &Url, notice: &Notice) -> Result<(), String> {
         let body = json!({
             "home": notice.home.0,
@@ -142,7 +148,7 @@ impl Notifier {
     }
 }
 
-/// Tries until it succeeds, so many times. What went wrong is not told: it may name the home.
+/// Tries to send until it succeeds, at most `TRIES` times. Drops the reason of a failure, since it may name the home.
 async fn repeatedly<F: Future<Output = Result<(), String>>>(send: impl Fn() -> F) -> bool {
     for attempt in 0..TRIES {
         if send().await.is_ok() {
@@ -155,7 +161,7 @@ async fn repeatedly<F: Future<Output = Result<(), String>>>(send: impl Fn() -> F
     false
 }
 
-/// What there is without e-mail: nothing of this type.
+/// Placeholder for the mailer in a build without e-mail. No value of it exists.
 #[cfg(not(feature = "mail"))]
 enum Mailer {}
 

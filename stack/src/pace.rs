@@ -1,11 +1,11 @@
-//! Answering at a time that tells nothing (protocol.md §6).
+//! Answers at a time that reveals nothing (protocol.md §6).
 
 use std::{future::Future, time::Duration};
 
 use tokio::time::{Instant, sleep_until};
 
-/// Does `work` and returns what it gives at the next whole number of `quantum`s after now: how long
-/// it took shows only as far as it took another quantum. No pace where `quantum` is zero.
+/// Runs `work` and returns its result at a multiple of `quantum` after the start, at least one. The duration of `work`
+/// shows only in the number of quanta. There is no pace if `quantum` is zero.
 pub(crate) async fn paced<T>(quantum: Duration, work: impl Future<Output = T>) -> T {
     let begun = Instant::now();
     let done = work.await;

@@ -1,24 +1,23 @@
-//! A local query as SQLite's SQL.
+//! Rendering of a local query as SQLite's SQL.
 //!
-//! Nothing of the query reaches the text: columns have generated names, literals are bound, and
-//! what SQLite would do otherwise than PostgreSQL is a function of ours
-//! ([`engine`](crate::engine)).
+//! No text of the query reaches the SQL: columns have generated names, and literals are bound. Where SQLite would do
+//! something else than PostgreSQL, the SQL calls a function of the [`engine`](crate::engine).
 
 use dispers_query::local::{
     AggregateFunction, Arithmetic, Category, Expr, Function, Key, LocalQuery, Node,
 };
 use rusqlite::types::Value;
 
-/// The statements that evaluate one query for many homes.
+/// Statements that evaluate one query for many homes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Statements {
-    /// Makes the table of documents: the home, then the fields that are read.
+    /// Statement that creates the table of documents: the home, then the fields that are read.
     pub create: String,
-    /// Inserts one document.
+    /// Statement that inserts one document.
     pub insert: String,
-    /// Selects the home, the position of each key's category, each measured value.
+    /// Statement that selects the home, the position of each key's category, and each measured value.
     pub select: String,
-    /// What the numbered parameters of `select` stand for.
+    /// Values of the numbered parameters of `select`.
     pub parameters: Vec<Value>,
 }
 
@@ -27,11 +26,12 @@ pub fn render(query: &LocalQuery) -> Statements {
     render_as(query, query.inner.is_some())
 }
 
-/// The same; `several` says whether each of a home's documents counts.
+/// Renders a valid query. `several` is true if each of a home's documents counts.
 pub fn render_as(query: &LocalQuery, several: bool) -> Statements {
     let mut renderer = Renderer::default();
     let fields: Vec<String> = (0..query.fields.len()).map(|i| format!("c{i}")).collect();
-    // Without an inner SELECT a home has one document; should it hold more, the first counts.
+    // Without an inner SELECT a home has one document. If it holds more, the first counts and the insertion of the
+    // others is ignored.
     let unique = if several { "" } else { " PRIMARY KEY" };
     let columns: String = fields.iter().map(|c| format!(", {c}")).collect();
     let places: String = (0..fields.len()).map(|i| format!(", ?{}", i + 2)).collect();
@@ -80,6 +80,7 @@ struct Renderer {
 }
 
 impl Renderer {
+    /// Adds a parameter and returns its placeholder.
     fn bind(&mut self, value: Value) -> String {
         self.parameters.push(value);
         format!("?{}", self.parameters.len())
@@ -91,7 +92,7 @@ impl Renderer {
         })
     }
 
-    /// The position of the category, or NULL.
+    /// Renders the position of a key's category. A value of no category gives NULL.
     fn key(&mut self, key: &Key, columns: &[String]) -> String {
         let mut text = format!("CASE {}", self.expr(&key.expr, columns));
         for (position, category) in key.categories.iter().enumerate() {
@@ -114,7 +115,7 @@ impl Renderer {
                 Node::Integer(value) => self.bind(Value::Integer(*value)),
                 Node::Real(value) => self.bind(Value::Real(*value)),
                 Node::Text(text) => self.bind(Value::Text(text.clone())),
-                // A valid query has no other columns.
+                // A valid query names no other columns.
                 Node::Column(index) => columns
                     .get(usize::from(*index))
                     .cloned()
@@ -150,7 +151,7 @@ impl Renderer {
                     }
                     text + " END"
                 }
-                // SQLite wants two operands at least.
+                // SQLite requires at least two operands.
                 Node::Coalesce(_) => format!("COALESCE({}, NULL)", operands.join(", ")),
                 Node::NullIf => call("NULLIF"),
                 Node::Function(function) => call(match function {
@@ -177,7 +178,7 @@ fn aggregate_name(function: AggregateFunction) -> &'static str {
     }
 }
 
-/// A chain of one operator as a balanced tree: SQLite bounds the depth of expressions.
+/// Renders a chain of one operator as a balanced tree, since SQLite bounds the depth of expressions.
 fn balanced(operands: &[String], operator: &str) -> String {
     match operands {
         [] => String::new(),

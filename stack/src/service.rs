@@ -1,4 +1,4 @@
-//! The gRPC edge of a stack: convert, call, convert.
+//! gRPC edge of a stack: decodes an ask, answers it, and encodes the answer.
 
 use std::sync::Arc;
 
@@ -14,14 +14,14 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::Answerer;
 
-/// Serves an [`Answerer`] to the Target.
+/// Service that offers an [`Answerer`] to the Targets.
 pub struct Service {
     answerer: Arc<Answerer>,
     slots: Arc<Semaphore>,
 }
 
 impl Service {
-    /// Serves `answerer`.
+    /// Creates a service that answers at most `parallel_asks` asks at the same time.
     pub fn new(answerer: Arc<Answerer>, parallel_asks: usize) -> Self {
         Self {
             answerer,
@@ -39,6 +39,7 @@ impl Stack for Service {
         let body = Messages::of_request(request.into_inner())
             .expect(MAX_ASK)
             .await?;
+        // Taken only after the whole ask has arrived, so that a slow sender occupies no slot.
         let _slot = self
             .slots
             .acquire()

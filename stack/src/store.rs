@@ -1,6 +1,6 @@
-//! What a stack keeps, in one SQLite file: documents; per home and key epoch its tag, its ticket
-//! key and its subscriptions; the handles of entries that the Conductor may hold and should not; which
-//! work was answered; what homes were asked and decided, and their rules.
+//! Store of a stack, in one SQLite file. It holds documents; a tag, a ticket key and subscriptions per home and key
+//! epoch; handles of entries that the Conductor may hold but should not; a record of answered work; and the queries
+//! that homes were asked, with their decisions and rules.
 
 mod answered;
 mod consent;
@@ -58,39 +58,40 @@ CREATE INDEX IF NOT EXISTS answered_last_expires ON answered_last (expires);
 PRAGMA user_version = 4;
 ";
 
-/// How long a subscription may be on its way, in milliseconds; then whoever sent it has died.
+/// Longest time that a subscription may be on its way, in milliseconds. A process that takes longer is taken for dead.
 const ON_ITS_WAY: u64 = 600_000;
 
-/// A home's secrets in one key epoch.
+/// Secrets of a home in one key epoch.
 #[derive(Clone)]
 pub(crate) struct HomeSecrets {
     pub(crate) tag: HomeTag,
     pub(crate) key: HomeKey,
 }
 
-/// The store.
+/// Store of a stack.
 pub struct Store {
     connection: Mutex<Connection>,
     files: InPlace,
-    /// Where the homes' documents are, unless they are in the file.
+    /// Source of the homes' documents, if they are not in the file.
     elsewhere: Option<Arc<dyn Connector>>,
 }
 
 impl Store {
-    /// Opens the file, and makes it where there is none.
+    /// Opens the file, or creates it.
     ///
     /// # Errors
-    /// [`Error::File`] if other users may use the file; [`Error::Database`] if it is not such a file or cannot be
+    /// [`Error::File`] if other users may use the file; [`Error::Database`] if it is not a stack's file or cannot be
     /// written.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let connection = connect(path).map_err(DatabaseError::from)??;
+        // With a write-ahead log, the command line can read while the stack writes.
         connection.pragma_update(None, "journal_mode", "WAL")?;
         let mut store = Self::prepare(connection)?;
         store.files = InPlace::of(path, "stack");
         Ok(store)
     }
 
-    /// A store that ends with the process.
+    /// Creates a store in memory, which ends with the process.
     ///
     /// # Errors
     /// [`Error::Database`] when SQLite does not start.
@@ -100,7 +101,8 @@ impl Store {
 
     fn prepare(mut connection: Connection) -> Result<Self, Error> {
         connection.busy_timeout(std::time::Duration::from_secs(10))?;
-        // One that reads first and then has to wait, while another process writes, would fail at once.
+        // Every transaction takes the lock for writing when it begins. One that reads first would fail at once, instead
+        // of waiting, if another process writes before it does.
         connection.set_transaction_behavior(TransactionBehavior::Immediate);
         connection.execute_batch(SCHEMA)?;
         connection.execute_batch(consent::SCHEMA)?;
@@ -128,8 +130,8 @@ impl Store {
         Ok(connection.unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Adds the documents of `sheet` to `doctype`; `homes` names the home of each row. A home's
-    /// earlier documents stay.
+    /// Adds documents to `doctype`: for each pair in `rows`, the row of `sheet` with that number, as a document of that
+    /// home. Returns their number. A home's earlier documents stay.
     ///
     /// # Errors
     /// [`Error::Database`]; then nothing was added.
@@ -164,7 +166,8 @@ impl Store {
         Ok(count)
     }
 
-    /// Adds documents to `doctype`, with names in lower case. A home's earlier documents stay.
+    /// Adds documents to `doctype` and returns their number. The names of their fields must be in lower case. A home's
+    /// earlier documents stay.
     ///
     /// # Errors
     /// [`Error::Database`]; then nothing was added.
@@ -182,7 +185,7 @@ impl Store {
         Ok(count)
     }
 
-    /// Every home that holds a document.
+    /// Returns every home that holds a document.
     ///
     /// # Errors
     /// [`Error::Database`].
@@ -196,12 +199,13 @@ impl Store {
         Ok(homes.collect::<Result<_, _>>()?)
     }
 
-    /// A home's secrets of a key epoch, made on first use.
+    /// Returns a home's secrets of a key epoch, which are made on first use.
     pub(crate) fn secrets(&self, home: &HomeId, epoch: KeyEpoch) -> Result<HomeSecrets, Error> {
         let (mut tag, mut key) = ([0u8; 16], [0u8; 32]);
         rng().fill_bytes(&mut tag);
         rng().fill_bytes(&mut key);
         let connection = self.connection()?;
+        // If another process made the secrets first, its values stay and are the ones that are read.
         connection
             .prepare_cached("INSERT OR IGNORE INTO secret VALUES (?1, ?2, ?3, ?4)")?
             .execute(params![home.0, epoch.0, tag, key])?;
@@ -210,8 +214,8 @@ impl Store {
             .query_row(params![home.0, epoch.0], secrets)?)
     }
 
-    /// The ticket key of a home that has one in this epoch, and whether it is subscribed to
-    /// anything: one that is not refuses every query.
+    /// Returns the ticket key of a home in this key epoch, if it has one, and true if the home is subscribed to
+    /// anything. A home without a subscription refuses every query.
     pub(crate) fn asked(
         &self,
         home: &HomeId,
@@ -230,7 +234,7 @@ impl Store {
             .optional()?)
     }
 
-    /// The concepts that a home is subscribed to.
+    /// Returns the concepts that a home is subscribed to in a key epoch, in order.
     ///
     /// # Errors
     /// [`Error::Database`].
@@ -243,7 +247,7 @@ impl Store {
         Ok(concepts.collect::<Result<_, _>>()?)
     }
 
-    /// Every subscription of a key epoch, by home.
+    /// Returns every subscription of a key epoch, by home.
     pub(crate) fn subscriptions_of(
         &self,
         epoch: KeyEpoch,
@@ -262,8 +266,7 @@ impl Store {
         Ok(homes)
     }
 
-    /// Notes subscriptions that are about to be sent: whatever happens on the way, their handles are
-    /// known.
+    /// Records subscriptions that are about to be sent, so that their handles are known whatever happens on the way.
     pub(crate) fn sending(&self, subscriptions: &[(HomeId, String, Handle)]) -> Result<(), Error> {
         let mut connection = self.connection()?;
         let transaction = connection.transaction()?;
@@ -276,7 +279,7 @@ impl Store {
         Ok(())
     }
 
-    /// Notes that nobody knows whether these arrived: they are to be withdrawn.
+    /// Records that subscriptions may or may not have arrived, so that they are withdrawn.
     pub(crate) fn lost(&self, subscriptions: &[(HomeId, String, Handle)]) -> Result<(), Error> {
         let mut connection = self.connection()?;
         let transaction = connection.transaction()?;
@@ -292,8 +295,8 @@ impl Store {
         Ok(())
     }
 
-    /// Ends a home's subscription to a concept, or all of its subscriptions, in every key epoch, and
-    /// notes what is to be withdrawn at the Conductor. Returns how many ended.
+    /// Ends a home's subscription to a concept, or all of its subscriptions, in every key epoch, and records the
+    /// handles that are to be withdrawn at the Conductor. Returns the number of concepts.
     pub(crate) fn leave(&self, home: &HomeId, concept: Option<&str>) -> Result<usize, Error> {
         let mut connection = self.connection()?;
         let transaction = connection.transaction()?;
@@ -316,7 +319,7 @@ impl Store {
         Ok(usize::try_from(ended).unwrap_or_default())
     }
 
-    /// Every home that is subscribed to anything, in any key epoch, with its concepts.
+    /// Returns every home that is subscribed to anything in any key epoch, with its concepts.
     pub(crate) fn subscribers(&self) -> Result<BTreeMap<HomeId, Vec<String>>, Error> {
         let connection = self.connection()?;
         let mut select = connection
@@ -330,12 +333,14 @@ impl Store {
         Ok(homes)
     }
 
-    /// Forgets the secrets of the key epochs before `epoch`, under which nobody asks any longer, and
-    /// their subscriptions where there is a later one.
+    /// Forgets the secrets of the key epochs before `epoch`, under which nobody asks any longer. Also forgets
+    /// subscriptions of these epochs that the home has in a later one.
     pub(crate) fn forget_before(&self, epoch: KeyEpoch) -> Result<(), Error> {
         let mut connection = self.connection()?;
         let transaction = connection.transaction()?;
         transaction.execute("DELETE FROM secret WHERE key_epoch < ?1", [epoch.0])?;
+        // A subscription without a later one stays: it tells what the home is to be subscribed to under the listed
+        // epochs.
         transaction.execute(
             "DELETE FROM subscription AS old WHERE key_epoch < ?1 AND EXISTS
              (SELECT 1 FROM subscription AS new WHERE new.home = old.home
@@ -346,11 +351,12 @@ impl Store {
         Ok(())
     }
 
-    /// The handles of entries that the Conductor may hold and should not.
+    /// Returns the handles of entries that the Conductor may hold but should not.
     pub(crate) fn leaving(&self) -> Result<Vec<Handle>, Error> {
         let mut connection = self.connection()?;
         let transaction = connection.transaction()?;
         let died = now().0.saturating_sub(ON_ITS_WAY) as i64;
+        // A process that died while it sent cannot tell whether its upload arrived.
         transaction.execute(
             "INSERT OR IGNORE INTO leaving SELECT handle FROM sending WHERE since < ?1",
             [died],
@@ -362,7 +368,7 @@ impl Store {
         Ok(handles.collect::<Result<_, _>>()?)
     }
 
-    /// Forgets handles that the Conductor was told.
+    /// Forgets handles that the Conductor was told to withdraw.
     pub(crate) fn left(&self, handles: &[Handle]) -> Result<(), Error> {
         let mut connection = self.connection()?;
         let transaction = connection.transaction()?;
@@ -375,9 +381,9 @@ impl Store {
         Ok(())
     }
 
-    /// Notes subscriptions that the Conductor has taken; what they replace is to be withdrawn there.
-    /// One that was withdrawn while it was sent is to be withdrawn too, as is one sent `again` of which
-    /// nothing is left. Returns how many are noted.
+    /// Records subscriptions that the Conductor has taken. The subscriptions that they replace are to be withdrawn
+    /// there. A subscription that was withdrawn while it was sent is to be withdrawn too, and so is one that was sent
+    /// `again` if the home has ended it meanwhile. Returns the number of recorded subscriptions.
     pub(crate) fn subscribed(
         &self,
         epoch: KeyEpoch,
@@ -395,6 +401,8 @@ impl Store {
                 || transaction
                     .prepare_cached("SELECT 1 FROM subscription WHERE home = ?1 AND concept = ?2")?
                     .exists(params![home.0, concept])?;
+            // Without a row in `sending`, another process has given up on this upload and may have withdrawn its
+            // entries.
             if sent == 0 || !wanted {
                 transaction
                     .prepare_cached("INSERT OR IGNORE INTO leaving VALUES (?1)")?
@@ -420,6 +428,7 @@ impl Store {
     }
 }
 
+/// Reads the columns `tag` and `key` of a row.
 fn secrets(row: &rusqlite::Row<'_>) -> rusqlite::Result<HomeSecrets> {
     Ok(HomeSecrets {
         tag: HomeTag(row.get(0)?),
@@ -427,6 +436,7 @@ fn secrets(row: &rusqlite::Row<'_>) -> rusqlite::Result<HomeSecrets> {
     })
 }
 
+/// Converts a value to JSON.
 fn json(value: &FieldValue) -> Value {
     match value {
         FieldValue::Null => Value::Null,
@@ -447,14 +457,16 @@ impl Connector for Store {
         if let Some(elsewhere) = &self.elsewhere {
             return elsewhere.documents(doctype, fields, homes, selector);
         }
+        // The selector is not used: the local query filters again, and here it would save no transfer.
         let connection = self.connection()?;
-        // Field names travel as parameters too: nothing from a manifest is spliced into SQL.
+        // Names of fields are parameters too, so that nothing from a manifest becomes a part of the SQL.
         let columns: String = (0..fields.len())
             .map(|i| format!(", json_extract(body, ?{})", i + 3))
             .collect();
         let mut select = connection.prepare_cached(&format!(
             "SELECT rowid{columns} FROM document WHERE doctype = ?1 AND home = ?2"
         ))?;
+        // A quotation mark would end the name inside the JSON path.
         let paths: Vec<String> = fields
             .iter()
             .map(|field| format!("$.\"{}\"", field.to_lowercase().replace('"', "")))
@@ -502,6 +514,7 @@ impl Connector for Store {
     }
 }
 
+/// Converts a value of SQLite. Bytes, and text that is not UTF-8, become NULL.
 fn value(value: ValueRef<'_>) -> FieldValue {
     match value {
         ValueRef::Null | ValueRef::Blob(_) => FieldValue::Null,

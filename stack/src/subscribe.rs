@@ -1,4 +1,4 @@
-//! Subscribing homes to concepts (protocol.md §4 and §5).
+//! Subscription of homes to concepts (protocol.md §4 and §5).
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -26,10 +26,10 @@ use tonic::Status;
 
 use crate::{Connector, Error, Store, withdraw::send_leaving};
 
-/// Between two tries of a stack that catches up.
+/// Pause before another try to catch up.
 const RETRY: Duration = Duration::from_secs(10);
 
-/// A host's way to the network: through a Target, which passes on what it cannot open.
+/// Connection of a host to the network, through Targets, which pass on messages that they cannot open.
 #[derive(Clone)]
 pub struct Relay {
     node: Arc<Node>,
@@ -37,6 +37,7 @@ pub struct Relay {
     targets: Arc<AnyOf>,
 }
 
+/// Returns a function that makes an error of a failed call; `what` names the step.
 pub(crate) fn remote(what: &'static str) -> impl Fn(Status) -> Error {
     move |status| Error::Remote {
         what,
@@ -45,7 +46,7 @@ pub(crate) fn remote(what: &'static str) -> impl Fn(Status) -> Error {
 }
 
 impl Relay {
-    /// The relay of a host.
+    /// Creates the relay of a host.
     pub fn new(node: Arc<Node>) -> Self {
         let channels = Channels::new(node.clone());
         let targets = AnyOf::new(node.clone(), channels.clone(), Role::Target);
@@ -60,10 +61,10 @@ impl Relay {
         &self.node.directory
     }
 
-    /// Asks the concept indexors something that changes nothing: whether the host can be served.
+    /// Checks whether the host can be served, with a request to the concept indexors that changes nothing.
     ///
     /// # Errors
-    /// [`Error`] naming the first step that fails.
+    /// [`Error`] of the first step that fails.
     pub async fn probe(&self) -> Result<(), Error> {
         let keys = self.node.directory.asked_keys();
         self.pseudonyms(&keys, &[EVERY_HOME]).await.map(|_| ())
@@ -81,13 +82,14 @@ impl Relay {
         &self.node.activity
     }
 
-    /// A client of a listed Target.
+    /// Returns a client of a listed Target.
     pub(crate) fn client(&self, target: &Listed) -> Result<TargetClient<Channel>, Status> {
         let channel = self.channels.to(&target.address, target.tls_key)?;
         Ok(TargetClient::new(channel))
     }
 
-    /// Calls one Target after the other until one can be reached. What `call` does may be repeated.
+    /// Calls one Target after the other until one can be reached. More than one may receive the request, so that `call`
+    /// must only do what may be repeated.
     pub(crate) async fn through<T, F: Future<Output = Result<T, Status>>>(
         &self,
         call: impl Fn(TargetClient<Channel>) -> F,
@@ -96,7 +98,7 @@ impl Relay {
         self.targets.call(call).await
     }
 
-    /// The pseudonyms of `concepts` in a key epoch, in order.
+    /// Returns the pseudonyms of `concepts` in a key epoch, in order.
     async fn pseudonyms(
         &self,
         keys: &EpochKeys<'_>,
@@ -126,7 +128,7 @@ impl Relay {
                 Ok(reply) => {
                     let body = reply.into_inner().body;
                     let evaluation: Evaluation = from_bytes(&body, 1 << 20, "evaluation")?;
-                    // A wrong answer is left out and named, and the next indexor is asked.
+                    // A wrong evaluation is left out, and another indexor is asked: any `needed` of them are enough.
                     match evaluating.check(keys, member, &evaluation) {
                         Ok(()) => evaluations.push((member, evaluation)),
                         Err(error) => last = Some(error.to_string()),
@@ -146,12 +148,12 @@ impl Relay {
     }
 }
 
-/// Subscribes each home to its concepts and to the one that every home has; what a home is
-/// subscribed to already is left as it is. Returns how many subscriptions are new.
+/// Subscribes each home to its concepts and to `home>all`. Subscriptions that exist stay as they are. Returns the
+/// number of new subscriptions.
 ///
 /// # Errors
-/// [`Error`]; what was not taken by the Conductor is not noted as subscribed, and can be repeated.
-/// What it may have taken unnoticed is withdrawn first.
+/// [`Error`]. Subscriptions that the Conductor did not take are not recorded as such, and the call can be repeated. It
+/// first withdraws entries that the Conductor may have taken unnoticed.
 pub async fn subscribe(
     relay: &Relay,
     store: &Arc<Store>,
@@ -172,6 +174,7 @@ pub async fn subscribe(
         if !store.holds(&home)? {
             return Err(Error::UnknownHome(home.0));
         }
+        // Every home is in this list, to which NOT in a profile is relative (protocol.md §5).
         concepts.push(EVERY_HOME.into());
         concepts.sort_unstable();
         concepts.dedup();
@@ -184,20 +187,22 @@ pub async fn subscribe(
     }
     let tried: usize = wanted.iter().map(|(_, concepts)| concepts.len()).sum();
     let count = send(relay, store, &asked, wanted, false).await?;
+    // Fewer than were sent: another process has withdrawn the others on their way.
     if count < tried {
         send_leaving(relay, store).await?;
         return Err(Error::Interrupted);
     }
+    // Under the key epoch that is asked, everything is done. Other listed epochs follow.
     while catch_up(relay, store).await? > 0 {}
     Ok(count)
 }
 
-/// Subscribes homes under every key epoch that the directory lists to what they are subscribed to in
-/// another, and forgets epochs that are over. Returns how many subscriptions were lacking: once it is
-/// none, it is done. One that another process withdrew on its way is lacking again.
+/// Gives each home, under every key epoch that the directory lists, the subscriptions that it has in another, and
+/// forgets key epochs that are over. Returns the number of subscriptions that were missing; 0 means that nothing is
+/// left to do. A subscription that another process withdrew on its way is missing again.
 ///
 /// # Errors
-/// As [`subscribe`]; repeating it goes on where it stopped.
+/// As [`subscribe`]. Repeating the call goes on where it stopped.
 pub async fn catch_up(relay: &Relay, store: &Arc<Store>) -> Result<usize, Error> {
     let directory = &relay.node.directory;
     let homes = subscribers(directory, store)?;
@@ -217,11 +222,12 @@ pub async fn catch_up(relay: &Relay, store: &Arc<Store>) -> Result<usize, Error>
         send(relay, store, &keys, wanted, true).await?;
     }
     send_leaving(relay, store).await?;
+    // Nobody asks under an older epoch, so that its secrets are of no use any more.
     store.forget_before(directory.asked_keys().key_epoch)?;
     Ok(count)
 }
 
-/// Catches up when a stack starts, again and again until it is done.
+/// Catches up when a stack starts, and tries again until nothing is missing.
 pub async fn keep_up(relay: Relay, store: Arc<Store>) {
     loop {
         match catch_up(&relay, &store).await {
@@ -235,7 +241,8 @@ pub async fn keep_up(relay: Relay, store: Arc<Store>) {
     }
 }
 
-/// Every home that is subscribed to anything in any key epoch, with what may still be asked.
+/// Returns every home with documents that is subscribed to anything in any key epoch, with those of its concepts that
+/// the catalogue has.
 fn subscribers(directory: &Directory, store: &Store) -> Result<Vec<(HomeId, Vec<String>)>, Error> {
     let mut homes = Vec::new();
     for (home, mut concepts) in store.subscribers()? {
@@ -247,12 +254,11 @@ fn subscribers(directory: &Directory, store: &Store) -> Result<Vec<(HomeId, Vec<
     Ok(homes)
 }
 
-/// Sends every subscription again, under every key epoch that the directory lists: to a Conductor that
-/// has lost them.
-/// Returns how many were sent. Concepts that the catalogue has no longer stay behind.
+/// Sends every subscription again, under every key epoch that the directory lists, to a Conductor that has lost them.
+/// Returns the number of subscriptions sent. Concepts that the catalogue no longer has are left out.
 ///
 /// # Errors
-/// As [`subscribe`]; what was sent is kept, and repeating it is harmless.
+/// As [`subscribe`]. Subscriptions that were sent are recorded, and repeating the call is harmless.
 pub async fn resubscribe(relay: &Relay, store: &Arc<Store>) -> Result<usize, Error> {
     send_leaving(relay, store).await?;
     let directory = &relay.node.directory;
@@ -264,7 +270,7 @@ pub async fn resubscribe(relay: &Relay, store: &Arc<Store>) -> Result<usize, Err
         tried += each;
         count += send(relay, store, &keys, homes.clone(), true).await?;
     }
-    // A Conductor that still has the entries of before is told that they are replaced.
+    // A Conductor that still has the earlier entries withdraws them, since the new ones replace them.
     send_leaving(relay, store).await?;
     store.forget_before(directory.asked_keys().key_epoch)?;
     if count < tried {
@@ -273,7 +279,8 @@ pub async fn resubscribe(relay: &Relay, store: &Arc<Store>) -> Result<usize, Err
     Ok(count)
 }
 
-/// Turns concepts into pseudonyms and uploads; how many subscriptions the Conductor took.
+/// Translates concepts into pseudonyms and uploads subscriptions. Returns the number that were recorded. `again` is
+/// true if the homes are subscribed to the concepts already, under this or another key epoch.
 async fn send(
     relay: &Relay,
     store: &Arc<Store>,
@@ -288,6 +295,7 @@ async fn send(
     vocabulary.sort_unstable();
     vocabulary.dedup();
     let mut pseudonyms: BTreeMap<String, Pseudonym> = BTreeMap::new();
+    // An indexor refuses a request with more concepts.
     for part in vocabulary.chunks(MAX_CONCEPTS) {
         let names = part.iter().map(|concept| (*concept).to_owned());
         pseudonyms.extend(names.zip(relay.pseudonyms(keys, part).await?));
@@ -317,6 +325,7 @@ async fn send(
     Ok(count)
 }
 
+/// Uploads subscriptions, with one message per partition.
 async fn upload(
     relay: &Relay,
     store: &Arc<Store>,
@@ -329,9 +338,11 @@ async fn upload(
     let mut parts: BTreeMap<u16, Part> = BTreeMap::new();
     for (home, concepts) in homes {
         let secrets = store.secrets(&home, epoch)?;
+        // The tag names the partition, whose Target Finders alone can open the home's entries (protocol.md §6).
         let part = parts.entry(secrets.tag.partition(partitions)).or_default();
         let mut entries = Vec::with_capacity(concepts.len());
         for concept in concepts {
+            // Each entry has a handle of its own, by which only this stack can withdraw it.
             let mut handle = Handle([0; 16]);
             rng().fill_bytes(&mut handle.0);
             entries.push((pseudonyms[&concept], handle.clone()));
@@ -351,7 +362,7 @@ async fn upload(
     Ok(count)
 }
 
-/// What is uploaded for one partition.
+/// Subscriptions of homes in one partition.
 #[derive(Default)]
 struct Part {
     enrolments: Vec<Enrolment>,
@@ -371,6 +382,7 @@ async fn upload_part(
         enrolments,
         subscriptions,
     } = part;
+    // Recorded before the upload: if this process dies, another one still knows the handles and withdraws the entries.
     store.sending(&subscriptions)?;
     let sent = async {
         let sealed = blocking(move || {
@@ -384,6 +396,7 @@ async fn upload_part(
         });
         sent.await.map_err(remote("the upload"))
     };
+    // The Conductor may have taken the upload without a reply that arrived. The entries are therefore withdrawn.
     if let Err(error) = sent.await {
         store.lost(&subscriptions)?;
         return Err(error);
@@ -391,6 +404,8 @@ async fn upload_part(
     store.subscribed(epoch, &subscriptions, again)
 }
 
+/// Seals an upload for the Conductor. Its entries are sealed for the Target Finders of the partition and for the
+/// Targets.
 fn seal(
     node: &Node,
     epoch: KeyEpoch,

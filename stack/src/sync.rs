@@ -1,4 +1,4 @@
-//! Bringing a stack in line with what its host knows of its homes.
+//! Synchronisation of a stack with its host's list of homes.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,25 +10,25 @@ use dispers_query::catalogue::EVERY_HOME;
 
 use crate::{Connector, Error, Receipt, Relay, Store, erase, subscribe, withdraw::send_leaving};
 
-/// What differs between a stack and its host's list of homes.
+/// Differences between a stack and its host's list of homes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Changes {
-    /// Homes that are to be found by more concepts, with these; new homes are among them.
+    /// New concepts of homes. New homes are among them.
     pub subscribe: BTreeMap<HomeId, Vec<String>>,
-    /// Subscriptions that end: the list does not have them, or the catalogue has them no longer.
+    /// Subscriptions that end, because the list or the catalogue no longer has them.
     pub withdraw: BTreeSet<(HomeId, String)>,
-    /// Homes that are not in the list: they have left.
+    /// Homes that are not in the list any more, since they have left.
     pub erase: BTreeSet<HomeId>,
-    /// Homes of the list that hold no documents: they are passed over.
+    /// Homes of the list without documents. They are passed over.
     pub empty: BTreeSet<HomeId>,
 }
 
 impl Changes {
-    /// What is to change so that the stack has the homes of `list`, each found by its concepts. Where a
-    /// home has no concepts in the list, its subscriptions stay as they are.
+    /// Returns the changes after which the stack has the homes of `list`, each with its concepts. A home whose concepts
+    /// are `None` keeps its subscriptions, except those to concepts that the catalogue no longer has.
     ///
     /// # Errors
-    /// [`Error::UnknownConcept`] for one that the catalogue has not; [`Error::Database`].
+    /// [`Error::UnknownConcept`] for a concept that is not in the catalogue; [`Error::Database`].
     pub fn of(
         relay: &Relay,
         store: &Store,
@@ -46,6 +46,7 @@ impl Changes {
         let none = Vec::new();
         for (home, wanted) in list {
             let have = subscribed.get(home).unwrap_or(&none);
+            // An unknown concept refuses the whole list: a typing error must not end subscriptions.
             if let Some(unknown) = wanted.iter().flatten().find(|concept| !has(concept)) {
                 return Err(Error::UnknownConcept(unknown.clone()));
             }
@@ -54,6 +55,8 @@ impl Changes {
                 continue;
             }
             let kept = |concept: &String| match wanted {
+                // `home>all` comes with any other concept, so it stays unless the list gives the home no concept at
+                // all.
                 _ if concept == EVERY_HOME => wanted.as_ref().is_none_or(|w| !w.is_empty()),
                 None => has(concept),
                 Some(wanted) => wanted.contains(concept),
@@ -70,27 +73,28 @@ impl Changes {
         Ok(changes)
     }
 
-    /// Whether there is nothing to do.
+    /// Returns whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
         self.subscribe.is_empty() && self.withdraw.is_empty() && self.erase.is_empty()
     }
 }
 
-/// Does what is to change; a receipt for each home that was erased.
+/// Makes the changes. Returns a receipt for each home that was erased.
 ///
 /// # Errors
-/// [`Error`]; what was done is done, and the next sync goes on.
+/// [`Error`]. Changes that were made stay, and the next sync goes on.
 pub async fn sync(
     relay: &Relay,
     store: &Arc<Store>,
     changes: Changes,
 ) -> Result<Vec<Receipt>, Error> {
-    // What ends goes first: whatever fails later, nobody is asked who should not be.
+    // Withdrawals come first: whatever fails later, no home is asked that should not be.
     let mut receipts = Vec::with_capacity(changes.erase.len());
     for home in &changes.erase {
         receipts.push(erase(relay, store, home).await?);
     }
     for (home, concept) in &changes.withdraw {
+        // Withdrawing `home>all` withdraws everything.
         let concept = Some(concept.as_str()).filter(|concept| *concept != EVERY_HOME);
         store.leave(home, concept)?;
     }

@@ -1,4 +1,4 @@
-//! Queries for tests.
+//! Queries and decisions for tests.
 
 use dispers_base::{
     id::{BatchId, KeyEpoch, Name, Timestamp},
@@ -23,7 +23,7 @@ pub(crate) const BOUNDS: Bounds = Bounds {
     max_delta: 1e-5,
 };
 
-/// A query of ε, in millionths, told apart by `number`; owners have until `answer_from`.
+/// Returns a query with ε in millionths, told apart by `number`. Owners can decide until `answer_from`.
 pub(crate) fn query(
     number: u32,
     epsilon: Option<u64>,

@@ -1,4 +1,4 @@
-//! Withdrawing subscriptions (protocol.md §5).
+//! Withdrawal of subscriptions (protocol.md §5).
 
 use std::sync::Arc;
 
@@ -10,16 +10,16 @@ use dispers_query::catalogue::EVERY_HOME;
 
 use crate::{Connector, Error, Relay, Store, subscribe::remote};
 
-/// Handles of one message.
+/// Most handles in one message.
 const HANDLES: usize = 200_000;
 
-/// Withdraws homes from a concept, or from everything where there is none: no query that is
-/// submitted afterwards finds them by it. `home>all` comes with any concept, so that withdrawing it
-/// withdraws everything. Returns how many subscriptions ended.
+/// Withdraws homes from a concept, or from everything if `concept` is `None`. Queries that are submitted afterwards do
+/// not find the homes by it. `home>all` comes with any concept, so that withdrawing it withdraws everything. Returns
+/// the number of subscriptions that ended.
 ///
 /// # Errors
-/// [`Error`]. What ended here has ended: a home that is left without a subscription refuses from now
-/// on, and the next call tells the Conductor what this one could not.
+/// [`Error`]. Subscriptions that ended at the stack have ended: a home without any refuses from now on. The next call
+/// tells the Conductor the rest.
 pub async fn withdraw(
     relay: &Relay,
     store: &Arc<Store>,
@@ -36,14 +36,15 @@ pub async fn withdraw(
         if !store.holds(home)? {
             return Err(Error::UnknownHome(home.0.clone()));
         }
+        // The stack's file comes first. A home without a subscription refuses, even if the Conductor cannot be reached.
         count += store.leave(home, concept)?;
     }
     send_leaving(relay, store).await?;
     Ok(count)
 }
 
-/// Tells the Conductor what it may hold and should not: what was withdrawn, and what an upload left
-/// behind of which nobody knows whether it arrived.
+/// Tells the Conductor which entries to withdraw: those of subscriptions that ended, and those of uploads that may or
+/// may not have arrived.
 pub(crate) async fn send_leaving(relay: &Relay, store: &Arc<Store>) -> Result<(), Error> {
     let leaving = store.leaving()?;
     for handles in leaving.chunks(HANDLES) {
@@ -53,6 +54,7 @@ pub(crate) async fn send_leaving(relay: &Relay, store: &Arc<Store>) -> Result<()
             async move { target.withdraw(sealed).await }
         });
         sent.await.map_err(remote("the withdrawal"))?;
+        // Forgotten only after the Conductor took them. A withdrawal may be repeated, but must not be lost.
         store.left(handles)?;
     }
     Ok(())

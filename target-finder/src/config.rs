@@ -1,4 +1,4 @@
-//! Configuration of a Target Finder beyond what every node has.
+//! The Target Finder's table of the configuration file.
 
 use std::path::PathBuf;
 
@@ -12,9 +12,9 @@ const MAX_QUERIES: usize = 1 << 14;
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Config {
-    /// The SQLite file with what it certified as a notary, and whom queriers asked.
+    /// SQLite file with the notary's certificates, and the sets of homes that queriers asked.
     pub database: PathBuf,
-    /// Certificates that are remembered at the same time; each lives as long as its query.
+    /// Most certificates that are kept at the same time. Each is kept until its query expires.
     #[serde(default = "certificates")]
     pub max_certificates: usize,
     /// Most different populations that one querier may ask in a key epoch.
@@ -45,7 +45,7 @@ impl Config {
         }
     }
 
-    /// The defaults, with this file.
+    /// Returns the defaults, with this database file.
     pub fn new(database: PathBuf) -> Self {
         Self {
             database,
@@ -58,23 +58,28 @@ impl Config {
     }
 }
 
+/// Default of `max-populations`.
 fn populations() -> usize {
     256
 }
 
+/// Default of `max-sets`.
 fn sets() -> usize {
     1024
 }
 
-/// Default that takes 4 GB of disk.
+/// Default of `max-kept-homes`, which takes 4 GB of disk.
 fn kept_homes() -> u64 {
     512_000_000
 }
 
+/// Default of `max-refused`. A refusal tells the querier something about the sizes of sets, so this bounds what it can
+/// learn from refused queries (protocol.md §6).
 fn refused() -> usize {
     50
 }
 
+/// Default of `max-certificates`.
 fn certificates() -> usize {
     1 << 16
 }

@@ -1,50 +1,51 @@
-//! What a Target Finder refuses, and whose fault it is.
+//! Errors of a Target Finder, each attributed to the caller, a peer, the operator or this node.
 
 use dispers_base::encoding::DecodeError;
 use dispers_core::{find::FindError, manifest::ManifestError};
 use dispers_crypto::envelope::OpenError;
 use dispers_node::{DatabaseError, Fault};
 
-/// Why a request failed.
+/// Errors of a find, of a request to notarise, or of setting up a Target Finder.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// Bytes that are no message.
+    /// The bytes do not decode to a request.
     #[error(transparent)]
     Decode(#[from] DecodeError),
-    /// A manifest that is refused.
+    /// The manifest is refused.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
-    /// A find that is refused.
+    /// The find is refused.
     #[error(transparent)]
     Find(#[from] FindError),
-    /// An envelope that does not open.
+    /// The envelope does not open.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// Another partition's lists.
+    /// The request is for another partition.
     #[error("this node does not serve that partition")]
     OtherPartition,
-    /// The manifest names another notary.
+    /// The manifest names another notary, or has no such round.
     #[error("the manifest names another notary")]
     OtherNotary,
-    /// Another release was certified.
+    /// Another release of the round was certified before, or a release of a later round.
     #[error("another release of this round is certified already")]
     SecondRelease,
-    /// Full.
+    /// The notary holds as many certificates as it may.
     #[error("too many certificates are open at this notary: try again later")]
     Full,
-    /// What it certified cannot be read or written.
+    /// The database of certificates and asked sets cannot be read or written.
     #[error(transparent)]
     Database(#[from] DatabaseError),
-    /// Not listed.
+    /// The directory does not list this node, lists no pool with its envelope key, or lists no pool of Targets.
     #[error("the directory lists no target finder of this name, or no pool for it")]
     NotListed,
 }
 
 impl Error {
-    /// Whose fault it is.
+    /// Returns who is at fault, which determines the gRPC code.
     pub fn fault(&self) -> Fault {
         match self {
+            // These limits end with the key epoch or as queries expire, so the same question can succeed later.
             Self::Find(
                 FindError::TooManyPopulations(_)
                 | FindError::TooManySets

@@ -1,4 +1,4 @@
-//! The verbs of a Target Finder: find, notarise.
+//! Finds and certificates of releases (protocol.md §6, §9).
 
 use std::sync::Arc;
 
@@ -19,14 +19,14 @@ use crate::{
     store::{Asked, Certificates, Certified},
 };
 
-/// A Target Finder. Its methods compute; the service runs them off the executor.
+/// A Target Finder. Its methods block the calling thread, so the service runs them on worker threads.
 pub struct Finder {
     node: Arc<Node>,
     partition: u16,
     targets: Vec<Name>,
     envelope: EnvelopeSecretKey,
     secret: PoolSecret,
-    /// The pool's keys of the key epoch before, where they are others.
+    /// The pool's envelope key and secret of the previous key epoch, if they differ from `envelope` and `secret`.
     previous: Option<(EnvelopeSecretKey, PoolSecret)>,
     certificates: Certificates,
     max_certificates: usize,
@@ -34,8 +34,11 @@ pub struct Finder {
 }
 
 impl Finder {
+    /// Creates the finder of `node`.
+    ///
     /// # Errors
-    /// [`Error::NotListed`] when the directory does not list this node or its pools.
+    /// [`Error::NotListed`] if the directory does not list this node, its pool with this envelope key, or a pool of
+    /// Targets.
     pub fn new(
         node: Arc<Node>,
         envelope: EnvelopeSecretKey,
@@ -66,14 +69,17 @@ impl Finder {
         })
     }
 
-    /// Finds with these keys what is asked under the key epoch before, while the directory lists it.
+    /// Sets the envelope key and pool secret for the previous key epoch, which serve the queries under that epoch.
     #[must_use]
     pub fn with_previous(mut self, keys: Option<(EnvelopeSecretKey, PoolSecret)>) -> Self {
         self.previous = keys;
         self
     }
 
-    /// The keys of a listed key epoch; where there are those of one only, they are those of both.
+    /// Returns the keys for a listed key epoch. Without previous keys, both key epochs have the same ones.
+    ///
+    /// # Errors
+    /// [`Error::NotListed`] if the directory does not list the key epoch.
     fn keys(&self, epoch: KeyEpoch) -> Result<FinderKeys<'_>, Error> {
         let directory = &self.node.directory;
         let (envelope, secret) = match &self.previous {
@@ -93,31 +99,33 @@ impl Finder {
         })
     }
 
-    /// Checks the manifest and opens its profile.
+    /// Verifies the manifest and opens the target profile.
     ///
     /// # Errors
-    /// [`Error`] when either does not hold.
+    /// [`Error`] if the manifest or the profile is not valid, or the find is for another finder.
     pub fn start(&self, request: &FindRequest) -> Result<Finding, Error> {
         if request.partition != self.partition {
             return Err(Error::OtherPartition);
         }
         let directory = &self.node.directory;
         let manifest = request.verify(directory, now())?;
+        // The finders of a partition do not share what they remember of a querier's sets (§9), so a query without
+        // noise has only one of them.
         check_responsible(directory, &manifest, self.partition, &self.node.name)?;
         let keys = self.keys(manifest.key_epoch)?;
         Ok(Finding::new(manifest, request, &keys)?)
     }
 
-    /// Opens one list segment.
+    /// Opens one segment of the lists.
     ///
     /// # Errors
-    /// [`Error::Find`] when it is none.
+    /// [`Error::Find`] if the segment is malformed, or has an entry of another list or key epoch.
     pub fn open(&self, opener: &SegmentOpener, segment: &[u8]) -> Result<OpenedSegment, Error> {
         let keys = self.keys(opener.key_epoch())?;
         Ok(opener.open(segment, &keys)?)
     }
 
-    /// Chooses the homes, if what the finder remembers of the querier allows it.
+    /// Chooses the homes, if the sets that the finder remembers of the querier allow it (protocol.md §9).
     ///
     /// # Errors
     /// [`Error::Find`] if the homes may not be asked. A refusal for the sizes of sets is recorded before it is
@@ -128,6 +136,8 @@ impl Finder {
         let directory = &self.node.directory;
         let manifest = matching.manifest();
         let epoch = manifest.key_epoch;
+        // Sizes depend on the pool's secret, so that all finders of the partition give the same noisy number for the
+        // same set.
         let sizes = Sizes::new(keys.secret, epoch, directory.floors.size_noise);
         let homes = matching.members(&keys);
         let asked = Asked {
@@ -136,10 +146,14 @@ impl Finder {
             asking: matching.asking(&homes, &sizes),
             sizes: &sizes,
             limits: self.limits,
+            // Tags are random for each key epoch (§5), so the sets of an epoch that is over cannot be compared with
+            // new ones, and are dropped.
             oldest: directory.key_epoch.min(directory.asked_keys().key_epoch),
             expires: manifest.expires,
             now: now(),
         };
+        // The set, or the counted refusal, is on the disk before an answer can leave: a crash must not let the querier
+        // try again.
         self.certificates.ask(&asked)?;
         Ok(matching.finish(&keys, &sizes))
     }
@@ -153,10 +167,12 @@ impl Finder {
         Ok(chosen.batch(place, &keys))
     }
 
-    /// Certifies the one release of a query's round. The same proposal gets the same certificate.
+    /// Certifies the one release of a query's round. A repeated request with the same proposal gets the same
+    /// certificate.
     ///
     /// # Errors
-    /// [`Error::SecondRelease`] for any other proposal.
+    /// [`Error::SecondRelease`] if another proposal, or a later round, was certified. [`Error::OtherNotary`] if the
+    /// manifest names another notary or has no such round. [`Error::Full`] if no more certificates can be kept.
     pub fn notarise(&self, request: &NotariseRequest) -> Result<Certificate, Error> {
         let now = now();
         let manifest = request.manifest.verify(&self.node.directory, now)?;
@@ -173,6 +189,7 @@ impl Finder {
             proposal: request.proposal,
             expires: manifest.expires,
         };
+        // > The notary signs the hash of R, once per (query, round), and has it on its disk before (§9).
         let most = self.max_certificates;
         self.certificates.certify(&certified, most, now)?;
         Ok(Certificate::new(

@@ -1,7 +1,7 @@
-//! The Target Finder: evaluates the target profile on sealed lists (protocol.md §6), and may be a
-//! query's notary (protocol.md §9). What it certified is on its disk before.
+//! The Target Finder: evaluates the target profile on sealed lists (protocol.md §6), and may be a query's notary
+//! (protocol.md §9). It writes a certificate to its disk before it sends the certificate.
 //!
-//! It learns tags, which are random per home and key epoch, and the sizes of sets. It must never
+//! It learns tags, which are random per home and key epoch, each home's key κ, and the sizes of sets. It must never
 //! learn a concept's name, an address or a value.
 
 mod config;

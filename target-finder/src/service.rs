@@ -1,4 +1,4 @@
-//! The gRPC edge of a Target Finder: convert, call, convert.
+//! The gRPC edge of a Target Finder.
 
 use std::sync::Arc;
 
@@ -30,6 +30,7 @@ impl Service {
         Self(Arc::new(finder))
     }
 
+    /// Runs one step of the finder on a worker thread.
     async fn call<T: Send + 'static>(
         &self,
         step: impl FnOnce(&Finder) -> Result<T, Error> + Send + 'static,
@@ -38,6 +39,7 @@ impl Service {
         blocking(move || step(&finder).map_err(status)).await
     }
 
+    /// Adds an opened segment to the find on a worker thread.
     async fn take(&self, mut finding: Finding, opened: OpenedSegment) -> Result<Finding, Status> {
         self.call(move |_| {
             finding.add(opened)?;
@@ -47,11 +49,12 @@ impl Service {
     }
 }
 
+/// Converts an error to the gRPC status of its fault.
 fn status(error: Error) -> Status {
     error.fault().status(&error)
 }
 
-/// Sends what was found: the summary, then each batch as it is sealed.
+/// Sends the result of a find: first the summary, then each batch as soon as it is sealed.
 async fn send(
     finder: Arc<Finder>,
     chosen: Arc<Chosen>,
@@ -63,6 +66,7 @@ async fn send(
     loop {
         match message {
             Ok(Some(bytes)) => {
+                // The channel holds one chunk, so that batches are sealed no faster than the Conductor takes them.
                 for chunk in chunks([bytes]) {
                     if sender.send(Ok(chunk)).await.is_err() {
                         return;
@@ -104,9 +108,11 @@ impl TargetFinder for Service {
         let mut finding = self
             .call(move |f| f.start(&from_bytes(&head, MAX_FIND_HEAD, "find request")?))
             .await?;
-        // Segments are opened while the next ones arrive, and taken in their order.
+        // Several segments are opened while the next ones arrive, and are added in the order in which they came.
         let opener = finding.opener();
         let mut opening = InOrder::default();
+        // The lists may have any length. A segment is received only when there is room for it, so that few are held at
+        // once.
         while let Some(segment) = messages.next(MAX_UPLOAD).await? {
             let (finder, opener) = (self.0.clone(), opener.clone());
             let opened = opening.push(move || finder.open(&opener, &segment).map_err(status));

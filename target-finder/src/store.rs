@@ -1,4 +1,4 @@
-//! What a notary certified, and whom queriers asked, in one SQLite file.
+//! The notary's certificates, and the sets of homes that queriers asked, in one SQLite file.
 
 mod asked;
 
@@ -41,7 +41,7 @@ CREATE TABLE found (
               key epoch first where queries without noise are allowed",
 };
 
-/// The one release of a round that was certified, until its query expires.
+/// The one release of a round that the notary certified, kept until its query expires.
 pub(crate) struct Certified {
     pub(crate) query: QueryId,
     pub(crate) round: u16,
@@ -49,27 +49,27 @@ pub(crate) struct Certified {
     pub(crate) expires: Timestamp,
 }
 
-/// The certificates. One process has the file at a time.
+/// Database of a Target Finder. Only one process may have the file open.
 pub struct Certificates(Database);
 
 impl Certificates {
-    /// Opens the file, and makes it where there is none.
+    /// Opens the file, or creates it if it does not exist.
     ///
     /// # Errors
-    /// [`DatabaseError`] saying what to do.
+    /// [`DatabaseError`], with what the operator has to do.
     pub fn open(path: &Path) -> Result<Self, DatabaseError> {
         Self::checked(Database::open(path, &SCHEMA)?)
     }
 
-    /// Certificates that end with the process.
+    /// Creates a database that ends with the process.
     ///
     /// # Errors
-    /// [`DatabaseError::Failed`] when SQLite does not start.
+    /// [`DatabaseError::Failed`] if SQLite does not start.
     pub fn in_memory() -> Result<Self, DatabaseError> {
         Self::checked(Database::in_memory(&SCHEMA)?)
     }
 
-    /// Reads every certificate, so that a damaged one is noticed before anything is served.
+    /// Reads every certificate, so that a damaged one is noticed before the node serves requests.
     fn checked(database: Database) -> Result<Self, DatabaseError> {
         database.read(|connection| {
             let mut select =
@@ -85,11 +85,12 @@ impl Certificates {
         Ok(Self(database))
     }
 
-    /// Notes what is certified, unless the round has a release already; which one it has, is on the
-    /// disk when this returns.
+    /// Records a certificate, unless the round has another release already. The certificate is on the disk when this
+    /// returns.
     ///
     /// # Errors
-    /// [`Error::SecondRelease`] when it is another, or a later round has one; [`Error::Full`] when `most` are noted.
+    /// [`Error::SecondRelease`] if the round has another release, or a later round has one. [`Error::Full`] if `most`
+    /// certificates are kept.
     pub(crate) fn certify(
         &self,
         certified: &Certified,
@@ -104,25 +105,31 @@ impl Certificates {
     }
 }
 
+/// Inserts `certified` if its round has no certificate. Returns the proposal that is recorded for the round, zeros if a
+/// later round has a certificate, or `None` if there is no room.
 fn note(
     rows: &Transaction<'_>,
     certified: &Certified,
     most: usize,
     now: Timestamp,
 ) -> rusqlite::Result<Option<[u8; 32]>> {
-    // Past its skew a query is refused, so forgetting it cannot certify it twice.
+    // A query that expired longer ago than clocks may differ is refused when its manifest is verified. So a forgotten
+    // certificate cannot lead to a second one.
     rows.prepare_cached("DELETE FROM certificate WHERE expires < ?1")?
         .execute([now.0.saturating_sub(Timestamp::SKEW) as i64])?;
-    // Rounds come one after the other: of a session the last one's certificate is kept, and none before it is
-    // certified any more.
+    // The rounds of a session come in order. Only the last round's certificate is kept, and earlier rounds are
+    // refused, so that a session takes one place however many rounds it has.
     let later = rows
         .prepare_cached("SELECT 1 FROM certificate WHERE query = ?1 AND round > ?2")?
         .exists(params![certified.query.0, certified.round])?;
+    // Zeros are the hash of no proposal, so no request for a real one matches them.
     if later {
         return Ok(Some([0; 32]));
     }
     rows.prepare_cached("DELETE FROM certificate WHERE query = ?1 AND round < ?2")?
         .execute(params![certified.query.0, certified.round])?;
+    // An existing certificate stays as it is: the insert ignores a second proposal, and the read below returns the
+    // first one.
     rows.prepare_cached(
         "INSERT OR IGNORE INTO certificate SELECT ?1, ?2, ?3, ?4
          WHERE (SELECT COUNT(*) FROM certificate) < ?5",
@@ -185,7 +192,7 @@ mod tests {
         for round in 0..1024 {
             database.certify(&certified(1, round, 1), 2, NOW).unwrap();
         }
-        // There is room for others.
+        // The certificates of earlier rounds left room for another query.
         database.certify(&certified(2, 0, 1), 2, NOW).unwrap();
         for round in [0, 1022] {
             let again = database.certify(&certified(1, round, 1), 2, NOW);
@@ -202,7 +209,7 @@ mod tests {
         assert!(certify(1, NOW).is_none() && certify(2, NOW).is_none());
         assert!(matches!(certify(3, NOW), Some(Error::Full)));
         assert!(certify(2, NOW).is_none());
-        // Clocks may differ a little.
+        // The certificate is kept for as long as clocks may differ.
         let skewed = NOW.plus(Timestamp::SKEW);
         assert!(matches!(certify(3, skewed), Some(Error::Full)));
         assert!(certify(3, skewed.plus(1)).is_none());

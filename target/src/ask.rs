@@ -1,4 +1,4 @@
-//! The verb of a Target: ask.
+//! Asking of the homes of a batch (protocol.md §6).
 
 use std::{
     collections::HashMap,
@@ -24,30 +24,32 @@ use tracing::Instrument;
 
 use crate::{Config, Error, Links, StackLink, breaker::Breakers, quota::Quotas};
 
-/// Largest answer of a stack whose homes are only told, in bytes.
+/// Largest answer of a stack whose homes are only told that they will be asked, in bytes.
 const ANNOUNCED: usize = 4096;
 
-/// A round and an attempt, and when their query expires.
+/// Round and attempt of an ask, and the time when its query expires.
 type Asked = ((u16, u8), Timestamp);
 
 /// A Target.
 pub struct Target {
     node: Arc<Node>,
     envelope: EnvelopeSecretKey,
-    /// The pool's key of the key epoch before, where it is another.
+    /// The pool's envelope key of the previous key epoch, if it differs from `envelope`.
     previous: Option<EnvelopeSecretKey>,
     link: Arc<Links>,
     breakers: Breakers,
     pub(crate) quotas: Quotas,
     stack_timeout: Duration,
     parallel_stacks: usize,
-    /// The last round and attempt of each batch that was asked, until its query expires: nothing is asked twice.
+    /// Latest round and attempt that each batch was asked with. An entry is dropped when its query expires.
     asked: Mutex<HashMap<(QueryId, BatchId), Asked>>,
 }
 
 impl Target {
+    /// Creates the Target of `node`.
+    ///
     /// # Errors
-    /// [`Error::NotListed`] when the directory has no pool with this key.
+    /// [`Error::NotListed`] if the directory lists no pool of Targets with this envelope key.
     pub fn new(
         node: Arc<Node>,
         envelope: EnvelopeSecretKey,
@@ -70,14 +72,14 @@ impl Target {
         })
     }
 
-    /// Opens with this key what is asked under the key epoch before, while the directory lists it.
+    /// Sets the envelope key for the previous key epoch, which opens the batches of queries under that epoch.
     #[must_use]
     pub fn with_previous(mut self, envelope: Option<EnvelopeSecretKey>) -> Self {
         self.previous = envelope;
         self
     }
 
-    /// The pool's key of a key epoch; where there is one only, it is that of both.
+    /// Returns the pool's envelope key for a key epoch. Without a previous key, both key epochs have the same one.
     fn envelope_of(&self, epoch: KeyEpoch) -> &EnvelopeSecretKey {
         match &self.previous {
             Some(previous) if epoch != self.node.directory.key_epoch => previous,
@@ -85,15 +87,15 @@ impl Target {
         }
     }
 
-    /// Takes the stream of a stack that attaches itself; the stream of asks to it.
+    /// Takes the stream of a stack that attaches itself. Returns the stream of asks to that stack.
     ///
     /// # Errors
-    /// `RESOURCE_EXHAUSTED` when too many are attached.
+    /// `RESOURCE_EXHAUSTED` if too many stacks are attached.
     pub(crate) fn attach(&self, host: Name, answers: Messages) -> Result<Reply, Status> {
         self.link.attached().attach(host, answers)
     }
 
-    /// Checks who chose the batch, and opens it.
+    /// Verifies the manifest and that a Target Finder chose the batch for this Target, then opens the batch.
     fn open(&self, request: &TargetRequest) -> Result<(OpenedBatch, VerifiedManifest), Error> {
         let now = now();
         let manifest = request.manifest.verify(&self.node.directory, now)?;
@@ -107,13 +109,20 @@ impl Target {
         Ok((opened, manifest))
     }
 
-    /// Notes that a batch is asked.
+    /// Records that a batch is asked with this round and attempt.
+    ///
+    /// # Errors
+    /// [`Error::Repeated`] if the batch was asked with the same or a later round and attempt.
     fn ask_once(&self, work: Work, expires: Timestamp) -> Result<(), Error> {
         let now = now();
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        // An expired query is refused when its manifest is verified, so forgetting its batches cannot allow a second
+        // ask.
         asked.retain(|_, (_, expires)| !expires.has_passed(now));
         let last = (work.round, work.attempt);
         let before = asked.get(&(work.query, work.batch));
+        // Stacks answer a (query, round, batch, attempt) once. A repeated ask would come back without their homes, so
+        // it is refused, and the Conductor starts another attempt.
         if before.is_some_and(|(before, _)| *before >= last) {
             return Err(Error::Repeated);
         }
@@ -121,11 +130,11 @@ impl Target {
         Ok(())
     }
 
-    /// Tells a batch's homes that they will be asked.
+    /// Tells a batch's homes that they will be asked, so that their owners can decide before (protocol.md §17).
     ///
     /// # Errors
-    /// A status when the batch is not one that a Target Finder chose. A stack that is not reached is
-    /// passed over: where its homes would have asked their owners, they refuse.
+    /// A status if no Target Finder chose the batch for this Target. A stack that cannot be reached is not an error:
+    /// those of its homes whose rules leave the decision to the owner refuse later.
     pub async fn announce(self: Arc<Self>, request: TargetRequest) -> Result<(), Status> {
         let target = self.clone();
         let (opened, _) = blocking(move || {
@@ -142,10 +151,10 @@ impl Target {
         Ok(())
     }
 
-    /// Asks a batch's homes, each host at the same time, and collects what comes in time.
+    /// Asks a batch's homes, all hosts in parallel, and collects the answers that arrive in time.
     ///
     /// # Errors
-    /// A status when the batch is not one that a Target Finder chose.
+    /// A status if no Target Finder chose the batch for this Target, or the batch was asked before.
     pub async fn ask(self: Arc<Self>, request: TargetRequest) -> Result<BatchAnswer, Status> {
         let target = self.clone();
         let work = request.work;
@@ -161,15 +170,19 @@ impl Target {
                 .map_err(|error| error.fault().status(&error))
         })
         .await?;
+        // Homes answer only until `answer_by` of the manifest, so waiting longer gains nothing.
         let left = Duration::from_millis(manifest.answer_by.0.saturating_sub(now().0));
         let wait = self.stack_timeout.min(left);
         let asks = opened.asks.into_iter().map(|(host, ask)| {
+            // The bound follows from the number of homes asked: one host cannot make the Target hold more than honest
+            // stacks send.
             let limit = answer_limit(&manifest, work, ask.homes.len());
             (host, ask, limit)
         });
         let answers = self.ask_hosts(asks.collect(), wait).await;
         let target = self.clone();
         let aggregators = manifest.offers(work.batch.committee).count();
+        // > T drops the origins, shuffles each DA's groups, and signs D (§6).
         blocking(move || {
             Ok(collect_answers(
                 &target.node.name,
@@ -183,7 +196,8 @@ impl Target {
         .await
     }
 
-    /// Asks hosts, each at the same time; the answers, of at most so many bytes, that come in time.
+    /// Asks hosts in parallel, each with the largest size of its answer in bytes. Returns the answers that arrive
+    /// within `wait`.
     async fn ask_hosts(
         self: &Arc<Self>,
         asks: Vec<(Name, Ask, usize)>,
@@ -202,6 +216,7 @@ impl Target {
         answers
     }
 
+    /// Asks one host. Returns `None` if its breaker is open, it fails, or it does not answer within `wait`.
     async fn ask_host(
         self: Arc<Self>,
         host: Name,
@@ -213,6 +228,8 @@ impl Target {
         if !self.breakers.admits(&host, Instant::now()) {
             return None;
         }
+        // The time for the answer starts once the host has a slot, so that a host late in the queue gets all of
+        // `wait`.
         let _slot = slots.acquire().await.ok()?;
         let homes = ask.homes.len() as u32;
         let asked = timeout(wait, self.link.ask(&host, ask, limit)).await;
@@ -221,16 +238,19 @@ impl Target {
             Ok(Err(status)) => Some(status.code()),
             Err(_) => Some(Code::DeadlineExceeded),
         };
+        // Only failures to answer count for the breaker. A refusal proves that the stack is reachable.
         let lost = matches!(
             code,
             Some(Code::Unavailable | Code::DeadlineExceeded | Code::Unknown | Code::Cancelled)
         );
         self.breakers.note(&host, !lost, Instant::now());
         if let Some(code) = code {
+            // The log line does not name the host: which hosts a query reaches is for the Target alone.
             tracing::warn!(?code, "a stack did not answer");
         }
         let answer = asked.ok()?.ok()?;
-        // A stack cannot answer for more homes than it was asked for.
+        // A stack cannot have answered for more homes than it was asked for, so a larger number is a lie, and the
+        // answer is dropped.
         (answer.homes <= homes).then_some(answer)
     }
 }

@@ -1,4 +1,4 @@
-//! A circuit breaker per stack: one that does not answer is not waited for at every batch.
+//! Circuit breakers, one per stack, so that a batch does not wait for a stack that keeps failing (protocol.md §6).
 
 use std::{
     collections::HashMap,
@@ -8,15 +8,15 @@ use std::{
 
 use dispers_base::id::Name;
 
-/// Failures in a row after which a stack is not asked for a while.
+/// Number of failures in a row after which a stack is not asked for some time.
 const FAILURES: u32 = 3;
-/// First and longest while; doubled at every failure.
+/// Shortest and longest time without an ask. Each further failure doubles the time.
 const PAUSE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(600));
 
-/// How one stack did lately. A stack without an entry is well.
+/// Recent failures of one stack. A stack without an entry has none.
 struct State {
     failures: u32,
-    /// Not asked before; then one ask tries it.
+    /// Time before which the stack is not asked once its breaker is open; then one ask may try it.
     closed_at: Instant,
 }
 
@@ -25,11 +25,13 @@ struct State {
 pub(crate) struct Breakers(Mutex<HashMap<Name, State>>);
 
 impl Breakers {
+    /// Locks the table of all stacks.
     fn states(&self) -> MutexGuard<'_, HashMap<Name, State>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether a stack may be asked. After a while one ask tries it, and others wait for that.
+    /// Returns whether a stack may be asked. When the time without an ask is over, one ask may try the stack, and
+    /// others are refused until its outcome is known.
     pub(crate) fn admits(&self, host: &Name, now: Instant) -> bool {
         let mut states = self.states();
         let Some(state) = states.get_mut(host) else {
@@ -39,13 +41,15 @@ impl Breakers {
             return true;
         }
         let admits = now >= state.closed_at;
+        // Moving the time forward admits a single trial. If the trial's outcome is never recorded, the next one is
+        // admitted after the same time.
         if admits {
             state.closed_at = now + pause(state.failures);
         }
         admits
     }
 
-    /// Notes that a stack did or did not answer. A refusal is an answer.
+    /// Records whether a stack answered. A refusal counts as an answer.
     pub(crate) fn note(&self, host: &Name, answered: bool, now: Instant) {
         let mut states = self.states();
         if answered {
@@ -61,7 +65,9 @@ impl Breakers {
     }
 }
 
+/// Returns the time without an ask after this many failures in a row.
 fn pause(failures: u32) -> Duration {
+    // The shift is limited so that it cannot overflow; the result is far above the longest time by then.
     let doubled = 1 << failures.saturating_sub(FAILURES).min(16);
     (PAUSE.0 * doubled).min(PAUSE.1)
 }
@@ -84,7 +90,7 @@ mod tests {
             let while_ = Duration::from_secs(seconds);
             assert!(!breakers.admits(&host, now + while_ - Duration::from_millis(1)));
             now += while_;
-            // One tries it, and only one.
+            // One ask may try the stack, and only one.
             assert!(breakers.admits(&host, now));
             assert!(!breakers.admits(&host, now));
             breakers.note(&host, false, now);

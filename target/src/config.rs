@@ -1,4 +1,4 @@
-//! Configuration of a Target beyond what every node has.
+//! The Target's table of the configuration file.
 
 use serde::Deserialize;
 
@@ -6,17 +6,17 @@ use serde::Deserialize;
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Config {
-    /// Longest wait for one stack's answer to one batch, in milliseconds. A stack that is slower
-    /// is left out of the batch.
+    /// Longest wait for one stack's answer to one batch, in milliseconds. The homes of a slower stack are missing from
+    /// the batch.
     pub stack_timeout_ms: u64,
-    /// Stacks that are asked at the same time.
+    /// Most stacks that one batch asks at the same time.
     pub parallel_stacks: usize,
-    /// Stacks that may be attached at the same time.
+    /// Most stacks that may be attached at the same time.
     pub max_attached: usize,
-    /// How long an attached stack may go unasked, in milliseconds; then its stream ends, and it attaches
-    /// anew where it is still there.
+    /// Longest time that an attached stack's stream stays open without an ask, in milliseconds. A stack whose stream
+    /// ended attaches again.
     pub attached_idle_ms: u64,
-    /// Bytes of sealed subscriptions that one host may upload at once, and again within a month.
+    /// Most bytes of sealed subscriptions that one host may upload at once, and as many again within a month.
     pub upload_quota_bytes: u64,
 }
 

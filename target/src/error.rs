@@ -1,23 +1,23 @@
-//! What a Target refuses, and whose fault it is.
+//! Errors of a Target, each attributed to the caller, a peer, the operator or this node.
 
 use dispers_base::encoding::DecodeError;
 use dispers_core::{ask::AskError, manifest::ManifestError};
 use dispers_node::Fault;
 
-/// Why a request failed.
+/// Errors of a request to a Target, or of setting one up.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// Bytes that are no message.
+    /// The bytes do not decode to a request.
     #[error(transparent)]
     Decode(#[from] DecodeError),
-    /// A manifest that is refused.
+    /// The manifest is refused.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
-    /// A batch that is refused.
+    /// The batch is refused.
     #[error(transparent)]
     Ask(#[from] AskError),
-    /// The same work was asked before.
+    /// The batch was asked before with this round and attempt, or with a later one.
     #[error("this batch and attempt was asked before: start another attempt")]
     Repeated,
     /// The host reached its upload quota.
@@ -31,13 +31,13 @@ pub enum Error {
         /// Hours until the upload fits in the quota.
         hours: u64,
     },
-    /// Not listed.
+    /// The directory lists no pool of Targets with this node's envelope key.
     #[error("the directory lists no target of this name, or no pool for it")]
     NotListed,
 }
 
 impl Error {
-    /// Whose fault it is.
+    /// Returns who is at fault, which determines the gRPC code.
     pub fn fault(&self) -> Fault {
         match self {
             Self::Decode(_) | Self::Manifest(_) | Self::Ask(_) => Fault::Caller,

@@ -1,8 +1,8 @@
 //! The Target: the only role that talks to stacks (protocol.md §6).
 //!
-//! It relays subscriptions, asks the homes that a Target Finder chose, and strips where answers
-//! came from. It learns the addresses that are asked for a query, and the local query. It must
-//! never learn a concept, a list of tags, a value or a result.
+//! It relays subscriptions, asks the homes that a Target Finder chose, and removes from the answers which host sent
+//! them. It learns the addresses of the homes that are asked for a query, and the local query. It must never learn a
+//! concept, a list of tags, a value or a result.
 
 mod ask;
 mod breaker;

@@ -17,7 +17,7 @@ use crate::Error;
 /// Time after which an upload no longer counts.
 const FORGIVEN: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// Number of bytes that a host has used at one time, minus forgiven ones.
+/// Bytes of a host's uploads that still counted at the time `at`.
 struct Used {
     bytes: u64,
     at: Instant,
@@ -45,6 +45,7 @@ impl Quotas {
         self.most.saturating_sub(used)
     }
 
+    /// Returns the bytes of `used` that still count at the time `now`.
     fn after(&self, used: &Used, now: Instant) -> u64 {
         let passed = now.saturating_duration_since(used.at).as_millis();
         let forgiven = u128::from(self.most) * passed / FORGIVEN.as_millis();

@@ -1,4 +1,4 @@
-//! The gRPC edge of a Target: convert, call, convert; and the relay between hosts and Conductor.
+//! The gRPC edge of a Target, and the relay between hosts and the Conductor.
 
 use std::{
     sync::Arc,
@@ -26,13 +26,14 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::Target;
 
+/// Largest encoded request to ask a batch, in bytes: the batch, and room for manifest, inclusion proof and parameters.
 const MAX_REQUEST: usize = MAX_BATCH + (4 << 20);
-/// Largest sealed upload or withdrawal.
+/// Largest encoded sealed upload or withdrawal, in bytes.
 const MAX_SEALED: usize = dispers_core::subscription::MAX_UPLOAD + (1 << 16);
-/// How long one conductor may take to prove something of the log.
+/// Longest wait for one Conductor's consistency proof of the log.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// Serves a [`Target`] to the Conductor, and the relay to hosts.
+/// Serves a [`Target`]: asks for the Conductor, and the relay for hosts.
 pub struct Service {
     target: Arc<Target>,
     conductors: AnyOf,
@@ -48,7 +49,7 @@ impl Service {
     }
 }
 
-/// Receives a batch.
+/// Receives and decodes one batch.
 async fn batch(request: Request<Streaming<Chunk>>) -> Result<TargetRequest, Status> {
     let body = Messages::of_request(request.into_inner())
         .expect(MAX_REQUEST)
@@ -89,7 +90,7 @@ impl TargetService for Service {
 
     async fn attach(&self, request: Request<Streaming<Chunk>>) -> Result<Response<Reply>, Status> {
         let host = require_host(&request)?.clone();
-        // No time limit: an attached stack is silent until it is asked.
+        // No time limit between messages: an attached stack is silent until it is asked.
         let answers = Messages::new(request.into_inner());
         self.target.attach(host, answers).map(Response::new)
     }
@@ -97,7 +98,7 @@ impl TargetService for Service {
     async fn upload(&self, request: Request<Streaming<Chunk>>) -> Result<Response<Empty>, Status> {
         let host = require_host(&request)?.clone();
         let quotas = &self.target.quotas;
-        // A stack over its quota may not send anything more.
+        // A host that has used up its quota is refused before its upload is received.
         let take = |bytes| {
             let taken = quotas.take(&host, bytes, Instant::now());
             taken.map_err(|error| error.fault().status(&error))
@@ -113,8 +114,11 @@ impl TargetService for Service {
             let sealed = tokio_stream::iter(chunks([sealed.clone()]));
             async move { ConductorClient::new(channel).upload(sealed).await }
         };
+        // The Conductor receives the upload over the Target's connection, so that it does not learn which host sent it
+        // (§5).
         let uploaded = self.conductors.call(upload).await;
         if uploaded.is_err() {
+            // Without this, an outage of the Conductors would use up the quota of hosts that try again.
             quotas.give_back(&host, sealed.len());
         }
         uploaded.map(|_| Response::new(Empty {}))
@@ -126,7 +130,8 @@ impl TargetService for Service {
     ) -> Result<Response<Message>, Status> {
         require_host(&request)?;
         let sizes = request.into_inner();
-        // A host waits with its answer for this: a conductor that hangs must not use up its patience.
+        // The host needs the proof before it answers an ask. A Conductor that hangs must leave time to try another
+        // one.
         let prove = |channel| async move {
             let mut conductor = ConductorClient::new(channel);
             let proof = timeout(PATIENCE, conductor.log_consistency(sizes)).await;

@@ -1,7 +1,7 @@
 //! Makes the fuzzer's first inputs: `cargo run -p dispers-tests --example corpus -- fuzz/corpus`.
 //!
-//! A sandbox answers a question while every node's bytes are recorded. Whatever stands in them is
-//! offered to every decoder, and the smallest inputs of different sizes that one accepts are kept.
+//! A sandbox answers a question while every node's bytes are recorded. All parts of these bytes are offered to every
+//! decoder. Of the inputs that a decoder accepts, the smallest ones of different sizes are kept.
 #![allow(clippy::unwrap_used, reason = "what cannot go on has failed")]
 
 use std::{
@@ -38,7 +38,7 @@ use dispers_trust::{
     directory::SignedDirectory,
 };
 
-/// Inputs that are kept of a decoder.
+/// Number of inputs that are kept for a decoder.
 const KEPT: usize = 4;
 /// Largest input that is kept, in bytes.
 const LARGEST: usize = 32 << 10;
@@ -49,7 +49,7 @@ const ASKED: &str = "SELECT CASE WHEN age < 40 THEN 'young' ELSE 'old' END AS ba
 
 const COUNTED: &str = "SELECT COUNT(*) AS n FROM people";
 
-/// Planned or refused.
+/// Statements for the planner, which plans or refuses them.
 const STATEMENTS: &[&str] = &[
     "SELECT COUNT(*) FROM nhefs",
     "SELECT CASE WHEN age < 40 THEN '25-39' WHEN age < 55 THEN '40-54' ELSE '55+' END AS band, \
@@ -67,7 +67,7 @@ const STATEMENTS: &[&str] = &[
     "DELETE FROM nhefs",
 ];
 
-/// What decoders may accept.
+/// Byte strings that decoders may accept.
 type Candidates = BTreeSet<Vec<u8>>;
 
 #[tokio::main]
@@ -92,7 +92,7 @@ async fn main() {
     keep(&candidates, &output);
 }
 
-/// Runs a network that is asked, and collects what its nodes receive and open.
+/// Runs a network that is asked, and collects the bytes that its nodes receive and open.
 async fn ask(folder: &Path, candidates: &mut Candidates) {
     let path = folder.join("people.csv");
     let mut csv = String::from("home,city,age,sex,sbp\n");
@@ -115,13 +115,13 @@ async fn ask(folder: &Path, candidates: &mut Candidates) {
         batch_size: 4,
         suite: Suite::X25519,
         record: true,
-        // The corpus asks a few homes only.
+        // The corpus asks only a few homes.
         size_noise: 0,
         ..Options::default()
     };
     let network = Network::start(&options, |_| {}).await.unwrap();
     network.ask(ASKED, None, |_| {}).await.unwrap();
-    // Aggregators deal noise to each other.
+    // In a noisy query, aggregators deal noise to each other.
     let noisy = Some(PrivacyLoss {
         epsilon: 100.0,
         delta: None,
@@ -178,7 +178,7 @@ async fn ask(folder: &Path, candidates: &mut Candidates) {
     network.stop().await;
 }
 
-/// Takes the gRPC frames of every HTTP/2 stream, their messages, and the fields of these.
+/// Collects the gRPC frames of every HTTP/2 stream, their messages, and the fields of these messages.
 fn streams(mut connection: &[u8], candidates: &mut Candidates) {
     const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
     connection = connection.strip_prefix(PREFACE).unwrap_or(connection);
@@ -209,7 +209,7 @@ fn streams(mut connection: &[u8], candidates: &mut Candidates) {
     }
 }
 
-/// Takes the fields of a protobuf message that hold bytes.
+/// Collects the fields of a protobuf message that hold bytes.
 fn fields(mut message: &[u8], candidates: &mut Candidates) {
     while let Ok((_, kind)) = prost::encoding::decode_key(&mut message) {
         match kind {
@@ -231,7 +231,7 @@ fn fields(mut message: &[u8], candidates: &mut Candidates) {
     }
 }
 
-/// Takes what stands in a candidate as bytes of their own: a length, and an encoding so long.
+/// Collects the encodings inside a candidate that stand after their length.
 fn encoded_within(candidate: &[u8], candidates: &mut Candidates) {
     for (place, length) in candidate.windows(4).enumerate() {
         let length = u32::from_le_bytes(length.try_into().unwrap()) as usize;
@@ -242,7 +242,7 @@ fn encoded_within(candidate: &[u8], candidates: &mut Candidates) {
     }
 }
 
-/// Takes the parts of a message that are decoded by themselves elsewhere.
+/// Collects the parts of a message that are decoded separately elsewhere.
 fn parts(candidate: &[u8], candidates: &mut Candidates) {
     const LIMIT: usize = 1 << 20;
     if let Ok(messages) = from_bytes::<Vec<PeerMessage>>(candidate, LIMIT, "messages") {
@@ -270,7 +270,7 @@ fn parts(candidate: &[u8], candidates: &mut Candidates) {
     }
 }
 
-/// Runs a ceremony of three, and collects what its members hand each other and keep.
+/// Runs a ceremony of three members, and collects the messages and files of its members.
 fn ceremony(folder: &Path, candidates: &mut Candidates) {
     let ceremony = Ceremony {
         network: Name::new("example").unwrap(),
@@ -308,7 +308,7 @@ fn ceremony(folder: &Path, candidates: &mut Candidates) {
     candidates.insert(fs::read(folder.join("share")).unwrap());
 }
 
-/// Collects configurations, a key file, and two fragments of it.
+/// Collects configurations, a key file, and two fragments of the key file.
 fn files(folder: &Path, candidates: &mut Candidates) {
     let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy");
     for name in ["conductor.toml", "querier.toml", "target.toml"] {
@@ -327,7 +327,7 @@ fn files(folder: &Path, candidates: &mut Candidates) {
     candidates.insert(texts.join("\n").into_bytes());
 }
 
-/// Keeps what each decoder accepts, and for the planner also what it refuses.
+/// Keeps inputs that each decoder accepts, and for the planner also inputs that it refuses.
 fn keep(candidates: &Candidates, output: &Path) {
     for target in TARGETS {
         let folder = output.join(target.name);
@@ -343,7 +343,7 @@ fn keep(candidates: &Candidates, output: &Path) {
             if target.name == "planner" {
                 kept.extend(STATEMENTS.iter().map(|sql| sql.as_bytes()));
             } else {
-                // The smallest, and some larger ones.
+                // Keeps the smallest input, and some larger ones.
                 let step = (inputs.len() / KEPT).max(1);
                 kept.extend(inputs.values().step_by(step).take(KEPT).map(|i| &i[..]));
             }

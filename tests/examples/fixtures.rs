@@ -1,7 +1,7 @@
 //! Keeps the messages of a release, for the releases after it:
 //! `cargo run -p dispers-tests --example fixtures -- tests/fixtures/VERSION/messages`.
 //!
-//! Of what each decoder accepts in the fuzzer's corpora, the smallest is kept.
+//! For each decoder, the smallest input that it accepts in the fuzzer's corpora is kept.
 #![allow(clippy::unwrap_used, reason = "what cannot go on has failed")]
 
 use std::{env, fs, path::Path};

@@ -1,6 +1,6 @@
 //! Tests that span several roles.
 //!
-//! Here is what the fuzzer in `fuzz/` and the replay of its corpora share: every decoder that sees
+//! This library holds the code that the fuzzer in `fuzz/` and the replay of its corpora share: every decoder that sees
 //! bytes from outside a process.
 
 pub mod decoders;

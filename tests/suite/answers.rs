@@ -1,4 +1,4 @@
-//! Answers of whole networks, each compared with a plain computation over the same file.
+//! Tests of the answers of whole networks, each compared with a plain computation over the same file.
 
 use std::{
     collections::BTreeMap,
@@ -15,7 +15,7 @@ use crate::{
     plain::{Document, Sums, assert_same, by_home, documents, number, real, rows, write},
 };
 
-/// 400 homes of one document: a city or none, an age, an income or none.
+/// Writes a file of 400 homes of one document: a city or none, an age, an income or none.
 fn people() -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("people.csv");
@@ -33,7 +33,7 @@ fn people() -> (TempDir, PathBuf) {
     (folder, path)
 }
 
-/// 150 homes of one to six documents.
+/// Writes a file of 150 homes of one to six documents.
 fn heartrate() -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("heartrate.csv");
@@ -78,7 +78,8 @@ async fn every_aggregate_of_the_example_is_exact() {
     let mut expected: BTreeMap<String, Sums> = BTreeMap::new();
     for one in documents(&nhefs()) {
         let age = number(&one, "age").unwrap();
-        // In one group a single person has no value, whom rows and values together would reveal.
+        // In one group, only a single person has no value. Rows and values together would reveal that person, so that
+        // the query leaves out people without a value.
         let cholesterol = number(&one, "cholesterol");
         if (30.0..=60.0).contains(&age) && cholesterol.is_some() {
             let key = format!("{}/{}", one["sex"], one["quit"] == "1");
@@ -107,7 +108,7 @@ async fn every_aggregate_of_the_example_is_exact() {
             assert_same(real(got), expected);
         }
     }
-    // A home whose sex is neither would be a group of its own, and there is none.
+    // Homes whose sex is neither would be a group of their own, but there are none.
     assert_eq!(result.table.suppressed_groups.len(), 2);
     assert_eq!(result.homes.accepted, 1629);
 }
@@ -180,10 +181,10 @@ async fn profiles_choose_who_is_asked() {
         let result = network.ask(&sql, None, |_| {}).await.unwrap();
         let row: Vec<f64> = result.table.rows[0].iter().map(real).collect();
         assert_eq!(row, [f64::from(expected.rows), expected.sum()], "{profile}");
-        // Nobody else was asked.
+        // No other home was asked.
         assert_eq!(result.homes.asked, u64::from(expected.rows), "{profile}");
     }
-    // What the home itself evaluates asks everybody of the profile.
+    // A condition that the home evaluates itself does not change which homes are asked.
     let sql = "SELECT COUNT(*) AS n FROM people WHERE concept('smoker>1') AND age >= 50";
     let result = network.ask(sql, None, |_| {}).await.unwrap();
     let old = chosen(&|one| smokes(one) && number(one, "age") >= Some(50.0)).rows;
@@ -216,7 +217,7 @@ async fn many_documents_of_a_home_become_one_row() {
             .iter()
             .filter(|one| one["day"].as_str() >= "2026-10-11")
             .collect();
-        // A home where no document matches has no row.
+        // A home without a matching document has no row.
         if found.is_empty() {
             continue;
         }
@@ -236,8 +237,8 @@ async fn many_documents_of_a_home_become_one_row() {
     assert_same(row[3], high.mean());
     assert_same(row[4], total.sum());
     assert_same(row[5], n.mean());
-    // Without a step a value is rounded at random to one of 4,096 levels: unbiased, and the mean of
-    // so many is within a step of the true one but once in many lifetimes.
+    // Without a step, each value is rounded at random to one of 4,096 levels. The rounding is unbiased, so that the
+    // mean of this many values is within one step of the true mean, except with negligible probability.
     assert!((row[6] - mean.mean()).abs() < 250.0 / 4095.0, "{row:?}");
     assert_eq!(result.homes.accepted, 150);
     assert_eq!(
@@ -303,7 +304,7 @@ async fn aggregates_of_nothing_are_null() {
     options.min_cohort = 2;
     let sql = "SELECT COUNT(*) AS n, AVG(clamp(income, 0, 10, 1)) AS mean FROM people";
     let result = ask(&options, sql).await;
-    // One home has an income: its mean would be that income.
+    // Only one home has an income: the mean would be that income.
     assert_eq!(result.table.rows, [[Value::Integer(50), Value::Null]]);
     assert_eq!(result.table.withheld, [(0, "mean".to_owned())]);
 }

@@ -1,4 +1,4 @@
-//! What homes answer: what their owners allow, by rule or by word.
+//! Tests that homes answer only queries that their owners allow, by rule or by word.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,7 +21,7 @@ use crate::{options, plain::write};
 
 const SQL: &str = "SELECT COUNT(*) AS n, SUM(clamp(age, 0, 100, 1)) AS ages FROM people";
 
-/// Eighty people at two hosts; of number `n` the age is `n`.
+/// Returns a network of eighty people at two hosts; person `n` has age `n`.
 fn people(rules: Rules) -> (TempDir, Options) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("people.csv");
@@ -44,7 +44,7 @@ fn age(home: &HomeId) -> i64 {
     home.0[1..].parse().unwrap()
 }
 
-/// Has the homes of a host that `chosen` names follow `rules`.
+/// Sets `rules` for the homes of a host whose age `chosen` selects.
 fn set(host: &Host, rules: &Rules, chosen: impl Fn(i64) -> bool) {
     let homes = host.store.homes().unwrap();
     let homes: Vec<&HomeId> = homes.iter().filter(|home| chosen(age(home))).collect();
@@ -58,7 +58,7 @@ fn one(rule: Rule) -> Rules {
     }
 }
 
-/// What a plain computation says of the homes that `chosen` names.
+/// Computes the answer over the homes whose age `chosen` selects, in the clear.
 fn plain(chosen: impl Fn(i64) -> bool) -> Vec<Value> {
     let ages: Vec<i128> = (0..80).filter(|n| chosen(*n)).map(i128::from).collect();
     let sum = ages.iter().sum();
@@ -69,7 +69,7 @@ fn plain(chosen: impl Fn(i64) -> bool) -> Vec<Value> {
 async fn homes_answer_what_their_rules_allow_and_nobody_learns_who_refused() {
     let (_folder, options) = people(Rules::default());
     let network = Network::start(&options, |_| {}).await.unwrap();
-    // By default nobody answers; all contributed all the same.
+    // By default no home answers truly, but all contribute.
     let result = network.ask(SQL, None, |_| {}).await.unwrap();
     assert_eq!((result.homes.targeted, result.homes.accepted), (80, 80));
     assert_eq!(result.table.rows.len(), 0);
@@ -109,7 +109,7 @@ async fn homes_answer_what_their_rules_allow_and_nobody_learns_who_refused() {
     );
     let result = network.ask(SQL, Some(30), |_| {}).await.unwrap();
     assert_eq!(result.table.rows[0], plain(|n| n < 65));
-    // A field that a rule does not name is not to be had, nor one that a rule denies.
+    // A field that a rule does not name cannot be read, nor can one that a rule denies.
     let weights = "SELECT COUNT(*) AS n FROM people WHERE weight > 0";
     let result = network.ask(weights, None, |_| {}).await.unwrap();
     assert_eq!((result.homes.accepted, result.table.rows.len()), (80, 0));
@@ -126,7 +126,7 @@ async fn homes_answer_what_their_rules_allow_and_nobody_learns_who_refused() {
                 _ => [Uncovered; 4],
             };
             assert_eq!(outcomes, expected, "{}", home.0);
-            // Whoever refused sent as much.
+            // Homes that refused sent as much as the others.
             for entry in history {
                 let (homes, groups) = entry.sent.unwrap();
                 assert!(homes > 20 && groups.len() == 3);
@@ -149,7 +149,7 @@ async fn owners_who_decide_each_time_have_until_it_is_time_to_answer() {
         ..options
     };
     let network = Network::start(&options, |_| {}).await.unwrap();
-    // Without time to ask them, nobody answers.
+    // Without time to ask the owners, no home answers truly.
     let result = network.ask(SQL, None, |_| {}).await.unwrap();
     assert_eq!((result.homes.accepted, result.table.rows.len()), (80, 0));
 
@@ -161,7 +161,8 @@ async fn owners_who_decide_each_time_have_until_it_is_time_to_answer() {
     question.owners_ms = 4000;
     let asking = network.querier().ask(&question, |_| {});
     let speaking = async {
-        // The owners of homes of even numbers say yes, every tenth says no, the others nothing.
+        // The owners of homes with even numbers allow the query, those of homes 1, 11, 21 and so on deny it, and the
+        // others do not decide.
         let mut said = 0;
         while said < 48 {
             sleep(Duration::from_millis(50)).await;
@@ -206,11 +207,11 @@ async fn owners_who_decide_each_time_have_until_it_is_time_to_answer() {
     network.stop().await;
 }
 
-/// What was read: which fields of which homes.
+/// Record of reads: the fields, and the homes.
 #[derive(Default)]
 struct Reads(Mutex<Vec<(BTreeSet<String>, Vec<HomeId>)>>);
 
-/// Reads through to a host's documents, and notes it.
+/// Connector that passes reads on to a host's documents, and records them.
 struct Recorder(Arc<dyn Connector>, Arc<Reads>);
 
 impl Connector for Recorder {
@@ -237,7 +238,7 @@ impl Connector for Recorder {
 
 const FIELDS: [&str; 4] = ["a", "b", "c", "d"];
 
-/// Some of the fields, never none.
+/// Draws some of the fields, at least one.
 fn some(rng: &mut StdRng) -> BTreeSet<String> {
     let first = FIELDS[rng.random_range(0..4)].to_owned();
     let more = FIELDS.iter().filter(|_| rng.random_bool(0.4));
@@ -246,7 +247,7 @@ fn some(rng: &mut StdRng) -> BTreeSet<String> {
         .collect()
 }
 
-/// Rules at random: fields that may be read together, and fields that may not be read at all.
+/// Draws rules. Also returns the fields that may be read together, and the fields that may not be read at all.
 fn random_rules(rng: &mut StdRng) -> (Rules, BTreeSet<String>, BTreeSet<String>) {
     let allowed = some(rng);
     let denied = if rng.random_bool(0.3) {

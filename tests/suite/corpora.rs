@@ -1,4 +1,4 @@
-//! What the fuzzer started from and found before, through the same decoders (`docs/testing.md`).
+//! Replays of the fuzzer's first inputs and earlier findings through the same decoders (`docs/testing.md`).
 
 use std::{
     collections::BTreeSet,
@@ -12,7 +12,7 @@ fn fuzz() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz")
 }
 
-/// The inputs of a target's corpus, with their files.
+/// Returns the inputs of a target's corpus, with their paths.
 fn corpus(target: &Target) -> Vec<(PathBuf, Vec<u8>)> {
     let folder = fuzz().join("corpus").join(target.name);
     let entries = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{folder:?}: {error}"));

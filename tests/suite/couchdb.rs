@@ -1,7 +1,7 @@
-//! Homes whose documents lie in a server that speaks CouchDB's API, each in a database of its own.
+//! Tests of homes whose documents lie in a server that speaks CouchDB's API, each in a database of its own.
 //!
-//! The server is `pouchdb-server`, installed with npm from `tests/couchdb` into the build folder and started
-//! in memory. Without npm the test says so and passes, unless `DISPERS_REQUIRE_POUCHDB` is set.
+//! The server is `pouchdb-server`, installed with npm from `tests/couchdb` into the build folder and started in memory.
+//! Without npm the test says so and passes, unless `DISPERS_REQUIRE_POUCHDB` is set.
 
 use std::{
     env, fs,
@@ -26,7 +26,7 @@ use tokio::time::sleep;
 
 use crate::{options, plain::write};
 
-/// A server that ends with the test.
+/// Server that ends with the test.
 struct Server {
     process: Child,
     url: String,
@@ -40,7 +40,7 @@ impl Drop for Server {
     }
 }
 
-/// The server's program, installed once.
+/// Returns the path of the server's program, which is installed once.
 fn program() -> Result<PathBuf, String> {
     let build = env::var_os("CARGO_TARGET_DIR").map_or_else(|| "../.build".into(), PathBuf::from);
     let folder = build.join("couchdb");
@@ -74,7 +74,8 @@ impl Server {
                 return None;
             }
         };
-        // The server takes no port 0; another process may be quicker.
+        // The server does not accept port 0, and another process may take the port first. So the start is tried three
+        // times.
         for _ in 0..3 {
             let port = Port::bind("127.0.0.1:0")
                 .unwrap()
@@ -105,7 +106,7 @@ impl Server {
         panic!("the server does not start")
     }
 
-    /// The status of a request, once it is answered.
+    /// Sends a request. Returns the status of the answer, or `None` if the server does not answer.
     async fn send(&self, method: &str, place: &str, body: Option<Value>) -> Option<u16> {
         let client: Client<HttpConnector, Full<std::collections::VecDeque<u8>>> =
             Client::builder(TokioExecutor::new()).build_http();
@@ -123,7 +124,7 @@ impl Server {
         Some(status)
     }
 
-    /// A home's database with its own user, and its documents.
+    /// Creates a home's database with its own user, and its documents.
     async fn settle(&self, home: &str, documents: &[Value]) {
         let user = json!({
             "_id": format!("org.couchdb.user:{home}"), "name": home, "type": "user", "roles": [],
@@ -155,7 +156,7 @@ impl Server {
         }
     }
 
-    /// A source that knows the password of each home, but for those that `wrong` names.
+    /// Returns a source that knows the password of each home, except those in `wrong`.
     fn connector(&self, homes: usize, wrong: &[usize]) -> Arc<dyn Connector> {
         let file = self
             .folder
@@ -183,7 +184,7 @@ impl Server {
 
 const HOMES: usize = 50;
 
-/// A home's operations: the amount, what for, and the day, some of them unknown.
+/// Returns a home's operations: the amount, the label, and the day if it is known.
 fn operations(home: usize) -> Vec<(f64, &'static str, Option<usize>)> {
     let label = |n: usize| ["rent", "food", "pay"][n % 3];
     (0..5 + home % 4)
@@ -207,7 +208,7 @@ async fn fifty_homes_in_a_couchdb_answer_as_they_do_from_a_file() {
         for (amount, label, day) in operations(home) {
             let told = day.map_or(String::new(), |day| day.to_string());
             rows.push(format!("p{home},{amount:.2},{label},{told}"));
-            // JSON has one kind of number, and a missing field beside null.
+            // JSON has one kind of number. An unknown day is null or missing.
             documents.push(match day {
                 Some(day) => json!({"amount": amount, "label": label, "day": day as f64}),
                 None if home % 2 == 0 => json!({"amount": amount, "label": label, "day": null}),
@@ -256,7 +257,7 @@ async fn fifty_homes_in_a_couchdb_answer_as_they_do_from_a_file() {
     file.stop().await;
     couch.stop().await;
 
-    // A home with the wrong password has nothing to answer with, and the others have.
+    // A home with the wrong password has no data for its answer. The others have.
     let but_one = server.connector(HOMES, &[7]);
     let through = Through(Arc::new(move |_| but_one.clone()));
     let couch = Network::start(&options(Some(through)), |_| {})

@@ -1,4 +1,4 @@
-//! How often the 95 % intervals of noisy answers hold the exact one.
+//! Tests that the 95 % intervals of noisy answers hold the exact answer as often as they say.
 
 use std::path::Path;
 
@@ -28,7 +28,7 @@ const SQL: &str = "SELECT CASE WHEN age < 45 THEN 'a' ELSE 'b' END AS band, COUN
     STDDEV(clamp(sbp, 80, 230, 1)) AS spread, COUNT(sbp) * 1.0 / COUNT(*) AS measured
     FROM nhefs GROUP BY band";
 
-/// The sums of the study, without noise.
+/// Returns the sums of the study, without noise.
 fn sums(plan: &Plan, circuit: &Circuit) -> Vec<u64> {
     let rows = documents(Path::new("../examples/nhefs.csv"));
     let fields: Vec<&str> = plan.local.fields().collect();
@@ -142,7 +142,7 @@ async fn a_noisy_answer_of_a_whole_network_is_near_the_exact_one_and_says_how_ne
             assert_eq!(result.table.intervals[place][0], None);
             for (column, cell) in row.iter().enumerate().skip(1) {
                 if *cell == Value::Null {
-                    // More noise than a spread can be computed from: that happens, and is said.
+                    // With much noise, a spread cannot always be computed. The result says so.
                     let name = &result.table.columns[column];
                     let said = format!("{name} in row {} is NULL", place + 1);
                     assert!(
@@ -162,7 +162,7 @@ async fn a_noisy_answer_of_a_whole_network_is_near_the_exact_one_and_says_how_ne
         }
         assert!(different > 3);
     }
-    // What protects nobody is refused before anybody is asked.
+    // A privacy loss that protects nobody is refused before any home is asked.
     for (epsilon, delta, word) in [
         (0.0, None, "epsilon must be at least"),
         (-1.0, None, "epsilon must be at least"),

@@ -1,4 +1,4 @@
-//! The documents say what is there.
+//! Tests that every test exists that docs/protocol.md §12 names.
 
 use std::{fs, path::Path};
 

@@ -1,4 +1,4 @@
-//! What fails, how it is said, and what does not matter.
+//! Tests of failures: their messages, and those that do not change the result.
 
 use dispers_base::id::Name;
 use dispers_core::{conduct::Phase, find::exact_finder, manifest::ManifestError};
@@ -164,7 +164,7 @@ async fn a_query_cannot_ask_for_less_protection_or_another_purpose() {
     };
     let error = network.querier().ask(&question, |_| {}).await.unwrap_err();
     assert!(matches!(error, Error::Manifest(ManifestError::Purpose(_))));
-    // More protection may be asked for.
+    // A querier may ask for more protection.
     let result = network.ask(SQL, Some(1000), |_| {}).await.unwrap();
     assert_is_everybody(&result.table.rows);
     network.stop().await;
@@ -204,7 +204,7 @@ async fn another_finder_of_a_partition_finds_a_query_with_noise_and_none_an_exac
                 assert!(error.is_temporary(), "{error}");
             }
         }
-        // The notary is drawn from both: a query whose notary is down is submitted again.
+        // The notary is drawn from both finders: a query whose notary is down is submitted again.
         let loss = Some(PrivacyLoss {
             epsilon: 5.0,
             delta: None,

@@ -1,4 +1,4 @@
-//! Messages of earlier releases are read (`tests/fixtures`).
+//! Tests that messages of earlier releases can be read (`tests/fixtures`).
 
 use std::{
     fs,

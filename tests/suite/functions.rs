@@ -1,4 +1,4 @@
-//! Every function over the NHEFS study, through a whole network, against loops over its rows.
+//! Tests of every function over the NHEFS study, through a whole network, compared with loops over its rows.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use crate::{
     plain::{Document, assert_same, documents, number, real},
 };
 
-/// The minimum cohort of the sandbox.
+/// Minimum cohort of the sandbox.
 const COHORT: usize = 5;
 
 fn nhefs() -> Vec<Document> {
@@ -21,7 +21,7 @@ fn column(rows: &[Document], name: &str) -> Vec<f64> {
     rows.iter().filter_map(|row| number(row, name)).collect()
 }
 
-/// Two columns where both have a value.
+/// Returns the values of two columns in the rows that have both.
 fn pairs(rows: &[Document], y: &str, x: &str) -> Vec<(f64, f64)> {
     let both = |row: &Document| Some((number(row, y)?, number(row, x)?));
     rows.iter().filter_map(both).collect()
@@ -31,14 +31,14 @@ fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }
 
-/// Σ (a − ā)(b − b̄).
+/// Computes Σ (a − ā)(b − b̄).
 fn scatter(pairs: &[(f64, f64)]) -> f64 {
     let (a, b): (Vec<f64>, Vec<f64>) = pairs.iter().copied().unzip();
     let (a_mean, b_mean) = (mean(&a), mean(&b));
     pairs.iter().map(|(a, b)| (a - a_mean) * (b - b_mean)).sum()
 }
 
-/// PostgreSQL's percentile_cont.
+/// Computes PostgreSQL's `percentile_cont`.
 fn percentile(values: &[f64], fraction: f64) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -84,7 +84,7 @@ async fn ask(network: &Network, sql: &str) -> Table {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_function_agrees_with_a_plain_computation() {
     let rows = nhefs();
-    // In a smaller cohort, few homes without a value, such as the 16 without cholesterol, withhold nothing.
+    // With a smaller cohort, few homes without a value, such as the 16 without cholesterol, withhold nothing.
     let options = Options {
         min_cohort: COHORT as u32,
         ..options(Vec::new())
@@ -168,7 +168,7 @@ async fn order_statistics(network: &Network, rows: &[Document]) {
     let weights = column(rows, "weight_kg");
     near(&table, "weight", percentile(&weights, 0.9));
     near(&table, "sbp", percentile(&column(rows, "sbp"), 0.1));
-    // The value that the minimum cohort reaches.
+    // The smallest and largest values are those that the minimum cohort reaches.
     let mut sorted = ages;
     sorted.sort_by(f64::total_cmp);
     near(&table, "youngest", sorted[COHORT - 1]);
@@ -209,7 +209,7 @@ async fn histogram(network: &Network, rows: &[Document]) {
             }
             released += 1;
             let sbp = column(&members, "sbp");
-            // Rows and values are not released together where a few homes have no value (protocol.md §9).
+            // Rows and values are not released together if only a few homes have no value (protocol.md §9).
             let is_released = !(1..COHORT).contains(&(members.len() - sbp.len()));
             let count = is_released.then_some(members.len());
             let sbp = (sbp.len() >= COHORT).then(|| mean(&sbp));
@@ -256,7 +256,7 @@ async fn shares_and_modes(network: &Network, rows: &[Document]) {
     let sbp = column(rows, "sbp");
     let high = sbp.iter().filter(|sbp| **sbp > 140.0).count();
     same(&table, "high", part(high, sbp.len()));
-    // One person would be a share too.
+    // A share of fewer people than the cohort is withheld.
     assert!(
         column(rows, "age")
             .iter()
@@ -332,7 +332,7 @@ async fn regression(network: &Network, rows: &[Document]) {
         "age * 2",
     ];
     assert_eq!(terms, names);
-    // The last is twice the first: it is named, and has no coefficient.
+    // The last feature is twice the first. The result names it and gives it no coefficient.
     assert_eq!(table.rows[6][1], Value::Null);
     assert!(table.notes[0].starts_with("age * 2 is a linear combination"));
     let data: Vec<(f64, [f64; 6])> = rows
@@ -365,7 +365,7 @@ async fn regression(network: &Network, rows: &[Document]) {
     }
 }
 
-/// Coefficients and standard errors by Gauss-Jordan elimination of the normal equations.
+/// Computes coefficients and standard errors by Gauss-Jordan elimination of the normal equations.
 fn least_squares(data: &[(f64, [f64; 6])]) -> ([f64; 6], [f64; 6]) {
     let mut rows = [[0.0; 12]; 6];
     let mut moments = [0.0; 6];

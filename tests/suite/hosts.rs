@@ -1,4 +1,4 @@
-//! Many hosts, small ones, and those that attach themselves.
+//! Tests with many small hosts, and with hosts that attach themselves.
 
 use std::time::Duration;
 
@@ -8,7 +8,8 @@ use tokio::time::sleep;
 
 use crate::{options, plain::write};
 
-/// People of whom the ages are 0, 1, 2 and so on, modulo 100.
+/// Writes a file of `count` people with ages 0, 1, 2 and so on, modulo 100. Returns its folder and the options of a
+/// network over it.
 fn people(count: usize, hosts: usize) -> (tempfile::TempDir, Options) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("people.csv");
@@ -50,7 +51,7 @@ async fn a_stack_whose_stream_was_idle_too_long_attaches_anew_and_too_many_are_r
     options.attached = 3;
     options.target.attached_idle_ms = 1500;
     let network = Network::start(&options, |_| {}).await.unwrap();
-    // Many streams end meanwhile.
+    // Many streams end during this time.
     sleep(Duration::from_secs(4)).await;
     let result = network.ask(SQL, None, |_| {}).await.unwrap();
     assert!(result.homes.accepted >= 80, "{}", result.homes.accepted);

@@ -1,5 +1,5 @@
-//! What each role learns and must never learn (protocol.md §1): every byte that a node receives and
-//! every envelope that it opens, searched for planted markers.
+//! Tests of the table of what each role learns and must never learn (protocol.md §1). Every byte that a node receives
+//! and every envelope that it opens is searched for planted markers.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,24 +13,24 @@ use dispers_sandbox::{Knowledge, Network, Options};
 
 use crate::{options, plain::write};
 
-/// A value that no home's byte string holds by accident, in every form that a message could have.
+/// Income of a home that no byte string contains by accident, in any form that a message could have.
 pub(crate) const VALUE: u32 = 1_717_986_919;
-/// The step of the query, so that a level differs from its value.
+/// Step of the query, so that a level differs from its value.
 pub(crate) const STEP: u32 = 7;
 
-/// What everybody received in one run.
+/// Bytes that all roles received in one run.
 pub(crate) struct Run {
     pub(crate) network: Network,
     pub(crate) query: QueryId,
-    /// Per role: what all its nodes received and what they opened, apart.
+    /// Bytes by role: those that all its nodes received, and those that they opened, as separate entries.
     seen: BTreeMap<Role, Vec<Vec<u8>>>,
-    /// The random names of the homes towards the target finder.
+    /// Tags of the homes: their random names towards the target finder.
     pub(crate) tags: Vec<HomeTag>,
     /// Pseudonyms of the concepts.
     pub(crate) pseudonyms: BTreeSet<[u8; 32]>,
 }
 
-/// One query about 30 homes with a telling concept, name and value.
+/// Runs one query about 30 homes with recognisable concepts, names and values.
 pub(crate) async fn run() -> Run {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("people.csv");
@@ -89,7 +89,7 @@ pub(crate) async fn run() -> Run {
 }
 
 impl Run {
-    /// The roles that came to see any of `markers`.
+    /// Returns the roles that received or opened any of `markers`.
     fn who_saw<M: AsRef<[u8]>>(&self, markers: &[M]) -> Vec<Role> {
         let holds = |bytes: &Vec<u8>| {
             markers.iter().any(|marker| {
@@ -105,7 +105,7 @@ impl Run {
     }
 }
 
-/// Every way to write a number.
+/// Returns the encodings of a number that a message could contain.
 fn forms(number: u64) -> Vec<Vec<u8>> {
     let mut forms = vec![
         number.to_string().into_bytes(),
@@ -125,13 +125,13 @@ fn forms(number: u64) -> Vec<Vec<u8>> {
 async fn each_role_learns_what_the_protocol_says_and_nothing_else() {
     let run = run().await;
 
-    // The querier wrote the concept, the stacks were told by their homes, and nobody receives it.
+    // The querier wrote the concept, and homes told it to the stacks. No role receives it.
     assert_eq!(run.who_saw(&["illness-marker"]), []);
 
-    // Addresses: the target, which asks, and the stacks, whose homes they are.
+    // Addresses: the target sees them because it asks, and the stacks because their homes have them.
     assert_eq!(run.who_saw(&["home-marker"]), [Role::Target, Role::Stack]);
 
-    // Values: nobody. The lower bound of the clamp is public, and shows that a number is found.
+    // Values: no role sees them. The lower bound of the clamp is public, and shows that the search finds numbers.
     assert_eq!(run.who_saw(&["text-marker"]), []);
     assert!(run.who_saw(&forms(VALUE.into())).contains(&Role::Conductor));
     for home in 1..30 {
@@ -139,24 +139,25 @@ async fn each_role_learns_what_the_protocol_says_and_nothing_else() {
         assert_eq!(run.who_saw(&forms(value)), [], "the value of home {home}");
     }
 
-    // Which host holds a home: the target asks it; an indexor may know who requests pseudonyms.
+    // Hosts of homes: the target sees them because it asks them, and an indexor may know which host requests
+    // pseudonyms.
     assert_eq!(
         run.who_saw(&["host-1", "host-2", "host-3", "host-4"]),
         [Role::ConceptIndexor, Role::Target]
     );
 
-    // Tags name homes towards the target finder and nobody else.
+    // Tags: only the target finder sees these names of homes.
     let tags: Vec<[u8; 16]> = run.tags.iter().map(|tag| tag.0).collect();
     assert_eq!(run.who_saw(&tags), [Role::TargetFinder]);
 
-    // Pseudonyms: the conductor keeps lists under them, the target finder evaluates the profile.
+    // Pseudonyms: the conductor keeps lists under them, and the target finder evaluates the profile.
     let pseudonyms: Vec<[u8; 32]> = run.pseudonyms.iter().copied().collect();
     assert_eq!(
         run.who_saw(&pseudonyms),
         [Role::Conductor, Role::TargetFinder]
     );
 
-    // The result: nobody but the querier could add up shares, and even it gets shares only.
+    // The result: only the querier could add up the shares, and it receives shares only.
     let levels: u64 = (0..30).sum();
     assert_eq!(
         run.who_saw(&forms(u64::from(VALUE) * 30 + u64::from(STEP) * levels)),

@@ -1,4 +1,4 @@
-//! What keeps a querier from learning about a few homes by the difference of two answers.
+//! Tests of the defences that keep a querier from learning about a few homes from the difference of two answers.
 
 use std::path::PathBuf;
 
@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use crate::{options, plain::write};
 
-/// 60 homes: all in city 1; all but two of them in street 1; 30 of them in house 1.
+/// Writes a file of 60 homes: all in city 1, all but two of them in street 1, and 30 of them in house 1.
 fn people() -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("people.csv");
@@ -66,7 +66,7 @@ async fn a_population_that_differs_from_an_earlier_one_by_a_few_is_refused() {
     // The set is near the second population, though not near the first.
     let near = format!("{house} AND {street}");
     assert!(count(&network, &near).await.is_err());
-    // Noise does not make it another population.
+    // A query with noise is compared with the same sets.
     let loss = Some(PrivacyLoss {
         epsilon: 1.0,
         delta: None,
@@ -146,12 +146,12 @@ async fn a_home_answers_ten_exact_queries_of_a_querier_and_noisy_ones_without_en
     let (_folder, path) = people();
     let network = Network::start(&options(vec![path]), |_| {}).await.unwrap();
     for limit in 0..10 {
-        // Each is another query, whose answers could be subtracted from each other.
+        // Each condition makes another query, so that a querier could subtract the answers from each other.
         let condition = format!("x >= {limit}");
         let expected = Value::Integer(60 - limit);
         assert_eq!(count(&network, &condition).await, Ok(expected));
     }
-    // Like homes that refuse: they answer, and nothing is counted.
+    // The homes now behave like homes that refuse: they contribute, and nothing is counted.
     let sql = "SELECT COUNT(*) AS n FROM people WHERE x >= 10";
     let result = network.ask(sql, None, |_| {}).await.unwrap();
     assert_eq!(result.homes.accepted, 60);

@@ -1,4 +1,4 @@
-//! Whole networks over sockets: their answers against a plain computation, and their failures.
+//! Tests of whole networks over sockets: their answers, compared with a plain computation, and their failures.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod answers;
@@ -34,30 +34,30 @@ use dispers_node::{Channels, now};
 use dispers_querier::QueryResult;
 use dispers_sandbox::{Network, Options};
 
-/// A network with the cheaper suite.
+/// Returns the options of a network with the cheaper suite.
 fn options(data: Vec<PathBuf>) -> Options {
     Options {
         data,
         suite: Suite::X25519,
-        // Most networks of the suite have few homes above the cohort; tests of sizes set their own noise.
+        // Most networks of the suite have few homes above the cohort. Tests of sizes set their own noise.
         size_noise: 0,
         ..Options::default()
     }
 }
 
-/// The conductor's log, for tests that drive a query in its place.
+/// Returns the conductor's log, for tests that drive a query in its place.
 fn log_of(network: &Network) -> Arc<Log> {
     let node = network.node("conductor").unwrap().clone();
     let store = network.conductor_store().unwrap();
     Arc::new(Log::new(node.clone(), Channels::new(node), store))
 }
 
-/// Shows that a manifest is in a log.
+/// Publishes a manifest in the log, and returns the proof that it is there.
 async fn logged(log: &Log, manifest: &SignedManifest) -> Inclusion {
     log.publish(manifest, now().plus(10_000)).await.unwrap()
 }
 
-/// Asks one question of a network that lives as long as the question.
+/// Asks one question of a network that is started for this question only.
 async fn ask(options: &Options, sql: &str) -> QueryResult {
     let network = Network::start(options, |_| {}).await.unwrap();
     let result = network.ask(sql, None, |_| {}).await;

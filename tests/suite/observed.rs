@@ -1,4 +1,4 @@
-//! Metrics and traces tell nothing of a person or a question: those of a whole query, searched for
+//! Tests that metrics and traces tell nothing of a person or a question. Those of a whole query are searched for
 //! planted markers.
 
 use std::{
@@ -32,7 +32,7 @@ const ROLES: [Role; 7] = [
     Role::Querier,
 ];
 
-/// A collector that keeps what it gets.
+/// Collector that keeps the traces that it gets.
 #[derive(Clone, Default)]
 struct Collector(Arc<Mutex<Vec<ExportTraceServiceRequest>>>);
 
@@ -71,7 +71,7 @@ async fn metrics_and_traces_of_a_query_name_no_concept_home_value_or_query() {
         }
     }
     for counted in [
-        // 30 homes answered; the number is in steps of the cohort.
+        // 30 homes answered. The number is in steps of the cohort.
         r#"dispers_homes_answered_total{role="conductor"} 20"#,
         r#"dispers_batches_committed_total{role="data-aggregator"} 1"#,
         r#"dispers_requests_total{role="conductor",method="Conductor/Submit",code="OK"} 1"#,
@@ -81,7 +81,7 @@ async fn metrics_and_traces_of_a_query_name_no_concept_home_value_or_query() {
         assert!(told.contains(counted), "{counted} is not in {told}");
     }
 
-    // Sends what is left; other tests of this process may be in it too.
+    // Dropping the exporter sends the rest. Traces of other tests of this process may be among them.
     drop(traces);
     let mut seen = BTreeSet::new();
     for request in collector.0.lock().unwrap().iter() {
@@ -129,7 +129,7 @@ async fn metrics_and_traces_of_a_query_name_no_concept_home_value_or_query() {
     markers.extend(run.tags.iter().map(|tag| hexadecimal(&tag.0)));
     markers.extend(run.pseudonyms.iter().map(|it| hexadecimal(it)));
     markers.push(hexadecimal(&run.query.0));
-    // A role's word is also the name of its only node.
+    // A role's name is also the name of its only node.
     let roles: Vec<&str> = ROLES.iter().map(|role| role.name()).collect();
     markers.retain(|marker| !roles.contains(&marker.as_str()));
     assert!(markers.len() > 60);

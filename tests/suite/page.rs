@@ -1,7 +1,7 @@
-//! The owners' page in a real browser, over a whole network.
+//! Tests of the owners' page in a real browser, over a whole network.
 //!
-//! Needs `chromium` and `chromedriver`; without them it says so and passes, unless
-//! `DISPERS_REQUIRE_CHROMIUM` is set. Screenshots are left in `screenshots` under the build folder.
+//! They need `chromium` and `chromedriver`. Without them a test says so and passes, unless `DISPERS_REQUIRE_CHROMIUM`
+//! is set. Screenshots are left in `screenshots` under the build folder.
 
 use std::{
     env, fs,
@@ -20,7 +20,7 @@ use tokio::{net::TcpListener, time::sleep};
 
 use crate::{options, plain::write};
 
-/// Ends the driver, and the browser with it.
+/// Driver process. Dropping it ends the driver, and the browser with it.
 struct Driver {
     process: Child,
     port: u16,
@@ -34,7 +34,7 @@ impl Drop for Driver {
 }
 
 fn driver() -> Option<Driver> {
-    // The driver takes no port 0.
+    // The driver does not accept port 0.
     let port = Port::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
@@ -111,7 +111,7 @@ async fn text(browser: &Client) -> String {
     main.text().await.unwrap()
 }
 
-/// Presses the button of that name, and waits until the page that it leads to is there.
+/// Presses the button with this name, and waits until the page that it leads to has loaded.
 async fn press(browser: &Client, name: &str) {
     let path = format!("//button[normalize-space()='{name}']");
     let button = browser.find(Locator::XPath(&path)).await.unwrap();
@@ -126,7 +126,7 @@ async fn press(browser: &Client, name: &str) {
     panic!("{name} leads nowhere");
 }
 
-/// Eighty homes at one host that ask their owners.
+/// Starts a network of eighty homes at one host that ask their owners.
 async fn network() -> (TempDir, Network) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("people.csv");
@@ -172,7 +172,7 @@ async fn an_owner_enters_reads_a_question_decides_and_makes_a_rule_in_chromium()
     let served = page::Page::new(&config, store.clone(), directory, relay, 10);
     tokio::spawn(served.serve(listener));
 
-    // A question that gives owners time.
+    // A question that gives owners time to decide.
     let mut question = network.question(
         "SELECT domain(sex, 'f', 'm') AS grp, AVG(clamp(age, 0, 100, 1)) AS mean FROM people
          WHERE age < 70 GROUP BY grp",
@@ -200,7 +200,7 @@ async fn an_owner_enters_reads_a_question_decides_and_makes_a_rule_in_chromium()
     let seen = text(&first).await;
     assert!(seen.contains("Waiting for your word"), "{seen}");
     photograph(&first, "questions").await;
-    // The link is worth nothing any longer.
+    // The link can be used only once.
     let again = browser(&driver, &two, "fr").await;
     again.goto(&link).await.unwrap();
     press(&again, "Entrer").await;
@@ -220,7 +220,7 @@ async fn an_owner_enters_reads_a_question_decides_and_makes_a_rule_in_chromium()
     }
     photograph(&first, "question").await;
 
-    // The same question in another browser, in French.
+    // The same question is opened in another browser, in French.
     let link = store.link(&home).unwrap().text();
     let link = config.place(&format!("/enter?token={link}"));
     again.goto(&link).await.unwrap();
@@ -269,7 +269,7 @@ async fn an_owner_enters_reads_a_question_decides_and_makes_a_rule_in_chromium()
     );
     first.goto(&config.place("/history")).await.unwrap();
     photograph(&first, "history").await;
-    // What the browser logged would name whatever the policy refused.
+    // The page has no scripts, and no inline styles or handlers.
     let script =
         "return document.scripts.length + document.querySelectorAll('[style],[onclick]').length";
     assert_eq!(first.execute(script, Vec::new()).await.unwrap(), 0);

@@ -1,10 +1,10 @@
-//! The plain computation that answers are compared with: rows in a vector, loops over them.
+//! A plain computation that answers are compared with: rows in a vector, and loops over them.
 
 use std::{collections::BTreeMap, fs, path::Path};
 
 use dispers_sql::decode::{Table, Value};
 
-/// A document: its cells by column, empty ones left out.
+/// Document: its cells by column, without empty cells.
 pub(crate) type Document = BTreeMap<String, String>;
 
 /// Reads a CSV file.
@@ -23,7 +23,7 @@ pub(crate) fn documents(path: &Path) -> Vec<Document> {
         .collect()
 }
 
-/// The documents of each home.
+/// Groups documents by home.
 pub(crate) fn by_home(documents: Vec<Document>, column: &str) -> Vec<Vec<Document>> {
     let mut homes: BTreeMap<String, Vec<Document>> = BTreeMap::new();
     for document in documents {
@@ -35,12 +35,12 @@ pub(crate) fn by_home(documents: Vec<Document>, column: &str) -> Vec<Vec<Documen
     homes.into_values().collect()
 }
 
-/// A number of a document.
+/// Returns a number of a document.
 pub(crate) fn number(document: &Document, column: &str) -> Option<f64> {
     document.get(column).map(|cell| cell.parse().unwrap())
 }
 
-/// What a group's values sum up to.
+/// Values of a group.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Sums {
     pub(crate) rows: u32,
@@ -48,7 +48,7 @@ pub(crate) struct Sums {
 }
 
 impl Sums {
-    /// One row, with the value that it has.
+    /// Adds one row, with its value if it has one.
     pub(crate) fn add(&mut self, value: Option<f64>) {
         self.rows += 1;
         self.values.extend(value);
@@ -66,7 +66,7 @@ impl Sums {
         self.sum() / self.values.len() as f64
     }
 
-    /// Sum of squared deviations over n - `less`.
+    /// Computes the sum of squared deviations divided by n − `less`.
     pub(crate) fn variance(&self, less: f64) -> f64 {
         let mean = self.mean();
         let squares: f64 = self.values.iter().map(|v| (v - mean).powi(2)).sum();
@@ -74,7 +74,7 @@ impl Sums {
     }
 }
 
-/// A released number.
+/// Returns a released number.
 pub(crate) fn real(value: &Value) -> f64 {
     match value {
         Value::Integer(integer) => *integer as f64,
@@ -83,7 +83,7 @@ pub(crate) fn real(value: &Value) -> f64 {
     }
 }
 
-/// The rows of a result by the text of their first `keys` columns.
+/// Returns the rows of a result by the text of their first `keys` columns.
 pub(crate) fn rows(table: &Table, keys: usize) -> BTreeMap<String, Vec<Value>> {
     let key = |row: &[Value]| {
         let parts: Vec<String> = row[..keys].iter().map(text).collect();
@@ -93,7 +93,7 @@ pub(crate) fn rows(table: &Table, keys: usize) -> BTreeMap<String, Vec<Value>> {
     rows.map(|row| (key(row), row[keys..].to_vec())).collect()
 }
 
-/// A key as text; NULL as `null`.
+/// Returns a key as text; NULL as `null`.
 pub(crate) fn text(value: &Value) -> String {
     match value {
         Value::Null => "null".into(),

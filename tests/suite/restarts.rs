@@ -1,4 +1,4 @@
-//! Nodes that restart in the middle of a query: the answer is exact, or the query fails cleanly.
+//! Tests of nodes that restart in the middle of a query: the answer is exact, or the query fails cleanly.
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -29,12 +29,12 @@ use crate::{log_of, logged, options, plain::write};
 
 const HOMES: u32 = 60;
 const SQL: &str = "SELECT COUNT(*) AS n, SUM(clamp(age, 0, 100, 1)) AS ages FROM people";
-/// The steps of an aggregator, in order.
+/// Steps of an aggregator, in order.
 const STEPS: [&str; 7] = [
     "begin", "open", "verify", "decide", "commit", "guards", "release",
 ];
 
-/// A network whose nodes keep what they keep in a folder, driven step by step.
+/// Network whose nodes keep their state in a folder, driven step by step.
 struct Stage {
     network: Network,
     segments: Vec<Vec<u8>>,
@@ -42,18 +42,18 @@ struct Stage {
     folder: TempDir,
 }
 
-/// One query of it.
+/// One query of the network.
 struct Asked {
     querier: Querier,
     prepared: Prepared,
     driver: Arc<Driver>,
 }
 
-/// How a query ended.
+/// Result of a query.
 struct Ended {
     status: Status,
     table: Option<Table>,
-    /// How often an aggregator had forgotten an attempt.
+    /// Number of times that an aggregator had forgotten an attempt.
     forgotten: usize,
 }
 
@@ -82,7 +82,7 @@ fn node_of(aggregator: AggregatorId) -> String {
     format!("data-aggregator-{}", aggregator.member)
 }
 
-/// The step and the aggregator that takes it.
+/// Returns the step of a command, and the aggregator that takes it.
 fn step(command: &Command) -> Option<(&'static str, AggregatorId)> {
     Some(match command {
         Command::Find { .. } | Command::Ask { .. } | Command::Notarise { .. } => return None,
@@ -105,7 +105,7 @@ fn forgotten(event: &Event) -> bool {
     *error == StepError::Forgotten
 }
 
-/// The lists that the conductor was sent.
+/// Returns the lists that the conductor was sent.
 fn segments(network: &Network) -> Vec<Vec<u8>> {
     let mut records = network.recording().unwrap().records();
     let conductor = records.find(|(name, ..)| name.as_str() == "conductor");
@@ -152,7 +152,7 @@ impl Stage {
         }
     }
 
-    /// A query that so many aggregators must verify.
+    /// Prepares a query that `min_verified` aggregators must verify.
     async fn ask(&self, min_verified: u8) -> Asked {
         let node = self.network.node("querier").unwrap().clone();
         let config = dispers_querier::Config {
@@ -192,7 +192,7 @@ impl Stage {
         }
     }
 
-    /// Drives a query to its end. Before each command the nodes that `restarts` names are restarted.
+    /// Drives a query to its end. Restarts the nodes that `restarts` returns before each command.
     async fn drive(
         &mut self,
         asked: &Asked,
@@ -224,7 +224,7 @@ impl Stage {
     }
 }
 
-/// Restarts aggregator 2 before its first such step.
+/// Restarts aggregator 2 before its first step of this name.
 fn second_before(wanted: &'static str) -> impl FnMut(&Command) -> Vec<String> {
     let mut done = false;
     move |command| {
@@ -244,7 +244,7 @@ async fn an_aggregator_that_restarts_before_any_step_goes_on_and_the_answer_is_e
             assert_eq!(ended.row(), everybody(), "{wanted}");
             assert_eq!(ended.status.missing, [], "{wanted}");
             assert_eq!(ended.status.verified, 3, "{wanted}");
-            // Before verifying and deciding it held contributions of one batch or of two.
+            // Only before verifying and deciding does the aggregator hold contributions.
             let held = matches!(wanted, "verify" | "decide");
             assert_eq!(ended.forgotten > 0, held, "{wanted}");
         }
@@ -320,7 +320,7 @@ async fn a_notary_that_restarts_certifies_the_same_release_and_no_other() {
                 whole = Some(proposal.clone());
                 vec!["target-finder".into()]
             }
-            // Between certificate and release.
+            // The notary restarts between the certificate and the release.
             Command::Guards {
                 aggregator: of,
                 certificate,
@@ -383,7 +383,7 @@ async fn a_stack_that_restarts_answers_no_work_twice() {
     assert_eq!(answer.answered, 20);
     for host in ["host-1", "host-2"] {
         stage.network.restart_node(host).await.unwrap();
-        // Asked in the target's name, which remembers too.
+        // The test asks in the target's name, since the target remembers too.
         let inclusion = logged(&stage.log, asked.prepared.signed()).await;
         let ask = |attempt| Ask {
             parameters: None,
@@ -401,7 +401,7 @@ async fn a_stack_that_restarts_answers_no_work_twice() {
     stage.network.stop().await;
 }
 
-/// Asks a host in the target's name. How many homes answer, or the refusal's words.
+/// Asks a host in the target's name. Returns the number of homes that answer, or the text of the refusal.
 pub(crate) async fn ask_host(network: &Network, host: &str, ask: &Ask) -> Result<u32, String> {
     let node = network.node("target").unwrap();
     let listed = network.directory().host(&Name::new(host).unwrap()).unwrap();
@@ -417,7 +417,7 @@ pub(crate) async fn ask_host(network: &Network, host: &str, ask: &Ask) -> Result
 #[tokio::test(flavor = "multi_thread")]
 async fn an_aggregator_does_not_start_with_the_file_of_another() {
     let mut stage = Stage::new().await;
-    // An offer at each.
+    // Each aggregator has made an offer.
     let asked = stage.ask(2).await;
     for number in [1, 2] {
         assert!(stage.network.end_node(&node_of(aggregator(number))).await);
@@ -433,7 +433,7 @@ async fn an_aggregator_does_not_start_with_the_file_of_another() {
     let words = error.to_string();
     assert!(words.contains("data-aggregator-2.db"), "{words}");
     assert!(words.contains("another signing key"), "{words}");
-    // With its own it goes on, and two are enough.
+    // With its own file the aggregator goes on. Two aggregators are enough.
     let path = stage.folder.path().join("data-aggregator-2.db");
     std::fs::write(path, kept).unwrap();
     stage.network.restart_node(&second).await.unwrap();

@@ -1,4 +1,4 @@
-//! An answer looks the same whatever the home did.
+//! Tests that an answer looks the same whatever the home decided or has.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,8 @@ async fn a_home_that_refuses_or_has_nothing_answers_like_any_other() {
     let folder = tempfile::tempdir().unwrap();
     let people = folder.path().join("people.csv");
     let weight = folder.path().join("weight.csv");
-    // One home a host: h0, h3 and h4 match, h4 without an income, h1 fails the condition, h2 has no such document.
+    // There is one home at each host. h0, h3 and h4 match, h4 without an income; h1 fails the condition, and h2 has no
+    // such document.
     write(
         &people,
         "home,age,income",
@@ -35,8 +36,8 @@ async fn a_home_that_refuses_or_has_nothing_answers_like_any_other() {
         ..options(vec![people, weight])
     };
     let network = Network::start(&options, |_| {}).await.unwrap();
-    // h3 refuses: it withdrew, and the conductor does not know yet, since another network's target
-    // was asked to pass it on, which is gone.
+    // h3 refuses: it withdrew, and the conductor does not know. The withdrawal was sent to another network's target,
+    // which is gone.
     let elsewhere = Network::start(&options, |_| {}).await.unwrap();
     assert!(elsewhere.end_node("target").await);
     let host = &network.hosts()[3];
@@ -51,7 +52,7 @@ async fn a_home_that_refuses_or_has_nothing_answers_like_any_other() {
     let result = network.ask(sql, None, |_| {}).await.unwrap();
     let homes = &result.homes;
     assert_eq!((homes.asked, homes.answered, homes.accepted), (5, 5, 5));
-    // h0 and h4 have a row, and only h0 an income, which is withheld.
+    // h0 and h4 have a row. Only h0 has an income, which is withheld.
     let row = [Value::Integer(2), Value::Null, Value::Null];
     assert_eq!(result.table.rows, [row]);
 

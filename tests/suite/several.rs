@@ -1,4 +1,4 @@
-//! Networks with two of each: partitions, targets and committees.
+//! Tests of networks with two partitions, two targets and two committees.
 
 use dispers_core::conduct::Phase;
 use dispers_querier::{Error, QueryResult, Step};
@@ -9,7 +9,8 @@ use crate::options;
 
 const SQL: &str = "SELECT COUNT(*) AS n, SUM(clamp(age, 0, 120, 1)) AS ages FROM nhefs";
 
-/// Two of each; the example's homes make some five batches in each partition.
+/// Returns options with two partitions, targets and committees. The example's homes make about five batches in each
+/// partition.
 fn two_of_each() -> Options {
     Options {
         partitions: 2,

@@ -1,4 +1,4 @@
-//! A home that withdraws is not found by the next query.
+//! Tests that a home that withdraws is not found by the next query.
 
 use dispers_core::subscription::HomeId;
 use dispers_sandbox::{Network, Options};
@@ -42,7 +42,7 @@ async fn a_withdrawal_takes_effect_for_the_next_query() {
     assert_eq!(targeted(&network, lyon).await.0, left);
     assert_eq!(targeted(&network, all).await.0, 80);
 
-    // From everything: the home is in no list, under no concept.
+    // The homes withdraw from everything: they are in no list, under no concept.
     let host = &network.hosts()[0];
     let homes = host.store.homes().unwrap();
     let gone: Vec<HomeId> = homes.into_iter().take(10).collect();
@@ -51,7 +51,7 @@ async fn a_withdrawal_takes_effect_for_the_next_query() {
         .unwrap();
     assert_eq!(targeted(&network, all).await, (70, Value::Integer(70)));
 
-    // Once more changes nothing, and a home that is not there is named.
+    // A second withdrawal changes nothing, and an unknown home is named in the error.
     let again = withdraw(&host.relay, &host.store, &gone, None).await;
     assert_eq!(again.unwrap(), 0);
     let nobody = [HomeId("nobody".into())];
@@ -73,7 +73,7 @@ async fn a_withdrawal_that_does_not_arrive_holds_at_the_stack() {
             .to_string()
             .contains("the withdrawal failed")
     );
-    // No home of the host has a subscription left that it would answer for.
+    // No home of the host has a subscription left for which it would answer.
     let epoch = network.directory().key_epoch;
     for home in &homes {
         assert!(host.store.subscriptions(home, epoch).unwrap().is_empty());

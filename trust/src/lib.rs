@@ -1,5 +1,5 @@
-//! Whom a network trusts: its signed directory with the rules of its editions, and the ceremonies that make threshold
-//! keys (protocol.md §2).
+//! Trust of a network: the signed directory with the rules of its editions, and the ceremonies that make threshold keys
+//! (protocol.md §2).
 
 pub mod ceremony;
 pub mod directory;

@@ -1,4 +1,4 @@
-//! Prio3 with an envelope per report: what a contribution costs an aggregator elsewhere.
+//! The baseline: Prio3 with an envelope for each report, and its cost for an aggregator.
 
 use std::{
     fmt::Debug,
@@ -25,22 +25,22 @@ use super::contribution::Case;
 
 const CONTEXT: &[u8] = b"dispers bench";
 const KEY: [u8; 32] = [3; 32];
-/// A number that is reserved for private use.
+/// Algorithm number from the range reserved for private use.
 const ALGORITHM: u32 = 0xffff_0001;
 
-/// Which proof system of Prio3 is put beside ours.
+/// Proof system of Prio3 that a circuit is compared with.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Baseline {
     /// `Prio3Sum` of 8 bits.
     Sum,
     /// `Prio3Histogram` of 256 buckets, in chunks of 16.
     Histogram,
-    /// Prio3 of the very same circuit, where the standard has none for the question.
+    /// Prio3 over our own circuit, for questions that no standard type covers.
     Same,
 }
 
 impl Baseline {
-    /// Microseconds per report at one of two aggregators: the mean of both, the best of `rounds`.
+    /// Measures microseconds per report at one of two aggregators: the mean of both, the best of `rounds`.
     pub(crate) fn micros(
         self,
         case: &Case,
@@ -89,12 +89,13 @@ where
         for _ in 0..reports {
             taken += report(vdaf, measurement, suite)?;
         }
+        // The best of all rounds, because other work on the machine only ever adds time.
         best = best.min(taken.as_secs_f64() * 1e6 / (2.0 * reports as f64));
     }
     Ok(best)
 }
 
-/// What both aggregators spend on one report.
+/// Measures the time that both aggregators together spend on one report.
 fn report<V>(vdaf: &V, measurement: &V::Measurement, suite: Suite) -> anyhow::Result<Duration>
 where
     V: Client<16> + Aggregator<32, 16, AggregationParam = ()>,
@@ -110,6 +111,7 @@ where
     for (place, input) in inputs.iter().enumerate() {
         let key = EnvelopeSecretKey::generate(suite, &mut rng());
         let sealed = Report::seal_bytes(input.get_encoded()?, &key.public(), &context, &mut rng());
+        // Only the aggregators' work is timed. Sharding and sealing are the client's.
         let begun = Instant::now();
         let bytes = sealed.open_bytes(&key, &context)?;
         let input = V::InputShare::get_decoded_with_param(&(vdaf, place), &bytes)?;
@@ -146,6 +148,7 @@ struct Measurement(Row);
 
 impl Debug for Measurement {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // prio asks for `Debug`. A row has none, because it holds a home's values.
         f.write_str("Measurement")
     }
 }

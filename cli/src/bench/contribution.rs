@@ -1,8 +1,8 @@
-//! `dispers bench contribution`: what a contribution costs one aggregator, beside Prio3 with an
-//! envelope per report, in one run.
+//! `dispers bench contribution`: the cost of a contribution for one aggregator, compared with Prio3 with an
+//! envelope for each report, measured in the same run.
 //!
-//! Both sides: open the envelope, decode, expand, verify, decide, add. Ours shares an envelope among
-//! a host's homes and the compiled verifier among a batch's.
+//! Both sides open the envelope, decode, expand, verify, decide and add. Our side shares an envelope among
+//! the homes of a host, and the compiled verifier among the homes of a batch.
 
 use std::{
     hint::black_box,
@@ -29,19 +29,19 @@ use serde_json::json;
 use super::{Format, baseline::Baseline};
 use crate::exit::Exit;
 
-/// Homes of one host in one batch.
+/// Numbers of homes of one host in one batch.
 const HOST_BATCHES: [u32; 5] = [1, 10, 100, 1_000, 10_000];
-/// Most hosts and homes that one measurement has.
+/// Most hosts of one measurement.
 const HOSTS: u32 = 100;
 const HOMES: u32 = 10_000;
-/// Homes that a compiled verifier serves.
+/// Homes per batch, which share a compiled verifier.
 const BATCH: u32 = 50_000;
-/// Aggregators, and how many of them are needed.
+/// Number of aggregators.
 const MEMBERS: u8 = 3;
 const NEEDED: usize = 2;
-/// Reports that the baseline is measured over.
+/// Number of reports that the baseline is measured over.
 const REPORTS: usize = 100;
-/// Each figure is the best of so many.
+/// Number of repetitions. Each figure is the best of them.
 const ROUNDS: usize = 3;
 
 #[derive(Args)]
@@ -51,7 +51,7 @@ pub(crate) struct Arguments {
     format: Format,
 }
 
-/// One kind of question.
+/// A kind of question.
 pub(crate) struct Case {
     pub(crate) name: &'static str,
     pub(crate) circuit: Circuit,
@@ -79,7 +79,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Exit> {
         for suite in [Suite::XWing, Suite::X25519] {
             eprintln!("{}, {suite} …", case.name);
             for host_batch in HOST_BATCHES {
-                // Beside each other in time too: the machine's other work meets both alike.
+                // The baseline is measured right beside each figure, so that other work of the machine
+                // affects both alike.
                 let baseline_micros = case
                     .baseline
                     .micros(&case, suite, REPORTS, ROUNDS)
@@ -145,14 +146,14 @@ fn context() -> Context {
 
 type Group = Sealed<reader::DataAggregator, Vec<u8>>;
 
-/// What one aggregator receives of a batch.
+/// The part of a batch that one aggregator receives.
 struct Received {
     key: EnvelopeSecretKey,
     tags: TagStream,
     groups: Vec<Group>,
 }
 
-/// Microseconds per contribution, the mean of the aggregators.
+/// Measures microseconds per contribution, the mean over the aggregators.
 fn micros(case: &Case, suite: Suite, host_batch: u32) -> anyhow::Result<f64> {
     let points: Vec<MemberNumber> = (1..=MEMBERS)
         .map(MemberNumber::new)
@@ -169,7 +170,8 @@ fn micros(case: &Case, suite: Suite, host_batch: u32) -> anyhow::Result<f64> {
             groups: Vec::new(),
         })
         .collect();
-    // Every host answers with the same proofs, shared and sealed anew: making them is not measured.
+    // Every host answers with the same values, but its own proofs, shares and envelopes. Making them is not
+    // measured.
     let hosts = (HOMES / host_batch).clamp(1, HOSTS);
     for host in 0..hosts {
         let prove = |home: u32| {
@@ -188,10 +190,11 @@ fn micros(case: &Case, suite: Suite, host_batch: u32) -> anyhow::Result<f64> {
     let homes = hosts * host_batch;
     let best = (0..ROUNDS).map(|_| aggregate(case, &received, &points, homes));
     let best = best.collect::<anyhow::Result<Vec<f64>>>()?.into_iter();
+    // The best of all rounds, because other work on the machine only ever adds time.
     Ok(best.fold(f64::INFINITY, f64::min))
 }
 
-/// One pass of every aggregator over a batch; microseconds per contribution and aggregator.
+/// Runs every aggregator once over a batch. Returns microseconds per contribution and aggregator.
 fn aggregate(
     case: &Case,
     received: &[Received],
@@ -205,7 +208,8 @@ fn aggregate(
     for to in received {
         let begun = Instant::now();
         let verifier = Verifier::compile(&case.circuit, &[7; 32]);
-        // A batch has more homes than are measured.
+        // The verifier is compiled once for a batch, which has more homes than are measured. Only their part
+        // of its cost counts.
         taken += begun.elapsed() * homes / BATCH;
         let groups = to.groups.clone();
         let begun = Instant::now();
@@ -217,7 +221,8 @@ fn aggregate(
             anyhow::ensure!(entries.all(|e| to.tags.verify(e.index, &e.tag)));
             held.push(group);
         }
-        // The randomness is known only now that all is opened.
+        // In the protocol the verification randomness is known only when all is opened and frozen (§8). So
+        // this is a second pass over the group.
         let mut own = Vec::with_capacity(homes as usize);
         let mut inputs = Vec::with_capacity(homes as usize * input_length);
         for group in held {
@@ -247,6 +252,7 @@ fn aggregate(
         }
         let mut sums = vec![0u64; case.circuit.outputs().len()];
         case.circuit.add_outputs(&inputs, &mut sums);
+        // Without a use of the sums, the compiler could remove the additions.
         black_box(sums);
         taken += begun.elapsed();
     }

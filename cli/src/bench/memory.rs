@@ -1,4 +1,4 @@
-//! How much memory each role holds at most.
+//! Peak memory of each role.
 
 use std::{
     alloc::System,
@@ -17,10 +17,10 @@ use tracking_allocator::{
 #[global_allocator]
 static ALLOCATOR: Allocator<System> = Allocator::system();
 
-/// Roles and whatever belongs to none.
+/// Number of allocation groups: one for each role, one for everything else, and some spare.
 const GROUPS: usize = 16;
 
-/// Bytes that are allocated by the threads of each role. Memory of SQLite is not among them.
+/// Bytes allocated by the threads of each role. Memory that SQLite allocates is not included.
 #[derive(Default)]
 pub(crate) struct Memory {
     roles: Mutex<BTreeMap<usize, Role>>,
@@ -30,7 +30,7 @@ pub(crate) struct Memory {
 
 struct Tracker(Arc<Memory>);
 
-/// Groups are numbered from one in the order of their registration.
+/// Returns the index of a group. Groups are numbered from 1 in the order of their registration.
 fn place(group: &AllocationGroupId) -> usize {
     group.as_usize().get() % GROUPS
 }
@@ -39,6 +39,7 @@ impl AllocationTracker for Tracker {
     fn allocated(&self, _: usize, _: usize, size: usize, group: AllocationGroupId) {
         let place = place(&group);
         let now = self.0.now[place].fetch_add(size, Ordering::Relaxed) + size;
+        // The cheap comparison first: this runs for every allocation.
         if now > self.0.peak[place].load(Ordering::Relaxed) {
             self.0.peak[place].fetch_max(now, Ordering::Relaxed);
         }
@@ -52,21 +53,23 @@ impl AllocationTracker for Tracker {
         source: AllocationGroupId,
         _: AllocationGroupId,
     ) {
+        // Memory may be freed by another role's thread. It counts for the role that allocated it.
         self.0.now[place(&source)].fetch_sub(size, Ordering::Relaxed);
     }
 }
 
 impl Memory {
-    /// Starts to count.
+    /// Starts to count allocations.
     pub(crate) fn track() -> Arc<Self> {
         let memory = Arc::new(Self::default());
-        // A second tracker is refused, and the first goes on: a process runs one command.
+        // A process runs one command, so there is only one tracker. A second one would be refused, and the
+        // first would go on.
         let _ = AllocationRegistry::set_global_tracker(Tracker(memory.clone()));
         AllocationRegistry::enable_tracking();
         memory
     }
 
-    /// Counts what the current thread allocates from now on as the role's.
+    /// Counts allocations of the current thread as those of `role` from now on.
     pub(crate) fn enter(&self, role: Role, tokens: &Tokens) {
         let mut tokens = tokens.0.lock().unwrap_or_else(PoisonError::into_inner);
         if !tokens.contains_key(&role)
@@ -77,12 +80,12 @@ impl Memory {
             tokens.insert(role, token);
         }
         if let Some(token) = tokens.get_mut(&role) {
-            // The thread belongs to the role for as long as it lives.
+            // The guard is never dropped: the thread belongs to the role for its whole life.
             std::mem::forget(token.enter());
         }
     }
 
-    /// Most bytes that each role held at a time.
+    /// Returns the most bytes that each role held at a time.
     pub(crate) fn peaks(&self) -> BTreeMap<Role, usize> {
         let roles = self.roles.lock().unwrap_or_else(PoisonError::into_inner);
         let peak =
@@ -91,6 +94,6 @@ impl Memory {
     }
 }
 
-/// One group of allocations per role.
+/// Allocation groups, one per role.
 #[derive(Default)]
 pub(crate) struct Tokens(Mutex<BTreeMap<Role, AllocationGroupToken>>);

@@ -1,4 +1,4 @@
-//! `dispers bench`: what a query, a contribution and a round of training cost.
+//! `dispers bench`: costs of a query, of a contribution and of a round of training.
 
 mod baseline;
 mod contribution;

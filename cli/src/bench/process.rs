@@ -1,11 +1,12 @@
-//! What the system knows about this process: processor time of its threads, memory.
+//! Figures that the system keeps on this process: processor time of its threads, peak memory.
 
 use std::{collections::BTreeMap, fs};
 
-/// The kernel's unit of processor time, in Hz: fixed for programs, whatever its own clock does.
+/// Ticks per second of the processor times that Linux shows to programs. It is fixed and independent of the
+/// kernel's own clock.
 const TICKS: f64 = 100.0;
 
-/// Processor time so far, in seconds, by the names of threads; empty where there is no `/proc`.
+/// Returns the processor time so far, in seconds, by name of thread. Empty where there is no `/proc`.
 pub(crate) fn processor_seconds() -> BTreeMap<String, f64> {
     let mut seconds = BTreeMap::new();
     let Ok(threads) = fs::read_dir("/proc/self/task") else {
@@ -13,6 +14,7 @@ pub(crate) fn processor_seconds() -> BTreeMap<String, f64> {
     };
     for thread in threads.flatten() {
         let Ok(stat) = fs::read_to_string(thread.path().join("stat")) else {
+            // A thread may end while the folder is read.
             continue;
         };
         if let Some((name, ticks)) = parse(&stat) {
@@ -22,8 +24,9 @@ pub(crate) fn processor_seconds() -> BTreeMap<String, f64> {
     seconds
 }
 
-/// A thread's name, and its ticks in user and kernel mode, from its `stat`.
+/// Parses a thread's `stat`: its name, and its ticks in user and kernel mode together.
 fn parse(stat: &str) -> Option<(&str, u64)> {
+    // A name may contain brackets and spaces, so it ends at the last bracket.
     let name = stat.get(stat.find('(')? + 1..stat.rfind(')')?)?;
     let mut fields = stat[stat.rfind(')')? + 1..].split_whitespace().skip(11);
     let user: u64 = fields.next()?.parse().ok()?;
@@ -31,7 +34,7 @@ fn parse(stat: &str) -> Option<(&str, u64)> {
     Some((name, user + system))
 }
 
-/// Most memory that the process held at a time, in bytes; 0 where there is no `/proc`.
+/// Returns the most memory that the process held at a time, in bytes; 0 where there is no `/proc`.
 pub(crate) fn peak_memory() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));

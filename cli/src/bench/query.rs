@@ -1,4 +1,4 @@
-//! `dispers bench query`: the article's question, asked of homes by the million.
+//! `dispers bench query`: an example question, asked of up to millions of homes.
 
 use std::{
     collections::BTreeMap,
@@ -54,7 +54,7 @@ pub(crate) struct Arguments {
     format: Format,
 }
 
-/// What one role cost.
+/// Costs of one role.
 struct RoleCost {
     role: Role,
     subscribe_cpu: f64,
@@ -113,7 +113,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Exit> {
     Ok(())
 }
 
-/// Figures whose roles are not told yet.
+/// Figures without the costs by role, which are known only when all threads have stopped.
 struct Measured {
     figures: Figures,
     subscribe_cpu: BTreeMap<String, f64>,
@@ -147,6 +147,7 @@ async fn measure(
         .await?;
     let subscribe = begun.elapsed();
     let subscribe_cpu = process::processor_seconds();
+    // Only the query's bytes count, without those of the subscriptions.
     let before = network.hops().unwrap_or_default();
     let begun = Instant::now();
     let result = network.ask(QUESTION, None, |step| bars.step(step)).await;
@@ -163,6 +164,7 @@ async fn measure(
             let bytes = bytes - before.get(&hop).copied().unwrap_or_default();
             (hop, bytes as f64 / homes as f64)
         })
+        // Figures are printed with one decimal, where less than this would show as 0.
         .filter(|(_, bytes)| *bytes >= 0.05)
         .collect();
     network.stop().await;
@@ -184,7 +186,7 @@ async fn measure(
     Ok((measured, result))
 }
 
-/// Compares the answer with a plain computation over the generator.
+/// Compares the answer with a plain computation over the generated homes.
 fn check(population: &Synthetic, result: &QueryResult) -> Result<(), Exit> {
     let mut expected = [(0i128, 0i64); BANDS.len()];
     for home in 0..population.homes as u64 {

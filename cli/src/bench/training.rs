@@ -1,4 +1,4 @@
-//! `dispers bench training`: what a round of training costs, over a network and in pieces.
+//! `dispers bench training`: costs of a round of training, over a network and in pieces.
 
 mod pieces;
 
@@ -26,7 +26,7 @@ use crate::{exit::Exit, progress::Bars};
 use pieces::Piece;
 
 const HOSTS: usize = 10;
-/// Such that the perceptron over 50 features has about 10,000 parameters.
+/// Width of the hidden layer. With 50 features the perceptron then has about 10,000 parameters.
 const HIDDEN: u16 = 188;
 
 #[derive(Args)]
@@ -48,7 +48,7 @@ pub(crate) struct Arguments {
     format: Format,
 }
 
-/// What a round cost, the mean of those that were measured.
+/// Costs of a round, the mean over the rounds that were measured.
 struct Cost {
     model: &'static str,
     parameters: usize,
@@ -60,7 +60,7 @@ struct Cost {
     aggregator: f64,
 }
 
-/// Documents for a bench, removed when dropped.
+/// Documents of a benchmark in a CSV file, which is removed on drop.
 struct Sheet(PathBuf);
 
 impl Sheet {
@@ -75,6 +75,7 @@ impl Sheet {
         let mut rng = rng();
         for home in 0..homes {
             let values: Vec<f64> = (0..features).map(|_| rng.random::<f64>()).collect();
+            // The label depends on five features and on noise, so that training has something to learn.
             let score: f64 = values.iter().take(5).sum::<f64>() + rng.random::<f64>();
             let cells: Vec<String> = values.iter().map(|value| format!("{value:.4}")).collect();
             let label = u8::from(score > 3.0);
@@ -87,14 +88,17 @@ impl Sheet {
 
 impl Drop for Sheet {
     fn drop(&mut self) {
-        // What is left in the system's folder for such files is no harm.
+        // A failure is ignored: the file is in the system's folder for temporary files.
         let _ = fs::remove_file(&self.0);
     }
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Exit> {
+    // Weights and constants of the hidden layer, then of the two outputs.
     let parameters = (arguments.features + 1) * usize::from(HIDDEN) + 2 * (usize::from(HIDDEN) + 1);
     let mut measured = Vec::new();
+    // Lengths of vectors: about an update of logistic regression, a quarter of the perceptron's update, and
+    // all of it.
     for coordinates in [arguments.features + 2, parameters / 4 + 1, parameters + 1] {
         eprintln!("vectors of {coordinates} …");
         measured.extend(pieces::measure(coordinates).map_err(Exit::other)?);
@@ -130,7 +134,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Exit> {
     Ok(())
 }
 
-/// A model that is trained, and how many of the hosts are gone.
+/// A model, and the number of hosts that are stopped.
 struct Case {
     model: &'static str,
     family: Family,
@@ -138,7 +142,7 @@ struct Case {
     dropped: usize,
 }
 
-/// What had been used up at the end of a round.
+/// Resources used until the end of a round.
 struct Mark {
     task: Task,
     homes: u64,
@@ -233,13 +237,14 @@ impl Case {
         })
     }
 
-    /// The mean of the rounds of updates.
+    /// Returns the mean over the rounds of updates.
     fn cost(&self, marks: &[Mark]) -> Cost {
         let mut rounds = 0.0;
         let mut time = Duration::ZERO;
         let (mut stack, mut aggregators, mut upload, mut homes) = (0.0, 0.0, 0.0, 0);
         for pair in marks.windows(2) {
             let [before, after] = pair else { continue };
+            // Rounds with other tasks send other vectors and would distort the mean.
             if after.task != Task::Update {
                 continue;
             }
@@ -256,6 +261,7 @@ impl Case {
             homes = after.homes;
             time += after.at - before.at;
             stack += spent(Role::Stack) / after.homes as f64;
+            // The mean over the three aggregators of a sandbox.
             aggregators += spent(Role::DataAggregator) / 3.0;
             upload += (sent(after) - sent(before)) as f64 / after.homes as f64;
         }

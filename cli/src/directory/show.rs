@@ -1,4 +1,4 @@
-//! What a directory lists, for people.
+//! Output of directories and of their changes, for people and programs.
 
 use std::collections::BTreeSet;
 
@@ -19,7 +19,7 @@ use crate::{exit::Exit, keys};
 
 const DAY: u64 = 86_400_000;
 
-/// When it expires, seen from `now`.
+/// Describes when a directory expires, seen from `now`.
 pub(super) fn expiry(body: &DirectoryBody, now: Timestamp) -> String {
     match body.expires.0.checked_sub(now.0) {
         Some(left) => format!("expires on {}, in {} days", body.expires, left / DAY),
@@ -125,7 +125,7 @@ fn pool_key(pool: &Pool) -> String {
     )
 }
 
-/// Prints what is listed.
+/// Prints the entries of a directory as text.
 fn list(body: &DirectoryBody, now: Timestamp) {
     println!("network {}, directory {}", body.network, body.epoch);
     println!("issued on {}, {}", body.issued, expiry(body, now));
@@ -162,6 +162,7 @@ fn list(body: &DirectoryBody, now: Timestamp) {
         let (needed, members) = (threshold.needed(), threshold.members());
         let made = match body.transcripts_of(role, group).count() {
             0 => "of one dealer".to_owned(),
+            // The first transcript made the key, and each later one refreshed it.
             count => format!("made jointly, refreshed {} times", count - 1),
         };
         let print = ceremony::fingerprint(key);
@@ -211,12 +212,13 @@ fn list(body: &DirectoryBody, now: Timestamp) {
     }
 }
 
-/// What `new` changes of `old`, what protects people less first and loudly.
+/// Describes the changes from `old` to `new`. Changes that protect people less come first, with a warning.
 pub(super) fn changes(
     old: &DirectoryBody,
     new: &DirectoryBody,
     printed: Printed,
 ) -> Result<String, Exit> {
+    // This refuses an edition that may not follow `old`, such as one that skips an epoch.
     let changes = new.changes_since(old).map_err(Exit::misuse)?;
     if printed == Printed::Json {
         let changes = changes.iter();

@@ -1,4 +1,4 @@
-//! The description that a directory is made from.
+//! Description that a directory is made from.
 
 use std::{
     path::{Path, PathBuf},
@@ -26,12 +26,12 @@ use serde::{Deserialize, de::DeserializeOwned};
 use super::{bytes32, parse};
 use crate::keys::PublicThreshold;
 
-/// The description of a network. Paths are relative to it.
+/// Description of a network. Paths in it are relative to its file.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct Spec {
     network: String,
-    /// Whether the threshold keys may come from one dealer: for trying only.
+    /// True if the threshold keys may come from one dealer, which only a trial allows.
     #[serde(default)]
     trial: bool,
     epoch: u64,
@@ -39,14 +39,12 @@ pub(super) struct Spec {
     #[serde(default)]
     suite: Option<String>,
     valid_days: u64,
-    /// The public part of the concept indexors' key.
+    /// File with the public part of the concept indexors' key.
     indexors: PathBuf,
-    /// The public part of the data aggregators' key; one for each committee, where there are
-    /// several.
+    /// Files with the public part of the data aggregators' key, one for each committee.
     aggregators: OneOrMore,
     floors: FloorsSpec,
-    /// Who co-signs the log of manifests; all data aggregators, of which two are needed, where it is left
-    /// out.
+    /// Witnesses of the log. By default these are all data aggregators, of which two are needed.
     log: Option<LogSpec>,
     node: Vec<Entry<NodeSpec>>,
     host: Vec<Entry<HostSpec>>,
@@ -54,18 +52,18 @@ pub(super) struct Spec {
     doctype: Vec<DoctypeSpec>,
     #[serde(default)]
     concepts: Vec<String>,
-    /// The key epoch before, while queries are still asked under it.
+    /// Previous key epoch, while queries are still asked under it.
     previous: Option<PreviousSpec>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct LogSpec {
-    /// Names of nodes. Those of an operator that runs a conductor do not count.
+    /// Names of nodes. Witnesses of an operator that also runs a conductor do not count.
     witnesses: Vec<String>,
-    /// How many operators' witnesses must have co-signed.
+    /// Number of operators whose witnesses must have co-signed.
     needed: u8,
-    /// Number of the log; one more begins anew, after one that was lost.
+    /// Number of the log. A higher number begins a new log after the old one was lost.
     #[serde(default = "first_log")]
     number: u32,
 }
@@ -74,7 +72,7 @@ struct LogSpec {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct PreviousSpec {
     key_epoch: u32,
-    /// The public part of the concept indexors' key of then.
+    /// File with the public part of the concept indexors' key in that epoch.
     indexors: PathBuf,
     pool: Vec<PreviousPoolSpec>,
 }
@@ -82,9 +80,9 @@ struct PreviousSpec {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct PreviousPoolSpec {
-    /// What `dispers keys new` printed for a node of the pool then.
+    /// File with the output of `dispers keys new` for a node of the pool in that epoch.
     keys: PathBuf,
-    /// Partition of a target finder.
+    /// Partition of a target finder pool.
     #[serde(default)]
     group: u16,
 }
@@ -112,16 +110,16 @@ struct FloorsSpec {
     answer_rate: u16,
     min_verified: u8,
     max_homes: u64,
-    /// Whether queries without noise are allowed.
+    /// True if queries without noise are allowed.
     #[serde(default)]
     exact: bool,
-    /// The ρ that a querier may spend on one population in a key epoch.
+    /// Largest ρ that a querier may spend on one population in a key epoch.
     #[serde(default = "default_budget")]
     budget_rho: f64,
     /// Largest δ of a query.
     #[serde(default = "default_max_delta")]
     max_delta: f64,
-    /// Scale of the noise of sizes of sets, in homes.
+    /// Scale of the noise of set sizes, in homes.
     #[serde(default = "default_size_noise")]
     size_noise: u32,
 }
@@ -130,7 +128,7 @@ fn default_size_noise() -> u32 {
     dispers_trust::directory::SIZE_NOISE
 }
 
-/// About ε = 10 at δ = 1e-6.
+/// Default budget. A ρ of 1.5 is about ε = 10 at δ = 1e-6.
 fn default_budget() -> f64 {
     1.5
 }
@@ -139,7 +137,8 @@ fn default_max_delta() -> f64 {
     DEFAULT_MAX_DELTA
 }
 
-/// Entry with its public keys, either in a file that `keys` names, or as the lines that `dispers keys new` printed.
+/// Entry with its public keys, which are either in a file that `keys` names, or written in the entry as
+/// `dispers keys new` printed them.
 #[derive(Deserialize)]
 #[serde(try_from = "toml::Table", bound = "T: DeserializeOwned")]
 struct Entry<T> {
@@ -152,7 +151,7 @@ enum Keys {
     Here(PublicKeys),
 }
 
-/// Keys of the lines that `dispers keys new` prints.
+/// Names of the lines that `dispers keys new` prints.
 const PRINTED: [&str; 7] = [
     "version",
     "name",
@@ -168,6 +167,7 @@ impl<T: DeserializeOwned> TryFrom<toml::Table> for Entry<T> {
 
     fn try_from(mut table: toml::Table) -> Result<Self, String> {
         let message = |error: toml::de::Error| error.message().to_owned();
+        // The key lines are taken out of the table, so that the rest can refuse unknown fields.
         let mut here = toml::Table::new();
         for name in PRINTED {
             if let Some(value) = table.remove(name) {
@@ -202,7 +202,7 @@ struct NodeSpec {
     operator: String,
     address: String,
     member: Option<u8>,
-    /// Partition of a target finder, committee of a data aggregator, from 0.
+    /// Partition of a target finder, or committee of a data aggregator, from 0.
     #[serde(default)]
     group: u16,
 }
@@ -223,7 +223,7 @@ struct QuerierSpec {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct DoctypeSpec {
     name: String,
-    /// `one` or `many`.
+    /// `one` or `many`: number of documents per home.
     documents: String,
     field: Vec<FieldSpec>,
 }
@@ -245,7 +245,10 @@ fn role(name: &str) -> anyhow::Result<Role> {
     Role::named(name).ok_or_else(|| anyhow!("{name:?} is no role"))
 }
 
-/// The public keys of a file, of the role that is expected.
+/// Reads the public keys of a file.
+///
+/// # Errors
+/// If they are not of the `expected` role.
 fn keys(folder: &Path, path: &Path, expected: Option<Role>) -> anyhow::Result<(PublicKeys, Role)> {
     let path = folder.join(path);
     let keys: PublicKeys = parse(&path)?;
@@ -271,7 +274,7 @@ impl<T> Entry<T> {
     }
 }
 
-/// The body that `spec` describes; the files that it names are relative to `folder`.
+/// Builds the body that `spec` describes. File names in `spec` are relative to `folder`.
 pub(super) fn body(spec: &Spec, folder: &Path) -> anyhow::Result<DirectoryBody> {
     let suite = match &spec.suite {
         Some(name) => Suite::from_str(name)?,
@@ -399,6 +402,7 @@ pub(super) fn body(spec: &Spec, folder: &Path) -> anyhow::Result<DirectoryBody> 
 }
 
 fn budget(rho: f64) -> anyhow::Result<Rho> {
+    // A ρ is counted in whole billionths, so that expenses add up exactly.
     let billionths = rho * 1e9;
     if !(0.0..1e18).contains(&billionths) {
         bail!("floors: budget-rho is {rho}: write a number from 0 to a billion");
@@ -406,7 +410,10 @@ fn budget(rho: f64) -> anyhow::Result<Rho> {
     Ok(Rho(billionths as u64))
 }
 
-/// Lists a node's pool, once: the nodes of a pool have one key.
+/// Adds a node's pool to the list, unless it is there already.
+///
+/// # Errors
+/// If the nodes of a pool have different keys. Nobody could seal for all of them.
 fn join_pool(pools: &mut Vec<Pool>, node: &str, pool: Pool) -> anyhow::Result<()> {
     let same = |p: &&Pool| p.role == pool.role && p.partition == pool.partition;
     match pools.iter().find(same) {

@@ -1,4 +1,4 @@
-//! Directories from descriptions, made with the command line.
+//! Directories made from descriptions with the command line.
 
 use clap::Parser;
 use dispers_base::id::{Role, Timestamp};
@@ -24,8 +24,8 @@ fn dispers(line: &str) -> Result<(), Exit> {
     }
 }
 
-/// The key files of a network with two targets, two partitions and two committees, and the
-/// public parts that its description names.
+/// Makes the key files of a network with two targets, two partitions and two committees, and the public parts
+/// that its description names.
 fn network() -> (TempDir, String) {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path().display();
@@ -129,7 +129,7 @@ fn a_directory_is_made_signed_and_verified() {
 #[test]
 fn nodes_of_one_pool_have_one_key() {
     let (folder, spec) = network();
-    // Both target finders in one partition, with the keys of two.
+    // Both target finders are in one partition, but have the keys of two.
     let spec = spec.replace("tf1:7001\"\ngroup = 1", "tf1:7001\"\ngroup = 0");
     let path = folder.path().join("other.toml");
     fs::write(&path, spec).unwrap();
@@ -197,7 +197,7 @@ fn only_a_trial_lists_keys_of_one_dealer() {
         });
     make(&spec).unwrap();
 
-    // Refreshed shares, with what shows where they come from.
+    // Refreshed shares come with the transcripts that lead to them.
     hold(
         folder.path(),
         "concept-indexor",
@@ -216,7 +216,7 @@ fn only_a_trial_lists_keys_of_one_dealer() {
     assert_eq!(made(Role::ConceptIndexor, 0), 2);
     assert_eq!(made(Role::DataAggregator, 1), 1);
 
-    // The keys of one committee are not those of the other.
+    // The key of one committee is not accepted for the other.
     let swapped = spec.replace(
         "[\"joint-da0.pub\", \"joint-da1.pub\"]",
         "[\"joint-da1.pub\", \"joint-da0.pub\"]",
@@ -225,7 +225,7 @@ fn only_a_trial_lists_keys_of_one_dealer() {
     assert!(told.contains("lead to another key"), "{told}");
 }
 
-/// Makes a root key; its public part.
+/// Makes a root key. Returns its public part.
 fn root(folder: &TempDir, number: u8) -> String {
     let path = folder.path().join(format!("root-{number}"));
     let key = dispers_base::keys::SigningKey::from_seed(&[number; 32]);
@@ -233,7 +233,7 @@ fn root(folder: &TempDir, number: u8) -> String {
     hex::encode(key.public().0)
 }
 
-/// The description of the next edition, with `change` made to its text.
+/// Writes the description of the next edition, with `change` made to its text. Returns its path.
 fn edit(folder: &TempDir, spec: &str, file: &str, change: &[(&str, &str)]) -> String {
     let spec = change.iter().fold(spec.to_owned(), |spec, (from, to)| {
         assert!(spec.contains(from), "{from}");
@@ -263,7 +263,7 @@ fn a_directory_is_renewed_by_two_of_three_roots() {
     sign("first", 2);
     verify("first").unwrap();
 
-    // Nothing changes but the time.
+    // Only the time changes.
     let renew = |description: &str, output: &str| {
         renew(&Renew {
             old: folder.path().join("first"),
@@ -276,7 +276,7 @@ fn a_directory_is_renewed_by_two_of_three_roots() {
     let told = renew(&later, "second").unwrap();
     assert!(told.starts_with("directory 2 of network test follows 1; it expires on 2"));
     assert!(told.ends_with("\nnothing else changes\n"), "{told}");
-    // Signatures do not carry over, and any two of the three are enough.
+    // Signatures do not carry over to the next edition, and any two of the three roots are enough.
     assert!(verify("second").is_err());
     sign("second", 2);
     sign("second", 3);
@@ -284,7 +284,7 @@ fn a_directory_is_renewed_by_two_of_three_roots() {
     let refused = renew(&later, "second").unwrap_err();
     assert!(format!("{}", refused.error).contains("exists"));
 
-    // What cannot follow is refused, and nothing is written.
+    // An edition that may not follow is refused, and nothing is written.
     for (change, reason) in [
         (
             ("epoch = 1\n", "epoch = 3\n"),
@@ -343,7 +343,7 @@ fn who_signs_a_changed_network_reads_what_changes() {
         format: Printed::Table,
     })
     .unwrap();
-    // The keys' fingerprints follow what is added, and are cut off here.
+    // The fingerprints of the keys follow each entry. They are cut off here.
     let lines = text.lines().skip(1);
     let lines: Vec<&str> = lines
         .map(|line| line.split_once("; tls-key ").map_or(line, |(line, _)| line))

@@ -1,4 +1,4 @@
-//! A result in columns: Arrow and Parquet files.
+//! Results as Arrow and Parquet files.
 
 use std::{collections::HashMap, io::Write, sync::Arc};
 
@@ -27,7 +27,7 @@ pub(super) fn parquet(result: &QueryResult, out: &mut (impl Write + Send)) -> an
     Ok(())
 }
 
-/// Each column, and after a noisy one its interval and standard error.
+/// Returns the columns of a result. After a noisy column come its interval and standard error.
 fn batch(result: &QueryResult) -> anyhow::Result<RecordBatch> {
     let table = &result.table;
     let mut fields = Vec::new();
@@ -35,6 +35,7 @@ fn batch(result: &QueryResult) -> anyhow::Result<RecordBatch> {
     for (column, name) in table.columns.iter().enumerate() {
         let values: Vec<&Value> = table.rows.iter().map(|row| &row[column]).collect();
         let array = array(&values);
+        // Every column may have NULLs, since any number may be withheld.
         fields.push(Field::new(name, array.data_type().clone(), true));
         columns.push(array);
         if !noisy(result, column) {
@@ -63,6 +64,7 @@ fn batch(result: &QueryResult) -> anyhow::Result<RecordBatch> {
         .iter()
         .map(|group| row_object(&table.group_columns, group))
         .collect();
+    // Remarks that other formats print on stderr must stay with a file that is passed on.
     let metadata = HashMap::from([
         ("query".to_owned(), result.query.to_string()),
         (
@@ -79,8 +81,8 @@ fn batch(result: &QueryResult) -> anyhow::Result<RecordBatch> {
     Ok(RecordBatch::try_new(Arc::new(schema), columns)?)
 }
 
-/// Values of one type, as an array of it; what has several as text, and integers beyond 64 bits as
-/// reals.
+/// Converts values to an array of their type. Values of several types become texts, and integers beyond 64
+/// bits become reals.
 fn array(values: &[&Value]) -> ArrayRef {
     let known = || values.iter().filter(|value| !matches!(value, Value::Null));
     let all = |is: fn(&Value) -> bool| known().all(|value| is(value));
@@ -92,6 +94,7 @@ fn array(values: &[&Value]) -> ArrayRef {
         let integers: Vec<Option<i64>> = values.iter().map(|value| integer(value)).collect();
         return Arc::new(Int64Array::from(integers));
     }
+    // A column without any value has no type, and also becomes one of reals.
     if all(|value| matches!(value, Value::Real(_) | Value::Integer(_))) {
         let reals: Vec<Option<f64>> = values.iter().map(|value| value.number()).collect();
         return Arc::new(Float64Array::from(reals));

@@ -1,4 +1,4 @@
-//! Printing a result: a table for people, JSON, CSV, Arrow or Parquet for programs, bars for papers.
+//! Output of a result: a table for people, JSON, CSV, Arrow or Parquet for programs, a bar chart for papers.
 
 #[cfg(feature = "files")]
 mod columns;
@@ -52,7 +52,8 @@ pub(crate) struct Output {
 }
 
 impl Output {
-    /// Refuses what could not be written, before anybody is asked: nothing that was paid for is lost.
+    /// Refuses an output that could not be written. This is called before a question is asked, so that no
+    /// answer that was paid for is lost.
     pub(crate) fn check(&self) -> Result<(), Exit> {
         #[cfg(not(feature = "files"))]
         if self.is_binary() {
@@ -75,12 +76,13 @@ impl Output {
         matches!(self.format, Format::Arrow | Format::Parquet)
     }
 
-    /// Prints a result, and draws it.
+    /// Prints a result, and draws it if a plot is wanted.
     pub(crate) fn print(&self, result: &QueryResult) -> anyhow::Result<()> {
         match &self.output {
             None => write(result, self.format, &mut stdout())?,
             Some(path) => replace(path, |file| write(result, self.format, file))?,
         }
+        // Remarks go to stderr, so that stdout can be piped to a program.
         tell(result);
         if let Some(path) = &self.plot {
             let drawing = plot::draw(&result.table)?;
@@ -90,7 +92,7 @@ impl Output {
     }
 }
 
-/// Writes a file whole or not at all.
+/// Writes a file completely or not at all.
 fn replace(path: &Path, fill: impl FnOnce(&mut File) -> anyhow::Result<()>) -> anyhow::Result<()> {
     private::replace(path, fill).with_context(|| format!("cannot write {}", path.display()))
 }
@@ -113,7 +115,7 @@ fn write<W: Write + Send>(result: &QueryResult, format: Format, out: &mut W) -> 
     }
 }
 
-/// What a reader has to know beside the numbers.
+/// Prints on stderr the remarks that a reader must know to read the numbers.
 fn tell(result: &QueryResult) {
     let table = &result.table;
     if !table.suppressed_groups.is_empty() {
@@ -137,12 +139,13 @@ fn tell(result: &QueryResult) {
     );
 }
 
-/// A value for people: reals with four decimals at the most.
+/// Formats a value for people, with at most four decimals.
 fn short(value: &Value) -> String {
     match value {
         Value::Real(real) => {
             let text = format!("{real:.4}");
             match text.trim_end_matches('0').trim_end_matches('.') {
+                // A small negative number rounds to -0.
                 "" | "-0" => "0".to_owned(),
                 text => text.to_owned(),
             }
@@ -151,7 +154,7 @@ fn short(value: &Value) -> String {
     }
 }
 
-/// A value that reads back as the same.
+/// Formats a value such that it reads back unchanged.
 fn exact(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
@@ -218,7 +221,7 @@ fn table(result: &QueryResult, out: &mut impl Write) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The noisy columns of a result, after which its intervals stand.
+/// Returns whether a column of a result is noisy. In files, its interval and standard error follow it.
 fn noisy(result: &QueryResult, column: usize) -> bool {
     let of = |row: &Vec<Option<(f64, f64)>>| row.get(column).copied().flatten().is_some();
     result.table.intervals.iter().any(of)
@@ -258,7 +261,7 @@ fn json_value(value: &Value) -> serde_json::Value {
         Value::Boolean(boolean) => json!(boolean),
         Value::Integer(integer) => match i64::try_from(*integer) {
             Ok(integer) => json!(integer),
-            // Beyond 64 bits JSON readers lose digits, so the text keeps them.
+            // JSON readers lose digits of integers beyond 64 bits. A text keeps them.
             Err(_) => json!(integer.to_string()),
         },
         Value::Real(real) => Number::from_f64(*real).map_or(serde_json::Value::Null, Into::into),
@@ -317,7 +320,7 @@ fn object(result: &QueryResult) -> serde_json::Value {
     if homes.about {
         object["homes"]["about"] = json!(true);
     }
-    // Only of a noisy result, and of one that was read off a histogram.
+    // These fields exist only for noisy values and for values that were read off a histogram.
     for (name, cells) in [
         (
             "intervals",
@@ -341,7 +344,7 @@ fn object(result: &QueryResult) -> serde_json::Value {
     object
 }
 
-/// For each row an object of the columns that have a value there.
+/// Returns for each row an object of the columns that have a value there.
 fn cells<T>(
     columns: &[String],
     rows: &[Vec<Option<T>>],

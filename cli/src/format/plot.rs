@@ -1,4 +1,4 @@
-//! A result as bars: one panel for each number, one bar for each group, whiskers for 95 % intervals.
+//! A result as a bar chart: one panel for each number, one bar for each group, whiskers for 95 % intervals.
 
 use anyhow::{anyhow, bail};
 use dispers_sql::decode::Table;
@@ -6,20 +6,20 @@ use plotters::prelude::*;
 
 use super::short;
 
-/// Pixels.
+/// Width of the drawing, in pixels.
 const WIDTH: u32 = 900;
 const PANEL: u32 = 360;
-/// Most panels; more would be a wall.
+/// Largest number of panels. A drawing with more could not be read.
 const MOST: usize = 12;
 
-/// One bar.
+/// A bar.
 struct Bar {
     label: String,
     value: f64,
     interval: Option<(f64, f64)>,
 }
 
-/// The drawing, as SVG.
+/// Draws a result as SVG.
 pub(super) fn draw(table: &Table) -> anyhow::Result<String> {
     let numeric = (0..table.columns.len()).filter(|column| {
         let number = |row: &Vec<_>| -> bool {
@@ -46,9 +46,11 @@ pub(super) fn draw(table: &Table) -> anyhow::Result<String> {
                     .into_iter()
                     .filter(|end| end.is_finite())
             });
+            // The axis always includes 0, or bars would not be proportional to values.
             let (low, high) = ends.fold((0.0f64, 0.0f64), |(low, high), end| {
                 (low.min(end), high.max(end))
             });
+            // A panel without height would have no scale.
             let high = if high > low { high } else { low + 1.0 };
             let room = (high - low) * 0.05;
             let low = if low < 0.0 { low - room } else { 0.0 };
@@ -84,6 +86,7 @@ pub(super) fn draw(table: &Table) -> anyhow::Result<String> {
             chart.draw_series(shapes).map_err(|e| failed(&e))?;
             let whiskers = bars.iter().enumerate().filter_map(|(place, bar)| {
                 let (from, to) = bar.interval?;
+                // Noise may take an end of an interval far out of the panel.
                 let (from, to) = (from.clamp(low, high + room), to.clamp(low, high + room));
                 let centre = || SegmentValue::CenterOf(place);
                 let style = BLACK.stroke_width(2);
@@ -96,6 +99,7 @@ pub(super) fn draw(table: &Table) -> anyhow::Result<String> {
         }
         root.present().map_err(|e| failed(&e))?;
     }
+    // The bars show released groups only, so a reader of the file must be told of the others.
     if !table.suppressed_groups.is_empty() {
         let words = format!(
             "<desc>{} groups are suppressed: fewer people than the minimum cohort in each</desc>\n</svg>",
@@ -114,6 +118,7 @@ fn bars(table: &Table, column: usize) -> Vec<Bar> {
         let keys: Vec<String> = table.keys.iter().map(|key| short(&row[*key])).collect();
         Some(Bar {
             label: keys.join(", "),
+            // A group whose number was withheld has no bar.
             value: row[column].number()?,
             interval: table.intervals.get(place).and_then(|row| row[column]),
         })

@@ -1,4 +1,4 @@
-//! Rules from the command line.
+//! Rules and decisions from the command line.
 
 use std::path::PathBuf;
 
@@ -129,6 +129,7 @@ pub(crate) fn allow(arguments: &Allow) -> Result<(), Exit> {
         rounds: arguments.rounds,
         ..arguments.covers.rule(Effect::Allow)
     };
+    // An empty list allows no field, while `None` would allow all of them.
     if arguments.no_field {
         rule.fields = Some(Vec::new());
     }
@@ -152,6 +153,7 @@ fn add(homes: &Homes, rule: &Rule) -> Result<(), Exit> {
 fn word(homes: &Homes, id: &str, allow: bool) -> Result<(), Exit> {
     let home = homes.home.clone().unwrap_or_default();
     let config = homes.config().to_owned();
+    // The limits of the stack and the network apply to an owner's word as to a rule.
     let bounds = stack::bounds(&config)?;
     let (store, home) = open(&Home { home, config })?;
     let outcome = store.word(&home, store.asked_query(&home, id)?, allow, bounds)?;

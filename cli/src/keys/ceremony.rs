@@ -1,7 +1,7 @@
-//! `dispers keys ceremony`: a threshold key that its members make together (protocol.md §2).
+//! `dispers keys ceremony`: the members of a threshold key make it together (protocol.md §2).
 //!
-//! Every message is a public file. One operator starts; then each enrols, deals when it has all
-//! enrolments, and finishes when it has all dealings.
+//! Every message is a public file. One operator starts the ceremony. Then each member enrols, deals when it
+//! has all enrolments, and finishes when it has all dealings.
 
 use std::{fs, path::PathBuf};
 
@@ -123,7 +123,7 @@ pub(crate) struct Public {
     refresh: Option<PathBuf>,
 }
 
-/// Does one step; the message that it makes.
+/// Runs one step. Returns the message that it makes.
 pub(crate) fn run(command: Command) -> anyhow::Result<String> {
     match command {
         Command::Start(arguments) => start(&arguments),
@@ -142,6 +142,8 @@ fn start(arguments: &Start) -> anyhow::Result<String> {
         None => Purpose::Fresh,
         Some(path) => {
             let (key, _) = PublicThreshold::read_joint(path, &signers)?;
+            // The shares after a refresh are sums of old and new shares, which must lie on polynomials of one
+            // degree.
             if key.threshold() != threshold {
                 bail!("a refresh keeps the threshold: make a fresh key for another one");
             }
@@ -151,6 +153,7 @@ fn start(arguments: &Start) -> anyhow::Result<String> {
         }
     };
     let mut id = [0; 16];
+    // Messages are bound to this id, so that none of an earlier try is accepted in this one (protocol.md §2).
     rng().fill_bytes(&mut id);
     let members = Members {
         ceremony: Ceremony {
@@ -165,6 +168,7 @@ fn start(arguments: &Start) -> anyhow::Result<String> {
         names,
         signers,
     };
+    // Checked here, before members spend three rounds on a ceremony that cannot succeed.
     members.ceremony.check(&members.signers)?;
     members.to_toml()
 }
@@ -193,7 +197,7 @@ fn enrolments(members: &Members, paths: &[PathBuf]) -> anyhow::Result<Enrolments
         .map_err(|error| explained(error, members))
 }
 
-/// The error, with the names of whom it may name.
+/// Adds to an error the nodes behind the member numbers that it names.
 fn explained(error: CeremonyError, members: &Members) -> anyhow::Error {
     match error {
         CeremonyError::Enrolments { .. } | CeremonyError::Dealings { .. } => {
@@ -217,6 +221,7 @@ fn finish(arguments: &Finish) -> anyhow::Result<String> {
     let secret = load_ceremony_secret(&arguments.secret)?;
     let enrolments = enrolments(&members, &arguments.enrolments)?;
     let dealings = MemberDealing::read_all(&arguments.dealings)?;
+    // A refresh needs the old share to add to: the new one is the old one plus the dealt values.
     let before = match (&arguments.refresh, &arguments.share) {
         (Some(public), Some(share)) => {
             let (key, transcripts) = PublicThreshold::read_joint(public, &members.signers)?;
@@ -229,7 +234,8 @@ fn finish(arguments: &Finish) -> anyhow::Result<String> {
         .finish(&enrolments, previous, dealings)
         .map_err(|error| explained(error, &members))?;
     save_share(&arguments.output, &finished.share)?;
-    // Whoever finds the secret later could open the shares that were dealt, which are public.
+    // The secret is erased once the share is saved. Whoever found it later could open the dealt values, which
+    // are in public files.
     if let Err(error) = fs::remove_file(&arguments.secret) {
         let at = arguments.secret.display();
         eprintln!("warning: cannot erase {at}, erase it yourself: {error}");

@@ -1,4 +1,4 @@
-//! The files of a ceremony: what it is for, and the messages that its members exchange.
+//! Files of a ceremony: its description, and the messages that members exchange.
 
 use std::{
     collections::BTreeMap,
@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::directory::{bytes32, parse};
 
-/// What a ceremony is for, as `dispers keys ceremony start` prints it.
+/// Description of a ceremony, as `dispers keys ceremony start` prints it.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct CeremonyFile {
@@ -28,13 +28,13 @@ pub(super) struct CeremonyFile {
     needed: u8,
     suite: String,
     id: String,
-    /// Name of the key whose shares are refreshed.
+    /// Name of the key whose shares are refreshed. `None` for a fresh key.
     #[serde(skip_serializing_if = "Option::is_none")]
     refresh: Option<String>,
     member: Vec<MemberEntry>,
 }
 
-/// A member, in the order of their numbers.
+/// A member. Entries are in the order of member numbers.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct MemberEntry {
@@ -42,7 +42,7 @@ struct MemberEntry {
     signing_key: String,
 }
 
-/// A ceremony with its members.
+/// A ceremony with its members, in the order of their numbers.
 pub(super) struct Members {
     pub(super) ceremony: Ceremony,
     pub(super) names: Vec<Name>,
@@ -50,13 +50,17 @@ pub(super) struct Members {
 }
 
 pub(super) fn role(name: &str) -> anyhow::Result<Role> {
+    // No other role has threshold keys.
     [Role::ConceptIndexor, Role::DataAggregator]
         .into_iter()
         .find(|role| role.name() == name)
         .ok_or_else(|| anyhow!("{name:?} is neither concept-indexor nor data-aggregator"))
 }
 
-/// Names and signing keys of the nodes whose public parts are in `paths`, all of one role.
+/// Reads the names and signing keys of nodes from their public parts.
+///
+/// # Errors
+/// If a node does not have the `expected` role.
 pub(super) fn nodes(
     paths: &[PathBuf],
     expected: Role,
@@ -107,7 +111,7 @@ impl Members {
         })?)
     }
 
-    /// The number of the node that holds the signing key `signer`.
+    /// Returns the number of the member with the signing key `signer`.
     pub(super) fn number(&self, signer: VerifyingKey) -> anyhow::Result<MemberNumber> {
         let mut members = self.ceremony.threshold.numbers().zip(&self.signers);
         members
@@ -129,7 +133,7 @@ impl Members {
             .collect()
     }
 
-    /// Which node each number is, for messages that name numbers.
+    /// Lists the node behind each member number, for errors that name only numbers.
     pub(super) fn who(&self) -> String {
         let members = self.ceremony.threshold.numbers().zip(&self.names);
         let members: Vec<_> = members
@@ -177,26 +181,26 @@ impl CeremonyFile {
 struct MessageFile {
     #[serde(rename = "version")]
     _version: FileVersion,
-    /// The message's bytes under its name.
+    /// Bytes of the message in hexadecimal, under the name of its kind.
     #[serde(flatten)]
     message: BTreeMap<String, String>,
 }
 
-/// A member's message.
+/// A message of a member.
 pub(super) trait Message: Sized {
-    /// What the file calls it.
+    /// Name of this kind of message in its file.
     const NAME: &'static str;
 
     fn encode(&self) -> Vec<u8>;
     fn decode(bytes: &[u8]) -> Result<Self, DecodeError>;
 
-    /// The file.
+    /// Returns the contents of the message's file.
     fn to_toml(&self) -> String {
         let bytes = hex::encode(self.encode());
         format!("version = {FILE_VERSION}\n{} = \"{bytes}\"\n", Self::NAME)
     }
 
-    /// The messages in `paths`.
+    /// Reads the messages of several files.
     fn read_all(paths: &[PathBuf]) -> anyhow::Result<Vec<Self>> {
         paths.iter().map(|path| Self::read(path)).collect()
     }

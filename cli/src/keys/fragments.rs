@@ -1,4 +1,4 @@
-//! `dispers keys split` and `combine`: a key file in fragments.
+//! `dispers keys split` and `combine`: key files in fragments.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! The public part of a threshold key, as a file.
+//! File with the public part of a threshold key.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::directory::{bytes32, parse};
 
-/// A threshold key's public part, as `dispers keys` prints it.
+/// Public part of a threshold key, as `dispers keys` prints it.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PublicThreshold {
@@ -19,7 +19,8 @@ pub(crate) struct PublicThreshold {
     needed: u8,
     key: String,
     shares: Vec<String>,
-    /// The ceremony that made the key and its refreshes, in order; none for a key of one dealer.
+    /// Transcripts of the ceremony that made the key and of its refreshes, in order. Empty for a key of one
+    /// dealer.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     transcripts: Vec<String>,
 }
@@ -40,19 +41,21 @@ impl PublicThreshold {
         }
     }
 
-    /// Reads a file. Whether the transcripts lead to the key is not checked.
+    /// Reads a file. Does not check that the transcripts lead to the key.
     pub(crate) fn read(path: &Path) -> anyhow::Result<(ThresholdKey, Vec<Transcript>)> {
         let public: Self = parse(path)?;
         public.decode().with_context(|| path.display().to_string())
     }
 
-    /// Reads the file of a key that members with the signing keys `signers` made jointly.
+    /// Reads the file of a key that the members with the signing keys `signers` made jointly, and checks its
+    /// transcripts.
     pub(super) fn read_joint(
         path: &Path,
         signers: &[VerifyingKey],
     ) -> anyhow::Result<(ThresholdKey, Vec<Transcript>)> {
         let (key, transcripts) = Self::read(path)?;
         let at = path.display();
+        // A refresh cannot take the key away from its dealer, so it would protect nothing.
         if transcripts.is_empty() {
             bail!(
                 "{at} is a key of one dealer, who knows it for good: make a fresh key in its place"
@@ -61,6 +64,7 @@ impl PublicThreshold {
         let made = trace(&transcripts, signers).map_err(|error| {
             anyhow!("{at}: {error}; a member whose signing key changed needs a fresh key")
         })?;
+        // Transcripts can be valid and yet belong to another key.
         if made != key {
             bail!("the transcripts of {at} lead to another key: get the file again");
         }

@@ -1,4 +1,4 @@
-//! `dispers keys show`, and output of the fingerprints that people compare.
+//! `dispers keys show`, and the fingerprints that people compare.
 
 use std::path::{Path, PathBuf};
 
@@ -25,7 +25,7 @@ pub(crate) struct Show {
     format: Printed,
 }
 
-/// Public parts of a file.
+/// Public parts that a file may hold.
 enum Shown {
     Entry(PublicKeys),
     Root([u8; 32]),
@@ -33,7 +33,8 @@ enum Shown {
 }
 
 fn read(path: &Path) -> anyhow::Result<Shown> {
-    // The digits of a secret key must not be taken for those of a public one: the name of the file tells them apart.
+    // The digits of a secret key must not be taken for those of a public one. Only the file's name tells the
+    // two apart.
     if path.extension().is_none_or(|end| end != "pub") {
         return match load_signing_key(path) {
             Ok(root) => Ok(Shown::Root(root.public().0)),

@@ -1,4 +1,4 @@
-//! Ceremonies with files, each member with its own.
+//! Ceremonies through files, where each member has its own.
 
 use std::fs;
 
@@ -14,15 +14,15 @@ struct Line {
     command: ceremony::Command,
 }
 
-/// Runs `dispers keys ceremony LINE`; what it prints.
+/// Runs `dispers keys ceremony LINE`. Returns its output.
 pub(crate) fn ceremony(line: &str) -> anyhow::Result<String> {
     let words = ["ceremony"].into_iter().chain(line.split(' '));
     ceremony::run(Line::try_parse_from(words).unwrap().command)
 }
 
-/// Holds a ceremony, with 2 needed, of the nodes whose keys are NODE.key and NODE.pub in `folder`.
-/// `to` has the secrets, messages and shares, and beside it is the public part `to`.pub; `from` is
-/// what an earlier one made.
+/// Holds a ceremony, with 2 members needed, for the nodes whose keys are NODE.key and NODE.pub in `folder`.
+/// The folder `to` gets the secrets, messages and shares, and `to`.pub the public part. If `from` is given,
+/// it names an earlier ceremony, whose key is refreshed.
 pub(crate) fn hold(
     folder: &Path,
     role: &str,
@@ -75,7 +75,7 @@ pub(crate) fn hold(
     write(&format!("{to}.pub"), anybody);
 }
 
-/// A folder with the keys of three concept indexors.
+/// Makes a folder with the keys of three concept indexors.
 fn indexors() -> (TempDir, Vec<String>) {
     let folder = tempfile::tempdir().unwrap();
     let names: Vec<_> = (1..=3).map(|number| format!("ci-{number}")).collect();
@@ -117,7 +117,7 @@ fn a_ceremony_and_its_refreshes_make_shares_of_one_key() {
     }
     assert_ne!(read("second").0, read("first").0);
 
-    // A share of before is not one to refresh what came after.
+    // An outdated share cannot be used for the next refresh.
     let at = folder.path().display();
     let each = |what: &str| {
         let paths = names.iter().map(|node| format!("{at}/third/{node}.{what}"));
@@ -151,7 +151,7 @@ fn a_ceremony_and_its_refreshes_make_shares_of_one_key() {
     }
     assert!(!folder.path().join("out.key").exists() && folder.path().join("again").exists());
     finish("second", "second").unwrap();
-    // Nothing of the kind is overwritten.
+    // Secret files are never overwritten.
     let told = format!(
         "{:#}",
         ceremony(&keep.replace("again", "out.key")).unwrap_err()
@@ -195,7 +195,7 @@ fn what_is_wrong_is_named_with_its_member() {
         "{swapped}"
     );
 
-    // Of another ceremony, and by a node that takes no part.
+    // A dealing of another ceremony, and an enrolment by a node that takes no part.
     hold(folder.path(), "concept-indexor", 0, &names, None, "other");
     let other = public(&format!(
         "{at}/made/ci-1.dealing {at}/made/ci-2.dealing {at}/other/ci-3.dealing"

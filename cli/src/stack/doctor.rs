@@ -1,4 +1,4 @@
-//! `dispers stack doctor`: whether a host is ready, and if not, what to mend.
+//! `dispers stack doctor`: checks whether a host is ready, and says what to repair.
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -33,13 +33,13 @@ enum Format {
     Json,
 }
 
-/// What was looked at, and what was found.
+/// A check and its result.
 struct Finding {
     what: &'static str,
     found: Result<String, String>,
 }
 
-/// Looks at one thing after the other; what hangs on one that failed is not looked at.
+/// Runs the checks in order. A check that needs another one to succeed is left out if that one failed.
 pub(crate) async fn run(arguments: Arguments) -> Result<(), Exit> {
     let mut findings = Vec::new();
     look(&arguments, &mut findings).await;
@@ -102,7 +102,7 @@ async fn look(arguments: &Arguments, findings: &mut Vec<Finding>) -> Option<()> 
         let checked = page.check().map(|()| page.url.clone());
         note("page", checked.map_err(|error| text(&error)));
     }
-    // It may wait for a server, which only a worker may.
+    // Reading documents may block on the host's server. Only a worker thread may block.
     let read = tokio::task::block_in_place(|| documents(&store, home, doctype));
     note("documents", read.map_err(|error| text(&error)));
 
@@ -147,7 +147,8 @@ async fn look(arguments: &Arguments, findings: &mut Vec<Finding>) -> Option<()> 
         activity: Activity::new(Role::Stack),
     };
     let relay = Relay::new(Arc::new(node));
-    // Goes all the way to the indexors, who refuse a request whose time is not theirs.
+    // The probe reaches the indexors, which refuse a request whose time differs from theirs. So it also
+    // checks the clock.
     let reached = relay.probe().await;
     note(
         "network",

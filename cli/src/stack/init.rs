@@ -1,4 +1,4 @@
-//! `dispers stack init`: what a new host needs, in one folder.
+//! `dispers stack init`: the keys and the configuration of a new host, in one folder.
 
 use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf};
 
@@ -58,6 +58,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Exit> {
         )));
     }
     let folder = &arguments.output;
+    // The directory lists a host with its keys, so the keys of an existing stack must not be replaced.
     if folder.join("stack.toml").exists() {
         return Err(Exit::misuse(anyhow!(
             "{} has a stack already: choose an empty folder",
@@ -84,6 +85,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Exit> {
     let address = arguments.address.as_deref().unwrap_or_default();
     println!("[[host]]\n{public}address = {address:?}");
     keys::tell(&listed);
+    // The root keys may have come by mail or from a web page. Comparing fingerprints detects exchanged keys.
     let prints = roots.keys.iter().map(|key| ("root", key.fingerprint()));
     eprint!(
         "fingerprints of the root keys, of which {} must have signed a directory; compare them with the network's \
@@ -106,6 +108,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Exit> {
 }
 
 fn configuration(arguments: &Arguments, pinned: &RootKeys) -> String {
+    // A stack that attaches itself opens no port.
     let listen = match arguments.address {
         Some(_) => format!("listen = \"{}\"\n", arguments.listen),
         None => String::new(),

@@ -1,4 +1,4 @@
-//! `dispers stack sync`: a stack in line with its host's list of homes.
+//! `dispers stack sync`: brings a stack in line with its host's list of homes.
 
 use std::{
     collections::BTreeMap,
@@ -16,7 +16,7 @@ use serde::Deserialize;
 use super::open;
 use crate::exit::Exit;
 
-/// Of so many homes one may be erased without a word.
+/// A sync may erase one home in this many without confirmation.
 const TENTH: usize = 10;
 
 #[derive(Args)]
@@ -63,6 +63,7 @@ fn read(path: &Path) -> Result<BTreeMap<HomeId, Option<Vec<String>>>, Exit> {
                 .map(str::to_owned)
                 .collect()
         });
+        // A home listed twice with different concepts would be subscribed by whichever line came last.
         if row.home.is_empty() || homes.insert(HomeId(row.home), concepts).is_some() {
             return Err(Exit::misuse(anyhow!(
                 "{}, line {line}: the home has no id, or that of another line",
@@ -70,6 +71,7 @@ fn read(path: &Path) -> Result<BTreeMap<HomeId, Option<Vec<String>>>, Exit> {
             )));
         }
     }
+    // An empty list is more likely a failed export than a host whose homes have all left.
     if homes.is_empty() {
         return Err(Exit::misuse(anyhow!(
             "{} lists no home: to erase all of them, withdraw them first",
@@ -98,11 +100,14 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Exit> {
     if arguments.dry_run || changes.is_empty() {
         return Ok(());
     }
+    // A truncated list must not erase the homes that it lacks. The exact number must be given, so that it was
+    // looked at.
     if erased > known.div_ceil(TENTH) && arguments.erase != Some(erased) {
         return Err(Exit::misuse(anyhow!(
             "{erased} of {known} homes would be erased: if they have all left, write --erase {erased}"
         )));
     }
+    // The folder is made before anything is erased: receipts could otherwise be lost.
     if let Some(folder) = &arguments.receipts {
         private::create_folder(folder)
             .with_context(|| format!("cannot make {}", folder.display()))
@@ -125,13 +130,15 @@ fn tell(changes: &Changes) {
     );
 }
 
-/// Prints a receipt, or writes it into a folder under a name that cannot leave it.
+/// Prints a receipt, or writes it into a folder.
 pub(crate) fn hand_out(receipt: &Receipt, folder: Option<&Path>) -> Result<(), Exit> {
     let Some(folder) = folder else {
         println!("{}", serde_json::to_string(receipt).map_err(Exit::other)?);
         return Ok(());
     };
     let text = serde_json::to_string_pretty(receipt).map_err(Exit::other)?;
+    // Ids of homes come from the host and may hold any characters. A name of hexadecimal digits cannot leave
+    // the folder.
     let path = folder.join(format!("{}.json", &receipt.signature[..32]));
     private::write(&path, text + "\n")
         .with_context(|| format!("cannot write {}", path.display()))

@@ -39,7 +39,7 @@ fn the_sandbox_answers_the_example_in_every_format() {
     assert_eq!(answer["aggregators"], json!({"needed": 2, "verified": 3}));
     assert_eq!(answer["query"].as_str().unwrap().len(), 32);
 
-    // The question left out is the example.
+    // Without a question, the sandbox answers the example.
     let csv = dispers(&["sandbox", "--format", "csv", "--suite", "x25519"]);
     assert_eq!(csv.code, Some(0), "{}", csv.stderr);
     let lines: Vec<&str> = csv.stdout.lines().collect();
@@ -172,7 +172,8 @@ fn a_split_key_is_restored_by_any_of_its_fragments_that_are_enough() {
     assert_eq!(fs::read(&restored).unwrap(), fs::read(&key).unwrap());
 }
 
-/// What a question is refused for: with exit code 64, before anybody is asked, and with these words.
+/// Questions that must be refused with exit code 64, before any home is asked, and words that each error must
+/// contain.
 const REFUSED: [(&str, &[&str]); 20] = [
     ("", &["the query is empty"]),
     ("SELEC COUNT(*) FROM nhefs", &["line 1, column 1"]),
@@ -243,7 +244,7 @@ fn a_question_that_cannot_be_asked_is_misuse_and_says_what_to_write() {
         for word in words {
             assert!(refused.stderr.contains(word), "{sql}: {}", refused.stderr);
         }
-        // Nothing was started.
+        // The refusal came before any service was started.
         assert!(!refused.stderr.contains("starting"), "{sql}");
     }
 }
@@ -368,7 +369,7 @@ fn keys_are_never_overwritten_and_are_private() {
     assert_eq!(fs::read(&file).unwrap(), secret);
 }
 
-/// A folder with `people.csv`, of `count` people.
+/// Creates a folder with `people.csv`, of `count` people.
 fn people(count: usize) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let rows: String = (0..count)

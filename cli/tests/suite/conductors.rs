@@ -1,4 +1,4 @@
-//! Two conductors on one PostgreSQL database: whichever is left goes on.
+//! Two conductors on one PostgreSQL database: if one stops, the other goes on.
 
 use std::{
     fs,
@@ -20,7 +20,7 @@ use crate::{
     survival::{EVERYBODY, PATIENCE, is_exact, of, until_asked},
 };
 
-/// The sample network with two conductors, whose homes take their time to answer.
+/// A sample network with two conductors, whose homes answer slowly.
 struct Shared {
     network: SampleNetwork,
     cluster: Cluster,
@@ -33,7 +33,7 @@ fn free_port() -> u16 {
 }
 
 impl Shared {
-    /// `None` where PostgreSQL is not installed.
+    /// Starts the network. Returns `None` where PostgreSQL is not installed.
     fn start() -> Option<Self> {
         let cluster = Cluster::start()?;
         let database = cluster.database();
@@ -66,10 +66,10 @@ impl Shared {
         let config = config.replace("\"conductor\"", "\"conductor-2\"");
         let config = config.replace("conductor.key", "conductor-2.key");
         private::write(&network.path("conductor-2.toml"), config).unwrap();
-        // Another process with the first one's name and keys.
+        // A second process with the first conductor's name and keys.
         private::write(&network.path("conductor-shadow.toml"), shadow).unwrap();
 
-        // Who has another directory finds only the one conductor of it.
+        // This directory lists only the second conductor, so its reader reaches only that one.
         let copy = |from: &str, to: &str| fs::copy(network.path(from), network.path(to)).unwrap();
         copy("directory.bin", "first.bin");
         copy("directory.toml", "second.toml");
@@ -110,7 +110,7 @@ impl Shared {
         self.cluster.run(&self.database, sql)
     }
 
-    /// The conductor that drives a query, and the other one.
+    /// Returns the conductor that drives a query, and the other one.
     fn driving(&self, id: &str) -> [&'static str; 2] {
         let holder = self.sql(&format!(
             "SELECT holder FROM query WHERE encode(id, 'hex') LIKE '{id}%'"
@@ -169,7 +169,7 @@ impl Shared {
     }
 }
 
-/// `dispers query`, which waits for its answer.
+/// Starts `dispers query`, which waits for its answer.
 struct Waiting {
     query: Child,
     id: String,
@@ -227,7 +227,7 @@ fn when_the_conductor_that_drives_is_killed_the_other_one_finishes_and_the_queri
         assert_eq!(is_exact(&answer), EVERYBODY);
         let ended = "SELECT COUNT(*) FROM query WHERE NOT ended";
         assert_eq!(shared.sql(ended), "0");
-        // The one that is left serves everybody: hosts by way of the target, too.
+        // The remaining conductor serves everybody, also hosts that reach it through the target.
         let again = shared.network.dispers(&[
             "stack",
             "withdraw",
@@ -249,7 +249,7 @@ fn when_the_conductor_that_drives_is_killed_the_other_one_finishes_and_the_queri
         ]);
         assert_eq!(again.code, Some(0), "{}", again.stderr);
         shared.network.start_again(driving);
-        // Next time the other one drives, if the querier's chance wants it so.
+        // In the next turn the other conductor drives, if the querier's random choice falls on it.
         assert!(shared.network.running().contains(&other));
     }
 }
@@ -280,7 +280,7 @@ fn a_query_is_followed_and_cancelled_through_a_conductor_that_does_not_drive_it(
     let totals = format!("SELECT COUNT(totals) FROM query WHERE encode(id, 'hex') LIKE '{id}%'");
     assert_eq!(shared.sql(&totals), "0");
 
-    // A conductor that is only slow loses what it drove, and is of use again afterwards.
+    // A conductor that only stopped responding loses the queries that it drove, and works again afterwards.
     let id = shared.detach(1);
     shared.network.signal("conductor", "-STOP");
     let answer = shared.result(&id, 2);
@@ -295,7 +295,7 @@ fn a_query_is_followed_and_cancelled_through_a_conductor_that_does_not_drive_it(
     assert_eq!(is_exact(&shared.result(&id, 1)), EVERYBODY);
     assert_eq!(shared.sql(&kept), before);
 
-    // Two processes with one name and one configuration: what one drives is not the other's.
+    // Two processes with one name and one configuration hold their queries separately.
     shared.network.start_again("conductor-shadow");
     shared.network.stop("conductor-2");
     let id = shared.detach(1);
@@ -347,7 +347,7 @@ fn when_postgresql_stops_in_the_middle_of_a_query_it_goes_on_afterwards() {
         refused.stderr
     );
     shared.cluster.start_again();
-    // What could not be said then is said now.
+    // The withdrawal that failed while the database was down succeeds now.
     let told = withdraw("8");
     assert_eq!(told.code, Some(0), "{}", told.stderr);
     let answer = shared.network.query(EXAMPLE).json();
@@ -388,7 +388,7 @@ fn a_conductor_that_cannot_use_its_database_says_what_to_mend() {
             .contains("cannot reach database dispers at 127.0.0.1")
     );
     assert!(!nobody.stderr.contains("mistyped"), "{}", nobody.stderr);
-    // A configuration with a password is a secret itself.
+    // A configuration with a password is itself a secret.
     let readable = fs::Permissions::from_mode(0o644);
     fs::set_permissions(network.path("conductor.toml"), readable).unwrap();
     let exposed = serve("postgres://c:mistyped@127.0.0.1/dispers");
@@ -419,7 +419,7 @@ fn two_conductors_with_a_file_each_do_not_start() {
     for words in ["lists 2 conductors", "postgres://"] {
         assert!(refused.stderr.contains(words), "{}", refused.stderr);
     }
-    // Keys of its own are not enough: what one is sent, the other could not open.
+    // A conductor with an envelope key of its own could not open what was sealed for the others.
     let third = network.dispers(&[
         "keys",
         "new",

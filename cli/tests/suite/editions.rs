@@ -1,4 +1,4 @@
-//! A running network that changes: another querier, another host, new machines, new keys.
+//! A running network that changes: a new querier, a new host, new machines, new keys.
 
 use std::fs;
 
@@ -7,7 +7,7 @@ use crate::{Ended, fingerprints::without, network::SampleNetwork};
 const COUNT: &str = "SELECT COUNT(*) AS homes FROM nhefs";
 
 impl SampleNetwork {
-    /// Runs a command that must succeed; what it prints.
+    /// Runs a command that must succeed. Returns its output.
     pub(crate) fn done(&self, line: &str) -> Ended {
         let words: Vec<&str> = line.split(' ').collect();
         let ended = self.dispers(&words);
@@ -15,12 +15,12 @@ impl SampleNetwork {
         ended
     }
 
-    /// Runs a command that must succeed; writes what it prints to a file.
+    /// Runs a command that must succeed, and writes its output to a file.
     fn save(&self, line: &str, file: &str) {
         fs::write(self.path(file), self.done(line).stdout).unwrap();
     }
 
-    /// Replaces the first of each pair, which must be there, in a file.
+    /// Replaces in a file the first text of each pair, which must occur, by the second.
     pub(crate) fn edit(&self, file: &str, changes: &[(&str, &str)]) {
         let path = self.path(file);
         let mut text = fs::read_to_string(&path).unwrap();
@@ -50,7 +50,7 @@ impl SampleNetwork {
         ));
     }
 
-    /// Asks until so many homes are found.
+    /// Asks until the given number of homes is found.
     fn wait_for_homes(&self, homes: u64) {
         let mut last = String::new();
         for _ in 0..60 {
@@ -73,8 +73,8 @@ impl SampleNetwork {
         ));
     }
 
-    /// What the next edition changes; it is signed by the roots given and put in the place of the
-    /// one before.
+    /// Makes the next edition, has the given roots sign it, and puts it in the place of the one before.
+    /// Returns its changes.
     pub(crate) fn renew(&self, roots: &[&str]) -> Vec<String> {
         let told = self
             .done("directory renew directory.bin --description directory.toml --output next.bin");
@@ -85,7 +85,8 @@ impl SampleNetwork {
         told.stdout.lines().skip(1).map(without).collect()
     }
 
-    /// A fresh key of a role's nodes, whose key files are given in order.
+    /// Holds a ceremony for a fresh threshold key of a role's nodes, whose key files are given in member
+    /// order.
     fn make_a_key(&self, role: &str, members: [&str; 3], folder: &str) {
         fs::create_dir(self.path(folder)).unwrap();
         let each = |what: &str| {
@@ -140,8 +141,8 @@ fn a_running_network_takes_a_querier_a_host_new_machines_and_a_new_key_epoch() {
     let homes = |answer: &Ended| answer.json()["rows"][0]["homes"].clone();
     assert_eq!(homes(&network.query(COUNT)), 80);
 
-    // A querier and a host are new. The target and one aggregator move to new machines: the target
-    // takes its pool's keys along, and the aggregators make a fresh key.
+    // A querier and a host are new. The target and one aggregator move to new machines. The target takes its
+    // pool's keys along, and the aggregators make a fresh threshold key.
     network.new_keys("querier", "querier-2", "querier-2", "");
     network.new_keys("stack", "host-3", "host-3", "");
     network.new_keys("target", "target", "moved-target", " --pool-of target.key");
@@ -204,7 +205,7 @@ fn a_running_network_takes_a_querier_a_host_new_machines_and_a_new_key_epoch() {
             );
         }
     }
-    // A machine that still has the keys of before says so and does not start.
+    // A machine with the old keys says so and does not start.
     let old = network.dispers(&["serve", "target", "--config", "target.toml"]);
     assert_eq!(old.code, Some(64));
     assert!(
@@ -223,7 +224,7 @@ fn a_running_network_takes_a_querier_a_host_new_machines_and_a_new_key_epoch() {
             &[("aggregators/", "aggregators-2/")],
         );
     }
-    // What the old machine kept opens with its signing key only.
+    // The old machine's database opens only with the signing key of that machine.
     network.stop("data-aggregator-2");
     let moved = "data-aggregator-2.toml";
     let other = network.dispers(&["serve", "data-aggregator", "--config", moved]);
@@ -231,7 +232,7 @@ fn a_running_network_takes_a_querier_a_host_new_machines_and_a_new_key_epoch() {
     let words = "data-aggregator-2.db: an entry of table \"query\" does not open";
     assert!(other.stderr.contains(words), "{}", other.stderr);
     network.edit(moved, &[("data-aggregator-2.db", "moved-aggregator-2.db")]);
-    // A conductor that lost its disk.
+    // The conductor has lost its disk.
     network.edit("conductor.toml", &[("conductor.db", "fresh-conductor.db")]);
     network.restart(&["host-3"]);
     assert!(!network.log("conductor").contains("expires soon"));
@@ -246,7 +247,7 @@ fn a_running_network_takes_a_querier_a_host_new_machines_and_a_new_key_epoch() {
     let again = |host| network.done(&format!("stack resubscribe --config {host}.toml"));
     assert_eq!(again("host-1").stderr, "40 subscriptions sent again\n");
     again("host-2");
-    // A conductor that has them counts nobody twice.
+    // A conductor that has the subscriptions already counts nobody twice.
     again("host-2");
     network.import("host-3", 80, 30);
     network.subscribe("host-3");
@@ -286,9 +287,9 @@ fn a_running_network_takes_a_querier_a_host_new_machines_and_a_new_key_epoch() {
     network.edit("target.toml", &[("moved-target.key", "fresh-target.key")]);
     network.restart(&["host-3"]);
     assert!(network.log("conductor").contains("expires soon"));
-    // What was withdrawn before the move stays withdrawn.
+    // A subscription that was withdrawn before the move stays withdrawn.
     network.done("stack withdraw --all --home 7 --config host-1.toml");
-    // The stacks move the others by themselves.
+    // The stacks move all other subscriptions to the new key epoch by themselves.
     network.wait_for_homes(109);
 }
 
@@ -302,7 +303,7 @@ fn a_key_epoch_changes_with_a_grace() {
     }
     network.wait_for_homes(80);
 
-    // Every key of the epoch is fresh; the nodes' own stay, with those of before at hand.
+    // Every key of the new epoch is fresh. The nodes keep their own keys, and the keys of the previous epoch.
     let indexors = [1, 2, 3].map(|number| format!("concept-indexor-{number}"));
     let indexors = [&*indexors[0], &*indexors[1], &*indexors[2]];
     network.make_a_key("concept-indexor", indexors, "indexors-2");
@@ -366,7 +367,7 @@ fn a_key_epoch_changes_with_a_grace() {
     network.restart(&[]);
     for host in ["host-1", "host-2"] {
         let sent = network.done(&format!("stack resubscribe --config {host}.toml"));
-        // Under both, if the stack has not begun by itself.
+        // 80 is a subscription under each epoch, 40 if the stack has already begun by itself.
         assert!(
             sent.stderr.starts_with("80 ") || sent.stderr.starts_with("40 "),
             "{}",
@@ -381,7 +382,7 @@ fn a_key_epoch_changes_with_a_grace() {
     network.done("home allow --home 41 --exact --config host-2.toml");
     network.wait_for_homes(80);
 
-    // The grace is over: nobody has to do anything but the conductor's forgetting.
+    // The grace is over. The conductor forgets the old subscriptions, and nobody else has to do anything.
     network.edit(
         "directory.toml",
         &[

@@ -1,4 +1,4 @@
-//! Networks that earlier releases left go on, and every file of theirs is read (`tests/fixtures`).
+//! Networks of earlier releases continue to run, and all their files can be read (`tests/fixtures`).
 
 use std::{
     fs,
@@ -17,7 +17,7 @@ fn fixtures() -> Vec<PathBuf> {
     networks
 }
 
-/// Names of the files in a folder with this ending.
+/// Returns the names of the files in a folder with this ending.
 fn with_ending(folder: &Path, ending: &str) -> Vec<String> {
     let entries = fs::read_dir(folder).unwrap();
     let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
@@ -32,7 +32,7 @@ fn json(path: &Path) -> serde_json::Value {
 fn a_network_of_an_earlier_release_goes_on_with_all_that_it_kept() {
     for fixture in fixtures() {
         let network = SampleNetwork::resume(&fixture);
-        // Sixty homes at one host, and at the other one fewer, which has left.
+        // One host has sixty homes. The other has fewer, because one has left.
         let before = &json(&network.path("exact.json"))["rows"][0];
         let sql = "SELECT COUNT(*) AS homes, AVG(clamp(age, 20, 80)) AS age FROM nhefs";
         let answer = &network.query(sql).json()["rows"][0];
@@ -58,7 +58,7 @@ fn a_network_of_an_earlier_release_goes_on_with_all_that_it_kept() {
         let history = network.done("home history --home host-1-1 --config host-1.toml");
         let answered = history.stdout.matches("heart study").count();
         assert!(answered >= 4, "{}", history.stdout);
-        // A question and a session that waited are read, whatever has become of them.
+        // The question and the session that waited can still be read, whatever their outcome.
         let asked = with_ending(&network.path("queries"), ".query");
         let sessions = with_ending(&network.path("queries"), ".training");
         assert!(!asked.is_empty() && !sessions.is_empty());
@@ -79,7 +79,7 @@ fn a_network_of_an_earlier_release_goes_on_with_all_that_it_kept() {
                 told.stderr
             );
         }
-        // The log is the same log, and longer.
+        // The log has grown, and continues the earlier one.
         let verified = network.done("log verify --state log.state --config querier.toml");
         assert!(verified.stdout.contains("queries"), "{}", verified.stdout);
         let spent = network
@@ -103,7 +103,7 @@ fn every_file_of_an_earlier_release_is_read() {
         network.done("keys combine root.key.fragment-1 root.key.fragment-3 --output restored.key");
         let key = |name: &str| fs::read(network.path(name)).unwrap();
         assert_eq!(key("restored.key"), key("root.key"));
-        // A ceremony that stood before its end is finished, with one result.
+        // A ceremony that lacked only its last step can be finished, and every member gets the same result.
         let each = |what: &str| [1, 2, 3].map(|n| format!("pending/{n}.{what}")).join(" ");
         let finished = [1, 2, 3].map(|number| {
             let finished = network.done(&format!(

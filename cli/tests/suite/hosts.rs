@@ -1,4 +1,4 @@
-//! A host from its first command to a home that leaves, and what owners do at the command line.
+//! The life of a host, from its first command to a home that leaves, and what owners do at the command line.
 
 use std::fs;
 
@@ -29,7 +29,7 @@ fn a_host_is_made_looked_at_kept_in_line_and_its_homes_leave_with_a_receipt() {
     let network = SampleNetwork::start();
     settle(&network);
 
-    // What would change, then the change.
+    // First a dry run, then the change itself.
     let dry = network.done("stack sync --homes host-1.list --dry-run --config host-1.toml");
     assert!(
         dry.stderr
@@ -67,7 +67,7 @@ fn a_host_is_made_looked_at_kept_in_line_and_its_homes_leave_with_a_receipt() {
         .json();
     assert_eq!(doctor["ready"], true);
 
-    // Two leave, and the next query does not find them; each has a receipt.
+    // Two homes leave. The next query does not find them, and each gets a receipt.
     let list = fs::read_to_string(network.path("host-1.list")).unwrap();
     let left: Vec<&str> = list
         .lines()
@@ -102,7 +102,7 @@ fn a_host_is_made_looked_at_kept_in_line_and_its_homes_leave_with_a_receipt() {
     ]);
     assert_eq!(gone.code, Some(64), "{}", gone.stderr);
 
-    // A list that is half of what it was is not believed.
+    // A list that has lost half of its homes is not believed.
     fs::write(network.path("short.list"), "home\nhost-2-1\n").unwrap();
     let refused = network.dispers(&[
         "stack",
@@ -268,7 +268,8 @@ fn anybody_listed_reads_the_log_and_checks_that_it_is_one() {
     assert_eq!(seen.code, Some(0), "{}", seen.stderr);
     assert!(seen.stdout.starts_with("OK: 1 queries"), "{}", seen.stdout);
     ask("sbp");
-    // A stack, an aggregator and the querier look at the same log; each continues the others'.
+    // A stack, an aggregator and the querier read the same log. Each head continues those that the others
+    // saw.
     for who in ["host-1", "data-aggregator-1", "querier"] {
         let seen = verify(who, " --compare querier.state");
         assert_eq!(seen.code, Some(0), "{}", seen.stderr);
@@ -299,7 +300,7 @@ fn anybody_listed_reads_the_log_and_checks_that_it_is_one() {
     assert_eq!(shown["query"], entries["entries"][0]["query"]);
     let unknown = network.dispers(&["log", "show", "77", "--config", "querier.toml"]);
     assert_eq!(unknown.code, Some(64), "{}", unknown.stderr);
-    // Somebody who saw another history.
+    // A head of another history.
     let state = fs::read_to_string(network.path("querier.state")).unwrap();
     let at = state.find("0200000000000000").unwrap() + 16;
     let digit = if &state[at..=at] == "0" { "1" } else { "0" };
@@ -307,7 +308,7 @@ fn anybody_listed_reads_the_log_and_checks_that_it_is_one() {
     fs::write(network.path("forked.state"), forked).unwrap();
     let wrong = verify("querier", " --compare forked.state");
     assert_eq!(wrong.code, Some(64));
-    // Nobody is convicted by what no conductor signed.
+    // A head that no conductor signed accuses nobody.
     let words = "is not signed by a conductor";
     assert!(wrong.stderr.contains(words), "{}", wrong.stderr);
     fs::write(network.path("forked.state"), "nonsense").unwrap();
@@ -348,7 +349,7 @@ fn a_new_host_has_a_configuration_that_the_doctor_reads() {
     assert!(made.stderr.contains("stack doctor"), "{}", made.stderr);
     let config = stack.join("stack.toml");
     let config = config.to_str().unwrap();
-    // There is no directory yet, which is what the doctor says.
+    // There is no directory yet, and the doctor reports that.
     let doctor = dispers(&["stack", "doctor", "--config", config]);
     assert_eq!(doctor.code, Some(1));
     for line in [

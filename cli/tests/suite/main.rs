@@ -32,7 +32,7 @@ const EXAMPLE: &str = "SELECT CASE WHEN age < 40 THEN '25-39' WHEN age < 55 THEN
     END AS band, COUNT(*) AS homes, COUNT(sbp) AS measured, AVG(clamp(sbp, 80, 230, 1)) AS mean_sbp \
     FROM nhefs GROUP BY band";
 
-/// How a run of the binary ended.
+/// Exit code and output of a run of the binary.
 struct Ended {
     code: Option<i32>,
     stdout: String,
@@ -48,7 +48,7 @@ impl Ended {
         }
     }
 
-    /// The one JSON object on stdout.
+    /// Parses stdout, which must be one JSON object.
     fn json(&self) -> serde_json::Value {
         assert_eq!(self.code, Some(0), "{}", self.stderr);
         assert_eq!(self.stdout.lines().count(), 1, "{}", self.stdout);
@@ -80,7 +80,7 @@ fn is_about(reported: u64, homes: u64) -> bool {
     reported.is_multiple_of(20) && ((homes - 84) / 20 * 20..=homes).contains(&reported)
 }
 
-/// Compares the rows of the example with what a plain computation over the file gives.
+/// Compares the rows of the example with a plain computation over the file.
 fn assert_is_the_example(answer: &serde_json::Value) {
     let expected = [
         // 647 homes: the number is withheld, since it would reveal the 19 homes without a measurement, fewer than the

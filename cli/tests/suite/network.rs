@@ -1,4 +1,4 @@
-//! The sample network of `deploy/`, every role its own process, on ports that are free.
+//! The sample network of `deploy/`: every role is a process of its own, on free ports.
 
 use std::{
     collections::BTreeMap,
@@ -20,7 +20,7 @@ use crate::{DISPERS, Ended, command};
 /// Longest wait for a service to start or stop.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Role and name of each service, in the order they are started.
+/// Role and name of each service, in the order of their start.
 const SERVICES: [(&str, &str); 11] = [
     ("conductor", "conductor"),
     ("target-finder", "target-finder"),
@@ -35,13 +35,13 @@ const SERVICES: [(&str, &str); 11] = [
     ("stack", "host-2"),
 ];
 
-/// A running sample network. Its processes end with it.
+/// A running sample network. Its processes end when it is dropped.
 pub(crate) struct SampleNetwork {
     folder: TempDir,
     services: BTreeMap<&'static str, Child>,
-    /// What each service logged until it was ready.
+    /// Lines that each service logged until it was ready.
     logs: BTreeMap<&'static str, String>,
-    /// The lines that each service logs since.
+    /// Lines that each service logs after it was ready.
     lines: BTreeMap<&'static str, Receiver<String>>,
 }
 
@@ -103,7 +103,7 @@ impl SampleNetwork {
         Some(self)
     }
 
-    /// Starts one service and waits for the log line that says it is ready; `None` if its port is
+    /// Starts one service and waits for the log line that says it is ready. Returns `None` if its port is
     /// taken.
     fn serve(&mut self, role: &str, name: &'static str) -> Option<()> {
         let ready = match name {
@@ -118,7 +118,7 @@ impl SampleNetwork {
             .unwrap();
         let log = BufReader::new(service.stderr.take().unwrap());
         let (send, receive) = mpsc::channel();
-        // Reads on until the service ends, or it would block on a full pipe.
+        // The pipe is read until the service ends. A full pipe would block the service.
         thread::spawn(move || {
             for line in log.lines().map_while(Result::ok) {
                 let _ = send.send(line);
@@ -145,7 +145,7 @@ impl SampleNetwork {
         None
     }
 
-    /// A file of the network's folder.
+    /// Returns the path of a file in the network's folder.
     pub(crate) fn path(&self, file: &str) -> PathBuf {
         self.folder.path().join("network").join(file)
     }
@@ -203,7 +203,8 @@ impl SampleNetwork {
         }
     }
 
-    /// Waits until a service that was asked to stop has ended: how, and what it logged of late.
+    /// Waits until a service that was asked to stop has ended. Returns its exit status and the last lines of
+    /// its log.
     pub(crate) fn ended(&mut self, name: &str) -> (ExitStatus, String) {
         let status = self.wait(name);
         let lines: Vec<String> = self.lines[name].iter().collect();
@@ -222,7 +223,7 @@ impl SampleNetwork {
         }
     }
 
-    /// Stops every service and starts it again, with `more`.
+    /// Stops every service and starts it again, together with the services in `more`.
     pub(crate) fn restart(&mut self, more: &[&'static str]) {
         self.services.values().for_each(terminate);
         for name in self.running() {
@@ -235,7 +236,7 @@ impl SampleNetwork {
         }
     }
 
-    /// Ends a service at once, as a machine that loses its power.
+    /// Kills a service without warning, as a power failure would.
     pub(crate) fn kill(&mut self, name: &str) {
         let mut service = self.services.remove(name).unwrap();
         service.kill().unwrap();
@@ -257,12 +258,12 @@ impl SampleNetwork {
         assert!(sent.unwrap().success());
     }
 
-    /// What a service logged until it was ready.
+    /// Returns the lines that a service logged until it was ready.
     pub(crate) fn log(&self, name: &str) -> &str {
         &self.logs[name]
     }
 
-    /// The services that still run.
+    /// Returns the services that still run.
     pub(crate) fn running(&self) -> Vec<&'static str> {
         self.services.keys().copied().collect()
     }
@@ -277,7 +278,7 @@ impl Drop for SampleNetwork {
     }
 }
 
-/// The role of a service, by its name.
+/// Returns the role of a service from its name.
 fn role_of(name: &str) -> &'static str {
     let numbered = |role: &&&str| name.starts_with(**role);
     let roles = [
@@ -300,7 +301,7 @@ fn deploy() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy")
 }
 
-/// Copies a folder, each port in a text replaced by one that is free. Only the owner may read the copies.
+/// Copies a folder and replaces each port in a text by a free one. Only the owner may read the copies.
 fn copy_with_free_ports(from: &Path, to: &Path, ports: &mut BTreeMap<String, TcpListener>) {
     private::create_folder(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {

@@ -39,7 +39,7 @@ fn a_result_is_written_whole_in_the_format_that_is_asked_for() {
         assert!(fs::read(&file).unwrap().starts_with(begins), "{format}");
         assert!(fs::read_to_string(&plot).unwrap().contains("</svg>"));
     }
-    // Nothing half is left.
+    // No partly written file is left.
     assert_eq!(
         fs::read_dir(folder.path()).unwrap().count(),
         2 * formats.len()
@@ -108,7 +108,7 @@ fn a_question_is_explained_and_nobody_is_asked() {
         table.contains("that colludes with you tells you"),
         "{table}"
     );
-    // What would be mostly noise is said, with the figure.
+    // A result that would be mostly noise is reported, with the figure.
     let few = dispers(&["explain", COUNT, "--epsilon", "0.001"]);
     assert_eq!(few.code, Some(0));
     assert!(

@@ -1,4 +1,4 @@
-//! Every role as its own process, from the sample configurations.
+//! Every role as a process of its own, from the sample configurations.
 
 use std::fs;
 
@@ -96,7 +96,7 @@ fn a_network_of_processes_answers_and_survives_one_aggregator() {
     ]);
     assert_eq!(again.code, Some(0), "{}", again.stderr);
 
-    // Stopped on request, it says goodbye with success.
+    // A service that is stopped on request exits with success.
     assert!(network.stop("data-aggregator-2").success());
     let answer = network.query(EXAMPLE).json();
     assert_is_the_example(&answer);

@@ -1,4 +1,4 @@
-//! SIGTERM in the middle of a query, and what an operator sees of a process.
+//! SIGTERM in the middle of a query, and the metrics that an operator sees of a process.
 
 use std::{
     io::{Read, Write},
@@ -15,7 +15,7 @@ use crate::{
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A port that is free now.
+/// Returns a port that is free now.
 fn free_port() -> u16 {
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     listener.local_addr().unwrap().port()
@@ -34,7 +34,7 @@ fn metrics(port: u16) -> String {
     text
 }
 
-/// Has a service say what it does, at the port that is returned.
+/// Turns on the metrics of a service. Returns their port.
 fn watch(network: &SampleNetwork, name: &str) -> u16 {
     let port = free_port();
     let table = format!("[metrics]\nlisten = \"127.0.0.1:{port}\"\n\n[node]\n");
@@ -51,7 +51,7 @@ fn a_service_that_is_terminated_in_the_middle_of_a_query_ends_it_and_begins_none
     );
     network.restart(&[]);
 
-    // An aggregator: its query goes on with it, the next one without it.
+    // An aggregator finishes its query, and the next query runs without it.
     let first = detach(&network);
     until_asked(&network, &first);
     let running = r#"dispers_queries_running{role="data-aggregator",phase="aggregate"} 1"#;
@@ -74,7 +74,7 @@ fn a_service_that_is_terminated_in_the_middle_of_a_query_ends_it_and_begins_none
     assert!(!log.contains("stopped while something ran"), "{log}");
     network.start_again("data-aggregator-3");
 
-    // The conductor: it drives what it has to the end, and refuses the next question.
+    // The conductor finishes its queries, and refuses the next question.
     let third = detach(&network);
     until_asked(&network, &third);
     let told = metrics(conductor);
@@ -125,7 +125,7 @@ fn a_service_that_is_terminated_says_what_it_cut_off_and_goes_on_after_its_next_
     network.start_again("conductor");
     assert_eq!(is_exact(&result(&network, &id)), EVERYBODY);
 
-    // A stack that attached itself has no server, and says it too.
+    // A stack that attached itself has no server, but has metrics too.
     let id = detach(&network);
     until_asked(&network, &id);
     let asked = r#"dispers_requests_running{role="stack",method="Stack/Ask"} 1"#;

@@ -1,4 +1,4 @@
-//! Processes that are killed in the middle of a query: the answer is exact.
+//! Processes are killed in the middle of a query, and the answer is exact all the same.
 
 use std::{
     thread::sleep,
@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::{EXAMPLE, Ended, is_about, network::SampleNetwork, processes::settle};
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
-/// Homes of host-1, which has every other row beginning with the first.
+/// Number of homes of host-1, which has every other row, beginning with the first.
 const FIRST_HOST: u64 = 815;
 pub(crate) const EVERYBODY: u64 = 1629;
 
@@ -99,7 +99,7 @@ pub(crate) fn is_exact(answer: &Value) -> u64 {
     all
 }
 
-/// A network whose homes take their time to answer.
+/// Starts a network whose homes answer slowly.
 pub(crate) fn slow(ms: u32) -> SampleNetwork {
     let mut network = SampleNetwork::start();
     settle(&network);
@@ -132,8 +132,8 @@ fn whoever_is_killed_in_the_middle_of_a_query_the_answer_is_exact() {
         }
         network.start_again(name);
         let accepted = is_exact(&result(&network, &id));
-        // A stack that was killed says nothing more of that batch, and a target that comes back may
-        // be earlier than the stack that attaches itself to it.
+        // A stack that was killed sends nothing more of that batch. A target that comes back may be ready
+        // before the stack that attaches itself to it.
         if !matches!(name, "host-2" | "target") {
             assert_eq!(accepted, EVERYBODY, "{name}");
         }
@@ -166,7 +166,7 @@ fn a_query_that_is_cancelled_ends_and_one_that_runs_says_whom_it_waits_for() {
     let gone = of(&network, "result", &id);
     assert_eq!(gone.code, Some(64), "{}", gone.stderr);
     assert!(gone.stderr.contains("no question"), "{}", gone.stderr);
-    // The network goes on.
+    // The network still answers queries.
     let answer = network.query(EXAMPLE).json();
     assert_eq!(is_exact(&answer), EVERYBODY);
 }

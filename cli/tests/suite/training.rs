@@ -18,7 +18,7 @@ fn features() -> String {
     FEATURES.replace("'clamp(sbp, 80, 230)'", "clamp(sbp, 80, 230)")
 }
 
-/// `dispers sandbox train` of a model, with what else is asked.
+/// Runs `dispers sandbox train` for a model, with further arguments.
 fn train(model: &str, more: &[&str]) -> Ended {
     let features = features();
     let first = [
@@ -59,7 +59,7 @@ fn predict(model: &str, data: &str) -> Ended {
     ])
 }
 
-/// A Python that has onnxruntime; none where it is not installed and need not be.
+/// Returns a Python that has onnxruntime, or `None` where none is named.
 fn python() -> Option<PathBuf> {
     let python = std::env::var_os("DISPERS_ONNX_PYTHON").map(PathBuf::from);
     if python.is_none() {
@@ -68,7 +68,7 @@ fn python() -> Option<PathBuf> {
     python
 }
 
-/// Compares what onnxruntime gives with what `dispers predict` says.
+/// Compares the output of onnxruntime with that of `dispers predict`.
 fn agrees_with_onnxruntime(files: &Files, predictions: &[Value]) {
     let Some(python) = python() else { return };
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/suite/onnx.py");
@@ -136,7 +136,7 @@ fn a_model_is_kept_drawn_read_again_and_says_the_same_in_onnxruntime() {
         let predictions = said["predictions"].as_array().unwrap();
         assert_eq!(predictions.len(), 1629);
         agrees_with_onnxruntime(&files, predictions);
-        // A row that lacks a value is told apart.
+        // A row that lacks a value gets no prediction.
         let without = predictions.iter().filter(|one| one["score"].is_null());
         assert_eq!(without.count(), 77);
     }
@@ -190,9 +190,9 @@ fn a_noisy_session_says_what_it_spent_and_is_of_use() {
     );
     let kept = files.json("model.json");
     assert_eq!(kept["privacy"]["rounds"], 14);
-    // 0.85 without noise, of which a validation of 300 homes gets a good part.
+    // Without noise it is 0.85. The noise takes a good part of that from a validation over 300 homes.
     assert!(kept["metrics"]["accuracy"].as_f64().unwrap() > 0.65);
-    // Age is what matters most.
+    // Age is the feature that matters most.
     let coefficients = kept["coefficients"].as_array().unwrap();
     assert!(coefficients[1]["standardised"].as_f64().unwrap() > 0.4);
 }
@@ -362,7 +362,7 @@ fn a_model_file_that_is_none_or_of_another_version_is_refused() {
     assert_eq!(ended.code, Some(64), "{}", ended.stderr);
 }
 
-/// Lines of a session's progress, as they come.
+/// A session, with the lines of its progress as they come.
 struct Session {
     child: std::process::Child,
     told: BufReader<std::process::ChildStderr>,
@@ -416,7 +416,7 @@ impl Session {
 fn a_session_outlives_the_crash_of_any_role() {
     let mut network = SampleNetwork::start();
     settle(&network);
-    // Who allowed queries did not allow training.
+    // A rule that allows queries does not allow training.
     let refused = Session::start(&network, &["--rounds", "2"]).end();
     assert_eq!(refused.code, Some(1), "{}", refused.stderr);
     for host in ["host-1", "host-2"] {
@@ -461,7 +461,7 @@ fn a_session_outlives_the_crash_of_any_role() {
     assert!((loss(1) - 2f64.ln()).abs() < 1e-2);
     assert!(loss(16) < 0.45, "{}", ended.stderr);
 
-    // The querier is one of them.
+    // The querier may also be killed.
     let words = ["--rounds", "9", "--lr", "0.5", "--validation", "0"];
     let mut session = Session::start(&network, &words);
     session.until(4);
@@ -488,7 +488,7 @@ fn a_session_outlives_the_crash_of_any_role() {
         assert_eq!(round["round"], number);
         assert_eq!(round["homes"], history[0]["homes"]);
     }
-    // What was released by then is what the process that died told.
+    // Rounds that were released before the process died are the same after it is resumed.
     for line in told.lines().filter(|line| line.starts_with("round ")) {
         let said = |line: &str| line.rsplit_once(',').map(|(before, _)| before.to_owned());
         let same = resumed
@@ -497,7 +497,7 @@ fn a_session_outlives_the_crash_of_any_role() {
             .filter(|other| said(other) == said(line));
         assert_eq!(same.count(), 1, "{line}");
     }
-    // It has ended, and is there no more.
+    // A session that has ended is no longer kept.
     let again = network.dispers(&["resume", &id, "--config", "querier.toml"]);
     assert_eq!(again.code, Some(64), "{}", again.stderr);
     assert!(again.stderr.contains("no session"), "{}", again.stderr);

@@ -1,6 +1,5 @@
-//! What a Conductor keeps: sealed subscription lists, and queries until they expire. Nothing of it
-//! is secret to the Conductor, and what must not be lost with the process is written before anybody
-//! is told.
+//! Storage of a Conductor: sealed subscription lists, and queries until they expire. None of it is secret to the
+//! Conductor. A change that must survive a restart is written before anybody is told of it.
 
 #[cfg(feature = "postgres")]
 mod postgres;
@@ -20,100 +19,100 @@ pub use sqlite::Sqlite;
 
 use crate::Error;
 
-/// A query as it begins.
+/// Query that has just been accepted.
 pub struct NewQuery {
-    /// Its id.
+    /// Id of the query.
     pub id: QueryId,
-    /// Who may see it.
+    /// Querier that may see the query.
     pub querier: Name,
-    /// When it is forgotten.
+    /// Time after which the query is forgotten.
     pub expires: Timestamp,
     /// Encoded signed manifest.
     pub manifest: Vec<u8>,
     /// Encoded sealed profiles, one per partition.
     pub profiles: Vec<u8>,
-    /// Whose lists are streamed.
+    /// Pseudonyms of the target profile. Their lists are streamed to the finder.
     pub pseudonyms: Vec<Pseudonym>,
-    /// Its first state.
+    /// First state of the query.
     pub state: State,
 }
 
-/// The changing part of a query.
+/// Part of a stored query that changes while the query runs.
 #[derive(Clone)]
 pub struct State {
     /// Encoded [`Record`](dispers_core::conduct::Record).
     pub record: Vec<u8>,
     /// Encoded [`Status`](dispers_core::conduct::Status).
     pub status: Vec<u8>,
-    /// Encoded sealed totals, once it is done.
+    /// Encoded sealed totals, once the query is done.
     pub totals: Option<Vec<u8>>,
-    /// Whether it is done or failed.
+    /// True if the query is done or has failed.
     pub ended: bool,
 }
 
-/// A query that was taken up.
+/// Stored query that the caller of [`Store::take_up`] drives from now on.
 pub struct TakenUp {
     /// Encoded signed manifest.
     pub manifest: Vec<u8>,
     /// Encoded sealed profiles, one per partition.
     pub profiles: Vec<u8>,
-    /// Whose lists are streamed.
+    /// Pseudonyms of the target profile. Their lists are streamed to the finder.
     pub pseudonyms: Vec<Pseudonym>,
     /// Encoded record.
     pub record: Vec<u8>,
-    /// The version that the next save replaces.
+    /// Version that the next save replaces.
     pub version: u64,
 }
 
-/// What the querier sees of a query.
+/// Part of a stored query that its querier may see.
 pub struct Seen {
-    /// Who may see it.
+    /// Querier that may see the query.
     pub querier: Name,
     /// Encoded status.
     pub status: Vec<u8>,
     /// Encoded sealed totals.
     pub totals: Option<Vec<u8>>,
-    /// Whether it is done or failed.
+    /// True if the query is done or has failed.
     pub ended: bool,
 }
 
-/// Who drives a query, and for how long unless it is renewed. Another conductor takes it up
-/// afterwards. The store has the one clock by which leases end: those of conductors may differ.
+/// Right of one process to drive a query for some time. If the process does not renew the lease, another Conductor
+/// takes the query up. Leases end by the clock of the store, since the clocks of Conductors may differ.
 #[derive(Debug, Clone)]
 pub struct Lease {
-    /// This process: a name that no other one has.
+    /// Name of the process, which no other process has.
     pub holder: String,
-    /// From when it is taken or renewed.
+    /// Duration from the moment when the lease is taken or renewed.
     pub length: Duration,
 }
 
-/// Where a Conductor keeps what it keeps. Every error leaves what was kept as it was, unless the
-/// connection broke while it was written: then the same call may come again, which changes nothing
-/// that was done.
+/// Storage of a Conductor. A call that fails changes nothing, unless the connection broke during a write. Such a call
+/// may be repeated: what was written before is not written a second time.
 ///
 /// # Errors
-/// Beside what is said, each gives [`Error::Away`] where the database cannot be reached.
+/// Beside the errors of each method, all of them return [`Error::Away`] if the database cannot be reached.
 #[tonic::async_trait]
 pub trait Store: Send + Sync {
-    /// Keeps an upload; one that was kept before changes nothing, and brings nothing back.
+    /// Stores an upload. An upload that was stored before changes nothing, so it does not bring back what was
+    /// withdrawn.
     ///
     /// # Errors
-    /// [`Error::Full`] beyond `max_entries`, [`Error::Storage`].
+    /// [`Error::Full`] beyond `max_entries`. [`Error::Storage`].
     async fn add(&self, upload: Upload, max_entries: usize) -> Result<(), Error>;
 
-    /// Removes the entries with these withdrawal hashes; how many there were.
+    /// Removes the entries with these withdrawal hashes. Returns the number of removed entries.
     ///
     /// # Errors
     /// [`Error::Storage`].
     async fn withdraw(&self, hashes: Vec<[u8; 32]>) -> Result<u32, Error>;
 
-    /// The uploads of a key epoch and partition, in the order in which they came.
+    /// Returns the numbers of the uploads of a key epoch and partition, in the order in which they came.
     ///
     /// # Errors
     /// [`Error::Storage`].
     async fn uploads(&self, epoch: KeyEpoch, partition: u16) -> Result<Vec<i64>, Error>;
 
-    /// The encoded entries of one upload under `pseudonyms`; empty where there are none.
+    /// Returns the encoded entries of one upload under `pseudonyms`, or no bytes if there are none.
     ///
     /// # Errors
     /// [`Error::Storage`].
@@ -133,10 +132,10 @@ pub trait Store: Send + Sync {
         now: Timestamp,
     ) -> Result<bool, Error>;
 
-    /// Replaces the state of a query that the holder drives, if it is of this version still.
+    /// Replaces the state of a query if `holder` drives it and the stored state has this version.
     ///
     /// # Errors
-    /// [`Error::TakenOver`] when another one drives it, [`Error::Storage`].
+    /// [`Error::TakenOver`] if another process drives the query, or wrote another version. [`Error::Storage`].
     async fn save(
         &self,
         query: QueryId,
@@ -145,10 +144,10 @@ pub trait Store: Send + Sync {
         state: State,
     ) -> Result<(), Error>;
 
-    /// Keeps one batch of a query that the holder drives.
+    /// Stores one batch of a query that `holder` drives.
     ///
     /// # Errors
-    /// [`Error::TakenOver`] when another one drives it, [`Error::Storage`].
+    /// [`Error::TakenOver`] if another process drives the query. [`Error::Storage`].
     async fn keep(
         &self,
         query: QueryId,
@@ -157,45 +156,45 @@ pub trait Store: Send + Sync {
         message: Vec<u8>,
     ) -> Result<(), Error>;
 
-    /// One batch of a query.
+    /// Returns one batch of a query.
     ///
     /// # Errors
-    /// [`Error::UnknownQuery`] where there is none, [`Error::Storage`].
+    /// [`Error::UnknownQuery`] if the batch is not stored. [`Error::Storage`].
     async fn batch(&self, query: QueryId, batch: BatchId) -> Result<Vec<u8>, Error>;
 
-    /// Takes up a running query that nobody drives, if there is one.
+    /// Takes up a running query that no process drives. Returns `None` if there is none.
     ///
     /// # Errors
     /// [`Error::Storage`].
     async fn take_up(&self, lease: &Lease) -> Result<Option<TakenUp>, Error>;
 
-    /// Keeps those of the holder's queries for longer that it does drive; those of them that are to
-    /// be cancelled. One that it does not drive any longer is taken up again once its lease is over.
+    /// Renews the leases of the `driven` queries that the holder has. Returns those of them that are to be cancelled.
+    /// The lease of a query that the holder no longer drives ends, and then a process takes the query up.
     ///
     /// # Errors
     /// [`Error::Storage`].
     async fn renew(&self, lease: &Lease, driven: &[QueryId]) -> Result<Vec<QueryId>, Error>;
 
-    /// Gives up every query of the holder, so that another one takes it up at once.
+    /// Gives up all leases of `holder`, so that other processes take its queries up at once.
     ///
     /// # Errors
     /// [`Error::Storage`].
     async fn give_up(&self, holder: &str) -> Result<(), Error>;
 
-    /// Has whoever drives a query cancel it.
+    /// Marks a query as to be cancelled, for the process that drives it.
     ///
     /// # Errors
     /// [`Error::Storage`].
     async fn cancel(&self, query: QueryId) -> Result<(), Error>;
 
-    /// What the querier may see.
+    /// Returns the part of a query that its querier may see.
     ///
     /// # Errors
     /// [`Error::UnknownQuery`], [`Error::Storage`].
     async fn see(&self, query: QueryId) -> Result<Seen, Error>;
 
-    /// Puts a manifest, encoded with its signature, at the end of the log of this number; its place, also if it was
-    /// there. Places are numbered from 0 without a gap, whoever else appends.
+    /// Appends a manifest, encoded with its signature, to the log of this number, unless it is there. Returns its
+    /// place. Places are numbered from 0 without a gap, even if several processes append.
     ///
     /// # Errors
     /// [`Error::Storage`].
@@ -207,25 +206,25 @@ pub trait Store: Send + Sync {
         manifest: Vec<u8>,
     ) -> Result<u64, Error>;
 
-    /// So many leaves of the log, from a place on.
+    /// Returns at most `count` leaves of the log, beginning at place `from`.
     ///
     /// # Errors
     /// [`Error::Storage`].
     async fn leaves(&self, log: u32, from: u64, count: u64) -> Result<Vec<Leaf>, Error>;
 
-    /// So many encoded signed manifests of the log, from a place on.
+    /// Returns at most `count` encoded signed manifests of the log, beginning at place `from`.
     ///
     /// # Errors
     /// [`Error::Storage`].
     async fn logged(&self, log: u32, from: u64, count: u64) -> Result<Vec<Vec<u8>>, Error>;
 
-    /// Keeps an encoded head of the log with its signatures, unless a larger one is kept.
+    /// Stores an encoded head of the log with its signatures, unless a larger one is stored.
     ///
     /// # Errors
     /// [`Error::Storage`].
     async fn keep_head(&self, log: u32, size: u64, head: Vec<u8>) -> Result<(), Error>;
 
-    /// The largest head that was kept.
+    /// Returns the largest head that was stored.
     ///
     /// # Errors
     /// [`Error::Storage`].

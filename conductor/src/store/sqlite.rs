@@ -1,4 +1,4 @@
-//! One SQLite file, for a Conductor that is alone.
+//! Store in one SQLite file, for a Conductor that is the only one of its network.
 
 #[cfg(test)]
 mod tests;
@@ -63,34 +63,37 @@ CREATE TABLE head (number INTEGER PRIMARY KEY, size INTEGER NOT NULL, head BLOB 
     damaged: "move the file away; stacks subscribe anew, and queries are submitted anew",
 };
 
-/// Pages that stay in memory, in KiB: the index of withdrawals is written at random.
+/// Size of SQLite's page cache, in KiB. Withdrawal hashes are random, so their index is written in random places.
 const CACHE: i64 = 64 * 1024;
 
-/// What a Conductor keeps, in a file that one process has at a time.
+/// Store in a SQLite file. Only one process may have the file open.
 pub struct Sqlite(Arc<Database>);
 
 impl Sqlite {
-    /// Opens the file, and makes it where there is none.
+    /// Opens the file, or creates it if it does not exist.
     ///
     /// # Errors
-    /// [`DatabaseError`] saying what to do.
+    /// [`DatabaseError`], with what the operator has to do.
     pub fn open(path: &Path) -> Result<Self, DatabaseError> {
         Self::with(Database::open(path, &SCHEMA)?)
     }
 
-    /// A store that ends with the process.
+    /// Creates a store that ends with the process.
     ///
     /// # Errors
-    /// [`DatabaseError`] when SQLite does not start.
+    /// [`DatabaseError`] if SQLite does not start.
     pub fn in_memory() -> Result<Self, DatabaseError> {
         Self::with(Database::in_memory(&SCHEMA)?)
     }
 
+    /// Sets up a connection to the database.
     fn with(database: Database) -> Result<Self, DatabaseError> {
+        // SQLite reads a negative size as KiB.
         database.read(|file| file.pragma_update(None, "cache_size", -CACHE))?;
         Ok(Self(Arc::new(database)))
     }
 
+    /// Runs `work` on the database outside a write transaction.
     async fn read<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
@@ -99,6 +102,7 @@ impl Sqlite {
         run(move || database.read(work)).await
     }
 
+    /// Runs `work` in a write transaction.
     async fn write<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
@@ -108,6 +112,7 @@ impl Sqlite {
     }
 }
 
+/// Runs blocking database work outside the executor's threads.
 async fn run<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, DatabaseError> + Send + 'static,
 ) -> Result<T, Error> {
@@ -116,13 +121,15 @@ async fn run<T: Send + 'static>(
     done.map_err(|error| Error::Storage(error.to_string()))
 }
 
-/// When a lease ends that begins now.
+/// Returns the time at which a lease ends that is taken now. Only one process has the file, so its clock decides.
 fn until(lease: &Lease) -> i64 {
     now().plus(lease.length.as_millis() as u64).0 as i64
 }
 
+/// Inserts an upload with its entries. Does nothing if the upload is stored already.
 fn insert(rows: &Transaction<'_>, upload: &Upload) -> rusqlite::Result<()> {
     let envelopes = to_bytes(&upload.envelopes);
+    // The encapsulations are different for every upload, so their hash names it.
     let name = hash(labels::HASH_LISTS, &[&envelopes]);
     let new = rows.execute(
         "INSERT OR IGNORE INTO upload (name, key_epoch, partition, envelopes, entries)
@@ -135,11 +142,13 @@ fn insert(rows: &Transaction<'_>, upload: &Upload) -> rusqlite::Result<()> {
             upload.entries.len() as i64
         ],
     )?;
+    // > C takes an upload once, and refuses the same bytes again: that would bring back what was withdrawn (§5).
     if new == 0 {
         return Ok(());
     }
     let number = rows.last_insert_rowid();
     let mut entry = rows.prepare_cached("INSERT INTO entry VALUES (?1, ?2, ?3, ?4)")?;
+    // A hash that is stored keeps its entry, so that no other upload can redirect a withdrawal.
     let mut withdrawal =
         rows.prepare_cached("INSERT OR IGNORE INTO withdrawal VALUES (?1, ?2, ?3, ?4)")?;
     for one in &upload.entries {
@@ -152,6 +161,7 @@ fn insert(rows: &Transaction<'_>, upload: &Upload) -> rusqlite::Result<()> {
 /// Key epoch, encoded envelopes, and entries of one upload.
 type Listed = (u32, Vec<u8>, Vec<ListedEntry>);
 
+/// Reads the entries of an upload under `pseudonyms`, in their order. Returns `None` if there are none.
 fn segment(
     rows: &Connection,
     upload: i64,
@@ -161,6 +171,7 @@ fn segment(
         "SELECT place, ciphertext FROM entry WHERE pseudonym = ?1 AND upload = ?2 ORDER BY place",
     )?;
     let mut entries = Vec::new();
+    // Entries are read by list, in the order of `pseudonyms`: the primary key begins with the pseudonym.
     for pseudonym in pseudonyms {
         let found = select.query_map(params![pseudonym.0, upload], |row| {
             Ok(ListedEntry {
@@ -182,6 +193,7 @@ fn segment(
     Ok(Some((epoch, envelopes, entries)))
 }
 
+/// Counts the stored queries, all and those of `querier`.
 fn room(rows: &Transaction<'_>, querier: &str) -> rusqlite::Result<Room> {
     let count = "SELECT COUNT(*) FILTER (WHERE NOT ended), COUNT(*) FILTER (WHERE ended),
         COUNT(*) FILTER (WHERE NOT ended AND querier = ?1),
@@ -205,6 +217,7 @@ fn forget(rows: &Transaction<'_>, querier: Option<&str>) -> rusqlite::Result<()>
     Ok(())
 }
 
+/// Reads a query that is taken up, with its encoded pseudonyms.
 fn taken_up(row: &Row<'_>) -> rusqlite::Result<(Vec<u8>, TakenUp)> {
     Ok((
         row.get(3)?,
@@ -223,6 +236,7 @@ impl Store for Sqlite {
     async fn add(&self, upload: Upload, max_entries: usize) -> Result<(), Error> {
         let full = self
             .write(move |rows| {
+                // Withdrawn entries are subtracted, so that withdrawals make room.
                 let kept: i64 =
                     rows.query_one("SELECT COALESCE(SUM(entries), 0) FROM upload", [], |row| {
                         row.get(0)
@@ -243,6 +257,8 @@ impl Store for Sqlite {
         self.write(move |rows| {
             let mut withdrawn = 0;
             for hash in hashes {
+                // The row of the hash is removed with the entry. A repeated withdrawal finds no row, and counts
+                // nothing twice.
                 let place: Option<([u8; 32], i64, u32)> = rows
                     .prepare_cached(
                         "DELETE FROM withdrawal WHERE hash = ?1 RETURNING pseudonym, upload, place",
@@ -351,6 +367,8 @@ impl Store for Sqlite {
         let holder = holder.to_owned();
         let saved = self
             .write(move |rows| {
+                // The condition on holder and version makes a process fail here that lost its lease without noticing
+                // (§8).
                 let saved = rows
                     .prepare_cached(
                         "UPDATE query SET record = ?4, status = ?5, totals = ?6, ended = ?7,
@@ -365,6 +383,7 @@ impl Store for Sqlite {
                         state.totals,
                         state.ended,
                     ])?;
+                // An ended query asks nobody, and its batches take the most space.
                 if saved == 1 && state.ended {
                     rows.execute("DELETE FROM batch WHERE query = ?1", [query.0])?;
                 }
@@ -387,6 +406,8 @@ impl Store for Sqlite {
         let holder = holder.to_owned();
         let kept = self
             .write(move |rows| {
+                // The holder is checked in the statement that inserts, so that no process writes after it lost the
+                // lease.
                 rows.prepare_cached(
                     "INSERT OR REPLACE INTO batch
                      SELECT id, ?3, ?4 FROM query WHERE id = ?1 AND holder = ?2",
@@ -443,6 +464,7 @@ impl Store for Sqlite {
     async fn renew(&self, lease: &Lease, driven: &[QueryId]) -> Result<Vec<QueryId>, Error> {
         let (lease, driven) = (lease.clone(), driven.to_vec());
         self.write(move |rows| {
+            // Only the given queries are renewed. A query that this holder has but does not drive is taken up again.
             let mut renew = rows.prepare_cached(
                 "UPDATE query SET held_until = ?3 WHERE id = ?1 AND holder = ?2 AND ended = 0
                  RETURNING cancelled",
@@ -506,6 +528,7 @@ impl Store for Sqlite {
         leaf: Leaf,
         manifest: Vec<u8>,
     ) -> Result<u64, Error> {
+        // A manifest has one place: submitting again, or going on after a restart, returns the place that it has.
         self.write(move |rows| {
             rows.prepare_cached(
                 "INSERT OR IGNORE INTO log
@@ -542,6 +565,7 @@ impl Store for Sqlite {
     }
 
     async fn keep_head(&self, log: u32, size: u64, head: Vec<u8>) -> Result<(), Error> {
+        // A head of the same size replaces the stored one: it was signed later, and auditors refuse old heads (§16).
         self.write(move |rows| {
             rows.execute(
                 "INSERT INTO head VALUES (?3, ?1, ?2) ON CONFLICT (number) DO UPDATE
@@ -564,6 +588,7 @@ impl Store for Sqlite {
     }
 
     async fn expire(&self, now: Timestamp) -> Result<(), Error> {
+        // Clocks differ. A query is kept until every node agrees that it has expired.
         self.write(move |rows| {
             let past = now.0.saturating_sub(Timestamp::SKEW) as i64;
             rows.prepare_cached(

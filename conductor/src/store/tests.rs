@@ -1,4 +1,4 @@
-//! What every store must do, for each of them.
+//! Tests that every store must pass, run for each kind of store.
 
 #[cfg(feature = "postgres")]
 pub(crate) mod cluster;
@@ -30,7 +30,7 @@ fn handle(number: u8) -> Handle {
     Handle([number; 16])
 }
 
-/// An upload whose entries are numbered from `first`, under the pseudonyms given.
+/// Returns an upload under the given pseudonyms, with entries numbered from `first`.
 pub(super) fn upload(first: u8, pseudonyms: &[u8]) -> Upload {
     Upload {
         key_epoch: EPOCH,
@@ -53,7 +53,7 @@ pub(super) fn upload(first: u8, pseudonyms: &[u8]) -> Upload {
     }
 }
 
-/// The first batch of a partition.
+/// Returns the id of the first batch of a partition.
 pub(super) fn batch(partition: u16) -> BatchId {
     BatchId {
         partition,
@@ -62,7 +62,7 @@ pub(super) fn batch(partition: u16) -> BatchId {
     }
 }
 
-/// The ciphertexts under `pseudonyms`, upload by upload.
+/// Returns the ciphertexts under `pseudonyms`, one list per upload that has any.
 async fn listed(store: &dyn Store, epoch: KeyEpoch, pseudonyms: &[u8]) -> Vec<Vec<u8>> {
     let pseudonyms: Vec<Pseudonym> = pseudonyms.iter().map(|&p| Pseudonym([p; 32])).collect();
     let mut lists = Vec::new();
@@ -84,7 +84,7 @@ async fn withdraw(store: &dyn Store, handles: &[u8]) -> u32 {
     store.withdraw(hashes).await.unwrap()
 }
 
-/// A lease that is over at once: no test waits for a clock.
+/// Returns a lease that is over at once, so that no test waits for a clock.
 pub(super) fn over(holder: &str) -> Lease {
     Lease {
         holder: holder.into(),
@@ -92,7 +92,7 @@ pub(super) fn over(holder: &str) -> Lease {
     }
 }
 
-/// A lease that outlasts the test.
+/// Returns a lease that outlasts the test.
 pub(super) fn lease(holder: &str) -> Lease {
     Lease {
         holder: holder.into(),
@@ -100,7 +100,7 @@ pub(super) fn lease(holder: &str) -> Lease {
     }
 }
 
-/// Where a store keeps what it keeps, so that it can be opened again.
+/// Location of a store, which can be opened several times.
 enum Place {
     File(TempDir),
     #[cfg(feature = "postgres")]
@@ -135,7 +135,7 @@ pub(super) fn settings(url: String) -> Settings {
     }
 }
 
-/// An empty place for every kind of store.
+/// Returns an empty location for every kind of store.
 fn places() -> Vec<Place> {
     #[allow(unused_mut, reason = "a build without PostgreSQL has one kind")]
     let mut places = vec![Place::File(tempfile::tempdir().unwrap())];
@@ -178,7 +178,7 @@ async fn a_find_gets_the_entries_of_its_pseudonyms_and_no_other() {
         assert_eq!(listed(store, EPOCH, &[2]).await, [vec![11], vec![20]]);
         let both = listed(store, EPOCH, &[3, 1]).await;
         assert_eq!(both, [vec![10, 12], vec![21]]);
-        // In the order in which they are asked for.
+        // The entries come in the order of the requested pseudonyms.
         let turned = listed(store, EPOCH, &[2, 1]).await;
         assert_eq!(turned, [vec![11, 10, 12], vec![20]]);
         assert!(listed(store, EPOCH, &[9]).await.is_empty());
@@ -233,7 +233,7 @@ async fn an_upload_of_ten_thousand_entries_is_kept_and_withdrawn() {
         assert_eq!(store.withdraw(hashes.collect()).await.unwrap(), 5_000);
         let left = (0..count).filter(|index| index % 2 == 1 && index % 7 < 2);
         assert_eq!(listed(store, EPOCH, &[0, 1]).await[0].len(), left.count());
-        // What was withdrawn has made room.
+        // The withdrawn entries have made room.
         store.add(upload(2, &[1]), 5_001).await.unwrap();
     }
 }
@@ -253,7 +253,7 @@ async fn entries_and_queries_are_bounded() {
         assert!(!store.begin(query(1), &mine, 1, NOW).await.unwrap());
         let full = store.begin(query(2), &mine, 1, NOW).await;
         assert!(matches!(full, Err(Error::Full("queries"))));
-        // What has expired makes room.
+        // The expired query has made room.
         let later = NOW.plus(3_600_001 + Timestamp::SKEW);
         assert!(store.begin(query(2), &mine, 1, later).await.unwrap());
         let gone = store.see(query(1).id).await;
@@ -284,7 +284,7 @@ async fn a_query_is_taken_up_once_its_lease_is_over_and_by_one_only() {
             Err(Error::UnknownQuery)
         ));
         assert!(store.take_up(&lease("c")).await.unwrap().is_none());
-        // The first was only slow: what it does no longer counts.
+        // The first process was only slow. Its writes no longer count.
         let slow = store.save(id, "a", 1, state(2, false)).await;
         assert!(matches!(slow, Err(Error::TakenOver)), "{slow:?}");
         let slow = store.keep(id, "a", one, vec![8]).await;
@@ -338,7 +338,7 @@ async fn a_query_that_its_holder_does_not_drive_any_longer_is_not_renewed() {
 async fn the_log_has_no_gaps_whoever_appends_and_stays_when_its_queries_are_gone() {
     for place in places() {
         let store = place.open().await;
-        // Two conductors at once, where they may share a store, and each query twice.
+        // Two Conductors append at the same time if they can share a store, each query twice.
         let other = match &place {
             #[cfg(feature = "postgres")]
             Place::Postgres(_) => Some(place.open().await),
@@ -372,7 +372,7 @@ async fn the_log_has_no_gaps_whoever_appends_and_stays_when_its_queries_are_gone
         let manifests = store.logged(1, 38, 100).await.unwrap();
         assert_eq!(manifests, [vec![leaves[38][0]], vec![leaves[39][0]]]);
 
-        // The next log begins anew, and may have the same query.
+        // The next log begins at place 0, and may have the same query.
         let again = store.append(2, QueryId([5; 32]), [5; 32], vec![5]).await;
         assert_eq!(again.unwrap(), 0);
         assert_eq!(store.leaves(2, 0, 9).await.unwrap(), [[5; 32]]);

@@ -1,4 +1,4 @@
-//! One attempt at one batch: Frozen → Verifying → Prepared, then committed (protocol.md §8).
+//! State of one attempt at one batch: Frozen → Verifying → Prepared, then committed (protocol.md §8).
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -34,7 +34,7 @@ use dispers_crypto::{
     prf::{self, PrfError, PrfShare},
 };
 
-/// Opens the groups of one attempt at a batch, in any order and from any thread.
+/// Opener of the groups of one attempt at a batch. It may open them in any order and from any thread.
 pub struct GroupOpener {
     secret: Arc<EnvelopeSecretKey>,
     context: Context,
@@ -43,23 +43,24 @@ pub struct GroupOpener {
     share_len: usize,
 }
 
-/// A group as it was received, and what is in it.
+/// A group as it was received, with its content.
 pub struct OpenedGroup {
     digest: [u8; 32],
     group: Option<HeldGroup>,
-    /// Which of its entries carry their own valid tag.
+    /// True for each entry that carries the valid tag of its own index.
     valid: Vec<bool>,
 }
 
 impl GroupOpener {
-    /// Opens one group and checks its tags. One that does not open or decode is kept as empty: its
-    /// digest counts all the same.
+    /// Opens one group and checks its tags. A group that does not open or decode is kept as an empty one, since its
+    /// digest is part of D.
     pub fn open(&self, group: SealedGroup) -> OpenedGroup {
         let digest = group_digest(&group);
         let bytes = group.open_bytes(&self.secret, &self.context).ok();
         let held = bytes
             .and_then(|bytes| HeldGroup::decode(bytes, self.share_len, self.count as usize).ok());
         let entries = held.iter().flat_map(HeldGroup::entries);
+        // The comparison of tags takes constant time: the time of a wrong tag must not help to guess a valid one.
         let valid = entries.map(|e| e.index < self.count && self.tags.verify(e.index, &e.tag));
         OpenedGroup {
             digest,
@@ -69,18 +70,18 @@ impl GroupOpener {
     }
 }
 
-/// The groups of one attempt at a batch while they arrive. Nothing is frozen yet.
+/// Groups of one attempt at a batch while they arrive. Nothing is frozen yet.
 pub struct Receiving {
     pub(super) work: Work,
     /// D.
     pub(super) digest: [u8; 32],
-    /// Of what homes were shown.
+    /// Digest of the parameters that homes were shown.
     pub(super) parameters: [u8; 32],
-    /// What the Target says that my groups hash to.
+    /// Digest of this aggregator's groups, as the Target signed it.
     expected: [u8; 32],
     opener: Arc<GroupOpener>,
     digests: Vec<[u8; 32]>,
-    /// How often each index was claimed.
+    /// Number of valid claims of each index.
     claims: Vec<u8>,
     contributions: Contributions,
 }
@@ -130,18 +131,18 @@ impl Receiving {
         self.claims.len()
     }
 
-    /// The query that they are for.
+    /// Returns the query that the groups are for.
     pub fn query(&self) -> QueryId {
         self.work.query
     }
 
-    /// What opens the groups.
+    /// Returns the opener of the groups.
     pub fn opener(&self) -> Arc<GroupOpener> {
         self.opener.clone()
     }
 
-    /// Takes the next group, in the Target's order. A contribution without a valid tag is left out
-    /// alone; an index that is claimed twice is dropped.
+    /// Takes the next group, in the Target's order. Leaves out a contribution without a valid tag, and drops an index
+    /// that is claimed twice.
     pub fn add(&mut self, opened: OpenedGroup) {
         self.digests.push(opened.digest);
         self.contributions.received += 1;
@@ -154,6 +155,8 @@ impl Receiving {
             let Some(claim) = self.claims.get_mut(index).filter(|_| valid) else {
                 continue;
             };
+            // Only the first claim fills the slot, and a second one empties it for good: nothing shows which of the two
+            // is the home's.
             *claim = claim.saturating_add(1);
             self.contributions.slots[index] = (*claim == 1).then_some((number, place));
         }
@@ -173,6 +176,8 @@ impl Receiving {
         }
         let slots = self.contributions.slots.iter().flatten();
         let adding: BTreeSet<u32> = slots.map(|(group, _)| *group).collect();
+        // A group that adds no contribution counts like one that does not open: the Target may have repeated an honest
+        // one.
         let unopened = all - adding.len();
         if several(unopened, all) && !weakness::off(Weakness::OtherBytesEvict) {
             return Err(AggregationError::Unopened {
@@ -184,10 +189,11 @@ impl Receiving {
     }
 }
 
-/// The shares of one batch, by index.
+/// Shares of one batch, by index.
 pub(super) struct Contributions {
     share_len: usize,
-    /// For each index its group and its place there; `None` where absent, untagged or claimed twice.
+    /// Group of each index, and the place in that group; `None` where a share is absent, has no valid tag, or is
+    /// claimed twice.
     slots: Vec<Option<(u32, u32)>>,
     groups: Vec<HeldGroup>,
     /// Number of groups, including those that do not open.
@@ -195,7 +201,7 @@ pub(super) struct Contributions {
 }
 
 impl Contributions {
-    /// One share by each dealer, in order; `None` where it does not open.
+    /// Collects one share of each dealer, in order; `None` where the share does not open.
     pub(super) fn dealt(share_len: usize, shares: Vec<Option<HeldGroup>>) -> Self {
         let mut contributions = Self {
             share_len,
@@ -204,6 +210,7 @@ impl Contributions {
             received: shares.len(),
         };
         for (dealer, share) in (0u32..).zip(shares) {
+            // A dealer's share must stand at the dealer's own index, or it could pass for another's.
             let own = |share: &HeldGroup| matches!(share.entries(), [one] if one.index == dealer);
             let share = share.filter(own);
             let place = contributions.groups.len() as u32;
@@ -215,7 +222,7 @@ impl Contributions {
         contributions
     }
 
-    /// Calls `each` with every index that has a share, the share, its group and its place there.
+    /// Calls `each` for every index that has a share, with the index, the share, its group and its place in the group.
     pub(super) fn for_each(&self, mut each: impl FnMut(usize, &[u64], &HeldGroup, usize)) {
         for (number, group) in (0u32..).zip(&self.groups) {
             let mut place = 0;
@@ -230,11 +237,11 @@ impl Contributions {
     }
 }
 
-/// What is summed of a verified batch: the inputs that every contribution begins with. Wiped when
+/// Inputs of a verified batch, which are to be summed: the elements that every contribution begins with. Zeroized when
 /// dropped.
 struct Inputs {
     input_len: usize,
-    /// For each index, which input is its own.
+    /// Position of each index's input among `elements`, counted in inputs.
     slots: Vec<Option<u32>>,
     elements: Zeroizing<Vec<u64>>,
     /// Number of the group that each index came in.
@@ -259,7 +266,7 @@ impl Inputs {
             .len()
     }
 
-    /// One bit per index, low bit first.
+    /// Returns a bitmap of the indices that have an input, low bit first.
     fn present(&self) -> Vec<u8> {
         let mut bits = vec![0u8; self.slots.len().div_ceil(8)];
         for (index, slot) in self.slots.iter().enumerate() {
@@ -269,23 +276,24 @@ impl Inputs {
     }
 }
 
-/// What an attempt is frozen with, for good.
+/// Content with which an attempt is frozen for good.
 #[derive(Clone, BorshSerialize, BorshDeserialize)]
 pub(super) struct Freeze {
     pub(super) digest: [u8; 32],
     pub(super) share: PrfShare,
-    /// My signed share of the randomness.
+    /// Signed share of the randomness. The proof in it is random, so that the message is kept to be sent again as it
+    /// was.
     pub(super) randomness: SignedPeer,
 }
 
-/// An attempt and how far it is.
+/// An attempt at a batch, by the step that it has reached.
 pub(super) enum Attempt {
     Frozen(Frozen),
     Verifying(Verifying),
-    /// Frozen, and its contributions were lost in a restart. The same groups open it again.
+    /// Frozen, but the contributions were lost in a restart. The same groups open the attempt again.
     Forgotten(Freeze),
     Prepared(Prepared),
-    /// Failed, or overtaken by a later attempt. Never taken up again.
+    /// Failed, or overtaken by a later attempt. It is never continued.
     Withdrawn,
 }
 
@@ -294,12 +302,12 @@ impl Attempt {
         matches!(self, Self::Frozen(_) | Self::Verifying(_))
     }
 
-    /// Whether it may still be decided.
+    /// Returns whether the attempt may still be decided.
     pub(super) fn is_open(&self) -> bool {
         self.holds_contributions() || matches!(self, Self::Forgotten(_))
     }
 
-    /// What it is frozen with, while it may still be decided.
+    /// Returns the content with which the attempt is frozen, while the attempt may still be decided.
     pub(super) fn frozen(&self) -> Option<&Freeze> {
         match self {
             Self::Frozen(Frozen { freeze, .. })
@@ -309,7 +317,7 @@ impl Attempt {
         }
     }
 
-    /// Why a step cannot be taken from here.
+    /// Returns the error for a step that cannot be taken from this state.
     pub(super) fn refusal(&self) -> AggregationError {
         match self {
             Self::Forgotten(_) => AggregationError::Forgotten,
@@ -318,6 +326,7 @@ impl Attempt {
     }
 
     pub(super) fn take_frozen(&mut self) -> Result<Frozen, AggregationError> {
+        // The state moves out by value, so that no step is taken twice from it.
         match std::mem::replace(self, Self::Withdrawn) {
             Self::Frozen(frozen) => Ok(frozen),
             other => {
@@ -338,10 +347,11 @@ impl Attempt {
     }
 }
 
-/// An attempt as it outlives a restart: a contribution is never written.
+/// Encoding of an attempt for the disk. It contains no contribution.
 impl BorshSerialize for Attempt {
     fn serialize<W: Write>(&self, writer: &mut W) -> Result<(), Error> {
         match (self.frozen(), self) {
+            // Frozen and verifying attempts are written alike: after a restart both wait for the same groups.
             (Some(freeze), _) => (0u8, freeze).serialize(writer),
             (None, Self::Prepared(prepared)) => (1u8, prepared).serialize(writer),
             (None, _) => 2u8.serialize(writer),
@@ -360,17 +370,17 @@ impl BorshDeserialize for Attempt {
     }
 }
 
-/// D is fixed; the batch's randomness is not known yet.
+/// State after D is fixed, while the batch's randomness is not known yet.
 pub(super) struct Frozen {
     pub(super) freeze: Freeze,
     pub(super) contributions: Contributions,
     pub(super) reading: Reading,
-    /// My place among the aggregators that get a share.
+    /// Position of this aggregator among those with an offer.
     pub(super) position: usize,
 }
 
 impl Frozen {
-    /// Combines the shares of those that froze the same D.
+    /// Combines the shares of the aggregators that froze the same D.
     ///
     /// # Errors
     /// [`AggregationError::Unread`] with the members of `offered` that gave no valid share, if too few did.
@@ -395,7 +405,8 @@ impl Frozen {
                 shares.push((peer.from, share.clone()));
             }
         }
-        // No more are checked than are needed, and one that is wrong makes room for another.
+        // Only as many shares are verified as are needed, since each costs a proof. A wrong one is dropped, and the
+        // next takes its place.
         let needed = public.threshold().needed();
         loop {
             let unread = || {
@@ -414,7 +425,7 @@ impl Frozen {
         }
     }
 
-    /// Compiles the verifier and applies it to every share. The proofs end here.
+    /// Compiles the verifier and applies it to every share. The proofs are dropped; only the inputs are kept.
     pub(super) fn verify(
         self,
         work: Work,
@@ -438,11 +449,12 @@ impl Frozen {
         let groups = self.contributions.slots.iter();
         let groups = groups.map(|slot| slot.map(|(group, _)| group)).collect();
         self.contributions.for_each(|index, share, group, place| {
+            // A group of the wrong form for this circuit counts as absent.
             if joined != group.has_joint_randomness() {
                 return;
             }
             if let Some(joint) = joints.get_mut(index) {
-                // What a home did not commit to is as good as absent.
+                // A share to which the home did not commit counts as absent (protocol.md §7).
                 let Some(mine) = group.joint(place, self.position, me, &share[..input_len]) else {
                     return;
                 };
@@ -484,7 +496,7 @@ impl Frozen {
     }
 }
 
-/// My verifier messages are out; the others' are awaited.
+/// State after the verifier messages were sent, while those of the others are awaited.
 pub(super) struct Verifying {
     freeze: Freeze,
     reading: Reading,
@@ -494,7 +506,7 @@ pub(super) struct Verifying {
     pub(super) message: SignedPeer,
 }
 
-/// Which contributions count, and the hash that all of a quorum must agree on.
+/// The decided contributions, and the hash that all members of a quorum must agree on.
 pub(super) struct Decided {
     bitmap: Vec<u8>,
     decision: [u8; 32],
@@ -532,6 +544,7 @@ impl Verifying {
                 hashes.push(self.message.hash());
                 continue;
             }
+            // The numbers of elements are compared before anything is read by index: a member could send fewer.
             let found = opened.iter().find_map(|peer| match &peer.content {
                 PeerContent::Verifier {
                     work: theirs,
@@ -562,6 +575,7 @@ impl Verifying {
             columns.push(column);
             hashes.push(hash);
         }
+        // A contribution counts only with a message of every member: without one of them nothing can be decided.
         if !unread.is_empty() {
             return Err(AggregationError::Unread { members: unread });
         }
@@ -574,6 +588,7 @@ impl Verifying {
             let freed = |index| bit(&verdicts.bitmap, index) && !bit(&all.bitmap, index);
             member != me && several(self.inputs.groups_of(freed), self.inputs.received)
         };
+        // The noise of each dealer depends on the number of dealers: all of it counts, or none.
         if !self.reading.dealers.is_empty() && (all.accepted as usize) < count {
             let fault = |index| fault(circuit, quorum, &columns, needed, index);
             return Err(self.refused(&all, fault));
@@ -589,6 +604,7 @@ impl Verifying {
                 right,
             )
         };
+        // A few contradictions, at least one and up to 5 %, are rejected without a search for a liar (protocol.md §8).
         let many = |rejected: u32| rejected > 1 && u64::from(rejected) * 20 > count as u64;
         if many(all.inconsistent + all.partial) {
             let by_homes = weakness::off(Weakness::HostFailsBatch);
@@ -608,6 +624,8 @@ impl Verifying {
             bitmap, accepted, ..
         } = all;
         let quorum = encoding::to_bytes(quorum);
+        // The hash covers all messages, so that equal acknowledgements mean that all members decided from the same
+        // ones.
         let mut parts: Vec<&[u8]> = vec![&self.freeze.digest, &quorum, &bitmap];
         parts.extend(hashes.iter().map(|hash| hash.as_slice()));
         Ok(Decided {
@@ -617,7 +635,7 @@ impl Verifying {
         })
     }
 
-    /// Returns whose noise is refused, and who is in dispute about it.
+    /// Returns the error that names the dealers whose noise is refused, and the pairs that are in dispute.
     fn refused(&self, verdicts: &Verdicts, fault: impl Fn(usize) -> Fault) -> AggregationError {
         let weak = weakness::off(Weakness::FalseBitEvictsDealer);
         let (mut dealers, mut disputes) = (Vec::new(), Vec::new());
@@ -628,7 +646,7 @@ impl Verifying {
             match fault(index) {
                 _ if weak => dealers.push(dealer),
                 Fault::Dealer => dealers.push(dealer),
-                // A dealer knows its own share.
+                // A dealer knows its own share, so that its own denial shows that it lies.
                 Fault::DealerOr(members) if members.contains(&dealer) => dealers.push(dealer),
                 Fault::DealerOr(members) => {
                     disputes.extend(members.into_iter().map(|member| (dealer, member)));
@@ -639,7 +657,7 @@ impl Verifying {
         AggregationError::BadDeals { dealers, disputes }
     }
 
-    /// Adds up what was decided; the contributions end here.
+    /// Adds up the counted contributions, which are then dropped, and signs the acknowledgement.
     pub(super) fn prepare(
         self,
         decided: Decided,
@@ -649,7 +667,7 @@ impl Verifying {
         key: &SigningKey,
     ) -> Prepared {
         let circuit = &self.reading.circuit;
-        // Outputs are linear, so the inputs are added first and the outputs formed once.
+        // Outputs are linear: the inputs are added first, and the outputs are computed once.
         let mut inputs = Zeroizing::new(vec![0u64; circuit.input_len()]);
         for index in 0..self.inputs.slots.len() {
             if bit(&decided.bitmap, index)
@@ -662,6 +680,7 @@ impl Verifying {
         }
         let mut sums = Sums::zero(circuit);
         circuit.add_outputs(&inputs, &mut sums.0);
+        // Noise is dealt as levels from zero. Taking off the middle of each range leaves a sum of noise around zero.
         for (sum, offset) in sums.0.iter_mut().zip(&self.reading.offsets) {
             *sum = field::sub(*sum, *offset);
         }
@@ -682,7 +701,7 @@ impl Verifying {
     }
 }
 
-/// My shares of the outputs, one per output; zeroized when dropped.
+/// Shares of the outputs, one per output; zeroized when dropped.
 #[derive(BorshSerialize, BorshDeserialize)]
 pub(super) struct Sums(pub(super) Vec<u64>);
 
@@ -704,7 +723,7 @@ impl Drop for Sums {
     }
 }
 
-/// A batch whose sum is known and acknowledged, but not yet counted.
+/// State after the sum is computed and acknowledged, before the batch counts.
 #[derive(BorshSerialize, BorshDeserialize)]
 pub(super) struct Prepared {
     pub(super) quorum: Quorum,
@@ -712,7 +731,7 @@ pub(super) struct Prepared {
     pub(super) acknowledgement: SignedAcknowledgement,
 }
 
-/// A batch that counts.
+/// A committed batch, which counts.
 #[derive(BorshSerialize, BorshDeserialize)]
 pub(super) struct Committed {
     pub(super) work: Work,

@@ -1,8 +1,8 @@
-//! What an aggregator refuses, and whose fault it is.
+//! Errors with which an aggregator refuses a step.
 
 use dispers_base::id::MemberNumber;
 
-/// Why an aggregator did not take a step.
+/// Reason why an aggregator did not take a step.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AggregationError {
@@ -12,16 +12,16 @@ pub enum AggregationError {
     /// The grant is forged, for another query, or below the cohort.
     #[error("the grant is not one of the target finder for this query")]
     BadGrant,
-    /// A second find for the same query and partition.
+    /// Another find was taken for the same query and partition.
     #[error("another find was taken for this query and partition")]
     SecondFind,
     /// The batch's partition has no grant yet.
     #[error("no grant for this partition yet")]
     NoGrant,
-    /// Homes of the round were shown other parameters before.
+    /// The homes of the round were shown other parameters before.
     #[error("the homes of this round were shown other parameters before")]
     OtherParameters,
-    /// Beyond the query's rounds, attempts or batches, or another committee's.
+    /// The work is beyond the query's rounds, attempts or batches, or is another committee's.
     #[error("the work is not one of this query and committee")]
     WrongWork,
     /// The groups are not those that the Target signed.
@@ -38,7 +38,7 @@ pub enum AggregationError {
     /// The attempt is frozen with other groups.
     #[error("this attempt is frozen with other groups: start another attempt")]
     OtherGroups,
-    /// Too many batches in flight.
+    /// The query has too many batches in flight.
     #[error("too many batches are in flight: finish one first")]
     TooManyInFlight,
     /// The step does not follow the last one.
@@ -68,23 +68,23 @@ pub enum AggregationError {
     /// One aggregator contradicts the others about contributions of several hosts.
     #[error("{rejected} of {count} contributions are inconsistent: ask the batch again")]
     TooManyInconsistent {
-        /// Inconsistent contributions.
+        /// Number of inconsistent or incomplete contributions.
         rejected: u32,
-        /// All contributions of the batch.
+        /// Number of homes in the batch.
         count: u32,
-        /// The one aggregator without which the others agree, if there is one.
+        /// Aggregator without which the others agree, if there is exactly one.
         suspect: Option<MemberNumber>,
     },
-    /// A deal that is missing, unsigned or for another attempt.
+    /// A deal is missing, unsigned or for another attempt.
     #[error("aggregator {dealer} did not sign its noise for this attempt")]
     FalseDeal {
         /// Dealer that the request names.
         dealer: MemberNumber,
     },
-    /// Dealt noise that is malformed, out of its bound or inconsistent.
+    /// Dealt noise is malformed, out of its bound or inconsistent.
     #[error("dealt noise is malformed, out of its bound or inconsistent")]
     BadDeals {
-        /// Who dealt it.
+        /// Dealers of this noise.
         dealers: Vec<MemberNumber>,
         /// Dealers whose noise would be right without some members of the quorum, each with one of these members.
         disputes: Vec<(MemberNumber, MemberNumber)>,
@@ -98,7 +98,7 @@ pub enum AggregationError {
     /// Another proposal was certified before.
     #[error("another proposal was certified for this round")]
     SecondRelease,
-    /// The proposal lists a batch that this aggregator did not commit so.
+    /// The proposal lists a batch that this aggregator did not commit in this form.
     #[error("the proposal lists a batch that this aggregator did not commit")]
     NotCommitted,
     /// The answer rate is below what the manifest demands.

@@ -1,11 +1,11 @@
 //! The aggregator's side of a query (protocol.md §8 and §9).
 //!
-//! One [`Aggregation`] per query and committee. A batch attempt moves Frozen → Verifying →
-//! Prepared and is then committed; contributions live from the first to the third and are never
-//! stored. Each transition consumes what came before, so that no step happens twice.
+//! There is one [`Aggregation`] per query and committee. An attempt at a batch moves Frozen → Verifying → Prepared and
+//! is then committed. Contributions live from the first of these states to the third and are never stored. Each
+//! transition consumes the state before it, so that no step happens twice.
 //!
-//! What must outlive a restart is in [`Changes`] after each step, and has to be written before the
-//! step's answer leaves; [`sealing`] is how. [`Aggregation::restore`] takes it back.
+//! After each step, [`Changes`] has the state that must outlive a restart. It has to be written before the step's
+//! answer leaves; [`sealing`] encrypts it. [`Aggregation::restore`] reads it back.
 
 mod batch;
 mod error;
@@ -58,20 +58,20 @@ use noise::Reading;
 use record::Unsaved;
 use releasing::Releasing;
 
-/// Batches of one query whose contributions may be held at the same time.
+/// Number of batches of one query whose contributions may be held at the same time.
 pub const MAX_IN_FLIGHT: usize = 4;
 /// Largest encoded grant, in bytes.
 const MAX_GRANT: usize = 4 << 20;
 
-/// The long-lived keys of an aggregator.
+/// Long-lived keys of an aggregator.
 pub struct AggregatorKeys<'a> {
-    /// Signs offers, messages, acknowledgements and totals.
+    /// Key that signs offers, messages, acknowledgements and totals.
     pub signing: &'a SigningKey,
-    /// Its share of the committee's randomness function.
+    /// Share of the committee's threshold PRF, which makes the randomness.
     pub share: &'a KeyShare,
 }
 
-/// One query at one aggregator.
+/// State of one query at one aggregator.
 pub struct Aggregation {
     manifest: VerifiedManifest,
     channel: Channel,
@@ -82,12 +82,12 @@ pub struct Aggregation {
     grants: BTreeMap<u16, Grant>,
     batches: BTreeMap<(u16, BatchId), Batch>,
     releases: BTreeMap<u16, Releasing>,
-    /// Digest of the parameters that the homes of a round were shown, the first that came.
+    /// Digest of the parameters that the homes of a round were shown, by round. The first digest that comes is kept.
     parameters: BTreeMap<u16, [u8; 32]>,
     unsaved: Unsaved,
 }
 
-/// All attempts at one batch.
+/// Attempts at one batch, and the committed one.
 #[derive(Default, BorshSerialize, BorshDeserialize)]
 struct Batch {
     attempts: BTreeMap<u8, Attempt>,
@@ -103,10 +103,10 @@ impl Batch {
 }
 
 impl Aggregation {
-    /// Starts a query whose manifest names my offer, of which `secret` is the secret.
+    /// Starts a query. Its manifest names the offer of this aggregator, and `secret` is the offer's secret.
     ///
     /// # Errors
-    /// [`AggregationError::NoOffer`] when the manifest does not name that key for me.
+    /// [`AggregationError::NoOffer`] when the manifest does not name the key of `secret` for this aggregator.
     pub fn new(
         manifest: VerifiedManifest,
         committee: u16,
@@ -116,7 +116,8 @@ impl Aggregation {
         Self::holding(manifest, committee, me, Some(secret))
     }
 
-    /// A query of which nothing has happened, and of which all is to be written.
+    /// Creates the state of a query that has just been accepted. Nothing has been saved yet. `secret` is `None` for a
+    /// restored query whose last round was released.
     fn holding(
         manifest: VerifiedManifest,
         committee: u16,
@@ -149,12 +150,12 @@ impl Aggregation {
         })
     }
 
-    /// The manifest that this query was started with.
+    /// Returns the manifest of the query.
     pub fn manifest(&self) -> &VerifiedManifest {
         &self.manifest
     }
 
-    /// What the query's noise costs each population that a grant names.
+    /// Returns the cost of the query's noise to each population that a grant names. An exact query has none.
     pub fn expenses(&self) -> impl Iterator<Item = Expense> {
         let cost = self.manifest.cost();
         let (query, expires) = (self.manifest.query(), self.manifest.expires);
@@ -196,12 +197,12 @@ impl Aggregation {
         (0..directory.partitions()).all(|partition| self.grants.contains_key(&partition))
     }
 
-    /// Whether its last round was released: the secret is erased and nothing is left to do.
+    /// Returns whether the last round was released. Then the secret is erased and nothing is left to do.
     pub fn has_released(&self) -> bool {
         self.secret.is_none()
     }
 
-    /// Batches of homes that count.
+    /// Returns the number of committed batches of homes.
     pub fn committed(&self) -> usize {
         let batches = self.batches.iter().filter(|((_, id), _)| !id.is_noise());
         batches
@@ -209,11 +210,11 @@ impl Aggregation {
             .count()
     }
 
-    /// Takes the finder's grant for a partition, once.
+    /// Takes the finder's grant for a partition. A repetition of the same grant changes nothing.
     ///
     /// # Errors
-    /// [`AggregationError::BadGrant`] when it is forged or for another query,
-    /// [`AggregationError::SecondFind`] when another find was taken before.
+    /// [`AggregationError::BadGrant`] when the grant is forged, for another query, below the cohort or above the
+    /// largest number of homes; [`AggregationError::SecondFind`] when another find or cut was taken before.
     pub fn grant(
         &mut self,
         partition: u16,
@@ -240,7 +241,7 @@ impl Aggregation {
             .signing_key
             .verify(labels::SIGN_FIND, &signed.body, &signed.signature)
             .map_err(|_| bad.clone())?;
-        // The sums of all partitions together must stay within the field.
+        // All partitions are released as one sum, which must stay within the field.
         let others = self.grants.iter().filter(|(of, _)| **of != partition);
         let counts = others.map(|(_, grant)| grant.batches.homes());
         let asked = counts.fold(grant.batches.homes(), u64::saturating_add);
@@ -253,6 +254,7 @@ impl Aggregation {
             return Err(bad);
         }
         match self.grants.get(&partition) {
+            // With two finds or two cuts, a home could be in batches of both and count twice (protocol.md §6).
             Some(taken) if taken.find == grant.find && taken.batches == grant.batches => Ok(()),
             Some(_) => Err(AggregationError::SecondFind),
             None => {
@@ -263,10 +265,11 @@ impl Aggregation {
         }
     }
 
-    /// Begins to receive a batch's groups, if they are mine to open.
+    /// Begins to receive the groups of a batch. Checks the Target's signature, and that this aggregator may take groups
+    /// for the attempt.
     ///
     /// # Errors
-    /// [`AggregationError`]; nothing has changed.
+    /// [`AggregationError`]; the state is not changed.
     pub fn receive(
         &self,
         statement: &GroupsStatement,
@@ -315,7 +318,8 @@ impl Aggregation {
         ))
     }
 
-    /// Whether groups of this D may be frozen for an attempt, and what it was frozen with before.
+    /// Checks that groups with this D may be frozen for an attempt. Returns the content with which the attempt was
+    /// frozen before, if it was.
     fn admits(&self, work: Work, digest: &[u8; 32]) -> Result<Option<&Freeze>, AggregationError> {
         let Some(batch) = self.batches.get(&(work.round, work.batch)) else {
             return self.has_room(work.round, 0).map(|()| None);
@@ -325,13 +329,15 @@ impl Aggregation {
         }
         let mut before = None;
         if let Some(attempt) = batch.attempts.get(&work.attempt) {
-            // The same D again gets the same share again; any other is refused for good.
+            // Two values of D for one attempt would meet the same randomness: groups could be chosen after it is known.
+            // The same D gets the same answer again.
             let freeze = attempt.frozen().filter(|freeze| freeze.digest == *digest);
             before = Some(freeze.ok_or(AggregationError::OtherGroups)?);
             if attempt.holds_contributions() {
                 return Ok(before);
             }
         }
+        // An attempt is given up when a later one opens, and stays so.
         if batch.attempts.keys().any(|&later| later > work.attempt) {
             return Err(AggregationError::WrongStep);
         }
@@ -339,7 +345,8 @@ impl Aggregation {
         Ok(before)
     }
 
-    /// Whether all homes of the round were shown the same: nothing in the first.
+    /// Checks that all homes of the round were shown the same parameters, and that those of the first round were shown
+    /// none.
     fn admits_parameters(&self, work: Work, parameters: &[u8; 32]) -> Result<(), AggregationError> {
         let first = self.parameters.get(&work.round);
         let same = first.is_none_or(|first| first == parameters)
@@ -350,9 +357,9 @@ impl Aggregation {
         Ok(())
     }
 
-    /// Whether one more batch of a round may be held, beside `own` attempts that it replaces.
+    /// Checks that one more batch of a round may be held, beside `own` attempts of the same batch that it replaces.
     fn has_room(&self, round: u16, own: usize) -> Result<(), AggregationError> {
-        // Those of rounds before go when this one begins.
+        // Batches of earlier rounds do not count, since they are dropped when this round begins.
         let of_round = self.batches.iter().filter(|((of, _), _)| *of == round);
         let in_flight = of_round.map(|(_, batch)| batch.in_flight()).sum::<usize>();
         if in_flight.saturating_sub(own) >= MAX_IN_FLIGHT {
@@ -361,8 +368,8 @@ impl Aggregation {
         Ok(())
     }
 
-    /// Freezes D once all groups are received, and only then gives my share of the randomness, sealed
-    /// for each other aggregator.
+    /// Freezes D once all groups are received. Only then returns this aggregator's share of the randomness, sealed for
+    /// each other aggregator.
     ///
     /// > Each DA opens its groups, checks every τ, durably freezes D, and only then gives its
     /// > share of the batch's randomness.
@@ -386,7 +393,7 @@ impl Aggregation {
         self.freeze_with(work, digest, contributions, reading, keys, rng)
     }
 
-    /// What is left of the rounds before is over, also what I missed the end of.
+    /// Drops the state of earlier rounds, including any whose end this aggregator never saw.
     fn begin_round(&mut self, round: u16, parameters: [u8; 32]) {
         self.parameters.insert(round, parameters);
         self.batches.retain(|(of, _), _| *of >= round);
@@ -407,6 +414,7 @@ impl Aggregation {
             return Err(AggregationError::WrongStep);
         }
         self.check_work(work)?;
+        // Checked again: other steps may have come while the groups were received.
         let before = self.admits(work, &digest)?.cloned();
         let held = self.batches.get(&(work.round, work.batch));
         let held = held.and_then(|batch| batch.attempts.get(&work.attempt));
@@ -422,7 +430,7 @@ impl Aggregation {
         let freeze = before.unwrap_or_else(|| self.frozen(work, digest, keys, rng));
         let signed = freeze.randomness.clone();
         let batch = self.batches.entry((work.round, work.batch)).or_default();
-        // An attempt that was given up must not hold contributions any longer.
+        // An attempt that is given up must not hold contributions any longer, since they count as in flight.
         for attempt in batch.attempts.values_mut() {
             if attempt.is_open() {
                 *attempt = Attempt::Withdrawn;
@@ -446,6 +454,7 @@ impl Aggregation {
         keys: &AggregatorKeys<'_>,
         rng: &mut impl CryptoRng,
     ) -> Freeze {
+        // The aggregator hashes the work itself, and evaluates no element that it was sent (protocol.md §8).
         let share = prf::evaluate(keys.share, &work, rng);
         let content = PeerContent::Randomness {
             work,
@@ -459,8 +468,8 @@ impl Aggregation {
         }
     }
 
-    /// Combines the shares of the randomness and returns my verifier messages, sealed for each
-    /// other aggregator.
+    /// Combines the shares of the randomness. Returns this aggregator's verifier messages, sealed for each other
+    /// aggregator.
     ///
     /// # Errors
     /// [`AggregationError::Unread`] while fewer than the threshold froze the same D.
@@ -482,6 +491,7 @@ impl Aggregation {
         let offered: Vec<MemberNumber> = offers.map(|(member, _)| member).collect();
         let slot = self.attempt_mut(work)?;
         let signed = match slot {
+            // A repetition sends the same message. A second one about the same shares could contradict the first.
             Attempt::Verifying(verifying) => verifying.message.clone(),
             Attempt::Frozen(frozen) => {
                 let seed = frozen.combine(me, &offered, work, &opened, public)?;
@@ -496,10 +506,11 @@ impl Aggregation {
         Ok(self.seal_for_others(&signed, rng))
     }
 
-    /// Decides every contribution by the messages of the quorum, and prepares the sum.
+    /// Decides every contribution by the messages of the quorum, prepares the sum, and acknowledges it.
     ///
     /// # Errors
-    /// [`AggregationError::TooManyInconsistent`] fails the attempt; others leave it as it was.
+    /// [`AggregationError::TooManyInconsistent`] and [`AggregationError::BadDeals`] end the attempt. Other errors leave
+    /// it as it was.
     pub fn decide(
         &mut self,
         work: Work,
@@ -521,6 +532,8 @@ impl Aggregation {
         let (me, needed) = (self.me, self.needed);
         let min_verified = usize::from(self.manifest.min_verified);
         let slot = self.attempt_mut(work)?;
+        // A repetition with the same quorum gets the same acknowledgement. Another quorum is refused: each would be an
+        // agreement of its own on one attempt.
         if let Attempt::Prepared(prepared) = slot
             && prepared.quorum == *quorum
         {
@@ -555,10 +568,10 @@ impl Aggregation {
         }
     }
 
-    /// Counts a prepared batch once every member of its quorum acknowledged the same decision.
+    /// Commits a prepared batch once every member of its quorum acknowledged the same decision.
     ///
     /// # Errors
-    /// [`AggregationError::Unequal`] when an acknowledgement is missing, forged or another.
+    /// [`AggregationError::Unequal`] when an acknowledgement is missing or forged, or acknowledges another decision.
     pub fn commit(
         &mut self,
         work: Work,
@@ -583,6 +596,7 @@ impl Aggregation {
             None => return Err(AggregationError::WrongStep),
         };
         let mine = &prepared.acknowledgement.body;
+        // The sums of the quorum are of the same contributions only if all its members decided alike.
         for member in prepared.quorum.members() {
             let node = directory
                 .member(Role::DataAggregator, committee, *member)
@@ -598,6 +612,7 @@ impl Aggregation {
                 return Err(AggregationError::Unequal);
             }
         }
+        // One attempt per batch commits. All others are dropped, so that none can be committed later.
         let attempts = std::mem::take(&mut batch.attempts);
         for (number, attempt) in attempts {
             if let Attempt::Prepared(prepared) = attempt
@@ -612,7 +627,7 @@ impl Aggregation {
 
     fn check_work(&self, work: Work) -> Result<(), AggregationError> {
         let mine = work.batch.committee == self.channel.committee;
-        // What was released stays as it is, and rounds come one after the other.
+        // A released round stays as it is, and rounds come one after the other.
         let released = self.releases.keys().any(|round| *round >= work.round);
         let over = released || self.parameters.keys().any(|round| *round > work.round);
         if !allows(&self.manifest, work) || !mine {
@@ -639,7 +654,8 @@ impl Aggregation {
             .ok_or(AggregationError::WrongStep)
     }
 
-    /// Acknowledging a later attempt withdraws the earlier ones.
+    /// Withdraws the earlier attempts at a batch, once a later one is acknowledged: two acknowledged attempts could
+    /// both be committed, at different aggregators.
     fn withdraw_earlier(&mut self, work: Work) {
         if let Some(batch) = self.batches.get_mut(&(work.round, work.batch)) {
             for (_, attempt) in batch.attempts.range_mut(..work.attempt) {
@@ -648,13 +664,14 @@ impl Aggregation {
         }
     }
 
-    /// What opens and is signed; one message per sender, the first.
+    /// Opens the messages. Leaves out those that do not open or are not signed, and all but the first of each sender.
     fn open_peers(&self, messages: &[PeerMessage], directory: &Directory) -> Vec<OpenedPeer> {
         let mut opened: Vec<OpenedPeer> = Vec::new();
         let Some(secret) = &self.secret else {
             return opened;
         };
         for message in messages {
+            // The first message of a sender counts: two messages at one point cannot be interpolated.
             if let Ok(peer) = self.channel.open(message, self.me, secret, directory)
                 && opened.iter().all(|other| other.from != peer.from)
             {

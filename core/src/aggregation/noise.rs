@@ -1,8 +1,8 @@
-//! Noise that aggregators deal to each other, so that what is released is noisy already and nobody
-//! knows the noise (protocol.md §9).
+//! Noise that aggregators deal to each other, so that released sums are already noisy and no party knows the noise
+//! (protocol.md §9).
 //!
-//! Each dealer's noise is a contribution: shared, with a proof that it is within its public bound. A
-//! committee's deals go the way of a batch, from frozen to committed, under a work of their own.
+//! The noise of each dealer is a contribution: shared, with a proof that it is within its public bound. The deals of a
+//! committee go the way of a batch, from frozen to committed, under a work of their own.
 
 use std::sync::Arc;
 
@@ -33,34 +33,34 @@ use dispers_trust::directory::Directory;
 /// Largest encoded deal, in bytes.
 pub const MAX_DEAL: usize = 128 << 20;
 
-/// What the Conductor asks of a dealer.
+/// Request of the Conductor to a dealer.
 #[derive(Clone, BorshSerialize, BorshDeserialize)]
 pub struct DealRequest {
-    /// The noise of a committee, and the attempt.
+    /// Work of the committee's noise, with the attempt.
     pub work: Work,
-    /// All who deal in this attempt, in increasing order: the noise of each depends on their number.
+    /// All dealers of this attempt, in increasing order. The noise of each depends on their number.
     pub dealers: Vec<MemberNumber>,
 }
 
-/// What a dealer signs.
+/// Statement about a deal, which the dealer signs.
 #[derive(Clone, BorshSerialize, BorshDeserialize)]
 pub struct DealStatement {
-    /// Who deals.
+    /// Number of the dealer.
     pub dealer: MemberNumber,
-    /// What for.
+    /// Request that the deal answers.
     pub request: DealRequest,
-    /// Digest of each aggregator's share as it is sealed, in order of the aggregators with an offer.
+    /// Digests of the sealed shares, one per aggregator with an offer, in committee order.
     pub digests: Vec<[u8; 32]>,
 }
 
-/// One dealer's noise, as a share for each aggregator with an offer, in committee order.
+/// Noise of one dealer, as a share for each aggregator with an offer, in committee order.
 #[derive(Clone, BorshSerialize, BorshDeserialize)]
 pub struct Deal {
-    /// What was dealt.
+    /// Signed statement about the deal.
     pub statement: DealStatement,
-    /// The dealer's signature.
+    /// Signature of the dealer.
     pub signature: Signature,
-    /// The shares.
+    /// Sealed shares.
     pub shares: Vec<SealedGroup>,
 }
 
@@ -95,17 +95,18 @@ impl Deal {
     }
 }
 
-/// All deals of an attempt, on their way to one aggregator.
+/// Deals of an attempt, on their way to one aggregator.
 #[derive(BorshSerialize, BorshDeserialize)]
 pub struct DealtRequest {
-    /// What was asked of the dealers.
+    /// Request that the dealers answered.
     pub request: DealRequest,
-    /// Each dealer's statement, its signature and the share for the reader, in order of the dealers.
+    /// Statement of each dealer, its signature, and the share for the reader, in order of the dealers.
     pub deals: Vec<(DealStatement, Signature, SealedGroup)>,
 }
 
 impl DealtRequest {
-    /// What the aggregator at `position` among those with an offer receives of all deals.
+    /// Collects the shares for the aggregator at `position` among those with an offer. Returns `None` if a deal has no
+    /// such share.
     pub fn for_reader(request: &DealRequest, deals: &[Deal], position: usize) -> Option<Self> {
         let share = |deal: &Deal| {
             let share = deal.shares.get(position)?.clone();
@@ -118,18 +119,18 @@ impl DealtRequest {
     }
 }
 
-/// What a batch's shares are read with: the answers of homes, or dealt noise.
+/// Form of a batch's shares: answers of homes, or dealt noise.
 #[derive(Clone)]
 pub(super) struct Reading {
     pub(super) circuit: Arc<Circuit>,
-    /// Who dealt, by index; empty for the answers of homes.
+    /// Dealers, by index; empty for the answers of homes.
     pub(super) dealers: Vec<MemberNumber>,
-    /// What to take from each sum of dealt levels, so that it is a sum of noise.
+    /// Numbers to subtract from the sums of dealt levels, one per output, so that they are sums of noise.
     pub(super) offsets: Vec<u64>,
 }
 
 impl Reading {
-    /// Of the answers of homes.
+    /// Returns the form of the answers of homes.
     pub(super) fn of_homes(circuit: &Arc<Circuit>) -> Self {
         Self {
             circuit: circuit.clone(),
@@ -139,10 +140,10 @@ impl Reading {
     }
 }
 
-/// What one dealer's noise is within.
+/// Public bounds of one dealer's noise.
 struct Terms {
     noise: Noise,
-    /// For each output the moment that it is of.
+    /// Moment of each output.
     moments: Vec<usize>,
     bounds: Vec<u64>,
     circuit: Arc<Circuit>,
@@ -175,7 +176,8 @@ impl DealStatement {
     }
 }
 
-/// Only the dealer's share for this aggregator in this attempt by these dealers opens.
+/// Returns the envelope context of a dealer's share for one reader. It binds the request, so that the share opens only
+/// in this attempt and beside the same dealers.
 fn context(request: &DealRequest, committee: u16, from: MemberNumber, to: MemberNumber) -> Context {
     Context {
         purpose: labels::ENVELOPE_DEAL,
@@ -185,11 +187,11 @@ fn context(request: &DealRequest, committee: u16, from: MemberNumber, to: Member
 }
 
 impl Aggregation {
-    /// Deals noise: a share of it for each aggregator with an offer, mine included. Repeated, it deals
-    /// other noise, of which only what all freeze counts.
+    /// Draws noise and deals a share of it to each aggregator with an offer, including this one. A repetition deals
+    /// other noise; only the noise that all aggregators freeze counts.
     ///
     /// # Errors
-    /// [`AggregationError`] when the query has no noise, or I am not to deal.
+    /// [`AggregationError`] when the query has no noise, or this aggregator is no dealer of the request.
     pub fn deal(
         &self,
         request: &DealRequest,
@@ -210,7 +212,7 @@ impl Aggregation {
         self.deal_elements(request, &terms, &input, keys, rng)
     }
 
-    /// Deals elements, whatever they are.
+    /// Shares and seals the elements `input` without a check that they encode noise.
     fn deal_elements(
         &self,
         request: &DealRequest,
@@ -222,6 +224,7 @@ impl Aggregation {
         let committee = self.channel.committee;
         let offers: Vec<_> = self.manifest.offers(committee).collect();
         let points: Vec<MemberNumber> = offers.iter().map(|(member, _)| *member).collect();
+        // Noise needs no tickets: the dealer's signature covers each share.
         let tags = vec![[0; 16]; points.len()];
         let mut dealers = (0u32..).zip(&request.dealers);
         let place = dealers.find(|(_, dealer)| **dealer == self.me);
@@ -255,8 +258,9 @@ impl Aggregation {
         })
     }
 
-    /// Takes the deals of an attempt and freezes them; my share of the randomness for each other
-    /// aggregator, as for a batch. A share that does not open is absent, and its dealer refused.
+    /// Takes the deals of an attempt and freezes them, as those of a batch. Returns this aggregator's share of the
+    /// randomness, sealed for each other aggregator. A share that does not open is absent: the decision then names its
+    /// dealer, or a dispute (protocol.md §9).
     ///
     /// # Errors
     /// [`AggregationError::FalseDeal`] when a statement is missing, forged or about other noise.
@@ -292,6 +296,7 @@ impl Aggregation {
             if !signed || !statement.is_for(&request, *dealer, offers.len()) {
                 return Err(AggregationError::FalseDeal { dealer: *dealer });
             }
+            // D covers the digests in the statements, so that only the bytes with the signed digest may be read.
             let sealed = statement.digests[mine] == group_digest(&share);
             let context = context(&request, committee, *dealer, self.me);
             let opened = share.open_bytes(&secret, &context).ok();
@@ -302,13 +307,14 @@ impl Aggregation {
             groups.push(held);
         }
         let parts: Vec<&[u8]> = statements.iter().map(Vec::as_slice).collect();
+        // D covers all statements, and so the shares for every aggregator.
         let digest = encoding::hash(labels::HASH_DEALS, &parts);
         let contributions = Contributions::dealt(terms.circuit.share_len(), groups);
         let reading = terms.reading(&request.dealers);
         self.freeze_with(request.work, digest, contributions, reading, keys, rng)
     }
 
-    /// Checks what is to be dealt, and what each dealer's noise is within.
+    /// Checks a request to deal, and returns the bounds of one dealer's noise.
     fn terms(&self, request: &DealRequest) -> Result<Terms, AggregationError> {
         let committee = self.channel.committee;
         let privacy = self.manifest.round_privacy(request.work.round);
@@ -318,6 +324,8 @@ impl Aggregation {
             let mut offers = self.manifest.offers(committee);
             offers.any(|(offered, _)| offered == *member)
         };
+        // With fewer dealers than this kind of noise needs, t−1 colluding dealers could take off so much that too
+        // little is left.
         let listed = dealers.windows(2).all(|pair| pair[0] < pair[1])
             && dealers.iter().all(offered)
             && dealers.len() >= self.needed

@@ -1,5 +1,5 @@
-//! What of a query outlives a restart (protocol.md §8): everything that was promised, and nothing
-//! of a contribution.
+//! Records of a query that outlive a restart (protocol.md §8): everything that was promised, and nothing of a
+//! contribution.
 
 use std::collections::BTreeSet;
 
@@ -19,30 +19,30 @@ const MALFORMED: DecodeError = DecodeError {
     what: "record of a query",
 };
 
-/// The offer's secret, the grants by partition, and the digests of parameters by round.
+/// Secret of the offer, grants by partition, and digests of parameters by round.
 type Head = (
     Option<(Suite, [u8; 32])>,
     Vec<(u16, Grant)>,
     Vec<(u16, [u8; 32])>,
 );
 
-/// Which part of a query a record is. Each is rewritten as a whole.
+/// Name of a record: the part of a query that it holds. A part is rewritten as a whole.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize, BorshDeserialize,
 )]
 pub enum Part {
-    /// The offer's secret, and the finder's grants.
+    /// Secret of the offer, and the finders' grants.
     Query,
-    /// The attempts at a batch, or what was committed of it.
+    /// Attempts at a batch, or the committed batch.
     Batch {
-        /// The round.
+        /// Round of the batch.
         round: u16,
-        /// The batch.
+        /// Name of the batch.
         batch: BatchId,
     },
     /// The release of a round.
     Release {
-        /// The round.
+        /// Number of the round.
         round: u16,
     },
 }
@@ -56,22 +56,22 @@ impl Part {
     }
 }
 
-/// One part of a query, encoded; zeroized when dropped, and never shown.
+/// Encoded part of a query; zeroized when dropped, and never printed.
 pub struct Record(Zeroizing<Vec<u8>>);
 
 impl Record {
-    /// A record that was kept.
+    /// Makes a record from stored bytes.
     pub fn new(bytes: Zeroizing<Vec<u8>>) -> Self {
         Self(bytes)
     }
 
-    /// The bytes to keep. They are secret.
+    /// Returns the bytes to store. They are secret.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 
     fn encode(value: &impl BorshSerialize) -> Self {
-        // The whole length at once: a buffer that grows leaves copies behind.
+        // The buffer has its whole length from the start: a buffer that grows leaves copies of secrets behind.
         let length = borsh::object_length(value).unwrap_or_default();
         let mut bytes = Zeroizing::new(Vec::with_capacity(1 + length));
         bytes.push(VERSION);
@@ -86,17 +86,17 @@ impl Record {
     }
 }
 
-/// What is to be written, in one transaction, before an answer leaves.
+/// Changes that must be written, in one transaction, before an answer leaves.
 pub struct Changes {
-    /// The parts that changed, as they are now.
+    /// Changed parts, in their present state.
     pub records: Vec<(Part, Record)>,
-    /// Whether these are all: whatever else was kept of the query is to be erased.
+    /// True if `records` are all parts of the query. All its other stored records are then to be erased.
     pub whole: bool,
     /// Expenses that count for the whole key epoch from this step on.
     pub charges: Vec<Expense>,
 }
 
-/// What was not written yet.
+/// Parts that were not written yet.
 pub(super) enum Unsaved {
     Parts(BTreeSet<Part>),
     Whole,
@@ -111,9 +111,8 @@ impl Unsaved {
 }
 
 impl Aggregation {
-    /// What changed since [`Self::saved`], if anything did. It is to be written before the answer of
-    /// any step leaves, also of one that failed and of one that is repeated: the write before may
-    /// have failed.
+    /// Returns the changes since [`Self::saved`], or `None` if there are none. The caller writes them before the answer
+    /// of any step leaves, also if the step failed or is a repetition: an earlier write may have failed.
     pub fn changes(&self) -> Option<Changes> {
         let (parts, whole) = match &self.unsaved {
             Unsaved::Parts(parts) if parts.is_empty() => return None,
@@ -128,17 +127,16 @@ impl Aggregation {
         })
     }
 
-    /// Notes that the changes are written.
+    /// Records that the changes are written.
     pub fn saved(&mut self) {
         self.unsaved = Unsaved::Parts(BTreeSet::new());
     }
 
-    /// The query as it was when `records`, the latest of each part, were written. Contributions are
-    /// lost: attempts at which they were held wait for the same groups again. `watch` is given the
-    /// offer's secret, to have it watched or not.
+    /// Restores the query from `records`, the latest record of each part. Contributions are lost: an attempt that held
+    /// some waits for the same groups again. `watch` gets the secret of the offer, and may attach a watcher to it.
     ///
     /// # Errors
-    /// [`DecodeError`] when a record is none, is missing, or is of another query.
+    /// [`DecodeError`] when a record is malformed, missing, or of another query.
     pub fn restore(
         manifest: VerifiedManifest,
         committee: u16,
@@ -147,6 +145,7 @@ impl Aggregation {
         watch: impl FnOnce(EnvelopeSecretKey) -> EnvelopeSecretKey,
     ) -> Result<Self, DecodeError> {
         let mut records: Vec<_> = records.into_iter().collect();
+        // The part of the query itself comes first in this order. The other parts need it.
         records.sort_by_key(|(part, _)| *part);
         let mut records = records.into_iter();
         let Some((Part::Query, head)) = records.next() else {

@@ -1,4 +1,4 @@
-//! The last step: guards, mask, total (protocol.md §9).
+//! Release of a round: guards, mask, total (protocol.md §9).
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use rand::CryptoRng;
@@ -24,20 +24,21 @@ use dispers_circuit::Circuit;
 use dispers_crypto::shamir::Interpolation;
 use dispers_trust::directory::Directory;
 
-/// A certified release of one round. Its proposal never changes.
+/// Certified release of one round. Its proposal never changes.
 #[derive(BorshSerialize, BorshDeserialize)]
 pub(super) struct Releasing {
     proposal: [u8; 32],
-    /// My guard counts, sealed for the others.
+    /// Guard counts of this aggregator, sealed for the others. They are kept, so that a repetition sends the same
+    /// bytes.
     messages: Vec<PeerMessage>,
     step: Step,
 }
 
 #[derive(BorshSerialize, BorshDeserialize)]
 enum Step {
-    /// My counts are open to the others.
+    /// The guard counts were sent to the others.
     Guarding(Guarding),
-    /// All that is left.
+    /// The total is sealed, and nothing else is left.
     Released(SealedTotal),
 }
 
@@ -47,7 +48,7 @@ struct Guarding {
     accepted: u64,
     verified: u8,
     dealers: u8,
-    /// My shares of the outputs, summed over the proposal's batches.
+    /// Shares of the outputs, summed over the proposal's batches.
     sums: Sums,
 }
 
@@ -60,12 +61,12 @@ impl Releasing {
 }
 
 impl Aggregation {
-    /// Opens my share of the guard counts of my committee's batches in a certified proposal, once per
+    /// Opens this aggregator's share of the guard counts of its committee's batches in a certified proposal, once per
     /// round.
     ///
     /// # Errors
-    /// [`AggregationError`] when the certificate is not the notary's, when I did not commit
-    /// exactly these batches, or when too few homes answered.
+    /// [`AggregationError`] when the certificate is not the notary's, when this aggregator did not commit exactly these
+    /// batches, or when too few homes answered.
     pub fn guards(
         &mut self,
         proposal: &Proposal,
@@ -83,12 +84,13 @@ impl Aggregation {
             return Err(AggregationError::BadCertificate);
         }
         if let Some(releasing) = self.releases.get(&proposal.round) {
+            // The notary could certify two proposals. This aggregator releases one of them (protocol.md §12).
             if releasing.proposal != certificate.proposal {
                 return Err(AggregationError::SecondRelease);
             }
             return Ok(releasing.messages.clone());
         }
-        // A partition that is kept from me would be missing in the result.
+        // The Conductor could keep a partition from this aggregator. It would be missing in the result, unnoticed.
         if !self.has_every_grant(directory) {
             return Err(AggregationError::NoGrant);
         }
@@ -98,13 +100,15 @@ impl Aggregation {
         let mut committed = Vec::new();
         let mut last = None;
         for listed in &proposal.batches {
+            // Strictly increasing: a batch that is listed twice would be added twice.
             if last.replace(listed.batch) >= Some(listed.batch) {
                 return Err(AggregationError::NotCommitted);
             }
-            // Other committees answer for theirs.
+            // Other committees check their own batches.
             if !mine(listed.batch) {
                 continue;
             }
+            // The notary saw only a hash. The content is compared with what this aggregator committed (protocol.md §9).
             let ours = self
                 .batches
                 .get(&(proposal.round, listed.batch))
@@ -118,12 +122,16 @@ impl Aggregation {
             committed.push(ours);
         }
         let noise = |ours: &&&Committed| ours.work.batch.is_noise();
+        // A noisy query releases nothing without its noise, and with no more than one batch of noise.
         if committed.iter().filter(noise).count() != usize::from(self.manifest.privacy.is_some()) {
             return Err(AggregationError::NotCommitted);
         }
         let of_homes = || committed.iter().filter(|ours| !ours.work.batch.is_noise());
         let accepted: u64 = of_homes().map(|ours| u64::from(ours.accepted)).sum();
+        // The rate is measured against the sizes that the Target Finder signed, and not against the homes that a Target
+        // says it asked.
         let wanted = asked.saturating_mul(self.manifest.answer_rate.into());
+        // In whole numbers: a division would round.
         if of_homes().count() == 0 || accepted.saturating_mul(1000) < wanted {
             return Err(AggregationError::TooFewAnswers);
         }
@@ -162,9 +170,9 @@ impl Aggregation {
         Ok(messages)
     }
 
-    /// Masks what its guard does not cover and seals my total for the querier. The round's sums end
-    /// here, and with the last round's the query's secret and grants: what is left is what was
-    /// already said.
+    /// Withholds the outputs that the guards do not cover, and seals this aggregator's total for the querier. The
+    /// round's sums are then dropped, and after the last round the query's secret and grants too. Only messages that
+    /// were already sent are left.
     ///
     /// # Errors
     /// [`AggregationError::Unread`] when the openings are too few, [`AggregationError::BadGuards`] when they are not
@@ -180,6 +188,7 @@ impl Aggregation {
         let releasing = self.releases.get(&round);
         let releasing = releasing.ok_or(AggregationError::WrongStep)?;
         let guarding = match &releasing.step {
+            // A release that is asked twice gets the same total, to the byte.
             Step::Released(total) => return Ok(total.clone()),
             Step::Guarding(guarding) => guarding,
         };
@@ -237,7 +246,7 @@ impl Aggregation {
         )
     }
 
-    /// Every batch of the query, with the number of its homes.
+    /// Returns every batch of the query, with the number of its homes.
     fn granted(&self) -> impl Iterator<Item = (BatchId, u32)> {
         let grants = self.grants.iter();
         grants.flat_map(|(&partition, grant)| grant.batches.batches(partition))
@@ -248,11 +257,12 @@ impl Aggregation {
             releasing.step = Step::Released(total);
         }
         self.batches.retain(|(of, _), _| *of != round);
-        // A session may leave rounds out, but for the last.
+        // A session may leave out any round but the last.
         if round + 1 >= self.manifest.rounds {
             self.secret = None;
             self.grants.clear();
         }
+        // All older records of the query are to be erased (protocol.md §8).
         self.unsaved = Unsaved::Whole;
     }
 
@@ -285,6 +295,7 @@ impl Aggregation {
                 columns.push(counts);
             }
         }
+        // The manifest's `min_verified` may exceed the threshold, so that a wrong opening contradicts the others.
         if points.len() < usize::from(self.manifest.min_verified) {
             let offers = self.manifest.offers(self.channel.committee);
             let members = offers.map(|(member, _)| member);
@@ -292,8 +303,7 @@ impl Aggregation {
                 members: members.filter(|member| !points.contains(member)).collect(),
             });
         }
-        // All openings must lie on one polynomial: a single wrong one stops the release rather
-        // than lifting a mask.
+        // All openings must lie on one polynomial. A single wrong one stops the release: it must not lift a mask.
         let interpolation = Interpolation::new(&points, self.needed).map_err(|_| bad.clone())?;
         let mut opened = Vec::with_capacity(mine.len());
         for position in 0..mine.len() {
@@ -303,7 +313,9 @@ impl Aggregation {
             }
             let count = interpolation.at_zero(&shares);
             opened.push(match noisy {
+                // A noisy count may be below zero.
                 true => field::signed(count),
+                // No exact count of people exceeds the number of accepted contributions.
                 false if count > guarding.accepted => return Err(bad),
                 false => count.into(),
             });

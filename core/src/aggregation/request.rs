@@ -1,4 +1,4 @@
-//! What the Conductor sends an aggregator.
+//! Requests of the Conductor to an aggregator, and answers.
 
 use borsh::{BorshDeserialize, BorshSerialize};
 
@@ -15,64 +15,64 @@ use dispers_base::{
     keys::Signature,
 };
 
-/// A manifest with the finder's grant.
+/// Request to begin a query: its manifest with the grant of one partition's finder.
 #[derive(BorshSerialize, BorshDeserialize)]
 pub struct BeginRequest {
-    /// The query.
+    /// Manifest of the query.
     pub manifest: SignedManifest,
-    /// The grant's partition.
+    /// Partition of the grant.
     pub partition: u16,
-    /// The grant.
+    /// Sealed grant for this aggregator.
     pub grant: SealedGrant,
 }
 
-/// What comes before a batch's groups, as the Target signed them.
+/// First part of a batch's groups, as the Target signed it.
 #[derive(BorshSerialize, BorshDeserialize)]
 pub struct OpenHead {
-    /// The digests.
+    /// Statement with the digests of all aggregators' groups.
     pub statement: GroupsStatement,
     /// The Target's signature over D.
     pub signature: Signature,
 }
 
-/// The others' shares of a batch's randomness.
+/// Request to verify a batch, with the others' shares of the randomness.
 #[derive(BorshSerialize, BorshDeserialize)]
 pub struct VerifyRequest {
-    /// The batch.
+    /// Work to verify.
     pub work: Work,
     /// Messages to the reader.
     pub messages: Vec<PeerMessage>,
 }
 
-/// The quorum and its verifier messages.
+/// Request to decide a batch, with the quorum and its verifier messages.
 #[derive(BorshSerialize, BorshDeserialize)]
 pub struct DecideRequest {
-    /// The batch.
+    /// Work to decide.
     pub work: Work,
-    /// Who verifies.
+    /// Aggregators that verify the batch together.
     pub quorum: Quorum,
     /// Messages to the reader.
     pub messages: Vec<PeerMessage>,
 }
 
-/// What an aggregator says of a batch that it was to decide.
+/// Answer of an aggregator to the request to decide a batch.
 #[derive(Clone, BorshSerialize, BorshDeserialize)]
 pub enum Verdict {
-    /// It prepared the sum.
+    /// The aggregator prepared the sum.
     Prepared(SignedAcknowledgement),
     /// Too many contributions contradict each other: the attempt is over.
     Inconsistent {
-        /// The one aggregator without which the others agree, if there is one.
+        /// Aggregator without which the others agree, if there is exactly one.
         suspect: Option<MemberNumber>,
     },
     /// Dealt noise is malformed or out of its bound: the attempt is over.
     BadDeals {
-        /// Who dealt it.
+        /// Dealers of this noise.
         dealers: Vec<MemberNumber>,
         /// Dealers whose noise would be right without some members of the quorum, each with one of these members.
         disputes: Vec<(MemberNumber, MemberNumber)>,
     },
-    /// Messages that it needs cannot be read: the attempt is over.
+    /// Messages that the aggregator needs cannot be read: the attempt is over.
     Unread {
         /// Senders of the messages.
         members: Vec<MemberNumber>,
@@ -82,9 +82,9 @@ pub enum Verdict {
 /// Answer of an aggregator to a step that reads messages of the others.
 #[derive(Clone, BorshSerialize, BorshDeserialize)]
 pub enum StepReply<T> {
-    /// It took the step.
+    /// The aggregator took the step.
     Done(T),
-    /// Messages that it needs cannot be read.
+    /// Messages that the aggregator needs cannot be read.
     Unread {
         /// Senders of the messages; empty if those that can be read contradict each other.
         members: Vec<MemberNumber>,
@@ -92,14 +92,15 @@ pub enum StepReply<T> {
 }
 
 impl<T> StepReply<T> {
-    /// Makes a reply of the messages that cannot be read, and leaves every other refusal an error.
+    /// Turns the error of unreadable or contradicting messages into a reply, and passes on every other error.
     ///
     /// # Errors
-    /// [`AggregationError`], but for messages of others that cannot be read or that contradict each other.
+    /// [`AggregationError`], unless messages of others cannot be read or contradict each other.
     pub fn new(result: Result<T, AggregationError>) -> Result<Self, AggregationError> {
         match result {
             Ok(done) => Ok(Self::Done(done)),
             Err(AggregationError::Unread { members }) => Ok(Self::Unread { members }),
+            // The guard counts show only that one of them is wrong, and not whose: no member is named.
             Err(AggregationError::BadGuards) => Ok(Self::Unread {
                 members: Vec::new(),
             }),
@@ -108,30 +109,30 @@ impl<T> StepReply<T> {
     }
 }
 
-/// The quorum's acknowledgements.
+/// Request to commit a batch, with the acknowledgements of its quorum.
 #[derive(BorshSerialize, BorshDeserialize)]
 pub struct CommitRequest {
-    /// The batch.
+    /// Work to commit.
     pub work: Work,
-    /// One of each member of the quorum.
+    /// Acknowledgements, one of each member of the quorum.
     pub acknowledgements: Vec<SignedAcknowledgement>,
 }
 
-/// The certified release.
+/// Request to open the guard counts of a certified release.
 #[derive(BorshSerialize, BorshDeserialize)]
 pub struct GuardsRequest {
-    /// What is to be released.
+    /// Batches to release.
     pub proposal: Proposal,
-    /// The notary's word.
+    /// Signature of the notary.
     pub certificate: Certificate,
 }
 
-/// The others' guard counts.
+/// Request to release, with the others' guard counts.
 #[derive(BorshSerialize, BorshDeserialize)]
 pub struct ReleaseRequest {
-    /// The query.
+    /// Query to release.
     pub query: QueryId,
-    /// The round.
+    /// Round to release.
     pub round: u16,
     /// Messages to the reader.
     pub messages: Vec<PeerMessage>,

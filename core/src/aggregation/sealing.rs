@@ -1,7 +1,7 @@
-//! How what an aggregator keeps is sealed where it lies (protocol.md §8).
+//! Sealing of an aggregator's records on its disk (protocol.md §8).
 //!
-//! Each query has a key of its own, sealed under the node's. Erasing that key erases the query,
-//! whatever copies of its records there are, and without the node's key a copied file says nothing.
+//! Each query has a key of its own, sealed under the node's key. Erasing the query's key erases the query, whatever
+//! copies of its records exist. Without the node's key, a copied file reveals nothing.
 
 use borsh::BorshSerialize;
 use hkdf::Hkdf;
@@ -12,19 +12,18 @@ use zeroize::{Zeroize, Zeroizing};
 use dispers_base::{encoding, keys::SigningKey, labels};
 use dispers_crypto::{aead, envelope::OpenError};
 
-/// Where something is kept. What is moved to another place does not open there.
+/// Place of a record. A record that is moved to another place does not open there.
 #[derive(BorshSerialize)]
 pub struct Place<'a> {
-    /// The table, with its version.
+    /// Name of the table, with its version.
     pub table: &'static str,
-    /// Whose row: the query or the offer.
+    /// Id of the query or offer that the row belongs to.
     pub id: &'a [u8; 32],
-    /// Which row of it, where there are several.
+    /// Name of the row among several of the same id.
     pub part: &'a [u8],
 }
 
-/// Seals what belongs to one query or offer, or under the node's key the keys of those; zeroized
-/// when dropped.
+/// Key that seals the records of one query or offer, or the node's key, which seals such keys; zeroized when dropped.
 pub struct StorageKey([u8; 32]);
 
 impl Drop for StorageKey {
@@ -34,7 +33,7 @@ impl Drop for StorageKey {
 }
 
 impl StorageKey {
-    /// The node's own: under it only keys are sealed.
+    /// Derives the node's key from its signing key. It seals only other keys.
     pub fn of_node(signing: &SigningKey) -> Self {
         let mut key = Self([0; 32]);
         Hkdf::<Sha256>::new(None, &*signing.seed())
@@ -43,7 +42,7 @@ impl StorageKey {
         key
     }
 
-    /// A fresh one.
+    /// Draws a fresh key.
     pub fn generate(rng: &mut impl CryptoRng) -> Self {
         let mut key = Self([0; 32]);
         rng.fill_bytes(&mut key.0);
@@ -55,7 +54,7 @@ impl StorageKey {
         self.seal(&key.0, place, rng)
     }
 
-    /// Opens another key.
+    /// Opens a key that [`seal_key`](Self::seal_key) sealed in the same place.
     ///
     /// # Errors
     /// [`OpenError`], whatever the cause.

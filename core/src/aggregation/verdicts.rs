@@ -1,5 +1,5 @@
-//! What a quorum makes of a batch: which contributions count, and who contradicts the others
-//! (protocol.md §8).
+//! Decisions of a quorum on a batch: which contributions count, and which member contradicts the others (protocol.md
+//! §8).
 
 use borsh::{BorshDeserialize, BorshSerialize};
 
@@ -8,12 +8,12 @@ use dispers_base::id::MemberNumber;
 use dispers_circuit::Circuit;
 use dispers_crypto::shamir::Interpolation;
 
-/// The aggregators that verify a batch together, in increasing order.
+/// Aggregators that verify a batch together, in increasing order.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Quorum(Vec<MemberNumber>);
 
 impl Quorum {
-    /// Sorts and removes repetitions.
+    /// Creates a quorum. Sorts the members and removes repetitions.
     pub fn new(members: impl IntoIterator<Item = MemberNumber>) -> Self {
         let mut members: Vec<_> = members.into_iter().collect();
         members.sort_unstable();
@@ -21,7 +21,7 @@ impl Quorum {
         Self(members)
     }
 
-    /// The members, in increasing order.
+    /// Returns the members, in increasing order.
     pub fn members(&self) -> &[MemberNumber] {
         &self.0
     }
@@ -38,25 +38,25 @@ pub(super) fn bit(bits: &[u8], index: usize) -> bool {
         .is_some_and(|byte| byte >> (index % 8) & 1 == 1)
 }
 
-/// What one member of a quorum says.
+/// Message of one member of a quorum.
 #[derive(Clone, Copy)]
 pub(super) struct Column<'a> {
-    /// One bit per index: whether it holds a share there.
+    /// Bitmap of the indices at which the member holds a share.
     pub(super) present: &'a [u8],
-    /// The elements of its message per index.
+    /// Elements of the messages, index after index.
     pub(super) messages: &'a [u64],
     /// Joint randomness per index; empty where there is none.
     pub(super) joints: &'a [[u8; 32]],
 }
 
-/// What a set of members makes of a batch.
+/// Decisions of a set of members on a batch.
 pub(super) struct Verdicts {
-    /// One bit per index: counted.
+    /// Bitmap of the counted indices.
     pub(super) bitmap: Vec<u8>,
     pub(super) accepted: u32,
-    /// Held by all, and not on one polynomial.
+    /// Number of contributions that all members hold and that are on no polynomial.
     pub(super) inconsistent: u32,
-    /// Held by some.
+    /// Number of contributions that only some members hold.
     pub(super) partial: u32,
 }
 
@@ -74,7 +74,7 @@ enum Finding {
     Counted,
 }
 
-/// The messages of some members, and what is computed from them for each contribution.
+/// Messages of some members, with the buffers in which each contribution is checked.
 struct Examined<'a> {
     circuit: &'a Circuit,
     columns: &'a [Column<'a>],
@@ -110,7 +110,7 @@ impl<'a> Examined<'a> {
             some if some < columns.len() => return Finding::Partial,
             _ => {}
         }
-        // All commit to the same shares, or none of them counts.
+        // All members must have seen commitments to the same shares. Otherwise the home chose its joint randomness.
         let joint = columns.first().and_then(|column| column.joints.get(index));
         if !columns
             .iter()
@@ -174,9 +174,9 @@ pub(super) fn held(columns: &[Column<'_>], count: usize) -> usize {
     (0..count).filter(held).count()
 }
 
-/// Finds the one member for which `right` holds of what the others decide without it. A proof that is verified with a
-/// false message is refused, so that no set with a liar in it counts much, and homes can frame a
-/// member only for their own contributions.
+/// Finds the one member for which `right` holds of the others' decisions without it. A proof that is verified with a
+/// false message is refused, so that a set with a liar in it counts few contributions. Homes can frame a member only
+/// for their own contributions.
 pub(super) fn suspect(
     circuit: &Circuit,
     quorum: &Quorum,
@@ -186,6 +186,7 @@ pub(super) fn suspect(
     count: usize,
     right: &dyn Fn(MemberNumber, &Verdicts) -> bool,
 ) -> Option<MemberNumber> {
+    // Without the suspect, the others must still reach the threshold and the manifest's `min_verified`.
     if columns.len() <= needed.max(min_verified) {
         return None;
     }
@@ -196,13 +197,14 @@ pub(super) fn suspect(
         let verdicts = Verdicts::of(circuit, &members, &others, needed, count).ok()?;
         right(member, &verdicts).then_some(member)
     });
+    // With two possible suspects, the messages do not show which of them lies.
     match (suspects.next(), suspects.next()) {
         (Some(one), None) => Some(one),
         _ => None,
     }
 }
 
-/// Largest quorum in which all sets of members are looked at: up to 2¹².
+/// Largest quorum of which all subsets are examined: up to 2¹².
 pub(crate) const LARGEST_EXAMINED: usize = 12;
 
 /// Party at fault for dealt noise that does not count.
@@ -210,9 +212,9 @@ pub(crate) const LARGEST_EXAMINED: usize = 12;
 pub(super) enum Fault {
     /// The dealer. Whichever t-1 members lie, the noise does not count.
     Dealer,
-    /// The dealer, or all of these members: without them the noise counts.
+    /// The dealer, or all of these members. Without them the noise counts.
     DealerOr(Vec<MemberNumber>),
-    /// Nothing shows who.
+    /// The messages do not show which party is at fault.
     Unknown,
 }
 
@@ -257,6 +259,7 @@ pub(super) fn fault(
         Fault::DealerOr(places.map(|place| members[place]).collect())
     };
     if members.len() > LARGEST_EXAMINED {
+        // The number of sets doubles with each member: of a larger quorum only single members are left out.
         let mut single = (0..members.len().min(64)).map(|place| 1 << place);
         return single.find(counts_without).map_or(Fault::Unknown, named);
     }

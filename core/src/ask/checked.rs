@@ -72,6 +72,8 @@ impl BatchAnswer {
                 signed.is_ok()
             });
         let mut pairs = self.groups.iter().zip(&statement.digests);
+        // The digests under the signature are compared with the groups themselves: a signature over other bytes is
+        // worthless.
         let same = |(groups, digest): (&Vec<super::SealedGroup>, &[u8; 32])| {
             GroupsStatement::digest_of(groups) == *digest
         };

@@ -1,4 +1,4 @@
-//! What a Target and a stack refuse.
+//! Tests of the asks that a Target or a stack refuses.
 
 use super::*;
 use crate::testing::{Scene, Setting, copy_of, key_of, logged, name};
@@ -30,7 +30,7 @@ fn refusal(scene: &Scene, work: Work, message: &BatchMessage) -> Option<AskError
     .err()
 }
 
-/// The first batch with another statement, signed by `key`.
+/// Returns the first batch with its statement after `change`, signed with the key of `key`.
 fn restated(scene: &Scene, key: &str, change: impl FnOnce(&mut BatchStatement)) -> BatchMessage {
     let mut message = copy_of(&scene.found.batches[0]);
     let mut statement: BatchStatement =

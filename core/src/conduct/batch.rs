@@ -1,4 +1,4 @@
-//! One batch at the Conductor: asked, opened, verified, decided, committed.
+//! State of one batch at the Conductor: asked, opened, verified, decided, committed.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -40,9 +40,9 @@ enum Step {
     Deciding {
         quorum: Quorum,
         gather: Gather<SignedAcknowledgement>,
-        /// Whom each member of the quorum suspects, and whether of bad noise.
+        /// Accusations by members of the quorum: the suspect, and true if it is accused of bad noise.
         suspects: Vec<(MemberNumber, bool)>,
-        /// Dealers and members that each member of the quorum says are in dispute.
+        /// Pairs of a dealer and a member that members of the quorum say are in dispute.
         disputed: Vec<(MemberNumber, MemberNumber)>,
     },
     Committing {
@@ -53,7 +53,7 @@ enum Step {
     Done(CommittedBatch),
 }
 
-/// One batch and how far it is.
+/// One batch and the step that it has reached.
 pub(super) struct BatchRun {
     /// Number of homes, or of dealers of noise.
     size: u32,
@@ -74,7 +74,7 @@ impl BatchRun {
         }
     }
 
-    /// Number of homes.
+    /// Returns the number of homes, or of dealers of noise.
     pub(super) fn size(&self) -> u32 {
         self.size
     }
@@ -98,7 +98,7 @@ impl BatchRun {
         }
     }
 
-    /// Forgets the round before.
+    /// Drops the state of the round before.
     pub(super) fn begin_round(&mut self) {
         *self = Self::new(self.size);
     }
@@ -118,6 +118,7 @@ impl BatchRun {
         parameters: &Option<Arc<SignedParameters>>,
         funnel: &mut Funnel,
     ) -> Command {
+        // A batch that is asked again has the same homes, and counts once.
         if !std::mem::replace(&mut self.counted, true) {
             funnel.asked += u64::from(self.size);
         }
@@ -128,7 +129,7 @@ impl BatchRun {
         }
     }
 
-    /// What of it outlives the process.
+    /// Returns the part of the state that outlives the process.
     pub(super) fn kept(&self) -> KeptBatch {
         KeptBatch {
             size: self.size,
@@ -151,7 +152,7 @@ impl BatchRun {
         }
     }
 
-    /// What is left of a batch of a committee.
+    /// Restores the state of a batch of a committee.
     pub(super) fn restored(committee: u16, kept: KeptBatch) -> Self {
         Self {
             size: kept.size,
@@ -177,7 +178,7 @@ impl BatchRun {
     }
 }
 
-/// What of a batch outlives the Conductor's process.
+/// Part of a batch's state that outlives the Conductor's process.
 #[derive(BorshSerialize, BorshDeserialize)]
 pub(super) struct KeptBatch {
     size: u32,
@@ -190,7 +191,7 @@ pub(super) struct KeptBatch {
 #[derive(BorshSerialize, BorshDeserialize)]
 enum KeptStep {
     Waiting,
-    /// Asked under its attempt; what was answered went with the process.
+    /// Asked under its attempt. The answers were lost with the process.
     Asked,
     Committing {
         accepted: CommittedBatch,
@@ -199,7 +200,8 @@ enum KeptStep {
     Done(CommittedBatch),
 }
 
-/// Refuses verdicts that no honest member of the quorum gives. Otherwise it could end every attempt without a name.
+/// Refuses verdicts that no honest member of the quorum gives. A liar could otherwise end every attempt without being
+/// named.
 fn refuse_false_verdicts<T>(
     from: AggregatorId,
     work: Work,
@@ -228,7 +230,7 @@ fn refuse_false_verdicts<T>(
 }
 
 impl Conduct {
-    /// The run that `work` is about, if it is its current attempt.
+    /// Returns the batch of `work`, if `work` is its current attempt.
     fn run(&mut self, work: Work) -> Option<&mut BatchRun> {
         let current = matches!(self.stage, Stage::Batches)
             && work.query == self.manifest.query()
@@ -238,7 +240,7 @@ impl Conduct {
             .filter(|run| current && run.attempt == work.attempt)
     }
 
-    /// Whether `event` is about the current attempt at its batch, and its step waits for it.
+    /// Returns whether `event` is about the current attempt at its batch, and the batch waits for it.
     pub(super) fn batch_awaits(&self, event: &Event) -> bool {
         let (Event::Asked(work, _)
         | Event::Dealt(_, work, _)
@@ -273,12 +275,13 @@ impl Conduct {
         }
     }
 
-    /// The aggregators that are to work on a batch.
+    /// Returns the aggregators that are to work on a batch.
     fn alive_for(&self, work: Work) -> BTreeMap<AggregatorId, usize> {
         self.alive_in(work.batch.committee)
     }
 
-    /// Asks again with fresh shares, or gives up with `failure` when no attempt is left.
+    /// Asks the batch again as a new attempt, for which stacks make fresh shares. Fails with `failure` when no attempt
+    /// is left.
     fn again(&mut self, work: Work, failure: Failure) -> Result<Vec<Command>, Failure> {
         self.check_quorum()?;
         let attempts = self.manifest.attempts;
@@ -298,7 +301,7 @@ impl Conduct {
         Ok(vec![run.ask(work, &self.parameters, &mut self.funnel)])
     }
 
-    /// Has aggregators deal noise for their committee, those that are left in the query.
+    /// Has the remaining aggregators of a committee deal noise, as many of them as this kind of noise needs.
     pub(super) fn deal(&mut self, batch: BatchId) -> Vec<Command> {
         let committee = batch.committee;
         let needed = self.needed_of(committee);
@@ -363,7 +366,7 @@ impl Conduct {
         let request = request.clone();
         let answers = std::mem::take(&mut gather.answers);
         self.check_quorum()?;
-        // How much each deals depends on how many do.
+        // The noise of each dealer depends on the number of dealers: with one missing, all must deal again.
         if answers.len() < request.dealers.len() {
             return self.again(work, self.no_agreement());
         }
@@ -381,8 +384,8 @@ impl Conduct {
         Ok(alive.iter().map(open).collect())
     }
 
-    /// Notes an answer to a step of a batch. Who lost an attempt in a restart stays in the query, once
-    /// for each batch: one that forgets again and again would use up every attempt.
+    /// Records an answer to a step of a batch. An aggregator that lost an attempt in a restart stays in the query, once
+    /// for each batch. One that loses attempts again and again would use up all of them.
     fn note_of<T>(
         &mut self,
         aggregator: AggregatorId,
@@ -395,7 +398,7 @@ impl Conduct {
         }
     }
 
-    /// Puts the aggregators that most of the quorum suspect out of the query.
+    /// Excludes the aggregators that most of the quorum suspect.
     fn leave_out(&mut self, committee: u16, quorum: &Quorum, suspects: &[(MemberNumber, bool)]) {
         let most = quorum.members().len() / 2;
         for (bad, error) in [
@@ -428,7 +431,8 @@ impl Conduct {
         if !matches!(run.step, Step::Asking) {
             return Ok(Vec::new());
         }
-        // Aggregators would take what one Target says for what all homes of the round were shown.
+        // Aggregators would take one Target's statement as what all homes of the round were shown, and refuse all
+        // others.
         let result = result.and_then(|answer| match answer.statement.parameters == shown {
             true => Ok(answer),
             false => Err(StepError::Refused(OTHER_PARAMETERS.to_owned())),
@@ -436,7 +440,7 @@ impl Conduct {
         let answer = match result {
             Ok(answer) => Arc::new(answer),
             Err(StepError::OtherBytes { target }) => {
-                // The conductor saw it itself.
+                // The Conductor found the mismatch itself, so that no aggregator accuses the Target.
                 let accusers = Vec::new();
                 return self.again(work, Failure::OtherBytes { target, accusers });
             }
@@ -481,13 +485,14 @@ impl Conduct {
         }
         let answers = std::mem::take(&mut gather.answers);
         let refused = std::mem::take(refused);
+        // The refusals are weighed together once all are in: one alone is judged differently from several.
         let failure = self.weigh(refused, !answers.is_empty());
         self.check_quorum()?;
         if let Some(failure) = failure {
             return self.again(work, failure);
         }
         let alive = self.alive_for(work);
-        // The others may lack the randomness of one that lost the attempt in a restart.
+        // An aggregator that lost the attempt in a restart gave no randomness, and the others may lack it.
         if alive
             .keys()
             .any(|aggregator| !answers.contains_key(aggregator))
@@ -507,7 +512,8 @@ impl Conduct {
             .collect())
     }
 
-    /// Returns who was asked to verify or to decide in an attempt, and was handed the messages of all the others.
+    /// Returns the aggregators that were asked to verify or to decide in an attempt. Each was handed the messages of
+    /// all the others.
     fn asked_of(&mut self, work: Work) -> Option<BTreeSet<MemberNumber>> {
         let committee = work.batch.committee;
         match &self.run(work)?.step {
@@ -517,7 +523,7 @@ impl Conduct {
         }
     }
 
-    /// Weighs the refusals of aggregators that cannot open a Target's groups. Returns the failure of the attempt, or
+    /// Judges the refusals of aggregators that cannot open a Target's groups. Returns the failure of the attempt, or
     /// `None` if the attempt continues with the other aggregators.
     ///
     /// Either the Target sent groups that do not open, or an aggregator falsely claims so. One Target's answer does not
@@ -531,6 +537,7 @@ impl Conduct {
         let (first, target) = refused.first_key_value()?;
         if refused.len() == 1 && others_opened {
             match self.accusers.get(first) {
+                // Only two colluding Targets can exclude an honest aggregator in this way (protocol.md §13).
                 Some(before) if before != target => {
                     self.alive.remove(first);
                     self.out.entry(*first).or_insert(StepError::AccusedTargets);
@@ -575,7 +582,8 @@ impl Conduct {
             return Ok(Vec::new());
         }
         let answers = std::mem::take(&mut gather.answers);
-        // One that lost the attempt in a restart, or cannot read the others' randomness, is not lost to the query.
+        // An aggregator that lost the attempt in a restart, or cannot read the others' randomness, stays in the query:
+        // only the attempt is over.
         let missing = |aggregator| !answers.contains_key(aggregator);
         let over = self.alive_for(work).keys().any(missing);
         self.settle_disputes(aggregator.committee);
@@ -610,7 +618,7 @@ impl Conduct {
         work: Work,
         result: Result<SignedAcknowledgement, StepError>,
     ) -> Result<Vec<Command>, Failure> {
-        // What is in another's name, or about something else, acknowledges nothing.
+        // An acknowledgement in another's name, or about something else, is worthless.
         let result = result.and_then(|said| {
             let own = (said.body.member, said.body.work) == (aggregator.member, work);
             let refused = || StepError::Refused("it acknowledged something else".into());
@@ -620,7 +628,7 @@ impl Conduct {
             Some(quorum) => {
                 let needed = self.needed_of(aggregator.committee);
                 let result = refuse_false_verdicts(aggregator, work, result, &quorum, needed);
-                // All of the quorum are needed.
+                // An aggregator needs the messages of all members of the quorum: it may name any of them.
                 self.dispute(aggregator, result, &quorum, quorum.len())
             }
             None => result,
@@ -648,7 +656,7 @@ impl Conduct {
         else {
             return Ok(Vec::new());
         };
-        // Nobody accuses itself, nor twice.
+        // An aggregator cannot accuse itself, and counts once per suspect.
         let others = suspected
             .into_iter()
             .filter(|suspect| *suspect != aggregator.member);
@@ -668,6 +676,7 @@ impl Conduct {
         let acknowledgements: Vec<SignedAcknowledgement> =
             std::mem::take(&mut gather.answers).into_values().collect();
         let decision = |a: &SignedAcknowledgement| (a.body.decision, a.body.accepted);
+        // Aggregators commit only on equal acknowledgements of the whole quorum: with others, every commit would fail.
         let equal = acknowledgements
             .windows(2)
             .all(|pair| decision(&pair[0]) == decision(&pair[1]));
@@ -696,7 +705,7 @@ impl Conduct {
         Ok(commit(committee, work, &acknowledgements))
     }
 
-    /// Repeats the commits that were under way, asks anew what was asked, and goes on.
+    /// Repeats the commits that were in progress, asks again what was asked, and continues with the next batches.
     pub(super) fn resume_batches(&mut self) -> Result<Vec<Command>, Failure> {
         let query = self.manifest.query();
         let mut commands = Vec::new();
@@ -713,6 +722,7 @@ impl Conduct {
                 _ => {}
             }
         }
+        // Stacks answer a work once: a batch whose answers are lost needs a new attempt.
         for work in lost {
             commands.extend(self.again(work, Failure::Interrupted)?);
         }
@@ -748,6 +758,7 @@ impl Conduct {
             run.step = Step::Done(accepted);
         }
         self.check_quorum()?;
+        // The result names the smallest number, since a batch with fewer verifiers is less protected.
         self.verified = match self.verified {
             0 => committed,
             before => before.min(committed),
@@ -756,7 +767,7 @@ impl Conduct {
     }
 }
 
-/// Waits for all of `alive` to open their groups.
+/// Creates the step that waits for all of `alive` to open their groups.
 fn opening(alive: &BTreeMap<AggregatorId, usize>) -> Step {
     Step::Opening {
         gather: Gather::new(alive.keys().copied()),
@@ -764,13 +775,13 @@ fn opening(alive: &BTreeMap<AggregatorId, usize>) -> Step {
     }
 }
 
-/// Who acknowledged.
+/// Returns the aggregator that acknowledged.
 fn acknowledging(committee: u16, acknowledgement: &SignedAcknowledgement) -> AggregatorId {
     let member = acknowledgement.body.member;
     AggregatorId { committee, member }
 }
 
-/// Has every aggregator that acknowledged commit.
+/// Returns the commands that have every acknowledging aggregator commit.
 fn commit(
     committee: u16,
     work: Work,

@@ -1,4 +1,4 @@
-//! What a query asks of the world, and what comes back.
+//! Commands of a query to the rest of the network, and the events that answer them.
 
 use std::sync::Arc;
 
@@ -15,111 +15,111 @@ use crate::{
 };
 use dispers_base::id::{AggregatorId, MemberNumber, Name, Work};
 
-/// What the Conductor is to do. Payloads are shared, not copied.
+/// A task for the Conductor. Payloads are shared, not copied.
 #[derive(Clone)]
 pub enum Command {
     /// Stream a partition's lists to its Target Finder.
     Find {
-        /// Which partition.
+        /// Number of the partition.
         partition: u16,
     },
     /// Hand an aggregator the manifest and its grants.
     Begin {
-        /// Which aggregator.
+        /// Aggregator to begin with.
         aggregator: AggregatorId,
-        /// Its grants, each with the partition that it is for.
+        /// Grants for the aggregator, each with its partition.
         grants: Arc<Vec<(u16, SealedGrant)>>,
     },
     /// Have the Target ask a batch.
     Ask {
-        /// What is asked.
+        /// Work that is asked.
         work: Work,
-        /// What the round is computed with, where a model is trained.
+        /// Parameters of the round, where a model is trained.
         parameters: Option<Arc<SignedParameters>>,
     },
     /// Have an aggregator deal noise.
     Deal {
-        /// Which aggregator.
+        /// Aggregator that is to deal.
         aggregator: AggregatorId,
-        /// What for.
+        /// Work, and the dealers.
         request: Arc<DealRequest>,
     },
     /// Hand an aggregator its shares of the noise that all dealers dealt.
     OpenDeals {
-        /// Which aggregator.
+        /// Aggregator that is to open the deals.
         aggregator: AggregatorId,
-        /// Place of its shares in the deals.
+        /// Position of the aggregator's shares in the deals.
         position: usize,
-        /// What was asked of the dealers.
+        /// Request that the dealers answered.
         request: Arc<DealRequest>,
         /// All deals, in order of the dealers.
         deals: Arc<Vec<Deal>>,
     },
     /// Hand an aggregator its groups.
     Open {
-        /// Which aggregator.
+        /// Aggregator that is to open its groups.
         aggregator: AggregatorId,
-        /// Place of its groups in the answer.
+        /// Position of the aggregator's groups in the answer.
         position: usize,
         /// All groups of the batch.
         answer: Arc<BatchAnswer>,
     },
     /// Hand an aggregator the others' randomness.
     Verify {
-        /// Which aggregator.
+        /// Aggregator that is to verify.
         aggregator: AggregatorId,
-        /// The batch.
+        /// Work to verify.
         work: Work,
-        /// Messages to it.
+        /// Messages to the aggregator.
         messages: Vec<PeerMessage>,
     },
     /// Hand an aggregator the quorum and its verifier messages.
     Decide {
-        /// Which aggregator.
+        /// Aggregator that is to decide.
         aggregator: AggregatorId,
-        /// The batch.
+        /// Work to decide.
         work: Work,
-        /// Who verifies.
+        /// Aggregators that verify the batch together.
         quorum: Quorum,
-        /// Messages to it.
+        /// Messages to the aggregator.
         messages: Vec<PeerMessage>,
     },
     /// Hand an aggregator the quorum's acknowledgements.
     Commit {
-        /// Which aggregator.
+        /// Aggregator that is to commit.
         aggregator: AggregatorId,
-        /// The batch.
+        /// Work to commit.
         work: Work,
-        /// One of each aggregator of the quorum.
+        /// Acknowledgements, one of each aggregator of the quorum.
         acknowledgements: Arc<Vec<SignedAcknowledgement>>,
     },
     /// Have the notary sign the release.
     Notarise {
-        /// What is to be released.
+        /// Batches to release.
         proposal: Arc<Proposal>,
     },
     /// Hand an aggregator the certificate.
     Guards {
-        /// Which aggregator.
+        /// Aggregator that is to open its guard counts.
         aggregator: AggregatorId,
-        /// What is to be released.
+        /// Batches to release.
         proposal: Arc<Proposal>,
-        /// The notary's word.
+        /// Signature of the notary.
         certificate: Arc<Certificate>,
     },
     /// Hand an aggregator the others' guard counts.
     Release {
-        /// Which aggregator.
+        /// Aggregator that is to release.
         aggregator: AggregatorId,
-        /// The round.
+        /// Round to release.
         round: u16,
-        /// Messages to it.
+        /// Messages to the aggregator.
         messages: Vec<PeerMessage>,
     },
 }
 
 impl Command {
-    /// Which step it is, and which aggregator is to take it.
+    /// Returns the step that the command asks for, and the aggregator that is to take it.
     pub fn step(&self) -> (Step, Option<AggregatorId>) {
         match self {
             Self::Find { .. } => (Step::Find, None),
@@ -138,7 +138,7 @@ impl Command {
     }
 }
 
-/// Why a command failed.
+/// Reason why a command failed.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub enum StepError {
     /// The node could not be reached or did not answer in time.
@@ -147,32 +147,34 @@ pub enum StepError {
     Refused(String),
     /// Too many contributions are inconsistent: the batch may be asked again.
     Inconsistent {
-        /// The one aggregator without which the others agree, if there is one.
+        /// Aggregator without which the others agree, if there is exactly one.
         suspect: Option<MemberNumber>,
     },
     /// Dealt noise is refused.
     BadDeals {
-        /// Who dealt it.
+        /// Dealers of this noise.
         dealers: Vec<MemberNumber>,
         /// Dealers whose noise would be right without some members of the quorum, each with one of these members.
         disputes: Vec<(MemberNumber, MemberNumber)>,
     },
-    /// Most others say that its messages contradict theirs.
+    /// Most others say that the aggregator's messages contradict theirs.
     Contradicted,
-    /// It dealt other noise than was asked, or most others say that it is malformed or out of its bound.
+    /// The aggregator dealt other noise than was asked, or most others say that its noise is malformed or out of its
+    /// bound.
     BadNoise,
-    /// It did not sign what it acknowledged.
+    /// The aggregator did not sign what it acknowledged.
     BadAcknowledgement,
     /// An aggregator cannot read messages of others. Either their sender is at fault, or the aggregator lies.
     Unread {
         /// Senders of the messages; empty if the messages contradict each other.
         members: Vec<MemberNumber>,
     },
-    /// It sent other messages than one to each other aggregator, or one that is too large.
+    /// The aggregator sent other messages than one to each other aggregator, or one that is too large.
     BadMessages,
-    /// It is in dispute with most of its committee.
+    /// The aggregator is in dispute with most of its committee.
     Disputed,
-    /// It said of others what no honest aggregator says, such as that it could not read messages that it did not need.
+    /// The aggregator said of others what no honest aggregator says, such as that it could not read messages that it
+    /// did not need.
     FalseClaim,
     /// An aggregator lost the attempt's contributions in a restart.
     Forgotten,
@@ -186,13 +188,13 @@ pub enum StepError {
     AccusedTargets,
 }
 
-/// What came back.
+/// Result of a command.
 pub enum Event {
     /// A partition's find ended, with its summary or error.
     Found(u16, Result<FindSummary, StepError>),
-    /// An aggregator took the manifest and its grants, or not.
+    /// An aggregator took the manifest and its grants, or refused them.
     Begun(AggregatorId, Result<(), StepError>),
-    /// The Target's answer to a batch.
+    /// The Target answered a batch, or failed.
     Asked(Work, Result<BatchAnswer, StepError>),
     /// An aggregator dealt noise.
     Dealt(AggregatorId, Work, Result<Deal, StepError>),
@@ -204,7 +206,7 @@ pub enum Event {
     Decided(AggregatorId, Work, Result<SignedAcknowledgement, StepError>),
     /// An aggregator committed.
     Committed(AggregatorId, Work, Result<(), StepError>),
-    /// The notary signed, or not.
+    /// The notary signed, or refused.
     Notarised(Result<Certificate, StepError>),
     /// An aggregator opened its guard counts.
     Guarded(AggregatorId, Result<Vec<PeerMessage>, StepError>),

@@ -1,5 +1,5 @@
-//! Disputes between aggregators: one cannot read what another sent it, or they contradict each other about a share of
-//! dealt noise, and the Conductor cannot look inside (protocol.md §8, §9).
+//! Disputes between aggregators: one cannot read another's message, or they contradict each other about a share of
+//! dealt noise. The Conductor cannot look inside the messages (protocol.md §8, §9).
 //!
 //! Either the sender or the reader is at fault, so that one dispute puts nobody out. Honest aggregators are never in
 //! dispute with each other. So an aggregator that is in dispute with more than half of its committee is at fault, as
@@ -63,10 +63,10 @@ impl FromIterator<(AggregatorId, Vec<MemberNumber>)> for Disputes {
 }
 
 impl Conduct {
-    /// Records whose messages an aggregator cannot read, if its answer says so.
+    /// Records a dispute between an aggregator and the senders that it cannot read, if its answer names any.
     ///
-    /// The messages of all `asked` were handed to it. It lies if it can read those of `needed`, its own included, or
-    /// names nobody whose message it has.
+    /// The messages of all `asked` were handed to the aggregator. It lies if it can read those of `needed` members, its
+    /// own included, or names nobody whose message it has.
     pub(super) fn dispute<T>(
         &mut self,
         reader: AggregatorId,
@@ -83,7 +83,7 @@ impl Conduct {
         if unread.is_empty() || asked.len() - unread.len() >= needed {
             return Err(StepError::FalseClaim);
         }
-        // Aggregators that are out already are not recorded.
+        // Aggregators that are already out are not recorded: they would count in the failure that names the disputes.
         unread.retain(|member| {
             self.alive.contains_key(&AggregatorId {
                 member: *member,
@@ -118,8 +118,8 @@ impl Conduct {
         }
     }
 
-    /// Puts out who is in dispute with more than half of the aggregators that are left of its committee. Those that
-    /// are out do not count: a liar that left would count against the honest aggregators that it accused.
+    /// Excludes each aggregator that is in dispute with more than half of the remaining aggregators of its committee.
+    /// Excluded aggregators do not count: a liar that left would count against the honest aggregators that it accused.
     pub(super) fn settle_disputes(&mut self, committee: u16) {
         let alive = self.alive_in(committee);
         let disputed = alive.keys().filter(|aggregator| {
@@ -133,6 +133,7 @@ impl Conduct {
             });
             left.count() > alive.len() / 2
         });
+        // All are judged before the first is excluded, so that the order of the members does not matter.
         for aggregator in disputed.copied().collect::<Vec<_>>() {
             self.alive.remove(&aggregator);
             self.out.entry(aggregator).or_insert(StepError::Disputed);

@@ -31,6 +31,7 @@ impl Conduct {
             .filter(|member| *member != from.member)
             .collect();
         let mut readers: Vec<MemberNumber> = messages.iter().map(|message| message.to).collect();
+        // Number and readers must be exact: a reader that got no message, or two, would fail its step.
         readers.sort_unstable();
         let fits = |message: &PeerMessage| message.from == from.member && message.len() <= limit;
         match readers == others && messages.iter().all(fits) {
@@ -45,13 +46,13 @@ impl Conduct {
         noise_circuit(&self.manifest, work.round, needed, dealers)
     }
 
-    /// Largest share of a deal, in bytes.
+    /// Returns the length of the largest share of a deal, in bytes. It is 0 for noise that cannot be dealt.
     pub(super) fn share_limit(&self, request: &DealRequest, offers: usize) -> usize {
         let circuit = self.noise_circuit(request.work, request.dealers.len());
         circuit.map_or(0, |circuit| share_limit(&circuit, offers))
     }
 
-    /// Largest verifier message of a batch of `count` homes or dealers, in bytes.
+    /// Returns the length of the largest verifier message of a batch of `count` homes or dealers, in bytes.
     pub(super) fn verifier_limit(&self, work: Work, count: usize) -> usize {
         let each = |circuit: &Circuit| {
             let joint = match circuit.has_joint_randomness() {
@@ -64,10 +65,11 @@ impl Conduct {
             true => self.noise_circuit(work, count).map_or(0, |c| each(&c)),
             false => each(self.manifest.circuit_of(work.round)),
         };
+        // Beside its elements, the message has one bit per index, set where the sender holds a share.
         OVERHEAD + count.div_ceil(8) + count.saturating_mul(each)
     }
 
-    /// Largest message with guard counts, in bytes.
+    /// Returns the length of the largest message with guard counts, in bytes.
     pub(super) fn guards_limit(&self) -> usize {
         let circuit = self.manifest.circuit_of(self.round);
         let openings = circuit.openings(self.manifest.privacy.is_some());

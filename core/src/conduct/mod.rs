@@ -1,8 +1,8 @@
-//! The Conductor's side of a query: what to do next, given what came back (protocol.md §6 to §9).
+//! The Conductor's side of a query: the state machine that decides the next step (protocol.md §6 to §9).
 //!
-//! [`Conduct`] is fed [`Event`]s and returns [`Command`]s; every command is answered by exactly
-//! one event, at the latest by a failure at its deadline, so a query never hangs. An aggregator
-//! that fails a step is out of the query; as long as `min_verified` are left the query goes on.
+//! [`Conduct`] takes [`Event`]s and returns [`Command`]s. Every command is answered by exactly one event, at the latest
+//! by a failure at its deadline, so that a query never hangs. An aggregator that fails a step is out of the query. The
+//! query continues as long as `min_verified` are left.
 
 mod batch;
 mod command;
@@ -35,12 +35,12 @@ use dispers_base::{
 };
 use dispute::Disputes;
 
-/// What a query is conducted with, beside its manifest.
+/// Options of the Conductor for a query.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
-    /// Partitions of the subscriptions, at least 1.
+    /// Number of partitions of the subscriptions, at least 1.
     pub partitions: u16,
-    /// Batches that each committee aggregates at the same time, at least 1.
+    /// Number of batches that each committee aggregates at the same time, at least 1.
     pub in_flight: usize,
 }
 
@@ -53,7 +53,7 @@ impl Default for Options {
     }
 }
 
-/// Whom a step still waits for, aggregators or partitions, and what the others answered.
+/// Aggregators or partitions that a step still waits for, and the answers of the others.
 struct Gather<T, K = AggregatorId> {
     asked: BTreeSet<K>,
     waiting: BTreeSet<K>,
@@ -74,7 +74,7 @@ impl<T, K: Copy + Ord> Gather<T, K> {
         self.waiting.contains(&who)
     }
 
-    /// Notes an answer; `None` when nobody waits for it. Whether all are in, otherwise.
+    /// Records an answer. Returns `None` if it was not expected, else whether it was the last.
     fn take(&mut self, who: K, answer: Option<T>) -> Option<bool> {
         if !self.waiting.remove(&who) {
             return None;
@@ -95,7 +95,7 @@ impl<T> Gather<T> {
     }
 }
 
-/// What one aggregator is to be told of what the others said.
+/// Returns the messages of the others to one aggregator. Leaves out those of aggregators that are out of the query.
 fn messages_to(
     to: AggregatorId,
     answers: &BTreeMap<AggregatorId, Vec<PeerMessage>>,
@@ -110,7 +110,7 @@ fn messages_to(
         .collect()
 }
 
-/// An aggregator's grants, by partition.
+/// Grants of one aggregator, by partition.
 type Grants = Arc<Vec<(u16, SealedGrant)>>;
 
 enum Stage {
@@ -129,16 +129,16 @@ enum Stage {
         proposal: Arc<Proposal>,
         gather: Gather<SealedTotal>,
     },
-    /// A round of training was released, and is not the last.
+    /// A round of training was released. It is not the last.
     Between(Vec<(AggregatorId, SealedTotal)>),
     Done(Vec<(AggregatorId, SealedTotal)>),
     Failed(Failure),
 }
 
-/// One query at the Conductor.
+/// State of one query at the Conductor.
 pub struct Conduct {
     manifest: VerifiedManifest,
-    /// Aggregators still in the query, with their place among those of their committee that offered.
+    /// Aggregators still in the query, with their position among those of their committee that made an offer.
     alive: BTreeMap<AggregatorId, usize>,
     out: BTreeMap<AggregatorId, StepError>,
     /// Aggregators that lost an attempt at a batch in a restart.
@@ -148,11 +148,11 @@ pub struct Conduct {
     /// Aggregators that contradict each other about what one sent or dealt the other.
     disputes: Disputes,
     in_flight: usize,
-    /// Aggregators that took the grants, with their place among those of their committee that offered.
+    /// Aggregators that took the grants, with their position among those of their committee that made an offer.
     begun: BTreeMap<AggregatorId, usize>,
     stage: Stage,
     round: u16,
-    /// What the round is computed with, where a model is trained.
+    /// Parameters of the round, where a model is trained.
     parameters: Option<Arc<SignedParameters>>,
     batches: BTreeMap<BatchId, BatchRun>,
     funnel: Funnel,
@@ -162,7 +162,7 @@ pub struct Conduct {
 }
 
 impl Conduct {
-    /// Starts a query. The first commands are the finds.
+    /// Starts a query. Returns its state and its first commands, which are the finds.
     pub fn new(manifest: VerifiedManifest, options: Options) -> (Self, Vec<Command>) {
         let committees = 0..manifest.committees.len() as u16;
         let alive = committees
@@ -194,12 +194,12 @@ impl Conduct {
         (conduct, finds.collect())
     }
 
-    /// The query's manifest.
+    /// Returns the manifest of the query.
     pub fn manifest(&self) -> &VerifiedManifest {
         &self.manifest
     }
 
-    /// The sealed totals, once the query is done.
+    /// Returns the sealed totals, once the query or a round is released.
     pub fn totals(&self) -> Option<&[(AggregatorId, SealedTotal)]> {
         match &self.stage {
             Stage::Done(totals) | Stage::Between(totals) => Some(totals),
@@ -207,13 +207,13 @@ impl Conduct {
         }
     }
 
-    /// Who is out of the query, and why.
+    /// Returns the aggregators that are out of the query, each with the reason.
     #[cfg(test)]
     pub(crate) fn out(&self) -> &BTreeMap<AggregatorId, StepError> {
         &self.out
     }
 
-    /// Where the query stands, for the querier.
+    /// Returns the progress of the query, as the querier may learn it.
     pub fn status(&self) -> Status {
         let phase = match &self.stage {
             Stage::Finding(_) | Stage::Beginning { .. } => Phase::Find,
@@ -254,7 +254,7 @@ impl Conduct {
         }
     }
 
-    /// Ends a query that has not ended: nothing is released. Whether it had not.
+    /// Ends the query with `failure`, without a release. Returns false if it had already ended.
     pub fn end(&mut self, failure: Failure) -> bool {
         let running = !matches!(self.stage, Stage::Done(_) | Stage::Failed(_));
         if running {
@@ -263,11 +263,11 @@ impl Conduct {
         running
     }
 
-    /// Begins the next round of a session with parameters that its querier signed. A later round than the
-    /// next may follow, but none that was begun; the one that runs changes nothing.
+    /// Begins a later round of a session with parameters that its querier signed. Rounds may be left out, but none that
+    /// was begun may be begun a second time. The parameters of the present round change nothing.
     ///
     /// # Errors
-    /// [`ParametersError::Round`] when another round still runs, or one as late was begun.
+    /// [`ParametersError::Round`] when another round still runs, or this round or a later one was begun.
     pub fn advance(
         &mut self,
         verified: &VerifiedParameters,
@@ -277,7 +277,8 @@ impl Conduct {
             return Ok(Vec::new());
         }
         let next = verified.round();
-        // The first round needs none where nothing is known yet, but then cannot be begun twice.
+        // Every round is begun once, the first one without parameters. A second set of parameters for a round would
+        // make its sum one of two models.
         if !matches!(self.stage, Stage::Between(_)) || next <= self.round {
             return Err(ParametersError::Round);
         }
@@ -291,8 +292,8 @@ impl Conduct {
         }))
     }
 
-    /// All batches are asked anew, by those aggregators that took the grants. Who was merely away in the round
-    /// before may be back; who lied stays out.
+    /// Starts a round: all batches are asked again, by the aggregators that took the grants. An aggregator that merely
+    /// failed in the round before may be back. One that lied stays out.
     fn begin_round(&mut self) {
         self.out.retain(|aggregator, error| {
             let lied = matches!(
@@ -314,6 +315,7 @@ impl Conduct {
         self.batches.retain(|id, _| !id.is_noise());
         self.batches.values_mut().for_each(BatchRun::begin_round);
         self.funnel = Funnel {
+            // One find serves all rounds, so that the number of its homes stays.
             targeted: self.funnel.targeted,
             ..Funnel::default()
         };
@@ -321,7 +323,8 @@ impl Conduct {
         self.stage = Stage::Batches;
     }
 
-    /// Takes one event and says what to do next. An event that nothing waits for changes nothing.
+    /// Handles one event and returns the next commands. An event that nothing waits for changes nothing: it is a
+    /// repetition, or came after its step was over.
     pub fn handle(&mut self, event: Event) -> Vec<Command> {
         if !self.awaits(&event) {
             return Vec::new();
@@ -371,6 +374,7 @@ impl Conduct {
         let Stage::Finding(gather) = &mut self.stage else {
             return Ok(Vec::new());
         };
+        // Without one partition's homes the sums would silently leave out a part of the population.
         let found = result.map_err(Failure::Find)?;
         if gather.take(partition, Some(found)) != Some(true) {
             return Ok(Vec::new());
@@ -378,6 +382,7 @@ impl Conduct {
         let mut grants: BTreeMap<AggregatorId, Vec<(u16, SealedGrant)>> = BTreeMap::new();
         let (committees, cohort) = (self.manifest.committees.len(), self.manifest.min_cohort);
         for (partition, summary) in std::mem::take(&mut gather.answers) {
+            // Every aggregator would refuse such a grant, and be excluded for it.
             if !summary.batches.is_legal(committees, cohort) {
                 let reason = "the target finder gave a committee no batch, or a batch below the minimum cohort";
                 return Err(Failure::Find(StepError::Refused(reason.into())));
@@ -417,7 +422,7 @@ impl Conduct {
         terms.map_or(usize::MAX, |terms| usize::from(terms.needed))
     }
 
-    /// The aggregators of a committee that are still in the query.
+    /// Returns the aggregators of a committee that are still in the query.
     fn alive_in(&self, committee: u16) -> BTreeMap<AggregatorId, usize> {
         let alive = self.alive.iter();
         let of = alive.filter(|(aggregator, _)| aggregator.committee == committee);
@@ -443,13 +448,13 @@ impl Conduct {
         self.next_batches()
     }
 
-    /// The batches of homes, without dealt noise.
+    /// Returns the batches of homes, without those of dealt noise.
     fn of_homes(&self) -> impl Iterator<Item = &BatchRun> + Clone {
         let batches = self.batches.iter().filter(|(id, _)| !id.is_noise());
         batches.map(|(_, run)| run)
     }
 
-    /// Once all batches are done: the noise that the query asks for, if it is not dealt yet.
+    /// Has noise dealt, if the query asks for noise and none was dealt yet. Called once all batches are done.
     fn noise(&mut self) -> Vec<Command> {
         let dealt = self.batches.keys().any(|id| id.is_noise());
         if self.manifest.privacy.is_none() || dealt {
@@ -462,7 +467,8 @@ impl Conduct {
         noise.into_iter().flat_map(|id| self.deal(id)).collect()
     }
 
-    /// Starts batches while a committee has too few in flight, and the release when all are done.
+    /// Starts batches while a committee has too few in flight. Starts the noise and then the release when all batches
+    /// are done.
     fn next_batches(&mut self) -> Result<Vec<Command>, Failure> {
         let mut in_flight = vec![0; self.manifest.committees.len()];
         for (id, _) in self.batches.iter().filter(|(_, run)| run.in_flight()) {
@@ -473,6 +479,7 @@ impl Conduct {
         for (id, run) in self.batches.iter_mut().filter(|(_, run)| run.is_waiting()) {
             let count = &mut in_flight[usize::from(id.committee)];
             if *count < self.in_flight {
+                // The bound keeps the answers of few batches in memory at a time.
                 *count += 1;
                 let work = run.work(query, self.round, *id);
                 commands.push(run.ask(work, &self.parameters, &mut self.funnel));
@@ -619,14 +626,15 @@ impl Conduct {
         if gather.take(aggregator, answer) != Some(true) {
             return Ok(Vec::new());
         }
-        // No attempt is left, but totals may be missing.
+        // The release has no further attempt, and totals may be missing.
         let totals: Vec<_> = std::mem::take(&mut gather.answers).into_iter().collect();
+        // Every committee must give totals, since each holds the sums of its own homes.
         for committee in self.committees() {
             let of = totals
                 .iter()
                 .filter(|(from, _)| from.committee == committee);
             if of.count() < needed {
-                // Those that are left, and gave none, could not read the others' guard counts.
+                // The aggregators that are left, and gave no total, could not read the others' guard counts.
                 let left = self.alive_in(committee).len() >= needed;
                 return Err(match left {
                     true => self.no_agreement(),
@@ -642,10 +650,11 @@ impl Conduct {
         Ok(Vec::new())
     }
 
-    /// Puts an aggregator that failed out of the query, and keeps what the others said.
+    /// Records the result of a step. Excludes an aggregator that failed it, and returns the answer of one that did not.
     fn note<T>(&mut self, aggregator: AggregatorId, result: Result<T, StepError>) -> Option<T> {
         match result {
             Ok(answer) => self.alive.contains_key(&aggregator).then_some(answer),
+            // These refusals are verdicts on others. The aggregator that gives one did its step.
             Err(StepError::Inconsistent { .. } | StepError::BadDeals { .. }) => None,
             Err(StepError::Unread { .. }) if !weakness::off(Weakness::UnreadEvicts) => None,
             Err(error) => {

@@ -1,9 +1,9 @@
-//! What of a query outlives the Conductor's process (protocol.md §8).
+//! Durable state of a query, which outlives the Conductor's process (protocol.md §8).
 //!
-//! Whatever the world may already have seen is kept before the commands that show it are carried
-//! out: an attempt before it is asked, the acknowledgements before the first commit, the proposal
-//! before it is certified. A step that was under way is repeated, since nodes answer a repeated step
-//! as they did before; a batch whose answers were lost with the process is asked anew.
+//! The Conductor stores its state before it carries out the commands that show it to others: an attempt before it is
+//! asked, the acknowledgements before the first commit, the proposal before it is certified. A step that was in
+//! progress is repeated, since nodes answer a repeated step as they did before. A batch whose answers were lost with
+//! the process is asked as a new attempt.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -21,7 +21,7 @@ use crate::{
 };
 use dispers_base::id::{AggregatorId, BatchId, MemberNumber, Name};
 
-/// The durable state of a query at the Conductor.
+/// Durable state of a query at the Conductor.
 #[derive(BorshSerialize, BorshDeserialize)]
 pub struct Record {
     out: Vec<(AggregatorId, StepError)>,
@@ -49,14 +49,14 @@ enum KeptStage {
 }
 
 impl Record {
-    /// Whether the query is done or failed.
+    /// Returns whether the query is done or failed.
     pub fn has_ended(&self) -> bool {
         matches!(self.stage, KeptStage::Done(_) | KeptStage::Failed(_))
     }
 }
 
 impl Conduct {
-    /// What is to be kept, before the commands that were just given are carried out.
+    /// Returns the state to store. The caller stores it before it carries out the commands that were just returned.
     pub fn record(&self) -> Record {
         let stage = match &self.stage {
             Stage::Finding(_) => KeptStage::Finding,
@@ -67,6 +67,8 @@ impl Conduct {
                     .collect(),
             ),
             Stage::Batches => KeptStage::Batches,
+            // The three steps of a release are stored alike: the certificate, guard counts and totals are answered
+            // again as they were.
             Stage::Notarising(proposal)
             | Stage::Guarding { proposal, .. }
             | Stage::Releasing { proposal, .. } => KeptStage::Releasing((**proposal).clone()),
@@ -90,13 +92,14 @@ impl Conduct {
         }
     }
 
-    /// Takes a query up where its record stands.
+    /// Resumes a query from its record. Returns the commands of the steps that were in progress.
     pub fn resume(
         manifest: VerifiedManifest,
         options: Options,
         record: Record,
     ) -> (Self, Vec<Command>) {
         let (mut conduct, find) = Self::new(manifest, options);
+        // Before anybody is left out: an aggregator that is out in this round may be back in the next.
         let begun = conduct.alive.iter();
         let begun = begun.filter(|(at, _)| record.begun.contains(at));
         conduct.begun = begun.map(|(at, place)| (*at, *place)).collect();
@@ -147,13 +150,13 @@ impl Conduct {
         (conduct, commands)
     }
 
-    /// Begins with the aggregators that are left and have a grant.
+    /// Begins the query at the aggregators that have a grant and are still in the query.
     pub(super) fn begin(
         &mut self,
         mut grants: BTreeMap<AggregatorId, Arc<Vec<(u16, SealedGrant)>>>,
     ) -> Result<Vec<Command>, Failure> {
         grants.retain(|aggregator, _| self.alive.contains_key(aggregator));
-        // Without a command no event would come.
+        // Without a command no event would come, and the query would wait forever.
         if grants.is_empty() {
             return Err(self.too_few());
         }

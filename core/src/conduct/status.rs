@@ -1,4 +1,4 @@
-//! Where a query stands: counts and names only, never a value.
+//! Progress of a query: counts and names only, never a value.
 
 use borsh::{BorshDeserialize, BorshSerialize};
 
@@ -6,7 +6,7 @@ use super::StepError;
 use crate::find::NoisySize;
 use dispers_base::id::{AggregatorId, MemberNumber, Name, Timestamp};
 
-/// What a query is doing.
+/// Phase of a query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, BorshSerialize, BorshDeserialize)]
 pub enum Phase {
     /// The Target Finder chooses homes.
@@ -19,20 +19,20 @@ pub enum Phase {
     Between,
     /// The sealed totals can be fetched.
     Done,
-    /// It failed; see [`Status::failure`].
+    /// The query failed; see [`Status::failure`].
     Failed,
 }
 
-/// How many homes are left at each step.
+/// Number of homes that are left at each step.
 #[derive(Debug, Clone, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Funnel {
-    /// Homes that match the target profile.
+    /// Number of homes that match the target profile.
     pub targeted: u64,
-    /// Homes in batches that were asked.
+    /// Number of homes in batches that were asked.
     pub asked: u64,
-    /// Homes that answered, with data or with zeros.
+    /// Number of homes that answered, with data or with zeros.
     pub answered: u64,
-    /// Contributions that count.
+    /// Number of counted contributions.
     pub accepted: u64,
 }
 
@@ -77,25 +77,25 @@ pub fn coarse(homes: u64, cohort: u32) -> u64 {
 /// A query's progress.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Status {
-    /// What it is doing.
+    /// Phase of the query.
     pub phase: Phase,
-    /// The round that it is about; 0 but where a model is trained.
+    /// Round that the numbers are about; 0 unless a model is trained.
     pub round: u16,
-    /// How many homes are left at each step.
+    /// Number of homes that are left at each step.
     pub homes: Funnel,
     /// True if the numbers of homes are noisy, and the numbers of batches are 0.
     pub about: bool,
     /// Number of batches.
     pub batches: u32,
-    /// Batches that are committed.
+    /// Number of committed batches.
     pub batches_done: u32,
-    /// Fewest aggregators that verified a batch so far.
+    /// Smallest number of aggregators that verified a batch so far.
     pub verified: u8,
-    /// Why it failed.
+    /// Failure of the query, if it failed.
     pub failure: Option<Failure>,
     /// Aggregators that are out of the query.
     pub missing: Vec<AggregatorId>,
-    /// Whom it waits for.
+    /// Nodes that the query waits for.
     pub waiting: Vec<Wait>,
 }
 
@@ -127,7 +127,7 @@ pub enum Step {
 }
 
 impl Step {
-    /// What the node does, as the end of a sentence that begins with its name.
+    /// Returns what the node does, as the end of a sentence that begins with the node's name.
     pub fn doing(self) -> &'static str {
         match self {
             Self::Find => "chooses the homes",
@@ -144,7 +144,7 @@ impl Step {
         }
     }
 
-    /// What happens when the node's time is up.
+    /// Returns what happens when the node's time is up.
     pub fn then(self) -> &'static str {
         match self {
             Self::Find | Self::Notarise => "the query fails, and may be submitted again",
@@ -157,17 +157,17 @@ impl Step {
 /// A node that the query waits for.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Wait {
-    /// The node.
+    /// Name of the node.
     pub node: Name,
-    /// What it is to do.
+    /// Step that the node is to take.
     pub step: Step,
-    /// Since when.
+    /// Time at which the wait began.
     pub since: Timestamp,
-    /// Until when.
+    /// Time at which the wait ends.
     pub until: Timestamp,
 }
 
-/// Why a query failed. Nothing was released.
+/// Reason why a query failed. Nothing was released.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, BorshSerialize, BorshDeserialize)]
 #[non_exhaustive]
 pub enum Failure {
@@ -197,9 +197,9 @@ pub enum Failure {
         describe(out)
     )]
     TooFewAggregators {
-        /// How many are needed.
+        /// Number of aggregators that are needed.
         needed: u8,
-        /// Who is out, and why.
+        /// Aggregators that are out, each with the reason.
         out: Vec<(AggregatorId, StepError)>,
     },
     /// Too few contributions were accepted.
@@ -211,7 +211,7 @@ pub enum Failure {
         accepted: u64,
         /// Number of chosen homes, with noise and in steps of the cohort.
         asked: u64,
-        /// In thousandths.
+        /// Required answer rate, in thousandths.
         rate: u16,
     },
     /// A batch found no agreement within its attempts.
@@ -233,7 +233,7 @@ pub enum Failure {
     /// A batch was interrupted at its last attempt.
     #[error("the conductor was interrupted too often: submit the query again")]
     Interrupted,
-    /// The querier cancelled it.
+    /// The querier cancelled the query.
     #[error("it was cancelled")]
     Cancelled,
     /// The conductor could not keep the query.

@@ -14,7 +14,7 @@ pub struct Asked {
     pub doctype: String,
     /// Fields that the query reads.
     pub fields: Vec<String>,
-    /// Fewest people behind a released number.
+    /// Smallest number of people behind a released number.
     pub min_cohort: u32,
     /// ε in millionths; `None` for an exact query.
     pub epsilon: Option<u64>,
@@ -41,6 +41,7 @@ impl Asked {
             min_cohort: manifest.min_cohort,
             epsilon: privacy.map(|privacy| privacy.epsilon),
             delta: privacy.map_or(0.0, |privacy| match privacy.mechanism {
+                // Laplace noise keeps pure ε, whatever δ the manifest names.
                 Mechanism::Laplace => 0.0,
                 Mechanism::Gaussian { .. } => privacy.delta,
             }),

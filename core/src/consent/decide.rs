@@ -15,7 +15,7 @@ pub struct Question<'a> {
     pub max_delta: f64,
     /// True if the query is announced, not asked, so that there is time to ask owners.
     pub announced: bool,
-    /// Most exact queries that a home answers per querier, doctype and key epoch.
+    /// Largest number of exact queries that a home answers per querier, doctype and key epoch.
     pub exact_queries: usize,
 }
 
@@ -117,6 +117,7 @@ fn first<E>(
     })?;
     Ok(match verdict.outcome {
         Outcome::Allowed if question.too_many_exact(exact) => Outcome::TooManyExact.into(),
+        // A query that already asks leaves no time for the owner's word.
         Outcome::Waiting if !question.announced => Outcome::Late.into(),
         _ => verdict,
     })
@@ -125,6 +126,7 @@ fn first<E>(
 fn charged(outcome: Outcome, question: &Question<'_>) -> Loss {
     match outcome.answers() {
         true => question.cost,
+        // A home that refuses is not read: it loses nothing.
         false => Loss::default(),
     }
 }
@@ -150,6 +152,7 @@ pub fn word(
     if !allow {
         return Ok((Outcome::DeniedByOwner, Loss::default()));
     }
+    // The word on one query does not lift the owner's own limit for a year.
     if !rules.affords(&account.spent, question) {
         return Err(WordError::Spent);
     }

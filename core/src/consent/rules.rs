@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-/// Most rules of a home.
+/// Largest number of rules of a home.
 pub const MAX_RULES: usize = 1000;
 
 /// Decisions of an owner for queries to come. The default refuses all.
@@ -10,7 +10,7 @@ pub const MAX_RULES: usize = 1000;
 pub struct Rules {
     /// Outcome of a query that no rule covers.
     pub otherwise: Otherwise,
-    /// Most ε in a year, of all queries together, at the directory's ceiling of δ.
+    /// Largest ε in a year, of all queries together, at the directory's ceiling of δ.
     pub epsilon_per_year: Option<f64>,
     /// E-mail address at which the owner is notified of queries that wait for a word.
     pub email: Option<String>,
@@ -53,19 +53,19 @@ pub struct Rule {
     /// Fields. A rule that allows covers queries that read no others; with an empty list, only queries that read none.
     /// A rule that denies covers queries that read any of them.
     pub fields: Option<Vec<String>>,
-    /// Fewest people behind a released number.
+    /// Smallest number of people behind a released number.
     pub min_cohort: Option<u32>,
     /// Largest ε of one noisy query; 0 if exact queries are allowed and noisy ones are not.
     pub epsilon: Option<f64>,
     /// Largest δ of one query; 0 for noise with pure ε only. The directory's ceiling applies as well.
     pub delta: Option<f64>,
-    /// Most ε in a year, of the queries that this rule allows.
+    /// Largest ε in a year, of the queries that this rule allows.
     pub epsilon_per_year: Option<f64>,
     /// True if the rule allows exact queries, without noise.
     pub exact: bool,
     /// True if the rule allows training a model.
     pub training: bool,
-    /// Most rounds of training a model.
+    /// Largest number of rounds of training a model.
     pub rounds: Option<u16>,
 }
 
@@ -165,12 +165,14 @@ impl Rule {
         if self.effect == Effect::Deny && (limits || self.exact || self.training) {
             return Err(RulesError::LimitedDenial(rule));
         }
+        // An ε of 0 has a meaning beside `exact`: it excludes every noisy query.
         if !(self.exact && self.epsilon == Some(0.0)) {
             limit("epsilon", rule, self.epsilon, 1000)?;
         }
         limit("rounds", rule, self.rounds.map(f64::from), u16::MAX.into())?;
         limit("epsilon-per-year", rule, self.epsilon_per_year, 1_000_000)?;
         match self.delta {
+            // The range contains no NaN, which is refused too.
             Some(delta) if !(0.0..1.0).contains(&delta) => Err(RulesError::Delta(rule)),
             _ => Ok(()),
         }
@@ -179,6 +181,7 @@ impl Rule {
 
 fn limit(what: &'static str, rule: usize, value: Option<f64>, most: u32) -> Result<(), RulesError> {
     match value {
+        // Written so that a NaN is refused.
         Some(value) if !(value > 0.0 && value <= most.into()) => {
             Err(RulesError::Limit { what, rule, most })
         }
@@ -211,6 +214,7 @@ impl Rules {
             let fits = |part: &str| {
                 !part.is_empty() && !part.contains(|c: char| c.is_whitespace() || c.is_control())
             };
+            // Mail servers accept no longer address (RFC 5321). This is no full check of the syntax.
             if email.len() > 254 || !parts.is_some_and(|(name, host)| fits(name) && fits(host)) {
                 return Err(RulesError::Email(email.clone()));
             }

@@ -19,7 +19,7 @@ fn asked() -> Asked {
     }
 }
 
-/// Loss of queries with pure ε, each of which is small.
+/// Returns the loss of queries with pure ε, each of which is small.
 fn pure(epsilon: u64) -> Loss {
     Loss {
         pure: epsilon,

@@ -114,11 +114,13 @@ impl Rules {
             Ok(allowing) => allowing,
             Err(verdict) => return Ok(verdict),
         };
+        // Yearly limits come last, since they need the home's history.
         let spent = spent()?;
         let left = |rule: &&&Rule| {
             let of_rule = spent.by_rule.get(&rule.number).copied();
             within(rule.epsilon_per_year, of_rule.unwrap_or_default(), question)
         };
+        // The first rule with enough ε left decides, and is charged.
         let rule = allowing.iter().find(left).map(|rule| rule.number);
         let outcome = match rule {
             Some(_) if self.affords(&spent, question) => Outcome::Allowed,

@@ -1,4 +1,4 @@
-//! The homes that a find has seen, in columns: a million of them are held at a time.
+//! Homes that a find has seen so far, in columns: a find may hold millions of homes at a time.
 
 use std::collections::HashMap;
 
@@ -7,28 +7,28 @@ use crate::{
     ticket::HomeKey,
 };
 
-/// Homes, with the atoms of the profile that hold for each.
+/// Homes, each with the atoms of the profile that hold for it.
 pub(super) struct Candidates {
     places: HashMap<HomeTag, u32>,
     tags: Vec<HomeTag>,
     keys: Vec<HomeKey>,
-    /// Words of atoms per home.
+    /// Number of 64-bit words of atoms per home.
     words: usize,
-    /// One bit per atom, `words` for each home.
+    /// Bits of the atoms, one per atom, in `words` words for each home.
     atoms: Vec<u64>,
     links: Vec<Link>,
-    /// The links' ciphertexts, one after the other.
+    /// Ciphertexts of the links, one after the other.
     ciphertexts: Vec<u8>,
 }
 
 struct Link {
     upload: u32,
     index: u32,
-    /// Where its ciphertext ends.
+    /// End of the ciphertext in `ciphertexts`. It begins where that of the home before ends.
     end: usize,
 }
 
-/// One home.
+/// View of one home.
 pub(super) struct Candidate<'a> {
     pub(super) key: &'a HomeKey,
     pub(super) upload: u32,
@@ -36,7 +36,7 @@ pub(super) struct Candidate<'a> {
 }
 
 impl Candidates {
-    /// None yet, of a profile with so many atoms.
+    /// Creates an empty table for a profile with `atoms` atoms.
     pub(super) fn new(atoms: usize) -> Self {
         Self {
             places: HashMap::new(),
@@ -49,8 +49,8 @@ impl Candidates {
         }
     }
 
-    /// Notes that `atom` holds for a home. Key and link are those of its first entry. Whether there was
-    /// room for it.
+    /// Records that `atom` holds for a home. The home's key and link are those of its first entry. Returns false if the
+    /// home is new and the table already has `most` homes.
     pub(super) fn note(
         &mut self,
         atom: usize,
@@ -80,8 +80,9 @@ impl Candidates {
         true
     }
 
-    /// The places of the homes for which `matches` holds, given which atoms hold; in the order of their
-    /// tags, which is the same in every find over the same lists.
+    /// Returns the places of the homes for which `matches` holds. `matches` gets a function that says whether an atom
+    /// holds for the home. The places are in the order of the homes' tags, which is the same in every find over the
+    /// same lists.
     pub(super) fn matching(&self, matches: impl Fn(&dyn Fn(usize) -> bool) -> bool) -> Vec<u32> {
         let holds = |place: usize, atom: usize| {
             self.atoms[place * self.words + atom / 64] >> (atom % 64) & 1 == 1
@@ -93,18 +94,18 @@ impl Candidates {
         matching
     }
 
-    /// The tag of the home at a place.
+    /// Returns the tag of the home at a place.
     pub(super) fn tag(&self, place: u32) -> &HomeTag {
         &self.tags[place as usize]
     }
 
-    /// Forgets what is only needed until the homes are chosen.
+    /// Drops the columns that are needed only until the homes are chosen, to free their memory.
     pub(super) fn close(&mut self) {
         self.places = HashMap::new();
         self.tags = Vec::new();
     }
 
-    /// The home at a place.
+    /// Returns the home at a place.
     pub(super) fn get(&self, place: u32) -> Candidate<'_> {
         let place = place as usize;
         let start = place
@@ -121,7 +122,7 @@ impl Candidates {
         }
     }
 
-    /// The tags of all homes.
+    /// Returns the tags of all homes.
     #[cfg(test)]
     pub(super) fn tags(&self) -> &[HomeTag] {
         &self.tags

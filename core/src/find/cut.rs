@@ -71,9 +71,11 @@ impl Cut {
 
 /// Returns the batch sizes for the `homes` homes of one committee.
 fn batch_sizes(homes: usize, preferred: u32, min_cohort: u32) -> Vec<u32> {
+    // The cohort bounds the number of batches from above, whatever size the Conductor prefers.
     let most = (homes / min_cohort.max(1) as usize).max(1);
     let batches = homes.div_ceil(preferred.max(1) as usize).clamp(1, most);
     (0..batches)
+        // Differences of rounded multiples: the sizes differ by at most one and add up to `homes`.
         .map(|batch| (homes * (batch + 1) / batches - homes * batch / batches) as u32)
         .collect()
 }
@@ -102,6 +104,7 @@ impl Split {
         key: &CommitteeKey,
         committees: u16,
     ) -> Self {
+        // With one committee the hash would only cost time.
         if committees <= 1 {
             return Self(vec![homes]);
         }

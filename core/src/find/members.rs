@@ -21,6 +21,8 @@ impl Members {
             let hash = Sha256::new()
                 .chain_update(key.as_bytes())
                 .chain_update(tag.0);
+            // The key is of one querier and key epoch: a copied memory does not show that two queriers asked the same
+            // home.
             let hash: [u8; 32] = hash.finalize().into();
             let mut word = [0; DIGEST];
             word.copy_from_slice(&hash[..DIGEST]);
@@ -84,6 +86,7 @@ impl Members {
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let (words, rest) = bytes.as_chunks::<DIGEST>();
         let digests: Vec<u64> = words.iter().map(|word| u64::from_le_bytes(*word)).collect();
+        // Every comparison relies on the order: unsorted digests would make near sets look far apart.
         (rest.is_empty() && digests.is_sorted()).then_some(Self(digests))
     }
 }

@@ -22,9 +22,9 @@ pub struct Asking<'a> {
     pub homes: &'a Members,
     /// Fingerprint of `homes`.
     pub fingerprint: Fingerprint,
-    /// Fewest homes of a set, and of the difference between two sets of different profiles.
+    /// Smallest number of homes of a set, and of the difference between two sets of different profiles.
     pub cohort: u32,
-    /// Most homes of a set that the query allows.
+    /// Largest number of homes that the query may ask.
     pub most: u64,
     /// Number of homes of the smallest committee.
     pub smallest: u64,
@@ -33,15 +33,15 @@ pub struct Asking<'a> {
 /// Bounds on what is remembered of one querier in one key epoch.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Most different profiles.
+    /// Largest number of different profiles.
     pub profiles: usize,
-    /// Most sets of homes.
+    /// Largest number of sets of homes.
     pub sets: usize,
-    /// Most homes of all sets together, counted as they are stored.
+    /// Largest number of homes of all sets together, counted as they are stored.
     pub homes: u64,
-    /// Most queries refused for the sizes of their sets.
+    /// Largest number of queries refused for the sizes of their sets.
     pub refused: usize,
-    /// Most queries that are remembered at the same time, without the refused ones.
+    /// Largest number of queries that are remembered at the same time, without the refused ones.
     pub queries: usize,
 }
 
@@ -142,6 +142,8 @@ impl<'a> Judging<'a> {
         self.kept_homes += kept.homes.count();
         self.profiles.insert(kept.profile);
         let apart = self.asking.fingerprint.difference(&kept.fingerprint);
+        // A set may be stored as a small difference to a whole set. Its distance follows from two differences, so that
+        // the set itself need not be restored.
         let distance = match kept.whole {
             None => {
                 let distance = self.asking.homes.distance(&kept.homes);
@@ -166,6 +168,8 @@ impl<'a> Judging<'a> {
         } else {
             // An equal set is refused too: a querier that learned that two sets are equal would know that no home
             // outside the one is in the other.
+            // The larger cohort counts: else a querier would ask with a large cohort first and subtract with a small
+            // one later.
             let cohort = kept.cohort.max(self.asking.cohort);
             self.too_close |= self.sizes.noisy(&apart, distance) < cohort.into();
         }
@@ -278,6 +282,7 @@ impl Memory {
         };
         let mut judging = Judging::new(asking, sizes, limits, queries);
         let mut numbered: Vec<(u64, &KeptSet)> = (0..).zip(&self.sets).collect();
+        // Each difference must be compared right after its whole set.
         numbered.sort_by_key(|(number, set)| (set.whole.unwrap_or(*number), *number));
         for (number, set) in numbered {
             let compared = judging.compare(number, set.clone());
@@ -289,6 +294,7 @@ impl Memory {
             Verdict::Stored(number) => {
                 let set = self.sets.get_mut(number as usize);
                 let set = set.expect("a number of a compared set is a place");
+                // A later query under another profile must keep the largest cohort with which this set was asked.
                 set.cohort = set.cohort.max(asking.cohort);
                 Ok(())
             }
@@ -298,6 +304,7 @@ impl Memory {
             }
             Verdict::Count(error) => Err(error),
         };
+        // A refused query is recorded too: it counts against the limit, and stays refused when it is found again.
         let noted = match outcome {
             Ok(()) => Outcome::Found(asking.fingerprint),
             Err(_) => Outcome::Refused,

@@ -1,4 +1,4 @@
-//! What a find receives and sends (protocol.md §6).
+//! Messages that a find receives and sends (protocol.md §6).
 
 use borsh::{BorshDeserialize, BorshSerialize};
 
@@ -31,14 +31,14 @@ pub const MAX_FIND_HEAD: usize = 4 << 20;
 /// The target profile with the salt of its commitment, sealed for the Target Finder.
 #[derive(BorshSerialize, BorshDeserialize)]
 pub struct ProfileOpening {
-    /// Which homes are meant.
+    /// Target profile, over pseudonyms.
     pub profile: Profile<Pseudonym>,
     /// Salt of the commitment in the manifest.
     pub salt: [u8; 32],
 }
 
 impl ProfileOpening {
-    /// The envelope context of a query's profile.
+    /// Returns the envelope context of a query's profile.
     pub fn context(query: QueryId) -> Context {
         Context {
             purpose: labels::ENVELOPE_PROFILE,
@@ -51,9 +51,9 @@ impl ProfileOpening {
 /// Head of a find, before the lists.
 #[derive(BorshSerialize, BorshDeserialize)]
 pub struct FindRequest {
-    /// The query.
+    /// Manifest of the query.
     pub manifest: SignedManifest,
-    /// Its profile.
+    /// Sealed profile of the query.
     pub profile: Sealed<reader::TargetFinder, ProfileOpening>,
     /// Partition whose lists follow.
     pub partition: u16,
@@ -88,49 +88,49 @@ impl FindRequest {
 pub struct ListSegment {
     /// Key epoch of the upload.
     pub key_epoch: KeyEpoch,
-    /// The upload's envelopes.
+    /// Envelopes of the upload.
     pub envelopes: UploadEnvelopes,
-    /// Its entries under the profile's pseudonyms.
+    /// Entries of the upload under the profile's pseudonyms.
     pub entries: Vec<ListedEntry>,
 }
 
 /// One entry of a list.
 #[derive(BorshSerialize, BorshDeserialize)]
 pub struct ListedEntry {
-    /// The pseudonym that the Conductor keeps it under.
+    /// Pseudonym under which the Conductor keeps the entry.
     pub pseudonym: Pseudonym,
-    /// Place in the upload's outer envelope.
+    /// Index in the upload's outer envelope.
     pub index: u32,
-    /// The sealed content.
+    /// Sealed [`EntryContent`](crate::subscription::EntryContent).
     pub ciphertext: Vec<u8>,
 }
 
 /// One target, as the Target reads it.
 #[derive(BorshSerialize, BorshDeserialize)]
 pub struct ChosenTarget {
-    /// Which of the batch's uploads the link belongs to.
+    /// Place of the home's upload in [`TargetBatch::uploads`].
     pub upload: u32,
-    /// Where the home is, for the Target.
+    /// Address of the home, for the Target.
     pub link: SealedLink,
-    /// What lets the home prove that it was chosen, for the home.
+    /// Ticket by which the home proves that it was chosen, for the home.
     pub ticket: Ticket,
 }
 
-/// A batch of targets, sealed for the Target. A target's index is its place.
+/// A batch of targets, sealed for the Target. A target's place in it is its index.
 #[derive(BorshSerialize, BorshDeserialize)]
 pub struct TargetBatch {
-    /// The find that chose them.
+    /// Find that chose the homes.
     pub find: FindId,
     /// Key epoch of the links.
     pub key_epoch: KeyEpoch,
     /// Inner encapsulation and item count of each upload that the links are from.
     pub uploads: Vec<(Vec<u8>, u32)>,
-    /// The targets.
+    /// Homes to ask.
     pub targets: Vec<ChosenTarget>,
 }
 
 impl TargetBatch {
-    /// The envelope context of one batch.
+    /// Returns the envelope context of one batch.
     pub fn context(query: QueryId, batch: BatchId) -> Context {
         Context {
             purpose: labels::ENVELOPE_TARGETS,
@@ -140,20 +140,20 @@ impl TargetBatch {
     }
 }
 
-/// What the Target Finder signs about a batch, so that the Target takes no other.
+/// Signed statement of the Target Finder about a batch, so that the Target accepts no other batch.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct BatchStatement {
-    /// Who chose.
+    /// Target Finder that chose the homes.
     pub finder: Name,
-    /// For which query.
+    /// Query that the batch is for.
     pub query: QueryId,
-    /// Which batch.
+    /// Name of the batch.
     pub batch: BatchId,
     /// Id of the find, so that batches of two finds are distinguished without opening them.
     pub find: FindId,
     /// Number of targets.
     pub count: u32,
-    /// Who is to ask it: each attempt the next, and the first again after the last.
+    /// Targets in the order of the attempts. After the last, the first follows again.
     pub targets: Vec<Name>,
     /// Digest of the sealed batch.
     pub digest: [u8; 32],
@@ -163,7 +163,7 @@ pub struct BatchStatement {
 pub const MAX_STATEMENT: usize = 1 << 16;
 
 impl BatchStatement {
-    /// The Target that is to ask it at an attempt.
+    /// Returns the Target that is to ask the batch at an attempt; `None` if the statement names no Target.
     pub fn target(&self, attempt: u8) -> Option<&Name> {
         let place = usize::from(attempt).checked_rem(self.targets.len())?;
         self.targets.get(place)
@@ -175,31 +175,30 @@ impl BatchStatement {
 pub struct BatchMessage {
     /// Encoding of a [`BatchStatement`].
     pub statement: Vec<u8>,
-    /// The finder's signature over it.
+    /// Signature of the finder over the statement.
     pub signature: Signature,
     /// Encoding of a [`Sealed`] [`TargetBatch`].
     pub sealed: Vec<u8>,
 }
 
-/// What one aggregator must know of a find, signed by the finder and sealed to the offered key.
+/// Facts about a find that one aggregator needs, signed by the finder and sealed to the offered key.
 #[derive(BorshSerialize, BorshDeserialize)]
 pub struct Grant {
-    /// Who chose.
+    /// Target Finder that chose the homes.
     pub finder: Name,
-    /// For which query.
+    /// Query that the find is for.
     pub query: QueryId,
-    /// In which partition.
+    /// Partition of the find.
     pub partition: u16,
-    /// The find.
+    /// Id of the find.
     pub find: FindId,
-    /// What the homes that the profile means are called towards this querier: its privacy budget is
-    /// kept under it.
+    /// Name of the profile's population towards this querier. The aggregator keeps the privacy budget under this name.
     pub population: Population,
-    /// What this aggregator checks tags with.
+    /// Key Kᵢ with which this aggregator checks tags.
     pub key: TagKey,
     /// Number of homes with noise, for the status of a noisy query.
     pub noisy_size: NoisySize,
-    /// Number of targets of each batch; their sum is what the answer rate is measured against.
+    /// Number of homes of each batch. The answer rate is measured against their sum.
     pub batches: Cut,
 }
 
@@ -208,12 +207,12 @@ pub struct Grant {
 pub struct SignedGrant {
     /// Encoding of a [`Grant`].
     pub body: Vec<u8>,
-    /// The finder's signature.
+    /// Signature of the finder.
     pub signature: Signature,
 }
 
 impl Grant {
-    /// The envelope context of one aggregator's grant.
+    /// Returns the envelope context of the grant for aggregator `to`.
     pub fn context(query: QueryId, partition: u16, committee: u16, to: MemberNumber) -> Context {
         Context {
             purpose: labels::ENVELOPE_TAG_KEY,
@@ -238,6 +237,6 @@ pub struct FindSummary {
     pub noisy_size: NoisySize,
     /// Batches that follow, in order, with the number of targets of each.
     pub batches: Cut,
-    /// A grant for each aggregator with an offer.
+    /// Grants, one per aggregator with an offer, each with the aggregator's committee and number.
     pub grants: Vec<(u16, MemberNumber, SealedGrant)>,
 }

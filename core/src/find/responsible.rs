@@ -33,6 +33,8 @@ pub fn exact_finder<'d>(
     key_epoch: KeyEpoch,
     partition: u16,
 ) -> Option<&'d Node> {
+    // The key epoch is hashed too: a finder remembers sets for one key epoch only, so that queriers may move to another
+    // finder with the next.
     let epoch = key_epoch.0.to_le_bytes();
     let weight = |node: &&Node| {
         let parts = [

@@ -105,10 +105,14 @@ impl NoisySize {
         silent: u64,
     ) -> u64 {
         let asked = Self::asked(finds.clone(), place, parts);
+        // All partitions together have one number of silent homes: one draw is enough, and more would add up to more
+        // noise.
         let Some(first) = finds.into_iter().next() else {
             return 0;
         };
         let place = [place, parts].map(u16::to_le_bytes).concat();
+        // The noise is a function of the set and of the number of silent homes: asking for the status again gives no
+        // second draw.
         let parts = [&first.seed[..], &place, &silent.to_le_bytes()];
         let noise = two_sided(
             encoding::hash(labels::HASH_SILENT_NOISE, &parts),

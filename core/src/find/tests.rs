@@ -1,4 +1,4 @@
-//! What a find chooses, and what it refuses.
+//! Tests of the homes that a find chooses, and of the finds that are refused.
 
 use std::collections::BTreeSet;
 
@@ -16,7 +16,7 @@ fn of(rows: u64, batch_size: u32) -> Scene {
     })
 }
 
-/// Encodings, to compare: a find must repeat to the byte.
+/// Encodes a find, to compare it to the byte with a repeated find.
 fn bytes(found: &Found) -> (Vec<u8>, Vec<Vec<u8>>) {
     let batches = found.batches.iter().map(encoding::to_bytes).collect();
     (encoding::to_bytes(&found.summary), batches)
@@ -180,7 +180,8 @@ fn an_entry_moved_under_another_pseudonym_index_or_upload_is_left_out() {
     type Change = fn(&mut ListSegment, &ListSegment);
     let changes: [(Change, u64); 5] = [
         (|_, _| {}, 20),
-        // Of a concept that the query does not ask for: the conductor passes it off as one.
+        // An entry of a concept that the query does not ask for, which the conductor passes off as one of the query's
+        // list.
         (
             |own, other| own.entries[0].ciphertext = other.entries[0].ciphertext.clone(),
             19,
@@ -239,7 +240,7 @@ fn a_segment_that_is_none_or_of_another_list_or_key_epoch_is_refused() {
     }
 }
 
-/// Counts the homes with one concept and not the other, and leaves the other's list out.
+/// Counts the homes with one concept and not the other, and leaves the other's list out of the find.
 fn leaves_a_list_out() -> Result<(), FindError> {
     let sql = "SELECT COUNT(*) AS n FROM people \
                WHERE concept('sex>female') AND NOT concept('asthma>1')";
@@ -335,7 +336,7 @@ fn a_profile_of_several_concepts_chooses_who_has_them() {
     assert_eq!(copy_of(&found.summary).grants.len(), 3);
 }
 
-/// Returns what finders of one pool with these names find over the same lists.
+/// Returns the finds of finders of one pool with these names over the same lists.
 fn by_finders(names: &[&str]) -> Vec<Found> {
     let mut scene = of(40, 10);
     let segments = scene.segments.clone();
@@ -363,7 +364,7 @@ fn shared(one: &Found, two: &Found) -> usize {
 
 #[test]
 fn two_finders_of_a_partition_share_no_encapsulation_of_a_grant_and_seal_the_same_batches() {
-    // One name has the same length as the first, the other has not.
+    // The second name has the same length as the first; the third has not.
     let found = by_finders(&["finder", "second", "finder-two", "finder"]);
     for (place, one) in found.iter().enumerate() {
         for two in &found[place + 1..] {

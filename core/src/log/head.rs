@@ -1,4 +1,4 @@
-//! Heads of the log, and what they prove.
+//! Heads of the log, and the proofs that rest on them.
 
 use std::ops::Deref;
 
@@ -17,16 +17,16 @@ use dispers_trust::directory::Directory;
 /// Largest age of a head that counts as current, in milliseconds: one hour.
 pub const FRESH: u64 = 3_600_000;
 
-/// The log at one moment.
+/// State of the log at one moment.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Head {
-    /// Whose log.
+    /// Network of the log.
     pub network: Name,
-    /// Which of its logs, as the directory numbers them.
+    /// Number of the log, as the directory gives it.
     pub log: u32,
-    /// Its size and hash.
+    /// Size and root hash of the tree.
     pub root: Root,
-    /// When it was signed.
+    /// Time of signing.
     pub time: Timestamp,
 }
 
@@ -35,19 +35,19 @@ pub struct Head {
 pub struct SignedHead {
     /// Encoding of a [`Head`].
     pub body: Vec<u8>,
-    /// The Conductor that signed it.
+    /// Name of the Conductor that signed the head.
     pub conductor: Name,
-    /// Its signature.
+    /// Signature of the Conductor.
     pub signature: Signature,
-    /// The witnesses that co-signed it, each with its signature.
+    /// Names of the witnesses that co-signed the head, each with its signature.
     pub witnesses: Vec<(Name, Signature)>,
 }
 
-/// Why a manifest is not shown to be in the log.
+/// Reason why a manifest is not shown to be in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LogError {
-    /// Not a head, or another network's.
+    /// The head is malformed, or of another network or log.
     #[error("the head of the log is malformed, or of another network or log")]
     Malformed,
     /// No Conductor of the directory signed it.
@@ -56,12 +56,12 @@ pub enum LogError {
     /// Too few witnesses.
     #[error("{signed} witnesses co-signed the head of the log, {needed} are needed")]
     Unwitnessed {
-        /// How many did.
+        /// Number of independent witnesses that co-signed.
         signed: usize,
-        /// How many are needed.
+        /// Number of witnesses that the directory needs.
         needed: usize,
     },
-    /// The manifest is not in it.
+    /// No proof shows that the manifest is in the log.
     #[error("the manifest is not shown to be in the log: nobody asks in secret")]
     Missing,
     /// The proof does not show that the two heads, of different sizes, belong to one log.
@@ -82,13 +82,13 @@ pub enum LogError {
          a new head"
     )]
     Stale(Timestamp),
-    /// Signed in the future, or before what was co-signed.
+    /// The head was signed in the future, or before the head that was co-signed last.
     #[error("the time of the head of the log is wrong")]
     Time,
 }
 
 impl Head {
-    /// Encodes and signs.
+    /// Encodes and signs the head. It has no witnesses yet.
     pub fn sign(&self, conductor: &Name, key: &SigningKey) -> SignedHead {
         let body = encoding::to_bytes(self);
         SignedHead {
@@ -101,13 +101,15 @@ impl Head {
 }
 
 impl SignedHead {
-    /// What it says, if a Conductor of the directory signed it; witnesses are not looked at.
+    /// Decodes the head and verifies that a Conductor of the directory signed it. Does not look at the witnesses.
     ///
     /// # Errors
-    /// [`LogError::Malformed`], [`LogError::Unsigned`].
+    /// [`LogError::Malformed`] or [`LogError::Unsigned`].
     pub fn signed(&self, directory: &Directory) -> Result<Head, LogError> {
         let head: Head = encoding::from_bytes(&self.body, MAX_HEAD, "log head")
             .map_err(|_| LogError::Malformed)?;
+        // A log that was lost is followed by one with another number (protocol.md §16): a head of the old log proves
+        // nothing about the new one.
         if (&head.network, head.log) != (&directory.network, directory.witnesses.log) {
             return Err(LogError::Malformed);
         }
@@ -121,12 +123,12 @@ impl SignedHead {
         Ok(head)
     }
 
-    /// A witness's signature; [`Witnessed`](super::Witnessed) decides whether to give it.
+    /// Signs the head as a witness. [`Witnessed`](super::Witnessed) decides whether a witness may.
     pub fn cosign(&self, key: &SigningKey) -> Signature {
         key.sign(labels::COSIGN_LOG_HEAD, &self.body)
     }
 
-    /// Whether this is the signature of a witness of the directory.
+    /// Returns whether `signature` is that of `witness`, which the directory must list as a witness.
     pub fn is_cosigned(
         &self,
         witness: &Name,
@@ -136,26 +138,28 @@ impl SignedHead {
         let node = directory.node(witness);
         directory.witnesses.names.contains(witness)
             && node.is_some_and(|node| {
+                // Its label differs from that of a Conductor's signature: a node that is both never signs one as the
+                // other.
                 let key = &node.signing_key;
                 key.verify(labels::COSIGN_LOG_HEAD, &self.body, signature)
                     .is_ok()
             })
     }
 
-    /// Checks that a Conductor and enough witnesses of the directory signed it.
+    /// Verifies that a Conductor and enough witnesses of the directory signed the head.
     ///
     /// # Errors
-    /// [`LogError`], the first rule that is broken.
+    /// [`LogError`] for the first broken rule.
     pub fn verify(&self, directory: &Directory) -> Result<VerifiedHead, LogError> {
         let head = self.signed(directory)?;
-        // More are no use, and cost as much each.
+        // The list comes from a stranger, and each entry costs a verification. More entries than witnesses are useless.
         let most = directory.witnesses.names.len();
         let signed = self
             .witnesses
             .iter()
             .take(most)
             .filter(|(name, signature)| self.is_cosigned(name, signature, directory));
-        // Two nodes of one operator are one witness.
+        // Two nodes of one operator count as one witness, since one party decides for both.
         let signed = directory.independent(signed.map(|(name, _)| name));
         let needed = usize::from(directory.witnesses.needed);
         match signed.len() >= needed {
@@ -168,7 +172,7 @@ impl SignedHead {
     }
 }
 
-/// A head that a Conductor and enough witnesses signed. Made by [`SignedHead::verify`] only.
+/// A head that a Conductor and enough witnesses signed. Only [`SignedHead::verify`] makes one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VerifiedHead(Head);
 
@@ -179,7 +183,7 @@ impl VerifiedHead {
     /// of the log forever.
     ///
     /// # Errors
-    /// [`LogError::Stale`], [`LogError::Time`].
+    /// [`LogError::Stale`] for an old head, [`LogError::Time`] for one from the future.
     pub fn check_fresh(&self, now: Timestamp) -> Result<(), LogError> {
         if self.0.time.is_ahead_of(now) {
             return Err(LogError::Time);
@@ -199,22 +203,22 @@ impl Deref for VerifiedHead {
     }
 }
 
-/// Shows that a manifest is in the log.
+/// Proof that a manifest is in the log.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Inclusion {
-    /// The head that covers it.
+    /// Head of a tree that includes the manifest.
     pub head: SignedHead,
-    /// Its place in the log.
+    /// Index of the manifest's leaf.
     pub index: u64,
-    /// The hashes beside its way to the root.
+    /// Hashes beside the way from the leaf to the root.
     pub path: Vec<u8>,
 }
 
 impl Inclusion {
-    /// Checks that exactly this manifest is in the log of the head, and the head's signatures.
+    /// Verifies the head's signatures, and that exactly this manifest, signature included, is in the log of the head.
     ///
     /// # Errors
-    /// [`LogError`], the first rule that is broken.
+    /// [`LogError`] for the first broken rule.
     pub fn verify(
         &self,
         manifest: &SignedManifest,

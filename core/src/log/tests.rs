@@ -21,7 +21,7 @@ fn tree(leaves: usize) -> Tree {
     tree
 }
 
-/// RFC 6962 §2.1, by its own words, over leaves of 32 bytes.
+/// Computes the Merkle tree hash as RFC 6962 §2.1 defines it, over leaves of 32 bytes.
 fn plain(leaves: &[Leaf]) -> [u8; 32] {
     use sha2::{Digest, Sha256};
     match leaves {
@@ -133,12 +133,12 @@ fn a_manifest_is_in_the_log_if_a_conductor_and_enough_witnesses_signed_it() {
     let root = tree(3).root();
     let unwitnessed = |signed| LogError::Unwitnessed { signed, needed: 2 };
     assert_eq!(with(&|i| i.head.witnesses.truncate(1)), unwitnessed(1));
-    // One witness twice is one.
+    // The same witness twice counts once.
     assert_eq!(
         with(&|i| i.head.witnesses[1] = i.head.witnesses[0].clone()),
         unwitnessed(1)
     );
-    // A node that is no witness, a witness with the signature of another, and the conductor's word.
+    // A node that is no witness, and a witness with the signature of another witness or of the conductor.
     for label in ["finder", "indexor1"] {
         assert_eq!(
             with(&|i| i.head.witnesses[1] = (name(label), i.head.cosign(&key_of(label)))),
@@ -173,7 +173,7 @@ fn a_manifest_is_in_the_log_if_a_conductor_and_enough_witnesses_signed_it() {
         with(&|i| i.head = head(&network, root, &witnesses)),
         LogError::Missing
     );
-    // The same question, signed otherwise, is another leaf.
+    // The same manifest with another signature is another leaf.
     let mut other = question.signed.clone();
     other.signature.0[0] ^= 1;
     assert_eq!(
@@ -218,11 +218,11 @@ fn a_witness_co_signs_one_history() {
     };
     assert_eq!(signs(&mut witness, &request(0, 5)), Ok(Ok(5)));
     assert_eq!(signs(&mut witness, &request(5, 9)), Ok(Ok(9)));
-    // The same once more, a proof from elsewhere, and a head that was overtaken.
+    // The same request again, a proof from another size, and a head that is older than the co-signed one.
     assert_eq!(signs(&mut witness, &request(9, 9)), Ok(Ok(9)));
     assert_eq!(signs(&mut witness, &request(5, 12)), Ok(Err(9)));
     assert_eq!(signs(&mut witness, &request(5, 7)), Ok(Err(9)));
-    // Another history of the same size, of a larger one, and one that only claims to continue.
+    // Another history of the same size, another history of a larger size, and a proof that is cut off.
     let mut other = tree(8);
     other.push([77; 32]);
     let forked = |root, proof: Vec<u8>| Cosign {
@@ -239,7 +239,7 @@ fn a_witness_co_signs_one_history() {
     let mut unproved = request(9, 12);
     unproved.proof.truncate(32);
     assert_eq!(signs(&mut witness, &unproved), Err(LogError::Unproved));
-    // A time in the future, and one long before.
+    // A time in the future, and one long past.
     let at = |time| {
         let head = Head {
             network: directory.network.clone(),

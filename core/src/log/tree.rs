@@ -8,15 +8,15 @@ use sha2::Sha256;
 
 use super::{Leaf, LogError, MAX_PROOF};
 
-/// Largest tree that anybody believes in.
+/// Largest tree that any party accepts.
 const MAX_SIZE: u64 = 1 << 40;
 
-/// Size and hash of a tree.
+/// Size and root hash of a tree.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, BorshSerialize, BorshDeserialize)]
 pub struct Root {
     /// Number of leaves.
     pub size: u64,
-    /// Hash of the tree.
+    /// Root hash.
     pub hash: [u8; 32],
 }
 
@@ -31,8 +31,9 @@ impl Root {
         RootHash::new(self.hash.into(), self.size)
     }
 
-    /// Whether `leaf` stands at `index` of the tree, as `path` shows.
+    /// Returns whether `path` proves that `leaf` is at `index` of the tree.
     pub(super) fn includes(&self, leaf: &Leaf, index: u64, path: &[u8]) -> bool {
+        // The bounds come first: size and path are a stranger's, and the proof's work grows with them.
         if index >= self.size || self.size > MAX_SIZE || path.len() > MAX_PROOF {
             return false;
         }
@@ -41,8 +42,8 @@ impl Root {
     }
 }
 
-/// Checks that the tree of `newer` begins with the tree of `older`. Every tree begins with the empty one,
-/// without a proof.
+/// Checks that the tree of `newer` begins with the tree of `older`. Every tree begins with the empty tree, which needs
+/// no proof.
 ///
 /// # Errors
 /// [`LogError::Forked`] if one size has two hashes, which proves that whoever signed both is at fault.
@@ -52,6 +53,8 @@ pub fn check_consistency(older: &Root, newer: &Root, proof: &[u8]) -> Result<(),
         return Ok(());
     }
     if older.size == newer.size {
+        // One size has one hash. This case needs no proof, and so its error proves the fault of the signer and not of
+        // the sender.
         return match older.hash == newer.hash {
             true => Ok(()),
             false => Err(LogError::Forked),
@@ -81,7 +84,7 @@ impl fmt::Debug for Tree {
 }
 
 impl Tree {
-    /// Number of leaves.
+    /// Returns the number of leaves.
     pub fn size(&self) -> u64 {
         self.0.len()
     }
@@ -91,7 +94,7 @@ impl Tree {
         self.0.push(leaf);
     }
 
-    /// Size and hash.
+    /// Returns the size and root hash.
     pub fn root(&self) -> Root {
         Root {
             size: self.size(),
@@ -99,7 +102,7 @@ impl Tree {
         }
     }
 
-    /// The path that shows the leaf at `index`; `None` beyond the last.
+    /// Returns the proof that the leaf at `index` is in the tree; `None` beyond the last leaf.
     pub fn path(&self, index: u64) -> Option<Vec<u8>> {
         let place = usize::try_from(index)
             .ok()
@@ -107,8 +110,8 @@ impl Tree {
         Some(self.0.prove_inclusion(place).as_bytes().to_vec())
     }
 
-    /// The proof that the tree of `newer` leaves begins with that of `older`; `None` where the log never
-    /// had these sizes in this order.
+    /// Returns the proof that the tree of the first `newer` leaves begins with the tree of the first `older` leaves;
+    /// `None` if the log has fewer leaves or `older` is larger than `newer`.
     pub fn consistency(&self, older: u64, newer: u64) -> Option<Vec<u8>> {
         if older > newer || newer > self.size() {
             return None;
@@ -120,6 +123,7 @@ impl Tree {
         if newer == self.size() {
             return Some(self.0.prove_consistency(additions).as_bytes().to_vec());
         }
+        // The library proves consistency with the current tree only: an earlier tree is built again from its leaves.
         let mut former = Self::default();
         for leaf in self.0.items().iter().take(usize::try_from(newer).ok()?) {
             former.push(*leaf);

@@ -1,4 +1,4 @@
-//! Each rule of the manifest, broken in turn.
+//! Tests of each rule of the manifest, broken in turn.
 
 use super::*;
 use crate::{
@@ -12,7 +12,7 @@ fn scene() -> Scene {
     Scene::new(Setting::default())
 }
 
-/// What is said about the valid manifest after `change`.
+/// Returns the error for the valid manifest after `change`, signed again.
 fn refusal(scene: &Scene, change: impl FnOnce(&mut Manifest)) -> Option<ManifestError> {
     let mut manifest = (*scene.question.manifest).clone();
     change(&mut manifest);
@@ -20,7 +20,7 @@ fn refusal(scene: &Scene, change: impl FnOnce(&mut Manifest)) -> Option<Manifest
     signed.verify(&scene.network.directory, NOW).err()
 }
 
-/// What is said about the valid manifest under a changed directory.
+/// Returns the error for the valid manifest under a changed directory.
 fn refusal_under(scene: &Scene, change: impl FnOnce(&mut DirectoryBody)) -> Option<ManifestError> {
     let mut body = scene.network.directory.body().clone();
     change(&mut body);
@@ -171,7 +171,7 @@ fn sums_that_could_leave_the_field_are_refused() {
     let reason =
         "the sums of so many homes could leave the field: use a coarser step, or a larger epsilon";
     assert_eq!(with(most + 1), Some(ManifestError::OutOfRange(reason)));
-    // A query over what the catalogue does not list.
+    // A query over a doctype that the catalogue does not list.
     scene.question.plan.local.doctype = "secrets".into();
     let unknown = scene.question.plan.local.clone();
     let refused = refusal(&scene, |m| m.local = unknown);
@@ -195,7 +195,7 @@ fn committees_that_are_not_the_directory_s_are_refused() {
     assert_eq!(refusal(&scene, more), foreign);
 }
 
-/// What is said when the second offer is another, signed by `key`.
+/// Returns the error when the second offer is replaced by its body after `change`, signed with the key of `key`.
 fn with_offer(
     scene: &Scene,
     key: &str,

@@ -1,5 +1,5 @@
-//! One value has one encoding: of what crosses the network or is signed, nothing but the encoding of
-//! a value decodes to it, and a signed thing that changed is refused.
+//! Tests that each value has one encoding. For all that crosses the network or is signed, only the encoding of a value
+//! decodes to it. A signed value that was changed is refused.
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use rand::rngs::StdRng;
@@ -21,7 +21,7 @@ use dispers_trust::directory::{DirectoryBody, SignedDirectory};
 
 const LIMIT: usize = 1 << 24;
 
-/// Changes of an encoding: a byte, one more, one less, a stretch repeated.
+/// Returns the encoding after one random change, such as a changed, added or removed byte, or a repeated stretch.
 fn changed(bytes: &[u8], rng: &mut StdRng) -> Vec<u8> {
     let mut other = bytes.to_vec();
     let place = rng.random_range(0..other.len());
@@ -40,7 +40,7 @@ fn changed(bytes: &[u8], rng: &mut StdRng) -> Vec<u8> {
     other
 }
 
-/// Whatever decodes is the encoding of what it decodes to.
+/// Checks that each changed encoding which still decodes is the encoding of the value that it decodes to.
 #[track_caller]
 fn is_canonical<T: BorshSerialize + BorshDeserialize>(value: &T) {
     let bytes = to_bytes(value);
@@ -147,7 +147,8 @@ fn what_aggregators_say_has_one_encoding() {
     is_canonical::<Status>(&conduct.status());
 }
 
-/// Every bit, or some of each byte where there are many.
+/// Checks that `holds` is true for `bytes`, and false after any one bit is flipped. In long inputs only every fifth bit
+/// is flipped.
 fn each_flipped(bytes: &[u8], mut holds: impl FnMut(&[u8]) -> bool) {
     assert!(holds(bytes), "as it is, it holds");
     let step = if bytes.len() > 600 { 5 } else { 1 };

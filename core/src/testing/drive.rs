@@ -1,4 +1,4 @@
-//! The Conductor's loop, one command after the other.
+//! The Conductor's loop, one command after another.
 
 use std::collections::VecDeque;
 
@@ -13,7 +13,7 @@ use dispers_base::{
     id::{AggregatorId, Work},
 };
 
-/// Most commands of a query, so that a loop without end fails.
+/// Largest number of commands of a query, so that a loop without end fails.
 const MOST_COMMANDS: usize = 2000;
 
 pub(crate) fn step_error(error: &AggregationError) -> StepError {
@@ -39,12 +39,12 @@ pub(crate) fn step_error(error: &AggregationError) -> StepError {
     }
 }
 
-/// Which aggregator is to do it.
+/// Returns the aggregator that a command is for.
 pub(crate) fn addressee(command: &Command) -> Option<AggregatorId> {
     command.step().1
 }
 
-/// What a command is called.
+/// Returns the name of a command's kind.
 pub(crate) fn label(command: &Command) -> &'static str {
     match command {
         Command::Find { .. } => "find",
@@ -62,7 +62,7 @@ pub(crate) fn label(command: &Command) -> &'static str {
     }
 }
 
-/// The event of a command that failed.
+/// Returns the event of a command that failed.
 pub(crate) fn failed(command: &Command, error: StepError) -> Event {
     match command {
         Command::Find { partition } => Event::Found(*partition, Err(error)),
@@ -108,8 +108,8 @@ impl Scene {
         statement.count
     }
 
-    /// Returns the event as the Conductor takes it: an answer that the Target did not sign becomes a failure, and so do
-    /// a deal and an acknowledgement that their aggregator did not sign.
+    /// Returns the event as the Conductor receives it. An answer that the Target did not sign becomes a failure, and so
+    /// do a deal and an acknowledgement that their aggregator did not sign.
     pub(crate) fn received(&self, event: Event) -> Event {
         let event = match event {
             Event::Dealt(dealer, work, Ok(deal))
@@ -135,7 +135,7 @@ impl Scene {
         Event::Asked(work, checked.map(|()| answer).map_err(other))
     }
 
-    /// Does what honest parties do.
+    /// Carries out a command as honest parties do.
     pub(crate) fn carry_out(&mut self, command: &Command) -> Event {
         let error = |error: AggregationError| step_error(&error);
         match command {
@@ -231,7 +231,7 @@ impl Scene {
         }
     }
 
-    /// Runs the query to its end. What `intervene` returns takes the place of the honest event.
+    /// Runs the query to its end. An event that `intervene` returns takes the place of the honest one.
     pub(crate) fn drive(
         &mut self,
         intervene: impl FnMut(&mut Self, &Command) -> Option<Event>,
@@ -242,7 +242,7 @@ impl Scene {
         conduct
     }
 
-    /// Carries out these commands and all that follow from them.
+    /// Carries out these commands and all commands that follow from them.
     pub(crate) fn follow(
         &mut self,
         conduct: &mut Conduct,

@@ -1,4 +1,4 @@
-//! What dishonest stacks send. A draft starts as what honest ones would.
+//! Contributions of dishonest stacks. A draft starts as the contributions of honest stacks.
 
 use super::Scene;
 use crate::ask::{Answer, SealedGroup, group_context};
@@ -9,30 +9,30 @@ use dispers_base::{
 use dispers_circuit::contribution::Tag;
 use dispers_crypto::shamir::Sharing;
 
-/// What one home sends, before it is shared.
+/// Contribution of one home before it is shared.
 #[derive(Clone)]
 pub(crate) struct Sent {
     pub(crate) index: u32,
-    /// One per aggregator with an offer.
+    /// One tag per aggregator with an offer.
     pub(crate) tags: Vec<Tag>,
     pub(crate) input: Vec<u64>,
     pub(crate) proof: Vec<u64>,
 }
 
-/// What each host's homes send.
+/// Contributions of each host's homes.
 pub(crate) struct Draft {
     pub(crate) work: Work,
     pub(crate) stacks: Vec<Vec<Sent>>,
 }
 
-/// One aggregator's shares of one host's homes.
+/// Shares of one host's homes for one aggregator.
 #[derive(Clone)]
 pub(crate) struct Group {
     pub(crate) entries: Vec<(u32, Tag)>,
     pub(crate) elements: Vec<u64>,
 }
 
-/// A draft when it is shared: for each host a group per aggregator with an offer.
+/// Shares of a draft: for each host, a group per aggregator with an offer.
 pub(crate) struct Shared {
     pub(crate) work: Work,
     pub(crate) stacks: Vec<Vec<Group>>,
@@ -68,7 +68,7 @@ impl Draft {
         sent.find(|sent| sent.index == index).unwrap()
     }
 
-    /// Changes a home's input and proves it as if it were right.
+    /// Changes a home's input and makes the proof for the changed input.
     pub(crate) fn claim(
         &mut self,
         scene: &mut Scene,
@@ -117,14 +117,14 @@ impl Draft {
 }
 
 impl Group {
-    /// The encoding that an aggregator decodes, whatever the content.
+    /// Returns the encoding that an aggregator decodes, whatever the content.
     pub(crate) fn encode(&self) -> Vec<u8> {
         encoding::to_bytes(&(&self.entries, 1u8, &self.elements))
     }
 }
 
 impl Shared {
-    /// The stack and the place there of a home.
+    /// Returns the stack of a home, and the home's place in that stack's groups.
     pub(crate) fn place(&self, index: u32) -> (usize, usize) {
         let mut stacks = self.stacks.iter().enumerate();
         let found = stacks.find_map(|(stack, groups)| {
@@ -139,7 +139,7 @@ impl Shared {
         &mut self.stacks[stack][position].entries[place]
     }
 
-    /// What the aggregator at `position` is to receive of the home.
+    /// Returns the home's share for the aggregator at `position`.
     pub(crate) fn elements(&mut self, position: usize, index: u32) -> &mut [u64] {
         let (stack, place) = self.place(index);
         let group = &mut self.stacks[stack][position];

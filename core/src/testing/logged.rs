@@ -1,4 +1,4 @@
-//! A log that holds what a test asks.
+//! A log that holds the manifests that a test asks with.
 
 use super::{NOW, Network, key_of, name};
 use crate::{
@@ -6,7 +6,7 @@ use crate::{
     manifest::SignedManifest,
 };
 
-/// A head of `root`, signed by the conductor and co-signed by these.
+/// Returns a head of `root`, signed by the conductor and co-signed by these witnesses.
 pub(crate) fn head(network: &Network, root: Root, witnesses: &[&str]) -> SignedHead {
     let head = Head {
         network: network.directory.network.clone(),
@@ -22,7 +22,7 @@ pub(crate) fn head(network: &Network, root: Root, witnesses: &[&str]) -> SignedH
     signed
 }
 
-/// Shows that a manifest is in a log, between two others.
+/// Returns the proof that a manifest is in a log, between two other leaves.
 pub(crate) fn logged(network: &Network, manifest: &SignedManifest) -> Inclusion {
     let mut tree = Tree::default();
     tree.push([1; 32]);

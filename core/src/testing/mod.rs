@@ -1,9 +1,8 @@
 //! A small network in memory, for the tests of the state machines.
 //!
-//! Every key comes from a seed, so that a test repeats. A [`Scene`] is one query with all who take
-//! part: a test takes each step by itself and changes what passes between two of them, or lets
-//! [`Scene::drive`] run the query and intervenes where it wants. A [`Draft`] is what dishonest
-//! stacks send: anything.
+//! Every key comes from a seed, so that a test repeats. A [`Scene`] is one query with all who take part: a test takes
+//! each step by itself and changes what passes between two parties, or lets [`Scene::drive`] run the query and
+//! intervenes where it wants. A [`Draft`] holds the contributions of dishonest stacks, which may be arbitrary.
 
 #[cfg(test)]
 mod canonical;
@@ -49,7 +48,7 @@ pub(crate) fn member(number: u8) -> MemberNumber {
     MemberNumber::new(number).unwrap()
 }
 
-/// The aggregator of that number in the first committee.
+/// Returns the aggregator of that number in the first committee.
 pub(crate) fn aggregator(number: u8) -> AggregatorId {
     AggregatorId {
         committee: 0,
@@ -57,12 +56,12 @@ pub(crate) fn aggregator(number: u8) -> AggregatorId {
     }
 }
 
-/// The value that its encoding decodes to: a copy, also of what has no `Clone`.
+/// Copies a value by encoding and decoding it. This works also for types without `Clone`.
 pub(crate) fn copy_of<T: BorshSerialize + BorshDeserialize>(value: &T) -> T {
     from_bytes(&to_bytes(value), 1 << 30, "copy").unwrap()
 }
 
-/// A key of another suite than the network's.
+/// Returns a key of another suite than the network's.
 pub(crate) fn hybrid_key() -> EnvelopePublicKey {
     let mut rng = StdRng::seed_from_u64(3);
     EnvelopeSecretKey::generate(Suite::XWing, &mut rng).public()

@@ -1,4 +1,4 @@
-//! Who takes part: the directory and all secrets behind it.
+//! The parties of a test: the directory and all secrets behind it.
 
 use rand::rngs::StdRng;
 
@@ -23,7 +23,7 @@ pub(crate) const NOW: Timestamp = Timestamp(1_800_000_000_000);
 pub(crate) const HOUR: u64 = 3_600_000;
 pub(crate) const HOSTS: [&str; 2] = ["host1", "host2"];
 
-/// The signing key of whoever has this name.
+/// Returns the signing key of the party with this name.
 pub(crate) fn key_of(name: &str) -> SigningKey {
     SigningKey::from_seed(&encoding::hash("signing key", &[name.as_bytes()]))
 }
@@ -32,7 +32,7 @@ fn tls_key_of(name: &str) -> TlsKey {
     TlsKey(encoding::hash("tls key", &[name.as_bytes()]))
 }
 
-/// A network of one partition and one committee, whose aggregators are `aggregator1` and so on.
+/// Network of one partition and one committee, whose aggregators are `aggregator1`, `aggregator2` and so on.
 pub(crate) struct Network {
     pub(crate) directory: Directory,
     pub(crate) shares: Vec<KeyShare>,
@@ -132,7 +132,7 @@ impl Network {
                 budget: dispers_privacy::Rho(u64::MAX),
                 // Large, so that few moments are enough for Gaussian noise.
                 max_delta: 0.5,
-                // Scenes have hardly more homes than the cohort. Other tests cover the noise of sizes.
+                // Scenes have few more homes than the cohort. Other tests cover the noise of sizes.
                 size_noise: 0,
             },
             catalogue: catalogue(),
@@ -174,7 +174,7 @@ impl Network {
     }
 }
 
-/// The directory of `body`, which must be in order.
+/// Signs and verifies the directory of `body`, which must be valid.
 pub(crate) fn verified(body: &DirectoryBody) -> Directory {
     let root = key_of("root");
     let mut signed = SignedDirectory::new(body).unwrap();

@@ -1,4 +1,4 @@
-//! What is asked, and of whom.
+//! The question of a test, and the homes that are asked.
 
 use rand::Rng;
 use rand::rngs::StdRng;
@@ -29,31 +29,31 @@ use dispers_query::{catalogue::Catalogue, profile::Profile};
 use dispers_sql::plan::{Plan, PlanLimits, TrainingPlan, TrainingRequest};
 use dispers_training::{Family, Training};
 
-/// Two groups; x is never NULL and at most 100, y may be NULL and is at most 6.
+/// Question with two groups. x is never NULL and at most 100; y may be NULL and is at most 6.
 const BANDS: &str = "SELECT CASE WHEN z < 5 THEN 'a' ELSE 'b' END AS band, \
      COUNT(*) AS n, SUM(clamp(x, 0, 100, 1)) AS s, COUNT(y) AS m, SUM(clamp(y, 0, 6, 1)) AS t \
      FROM people GROUP BY band";
 
-/// The pseudonym of a concept, as if the indexors had evaluated it.
+/// Returns the pseudonym of a concept, as if the indexors had evaluated it.
 pub(crate) fn pseudonym(concept: &str) -> Pseudonym {
     Pseudonym(encoding::hash("pseudonym", &[concept.as_bytes()]))
 }
 
-/// What a test starts from.
+/// Starting point of a test.
 pub(crate) struct Setting {
-    /// Aggregators needed, and how many there are.
+    /// Number of aggregators needed, and number of members.
     pub(crate) committee: (u8, u8),
     pub(crate) sql: &'static str,
-    /// One home each; `None` has no data.
+    /// Rows, one per home; `None` for a home without data.
     pub(crate) rows: Vec<Option<Row>>,
     pub(crate) batch_size: u32,
     /// Aggregators that make no offer.
     pub(crate) absent: Vec<u8>,
-    /// Fewest aggregators that verify; the threshold if 0.
+    /// Smallest number of aggregators that verify; the threshold if 0.
     pub(crate) min_verified: u8,
-    /// ε, and δ if there is one; no noise without.
+    /// ε, and δ if there is one; `None` for an exact query.
     pub(crate) noise: Option<(f64, Option<f64>)>,
-    /// Rounds of updates of a session over the same homes, instead of the query; 0 for the query.
+    /// Rounds of updates of a session that is asked instead of the query; 0 for the query.
     pub(crate) updates: u16,
     /// Thousandths of the homes that a session holds out.
     pub(crate) held_out: u16,
@@ -81,7 +81,7 @@ impl Default for Setting {
     }
 }
 
-/// A session over the homes of [`BANDS`].
+/// Plans a session over the homes of [`BANDS`].
 fn session(catalogue: &Catalogue, setting: &Setting) -> TrainingPlan {
     let request = TrainingRequest {
         label: Some("x >= 50".into()),
@@ -98,7 +98,7 @@ fn session(catalogue: &Catalogue, setting: &Setting) -> TrainingPlan {
     TrainingPlan::new(&request, catalogue).unwrap()
 }
 
-/// A home's row for [`BANDS`]: every fifth has none, every third no y.
+/// Returns a home's row for [`BANDS`]. Every fifth home has none, and every third has no y.
 pub(crate) fn home(seed: u64) -> Option<Row> {
     (seed % 5 != 4).then(|| Row {
         group: usize::from(seed / 2 % 2 == 1),
@@ -109,7 +109,7 @@ pub(crate) fn home(seed: u64) -> Option<Row> {
     })
 }
 
-/// One home at its host.
+/// Home at its host.
 pub(crate) struct Home {
     pub(crate) host: Name,
     pub(crate) id: HomeId,
@@ -118,7 +118,7 @@ pub(crate) struct Home {
     pub(crate) row: Option<Row>,
 }
 
-/// A planned and signed query, with what only its querier knows.
+/// Planned and signed query, with the secrets of its querier.
 pub(crate) struct Question {
     pub(crate) plan: Plan,
     pub(crate) profile: Profile<Pseudonym>,
@@ -228,7 +228,7 @@ impl Question {
         })
     }
 
-    /// The head of its find, with this profile in it.
+    /// Returns the head of the question's find, with this profile sealed inside.
     pub(crate) fn find_request(
         &self,
         network: &Network,
@@ -259,7 +259,7 @@ impl Question {
     }
 }
 
-/// The homes of `rows`, at the two hosts in turn.
+/// Creates the homes of `rows`, at the two hosts in turn.
 pub(crate) fn homes(rows: &[Option<Row>], rng: &mut StdRng) -> Vec<Home> {
     let home = |(number, row): (usize, &Option<Row>)| {
         let mut tag = [0; 16];
@@ -275,7 +275,7 @@ pub(crate) fn homes(rows: &[Option<Row>], rng: &mut StdRng) -> Vec<Home> {
     rows.iter().enumerate().map(home).collect()
 }
 
-/// A host's upload of these homes, each with all of these concepts.
+/// Creates a host's upload of these homes, each subscribed to all of these concepts.
 pub(crate) fn upload(
     network: &Network,
     host: &Name,
@@ -304,7 +304,7 @@ pub(crate) fn upload(
     Upload::build(host, &enrolments, directory.key_epoch, 0, &keys, rng)
 }
 
-/// What the conductor streams of an upload.
+/// Returns the list segment that the conductor streams from an upload.
 pub(crate) fn segment(upload: Upload) -> ListSegment {
     ListSegment {
         key_epoch: upload.key_epoch,
@@ -321,7 +321,7 @@ pub(crate) fn segment(upload: Upload) -> ListSegment {
     }
 }
 
-/// What the outputs of `shape` must be over `rows`, computed in the clear.
+/// Computes the outputs of `shape` over `rows` in the clear.
 pub(crate) fn plain_sums<'a>(shape: &Shape, rows: impl Iterator<Item = &'a Row>) -> Vec<u64> {
     let rows: Vec<&Row> = rows.collect();
     let mut sums = Vec::new();
@@ -359,7 +359,7 @@ pub(crate) const LIMITS: Limits = Limits {
     queries: 1000,
 };
 
-/// What a find gives.
+/// Result of a find.
 pub(crate) struct Found {
     pub(crate) summary: FindSummary,
     pub(crate) batches: Vec<BatchMessage>,

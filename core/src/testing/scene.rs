@@ -1,4 +1,4 @@
-//! One query at all who take part, step by step.
+//! One query with all who take part, step by step.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -37,10 +37,10 @@ use dispers_crypto::envelope::{EnvelopeSecretKey, Watcher};
 use dispers_query::catalogue::EVERY_HOME;
 use dispers_training::{Design, Layout};
 
-/// What an aggregator's step gives.
+/// Result of an aggregator's step.
 pub(crate) type Step<T> = Result<T, AggregationError>;
 
-/// One query: found, and begun at every aggregator that made an offer.
+/// Query that was found and begun at every aggregator that made an offer.
 pub(crate) struct Scene {
     pub(crate) network: Network,
     pub(crate) homes: Vec<Home>,
@@ -48,21 +48,21 @@ pub(crate) struct Scene {
     pub(crate) segments: Vec<Vec<u8>>,
     pub(crate) batch_size: u32,
     pub(crate) found: Found,
-    /// A test that loses one removes it.
+    /// Aggregators by number. A test that loses an aggregator removes its entry.
     pub(crate) aggregators: BTreeMap<MemberNumber, Aggregation>,
     pub(crate) rng: StdRng,
-    /// The round that is asked, and the digest of what homes are shown in it.
+    /// Round that is asked. `shown` is the digest of the parameters that homes are shown in this round.
     pub(crate) round: u16,
     pub(crate) shown: [u8; 32],
     /// Watcher of the messages that aggregators open.
     pub(crate) watcher: Option<Arc<dyn Watcher>>,
-    /// The model beside the query, if it is followed.
+    /// Model beside the query, if the query is followed.
     pub(crate) follower: Option<Follower>,
-    /// Of the aggregators, by number.
+    /// Signing keys of the aggregators, by number.
     signing: Vec<SigningKey>,
 }
 
-/// The signing key of an aggregator.
+/// Returns the signing key of an aggregator.
 pub(crate) fn aggregator_key(member: MemberNumber) -> SigningKey {
     key_of(&format!("aggregator{member}"))
 }
@@ -118,13 +118,13 @@ impl Scene {
         scene
     }
 
-    /// The find again, over these lists.
+    /// Runs the find again over these lists.
     pub(crate) fn find(&mut self, segments: &[Vec<u8>]) -> Result<Found, FindError> {
         let size = self.batch_size;
         find(&self.network, &self.question, segments, size, &mut self.rng)
     }
 
-    /// An aggregator that has no grant yet.
+    /// Creates an aggregation that has no grant yet.
     pub(crate) fn aggregation(&self, member: MemberNumber) -> Aggregation {
         let secret = self.question.offered[member.index()].as_ref().unwrap();
         let mut secret = same_key(secret);
@@ -152,7 +152,7 @@ impl Scene {
         }
     }
 
-    /// What the Target opens: the same homes and tickets in every round.
+    /// Returns the batch that the Target opens: the same homes and tickets in every round.
     pub(crate) fn asks(&self, work: Work) -> OpenedBatch {
         self.try_asks(work).unwrap()
     }
@@ -176,7 +176,7 @@ impl Scene {
         )
     }
 
-    /// The rows of a batch, by index.
+    /// Returns the rows of a batch's homes, by index.
     pub(crate) fn rows(&self, batch: u32) -> BTreeMap<u32, Option<Row>> {
         let asks = self.asks(self.work(batch, 0)).asks;
         let homes = asks.into_values().flat_map(|ask| ask.homes);
@@ -189,7 +189,7 @@ impl Scene {
         self.homes.iter().find(|home| home.id.0 == id).unwrap()
     }
 
-    /// The vector of a home in a session, each with another.
+    /// Returns a home's vector in a session. The levels depend on the index.
     pub(crate) fn vector(&self, index: u32) -> Option<VectorRow> {
         let manifest = &self.question.manifest;
         let (training, task) = manifest.training.as_ref().zip(manifest.task(self.round))?;
@@ -202,12 +202,12 @@ impl Scene {
         })
     }
 
-    /// Begins a round of a session, in which homes are shown what has this digest.
+    /// Begins a round of a session. `shown` is the digest of the parameters that homes are shown.
     pub(crate) fn begin_round(&mut self, round: u16, shown: [u8; 32]) {
         (self.round, self.shown) = (round, shown);
     }
 
-    /// What honest stacks answer, one answer per host.
+    /// Returns the answers of honest stacks, one per host.
     pub(crate) fn answers(&mut self, work: Work) -> Vec<Answer> {
         let mut answers = Vec::new();
         for ask in self.asks(work).asks.into_values() {
@@ -229,7 +229,7 @@ impl Scene {
         answers
     }
 
-    /// What the Target makes of answers.
+    /// Collects answers as the Target does.
     pub(crate) fn collect(&mut self, work: Work, answers: Vec<Answer>) -> BatchAnswer {
         let aggregators = self.question.manifest.offers(0).count();
         let (target, key) = (name("target"), key_of("target"));
@@ -243,13 +243,13 @@ impl Scene {
         )
     }
 
-    /// What the Target answers when all stacks are honest.
+    /// Returns the Target's answer if all stacks are honest.
     pub(crate) fn honest(&mut self, work: Work) -> BatchAnswer {
         let answers = self.answers(work);
         self.collect(work, answers)
     }
 
-    /// What the Target answers when the stacks send `draft`.
+    /// Returns the Target's answer if the stacks send `draft`.
     pub(crate) fn forged(&mut self, draft: &Draft) -> BatchAnswer {
         let shared = draft.share(self);
         let answers = shared.seal(self);
@@ -270,7 +270,7 @@ impl Scene {
         step(aggregation, &keys, &self.network, &mut self.rng)
     }
 
-    /// Follows a step of one aggregator in the model. `said` is the acknowledgement of a decision.
+    /// Follows a step of one aggregator in the model. `said` returns the acknowledgement of a decision.
     fn followed<T>(
         &mut self,
         member: MemberNumber,
@@ -288,7 +288,7 @@ impl Scene {
         outcome
     }
 
-    /// Place of an aggregator among those that made an offer.
+    /// Returns the place of an aggregator among those that made an offer.
     pub(crate) fn position(&self, member: MemberNumber) -> usize {
         let mut offers = self.question.manifest.offers(0);
         offers.position(|(offered, _)| offered == member).unwrap()
@@ -324,7 +324,7 @@ impl Scene {
         })
     }
 
-    /// Noise beyond its bound.
+    /// Deals noise beyond its bound.
     pub(crate) fn forge_deal(&mut self, member: MemberNumber, request: &DealRequest) -> Deal {
         let forged = self.at(member, |aggregation, keys, _, rng| {
             Ok(aggregation.forge_deal(request, keys, rng))
@@ -332,7 +332,7 @@ impl Scene {
         forged.unwrap()
     }
 
-    /// An aggregator's signing key.
+    /// Returns an aggregator's signing key.
     pub(crate) fn key(&self, member: MemberNumber) -> SigningKey {
         aggregator_key(member)
     }
@@ -422,7 +422,7 @@ impl Scene {
         Quorum::new(self.members())
     }
 
-    /// All aggregators open the answer; what they tell each other.
+    /// Opens the answer at all aggregators. Returns their messages to each other.
     pub(crate) fn open(&mut self, answer: &BatchAnswer) -> Vec<PeerMessage> {
         let members = self.members().into_iter();
         members
@@ -437,13 +437,13 @@ impl Scene {
             .collect()
     }
 
-    /// All aggregators open and verify the answer; the verifier messages.
+    /// Opens and verifies the answer at all aggregators. Returns the verifier messages.
     pub(crate) fn verified(&mut self, answer: &BatchAnswer) -> Vec<PeerMessage> {
         let randomness = self.open(answer);
         self.verify(answer.statement.work, &randomness)
     }
 
-    /// All aggregators decide, as one quorum.
+    /// Decides at all aggregators, as one quorum.
     pub(crate) fn decide(
         &mut self,
         work: Work,
@@ -454,7 +454,7 @@ impl Scene {
         members.into_iter().map(decide).collect()
     }
 
-    /// The answer through all steps of all aggregators.
+    /// Takes the answer through all steps of all aggregators, up to the commit.
     pub(crate) fn commit(&mut self, answer: &BatchAnswer) -> CommittedBatch {
         let work = answer.statement.work;
         let messages = self.verified(answer);
@@ -484,7 +484,7 @@ impl Scene {
         Certificate::new(proposal.query, proposal.round, proposal.hash(), &key)
     }
 
-    /// All aggregators open their guards; what they tell each other.
+    /// Opens the guards at all aggregators. Returns their messages to each other.
     pub(crate) fn guards(&mut self, proposal: &Proposal) -> Vec<PeerMessage> {
         let certificate = self.certificate(proposal);
         let members = self.members().into_iter();
@@ -493,7 +493,7 @@ impl Scene {
             .collect()
     }
 
-    /// All aggregators release these batches.
+    /// Releases these batches at all aggregators.
     pub(crate) fn release(
         &mut self,
         batches: &[CommittedBatch],
@@ -508,7 +508,7 @@ impl Scene {
             .collect()
     }
 
-    /// What the querier reads.
+    /// Opens the totals as the querier does.
     pub(crate) fn read(
         &self,
         totals: &[(AggregatorId, SealedTotal)],
@@ -518,21 +518,21 @@ impl Scene {
         open_totals(&question.manifest, totals, &question.reply, directory)
     }
 
-    /// What the querier reads once this one answer is committed.
+    /// Commits this one answer and releases it. Returns the querier's result.
     pub(crate) fn released(&mut self, answer: &BatchAnswer) -> Released {
         let batch = self.commit(answer);
         let totals = self.release(&[batch]);
         self.read(&totals).unwrap()
     }
 
-    /// The sums over these rows in the clear, each released.
+    /// Computes the expected outputs over these rows in the clear.
     pub(crate) fn sums<'a>(&self, rows: impl Iterator<Item = &'a Option<Row>>) -> Vec<Option<u64>> {
         let Question { plan, manifest, .. } = &self.question;
         let sums = plain_sums(&plan.shape, rows.flatten());
         if manifest.privacy.is_some() || manifest.training.is_some() {
             return sums.into_iter().map(Some).collect();
         }
-        // Excludes numbers that the result withholds because they would give others away.
+        // Withholds the numbers that a result withholds because they would give others away.
         let openings = manifest.circuit().openings(false);
         let opened: Vec<i128> = openings
             .iter()
@@ -542,7 +542,7 @@ impl Scene {
         mask.apply(&sums)
     }
 
-    /// The sums over the first batch without the homes at `left_out`.
+    /// Computes the expected outputs over the first batch without the homes at `left_out`.
     pub(crate) fn sums_without(&self, left_out: &[u32]) -> Vec<Option<u64>> {
         let rows = self.rows(0);
         let kept = rows.iter().filter(|(index, _)| !left_out.contains(index));

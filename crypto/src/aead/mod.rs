@@ -1,5 +1,5 @@
-//! Symmetric sealing. This module is the only one that uses a symmetric cipher: ChaCha20-Poly1305 (RFC 8439) where a
-//! key meets each nonce once by construction, XChaCha20-Poly1305 with a random nonce where a key seals many messages.
+//! Symmetric sealing. Only this module uses a symmetric cipher: ChaCha20-Poly1305 (RFC 8439) where a key meets each
+//! nonce once by construction, and XChaCha20-Poly1305 with a random nonce where a key seals many messages.
 //!
 //! Test builds record each use (`record`) and panic when a key and nonce seal a second plaintext. No other module
 //! may bypass this record by using a cipher directly; envelopes record their own uses.
@@ -16,16 +16,18 @@ use zeroize::Zeroizing;
 
 use crate::envelope::OpenError;
 
-/// Bytes of the random nonce that stands before its ciphertext.
+/// Number of bytes of the random nonce, which is written before the ciphertext. Random nonces of 24 bytes do not
+/// repeat in practice, however many messages a key seals; the 12 bytes of ChaCha20-Poly1305 would be too few.
 const NONCE: usize = 24;
 
-/// Keeps one record of nonces for the whole process. Without the feature `record-nonces` there is no record.
+/// Makes all threads of the process share one record of nonces. Does nothing without the feature `record-nonces`.
 pub fn share_record() {
     #[cfg(any(test, feature = "record-nonces"))]
     record::share();
 }
 
-/// Seals under a key that meets this nonce only once.
+/// Seals `plaintext`, and authenticates the associated data `aad` with it. The caller must never seal another
+/// plaintext or other associated data with this key and nonce.
 pub fn seal(key: &[u8; 32], nonce: &[u8; 12], aad: &[u8], plaintext: &[u8]) -> Vec<u8> {
     #[cfg(any(test, feature = "record-nonces"))]
     record::cipher(key, nonce, aad, plaintext);
@@ -41,7 +43,7 @@ pub fn seal(key: &[u8; 32], nonce: &[u8; 12], aad: &[u8], plaintext: &[u8]) -> V
 /// Opens what [`seal`] sealed.
 ///
 /// # Errors
-/// [`OpenError`], whatever the cause, so that a caller cannot serve as an oracle.
+/// [`OpenError`] for every cause, so that a caller cannot serve as an oracle.
 pub fn open(
     key: &[u8; 32],
     nonce: &[u8; 12],
@@ -58,7 +60,8 @@ pub fn open(
         .map_err(|_| OpenError)
 }
 
-/// Seals under a key that seals many messages. Returns a random nonce, then the ciphertext.
+/// Seals `plaintext` with a random nonce, for a key that seals many messages. Authenticates the associated data `aad`
+/// with it. Returns the nonce (24 bytes), then the ciphertext.
 pub fn seal_at_random(
     key: &[u8; 32],
     aad: &[u8],
@@ -82,7 +85,7 @@ pub fn seal_at_random(
 /// Opens what [`seal_at_random`] sealed.
 ///
 /// # Errors
-/// [`OpenError`], whatever the cause, so that a caller cannot serve as an oracle.
+/// [`OpenError`] for every cause, so that a caller cannot serve as an oracle.
 pub fn open_at_random(
     key: &[u8; 32],
     aad: &[u8],
@@ -151,7 +154,7 @@ mod tests {
     fn what_is_drawn_from_what_nodes_share_is_sealed_in_one_place() {
         let generator = ["ChaCha20Rng::", "from_seed"].concat();
         let users = users(&[&generator]);
-        // The other two draw the order of homes and the noise of sizes, and seal nothing.
+        // The two files of `core` draw the order of homes and the noise of sizes; they seal nothing.
         let expected = [
             "core/src/find.rs",
             "core/src/find/sizes.rs",

@@ -1,9 +1,10 @@
 //! Record of the plaintext that each key and nonce sealed, in test builds.
 //!
-//! Two ciphertexts under one key and nonce reveal the difference of their plaintexts, and a key that can forge others.
-//! Tests that only open what was sealed cannot show that: both ciphertexts open. So test builds panic when a key and
-//! nonce seal a second plaintext. Each test, and each network within it, has its own record, since tests draw their keys
-//! from equal seeds. A whole network, whose nodes have threads of their own, shares one ([`share`]).
+//! Two ciphertexts under one key and nonce reveal the difference of their plaintexts, and a key with which others can
+//! be forged. Tests that only open ciphertexts cannot notice this, since both ciphertexts open. So test builds panic
+//! when a key and nonce seal a second plaintext. By default each thread, and so each test, has its own record, since
+//! tests draw their keys from equal seeds. The nodes of a whole network run on several threads and share one record
+//! ([`share`]).
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -12,15 +13,16 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 
 use sha2::{Digest, Sha256};
 
-/// Most uses in the record, about 40 MB. Then the record starts again.
+/// Largest number of uses in the record, about 40 MB. At this number the record is cleared, so that long simulations
+/// do not run out of memory.
 const MOST: usize = 1 << 20;
 
-/// Digests of sealed plaintexts by the digest of their key and nonce, 8 bytes each.
+/// Digests of sealed plaintexts, by the digest of their key and nonce, 8 bytes each.
 #[derive(Default)]
 struct Record(HashMap<u64, u64>);
 
 impl Record {
-    /// Records a use. Returns false if this key and nonce sealed another plaintext before.
+    /// Records a use. Returns false if the key and nonce behind `place` sealed another plaintext before.
     fn note(&mut self, place: u64, sealed: u64) -> bool {
         if self.0.len() >= MOST {
             self.0.clear();
@@ -37,12 +39,12 @@ static OF_PROCESS: LazyLock<Mutex<Record>> = LazyLock::new(Mutex::default);
 
 static IS_SHARED: AtomicBool = AtomicBool::new(false);
 
-/// Keeps one record for all threads from now on.
+/// Makes all threads share one record from now on.
 pub fn share() {
     IS_SHARED.store(true, Ordering::Relaxed);
 }
 
-/// Starts this thread's record again, for a test that makes another network from the same seed.
+/// Clears this thread's record, for a test that makes a second network from the same seed.
 pub fn forget() {
     OF_THREAD.with_borrow_mut(|record| record.0.clear());
 }
@@ -72,14 +74,17 @@ fn digest(parts: &[&[u8]]) -> u64 {
 /// If the key and nonce sealed another plaintext before.
 pub fn cipher(key: &[u8; 32], nonce: &[u8], aad: &[u8], plaintext: &[u8]) {
     let place = digest(&[b"cipher", key, nonce]);
+    // Other associated data under the same key and nonce would be a second message for the authenticator's one-time
+    // key.
     let repeats = note(place, digest(&[aad, plaintext]));
     assert!(repeats, "a key and nonce seal a second plaintext");
 }
 
-/// Records the plaintext of an envelope. Encapsulation and `info` determine its key and nonce.
+/// Records the plaintext of an envelope. The reader's key, the encapsulation and `info` determine the cipher's key and
+/// nonce.
 ///
 /// # Panics
-/// If the same encapsulation and `info` sealed another plaintext before.
+/// If the same reader's key, encapsulation and `info` sealed another plaintext before.
 pub fn envelope(reader: &[u8], encapsulated: &[u8], info: &[u8], plaintext: &[u8]) {
     let place = digest(&[b"envelope", reader, encapsulated, info]);
     let repeats = note(place, digest(&[plaintext]));

@@ -20,7 +20,7 @@ impl Polynomial {
     }
 }
 
-/// All choices of `size` of `members` members.
+/// Returns all choices of `size` out of `members` members, as positions from 0.
 pub fn subsets(members: u8, size: u32) -> impl Iterator<Item = Vec<usize>> {
     (0u32..1 << members)
         .filter(move |set| set.count_ones() == size)
@@ -31,7 +31,7 @@ pub fn subsets(members: u8, size: u32) -> impl Iterator<Item = Vec<usize>> {
         })
 }
 
-/// The secret that the shares of any `needed` members recombine to.
+/// Recombines the secret key from the shares of these members.
 pub fn recombined(dealing: &Dealing, members: &[usize]) -> Scalar {
     let shares = || members.iter().map(|&i| &dealing.secrets[i]);
     let numbers: Vec<_> = shares().map(KeyShare::number).collect();

@@ -1,4 +1,4 @@
-//! Batch envelopes, item by item: one encapsulation, of which the reader opens what it picks.
+//! Batch envelopes whose items the reader opens one by one, after a single decapsulation.
 
 use std::marker::PhantomData;
 
@@ -11,31 +11,31 @@ use super::{Context, EnvelopePublicKey, EnvelopeSecretKey, OpenError, Reader};
 use crate::aead;
 use dispers_base::{encoding, labels};
 
-/// An index that was sealed before or is not below the count: its nonce must not be used.
+/// Error for an index that is out of range or was sealed before: its nonce must not be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("item {index} of {count} cannot be sealed: out of range or sealed before")]
 pub struct IndexError {
-    /// The index asked for.
+    /// Index that the caller asked for.
     pub index: u32,
-    /// Items of the batch.
+    /// Number of items of the batch.
     pub count: u32,
 }
 
-/// Seals the items of one batch for reader `R`.
+/// Sealer of the items of one batch, for reader `R`.
 ///
-/// An item's key is exported from the encapsulation, its nonce is its index, and its associated
-/// data is the count, the index and the caller's: items cannot be moved within the batch or to
-/// another, nor passed off as a batch of another size.
+/// All items have one key, which is exported from the encapsulation. An item's nonce is its index. Its associated data
+/// hold the count, the index and the caller's data. So an item cannot be moved within the batch or to another batch,
+/// and a batch cannot pass for one of another size.
 pub struct BatchSealer<R> {
     encapsulated: Vec<u8>,
     items: Items,
-    /// One bit per index already sealed.
+    /// Bit set of the indices that were sealed, 64 to a word.
     used: Vec<u64>,
     reader: PhantomData<fn() -> R>,
 }
 
 impl<R: Reader> BatchSealer<R> {
-    /// A batch of `count` items for the holder of `key`.
+    /// Starts a batch of `count` items for the holder of `key`.
     pub fn new(
         key: &EnvelopePublicKey,
         context: &Context,
@@ -51,12 +51,12 @@ impl<R: Reader> BatchSealer<R> {
         }
     }
 
-    /// What the reader needs, beside the items.
+    /// Returns the encapsulation, which the reader needs beside the items.
     pub fn encapsulated(&self) -> &[u8] {
         &self.encapsulated
     }
 
-    /// Seals the item at `index`, in any order, each index once.
+    /// Seals the item at `index`. The indices may come in any order, each once.
     ///
     /// # Errors
     /// [`IndexError`] for an index that is out of range or was sealed before.
@@ -67,6 +67,7 @@ impl<R: Reader> BatchSealer<R> {
         plaintext: &[u8],
     ) -> Result<Vec<u8>, IndexError> {
         let (word, bit) = (index as usize / 64, 1u64 << (index % 64));
+        // The nonce is the index: a second plaintext at one index would break the cipher.
         if index >= self.items.count || self.used[word] & bit != 0 {
             return Err(IndexError {
                 index,
@@ -79,7 +80,7 @@ impl<R: Reader> BatchSealer<R> {
     }
 }
 
-/// Opens the items of one batch.
+/// Opener of the items of one batch.
 pub struct BatchOpener<R> {
     items: Items,
     purpose: &'static str,
@@ -88,11 +89,11 @@ pub struct BatchOpener<R> {
 }
 
 impl<R: Reader> BatchOpener<R> {
-    /// The one decapsulation of a batch of `count` items.
+    /// Performs the one decapsulation of a batch of `count` items.
     ///
     /// # Errors
-    /// [`OpenError`] for bytes that are no encapsulation. A wrong key or context shows at the
-    /// first item.
+    /// [`OpenError`] for bytes that are not an encapsulation. A wrong key, context or count is noticed only when an
+    /// item is opened.
     pub fn new(
         key: &EnvelopeSecretKey,
         encapsulated: &[u8],
@@ -111,7 +112,7 @@ impl<R: Reader> BatchOpener<R> {
     /// Opens the item at `index`.
     ///
     /// # Errors
-    /// [`OpenError`], whatever the cause.
+    /// [`OpenError`] for every cause.
     pub fn open(
         &self,
         index: u32,
@@ -125,7 +126,7 @@ impl<R: Reader> BatchOpener<R> {
     }
 }
 
-/// What both ends share.
+/// Key and count of a batch, equal at sealer and opener.
 struct Items {
     key: Zeroizing<[u8; 32]>,
     count: u32,
@@ -142,6 +143,7 @@ impl Items {
 }
 
 fn nonce(index: u32) -> [u8; 12] {
+    // The index alone is enough: each batch has a key of its own.
     let mut nonce = [0; 12];
     nonce[..4].copy_from_slice(&index.to_le_bytes());
     nonce

@@ -1,10 +1,10 @@
 //! Sealing with the same bytes at several nodes (protocol.md §3).
 //!
 //! The Target Finders of a pool share a secret, and repeat each other's finds. Two finders may still seal different
-//! plaintexts in the same place, with their own name, signature or configuration. An encapsulation derived from the
-//! secret and the place alone would then serve two plaintexts under one key and nonce. So it is derived from the
-//! plaintext too, like a synthetic initialisation vector (RFC 5297): equal plaintexts get equal bytes, and others
-//! share nothing.
+//! plaintexts under equal key and `info`, with their own name, signature or configuration. An encapsulation derived
+//! from the secret, key and `info` alone would then serve two plaintexts under one cipher key and nonce. So it is
+//! derived from the plaintext too, like a synthetic initialisation vector (RFC 5297): equal plaintexts get equal
+//! bytes, and different plaintexts get independent encapsulations.
 
 use chacha20::ChaCha20Rng;
 use hkdf::Hkdf;
@@ -23,7 +23,8 @@ impl<R: Reader, T: borsh::BorshSerialize> Sealed<R, T> {
     /// for the same value, key and context.
     ///
     /// # Security
-    /// This is the only function that seals with a secret that nodes share. All others take the node's own generator.
+    /// This is the only function that seals with a secret that nodes share. All others draw from the node's own
+    /// generator. An observer can tell that two envelopes hold equal plaintexts.
     pub fn seal_alike(
         value: &T,
         key: &EnvelopePublicKey,
@@ -37,7 +38,8 @@ impl<R: Reader, T: borsh::BorshSerialize> Sealed<R, T> {
     }
 }
 
-/// Derives the seed of an encapsulation. It covers everything that determines the cipher's key and input.
+/// Derives the seed of an encapsulation. It covers everything that determines the cipher's key and input, so that one
+/// seed never serves two plaintexts.
 fn seed(
     secret: &[u8; 32],
     key: &EnvelopePublicKey,
@@ -98,7 +100,7 @@ mod tests {
             EnvelopeSecretKey::generate(Suite::X25519, &mut StdRng::seed_from_u64(2)).public();
         without(Weakness::SealedFromASharedSeed, || {
             let [one, two] = [1, 2].map(|byte| {
-                // Otherwise the record of nonces would stop the second seal.
+                // Without this, the record of nonces would panic at the second seal.
                 crate::aead::record::forget();
                 Letter::seal_alike(&vec![byte; 9], &key, &context(0), &[3; 32])
             });

@@ -1,4 +1,4 @@
-//! One encapsulation: HPKE's base mode over either suite, used for one message or one export.
+//! Single encapsulations: HPKE's base mode over either suite, for one message or one exported key.
 
 use hpke::aead::{AeadCtxR, AeadCtxS, AeadTag, ChaCha20Poly1305};
 use hpke::inout::InOutBuf;
@@ -14,14 +14,14 @@ use super::{EnvelopePublicKey, EnvelopeSecretKey, OpenError, Suite, TAG_LENGTH};
 type Sender<K> = AeadCtxS<ChaCha20Poly1305, HkdfSha256, K>;
 type Receiver<K> = AeadCtxR<ChaCha20Poly1305, HkdfSha256, K>;
 
-/// The sender's end. Each use consumes it.
+/// Sender's end of an encapsulation. Every use consumes it, so that no encapsulation serves two plaintexts.
 pub(super) enum Sealing {
     XWing(Box<Sender<XWing>>),
     X25519(Box<Sender<X25519HkdfSha256>>),
 }
 
 impl Sealing {
-    /// Encapsulates to `key`; also returns what the reader needs.
+    /// Encapsulates to `key`. Returns the encapsulation, which the reader needs, and the sender's end.
     pub(super) fn new(
         key: &EnvelopePublicKey,
         info: &[u8],
@@ -39,7 +39,7 @@ impl Sealing {
         }
     }
 
-    /// Turns the plaintext in `buffer` into the ciphertext.
+    /// Turns the plaintext in `buffer` into the ciphertext, with the tag at its end.
     pub(super) fn seal_in_place(self, buffer: &mut Vec<u8>) {
         let tag = match self {
             Self::XWing(mut sender) => {
@@ -53,7 +53,7 @@ impl Sealing {
         buffer.extend_from_slice(&tag.to_bytes());
     }
 
-    /// A key that only sender and reader know.
+    /// Derives a key that only sender and reader know.
     pub(super) fn export(self, label: &str) -> Zeroizing<[u8; 32]> {
         let mut key = Zeroizing::new([0; 32]);
         match self {
@@ -65,7 +65,7 @@ impl Sealing {
     }
 }
 
-/// The reader's end. Each use consumes it.
+/// Reader's end of an encapsulation. Every use consumes it.
 pub(super) enum Opening {
     XWing(Box<Receiver<XWing>>),
     X25519(Box<Receiver<X25519HkdfSha256>>),
@@ -97,7 +97,7 @@ impl Opening {
         Ok(plaintext)
     }
 
-    /// Opens `message` where it lies.
+    /// Opens `message` in its own buffer, without a copy of a large payload.
     pub(super) fn open_in_place(
         self,
         mut message: Vec<u8>,
@@ -115,7 +115,7 @@ impl Opening {
         Ok(message)
     }
 
-    /// The key of [`Sealing::export`].
+    /// Derives the same key as [`Sealing::export`].
     pub(super) fn export(self, label: &str) -> Zeroizing<[u8; 32]> {
         let mut key = Zeroizing::new([0; 32]);
         match self {

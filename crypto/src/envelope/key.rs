@@ -1,4 +1,4 @@
-//! Envelope keys and the suites they belong to.
+//! Envelope keys, and the suites that they belong to.
 
 use std::fmt;
 use std::str::FromStr;
@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 use super::watcher::{Watch, Watcher};
 use dispers_base::fingerprint::Fingerprint;
 
-/// The key encapsulation of an envelope, chosen in the directory.
+/// Key encapsulation mechanism of an envelope. The directory chooses one for the network.
 #[derive(
     Debug,
     Clone,
@@ -30,15 +30,15 @@ use dispers_base::fingerprint::Fingerprint;
     BorshDeserialize,
 )]
 pub enum Suite {
-    /// ML-KEM-768 with X25519, so that what is recorded today stays closed later.
+    /// X-Wing: ML-KEM-768 with X25519. Envelopes that are recorded today stay closed to a later quantum computer.
     #[default]
     XWing,
-    /// DHKEM(X25519, HKDF-SHA256): three times faster and 1 KB shorter.
+    /// DHKEM(X25519, HKDF-SHA256). It is three times faster, and its encapsulations are 1 KB shorter.
     X25519,
 }
 
 impl Suite {
-    /// The name used in configuration and on the command line.
+    /// Returns the name used in configuration and on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::XWing => "x-wing",
@@ -46,7 +46,7 @@ impl Suite {
         }
     }
 
-    /// Bytes of a public key.
+    /// Returns the number of bytes of a public key.
     pub fn public_key_length(self) -> usize {
         match self {
             Self::XWing => 1216,
@@ -54,7 +54,7 @@ impl Suite {
         }
     }
 
-    /// Bytes of an encapsulation.
+    /// Returns the number of bytes of an encapsulation.
     pub fn encapsulation_length(self) -> usize {
         match self {
             Self::XWing => 1120,
@@ -82,15 +82,15 @@ impl FromStr for Suite {
     }
 }
 
-/// Bytes that are no envelope key, or a name that is no suite.
+/// Error for bytes that are not an envelope key, or a name that is not a suite.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not an envelope {what}")]
 pub struct InvalidKey {
-    /// What was expected.
+    /// Expected thing, as the end of a sentence.
     pub what: &'static str,
 }
 
-/// A public envelope key that can be sealed to.
+/// Public envelope key. Every value of this type was checked, so that sealing to it cannot fail.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize)]
 pub struct EnvelopePublicKey {
     suite: Suite,
@@ -98,12 +98,16 @@ pub struct EnvelopePublicKey {
 }
 
 impl EnvelopePublicKey {
+    /// Checks and makes a key.
+    ///
     /// # Errors
     /// [`InvalidKey`] for another length, a non-canonical ML-KEM key, or an X25519 point of low
-    /// order, for which no secret would be shared.
+    /// order, with which every shared secret would be zero.
     pub fn from_bytes(suite: Suite, bytes: &[u8]) -> Result<Self, InvalidKey> {
         let valid = match suite {
             Suite::XWing => <XWing as Kem>::PublicKey::from_bytes(bytes).is_ok(),
+            // A clamped scalar is a multiple of the cofactor, so that exactly the points of low order become the
+            // identity.
             Suite::X25519 => <[u8; 32]>::try_from(bytes)
                 .is_ok_and(|point| !MontgomeryPoint(point).mul_clamped([0; 32]).is_identity()),
         };
@@ -116,12 +120,12 @@ impl EnvelopePublicKey {
         })
     }
 
-    /// The suite.
+    /// Returns the suite.
     pub fn suite(&self) -> Suite {
         self.suite
     }
 
-    /// The key's bytes, [`Suite::public_key_length`] of them.
+    /// Returns the key's bytes, [`Suite::public_key_length`] in number.
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes
     }
@@ -150,7 +154,7 @@ impl BorshDeserialize for EnvelopePublicKey {
     }
 }
 
-/// A secret envelope key; zeroized when dropped.
+/// Secret envelope key, zeroized on drop.
 pub struct EnvelopeSecretKey {
     pub(super) secret: Secret,
     pub(super) watch: Watch,
@@ -162,7 +166,7 @@ pub(super) enum Secret {
 }
 
 impl EnvelopeSecretKey {
-    /// A fresh key.
+    /// Draws a fresh key.
     pub fn generate(suite: Suite, rng: &mut impl CryptoRng) -> Self {
         let secret = match suite {
             Suite::XWing => Secret::XWing(Box::new(XWing::gen_keypair_with_rng(rng).0)),
@@ -178,14 +182,14 @@ impl EnvelopeSecretKey {
         }
     }
 
-    /// The same key, which tells `watcher` what it opens.
+    /// Returns the same key, which shows `watcher` everything that it opens.
     #[must_use]
     pub fn watched(mut self, watcher: Arc<dyn Watcher>) -> Self {
         self.watch = Watch(Some(watcher));
         self
     }
 
-    /// The key of 32 stored bytes.
+    /// Reads a key from 32 stored bytes.
     ///
     /// # Errors
     /// [`InvalidKey`] for another length.
@@ -202,7 +206,7 @@ impl EnvelopeSecretKey {
         Ok(Self::unwatched(secret))
     }
 
-    /// The 32 bytes to store, for [`Self::from_bytes`] with the same suite.
+    /// Returns the 32 bytes to store, for [`Self::from_bytes`] with the same suite.
     pub fn to_seed_bytes(&self) -> Zeroizing<[u8; 32]> {
         let mut bytes = Zeroizing::new([0; 32]);
         match &self.secret {
@@ -212,7 +216,7 @@ impl EnvelopeSecretKey {
         bytes
     }
 
-    /// The suite.
+    /// Returns the suite.
     pub fn suite(&self) -> Suite {
         match self.secret {
             Secret::XWing(_) => Suite::XWing,
@@ -220,7 +224,7 @@ impl EnvelopeSecretKey {
         }
     }
 
-    /// The public key.
+    /// Returns the public key.
     pub fn public(&self) -> EnvelopePublicKey {
         let bytes = match &self.secret {
             Secret::XWing(key) => XWing::sk_to_pk(key).to_bytes().to_vec(),

@@ -1,15 +1,13 @@
-//! Envelopes: what only one reader can open (protocol.md §3).
+//! Envelopes, which only one reader can open (protocol.md §3).
 //!
-//! HPKE (RFC 9180) in base mode with HKDF-SHA256 and ChaCha20Poly1305. The `info` binds protocol
-//! version, purpose, sender role, reader role and a context, so that an envelope made for one use
-//! never opens as another. [`Sealed`] says in its type who may open it; the binding is the
-//! guarantee.
+//! An envelope is HPKE (RFC 9180) in base mode with HKDF-SHA256 and ChaCha20Poly1305. Its `info` binds protocol
+//! version, purpose, sender's role, reader's role and a further binding, so that an envelope made for one use never
+//! opens for another. The type [`Sealed`] states the role that may open it; the binding enforces it.
 //!
-//! Opening costs one decapsulation, hundreds of times the price of what follows, so one
-//! encapsulation serves a whole batch: as one message ([`Sealed`]), or item by item where the
-//! reader picks ([`BatchSealer`], [`BatchOpener`]). An encapsulation is never reused. All
-//! randomness comes from the caller's generator, which no two nodes may share. Only [`Sealed::seal_alike`] seals the
-//! same bytes at several nodes.
+//! A decapsulation costs hundreds of times as much as the decryption of a short message. So one encapsulation serves a
+//! whole batch: as one message ([`Sealed`]), or item by item where the reader opens only some items ([`BatchSealer`],
+//! [`BatchOpener`]). An encapsulation is never used for two plaintexts. All randomness comes from the caller's
+//! generator, which no two nodes may share. Only [`Sealed::seal_alike`] seals the same bytes at several nodes.
 
 mod batch;
 mod derived;
@@ -33,27 +31,27 @@ use zeroize::Zeroizing;
 use self::encapsulation::{Opening, Sealing};
 use dispers_base::{encoding, id::Role, labels};
 
-/// Bytes that sealing adds to a plaintext, the encapsulation apart.
+/// Number of bytes by which a ciphertext is longer than its plaintext, without the encapsulation.
 pub const TAG_LENGTH: usize = 16;
 
-/// Sealed bytes that do not open. One variant for every cause: no oracle.
+/// Error for sealed bytes that do not open. It is the same for every cause, so that a reader is no oracle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("sealed bytes do not open")]
 pub struct OpenError;
 
-/// What an envelope is for. Sender and reader must use equal contexts.
+/// Context of an envelope, which its `info` binds. An envelope opens only if sender and reader use equal contexts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Context {
-    /// One of the `ENVELOPE_…` labels.
+    /// Purpose: one of the `ENVELOPE_…` labels.
     pub purpose: &'static str,
     /// Role of the sender.
     pub sender: Role,
-    /// The encoding of whatever else the envelope belongs to: query, batch, pseudonym.
+    /// Encoding of everything else that the envelope is bound to, such as query, batch or pseudonym.
     pub binding: Vec<u8>,
 }
 
 impl Context {
-    /// The context of `purpose` that is bound to the encoding of `binding`.
+    /// Makes the context of `purpose` that is bound to the encoding of `binding`.
     pub fn new(purpose: &'static str, sender: Role, binding: &impl BorshSerialize) -> Self {
         Self {
             purpose,
@@ -62,7 +60,7 @@ impl Context {
         }
     }
 
-    /// HPKE's `info` for reader `R`.
+    /// Returns HPKE's `info` for reader `R`.
     fn info<R: Reader>(&self) -> Vec<u8> {
         encoding::to_bytes(&(
             labels::ENVELOPE,
@@ -74,9 +72,11 @@ impl Context {
     }
 }
 
-/// A `T` that only role `R` can open.
+/// Value of type `T`, sealed so that only role `R` can open it.
 ///
-/// Nothing says who sealed it: whatever needs a known sender is signed inside or outside.
+/// # Security
+/// An envelope does not authenticate its sender: anybody can seal to a public key. A message that needs a known sender
+/// is signed, inside or outside of the envelope.
 pub struct Sealed<R, T> {
     encapsulated: Vec<u8>,
     ciphertext: Vec<u8>,
@@ -99,7 +99,7 @@ impl<R: Reader, T: BorshDeserialize> Sealed<R, T> {
     /// Opens and decodes a value whose encoding has at most `limit` bytes.
     ///
     /// # Errors
-    /// [`OpenError`], whatever the cause.
+    /// [`OpenError`] for every cause, also for a plaintext that does not decode.
     pub fn open(
         &self,
         key: &EnvelopeSecretKey,
@@ -112,9 +112,9 @@ impl<R: Reader, T: BorshDeserialize> Sealed<R, T> {
 }
 
 impl<R: Reader> Sealed<R, Vec<u8>> {
-    /// Seals bytes as they are, in place: for large payloads that are already encoded.
+    /// Seals bytes as they are, in place, for large payloads that are already encoded.
     ///
-    /// Opened with [`Sealed::open_bytes`] only.
+    /// Only [`Sealed::open_bytes`] opens the result; [`Sealed::open`] would expect the encoding of a vector.
     pub fn seal_bytes(
         plaintext: Vec<u8>,
         key: &EnvelopePublicKey,
@@ -126,14 +126,17 @@ impl<R: Reader> Sealed<R, Vec<u8>> {
 
     /// Opens, in place, what [`Sealed::seal_bytes`] sealed.
     ///
+    /// There is no limit: the plaintext is shorter than the ciphertext that the caller holds already.
+    ///
     /// # Errors
-    /// [`OpenError`], whatever the cause.
+    /// [`OpenError`] for every cause.
     pub fn open_bytes(
         self,
         key: &EnvelopeSecretKey,
         context: &Context,
     ) -> Result<Zeroizing<Vec<u8>>, OpenError> {
         if key.watch.is_awake() {
+            // A watcher sees ciphertext and plaintext together, which opening in place does not leave.
             return self.open_plaintext(key, context, self.ciphertext.len());
         }
         Opening::new(key, &self.encapsulated, &context.info::<R>())?.open_in_place(self.ciphertext)
@@ -141,7 +144,7 @@ impl<R: Reader> Sealed<R, Vec<u8>> {
 }
 
 impl<R, T> Sealed<R, T> {
-    /// Bytes of the encapsulation and the ciphertext together.
+    /// Returns the number of bytes of the encapsulation and the ciphertext together.
     #[allow(
         clippy::len_without_is_empty,
         reason = "an envelope always has an encapsulation"
@@ -152,12 +155,12 @@ impl<R, T> Sealed<R, T> {
 }
 
 impl<R, T> Sealed<R, T> {
-    /// The encapsulated key.
+    /// Returns the encapsulated key.
     pub fn encapsulated(&self) -> &[u8] {
         &self.encapsulated
     }
 
-    /// The encrypted message.
+    /// Returns the encrypted message, with the authentication tag at its end.
     pub fn ciphertext(&self) -> &[u8] {
         &self.ciphertext
     }
@@ -188,7 +191,7 @@ impl<R: Reader, T> Sealed<R, T> {
         context: &Context,
         limit: usize,
     ) -> Result<Zeroizing<Vec<u8>>, OpenError> {
-        // Before the public-key work: what is too long is refused for the price of a comparison.
+        // Before the decapsulation, so that a message that is too long costs no public-key operation.
         if self.ciphertext.len().saturating_sub(TAG_LENGTH) > limit {
             return Err(OpenError);
         }
@@ -200,7 +203,7 @@ impl<R: Reader, T> Sealed<R, T> {
     }
 }
 
-// By hand: none of these asks anything of `R` or `T`.
+// Written by hand, since derived implementations would require the same traits of `R` and `T`.
 impl<R, T> Clone for Sealed<R, T> {
     fn clone(&self) -> Self {
         Self {

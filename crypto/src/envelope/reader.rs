@@ -1,10 +1,10 @@
-//! Who may open an envelope, as types.
+//! Roles that open envelopes, as types.
 
 use dispers_base::id::Role;
 
-/// A role as a type, the first parameter of [`Sealed`](super::Sealed).
+/// Role as a type: the first parameter of [`Sealed`](super::Sealed).
 pub trait Reader {
-    /// The role.
+    /// Role that the type stands for.
     const ROLE: Role;
 }
 

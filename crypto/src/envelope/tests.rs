@@ -160,7 +160,7 @@ proptest! {
         place in any::<proptest::sample::Index>(),
         bit in 0..8u8,
     ) {
-        // Every case draws the same randomness, so that keys and nonces repeat.
+        // Every case draws the same randomness, so the keys and nonces of the case before repeat.
         crate::aead::record::forget();
         let key = secret(suite);
         let mut sealed: Sealed<TargetFinder, Vec<u8>> =
@@ -171,8 +171,8 @@ proptest! {
             None => sealed.encapsulated[place_in_envelope] ^= 1 << bit,
             Some(place) => sealed.ciphertext[place] ^= 1 << bit,
         }
-        // RFC 7748 ignores the last bit of an X25519 point, but the key schedule covers the bytes
-        // as they were received.
+        // RFC 7748 ignores the last bit of an X25519 point. That bit is still covered, since the key schedule
+        // hashes the bytes as they were received.
         prop_assert_eq!(sealed.open(&key, &context(), LIMIT), Err(OpenError));
 
         let mut sealer = BatchSealer::<Target>::new(&key.public(), &context(), 1, &mut rng());
@@ -185,9 +185,9 @@ proptest! {
     }
 }
 
-/// RFC 9180, appendix A.2.1: DHKEM(X25519, HKDF-SHA256), HKDF-SHA256, ChaCha20Poly1305, base mode.
-/// The vectors' messages have associated data, which our envelopes do not use; the exported keys
-/// cover encapsulation and key schedule.
+/// Compares exported keys with RFC 9180, appendix A.2.1: DHKEM(X25519, HKDF-SHA256), HKDF-SHA256, ChaCha20Poly1305,
+/// base mode. The vectors' messages have associated data, which envelopes do not use; the exported keys cover
+/// encapsulation and key schedule.
 #[test]
 fn exported_keys_are_those_of_the_rfc() {
     let hex = |text: &str| hex::decode(text).unwrap();

@@ -1,21 +1,21 @@
-//! Watching what a key opens: for tests, and to show people what a role could read.
+//! Watchers of what a key opens, for tests and to show people what a role could read.
 
 use std::fmt;
 use std::sync::Arc;
 
-/// Sees every envelope that a key opens. A key has none unless it is given one, which only a
-/// sandbox or a test does.
+/// Observer of every envelope that a key opens. A key has no watcher unless the caller sets one, which only the
+/// sandbox and tests do.
 pub trait Watcher: Send + Sync {
-    /// `ciphertext` opened as `plaintext`; `purpose` is one of the `ENVELOPE_…` labels.
+    /// Receives a ciphertext that opened, with its plaintext. `purpose` is one of the `ENVELOPE_…` labels.
     fn opened(&self, purpose: &'static str, ciphertext: &[u8], plaintext: &[u8]);
 }
 
-/// A key's watcher, if it has one.
+/// Watcher of a key, if it has one.
 #[derive(Clone, Default)]
 pub(super) struct Watch(pub(super) Option<Arc<dyn Watcher>>);
 
 impl Watch {
-    /// Whether anybody watches.
+    /// Returns whether there is a watcher.
     pub(super) fn is_awake(&self) -> bool {
         self.0.is_some()
     }

@@ -11,7 +11,7 @@ use dispers_base::{
     id::Threshold,
 };
 
-/// Yields the scalars of a test vector: `Scalar::random` reduces 64 bytes.
+/// Generator that yields the scalars of a test vector. `Scalar::random` reads 64 bytes and reduces them.
 struct Scalars(Vec<&'static str>);
 
 impl TryRng for Scalars {
@@ -35,7 +35,7 @@ impl TryRng for Scalars {
 
 impl TryCryptoRng for Scalars {}
 
-/// RFC 9497, appendix A.1.2: ristretto255-SHA512, VOPRF mode.
+/// Test vector of RFC 9497, appendix A.1.2: ristretto255-SHA512, VOPRF mode.
 struct Vector {
     inputs: &'static [&'static str],
     blinds: &'static [&'static str],
@@ -185,7 +185,7 @@ fn any_needed_members_give_the_pseudonyms_of_the_whole_key() {
     assert!(expected[0] != expected[1] && expected[1] != expected[2]);
 
     for subset in subsets(5, 3) {
-        // Each with fresh blinds: the pseudonym does not depend on them.
+        // Every quorum gets fresh blinds, since the pseudonym must not depend on them.
         let (blindings, asked) = blinded(&mut rng);
         let all = answers(&dealing, &asked);
         let some: Vec<_> = subset.iter().map(|&i| all[i].clone()).collect();

@@ -1,4 +1,4 @@
-//! What an aggregator keeps in its file, sealed: offers, and of each query its manifest and records.
+//! Sealed contents of an aggregator's file: offers, and each query's manifest and records.
 
 use dispers_base::{
     encoding::{self, from_bytes, to_bytes},
@@ -21,13 +21,13 @@ use zeroize::Zeroizing;
 
 use super::OpenOffer;
 
-/// The tables, with the version of what is sealed in them.
+/// Names of the tables, each with the version of its sealed contents. They are part of the associated data.
 const OFFER: &str = "offer 1";
 const QUERY: &str = "query 1";
 const MANIFEST: &str = "manifest 1";
 const RECORD: &str = "record 1";
 
-/// A query as it was kept.
+/// Query as it was read from the file.
 pub(super) struct KeptQuery {
     pub(super) expires: Timestamp,
     pub(super) key: StorageKey,
@@ -38,22 +38,24 @@ pub(super) struct KeptQuery {
 /// Result of the charge within a transaction.
 pub(super) type Charged = rusqlite::Result<Result<(), BudgetSpent>>;
 
-/// The file and the key that opens it.
+/// The file, and the node's key that opens it.
 pub(super) struct Kept {
     database: Database,
     node: StorageKey,
 }
 
-/// What an offer is kept under.
+/// Returns the id under which an offer is stored.
 pub(super) fn offer_id(key: &EnvelopePublicKey) -> [u8; 32] {
     encoding::hash(labels::HASH_OFFERED_KEY, &[&to_bytes(key)])
 }
 
+/// Returns the place of a sealed value, which is its associated data: a value does not open in another place.
 fn place<'a>(table: &'static str, id: &'a [u8; 32], part: &'a [u8]) -> Place<'a> {
     Place { table, id, part }
 }
 
 impl Kept {
+    /// Wraps the database of a node. The key that seals it is derived from the node's signing key.
     pub(super) fn new(database: Database, signing: &SigningKey) -> Self {
         Self {
             database,
@@ -61,10 +63,12 @@ impl Kept {
         }
     }
 
+    /// Returns the database, for the tables that are not sealed.
     pub(super) fn database(&self) -> &Database {
         &self.database
     }
 
+    /// Writes an offer.
     pub(super) fn put_offer(&self, offer: &OpenOffer) -> Result<(), DatabaseError> {
         let id = offer_id(&offer.secret.public());
         let seed = offer.secret.to_seed_bytes();
@@ -77,6 +81,10 @@ impl Kept {
         Ok(())
     }
 
+    /// Reads every offer.
+    ///
+    /// # Errors
+    /// [`DatabaseError`] if one of them cannot be opened.
     pub(super) fn offers(&self) -> Result<Vec<OpenOffer>, DatabaseError> {
         let rows = self.database.write(|rows| {
             let mut select = rows.prepare("SELECT id, expires, body FROM offer")?;
@@ -99,8 +107,8 @@ impl Kept {
         opened.ok_or_else(|| self.database.unreadable("offer"))
     }
 
-    /// Writes a query and its charges under a new key, of which no copy exists. Erases the query's earlier records,
-    /// and the offer that it takes. Writes nothing if `charge` reports a spent budget.
+    /// Writes a query and its charges under a fresh key. Erases the query's earlier records, and the offer that it
+    /// takes. Writes nothing if `charge` reports a spent budget.
     pub(super) fn replace(
         &self,
         query: QueryId,
@@ -115,6 +123,8 @@ impl Kept {
         let wrapped = self.node.seal_key(&key, &place(QUERY, id, &[]), &mut rng());
         let manifest = key.seal(&to_bytes(manifest), &place(MANIFEST, id, &[]), &mut rng());
         let written = self.database.erase(|rows| {
+            // The charge is in the transaction of the step that makes the cost count: a crash loses both or neither
+            // (§9).
             if let Err(spent) = charge(rows)? {
                 return Ok(Err(spent));
             }
@@ -151,7 +161,7 @@ impl Kept {
         })
     }
 
-    /// Every query.
+    /// Reads every query.
     pub(super) fn queries(&self) -> Result<Vec<KeptQuery>, DatabaseError> {
         let mut ids = self.database.write(|rows| {
             let mut select = rows.prepare("SELECT id FROM query")?;
@@ -161,6 +171,7 @@ impl Kept {
         ids.drain(..).map(|id| self.query(id)).collect()
     }
 
+    /// Reads one query.
     fn query(&self, query: QueryId) -> Result<KeptQuery, DatabaseError> {
         let (head, rows) = self.database.write(|rows| {
             let head = "SELECT expires, key, manifest FROM query WHERE id = ?1";
@@ -210,9 +221,11 @@ impl Kept {
         })
     }
 
-    /// Erases what has expired.
+    /// Erases offers and queries that have expired.
     pub(super) fn expire(&self, now: Timestamp) -> Result<(), DatabaseError> {
+        // Clocks differ. A query is kept until every node agrees that it has expired.
         let passed = now.0.saturating_sub(Timestamp::SKEW) as i64;
+        // `erase` also truncates the write-ahead log, which still has the old pages.
         self.database.erase(|rows| {
             for expired in [
                 "DELETE FROM offer WHERE expires < ?1",
@@ -225,11 +238,13 @@ impl Kept {
         })
     }
 
+    /// Returns the error for a table whose contents cannot be opened.
     pub(super) fn unreadable(&self, table: &'static str) -> DatabaseError {
         self.database.unreadable(table)
     }
 }
 
+/// Seals and writes records of a query.
 fn put_records(
     rows: &Transaction<'_>,
     query: QueryId,

@@ -15,11 +15,12 @@ use rusqlite::{Row, Transaction, params};
 /// The ledger in an aggregator's file.
 pub(crate) struct Ledger<'a>(pub(crate) &'a Database);
 
-/// ρ as SQLite keeps it.
+/// Converts ρ to SQLite's integer. A ρ that does not fit becomes the largest integer.
 fn integer(rho: Rho) -> i64 {
     i64::try_from(rho.0).unwrap_or(i64::MAX)
 }
 
+/// Reads one expense.
 fn expense(row: &Row<'_>) -> rusqlite::Result<Expense> {
     Ok(Expense {
         population: Population(row.get(0)?),
@@ -31,10 +32,10 @@ fn expense(row: &Row<'_>) -> rusqlite::Result<Expense> {
 }
 
 impl Ledger<'_> {
-    /// Reserves what a query costs each of its populations; one that is reserved already stays so.
+    /// Reserves the cost of a query in each of its populations. A query that reserved before is not charged again.
     ///
     /// # Errors
-    /// [`BudgetSpent`], and then nothing is reserved.
+    /// [`BudgetSpent`] if a population's budget does not cover the query; then nothing is reserved.
     pub(crate) fn reserve(
         &self,
         querier: &Name,
@@ -43,6 +44,7 @@ impl Ledger<'_> {
         most: Rho,
         now: Timestamp,
     ) -> Result<Result<(), BudgetSpent>, DatabaseError> {
+        // Reading and reserving is one transaction, so that two queries cannot both reserve the last of a budget.
         self.0.write(|rows| {
             let mut held = Vec::new();
             for expense in expenses {
@@ -81,7 +83,8 @@ impl Ledger<'_> {
             .write(|rows| charge(rows, querier, epoch, charges, most, now))
     }
 
-    /// What a querier spent in a key epoch, and what is reserved.
+    /// Returns the expenses of a querier in a key epoch that count at `now`: released ones, and reservations that have
+    /// not expired.
     pub(crate) fn of(
         &self,
         querier: &Name,
@@ -100,7 +103,7 @@ impl Ledger<'_> {
         })
     }
 
-    /// Erases what was never released, and key epochs that are over.
+    /// Erases expired reservations of queries that were never released, and the expenses of key epochs that are over.
     pub(crate) fn expire(&self, epochs: &[KeyEpoch], now: Timestamp) -> Result<(), DatabaseError> {
         let oldest = epochs.iter().map(|epoch| epoch.0).min().unwrap_or(0);
         self.0.write(|rows| {
@@ -123,6 +126,8 @@ pub(super) fn charge(
     most: Rho,
     now: Timestamp,
 ) -> rusqlite::Result<Result<(), BudgetSpent>> {
+    // The budget is checked again. The reservation may have expired, or may be of a query that was never reserved
+    // here.
     let mut held = Vec::new();
     for expense in charges {
         held.extend(of_population(rows, querier, epoch, expense.population)?);
@@ -205,7 +210,7 @@ pub(super) mod tests {
         let (spent, most, cost) = (Rho(60), Rho(100), Rho(41));
         let refused = Err(BudgetSpent { spent, most, cost });
         assert_eq!(reserve(&ledger, &[expense(1, 2, 41)], NOW), refused);
-        // All populations of a query, or none.
+        // Either all populations of a query are reserved, or none.
         let both = [expense(2, 2, 41), expense(1, 2, 41)];
         assert_eq!(reserve(&ledger, &both, NOW), refused);
         assert_eq!(reserve(&ledger, &[expense(1, 2, 40)], NOW), Ok(()));

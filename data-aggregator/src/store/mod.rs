@@ -1,5 +1,5 @@
-//! What an aggregator keeps: offers, and queries until they expire. A query at work is in memory; what
-//! it must not forget is in the file before it is told.
+//! Storage of an aggregator: offers, and queries until they expire. A query is in memory while it is open. A change
+//! that must survive a restart is in the file before its result leaves (protocol.md §8).
 
 mod kept;
 mod ledger;
@@ -25,7 +25,7 @@ pub(crate) use ledger::Ledger;
 
 use crate::{Config, Error};
 
-/// The file of an aggregator.
+/// Schema of an aggregator's file.
 pub static SCHEMA: Schema = Schema {
     role: "data aggregator",
     application: 0x4453_4441,
@@ -51,30 +51,30 @@ CREATE INDEX expense_query ON expense (query);
               file; or move the database away, and its queries are asked anew",
 };
 
-/// A query without a step for so long is over, or waits for homes: longer than one batch may take.
+/// Time without a step after which a query does not count as running. It is longer than one batch may take.
 const LATELY: Duration = Duration::from_secs(150);
 
-/// A fresh key that no manifest uses yet.
+/// Fresh envelope key of an offer that no manifest has named yet.
 pub(crate) struct OpenOffer {
     pub(crate) secret: EnvelopeSecretKey,
     pub(crate) querier: Name,
     pub(crate) expires: Timestamp,
 }
 
-/// A query here.
+/// Open query.
 pub(crate) struct Query {
     pub(crate) aggregation: Aggregation,
     manifest: SignedManifest,
-    /// What its records are sealed under, once they are written.
+    /// Key that seals the query's records, once they are written.
     key: Option<StorageKey>,
-    /// The offer that it took, until that is written.
+    /// Id of the offer that the query takes, until the query is written.
     offer: Option<[u8; 32]>,
-    /// When it was last worked on by this process.
+    /// Time of the last step in this process.
     pub(crate) worked_on: Option<Instant>,
 }
 
 impl Query {
-    /// A query that takes the offer of `key`.
+    /// Creates a query that takes the offer of `key`.
     pub(crate) fn new(
         aggregation: Aggregation,
         manifest: SignedManifest,
@@ -89,12 +89,14 @@ impl Query {
         }
     }
 
+    /// Returns whether the query had a step recently and is not released.
     fn runs(&self) -> bool {
         let lately = self.worked_on.is_some_and(|when| when.elapsed() < LATELY);
         lately && !self.aggregation.has_released()
     }
 }
 
+/// Entry of an open query. The other fields are copies, so that they can be read without the query's lock.
 struct Open {
     query: Arc<Mutex<Query>>,
     querier: Name,
@@ -103,13 +105,14 @@ struct Open {
     released: bool,
 }
 
+/// Offers and queries in memory.
 #[derive(Default)]
 struct Tables {
     offers: HashMap<EnvelopePublicKey, OpenOffer>,
     queries: HashMap<QueryId, Open>,
 }
 
-/// The store.
+/// Offers and queries, in memory and in the file.
 pub(crate) struct Store {
     tables: Mutex<Tables>,
     kept: Kept,
@@ -119,7 +122,8 @@ pub(crate) struct Store {
     most: Rho,
 }
 
-/// A panic in another request must not end this node: each table is valid after every statement.
+/// Locks a mutex, even after a panic of another request, which must not end this node. Each table is valid after every
+/// statement.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -133,10 +137,10 @@ fn charge(kept: &Kept, aggregation: &Aggregation) -> Result<(), Error> {
 }
 
 impl Store {
-    /// Takes up what is in the file.
+    /// Restores the offers and queries in the file.
     ///
     /// # Errors
-    /// [`Error::Database`] when anything in it does not open or decode.
+    /// [`Error::Database`] if a stored offer or query cannot be opened or decoded.
     pub(crate) fn new(
         node: &Node,
         committee: u16,
@@ -153,6 +157,7 @@ impl Store {
         }
         for query in kept.queries()? {
             let id = query.manifest.query();
+            // The directory may have changed since the query began. The query stays in the file until it expires.
             let manifest = match query.manifest.verify(&node.directory, now()) {
                 Ok(manifest) => manifest,
                 Err(error) => {
@@ -194,7 +199,7 @@ impl Store {
         })
     }
 
-    /// Erases what has expired.
+    /// Erases offers and queries that have expired.
     pub(crate) fn expire(&self, now: Timestamp) -> Result<(), Error> {
         let mut tables = lock(&self.tables);
         tables
@@ -211,13 +216,14 @@ impl Store {
         self.most
     }
 
-    /// What queriers spent.
+    /// Returns the ledger of the queriers' privacy budgets.
     pub(crate) fn ledger(&self) -> Ledger<'_> {
         Ledger(self.kept.database())
     }
 
-    /// Queries that run.
+    /// Returns the number of queries that run.
     pub(crate) fn running(&self) -> usize {
+        // The tables are not locked while the queries are looked at: a step can hold a query's lock for long.
         let queries: Vec<_> = {
             let tables = lock(&self.tables);
             tables
@@ -226,11 +232,15 @@ impl Store {
                 .map(|open| open.query.clone())
                 .collect()
         };
-        // One that is locked is worked on.
+        // A query whose lock is taken is in a step.
         let runs = |query: &&Arc<Mutex<Query>>| query.try_lock().map_or(true, |query| query.runs());
         queries.iter().filter(runs).count()
     }
 
+    /// Stores an offer.
+    ///
+    /// # Errors
+    /// [`Error::Full`] if too many offers are open, of all queriers or of this one. [`Error::Database`].
     pub(crate) fn put_offer(&self, offer: OpenOffer) -> Result<(), Error> {
         let mut tables = lock(&self.tables);
         let of_querier = tables
@@ -238,19 +248,22 @@ impl Store {
             .values()
             .filter(|other| other.querier == offer.querier)
             .count();
-        // One querier must not keep the others out.
+        // A quarter per querier: one querier must not use up the offers of all others.
         if tables.offers.len() >= self.max_offers || of_querier >= self.max_offers / 4 {
             return Err(Error::Full("offers"));
         }
+        // Written first: an offer that left and was lost in a restart would cost its query an aggregator.
         self.kept.put_offer(&offer)?;
         tables.offers.insert(offer.secret.public(), offer);
         Ok(())
     }
 
+    /// Returns whether a query is open here.
     pub(crate) fn has(&self, query: QueryId) -> bool {
         lock(&self.tables).queries.contains_key(&query)
     }
 
+    /// Returns an open query.
     pub(crate) fn query(&self, query: QueryId) -> Result<Arc<Mutex<Query>>, Error> {
         lock(&self.tables)
             .queries
@@ -259,8 +272,8 @@ impl Store {
             .ok_or(Error::UnknownQuery)
     }
 
-    /// Has the query that `begin` makes take the offer of `key`, which from now on belongs to it. One
-    /// that is here already takes none. Nothing is written yet.
+    /// Opens the query that `begin` creates, and lets it take the offer of `key`. Does nothing if the query is open
+    /// already. Writes nothing; the query's first step does.
     pub(crate) fn begin(
         &self,
         id: QueryId,
@@ -279,6 +292,7 @@ impl Store {
             .querier;
         let querier = querier.clone();
         self.make_room(&mut tables, &querier)?;
+        // An offer is bound to the first manifest that names it (§6). A second manifest with the same offer finds none.
         let offer = tables.offers.remove(key);
         let offer = offer.ok_or(AggregationError::NoOffer)?;
         let query = Arc::new(Mutex::new(begin(offer.secret)?));
@@ -292,8 +306,11 @@ impl Store {
         Ok(())
     }
 
-    /// Checks that one more query of `querier` may be open. Released queries take no place from others: the one that
-    /// expires first is forgotten, among the querier's own if the querier has its share of them.
+    /// Makes room for one more query of `querier`. Released queries take no place from others: if too many are kept,
+    /// the one that expires first is forgotten, among the querier's own if the querier has its share of them.
+    ///
+    /// # Errors
+    /// [`Error::Full`] or [`Error::OwnQueries`] if too many queries run.
     fn make_room(&self, tables: &mut Tables, querier: &Name) -> Result<(), Error> {
         let count = |released: bool, own: bool| {
             let counted = tables.queries.values();
@@ -331,7 +348,11 @@ impl Store {
         Ok(())
     }
 
-    /// Writes the changes of a query and its charges in one transaction. Their result may leave only after this.
+    /// Writes the changes of a query and its charges in one transaction. The result of the step may leave only after
+    /// this call.
+    ///
+    /// # Errors
+    /// [`Error::Budget`] if the budget does not cover the charges; then nothing is written. [`Error::Database`].
     pub(crate) fn save(&self, id: QueryId, query: &mut Query) -> Result<(), Error> {
         let Some(changes) = query.aggregation.changes() else {
             return Ok(());
@@ -341,8 +362,11 @@ impl Store {
             let (querier, epoch) = (&manifest.querier, manifest.key_epoch);
             ledger::charge(rows, querier, epoch, &changes.charges, self.most, now())
         };
+        // A query that is written as a whole gets a fresh key. Copies of its earlier records cannot be opened without
+        // the erased one (§8).
         match &query.key {
             Some(key) if !changes.whole => {
+                // The query was removed by another request, for example because it expired. Nothing may be answered.
                 if !self.kept.update(id, key, &changes.records, charge)?? {
                     return Err(Error::UnknownQuery);
                 }
@@ -360,6 +384,7 @@ impl Store {
                 query.offer = None;
             }
         }
+        // Only after the write: if it failed, the same changes are written with the next step.
         query.aggregation.saved();
         if query.aggregation.has_released()
             && let Some(open) = lock(&self.tables).queries.get_mut(&id)

@@ -1,4 +1,4 @@
-//! The same models where all operations are in one place, or those of one home alone.
+//! The same models, trained on all operations in one place, or on those of one home alone.
 
 use std::collections::BTreeMap;
 
@@ -6,10 +6,11 @@ use dispers_training::hash_words;
 
 use crate::{CATEGORIES, Operation};
 
-/// Sizes of amounts.
+/// Number of sizes of amounts, as [`Operation::size`] returns them.
 const SIZES: usize = 4;
 
-/// The places of an operation's row that are 1: buckets of words, then the size of the amount.
+/// Returns the places of an operation's row that are 1: the buckets of its words, then the size of its
+/// amount.
 fn row(operation: &Operation, buckets: u16) -> Vec<usize> {
     let words = hash_words(&operation.label, buckets);
     let mut places: Vec<usize> = words.into_iter().map(usize::from).collect();
@@ -17,7 +18,7 @@ fn row(operation: &Operation, buckets: u16) -> Vec<usize> {
     places
 }
 
-/// A score for each category and place, and one for each category.
+/// A linear model: a score for each category and place, and a constant for each category.
 pub struct Scores {
     buckets: u16,
     constants: Vec<f64>,
@@ -25,7 +26,7 @@ pub struct Scores {
 }
 
 impl Scores {
-    /// The category that scores highest.
+    /// Returns the category with the highest score.
     pub fn category(&self, operation: &Operation) -> usize {
         let row = row(operation, self.buckets);
         let score = |category: usize| -> f64 {
@@ -36,7 +37,7 @@ impl Scores {
         best.unwrap_or(0)
     }
 
-    /// Share of operations that are sorted right.
+    /// Returns the share of operations whose category is predicted correctly.
     pub fn accuracy(&self, operations: &[Operation]) -> f64 {
         let right = operations
             .iter()
@@ -45,7 +46,7 @@ impl Scores {
     }
 }
 
-/// Multinomial naive Bayes, each count with one more.
+/// Fits multinomial naive Bayes with Laplace smoothing: every count starts at 1.
 pub fn naive_bayes(operations: &[Operation], buckets: u16) -> Scores {
     let width = usize::from(buckets) + SIZES;
     let mut documents = vec![1.0; CATEGORIES.len()];
@@ -57,7 +58,7 @@ pub fn naive_bayes(operations: &[Operation], buckets: u16) -> Scores {
         }
     }
     let all: f64 = documents.iter().sum();
-    // The words and the size of the amount are two features, each a distribution of its own.
+    // The words and the size of the amount are two features, and each has its own distribution.
     let logarithms = |counts: Vec<f64>| -> Vec<f64> {
         let (words, sizes) = counts.split_at(usize::from(buckets));
         let of = |part: &[f64]| -> Vec<f64> {
@@ -73,7 +74,7 @@ pub fn naive_bayes(operations: &[Operation], buckets: u16) -> Scores {
     }
 }
 
-/// Multinomial logistic regression by accelerated gradient descent from zero.
+/// Fits multinomial logistic regression by gradient descent with Nesterov momentum, from zero.
 pub fn logistic(operations: &[Operation], buckets: u16, steps: usize, rate: f64) -> Scores {
     const MOMENTUM: f64 = 0.9;
     let width = usize::from(buckets) + SIZES + 1;
@@ -81,18 +82,21 @@ pub fn logistic(operations: &[Operation], buckets: u16, steps: usize, rate: f64)
         .iter()
         .map(|operation| {
             let mut places = row(operation, buckets);
+            // The last place is 1 in every row. Its weights are the constants.
             places.push(width - 1);
             (places, operation.category)
         })
         .collect();
     let mut weights = vec![vec![0.0; width]; CATEGORIES.len()];
     let mut velocity = weights.clone();
+    // The gradient is a mean, so that one rate suits any number of operations.
     let share = 1.0 / rows.len().max(1) as f64;
     for _ in 0..steps {
         let mut slopes = vec![vec![0.0; width]; CATEGORIES.len()];
         for (places, category) in &rows {
             let score = |of: &Vec<f64>| places.iter().map(|place| of[*place]).sum::<f64>();
             let scores: Vec<f64> = weights.iter().map(score).collect();
+            // Subtracting the largest score changes no chance and keeps the exponentials from overflowing.
             let most = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
             let chances: Vec<f64> = scores.iter().map(|score| (score - most).exp()).collect();
             let sum: f64 = chances.iter().sum();
@@ -121,7 +125,8 @@ pub fn logistic(operations: &[Operation], buckets: u16, steps: usize, rate: f64)
     }
 }
 
-/// Share of new operations that are sorted right where each home knows only its own.
+/// Returns the share of new operations that are predicted correctly if each home learns only from its own
+/// operations.
 pub fn alone(held: &[Operation], new: &[Operation], fit: impl Fn(&[Operation]) -> Scores) -> f64 {
     let mut homes: BTreeMap<usize, (Vec<Operation>, Vec<Operation>)> = BTreeMap::new();
     for one in held {
@@ -132,6 +137,8 @@ pub fn alone(held: &[Operation], new: &[Operation], fit: impl Fn(&[Operation]) -
     }
     let right: f64 = homes
         .values()
+        // Weighted by the number of operations, so that the figure compares with that of one model for all
+        // homes.
         .map(|(held, new)| fit(held).accuracy(new) * new.len() as f64)
         .sum();
     right / new.len().max(1) as f64

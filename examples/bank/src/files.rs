@@ -1,4 +1,4 @@
-//! Operations as CSV files, and what `dispers predict` says of them.
+//! Operations as CSV files, and the predictions of `dispers predict`.
 
 use std::path::Path;
 
@@ -16,7 +16,7 @@ const HEADER: [&str; 6] = [
     "category",
 ];
 
-/// Writes operations, one a row.
+/// Writes operations to a CSV file, one a row.
 ///
 /// # Errors
 /// Names the file that cannot be written.
@@ -38,10 +38,10 @@ pub fn write(path: &Path, operations: &[Operation]) -> anyhow::Result<()> {
     file.flush().with_context(cannot)
 }
 
-/// Reads operations.
+/// Reads the operations of a CSV file.
 ///
 /// # Errors
-/// Names the file, and the row that is none.
+/// Names the file, and the row that is not an operation.
 pub fn read(path: &Path) -> anyhow::Result<Vec<Operation>> {
     let cannot = || {
         format!(
@@ -73,10 +73,11 @@ pub fn read(path: &Path) -> anyhow::Result<Vec<Operation>> {
     Ok(operations)
 }
 
-/// The categories in what `dispers predict --format json` printed, one for each operation.
+/// Reads the categories that `dispers predict --format json` printed, one for each operation. A prediction
+/// that is not a category is `None`.
 ///
 /// # Errors
-/// Names the file, if it is none or of other operations.
+/// Names the file if it is not the output of `dispers predict`, or has another number of operations.
 pub fn predictions(path: &Path, operations: usize) -> anyhow::Result<Vec<Option<usize>>> {
     let text =
         std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -85,6 +86,7 @@ pub fn predictions(path: &Path, operations: usize) -> anyhow::Result<Vec<Option<
     let said = said["predictions"].as_array();
     let said = said.with_context(|| format!("{} holds no predictions", path.display()))?;
     ensure!(
+        // Predictions belong to operations by their order alone.
         said.len() == operations,
         "{} has {} predictions for {operations} operations",
         path.display(),

@@ -1,10 +1,10 @@
-//! Homes with their own habits: banks, shops, employers, days.
+//! Generator of homes with habits of their own: bank, shops, employer, days.
 
 use rand::{RngExt, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 
 use crate::{Operation, sanitise};
 
-/// How an operation reaches the account.
+/// Way in which an operation reaches the account.
 #[derive(Clone, Copy, PartialEq)]
 enum Means {
     Card,
@@ -13,17 +13,17 @@ enum Means {
     Withdrawal,
 }
 
-/// What a home spends on, and how often.
+/// A purpose that homes spend on, and how often they do.
 struct Habit {
     category: usize,
     means: Means,
-    /// Operations a month.
+    /// Operations per month.
     monthly: f64,
-    /// Smallest and largest amount in euros, what is paid below 0.
+    /// Smallest and largest amount in euros, negative for payments.
     amounts: (f64, f64),
-    /// Names that are known all over the country.
+    /// Names that exist all over the country.
     national: &'static [&'static str],
-    /// What local names begin with.
+    /// First words of local names.
     local: &'static [&'static str],
 }
 
@@ -361,7 +361,7 @@ const HABITS: [Habit; 15] = [
         ],
         local: &["SALAIRE", "SARL", "SAS", "ASSOCIATION", "MAIRIE"],
     },
-    // A landlord who is a neighbour: transfers, of which only the amount tells what they are for.
+    // A private landlord is paid by transfer. Only the amount shows the purpose of the operation.
     Habit {
         category: 4,
         means: Means::Transfer,
@@ -421,14 +421,14 @@ const PLACES: [&str; 12] = [
     "DU PONT",
 ];
 
-/// A home's bank, town and shops.
+/// A home: its bank, town and shops.
 struct Home {
     number: usize,
     bank: usize,
     town: &'static str,
-    /// For each habit, how much of it this home does.
+    /// For each habit, a factor on how often the home has it.
     often: Vec<f64>,
-    /// For each habit, the names that the home goes back to.
+    /// For each habit, the names that the home returns to.
     usual: Vec<Vec<String>>,
 }
 
@@ -451,6 +451,7 @@ fn name(habit: &Habit, rng: &mut StdRng) -> String {
 impl Home {
     fn draw(number: usize, rng: &mut StdRng) -> Self {
         let usual = HABITS.iter().map(|habit| {
+            // Card payments go to several shops, but a contract has one partner.
             let count = if habit.means == Means::Card {
                 rng.random_range(1..=4)
             } else {
@@ -468,7 +469,7 @@ impl Home {
         }
     }
 
-    /// How this home's bank writes an operation.
+    /// Returns the label of an operation as this home's bank writes it.
     fn written(&self, means: Means, name: &str, day: u32, month: u32, rng: &mut StdRng) -> String {
         let town = self.town;
         let reference: u32 = rng.random_range(100_000..999_999);
@@ -497,6 +498,7 @@ impl Home {
         let mut operations = Vec::new();
         for ((habit, often), usual) in HABITS.iter().zip(&self.often).zip(&self.usual) {
             let expected: f64 = habit.monthly * often;
+            // The fraction is drawn, so that the mean over homes is exact.
             let count = expected as usize + usize::from(rng.random_bool(expected.fract()));
             for _ in 0..count {
                 let known = rng.random_bool(0.65);
@@ -504,6 +506,7 @@ impl Home {
                     Some(name) => name.clone(),
                     None => name(habit, rng),
                 };
+                // Every month has 28 days.
                 let day = rng.random_range(1..=28);
                 let original = self.written(habit.means, &name, day, month, rng);
                 let (least, most) = habit.amounts;
@@ -513,6 +516,7 @@ impl Home {
                     date: format!("2025-{month:02}-{day:02}"),
                     label: sanitise(&original),
                     original,
+                    // Amounts have cents.
                     amount: (amount * 100.0).round() / 100.0,
                     category: habit.category,
                 });
@@ -522,18 +526,20 @@ impl Home {
     }
 }
 
-/// Operations of so many homes: those of three months, of which each home has sorted some, and all of the
-/// month after.
+/// Draws the operations of `homes` homes. Returns the operations of three months that each home has sorted,
+/// which are only some of them, and all operations of the month after.
 pub fn operations(homes: usize, seed: u64) -> (Vec<Operation>, Vec<Operation>) {
+    // Everything is drawn from this generator, so that a seed gives the same operations again.
     let mut rng = StdRng::seed_from_u64(seed);
     let (mut held, mut new) = (Vec::new(), Vec::new());
     for number in 0..homes {
         let home = Home::draw(number, &mut rng);
         for month in 1..=3 {
-            // Few have the patience to sort all.
+            // Owners sort only part of their operations by hand.
             let sorted = home.month(month, &mut rng).into_iter();
             held.extend(sorted.filter(|_| rng.random_bool(0.4)));
         }
+        // Unsorted operations are all new: they measure how well a model predicts the next month.
         new.extend(home.month(4, &mut rng));
     }
     (held, new)

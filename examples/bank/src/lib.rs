@@ -1,12 +1,12 @@
-//! Bank operations of French homes, and categorisers of them that are trained in one place.
+//! Bank operations of French homes, and models that sort them into categories, trained in one place.
 //!
-//! Everything is drawn from a seed: no bank's data is in here.
+//! All operations are drawn from a seed. No real bank's data is included.
 
 pub mod central;
 pub mod files;
 pub mod generate;
 
-/// What operations are sorted into.
+/// Categories of operations.
 pub const CATEGORIES: [&str; 14] = [
     "groceries",
     "restaurants",
@@ -24,25 +24,25 @@ pub const CATEGORIES: [&str; 14] = [
     "income",
 ];
 
-/// One operation on a home's account.
+/// An operation on a home's account.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Operation {
-    /// The home's number.
+    /// Number of the home.
     pub home: usize,
-    /// The day, as YYYY-MM-DD.
+    /// Day, as YYYY-MM-DD.
     pub date: String,
-    /// The label as the bank wrote it.
+    /// Label as the bank wrote it.
     pub original: String,
-    /// The same in lower case, with a word in the place of each date and number.
+    /// Label in lower case, with a word in place of each date and number.
     pub label: String,
-    /// In euros; below 0 what is paid.
+    /// Amount in euros, negative for a payment.
     pub amount: f64,
-    /// A number of [`CATEGORIES`].
+    /// Index into [`CATEGORIES`].
     pub category: usize,
 }
 
 impl Operation {
-    /// By sign and size.
+    /// Returns the size of the amount: 0 for income, then 1 to 3 by the size of a payment.
     pub fn size(&self) -> usize {
         match self.amount {
             amount if amount > 0.0 => 0,
@@ -53,7 +53,7 @@ impl Operation {
     }
 }
 
-/// A label without what names an account or a day: dates and numbers become words.
+/// Removes from a label what identifies an account or a day: dates and numbers become words.
 pub fn sanitise(original: &str) -> String {
     let word = |word: &str| -> String {
         let digits = word.chars().filter(char::is_ascii_digit).count();
@@ -61,7 +61,10 @@ pub fn sanitise(original: &str) -> String {
             return word.to_lowercase();
         }
         let signs = word.chars().filter(|sign| "/.-".contains(*sign)).count();
+        // Day and month have 4 digits and one separator. With a year there are two separators.
         let dated = matches!((digits, signs), (4, 1) | (4..=8, 2));
+        // Words are hashed into buckets. Dates and numbers differ in every label and would only fill buckets
+        // with noise.
         (if dated { "date" } else { "number" }).to_owned()
     };
     let words: Vec<String> = original.split_whitespace().map(word).collect();

@@ -1,4 +1,4 @@
-//! `bank`: operations of homes that are drawn, and how well models sort them.
+//! `bank`: draws operations of homes, and compares models that sort them.
 
 use std::{fs, path::PathBuf};
 
@@ -59,6 +59,7 @@ struct Compare {
     buckets: u16,
 }
 
+// `dispers sandbox` takes the doctype from the name of the file.
 const HELD: &str = "io.cozy.bank.operations.csv";
 const NEW: &str = "new.csv";
 
@@ -76,6 +77,7 @@ fn main() -> anyhow::Result<()> {
 fn draw(arguments: &Generate) -> anyhow::Result<()> {
     let (held, new) = generate::operations(arguments.homes, arguments.seed);
     let folder = &arguments.folder;
+    // The folder may hold files of an earlier run, which are replaced.
     fs::create_dir_all(folder).with_context(|| format!("cannot write {}", folder.display()))?;
     files::write(&folder.join(HELD), &held)?;
     files::write(&folder.join(NEW), &new)?;
@@ -88,7 +90,7 @@ fn draw(arguments: &Generate) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Share of operations of which a federated model says what they are.
+/// Returns the share of operations for which a federated model predicted the right category.
 fn accuracy(said: &[Option<usize>], operations: &[Operation]) -> f64 {
     let right = said
         .iter()
@@ -102,7 +104,7 @@ fn compare(arguments: &Compare) -> anyhow::Result<()> {
     let new = files::read(&arguments.folder.join(NEW))?;
     let buckets = arguments.buckets;
     let of_bayes = |of: &[Operation]| naive_bayes(of, buckets);
-    // As many steps as it takes until more change nothing.
+    // After 200 steps, more steps no longer change the accuracy.
     let of_logistic = |of: &[Operation]| logistic(of, buckets, 200, 1.0);
     println!(
         "accuracy over {} new operations, {} categories",

@@ -1,4 +1,4 @@
-//! Traces over OTLP, and their context in gRPC metadata (W3C Trace Context).
+//! Traces over OTLP, with their context in gRPC metadata (W3C Trace Context).
 
 use opentelemetry::{
     propagation::{Extractor, Injector, TextMapPropagator},
@@ -16,7 +16,7 @@ use super::BoxedLayer;
 /// Target of the spans that traces are made of.
 pub(crate) const TARGET: &str = "dispers::trace";
 
-/// The layer that makes traces of spans, and what sends them to `address`.
+/// Returns the layer that makes traces of spans, and the provider that sends them to `address`.
 pub(super) fn traces(
     address: &str,
     name: &str,
@@ -25,7 +25,7 @@ pub(super) fn traces(
         .with_tonic()
         .with_endpoint(address)
         .build()?;
-    // Nothing from the environment: a trace says what this code says.
+    // The resource takes nothing from the environment: a trace has only attributes that this code sets.
     let resource = Resource::builder_empty().with_service_name(name.to_owned());
     let provider = SdkTracerProvider::builder()
         .with_resource(resource.build())
@@ -33,6 +33,7 @@ pub(super) fn traces(
         .build();
     let layer = tracing_opentelemetry::layer()
         .with_tracer(provider.tracer("dispers"))
+        // Attributes that the library would add are off, and so are all spans of other crates.
         .with_location(false)
         .with_threads(false)
         .with_tracked_inactivity(false)
@@ -69,7 +70,7 @@ impl Injector for HeadersMut<'_> {
 pub(crate) fn continues(span: &Span, headers: &HeaderMap) {
     if !span.is_disabled() {
         let context = TraceContextPropagator::new().extract(&Headers(headers));
-        // Refused for a span that has begun, which this one has not.
+        // The library refuses a parent only for a span that has begun, which this one has not.
         let _ = span.set_parent(context);
     }
 }

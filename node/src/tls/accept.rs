@@ -1,4 +1,4 @@
-//! The server's side: connections of listed peers.
+//! The server's side of TLS: connections of listed peers.
 
 use std::io;
 use std::pin::Pin;
@@ -27,14 +27,14 @@ use crate::watcher::{Watched, Watcher};
 
 /// Most connections of listed peers at a time.
 pub const CONNECTION_LIMIT: usize = 4096;
-/// Most handshakes at a time; further clients wait in the kernel's queue.
+/// Most handshakes at a time. Further clients wait in the kernel's queue.
 pub const HANDSHAKE_LIMIT: usize = 256;
-/// Longest handshake.
+/// Longest time that a handshake may take.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Pause after the kernel refused to accept, as when file descriptors run out.
+/// Pause after the kernel refused to accept a connection, as when file descriptors run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// A connection whose peer the directory lists.
+/// Connection whose peer the directory lists.
 pub struct PeerStream {
     tls: Watched<TlsStream<TcpStream>>,
     peer: PeerInfo,
@@ -43,8 +43,8 @@ pub struct PeerStream {
 
 /// Accepts connections on `listener` until the returned stream is dropped.
 ///
-/// `watcher` sees what they receive. Handshakes run beside each other, so that a slow client holds up nobody; one that fails is
-/// logged and ends nothing.
+/// `watcher` observes what the connections receive. Handshakes run concurrently, so that a slow client delays no other.
+/// A failed handshake is logged and ends nothing else.
 ///
 /// # Errors
 /// [`TlsError`] if TLS refuses the identity.
@@ -79,6 +79,7 @@ fn server_config(
         .with_client_cert_verifier(Arc::new(verifier))
         .with_single_cert(identity.certificates(), identity.private_key())?;
     config.alpn_protocols = vec![ALPN.to_vec()];
+    // No session is resumed: every connection meets the current directory.
     config.send_tls13_tickets = 0;
     config.session_storage = Arc::new(NoServerSessionStorage {});
     Ok(config)
@@ -92,6 +93,8 @@ async fn accept(
     let handshakes = Arc::new(Semaphore::new(HANDSHAKE_LIMIT));
     loop {
         let next = async {
+            // The place is taken before a connection is accepted. Further clients wait in the kernel's queue and hold
+            // no sockets of this process.
             let handshake = Arc::clone(&handshakes).acquire_owned().await;
             (handshake, listener.accept().await)
         };
@@ -110,9 +113,10 @@ async fn accept(
         let (acceptor, sender) = (acceptor.clone(), sender.clone());
         tokio::spawn(async move {
             let result = acceptor.handshake(stream).await;
+            // The place is free before the send, which waits for the server to take the connection.
             drop(handshake);
             match result {
-                // A closed channel is a server that is shutting down.
+                // The channel is closed when the server shuts down.
                 Ok(stream) => drop(sender.send(Ok(stream)).await),
                 Err(error) => tracing::debug!(%error, "handshake failed"),
             }
@@ -133,7 +137,8 @@ impl Acceptor {
         stream.set_nodelay(true)?;
         let tls = timeout(HANDSHAKE_TIMEOUT, self.tls.accept(stream)).await??;
         let (key, peer) = self.peer(&tls)?;
-        // Taken by listed peers only, and after the handshake: strangers cannot use them up.
+        // Only listed peers take a connection's place, and only after the handshake: strangers cannot use up all
+        // places.
         let connection = Arc::clone(&self.connections)
             .try_acquire_owned()
             .map_err(|_| io::Error::other("all connections are in use"))?;

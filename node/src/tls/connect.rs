@@ -1,4 +1,4 @@
-//! The client's side: a channel to the one server that holds the expected key.
+//! The client's side of TLS: a channel to the one server that holds the expected key.
 
 use std::io;
 use std::sync::Arc;
@@ -21,19 +21,19 @@ use super::verify::PinnedServer;
 use super::{ALPN, TlsError, TlsIdentity, provider};
 use crate::watcher::{Watched, Watcher};
 
-/// Longest way to a connection, handshake included.
+/// Longest time to make a connection, handshake included.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Idle time after which a connection is probed.
 const KEEPALIVE: Duration = Duration::from_secs(30);
-/// Bytes that a stream may have under way: a few chunks.
+/// Number of bytes that may be under way on a stream: a few chunks.
 pub(crate) const WINDOW: u32 = 4 << 20;
-/// Time that a probe has.
+/// Longest time that the answer to a probe may take.
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A channel to `address` (host:port), which must hold the key `expected`. `watcher` sees what it
-/// receives.
+/// Returns a channel to `address` (host:port), where the server must hold the key `expected`. `watcher` observes what
+/// the channel receives.
 ///
-/// It connects when it is first used, and again after a failure.
+/// The channel connects when it is first used, and again after a failure.
 ///
 /// # Errors
 /// [`TlsError`] for a malformed address, or if TLS refuses the identity.
@@ -45,6 +45,7 @@ pub fn connect(
 ) -> Result<Channel, TlsError> {
     let connector = connector(expected, identity)?;
     let address: Arc<str> = address.into();
+    // The scheme is http since the connector below makes TLS itself: tonic's own would look at names and authorities.
     let endpoint = Endpoint::from_shared(format!("http://{address}"))
         .map_err(|_| TlsError::Address(address.as_ref().into()))?
         .http2_keep_alive_interval(KEEPALIVE)
@@ -64,10 +65,10 @@ pub fn connect(
     )
 }
 
-/// One connection to `address`, which must hold the key `expected`.
+/// Opens one connection to `address`, where the server must hold the key `expected`.
 ///
 /// # Errors
-/// [`io::Error`] for whatever keeps it from being made.
+/// [`io::Error`] if the connection cannot be made within [`CONNECT_TIMEOUT`] or the server has another key.
 pub async fn dial(
     address: &str,
     expected: TlsKey,
@@ -89,13 +90,14 @@ fn connector(expected: TlsKey, identity: &TlsIdentity) -> Result<TlsConnector, T
         .with_custom_certificate_verifier(Arc::new(verifier))
         .with_client_auth_cert(identity.certificates(), identity.private_key())?;
     config.alpn_protocols = vec![ALPN.to_vec()];
+    // A server name would travel in the clear, and nothing here needs it.
     config.enable_sni = false;
     config.resumption = Resumption::disabled();
     Ok(TlsConnector::from(Arc::new(config)))
 }
 
 async fn reach(connector: &TlsConnector, address: &str) -> io::Result<TlsStream<TcpStream>> {
-    // Never sent nor looked at: the key alone says who the server is.
+    // The name is neither sent nor looked at: the key alone identifies the server.
     let name = ServerName::try_from("dispers").expect("the constant is a DNS name");
     timeout(CONNECT_TIMEOUT, async {
         let stream = TcpStream::connect(address).await?;

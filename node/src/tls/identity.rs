@@ -1,4 +1,4 @@
-//! A TLS key with its certificate.
+//! TLS key of a node, with its certificate.
 
 use std::fmt;
 
@@ -9,12 +9,12 @@ use rustls::server::ParsedCertificate;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-/// Bytes that are no TLS key.
+/// Error for bytes that are no TLS key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a PKCS#8 key that TLS can use")]
 pub struct InvalidTlsKey;
 
-/// A TLS key (Ed25519) and a self-signed certificate that carries it.
+/// TLS key (Ed25519) with a self-signed certificate that carries it.
 pub struct TlsIdentity {
     pkcs8: Zeroizing<Vec<u8>>,
     certificate: CertificateDer<'static>,
@@ -22,14 +22,14 @@ pub struct TlsIdentity {
 }
 
 impl TlsIdentity {
-    /// A fresh key, from the operating system's randomness.
+    /// Generates a fresh key from the operating system's randomness.
     pub fn generate() -> Self {
         let pair = KeyPair::generate_for(&PKCS_ED25519)
             .expect("ring generates Ed25519 keys wherever there is randomness");
         Self::new(&pair).expect("a certificate with no more than a key can be signed")
     }
 
-    /// The key of a stored PKCS#8 document.
+    /// Decodes the key of a stored PKCS#8 document.
     ///
     /// # Errors
     /// [`InvalidTlsKey`] for other bytes or an unsupported algorithm.
@@ -40,6 +40,7 @@ impl TlsIdentity {
     }
 
     fn new(pair: &KeyPair) -> Result<Self, InvalidTlsKey> {
+        // The certificate has no names: peers look at its key alone (protocol.md §2).
         let certificate = CertificateParams::new(Vec::new())
             .and_then(|params| params.self_signed(pair))
             .map_err(|_| InvalidTlsKey)?;
@@ -50,12 +51,12 @@ impl TlsIdentity {
         })
     }
 
-    /// The PKCS#8 document, for a key file.
+    /// Returns the PKCS#8 document, for a key file.
     pub fn pkcs8(&self) -> &[u8] {
         &self.pkcs8
     }
 
-    /// The key's hash, as the directory lists it.
+    /// Returns the hash of the public key, as the directory lists it.
     pub fn key(&self) -> TlsKey {
         self.key
     }
@@ -75,7 +76,7 @@ impl fmt::Debug for TlsIdentity {
     }
 }
 
-/// The hash of the key that a certificate carries.
+/// Returns the hash of the key that a certificate carries.
 pub(super) fn key_of(certificate: &CertificateDer<'_>) -> Result<TlsKey, rustls::Error> {
     let parsed = ParsedCertificate::try_from(certificate)?;
     let spki = parsed.subject_public_key_info();

@@ -1,9 +1,8 @@
 //! Mutual TLS 1.3 pinned to the directory (protocol.md §2).
 //!
-//! Certificates are self-signed and only carry a key: what counts is that its hash is in the
-//! directory and that the peer proved to hold it. Names, dates and issuers are not looked at, no
-//! session is resumed (every connection meets the current directory), and nothing is sent in the
-//! server name.
+//! Certificates are self-signed and only carry a key. A peer is accepted if the directory lists the hash of the key and
+//! the peer proves that it holds the key. Names, dates and issuers are not looked at, no session is resumed (every
+//! connection meets the current directory), and no server name is sent.
 
 mod accept;
 mod connect;
@@ -24,10 +23,10 @@ use std::sync::Arc;
 
 use rustls::crypto::{CryptoProvider, ring};
 
-/// The protocol that is negotiated: HTTP/2, as gRPC needs.
+/// Protocol that is negotiated: HTTP/2, as gRPC needs.
 const ALPN: &[u8] = b"h2";
 
-/// TLS cannot be set up, or an address cannot be dialled.
+/// Reasons why TLS cannot be set up or an address cannot be dialled.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// rustls refused the key or the configuration.
@@ -38,7 +37,7 @@ pub enum TlsError {
     Address(String),
 }
 
-/// The cryptography of TLS, passed explicitly: no process-wide default.
+/// Returns the cryptography of TLS. It is passed explicitly, so that no process-wide default decides.
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())
 }

@@ -1,4 +1,4 @@
-//! Who sent a request, and whether it may.
+//! Sender of a request, and its permission to call a method.
 
 use dispers_base::id::{Name, Role};
 use dispers_trust::directory::Peer;
@@ -6,15 +6,15 @@ use tonic::{Request, Status};
 
 use crate::Fault;
 
-/// Whom the connection of a request belongs to; an extension of every request that
-/// [`serve`](crate::serve()) passes on.
+/// Peer that a request's connection belongs to. Every request that [`serve`](crate::serve()) passes on has it as an
+/// extension.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerInfo(pub Peer);
 
-/// Who sent a request.
+/// Returns the sender of a request.
 ///
 /// # Errors
-/// An internal status for a request that came by another way than [`serve`](crate::serve()).
+/// An internal status for a request that did not come through [`serve`](crate::serve()).
 pub fn peer<T>(request: &Request<T>) -> Result<&Peer, Status> {
     match request.extensions().get::<PeerInfo>() {
         Some(PeerInfo(peer)) => Ok(peer),
@@ -22,10 +22,10 @@ pub fn peer<T>(request: &Request<T>) -> Result<&Peer, Status> {
     }
 }
 
-/// The name of the sender, if it is a node of `role`.
+/// Returns the name of the sender if it is a node of `role`.
 ///
 /// # Errors
-/// Permission denied, naming the role.
+/// `PERMISSION_DENIED`, with the role.
 pub fn require_role<T>(request: &Request<T>, role: Role) -> Result<&Name, Status> {
     match peer(request)? {
         Peer::Node { name, role: own } if *own == role => Ok(name),
@@ -33,10 +33,10 @@ pub fn require_role<T>(request: &Request<T>, role: Role) -> Result<&Name, Status
     }
 }
 
-/// The name of the sender, if it is a host's stack.
+/// Returns the name of the sender if it is a host's stack.
 ///
 /// # Errors
-/// Permission denied, saying so.
+/// `PERMISSION_DENIED`, with the role that is needed.
 pub fn require_host<T>(request: &Request<T>) -> Result<&Name, Status> {
     match peer(request)? {
         Peer::Host(name) => Ok(name),
@@ -44,10 +44,10 @@ pub fn require_host<T>(request: &Request<T>) -> Result<&Name, Status> {
     }
 }
 
-/// The name of the sender, if it is a querier.
+/// Returns the name of the sender if it is a querier.
 ///
 /// # Errors
-/// Permission denied, saying so.
+/// `PERMISSION_DENIED`, with the role that is needed.
 pub fn require_querier<T>(request: &Request<T>) -> Result<&Name, Status> {
     match peer(request)? {
         Peer::Querier(name) => Ok(name),
@@ -55,7 +55,7 @@ pub fn require_querier<T>(request: &Request<T>) -> Result<&Name, Status> {
     }
 }
 
-/// Who sent a request: anybody whom the directory lists.
+/// Returns the sender of a request that any listed peer may send.
 ///
 /// # Errors
 /// As [`peer`].
@@ -63,10 +63,10 @@ pub fn require_listed<T>(request: &Request<T>) -> Result<&Peer, Status> {
     peer(request)
 }
 
-/// The name of the sender, if it is a querier or a node of `role`.
+/// Returns the name of the sender if it is a querier or a node of `role`.
 ///
 /// # Errors
-/// Permission denied, naming the role.
+/// `PERMISSION_DENIED`, with the role.
 pub fn require_querier_or_role<T>(request: &Request<T>, role: Role) -> Result<&Name, Status> {
     require_querier(request).or_else(|_| require_role(request, role))
 }

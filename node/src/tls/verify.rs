@@ -1,4 +1,4 @@
-//! Whose certificate is accepted: the directory's peers, or one pinned key.
+//! Verifiers of certificates: clients that the directory lists, and servers with one pinned key.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use rustls::{DigitallySignedStruct, DistinguishedName, Error, OtherError, Signat
 
 use super::identity::key_of;
 
-/// Why a certificate is refused.
+/// Reasons to refuse a certificate.
 #[derive(Debug, thiserror::Error)]
 enum Refusal {
     #[error("the directory lists no peer with this TLS key")]
@@ -26,18 +26,18 @@ enum Refusal {
 
 impl From<Refusal> for Error {
     fn from(refusal: Refusal) -> Self {
-        // Not as a certificate error, which would print the variant's name and not the sentence.
+        // A certificate error of rustls would print the name of the variant and not the sentence.
         Self::Other(OtherError(Arc::new(refusal)))
     }
 }
 
-/// Accepts clients that the directory lists.
+/// Verifier that accepts the clients that the directory lists.
 pub(super) struct ListedClients {
     pub(super) directory: Arc<Directory>,
     pub(super) algorithms: WebPkiSupportedAlgorithms,
 }
 
-/// Accepts the server with one key.
+/// Verifier that accepts the server with one key.
 pub(super) struct PinnedServer {
     pub(super) expected: TlsKey,
     pub(super) algorithms: WebPkiSupportedAlgorithms,
@@ -55,6 +55,7 @@ impl ClientCertVerifier for ListedClients {
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
         let now = Timestamp(now.as_secs().saturating_mul(1000));
+        // A server may run for longer than its directory is valid, so that each handshake checks the time.
         if self.directory.has_expired(now) {
             return Err(Refusal::ExpiredDirectory.into());
         }
@@ -96,6 +97,7 @@ impl ServerCertVerifier for PinnedServer {
         _: &[u8],
         _: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
+        // Issuers, names and dates are ignored. The signature of the handshake shows that the server holds the key.
         if key_of(end_entity)? != self.expected {
             return Err(Refusal::OtherKey.into());
         }

@@ -1,4 +1,4 @@
-//! Calling any node of a role.
+//! Tests of calls to any node of a role.
 
 use std::{
     collections::VecDeque,
@@ -16,7 +16,7 @@ use crate::{
     service::node,
 };
 
-/// Three conductors, called by a querier.
+/// Returns a querier's caller of three conductors.
 fn conductors() -> AnyOf {
     let mut network = Network::new();
     let first = network.body.nodes[0].clone();
@@ -32,7 +32,7 @@ fn conductors() -> AnyOf {
     AnyOf::new(node.clone(), Channels::new(node), Role::Conductor)
 }
 
-/// What comes of a call whose tries end as `script` says, and how many tries there were.
+/// Calls `any` with tries that end as `script` says. Returns the result and the number of tries.
 async fn called(any: &AnyOf, script: Vec<Result<u8, Status>>) -> (Result<u8, Status>, usize) {
     let length = script.len();
     let script = Mutex::new(VecDeque::from(script));
@@ -42,7 +42,7 @@ async fn called(any: &AnyOf, script: Vec<Result<u8, Status>>) -> (Result<u8, Sta
     (answer, length - left)
 }
 
-/// A failure on the way.
+/// Returns the status of a connection that broke.
 fn broken() -> Status {
     Status::from_error(Box::new(io::Error::other("the connection broke")))
 }

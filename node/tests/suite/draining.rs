@@ -1,4 +1,4 @@
-//! Health, and a node that stops while something runs.
+//! Tests of health, and of a node that stops while something runs.
 
 use std::time::Duration;
 
@@ -59,10 +59,10 @@ async fn a_node_that_stops_ends_what_runs_and_begins_nothing() {
     let told = health.check(whole()).await.unwrap().into_inner();
     assert_eq!(told.status, ServingStatus::NotServing as i32);
 
-    // What begins something is refused, and did not reach the service.
+    // A request that begins something is refused, and did not reach the service.
     let refused = call(channel.clone(), SUBMIT).await;
     assert_eq!(refused, Some(Code::Unavailable));
-    // A step of a query that runs is taken.
+    // A step of a running query is taken.
     let step = tokio::spawn(call(channel, TOTALS));
     let (method, answer_step) = served.arrived().await;
     assert_eq!(method, "Totals");

@@ -1,4 +1,4 @@
-//! A process starts with the keys that the directory lists, and with no others.
+//! Tests that a process starts only with the keys that the directory lists.
 
 use dispers_base::{id::Role, keys::SigningKey};
 use dispers_crypto::envelope::{EnvelopeSecretKey, Suite};

@@ -1,4 +1,4 @@
-//! TLS, health, metrics, traces, versions and draining, over sockets.
+//! Tests of TLS, health, metrics, traces, versions and draining, over sockets.
 #![allow(clippy::unwrap_used, reason = "a failed expectation fails the test")]
 
 mod any;

@@ -1,4 +1,4 @@
-//! What Prometheus reads.
+//! Tests of the text that Prometheus reads.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use crate::{
     service::{PATIENCE, Served, call},
 };
 
-/// Every value that a label may have, beside the bounds of a histogram.
+/// Returns whether a label may have this value; bounds of histograms are not looked at.
 fn allowed(label: &str, value: &str) -> bool {
     let values: &[&str] = match label {
         "role" => &["conductor"],
@@ -34,7 +34,7 @@ fn allowed(label: &str, value: &str) -> bool {
     values.contains(&value)
 }
 
-/// The values of all samples; asserts that all labels have values of their closed sets.
+/// Returns the values of all samples. Asserts that all labels have values of their closed sets.
 fn samples(text: &str) -> BTreeMap<&str, f64> {
     let mut samples = BTreeMap::new();
     for line in text.lines().filter(|line| !line.starts_with('#')) {
@@ -115,12 +115,12 @@ async fn requests_are_counted_by_method_and_code_and_a_strangers_words_are_not_r
         ),
         (r#"dispers_draining{role="conductor"}"#, 0.0),
         (r#"dispers_batches_committed_total{role="conductor"}"#, 0.0),
-        // Two answers of one field with one byte, each after five bytes of gRPC's own.
+        // Two answers of one field with one byte each, after the five bytes of gRPC's own frame.
         (
             r#"dispers_message_bytes_total{role="conductor",method="Health/Check",direction="out"}"#,
             14.0,
         ),
-        // Three requests, of which one names a service.
+        // Three requests, one of which names a service.
         (
             r#"dispers_message_bytes_total{role="conductor",method="Health/Check",direction="in"}"#,
             28.0,
@@ -134,7 +134,7 @@ async fn requests_are_counted_by_method_and_code_and_a_strangers_words_are_not_r
     let (head, _) = get(&address, "/").await;
     assert!(head.starts_with("HTTP/1.1 404"), "{head}");
 
-    // A caller that goes away is counted too.
+    // A request whose caller goes away is counted too.
     held.abort();
     served
         .until_counted(&[

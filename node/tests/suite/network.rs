@@ -1,4 +1,4 @@
-//! A small network: everybody's keys, and the directory that lists them.
+//! Small network: the keys of all parties, and the directory that lists them.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ pub(crate) fn name(name: &str) -> Name {
     Name::new(name).unwrap()
 }
 
-/// One entry's keys.
+/// Keys of one entry.
 pub(crate) struct Keys {
     name: Name,
     pub(crate) tls: TlsIdentity,
@@ -148,7 +148,7 @@ impl Network {
         self.directory().peer(&key).unwrap().role()
     }
 
-    /// What the directory lists of someone, and its share.
+    /// Returns the keys of an entry that the directory lists, and its share.
     pub(crate) fn held(&self, label: &str) -> Held<'_> {
         let keys = self.keys(label);
         let node = self.body.nodes.iter().find(|node| node.name == keys.name);

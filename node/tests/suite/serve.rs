@@ -1,4 +1,4 @@
-//! A request over the served transport, and the end of serving.
+//! Tests of a request over the served transport, and of the end of serving.
 
 use std::convert::Infallible;
 use std::future::{Future, Ready, ready};
@@ -26,7 +26,7 @@ use tower::ServiceExt;
 
 use crate::network::Network;
 
-/// Answers every request with its sender's name, in a header.
+/// Service that answers every request with its sender's name, in a header.
 #[derive(Clone)]
 struct Telling;
 

@@ -1,4 +1,4 @@
-//! A service of a conductor's, whose requests last as long as the test wants.
+//! Service of a conductor whose requests last as long as the test wants.
 
 use std::{
     convert::Infallible,
@@ -31,10 +31,10 @@ use tower::ServiceExt;
 
 use crate::network::{Network, name};
 
-/// Longest wait for what must happen.
+/// Longest wait for an event that must happen.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Tells the test of each request by the last part of its path, and answers when the test says so.
+/// Service that reports each request to the test by the last part of its path, and answers when the test says so.
 #[derive(Clone)]
 struct Waiting(mpsc::UnboundedSender<(String, oneshot::Sender<()>)>);
 
@@ -63,7 +63,7 @@ impl Service<http::Request<Body>> for Waiting {
     }
 }
 
-/// A node of the network, served.
+/// Node of the network that is served.
 pub(crate) struct Served {
     pub(crate) address: SocketAddr,
     pub(crate) activity: Arc<Activity>,
@@ -72,7 +72,7 @@ pub(crate) struct Served {
     arrived: Mutex<mpsc::UnboundedReceiver<(String, oneshot::Sender<()>)>>,
 }
 
-/// Who `label` is in the network.
+/// Returns the node `label` of the network.
 pub(crate) fn node(network: &Network, label: &str, role: Role) -> Node {
     Node {
         name: name(label),
@@ -90,7 +90,7 @@ impl Served {
         Self::serve(node(network, "c", Role::Conductor), drain).await
     }
 
-    /// Serves it once more, in the process in which this was its activity.
+    /// Serves the conductor again, in the process that already has this activity.
     pub(crate) async fn start_again(network: &Network, activity: Arc<Activity>) -> Self {
         let node = Node {
             activity,
@@ -120,7 +120,7 @@ impl Served {
         }
     }
 
-    /// A channel of `client` to this node, without more.
+    /// Returns a plain channel of `client` to this node.
     pub(crate) fn channel(&self, network: &Network, client: &str) -> tonic::transport::Channel {
         let key = network.keys("c").tls.key();
         connect(
@@ -132,7 +132,7 @@ impl Served {
         .unwrap()
     }
 
-    /// The next request that reached the service: its method, and what has it answered.
+    /// Returns the method of the next request that reached the service, and the sender that has it answered.
     #[allow(clippy::await_holding_lock, reason = "one test waits at a time")]
     pub(crate) async fn arrived(&self) -> (String, oneshot::Sender<()>) {
         let mut arrived = self.arrived.lock().unwrap();
@@ -159,8 +159,7 @@ impl Served {
     }
 }
 
-/// Sends an empty request for a path; the code that it is answered with, or none where the
-/// connection ended.
+/// Sends an empty request for a path. Returns the code of the answer, or `None` if the connection ended.
 pub(crate) async fn call(channel: tonic::transport::Channel, path: &str) -> Option<Code> {
     let version = PROTOCOL_VERSION.to_string();
     let answer = call_in(channel, path, Some(&version)).await?;

@@ -1,4 +1,4 @@
-//! Who gets a connection.
+//! Tests of the peers that get a connection.
 
 use std::io;
 use std::sync::Arc;
@@ -25,8 +25,7 @@ use tonic::transport::server::Connected;
 
 use crate::network::{HOUR, Network};
 
-/// Runs a server that tells every peer its name, with the directory as it was verified at
-/// `verified`; returns its address.
+/// Runs a server that sends every peer its name, with the directory as verified at `verified`. Returns its address.
 async fn telling(network: &Network, server: &str, verified: Timestamp) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -44,7 +43,7 @@ async fn telling(network: &Network, server: &str, verified: Timestamp) -> String
     address
 }
 
-/// What the server told. A refusal may come after the client's side of the handshake.
+/// Returns the text that the server sent. A refusal may come after the client's side of the handshake.
 async fn told(stream: io::Result<TlsStream<TcpStream>>) -> io::Result<String> {
     let mut text = String::new();
     stream?.read_to_string(&mut text).await?;
@@ -69,7 +68,7 @@ async fn an_unlisted_certificate_is_refused() {
     let expected = network.keys("c").tls.key();
     let stream = dial(&address, expected, &TlsIdentity::generate()).await;
     assert!(told(stream).await.is_err());
-    // And the server goes on.
+    // The server still accepts the listed peer.
     let stream = dial(&address, expected, &network.keys("t").tls).await;
     assert_eq!(told(stream).await.unwrap(), "t");
 }
@@ -125,7 +124,7 @@ async fn a_silent_client_holds_up_nobody() {
     assert_eq!(told(stream).await.unwrap(), "t");
 }
 
-/// A client of another make: it trusts any server and presents what it is given.
+/// Dials as another kind of client, which trusts any server and presents the given certificate.
 async fn raw_dial(
     address: &str,
     certificate: Option<CertifiedKey>,
@@ -147,7 +146,7 @@ async fn raw_dial(
         .await
 }
 
-/// The certificate of `shown`, to be used with the key of `held`.
+/// Combines the certificate of `shown` with the key of `held`.
 fn certified(shown: &TlsIdentity, held: &TlsIdentity) -> CertifiedKey {
     let pair = KeyPair::try_from(&PrivatePkcs8KeyDer::from(shown.pkcs8())).unwrap();
     let params = CertificateParams::new(Vec::new()).unwrap();

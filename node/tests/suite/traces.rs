@@ -1,4 +1,4 @@
-//! Traces over OTLP, taken by a collector of ours.
+//! Tests of traces over OTLP, which a collector in the test takes.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -49,7 +49,7 @@ impl Collector {
         (collector, address)
     }
 
-    /// All spans. Asserts that nothing is told with them but what may be.
+    /// Returns all spans. Asserts that they have no attributes but the allowed ones.
     fn spans(&self) -> Vec<Span> {
         let mut spans = Vec::new();
         for resource in self
@@ -108,7 +108,7 @@ async fn a_trace_goes_from_node_to_node_but_not_with_a_host() {
             r#"dispers_requests_total{role="conductor",method="Health/Check",code="NOT_FOUND"} 2"#,
         ])
         .await;
-    // Sends what is left.
+    // This sends the remaining traces.
     drop(traces);
 
     let spans = collector.spans();

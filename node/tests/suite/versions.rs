@@ -1,4 +1,4 @@
-//! Nodes say which version of the protocol they speak, and read nothing of another one.
+//! Tests that nodes name their version of the protocol, and read nothing of another one.
 
 use std::{collections::BTreeMap, convert::Infallible, sync::Arc};
 
@@ -69,7 +69,7 @@ async fn a_health_check_needs_no_version() {
     assert!(status.is_none_or(|status| status.code() != Code::FailedPrecondition));
 }
 
-/// Answers everything with success, in a version.
+/// Service that answers every request with success, in a version.
 #[derive(Clone)]
 struct Speaks(Option<&'static str>);
 

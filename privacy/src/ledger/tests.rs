@@ -1,4 +1,4 @@
-//! Bounds on the total that a querier spends, whichever aggregators take part.
+//! Tests that the total which a querier spends is bounded, whichever aggregators take part.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -10,7 +10,8 @@ use dispers_base::id::QueryId;
 
 const NOW: Timestamp = Timestamp(1_000_000_000);
 
-/// Ledgers of a committee about one population, in the order of the aggregators. The last t − 1 charge nothing.
+/// Ledgers of a committee for one population, in the order of the aggregators. The last t − 1 aggregators collude and
+/// charge nothing.
 struct Committee {
     threshold: Threshold,
     min_verified: u8,
@@ -34,8 +35,8 @@ impl Committee {
         self.threshold.members() - (self.threshold.needed() - 1)
     }
 
-    /// Asks a query that these aggregators verify. Returns whether it is released, which no honest one of them
-    /// refused.
+    /// Asks a query that the aggregators `verifying` verify. Returns whether it is released: no honest aggregator among
+    /// them refused it.
     fn release(&mut self, rho: u64, verifying: &BTreeSet<usize>) -> bool {
         assert!(verifying.len() >= usize::from(self.min_verified));
         let most = limit(self.budget, self.min_verified, self.threshold);
@@ -70,7 +71,7 @@ impl Committee {
     }
 }
 
-/// Returns all sets of `size` of `members`.
+/// Returns all sets of `size` out of `members` aggregators.
 fn sets(members: usize, size: usize) -> Vec<BTreeSet<usize>> {
     (0u32..1 << members)
         .map(|bits| {
@@ -87,7 +88,7 @@ fn most_released(shape: (u8, u8), min_verified: u8, budget: u64) -> u64 {
     let committee = Committee::new(shape, min_verified, budget);
     let (honest, members) = (committee.honest(), committee.threshold.members());
     let choices = sets(members, min_verified.into());
-    // The charges of each honest aggregator determine what may follow, whatever the order of the queries.
+    // The charges of the honest aggregators alone determine which queries may follow, so equal charges are one state.
     let mut reached: HashSet<Vec<usize>> = HashSet::from([vec![0; honest]]);
     let mut released = 0;
     loop {

@@ -1,4 +1,4 @@
-//! Distributions over the integers, computed from their definitions.
+//! Probability distributions over the integers, computed from their definitions.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ pub(super) struct Distribution {
 }
 
 impl Distribution {
-    /// Proportional to `weight`, cut off at `reach`.
+    /// Makes the distribution that is proportional to `weight`, cut off at `reach`.
     pub(super) fn cut(reach: i64, weight: impl Fn(f64) -> f64) -> Self {
         let weights: Vec<f64> = (-reach..=reach).map(|at| weight(at as f64)).collect();
         let total: f64 = weights.iter().sum();
@@ -28,7 +28,7 @@ impl Distribution {
         Self::cut(reach, |at| (-(at / deviation).powi(2) / 2.0).exp())
     }
 
-    /// Of the sum of `count` independent ones.
+    /// Returns the distribution of the sum of `count` independent numbers.
     pub(super) fn times(&self, count: usize) -> Self {
         let mut sum = vec![1.0];
         for _ in 0..count {
@@ -58,8 +58,8 @@ impl Distribution {
             .sum()
     }
 
-    /// Whether samples are of this distribution: Pearson's χ², which refuses one of a million that are.
-    /// Neighbours of which fewer than 20 are expected are counted together.
+    /// Returns whether samples fit this distribution, by Pearson's χ² test. It refuses one of a million sets of samples
+    /// that are of this distribution. Neighbouring numbers are counted together until 20 samples are expected.
     pub(super) fn fits(&self, samples: &[i64]) -> bool {
         let mut counts: BTreeMap<i64, f64> = BTreeMap::new();
         for sample in samples {
@@ -88,7 +88,7 @@ impl Distribution {
     }
 }
 
-/// The χ² that one of a million exceeds (Wilson and Hilferty 1931).
+/// Returns the χ² that one of a million sets of samples exceeds (Wilson and Hilferty 1931).
 fn critical(freedom: f64) -> f64 {
     let spread = 2.0 / (9.0 * freedom);
     freedom * (1.0 - spread + 4.7534 * spread.sqrt()).powi(3)

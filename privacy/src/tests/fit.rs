@@ -1,4 +1,4 @@
-//! What is sampled and released has the distribution that it is planned to have.
+//! Tests that sampled and released noise has its planned distribution.
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -17,13 +17,13 @@ fn of(scale: &Scale) -> Distribution {
     }
 }
 
-/// Sums of what so many dealers deal.
+/// Draws sums of the noise of this number of dealers.
 fn sums(scale: &Scale, dealers: usize, rng: &mut StdRng) -> Vec<i64> {
     let mut sum = || (0..dealers).map(|_| scale.sample(rng)).sum();
     (0..SAMPLES).map(|_| sum()).collect()
 }
 
-/// A query's privacy, how many aggregators are needed, and how many there are.
+/// Returns tested settings: the privacy of a query, the number of needed aggregators, and the number of aggregators.
 fn settings() -> [(Privacy, usize, usize); 4] {
     let setting = |epsilon, delta, (needed, members): (usize, usize)| {
         let mut privacy = Privacy::new(epsilon, None, &SENSITIVITIES, needed, members).unwrap();
@@ -93,7 +93,7 @@ fn what_colluders_leave_has_the_whole_variance_and_a_whole_laplace() {
                         let kept = left as f64 * scale.width().powi(2);
                         assert!(kept > whole, "{kept} {whole}");
                         assert!(one.variance() > whole * (1.0 - 1e-9));
-                        // As good as one discrete Gaussian.
+                        // The sum cannot be distinguished from one discrete Gaussian.
                         let reach = scale.bound() as i64 * left as i64;
                         assert!(Distribution::gaussian(kept.sqrt(), reach).fits(&samples));
                     }

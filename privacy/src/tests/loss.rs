@@ -1,16 +1,17 @@
-//! What the exact distributions say about one home: how much likelier an output is with it than without.
+//! Tests of the privacy of one home with exact distributions: how much likelier an output is with it than without.
 
 use super::distribution::Distribution;
 use crate::{Mechanism, Noise, Privacy, Rho};
 
-/// Most that one output of either can be likelier under the first, of those that both may give.
+/// Returns the largest ratio of the probabilities of one output with and without a change, over the outputs that are
+/// possible with both.
 fn ratio(noise: &Distribution, change: i64) -> f64 {
     let both = (change - noise.reach)..=noise.reach;
     both.map(|at| noise.at(at) / noise.at(at - change))
         .fold(0.0, f64::max)
 }
 
-/// δ at ε between outputs that differ by `change`.
+/// Returns δ at ε between outputs that differ by `change`.
 fn delta(noise: &Distribution, change: i64, epsilon: f64) -> f64 {
     (-noise.reach..=noise.reach + change)
         .map(|at| noise.at(at) - epsilon.exp() * noise.at(at - change))
@@ -18,7 +19,7 @@ fn delta(noise: &Distribution, change: i64, epsilon: f64) -> f64 {
         .sum()
 }
 
-/// Rényi's divergence of order `order` between outputs that differ by `change`.
+/// Returns the Rényi divergence of this order between outputs that differ by `change`.
 fn divergence(noise: &Distribution, change: i64, order: f64) -> f64 {
     let both = (change - noise.reach)..=noise.reach;
     let sum: f64 = both
@@ -41,7 +42,7 @@ fn with_laplace_noise_no_output_is_likelier_than_its_part_of_epsilon_allows() {
                 for change in 1..=*sensitivity as i64 {
                     let likelier = ratio(&left, change).ln();
                     assert!(likelier <= part * (1.0 + 1e-9), "{likelier} {part}");
-                    // What only one of the two can give.
+                    // The probability of outputs that are possible with only one of the two.
                     let beyond: f64 = ((left.reach - change + 1)..=left.reach)
                         .map(|at| left.at(at))
                         .sum();
@@ -76,7 +77,7 @@ fn gaussian_noise_keeps_rho_and_delta_after_the_colluders_took_theirs() {
                     let dealt = Distribution::gaussian(scale.width(), scale.bound() as i64);
                     let honest = noise.dealers() - (needed - 1);
                     let left = dealt.times(honest);
-                    // ρ is that of noise as it is before it is cut off; δ has the rest.
+                    // ρ holds for noise before it is cut off; δ covers the effect of the bound.
                     let uncut = (30.0 * scale.width()) as i64;
                     let uncut = Distribution::gaussian(scale.width(), uncut).times(honest);
                     for change in 1..=*sensitivity as i64 {

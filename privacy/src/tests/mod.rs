@@ -1,4 +1,4 @@
-//! Noise against the distributions that it is promised to have, and what these promise of privacy.
+//! Tests of noise against its planned distributions, and of the privacy that these distributions give.
 
 mod distribution;
 mod fit;
@@ -15,7 +15,7 @@ fn epsilon_is_taken_as_it_was_written() {
         (1.1, 1_100_000),
         (1e-6, 1),
         (1000.0, 1_000_000_000),
-        // Never more than was written.
+        // More than six decimals are rounded down, since ε must not exceed what was written.
         (1.9e-6, 1),
         (0.333_333_9, 333_333),
     ] {
@@ -88,7 +88,7 @@ fn of_two_mechanisms_the_one_with_less_noise_is_taken() {
     assert!(matches!(gaussian.mechanism, Mechanism::Gaussian { .. }));
     let pure = mechanism(1.0, None, 50);
     assert_eq!((pure.mechanism, pure.delta), (Mechanism::Laplace, 0.0));
-    // A ρ below a billionth is none.
+    // A ρ below a billionth is rounded to 0, with which there is no Gaussian noise.
     let tiny = mechanism(1e-6, Some(1e-6), 50);
     assert_eq!(tiny.mechanism, Mechanism::Laplace);
 }

@@ -1,4 +1,4 @@
-//! Local queries and expressions as people read them.
+//! Texts of local queries and expressions, for people.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use super::{Aggregate, Category, Expr, LocalQuery, Node};
 use crate::{quantise::Step, shape::Moment};
 
 impl Expr {
-    /// The expression as SQL for people, with `columns` named. Nobody runs it.
+    /// Returns the expression as SQL for people, with the given names of columns. No party runs this text.
     pub fn text(&self, columns: &[String]) -> String {
         self.fold(|node, operands: Vec<String>| {
             let infix = |symbol: &str| format!("({})", operands.join(symbol));
@@ -21,7 +21,7 @@ impl Expr {
                     .get(usize::from(*index))
                     .cloned()
                     .unwrap_or_else(|| format!("column {index}")),
-                // Conversions that PostgreSQL would do unasked.
+                // PostgreSQL makes this conversion implicitly, so the text leaves it out.
                 Node::ToReal => operands[0].clone(),
                 Node::ToInteger => format!("CAST({} AS INTEGER)", operands[0]),
                 Node::Negate => format!("-{}", operands[0]),
@@ -57,7 +57,7 @@ impl Expr {
 }
 
 impl Aggregate {
-    /// The aggregate as SQL for people.
+    /// Returns the aggregate as SQL for people.
     pub fn text(&self, fields: &[String]) -> String {
         let argument = self
             .argument
@@ -77,9 +77,10 @@ impl fmt::Display for Category {
     }
 }
 
-/// What is read, kept, grouped and measured, one per line.
+/// SQL text of a query, for people.
 impl LocalQuery {
-    /// The query as one SELECT for people, groups and clamped measures as columns. Nobody runs it.
+    /// Returns the query as one SELECT for people, with groups and clamped measures as columns. No party runs this
+    /// text.
     pub fn sql(&self) -> String {
         let fields: Vec<String> = self.fields().map(str::to_owned).collect();
         let condition = |filter: &Option<Expr>, columns: &[String]| {
@@ -174,7 +175,7 @@ impl fmt::Display for LocalQuery {
 }
 
 impl LocalQuery {
-    /// What a moment sums, for people.
+    /// Describes what a moment sums, for people.
     fn summed(&self, moment: &Moment, columns: &[String]) -> String {
         let text = |number: &u16| {
             let measure = self.measures.get(usize::from(*number));

@@ -1,77 +1,77 @@
 //! Expressions over one row, in postfix order.
 //!
-//! Postfix, so that neither decoding nor walking an expression of a stranger recurses. Types are
-//! strict: whoever writes an expression converts where PostgreSQL would convert implicitly.
+//! In postfix order neither decoding nor evaluating a stranger's expression recurses, so that it cannot exhaust the
+//! call stack. Types are strict: an expression contains the conversions that PostgreSQL would make implicitly.
 
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use super::typing::Kind;
 
-/// Largest number of nodes of one expression, and of one query.
+/// Largest number of nodes of one expression, and of all expressions of one query together.
 pub const MAX_NODES: usize = 4096;
 /// Largest depth of an expression.
 pub const MAX_DEPTH: usize = 64;
 /// Largest number of operands of one node.
 pub const MAX_OPERANDS: usize = 512;
-/// Largest number of bytes of one text literal.
+/// Largest length of one text literal, in bytes.
 pub const MAX_TEXT: usize = 256;
 
-/// One step of an expression. Operands stand before it.
+/// Node of an expression. Its operands stand before it.
 #[derive(Debug, Clone, PartialEq, BorshSerialize, BorshDeserialize)]
 pub enum Node {
     /// NULL of a type.
     Null(Kind),
-    /// TRUE or FALSE.
+    /// Literal TRUE or FALSE.
     Boolean(bool),
-    /// An integer literal.
+    /// Integer literal.
     Integer(i64),
-    /// A literal with a fraction or an exponent; finite.
+    /// Literal with a fraction or an exponent; it must be finite.
     Real(f64),
-    /// A text literal.
+    /// Text literal.
     Text(String),
-    /// The column at that position of the row.
+    /// Value of the column at this position of the row.
     Column(u16),
-    /// An integer as a real number.
+    /// Conversion of an integer to a real number.
     ToReal,
-    /// A real number rounded half to even, or a truth value as 1 or 0.
+    /// Conversion to an integer: of a real number by rounding half to even, of a truth value to 1 or 0.
     ToInteger,
     /// Unary minus.
     Negate,
-    /// Two operands of one numeric type. Between integers a division truncates; by zero it is NULL.
+    /// Arithmetic on two operands of one numeric type. A division of integers truncates. A division by zero is NULL.
     Arithmetic(Arithmetic),
-    /// Two operands of one type.
+    /// Comparison of two operands of one type.
     Compare(Comparison),
     /// Negation of a truth value.
     Not,
-    /// Conjunction of that many operands.
+    /// Conjunction of this number of operands.
     And(u16),
-    /// Disjunction of that many operands.
+    /// Disjunction of this number of operands.
     Or(u16),
-    /// Whether the operand is NULL.
+    /// True if the operand is NULL, else false.
     IsNull,
-    /// Whether the first operand is one of that many that follow it.
+    /// True if the first operand equals one of the operands after it. Their number is given.
     In(u16),
-    /// Whether the first operand is from the second to the third.
+    /// True if the first operand is at least the second and at most the third.
     Between,
-    /// Whether the first operand matches the pattern in the second, case-sensitively; backslash
-    /// escapes.
+    /// True if the first operand matches the pattern in the second, case-sensitively. A backslash escapes.
     Like,
-    /// That many pairs of condition and result, then the result otherwise, or NULL without one.
+    /// Result of the first pair whose condition is true. The operands are pairs of condition and result, then, if
+    /// `otherwise`, the result if no condition is true. Without `otherwise` that result is NULL.
     Case {
         /// Number of pairs.
         whens: u16,
-        /// Whether a result for all other cases follows.
+        /// True if a result for all other cases follows the pairs.
         otherwise: bool,
     },
-    /// The first of that many operands that is not NULL.
+    /// First operand that is not NULL, of this number of operands.
     Coalesce(u16),
-    /// The first operand, or NULL where it equals the second.
+    /// First operand, or NULL if it equals the second.
     NullIf,
-    /// A function of one operand.
+    /// Function of one operand.
     Function(Function),
 }
 
-/// The four operations.
+/// Arithmetic operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 #[allow(missing_docs)]
 pub enum Arithmetic {
@@ -82,7 +82,7 @@ pub enum Arithmetic {
 }
 
 impl Arithmetic {
-    /// As it is written.
+    /// Returns the operator in SQL.
     pub fn symbol(self) -> &'static str {
         match self {
             Self::Add => "+",
@@ -93,7 +93,7 @@ impl Arithmetic {
     }
 }
 
-/// The six comparisons.
+/// Comparison operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 #[allow(missing_docs)]
 pub enum Comparison {
@@ -106,7 +106,7 @@ pub enum Comparison {
 }
 
 impl Comparison {
-    /// As it is written.
+    /// Returns the operator in SQL.
     pub fn symbol(self) -> &'static str {
         match self {
             Self::Equal => "=",
@@ -119,27 +119,27 @@ impl Comparison {
     }
 }
 
-/// The functions that a query may call, beside those with a node of their own.
+/// Function that a query may call. Functions of several operands have nodes of their own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub enum Function {
     /// Absolute value of a number.
     Abs,
-    /// A real number rounded half to even.
+    /// Real number rounded half to even.
     Round,
-    /// The largest whole number that is not above a real number.
+    /// Largest whole number that is not above a real number.
     Floor,
-    /// The smallest whole number that is not below a real number.
+    /// Smallest whole number that is not below a real number.
     Ceil,
     /// Number of characters of a text.
     Length,
-    /// A text in lower case.
+    /// Text in lower case.
     Lower,
-    /// A text in upper case.
+    /// Text in upper case.
     Upper,
 }
 
 impl Function {
-    /// As it is written.
+    /// Returns the name of the function in SQL.
     pub fn name(self) -> &'static str {
         match self {
             Self::Abs => "ABS",
@@ -154,7 +154,7 @@ impl Function {
 }
 
 impl Node {
-    /// Number of operands.
+    /// Returns the number of operands.
     pub fn arity(&self) -> usize {
         match self {
             Self::Null(_)
@@ -177,7 +177,7 @@ impl Node {
         }
     }
 
-    /// Whether the node by itself is within the bounds.
+    /// Returns whether the node by itself is within the bounds.
     fn is_bounded(&self) -> bool {
         self.arity() <= MAX_OPERANDS
             && match self {
@@ -190,7 +190,7 @@ impl Node {
     }
 }
 
-/// Steps that are no expression, or one beyond the bounds.
+/// Error for nodes that are not an expression, or that exceed a bound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "an expression may have {MAX_NODES} parts, depth {MAX_DEPTH}, lists of {MAX_OPERANDS} and \
@@ -198,19 +198,23 @@ impl Node {
 )]
 pub struct InvalidExpr;
 
-/// An expression: one tree within the bounds, whose types are not yet checked.
+/// Expression: one tree of nodes within the bounds. Its types are not yet checked.
 #[derive(Debug, Clone, PartialEq, BorshSerialize)]
 pub struct Expr {
     nodes: Vec<Node>,
 }
 
 impl Expr {
+    /// Checks nodes and makes an expression.
+    ///
     /// # Errors
     /// [`InvalidExpr`] if `nodes` are not one tree in postfix order within the bounds.
     pub fn new(nodes: Vec<Node>) -> Result<Self, InvalidExpr> {
         if nodes.len() > MAX_NODES {
             return Err(InvalidExpr);
         }
+        // The depths of the subtrees that have no parent yet. Each node takes its operands' depths away and leaves its
+        // own, so that exactly one depth is left of a tree.
         let mut depths: Vec<usize> = Vec::new();
         for node in &nodes {
             if !node.is_bounded() {
@@ -228,7 +232,7 @@ impl Expr {
             .ok_or(InvalidExpr)
     }
 
-    /// `node` over `operands`.
+    /// Makes the expression that applies `node` to `operands`.
     ///
     /// # Errors
     /// [`InvalidExpr`] beyond the bounds.
@@ -238,12 +242,12 @@ impl Expr {
         Self::new(nodes)
     }
 
-    /// The steps, operands first.
+    /// Returns the nodes in postfix order.
     pub fn nodes(&self) -> &[Node] {
         &self.nodes
     }
 
-    /// Computes bottom-up what `f` makes of each node and of what it made of its operands.
+    /// Folds the expression bottom-up: `f` gets each node with the results for its operands.
     ///
     /// # Errors
     /// The first error of `f`.
@@ -256,7 +260,7 @@ impl Expr {
         Ok(stack.pop().expect("a checked expression leaves one value"))
     }
 
-    /// [`try_fold`](Self::try_fold) where nothing can fail.
+    /// Folds like [`try_fold`](Self::try_fold) with a function that cannot fail.
     pub fn fold<T>(&self, mut f: impl FnMut(&Node, Vec<T>) -> T) -> T {
         let folded: Result<T, std::convert::Infallible> =
             self.try_fold(|node, operands| Ok(f(node, operands)));
@@ -272,6 +276,7 @@ impl BorshDeserialize for Expr {
         let invalid =
             || borsh::io::Error::new(borsh::io::ErrorKind::InvalidData, InvalidExpr.to_string());
         let len = u32::deserialize_reader(reader)? as usize;
+        // Before the nodes are read, so that a stranger's length allocates nothing.
         if len > MAX_NODES {
             return Err(invalid());
         }

@@ -1,9 +1,9 @@
-//! Facts about the homes behind a count, from the text of the query (protocol.md §9).
+//! Facts about the homes behind a count, which follow from the expressions of the query (protocol.md §9).
 //!
 //! Counts of one result may include each other: `COUNT(x) FILTER (WHERE c)` is part of `COUNT(x)`, and `FILTER (WHERE
 //! age < 40)` and `FILTER (WHERE age >= 40)` share no home. Aggregators must know this, since the difference of two
-//! such counts is a count of people too. The expressions of the public local query show these facts. A fact that this
-//! code misses makes it withhold less, but never release a wrong number.
+//! such counts is a count of people too. The expressions of the public local query show these facts. If this code
+//! misses a fact, aggregators withhold less than they should; the released numbers are right all the same.
 
 use super::{Comparison, LocalQuery, Node};
 
@@ -12,15 +12,15 @@ use super::{Comparison, LocalQuery, Node};
 pub enum Fact {
     /// The variable is not NULL.
     Present(u16),
-    /// The variable's level is from the first to the second.
+    /// The variable's level is at least the second and at most the third number.
     Level(u16, u64, u64),
-    /// The expression is not NULL; with false, it is NULL.
+    /// The expression is not NULL if the flag is true, and NULL if it is false.
     NotNull(Vec<Node>, bool),
-    /// The condition is true; with false, it is false.
+    /// The condition is true if the flag is true, and false if it is false. It is not NULL.
     Holds(Vec<Node>, bool),
-    /// The expression is a number between two ends, each with true if the range includes the end.
+    /// The expression is a number between two ends. The flag of an end is true if the range includes it.
     Within(Vec<Node>, (f64, bool), (f64, bool)),
-    /// The expression has one of these texts or truth values.
+    /// The expression has one of the listed texts or truth values.
     OneOf(Vec<Node>, Vec<Node>),
 }
 
@@ -65,7 +65,8 @@ fn beyond(end: (f64, bool), begin: (f64, bool)) -> bool {
     end.0 > begin.0 || end.0 == begin.0 && !end.1 && begin.1
 }
 
-/// Returns the upper end of a range as the lower end of its mirror image.
+/// Returns the upper end of a range as the lower end of the range mirrored at 0, so that one function compares both
+/// kinds of ends.
 fn flip((end, inside): (f64, bool)) -> (f64, bool) {
     (-end, inside)
 }
@@ -97,7 +98,7 @@ impl Facts {
         self.present.get(usize::from(variable))
     }
 
-    /// Returns the facts about homes where `variable`, of two levels, has the upper one.
+    /// Returns the facts about homes where `variable`, which has two levels, has the upper level.
     pub fn upper(&self, variable: u16) -> Option<&Text> {
         self.upper.get(usize::from(variable))
     }
@@ -127,6 +128,8 @@ fn operands(nodes: &[Node]) -> Vec<&[Node]> {
     let Some((last, mut rest)) = nodes.split_last() else {
         return Vec::new();
     };
+    // In postfix order the last operand ends just before the node. Walking backwards, an operand begins where no node
+    // is missing any more.
     let mut operands = Vec::with_capacity(last.arity());
     for _ in 0..last.arity() {
         let mut needed = 1;
@@ -154,6 +157,7 @@ impl Text {
 fn not_null(nodes: &[Node], text: &mut Text) {
     let operands = operands(nodes);
     match (nodes.last(), operands.as_slice()) {
+        // `COUNT(x) FILTER (WHERE c)` is a CASE without ELSE: it has a value where c is true and x is not NULL.
         (
             Some(Node::Case {
                 whens: 1,
@@ -164,6 +168,7 @@ fn not_null(nodes: &[Node], text: &mut Text) {
             holds(condition, true, text);
             not_null(value, text);
         }
+        // A literal and IS NULL are never NULL, so nothing follows.
         (
             None
             | Some(
@@ -178,7 +183,7 @@ fn not_null(nodes: &[Node], text: &mut Text) {
     }
 }
 
-/// Adds the expressions that are not NULL wherever this one is not.
+/// Adds the expressions that are not NULL wherever the given expression is not NULL.
 fn needs(nodes: &[Node], facts: &mut Vec<Fact>) {
     let literal = |node: &Node| {
         matches!(
@@ -191,6 +196,8 @@ fn needs(nodes: &[Node], facts: &mut Vec<Fact>) {
     };
     facts.push(Fact::NotNull(nodes.to_vec(), true));
     let operands = operands(nodes);
+    // Only operands whose NULL always makes the node NULL count. AND, OR, CASE and COALESCE may have a value although
+    // an operand is NULL, and so may BETWEEN, and IN for a NULL in its list.
     let strict = match last {
         Node::ToReal
         | Node::ToInteger
@@ -208,7 +215,7 @@ fn needs(nodes: &[Node], facts: &mut Vec<Fact>) {
         .for_each(|operand| needs(operand, facts));
 }
 
-/// Adds the facts that hold where the condition is true, or where it is false if not `yes`.
+/// Adds the facts that hold where the condition is true if `yes`, and where it is false otherwise.
 fn holds(nodes: &[Node], yes: bool, text: &mut Text) {
     let operands = operands(nodes);
     match (nodes.last(), operands.as_slice()) {
@@ -241,6 +248,7 @@ fn holds(nodes: &[Node], yes: bool, text: &mut Text) {
                     low.zip(high).map(|(low, high)| vec![low, high])
                 }
                 (Node::In(_), [value, list @ ..]) if yes => {
+                    // For numbers this is the range of the list, which has more values than the list: it is not exact.
                     if let Some(fact) = one_of(value, list) {
                         text.follows.push(fact);
                     }
@@ -249,13 +257,15 @@ fn holds(nodes: &[Node], yes: bool, text: &mut Text) {
                 _ => None,
             };
             text.follows.extend(exact.iter().flatten().cloned());
+            // Without a fact about a value, the condition itself is the exact fact.
             text.exactly.append(exact.get_or_insert(vec![whole]));
         }
         (None, _) => {}
     }
 }
 
-/// Returns the range of an expression that is compared with a literal. Returns `None` without a literal.
+/// Returns the fact that a comparison of an expression with a literal states, or its negation if not `yes`. Returns
+/// `None` if `with` is not a literal, or if no single range states the same.
 fn compared(nodes: &[Node], comparison: Comparison, with: &[Node], yes: bool) -> Option<Fact> {
     let [literal] = with else { return None };
     let comparison = if yes { comparison } else { negated(comparison) };
@@ -276,7 +286,8 @@ fn compared(nodes: &[Node], comparison: Comparison, with: &[Node], yes: bool) ->
     Some(Fact::Within(nodes, low, high))
 }
 
-/// Returns the set of values of an expression that equals one of some literals.
+/// Returns the fact about an expression that equals one of some literals: a set of texts or truth values, or the range
+/// from the smallest to the largest number. Returns `None` for literals of another kind.
 fn one_of(nodes: &[Node], literals: &[&[Node]]) -> Option<Fact> {
     let values: Option<Vec<Node>> = literals
         .iter()
@@ -297,7 +308,7 @@ fn one_of(nodes: &[Node], literals: &[&[Node]]) -> Option<Fact> {
     all.then(|| Fact::OneOf(nodes.to_vec(), values))
 }
 
-/// Adds the facts that hold where a number of two levels has the upper one, at least `middle`.
+/// Adds the facts that hold where a number with two levels has the upper level: it is at least `middle`.
 fn above(nodes: &[Node], middle: f64, text: &mut Text) {
     let operands = operands(nodes);
     let case = |otherwise| Node::Case {
@@ -312,7 +323,8 @@ fn above(nodes: &[Node], middle: f64, text: &mut Text) {
         {
             holds(condition, true, text);
         }
-        // Only a condition as an integer is 0 or 1 without rounding; a real number would be rounded.
+        // A condition as an integer is exactly 0 or 1. A real number as an integer is rounded, so its range would
+        // differ.
         (Some(Node::ToInteger), [value]) if is_condition(value) => holds(value, true, text),
         (Some(Node::ToReal), [value]) => above(value, middle, text),
         _ => text.exact(Fact::Within(
@@ -342,7 +354,7 @@ fn is_condition(nodes: &[Node]) -> bool {
 
 fn number(literal: &Node) -> Option<f64> {
     match literal {
-        // A float represents no integers beyond 2^53 exactly, so that comparisons would be rounded.
+        // A floating-point number does not represent every integer beyond 2^53, so a comparison could be wrong.
         Node::Integer(value) if value.unsigned_abs() <= 1 << 53 => Some(*value as f64),
         Node::Real(value) => Some(*value),
         _ => None,

@@ -1,7 +1,8 @@
-//! The local query: what every asked home computes about itself (protocol.md §6, §10).
+//! Local query, which every asked home evaluates on its own documents (protocol.md §6, §10).
 //!
-//! A typed tree and never SQL text. It is public, since the manifest carries it: what a home is
-//! asked for is plain from [`LocalQuery::fields`] and from its [`Display`](std::fmt::Display).
+//! A local query is a typed tree, never SQL text, so that a stack does not parse or run text that a stranger wrote. It
+//! is public, since the manifest carries it. [`LocalQuery::fields`] and its [`Display`](std::fmt::Display) show what it
+//! reads and computes.
 
 mod display;
 mod expr;
@@ -29,53 +30,53 @@ use crate::{
     shape::{Moment, Shape, Variable},
 };
 
-/// What a home computes: at most one row, of a group and of measured values.
+/// Computation of one home. Its result is at most one row, with a group and measured values.
 #[derive(Debug, Clone, PartialEq, BorshSerialize, BorshDeserialize)]
 pub struct LocalQuery {
-    /// The kind of documents that are read.
+    /// Doctype of the documents that are read.
     pub doctype: String,
-    /// The fields that are read, and no other.
+    /// Fields that are read. No other field is read.
     pub fields: Vec<Column>,
-    /// How a home's documents become one row; without it, the home's one document is the row.
+    /// Aggregation of a home's documents to one row. Without it, the home's one document is the row.
     pub inner: Option<Inner>,
-    /// The condition on the row; a home that does not meet it has none.
+    /// Condition on the row. A home for which it is not true has no row.
     pub filter: Option<Expr>,
-    /// What groups are made of, most significant first; empty without GROUP BY.
+    /// Columns of GROUP BY, most significant first; empty without GROUP BY.
     pub keys: Vec<Key>,
-    /// What is measured, one per variable of the circuit.
+    /// Measured values, one per variable of the circuit.
     pub measures: Vec<Measure>,
-    /// What is summed of it over homes.
+    /// Sums of the measured values over homes.
     pub moments: Vec<Moment>,
 }
 
-/// A field that is read.
+/// Field that is read.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Column {
-    /// Its name in the catalogue.
+    /// Name of the field in the catalogue.
     pub name: String,
-    /// Its type in the catalogue.
+    /// Type of the field in the catalogue.
     pub kind: FieldKind,
 }
 
-/// The aggregation of a home's documents to one row, or to none where none meets the filter.
+/// Aggregation of a home's documents to one row, or to no row if no document meets the filter.
 #[derive(Debug, Clone, PartialEq, BorshSerialize, BorshDeserialize)]
 pub struct Inner {
-    /// The condition on a document.
+    /// Condition on a document.
     pub filter: Option<Expr>,
-    /// The columns of the row.
+    /// Columns of the row.
     pub aggregates: Vec<Aggregate>,
 }
 
-/// One aggregate of a home's documents.
+/// Aggregate of a home's documents.
 #[derive(Debug, Clone, PartialEq, BorshSerialize, BorshDeserialize)]
 pub struct Aggregate {
-    /// How values become one.
+    /// Function that aggregates the values.
     pub function: AggregateFunction,
-    /// The value taken of each document; `None` counts documents.
+    /// Value of each document; `None` counts documents.
     pub argument: Option<Expr>,
 }
 
-/// The aggregates of a home's documents.
+/// Function that aggregates values of a home's documents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 #[allow(missing_docs)]
 pub enum AggregateFunction {
@@ -87,7 +88,7 @@ pub enum AggregateFunction {
 }
 
 impl AggregateFunction {
-    /// As it is written.
+    /// Returns the name of the function in SQL.
     pub fn name(self) -> &'static str {
         match self {
             Self::Count => "COUNT",
@@ -99,30 +100,30 @@ impl AggregateFunction {
     }
 }
 
-/// One part of GROUP BY: the category that a row falls in.
+/// Column of GROUP BY. A row falls in one of its categories.
 #[derive(Debug, Clone, PartialEq, BorshSerialize, BorshDeserialize)]
 pub struct Key {
-    /// The value by which rows are grouped.
+    /// Expression by whose value rows are grouped.
     pub expr: Expr,
-    /// The values that it may have; any other is NULL.
+    /// Values that the expression may have. Any other value counts as NULL.
     pub categories: Vec<Category>,
-    /// Whether NULL is one more category, the last. Without it such a home has no row.
+    /// True if NULL is one more category, the last. Otherwise a home whose value is NULL has no row.
     pub nullable: bool,
 }
 
 impl Key {
-    /// Number of categories, that of NULL included.
+    /// Returns the number of categories, including that of NULL.
     pub fn len(&self) -> usize {
         self.categories.len() + usize::from(self.nullable)
     }
 
-    /// Whether no row can fall in any category; a valid key has some.
+    /// Returns whether there is no category. A valid key has at least one.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 }
 
-/// A value by which rows are grouped.
+/// Value by which rows are grouped.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, BorshSerialize, BorshDeserialize)]
 #[allow(missing_docs)]
 pub enum Category {
@@ -132,7 +133,7 @@ pub enum Category {
 }
 
 impl Category {
-    /// Its type.
+    /// Returns the type of the value.
     pub fn kind(&self) -> Kind {
         match self {
             Self::Boolean(_) => Kind::Boolean,
@@ -142,20 +143,20 @@ impl Category {
     }
 }
 
-/// One measured value.
+/// Measured value.
 #[derive(Debug, Clone, PartialEq, BorshSerialize, BorshDeserialize)]
 pub struct Measure {
-    /// The value, before it is clamped.
+    /// Expression of the value, before it is clamped.
     pub expr: Expr,
-    /// Its grid; `None` where only counts whether there is a value.
+    /// Grid of the value; `None` if only the presence of a value is counted.
     pub quantiser: Option<Quantiser>,
-    /// Whether it may be NULL. Where it may not and is, the home has no row.
+    /// True if the value may be NULL. If it may not and is NULL, the home has no row.
     pub nullable: bool,
-    /// Whether its levels are counted one by one.
+    /// True if the levels of the value are counted one by one.
     pub one_hot: bool,
 }
 
-/// A value of a document, as a connector reads it.
+/// Value of a document's field, as a connector reads it.
 #[derive(Clone, PartialEq)]
 #[allow(missing_docs)]
 pub enum FieldValue {
@@ -166,12 +167,13 @@ pub enum FieldValue {
 }
 
 impl LocalQuery {
-    /// The names of the fields that are read, in the order in which [`Node::Column`] counts them.
+    /// Returns the names of the fields that are read, in the order in which [`Node::Column`] counts them.
     pub fn fields(&self) -> impl Iterator<Item = &str> {
         self.fields.iter().map(|field| field.name.as_str())
     }
 
-    /// Number of groups, 0 without GROUP BY. Saturates; a valid query is far below.
+    /// Returns the number of groups, 0 without GROUP BY. The product saturates; the number of a valid query is far
+    /// below.
     pub fn groups(&self) -> usize {
         match self.keys.as_slice() {
             [] => 0,
@@ -179,7 +181,7 @@ impl LocalQuery {
         }
     }
 
-    /// The circuit that this query's rows fit.
+    /// Returns the shape of the circuit that this query's rows fit.
     pub fn shape(&self) -> Shape {
         Shape {
             groups: u16::try_from(self.groups()).unwrap_or(u16::MAX),

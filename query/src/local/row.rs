@@ -1,21 +1,22 @@
-//! From what a home's engine computed to what its contribution says.
+//! Conversion of the values that a home's engine computed to the row of its contribution.
 
 use rand::CryptoRng;
 
 use super::LocalQuery;
 use crate::shape::Row;
 
-/// What an engine computed for one home that has a row. Not for printing: these are its values.
+/// Values that an engine computed for one home that has a row. There is no `Debug`, since these are a person's values.
 #[derive(Clone, PartialEq)]
 pub struct RawRow {
-    /// For each key the position of its category, or `None` for NULL.
+    /// Position of the category for each key, or `None` for NULL.
     pub categories: Vec<Option<usize>>,
-    /// For each measure its value, or any number where only presence counts, or `None` for NULL.
+    /// Value of each measure, any number if only its presence is counted, or `None` for NULL.
     pub values: Vec<Option<f64>>,
 }
 
 impl LocalQuery {
-    /// The home's row, or `None` where a value is NULL that the circuit has no place for.
+    /// Returns the home's row, or `None` if a value is NULL that must not be NULL. `rng` rounds values of measures
+    /// without a step.
     ///
     /// `raw` must have been computed for this query.
     pub fn row(&self, raw: &RawRow, rng: &mut impl CryptoRng) -> Option<Row> {
@@ -26,11 +27,13 @@ impl LocalQuery {
                 _ if key.nullable => key.categories.len(),
                 _ => return None,
             };
+            // Groups are numbered with the first key as the most significant digit, as the decoder expects them.
             group = group * key.len() + position;
         }
         let mut levels = Vec::with_capacity(self.measures.len());
         for (measure, value) in self.measures.iter().zip(&raw.values) {
             levels.push(
+                // An infinite value or NaN has no level, so it counts as NULL.
                 match (value.filter(|v| v.is_finite()), &measure.quantiser) {
                     (Some(value), Some(quantiser)) => Some(quantiser.level(value, rng)),
                     (Some(_), None) => Some(0),

@@ -1,4 +1,4 @@
-//! Types of expressions, and where NULL is possible.
+//! Types of expressions, and the places where NULL is possible.
 
 use std::collections::BTreeSet;
 
@@ -21,12 +21,12 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Whether values can be added up.
+    /// Returns whether values of this type can be added up.
     pub fn is_numeric(self) -> bool {
         matches!(self, Self::Integer | Self::Real)
     }
 
-    /// The name that people read.
+    /// Returns the name of the type for people.
     pub fn name(self) -> &'static str {
         match self {
             Self::Boolean => "true/false",
@@ -47,19 +47,19 @@ impl From<FieldKind> for Kind {
     }
 }
 
-/// What is known of an expression's values.
+/// Type of an expression, and whether its values may be NULL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Typed {
-    /// Their type.
+    /// Type of the values.
     pub kind: Kind,
-    /// Whether they may be NULL. Overflow is left out: it takes the home's row away.
+    /// True if the values may be NULL. An overflow does not count: the home then has no row.
     pub nullable: bool,
-    /// Whether it is a literal other than zero, by which a division is never NULL.
+    /// True if the expression is a literal other than zero, so that a division by it is never NULL.
     nonzero: bool,
 }
 
 impl Typed {
-    /// Values of that type.
+    /// Makes the type of values of `kind`.
     pub fn new(kind: Kind, nullable: bool) -> Self {
         Self {
             kind,
@@ -69,16 +69,16 @@ impl Typed {
     }
 }
 
-/// An operator over operands of a type that it does not take.
+/// Error for an operator over operands of types that it does not take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Mismatch(pub &'static str);
 
 impl Node {
-    /// The type of the node over operands of those types, in a row of `columns`.
+    /// Returns the type of the node over operands of these types, in a row with these columns.
     ///
     /// # Errors
-    /// [`Mismatch`] if it does not take them or the column does not exist.
+    /// [`Mismatch`] if the node does not take these operands, or its column does not exist.
     pub fn typed(&self, operands: &[Typed], columns: &[Typed]) -> Result<Typed, Mismatch> {
         let nullable = operands.iter().any(|o| o.nullable);
         let first = operands.first().map(|o| o.kind);
@@ -137,6 +137,7 @@ impl Node {
             Self::Like => Err(Mismatch("LIKE takes texts")),
             Self::Case { whens, otherwise } => {
                 let (pairs, rest) = operands.split_at(2 * usize::from(*whens));
+                // Pairs of condition and result alternate; the ELSE, if any, follows as the only rest.
                 let conditions = pairs.iter().step_by(2);
                 let results = || pairs.iter().skip(1).step_by(2).chain(rest);
                 if conditions.into_iter().any(|c| c.kind != Kind::Boolean) {
@@ -179,7 +180,7 @@ impl Node {
 }
 
 impl Expr {
-    /// The type of the expression in a row of `columns`.
+    /// Returns the type of the expression in a row with these columns.
     ///
     /// # Errors
     /// [`Mismatch`] at the first operator that does not take its operands.
@@ -187,13 +188,14 @@ impl Expr {
         self.try_fold(|node, operands: Vec<Typed>| node.typed(&operands, columns))
     }
 
-    /// The columns that are not NULL wherever this condition is true.
+    /// Returns the columns that are not NULL wherever this condition is true.
     pub fn non_null_where_true(&self) -> BTreeSet<u16> {
         self.fold(Rejects::of).truth
     }
 }
 
-/// Columns of which a NULL makes an expression NULL, not true, not false.
+/// Columns whose NULL decides something about an expression: in `value` that it is NULL, in `truth` that it is not
+/// true, in `falsity` that it is not false.
 #[derive(Default, Clone)]
 struct Rejects {
     value: BTreeSet<u16>,
@@ -233,8 +235,9 @@ impl Rejects {
             | Node::Compare(_)
             | Node::Like
             | Node::Function(_) => Self::strict(any(|o| &o.value)),
-            // A NULL among the others may leave a decided answer.
+            // Despite a NULL among the other operands the result may be decided: 5 is not between 6 and NULL.
             Node::Between | Node::In(_) => Self::strict(operands[0].value.clone()),
+            // NOT is true where its operand is false.
             Node::Not => Self {
                 value: operands[0].value.clone(),
                 truth: operands[0].falsity.clone(),
@@ -244,6 +247,8 @@ impl Rejects {
                 falsity: operands[0].value.clone(),
                 ..Self::default()
             },
+            // A conjunction is true only if all operands are, so a column that rejects one of them rejects the whole.
+            // It is false if any operand is, so only a column that all operands reject does. OR is the mirror image.
             Node::And(_) => Self {
                 truth: any(|o| &o.truth),
                 falsity: every(|o| &o.falsity),

@@ -1,4 +1,4 @@
-//! Checks of a local query that a stranger wrote.
+//! Validation of local queries that a stranger wrote.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use crate::catalogue::{Cardinality, Catalogue, Doctype};
 
 /// Largest number of groups.
 pub const MAX_GROUPS: usize = 256;
-/// Largest number of fields read.
+/// Largest number of fields that a query reads.
 pub const MAX_FIELDS: usize = 64;
 /// Largest number of columns that an inner SELECT computes.
 pub const MAX_AGGREGATES: usize = 64;
@@ -17,38 +17,38 @@ pub const MAX_AGGREGATES: usize = 64;
 pub const MAX_KEYS: usize = 8;
 /// Largest number of measured values.
 pub const MAX_MEASURES: usize = 64;
-/// Largest number of bytes of a name.
+/// Largest length of a name, in bytes.
 pub const MAX_NAME: usize = 128;
 
-/// A local query that no home should run.
+/// Error for a local query that no home should run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidQuery {
-    /// The doctype, or a field with that name and type, is not in the catalogue.
+    /// The doctype, or a field with this name and type, is not in the catalogue, or a field is listed twice.
     #[error("the catalogue has no such doctype or field")]
     Unknown,
-    /// Several documents per home and no aggregation of them.
+    /// A home may have several documents, and the query does not aggregate them.
     #[error("the doctype has several documents per home and they are not aggregated")]
     SeveralDocuments,
-    /// More groups, keys, measures, columns, nodes or longer names than allowed.
+    /// The number of groups, keys, measures, columns or nodes, or the length of a name, exceeds its bound.
     #[error("a bound is exceeded")]
     Bound,
-    /// An expression that does not type.
+    /// An expression is ill-typed.
     #[error(transparent)]
     Type(#[from] Mismatch),
-    /// Categories that are repeated or of another type than their expression.
+    /// Categories are missing, repeated, too long, or of another type than their expression.
     #[error("the categories of a group column do not fit it")]
     Categories,
-    /// A measure of nothing.
+    /// A measure has nothing to measure or count.
     #[error("a measure has neither a grid nor a NULL to count")]
     Measure,
 }
 
 impl Aggregate {
-    /// The type of the aggregate over a home's documents, of which there is at least one.
+    /// Returns the type of the aggregate over at least one document. `documents` are the types of a document's fields.
     ///
     /// # Errors
-    /// [`Mismatch`] if the function does not take the argument.
+    /// [`Mismatch`] if the function does not take an argument of this type.
     pub fn typed(&self, documents: &[Typed]) -> Result<Typed, Mismatch> {
         let argument = self
             .argument
@@ -76,7 +76,7 @@ impl Aggregate {
 }
 
 impl LocalQuery {
-    /// Checks a query from a manifest before a home runs it or an aggregator adds its answers.
+    /// Validates a query from a manifest, before a home runs it or an aggregator adds its answers.
     ///
     /// # Errors
     /// [`InvalidQuery`] if it reads what the catalogue does not list, exceeds a bound or is
@@ -89,8 +89,8 @@ impl LocalQuery {
         Ok(())
     }
 
-    /// The same for a query that measures each of a home's documents, of which there may be several, and
-    /// whose measures may be text.
+    /// Validates a query of a training session. It measures each document of a home, of which there may be several, and
+    /// its measures may be text.
     ///
     /// # Errors
     /// [`InvalidQuery`], as [`validate`](Self::validate).
@@ -110,10 +110,12 @@ impl LocalQuery {
         catalogue: &'a Catalogue,
         check: impl Fn(&Measure, &[Typed]) -> Result<(), InvalidQuery>,
     ) -> Result<&'a Doctype, InvalidQuery> {
+        // Bounds first: everything after them takes time and memory in proportion to these numbers.
         self.check_bounds()?;
         let doctype = catalogue
             .doctypes
             .iter()
+            // Exactly as in the catalogue: a manifest has one spelling of each name.
             .find(|d| d.name == self.doctype)
             .ok_or(InvalidQuery::Unknown)?;
         let mut names = BTreeSet::new();
@@ -137,7 +139,8 @@ impl LocalQuery {
         Ok(doctype)
     }
 
-    /// Types of the columns that filter, keys and measures see, each taken for nullable.
+    /// Returns the types of the columns that filter, keys and measures read. Every field is treated as nullable,
+    /// whatever the catalogue states.
     ///
     /// # Errors
     /// [`InvalidQuery::Type`] if an inner aggregate does not type.
@@ -155,7 +158,7 @@ impl LocalQuery {
         types.collect()
     }
 
-    /// Every expression of the query.
+    /// Returns every expression of the query.
     fn expressions(&self) -> impl Iterator<Item = &Expr> {
         let inner = self.inner.iter().flat_map(|inner| {
             let arguments = inner.aggregates.iter().filter_map(|a| a.argument.as_ref());
@@ -170,6 +173,7 @@ impl LocalQuery {
     fn check_bounds(&self) -> Result<(), InvalidQuery> {
         let aggregates = self.inner.as_ref().map_or(1, |i| i.aggregates.len());
         let nodes: usize = self.expressions().map(|e| e.nodes().len()).sum();
+        // One bound for all expressions together: each of many expressions could otherwise be as large as the bound.
         let names = self.fields().chain([self.doctype.as_str()]);
         let within = self.fields.len() <= MAX_FIELDS
             && (1..=MAX_AGGREGATES).contains(&aggregates)
@@ -208,6 +212,7 @@ fn check_measure(measure: &Measure, columns: &[Typed]) -> Result<(), InvalidQuer
     match measure.quantiser {
         Some(_) if kind.is_numeric() => Ok(()),
         Some(_) => Err(Mismatch("clamp takes a number").into()),
+        // Without a grid only presence is counted, which a measure that is never NULL does not need.
         None if measure.nullable && !measure.one_hot => Ok(()),
         None => Err(InvalidQuery::Measure),
     }

@@ -1,18 +1,18 @@
-//! One aggregate of one group, from its sums.
+//! The value of one aggregate in one group, computed from its sums.
 
 use super::Value;
 use super::histogram::{Run, extreme, mode, quantile};
 use dispers_circuit::{Layout, Moment};
 use dispers_query::quantise::Quantiser;
 
-/// What is computed of a group's sums.
+/// Formula of a cell over a group's sums.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Source {
     /// The value of a GROUP BY column.
     Key(usize),
-    /// Where a bin of a GROUP BY column begins, or ends.
+    /// Lower or upper edge of a bin of a GROUP BY column.
     Edge { key: usize, upper: bool },
-    /// The rows in which none of these variables is NULL.
+    /// Number of rows in which none of these variables is NULL.
     Count(Vec<u16>),
     /// SUM.
     Sum(Product),
@@ -31,17 +31,18 @@ pub(crate) enum Source {
         x: u16,
         present: Vec<u16>,
     },
-    /// The value below which a part of all values lies.
+    /// Value below which the given fraction of all values lies.
     Quantile { variable: u16, fraction: f64 },
-    /// The smallest or the largest value that the minimum cohort reaches.
+    /// Smallest or largest value that the minimum cohort reaches.
     Extreme { variable: u16, largest: bool },
-    /// The most frequent level, as the value in `labels`, or on the grid where there are none.
+    /// Most frequent level, shown as the value in `labels`, or as its value on the grid if there are no
+    /// labels.
     Mode { variable: u16, labels: Vec<Value> },
-    /// One count as a part of another.
+    /// Quotient of two counts.
     Share { hits: Vec<u16>, of: Vec<u16> },
 }
 
-/// A variable, or two that are multiplied, where none of `present` is NULL.
+/// A variable, or the product of two, over rows where none of `present` is NULL.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Product {
     pub(crate) factors: Vec<u16>,
@@ -65,7 +66,7 @@ pub(crate) enum Statistic {
 }
 
 impl Statistic {
-    /// Which squares it needs, of y and of x; and whether it needs products.
+    /// Returns whether the statistic needs the squares of y, the squares of x, and the products.
     pub(crate) fn needs(self) -> (bool, bool, bool) {
         match self {
             Self::CovarSample | Self::CovarPopulation | Self::Sxy => (false, false, true),
@@ -78,11 +79,11 @@ impl Statistic {
     }
 }
 
-/// A cell that is released.
+/// A released cell.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Cell {
     pub(super) value: Value,
-    /// How far from the true value it may be, where it was read off a histogram.
+    /// Largest distance from the true value, for a value that was read off a histogram.
     pub(super) resolution: Option<f64>,
 }
 
@@ -97,6 +98,7 @@ impl From<Value> for Cell {
 
 impl From<Option<f64>> for Cell {
     fn from(value: Option<f64>) -> Self {
+        // Noise can make a denominator 0 or a root negative. Neither is a number, so the cell is NULL.
         let value = value.filter(|value| value.is_finite());
         value.map_or(Value::Null, Value::Real).into()
     }
@@ -107,15 +109,17 @@ pub(super) struct Sums<'a> {
     pub(super) layout: &'a Layout,
     pub(super) quantisers: &'a [Option<Quantiser>],
     pub(super) group: usize,
-    /// All outputs; `None` was withheld or added to an earlier one.
+    /// All outputs. `None` if the output was withheld, or added to an earlier output of its run.
     pub(super) outputs: &'a [Option<i128>],
 }
 
 impl Sums<'_> {
-    /// The cell, or `None` if a sum that it needs was withheld. Keys are not computed from sums.
+    /// Returns the cell, or `None` if a sum that it needs was withheld. Keys and edges are not computed from
+    /// sums and also give `None`.
     pub(super) fn cell(&self, source: &Source) -> Option<Cell> {
         Some(match source {
             Source::Key(_) | Source::Edge { .. } => return None,
+            // Noise may take a count below 0.
             Source::Count(present) => Value::Integer(self.count(present)?.max(0)).into(),
             Source::Sum(of) => self.sum(of)?.into(),
             Source::Mean(of) => self.mean(of)?.into(),
@@ -130,6 +134,7 @@ impl Sums<'_> {
                 present,
             } => self.pair(*statistic, *y, *x, present)?.into(),
             Source::Share { hits, of } => {
+                // Noise may take a share above 1.
                 let (hits, of) = (self.count(hits)?.max(0), self.count(of)?);
                 (of > 0).then(|| (hits as f64 / of as f64).min(1.0)).into()
             }
@@ -164,8 +169,9 @@ impl Sums<'_> {
         self.outputs[self.layout.moment(self.group, &moment)?.start]
     }
 
-    /// The released runs of levels in order, none where all are withheld.
+    /// Returns the released runs of levels in order, or `None` if all are withheld.
     fn runs(&self, variable: u16) -> Option<Vec<Run>> {
+        // A variable has either merged or single levels, never both.
         let levels = [true, false].iter().find_map(|&merged| {
             let moment = Moment::Levels { variable, merged };
             Some((self.layout.moment(self.group, &moment)?, merged))
@@ -178,6 +184,8 @@ impl Sums<'_> {
                     levels: level..=level,
                     count: *count,
                 }),
+                // A missing output of a merged variable was added to the run before it. Of a single level it
+                // was withheld.
                 (None, Some(run)) if merged => run.levels = *run.levels.start()..=level,
                 (None, _) => {}
             }
@@ -203,7 +211,7 @@ impl Sums<'_> {
         })
     }
 
-    /// The sum of products of two variables' values.
+    /// Returns the sum of products of two variables' values.
     fn product(&self, of: &Product, count: i128) -> Option<f64> {
         let [a, b] = of.factors[..] else {
             return None;
@@ -243,7 +251,8 @@ impl Sums<'_> {
         Some(self.grid(variable)?.variance(count, sum, squares, sample))
     }
 
-    /// The sum of products of deviations from the means, times the count, in levels; exact.
+    /// Returns the sum of products of deviations from the means, times the count, in levels. It is computed
+    /// in integers and exact.
     pub(super) fn scatter(&self, present: &[u16], a: u16, b: u16) -> Option<i128> {
         let count = self.count(present)?;
         let sums = (self.moment(present, &[a])?, self.moment(present, &[b])?);
@@ -260,6 +269,8 @@ impl Sums<'_> {
         };
         let (grid_y, grid_x) = (self.grid(y)?, self.grid(x)?);
         let n = count as f64;
+        // Floating point begins only here, after the differences were taken exactly: differences of large
+        // sums would lose their digits.
         let over = |scatter: i128, widths: f64, divisor: i128| {
             (divisor > 0).then(|| scatter as f64 / n / divisor as f64 * widths)
         };
@@ -287,6 +298,7 @@ impl Sums<'_> {
             Statistic::Correlation => correlation(scatter(y, x)?, scatter(y, y)?, scatter(x, x)?),
             Statistic::R2 => match (scatter(y, x)?, scatter(y, y)?, scatter(x, x)?) {
                 _ if count <= 0 => None,
+                // If y is constant and x is not, R² is 1, as in PostgreSQL.
                 (_, 0, xx) if xx > 0 => Some(1.0),
                 (xy, yy, xx) => correlation(xy, yy, xx).map(|r| r * r),
             },
@@ -294,7 +306,7 @@ impl Sums<'_> {
     }
 }
 
-/// Noise may take it out of its range.
+/// Returns the correlation. It is clamped to [-1, 1], since noise may take it out of that range.
 fn correlation(xy: i128, yy: i128, xx: i128) -> Option<f64> {
     let r = || xy as f64 / (yy as f64).sqrt() / (xx as f64).sqrt();
     (yy > 0 && xx > 0).then(|| r().clamp(-1.0, 1.0))

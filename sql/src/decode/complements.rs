@@ -1,4 +1,4 @@
-//! Queries in which one released number would give another away, over small populations.
+//! Tests of queries in which one released number would give away another, over small populations.
 
 use rand::{SeedableRng, rngs::StdRng};
 
@@ -114,7 +114,7 @@ fn a_count_less_a_sum_of_bits_is_no_way_to_few_people() {
     without(Weakness::CellsGivenAway, || {
         assert_eq!(integers(sql), [Some(3), None])
     });
-    // The same holds for the sum of the homes without it.
+    // The same holds for a sum over the homes that do not have it.
     assert_eq!(
         integers("SELECT SUM(clamp(1 - hiv, 0, 1, 1)) AS s, COUNT(*) AS n FROM people"),
         [None, Some(240)]
@@ -149,7 +149,7 @@ fn parts_of_a_whole_are_not_all_told_but_one() {
         1,
         "{released:?}"
     );
-    // 12 homes have age 38 or 39, of which 6 have 38.
+    // 12 homes have age 38 or 39, and 6 of these have age 38.
     let nested = "SELECT COUNT(*) FILTER (WHERE age < 38) AS a, COUNT(*) FILTER (WHERE age < 39) AS b, \
                   COUNT(*) FILTER (WHERE age < 45) AS c FROM people";
     let released = integers(nested);
@@ -158,7 +158,7 @@ fn parts_of_a_whole_are_not_all_told_but_one() {
         "{released:?}"
     );
     assert_eq!(released[2], Some(150));
-    // Counts of which neither includes the other may be close.
+    // Two counts may be close if neither includes the other.
     let apart = "SELECT COUNT(*) FILTER (WHERE age < 40) AS a, COUNT(*) FILTER (WHERE dep < 4) AS b FROM people";
     assert!(integers(apart).iter().all(Option::is_some));
 }
@@ -172,7 +172,7 @@ fn a_share_of_nearly_all_is_withheld() {
             .is_some()
     );
     let filtered = "SELECT COUNT(dep) AS a, COUNT(dep) FILTER (WHERE hiv = 1) AS b FROM people";
-    // The counts differ by few homes; the whole is withheld rather than its part.
+    // The counts differ by few homes, so the whole is withheld rather than its part.
     assert_eq!(integers(filtered), [None, Some(234)]);
 }
 

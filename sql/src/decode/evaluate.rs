@@ -1,5 +1,6 @@
-//! Expressions over released aggregates, evaluated at the querier. PostgreSQL's meaning, but that
-//! what it would end a query for is NULL: a result that was paid for is not lost.
+//! Expressions over released aggregates, evaluated at the querier with PostgreSQL's meaning. There is one
+//! difference: where PostgreSQL would end the query with an error, the value is NULL, so that a result that
+//! was paid for is not lost.
 
 use std::cmp::Ordering;
 
@@ -8,17 +9,18 @@ use dispers_query::local::{Arithmetic, Comparison, Expr, Function, Node};
 
 use Value::{Boolean, Integer, Null, Real, Text};
 
-/// A value, and whether a division by zero is behind a NULL of it.
+/// A value, and whether it is NULL because of a division by zero.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Evaluated {
     pub(super) value: Value,
     pub(super) divided_by_zero: bool,
 }
 
-/// The value of `expr` over `columns`.
+/// Evaluates `expr`, in which [`Node::Column`] is an index into `columns`.
 pub(super) fn evaluate(expr: &Expr, columns: &[Value]) -> Evaluated {
     let mut divided_by_zero = false;
     let value = expr.fold(|node, operands: Vec<Value>| {
+        // All branches of CASE are evaluated, so a division in a branch that is not taken is reported too.
         if let (Node::Arithmetic(Arithmetic::Divide), [_, Integer(0)] | [_, Real(0.0)]) =
             (node, operands.as_slice())
         {
@@ -32,7 +34,8 @@ pub(super) fn evaluate(expr: &Expr, columns: &[Value]) -> Evaluated {
     }
 }
 
-/// How two values of one type are ordered; NULL is not.
+/// Returns the order of two values of one type, or of two numbers. Returns `None` for any other pair, such as
+/// one with a NULL.
 pub(super) fn compare(a: &Value, b: &Value) -> Option<Ordering> {
     match (a, b) {
         (Boolean(a), Boolean(b)) => Some(a.cmp(b)),
@@ -54,6 +57,7 @@ fn value(node: &Node, mut o: Vec<Value>, columns: &[Value]) -> Value {
         Node::Text(text) => Text(text.clone()),
         Node::Column(index) => columns.get(usize::from(*index)).cloned().unwrap_or(Null),
         Node::And(_) => all(o.into_iter()),
+        // By De Morgan's law, which also holds in three-valued logic.
         Node::Or(_) => not(all(o.into_iter().map(not))),
         Node::IsNull => Boolean(o[0] == Null),
         Node::Coalesce(_) => o.into_iter().find(|value| *value != Null).unwrap_or(Null),
@@ -108,7 +112,7 @@ fn value(node: &Node, mut o: Vec<Value>, columns: &[Value]) -> Value {
     }
 }
 
-/// Value of a function, NULL for a value that it does not take.
+/// Returns the value of a function, NULL for a value of a type that it does not take.
 fn call(function: Function, value: Value) -> Value {
     match function {
         Function::Abs => match value {
@@ -142,7 +146,8 @@ fn of_text(value: Value, function: fn(&str) -> String) -> Value {
     }
 }
 
-/// An integer that was computed as a real number, unless it is beyond 64 bits.
+/// Converts a real number to an integer. Returns NULL if it is beyond 64 bits, where PostgreSQL has no
+/// integer.
 fn whole(value: f64) -> Value {
     match value.abs() < (1u64 << 63) as f64 {
         true => Integer(value as i128),
@@ -205,8 +210,8 @@ fn holds(comparison: Comparison, a: &Value, b: &Value) -> Value {
     })
 }
 
-/// Whether a text matches a LIKE pattern; the positions that can be reached are followed together, so
-/// that no pattern takes long.
+/// Returns whether a text matches a LIKE pattern. All positions that can be reached are followed together, so
+/// that the time is bounded by the product of the lengths for every pattern.
 fn like(text: &str, pattern: &str) -> bool {
     let text: Vec<char> = text.chars().collect();
     let mut reached = vec![false; text.len() + 1];
@@ -223,6 +228,7 @@ fn like(text: &str, pattern: &str) -> bool {
             '\\' => Some(pattern.next().unwrap_or('\\')),
             sign => Some(sign),
         };
+        // From the end, because each position is read before it is overwritten.
         for at in (0..text.len()).rev() {
             reached[at + 1] = reached[at] && literal.is_none_or(|sign| sign == text[at]);
         }

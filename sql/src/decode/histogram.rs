@@ -1,4 +1,4 @@
-//! What is read off counted levels: quantiles, extremes, the mode.
+//! Values read off counted levels: quantiles, extremes, the mode.
 
 use std::ops::RangeInclusive;
 
@@ -9,12 +9,12 @@ use dispers_query::quantise::Quantiser;
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Run {
     pub(super) levels: RangeInclusive<u64>,
-    /// Below zero only by noise.
+    /// Number of rows in the run. It can be negative, but only by noise.
     pub(super) count: i128,
 }
 
 impl Run {
-    /// The middle of its values, and how far the true value may be.
+    /// Returns the middle of the run's values, and the largest distance from it to a true value.
     fn middle(&self, grid: &Quantiser) -> (f64, f64) {
         let (low, high) = (
             grid.value(*self.levels.start()),
@@ -26,17 +26,19 @@ impl Run {
         )
     }
 
-    /// The value of the person at `rank`, counted from 0, if the run's people lie evenly.
+    /// Returns the value of the person at `rank`, counted from 0, if the people of the run are spread evenly
+    /// over it.
     fn at(&self, rank: f64, grid: &Quantiser) -> f64 {
         let (low, high) = (
             grid.value(*self.levels.start()),
             grid.value(*self.levels.end()),
         );
+        // The 0.5 places each person in the middle of an equal part of the run.
         low + (high - low) * ((rank + 0.5) / self.count as f64).clamp(0.0, 1.0)
     }
 }
 
-/// PERCENTILE_CONT: linear between the two values around the wanted rank.
+/// Returns PERCENTILE_CONT: a linear interpolation between the two values around the wanted rank.
 pub(super) fn quantile(runs: &[Run], grid: &Quantiser, fraction: f64) -> Cell {
     let people: i128 = runs.iter().map(|run| run.count.max(0)).sum();
     if people == 0 {
@@ -53,7 +55,7 @@ pub(super) fn quantile(runs: &[Run], grid: &Quantiser, fraction: f64) -> Cell {
     }
 }
 
-/// The value of the person at `rank`, and how far from the true one it may be.
+/// Returns the value of the person at `rank`, and the largest distance from the true value.
 fn at(runs: &[Run], grid: &Quantiser, rank: f64) -> Option<(f64, f64)> {
     let mut before = 0.0;
     for run in runs {
@@ -72,14 +74,17 @@ fn at(runs: &[Run], grid: &Quantiser, rank: f64) -> Option<(f64, f64)> {
     None
 }
 
-/// The level at which the first, or the last, run reaches the minimum cohort.
+/// Returns the level at which the first or the last run reaches the minimum cohort. It is never a single
+/// person's value (protocol.md §7).
 pub(super) fn extreme(runs: &[Run], grid: &Quantiser, largest: bool) -> Cell {
-    // Of a single run it is not known where it was reached.
+    // A single run over several levels does not show at which level the cohort was reached.
     let run = match runs {
         [first, .., last] => Some(if largest { last } else { first }),
         [only] if only.levels.start() == only.levels.end() => Some(only),
         _ => None,
     };
+    // Runs are built from both ends inwards. So the first run ends, and the last begins, where the cohort is
+    // reached.
     let level = run.map(|run| match largest {
         true => *run.levels.start(),
         false => *run.levels.end(),
@@ -93,7 +98,7 @@ pub(super) fn extreme(runs: &[Run], grid: &Quantiser, largest: bool) -> Cell {
     }
 }
 
-/// The level with the most people; of several the first.
+/// Returns the level with the most people, and the first of several such levels.
 pub(super) fn mode(runs: &[Run], grid: &Quantiser, labels: &[Value]) -> Cell {
     let per_level = |run: &Run| {
         let levels = run.levels.end() - run.levels.start() + 1;

@@ -1,7 +1,7 @@
 //! From released sums to a table.
 //!
-//! A withheld number stays NULL and is listed; a group without a released number is listed by its key. NULL means the
-//! same as in SQL: SUM and AVG of nothing, VARIANCE of one.
+//! A withheld number is NULL and is listed. A group without any released number is listed by its key. Apart
+//! from that, NULL means the same as in SQL: SUM and AVG of nothing, VARIANCE of one value.
 
 mod cell;
 #[cfg(test)]
@@ -37,7 +37,7 @@ pub enum Value {
 }
 
 impl Value {
-    /// The number that it is.
+    /// Returns the value as a number, or `None` if it is not a number.
     pub fn number(&self) -> Option<f64> {
         match self {
             Self::Integer(value) => Some(*value as f64),
@@ -57,54 +57,54 @@ impl From<&Category> for Value {
     }
 }
 
-/// A result.
+/// Result of a query.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Table {
     /// Names of the columns, in the order of SELECT.
     pub columns: Vec<String>,
-    /// The released groups, in the order of their domains.
+    /// Released groups, in the order of their domains.
     pub rows: Vec<Vec<Value>>,
     /// Names of the GROUP BY columns.
     pub group_columns: Vec<String>,
     /// Keys of all groups that were not released, one value per GROUP BY column.
     pub suppressed_groups: Vec<Vec<Value>>,
-    /// Cells of released groups that are NULL because they were withheld: row and column name.
+    /// Cells of released groups that are NULL because a number was withheld: row and column name.
     pub withheld: Vec<(usize, String)>,
     /// Type of each column.
     pub kinds: Vec<Kind>,
-    /// Positions of the columns that say which group a row is, in order.
+    /// Positions of the columns that identify a row's group, in order.
     pub keys: Vec<usize>,
-    /// For each row and column, the 95 % interval of a noisy value; empty where nothing is noisy.
+    /// For each row and column, the 95 % interval of a noisy value. Empty if nothing is noisy.
     pub intervals: Vec<Vec<Option<(f64, f64)>>>,
-    /// For each row and column, the standard error of a noisy value; empty where nothing is noisy.
+    /// For each row and column, the standard error of a noisy value. Empty if nothing is noisy.
     pub standard_errors: Vec<Vec<Option<f64>>>,
-    /// For each row and column, how far from the true value one may be that was read off a histogram;
-    /// empty where there is none.
+    /// For each row and column, the largest distance from the true value, for a value that was read off a
+    /// histogram. Empty if there is no such value.
     pub resolutions: Vec<Vec<Option<f64>>>,
-    /// What a reader of the result has to know, in sentences.
+    /// Remarks that a reader of the result must know, in sentences.
     pub notes: Vec<String>,
 }
 
-/// Sums that are not those of the query's circuit.
+/// Error for released sums whose number does not fit the query's circuit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{got} sums were released where the query has {expected}")]
 pub struct WrongOutputs {
-    /// How many the circuit has.
+    /// Number of outputs of the circuit.
     pub expected: usize,
-    /// How many came.
+    /// Number of sums released.
     pub got: usize,
 }
 
-/// One column of a result: an expression over cells.
+/// A column of a result: an expression over cells.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Column {
-    /// The alias, or the expression as it was written.
+    /// Alias, or the text of the expression.
     pub(crate) name: String,
     pub(crate) expr: Expr,
     pub(crate) kind: Kind,
 }
 
-/// One item of ORDER BY.
+/// An item of ORDER BY.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Order {
     pub(crate) expr: Expr,
@@ -112,31 +112,32 @@ pub(crate) struct Order {
     pub(crate) nulls_first: bool,
 }
 
-/// What the outer SELECT makes of aggregates.
+/// The outer SELECT, as expressions over aggregates and group keys.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Selection {
-    /// What expressions name as columns.
+    /// Cells of a row. [`Node::Column`] in the expressions below is an index into this list.
     pub(crate) sources: Vec<Source>,
     pub(crate) columns: Vec<Column>,
     pub(crate) having: Option<Expr>,
     pub(crate) order: Vec<Order>,
     pub(crate) offset: u64,
     pub(crate) limit: Option<u64>,
-    /// A regression instead of columns.
+    /// Regression, if the query asks for one instead of columns.
     pub(crate) model: Option<Model>,
 }
 
-/// A GROUP BY column: its name and its values in order.
+/// A GROUP BY column: its name, and its values in order.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct GroupColumn {
     name: String,
     values: Vec<Value>,
-    /// Of a histogram, where bins begin and the last one ends.
+    /// For a histogram: the lower edge of each bin, then the upper edge of the last. Empty for other keys.
     edges: Vec<f64>,
 }
 
 impl GroupColumn {
-    /// The column of `key`, named as SELECT names it if it does.
+    /// Creates the column of `key`. Its name is the one in SELECT if it is selected, else its text in GROUP
+    /// BY.
     pub(crate) fn new(index: usize, written: &str, key: &Key, selection: &Selection) -> Self {
         let is_key = |node: &Node| match node {
             Node::Column(column) => {
@@ -147,6 +148,7 @@ impl GroupColumn {
         let mut columns = selection.columns.iter();
         let selected = columns.find(|c| matches!(c.expr.nodes(), [node] if is_key(node)));
         let mut values: Vec<Value> = key.categories.iter().map(Value::from).collect();
+        // NULL is the last group of a nullable key.
         values.extend(key.nullable.then_some(Value::Null));
         Self {
             name: selected.map_or(written, |c| &c.name).to_owned(),
@@ -155,9 +157,10 @@ impl GroupColumn {
         }
     }
 
-    /// The column of a histogram's bins, which are called after where they begin and end.
+    /// Creates the column of a histogram's bins, whose values show their edges as intervals.
     pub(crate) fn of_bins(name: &str, edges: Vec<f64>) -> Self {
         let bins = edges.windows(2).enumerate().map(|(bin, ends)| {
+            // The last bin includes its upper edge, since clamped values can lie on it.
             let last = bin + 2 == edges.len();
             let close = if last { ']' } else { ')' };
             Value::Text(format!("[{}, {}{close}", ends[0], ends[1]))
@@ -170,7 +173,7 @@ impl GroupColumn {
     }
 }
 
-/// Turns released sums into a [`Table`].
+/// Converter of released sums into a [`Table`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Decoder {
     selection: Selection,
@@ -179,10 +182,10 @@ pub struct Decoder {
     layout: Layout,
 }
 
-/// One row while a table is made.
+/// A row while the table is made.
 struct Row {
     group: usize,
-    /// `None` was withheld.
+    /// Cells of the row; `None` if withheld.
     cells: Vec<Option<Cell>>,
     values: Vec<Value>,
 }
@@ -197,16 +200,16 @@ impl Decoder {
         }
     }
 
-    /// Names of the columns, in the order of SELECT.
+    /// Returns the names of the columns, in the order of SELECT.
     pub fn columns(&self) -> impl Iterator<Item = &str> {
         self.selection.columns.iter().map(|c| c.name.as_str())
     }
 
-    /// The table that `outputs` say, in the circuit's order; `None` was withheld. `cohort` is the
-    /// fewest people behind a number.
+    /// Decodes `outputs`, one per output of the circuit, in its order; `None` if withheld. `cohort` is the
+    /// minimum cohort.
     ///
     /// # Errors
-    /// [`WrongOutputs`] if there are not as many as the circuit has.
+    /// [`WrongOutputs`] if the number of `outputs` is not that of the circuit.
     pub fn decode(&self, outputs: &[Option<i128>], cohort: u32) -> Result<Table, WrongOutputs> {
         self.table(outputs, cohort, false).map(|(table, _)| table)
     }
@@ -229,6 +232,8 @@ impl Decoder {
             let mut values = Vec::with_capacity(self.selection.columns.len());
             let mut resolutions = Vec::with_capacity(self.selection.columns.len());
             for column in &self.selection.columns {
+                // The expression is not trusted to be NULL by itself: COALESCE(x, 0) would show a withheld
+                // number as 0.
                 let withheld = self
                     .needs(&column.expr)
                     .any(|cell| row.cells[cell].is_none());
@@ -243,6 +248,8 @@ impl Decoder {
                         place + 1
                     ));
                 }
+                // Only a plain aggregate has a resolution. An error bound for an expression over several does
+                // not follow from theirs.
                 let resolution = match column.expr.nodes() {
                     [Node::Column(cell)] => row.cells[usize::from(*cell)].as_ref(),
                     _ => None,
@@ -287,7 +294,7 @@ impl Decoder {
         }
     }
 
-    /// The cells of every group that was released.
+    /// Returns the cells of every released group, and lists the other groups in `table`.
     fn rows(
         &self,
         outputs: &[Option<i128>],
@@ -297,7 +304,9 @@ impl Decoder {
         self.check(outputs)?;
         let mut rows = Vec::new();
         for group in 0..self.layout.groups() {
-            // The number of rows of an exact result may be withheld because it would give other numbers away.
+            // In an exact result the number of rows may be withheld although other numbers of the group are
+            // released, because it would give one of them away (protocol.md §9). The group is suppressed only
+            // if all its numbers are. A noisy group stands or falls with its number of rows.
             let first = self.layout.rows(group);
             let of_group = match noisy {
                 true => first..first + 1,
@@ -354,7 +363,7 @@ impl Decoder {
         sources.map(cell).collect()
     }
 
-    /// The rows that HAVING keeps, ordered and cut.
+    /// Returns the rows that HAVING keeps, in the order of ORDER BY, cut by OFFSET and LIMIT.
     fn keep(&self, mut rows: Vec<Row>, table: &mut Table) -> Vec<Row> {
         let selection = &self.selection;
         if let Some(having) = &selection.having {
@@ -364,6 +373,8 @@ impl Decoder {
                 self.needs(having).any(withheld)
             });
             let unknown = unknown.count();
+            // An unknown condition leaves the row out, as in SQL. The note below says how many rows had no
+            // decision because of withholding.
             rows.retain(|row| evaluate(having, &row.values).value == Value::Boolean(true));
             if unknown > 0 {
                 table.notes.push(format!(
@@ -378,6 +389,7 @@ impl Decoder {
                 .map(|item| evaluate(&item.expr, &row.values).value)
                 .collect()
         };
+        // A stable sort keeps rows that compare equal in the order of their domains.
         let mut keyed: Vec<(Vec<Value>, Row)> = rows.into_iter().map(|r| (keys(&r), r)).collect();
         keyed.sort_by(|(a, _), (b, _)| self.ordering(a, b));
         let offset = usize::try_from(selection.offset).unwrap_or(usize::MAX);
@@ -397,6 +409,7 @@ impl Decoder {
                 (_, Value::Null) if item.nulls_first => Ordering::Greater,
                 (_, Value::Null) => Ordering::Less,
                 (a, b) => {
+                    // NULLs are handled above, because DESC must not move them.
                     let order = compare(a, b).unwrap_or(Ordering::Equal);
                     if item.descending {
                         order.reverse()
@@ -412,7 +425,7 @@ impl Decoder {
         Ordering::Equal
     }
 
-    /// The cells that an expression names.
+    /// Returns the cells that an expression refers to.
     fn needs<'e>(&self, expr: &'e Expr) -> impl Iterator<Item = usize> + use<'e> {
         expr.nodes().iter().filter_map(|node| match node {
             Node::Column(cell) => Some(usize::from(*cell)),
@@ -420,7 +433,7 @@ impl Decoder {
         })
     }
 
-    /// What a reader has to know of what is not a plain aggregate.
+    /// Adds notes on the columns that are not plain aggregates.
     fn explain(&self, cohort: u32, table: &mut Table) {
         let mut notes = BTreeSet::new();
         for column in &self.selection.columns {
@@ -441,7 +454,8 @@ impl Decoder {
         table.notes.extend(notes);
     }
 
-    /// Places in the domains of the GROUP BY columns: the last one changes fastest.
+    /// Returns the position of `group` in the domain of each GROUP BY column. The last column changes
+    /// fastest.
     fn positions(&self, group: usize) -> Vec<usize> {
         let mut rest = group;
         let mut key = Vec::with_capacity(self.groups.len());
@@ -453,7 +467,7 @@ impl Decoder {
         key
     }
 
-    /// The values of the GROUP BY columns in `group`.
+    /// Returns the values of the GROUP BY columns in `group`.
     fn key(&self, group: usize) -> Vec<Value> {
         let places = self.positions(group).into_iter();
         let columns = self.groups.iter().zip(places);
@@ -463,7 +477,7 @@ impl Decoder {
     }
 }
 
-/// The values of cells, NULL where they were withheld.
+/// Returns the values of cells, NULL where withheld.
 fn values(cells: &[Option<Cell>]) -> Vec<Value> {
     let value = |cell: &Option<Cell>| cell.as_ref().map_or(Value::Null, |cell| cell.value.clone());
     cells.iter().map(value).collect()

@@ -1,19 +1,19 @@
-//! How exact a noisy result is: the same noise is simulated on what was released.
+//! Accuracy of a noisy result, estimated by adding the same noise once more to the released sums.
 
 use rand::CryptoRng;
 
 use super::{Decoder, Table, Value, WrongOutputs, evaluate::evaluate, values};
 use dispers_privacy::{Noise, interval};
 
-/// Simulations of which intervals are taken.
+/// Number of simulations from which intervals are estimated.
 const DRAWS: usize = 1000;
 
 impl Decoder {
-    /// The table that noisy `outputs` say, with standard errors and 95 % intervals; `noise` is that of
-    /// each committee whose sums were added up.
+    /// Decodes noisy `outputs`, with standard errors and 95 % intervals. `noise` has one entry for each
+    /// committee whose sums were added up.
     ///
     /// # Errors
-    /// [`WrongOutputs`] if there are not as many as the circuit has.
+    /// [`WrongOutputs`] if the number of `outputs` is not that of the circuit.
     pub fn decode_noisy(
         &self,
         outputs: &[Option<i128>],
@@ -34,7 +34,8 @@ impl Decoder {
                 *new = old.map(|old| old + noise.iter().map(drawn).sum::<i128>());
             }
             if let Some(model) = &self.selection.model {
-                // Only of the coefficients; their standard errors are of the homes, not of the noise.
+                // Only the coefficients get intervals. Their standard errors describe the spread of homes and
+                // not the noise.
                 let fit = model.fit(&self.sums(0, &perturbed)).and_then(Result::ok);
                 for (term, simulated) in simulated.iter_mut().enumerate() {
                     let coefficient = fit.as_ref().and_then(|fit| fit.coefficients[term]);
@@ -53,7 +54,8 @@ impl Decoder {
         Ok(table)
     }
 
-    /// For each output, of how many the sum is that stands there.
+    /// Returns, for each output, how many outputs of the circuit were added up in it. Each of them carries
+    /// noise of its own.
     fn runs(&self, outputs: &[Option<i128>]) -> Vec<usize> {
         let mut terms = vec![1; outputs.len()];
         for run in self.layout.runs() {

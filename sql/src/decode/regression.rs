@@ -3,21 +3,22 @@
 use super::cell::Sums;
 use super::{Kind, Table, Value};
 
-/// Below which part of its variance what the others leave of a feature is taken for nothing.
+/// Smallest part of a feature's variance that the features before it must leave unexplained. A feature with
+/// less is treated as collinear: the rest is rounding error.
 const COLLINEAR: f64 = 1e-9;
 
-/// A linear model: a value, and the features that explain it, as variables with names.
+/// A linear model: a dependent value, and the features that explain it, as variables with names.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Model {
     pub(crate) dependent: u16,
     pub(crate) features: Vec<(u16, String)>,
-    /// The variables that must all be there for a home to count.
+    /// Variables that must all be present for a home to count.
     pub(crate) present: Vec<u16>,
 }
 
-/// A fitted model. Of a feature that is a combination of others there is no coefficient.
+/// A fitted model. A feature that is a linear combination of others has no coefficient.
 pub(super) struct Fit {
-    /// The intercept's first; with standard errors.
+    /// Coefficients with their standard errors, the intercept first, then one per feature.
     pub(super) coefficients: Vec<Option<(f64, f64)>>,
     r_squared: f64,
     residual_error: f64,
@@ -26,7 +27,7 @@ pub(super) struct Fit {
 }
 
 impl Model {
-    /// An empty table of the model.
+    /// Returns the table of the model without rows.
     pub(super) fn empty(&self) -> Table {
         let columns = ["term", "coefficient", "standard_error", "t"];
         Table {
@@ -37,10 +38,11 @@ impl Model {
         }
     }
 
-    /// The table of the fit, `None` where what it needs was withheld.
+    /// Returns the table of the fit. It has no rows if a number that the fit needs was withheld.
     pub(super) fn table(&self, sums: &Sums<'_>) -> Table {
         let mut table = self.empty();
         let Some(fit) = self.fit(sums) else {
+            // The empty key marks the single group of the query, which is suppressed.
             table.suppressed_groups.push(Vec::new());
             return table;
         };
@@ -81,8 +83,8 @@ impl Model {
         table
     }
 
-    /// Solves the normal equations of centred and scaled features, in their order. `None` where a sum
-    /// was withheld.
+    /// Solves the normal equations of the centred features, in their order. Returns `None` if a sum was
+    /// withheld, and an error text if there are too few homes.
     pub(super) fn fit(&self, sums: &Sums<'_>) -> Option<Result<Fit, String>> {
         let homes = sums.count(&self.present)?;
         let n = homes as f64;
@@ -94,6 +96,8 @@ impl Model {
         let of = |a: u16, b: u16| {
             let scatter = sums.scatter(&self.present, a, b)? as f64;
             let (a, b) = (sums.grid(a)?, sums.grid(b)?);
+            // Centred products are computed exactly, in integers. Dividing only afterwards avoids the
+            // cancellation of large sums.
             Some(scatter / n * a.width() * b.width())
         };
         let mean = |variable: u16| {
@@ -130,7 +134,7 @@ impl Model {
             .zip(&kept)
             .map(|(b, place)| b * xy[*place])
             .sum();
-        // Noise may take it below zero.
+        // Noise may take the residual below zero.
         let residual = (yy - explained).max(0.0);
         let variance = residual / (n - kept.len() as f64 - 1.0);
         let offset: f64 = beta
@@ -138,6 +142,7 @@ impl Model {
             .zip(&kept)
             .map(|(b, place)| b * means[*place])
             .sum();
+        // The intercept is the prediction at zero. Its error grows with the distance of the means from there.
         let spread: f64 = (0..kept.len())
             .flat_map(|a| (0..kept.len()).map(move |b| (a, b)))
             .map(|(a, b)| means[kept[a]] * inverse[a][b] * means[kept[b]])
@@ -162,8 +167,8 @@ impl Model {
     }
 }
 
-/// The lower triangle of the Cholesky decomposition over the rows that are no combination of those
-/// before them, and which rows these are.
+/// Returns the lower triangle of the Cholesky decomposition over the rows that are not combinations of the
+/// rows before them, and for each row of `matrix` whether it was used.
 fn cholesky(matrix: &[Vec<f64>]) -> (Vec<Vec<f64>>, Vec<bool>) {
     let mut lower: Vec<Vec<f64>> = Vec::new();
     let mut kept: Vec<usize> = Vec::new();
@@ -174,6 +179,7 @@ fn cholesky(matrix: &[Vec<f64>]) -> (Vec<Vec<f64>>, Vec<bool>) {
             let before: f64 = (0..rank).map(|k| row[k] * lower[rank][k]).sum();
             row.push((matrix[place][*other] - before) / lower[rank][rank]);
         }
+        // The rest of the row's variance that earlier rows do not explain.
         let left = matrix[place][place] - row.iter().map(|value| value * value).sum::<f64>();
         let whole = matrix[place][place];
         if whole > 0.0 && left > COLLINEAR * whole {
@@ -186,7 +192,7 @@ fn cholesky(matrix: &[Vec<f64>]) -> (Vec<Vec<f64>>, Vec<bool>) {
     (lower, used)
 }
 
-/// The inverse of L·Lᵀ.
+/// Returns the inverse of L·Lᵀ.
 fn inverse(lower: &[Vec<f64>]) -> Vec<Vec<f64>> {
     let size = lower.len();
     // Columns of the inverse of L, from the diagonal down.
@@ -219,7 +225,7 @@ mod tests {
         let matrix = vec![
             vec![4.0, 2.0, 8.0, 0.6],
             vec![2.0, 3.0, 4.0, 0.4],
-            // Twice the first.
+            // Twice the first row.
             vec![8.0, 4.0, 16.0, 1.2],
             vec![0.6, 0.4, 1.2, 2.0],
         ];

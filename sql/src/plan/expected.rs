@@ -1,5 +1,5 @@
-//! What an answer may look like before anybody is asked: how large a contribution is, and how exact the
-//! answer will be.
+//! Expected figures of an answer, computed before any home is asked: the size of a contribution and the
+//! accuracy of the answer.
 
 use rand::CryptoRng;
 
@@ -8,7 +8,7 @@ use crate::decode::{Table, WrongOutputs};
 use dispers_circuit::{Circuit, CircuitError, Moment};
 use dispers_privacy::{Noise, Privacy, PrivacyError, Rho};
 
-/// Reason why a question cannot be explained.
+/// Reason why a query cannot be explained.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum ExplainError {
     /// The query has no circuit, or no result.
@@ -19,60 +19,60 @@ pub enum ExplainError {
     Privacy(PrivacyError),
 }
 
-/// What each column's noise does.
+/// Effect of the noise on a column.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ExpectedError {
-    /// The column.
+    /// Name of the column.
     pub column: String,
-    /// The standard error that noise gives it, of the mean group; `None` where noise drowns it.
+    /// Standard error that the noise adds, averaged over groups; `None` if the noise drowns the value.
     pub error: Option<f64>,
-    /// What the value would be if homes were spread evenly over groups and ranges.
+    /// Value if homes were spread evenly over groups and ranges.
     pub value: Option<f64>,
 }
 
-/// What noise a query gets.
+/// Noise of a query.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ExpectedNoise {
-    /// The promise and how it is kept.
+    /// The promised privacy, and the mechanism that keeps it.
     pub privacy: Privacy,
-    /// What it costs.
+    /// Cost to the privacy budget.
     pub cost: Rho,
-    /// For the number of rows and then each moment: the standard deviation of the noise, in levels.
+    /// Standard deviation of the noise, in levels: for the number of rows, then for each moment.
     pub deviations: Vec<f64>,
-    /// What it does to each column.
+    /// Effect on each column.
     pub errors: Vec<ExpectedError>,
 }
 
-/// What an answer will take.
+/// Expected size, cost and accuracy of an answer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Explanation {
-    /// Elements of a contribution, without its proof.
+    /// Field elements of a contribution without its proof.
     pub elements: usize,
-    /// Elements that are shared: with the proof.
+    /// Field elements that are shared: the contribution with its proof.
     pub shared: usize,
-    /// Multiplications that are proved.
+    /// Number of multiplications that are proved.
     pub constraints: usize,
-    /// Sums that are released.
+    /// Number of sums in the result.
     pub outputs: usize,
-    /// Number of counts of people that every aggregator reads, including those below the cohort; noisy ones with
-    /// noise.
+    /// Number of counts of people that every aggregator reads, including counts below the cohort. With noise
+    /// these counts are noisy.
     pub counts: usize,
-    /// Groups.
+    /// Number of groups.
     pub groups: usize,
-    /// Bytes that one home adds to what its stack sends, of all aggregators.
+    /// Bytes that one home adds to the messages of its stack, for all aggregators together.
     pub bytes_per_home: usize,
-    /// Homes in the mean group, if homes are spread evenly.
+    /// Homes per group, if homes are spread evenly.
     pub homes_per_group: u64,
-    /// The noise, if there is any.
+    /// Noise, if the query has any.
     pub noise: Option<ExpectedNoise>,
 }
 
 impl Plan {
-    /// What the answer of about `homes` homes will take, by a committee of which so many are `needed` of
-    /// so many `members`.
+    /// Returns the expected figures of an answer from about `homes` homes, by a `needed`-of-`members`
+    /// committee.
     ///
     /// # Errors
-    /// [`ExplainError`] where noise does not fit the query.
+    /// [`ExplainError`] if the noise does not fit the query, or if the query has no circuit.
     pub fn explain(
         &self,
         privacy: Option<Privacy>,
@@ -98,7 +98,8 @@ impl Plan {
                 errors: errors.map_err(|error| ExplainError::Query(error.to_string()))?,
             })
         });
-        // All but t − 1 hold every element; each knows a contribution by an index and a tag.
+        // t − 1 members get a seed instead of their share. All others hold every element, of 8 bytes. Each
+        // member also gets an index of 4 bytes and a tag of 16 bytes.
         let explicit = 8 * circuit.share_len() * (members + 1 - needed);
         Ok(Explanation {
             elements: circuit.input_len(),
@@ -121,9 +122,10 @@ impl Plan {
         rng: &mut impl CryptoRng,
     ) -> Result<Vec<ExpectedError>, WrongOutputs> {
         let outputs = self.evenly(circuit, homes);
-        let table: Table =
-            self.decoder
-                .decode_noisy(&outputs, 0, std::slice::from_ref(noise), rng)?;
+        let table: Table = self
+            .decoder
+            // The cohort is 0 here, since no count of this table belongs to a person.
+            .decode_noisy(&outputs, 0, std::slice::from_ref(noise), rng)?;
         let mut errors = Vec::new();
         for (place, column) in table.columns.iter().enumerate() {
             if table.keys.contains(&place) {
@@ -142,7 +144,7 @@ impl Plan {
         Ok(errors)
     }
 
-    /// The sums of homes that are spread evenly over groups and over every range.
+    /// Returns the sums of homes that are spread evenly over groups and over every range.
     fn evenly(&self, circuit: &Circuit, homes: u64) -> Vec<Option<i128>> {
         let groups = u64::from(self.shape.groups.max(1));
         let rows = i128::from(homes / groups);
@@ -152,11 +154,14 @@ impl Plan {
             match moment {
                 Moment::Levels { variable, .. } => {
                     let levels = max(*variable) + 1;
+                    // Differences of rounded-down parts add up to exactly `rows`.
                     let share = |level: i128| rows * (level + 1) / levels - rows * level / levels;
                     group.extend((0..levels).map(|level| Some(share(level))));
                 }
                 Moment::Product { factors, .. } => group.push(Some(match factors.as_slice() {
                     [] => rows,
+                    // For values that are uniform on [0, max], the mean is max/2, the mean square max²/3, and
+                    // the mean product of two independent values max·max/4.
                     [one] => rows * max(*one) / 2,
                     [one, other] if one == other => rows * max(*one) * max(*one) / 3,
                     [one, other, ..] => rows * max(*one) * max(*other) / 4,

@@ -1,4 +1,4 @@
-//! From SQL to what each party needs: profile, local query, circuit, decoder (protocol.md §6).
+//! From SQL to a plan: profile, local query, circuit and decoder (protocol.md §6).
 
 mod expected;
 mod training;
@@ -18,15 +18,15 @@ use dispers_query::{
     quantise::Quantiser,
 };
 
-/// Modulus of Field64, below which every sum must stay: 2^64 - 2^32 + 1.
+/// Modulus of Field64, 2^64 - 2^32 + 1. Every sum must stay below it.
 pub const FIELD_MODULUS: u64 = 0xFFFF_FFFF_0000_0001;
 
-/// What a network allows.
+/// Limits that a network sets for queries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PlanLimits {
-    /// Number of homes that may answer: sums over so many must not overflow.
+    /// Largest number of homes that may answer. No sum over this many homes may overflow.
     pub max_homes: u64,
-    /// Number of groups, at most [`MAX_GROUPS`].
+    /// Largest number of groups, at most [`MAX_GROUPS`].
     pub max_groups: usize,
 }
 
@@ -39,29 +39,31 @@ impl Default for PlanLimits {
     }
 }
 
-/// A query, planned.
+/// A planned query.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
-    /// Who is asked. Its atoms are concepts by name, a secret of the querier's.
+    /// Homes that are asked. The profile's atoms are names of concepts and a secret of the querier.
     pub profile: Profile<String>,
-    /// What a home computes.
+    /// Query that runs inside each home.
     pub local: LocalQuery,
-    /// What its contribution may be.
+    /// Shape of the circuit that a contribution must satisfy.
     pub shape: Shape,
-    /// What the released sums mean.
+    /// Decoder of the released sums.
     pub decoder: Decoder,
 }
 
 impl Plan {
-    /// Plans `sql` over what `catalogue` lists.
+    /// Plans `sql` over the doctypes and concepts of `catalogue`.
     ///
     /// # Errors
-    /// [`SqlError`] with the place where known, and what to write instead.
+    /// [`SqlError`] with the position where it is known, and what to write instead.
     pub fn new(sql: &str, catalogue: &Catalogue, limits: &PlanLimits) -> Result<Self, SqlError> {
         let regression = statement::as_select(sql).transpose()?;
         let selected = statement::parse(regression.as_deref().unwrap_or(sql))?;
         let select = &selected.select;
         let mut source = statement::bind_source(&select.from, catalogue)?;
+        // WHERE is bound before GROUP BY and SELECT, because its conditions may show that a column is not
+        // NULL. Fewer groups and counts are then needed.
         let (profile, conditions) = statement::split_where(select.selection.as_ref(), catalogue)?;
         let filter = statement::bind_filter(&conditions, source.names())?;
         let max_groups = limits.max_groups.min(MAX_GROUPS);
@@ -116,7 +118,9 @@ impl Plan {
             SqlError::new(None, what, "write a smaller query")
         })?;
         let shape = local.shape();
+        // Overflow is checked before compiling, since its error can name the clamp to change.
         check_sums(&shape, &measures, limits.max_homes)?;
+        // The circuit is compiled only to refuse a query that has none. The manifest carries the shape.
         Circuit::compile(&shape).map_err(|e| too_large(&e))?;
         Ok(Self {
             profile,
@@ -135,9 +139,10 @@ fn too_large(error: &CircuitError) -> SqlError {
     SqlError::new(None, what, instead)
 }
 
-/// Every sum over all homes must stay below the field's modulus.
+/// Refuses a query if one of its sums over all homes could reach the field's modulus.
 fn check_sums(shape: &Shape, measures: &Measures, max_homes: u64) -> Result<(), SqlError> {
     for moment in &shape.moments {
+        // Counted levels are at most 1 per home and cannot overflow.
         let Moment::Product { factors, .. } = moment else {
             continue;
         };
@@ -150,6 +155,7 @@ fn check_sums(shape: &Shape, measures: &Measures, max_homes: u64) -> Result<(), 
         if fits(factors.iter().map(max).product()) {
             continue;
         }
+        // The advice is about the factor with the most levels: a coarser step helps most there.
         let Some(factor) = factors.iter().copied().max_by_key(max) else {
             continue;
         };
@@ -180,9 +186,9 @@ fn check_sums(shape: &Shape, measures: &Measures, max_homes: u64) -> Result<(), 
     Ok(())
 }
 
-/// The clamp to write so that sums fit.
+/// Returns advice on which clamp to write so that sums fit.
 fn coarser(quantiser: &Quantiser, written: &str, fits: impl Fn(u64) -> bool) -> String {
-    // The largest number of levels that fits, bit by bit.
+    // Finds the largest number of levels that fits, bit by bit.
     let most = (0..32).rev().fold(0u64, |most, bit| {
         let more = most | 1 << bit;
         if fits(more) { more } else { most }

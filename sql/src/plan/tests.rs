@@ -1,4 +1,4 @@
-//! Plans of good queries.
+//! Plans of valid queries.
 
 mod refusals;
 
@@ -66,7 +66,7 @@ fn plan(sql: &str) -> Result<Plan, SqlError> {
     Ok(plan)
 }
 
-/// A variable, and whether its square is summed.
+/// Returns a variable, and whether its square is summed.
 fn variable(max: u64, nullable: bool, squared: bool) -> (Variable, bool) {
     let one_hot = false;
     let variable = Variable {
@@ -77,7 +77,7 @@ fn variable(max: u64, nullable: bool, squared: bool) -> (Variable, bool) {
     (variable, squared)
 }
 
-/// The variables of a plan that sums each by itself.
+/// Returns the variables of a plan, and for each whether its square is summed.
 fn variables(plan: &Plan) -> Vec<(Variable, bool)> {
     let squared = |number: u16| {
         let square = |moment: &Moment| match moment {

@@ -1,4 +1,4 @@
-//! The aggregates: what each needs summed, and how it is computed from the sums.
+//! Aggregates: the sums that each needs, and the computation of its value from them.
 
 use sqlparser::ast::{BinaryOperator, Expr as Ast};
 
@@ -29,7 +29,7 @@ impl Aggregated {
     }
 }
 
-/// Binds a call of an aggregate.
+/// Binds the call of an aggregate.
 pub(super) fn aggregate(
     call: &Call<'_>,
     measures: &mut Measures,
@@ -126,12 +126,14 @@ impl Binder<'_, '_, '_> {
         ))
     }
 
-    /// A clamped value, or the product of two.
+    /// Returns a clamped value, or the product of two clamped values, and adds the sums that it needs.
     fn product(&mut self, argument: &Ast) -> Result<Product, SqlError> {
         let factors = match product(argument) {
             Some((one, other)) => vec![self.clamped(one)?, self.clamped(other)?],
             None => vec![self.clamped(argument)?],
         };
+        // A grid starts at lo and not at 0. The sum of products of values therefore also needs the sum of
+        // each factor's levels, over the same rows.
         let present = self.measures.nullable(&factors);
         if factors.len() == 2 {
             for factor in &factors {
@@ -151,6 +153,7 @@ impl Binder<'_, '_, '_> {
         if self.call.name == "avg" {
             return Ok(Aggregated::real(Source::Mean(of)));
         }
+        // A sum of integers on a grid with an integer step is an integer, as in PostgreSQL.
         let whole = match of.factors[..] {
             [variable] => {
                 let quantiser = self.measures.measures[usize::from(variable)].quantiser;
@@ -184,6 +187,7 @@ impl Binder<'_, '_, '_> {
         let (y, x) = (self.clamped(y)?, self.clamped(x)?);
         let present = self.measures.nullable(&[y, x]);
         let Some(statistic) = statistic(&self.call.name) else {
+            // REGR_COUNT needs only the count of rows that have both values.
             self.measures.sum(&present, &[]);
             return Ok(Aggregated::new(
                 Source::Count(present),
@@ -252,7 +256,7 @@ impl Binder<'_, '_, '_> {
         }
     }
 
-    /// A clamped value of which runs of levels are counted.
+    /// Returns the variable of a clamped value whose levels are counted in runs.
     fn counted(&mut self, argument: &Ast) -> Result<u16, SqlError> {
         let (name, filter) = (self.shown(), self.call.filter);
         let variable = self.measures.counted(&name, argument, filter, self.names)?;
@@ -284,6 +288,7 @@ impl Binder<'_, '_, '_> {
             let variable = self
                 .measures
                 .counted("MODE", argument, filter, self.names)?;
+            // The mode needs single levels: a run would hide which of its levels is the most frequent.
             self.measures.levels(variable, false);
             let labels = Vec::new();
             return Ok(Aggregated::real(Source::Mode { variable, labels }));
@@ -315,9 +320,10 @@ impl Binder<'_, '_, '_> {
     }
 }
 
+// Form of the only percentile that is supported, for errors.
 const PERCENTILE: &str = "PERCENTILE_CONT(p) WITHIN GROUP (ORDER BY clamp(x, lo, hi))";
 
-/// The two factors of a product.
+/// Returns the two factors of a product.
 fn product(ast: &Ast) -> Option<(&Ast, &Ast)> {
     match ast {
         Ast::Nested(inner) => product(inner),

@@ -1,9 +1,9 @@
-//! Expressions with their types, and the conversions that PostgreSQL does unasked.
+//! Expressions with their types, and PostgreSQL's implicit conversions.
 
 use super::error::{Position, SqlError};
 use dispers_query::local::{Expr, Kind, Node, Typed};
 
-/// An expression with its type and its place in the text.
+/// An expression with its type and its position in the text.
 #[derive(Clone)]
 pub(crate) struct Bound {
     pub(crate) expr: Expr,
@@ -29,7 +29,10 @@ impl Bound {
         Self::leaf(node, typed, position)
     }
 
-    /// `node` over `operands`, whose types must fit by now.
+    /// Applies `node` to `operands`.
+    ///
+    /// # Errors
+    /// If the types of `operands` do not fit `node`; implicit conversions must be done before.
     pub(super) fn apply(node: Node, operands: Vec<Self>) -> Result<Self, SqlError> {
         let position = operands.first().and_then(|o| o.position);
         let types: Vec<Typed> = operands.iter().map(|o| o.typed).collect();
@@ -49,7 +52,8 @@ impl Bound {
         })
     }
 
-    /// The expression as `kind`, where PostgreSQL converts unasked: integer to real, and literals.
+    /// Converts the expression to `kind` where PostgreSQL does so implicitly: an integer to a real, and a
+    /// literal.
     pub(super) fn to(self, kind: Kind) -> Result<Self, SqlError> {
         let position = self.position;
         let literal = |node| Self::literal(node, position);
@@ -87,13 +91,13 @@ impl Bound {
         }
     }
 
-    /// Whether it is a literal that takes the type of its neighbours.
+    /// Returns whether the expression is a literal that takes the type of its neighbours.
     pub(super) fn is_unknown(&self) -> bool {
         matches!(self.expr.nodes(), [Node::Null(_) | Node::Text(_)])
     }
 }
 
-/// Gives all of `values` the one type that PostgreSQL would.
+/// Converts all of `values` to the single type that PostgreSQL would choose.
 pub(super) fn unify(values: Vec<Bound>) -> Result<Vec<Bound>, SqlError> {
     let decided = || {
         values
@@ -109,7 +113,7 @@ pub(super) fn unify(values: Vec<Bound>) -> Result<Vec<Bound>, SqlError> {
     values.into_iter().map(|value| value.to(kind)).collect()
 }
 
-/// A number as it is written.
+/// Parses a number as an integer if possible, else as a real.
 pub(super) fn numeric_literal(text: &str, position: Option<Position>) -> Result<Bound, SqlError> {
     if let Ok(value) = text.parse() {
         return Bound::literal(Node::Integer(value), position);
@@ -124,7 +128,7 @@ pub(super) fn numeric_literal(text: &str, position: Option<Position>) -> Result<
     }
 }
 
-/// An error for what exceeds a bound.
+/// Returns the error for an expression that exceeds a bound.
 pub(super) fn too_large(position: Option<Position>, what: &str) -> SqlError {
     SqlError::new(position, what, "write a shorter expression")
 }

@@ -1,4 +1,5 @@
-//! WHERE as two parts: the concepts, which choose whom to ask, and what a home checks itself.
+//! WHERE in two parts: the concepts, which choose the homes to ask, and the conditions that each home checks
+//! itself.
 
 use sqlparser::ast::{BinaryOperator, Expr as Ast, UnaryOperator};
 
@@ -12,7 +13,7 @@ use dispers_query::{
     profile::{InvalidProfile, Profile},
 };
 
-/// The target profile, and the conditions that are left, all of which must hold.
+/// Splits WHERE into the target profile and the local conditions. All the local conditions must hold.
 pub(crate) fn split_where<'a>(
     selection: Option<&'a Ast>,
     catalogue: &Catalogue,
@@ -33,15 +34,15 @@ pub(crate) fn split_where<'a>(
         result.map_err(|e| SqlError::new(None, e.to_string(), "name fewer concepts"))
     };
     let mut profile = bounded(Profile::and(profiles))?;
-    // Homes are found in the lists of the concepts named. If one of no list matches, the list of
-    // all homes is needed.
+    // Target finders look for homes in the lists of the named concepts. A profile that matches a home of none
+    // of these lists, such as a NOT, therefore also needs the list of all homes.
     if profile.matches(&|_| false) {
         profile = bounded(Profile::and(vec![every_home(), profile]))?;
     }
     Ok((profile, local))
 }
 
-/// The conditions that AND joins at the top, parentheses aside.
+/// Returns the conditions that AND joins at the top level, inside parentheses too.
 fn conjuncts(selection: &Ast) -> Vec<&Ast> {
     let mut found = Vec::new();
     let mut stack = vec![selection];
@@ -62,7 +63,7 @@ fn conjuncts(selection: &Ast) -> Vec<&Ast> {
     found
 }
 
-/// The profile that a condition is, or `None` if it is about data.
+/// Converts a condition to a profile. Returns `None` if the condition names no concept and so is about data.
 fn profile(
     ast: &Ast,
     catalogue: &Catalogue,
@@ -86,6 +87,7 @@ fn profile(
             op: op @ (BinaryOperator::And | BinaryOperator::Or),
             ..
         } => {
+            // A whole chain is one level, so that a long chain of AND or OR is not deep.
             let operands = chained(ast, op);
             let count = operands.len();
             let mut parts = Vec::new();

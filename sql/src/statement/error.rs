@@ -1,4 +1,4 @@
-//! What is wrong with a query, and what to write instead.
+//! Errors about a query's text: the problem, and what to write instead.
 
 use std::fmt;
 
@@ -15,11 +15,11 @@ pub struct Position {
 /// SQL that cannot be planned.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SqlError {
-    /// Where, if it is known.
+    /// Place of the problem in the SQL text, if it is known.
     pub position: Option<Position>,
-    /// What is wrong.
+    /// Description of the problem.
     pub what: String,
-    /// What to write instead.
+    /// Advice on what to write instead, as the end of the sentence that [`fmt::Display`] prints.
     pub instead: String,
 }
 
@@ -49,7 +49,8 @@ impl fmt::Display for SqlError {
 impl std::error::Error for SqlError {}
 
 impl Position {
-    /// The parser gives line 0 where it does not know.
+    /// Converts the parser's location. Returns `None` for line 0, which the parser gives where the location
+    /// is unknown.
     pub(super) fn of(location: Location) -> Option<Self> {
         (location.line > 0).then_some(Self {
             line: location.line,

@@ -1,4 +1,4 @@
-//! Binding expressions: names to columns, implicit conversions to explicit ones.
+//! Binding of expressions: names become columns, and implicit conversions become explicit.
 
 use sqlparser::ast::{
     BinaryOperator, CaseWhen, CastKind, CeilFloorKind, DataType, ExactNumberInfo, Expr as Ast,
@@ -14,14 +14,14 @@ use dispers_query::local::{
     Arithmetic, Comparison, Expr, Function, Kind, MAX_DEPTH, MAX_TEXT, Node,
 };
 
-/// Binds `ast` by `names`.
+/// Binds `ast`, in which `names` says what each name means.
 pub(crate) fn bind(ast: &Ast, names: &mut dyn Names) -> Result<Bound, SqlError> {
     let mut bound = Binder { names, depth: 0 }.bind(ast)?;
     bound.position = position_of(ast).or(bound.position);
     Ok(bound)
 }
 
-/// Binds a condition.
+/// Binds an expression that must be a truth value.
 pub(crate) fn bind_condition(ast: &Ast, names: &mut dyn Names) -> Result<Bound, SqlError> {
     let bound = bind(ast, names)?;
     match bound.typed.kind {
@@ -35,7 +35,7 @@ pub(crate) fn bind_condition(ast: &Ast, names: &mut dyn Names) -> Result<Bound, 
     }
 }
 
-/// Binds conditions that must all hold, and takes note of what is not NULL where they do.
+/// Binds conditions that must all hold. Records in `names` which columns cannot be NULL where they hold.
 pub(crate) fn bind_filter(
     conditions: &[&Ast],
     names: &mut dyn Names,
@@ -63,6 +63,8 @@ struct Binder<'n> {
 
 impl Binder<'_> {
     fn bind(&mut self, ast: &Ast) -> Result<Bound, SqlError> {
+        // Local queries have a largest depth, which homes enforce. The check is made here so that the error
+        // carries a position.
         if self.depth >= MAX_DEPTH {
             return Err(too_large(position_of(ast), "the expression is too deep"));
         }
@@ -73,6 +75,8 @@ impl Binder<'_> {
     }
 
     fn bind_one(&mut self, ast: &Ast) -> Result<Bound, SqlError> {
+        // A whole expression may be a group key, as in `SELECT a > 1 … GROUP BY a > 1`. It must be recognised
+        // before its parts are bound.
         if let Some(known) = self.names.whole(ast) {
             return known;
         }
@@ -158,7 +162,7 @@ impl Binder<'_> {
             } => self.cast(expr, data_type, ast),
             Ast::Floor { expr, field } => self.whole(Function::Floor, expr, field, ast),
             Ast::Ceil { expr, field } => self.whole(Function::Ceil, expr, field, ast),
-            // A keyword such as CURRENT_USER without parentheses may be a column's name.
+            // A keyword such as CURRENT_USER without parentheses may be the name of a column.
             Ast::Function(function) if matches!(function.args, FunctionArguments::None) => {
                 let parts: Vec<_> = function
                     .name
@@ -213,6 +217,7 @@ impl Binder<'_> {
             }
             UnaryOperator::Plus => self.bind(expr),
             UnaryOperator::Minus => {
+                // A sign belongs to its literal: the smallest integer has no positive counterpart in 64 bits.
                 if let Some(text) = number(expr) {
                     return numeric_literal(&format!("-{text}"), position_of(ast));
                 }
@@ -269,6 +274,7 @@ impl Binder<'_> {
             }
         };
         let mut operands = unify(self.all([left, right])?)?;
+        // Two untyped literals would unify to texts, on which there is no arithmetic.
         if matches!(node, Node::Arithmetic(_)) && operands.iter().all(Bound::is_unknown) {
             operands = operands
                 .into_iter()
@@ -278,7 +284,7 @@ impl Binder<'_> {
         Bound::apply(node, operands)
     }
 
-    /// `a AND b AND c` as one node of three operands, so that long chains are not deep.
+    /// Binds `a AND b AND c` as one node of three operands, so that long chains are not deep.
     fn chain(&mut self, op: &BinaryOperator, ast: &Ast) -> Result<Bound, SqlError> {
         let parts = chained(ast, op);
         let count = u16::try_from(parts.len())
@@ -294,9 +300,10 @@ impl Binder<'_> {
         Bound::apply(node, operands)
     }
 
-    /// `x IS [NOT] TRUE`, or of `NOT x`.
+    /// Binds `x IS [NOT] TRUE`, or, where `inverted`, `x IS [NOT] FALSE`.
     fn is(&mut self, expr: &Ast, inverted: bool, negated: bool) -> Result<Bound, SqlError> {
         let condition = negate(self.condition(expr)?, inverted)?;
+        // IS is never NULL: where the condition is unknown, the test is false before `negated` applies.
         let no = Bound::literal(Node::Boolean(false), condition.position)?;
         let test = Bound::apply(Node::Coalesce(2), vec![condition, no])?;
         negate(test, negated)
@@ -314,6 +321,8 @@ impl Binder<'_> {
             conditions.push(match operand {
                 None => self.condition(&when.condition)?,
                 Some(operand) => {
+                    // CASE x WHEN v repeats the comparison for each v, because local queries have only the
+                    // searched CASE.
                     let sides = unify(self.all([operand, &when.condition])?)?;
                     Bound::apply(Node::Compare(Comparison::Equal), sides)?
                 }

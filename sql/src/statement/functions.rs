@@ -1,4 +1,4 @@
-//! Function calls: their plain form, and what each name stands for.
+//! Function calls: their plain form, and the functions that exist.
 
 use sqlparser::ast::{
     DuplicateTreatment, Expr as Ast, Function as AstFunction, FunctionArg, FunctionArgExpr,
@@ -11,11 +11,11 @@ use super::names::Names;
 use super::walk::position_of;
 use dispers_query::local::{Aggregate, AggregateFunction};
 
-/// The scalar functions, for people.
+/// Scalar functions, as error messages list them.
 pub(super) const SCALARS: &str =
     "ABS, ROUND, FLOOR, CEIL, LENGTH, LOWER, UPPER, COALESCE, NULLIF, CASE and CAST";
 
-/// The aggregates.
+/// Names of the aggregates, in lower case.
 const AGGREGATES: [&str; 30] = [
     "count",
     "sum",
@@ -49,22 +49,24 @@ const AGGREGATES: [&str; 30] = [
     "share",
 ];
 
-/// `name(arguments)` and nothing more.
+/// A function call in its plain form `name(arguments)`, with at most FILTER and WITHIN GROUP.
 pub(crate) struct Call<'a> {
-    /// In lower case.
+    /// Name of the function in lower case.
     pub(super) name: String,
     pub(super) arguments: Vec<&'a Ast>,
-    /// Whether the only argument is `*`.
+    /// True if the only argument is `*`.
     pub(super) star: bool,
-    /// The condition of FILTER.
+    /// Condition of FILTER.
     pub(super) filter: Option<&'a Ast>,
-    /// The one item of WITHIN GROUP, and whether it is descending.
+    /// The single item of WITHIN GROUP, and whether its order is descending.
     pub(super) within: Option<(&'a Ast, bool)>,
     pub(super) position: Option<Position>,
 }
 
 impl<'a> Call<'a> {
     pub(super) fn new(function: &'a AstFunction) -> Result<Self, SqlError> {
+        // Every part of the call that is not read below must be refused here. A part that is ignored would
+        // silently change what the query means.
         let name = function.name.to_string().to_lowercase();
         let parts = function.name.0.iter();
         let position = parts
@@ -135,12 +137,12 @@ impl<'a> Call<'a> {
         })
     }
 
-    /// Whether the name is that of an aggregate.
+    /// Returns whether the name is that of an aggregate.
     pub(super) fn is_aggregate(&self) -> bool {
         AGGREGATES.contains(&self.name.as_str())
     }
 
-    /// Refuses FILTER and WITHIN GROUP, where they have no meaning.
+    /// Refuses FILTER and WITHIN GROUP where they have no meaning.
     pub(super) fn plain(&self) -> Result<(), SqlError> {
         if self.filter.is_some() {
             return Err(SqlError::new(
@@ -159,7 +161,7 @@ impl<'a> Call<'a> {
         Ok(())
     }
 
-    /// The call as people recognise it.
+    /// Returns the call in the spelling of the documentation, with its arguments left out.
     pub(super) fn shown(&self) -> String {
         match self.name.as_str() {
             "clamp" | "concept" | "domain" => format!("{}(…)", self.name),
@@ -167,12 +169,15 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// The arguments, if there are `N`.
+    /// Returns the arguments.
+    ///
+    /// # Errors
+    /// If their number is not `N`.
     pub(super) fn exactly<const N: usize>(&self, usage: &str) -> Result<[&'a Ast; N], SqlError> {
         <[&Ast; N]>::try_from(self.arguments.clone()).map_err(|_| self.misused(usage))
     }
 
-    /// An error for a wrong number of arguments.
+    /// Returns the error for a wrong number of arguments.
     pub(super) fn misused(&self, usage: &str) -> SqlError {
         let n = self.arguments.len();
         let plural = if n == 1 { "" } else { "s" };
@@ -180,7 +185,7 @@ impl<'a> Call<'a> {
         SqlError::new(self.position, what, format!("write {usage}"))
     }
 
-    /// The aggregate of a home's documents that this call is.
+    /// Binds this call as an aggregate over one home's documents, for the inner SELECT.
     pub(super) fn inner_aggregate(&self, names: &mut dyn Names) -> Result<Aggregate, SqlError> {
         self.plain()?;
         let function = match self.name.as_str() {
@@ -209,8 +214,9 @@ impl<'a> Call<'a> {
         })
     }
 
-    /// An error for a function that no expression may call.
+    /// Returns the error for a function that no expression may call.
     pub(super) fn unsupported(&self) -> SqlError {
+        // FILTER on a scalar function is the likelier mistake, so it is reported before the name.
         if let Err(error) = self.plain() {
             return error;
         }
@@ -248,7 +254,7 @@ impl<'a> Call<'a> {
     }
 }
 
-/// The call that `expr` is, parentheses aside.
+/// Returns the function call that `expr` is after its parentheses are removed, or `None` if it is not a call.
 pub(super) fn as_call(expr: &Ast) -> Option<Result<Call<'_>, SqlError>> {
     match expr {
         Ast::Nested(inner) => as_call(inner),
@@ -257,7 +263,7 @@ pub(super) fn as_call(expr: &Ast) -> Option<Result<Call<'_>, SqlError>> {
     }
 }
 
-/// The text literal that `expr` is.
+/// Returns the text if `expr` is a text literal.
 pub(super) fn text_literal(expr: &Ast) -> Option<&str> {
     match expr {
         Ast::Value(value) => match &value.value {
@@ -268,7 +274,7 @@ pub(super) fn text_literal(expr: &Ast) -> Option<&str> {
     }
 }
 
-/// An error for a SELECT where none may stand.
+/// Returns the error for a SELECT inside an expression.
 pub(super) fn subquery(position: Option<Position>) -> SqlError {
     SqlError::new(
         position,
@@ -278,7 +284,7 @@ pub(super) fn subquery(position: Option<Position>) -> SqlError {
     )
 }
 
-/// An error for something else at `expr`.
+/// Returns an error at the position of `expr`.
 pub(super) fn unsupported(expr: &Ast, what: &str, instead: &str) -> SqlError {
     SqlError::new(position_of(expr), what, instead)
 }

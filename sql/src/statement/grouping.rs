@@ -1,4 +1,4 @@
-//! GROUP BY: keys with a bounded domain, known from the query text.
+//! GROUP BY: keys whose possible values follow from the query text.
 
 use sqlparser::ast::{Expr as Ast, GroupByExpr, SelectItem, Value, ValueWithSpan};
 
@@ -11,15 +11,15 @@ use super::names::Names;
 use super::walk::position_of;
 use dispers_query::local::{Category, Expr, Key, MAX_KEYS, Node};
 
-/// A GROUP BY column with how it was written.
+/// A GROUP BY column with its text in the query.
 pub(crate) struct BoundKey {
     pub(crate) key: Key,
     pub(crate) text: String,
-    /// Of the bins of a histogram, where they begin and the last ends.
+    /// For a histogram: the lower edge of each bin, then the upper edge of the last. `None` for other keys.
     pub(crate) edges: Option<Vec<f64>>,
 }
 
-/// Binds the GROUP BY of the outer SELECT, whose items may be named or numbered in it.
+/// Binds the GROUP BY of the outer SELECT. An item may be an alias or a number of a SELECT column.
 pub(crate) fn bind_keys(
     group_by: &GroupByExpr,
     items: &[SelectItem],
@@ -40,19 +40,25 @@ pub(crate) fn bind_keys(
     let mut keys: Vec<BoundKey> = Vec::new();
     for item in written {
         let meant = referred(item, items, names)?;
+        // If an alias of the same name exists, the column of that name has hidden it. The error then says so,
+        // since the querier probably meant the alias.
         let key = bind_key(meant, names).map_err(|error| {
             let shadowed = alias_of(item, items).filter(|_| std::ptr::eq(meant, item));
             shadowed.map_or(error, |place| column_not_alias(item, place))
         })?;
+        // A repeated key would multiply the number of groups by groups that are always empty.
         if !keys.iter().any(|known| known.key == key) {
             let text = meant.to_string();
             let edges = None;
             keys.push(BoundKey { key, text, edges });
         }
     }
+    // HISTOGRAM is one more key, although the query does not write it in GROUP BY.
     keys.extend(histogram);
     let sizes: Vec<usize> = keys.iter().map(|k| k.key.len()).collect();
     let groups = sizes.iter().fold(1usize, |n, size| n.saturating_mul(*size));
+    // Every combination of values is one group of the circuit, and circuits have a largest number of groups
+    // (protocol.md §7).
     if groups > max_groups {
         let sizes: Vec<String> = sizes.iter().map(usize::to_string).collect();
         return Err(SqlError::new(
@@ -64,7 +70,7 @@ pub(crate) fn bind_keys(
     Ok(keys)
 }
 
-/// The bins of the HISTOGRAM among the SELECT items.
+/// Returns the bins of the HISTOGRAM among the SELECT items, or `None` if there is no HISTOGRAM.
 fn histogram(
     items: &[SelectItem],
     names: &mut dyn Names,
@@ -75,7 +81,7 @@ fn histogram(
         let (SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. }) = item else {
             continue;
         };
-        // What is wrong with another call is said when it is bound.
+        // An invalid call is reported when the SELECT items are bound.
         let Some(Ok(call)) = as_call(expr) else {
             continue;
         };
@@ -104,7 +110,7 @@ fn histogram(
     Ok(found)
 }
 
-/// What a GROUP BY item means: itself, or the select item that it names or numbers.
+/// Returns the expression that a GROUP BY item means: itself, or the select item that it names or numbers.
 fn referred<'a>(
     item: &'a Ast,
     items: &'a [SelectItem],
@@ -139,7 +145,7 @@ fn referred<'a>(
     }
 }
 
-/// Place in SELECT of the alias that a GROUP BY item spells.
+/// Returns the position in SELECT of the alias that a GROUP BY item spells.
 fn alias_of(item: &Ast, items: &[SelectItem]) -> Option<usize> {
     let Ast::Identifier(name) = item else {
         return None;
@@ -161,7 +167,7 @@ fn column_not_alias(item: &Ast, place: usize) -> SqlError {
     )
 }
 
-/// The key that `ast` is.
+/// Binds `ast` as a key, with the values that it may have.
 pub(super) fn bind_key(ast: &Ast, names: &mut dyn Names) -> Result<Key, SqlError> {
     if let Some(call) = as_call(ast).transpose()? {
         if call.name == "domain" {
@@ -231,12 +237,13 @@ fn bind_domain(value: &Ast, listed: &[&Ast], names: &mut dyn Names) -> Result<Ke
     Ok(Key {
         expr: value.expr,
         categories,
-        // Whatever is not listed is NULL.
+        // A value that is not listed becomes NULL, even if the column itself is never NULL.
         nullable: true,
     })
 }
 
-/// The values that an expression may have, if the query text tells; in order of appearance.
+/// Returns the values that an expression may have, in order of appearance, or `None` if the query text does
+/// not bound them.
 fn literals(bound: &Bound) -> Option<Vec<Category>> {
     let merge = |sets: Vec<Option<Vec<Category>>>| {
         let mut all = Vec::new();
@@ -251,6 +258,8 @@ fn literals(bound: &Bound) -> Option<Vec<Category>> {
         expr.fold(|node, operands: Vec<Option<Vec<Category>>>| match node {
             Node::Null(_) => Some(Vec::new()),
             Node::Boolean(_) | Node::Integer(_) | Node::Text(_) => Some(vec![category(node)?]),
+            // Operands are pairs of a condition and a result, then possibly the result of ELSE. Only results
+            // are values.
             Node::Case { whens, .. } => {
                 let pairs = 2 * usize::from(*whens);
                 let results = operands.into_iter().enumerate();

@@ -1,4 +1,4 @@
-//! What a home measures, and what is summed of it: each value and each sum once.
+//! Values that a home measures, and sums over them. Equal values and equal sums are kept once.
 
 use sqlparser::ast::Expr as Ast;
 
@@ -16,22 +16,22 @@ use dispers_query::{
     quantise::{InvalidGrid, Quantiser, Step},
 };
 
-/// Bins of a histogram from which a quantile is read, where no step is written.
+/// Number of bins of the histogram that a quantile is read from, where the query gives no step.
 const BINS: u64 = 100;
 
-/// Measures and moments while a query is bound.
+/// Measures and moments of a query while it is bound.
 #[derive(Default)]
 pub(crate) struct Measures {
-    /// One per variable of the circuit.
+    /// Measured values, one per variable of the circuit.
     pub(crate) measures: Vec<Measure>,
-    /// For each measure, where and how its value was written.
+    /// For each measure, its position and its text in the query.
     pub(crate) written: Vec<(Option<Position>, String)>,
     moments: Vec<Moment>,
 }
 
 impl Measures {
-    /// The measures that have a grid, to bind the same query once more: a count of values then finds
-    /// the measure of the same value, whichever stands first.
+    /// Keeps only the measures that have a grid, so that the same query can be bound once more. A count of
+    /// values then finds the measure of the same value, wherever the two stand in the query.
     pub(super) fn gridded(self) -> Self {
         let all = self.measures.into_iter().zip(self.written);
         let gridded = all.filter(|(measure, _)| measure.quantiser.is_some());
@@ -43,7 +43,7 @@ impl Measures {
         }
     }
 
-    /// What is summed, in the circuit's order: by variable, counts before sums.
+    /// Returns the moments in the circuit's order: by variable, counts before sums.
     pub(crate) fn moments(&self) -> Vec<Moment> {
         let mut moments = self.moments.clone();
         moments.sort_by_key(|moment| match moment {
@@ -56,7 +56,7 @@ impl Measures {
         moments
     }
 
-    /// The nullable ones of some variables, in increasing order.
+    /// Returns those of `variables` that may be NULL, in increasing order, each once.
     pub(super) fn nullable(&self, variables: &[u16]) -> Vec<u16> {
         let mut nullable: Vec<u16> = variables.to_vec();
         nullable.retain(|v| self.measures[usize::from(*v)].nullable);
@@ -65,11 +65,13 @@ impl Measures {
         nullable
     }
 
-    /// Sums the product of `factors` where none of `present` is NULL, and counts those rows.
+    /// Adds the sum of the product of `factors` over rows where none of `present` is NULL, and the count of
+    /// these rows.
     pub(super) fn sum(&mut self, present: &[u16], factors: &[u16]) {
         let present = present.to_vec();
         let mut factors = factors.to_vec();
         factors.sort_unstable();
+        // The count guards the sum (protocol.md §9), and means need it.
         if !present.is_empty() {
             self.need(Moment::count(present.clone()));
         }
@@ -78,10 +80,12 @@ impl Measures {
         }
     }
 
-    /// Counts the rows at each level of a variable.
+    /// Adds the counts of rows at each level of `variable`; if `merged`, in runs that reach the minimum
+    /// cohort.
     pub(super) fn levels(&mut self, variable: u16, merged: bool) {
         let other = |merged| Moment::Levels { variable, merged };
-        // Both would tell, by their difference, what either holds back.
+        // With single levels and runs of one variable, differences would reveal the counts that either
+        // withholds.
         if self.moments.contains(&other(true)) {
             return;
         }
@@ -95,7 +99,7 @@ impl Measures {
         }
     }
 
-    /// The variable of a value, made on first use; equal ones share one.
+    /// Returns the variable of a value, which is added on first use. Equal values share one variable.
     fn variable(
         &mut self,
         bound: Bound,
@@ -118,6 +122,7 @@ impl Measures {
                 self.measures.len() - 1
             }
         };
+        // One-hot encoding serves every use of the variable, so one use that needs it decides for all.
         self.measures[variable].one_hot |= one_hot;
         if self.measures.len() > MAX_MEASURES {
             return Err(SqlError::new(
@@ -129,7 +134,8 @@ impl Measures {
         Ok(variable as u16)
     }
 
-    /// The variable of `clamp(x, lo, hi [, step])`, in rows where `filter` holds.
+    /// Returns the variable of `clamp(x, lo, hi [, step])`, which is NULL in rows where `filter` does not
+    /// hold.
     pub(super) fn clamped(
         &mut self,
         aggregate: &str,
@@ -148,7 +154,7 @@ impl Measures {
         self.variable(bound, Some(quantiser), false, value.to_string())
     }
 
-    /// The one-hot variable of a clamped value, of which levels are counted.
+    /// Returns the one-hot variable of a clamped value whose levels are counted.
     pub(super) fn counted(
         &mut self,
         aggregate: &str,
@@ -163,6 +169,7 @@ impl Measures {
         let (value, numbers) = arguments(&clamp, names)?;
         let (lo, hi) = (numbers[0], numbers[1]);
         let bound = numeric(value, names)?;
+        // A step of 1 keeps integers exact, if there are not too many levels.
         let whole = bound.typed.kind == Kind::Integer && lo.fract() == 0.0 && hi.fract() == 0.0;
         let step = match numbers.get(2) {
             Some(step) => *step,
@@ -171,6 +178,7 @@ impl Measures {
             None => 1.0,
         };
         let quantiser = grid(&clamp, value, &numbers, Step::Exact(step))?;
+        // Every counted level is an output of the circuit, hence the bound (protocol.md §7).
         if quantiser.max() >= MAX_BINS {
             let least = nice_step(lo, hi, MAX_BINS - 1);
             return Err(SqlError::new(
@@ -186,7 +194,7 @@ impl Measures {
         self.variable(bound, Some(quantiser), true, value.to_string())
     }
 
-    /// The one-hot variable of `domain(x, 'a', 'b')`, with the values of its levels.
+    /// Returns the one-hot variable of `domain(x, 'a', 'b')`, and the value of each level.
     pub(super) fn category(
         &mut self,
         argument: &Ast,
@@ -227,18 +235,18 @@ impl Measures {
         Ok((variable, key.categories.iter().map(Value::from).collect()))
     }
 
-    /// The variable of a text.
+    /// Returns the variable of a text.
     pub(super) fn text(&mut self, bound: Bound, written: String) -> Result<u16, SqlError> {
         self.variable(bound, None, false, written)
     }
 
-    /// The variable of a number that is 0 or 1.
+    /// Returns the variable of a number that is 0 or 1.
     pub(super) fn bit(&mut self, bound: Bound, written: String) -> Result<u16, SqlError> {
         let grid = Quantiser::new(0.0, 1.0, Step::Exact(1.0)).expect("0 and 1 are a grid");
         self.variable(bound, Some(grid), false, written)
     }
 
-    /// The variable of a value with a range that the catalogue knows, and whether it is whole.
+    /// Returns the variable of a value for which the catalogue gives a range, as [`Names::range`] returns it.
     pub(super) fn ranged(
         &mut self,
         bound: Bound,
@@ -261,7 +269,8 @@ impl Measures {
         self.variable(bound, Some(grid), false, written)
     }
 
-    /// The variables that must not be NULL where `argument` is not; none where it never is.
+    /// Returns the variables that must not be NULL for `argument` not to be NULL. The list is empty if
+    /// `argument` never is.
     pub(super) fn present(
         &mut self,
         argument: &Ast,
@@ -269,6 +278,7 @@ impl Measures {
         names: &mut dyn Names,
     ) -> Result<Vec<u16>, SqlError> {
         let clamp = as_call(argument).transpose()?.filter(|c| c.name == "clamp");
+        // A clamp is NULL exactly where its value is, so COUNT(clamp(x, …)) counts x.
         let value = match &clamp {
             Some(clamp) => *clamp
                 .arguments
@@ -280,8 +290,8 @@ impl Measures {
         self.count(bound, value.to_string())
     }
 
-    /// The variables that must not be NULL for a condition to be true; where `known`, for it to be true
-    /// or false.
+    /// Returns the variables that must not be NULL for a condition to be true. If `known`, for the condition
+    /// to be true or false.
     pub(super) fn condition(
         &mut self,
         condition: &Ast,
@@ -290,6 +300,7 @@ impl Measures {
         names: &mut dyn Names,
     ) -> Result<Vec<u16>, SqlError> {
         let mut bound = bind_condition(condition, names)?;
+        // A count can only test for NULL, so a condition that is not true becomes NULL.
         if !known {
             let position = bound.position;
             let yes = Bound::literal(Node::Boolean(true), position)?;
@@ -317,7 +328,7 @@ impl Measures {
     }
 }
 
-/// `value` where `filter` is true, else NULL.
+/// Returns `value` where `filter` is true, else NULL.
 fn filtered(value: Bound, filter: Option<&Ast>, names: &mut dyn Names) -> Result<Bound, SqlError> {
     let Some(filter) = filter else {
         return Ok(value);
@@ -333,7 +344,7 @@ fn filtered(value: Bound, filter: Option<&Ast>, names: &mut dyn Names) -> Result
     Ok(bound)
 }
 
-/// The value of a clamp and its two or three numbers.
+/// Returns the value of a clamp, and its two or three numbers.
 fn arguments<'a>(clamp: &Call<'a>, names: &mut dyn Names) -> Result<(&'a Ast, Vec<f64>), SqlError> {
     clamp.plain()?;
     let usage = "clamp(x, lo, hi) or clamp(x, lo, hi, step)";
@@ -354,7 +365,10 @@ fn arguments<'a>(clamp: &Call<'a>, names: &mut dyn Names) -> Result<(&'a Ast, Ve
     Ok((value, numbers))
 }
 
-/// A number that is written in the query.
+/// Returns the value of a literal number.
+///
+/// # Errors
+/// If `ast` is an expression of any other form. `what` says in the error why it must be public.
 pub(super) fn number(
     ast: &Ast,
     what: &str,
@@ -431,7 +445,8 @@ fn unclamped(aggregate: &str, argument: &Ast, names: &mut dyn Names) -> Result<S
     ))
 }
 
-/// The key of the bins of `HISTOGRAM(clamp(x, lo, hi), bins)`, and where they begin and the last ends.
+/// Returns the key of the bins of `HISTOGRAM(clamp(x, lo, hi), bins)`, and the edges: the lower edge of each
+/// bin, then the upper edge of the last.
 pub(super) fn bins(
     call: &Call<'_>,
     names: &mut dyn Names,
@@ -445,6 +460,7 @@ pub(super) fn bins(
     };
     let (value, numbers) = arguments(&clamp, names)?;
     let (lo, hi) = (numbers[0], numbers[1]);
+    // Only the check of the bounds matters here: bins are made by the key and not by a grid.
     grid(&clamp, value, &numbers, Step::Levels4096)?;
     let what = "the number of bins is public";
     let count = number(bins, what, &format!("write {usage} with a number"), names)?;
@@ -462,7 +478,7 @@ pub(super) fn bins(
     let apply = Bound::apply;
     use dispers_query::local::{Arithmetic, Function};
     let arithmetic = |operation, a, b| apply(Node::Arithmetic(operation), vec![a, b]);
-    // Multiplied before it is divided, so that edges on a short decimal are exact.
+    // The multiplication comes before the division, so that edges that are short decimals are exact.
     let distance = arithmetic(Arithmetic::Subtract, x.clone(), real(lo)?)?;
     let scaled = arithmetic(Arithmetic::Multiply, distance, real(count)?)?;
     let place = arithmetic(Arithmetic::Divide, scaled, real(hi - lo)?)?;
@@ -489,14 +505,14 @@ pub(super) fn bins(
     let key = dispers_query::local::Key {
         expr,
         categories: (0..=last).map(Category::Integer).collect(),
-        // Without a value there is no bin.
+        // A row without a value is in no bin, so there is no bin for NULL.
         nullable: false,
     };
     let edge = |bin: i64| lo + (hi - lo) * bin as f64 / count;
     Ok((key, (0..=last + 1).map(edge).collect()))
 }
 
-/// The smallest short step that divides hi - lo into at most `max` parts.
+/// Returns the smallest short step that divides hi - lo into at most `max` parts.
 pub(crate) fn nice_step(lo: f64, hi: f64, max: u64) -> f64 {
     let least = (hi - lo) / max as f64;
     let power = least.log10().floor() as i32;
@@ -512,7 +528,7 @@ pub(crate) fn nice_step(lo: f64, hi: f64, max: u64) -> f64 {
         .unwrap_or((hi - lo) / (max as f64 / 2.0).max(1.0).floor())
 }
 
-/// digit·10^power, as it is read from text.
+/// Returns digit·10^power, rounded as the same number in a text would be.
 fn decimal(digit: f64, power: i32) -> f64 {
     format!("{digit}e{power}").parse().unwrap_or(f64::NAN)
 }

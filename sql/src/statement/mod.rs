@@ -1,7 +1,8 @@
 //! The SQL that DISPERS understands (protocol.md §10).
 //!
-//! Standard SQL that any parser accepts, with PostgreSQL's meaning. Parsing is sqlparser's; what
-//! follows binds names and types, and refuses the rest, always with what to write instead.
+//! Standard SQL that any parser accepts, with PostgreSQL's meaning. The crate `sqlparser` parses the text.
+//! This module binds names and types, and refuses everything that is not supported with an error that says
+//! what to write instead.
 
 mod aggregates;
 mod bound;

@@ -1,4 +1,4 @@
-//! Which columns a query can name, and what they are.
+//! The columns that a query can name, and their types.
 
 use std::collections::BTreeSet;
 
@@ -13,20 +13,20 @@ use dispers_query::{
     local::{Aggregate, AggregateFunction, Column, Expr, Kind, Node, Typed},
 };
 
-/// What names mean at one place of a query.
+/// Meaning of names at one place of a query.
 pub(crate) trait Names {
-    /// The column of that name.
+    /// Returns the column of that name.
     fn column(&mut self, parts: &[Ident]) -> Result<Bound, SqlError>;
 
-    /// Whether there is a column of that name.
+    /// Returns whether a column has that name.
     fn has(&self, name: &str) -> bool;
 
-    /// What an expression stands for as a whole, before its parts are looked at.
+    /// Returns the meaning of an expression as a whole, or `None` if its parts are to be bound one by one.
     fn whole(&mut self, _: &Ast) -> Option<Result<Bound, SqlError>> {
         None
     }
 
-    /// The aggregate that `call` computes, where aggregates may stand inside expressions.
+    /// Binds an aggregate inside an expression. The default refuses it.
     fn aggregate(&mut self, call: &Call<'_>) -> Result<Bound, SqlError> {
         Err(SqlError::new(
             call.position,
@@ -35,18 +35,19 @@ pub(crate) trait Names {
         ))
     }
 
-    /// Takes note of columns that are not NULL from here on.
+    /// Records columns that cannot be NULL from here on.
     fn narrow(&mut self, non_null: &BTreeSet<u16>);
 
-    /// The range that the catalogue expects of `expr`, if it is a column, and whether it is whole.
+    /// Returns the catalogue's range of `expr` as (lowest, highest, whether values are integers). Returns
+    /// `None` if `expr` is not a single column with a range.
     fn range(&self, expr: &Expr) -> Option<(f64, f64, bool)>;
 }
 
-/// The fields of one doctype. Only those that are named are read.
+/// Fields of one doctype. Only fields that the query names are read.
 pub(crate) struct Documents<'a> {
     doctype: &'a Doctype,
     qualifier: String,
-    /// Positions in the doctype of what [`Node::Column`] counts.
+    /// Positions in the doctype of the fields that are read. [`Node::Column`] is an index into this list.
     read: Vec<usize>,
     non_null: BTreeSet<u16>,
 }
@@ -61,7 +62,7 @@ impl<'a> Documents<'a> {
         }
     }
 
-    /// What is read, in the order of [`Node::Column`].
+    /// Returns the fields that are read, in the order of [`Node::Column`].
     pub(crate) fn fields(&self) -> Vec<Column> {
         let fields = self.read.iter().map(|i| &self.doctype.fields[*i]);
         fields
@@ -95,7 +96,7 @@ impl Names for Documents<'_> {
     fn column(&mut self, parts: &[Ident]) -> Result<Bound, SqlError> {
         let whole = dotted(parts);
         let found = match self.position(&whole) {
-            // A field's own name may have dots.
+            // The whole name is tried first, because a field's own name may contain dots.
             Some(field) => Some(field),
             None => match unqualified(&whole, &[&self.qualifier, &self.doctype.name]) {
                 Some(name) => self.position(name),
@@ -137,7 +138,7 @@ impl Names for Documents<'_> {
     }
 }
 
-/// The items of an inner SELECT while it is read: aggregates of a home's documents.
+/// Names inside an inner SELECT's items: aggregates of a home's documents.
 pub(super) struct Aggregates<'a, 'b> {
     pub(super) documents: &'b mut Documents<'a>,
     pub(super) aggregates: Vec<Aggregate>,
@@ -183,7 +184,7 @@ impl Names for Aggregates<'_, '_> {
     }
 }
 
-/// The columns that an inner SELECT gave names to.
+/// Columns that an inner SELECT defines.
 pub(super) struct Derived<'a> {
     pub(super) documents: Documents<'a>,
     pub(super) qualifier: Option<String>,
@@ -234,6 +235,8 @@ impl Names for Derived<'_> {
         let aggregate = self.aggregates.get(single_column(expr)?)?;
         let (lo, hi, whole) = self.documents.range(aggregate.argument.as_ref()?)?;
         match aggregate.function {
+            // An average, minimum or maximum stays inside the range of its values. A sum depends on how many
+            // documents a home has, which nothing bounds.
             AggregateFunction::Average => Some((lo, hi, false)),
             AggregateFunction::Minimum | AggregateFunction::Maximum => Some((lo, hi, whole)),
             AggregateFunction::Count | AggregateFunction::Sum => None,
@@ -241,18 +244,18 @@ impl Names for Derived<'_> {
     }
 }
 
-/// `a.b.c`.
+/// Joins the parts of a name with dots.
 pub(super) fn dotted(parts: &[Ident]) -> String {
     let names: Vec<&str> = parts.iter().map(|p| p.value.as_str()).collect();
     names.join(".")
 }
 
-/// Where a name starts.
+/// Returns the position where a name starts.
 pub(super) fn position_of(parts: &[Ident]) -> Option<Position> {
     Position::of(parts.first()?.span.start)
 }
 
-/// `name` without one of `qualifiers` and its dot in front.
+/// Returns `name` without one of `qualifiers` and the dot after it, or `None` if it starts with none of them.
 fn unqualified<'n>(name: &'n str, qualifiers: &[&str]) -> Option<&'n str> {
     qualifiers.iter().find_map(|qualifier| {
         let (head, rest) = name.split_at_checked(qualifier.len())?;
@@ -268,6 +271,7 @@ fn unknown_column<'k>(
 ) -> SqlError {
     let name = parts.last().map_or("", |p| p.value.as_str());
     let mut instead = did_you_mean(name, known, "select something that it has");
+    // A double-quoted word is a name in SQL, but many people write texts in double quotes.
     if parts.last().is_some_and(|p| p.quote_style == Some('"')) {
         instead += " (a text is written in 'single quotes')";
     }

@@ -1,9 +1,10 @@
-//! Names that somebody may have meant.
+//! Suggestions for names that do not exist.
 
 /// Largest number of names suggested.
 const SUGGESTIONS: usize = 5;
 
-/// `did you mean a, b?` with the names nearest to `name`, or the first known ones.
+/// Returns `did you mean a, b?` with the names nearest to `name`. If no name is near, lists known names; if
+/// there are none, returns `otherwise`.
 pub(super) fn did_you_mean<'a>(
     name: &str,
     known: impl Iterator<Item = &'a str>,
@@ -16,6 +17,7 @@ pub(super) fn did_you_mean<'a>(
     ranked.sort();
     let near: Vec<&str> = ranked
         .iter()
+        // Up to half of the letters may differ, and 2 letters of a short name.
         .take_while(|(distance, _)| *distance <= 2.max(wanted.chars().count() / 2))
         .map(|(_, candidate)| *candidate)
         .take(SUGGESTIONS)
@@ -35,11 +37,13 @@ pub(super) fn did_you_mean<'a>(
     }
 }
 
-/// Levenshtein distance, or less where one name contains the other.
+/// Returns the Levenshtein distance, or 1 if one name contains the other.
 fn distance(a: &str, b: &str) -> usize {
     if a.len() >= 3 && b.contains(a) || b.len() >= 3 && a.contains(b) {
         return 1;
     }
+    // The work grows with the product of the lengths, and both names come from a query or a catalogue of any
+    // length.
     let (a, b): (Vec<char>, Vec<char>) =
         (a.chars().take(64).collect(), b.chars().take(64).collect());
     let mut row: Vec<usize> = (0..=b.len()).collect();

@@ -17,25 +17,26 @@ use super::walk::position_of;
 use crate::decode::{Column, Order, Selection, Source};
 use dispers_query::local::{Category, Expr, Kind, Node, Typed};
 
-/// What the outer SELECT measures and shows.
+/// Measures and output columns of the outer SELECT.
 pub(crate) struct Outputs {
     pub(crate) measures: Measures,
     pub(crate) selection: Selection,
 }
 
-/// Binds the outer SELECT; `keys` are those of GROUP BY, and of histograms.
+/// Binds the outer SELECT. `keys` are those of GROUP BY and of HISTOGRAM.
 pub(crate) fn bind_outputs(
     selected: &Selected,
     keys: &[BoundKey],
     names: &mut dyn Names,
 ) -> Result<Outputs, SqlError> {
     let first = Cells::new(keys, names, Measures::default()).bind(selected)?;
-    // Once more, so that COUNT(x) finds the measure of a clamp of x, whichever stands first.
+    // The SELECT is bound twice so that COUNT(x) finds the measure of clamp(x, …) wherever the two stand.
+    // Otherwise x would be measured twice.
     let measures = first.measures.gridded();
     Cells::new(keys, names, measures).bind(selected)
 }
 
-/// A SELECT item with its name, if it has one.
+/// Returns the expression of a SELECT item, and its alias if it has one.
 pub(super) fn named(item: &SelectItem) -> Result<(&Ast, Option<&str>), SqlError> {
     match item {
         SelectItem::UnnamedExpr(expr) => Ok((expr, None)),
@@ -48,13 +49,13 @@ pub(super) fn named(item: &SelectItem) -> Result<(&Ast, Option<&str>), SqlError>
     }
 }
 
-/// The cells that expressions name as columns.
+/// Cells that the outer expressions refer to as columns.
 struct Cells<'k, 'n> {
     names: &'n mut dyn Names,
     keys: &'k [BoundKey],
     measures: Measures,
     sources: Vec<Source>,
-    /// Columns of SELECT by name, where ORDER BY may use them.
+    /// Columns of SELECT by name. They are filled in only for ORDER BY, which may use them.
     aliases: Vec<(String, Bound)>,
 }
 
@@ -95,6 +96,7 @@ impl<'k, 'n> Cells<'k, 'n> {
         let having = selected.select.having.as_ref();
         let having = having.map(|condition| bind_condition(condition, &mut self));
         let having = having.transpose()?.map(|bound| bound.expr);
+        // From here on aliases resolve. HAVING was bound before: SQL gives it no access to them.
         self.aliases = bound.clone();
         let mut order = Vec::new();
         for item in &selected.order {
@@ -110,6 +112,7 @@ impl<'k, 'n> Cells<'k, 'n> {
             order.push(Order {
                 expr: self.ordered(&item.expr)?,
                 descending,
+                // PostgreSQL's default: NULL counts as larger than any value.
                 nulls_first: item.options.nulls_first.unwrap_or(descending),
             });
         }
@@ -132,7 +135,7 @@ impl<'k, 'n> Cells<'k, 'n> {
         })
     }
 
-    /// What ORDER BY orders by: a column by its number, or an expression.
+    /// Returns the expression that an ORDER BY item sorts by: the column that it numbers, or the item itself.
     fn ordered(&mut self, ast: &Ast) -> Result<Expr, SqlError> {
         let Ast::Value(ValueWithSpan {
             value: Literal::Number(text, _),
@@ -152,7 +155,7 @@ impl<'k, 'n> Cells<'k, 'n> {
         })
     }
 
-    /// Where bins begin and end, and how many people are in them.
+    /// Returns three columns: lower edge of the bin, upper edge, and number of rows in the bin.
     fn histogram(&mut self, name: &str) -> Result<[(String, Bound); 3], SqlError> {
         let bins = |key: &BoundKey| key.edges.is_some();
         let key = self.keys.iter().position(bins).unwrap_or_default();
@@ -168,7 +171,7 @@ impl<'k, 'n> Cells<'k, 'n> {
         ])
     }
 
-    /// The cell of a source; equal ones share one.
+    /// Returns the cell of a source. Equal sources share one cell.
     fn leaf(&mut self, source: Source, typed: Typed) -> Result<Bound, SqlError> {
         let known = self.sources.iter().position(|s| *s == source);
         let cell = known.unwrap_or_else(|| {
@@ -196,7 +199,7 @@ impl Names for Cells<'_, '_> {
         if let Some((_, bound)) = self.aliases.iter().find(alias) {
             return Ok(bound.clone());
         }
-        // One that does not exist is best told so.
+        // A name that does not exist at all gets that error first, since GROUP BY could not fix it.
         self.names.column(parts)?;
         Err(self.ungrouped(&name, parts))
     }
@@ -206,11 +209,12 @@ impl Names for Cells<'_, '_> {
     }
 
     fn whole(&mut self, ast: &Ast) -> Option<Result<Bound, SqlError>> {
+        // The binder removes parentheses and asks again for the inner expression.
         if matches!(ast, Ast::Nested(_)) {
             return None;
         }
         if let Ast::Identifier(name) = ast {
-            // As in PostgreSQL, a name in ORDER BY is first that of a column of the result.
+            // As in PostgreSQL, a name in ORDER BY first means an output column of that name.
             let alias = |(known, _): &&(String, Bound)| known.eq_ignore_ascii_case(&name.value);
             if let Some((_, bound)) = self.aliases.iter().find(alias) {
                 return Some(Ok(bound.clone()));
@@ -223,6 +227,8 @@ impl Names for Cells<'_, '_> {
         };
         let found = match bind_key(ast, self.names) {
             Ok(key) => self.keys.iter().position(|known| known.key == key),
+            // Most expressions are not keys; only a domain, which can be nothing else, turns that into an
+            // error.
             Err(error) => return domain.map(|_| Err(error)),
         };
         match found {

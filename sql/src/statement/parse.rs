@@ -1,4 +1,4 @@
-//! From text to one SELECT without the clauses that are not supported.
+//! Parsing of a text to one SELECT, and refusal of the clauses that are not supported.
 
 use sqlparser::ast::{
     Expr as Ast, GroupByExpr, LimitClause, OrderBy, OrderByExpr, OrderByKind, Query, Select,
@@ -14,10 +14,11 @@ use super::walk::position_of;
 
 /// Longest SQL text, in bytes.
 const MAX_SQL: usize = 64 * 1024;
-/// Largest number of tokens: chains such as `a + a + …` nest as deeply as they are long.
+/// Largest number of tokens. Chains such as `a + a + …` nest as deeply as they are long, so this bounds the
+/// depth.
 const MAX_TOKENS: usize = 4096;
 
-/// Standard SQL with keywords as names wherever that is not ambiguous.
+/// Standard SQL in which a keyword may be a name wherever that is not ambiguous.
 #[derive(Debug)]
 struct Standard;
 
@@ -38,17 +39,18 @@ impl Dialect for Standard {
         false
     }
 
-    // Understood so that it can be refused by name.
+    // FILTER is part of the supported SQL.
     fn supports_filter_during_aggregation(&self) -> bool {
         true
     }
 
+    // Parses ROLLUP, CUBE and GROUPING SETS, so that they are refused as such.
     fn supports_group_by_expr(&self) -> bool {
         true
     }
 }
 
-/// A SELECT with what follows it.
+/// A SELECT with its ORDER BY, OFFSET and LIMIT.
 #[derive(Debug)]
 pub(crate) struct Selected {
     pub(crate) select: Box<Select>,
@@ -57,7 +59,7 @@ pub(crate) struct Selected {
     pub(crate) limit: Option<u64>,
 }
 
-/// The one SELECT that `sql` consists of.
+/// Parses `sql`, which must consist of a single SELECT.
 pub(crate) fn parse(sql: &str) -> Result<Selected, SqlError> {
     if sql.len() > MAX_SQL {
         return Err(SqlError::new(
@@ -68,6 +70,7 @@ pub(crate) fn parse(sql: &str) -> Result<Selected, SqlError> {
     }
     let end = end_of(sql);
     let dialect = Standard;
+    // Tokens are counted before parsing: the parser recurses over the whole text.
     let tokens = Tokenizer::new(&dialect, sql)
         .tokenize_with_location()
         .map_err(|e| syntax(&e.to_string(), end))?;
@@ -90,7 +93,7 @@ pub(crate) fn parse(sql: &str) -> Result<Selected, SqlError> {
         ),
         ParserError::ParserError(text) | ParserError::TokenizerError(text) => syntax(&text, end),
     })?;
-    // The parser stops at a stray END without saying so.
+    // The parser stops at a stray END without an error.
     let rest = parser.peek_token();
     if rest.token != Token::EOF {
         let what = format!("{} is not expected here", rest.token);
@@ -118,7 +121,7 @@ pub(crate) fn parse(sql: &str) -> Result<Selected, SqlError> {
     }
 }
 
-/// The outer SELECT in `query`, with its order and limit.
+/// Returns the outer SELECT of `query` with its order and limit.
 fn outer(query: Query) -> Result<Selected, SqlError> {
     if query.fetch.is_some() {
         return Err(SqlError::new(
@@ -129,7 +132,7 @@ fn outer(query: Query) -> Result<Selected, SqlError> {
     }
     let (body, order_by) = (&query.body, &query.order_by);
     let limit_clause = &query.limit_clause;
-    // Parentheses around the whole query.
+    // The whole query may be in parentheses.
     if let (SetExpr::Query(inner), None, None) = (&**body, order_by, limit_clause) {
         return outer((**inner).clone());
     }
@@ -196,7 +199,10 @@ fn whole(ast: &Ast, clause: &str) -> Result<u64, SqlError> {
     })
 }
 
-/// The SELECT in `query`, if it is nothing more.
+/// Returns the SELECT of `query`.
+///
+/// # Errors
+/// If `query` has any other clause.
 pub(super) fn select(query: Query) -> Result<Box<Select>, SqlError> {
     refuse_clauses(&query)?;
     match *query.body {
@@ -218,8 +224,10 @@ pub(super) fn select(query: Query) -> Result<Box<Select>, SqlError> {
     }
 }
 
-/// Refuses what may stand beside a SELECT and is not supported there.
+/// Refuses the clauses of a query that are not supported.
 fn refuse_clauses(query: &Query) -> Result<(), SqlError> {
+    // The pattern names every field, so that a new clause of the parser does not compile until it is decided
+    // here.
     let Query {
         with,
         body: _,
@@ -259,6 +267,7 @@ fn refuse_clauses(query: &Query) -> Result<(), SqlError> {
 }
 
 fn only_supported(select: &Select) -> Result<(), SqlError> {
+    // As in `refuse_clauses`, every field is named.
     let Select {
         select_token,
         optimizer_hints: _,
@@ -327,7 +336,7 @@ fn only_supported(select: &Select) -> Result<(), SqlError> {
     )
 }
 
-/// The parser says where in its text: `… at Line: 1, Column: 8`.
+/// Converts an error of the parser, whose text ends with the position: `… at Line: 1, Column: 8`.
 fn syntax(text: &str, end: Position) -> SqlError {
     let (message, position) = match text.rsplit_once(" at Line: ") {
         Some((message, place)) => {
@@ -349,7 +358,7 @@ fn syntax(text: &str, end: Position) -> SqlError {
     )
 }
 
-/// The position after the last character.
+/// Returns the position after the last character.
 fn end_of(sql: &str) -> Position {
     let last = sql.rsplit('\n').next().unwrap_or_default();
     Position {

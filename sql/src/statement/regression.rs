@@ -15,20 +15,20 @@ use super::walk::position_of;
 use crate::decode::Model;
 use dispers_query::local::{Category, Comparison, Kind, Node};
 
-/// The word that a regression begins with.
+/// Keyword that a regression begins with.
 const WORD: &str = "REGRESS";
 const USAGE: &str = "write REGRESS y ~ x1 + x2 FROM …";
 
-/// The SELECT of what a regression measures, if `text` is one: the dependent value, then the sum of the
-/// terms.
+/// Rewrites a regression as a SELECT of its values: the dependent value, then the terms. Returns `None` if
+/// `text` is not a regression.
 pub(crate) fn as_select(text: &str) -> Option<Result<String, SqlError>> {
     let rest = text.trim_start();
     let (word, rest) = rest.split_at_checked(WORD.len())?;
     if !word.eq_ignore_ascii_case(WORD) || !rest.starts_with(char::is_whitespace) {
         return None;
     }
-    // Between ~ and FROM, a + outside parentheses separates terms, of which one may be a condition. Each
-    // sign is replaced by one, so that errors are told at their place.
+    // Between ~ and FROM, a + outside parentheses separates terms. A term may also be a condition. Each sign
+    // is replaced by a single sign, so that errors still have the right position.
     let mut select = String::from("SELECT ");
     let (mut quoted, mut depth, mut terms) = (false, 0usize, None);
     let mut before = ' ';
@@ -111,6 +111,8 @@ pub(crate) fn bind_regression(
         .chain(&features)
         .map(|(variable, _)| *variable)
         .collect();
+    // All sums are over the same homes: those that have every value. Otherwise the normal equations would mix
+    // different sets of homes.
     let present = measures.nullable(&variables);
     for (place, one) in variables.iter().enumerate() {
         measures.sum(&present, &[*one]);
@@ -126,7 +128,7 @@ pub(crate) fn bind_regression(
     Ok((measures, model))
 }
 
-/// The variables of a term, with their names: one, or of `domain(…)` one for each value but the first.
+/// Returns the variables of a term and their names: one, or for `domain(…)` one for each value but the first.
 fn term(
     ast: &Ast,
     measures: &mut Measures,
@@ -174,7 +176,8 @@ fn term(
     }
 }
 
-/// For each value of a domain but the first, whether it is that one.
+/// Returns, for each value of a domain but the first, the variable that is 1 where the expression has that
+/// value.
 fn dummies(
     ast: &Ast,
     measures: &mut Measures,
@@ -187,8 +190,11 @@ fn dummies(
     let position = position_of(ast);
     let mut found = Vec::new();
     let listed = |category: &Category| comparison(category, &key.expr, position);
+    // With a dummy for the first value too, the dummies would add up to the intercept, and the equations
+    // would have no unique solution.
     for category in key.categories.iter().skip(1) {
-        // NULL where it is none of the listed ones: such a home is left out.
+        // The variable is NULL where the expression has none of the listed values. Such a home is left out of
+        // the regression.
         let mut parts = vec![
             listed(category)?,
             Bound::literal(Node::Integer(1), position)?,
@@ -215,7 +221,7 @@ fn dummies(
     Ok(found)
 }
 
-/// Compares an expression with a category: whether it has this value.
+/// Returns the condition that `expr` equals `category`.
 pub(super) fn comparison(
     category: &Category,
     expr: &dispers_query::local::Expr,

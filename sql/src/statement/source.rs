@@ -1,4 +1,4 @@
-//! FROM: a doctype with one document per home, or an inner SELECT that makes one row of several.
+//! FROM: a doctype with one document per home, or an inner SELECT that makes one row of several documents.
 
 use sqlparser::ast::{
     GroupByExpr, Ident, ObjectName, Select, SelectItem, TableAlias, TableFactor, TableWithJoins,
@@ -15,7 +15,7 @@ use dispers_query::{
     local::{Aggregate, Column, Expr, Inner},
 };
 
-/// What a query reads.
+/// The source of a query's rows: a doctype, and possibly an inner SELECT over its documents.
 pub(crate) struct Source<'a> {
     pub(crate) doctype: &'a Doctype,
     columns: Columns<'a>,
@@ -28,7 +28,7 @@ enum Columns<'a> {
 }
 
 impl<'a> Source<'a> {
-    /// The columns that the outer SELECT sees.
+    /// Returns the columns that the outer SELECT sees.
     pub(crate) fn names(&mut self) -> &mut (dyn Names + 'a) {
         match &mut self.columns {
             Columns::Fields(documents) => documents,
@@ -36,7 +36,8 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// What is read and how it becomes a row, once every name is bound.
+    /// Returns the columns that a home reads, and the inner SELECT that reduces them to one row. Call this
+    /// once every name is bound, because only columns that were named are read.
     pub(crate) fn finish(self) -> (Vec<Column>, Option<Inner>) {
         match self.columns {
             Columns::Fields(documents) => (documents.fields(), None),
@@ -59,7 +60,7 @@ pub(crate) fn bind_source<'a>(
     bind_table(from, catalogue, false)
 }
 
-/// The same where each of a home's documents counts.
+/// Binds FROM for training, where each of a home's documents counts.
 pub(crate) fn bind_documents<'a>(
     from: &[TableWithJoins],
     catalogue: &'a Catalogue,
@@ -84,6 +85,8 @@ fn bind_table<'a>(
         }
         factor => {
             let (doctype, alias, position) = table(factor, catalogue)?;
+            // The outer SELECT needs one row per home. An inner SELECT must first reduce several documents to
+            // one row (protocol.md §10).
             if doctype.cardinality == Cardinality::Many && !several {
                 return Err(several_documents(doctype, position));
             }
@@ -118,6 +121,7 @@ fn inner<'a>(
         ));
     }
     let mut documents = Documents::new(doctype, alias);
+    // The filter is bound first: it may show that a column is not NULL where the aggregates read it.
     let filter = match &select.selection {
         Some(condition) => {
             let bound = bind_condition(condition, &mut documents)?;
@@ -134,7 +138,7 @@ fn inner<'a>(
     for item in &select.projection {
         let (expr, name) = match item {
             SelectItem::ExprWithAlias { expr, alias } => (expr, alias.value.clone()),
-            // PostgreSQL calls AVG(x) avg.
+            // PostgreSQL names an unnamed AVG(x) column avg.
             SelectItem::UnnamedExpr(expr) => match as_call(expr).transpose()? {
                 Some(call) => (expr, call.name),
                 None => (expr, expr.to_string()),
@@ -208,6 +212,8 @@ fn table<'a, 't>(
     factor: &'t TableFactor,
     catalogue: &'a Catalogue,
 ) -> Result<Table<'a, 't>, SqlError> {
+    // The pattern names every field, so that a new clause of the parser does not compile until it is decided
+    // here.
     let TableFactor::Table {
         name: ObjectName(parts),
         alias,

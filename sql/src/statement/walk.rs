@@ -1,10 +1,11 @@
-//! Walks over parsed expressions that do not recurse along chains.
+//! Walks over parsed expressions. They do not recurse along chains such as `a + b + …`, whose depth grows
+//! with their length.
 
 use sqlparser::ast::{BinaryOperator, Expr as Ast};
 
 use super::error::Position;
 
-/// The operands of a chain of one operator, without recursion along it.
+/// Returns the operands of a chain of one operator, from left to right, without recursion along the chain.
 pub(super) fn chained<'a>(ast: &'a Ast, op: &BinaryOperator) -> Vec<&'a Ast> {
     let mut parts = Vec::new();
     let mut rest = ast;
@@ -21,14 +22,16 @@ pub(super) fn chained<'a>(ast: &'a Ast, op: &BinaryOperator) -> Vec<&'a Ast> {
         rest = left;
     }
     parts.push(rest);
+    // The parser nests a chain to the left, so the loop found its operands from right to left.
     parts.reverse();
     parts
 }
 
-/// Where an expression starts, as far as is known; without recursion.
+/// Returns the position where an expression starts, if it is known, without recursion.
 pub(super) fn position_of(ast: &Ast) -> Option<Position> {
     let mut rest = ast;
     loop {
+        // An operator expression has no span of its own. It starts where its leftmost operand starts.
         rest = match rest {
             Ast::Identifier(name) => return Position::of(name.span.start),
             Ast::CompoundIdentifier(parts) => return super::names::position_of(parts),

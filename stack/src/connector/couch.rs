@@ -1,7 +1,7 @@
 //! Documents in CouchDB, or in Cozys, which speak its API: Mango queries over HTTP.
 //!
-//! Each home has its own database and credentials. One that fails has no documents, and the others have
-//! theirs: a wrong password of one is not a failure of all.
+//! Each home has its own database and credentials. If reading one home fails, only this home has no documents: a wrong
+//! password of one home must not fail an ask of all.
 
 mod config;
 mod find;
@@ -25,7 +25,7 @@ use find::{Failure, Find};
 use super::{Connector, Document, Selector};
 use crate::{Error, http::Clients};
 
-/// Documents of homes over HTTP.
+/// Source of documents over HTTP.
 pub struct Couch {
     clients: Clients,
     config: Config,
@@ -33,10 +33,10 @@ pub struct Couch {
 }
 
 impl Couch {
-    /// Reads the homes' credentials. `config`'s paths are as they can be opened.
+    /// Reads the homes' credentials. The paths in `config` must be resolved already.
     ///
     /// # Errors
-    /// [`CouchError`] that says what to write.
+    /// [`CouchError`] that says what to write instead.
     pub fn open(config: Config) -> Result<Self, CouchError> {
         let homes = config.read_homes()?;
         let timeout = Duration::from_millis(config.timeout_ms);
@@ -49,6 +49,8 @@ impl Couch {
         })
     }
 
+    /// Reads the documents of homes, several at the same time. Returns a result per home in any order, with the home's
+    /// place in `homes`.
     async fn all(
         &self,
         doctype: &str,
@@ -64,6 +66,8 @@ impl Couch {
             let (clients, find, slots) = (self.clients.clone(), find.clone(), slots.clone());
             let (homes, home) = (self.homes.clone(), home.clone());
             finding.spawn(async move {
+                // All homes have one deadline, which includes their wait for a slot: many slow homes must not add up
+                // their times.
                 let found = timeout_at(deadline, async {
                     let _slot = slots.acquire().await.map_err(|_| Failure::Timeout)?;
                     let access = homes.get(&home).ok_or(Failure::Unknown)?;
@@ -75,8 +79,9 @@ impl Couch {
         finding.join_all().await
     }
 
+    /// Waits for an asynchronous task.
     fn wait<T>(&self, work: impl Future<Output = T>) -> Result<T, Error> {
-        // Connectors are called from workers, where waiting holds up nobody.
+        // Connectors are called on worker threads, where waiting holds up no other task.
         let executor =
             Handle::try_current().map_err(|_| Error::Source("there is no executor".into()))?;
         Ok(executor.block_on(work))
@@ -100,6 +105,7 @@ impl Connector for Couch {
                 Err(failure) => *failed.entry(failure).or_default() += 1,
             }
         }
+        // Failures are counted by kind, since a log must not name a home.
         for (failure, homes) in failed {
             tracing::warn!(
                 ?failure,

@@ -1,4 +1,4 @@
-//! Where documents come from.
+//! Sources of documents.
 
 pub mod couch;
 mod selector;
@@ -10,16 +10,16 @@ use crate::Error;
 
 pub use selector::{Condition, Operator, Selector};
 
-/// One document: the place of its home in the asked list, and the asked fields in order.
+/// Document: the place of its home in the list of asked homes, and the asked fields in order.
 pub type Document = (u32, Vec<FieldValue>);
 
-/// A source of homes' documents. It reads the named fields of the named homes and nothing else.
+/// Source of homes' documents. It reads the named fields of the named homes and nothing else.
 pub trait Connector: Send + Sync + 'static {
-    /// The documents of a doctype, in any order. Those that `selector` leaves out may be missing: the
-    /// local query leaves them out, too. A home whose source fails has none, and the others have theirs.
+    /// Returns the documents of a doctype, in any order. Documents that do not meet `selector` may be missing, since
+    /// the local query filters again. A home whose source fails has no documents, and the other homes have theirs.
     ///
     /// # Errors
-    /// [`Error::Database`] when the source as a whole fails.
+    /// [`Error::Database`] or [`Error::Source`] if the source as a whole fails.
     fn documents(
         &self,
         doctype: &str,
@@ -28,22 +28,22 @@ pub trait Connector: Send + Sync + 'static {
         selector: &Selector,
     ) -> Result<Vec<Document>, Error>;
 
-    /// Whether a home holds any document, or may.
+    /// Returns whether a home holds documents, or may hold some.
     ///
     /// # Errors
     /// [`Error::Database`] when the source fails.
     fn holds(&self, home: &HomeId) -> Result<bool, Error>;
 
-    /// Every home that holds documents, or may.
+    /// Returns every home that holds documents, or may hold some.
     ///
     /// # Errors
     /// [`Error::Database`] when the source fails.
     fn homes(&self) -> Result<Vec<HomeId>, Error>;
 
-    /// How many documents of a doctype a home holds, at least: whether they can be read.
+    /// Reads a home's documents of a doctype and returns their number. This shows whether they can be read.
     ///
     /// # Errors
-    /// [`Error`] that says what to mend.
+    /// [`Error`] that says what to correct.
     fn check(&self, home: &HomeId, doctype: &str) -> Result<usize, Error> {
         let selector = Selector::default();
         let homes = [home.clone()];

@@ -1,7 +1,7 @@
-//! What a source may leave out: conditions of a local query that any store of JSON documents knows.
+//! Selectors: conditions of a local query that any store of JSON documents can check, so that it sends fewer documents.
 //!
-//! They only save work. The local query filters again, so a selector must never leave out what the query
-//! would take: where a store could see a condition otherwise than SQL does, it is not in the selector.
+//! A selector only saves work. The local query filters again, so a selector must never leave out a document that the
+//! query would take. A condition that a store could understand differently from SQL is therefore not in the selector.
 
 use dispers_query::local::{Comparison, LocalQuery, Node};
 use serde_json::Value;
@@ -13,37 +13,37 @@ pub struct Selector(pub Vec<Condition>);
 /// A condition on one field.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Condition {
-    /// The field's name in the catalogue.
+    /// Name of the field in the catalogue.
     pub field: String,
-    /// How it is compared.
+    /// Comparison of the field with the values.
     pub operator: Operator,
-    /// With what: one value, or those of a list.
+    /// Values to compare with: one value, the values of a list, or none for [`Operator::Exists`].
     pub values: Vec<Value>,
 }
 
-/// How a field is compared. A document without the field meets none.
+/// Comparison of a field. A document without the field meets no comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operator {
-    /// Equal to the value.
+    /// The field is equal to the value.
     Equal,
-    /// Below the number.
+    /// The field is below the number.
     Less,
-    /// At most the number.
+    /// The field is at most the number.
     LessOrEqual,
-    /// Above the number.
+    /// The field is above the number.
     Greater,
-    /// At least the number.
+    /// The field is at least the number.
     GreaterOrEqual,
-    /// Equal to one of the values.
+    /// The field is equal to one of the values.
     In,
-    /// Is there.
+    /// The field is present.
     Exists,
 }
 
-/// Integers beyond this are not the same number in every store of JSON.
+/// Bound on integers. From it on, integers are not the same number in every store of JSON.
 const EXACT: i64 = 1 << 53;
 
-/// What a part of an expression is to a selector.
+/// Part of an expression, as far as a selector can use it.
 enum Part {
     Column(usize),
     Literal(Value),
@@ -53,8 +53,8 @@ enum Part {
 }
 
 impl Selector {
-    /// The conditions on documents that `query` has. It has none where a home has one document only:
-    /// should it hold more, the first counts, whether or not it meets them.
+    /// Returns the conditions of `query` on documents. There are none where a home has one document only: if it holds
+    /// more, the first counts, whether or not it meets the conditions.
     pub fn of(query: &LocalQuery) -> Self {
         let fields: Vec<&str> = query.fields().collect();
         let filter = query.inner.as_ref().and_then(|inner| inner.filter.as_ref());
@@ -66,6 +66,7 @@ impl Selector {
     }
 }
 
+/// Converts a node of an expression, given its converted operands.
 fn part(node: &Node, parts: Vec<Part>, fields: &[&str]) -> Part {
     let condition = |column: usize, operator, values| {
         let field = fields.get(column).map(|field| (*field).to_owned());
@@ -80,15 +81,16 @@ fn part(node: &Node, parts: Vec<Part>, fields: &[&str]) -> Part {
     match (node, &parts[..]) {
         (Node::Column(index), _) => Part::Column(usize::from(*index)),
         (Node::Integer(value), _) if value.abs() < EXACT => Part::Literal((*value).into()),
+        // JSON has no infinite numbers.
         (Node::Real(value), _) if value.is_finite() => Part::Literal((*value).into()),
         (Node::Text(text), _) => Part::Literal(text.as_str().into()),
-        // An integer is the same number as a real one.
+        // Stores of JSON compare integers and reals as numbers, so that the conversion changes nothing.
         (Node::ToReal, [Part::Column(column)]) => Part::Column(*column),
         (Node::ToReal, [Part::Literal(value)]) => Part::Literal(value.clone()),
         (Node::Compare(comparison), [Part::Column(column), Part::Literal(value)]) => {
             let operator = match comparison {
                 Comparison::Equal => Operator::Equal,
-                // Texts have another order in other stores.
+                // Other stores order texts differently.
                 _ if !value.is_number() => return Part::Other,
                 Comparison::Less => Operator::Less,
                 Comparison::LessOrEqual => Operator::LessOrEqual,
@@ -123,13 +125,17 @@ fn part(node: &Node, parts: Vec<Part>, fields: &[&str]) -> Part {
             })
         }
         (Node::IsNull, [Part::Column(column)]) => Part::IsNull(*column),
+        // Only this negation is safe. The conditions of a conjunction may be incomplete, so that their negation could
+        // leave out documents that the query takes.
         (Node::Not, [Part::IsNull(column)]) => condition(*column, Operator::Exists, Vec::new()),
+        // Every operand of AND must hold, so that the conditions of one may be used without the others. OR has no such
+        // conditions.
         (Node::And(_), _) => both(parts),
         _ => Part::Other,
     }
 }
 
-/// What is known of parts that must all hold.
+/// Returns the conditions that are known of parts that must all hold.
 fn both(parts: Vec<Part>) -> Part {
     let conditions = parts.into_iter().filter_map(|part| match part {
         Part::Conditions(conditions) => Some(conditions),
@@ -220,7 +226,7 @@ mod tests {
         }
     }
 
-    /// Whether a document meets a condition, as a store of JSON would see it.
+    /// Returns whether a document meets a condition, as a store of JSON would decide.
     fn meets(condition: &Condition, value: &Value) -> bool {
         if value.is_null() {
             return false;
@@ -255,7 +261,7 @@ mod tests {
         }
     }
 
-    /// A value of any type, whatever the catalogue says of the field.
+    /// Generates a value of any type, whatever the catalogue says of the field.
     fn any_value() -> impl Strategy<Value = Value> {
         prop_oneof![
             Just(Value::Null),

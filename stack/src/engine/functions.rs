@@ -1,13 +1,13 @@
-//! PostgreSQL's meaning where SQLite has another.
+//! Functions with PostgreSQL's meaning, where SQLite has another.
 //!
-//! PostgreSQL would fail where a number overflows; here the value is NULL, so that one home's
-//! strange data never fails the others.
+//! PostgreSQL fails where a number overflows. Here the value becomes NULL, so that strange data of one home never fails
+//! the others.
 
 use rusqlite::functions::{Aggregate, Context, FunctionFlags};
 use rusqlite::types::{Value, ValueRef};
 use rusqlite::{Connection, Result};
 
-/// Makes the functions known that [`render`](crate::render) calls.
+/// Registers the functions that [`render`](crate::render) calls.
 pub(super) fn register(connection: &Connection) -> Result<()> {
     let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC;
     let unary = |name: &str, f: fn(ValueRef<'_>) -> Value| {
@@ -18,6 +18,7 @@ pub(super) fn register(connection: &Connection) -> Result<()> {
             Ok(f(ctx.get_raw(0), ctx.get_raw(1)))
         })
     };
+    // SQLite makes a real number of an integer that overflows. Here it becomes NULL.
     binary("d_add", |a, b| {
         arithmetic(a, b, i64::checked_add, |a, b| a + b)
     })?;
@@ -27,10 +28,11 @@ pub(super) fn register(connection: &Connection) -> Result<()> {
     binary("d_multiply", |a, b| {
         arithmetic(a, b, i64::checked_mul, |a, b| a * b)
     })?;
-    // Division by zero: checked, and infinite, each NULL.
+    // Division by zero has no integer and an infinite real result. Both become NULL.
     binary("d_divide", |a, b| {
         arithmetic(a, b, i64::checked_div, |a, b| a / b)
     })?;
+    // SQLite's own LIKE ignores the case of ASCII letters, unlike PostgreSQL's.
     binary("d_like", |text, pattern| match (text, pattern) {
         (ValueRef::Text(text), ValueRef::Text(pattern)) => {
             Value::Integer(like(&characters(text), &characters(pattern)).into())
@@ -39,6 +41,7 @@ pub(super) fn register(connection: &Connection) -> Result<()> {
     })?;
     unary("d_negate", |x| number(x, i64::checked_neg, |x| -x))?;
     unary("d_abs", |x| number(x, i64::checked_abs, f64::abs))?;
+    // PostgreSQL rounds a double precision number that lies in the middle to the even neighbour.
     unary("d_round", |x| number(x, Some, f64::round_ties_even))?;
     unary("d_floor", |x| number(x, Some, f64::floor))?;
     unary("d_ceil", |x| number(x, Some, f64::ceil))?;
@@ -46,7 +49,7 @@ pub(super) fn register(connection: &Connection) -> Result<()> {
         ValueRef::Integer(value) => Value::Integer(value),
         ValueRef::Real(value) => {
             let rounded = value.round_ties_even();
-            // 2^63 itself is no i64, -2^63 is.
+            // 2^63 itself does not fit into an i64, but -2^63 does.
             let fits = rounded >= i64::MIN as f64 && rounded < -(i64::MIN as f64);
             if fits {
                 Value::Integer(rounded as i64)
@@ -56,6 +59,7 @@ pub(super) fn register(connection: &Connection) -> Result<()> {
         }
         _ => Value::Null,
     })?;
+    // Length is in characters, as in PostgreSQL, not in bytes.
     unary("d_length", |x| {
         text(x, |t| Value::Integer(t.chars().count() as i64))
     })?;
@@ -65,7 +69,7 @@ pub(super) fn register(connection: &Connection) -> Result<()> {
     connection.create_aggregate_function("d_average", 1, flags, Total { mean: true })
 }
 
-/// A finite number, or NULL.
+/// Returns a finite number as it is, and NULL for any other.
 fn real(value: f64) -> Value {
     if value.is_finite() {
         Value::Real(value)
@@ -78,7 +82,7 @@ fn integer(value: Option<i64>) -> Value {
     value.map_or(Value::Null, Value::Integer)
 }
 
-/// Types are checked before: both operands are of one.
+/// Applies an operation to two numbers. The query's types were checked, so that both operands have one type.
 fn arithmetic(
     a: ValueRef<'_>,
     b: ValueRef<'_>,
@@ -108,9 +112,10 @@ fn characters(bytes: &[u8]) -> Vec<char> {
     String::from_utf8_lossy(bytes).chars().collect()
 }
 
-/// LIKE: `%` is any text, `_` any character, a backslash takes the next one literally.
+/// Returns whether a text matches a pattern of LIKE: `%` stands for any text, `_` for any character, and a backslash
+/// makes the next character literal.
 ///
-/// At most (text length) · (pattern length) steps: only the last `%` is ever tried again.
+/// Takes at most (text length) · (pattern length) steps, since only the last `%` is tried again.
 fn like(text: &[char], pattern: &[char]) -> bool {
     let (mut t, mut p) = (0, 0);
     let mut retry: Option<(usize, usize)> = None;
@@ -133,6 +138,8 @@ fn like(text: &[char], pattern: &[char]) -> bool {
             (t, p) = (t + 1, p + width);
             continue;
         }
+        // Only the last `%` needs another try: what an earlier one could take in addition, the last one can take too.
+        // Trying all of them would let a hostile pattern take exponential time.
         match retry {
             Some((after, from)) if from < text.len() => {
                 retry = Some((after, from + 1));
@@ -143,7 +150,7 @@ fn like(text: &[char], pattern: &[char]) -> bool {
     }
 }
 
-/// SUM or AVG over values that are not NULL: exact over integers.
+/// SUM or AVG over the values that are not NULL. Over integers it is exact.
 struct Total {
     mean: bool,
 }
@@ -151,6 +158,7 @@ struct Total {
 #[derive(Default)]
 struct Sum {
     count: u64,
+    // Wider than i64, so that no intermediate sum overflows. Only the total must fit into an i64.
     whole: i128,
     fraction: f64,
     is_real: bool,

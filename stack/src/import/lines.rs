@@ -1,4 +1,4 @@
-//! Documents from JSON lines: one object a line.
+//! Documents from JSON lines, with one object per line.
 
 use std::{
     fs::File,
@@ -11,14 +11,14 @@ use serde_json::{Map, Value};
 
 use super::ImportError;
 
-/// One document, with its home.
+/// Document with its home.
 pub type Line = (HomeId, Map<String, Value>);
 
 /// Longest line, in bytes.
 const MAX_LINE: usize = 16 << 20;
 
-/// Reads documents, each with its home: what its field `home` says, or without one the line's number.
-/// Objects inside a document become fields with dots, such as `author.name`.
+/// Reads documents, each with its home: the value of the field that `home` names, or the number of the line if it names
+/// none. Objects inside a document become fields with dots, such as `author.name`.
 ///
 /// # Errors
 /// [`ImportError`] naming the line.
@@ -52,6 +52,7 @@ pub fn lines(path: &Path, home: Option<&str>) -> Result<Vec<Line>, ImportError> 
         flatten("", document, &mut flat);
         let id = match home {
             None => number.to_string(),
+            // The id of the home is not a field of its documents.
             Some(column) => match flat.remove(&column.to_lowercase()) {
                 Some(Value::String(id)) => id,
                 Some(Value::Number(id)) => id.to_string(),
@@ -72,6 +73,7 @@ pub fn lines(path: &Path, home: Option<&str>) -> Result<Vec<Line>, ImportError> 
     }
 }
 
+/// Copies the fields of an object into `flat`. Their names get `prefix`, and are in lower case.
 fn flatten(prefix: &str, object: Map<String, Value>, flat: &mut Map<String, Value>) {
     for (name, value) in object {
         let name = format!("{prefix}{}", name.to_lowercase());

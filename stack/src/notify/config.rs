@@ -1,4 +1,4 @@
-//! How owners are told, as the host configures it.
+//! Configuration of notices to owners.
 
 use std::{fmt, path::PathBuf};
 
@@ -8,19 +8,21 @@ use serde::Deserialize;
 
 use crate::http;
 
-/// The `[stack.notify]` table.
+/// The `[stack.notify]` table of the configuration file.
 #[derive(Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Config {
-    /// Where a JSON object is posted to for each home whose owner is asked: `home`, `query`, `querier`,
-    /// `purpose`, `decide_by` (Unix milliseconds) and `link`. Https, or http to this machine.
+    /// Address to which a JSON object is posted for each home whose owner is asked. Its fields are `home`, `query`,
+    /// `querier`, `purpose`, `decide_by` (Unix milliseconds) and `link`. The address must use HTTPS, or HTTP to this
+    /// machine.
     pub webhook: Option<String>,
-    /// The mail server, for owners who gave an e-mail address in their rules.
+    /// Mail server, for owners with an e-mail address in their rules.
     pub smtp: Option<Smtp>,
 }
 
 impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The address may hold a secret, so only a part of it is shown.
         let webhook = self.webhook.as_deref().map(http::shown);
         f.debug_struct("Config")
             .field("webhook", &webhook)
@@ -39,54 +41,54 @@ impl Config {
     }
 }
 
-/// A mail server.
+/// Mail server that sends notices.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Smtp {
-    /// Its name.
+    /// Name of the server.
     pub host: String,
-    /// Its port; 587 for `starttls`, 465 for `tls`, 25 for `none` where it is left out.
+    /// Port of the server. The default is 587 for `starttls`, 465 for `tls`, and 25 for `none`.
     pub port: Option<u16>,
-    /// How the connection is protected.
+    /// Protection of the connection.
     #[serde(default)]
     pub tls: SmtpTls,
-    /// The sender's address.
+    /// Address of the sender.
     pub from: String,
-    /// The account, where the server wants one.
+    /// Account at the server, if it requires one.
     pub user: Option<String>,
-    /// A file with the account's password, which nobody else may read.
+    /// File with the account's password. Other users must not be able to read it.
     pub password_file: Option<PathBuf>,
 }
 
-/// How a connection to a mail server is protected.
+/// Protection of the connection to a mail server.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SmtpTls {
-    /// Plain first, then TLS, which must be there.
+    /// TLS after a plain greeting. Without TLS no mail is sent.
     #[default]
     Starttls,
-    /// TLS from the beginning.
+    /// TLS from the first byte.
     Tls,
-    /// Plain: to this machine only.
+    /// No protection, for a server on this machine only.
     None,
 }
 
-/// Why owners cannot be told.
+/// Reason why owners cannot be notified.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NotifyError {
-    /// The webhook is no address that may be used.
+    /// The webhook is not an address that may be used.
     #[error("webhook in [stack.notify]: {0}")]
     Webhook(String),
     /// The mail server's table is wrong.
     #[error("[stack.notify.smtp]: {0}")]
     Smtp(String),
-    /// The build has no e-mail.
+    /// The build does not contain e-mail.
     #[error(transparent)]
     LeftOut(#[from] LeftOut),
 }
 
-/// The webhook, if nobody on the way can read what is posted.
+/// Parses the webhook's address, and refuses one whose requests could be read on the way.
 pub(super) fn webhook(text: &str) -> Result<Url, NotifyError> {
     let url = Url::parse(text).map_err(|error| NotifyError::Webhook(error.to_string()))?;
     match http::is_confidential(&url) {

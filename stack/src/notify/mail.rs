@@ -1,4 +1,4 @@
-//! E-mail to owners, in French and English: nobody knows which one an owner reads.
+//! E-mail to owners, in French and English, since the stack does not know an owner's language.
 
 use dispers_node::keyfile::read_secret;
 use lettre::{
@@ -10,7 +10,7 @@ use lettre::{
 use super::{Notice, NotifyError, Smtp, SmtpTls, TIMEOUT};
 use crate::http::is_here;
 
-/// A mail server and the sender.
+/// Mail server with the address of the sender.
 pub(super) struct Mailer {
     transport: AsyncSmtpTransport<Tokio1Executor>,
     from: Mailbox,
@@ -26,6 +26,7 @@ impl Mailer {
         let mut builder = match config.tls {
             SmtpTls::Starttls => Transport::starttls_relay(&config.host).map_err(wrong)?,
             SmtpTls::Tls => Transport::relay(&config.host).map_err(wrong)?,
+            // Without TLS, the password and the mail could be read on the way to another machine.
             SmtpTls::None if is_here(&config.host) => Transport::builder_dangerous(&config.host),
             SmtpTls::None => {
                 return Err(wrong(
@@ -40,6 +41,7 @@ impl Mailer {
             let file = config.password_file.as_ref();
             let file = file.ok_or_else(|| wrong("user needs password-file"))?;
             let password = read_secret(file).map_err(wrong)?;
+            // Editors end a file with a line break, which does not belong to the password.
             let password = password.trim_end().to_owned();
             builder = builder.credentials(Credentials::new(user.clone(), password));
         }
@@ -70,6 +72,7 @@ impl Mailer {
     }
 }
 
+/// Writes the text of a mail. It does not name the home, since mail may be read on its way.
 fn text(notice: &Notice, link: Option<&str>) -> String {
     let Notice {
         querier,

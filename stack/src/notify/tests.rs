@@ -21,7 +21,7 @@ fn notice() -> Notice {
 
 type Received = Arc<Mutex<Vec<String>>>;
 
-/// A webhook that fails so many times first.
+/// Starts a webhook that fails `failures` times before it succeeds.
 async fn webhook(failures: usize) -> (String, Received) {
     let received = Received::default();
     let state = (received.clone(), Arc::new(Mutex::new(failures)));
@@ -41,7 +41,7 @@ async fn webhook(failures: usize) -> (String, Received) {
     (url, received)
 }
 
-/// A mail server that takes everything.
+/// Starts a mail server that accepts every mail.
 async fn mail_server() -> (u16, Received) {
     let received = Received::default();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -99,7 +99,7 @@ async fn an_owner_is_told_by_webhook_and_by_e_mail() {
     };
     notifier.tell(vec![notice(), unreachable]).await;
     let posted = posted.lock().unwrap();
-    // The first one was repeated.
+    // The first request failed and was repeated.
     assert_eq!(posted.len(), 3);
     let body: serde_json::Value = serde_json::from_str(&posted[1]).unwrap();
     assert_eq!(body["home"], "home-17");

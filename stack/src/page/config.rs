@@ -1,22 +1,22 @@
-//! Where the page is.
+//! Address of the owners' page.
 
 use std::net::SocketAddr;
 
 use reqwest::Url;
 use serde::Deserialize;
 
-/// The `[stack.page]` table.
+/// The `[stack.page]` table of the configuration file.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Config {
-    /// Where the page is served, over plain HTTP: a proxy with TLS stands before it, unless owners are on
-    /// this machine.
+    /// Address on which the page is served over plain HTTP. A proxy adds TLS, unless owners use this machine.
     pub listen: SocketAddr,
-    /// How owners reach it, such as `https://consent.example.org`; plain http for this machine only.
+    /// Address by which owners reach the page, such as `https://consent.example.org`. Plain HTTP is for this machine
+    /// only.
     pub url: String,
 }
 
-/// Why the page cannot be served so.
+/// Reason why the page cannot be served.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "url in [stack.page]: {0:?} must be an https address without a path, or http to this machine"
@@ -24,7 +24,7 @@ pub struct Config {
 pub struct PageError(String);
 
 impl Config {
-    /// Checks that nobody on the way reads what owners see.
+    /// Checks that nobody on the way can read what owners see.
     ///
     /// # Errors
     /// [`PageError`] that says what to write.
@@ -34,6 +34,7 @@ impl Config {
             let host = url.host_str().unwrap_or_default();
             let here = crate::http::is_here(host);
             let safe = url.scheme() == "https" || (url.scheme() == "http" && here);
+            // Cookies and redirects of the page assume that it begins at the root.
             url.path() == "/" && safe && !crate::http::has_credentials(&url)
         });
         match fits {
@@ -42,7 +43,7 @@ impl Config {
         }
     }
 
-    /// The address of a place on the page.
+    /// Returns the address of a path of the page.
     pub fn place(&self, path: &str) -> String {
         format!("{}{path}", self.url.trim_end_matches('/'))
     }

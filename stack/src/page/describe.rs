@@ -1,4 +1,4 @@
-//! A local query in plain words.
+//! Description of a local query in plain words.
 
 use dispers_core::manifest::Manifest;
 use dispers_query::{
@@ -10,7 +10,7 @@ use dispers_query::{
 
 use super::{language::Language, trained};
 
-/// What happens in a home, a sentence each.
+/// Describes what happens in a home, in one sentence per step.
 pub(super) fn describe(language: Language, manifest: &Manifest) -> Vec<String> {
     let say = Say(language);
     let query = &manifest.local;
@@ -63,6 +63,7 @@ pub(super) fn describe(language: Language, manifest: &Manifest) -> Vec<String> {
     sentences
 }
 
+/// Writer of sentences in one language.
 pub(super) struct Say(pub(super) Language);
 
 impl Say {
@@ -141,7 +142,7 @@ impl Say {
         )
     }
 
-    /// An expression; what has no better words stands as SQL has it.
+    /// Writes an expression in words. A function that has no words of its own is written as in SQL.
     pub(super) fn expr(&self, expr: &Expr, columns: &[String]) -> String {
         expr.fold(|node, operands: Vec<String>| {
             let joined = |word: &str| {

@@ -1,4 +1,4 @@
-//! French or English, as the browser wants it or the owner chose.
+//! Language of the page, French or English: the owner's choice, or what the browser prefers.
 
 use axum::http::{HeaderMap, HeaderValue, header::ACCEPT_LANGUAGE};
 use serde::Deserialize;
@@ -8,10 +8,10 @@ use super::{
     words::{ENGLISH, FRENCH, Words},
 };
 
-/// The cookie that remembers a choice.
+/// Name of the cookie that stores the choice.
 const NAME: &str = "language";
 
-/// A language of the page.
+/// Language of the page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub(super) enum Language {
     #[serde(rename = "en")]
@@ -21,7 +21,7 @@ pub(super) enum Language {
 }
 
 impl Language {
-    /// What was chosen, else what the browser likes best of the two.
+    /// Returns the language that the owner chose, or else the one of the two that the browser prefers.
     pub(super) fn of(headers: &HeaderMap) -> Self {
         if let Some(chosen) = cookie_of(headers, NAME) {
             return if chosen == "fr" {
@@ -42,6 +42,7 @@ impl Language {
                 Some("en") => Self::English,
                 _ => continue,
             };
+            // A quality of 0 means that the browser does not want the language.
             if quality > best.0 {
                 best = (quality, language);
             }
@@ -56,7 +57,7 @@ impl Language {
         })
     }
 
-    /// Its tag in HTML.
+    /// Returns the language's tag in HTML.
     pub(super) fn tag(self) -> &'static str {
         match self {
             Self::English => "en",

@@ -1,7 +1,7 @@
-//! The page on which owners see what their home was asked, and decide.
+//! Page on which owners see what their home was asked, and decide.
 //!
-//! Server-rendered HTML without scripts. An owner enters by a one-time link of the host, and stays by a
-//! cookie. Every form carries what only a page of the same session knows, and whatever comes from a
+//! The page is HTML that the server renders, without scripts. An owner enters by a one-time link from the host, and
+//! stays logged in by a cookie. Every form carries a value that only pages of the same session have. Text from a
 //! document, a manifest or the directory is escaped.
 
 mod config;
@@ -44,25 +44,25 @@ use crate::{
     withdraw,
 };
 
-/// Entries of the history on one page.
+/// Number of entries of the history on one page.
 const ENTRIES: usize = 25;
 /// Largest form, in bytes.
 const MAX_FORM: usize = 16 << 10;
 
-/// What the page is made from.
+/// State of the owners' page.
 pub struct Page {
     store: Arc<Store>,
     catalogue: Catalogue,
     key_epoch: KeyEpoch,
-    /// Through what owners withdraw.
+    /// Relay for withdrawals. Without one, owners cannot withdraw on the page.
     relay: Option<Relay>,
-    /// Whether owners reach it over TLS, so that the cookie travels no other way.
+    /// True if owners reach the page over TLS, so that the cookie may only be sent over TLS.
     secure: bool,
     bounds: Bounds,
 }
 
 impl Page {
-    /// The page over what a stack keeps, reached at `config`'s address.
+    /// Creates the page over the store of a stack, reached at `config`'s address.
     pub fn new(
         config: &Config,
         store: Arc<Store>,
@@ -86,7 +86,7 @@ impl Page {
     /// Serves the page.
     ///
     /// # Errors
-    /// What the listener fails with.
+    /// Errors of the listener.
     pub async fn serve(self, listener: TcpListener) -> std::io::Result<()> {
         axum::serve(listener, self.routes()).await
     }
@@ -123,7 +123,7 @@ impl Page {
     }
 }
 
-/// What keeps a browser from doing more with a page than showing it.
+/// Adds headers that keep a browser from doing more with a page than showing it.
 async fn guarded(mut response: Response) -> Response {
     let headers = response.headers_mut();
     for (name, value) in [
@@ -139,6 +139,7 @@ async fn guarded(mut response: Response) -> Response {
     ] {
         headers.insert(name, HeaderValue::from_static(value));
     }
+    // Pages show personal data and must not stay in a cache. Only the style sheet sets its own header.
     headers
         .entry(CACHE_CONTROL)
         .or_insert(HeaderValue::from_static("no-store"));
@@ -147,19 +148,19 @@ async fn guarded(mut response: Response) -> Response {
 
 type Shared = State<Arc<Page>>;
 
-/// What went wrong, as the owner is told.
+/// Failure of a request, as the owner is told.
 enum Refusal {
     /// Nobody is logged in here.
     Stranger,
-    /// A form that no page of this session made.
+    /// A form that was not made by a page of this session.
     Forged,
-    /// There is no such thing.
+    /// A request for something that does not exist.
     Missing,
-    /// What the owner wanted cannot be.
+    /// A change that is not possible, with the reason.
     Wrong(String),
     /// A word that changes nothing.
     Word(WordError),
-    /// The stack's fault.
+    /// A failure of the stack.
     Broken,
 }
 
@@ -170,6 +171,7 @@ impl From<Error> for Refusal {
             Error::Rules(error) => Self::Wrong(error.to_string()),
             Error::Remote { .. } => Self::Wrong(error.to_string()),
             error => {
+                // The owner is not told the cause, and the log names only its kind: it could contain personal data.
                 tracing::error!(kind = error.kind(), "the page failed");
                 Self::Broken
             }
@@ -195,7 +197,7 @@ impl Refusal {
     }
 }
 
-/// Runs what reads or writes the store off the executor, and tells an owner what went wrong.
+/// Runs `work` on a thread that may block, since the store is a file, and shows an owner what went wrong.
 async fn answered(
     headers: &HeaderMap,
     work: impl FnOnce(Language) -> Result<Response, Refusal> + Send + 'static,
@@ -209,6 +211,7 @@ async fn answered(
 }
 
 fn go_to(place: &str) -> Response {
+    // The browser continues with GET, so that loading the page again does not send the form again.
     (StatusCode::SEE_OTHER, [(LOCATION, place)]).into_response()
 }
 
@@ -224,7 +227,7 @@ async fn style() -> impl IntoResponse {
     (headers, include_str!("style.css"))
 }
 
-/// The waiting requests and the latest others. A language that was chosen is remembered.
+/// Shows the waiting requests and the latest others. Stores the choice of a language.
 async fn home(State(page): Shared, Query(query): Query<Chosen>, headers: HeaderMap) -> Response {
     if let Some(language) = query.language {
         let cookie = language.cookie();
@@ -254,13 +257,15 @@ struct Link {
     token: String,
 }
 
-/// Shows a button: whatever fetches links by itself uses up no link.
+/// Shows a button instead of opening the session. Programs that follow links by themselves, such as scanners of mail,
+/// then use up no link.
 async fn door(Query(link): Query<Link>, headers: HeaderMap) -> Response {
     view::door(Language::of(&headers), &link.token).into_response()
 }
 
 async fn enter(State(page): Shared, headers: HeaderMap, Form(link): Form<Link>) -> Response {
     answered(&headers.clone(), move |language| {
+        // Otherwise another site could log the browser in as the owner of another home.
         if session::from_elsewhere(&headers) {
             return Err(Refusal::Forged);
         }
@@ -281,7 +286,7 @@ async fn enter(State(page): Shared, headers: HeaderMap, Form(link): Form<Link>) 
     .await
 }
 
-/// What every form carries.
+/// Value that every form carries.
 #[derive(Deserialize)]
 struct Signed {
     form: String,
@@ -305,6 +310,7 @@ async fn leave(State(page): Shared, headers: HeaderMap, Form(form): Form<Signed>
 async fn request(State(page): Shared, Path(query): Path<String>, headers: HeaderMap) -> Response {
     answered(&headers.clone(), move |language| {
         let owner = Session::of(&headers).known(&page)?;
+        // Only queries that this home was asked can be named, so that no owner sees or decides those of another home.
         let id = page.store.asked_query(&owner.home, &query)?;
         let entry = page.store.entry(&owner.home, id)?.ok_or(Refusal::Missing)?;
         Ok(view::request(language, &owner, &entry, &page.catalogue).into_response())
@@ -346,7 +352,7 @@ async fn word(
     .await
 }
 
-/// A rule made from a query: about the same querier, purpose, documents and fields.
+/// Form that makes a rule from a query, about the same querier, purpose, documents and fields.
 #[derive(Deserialize)]
 struct RuleForm {
     form: String,
@@ -372,6 +378,7 @@ async fn rule_from(
     .await
 }
 
+/// Reads the rules of a home, changes them, and stores them.
 fn change(page: &Page, home: &HomeId, change: impl FnOnce(&mut Rules)) -> Result<(), Refusal> {
     let mut rules = page.store.rules(home)?;
     change(&mut rules);
@@ -411,6 +418,7 @@ async fn set_rules(
         let year = match year {
             "" => None,
             year => {
+                // In French, decimals have a comma.
                 let number = year.replace(',', ".").parse();
                 let wrong = |_| Refusal::Wrong(language.text().no_number.to_owned());
                 Some(number.map_err(wrong)?)
@@ -453,6 +461,7 @@ async fn history(State(page): Shared, Query(place): Query<Place>, headers: Heade
     answered(&headers.clone(), move |language| {
         let owner = Session::of(&headers).known(&page)?;
         let skip = place.page.saturating_mul(ENTRIES);
+        // One entry more than is shown tells whether there is a further page.
         let mut entries = page.store.history(&owner.home, skip, ENTRIES + 1)?;
         let more = entries.len() > ENTRIES;
         entries.truncate(ENTRIES);
@@ -491,7 +500,7 @@ async fn subscriptions(State(page): Shared, headers: HeaderMap) -> Response {
 #[derive(Deserialize)]
 struct WithdrawForm {
     form: String,
-    /// Everything where it is left out.
+    /// Concept to withdraw from. Everything if it is left out.
     concept: Option<String>,
 }
 
@@ -501,6 +510,7 @@ async fn withdraw_concept(
     Form(form): Form<WithdrawForm>,
 ) -> Response {
     let language = Language::of(&headers);
+    // Only this part can run on a thread that may block: the withdrawal itself waits for the network.
     let owner = {
         let page = page.clone();
         let find = move || -> Result<Owner, Refusal> {

@@ -1,4 +1,4 @@
-//! Who is looking at a page.
+//! Session of an owner, as a browser shows it by a cookie.
 
 use axum::http::{HeaderMap, HeaderValue, header::COOKIE};
 use dispers_core::subscription::HomeId;
@@ -7,20 +7,20 @@ use subtle::ConstantTimeEq;
 use super::{Page, Refusal};
 use crate::store::Token;
 
-/// The cookie's name.
+/// Name of the cookie.
 const NAME: &str = "session";
 
-/// The owner of a home, who is logged in.
+/// Owner of a home who is logged in.
 pub(super) struct Owner {
     pub(super) home: HomeId,
-    /// What the owner's forms carry.
+    /// Value that the owner's forms carry.
     pub(super) form: String,
 }
 
-/// What a browser says who it is.
+/// Token in a browser's cookie. Nothing is checked yet.
 pub(super) struct Session(Option<Token>);
 
-/// The value of a cookie.
+/// Returns the value of a cookie.
 pub(super) fn cookie_of<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     let cookies = headers.get_all(COOKIE).into_iter();
     let mut pairs = cookies
@@ -30,16 +30,18 @@ pub(super) fn cookie_of<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a st
     pairs.find(|(key, _)| *key == name).map(|(_, value)| value)
 }
 
-/// A cookie that scripts cannot read and other sites' forms do not send.
+/// Makes a cookie that scripts cannot read and that other sites' forms do not send.
 pub(super) fn cookie(value: &str, seconds: u64, secure: bool) -> HeaderValue {
     let secure = if secure { "; Secure" } else { "" };
+    // `SameSite=Strict` would make an owner who follows the link in a notice appear as not logged in.
     let text = format!("{NAME}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}");
-    // Hexadecimal digits and constants are a header's value.
+    // Hexadecimal digits and constants are valid in a header, so that the default is never used.
     HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("session="))
 }
 
-/// Whether the browser says that another site sent this.
+/// Returns whether the browser says that another site sent the request.
 pub(super) fn from_elsewhere(headers: &HeaderMap) -> bool {
+    // `none` stands for an address that the user entered. Some browsers leave the header out.
     headers
         .get("sec-fetch-site")
         .is_some_and(|site| site != "same-origin" && site != "none")
@@ -54,7 +56,7 @@ impl Session {
         self.0.as_ref()
     }
 
-    /// Who is logged in, if anybody.
+    /// Returns the owner who is logged in, if any.
     pub(super) fn owner(&self, page: &Page) -> Result<Option<Owner>, Refusal> {
         let Some(token) = &self.0 else {
             return Ok(None);
@@ -66,12 +68,12 @@ impl Session {
         }))
     }
 
-    /// Who is logged in.
+    /// Returns the owner who is logged in.
     pub(super) fn known(&self, page: &Page) -> Result<Owner, Refusal> {
         self.owner(page)?.ok_or(Refusal::Stranger)
     }
 
-    /// Who is logged in and sent a form that a page of the session made.
+    /// Returns the owner who is logged in, if a page of the same session made the form.
     pub(super) fn owner_of_form(
         &self,
         page: &Page,
@@ -79,6 +81,7 @@ impl Session {
         form: &str,
     ) -> Result<Owner, Refusal> {
         let owner = self.known(page)?;
+        // In constant time, so that the duration does not reveal how much of the value is right.
         let same: bool = owner.form.as_bytes().ct_eq(form.as_bytes()).into();
         match same && !from_elsewhere(headers) {
             true => Ok(owner),

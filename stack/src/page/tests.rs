@@ -12,7 +12,7 @@ use crate::{
     testing::{decide, home as named, later, query},
 };
 
-/// A page over a store in memory, and a browser without a cookie.
+/// Page over a store in memory, with a browser that has no cookie yet.
 struct Browser {
     routes: Router,
     store: Arc<Store>,
@@ -43,7 +43,7 @@ impl Browser {
         }
     }
 
-    /// Another one at the same page.
+    /// Returns another browser at the same page.
     fn another(&self) -> Self {
         Self {
             routes: self.routes.clone(),
@@ -79,7 +79,7 @@ impl Browser {
         self.send(Request::post(place), form.into()).await
     }
 
-    /// What a form of the page carries.
+    /// Returns the value that a form of the page carries.
     async fn form(&self) -> String {
         let body = self.get("/").await.body;
         let (_, rest) = body.split_once("name=\"form\" value=\"").unwrap();
@@ -219,7 +219,7 @@ async fn of_two_browsers_the_first_decides_and_the_other_is_told() {
     assert!(seen.body.contains("decided before: refused, by your word"));
     let entry = first.store.entry(&named("a"), asked.0.query()).unwrap();
     assert_eq!(entry.unwrap().outcome, Outcome::DeniedByOwner);
-    // Nobody decides for another home.
+    // An owner cannot decide for another home.
     let mut other = first.another();
     other.log_in("b").await;
     assert_eq!(other.get(&place).await.status, StatusCode::NOT_FOUND);
@@ -282,7 +282,7 @@ async fn an_owner_makes_a_rule_from_a_question_and_takes_it_back() {
     assert_eq!((rule.min_cohort, rule.epsilon), (Some(20), Some(1.0)));
     assert_eq!((rule.delta, rule.epsilon_per_year), (Some(0.0), Some(10.0)));
     assert!(!rule.exact && !rule.training);
-    // The like of it is answered from now on, and with less noise or exactly it is not.
+    // A similar query is answered from now on. One with less noise, or an exact one, is not.
     let outcome = |number, epsilon| {
         decide(
             &browser.store,

@@ -1,4 +1,4 @@
-//! The pages as HTML. Whatever is shown is escaped.
+//! Pages as HTML. All text that is shown is escaped.
 
 use dispers_base::id::Timestamp;
 use dispers_query::catalogue::Catalogue;
@@ -7,7 +7,7 @@ use maud::{DOCTYPE, Markup, html};
 use super::{describe::describe, language::Language, session::Owner};
 use crate::{Asked, Effect, Entry, Otherwise, Outcome, Rule, Rules};
 
-/// Which part of the page is shown.
+/// Part of the page that is shown.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Part {
     Questions,
@@ -83,7 +83,7 @@ fn layout(
     }
 }
 
-/// A form of one button.
+/// Returns a form with one button.
 fn button(owner: &Owner, action: &str, name: &str, no: bool, more: Markup) -> Markup {
     html! {
         form method="post" action=(action) {
@@ -223,7 +223,7 @@ fn table(language: Language, entries: &[Entry]) -> Markup {
     }
 }
 
-/// A field with its unit.
+/// Returns the name of a field with its unit.
 fn field(catalogue: &Catalogue, doctype: &str, name: &str) -> String {
     let doctype = catalogue.doctype(doctype);
     let unit = doctype.and_then(|doctype| doctype.field(name));

@@ -1,8 +1,8 @@
-//! What the page says, in each language.
+//! Texts of the page in each language.
 
 use crate::{Effect, Outcome, WordError};
 
-/// The words of a language.
+/// Texts in one language.
 pub(super) struct Words {
     pub(super) title: &'static str,
     pub(super) subtitle: &'static str,

@@ -1,7 +1,7 @@
-//! Which work was answered: none is a second time, also after a restart (protocol.md §6).
+//! Record of answered work. No work is answered a second time, also after a restart (protocol.md §6).
 //!
-//! Of each batch of a query the last round and attempt are kept: none before them is answered any more. So a
-//! session of many rounds takes one row a batch.
+//! For each batch of a query, the last round and attempt are recorded, and earlier ones are not answered any more. So a
+//! session of many rounds takes one row per batch.
 
 use dispers_base::{
     encoding::to_bytes,
@@ -12,14 +12,14 @@ use rusqlite::params;
 use super::Store;
 use crate::Error;
 
-/// Most batches that are remembered: a Target that invents some fills no more.
+/// Most batches that are recorded, so that a Target that invents batches cannot fill the disk.
 const MAX_ANSWERED: i64 = 1 << 20;
 
 impl Store {
     /// Returns whether this work, or a later attempt at its batch, was answered.
     ///
     /// # Errors
-    /// If the database cannot be read.
+    /// [`Error::Database`] or [`Error::File`].
     pub(crate) fn has_answered(&self, work: &Work) -> Result<bool, Error> {
         let rows = self.connection()?;
         let noted = rows
@@ -34,12 +34,12 @@ impl Store {
         Ok(noted)
     }
 
-    /// Notes that `work` is answered, until its query expires. One row for all its homes, and on the
-    /// disk when this returns.
+    /// Records that `work` is answered, until its query expires. One row stands for all homes of the batch, and is on
+    /// the disk when this returns.
     ///
     /// # Errors
-    /// [`Error::Repeated`] when it was answered before, or a later attempt or round of its batch;
-    /// [`Error::Busy`] when too much is noted.
+    /// [`Error::Repeated`] if the work, or a later attempt or round of its batch, was answered before; [`Error::Busy`]
+    /// if too many batches are recorded.
     pub(crate) fn answer_once(
         &self,
         work: &Work,
@@ -48,12 +48,14 @@ impl Store {
     ) -> Result<(), Error> {
         let mut connection = self.connection()?;
         let rows = connection.transaction()?;
+        // Until the clocks' largest difference has passed, an expired manifest may still be accepted.
         let over = now.0.saturating_sub(Timestamp::SKEW) as i64;
         for table in ["answered", "answered_last"] {
             rows.prepare_cached(&format!("DELETE FROM {table} WHERE expires < ?1"))?
                 .execute([over])?;
         }
         let last = round_and_attempt(work);
+        // At the bound, no new batch is recorded, but batches with a row go on.
         let noted = rows
             .prepare_cached(
                 "INSERT INTO answered_last SELECT ?1, ?2, ?3, ?4
@@ -68,7 +70,7 @@ impl Store {
                 expires.0 as i64,
                 MAX_ANSWERED
             ])?;
-        // What was noted before batches were has a row for each work.
+        // Files in the older format have a row per work in `answered`, which counts until its query expires.
         let before = rows
             .prepare_cached("SELECT 1 FROM answered WHERE work = ?1")?
             .exists([to_bytes(work)])?;

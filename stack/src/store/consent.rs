@@ -1,7 +1,7 @@
-//! What homes were asked, what became of it, and the rules by which it was decided.
+//! Queries that homes were asked, what became of them, and the rules that decided.
 //!
-//! A query is decided once at each home, in one transaction with what it costs, and that is on the disk
-//! before anything is read: neither queries at the same time nor a crash overspend a home's ε.
+//! Each home decides a query once, in one transaction with the query's cost. The decision is on the disk before
+//! anything of the home is read, so that neither concurrent queries nor a crash overspend a home's ε.
 
 use std::collections::HashMap;
 
@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use super::Store;
 use crate::{Error, rule_file};
 
-/// Largest encoded place, in bytes.
+/// Largest encoding of a place, in bytes.
 const MAX_PLACE: usize = 64;
 
 pub(super) const SCHEMA: &str = "
@@ -49,7 +49,7 @@ CREATE TABLE IF NOT EXISTS sent (
 ) WITHOUT ROWID;
 ";
 
-/// A query whose homes are to decide.
+/// Query for which homes are to decide.
 pub(crate) struct Deciding<'a> {
     pub(crate) signed: &'a SignedManifest,
     pub(crate) manifest: &'a Manifest,
@@ -57,7 +57,7 @@ pub(crate) struct Deciding<'a> {
     pub(crate) cost: Loss,
     /// Place at which the query reaches the homes.
     pub(crate) place: Place,
-    /// Whether there is time to ask owners.
+    /// True if the query is only announced, so that there is time to ask owners.
     pub(crate) announced: bool,
     pub(crate) bounds: Bounds,
 }
@@ -65,7 +65,7 @@ pub(crate) struct Deciding<'a> {
 /// Bounds of a stack and its network, independent of owners' rules.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Bounds {
-    /// Exact queries that a home answers one querier, of a doctype and in a key epoch.
+    /// Number of exact queries that a home answers per querier, doctype and key epoch.
     pub exact_queries: usize,
     /// Directory's ceiling of δ, at which owners' limits of ε are evaluated.
     pub max_delta: f64,
@@ -80,39 +80,39 @@ pub(crate) struct Decided {
     pub(crate) to_notify: Vec<HomeId>,
 }
 
-/// What left a stack for one aggregator, sealed.
+/// Sealed contributions that left a stack for one aggregator.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SentGroup {
-    /// Which aggregator.
+    /// Name of the aggregator.
     pub aggregator: String,
-    /// How many bytes, for all homes of the batch together.
+    /// Number of bytes, for all homes of the batch together.
     pub bytes: u64,
 }
 
-/// One query as a home's history has it.
+/// Query in a home's history.
 #[derive(Debug, Clone)]
 pub struct Entry {
-    /// The query.
+    /// Id of the query.
     pub query: QueryId,
-    /// The manifest as it was received.
+    /// Manifest as it was received.
     pub signed: SignedManifest,
-    /// What it says.
+    /// Content of the manifest.
     pub manifest: Manifest,
-    /// When the stack first saw it, in Unix milliseconds.
+    /// Time at which the stack first saw the query, in Unix milliseconds.
     pub received: u64,
-    /// When it was decided.
+    /// Time of the decision, in Unix milliseconds.
     pub decided: u64,
-    /// What became of it.
+    /// Outcome of the query at this home.
     pub outcome: Outcome,
-    /// The number of the rule that decided.
+    /// Number of the rule that decided, if one did.
     pub rule: Option<u32>,
-    /// How many homes' contributions the packet held, and what left for each aggregator; `None` while
-    /// nothing has left.
+    /// Number of homes whose contributions left together, and the bytes for each aggregator. `None` while nothing has
+    /// left.
     pub sent: Option<(u32, Vec<SentGroup>)>,
 }
 
 impl Store {
-    /// The rules of a home; those that refuse all where its owner gave none.
+    /// Returns the rules of a home. If its owner gave none, they refuse every query.
     ///
     /// # Errors
     /// [`Error::Database`].
@@ -122,7 +122,7 @@ impl Store {
         Ok(rules_of(&rows, home)?.unwrap_or_default())
     }
 
-    /// How many of `homes` have no rules of their own: they refuse every query.
+    /// Returns the number of `homes` without rules of their own, which refuse every query.
     ///
     /// # Errors
     /// [`Error::Database`].
@@ -139,10 +139,10 @@ impl Store {
         Ok(count)
     }
 
-    /// Sets the rules of homes.
+    /// Sets the rules of homes, in place of their earlier ones.
     ///
     /// # Errors
-    /// [`Error::Database`]; then nothing was changed. [`Error::Rules`] for rules that cannot be.
+    /// [`Error::Database`]; nothing was changed then. [`Error::Rules`] if the rules are not valid.
     pub fn set_rules<'a>(
         &self,
         homes: impl IntoIterator<Item = &'a HomeId>,
@@ -151,6 +151,7 @@ impl Store {
         let body = rule_file::text(&rules.checked()?);
         let mut connection = self.connection()?;
         let rows = connection.transaction()?;
+        // Homes with equal rules share one row, so that a host can set rules for very many homes.
         rows.execute("INSERT OR IGNORE INTO rules (body) VALUES (?1)", [&body])?;
         let id: i64 = rows.query_row("SELECT id FROM rules WHERE body = ?1", [&body], |row| {
             row.get(0)
@@ -185,6 +186,7 @@ impl Store {
             exact_queries: deciding.bounds.exact_queries,
         };
         let mut connection = self.connection()?;
+        // One transaction for all homes: a concurrent query either sees these costs or waits.
         let rows = connection.transaction()?;
         let request = note_request(&rows, deciding, &asked, now)?;
         let exact = exact_requests(&rows, request, manifest, &asked)?;
@@ -196,6 +198,7 @@ impl Store {
         let mut select = rows.prepare_cached(
             "SELECT outcome, place FROM decision WHERE home = ?1 AND request = ?2",
         )?;
+        // Replaces a decision only if it waited for the owner's word until the query was asked.
         let mut insert = rows.prepare_cached(
             "INSERT OR REPLACE INTO decision VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
         )?;
@@ -210,12 +213,14 @@ impl Store {
                 .as_ref()
                 .map(|(_, place)| from_bytes(place, MAX_PLACE, "place"));
             let first: Option<Place> = first.transpose()?;
+            // > leaves out each home that the query was announced to or asked at another place (protocol.md §6)
             if !deciding.place.takes_part(first.as_ref()) {
                 decided.outcomes.push(None);
                 continue;
             }
             let before = before.map(|(outcome, _)| Outcome::from_number(outcome));
             let rules = rules_for(&rows, &mut which, &mut read_rules, home)?;
+            // Only called if the decision depends on it, since it reads the whole history of the home.
             let account = || account(&rows, home, now, &exact);
             let decision = decide(&question, before, *subscribed, rules, account)?;
             decided.outcomes.push(Some(decision.outcome()));
@@ -243,10 +248,10 @@ impl Store {
         Ok(decided)
     }
 
-    /// An owner's word on a query that waits for it.
+    /// Records an owner's word on a query that waits for it, and returns the outcome.
     ///
     /// # Errors
-    /// [`Error::Word`] when there is nothing to decide any more; then nothing changes.
+    /// [`Error::Word`] if there is nothing to decide any more. Nothing is changed then.
     pub fn word(
         &self,
         home: &HomeId,
@@ -256,6 +261,7 @@ impl Store {
     ) -> Result<Outcome, Error> {
         let now = now();
         let mut connection = self.connection()?;
+        // One transaction, so that two words, or a word and a concurrent query, cannot both spend the same ε.
         let rows = connection.transaction()?;
         type Found = (i64, i64, i64, Vec<u8>, Loss);
         let found: Option<Found> = rows
@@ -305,7 +311,7 @@ impl Store {
         Ok(outcome)
     }
 
-    /// Notes what leaves for a batch, beside what left for it before.
+    /// Records the bytes that leave for a batch, in addition to those that left in its earlier attempts and rounds.
     pub(crate) fn note_sent(
         &self,
         query: QueryId,
@@ -348,7 +354,7 @@ impl Store {
         Ok(())
     }
 
-    /// What a home was asked, the latest first: `limit` entries after the first `skip`.
+    /// Returns the queries that a home was asked, the latest first: at most `limit` entries after the first `skip`.
     ///
     /// # Errors
     /// [`Error::Database`].
@@ -356,10 +362,11 @@ impl Store {
         self.entries(home, None, skip, limit)
     }
 
-    /// The query that a home was asked under the id that people are shown.
+    /// Returns the query that a home was asked under `id`: the query's id in hexadecimal, or its first 32 digits or
+    /// more.
     ///
     /// # Errors
-    /// [`Error::Word`] when it was not asked such a query.
+    /// [`Error::Word`] if the home was not asked such a query.
     pub fn asked_query(&self, home: &HomeId, id: &str) -> Result<QueryId, Error> {
         let connection = self.connection()?;
         let mut select = connection.prepare_cached(
@@ -369,14 +376,14 @@ impl Store {
         let found =
             select.query_map([&home.0, &id.to_lowercase()], |row| row.get(0).map(QueryId))?;
         let found = found.collect::<Result<Vec<QueryId>, _>>()?;
-        // A part of an id that people are shown would name many.
+        // A shorter prefix could be that of several queries.
         match (&found[..], id.len() >= 32) {
             ([query], true) => Ok(*query),
             _ => Err(WordError::NotAsked.into()),
         }
     }
 
-    /// One query as a home was asked it.
+    /// Returns one query as a home was asked it.
     ///
     /// # Errors
     /// [`Error::Database`].
@@ -432,16 +439,18 @@ impl Store {
     }
 }
 
+/// Decodes a stored manifest with its signature.
 fn signed(bytes: &[u8]) -> Result<SignedManifest, Error> {
     let most = MAX_MANIFEST + 1024;
     Ok(from_bytes(bytes, most, "manifest")?)
 }
 
-/// The manifest in a signed one that was verified when it was received.
+/// Decodes the manifest in a signed one. The signature was verified when the manifest was received.
 fn manifest_of(signed: &SignedManifest) -> Result<Manifest, Error> {
     Ok(from_bytes(&signed.body, MAX_MANIFEST, "manifest")?)
 }
 
+/// Returns the rules that the owner of a home gave, if any.
 fn rules_of(rows: &Transaction<'_>, home: &HomeId) -> Result<Option<Rules>, Error> {
     let body: Option<String> = rows
         .prepare_cached(
@@ -452,7 +461,7 @@ fn rules_of(rows: &Transaction<'_>, home: &HomeId) -> Result<Option<Rules>, Erro
     Ok(body.map(|body| rule_file::parse(&body)).transpose()?)
 }
 
-/// The rules of a home; those that refuse all where its owner gave none.
+/// Returns the rules of a home, which refuse every query if its owner gave none. Rules in `known` are not parsed again.
 fn rules_for<'a>(
     rows: &Transaction<'_>,
     which: &mut CachedStatement<'_>,
@@ -474,7 +483,7 @@ fn rules_for<'a>(
     })
 }
 
-/// The number of a query's row, made where it is new.
+/// Returns the number of a query's row. Inserts the row if the query is new.
 fn note_request(
     rows: &Transaction<'_>,
     deciding: &Deciding<'_>,
@@ -506,8 +515,8 @@ fn note_request(
     Ok(id)
 }
 
-/// The other exact queries of this querier, of the same doctype and key epoch, with what each counts; none for a
-/// noisy query.
+/// Returns the rows of the querier's other exact queries, of the same doctype and key epoch, with the number of queries
+/// that each counts as. Returns none for a noisy query.
 fn exact_requests(
     rows: &Transaction<'_>,
     request: i64,
@@ -517,6 +526,7 @@ fn exact_requests(
     if asked.epsilon.is_some() {
         return Ok(HashMap::new());
     }
+    // The query itself is left out: asking it again in another attempt costs nothing.
     let mut select = rows.prepare_cached(
         "SELECT id, manifest FROM request WHERE epsilon IS NULL AND querier = ?1 AND doctype = ?2
          AND key_epoch = ?3 AND id <> ?4",
@@ -530,7 +540,7 @@ fn exact_requests(
     let mut found = select.query(of)?;
     let mut costs = HashMap::new();
     while let Some(row) = found.next()? {
-        // One of an earlier version of this program was a query.
+        // A stored manifest that does not decode any more counts as one query.
         let manifest = signed(&row.get::<_, Vec<u8>>(1)?).and_then(|signed| manifest_of(&signed));
         costs.insert(
             row.get(0)?,

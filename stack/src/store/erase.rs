@@ -1,4 +1,4 @@
-//! Erasing a home: after this the file holds nothing of it.
+//! Erasure of a home. Afterwards the file holds nothing that names the home.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use rusqlite::params;
 use super::Store;
 use crate::{Erased, Error};
 
-/// Where a home's rows are, but for its subscriptions.
+/// Tables with rows of homes, except subscriptions.
 const TABLES: [&str; 6] = [
     "document",
     "decision",
@@ -19,12 +19,12 @@ const TABLES: [&str; 6] = [
 ];
 
 impl Store {
-    /// Ends a home's subscriptions, noting what is to be withdrawn at the Conductor, and erases all else
-    /// that is kept of it. Its handles stay until the Conductor was told: they name nobody.
+    /// Ends a home's subscriptions, records the handles that are to be withdrawn at the Conductor, and erases
+    /// everything else of the home. The handles stay until the Conductor was told: they name nobody.
     pub(crate) fn erase(&self, home: &HomeId) -> Result<Erased, Error> {
         let subscriptions = self.leave(home, None)? as u64;
         let mut connection = self.connection()?;
-        // What is deleted is overwritten, in the file and then in its log.
+        // From here on, SQLite overwrites what it deletes.
         connection.pragma_update(None, "secure_delete", "ON")?;
         let rows = connection.transaction()?;
         let mut counts = [0; TABLES.len()];
@@ -35,7 +35,10 @@ impl Store {
             )? as u64;
         }
         rows.commit()?;
+        // The checkpoint brings the overwritten pages into the file. It also empties the write-ahead log, which still
+        // has the deleted rows.
         connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+        // The order of `TABLES`.
         let [documents, history, rules, ..] = counts;
         Ok(Erased {
             documents,
@@ -45,7 +48,7 @@ impl Store {
         })
     }
 
-    /// Every home that anything is kept of.
+    /// Returns every home with documents, secrets, subscriptions, rules or a history in the file.
     ///
     /// # Errors
     /// [`Error::Database`].

@@ -1,4 +1,4 @@
-//! The heads of the log that this stack saw.
+//! Heads of the log that this stack saw (protocol.md §16).
 
 use std::{
     collections::HashSet,
@@ -22,9 +22,9 @@ CREATE TABLE IF NOT EXISTS log_fork (
 );
 ";
 
-/// Most heads that are known without asking again.
+/// Most heads that are accepted without another proof.
 const MAX_KNOWN: usize = 4096;
-/// Most pairs of contradicting heads that are kept.
+/// Most pairs of contradicting heads that are stored.
 const MAX_FORKS: i64 = 100;
 
 /// Heads that were found consistent since the process began.
@@ -39,6 +39,7 @@ impl KnownHeads {
 
     pub(crate) fn learn(&self, root: Root) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // The set only saves proofs, so that it may be emptied at any time.
         if known.len() >= MAX_KNOWN {
             known.clear();
         }
@@ -47,7 +48,7 @@ impl KnownHeads {
 }
 
 impl Store {
-    /// The largest head of a log that was seen, with what was signed.
+    /// Returns the largest head of a log that was seen, with its signatures.
     pub(crate) fn last_head(&self, log: u32) -> Result<Option<(Root, SignedHead)>, Error> {
         let kept: Option<(i64, [u8; 32], Vec<u8>)> = self
             .connection()?
@@ -64,8 +65,9 @@ impl Store {
         .transpose()
     }
 
-    /// Keeps a head in place of the one that it was found consistent with, `None` for the first of its log.
-    /// Whether that is what is still kept: where another ask was quicker, the head is to be compared again.
+    /// Stores a head in place of the head `with` that it was found consistent with, which is `None` for the first head
+    /// of a log. A smaller head replaces nothing. Returns false if another head was stored meanwhile, so that this head
+    /// must be compared again.
     pub(crate) fn keep_head(
         &self,
         log: u32,
@@ -86,6 +88,7 @@ impl Store {
         if kept.as_ref() != with {
             return Ok(false);
         }
+        // The larger head says more: it was shown to continue the smaller one.
         if kept.is_none_or(|kept| kept.size < root.size) {
             rows.prepare_cached("INSERT OR REPLACE INTO log_head VALUES (?1, ?2, ?3, ?4)")?
                 .execute(params![log, root.size as i64, root.hash, to_bytes(head)])?;
@@ -94,8 +97,9 @@ impl Store {
         Ok(true)
     }
 
-    /// Keeps two heads that contradict each other.
+    /// Stores two heads that contradict each other, as evidence.
     pub(crate) fn keep_fork(&self, seen: &SignedHead, shown: &SignedHead) -> Result<(), Error> {
+        // Bounded, so that a Conductor with many histories cannot fill the disk.
         self.connection()?.execute(
             "INSERT INTO log_fork (seen, shown, at) SELECT ?1, ?2, ?3
              WHERE (SELECT COUNT(*) FROM log_fork) < ?4",
@@ -104,7 +108,8 @@ impl Store {
         Ok(())
     }
 
-    /// The pairs of heads that contradict each other: what was seen before, and what was shown later.
+    /// Returns the pairs of heads that contradict each other: the head that was seen before, and the one that was shown
+    /// later.
     ///
     /// # Errors
     /// [`Error::Database`].
@@ -151,15 +156,15 @@ mod tests {
             store.keep_head(1, with.as_ref(), &root, &head).unwrap()
         };
         let last = || store.last_head(1).unwrap().map(|(root, _)| root);
-        // Two first heads at once, each compared with nothing.
+        // Two first heads arrive at once, each compared with nothing.
         assert!(keep(None, root(5, 1)));
         assert!(!keep(None, root(5, 2)));
-        // Two that continue the first, whether of one size or not.
+        // Two heads continue the first one, whether of one size or not.
         assert!(keep(Some(root(5, 1)), root(7, 1)));
         assert!(!keep(Some(root(5, 1)), root(7, 2)));
         assert!(!keep(Some(root(5, 1)), root(8, 2)));
         assert_eq!(last(), Some(root(7, 1)));
-        // An older one of the same log leaves what is kept.
+        // An older head of the same log changes nothing.
         assert!(keep(Some(root(7, 1)), root(6, 1)));
         assert_eq!(last(), Some(root(7, 1)));
         assert!(store.last_head(2).unwrap().is_none());

@@ -1,4 +1,4 @@
-//! One-time links and sessions of the page. Only hashes of what owners hold are kept.
+//! One-time links and sessions of the owners' page. The store has only hashes of the secrets that owners hold.
 
 use std::fmt;
 
@@ -18,12 +18,12 @@ CREATE TABLE IF NOT EXISTS session (
 );
 ";
 
-/// How long a link may be used, in milliseconds.
+/// Lifetime of a link, in milliseconds.
 const LINK_LIFE: u64 = 15 * 60_000;
-/// How long a session lasts, in milliseconds.
+/// Lifetime of a session, in milliseconds.
 pub(crate) const SESSION_LIFE: u64 = 30 * 86_400_000;
 
-/// What opens a link or a session: whoever has it is the owner.
+/// Secret of a link or a session. Whoever has it is taken for the owner.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token([u8; 32]);
 
@@ -40,14 +40,15 @@ impl Token {
         Self(bytes)
     }
 
-    /// For a link or a cookie.
+    /// Returns the text for a link or a cookie.
     pub fn text(&self) -> String {
         self.0.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// What was in a link or a cookie.
+    /// Parses the text of a link or a cookie.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let bytes = text.as_bytes();
+        // `from_str_radix` would also accept a sign, and the slices below must not cut a character.
         if bytes.len() != 64 || !bytes.iter().all(u8::is_ascii_hexdigit) {
             return None;
         }
@@ -58,13 +59,14 @@ impl Token {
         Some(Self(token))
     }
 
-    /// Under which it is looked up: what is found says nothing about it.
+    /// Returns the hash under which the store has the token. Nobody learns the token from the stored hash.
     fn hash(&self) -> [u8; 32] {
         Sha256::digest(self.0).into()
     }
 
-    /// What the forms of a session carry, so that no other site can send them.
+    /// Returns the value that the forms of a session carry, so that no other site can send them.
     pub(crate) fn form(&self) -> String {
+        // A hash of the token, since the page's text shows it, while only the cookie may hold the token itself.
         let hash: [u8; 32] = Sha256::new()
             .chain_update(b"form")
             .chain_update(self.0)
@@ -75,7 +77,7 @@ impl Token {
 }
 
 impl Store {
-    /// A link for the owner of a home: it opens one session, within a quarter of an hour.
+    /// Creates a link for the owner of a home. It opens one session, within a quarter of an hour.
     ///
     /// # Errors
     /// [`Error::Database`].
@@ -83,6 +85,7 @@ impl Store {
         let token = Token::random();
         let at = now().0;
         let connection = self.connection()?;
+        // Expired rows are deleted with every new link, so that the tables stay small.
         for table in ["login", "session"] {
             connection.execute(
                 &format!("DELETE FROM {table} WHERE expires <= ?1"),
@@ -96,12 +99,13 @@ impl Store {
         Ok(token)
     }
 
-    /// Opens a session with a link, which is worth nothing afterwards; `None` for one that was used, is
-    /// too old or never was.
+    /// Opens a session with a link, which cannot be used again. Returns `None` for a link that was used, is too old, or
+    /// never existed.
     pub(crate) fn enter(&self, link: &Token) -> Result<Option<Token>, Error> {
         let at = now().0;
         let mut connection = self.connection()?;
         let rows = connection.transaction()?;
+        // One statement checks and deletes, so that two requests at once cannot both use the link.
         let home: Option<String> = rows
             .query_row(
                 "DELETE FROM login WHERE token = ?1 AND expires > ?2 RETURNING home",
@@ -121,7 +125,7 @@ impl Store {
         Ok(Some(session))
     }
 
-    /// Whose session it is.
+    /// Returns the home whose owner opened the session, while the session lasts.
     pub(crate) fn session(&self, session: &Token) -> Result<Option<HomeId>, Error> {
         Ok(self
             .connection()?

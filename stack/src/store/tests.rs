@@ -1,4 +1,4 @@
-//! The store of a stack.
+//! Tests of the store of a stack.
 
 use super::*;
 use crate::Selector;
@@ -88,7 +88,7 @@ fn a_handle_is_known_from_before_it_is_sent_until_its_withdrawal_arrived() {
     let of = |concept: &str, byte| (a.clone(), concept.to_owned(), Handle([byte; 16]));
     let both = [of("home>all", 1), of("city>lyon", 2)];
     store.sending(&both).unwrap();
-    // Another process leaves alone what is on its way.
+    // While an upload is on its way, another process does not withdraw it.
     assert!(store.leaving().unwrap().is_empty());
     store.lost(&both).unwrap();
     assert_eq!(store.leaving().unwrap().len(), 2);
@@ -131,7 +131,7 @@ fn a_subscription_sent_again_replaces_the_one_of_its_epoch_and_ends_in_every_epo
     assert!(store.subscriptions(&a, KeyEpoch(1)).unwrap().is_empty());
     assert_eq!(store.secrets(&a, KeyEpoch(2)).unwrap().tag, secrets[2]);
 
-    // A withdrawal is of both, and outlives what was under way.
+    // A withdrawal ends the subscription in both epochs, also one that is on its way.
     store.sending(&of(4)).unwrap();
     store.subscribed(KeyEpoch(3), &of(4), true).unwrap();
     store.sending(&of(5)).unwrap();
@@ -182,7 +182,7 @@ fn work_is_answered_once_also_after_a_restart_and_forgotten_with_its_query() {
     answer(0, expires).unwrap();
     assert!(matches!(answer(0, expires), Err(Error::Repeated)));
     answer(1, expires).unwrap();
-    // Clocks may differ a little; then its manifest is refused.
+    // Until the clocks' largest difference has passed, the manifest may still be accepted.
     let skewed = expires.plus(Timestamp::SKEW);
     assert!(matches!(answer(1, skewed), Err(Error::Repeated)));
     answer(2, skewed.plus(1)).unwrap();
@@ -231,7 +231,7 @@ fn a_session_takes_one_row_a_batch_and_no_round_is_answered_after_a_later_one() 
         .unwrap()
         .query_one(count, [], |row| row.get(0));
     assert_eq!(count, Ok(2i64));
-    // What a stack of before noted is not answered again either.
+    // Work with a row in `answered` is not answered again either.
     let old = work(5, 0, 0);
     let insert = "INSERT INTO answered VALUES (?1, ?2)";
     let row = rusqlite::params![to_bytes(&old), expires.0 as i64];
@@ -252,7 +252,7 @@ fn what_several_processes_write_at_once_waits_for_each_other() {
                     let handle = Handle([number; 16]);
                     let subscription = [(home.clone(), "home>all".to_owned(), handle)];
                     store.lost(&subscription).unwrap();
-                    // Reads what it then ends, between the writes of the others.
+                    // A transaction that reads before it writes, between the writes of the other processes.
                     store.leave(&home, None).unwrap();
                 }
             });

@@ -70,7 +70,7 @@ fn plan(sql: &str) -> Plan {
     Plan::new(sql, &catalogue(), &PlanLimits::default()).unwrap_or_else(|e| panic!("{sql}: {e}"))
 }
 
-/// Everything but the cryptography, with groups of fewer than `cohort` withheld.
+/// Runs a plan without cryptography. Groups of fewer than `cohort` homes are withheld.
 fn run(plan: &Plan, documents: Vec<(u32, Vec<FieldValue>)>, cohort: u64) -> Table {
     let rng = &mut StdRng::seed_from_u64(5);
     let rows = Engine::open_in_memory()
@@ -232,7 +232,7 @@ fn the_engine_agrees_with_a_plain_evaluation() {
 
 #[test]
 fn postgresql_decides_these_values() {
-    // What PostgreSQL's documentation says of integers, double precision and NULL.
+    // Results that follow from PostgreSQL's documentation of integers, double precision and NULL.
     let cases: &[(&str, Option<f64>)] = &[
         ("-7 / 2 + i", Some(-3.0)),
         ("7 / 2.0 + i", Some(3.5)),

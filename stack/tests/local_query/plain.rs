@@ -1,4 +1,4 @@
-//! Local queries evaluated plainly, without SQLite: what the engine must agree with.
+//! Plain evaluation of local queries without SQLite, which the engine must agree with.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ pub(crate) enum Plain {
 
 use Plain::{Boolean, Integer, Null, Real, Text};
 
-/// The category positions and measured values of each home with a row.
+/// Category positions and measured values of each home with a row.
 pub(crate) type Rows = BTreeMap<u32, (Vec<Option<usize>>, Vec<Option<f64>>)>;
 
 pub(crate) fn evaluate(query: &LocalQuery, documents: &[(u32, Vec<FieldValue>)]) -> Rows {
@@ -238,7 +238,7 @@ fn compare(comparison: Comparison, a: &Plain, b: &Plain) -> Plain {
     })
 }
 
-/// By definition, and exponential.
+/// Matches as LIKE is defined, in exponential time.
 fn like(text: &[char], pattern: &[char]) -> bool {
     match pattern {
         [] => text.is_empty(),

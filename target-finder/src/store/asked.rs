@@ -10,7 +10,7 @@ use rusqlite::{OptionalExtension, Transaction, params, types::Type};
 use super::Certificates;
 use crate::Error;
 
-/// Request of a querier to ask a set of homes.
+/// Request of a querier to ask a set of homes, with all that the decision depends on.
 pub(crate) struct Asked<'a> {
     pub(crate) querier: &'a Name,
     pub(crate) key_epoch: KeyEpoch,
@@ -35,11 +35,17 @@ impl Certificates {
     }
 }
 
+/// Decides about the set, and writes what the decision must remember in the same transaction.
+///
+/// # Errors
+/// [`rusqlite::Error`] if the database fails or is damaged; then nothing is written.
 fn decide(rows: &Transaction<'_>, asked: &Asked<'_>) -> rusqlite::Result<Result<(), FindError>> {
     forget(rows, asked)?;
     let (querier, epoch) = (asked.querier.as_str(), asked.key_epoch.0);
     let queries = queries(rows, asked)?;
     let mut judging = Judging::new(&asked.asking, asked.sizes, asked.limits, queries);
+    // The decision also needs the number of sets, their homes, and the nearest set, so the comparison does not end at
+    // the first set that is too near.
     for number in numbers(rows, asked)? {
         let set = stored_set(rows, number)?;
         if !judging.compare(number as u64, set) {
@@ -49,6 +55,7 @@ fn decide(rows: &Transaction<'_>, asked: &Asked<'_>) -> rusqlite::Result<Result<
     let outcome = match judging.decide() {
         Verdict::Repeated => return Ok(Ok(())),
         Verdict::Refuse(error) => return Ok(Err(error)),
+        // The set of homes is the same, but a later find under another profile must keep to the larger cohort.
         Verdict::Stored(number) => {
             rows.prepare_cached("UPDATE asked SET cohort = MAX(cohort, ?2) WHERE number = ?1")?
                 .execute(params![number as i64, asked.asking.cohort])?;
@@ -60,7 +67,8 @@ fn decide(rows: &Transaction<'_>, asked: &Asked<'_>) -> rusqlite::Result<Result<
         }
         Verdict::Count(error) => Err(error),
     };
-    // Only a query that found homes has a fingerprint.
+    // Only a query that found homes has a fingerprint. A refused query is recorded too, since its refusals are
+    // limited.
     let found = outcome.is_ok().then(|| asked.asking.fingerprint.as_bytes());
     let (query, expires) = (asked.asking.query.0, asked.expires.0 as i64);
     rows.prepare_cached("INSERT INTO found VALUES (?1, ?2, ?3, ?4, ?5)")?
@@ -77,12 +85,15 @@ fn forget(rows: &Transaction<'_>, asked: &Asked<'_>) -> rusqlite::Result<()> {
     ] {
         rows.prepare_cached(over)?.execute([asked.oldest.0])?;
     }
+    // Clocks differ. A query stays until no verifier accepts its manifest any longer, since a repeated find must get
+    // the same decision.
     let expired = asked.now.0.saturating_sub(Timestamp::SKEW) as i64;
     rows.prepare_cached("DELETE FROM found WHERE fingerprint IS NOT NULL AND expires < ?1")?
         .execute([expired])?;
     Ok(())
 }
 
+/// Counts the querier's remembered queries, and looks up this one.
 fn queries(rows: &Transaction<'_>, asked: &Asked<'_>) -> rusqlite::Result<Queries> {
     let (querier, epoch) = (asked.querier.as_str(), asked.key_epoch.0);
     let (refused, found): (i64, i64) = rows
@@ -125,6 +136,7 @@ fn numbers(rows: &Transaction<'_>, asked: &Asked<'_>) -> rusqlite::Result<Vec<i6
         .collect()
 }
 
+/// Reads one stored set.
 fn stored_set(rows: &Transaction<'_>, number: i64) -> rusqlite::Result<KeptSet> {
     rows.prepare_cached(
         "SELECT profile, fingerprint, whole, homes, cohort FROM asked WHERE number = ?1",
@@ -142,10 +154,12 @@ fn stored_set(rows: &Transaction<'_>, number: i64) -> rusqlite::Result<KeptSet> 
     })
 }
 
+/// Error of a column that holds something else than this program writes.
 fn damaged(column: &str) -> rusqlite::Error {
     rusqlite::Error::InvalidColumnType(0, column.into(), Type::Blob)
 }
 
+/// Stores a set of homes, or its difference to a stored whole set.
 fn keep(rows: &Transaction<'_>, asked: &Asked<'_>, set: &KeptSet) -> rusqlite::Result<()> {
     let last: Option<i64> = rows
         .prepare_cached("SELECT MAX(number) FROM asked")?
@@ -153,6 +167,7 @@ fn keep(rows: &Transaction<'_>, asked: &Asked<'_>, set: &KeptSet) -> rusqlite::R
         .optional()?
         .flatten();
     let number = last.unwrap_or_default() + 1;
+    // A whole set refers to itself, so that ordering by (whole, number) yields it before its differences.
     let whole = set.whole.map_or(number, |whole| whole as i64);
     rows.prepare_cached("INSERT INTO asked VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?
         .execute(params![
@@ -179,7 +194,7 @@ mod tests {
 
     const NOW: Timestamp = Timestamp(1_800_000_000_000);
 
-    /// A querier that asks a finder with this file.
+    /// A querier that asks a finder with this database file.
     struct Querier<'p> {
         path: &'p Path,
         epoch: KeyEpoch,
@@ -187,7 +202,7 @@ mod tests {
     }
 
     impl Querier<'_> {
-        /// Asks homes under a profile, at a finder that was just started.
+        /// Asks a range of homes under a profile, at a finder that was just started.
         fn ask(&self, query: u8, profile: u8, homes: std::ops::Range<u8>) -> Option<FindError> {
             let database = Certificates::open(self.path).unwrap();
             let secret = PoolSecret::from_bytes([7; 32]);

@@ -1,7 +1,7 @@
-//! Stacks that attach themselves: for hosts that cannot be dialled.
+//! Stacks that attach themselves, because their hosts cannot be dialled.
 //!
-//! A stack opens a stream to the Target; asks go down, answers come up in the same order. The host is
-//! whom the directory lists for the connection's key.
+//! A stack opens a stream to the Target. The Target sends asks down this stream, and the stack sends its answers up in
+//! the same order. The TLS key of the connection identifies the host.
 
 use std::{
     collections::HashMap,
@@ -25,27 +25,28 @@ use tonic::Status;
 
 use super::{Answering, StackLink};
 
-/// Asks that wait for one stack.
+/// Most asks that wait for one stack.
 const WAITING: usize = 4;
 
+/// An ask that waits for a stack, with the largest size of its answer in bytes.
 struct Pending {
     ask: Ask,
     limit: usize,
     answer: oneshot::Sender<Result<Answer, Status>>,
 }
 
-/// The attached stacks, by host. A stack that attaches again replaces its former stream.
+/// Attached stacks by host. A stack that attaches again replaces its previous stream.
 #[derive(Clone)]
 pub(crate) struct Attached {
     links: Arc<Mutex<HashMap<Name, mpsc::Sender<Pending>>>>,
-    /// Most streams at a time.
+    /// Most streams at the same time.
     most: usize,
-    /// Longest time without an ask.
+    /// Longest time that a stream stays open without an ask.
     idle: Duration,
 }
 
 impl Attached {
-    /// Takes `most` streams, each as long as it is asked once in `idle`.
+    /// Allows `most` streams at the same time. A stream ends when nothing was asked over it for `idle`.
     pub(crate) fn new(most: usize, idle: Duration) -> Self {
         Self {
             links: Arc::default(),
@@ -54,23 +55,26 @@ impl Attached {
         }
     }
 
+    /// Locks the table of attached stacks.
     fn links(&self) -> std::sync::MutexGuard<'_, HashMap<Name, mpsc::Sender<Pending>>> {
         self.links.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the stack of `host` is attached.
+    /// Returns whether the stack of `host` is attached.
     pub(crate) fn has(&self, host: &Name) -> bool {
         self.links().get(host).is_some_and(|link| !link.is_closed())
     }
 
-    /// Takes a stack's stream; the stream of asks to it.
+    /// Takes a stack's stream. Returns the stream of asks to that stack.
     ///
     /// # Errors
-    /// `RESOURCE_EXHAUSTED` when too many other stacks are attached.
+    /// `RESOURCE_EXHAUSTED` if too many other stacks are attached.
     pub(crate) fn attach(&self, host: Name, answers: Messages) -> Result<Reply, Status> {
         let (link, asks) = mpsc::channel(WAITING);
         let (down, stream) = mpsc::channel(WAITING);
         let mut links = self.links();
+        // Closed streams stay in the table until it is full, so that most calls need not search it. A host that is in
+        // the table replaces its own stream and needs no new place.
         if links.len() >= self.most && !links.contains_key(&host) {
             links.retain(|_, link| !link.is_closed());
             if links.len() >= self.most {
@@ -79,6 +83,7 @@ impl Attached {
                 ));
             }
         }
+        // Replacing drops the previous sender, which ends the previous stream's relay.
         links.insert(host, link);
         drop(links);
         tokio::spawn(relay(asks, down, answers, self.idle));
@@ -86,8 +91,7 @@ impl Attached {
     }
 }
 
-/// Passes asks down and answers up, one after the other, until either side goes away or nothing was asked
-/// for `idle`.
+/// Passes asks down and answers up, one at a time, until either side ends its stream or nothing was asked for `idle`.
 async fn relay(
     mut asks: mpsc::Receiver<Pending>,
     down: mpsc::Sender<Result<Chunk, Status>>,
@@ -99,7 +103,7 @@ async fn relay(
         let Pending { ask, limit, answer } = tokio::select! {
             pending = asks.recv() => match pending {
                 Some(pending) => pending,
-                // Attached anew: this stream is no longer asked.
+                // The stack attached again, so this stream gets no more asks.
                 None => return,
             },
             () = down.closed() => return,
@@ -114,6 +118,8 @@ async fn relay(
                 return;
             }
         }
+        // Answers carry no identifier of their ask. One ask at a time pairs them, so a stream that fails once cannot
+        // be used again.
         let Ok(bytes) = answers.expect(limit).await else {
             let _ = answer.send(Err(gone()));
             return;
@@ -124,13 +130,14 @@ async fn relay(
                 .map_err(Status::failed_precondition)
         })
         .await;
-        // Who asked may have stopped waiting.
+        // The asking task may have stopped waiting.
         let _ = answer.send(decoded);
     }
 }
 
 impl StackLink for Attached {
     fn ask<'a>(&'a self, host: &'a Name, ask: Ask, limit: usize) -> Answering<'a> {
+        // The lock is released before the first await.
         let link = self.links().get(host).cloned();
         Box::pin(async move {
             let gone = || Status::unavailable("the attached stack went away");

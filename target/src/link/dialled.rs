@@ -1,4 +1,4 @@
-//! Dialling the address that the directory lists.
+//! Stacks that the Target dials at the address that the directory lists.
 
 use std::sync::Arc;
 
@@ -13,14 +13,14 @@ use tonic::Status;
 
 use super::{Answering, StackLink};
 
-/// Dials the address that the directory lists for a host, pinned to its key.
+/// Dials the address that the directory lists for a host, and accepts only the TLS key listed there.
 pub(crate) struct Dialled {
     node: Arc<Node>,
     channels: Channels,
 }
 
 impl Dialled {
-    /// Dials with the identity of `node`.
+    /// Creates the links of `node`.
     pub(crate) fn new(node: Arc<Node>) -> Self {
         Self {
             channels: Channels::new(node.clone()),
@@ -37,6 +37,7 @@ impl StackLink for Dialled {
                 .directory
                 .host(host)
                 .ok_or_else(|| Status::not_found("the directory does not list this host"))?;
+            // The directory lists hosts that cannot be dialled with an empty address. They attach themselves.
             if listed.address.is_empty() {
                 return Err(Status::unavailable("the host's stack is not attached"));
             }

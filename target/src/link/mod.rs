@@ -1,4 +1,4 @@
-//! How a Target reaches a stack: it dials, or the stack has attached itself.
+//! Connections to stacks: the Target dials a stack, or the stack has attached itself.
 
 mod attached;
 mod dialled;
@@ -15,23 +15,23 @@ use dialled::Dialled;
 
 use crate::Config;
 
-/// A stack's answer, when it comes.
+/// Future of a stack's answer.
 pub type Answering<'a> = Pin<Box<dyn Future<Output = Result<Answer, Status>> + Send + 'a>>;
 
-/// A way to ask the stack of a host. The host must be listed in the directory.
+/// A way to ask the stack of a host that the directory lists.
 pub trait StackLink: Send + Sync + 'static {
-    /// Asks homes of `host`, whose encoded answer has at most `limit` bytes.
+    /// Asks homes of `host`. An answer of more than `limit` encoded bytes is refused.
     fn ask<'a>(&'a self, host: &'a Name, ask: Ask, limit: usize) -> Answering<'a>;
 }
 
-/// Asks a stack that attached itself over its own stream, and dials the others.
+/// Links to all stacks: a stack that attached itself is asked over its stream, any other is dialled.
 pub struct Links {
     dialled: Dialled,
     attached: Attached,
 }
 
 impl Links {
-    /// Links with the identity of `node`.
+    /// Creates the links of `node`.
     pub fn new(node: Arc<Node>, config: &Config) -> Self {
         let idle = Duration::from_millis(config.attached_idle_ms);
         Self {
@@ -40,6 +40,7 @@ impl Links {
         }
     }
 
+    /// Returns the attached stacks.
     pub(crate) fn attached(&self) -> &Attached {
         &self.attached
     }

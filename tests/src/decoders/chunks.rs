@@ -1,4 +1,4 @@
-//! What stands around the protocol's own encoding: gRPC frames, protobuf, and messages in chunks.
+//! Decoders of the layers around the protocol's own encoding: gRPC frames, protobuf, and messages in chunks.
 
 use std::{
     pin::pin,
@@ -22,8 +22,8 @@ use tonic_prost::ProstCodec;
 
 use super::{Decoder, LIMIT};
 
-/// Decoding and encoding a protobuf message again gives the same message. Its bytes may differ: what
-/// is signed is a field of it, byte for byte.
+/// Returns whether the bytes decode. Encoding and decoding the message again gives the same message. Its bytes may
+/// differ, since signed data are a field of it, byte for byte.
 fn protobuf<T: prost::Message + Default + PartialEq>(bytes: &[u8]) -> bool {
     T::decode(bytes).is_ok_and(|message| {
         let again = T::decode(&*message.encode_to_vec());
@@ -75,7 +75,7 @@ pub(super) const DECODERS: &[Decoder] = &[
     },
 ];
 
-/// The messages of a stream of gRPC frames.
+/// Returns the messages of a stream of gRPC frames.
 fn read(frames: &[u8]) -> Result<Vec<Vec<u8>>, Status> {
     let mut codec = ProstCodec::<Chunk, Chunk>::default();
     let body = Full::new(Bytes::copy_from_slice(frames));
@@ -87,14 +87,14 @@ fn read(frames: &[u8]) -> Result<Vec<Vec<u8>>, Status> {
         }
         Ok(read)
     });
-    // All bytes are there: nothing is waited for.
+    // All bytes are there, so that the stream never waits.
     match reading.poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(read) => read,
         Poll::Pending => panic!("a whole stream is waited for"),
     }
 }
 
-/// Messages as gRPC frames.
+/// Encodes messages as gRPC frames.
 fn write(messages: Vec<Vec<u8>>) -> Vec<u8> {
     let mut frames = Vec::new();
     for chunk in chunks(messages) {
@@ -106,7 +106,7 @@ fn write(messages: Vec<Vec<u8>>) -> Vec<u8> {
     frames
 }
 
-/// What is put together from chunks, cut again and put together again, is the same.
+/// Returns whether the frames decode. Messages that are cut into chunks and reassembled again are the same.
 fn reassembled(frames: &[u8]) -> bool {
     read(frames).is_ok_and(|messages| {
         let again = read(&write(messages.clone()));

@@ -1,4 +1,4 @@
-//! Files that pass between people: configurations, key files and fragments of them.
+//! Decoders of files that pass between people: configurations, key files and fragments of them.
 
 use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf, sync::LazyLock};
 
@@ -11,17 +11,17 @@ use tempfile::TempDir;
 
 use super::Decoder;
 
-/// Where the files are written that are read again.
+/// Folder for the files that decoders read.
 static FOLDER: LazyLock<TempDir> =
     LazyLock::new(|| tempfile::tempdir().expect("a temporary folder can be made"));
 
-/// A path of this thread's own.
+/// Returns a path that no other thread uses.
 fn path(name: &str) -> PathBuf {
     let thread = std::thread::current().id();
     FOLDER.path().join(format!("{name}-{thread:?}"))
 }
 
-/// A file of this content that only its owner reads.
+/// Writes a file of this content that only its owner can read.
 fn file(name: &str, content: &[u8]) -> PathBuf {
     let path = path(name);
     let written = fs::write(&path, content)
@@ -36,7 +36,7 @@ pub(super) const DECODERS: &[Decoder] = &[
         accepts: |bytes| {
             let path = file("configuration", bytes);
             Config::<toml::Table>::load(&path, "conductor").is_ok_and(|config| {
-                // What it names is not there.
+                // The files that the configuration names do not exist.
                 let _ = (config.name(), config.listen());
                 assert!(config.keys().is_err() || config.node.keys.is_absolute());
                 true
@@ -57,7 +57,7 @@ pub(super) const DECODERS: &[Decoder] = &[
     },
 ];
 
-/// Two fragments with an empty line between them.
+/// Combines two fragments that stand with an empty line between them. Returns whether they were accepted.
 fn fragments(bytes: &[u8]) -> bool {
     let Some(middle) = bytes.windows(2).position(|end| end == b"\n\n") else {
         return false;

@@ -1,4 +1,4 @@
-//! What nodes send each other, sealed or not, and what members of a ceremony hand each other.
+//! Decoders of messages between nodes, sealed or not, and between members of a ceremony.
 
 use dispers_circuit::{Circuit, contribution::HeldGroup};
 use dispers_core::{
@@ -35,7 +35,7 @@ use dispers_trust::{
 
 use super::{Decoder, canonical, decoded, sql};
 
-/// Decoders of types, each by its own name.
+/// Makes decoders of types, each named after its type.
 macro_rules! decoders {
     ($($kind:ty),* $(; $($name:literal => $accepts:expr),* $(,)?)?) => {
         &[
@@ -80,7 +80,7 @@ pub(super) const MANIFEST: &[Decoder] = decoders![
     },
 ];
 
-/// Does with a local query what every party does with that of a manifest.
+/// Validates and compiles a local query, as every party does with that of a manifest.
 fn compiles(local: &LocalQuery) {
     if local.validate(sql::catalogue()).is_ok()
         && let Ok(circuit) = Circuit::compile(&local.shape())
@@ -105,7 +105,7 @@ pub(super) const FIND: &[Decoder] = decoders![
 
 pub(super) const ASK: &[Decoder] = decoders![
     TargetRequest, Ask, AttachedAnswer, Answer, AnswerHead, GroupsStatement, Ticket;
-    // Two bytes before the group: how many elements a contribution has.
+    // The two bytes before the group are the number of elements of a contribution.
     "HeldGroup" => |bytes| {
         let Some((length, bytes)) = bytes.split_first_chunk() else {
             return false;
@@ -179,12 +179,12 @@ pub(super) const CEREMONY: &[Decoder] = decoders![
     "Transcript" => |bytes| {
         Transcript::from_bytes(bytes).is_ok_and(|transcript| {
             assert!(transcript.to_bytes() == bytes, "another encoding decodes");
-            // With the signing keys of nobody it is refused, whatever it says.
+            // Without the members' signing keys, every transcript is refused.
             assert!(transcript.verify(&[], None).is_err());
             true
         })
     },
-    // A member's own file. Several encodings of an X25519 key are one key.
+    // A member's own file. Several encodings of an X25519 key stand for one key.
     "Enrolled" => |bytes| {
         Enrolled::from_bytes(bytes).is_ok_and(|enrolled| {
             let stored = enrolled.to_bytes();

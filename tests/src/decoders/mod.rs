@@ -1,7 +1,7 @@
-//! Every decoder that sees bytes from outside, with what must hold of it: bytes are refused, or they
-//! are the one encoding of what they decode to (protocol.md §3).
+//! Every decoder that sees bytes from outside, and its property: it refuses bytes, or they are the one encoding of the
+//! value that they decode to (protocol.md §3).
 //!
-//! A [`TARGETS`] entry is one target of the fuzzer: the first byte of an input picks the decoder.
+//! An entry of [`TARGETS`] is one target of the fuzzer: the first byte of an input picks the decoder.
 
 mod chunks;
 mod files;
@@ -11,22 +11,22 @@ mod sql;
 use borsh::{BorshDeserialize, BorshSerialize};
 use dispers_base::encoding::{from_bytes, to_bytes};
 
-/// Largest message that is decoded here. The roles' own bounds differ; a fuzzer's inputs are small.
+/// Largest message that is decoded here, in bytes. The roles' own bounds differ. A fuzzer's inputs are small.
 const LIMIT: usize = 1 << 24;
 
-/// One decoder.
+/// Decoder with its property.
 pub struct Decoder {
-    /// What it decodes.
+    /// Name of the message or file that it decodes.
     pub name: &'static str,
-    /// Whether the bytes were accepted.
+    /// Function that decodes bytes. Returns whether the bytes were accepted.
     ///
     /// # Panics
-    /// When they were and should not have been.
+    /// If the bytes were accepted and do not have the decoder's property.
     pub accepts: fn(&[u8]) -> bool,
 }
 
 impl Decoder {
-    /// Name of a file with bytes for this decoder.
+    /// Returns the name of a file with bytes for this decoder.
     pub fn file_name(&self) -> String {
         let letter = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
         self.name.chars().map(letter).collect()
@@ -35,13 +35,13 @@ impl Decoder {
 
 /// Decoders that are fuzzed together.
 pub struct Target {
-    /// Its name, and that of its corpus.
+    /// Name of the target and of its corpus.
     pub name: &'static str,
-    /// Its decoders, at most 256.
+    /// Decoders of the target, at most 256.
     pub decoders: &'static [Decoder],
 }
 
-/// All targets.
+/// All targets of the fuzzer.
 pub const TARGETS: &[Target] = &[
     Target {
         name: "aggregation",
@@ -90,12 +90,12 @@ pub const TARGETS: &[Target] = &[
 ];
 
 impl Target {
-    /// The target of this name.
+    /// Returns the target of this name.
     pub fn named(name: &str) -> Option<&'static Self> {
         TARGETS.iter().find(|target| target.name == name)
     }
 
-    /// The decoder that an input picks, and the bytes for it.
+    /// Returns the decoder that an input picks, and the bytes for it.
     pub fn pick<'a>(&self, input: &'a [u8]) -> Option<(&Decoder, &'a [u8])> {
         let (&number, bytes) = input.split_first()?;
         let number = usize::from(number) % self.decoders.len();
@@ -105,7 +105,7 @@ impl Target {
     /// Decodes one input.
     ///
     /// # Panics
-    /// When a decoder accepts what it should not.
+    /// If the decoder accepts bytes that do not have its property.
     pub fn run(&self, input: &[u8]) {
         if let Some((decoder, bytes)) = self.pick(input) {
             (decoder.accepts)(bytes);
@@ -113,14 +113,14 @@ impl Target {
     }
 }
 
-/// The value, if the bytes decode; then they are its encoding.
+/// Decodes a value. Returns `None` if the bytes do not decode, and panics if they are not the value's encoding.
 fn decoded<T: BorshSerialize + BorshDeserialize>(bytes: &[u8]) -> Option<T> {
     let value: T = from_bytes(bytes, LIMIT, "value").ok()?;
     assert!(to_bytes(&value) == bytes, "another encoding decodes");
     Some(value)
 }
 
-/// Whether the bytes decode to a `T`.
+/// Returns whether the bytes decode to a `T`. Panics if they are not its encoding.
 fn canonical<T: BorshSerialize + BorshDeserialize>(bytes: &[u8]) -> bool {
     decoded::<T>(bytes).is_some()
 }

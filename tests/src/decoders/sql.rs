@@ -1,4 +1,4 @@
-//! The planner: whatever a querier writes is planned or refused.
+//! Decoders of the planner: any text of a querier is planned or refused.
 
 use std::sync::LazyLock;
 
@@ -12,7 +12,7 @@ use dispers_sql::plan::{Plan, PlanLimits};
 
 use super::{Decoder, decoded};
 
-/// A catalogue with every kind of field, and with one and with many documents per home.
+/// Catalogue with every kind of field, and with one and many documents per home.
 static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(|| {
     let field = |name: &str, kind, range, nullable| Field {
         name: name.into(),
@@ -71,7 +71,7 @@ pub(super) const DECODERS: &[Decoder] = &[Decoder {
             Ok(plan) => {
                 let local = to_bytes(&plan.local);
                 assert!(decoded::<LocalQuery>(&local).is_some());
-                // A shape may be too large for one circuit, and is refused then.
+                // A shape that is too large for one circuit is refused.
                 let _ = Circuit::compile(&plan.shape);
                 true
             }

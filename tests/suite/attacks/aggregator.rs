@@ -1,5 +1,5 @@
-//! What a dishonest or broken aggregator does to the others. What it may say in its messages is
-//! tested with the state machines.
+//! Attacks of a dishonest or broken aggregator on the others. The contents of its messages are tested with the state
+//! machines.
 
 use dispers_core::conduct::{Command, Event, StepError};
 use dispers_node::serve;
@@ -12,7 +12,7 @@ use tonic::{Request, Response, Status, Streaming, service::Routes};
 
 use super::{Forge, aggregator, everybody};
 
-/// Takes every request and never answers.
+/// Aggregator that takes every request and never answers.
 struct Silent;
 
 type Chunks = Nothing<Result<Chunk, Status>>;

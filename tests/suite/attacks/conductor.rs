@@ -1,4 +1,4 @@
-//! What a dishonest conductor tries.
+//! Attacks of a dishonest conductor.
 
 use std::sync::Arc;
 
@@ -39,7 +39,7 @@ async fn a_conductor_that_substitutes_the_profile_finds_nobody() {
     forge.network.stop().await;
 }
 
-/// Runs the query of one city over changed lists.
+/// Runs the query for one city over changed lists. Returns the number of homes and the sum of their ages.
 async fn over(change: impl FnOnce(&Forge, &mut Vec<ListSegment>)) -> (i128, i128) {
     let lyon = "SELECT COUNT(*) AS n, SUM(clamp(age, 0, 100, 1)) AS ages FROM people \
                 WHERE concept('city>lyon')";
@@ -53,7 +53,7 @@ async fn over(change: impl FnOnce(&Forge, &mut Vec<ListSegment>)) -> (i128, i128
     ended.row()
 }
 
-/// The even homes live there.
+/// Result for the homes with even numbers, which live in Lyon.
 const LYON: (i128, i128) = (30, 870);
 
 #[tokio::test(flavor = "multi_thread")]
@@ -234,8 +234,8 @@ async fn a_conductor_that_replays_a_batch_under_another_attempt_counts_it_once()
             event => event,
         })
         .await;
-    // Even with the target's signature the old groups open for nobody under another attempt: it is over, no aggregator
-    // is out, and the third counts.
+    // Even with the target's signature, the old groups open for nobody under another attempt. This attempt is over, no
+    // aggregator is out, and the third attempt counts.
     assert_eq!(ended.status.homes.accepted, 60);
     assert_eq!((ended.row(), ended.status.missing), (everybody(), vec![]));
     forge.network.stop().await;
@@ -310,7 +310,7 @@ async fn a_second_release_that_the_notary_certifies_is_refused_by_every_aggregat
     let forge = Forge::new().await;
     let driver = forge.honest_driver();
     let mut first: Option<Proposal> = None;
-    // Stopped where the guards would be opened for the second time.
+    // The query stops where the guards would be opened for the second time.
     let event = forge
         .until(&driver, |event| matches!(event, Event::Guarded(..)))
         .await;
@@ -338,7 +338,7 @@ async fn a_second_release_that_the_notary_certifies_is_refused_by_every_aggregat
     forge.network.stop().await;
 }
 
-/// A proposal of nothing, for the query that was prepared.
+/// Returns a proposal without batches, for the prepared query.
 fn forge_proposal(forge: &Forge) -> Proposal {
     Proposal {
         query: forge.prepared.manifest().query(),
@@ -406,7 +406,7 @@ async fn a_conductor_that_does_everything_twice_changes_nothing() {
     let forge = Forge::new().await;
     let ended = forge
         .carrying_out(|command| match command {
-            // A find consumes its lists, and homes answer once; everything else may come again.
+            // A find consumes its lists, and homes answer once. Every other command may be repeated.
             Command::Find { .. } | Command::Ask { .. } => vec![command],
             command => vec![command.clone(), command],
         })

@@ -1,4 +1,4 @@
-//! What a dishonest concept indexor tries.
+//! Attacks of a dishonest concept indexor.
 
 use dispers_base::{encoding::to_bytes, id::Threshold};
 use dispers_crypto::{
@@ -16,7 +16,7 @@ use tonic::{Request, Response, Status, service::Routes};
 
 use super::{Forge, SQL, everybody};
 
-/// Evaluates with a key that is not its own.
+/// Indexor that evaluates with a key that is not its own.
 struct Liar;
 
 #[tonic::async_trait]
@@ -31,7 +31,7 @@ impl ConceptIndexor for Liar {
     }
 }
 
-/// Puts a liar in an indexor's place, with its address and its TLS key.
+/// Replaces an indexor by a liar with the same address and TLS key.
 async fn corrupt(network: &Network, name: &str) {
     let node = network.node(name).unwrap().clone();
     let listener = network.take_place(name).await.unwrap();

@@ -1,4 +1,4 @@
-//! Who would ask in secret.
+//! Attacks of parties that want to ask without an entry in the log.
 
 use dispers_base::{
     encoding::{from_bytes, to_bytes},
@@ -19,8 +19,8 @@ use crate::{log_of, logged};
 
 const WITNESSES: [&str; 2] = ["data-aggregator-1", "data-aggregator-2"];
 
-/// A history that holds these leaves and then a manifest, signed by the conductor and co-signed by
-/// witnesses whose keys the attacker has.
+/// Returns a proof from a history that holds these leaves and then a manifest. The conductor signs it, and witnesses
+/// whose keys the attacker has co-sign it.
 fn history(
     forge: &Forge,
     before: &[u8],
@@ -50,7 +50,8 @@ fn history(
     Inclusion { head, index, path }
 }
 
-/// Asks no home of a host, at this attempt, with this proof. The words of the refusal, if it is refused.
+/// Sends a host an ask without homes, with this attempt and proof. Returns the text of the refusal, if the host
+/// refuses.
 async fn ask(forge: &Forge, host: &str, attempt: u8, inclusion: Inclusion) -> Option<String> {
     let ask = Ask {
         parameters: None,
@@ -128,7 +129,7 @@ async fn a_conductor_with_two_histories_is_caught_by_a_stack_that_saw_the_other(
     let signed = forge.prepared.signed();
     let honest = forge.inclusion().await;
     assert_eq!(ask(&forge, "host-1", 0, honest.clone()).await, None);
-    // Witnesses that are of one mind with the conductor: of the same size, and of a larger one.
+    // The witnesses collude with the conductor, on a history of the same size and on larger ones.
     for (number, before) in [(1, &[9; 0][..]), (2, &[9]), (3, &[9, 8, 7])] {
         let fork = history(&forge, before, signed, &WITNESSES);
         if before.is_empty() {
@@ -140,7 +141,7 @@ async fn a_conductor_with_two_histories_is_caught_by_a_stack_that_saw_the_other(
         let words = ["two histories", "nobody shows that the log"];
         assert!(words.iter().any(|words| said.contains(words)), "{said}");
     }
-    // A second query makes the log as long as the fork is.
+    // A second query makes the log as long as the fork.
     let second = Forge::prepare(&forge.network, super::SQL).await;
     logged(&forge.log, second.signed()).await;
     let said = ask(
@@ -152,7 +153,7 @@ async fn a_conductor_with_two_histories_is_caught_by_a_stack_that_saw_the_other(
     .await;
     assert!(said.unwrap().contains("two histories"));
     let store = &forge.network.hosts()[0].store;
-    // Any relay can make a wrong proof, so that it is neither kept nor evidence against anybody.
+    // Any relay can make a wrong proof, so that it is not kept and is no evidence against anybody.
     assert!(store.forks().unwrap().is_empty());
     let longer = forge.inclusion().await;
     assert_eq!(ask(&forge, "host-1", 7, longer).await, None);
@@ -168,10 +169,10 @@ async fn a_conductor_with_two_histories_is_caught_by_a_stack_that_saw_the_other(
         .last()
         .map(|(seen, shown)| (sizes(seen), sizes(shown)));
     assert_eq!((forks.len(), last), (1, Some((2, 2))));
-    // One that saw nothing before has nothing to compare, which is why the witnesses are there.
+    // A stack that saw no earlier head has nothing to compare. Only honest witnesses protect it.
     let fork = history(&forge, &[9], signed, &WITNESSES);
     assert_eq!(ask(&forge, "host-2", 5, fork).await, None);
-    // What it was shown before is honest, and still answered.
+    // The proof that the stack saw first is honest, and is still accepted.
     assert_eq!(ask(&forge, "host-1", 6, honest).await, None);
     forge.network.stop().await;
 }
@@ -199,7 +200,7 @@ async fn a_head_that_is_older_or_newer_than_the_last_is_taken_if_it_is_of_one_lo
     forge.network.stop().await;
 }
 
-/// What a witness says to a head of `root` with this proof, asked in the name of `caller`.
+/// Returns the witness's answer to a head of `root` with this proof, asked in the name of `caller`.
 async fn cosigned(
     forge: &Forge,
     caller: &str,

@@ -1,4 +1,4 @@
-//! Attacks, mounted against real roles over their sockets by a conductor of ours.
+//! Attacks on real roles over their sockets, by a conductor that the test controls.
 
 mod aggregator;
 mod conductor;
@@ -33,34 +33,34 @@ use dispers_sql::decode::{Table, Value};
 
 use crate::{log_of, logged, options, plain::write};
 
-/// Homes of the network that is attacked, half of them in each of two cities.
+/// Number of homes of the attacked network, half of them in each of two cities.
 const HOMES: u32 = 60;
 const SQL: &str = "SELECT COUNT(*) AS n, SUM(clamp(age, 0, 100, 1)) AS ages FROM people";
 
-/// What a dishonest conductor knows and can do: it has the conductor's place and keys, the lists
-/// that it was sent, and a query that an honest querier prepared.
+/// Means of a dishonest conductor: the conductor's place and keys, the lists that it was sent, and a query that an
+/// honest querier prepared.
 struct Forge {
     network: Network,
     prepared: Prepared,
     uploads: Vec<Upload>,
-    /// What the conductor of the test keeps of what it asks.
+    /// Log that the test's conductor keeps of its queries.
     log: Arc<Log>,
 }
 
-/// How an attacked query ended.
+/// Result of an attacked query.
 struct Ended {
     status: Status,
     table: Option<Table>,
 }
 
 impl Ended {
-    /// The failure's words.
+    /// Returns the text of the failure.
     fn failure(&self) -> String {
         let failure = self.status.failure.as_ref();
         failure.expect("the query failed").to_string()
     }
 
-    /// The number of homes and the sum of their ages.
+    /// Returns the number of homes and the sum of their ages.
     fn row(&self) -> (i128, i128) {
         let table = self.table.as_ref();
         match table.expect("the query was answered").rows[0][..] {
@@ -70,7 +70,7 @@ impl Ended {
     }
 }
 
-/// What everybody together adds up to.
+/// Returns the number of all homes and the sum of their ages.
 fn everybody() -> (i128, i128) {
     (HOMES.into(), (0..i128::from(HOMES)).sum())
 }
@@ -100,7 +100,7 @@ impl Forge {
         };
         let network = Network::start(&options, |_| {}).await.unwrap();
         let prepared = Self::prepare(&network, sql).await;
-        // What the conductor keeps, as it opened it.
+        // The uploads as the conductor opened them.
         let record = network.recording().unwrap();
         let record = record
             .records()
@@ -163,7 +163,8 @@ impl Forge {
         self.uploads.iter().map(segment).collect()
     }
 
-    /// The real conductor's way to carry out commands, with what the test makes of it.
+    /// Returns a driver that carries out commands like the real conductor, with this manifest, these profiles and these
+    /// segments.
     fn driver(
         &self,
         manifest: &SignedManifest,
@@ -173,7 +174,7 @@ impl Forge {
         self.driver_and_kept(manifest, profiles, segments).0
     }
 
-    /// The same, with the batches that it keeps.
+    /// Returns the same driver, with the batches that it keeps.
     fn driver_and_kept(
         &self,
         manifest: &SignedManifest,
@@ -237,7 +238,7 @@ impl Forge {
         (Arc::new(driver), kept)
     }
 
-    /// Shows that the query is in the log.
+    /// Publishes the query in the log, and returns the proof that it is there.
     async fn inclusion(&self) -> Inclusion {
         logged(&self.log, self.prepared.signed()).await
     }
@@ -247,8 +248,8 @@ impl Forge {
         self.driver(prepared.signed(), prepared.profiles(), &self.segments())
     }
 
-    /// Drives the query to its end. `command` says what is carried out in place of each command,
-    /// `event` what the honest state machine is told in place of each event.
+    /// Drives the query to its end. `command` returns the commands that are carried out in place of each command.
+    /// `event` returns the event that the honest state machine gets in place of each event.
     async fn run(
         &self,
         driver: &Arc<Driver>,
@@ -276,25 +277,25 @@ impl Forge {
         }
     }
 
-    /// A run by this driver, without meddling.
+    /// Runs the query with this driver, without changes.
     async fn driven(&self, driver: &Arc<Driver>) -> Ended {
         self.run(driver, |command| vec![command], |event| event)
             .await
     }
 
-    /// A run in which the state machine is told something else.
+    /// Runs the query, and changes the events that the state machine gets.
     async fn told(&self, event: impl FnMut(Event) -> Event) -> Ended {
         self.run(&self.honest_driver(), |command| vec![command], event)
             .await
     }
 
-    /// A run in which something else is carried out.
+    /// Runs the query, and changes the commands that are carried out.
     async fn carrying_out(&self, command: impl FnMut(Command) -> Vec<Command>) -> Ended {
         self.run(&self.honest_driver(), command, |event| event)
             .await
     }
 
-    /// An honest run up to and including the first event for which `stop` holds.
+    /// Runs the query honestly, up to and including the first event for which `stop` holds.
     async fn until(&self, driver: &Arc<Driver>, stop: impl Fn(&Event) -> bool) -> Event {
         let (mut conduct, commands) = Conduct::new(
             self.prepared.manifest().clone(),
@@ -315,7 +316,7 @@ impl Forge {
         &self.network.node(node).unwrap().signing
     }
 
-    /// What a dishonest target says of a batch's groups.
+    /// Signs changed groups of a batch as a dishonest target.
     fn as_target(&self, answer: &BatchAnswer, groups: Vec<Vec<SealedGroup>>) -> BatchAnswer {
         let statement = GroupsStatement {
             parameters: [0; 32],
@@ -337,7 +338,7 @@ impl Forge {
     }
 }
 
-/// The words of a refusal.
+/// Returns the text of a refusal.
 fn refusal<T>(result: Result<T, StepError>) -> String {
     match result {
         Err(StepError::Refused(reason)) => reason,

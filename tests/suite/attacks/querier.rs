@@ -1,4 +1,4 @@
-//! What a dishonest querier tries.
+//! Attacks of a dishonest querier.
 
 use dispers_base::encoding::from_bytes;
 use dispers_core::{
@@ -19,7 +19,7 @@ async fn an_offer_serves_one_query() {
         vec![command]
     };
     forge.carrying_out(begun).await;
-    // The same offers under another manifest, which the querier signs as well.
+    // The querier signs a second manifest with the same offers.
     let body = &forge.prepared.signed().body;
     let mut manifest: Manifest = from_bytes(body, 1 << 20, "manifest").unwrap();
     manifest.min_cohort += 1;

@@ -1,4 +1,4 @@
-//! What a stack that is broken or hostile does to a query: its own homes are missing, nothing else.
+//! Effects of a broken or hostile stack on a query: its own homes are missing, and nothing else changes.
 
 use std::sync::{
     Arc,
@@ -21,13 +21,13 @@ use tonic::{Request, Response, Status, Streaming, service::Routes};
 use crate::options;
 
 const SQL: &str = "SELECT COUNT(*) AS n FROM nhefs";
-/// The homes of the example, and those of three of its four hosts.
+/// Number of homes of the example. `OTHERS` is the number at three of its four hosts.
 const ALL: u64 = 1629;
 const OTHERS: u64 = 1222;
 
 #[derive(Clone, Copy)]
 enum Manner {
-    /// Answers nothing, for ever.
+    /// Never answers.
     Silent,
     /// Sends data without end.
     Endless,
@@ -35,7 +35,7 @@ enum Manner {
     Garbage,
     /// Answers for homes that it was not asked for.
     More,
-    /// Refuses.
+    /// Refuses the ask.
     Refusing,
 }
 
@@ -75,7 +75,7 @@ impl Stack for Hostile {
     }
 }
 
-/// A network whose third host is so; how often it was asked.
+/// Starts a network whose third host has this manner. Also returns a counter of the asks to that host.
 async fn with(manner: Manner, options: &Options) -> (Network, Arc<AtomicUsize>) {
     let network = Network::start(options, |_| {}).await.unwrap();
     let node = network.node("host-3").unwrap().clone();
@@ -124,12 +124,12 @@ async fn a_stack_that_never_answers_sends_data_without_end_or_lies_is_missing_al
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stack_that_fails_again_and_again_is_not_waited_for_at_every_batch() {
-    // Some sixteen batches, two at a time: a silent stack would cost eight waits.
+    // There are about sixteen batches, two at a time: a silent stack would cost eight waits.
     let (network, asks) = with(Manner::Silent, &impatient(100)).await;
     let result = network.ask(SQL, None, |_| {}).await.unwrap();
     assert_eq!(result.homes.accepted, OTHERS);
     assert_eq!(result.homes.asked, ALL);
-    // Three failures, and one that was under way with the third.
+    // Three asks failed, and one more may have been in progress with the third.
     let asked = asks.load(Ordering::SeqCst);
     assert!((3..=4).contains(&asked), "{asked}");
     network.stop().await;
@@ -140,7 +140,7 @@ async fn a_stack_that_refuses_is_asked_again_the_next_time() {
     let (network, asks) = with(Manner::Refusing, &impatient(300)).await;
     let result = network.ask(SQL, None, |_| {}).await.unwrap();
     assert_eq!(result.homes.accepted, OTHERS);
-    // Once for each batch that has a home of it.
+    // The stack is asked once for each batch that has a home of it.
     assert!(asks.load(Ordering::SeqCst) >= 5);
     network.stop().await;
 }

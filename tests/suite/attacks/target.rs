@@ -1,4 +1,4 @@
-//! What a dishonest target tries, with a conductor that helps it.
+//! Attacks of a dishonest target, helped by a conductor.
 
 use dispers_base::{
     encoding::{from_bytes, to_bytes},
@@ -34,7 +34,7 @@ async fn a_target_that_forges_contributions_has_none_of_them_counted() {
         let points: Vec<MemberNumber> = offers.iter().map(|(member, _)| *member).collect();
         let contributions: Vec<Contribution> = (0..20)
             .map(|index| {
-                // It knows every index, and no tag.
+                // The target knows every index, and no tag.
                 let mut tags = vec![[0; 16]; 3];
                 tags.iter_mut().for_each(|tag| rng().fill_bytes(tag));
                 Contribution::prove(manifest.circuit(), index, tags, Some(&row), &mut rng())
@@ -139,7 +139,7 @@ async fn a_target_that_sends_different_groups_to_aggregators_loses_those_that_di
             command => vec![command],
         })
         .await;
-    // The two that froze the same groups go on; the third combines nothing.
+    // The two aggregators that froze the same groups go on. The third gets no matching messages.
     assert_eq!(ended.row(), everybody());
     assert_eq!(ended.status.missing, [aggregator(2)]);
     forge.network.stop().await;
@@ -183,7 +183,7 @@ async fn groups_that_are_not_those_that_were_signed_cost_an_attempt_and_no_aggre
     forge.network.stop().await;
 }
 
-/// What the target opened of the query: a batch, and the addresses of its homes.
+/// Returns a batch that the target opened, and the addresses of its homes.
 fn opened(forge: &Forge) -> (TargetBatch, Vec<Link>) {
     let recording = forge.network.recording().unwrap();
     let (.., record) = recording
@@ -242,7 +242,7 @@ async fn a_target_that_asks_homes_that_were_not_chosen_gets_no_answer_of_them() 
     let asked = |event: &Event| matches!(event, Event::Asked(..));
     forge.until(&forge.honest_driver(), asked).await;
     let (batch, links) = opened(&forge);
-    // Every home of the host with the ticket of some other place.
+    // Each home of the host gets a ticket of another place.
     let mine = links.iter().filter(|link| link.host.as_str() == "host-1");
     let homes: Vec<HomeAsk> = mine
         .zip(&batch.targets)
@@ -268,7 +268,7 @@ async fn a_target_that_asks_homes_that_were_not_chosen_gets_no_answer_of_them() 
         let answer = ask_host(&forge, "host-1", &ask).await.unwrap();
         assert_eq!((answer.homes, answer.groups.len()), (0, 0));
     }
-    // Nothing was noted of these asks: the homes answer one with their own tickets, and no second one.
+    // The stack recorded none of these asks: the homes answer an ask with their own tickets, but no second one.
     ask.homes = links
         .iter()
         .zip(&batch.targets)

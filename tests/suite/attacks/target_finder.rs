@@ -1,4 +1,4 @@
-//! What a dishonest target finder tries.
+//! Attacks of a dishonest target finder.
 
 use dispers_base::{
     encoding::{hash, to_bytes},
@@ -31,7 +31,7 @@ async fn a_batch_below_the_cohort_is_not_asked() {
             &driver,
             |command| match command {
                 Command::Ask { work, .. } => {
-                    // One home alone, signed and sealed as a finder does.
+                    // The batch has a single home, and is signed and sealed as a finder does.
                     let directory = forge.network.directory();
                     let pool = directory.pool(Role::Target, 0).unwrap();
                     let content = TargetBatch {
@@ -147,7 +147,7 @@ async fn a_finder_that_cuts_several_ways_gets_each_home_s_answer_once() {
     let forge = Forge::new().await;
     let (prepared, segments) = (&forge.prepared, forge.segments());
     let mut answered = Vec::new();
-    // All tickets are valid: each cut is a find of the same homes.
+    // All tickets are valid, since each cut is a find of the same homes.
     for (attempt, batch_size) in (0..).zip([20, 23, 27]) {
         let (driver, memory) = forge.driver_that_cuts(
             batch_size,
@@ -180,7 +180,7 @@ async fn a_finder_that_cuts_several_ways_gets_each_home_s_answer_once() {
         }
         answered.push(of_cut);
     }
-    // Every home takes part at its place in the first cut only.
+    // Every home takes part only at its place in the first cut.
     assert_eq!(answered, [60, 0, 0]);
     forge.network.stop().await;
 }
@@ -218,7 +218,7 @@ async fn a_finder_that_certifies_twice_gets_one_release() {
                 command => vec![command],
             },
             |event| {
-                // The state machine waits for one answer, so that the second is told apart here.
+                // The state machine waits for one answer per aggregator, so that the second is recorded here.
                 if let Event::Guarded(from, Err(error)) = &event {
                     second.push((*from, error.to_string()));
                 }

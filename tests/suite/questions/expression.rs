@@ -1,9 +1,9 @@
-//! Expressions of the grammar, with a text for the system and a meaning of their own: PostgreSQL's,
-//! but that a division by zero inside a home is NULL.
+//! Expressions of the grammar, with a text for the system and a meaning of their own. The meaning is PostgreSQL's,
+//! except that a division by zero inside a home is NULL.
 
 use std::{collections::BTreeMap, fmt};
 
-/// One row: numbers and texts by column. Columns of NULL are not in it.
+/// Row: numbers and texts by column. It has no entry for a column that is NULL.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Row {
     pub(super) integers: BTreeMap<String, i64>,
@@ -24,7 +24,7 @@ pub(super) enum Integer {
     Case(Box<Condition>, Box<Integer>, Option<Box<Integer>>),
 }
 
-/// Every value is a multiple of a half.
+/// Expression of numbers that are all multiples of a half.
 #[derive(Debug, Clone)]
 pub(super) enum Real {
     Column(String),
@@ -89,7 +89,7 @@ impl Integer {
                     "+" => Some(a + b),
                     "-" => Some(a - b),
                     "*" => Some(a * b),
-                    // Towards zero.
+                    // Integer division rounds towards zero.
                     _ => a.checked_div(b),
                 }
             }
@@ -154,7 +154,7 @@ impl Text {
 }
 
 impl Condition {
-    /// True, false, or neither.
+    /// Evaluates the condition to true, false, or NULL.
     pub(super) fn of(&self, row: &Row) -> Option<bool> {
         fn compare<T: PartialOrd>(operator: &str, a: T, b: T) -> bool {
             match operator {

@@ -1,5 +1,5 @@
-//! Random questions over random homes: planner, engine, circuit and decoder against an evaluator that
-//! knows none of them.
+//! Tests of random questions over random homes: planner, engine, circuit and decoder are compared with an evaluator
+//! that knows none of them.
 
 mod expression;
 mod question;
@@ -94,7 +94,7 @@ fn homes(rng: &mut StdRng, many: bool) -> Vec<Vec<Row>> {
         .collect()
 }
 
-/// An inner SELECT and the columns that it makes.
+/// Draws an inner SELECT. Also returns the columns that it makes.
 fn inner(rng: &mut StdRng) -> (Inner, Columns) {
     let functions = ["MIN", "MAX", "SUM", "COUNT"];
     let columns: Vec<_> = (0..rng.random_range(1..=3))
@@ -130,7 +130,7 @@ fn question(rng: &mut StdRng) -> Question {
     Draw { rng, columns }.question(inner)
 }
 
-/// The system's answer without its cryptography: every home's row is encoded, sums are masked.
+/// Computes the system's answer without its cryptography: every home's row is encoded, and the sums are masked.
 fn answer(plan: &Plan, homes: &[Vec<Row>], rng: &mut StdRng) -> Table {
     let circuit = Circuit::compile(&plan.local.shape()).unwrap();
     let fields: Vec<&str> = plan.local.fields().collect();
@@ -226,7 +226,7 @@ fn compare(question: &Question, table: &Table, homes: &[Vec<Row>]) {
     );
 }
 
-/// Answers the question of a seed both ways. Whether it could be asked.
+/// Answers the question of a seed both ways. Returns whether it could be asked.
 fn check(seed: u64) -> bool {
     let mut rng = StdRng::seed_from_u64(seed);
     let question = question(&mut rng);
@@ -234,7 +234,7 @@ fn check(seed: u64) -> bool {
     let sql = question.to_string();
     let plan = match Plan::new(&sql, &catalogue(), &PlanLimits::default()) {
         Ok(plan) => plan,
-        // What is refused for its size says so, and nothing else is refused.
+        // A question is refused only for a reason in this list.
         Err(error) => {
             let words = error.to_string();
             let known = [

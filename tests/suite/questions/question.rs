@@ -1,4 +1,4 @@
-//! A question: its text, and its answer by loops over rows.
+//! A question: its text, and its answer computed by loops over rows.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -25,14 +25,14 @@ pub(super) enum Column {
     Rows,
     Count(Operand),
     Aggregate(Aggregate, Clamped),
-    /// Of the rows for which a condition is true.
+    /// A column over the rows for which a condition is true.
     Filtered(Box<Column>, Condition),
-    /// The part of rows for which a condition is true.
+    /// The share of rows for which a condition is true.
     Share(Condition),
     /// A statistic of two numbers, or the sum of their products.
     Pair(&'static str, Clamped, Clamped),
     Median(Clamped),
-    /// A sum by the number of rows less another.
+    /// A sum divided by the number of rows minus another number.
     Ratio(Clamped, i64),
 }
 
@@ -41,14 +41,14 @@ pub(super) enum Key {
     Condition(Condition),
     Words(Text, Vec<&'static str>),
     Numbers(Integer, Vec<i64>),
-    /// Two conditions and whether there is an ELSE.
+    /// Two conditions, and true if there is an ELSE.
     Case(Condition, Condition, bool),
 }
 
-/// An inner SELECT: what each column is of the home's documents.
+/// Inner SELECT, which makes one row of a home's documents.
 #[derive(Debug, Clone)]
 pub(super) struct Inner {
-    /// Function, column, and its name outside.
+    /// Columns: function, column of the documents, and name outside.
     pub(super) columns: Vec<(&'static str, &'static str, String)>,
     pub(super) condition: Option<Condition>,
 }
@@ -61,12 +61,12 @@ pub(super) struct Question {
     pub(super) inner: Option<Inner>,
 }
 
-/// What a cell of the answer is.
+/// Expected cell of the answer.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Cell {
     Null,
     Number(f64),
-    /// As near as the result says.
+    /// As near as the result's resolution says.
     Near(f64),
     Withheld,
 }
@@ -132,14 +132,14 @@ impl fmt::Display for Clamped {
     }
 }
 
-/// What PostgreSQL's statistics of two values are.
+/// Computes PostgreSQL's statistics of two values.
 fn pair(function: &str, pairs: &[(f64, f64)]) -> f64 {
     let n = pairs.len() as f64;
     let sum = |of: fn(&(f64, f64)) -> f64| pairs.iter().map(of).sum::<f64>();
     let (y, x) = (sum(|p| p.0) / n, sum(|p| p.1) / n);
     let scatter =
         |of: &dyn Fn(f64, f64) -> f64| pairs.iter().map(|p| of(p.0 - y, p.1 - x)).sum::<f64>();
-    // On a grid of halves what is below is rounding.
+    // On a grid of halves, a smaller value is a rounding error.
     let none = |value: f64| if value < 1e-9 { 0.0 } else { value };
     let (yy, xx) = (none(scatter(&|a, _| a * a)), none(scatter(&|_, b| b * b)));
     let xy = scatter(&|a, b| a * b);
@@ -154,7 +154,7 @@ fn pair(function: &str, pairs: &[(f64, f64)]) -> f64 {
 }
 
 impl Column {
-    /// What the column shows of a group.
+    /// Computes the column's cell for a group.
     fn shown(&self, rows: &[Row], cohort: usize) -> Cell {
         let few = |count: usize| count < cohort;
         match self {
@@ -211,7 +211,7 @@ impl Column {
         }
     }
 
-    /// The value in one row, on the grid.
+    /// Returns the value in one row, on the grid.
     fn of(&self, row: &Row) -> Option<f64> {
         match self {
             Self::Rows => Some(1.0),
@@ -254,7 +254,7 @@ impl Column {
 }
 
 impl Inner {
-    /// The one row of a home's documents, or none where none match.
+    /// Makes the one row of a home's documents, or returns `None` if no document matches.
     fn of(&self, documents: &[Row]) -> Option<Row> {
         let matching: Vec<&Row> = documents
             .iter()
@@ -284,7 +284,7 @@ impl Inner {
 }
 
 impl Question {
-    /// The answer over homes, each with its documents.
+    /// Computes the answer over homes, each with its documents.
     pub(super) fn answer(&self, homes: &[Vec<Row>], cohort: usize) -> Expected {
         let mut groups: BTreeMap<Vec<String>, Vec<Row>> = BTreeMap::new();
         if self.keys.is_empty() {

@@ -1,4 +1,4 @@
-//! Drawing expressions and questions.
+//! Drawing of random expressions and questions.
 
 use rand::{RngExt, rngs::StdRng};
 
@@ -9,7 +9,7 @@ use super::{
 
 pub(super) const WORDS: [&str; 5] = ["red", "green", "blue", "Red deer", "été"];
 
-/// The columns that an expression may name.
+/// Columns that an expression may name.
 #[derive(Clone)]
 pub(super) struct Columns {
     pub(super) integers: Vec<String>,
@@ -181,7 +181,7 @@ impl Draw<'_> {
         }
     }
 
-    /// A column of the simple ones, or one of two values, of some rows, or an expression.
+    /// Draws a column: a simple one, one of two values, one of some rows, or an expression.
     fn column_of(&mut self) -> Column {
         let plain = self.plain_column();
         match self.rng.random_range(0..12) {
@@ -251,7 +251,7 @@ impl Draw<'_> {
             _ => 2,
         };
         let mut keys: Vec<Key> = (0..keys).map(|_| self.key()).collect();
-        // A key that is written twice is one column of a suppressed group.
+        // Two equal keys next to each other would be one column of a suppressed group.
         keys.dedup_by_key(|key| key.to_string());
         let columns = self.rng.random_range(1..=3);
         Question {

@@ -1,14 +1,14 @@
-//! The same models, fitted by one computer that holds all documents: written without the project's code.
+//! The same models, fitted by one computer that holds all documents. This code uses none of the project's.
 
 use crate::plain::{Document, number};
 
-/// Documents as rows of numbers, with a label each.
+/// Documents as rows of numbers, each with a label.
 pub(crate) struct Sheet {
     pub(crate) rows: Vec<Vec<f64>>,
     pub(crate) labels: Vec<f64>,
 }
 
-/// A column and how a cell of it becomes a number.
+/// Column, and the function that turns its cells into numbers.
 pub(crate) type Read = (&'static str, fn(&str) -> f64);
 
 pub(crate) fn plain_number(cell: &str) -> f64 {
@@ -16,7 +16,7 @@ pub(crate) fn plain_number(cell: &str) -> f64 {
 }
 
 impl Sheet {
-    /// Documents that have all values.
+    /// Reads the documents that have all values.
     pub(crate) fn of(documents: &[Vec<Document>], columns: &[Read], label: &str) -> Self {
         let (mut rows, mut labels) = (Vec::new(), Vec::new());
         for document in documents.iter().flatten() {
@@ -44,7 +44,7 @@ impl Sheet {
         (squares.sum::<f64>() / self.rows.len() as f64).sqrt()
     }
 
-    /// With mean 0 and spread 1 in each column.
+    /// Scales each column to mean 0 and spread 1.
     pub(crate) fn standardised(&self) -> Self {
         let of = |column| (self.mean(column), self.spread(column));
         let scales: Vec<(f64, f64)> = (0..self.columns()).map(of).collect();
@@ -60,7 +60,8 @@ impl Sheet {
         }
     }
 
-    /// Solves the weighted least squares of `targets`; the constant is the first, and the inverse beside.
+    /// Solves the weighted least squares of `targets`. Returns the coefficients, with the constant first, and the
+    /// inverse matrix.
     fn least_squares(&self, weights: &[f64], targets: &[f64]) -> (Vec<f64>, Vec<Vec<f64>>) {
         let size = self.columns() + 1;
         let mut matrix = vec![vec![0.0; 2 * size + 1]; size];
@@ -95,7 +96,7 @@ impl Sheet {
         (solution, inverse.collect())
     }
 
-    /// Coefficients of linear regression, the constant's first, and their standard errors.
+    /// Fits linear regression. Returns the coefficients, with the constant first, and their standard errors.
     pub(crate) fn linear(&self) -> (Vec<f64>, Vec<f64>) {
         let ones = vec![1.0; self.rows.len()];
         let (coefficients, inverse) = self.least_squares(&ones, &self.labels);
@@ -108,7 +109,7 @@ impl Sheet {
         (coefficients, errors)
     }
 
-    /// Coefficients of logistic regression by iteratively reweighted least squares.
+    /// Fits logistic regression by iteratively reweighted least squares. Returns the coefficients.
     pub(crate) fn logistic(&self) -> Vec<f64> {
         let mut coefficients = vec![0.0; self.columns() + 1];
         for _ in 0..30 {
@@ -125,7 +126,7 @@ impl Sheet {
         coefficients
     }
 
-    /// Weights of a linear machine with squared hinge loss, by many small steps.
+    /// Fits a linear machine with squared hinge loss by many small steps. Returns its weights.
     pub(crate) fn svm(&self) -> Vec<f64> {
         let mut weights = vec![0.0; self.columns() + 1];
         for _ in 0..3000 {
@@ -145,14 +146,14 @@ impl Sheet {
         weights
     }
 
-    /// The share of rows that a score's sign takes for what they are.
+    /// Returns the share of rows whose label the sign of the score gives.
     pub(crate) fn accuracy(&self, weights: &[f64]) -> f64 {
         let pairs = self.rows.iter().zip(&self.labels);
         let right = pairs.filter(|(row, label)| (score(weights, row) > 0.0) == (**label > 0.5));
         right.count() as f64 / self.rows.len() as f64
     }
 
-    /// The accuracy of Gaussian naive Bayes.
+    /// Returns the accuracy of Gaussian naive Bayes.
     pub(crate) fn bayes(&self) -> f64 {
         let classes: Vec<Self> = [0.0, 1.0]
             .into_iter()
@@ -181,7 +182,7 @@ impl Sheet {
         right.count() as f64 / self.rows.len() as f64
     }
 
-    /// The least mean squared distance for each column to the nearest of `count` means, over some starts.
+    /// Returns the least mean squared distance per column to the nearest of `count` means, over several starts.
     pub(crate) fn clusters(&self, count: usize) -> f64 {
         let starts = (0..20).map(|start| {
             let step = self.rows.len() / count;
@@ -212,10 +213,11 @@ impl Sheet {
         starts.fold(f64::INFINITY, f64::min)
     }
 
-    /// The accuracy of a perceptron with one hidden layer, by gradient descent with momentum over all rows.
+    /// Returns the accuracy of a perceptron with one hidden layer, fitted by gradient descent with momentum over all
+    /// rows.
     pub(crate) fn perceptron(&self, hidden: usize) -> f64 {
         let inputs = self.columns();
-        // Any first weights that differ do.
+        // Any different first weights are enough.
         let mut seed = 1u64;
         let mut draw = || {
             seed = seed
@@ -269,7 +271,7 @@ impl Sheet {
     }
 }
 
-/// The constant and each value times its weight.
+/// Computes the constant plus each value times its weight.
 pub(crate) fn score(weights: &[f64], row: &[f64]) -> f64 {
     weights[0]
         + weights[1..]

@@ -1,4 +1,4 @@
-//! A session without a network: what homes compute, added up in one process.
+//! A session without a network: the homes' vectors are computed and added up in one process.
 
 use std::path::Path;
 
@@ -19,17 +19,17 @@ use rand::{SeedableRng, rngs::StdRng};
 
 use crate::plain;
 
-/// Fewest homes of a section that is told.
+/// Smallest number of homes of a section that is released.
 const COHORT: i128 = 10;
 
-/// The homes of a CSV file.
+/// Homes of a CSV file.
 pub(crate) struct Homes {
     pub(crate) catalogue: Catalogue,
     pub(crate) documents: Vec<Vec<plain::Document>>,
 }
 
 impl Homes {
-    /// One document each, of the sample data.
+    /// Reads the homes of the sample data, with one document each.
     pub(crate) fn of_sample() -> Self {
         let options = dispers_sandbox::Options::default();
         let (catalogue, count) = dispers_sandbox::catalogue(&options).unwrap();
@@ -41,7 +41,7 @@ impl Homes {
         }
     }
 
-    /// Those of a CSV file, which this column tells apart.
+    /// Reads the homes of a CSV file, which `column` identifies.
     pub(crate) fn of_file(path: &Path, column: &str) -> Self {
         let options = dispers_sandbox::Options {
             data: vec![path.to_owned()],
@@ -58,7 +58,7 @@ impl Homes {
         TrainingPlan::new(request, &self.catalogue).unwrap()
     }
 
-    /// What each home measures of its documents.
+    /// Returns the measured documents of each home.
     pub(crate) fn measured(&self, plan: &TrainingPlan) -> Vec<Vec<Document>> {
         let value = |document: &plain::Document, name: &str, kind| {
             let cell = document.get(name);
@@ -83,7 +83,7 @@ impl Homes {
     }
 }
 
-/// What the network releases for the homes' vectors.
+/// Returns the values that the network releases for the homes' vectors.
 pub(crate) fn released(
     circuit: &Circuit,
     rows: impl IntoIterator<Item = Option<VectorRow>>,
@@ -97,14 +97,14 @@ pub(crate) fn released(
     shown.map(|sum| sum.map(field::signed)).collect()
 }
 
-/// The circuit of a round.
+/// Compiles the circuit of a round.
 pub(crate) fn circuit(plan: &TrainingPlan, task: Task) -> Circuit {
     let design = Design::of(&plan.training, &plan.local);
     let shape = Layout::of(&plan.training, &design, task).shape();
     Circuit::vector(&shape).unwrap()
 }
 
-/// Trains over homes; every fifth is held out if any is. `change` sees each vector before it is added.
+/// Trains over homes; every fifth is held out if any is. `change` may change each vector before it is added.
 pub(crate) fn train_with(
     plan: &TrainingPlan,
     homes: &[Vec<Document>],
@@ -138,7 +138,7 @@ pub(crate) fn train(plan: &TrainingPlan, homes: &[Vec<Document>], settings: &Set
     train_with(plan, homes, settings, |_, _, _| {}).unwrap()
 }
 
-/// What a model says of each document, and its label as the model counts it.
+/// Returns the model's class and the label of each document that has both.
 pub(crate) fn said(model: &Model, homes: &[Vec<Document>]) -> Vec<(f64, f64)> {
     let documents: Vec<Document> = homes.iter().flatten().cloned().collect();
     let label = model.training.label.unwrap().measure;
@@ -152,7 +152,7 @@ pub(crate) fn said(model: &Model, homes: &[Vec<Document>]) -> Vec<(f64, f64)> {
     .collect()
 }
 
-/// The share of documents whose class is right.
+/// Returns the share of documents whose class is right.
 pub(crate) fn accuracy(said: &[(f64, f64)]) -> f64 {
     let right = said.iter().filter(|(said, label)| said == label).count();
     right as f64 / said.len() as f64

@@ -1,4 +1,4 @@
-//! Models that are trained, beside those that one computer trains.
+//! Tests of trained models, compared with those that one computer trains.
 
 mod central;
 mod homes;

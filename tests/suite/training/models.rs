@@ -1,5 +1,5 @@
-//! What each model comes to, beside the one that a single computer fits to the same documents
-//! (protocol.md §18).
+//! Tests of each trained model, compared with the one that a single computer fits to the same documents (protocol.md
+//! §18).
 
 use dispers_sql::plan::TrainingRequest;
 use dispers_training::{
@@ -39,7 +39,7 @@ fn settings(rate: f64) -> Settings {
     }
 }
 
-/// Standardised coefficients, without the constant.
+/// Returns the standardised coefficients, without the constant.
 pub(crate) fn standardised(fit: &dispers_training::fit::Fit) -> Vec<f64> {
     let all = fit.coefficients().unwrap();
     all.iter().filter_map(|one| one.standardised).collect()
@@ -180,7 +180,7 @@ fn several_classes_are_told_apart() {
     let fit = train(&plan, &measured, &settings(0.5));
     assert!(fit.coefficients().is_none());
     let ours = said(fit.model(), &measured);
-    // Better than to say what most are.
+    // The model is better than always saying the most frequent class.
     let most = |class| ours.iter().filter(|one| one.1 == f64::from(class)).count();
     let most = (0..3).map(most).max().unwrap() as f64 / ours.len() as f64;
     assert!(accuracy(&ours) > most + 0.01, "{} {most}", accuracy(&ours));
@@ -203,7 +203,7 @@ fn a_step_that_is_too_long_ends_with_the_best_model_so_far() {
     assert!(fit.history.iter().filter_map(loss).next_back().unwrap() > least);
 }
 
-/// Why nothing is learnt of these features.
+/// Returns the error of training on these features.
 fn refusal(family: Family, label: &str, features: &[&str]) -> FitError {
     let homes = Homes::of_sample();
     let mut request = request(family, Some(label), 10);
@@ -221,7 +221,7 @@ fn what_never_varies_is_named() {
         let refusal = refusal(family, "death", &["sbp", flat]);
         assert_eq!(refusal, FitError::Degenerate("age".into()));
     }
-    // What follows from another feature cannot be told from it.
+    // A feature that follows from another one cannot be separated from it.
     for family in [logistic(true), Family::Linear] {
         let refusal = refusal(family, "death", &["sbp", "clamp(sbp, 80, 230)"]);
         assert_eq!(refusal, FitError::Degenerate("sbp".into()));
@@ -268,7 +268,7 @@ fn what_is_held_out_says_how_good_the_model_is() {
                 .iter()
                 .filter(|one| **one == (taken as f64, class as f64))
                 .count();
-            // Both cells of a class are withheld where one of them has too few homes, and the result says so.
+            // Both cells of a class are withheld if one of them has too few homes, and the result says so.
             match share {
                 Some(share) => {
                     assert!((share - count as f64 / said.len() as f64).abs() < 1e-2);
@@ -277,7 +277,7 @@ fn what_is_held_out_says_how_good_the_model_is() {
             }
         }
     }
-    // The area is computed from runs of scores, and withheld where the runs are too long.
+    // The area is computed from runs of scores, and withheld if the runs are too long.
     match metrics.auc {
         Some(auc) => assert!((0.7..0.95).contains(&auc), "{auc}"),
         None => assert!(metrics.withheld.contains(&"auc")),
@@ -340,7 +340,7 @@ fn adaptive_steps_end_near_one_computer_s_fit_too() {
 #[test]
 fn a_class_that_fewer_than_the_cohort_have_is_never_said() {
     let homes = Homes::of_sample();
-    // Seven are of 74 years.
+    // Only six people are 74 or older.
     let label = "domain(CASE WHEN age >= 74 THEN 'old' WHEN age < 50 THEN 'young' ELSE 'middle' END, \
                  'old', 'young', 'middle')";
     let mut request = request(Family::Bayes, Some(label), 1);
@@ -370,7 +370,7 @@ fn naive_bayes_counts_categories_as_one_computer_does() {
     let plan = homes.plan(&request);
     let measured = homes.measured(&plan);
     let fit = train(&plan, &measured, &settings(1.0));
-    // The logarithm of a class's share, then those of values within it.
+    // The weights of a class are the logarithm of its share, then those of the values' shares within it.
     let documents: Vec<_> = homes.documents.iter().flatten().collect();
     let weights = &fit.model().state.weights;
     for class in 0..2 {
@@ -420,7 +420,7 @@ fn a_text_label_with_its_positive_value_is_learnt() {
     let fit = train(&plan, &measured, &settings(1.0));
     let ours = accuracy(&said(fit.model(), &measured));
     assert!(ours > 0.82, "{ours}");
-    // The taller, the less.
+    // Taller people are less often female.
     assert!(standardised(&fit)[0] < -1.0);
 }
 
@@ -458,7 +458,7 @@ fn operations_of_homes_are_sorted_as_one_computer_sorts_them() {
         let ours = accuracy(&said(fit.model(), &tried.measured(&plan)));
         assert!(ours > central - 0.02, "{family:?}: {ours} {central}");
     }
-    // A home alone does not know as much.
+    // A home alone has too little data for such an accuracy.
     let alone = central::alone(&held, &new, |of| central::naive_bayes(of, 512));
     assert!(central > alone + 0.2, "{central} {alone}");
 }

@@ -1,4 +1,4 @@
-//! Sessions over a whole network, and what may happen between two of their rounds (protocol.md §18).
+//! Tests of sessions over a whole network, and of events between two of their rounds (protocol.md §18).
 
 use std::{
     collections::BTreeSet,
@@ -37,13 +37,13 @@ use crate::{log_of, logged, options, plain::write, restarts::ask_host};
 
 const LOGISTIC: Family = Family::Logistic { newton: false };
 
-/// Coefficients of one computer's fit to all documents, without the constant.
+/// Returns the coefficients of one computer's fit to all documents, without the constant.
 fn central(label: &str) -> Vec<f64> {
     let sheet = Sheet::of(&Homes::of_sample().documents, &COLUMNS, label);
     sheet.standardised().logistic()[1..].to_vec()
 }
 
-/// The largest distance of a session's coefficients from those.
+/// Returns the largest distance between a session's coefficients and `central`.
 fn apart(trained: &Trained, central: &[f64]) -> f64 {
     let ours = standardised(&trained.fit);
     assert_eq!(ours.len(), central.len());
@@ -55,7 +55,7 @@ async fn network(options: &Options) -> Network {
     Network::start(options, |_| {}).await.unwrap()
 }
 
-/// Trains, and tells `after` each round that ended.
+/// Trains a model, and calls `after` with each round that ended.
 async fn train(
     network: &Network,
     question: &TrainingQuestion,
@@ -76,7 +76,7 @@ fn homes_of(trained: &Trained) -> Vec<u64> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn newton_s_steps_over_a_network_end_at_the_fit_of_one_computer() {
-    // Three batches, of two partitions, by two committees.
+    // The network has two partitions and two committees.
     let options = Options {
         partitions: 2,
         committees: 2,
@@ -110,7 +110,7 @@ async fn a_host_or_an_aggregator_that_drops_out_of_a_round_does_no_harm() {
     assert_eq!(homes.len(), 25);
     assert_eq!(homes[..9], [1552; 9]);
     assert!(homes[10..].iter().all(|homes| (1100..1250).contains(homes)));
-    // Three of four hosts are still a sample of the same people.
+    // Homes at three of four hosts are still a sample of the same people.
     assert!(apart(&trained, &central("death")) < 0.15);
     network.stop().await;
 }
@@ -141,8 +141,8 @@ async fn a_round_that_nobody_answers_ends_the_session_with_the_model_before() {
     network.stop().await;
 }
 
-/// Documents that change: once `changed` is set, every second home that is read has none, and all others were
-/// born ten years earlier.
+/// Documents that change. Once `changed` is set, every second home that is read has no documents, and the people of the
+/// others were born ten years earlier.
 struct Changing {
     documents: Arc<dyn Connector>,
     changed: Arc<AtomicBool>,
@@ -207,7 +207,7 @@ async fn a_round_is_computed_with_the_documents_of_its_time() {
         homes[6..].iter().all(|homes| (800..830).contains(homes)),
         "{homes:?}"
     );
-    // Everybody is ten years older at once, and more are above sixty than the model thought.
+    // All people are ten years older at once, so that more are above sixty than the model expects.
     let loss = |round: usize| trained.fit.history[round].loss.unwrap();
     assert!(loss(6) > loss(5) + 0.05, "{} {}", loss(5), loss(6));
     assert!(loss(30) < loss(6) - 0.05, "{} {}", loss(6), loss(30));
@@ -228,7 +228,7 @@ async fn a_part_of_the_homes_validates_and_takes_part_in_nothing_else() {
     assert_eq!(history[0].homes + metrics.homes, 1552);
     assert!((250..370).contains(&metrics.homes), "{}", metrics.homes);
     assert!(metrics.accuracy.unwrap() > 0.75);
-    // Whether the area is released beside the accuracy depends on which homes are held out (protocol.md §18).
+    // The area is released beside the accuracy only for some choices of held-out homes (protocol.md §18).
     match metrics.auc {
         Some(auc) => assert!(auc > 0.65, "{auc}"),
         None => assert!(metrics.withheld.contains(&"auc")),
@@ -305,7 +305,8 @@ async fn nobody_but_stacks_reads_documents_or_the_model_that_is_trained() {
     question.settings.l2 = 0.1;
     let trained = train(&network, &question, |_| {}).await;
     assert!(trained.interrupted.is_none());
-    // Of what was sent before each round: the mean of a column, and scales.
+    // The secrets include a part of the parameters that were sent before each round: the mean of a column, and its
+    // scale.
     let state = &trained.fit.model().state;
     let scale = [state.means[16], state.spreads[16]].map(f64::to_le_bytes);
     let incomes = (0..40u32).flat_map(|home| {
@@ -328,12 +329,12 @@ async fn nobody_but_stacks_reads_documents_or_the_model_that_is_trained() {
             if holds(&trained.query.0) {
                 knew.insert(role);
             }
-            // What the manifest says of bounds is public: the least income is one of them.
+            // The smallest income is a bound in the manifest, which is public. So its three forms are skipped.
             let learnt = secrets.iter().skip(3).find(|secret| holds(secret));
             assert_eq!(learnt, None, "{role}");
         }
     }
-    // All of them took part.
+    // All these roles took part.
     for role in [
         Role::Conductor,
         Role::Target,
@@ -362,7 +363,7 @@ async fn a_round_that_its_querier_did_not_begin_takes_no_place_at_a_stack() {
         work: Work {
             query: manifest.query(),
             round,
-            // One that was not asked before.
+            // A batch that was not asked before.
             batch: BatchId {
                 partition: 0,
                 committee: 0,
@@ -377,7 +378,7 @@ async fn a_round_that_its_querier_did_not_begin_takes_no_place_at_a_stack() {
     };
     let refused = ask_host(&network, "host-1", &ask(8)).await.unwrap_err();
     assert!(refused.contains("beyond its rounds"), "{refused}");
-    // In a round that it began, an ask without a valid ticket takes no place either.
+    // In a round that the querier began, an ask without a valid ticket takes no place either.
     for _ in 0..2 {
         assert_eq!(ask_host(&network, "host-1", &ask(0)).await, Ok(0));
     }

@@ -1,4 +1,5 @@
-//! Round 2: each member's polynomial, committed to in public and sealed value by value.
+//! Round 2 of a ceremony: each member draws a polynomial, commits to its coefficients in public, and seals one value of
+//! it to every member.
 
 use std::fmt;
 
@@ -22,32 +23,34 @@ use dispers_crypto::{
     ristretto::Point,
 };
 
-/// Largest dealing: 255 members and commitments take less than half of it.
+/// Most bytes of an encoded dealing. The largest one, with 255 commitments and 255 sealed shares, takes less than half
+/// of that.
 const LIMIT: usize = 1 << 20;
 
-/// What a dealer signs.
+/// Part of a dealing that the dealer signs.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct DealingBody {
     /// Digest of the [`Ceremony`].
     pub ceremony: [u8; 32],
-    /// Digest of all enrolments as the dealer saw them.
+    /// Digest of all enrolments as the dealer saw them. Members that saw different enrolments sign different digests,
+    /// and are noticed.
     pub enrolments: [u8; 32],
-    /// The dealer.
+    /// Number of the dealer.
     pub member: MemberNumber,
-    /// To the polynomial's coefficients, from the constant upwards; without the constant's in a
-    /// refresh.
+    /// Commitments to the coefficients of the polynomial, from the constant upwards. In a refresh the constant, which
+    /// is zero, has none.
     pub commitments: Vec<Point>,
-    /// That the dealer knows the constant; none in a refresh.
+    /// Proof that the dealer knows the constant; `None` in a refresh.
     pub knowledge: Option<Knowledge>,
-    /// Digest of the sealed shares, in member order.
+    /// Digest of the sealed shares, in the order of the members that read them.
     pub shares: [u8; 32],
 }
 
-/// The public part of a dealing. The signature covers the canonical encoding of the body, of which
-/// there is exactly one.
+/// Signed public part of a dealing. The signature covers the canonical encoding of the body, of which there is exactly
+/// one.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct PublicDealing {
-    /// What was signed.
+    /// Part that the signature covers.
     pub body: DealingBody,
     signature: Signature,
 }
@@ -75,21 +78,21 @@ impl DealingBody {
     }
 }
 
-/// What a member sends to every member: public, since each share is sealed.
+/// Message of one member to every member. All of it may be public, since each share is sealed for its reader.
 #[derive(Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct MemberDealing {
-    /// What transcripts keep.
+    /// Part that transcripts keep.
     pub public: PublicDealing,
     pub(super) shares: Vec<SealedShare>,
 }
 
 impl MemberDealing {
-    /// The message.
+    /// Encodes the message.
     pub fn to_bytes(&self) -> Vec<u8> {
         encoding::to_bytes(self)
     }
 
-    /// A received message; [`Enrolled::finish`](super::Enrolled::finish) checks it.
+    /// Decodes a received message, which [`Enrolled::finish`](super::Enrolled::finish) verifies.
     ///
     /// # Errors
     /// [`DecodeError`] for anything else than one dealing.
@@ -104,13 +107,13 @@ impl fmt::Debug for MemberDealing {
     }
 }
 
-/// Digest of sealed shares, in member order.
+/// Returns the digest of sealed shares, in the order of the members that read them.
 pub(super) fn digest(shares: &[SealedShare]) -> [u8; 32] {
     encoding::hash(labels::HASH_SEALED_SHARES, &[&encoding::to_bytes(&shares)])
 }
 
 impl Enrolments {
-    /// Deals as `member`, who must have enrolled.
+    /// Makes the dealing of `member`, who must have enrolled.
     ///
     /// # Errors
     /// [`CeremonyError::NotAMember`] when `signing` is not the member's key.
@@ -149,6 +152,8 @@ impl Enrolments {
                     .seal(&polynomial.at(reader), key, rng)
             })
             .collect();
+        // A refresh leaves out the commitment to the constant: every reader takes it for zero, so that no dealer can
+        // shift the key.
         let coefficients = polynomial.coefficients();
         let committed = &coefficients[coefficients.len() - self.ceremony.commitments()..];
         let drawn = "a drawn scalar is zero with probability 2^-252";
@@ -163,6 +168,8 @@ impl Enrolments {
             knowledge: None,
             shares: digest(&shares),
         };
+        // Only the constant term goes into the key, so only that term has a proof. It stops a dealer that subtracts the
+        // terms of the others from its own (protocol.md §12).
         if self.ceremony.purpose == Purpose::Fresh {
             let constant = body.commitments[0];
             let proof = body.statement(&constant).prove(polynomial.constant(), rng);
@@ -179,10 +186,10 @@ impl Enrolments {
     }
 }
 
-/// A share of a dealing, sealed to one member: a `Sealed<R, [u8; 32]>` whose R is the ceremony's role.
+/// Share of a dealing, sealed to one member: an encoded `Sealed<R, [u8; 32]>`, where R is the ceremony's role.
 pub(super) type SealedShare = Vec<u8>;
 
-/// What a sealed share is bound to.
+/// Context that a sealed share is bound to: the ceremony, the digest of the enrolments, the dealer and the reader.
 pub(super) struct ShareContext(Context);
 
 impl ShareContext {
@@ -206,6 +213,8 @@ impl ShareContext {
         key: &EnvelopePublicKey,
         rng: &mut impl CryptoRng,
     ) -> SealedShare {
+        // The reader is a type, and a ceremony knows its role only at run time. `Ceremony::check` admits these two
+        // roles alone.
         match self.0.sender {
             Role::ConceptIndexor => self.seal_for::<reader::ConceptIndexor>(share, key, rng),
             _ => self.seal_for::<reader::DataAggregator>(share, key, rng),
@@ -242,6 +251,7 @@ impl ShareContext {
         sealed: &SealedShare,
         key: &EnvelopeSecretKey,
     ) -> Result<Zeroizing<Scalar>, OpenError> {
+        // Failing to open is one error, whatever the cause (protocol.md §3).
         let sealed: Sealed<R, [u8; 32]> =
             encoding::from_bytes(sealed, LIMIT, "sealed share").map_err(|_| OpenError)?;
         let bytes = Zeroizing::new(sealed.open(key, &self.0, 64)?);

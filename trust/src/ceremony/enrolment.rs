@@ -1,4 +1,4 @@
-//! Round 1: who takes part, and under which envelope key.
+//! Round 1 of a ceremony: each member signs a fresh envelope key to take part.
 
 use std::fmt;
 
@@ -15,25 +15,25 @@ use dispers_base::{
 };
 use dispers_crypto::envelope::{EnvelopePublicKey, EnvelopeSecretKey, Suite};
 
-/// Largest enrolment.
+/// Most bytes of an encoded enrolment. An X-Wing key takes 1,216 of them.
 const LIMIT: usize = 4096;
 
-/// What a member signs to take part.
+/// Part of an enrolment that the member signs.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct EnrolmentBody {
     /// Digest of the [`Ceremony`].
     pub ceremony: [u8; 32],
-    /// Who takes part.
+    /// Number of the member that takes part.
     pub member: MemberNumber,
-    /// Fresh, for this ceremony only.
+    /// Envelope key that was generated for this ceremony alone.
     pub key: EnvelopePublicKey,
 }
 
-/// A signed enrolment. The signature covers the canonical encoding of the body, of which there is
-/// exactly one.
+/// Signed enrolment of one member. The signature covers the canonical encoding of the body, of which there is exactly
+/// one.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Enrolment {
-    /// What was signed.
+    /// Part that the signature covers.
     pub body: EnrolmentBody,
     signature: Signature,
 }
@@ -44,12 +44,12 @@ impl Enrolment {
         Self { body, signature }
     }
 
-    /// The message.
+    /// Encodes the message.
     pub fn to_bytes(&self) -> Vec<u8> {
         encoding::to_bytes(self)
     }
 
-    /// A received message; [`Enrolments::new`] checks it.
+    /// Decodes a received message, which [`Enrolments::new`] verifies.
     ///
     /// # Errors
     /// [`DecodeError`] for anything else than one enrolment.
@@ -63,6 +63,7 @@ impl Enrolment {
         digest: &[u8; 32],
         signer: &VerifyingKey,
     ) -> Option<Fault> {
+        // The signature comes first: a body that the member did not sign says nothing about the member's other faults.
         let body = encoding::to_bytes(&self.body);
         if signer
             .verify(labels::SIGN_ENROLMENT, &body, &self.signature)
@@ -78,11 +79,14 @@ impl Enrolment {
 }
 
 impl Ceremony {
-    /// Takes part as `member`: what to keep until the end, and what to send to every member.
+    /// Enrols `member`. Returns the secret, which the member keeps until [`Enrolled::finish`], and the message for
+    /// every member.
+    ///
+    /// `signers` are the signing keys of all members, in member order.
     ///
     /// # Errors
-    /// [`CeremonyError`] for a ceremony that makes no sense, and when `signing` is not the member's
-    /// key among `signers`.
+    /// [`CeremonyError`] if [`Ceremony::check`] refuses the ceremony, or if `signing` is not the key of `member` among
+    /// `signers`.
     pub fn enrol(
         &self,
         signers: &[VerifyingKey],
@@ -110,13 +114,13 @@ impl Ceremony {
     }
 }
 
-/// Bytes that are no ceremony secret.
+/// Error for bytes that are no ceremony secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a ceremony secret")]
 pub struct InvalidEnrolled;
 
-/// What a member keeps between enrolment and finish; zeroized when dropped. Whoever has it can open
-/// the shares that were dealt to the member: it is erased at the end.
+/// Secret of a member between enrolment and finish, zeroized when dropped. It opens the shares that were dealt to the
+/// member, so the member erases its stored form at the end of the ceremony.
 pub struct Enrolled {
     pub(super) ceremony: [u8; 32],
     pub(super) member: MemberNumber,
@@ -124,15 +128,16 @@ pub struct Enrolled {
 }
 
 impl Enrolled {
-    /// Bytes of a stored secret.
+    /// Length of a stored secret in bytes.
     pub const LENGTH: usize = 66;
 
-    /// Whose it is.
+    /// Returns the number of the member that enrolled.
     pub fn member(&self) -> MemberNumber {
         self.member
     }
 
-    /// The bytes to store: digest of the ceremony, member, suite, secret.
+    /// Encodes the secret for storage: digest of the ceremony (32 bytes), member (1), suite (1), seed of the envelope
+    /// key (32).
     pub fn to_bytes(&self) -> Zeroizing<[u8; Self::LENGTH]> {
         let mut bytes = Zeroizing::new([0; Self::LENGTH]);
         bytes[..32].copy_from_slice(&self.ceremony);
@@ -145,10 +150,10 @@ impl Enrolled {
         bytes
     }
 
-    /// The secret of stored bytes.
+    /// Decodes what [`to_bytes`](Self::to_bytes) wrote.
     ///
     /// # Errors
-    /// [`InvalidEnrolled`] for anything else.
+    /// [`InvalidEnrolled`] for any other bytes.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, InvalidEnrolled> {
         let (ceremony, rest) = bytes.split_first_chunk().ok_or(InvalidEnrolled)?;
         let (&[member, suite], secret) = rest.split_first_chunk().ok_or(InvalidEnrolled)?;
@@ -171,23 +176,24 @@ impl fmt::Debug for Enrolled {
     }
 }
 
-/// The verified enrolments of every member: one that exists can be dealt for.
+/// Verified enrolments of every member. A value of this type is what a member deals for.
 #[derive(Debug, Clone)]
 pub struct Enrolments {
     pub(super) ceremony: Ceremony,
-    /// In member order, as the keys.
+    /// Signing keys of the members, in member order like `keys`.
     pub(super) signers: Vec<VerifyingKey>,
     pub(super) keys: Vec<EnvelopePublicKey>,
-    /// Equal for all members that saw the same enrolments.
+    /// Digest of the enrolments, equal for all members that received the same ones.
     pub(super) digest: [u8; 32],
 }
 
 impl Enrolments {
-    /// Verifies what the members sent. `signers` are the members' signing keys in order, from where
-    /// the directory takes them.
+    /// Verifies the enrolments of all members. `signers` are the members' signing keys in member order, from the
+    /// directory.
     ///
     /// # Errors
-    /// [`CeremonyError`] for a ceremony that makes no sense, or naming whose enrolment is wrong.
+    /// [`CeremonyError`] if [`Ceremony::check`] refuses the ceremony, or with the name of every member whose enrolment
+    /// is wrong.
     pub fn new(
         ceremony: Ceremony,
         signers: Vec<VerifyingKey>,
@@ -207,6 +213,8 @@ impl Enrolments {
         if !culprits.is_empty() {
             return Err(CeremonyError::Enrolments { culprits });
         }
+        // Messages arrive in any order. Sorting makes the digest the same for every member that received the same
+        // enrolments.
         enrolments.sort_by_key(|enrolment| enrolment.body.member);
         let encoded = encoding::to_bytes(&enrolments);
         Ok(Self {

@@ -1,112 +1,112 @@
-//! What may be wrong in a ceremony, whose fault it is, and how to go on.
+//! Errors of a ceremony: the cause, the members at fault, and what to do next.
 
 use std::fmt;
 
 use dispers_base::id::{MemberNumber, Role};
 
-/// Why a ceremony does not go on.
+/// Reasons to stop a ceremony.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CeremonyError {
-    /// A role without a threshold key.
+    /// The role has no threshold key.
     #[error("a {0} has no threshold key: make one for concept indexors or data aggregators")]
     Role(Role),
-    /// One member would hold the key.
+    /// The threshold is 1, so that one member would hold the whole key.
     #[error("with a threshold of 1 every member would know the key: need at least 2 members")]
     Lone,
-    /// Another number of signing keys than of members.
+    /// The number of signing keys differs from the number of members.
     #[error("{members} members have {signers} signing keys: give one for each, in order")]
     Signers {
-        /// Members of the threshold.
+        /// Number of members in the threshold.
         members: usize,
-        /// Signing keys.
+        /// Number of signing keys given.
         signers: usize,
     },
-    /// Two members with one signing key.
+    /// Two members have the same signing key.
     #[error("member {0} has the signing key of an earlier member: list each node once")]
     RepeatedSigner(MemberNumber),
-    /// Somebody without a seat in the ceremony.
+    /// The signing key is not that of the member it should act for.
     #[error("this signing key is not that of member {0}: use the key file of the node that is")]
     NotAMember(MemberNumber),
-    /// Enrolments that are wrong, all of them.
+    /// Some enrolments are wrong; the error lists all of them.
     #[error("the enrolments do not hold: {}; get these from the members named", List(.culprits))]
     Enrolments {
-        /// Who is at fault.
+        /// Members at fault, each with its fault.
         culprits: Vec<Culprit>,
     },
-    /// Dealings that are wrong, all of them.
+    /// Some dealings are wrong; the error lists all of them.
     #[error(
         "the dealings do not hold: {}; get these from the members named, or begin a new ceremony without them",
         List(.culprits)
     )]
     Dealings {
-        /// Who is at fault.
+        /// Members at fault, each with its fault.
         culprits: Vec<Culprit>,
     },
-    /// The ceremony secret is that of another enrolment.
+    /// The ceremony secret belongs to another enrolment.
     #[error(
         "this ceremony secret does not belong to the enrolment of member {0}: use the secret that was made with it"
     )]
     OtherSecret(MemberNumber),
-    /// The key or share to refresh is missing, another, or given where a fresh key is made.
+    /// The key or share to refresh is missing, is another one, or was given where a fresh key is made.
     #[error(
         "{0}: give the public file and the share that the ceremony before this one made, and none where a fresh key is made"
     )]
     Previous(&'static str),
-    /// Dealings that add up to nothing.
+    /// The dealings add up to a key or a share of zero, which nobody may use.
     #[error("the dealings add up to a key or share of zero: deal again")]
     Cancelled,
 }
 
-/// A member that did something wrong, or in whose name somebody did.
+/// Member that did something wrong, or in whose name somebody else did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("member {member} {fault}")]
 pub struct Culprit {
-    /// Its number.
+    /// Number of the member.
     pub member: MemberNumber,
-    /// What it did.
+    /// Fault of the member's message.
     pub fault: Fault,
 }
 
-/// What is wrong with a member's message.
+/// Fault of one member's message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
-    /// There is none.
+    /// The member sent no message.
     #[error("sent none")]
     Missing,
-    /// There are two.
+    /// The member sent more than one message.
     #[error("sent more than one: keep one")]
     Repeated,
-    /// The ceremony has no such member.
+    /// The ceremony has no member of this number.
     #[error("does not exist: leave its message out")]
     Unknown,
-    /// Its node did not sign this.
+    /// The member's node did not sign this message.
     #[error("did not sign what bears its number")]
     Signature,
-    /// The message belongs elsewhere.
+    /// The message belongs to another ceremony.
     #[error("answered for another ceremony")]
     OtherCeremony,
-    /// An envelope key of another suite.
+    /// The envelope key is of another suite than the ceremony's.
     #[error("enrolled with another suite than the ceremony's")]
     Suite,
-    /// It dealt to others than those who enrolled, or to other keys.
+    /// The member dealt for other enrolments: other members, or other keys of the same members.
     #[error("dealt for other enrolments than these")]
     OtherEnrolments,
-    /// A polynomial of another degree.
+    /// The number of commitments, and with it the degree of the polynomial, is wrong.
     #[error("dealt {found} commitments in place of {expected}")]
     Commitments {
-        /// How many there must be.
+        /// Number of commitments that the ceremony requires.
         expected: usize,
-        /// How many there are.
+        /// Number of commitments in the dealing.
         found: usize,
     },
-    /// It does not know what it dealt, or has copied it.
+    /// The member did not prove that it knows its constant term; it may have copied another's dealing.
     #[error("did not prove that it knows its constant term")]
     Knowledge,
-    /// The sealed shares are not those that it signed.
+    /// The sealed shares do not match the digest that the member signed.
     #[error("signed other sealed shares than these")]
     SealedShares,
-    /// The share for whoever checks does not open, or is not the one committed to.
+    /// The share for the member that checks does not open, or does not fit the commitments.
     #[error("sealed a share that does not open or does not fit its commitments")]
     Share,
 }
@@ -120,7 +120,7 @@ impl Fault {
     }
 }
 
-/// Culprits in a sentence.
+/// Culprits as part of a sentence, separated by commas.
 struct List<'a>(&'a [Culprit]);
 
 impl fmt::Display for List<'_> {

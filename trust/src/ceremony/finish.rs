@@ -1,4 +1,4 @@
-//! Round 3: what a member makes of all dealings.
+//! Round 3 of a ceremony: each member verifies all dealings and computes its share and the key.
 
 use curve25519_dalek::{RistrettoPoint, Scalar};
 use zeroize::Zeroizing;
@@ -10,37 +10,40 @@ use dispers_crypto::{
     ristretto::Point,
 };
 
-/// The end of a ceremony, for one member.
+/// Result of a ceremony for one member.
 #[derive(Debug)]
 pub struct Finished {
-    /// The member's share.
+    /// Secret share of the member.
     pub share: KeyShare,
-    /// The key, equal for all members.
+    /// Public key with all public shares, equal for all members.
     pub key: ThresholdKey,
-    /// For the directory, equal for all members.
+    /// Transcript for the directory, equal for all members.
     pub transcript: Transcript,
 }
 
 impl Enrolled {
-    /// Verifies all dealings and adds up what was dealt to this member. `previous` is the key that is
-    /// refreshed, with this member's share of it.
+    /// Verifies all dealings and adds up the shares that were dealt to this member. In a refresh, `previous` is the key
+    /// to refresh and this member's share of it.
     ///
-    /// Faulty dealings may be replaced and this be called again; afterwards, `self` and the share
-    /// before a refresh are erased.
+    /// After an error, wrong dealings may be replaced and this function called again. After success, the caller erases
+    /// the stored forms of `self` and of the share before a refresh.
     ///
     /// # Errors
-    /// [`CeremonyError`], naming every member whose dealing is wrong.
+    /// [`CeremonyError`], with the name of every member whose dealing is wrong.
     pub fn finish(
         &self,
         enrolments: &Enrolments,
         previous: Option<(&ThresholdKey, &KeyShare)>,
         dealings: Vec<MemberDealing>,
     ) -> Result<Finished, CeremonyError> {
+        // Another secret would open none of the shares, and every honest dealer would be named for that.
         let ceremony = &enrolments.ceremony;
         let enrolled = enrolments.keys.get(self.member.index());
         if self.ceremony != ceremony.digest() || enrolled != Some(&self.secret.public()) {
             return Err(CeremonyError::OtherSecret(self.member));
         }
+        // An old share, or another member's, would lead to a new share that does not match its listed public share.
+        // That would be noticed only when the key is used.
         ceremony.check_previous(previous.map(|(key, _)| key))?;
         if let Some((key, share)) = previous
             && (share.number() != self.member || key.share(self.member) != Some(share.public()))
@@ -56,6 +59,7 @@ impl Enrolled {
         let mut culprits = Vec::new();
         for (public, sealed) in publics.iter().zip(&sealed) {
             let dealer = public.body.member;
+            // Every member sees this fault. It goes before a wrong share, which only the reader of that share sees.
             if sealed.len() != ceremony.threshold.members()
                 || deal::digest(sealed) != public.body.shares
             {
@@ -74,7 +78,8 @@ impl Enrolled {
         }
         let transcript = Transcript::new(ceremony.clone(), publics);
         let mut all = transcript.culprits(&enrolments.signers, Some(enrolments.digest));
-        // Whose signed part is wrong already is not also named for what follows from that.
+        // Reports only the first fault of a dealer. Where its public part is wrong, a share that does not fit follows
+        // from that.
         culprits.retain(|culprit| all.iter().all(|other| other.member != culprit.member));
         all.append(&mut culprits);
         if !all.is_empty() {
@@ -84,6 +89,7 @@ impl Enrolled {
 
         let key = transcript.sum(previous.map(|(key, _)| key))?;
         if let Some((_, share)) = previous {
+            // > The new share is the old one + Σ fᵢ(j)
             *sum += share.secret();
         }
         let share = KeyShare::new(self.member, *sum).ok_or(CeremonyError::Cancelled)?;

@@ -1,8 +1,7 @@
-//! A dealer's proof that it knows the constant term of its dealing.
+//! Proof of a dealer that it knows the constant term of its dealing.
 //!
-//! Schnorr's proof, bound to the ceremony, the enrolments and the dealer. Without it the last dealer
-//! could take the others' commitments off its own and leave a key that it alone knows, or copy
-//! another's dealing.
+//! This is Schnorr's proof, bound to the ceremony, the enrolments and the dealer. Without the proof the last dealer
+//! could subtract the others' commitments from its own and leave a key that it alone knows, or copy another's dealing.
 
 use std::fmt;
 
@@ -14,19 +13,19 @@ use zeroize::Zeroizing;
 use dispers_base::{id::MemberNumber, labels};
 use dispers_crypto::ristretto::{Point, Response, hash_to_scalar};
 
-/// What a proof is bound to.
+/// Statement that a proof is about and bound to.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Statement<'a> {
     pub(super) ceremony: &'a [u8; 32],
     pub(super) enrolments: &'a [u8; 32],
     pub(super) dealer: MemberNumber,
-    /// The commitment to the constant term.
+    /// Commitment to the constant term.
     pub(super) constant: &'a Point,
 }
 
 impl Statement<'_> {
     fn challenge(&self, nonce: &RistrettoPoint) -> Scalar {
-        // Parts of fixed length, so that no two lists collide.
+        // Every part has a fixed length, so that two different statements never hash the same bytes.
         let message: [&[u8]; 5] = [
             self.ceremony,
             self.enrolments,
@@ -38,6 +37,7 @@ impl Statement<'_> {
     }
 
     pub(super) fn prove(&self, secret: &Scalar, rng: &mut impl CryptoRng) -> Knowledge {
+        // Variable time is safe here: a verifier handles public values only.
         let nonce = Zeroizing::new(Scalar::random(rng));
         let challenge = self.challenge(&RistrettoPoint::mul_base(&nonce));
         Knowledge(Response {
@@ -54,7 +54,7 @@ impl Statement<'_> {
     }
 }
 
-/// A proof of knowledge of one dealing's constant term.
+/// Proof of knowledge of one dealing's constant term.
 #[derive(Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Knowledge(Response);
 

@@ -1,4 +1,4 @@
-//! Whole ceremonies, and each kind of wrong message in them.
+//! Tests of whole ceremonies, and of each kind of wrong message in them.
 
 mod refreshes;
 mod wrong_dealings;
@@ -29,7 +29,7 @@ fn signing(member: u8) -> SigningKey {
     SigningKey::from_seed(&[member; 32])
 }
 
-/// All members of one ceremony, up to their enrolment.
+/// Members of one ceremony that have all enrolled.
 struct Scene {
     rng: StdRng,
     ceremony: Ceremony,
@@ -89,7 +89,7 @@ impl Scene {
             .collect()
     }
 
-    /// Every member's end.
+    /// Finishes the ceremony as every member, and asserts that all get the same key and transcript.
     fn finish(
         &self,
         previous: Option<&Dealing>,
@@ -116,7 +116,7 @@ impl Scene {
         (joint, transcript)
     }
 
-    /// Who is named by `member`.
+    /// Returns the members that `member` blames when it finishes with `dealings`, each with its fault.
     fn named(&self, member: u8, dealings: Vec<MemberDealing>) -> Vec<(u8, Fault)> {
         let enrolled = &self.enrolled[usize::from(member) - 1];
         let error = enrolled.finish(&self.verified(), None, dealings);
@@ -134,8 +134,8 @@ fn named(error: CeremonyError) -> Vec<(u8, Fault)> {
     }
 }
 
-/// Checks that every choice of enough members gives one pseudonym and one randomness, proved against
-/// the listed shares, and recombines to the key's secret.
+/// Asserts that every choice of enough members gives the same pseudonym and the same randomness, proved against the
+/// listed shares, and recombines to the secret of the key.
 fn assert_is_one_key(joint: &Dealing) {
     let mut rng = StdRng::seed_from_u64(1);
     let (key, threshold) = (&joint.public, joint.public.threshold());

@@ -1,7 +1,7 @@
-//! What shows anybody how a threshold key was made: the signed commitments of every member.
+//! Transcripts: the signed commitments of every member, from which anybody verifies how a threshold key was made.
 //!
-//! The sealed shares are left out, so that they are not kept in public for as long as the key lives,
-//! and the enrolments, which every dealing names by their digest.
+//! Transcripts leave out the sealed shares: they would else be public for as long as the key lives, for whoever breaks
+//! the envelopes one day (protocol.md §15). They leave out the enrolments too, since every dealing names their digest.
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use curve25519_dalek::traits::{Identity, VartimeMultiscalarMul};
@@ -15,20 +15,21 @@ use dispers_base::{
 };
 use dispers_crypto::{dealing::ThresholdKey, ristretto::Point};
 
-/// Largest transcript: 255 members with as many commitments take half of it.
+/// Most bytes of an encoded transcript. The largest one, of 255 members with 255 commitments each, takes about half of
+/// that.
 const LIMIT: usize = 4 << 20;
 
-/// The public part of one ceremony.
+/// Public part of one ceremony.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Transcript {
-    /// What it was for.
+    /// Parameters of the ceremony.
     pub ceremony: Ceremony,
-    /// One of each member.
+    /// Dealings, one of each member.
     pub dealings: Vec<PublicDealing>,
 }
 
-/// The key that a fresh ceremony and the refreshes after it lead to, whose members had the signing
-/// keys `signers`, in order.
+/// Returns the key that a fresh ceremony and the refreshes after it lead to. `signers` are the members' signing keys,
+/// in member order.
 ///
 /// # Errors
 /// [`CeremonyError`] for the first transcript that does not hold or does not follow from the one
@@ -48,18 +49,18 @@ pub fn trace(
 }
 
 impl Transcript {
-    /// What the members of a ceremony dealt, not yet verified. Their order does not matter.
+    /// Collects the unverified dealings of a ceremony's members, in any order.
     pub fn new(ceremony: Ceremony, mut dealings: Vec<PublicDealing>) -> Self {
         dealings.sort_by_key(|dealing| dealing.body.member);
         Self { ceremony, dealings }
     }
 
-    /// The bytes to store.
+    /// Encodes the transcript for storage.
     pub fn to_bytes(&self) -> Vec<u8> {
         encoding::to_bytes(self)
     }
 
-    /// A stored transcript, not yet verified.
+    /// Decodes a stored transcript, without verifying it.
     ///
     /// # Errors
     /// [`DecodeError`] for anything else than one transcript.
@@ -67,11 +68,11 @@ impl Transcript {
         encoding::from_bytes(bytes, LIMIT, "transcript")
     }
 
-    /// The key that the ceremony made, if every member with a key in `signers` dealt as it must.
-    /// `previous` is what was refreshed.
+    /// Verifies the transcript and returns the key that the ceremony made. `signers` are the members' signing keys in
+    /// member order, and `previous` is the key that a refresh refreshed.
     ///
     /// # Errors
-    /// [`CeremonyError`], naming every member whose dealing is wrong.
+    /// [`CeremonyError`], with the name of every member whose dealing is wrong.
     pub fn verify(
         &self,
         signers: &[VerifyingKey],
@@ -86,7 +87,7 @@ impl Transcript {
         self.sum(previous)
     }
 
-    /// Whose dealing is wrong; one fault for each message.
+    /// Returns the members whose dealing is wrong, with at most one fault for each message.
     pub(super) fn culprits(
         &self,
         signers: &[VerifyingKey],
@@ -98,7 +99,7 @@ impl Transcript {
         let digest = self.ceremony.digest();
         for dealing in &self.dealings {
             let member = dealing.body.member;
-            // One without a signing key is named as unknown already.
+            // `attendance` has already named a member without a signing key as unknown.
             let Some(signer) = signers.get(member.index()) else {
                 continue;
             };
@@ -115,6 +116,7 @@ impl Transcript {
         ceremony: &[u8; 32],
         enrolments: Option<[u8; 32]>,
     ) -> Option<Fault> {
+        // The signature comes first: without it the other faults are not the member's.
         if dealing.verify(signer).is_err() {
             return Some(Fault::Signature);
         }
@@ -126,6 +128,7 @@ impl Transcript {
             return Some(Fault::OtherEnrolments);
         }
         let (expected, found) = (self.ceremony.commitments(), body.commitments.len());
+        // The number of commitments is checked before the proof, which reads the first of them.
         if found != expected {
             return Some(Fault::Commitments { expected, found });
         }
@@ -139,8 +142,9 @@ impl Transcript {
         (!known).then_some(Fault::Knowledge)
     }
 
-    /// The digest of enrolments that more than half of the dealings name, of those that their members
-    /// signed for this ceremony. Without one, nobody can say who is wrong, and all are named.
+    /// Returns the digest of enrolments that more than half of the dealings name. Only dealings that their members
+    /// signed for this ceremony count. Without such a majority nobody can tell who is wrong, and every dealing is at
+    /// fault.
     fn common_enrolments(&self, signers: &[VerifyingKey]) -> Option<[u8; 32]> {
         let ceremony = self.ceremony.digest();
         let signed = |dealing: &&PublicDealing| {
@@ -154,10 +158,11 @@ impl Transcript {
         digests
             .iter()
             .copied()
+            // More than half: two digests cannot both have that, so that the order of the dealings decides nothing.
             .find(|digest| 2 * named(digest) > digests.len())
     }
 
-    /// The key of verified dealings.
+    /// Returns the key that verified dealings add up to.
     pub(super) fn sum(
         &self,
         previous: Option<&ThresholdKey>,
@@ -175,6 +180,7 @@ impl Transcript {
             None => sums.first().and_then(|sum| Point::new(*sum)),
         };
         let share = |number: MemberNumber| {
+            // A refresh adds a polynomial to that of the key, so that its values add to the public shares.
             let before = previous.and_then(|key| key.share(number)).map(Point::inner);
             let before = before.copied().unwrap_or_else(RistrettoPoint::identity);
             Point::new(before + value(&self.ceremony, &sums, number))
@@ -186,7 +192,8 @@ impl Transcript {
     }
 }
 
-/// The value, in the exponent, that commitments have at a member's number.
+/// Returns the value, in the exponent, of a polynomial at a member's number. `commitments` are those to its
+/// coefficients.
 pub(super) fn value(
     ceremony: &Ceremony,
     commitments: &[RistrettoPoint],
@@ -194,6 +201,7 @@ pub(super) fn value(
 ) -> RistrettoPoint {
     let x = Scalar::from(number.point());
     // > a refresh deals polynomials that are zero at 0
+    // Its commitments therefore begin with the coefficient of x.
     let lowest = match ceremony.purpose {
         Purpose::Fresh => Scalar::ONE,
         Purpose::Refresh { .. } => x,
@@ -204,7 +212,10 @@ pub(super) fn value(
 }
 
 impl Ceremony {
-    /// Whether `previous` is what this ceremony refreshes.
+    /// Verifies that `previous` is the key that this ceremony refreshes, and is absent for a fresh key.
+    ///
+    /// # Errors
+    /// [`CeremonyError::Previous`] otherwise.
     pub(super) fn check_previous(
         &self,
         previous: Option<&ThresholdKey>,

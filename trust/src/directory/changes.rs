@@ -1,4 +1,4 @@
-//! What an edition of a directory changes, in words, for whoever is about to sign it.
+//! Differences between two editions of a directory, in words, for whoever is about to sign the later one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -12,12 +12,12 @@ use dispers_base::{
 use dispers_crypto::{dealing::ThresholdKey, envelope::Suite};
 use dispers_query::catalogue::{Catalogue, Doctype, Field};
 
-/// One difference between two editions.
+/// Difference between two editions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
-    /// What is different.
+    /// Description of the difference.
     pub what: String,
-    /// Whether people are protected less than before.
+    /// True if people are protected less than before.
     pub weakens: bool,
 }
 
@@ -27,62 +27,63 @@ impl fmt::Display for Change {
     }
 }
 
-/// Why a directory cannot replace another. Each says what to mend.
+/// Reasons why a directory cannot replace another. Each message says what to change.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NotNext {
-    /// Of another network.
+    /// The two directories are of different networks.
     #[error(
         "this is a directory of network {new}, and the one before is of {old}: take the two of one network"
     )]
     Network {
-        /// The earlier one's.
+        /// Network of the earlier edition.
         old: Name,
-        /// The later one's.
+        /// Network of the later edition.
         new: Name,
     },
-    /// Not one epoch later.
+    /// The later edition's epoch is not one higher.
     #[error("directory {new} does not follow directory {old}: write epoch = {}", .old.saturating_add(1))]
     Epoch {
-        /// The earlier one's.
+        /// Epoch of the earlier edition.
         old: u64,
-        /// The later one's.
+        /// Epoch of the later edition.
         new: u64,
     },
-    /// Another epoch before than the one that was.
+    /// The previous key epoch has other keys than the earlier edition lists.
     #[error(
         "the previous key epoch has other keys than the directory before listed: list those, or leave [previous] out"
     )]
     Previous,
-    /// A log that was over.
+    /// The number of the log is that of a log that has ended.
     #[error("the number of the log is lower than before: keep it, or write one more to begin anew")]
     Log,
-    /// Neither the same key epoch nor the next.
+    /// The key epoch is neither the same nor the next.
     #[error("key epoch {} does not follow key epoch {}: keep it, or write one more where pool keys or the indexors' key change", .new.0, .old.0)]
     KeyEpoch {
-        /// The earlier one's.
+        /// Key epoch of the earlier edition.
         old: KeyEpoch,
-        /// The later one's.
+        /// Key epoch of the later edition.
         new: KeyEpoch,
     },
-    /// Another key within a key epoch, under which no subscription would be found.
+    /// A key changed within a key epoch. No subscription would be found under the new key.
     #[error("{what} changed and the key epoch did not, so that no subscription would open: write key-epoch = {}, or list the key of before", .epoch.0.saturating_add(1))]
     SameKeyEpoch {
-        /// Which key.
+        /// Name of the key.
         what: String,
-        /// The key epoch of both.
+        /// Key epoch of both editions.
         epoch: KeyEpoch,
     },
 }
 
 impl DirectoryBody {
-    /// What this edition changes of the one before, which must be exactly one epoch older.
+    /// Returns the differences between this edition and `old`, which must be exactly one epoch older.
     ///
     /// # Errors
-    /// [`NotNext`] when it cannot replace `old`.
+    /// [`NotNext`] if this edition cannot replace `old`.
     pub fn changes_since(&self, old: &Self) -> Result<Vec<Change>, NotNext> {
         check_next(old, self)?;
-        // Named one by one: a new part of the body must be compared here too.
+        // Every field is named: a field that is added to the body does not compile before it is compared or left out
+        // here.
         let Self {
             network: _,
             trial,
@@ -117,6 +118,7 @@ impl DirectoryBody {
         }
         if *suite != old.suite {
             let what = format!("the envelopes' suite is {suite}, and was {}", old.suite);
+            // Only X-Wing protects what is recorded today against a quantum computer.
             changes.note(old.suite == Suite::XWing, what);
         }
         if *key_epoch != old.key_epoch {
@@ -155,6 +157,7 @@ fn check_next(old: &DirectoryBody, new: &DirectoryBody) -> Result<(), NotNext> {
         let (old, new) = (old.epoch, new.epoch);
         return Err(NotNext::Epoch { old, new });
     }
+    // Under the number of an ended log, heads of its history would count again.
     if new.witnesses.log < old.witnesses.log {
         return Err(NotNext::Log);
     }
@@ -166,6 +169,8 @@ fn check_next(old: &DirectoryBody, new: &DirectoryBody) -> Result<(), NotNext> {
             false => Err(NotNext::KeyEpoch { old, new }),
         };
     }
+    // Within a key epoch a grace may end, but not begin again: stacks have forgotten the secrets of an epoch that is
+    // over (protocol.md §5).
     if new.previous.is_some() && new.previous != old.previous {
         return Err(NotNext::Previous);
     }
@@ -173,9 +178,12 @@ fn check_next(old: &DirectoryBody, new: &DirectoryBody) -> Result<(), NotNext> {
         what,
         epoch: new.key_epoch,
     };
+    // Only the public key is compared: a refresh changes the shares and leaves every pseudonym as it is.
     if new.indexors.key() != old.indexors.key() {
         return Err(same_epoch("the concept indexors' key".into()));
     }
+    // A pool may be added. The key of a pool that stays must stay too, or entries that were sealed to it no longer
+    // open.
     for pool in &new.pools {
         let of = |p: &&Pool| p.role == pool.role && p.partition == pool.partition;
         let before = old.pools.iter().find(of);
@@ -189,7 +197,7 @@ fn check_next(old: &DirectoryBody, new: &DirectoryBody) -> Result<(), NotNext> {
     Ok(())
 }
 
-/// What is listed as the epoch before is what was listed.
+/// Verifies that the previous key epoch has the keys that `old` lists as its own.
 fn check_previous(old: &DirectoryBody, new: &DirectoryBody) -> Result<(), NotNext> {
     let Some(previous) = &new.previous else {
         return Ok(());
@@ -205,16 +213,16 @@ fn check_previous(old: &DirectoryBody, new: &DirectoryBody) -> Result<(), NotNex
     }
 }
 
-/// What is listed under a name.
+/// Entry of the directory: a node, host or querier.
 trait Entry {
     fn name(&self) -> &Name;
-    /// What it is, such as `target t`.
+    /// Returns the kind and name of the entry, such as `target t`.
     fn title(&self) -> String;
-    /// What of it a reader may want to know when it is new.
+    /// Returns the details that are shown when the entry is new.
     fn detail(&self) -> String;
     /// Returns the parts of the entry without its keys, each with its name, for comparison.
     fn parts(&self) -> Vec<(&'static str, String)>;
-    /// Returns the keys of the entry, for comparison with their holder's statement.
+    /// Returns the fingerprints of the entry's keys, which are compared with its holder's statement.
     fn keys(&self) -> Fingerprints;
 }
 
@@ -335,6 +343,7 @@ impl Changes {
             let what = format!(
                 "log {log} of queries begins, empty, and log {before} is over: what it showed is in the hands of those who kept it"
             );
+            // What an ended log showed is known only to those who kept it, so that a new log weakens.
             self.note(true, what);
         }
         for (these, those, is) in [(new, old, "is now"), (old, new, "is no longer")] {
@@ -349,6 +358,7 @@ impl Changes {
     }
 
     fn floors(&mut self, old: &Floors, new: &Floors) {
+        // Each of these protects more if it is higher.
         let protecting = [
             (
                 "min-cohort",
@@ -383,6 +393,7 @@ impl Changes {
                 false => self.plain("queries without noise are refused".to_owned()),
             }
         }
+        // Of the budget and δ, the lower value protects more.
         if new.budget != old.budget {
             let text = format!(
                 "a querier may spend rho {} on one population, and could spend {}",
@@ -467,7 +478,7 @@ impl Changes {
         }
     }
 
-    /// The keys of a role's groups, in order of the groups.
+    /// Describes the changes of a role's threshold keys. Both lists are in order of the groups.
     fn threshold_keys<'a>(
         &mut self,
         old: &DirectoryBody,

@@ -1,9 +1,9 @@
-//! The directory: the trust root (protocol.md §2).
+//! The directory, which is the root of trust (protocol.md §2).
 //!
-//! One signed file says who takes part, under which keys, and what may be asked. Everybody pins
-//! the operators' root keys and takes no key from anywhere else. A [`SignedDirectory`] is what
-//! was received; only [`SignedDirectory::verify`] makes a [`Directory`], so holding one proves
-//! that the root keys signed it and that it obeys the rules of [`DirectoryBody::check`].
+//! One signed file lists the participants, their keys, and the data that queries may ask for. Every party pins the
+//! operators' root keys and takes all other keys from this file alone. A [`SignedDirectory`] is a file as received.
+//! Only [`SignedDirectory::verify`] makes a [`Directory`], so that holding a [`Directory`] proves that the root keys
+//! signed it and that it obeys the rules of [`DirectoryBody::check`].
 
 mod changes;
 mod epochs;
@@ -37,85 +37,87 @@ use dispers_crypto::{
 use dispers_privacy::{Rho, ledger};
 use dispers_query::catalogue::Catalogue;
 
-/// Largest directory, in bytes.
+/// Largest size of a directory, in bytes.
 pub const LIMIT: usize = 16 << 20;
 
-/// What the root keys sign.
+/// Content of a directory, which the root keys sign.
 #[derive(Debug, Clone, PartialEq, BorshSerialize, BorshDeserialize)]
 pub struct DirectoryBody {
-    /// The network's name.
+    /// Name of the network.
     pub network: Name,
-    /// For trying only: threshold keys may come from one dealer, who knows them.
+    /// True if the network is a trial. Its threshold keys may come from one dealer, who knows them.
     pub trial: bool,
-    /// Number of this edition; a higher one replaces it.
+    /// Number of this edition. An edition with a higher number replaces it.
     pub epoch: u64,
-    /// Valid from.
+    /// Start of the validity.
     pub issued: Timestamp,
-    /// Valid until.
+    /// End of the validity.
     pub expires: Timestamp,
     /// Suite of every envelope key.
     pub suite: Suite,
     /// Epoch of the pseudonym key and of the pools' envelope keys.
     pub key_epoch: KeyEpoch,
-    /// The machines.
+    /// Nodes of all roles.
     pub nodes: Vec<Node>,
-    /// The keys that several machines of one role share.
+    /// Envelope keys that several nodes of one role share.
     pub pools: Vec<Pool>,
-    /// Hosts of homes. Self-hosted homes enrol under a listed host.
+    /// Hosts of homes. A self-hosted home enrols under a listed host.
     pub hosts: Vec<Host>,
-    /// Who may ask, and what for.
+    /// Queriers, each with the purposes that it may state.
     pub queriers: Vec<QuerierEntry>,
-    /// The Concept Indexors' key: k of m.
+    /// Threshold key of the concept indexors, k of m.
     pub indexors: ThresholdKey,
-    /// The aggregators' keys, t of n each; a committee's number is its position.
+    /// Threshold keys of the committees of aggregators, t of n each. A committee's number is its position in this list.
     pub committees: Vec<ThresholdKey>,
-    /// How the threshold keys were made: for each, one fresh ceremony and its refreshes in order;
-    /// none for a key of one dealer.
+    /// Transcripts of the threshold keys: for each key, a fresh ceremony and its refreshes in order. A key of one
+    /// dealer has none.
     pub transcripts: Vec<Transcript>,
-    /// Who co-signs the log of manifests.
+    /// Witnesses that co-sign the log of manifests.
     pub witnesses: Witnesses,
-    /// What no query may go below.
+    /// Limits that every query obeys.
     pub floors: Floors,
-    /// What may be asked.
+    /// Doctypes, fields and concepts that queries may use.
     pub catalogue: Catalogue,
-    /// The key epoch before, while queries are still asked under it.
+    /// Previous key epoch, while queries are still asked under it.
     pub previous: Option<PreviousEpoch>,
 }
 
 impl DirectoryBody {
-    /// The operators of nodes of these names that run no Conductor.
+    /// Returns the operators that run a node with one of these names and no conductor.
     pub fn independent<'a>(&self, names: impl Iterator<Item = &'a Name>) -> BTreeSet<&Name> {
         let operator = |name: &Name| {
             let node = self.nodes.iter().find(|node| node.name == *name);
             node.map(|node| &node.operator)
         };
         let mut operators: BTreeSet<&Name> = names.filter_map(operator).collect();
+        // A witness of an operator that also runs a conductor does not count: it could co-sign a second history of its
+        // own conductor (protocol.md §16).
         for node in self.nodes.iter().filter(|n| n.role == Role::Conductor) {
             operators.remove(&node.operator);
         }
         operators
     }
 
-    /// How the key of a role and group was made.
+    /// Returns the transcripts of the key of a role and group, in the order of the ceremonies.
     pub fn transcripts_of(&self, role: Role, group: u16) -> impl Iterator<Item = &Transcript> {
         let of = move |t: &&Transcript| t.ceremony.role == role && t.ceremony.group == group;
         self.transcripts.iter().filter(of)
     }
 }
 
-/// Who co-signs the heads of the log.
+/// Witnesses of the log, which co-sign its heads.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Witnesses {
-    /// Names of nodes. Those of an operator that runs a Conductor do not count.
+    /// Names of the nodes that are witnesses. Those of an operator that runs a conductor do not count.
     pub names: Vec<Name>,
-    /// Number of the log: a higher one begins anew, after one that was lost.
+    /// Number of the log. A higher number begins an empty log, after the one before was lost.
     pub log: u32,
-    /// How many operators' witnesses must have co-signed a head, at least 2.
+    /// Number of operators whose witnesses must have co-signed a head; at least 2.
     pub needed: u8,
 }
 
 impl Witnesses {
-    /// All aggregators, of which two operators' are needed.
+    /// Makes all aggregators of `nodes` witnesses, with those of two operators needed.
     pub fn aggregators(nodes: &[Node]) -> Self {
         let aggregators = nodes.iter().filter(|n| n.role == Role::DataAggregator);
         Self {
@@ -126,30 +128,30 @@ impl Witnesses {
     }
 }
 
-/// One machine of a role.
+/// Machine with one role.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Node {
-    /// Its name, unique in the directory.
+    /// Name of the node, unique in the directory.
     pub name: Name,
-    /// Its one role.
+    /// Role of the node.
     pub role: Role,
-    /// Who runs it: what must not collude must not have one operator.
+    /// Operator that runs the node. Roles that must not collude must not have one operator.
     pub operator: Name,
-    /// Where it listens, as `host:port`.
+    /// Address that the node listens on, as `host:port`.
     pub address: String,
-    /// Its TLS key.
+    /// TLS key of the node.
     pub tls_key: TlsKey,
-    /// Its signing key.
+    /// Signing key of the node.
     pub signing_key: VerifyingKey,
-    /// Its own envelope key, of Concept Indexors; that of all conductors, of a conductor.
+    /// Envelope key of a concept indexor, or the one that all conductors share; `None` for the other roles.
     pub envelope_key: Option<EnvelopePublicKey>,
-    /// Partition of a Target Finder, committee of an aggregator, else 0.
+    /// Partition of a target finder, committee of an aggregator; 0 for the other roles.
     pub group: u16,
-    /// Shamir point of a Concept Indexor or an aggregator.
+    /// Member number, which is the Shamir point, of a concept indexor or an aggregator.
     pub member: Option<MemberNumber>,
 }
 
-/// Fingerprints of the keys of an entry, by their names in `dispers keys`.
+/// Fingerprints of an entry's keys, each with the key's name in `dispers keys`.
 pub type Fingerprints = Vec<(&'static str, Fingerprint)>;
 
 /// Returns the fingerprints of the two keys that every entry has.
@@ -184,61 +186,61 @@ impl QuerierEntry {
     }
 }
 
-/// The envelope key that all nodes of a role and partition share: what is sealed to it lives for
-/// months and outlives a machine.
+/// Envelope key that all nodes of a role and partition share. Subscriptions, which live for months and outlive a
+/// machine, are sealed to it.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Pool {
-    /// [`Role::TargetFinder`], one pool per partition, or [`Role::Target`], one pool.
+    /// Role of the nodes: [`Role::TargetFinder`] with one pool per partition, or [`Role::Target`] with one pool.
     pub role: Role,
-    /// Partition of the subscriptions; 0 for the Target's pool.
+    /// Partition of the subscriptions; 0 for the pool of the targets.
     pub partition: u16,
-    /// The directory's.
+    /// Key epoch of the envelope key.
     pub key_epoch: KeyEpoch,
-    /// The key.
+    /// Public envelope key.
     pub envelope_key: EnvelopePublicKey,
 }
 
-/// A host of homes, with its stack agent.
+/// Host of homes, with its stack.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Host {
-    /// Its name, unique in the directory.
+    /// Name of the host, unique in the directory.
     pub name: Name,
-    /// Where the Target dials it, as `host:port`; empty if the stack attaches itself instead.
+    /// Address that the target dials, as `host:port`; empty if the stack attaches itself instead.
     pub address: String,
-    /// Its TLS key.
+    /// TLS key of the host.
     pub tls_key: TlsKey,
-    /// Its signing key.
+    /// Signing key of the host.
     pub signing_key: VerifyingKey,
 }
 
-/// Someone who may ask.
+/// Querier that may ask.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct QuerierEntry {
-    /// Its name, unique in the directory.
+    /// Name of the querier, unique in the directory.
     pub name: Name,
-    /// Its TLS key.
+    /// TLS key of the querier.
     pub tls_key: TlsKey,
-    /// Its signing key.
+    /// Signing key of the querier.
     pub signing_key: VerifyingKey,
-    /// The purposes that its manifests may state.
+    /// Purposes that the querier's manifests may state.
     pub purposes: Vec<String>,
 }
 
 /// Default scale of the noise of sizes, in homes.
 pub const SIZE_NOISE: u32 = 2;
 
-/// What no query may go below, whatever its manifest says.
+/// Limits that every query obeys, whatever its manifest says.
 #[derive(Debug, Clone, Copy, PartialEq, BorshSerialize, BorshDeserialize)]
 pub struct Floors {
     /// Fewest contributions behind a released number; at least 2.
     pub min_cohort: u32,
-    /// Accepted of asked contributions for a release, in permille.
+    /// Fewest accepted contributions for a release, in thousandths of the homes asked.
     pub answer_rate: u16,
-    /// Fewest aggregators that verify: at least t and at most n of every committee.
+    /// Fewest aggregators that verify; at least t and at most n of every committee.
     pub min_verified: u8,
     /// Most homes that one query may ask.
     pub max_homes: u64,
-    /// Whether queries without noise are allowed.
+    /// True if queries without noise are allowed.
     pub exact: bool,
     /// Budget of a querier for one population in a key epoch, over all aggregators together.
     pub budget: Rho,
@@ -248,15 +250,15 @@ pub struct Floors {
     pub size_noise: u32,
 }
 
-/// Default of the largest δ: below one divided by the number of homes of most networks.
+/// Default of the largest δ. It is below one divided by the number of homes of most networks.
 pub const DEFAULT_MAX_DELTA: f64 = 1e-5;
 
-/// SHA-256 of a TLS certificate's SubjectPublicKeyInfo. Nothing else of a certificate counts.
+/// SHA-256 of a TLS certificate's SubjectPublicKeyInfo. No other part of a certificate is used.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize, BorshDeserialize)]
 pub struct TlsKey(pub [u8; 32]);
 
 impl TlsKey {
-    /// Returns the fingerprint that people compare.
+    /// Returns the fingerprint of the key, which people compare.
     pub fn fingerprint(&self) -> Fingerprint {
         Fingerprint::of(&self.0)
     }
@@ -274,31 +276,31 @@ impl fmt::Debug for TlsKey {
     }
 }
 
-/// Whom a TLS key belongs to.
+/// Owner of a TLS key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Peer {
-    /// A node.
+    /// A node of the network.
     Node {
-        /// Its name.
+        /// Name of the node.
         name: Name,
-        /// Its role.
+        /// Role of the node.
         role: Role,
     },
-    /// A host's stack.
+    /// The stack of the host with this name.
     Host(Name),
-    /// A querier.
+    /// The querier with this name.
     Querier(Name),
 }
 
 impl Peer {
-    /// Its name.
+    /// Returns the name in the directory.
     pub fn name(&self) -> &Name {
         match self {
             Self::Node { name, .. } | Self::Host(name) | Self::Querier(name) => name,
         }
     }
 
-    /// Its role; a host is a [`Role::Stack`].
+    /// Returns the role. A host has the role [`Role::Stack`].
     pub fn role(&self) -> Role {
         match self {
             Self::Node { role, .. } => *role,
@@ -308,7 +310,8 @@ impl Peer {
     }
 }
 
-/// A directory that was verified: signed by enough root keys, valid now, and in order.
+/// Verified directory: enough root keys signed it, it was valid at the time of the verification, and its body obeys the
+/// rules.
 #[derive(Debug, Clone)]
 pub struct Directory {
     body: DirectoryBody,
@@ -316,7 +319,7 @@ pub struct Directory {
     peers: HashMap<TlsKey, Peer>,
 }
 
-/// Where an entry stands in the body's lists.
+/// Position of an entry in one of the body's lists.
 #[derive(Debug, Clone, Copy)]
 enum Position {
     Node(usize),
@@ -325,7 +328,7 @@ enum Position {
 }
 
 impl Directory {
-    /// For a body that was verified and checked: names and TLS keys are unique.
+    /// Indexes a body that was verified and checked, so that names and TLS keys are unique.
     fn new(body: DirectoryBody) -> Self {
         let mut entries = HashMap::new();
         let mut peers = HashMap::new();
@@ -349,17 +352,17 @@ impl Directory {
         }
     }
 
-    /// What was signed.
+    /// Returns the content that was signed.
     pub fn body(&self) -> &DirectoryBody {
         &self.body
     }
 
-    /// Whether the directory is too old to be used at `now`.
+    /// Returns whether the directory is too old to be used at `now`.
     pub fn has_expired(&self, now: Timestamp) -> bool {
         self.body.expires.has_passed(now)
     }
 
-    /// The node of that name.
+    /// Returns the node with this name.
     pub fn node(&self, name: &Name) -> Option<&Node> {
         match self.entries.get(name)? {
             Position::Node(index) => self.body.nodes.get(*index),
@@ -367,25 +370,25 @@ impl Directory {
         }
     }
 
-    /// The nodes of a role, in the directory's order.
+    /// Returns the nodes of a role, in the directory's order.
     pub fn nodes(&self, role: Role) -> impl Iterator<Item = &Node> {
         self.body.nodes.iter().filter(move |node| node.role == role)
     }
 
-    /// The envelope key that all conductors share.
+    /// Returns the envelope key that all conductors share.
     pub fn conductor_key(&self) -> &EnvelopePublicKey {
         self.nodes(Role::Conductor)
             .find_map(|node| node.envelope_key.as_ref())
             .expect("a verified directory has a conductor, which has an envelope key")
     }
 
-    /// The node that holds a Shamir point: a Concept Indexor (group 0) or an aggregator.
+    /// Returns the node that holds a Shamir point: a concept indexor (group 0) or an aggregator of committee `group`.
     pub fn member(&self, role: Role, group: u16, number: MemberNumber) -> Option<&Node> {
         self.nodes(role)
             .find(|node| node.group == group && node.member == Some(number))
     }
 
-    /// The pool of a role and partition (0 for the Target's).
+    /// Returns the pool of a role and partition (0 for the targets' pool).
     pub fn pool(&self, role: Role, partition: u16) -> Option<&Pool> {
         self.body
             .pools
@@ -393,7 +396,7 @@ impl Directory {
             .find(|pool| pool.role == role && pool.partition == partition)
     }
 
-    /// How many partitions the subscriptions have, at least 1; they are numbered from 0.
+    /// Returns the number of partitions of the subscriptions, at least 1. Partitions are numbered from 0.
     pub fn partitions(&self) -> u16 {
         let pools = self.body.pools.iter();
         let count = pools.filter(|pool| pool.role == Role::TargetFinder).count();
@@ -410,7 +413,7 @@ impl Directory {
         })
     }
 
-    /// The host of that name.
+    /// Returns the host with this name.
     pub fn host(&self, name: &Name) -> Option<&Host> {
         match self.entries.get(name)? {
             Position::Host(index) => self.body.hosts.get(*index),
@@ -418,7 +421,7 @@ impl Directory {
         }
     }
 
-    /// The querier of that name.
+    /// Returns the querier with this name.
     pub fn querier(&self, name: &Name) -> Option<&QuerierEntry> {
         match self.entries.get(name)? {
             Position::Querier(index) => self.body.queriers.get(*index),
@@ -426,7 +429,7 @@ impl Directory {
         }
     }
 
-    /// Whom a TLS key belongs to.
+    /// Returns the owner of a TLS key.
     pub fn peer(&self, key: &TlsKey) -> Option<&Peer> {
         self.peers.get(key)
     }

@@ -1,4 +1,4 @@
-//! The directory as a file: a body and the root keys' signatures over it.
+//! The directory as a file: an encoded body, and the root keys' signatures over it.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -13,42 +13,43 @@ use dispers_base::{
     labels,
 };
 
-/// Most signatures that a file may carry.
+/// Most signatures that a file may carry. It bounds the verifications that an unverified file can cause.
 const SIGNATURE_LIMIT: usize = 100;
 
-/// The root keys that a party pins, and how many of them must have signed.
+/// Root keys that a party pins, with the number of them that must have signed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RootKeys {
-    /// The operators' root keys.
+    /// Root keys of the operators.
     pub keys: Vec<VerifyingKey>,
-    /// How many different ones must have signed.
+    /// Number of different root keys that must have signed.
     pub needed: usize,
 }
 
 impl RootKeys {
-    /// Pins `keys`, of which `needed` must have signed. The default is more than half of them, so that neither one
-    /// stolen key nor half of the keys can make a directory.
+    /// Pins `keys`, of which `needed` must have signed. The default is more than half of the different keys, so that
+    /// neither one stolen key nor half of the keys can make a directory.
     pub fn new(keys: Vec<VerifyingKey>, needed: Option<usize>) -> Self {
+        // A key that is listed twice counts once, as it does when signatures are counted.
         let distinct: BTreeSet<&VerifyingKey> = keys.iter().collect();
         let needed = needed.unwrap_or(distinct.len() / 2 + 1);
         Self { keys, needed }
     }
 }
 
-/// A directory as received; nothing in it counts before [`verify`](Self::verify).
+/// Directory as received. Nothing in it may be used before [`verify`](Self::verify).
 #[derive(Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct SignedDirectory {
-    /// The encoded [`DirectoryBody`], as it was signed.
+    /// Encoded [`DirectoryBody`], as it was signed.
     pub body: Vec<u8>,
-    /// Signatures over the body's bytes.
+    /// Root keys with their signatures over the bytes of the body.
     pub signatures: Vec<(VerifyingKey, Signature)>,
 }
 
 impl SignedDirectory {
-    /// A body that nobody has signed yet.
+    /// Encodes a body that nobody has signed yet.
     ///
     /// # Errors
-    /// What [`DirectoryBody::check`] refuses.
+    /// The errors of [`DirectoryBody::check`].
     pub fn new(body: &DirectoryBody) -> Result<Self, DirectoryError> {
         body.check()?;
         Ok(Self {
@@ -65,7 +66,7 @@ impl SignedDirectory {
         self.signatures.push((public, signature));
     }
 
-    /// Reads a file.
+    /// Decodes a file, without verifying it.
     ///
     /// # Errors
     /// [`DirectoryError::Malformed`] for anything else than an encoded directory.
@@ -78,31 +79,32 @@ impl SignedDirectory {
         Ok(signed)
     }
 
-    /// The file's bytes.
+    /// Encodes the file.
     pub fn to_bytes(&self) -> Vec<u8> {
         encoding::to_bytes(self)
     }
 
-    /// The body, before anybody vouches for it: to show it to who is about to sign.
+    /// Decodes the body without verifying signatures, to show it to somebody who is about to sign.
     ///
     /// # Errors
-    /// [`DirectoryError::Malformed`] if it does not decode, and what
-    /// [`DirectoryBody::check`] refuses.
+    /// [`DirectoryError::Malformed`] if the body does not decode, and the errors of [`DirectoryBody::check`].
     pub fn unverified_body(&self) -> Result<DirectoryBody, DirectoryError> {
         let body: DirectoryBody = encoding::from_bytes(&self.body, LIMIT, "directory")
             .map_err(|_| DirectoryError::Malformed)?;
+        // A root operator must not sign what every reader would refuse.
         body.check()?;
         Ok(body)
     }
 
-    /// The directory, if enough of `roots` signed it, it is valid at `now` and in order.
+    /// Verifies the directory: enough of `roots` signed it, its body obeys the rules, and it is valid at `now`.
     ///
     /// # Errors
-    /// [`DirectoryError`], which says what to mend.
+    /// [`DirectoryError`], which says what to change.
     ///
     /// # Security
-    /// An older edition that has not expired passes: editions are short-lived for that reason.
+    /// An older edition that has not expired passes. Editions are short-lived for that reason.
     pub fn verify(&self, roots: &RootKeys, now: Timestamp) -> Result<Directory, DirectoryError> {
+        // Signatures come first: a body that no root key signed is not even decoded.
         self.check_signatures(roots)?;
         let body = self.unverified_body()?;
         if body.issued.is_ahead_of(now) {
@@ -114,7 +116,7 @@ impl SignedDirectory {
         Ok(Directory::new(body))
     }
 
-    /// The keys whose signatures hold, whoever they belong to.
+    /// Returns the keys whose signatures verify, pinned or not.
     pub fn signers(&self) -> BTreeSet<&VerifyingKey> {
         let hold = |(signer, signature): &&(VerifyingKey, Signature)| {
             let checked = signer.verify(labels::SIGN_DIRECTORY, &self.body, signature);
@@ -126,12 +128,14 @@ impl SignedDirectory {
 
     fn check_signatures(&self, roots: &RootKeys) -> Result<(), DirectoryError> {
         let distinct: BTreeSet<&VerifyingKey> = roots.keys.iter().collect();
+        // With 0 needed, a directory without any signature would pass.
         if roots.needed == 0 || roots.needed > distinct.len() {
             return Err(DirectoryError::Roots {
                 needed: roots.needed,
                 roots: distinct.len(),
             });
         }
+        // The fields are public, so that a value may not come from `from_bytes`, which checks the same.
         if self.signatures.len() > SIGNATURE_LIMIT {
             return Err(DirectoryError::Malformed);
         }

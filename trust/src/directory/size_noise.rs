@@ -1,9 +1,9 @@
-//! Bounds of the noise on numbers of homes (protocol.md §6).
+//! Range of the noise on numbers of homes (protocol.md §6).
 
-/// Largest scale of the noise, in homes.
+/// Largest scale of the noise that a directory may set, in homes.
 pub const MAX_SIZE_NOISE: u32 = 100_000;
 
-/// Returns the most that noise of this scale subtracts from a number of homes.
+/// Returns the most homes that noise of this scale subtracts from a number of homes.
 pub fn most_noise(scale: u32) -> u64 {
     2 * half_noise(scale)
 }

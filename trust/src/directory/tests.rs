@@ -1,4 +1,4 @@
-//! Each rule of the directory, broken in turn.
+//! Tests that break each rule of the directory in turn.
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -15,7 +15,7 @@ fn name(name: &str) -> Name {
     Name::new(name).unwrap()
 }
 
-/// Everything of a small network whose keys come from one seed.
+/// Source of all keys of a small network, drawn from one seed.
 struct Forge {
     rng: StdRng,
     keys: u8,
@@ -155,7 +155,7 @@ fn valid() -> DirectoryBody {
     .body()
 }
 
-/// What is said about a valid body after `change`.
+/// Returns the error of a valid body after `change`.
 fn refusal(change: impl FnOnce(&mut DirectoryBody)) -> DirectoryError {
     let mut body = valid();
     change(&mut body);
@@ -394,13 +394,13 @@ fn every_role_has_its_nodes_and_conductors_share_their_envelope_key() {
     let mut body = valid();
     add(&mut body);
     body.check().unwrap();
-    // Their key is no other's.
+    // The key that conductors share must be no other reader's.
     let shared = refusal(|b| {
         add(b);
         node(b, "ci1").envelope_key = node(b, "c").envelope_key.clone();
     });
     assert!(matches!(shared, E::RepeatedEnvelopeKey(_)), "{shared}");
-    // Nor does another operator of a conductor hold what none may.
+    // The operator of a second conductor must not run the target.
     let colluding = refusal(|b| {
         add(b);
         node(b, "c2").operator = node(b, "t").operator.clone();

@@ -1,4 +1,4 @@
-//! What one vector costs the home that sends it and each aggregator, with proofs and without.
+//! Cost of one vector for the home that sends it and for each aggregator, with proofs and without.
 
 use std::time::{Duration, Instant};
 
@@ -21,24 +21,24 @@ use rand::Rng;
 
 const MEMBERS: u8 = 3;
 const NEEDED: usize = 2;
-/// Homes that share one host's envelopes.
+/// Numbers of homes per host. The homes of a host share its envelopes.
 const PER_HOST: [usize; 2] = [1, 20];
-/// Homes that one measurement has.
+/// Number of homes in one measurement.
 const HOMES: usize = 40;
 const BITS: u8 = 8;
 
 type Group = Sealed<reader::DataAggregator, Vec<u8>>;
 
-/// What vectors of one length cost.
+/// Costs of vectors of one length.
 pub(super) struct Piece {
     pub(super) coordinates: usize,
     pub(super) per_host: usize,
     pub(super) proofs: bool,
-    /// Milliseconds of a home.
+    /// Milliseconds of processor time per home.
     pub(super) home_ms: f64,
-    /// What a home sends, in bytes.
+    /// Bytes that a home sends.
     pub(super) upload: f64,
-    /// Milliseconds of an aggregator for a home.
+    /// Milliseconds per home at one aggregator.
     pub(super) aggregator_ms: f64,
 }
 
@@ -50,7 +50,7 @@ fn milliseconds(taken: Duration, count: usize) -> f64 {
     taken.as_secs_f64() * 1e3 / count as f64
 }
 
-/// Vectors of so many coordinates.
+/// Measures vectors of `coordinates` coordinates.
 pub(super) fn measure(coordinates: usize) -> anyhow::Result<Vec<Piece>> {
     let circuit = Circuit::vector(&VectorShape {
         runs: Vec::new(),
@@ -128,7 +128,7 @@ impl<'a> Bench<'a> {
         })
     }
 
-    /// What stacks send.
+    /// Proves, shares and encodes vectors as a stack does.
     fn prove(&self, rows: &[VectorRow]) -> anyhow::Result<Vec<Vec<u8>>> {
         let contribution = |(row, index): (&VectorRow, u32)| {
             let tags = vec![[0; 16]; self.points.len()];
@@ -145,12 +145,13 @@ impl<'a> Bench<'a> {
         Ok(groups.iter().map(|group| group.encode().to_vec()).collect())
     }
 
-    /// The same vectors shared and not proved.
+    /// Shares and encodes the same vectors without proofs.
     fn share(&self, rows: &[VectorRow]) -> anyhow::Result<Vec<Vec<u8>>> {
         let sharing = Sharing::new(&self.points, NEEDED)?;
         let length = self.circuit.input_len();
         let mut groups: Vec<Vec<u8>> = Vec::new();
         let mut expanders = Vec::new();
+        // As with proofs, t − 1 members get a seed in place of their shares (protocol.md §8).
         for _ in 0..sharing.uniform() {
             let mut seed = [0; 32];
             rng().fill_bytes(&mut seed);
@@ -173,7 +174,7 @@ impl<'a> Bench<'a> {
         Ok(groups)
     }
 
-    /// Opens, verifies and adds up, as every aggregator does.
+    /// Opens, verifies and adds up the vectors as every aggregator does.
     fn verify(&self, received: &[Vec<Group>]) -> anyhow::Result<Duration> {
         let (length, inputs) = (self.circuit.share_len(), self.circuit.input_len());
         let mut taken = Duration::ZERO;
@@ -181,7 +182,8 @@ impl<'a> Bench<'a> {
         let mut shares: Vec<Vec<Vec<u64>>> = Vec::new();
         let begun = Instant::now();
         let verifier = Verifier::compile(self.circuit, &[7; 32]);
-        // One serves a batch, of more homes than are measured.
+        // The compiled verifier serves a whole batch, which has more homes than are measured. Only part of
+        // its cost counts.
         taken += begun.elapsed() / 10;
         for (position, (groups, key)) in received.iter().zip(&self.keys).enumerate() {
             let (mut own, mut kept) = (Vec::new(), Vec::new());
@@ -224,7 +226,7 @@ impl<'a> Bench<'a> {
         Ok(taken)
     }
 
-    /// Opens and adds up what nobody proved.
+    /// Opens and adds up vectors without proofs.
     fn add(&self, received: &[Vec<Group>]) -> anyhow::Result<Duration> {
         let length = self.circuit.input_len();
         let mut taken = Duration::ZERO;

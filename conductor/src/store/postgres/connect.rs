@@ -1,4 +1,4 @@
-//! The way to the server: its URL, the password, TLS.
+//! Connection to the PostgreSQL server: its URL, the password, and TLS.
 
 use std::{
     fmt, io,
@@ -27,39 +27,41 @@ use tokio_rustls::TlsConnector;
 
 use super::error::{PostgresError, Server};
 
-/// Most connections of one conductor.
+/// Most connections of one Conductor.
 const CONNECTIONS: usize = 16;
-/// Longest way to a connection, and longest wait for one that is free.
+/// Longest time to open a connection, and longest wait for a free one.
 const CONNECT: Duration = Duration::from_secs(10);
 /// Longest wait for a sign that a connection which was idle still works.
 const PROBE: Duration = Duration::from_secs(5);
-/// A server that is silent for so long is gone.
+/// Time without an answer from the server after which a connection counts as broken.
 const SILENCE: Duration = Duration::from_secs(15);
 
-/// Where the database is, and how to get there.
+/// Address of the database, and what a connection needs.
 #[derive(Clone)]
 pub struct Settings {
     /// `postgres://USER@HOST:PORT/NAME`.
     pub url: String,
-    /// The password, whatever the URL says.
+    /// Password, which takes precedence over the URL's.
     pub password: Option<String>,
-    /// The password where neither it nor the URL has one.
+    /// Password that is used if neither `password` nor the URL has one.
     pub fallback: Option<String>,
-    /// Certificates of the authorities that sign the server's, in PEM. With it, TLS is required.
+    /// PEM file with the certificates of the authorities that sign the server's. With it, TLS is required.
     pub ca: Option<PathBuf>,
 }
 
 impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The URL may hold a password, so nothing is shown.
         f.debug_struct("Settings").finish_non_exhaustive()
     }
 }
 
 impl Settings {
-    /// Connections, made when they are needed and replaced when they break.
+    /// Creates a pool of connections, which are opened when they are needed and replaced when they break.
     pub(super) fn pool(&self) -> Result<(Pool, Server), PostgresError> {
         let (config, server) = self.config()?;
         let manager = ManagerConfig {
+            // A connection may have broken while it was idle, so each one is tried before it is used.
             recycling_method: RecyclingMethod::Verified,
         };
         let manager = match self.tls()? {
@@ -80,8 +82,9 @@ impl Settings {
         Ok((pool, server))
     }
 
+    /// Builds the client's configuration from the URL, the password and the TLS settings.
     fn config(&self) -> Result<(Config, Server), PostgresError> {
-        // The client library knows less of TLS than libpq, whose words these are.
+        // The client library knows fewer values of `sslmode` than libpq. All of libpq's are accepted here.
         let asked = parameter(&self.url, "sslmode");
         let plain = match &asked {
             Some(mode) => self
@@ -93,6 +96,8 @@ impl Settings {
         if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
             return Err(PostgresError::Url);
         }
+        // TLS that does not check the server's certificate would not stop an active attacker, so every TLS mode needs
+        // `ca`. An unencrypted connection is allowed only on this machine, or if the URL asks for it.
         config.ssl_mode(match (asked.as_deref(), &self.ca) {
             (Some("disable"), Some(_)) => return Err(PostgresError::Contradiction),
             (Some("disable"), None) => SslMode::Disable,
@@ -111,7 +116,7 @@ impl Settings {
         if let Some(password) = self.password.as_ref().or(fallback) {
             config.password(password);
         }
-        // An answer is given once what it says is on the disk, whatever the server's default.
+        // The Conductor answers once a change is on the disk, so the server's default must not weaken a commit.
         let options = config.get_options().unwrap_or_default();
         let options = format!("{options} -c synchronous_commit=on");
         config
@@ -131,6 +136,7 @@ impl Settings {
         Ok((config, server))
     }
 
+    /// Builds the TLS settings that trust only the configured authorities. Returns `None` without `ca`.
     fn tls(&self) -> Result<Option<Tls>, PostgresError> {
         let Some(path) = &self.ca else {
             return Ok(None);
@@ -158,7 +164,7 @@ impl Settings {
     }
 }
 
-/// A parameter behind the URL's `?`.
+/// Returns the value of a parameter after the URL's `?`.
 fn parameter(url: &str, name: &str) -> Option<String> {
     let (_, parameters) = url.rsplit_once('?')?;
     let parameters = parameters.split('&').filter_map(|one| one.split_once('='));
@@ -166,7 +172,7 @@ fn parameter(url: &str, name: &str) -> Option<String> {
     of_name.next().map(|(_, value)| value.to_owned())
 }
 
-/// Whether what is sent does not leave this machine.
+/// Returns whether all addresses of the server are on this machine.
 fn is_here(config: &Config) -> bool {
     let is_loopback = |host: &str| {
         host == "localhost"
@@ -178,10 +184,12 @@ fn is_here(config: &Config) -> bool {
         Host::Tcp(name) => is_loopback(name),
         Host::Unix(_) => true,
     });
+    // The client connects to a `hostaddr` if there is one, and uses the host's name for TLS only.
     let addresses = config.get_hostaddrs();
     addresses.iter().all(IpAddr::is_loopback) && (named || !addresses.is_empty())
 }
 
+/// Returns the server's hosts or addresses, for messages.
 fn hosts(config: &Config) -> String {
     let ports = config.get_ports();
     let port = |place: usize| ports.get(place).or(ports.first()).copied().unwrap_or(5432);
@@ -201,12 +209,14 @@ fn hosts(config: &Config) -> String {
     named.join(", ")
 }
 
-/// TLS with the server, checked by its name.
+/// TLS settings for the server, whose certificate must be for its name.
 #[derive(Clone)]
 struct Tls(TlsConnector);
 
+/// TLS handshake with one server.
 struct TlsTo(TlsConnector, ServerName<'static>);
 
+/// TLS connection to the server.
 struct Encrypted<S>(tokio_rustls::client::TlsStream<S>);
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> MakeTlsConnect<S> for Tls {
@@ -232,6 +242,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> TlsConnect<S> for TlsTo
 
 impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream for Encrypted<S> {
     fn channel_binding(&self) -> ChannelBinding {
+        // The certificate alone authenticates the server.
         ChannelBinding::none()
     }
 }

@@ -1,4 +1,4 @@
-//! Why a PostgreSQL database cannot be used, and what to do.
+//! Errors of a PostgreSQL database.
 
 use std::{error::Error as _, fmt, io, path::PathBuf};
 
@@ -7,7 +7,7 @@ use tokio_postgres::error::SqlState;
 
 use crate::Error;
 
-/// Which database: never with a password.
+/// Name of a database for messages. It never holds a password.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Server {
     pub(super) host: String,
@@ -20,11 +20,11 @@ impl fmt::Display for Server {
     }
 }
 
-/// Why a PostgreSQL database cannot be used. Each says what to do.
+/// Errors of opening a PostgreSQL database. Each message tells the operator what to do.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PostgresError {
-    /// No URL of a database.
+    /// The text is not the URL of a database.
     #[error(
         "`database` is not the URL of a PostgreSQL database: write postgres://USER@HOST:PORT/NAME, with special characters of a password as %XX"
     )]
@@ -34,56 +34,56 @@ pub enum PostgresError {
         "the connection to {0} would not be encrypted: write database-ca = \"FILE.pem\", the certificate of the authority that signed the server's, or sslmode=disable in the URL where the way there is safe by itself"
     )]
     Plain(String),
-    /// TLS with nothing to check the server by.
+    /// TLS is demanded, but no certificate is configured to check the server against.
     #[error(
         "sslmode={0} needs database-ca = \"FILE.pem\", the certificate of the authority that signed the server's"
     )]
     MissingCa(String),
-    /// Both at once.
+    /// The URL forbids TLS, and a certificate for TLS is configured.
     #[error("sslmode=disable contradicts database-ca: remove one of them")]
     Contradiction,
-    /// The authority's certificate.
+    /// The file with the authorities' certificates cannot be used.
     #[error("database-ca {path}: {reason}; give a file with certificates in PEM")]
     Ca {
-        /// Which file.
+        /// Path of the file.
         path: PathBuf,
-        /// Why it cannot be used.
+        /// Reason why the file cannot be used.
         reason: String,
     },
-    /// Nobody answers.
+    /// The server does not answer.
     #[error("cannot reach {server}: {reason}; start it, or mend `database`")]
     Unreachable {
-        /// Which database.
+        /// The database.
         server: Server,
-        /// Why.
+        /// Reason given by the system or by PostgreSQL.
         reason: String,
     },
-    /// The user is refused.
+    /// The server refuses the user.
     #[error(
         "{0} refuses the user or its password: mend `database`, database-password-file or PGPASSWORD, or the server's pg_hba.conf"
     )]
     Refused(Server),
-    /// It is not there.
+    /// The server has no database of this name.
     #[error("{0} is not there: make it with `createdb --owner USER NAME`")]
     Missing(Server),
-    /// It is not a conductor's.
+    /// The database has tables that are not a Conductor's.
     #[error("{server} has a table {table} that is not a conductor's: give conductors their own")]
     Other {
-        /// Which database.
+        /// The database.
         server: Server,
-        /// Which table.
+        /// Name of such a table.
         table: &'static str,
     },
-    /// It has a version that this one does not know.
+    /// A newer version of this program wrote the database.
     #[error(
         "{server} was written by a newer dispers (version {found}, this one knows {known}): run that one"
     )]
     Newer {
-        /// Which database.
+        /// The database.
         server: Server,
-        /// Its version.
+        /// Version of the database.
         found: usize,
-        /// The newest that is known.
+        /// Newest version that this program knows.
         known: usize,
     },
     /// The user may not write.
@@ -91,28 +91,28 @@ pub enum PostgresError {
         "this user may not write {0}: have it own the database (`createdb --owner USER NAME`), or grant it all on every table"
     )]
     MayNotWrite(Server),
-    /// Nobody may write.
+    /// The database is read-only.
     #[error("{0} is read-only, as that of a standby: give the address of the primary")]
     ReadOnly(Server),
-    /// Anything else.
+    /// The server reports another error.
     #[error("{server}: {reason}")]
     Failed {
-        /// Which database.
+        /// The database.
         server: Server,
-        /// What PostgreSQL says.
+        /// Message of PostgreSQL.
         reason: String,
     },
 }
 
 impl PostgresError {
-    /// Whether it may go away by itself.
+    /// Returns whether the same call may succeed later without a change by the operator.
     pub fn is_temporary(&self) -> bool {
         matches!(self, Self::Unreachable { .. })
     }
 }
 
 impl Server {
-    /// No connection.
+    /// Converts an error of getting a connection.
     pub(super) fn not_open(&self, error: PoolError) -> PostgresError {
         match error {
             PoolError::Backend(error) => self.failed(error),
@@ -123,7 +123,7 @@ impl Server {
         }
     }
 
-    /// What PostgreSQL said at the start.
+    /// Converts an error of PostgreSQL while the database is opened.
     pub(super) fn failed(&self, error: tokio_postgres::Error) -> PostgresError {
         let server = self.clone();
         match error.code() {
@@ -146,16 +146,18 @@ impl Server {
     }
 }
 
-/// The server asked for a password, and none is configured.
+/// Returns whether the server asked for a password and none is configured. The client library has no error code for
+/// it.
 fn is_missing_password(error: &tokio_postgres::Error) -> bool {
     let source = error.source().map(ToString::to_string);
     source.is_some_and(|source| source.contains("password missing"))
 }
 
-/// Whether the connection is at fault, and not what was asked.
+/// Returns whether the connection failed, rather than the statement.
 fn is_away(error: &tokio_postgres::Error) -> bool {
     match error.code().map(SqlState::code) {
-        // Connections that break, a server that stops or starts, and one that has too many.
+        // Class 08 is a connection that breaks, 57P a server that stops or starts, and 53300 one with too many
+        // connections.
         Some(code) => code.starts_with("08") || code.starts_with("57P") || code == "53300",
         None => {
             let source = error.source();
@@ -164,7 +166,7 @@ fn is_away(error: &tokio_postgres::Error) -> bool {
     }
 }
 
-/// What PostgreSQL says, without its details: these quote what is stored.
+/// Returns PostgreSQL's message without its details, which quote stored values.
 fn said(error: &tokio_postgres::Error) -> String {
     match (error.as_db_error(), error.source()) {
         (Some(said), _) => format!("{} ({})", said.message(), said.code().code()),
@@ -173,6 +175,7 @@ fn said(error: &tokio_postgres::Error) -> String {
     }
 }
 
+/// Describes why the pool gave no connection.
 fn waited(error: &PoolError) -> String {
     match error {
         PoolError::Timeout(_) => "no connection in time".into(),
@@ -182,6 +185,7 @@ fn waited(error: &PoolError) -> String {
 
 impl From<tokio_postgres::Error> for Error {
     fn from(error: tokio_postgres::Error) -> Self {
+        // Callers repeat a call after `Away` only. A statement that failed for another reason would fail again.
         match error.code() {
             _ if is_away(&error) => Self::Away(said(&error)),
             Some(&SqlState::DISK_FULL) => Self::Storage(

@@ -1,4 +1,4 @@
-//! One PostgreSQL database, which several Conductors share.
+//! Store in one PostgreSQL database, which several Conductors share.
 
 mod connect;
 mod error;
@@ -30,48 +30,49 @@ pub use error::PostgresError;
 use super::{Lease, NewQuery, Seen, State, Store, TakenUp};
 use crate::Error;
 
-/// Longest time of one call.
+/// Longest time that one call may take.
 const CALL: Duration = Duration::from_secs(60);
-/// Advisory lock of whoever changes the lists: entries are counted exactly, and never wait for one
-/// another in a circle.
+/// Advisory lock for changes of the lists. It makes the count of entries exact, and keeps two changes from waiting for
+/// each other's rows in a circle.
 const LISTS: i64 = 0x4453_434f_0000_0001;
-/// Advisory lock of whoever begins a query: they are counted exactly.
+/// Advisory lock for beginning a query, which makes the count of queries exact.
 const QUERIES: i64 = 0x4453_434f_0000_0002;
-/// Advisory lock of whoever appends to the log.
+/// Advisory lock for appending to the log.
 const LOG: i64 = 0x4453_434f_0000_0003;
 
-/// What Conductors keep, in one database. Its clock is the one by which leases end.
+/// Store that Conductors share. Leases end by the database's clock.
 pub struct Postgres(Pool);
 
 impl Postgres {
-    /// Connects, and brings the database to the version that is known here.
+    /// Connects, and brings the database to the newest version that this program knows.
     ///
     /// # Errors
-    /// [`PostgresError`] saying what to do.
+    /// [`PostgresError`], with what the operator has to do.
     pub async fn open(settings: &Settings) -> Result<Self, PostgresError> {
         let (pool, server) = settings.pool()?;
         schema::migrate(&pool, &server).await?;
         Ok(Self(pool))
     }
 
+    /// Returns a connection from the pool.
     async fn client(&self) -> Result<Client, Error> {
         Ok(self.0.get().await?)
     }
 }
 
-/// What a call gives, in the time that it has. One that is cut short is rolled back.
+/// Limits a call to [`CALL`]. A transaction that is cut short is rolled back.
 async fn within<T>(call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
     let done = timeout(CALL, call).await;
     done.unwrap_or_else(|_| Err(Error::Away("it did not answer in time".into())))
 }
 
-/// Runs one statement; how many rows it changed.
+/// Runs one statement. Returns the number of rows that it changed.
 async fn execute(client: &Client, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<u64, Error> {
     let statement = client.prepare_cached(sql).await?;
     Ok(client.execute(&statement, values).await?)
 }
 
-/// Runs one statement; what it gives.
+/// Runs one statement. Returns its rows.
 async fn rows(
     client: &Client,
     sql: &str,
@@ -81,7 +82,7 @@ async fn rows(
     Ok(client.query(&statement, values).await?)
 }
 
-/// Runs one statement; its first row.
+/// Runs one statement. Returns its first row.
 async fn row(
     client: &Client,
     sql: &str,
@@ -90,16 +91,18 @@ async fn row(
     Ok(rows(client, sql, values).await?.into_iter().next())
 }
 
-/// A lease's length in milliseconds.
+/// Returns a lease's length in milliseconds.
 fn length(lease: &Lease) -> f64 {
     lease.length.as_millis() as f64
 }
 
+/// Converts a number from the database to a narrower type.
 fn narrow<T: TryFrom<i64>>(number: i64) -> Result<T, Error> {
     let number = T::try_from(number);
     number.map_err(|_| Error::Storage("a number in the database is out of bounds".into()))
 }
 
+/// Converts a query id from the database.
 fn query_id(bytes: Vec<u8>) -> Result<QueryId, Error> {
     let id = <[u8; 32]>::try_from(bytes);
     let id = id.map_err(|_| Error::Storage("an id in the database is malformed".into()));
@@ -110,6 +113,7 @@ fn query_id(bytes: Vec<u8>) -> Result<QueryId, Error> {
 impl Store for Postgres {
     async fn add(&self, upload: Upload, max_entries: usize) -> Result<(), Error> {
         let envelopes = to_bytes(&upload.envelopes);
+        // The encapsulations are different for every upload, so their hash names it.
         let name = hash(labels::HASH_LISTS, &[&envelopes]);
         let count = upload.entries.len() as i64;
         let entries = || upload.entries.iter();
@@ -138,16 +142,20 @@ impl Store for Postgres {
             let new = change
                 .query_opt(&insert, &[&&name[..], &epoch, &part, &envelopes, &count])
                 .await?;
+            // > C takes an upload once, and refuses the same bytes again: that would bring back what was withdrawn
+            // (§5).
             let Some(new) = new else {
                 return Ok(());
             };
             let number: i64 = new.try_get(0)?;
+            // Three arrays make one statement of all entries, instead of one round trip for each of up to 200,000.
             let insert = "INSERT INTO entry SELECT p, $1, n, c
                 FROM unnest($2::bytea[], $3::bigint[], $4::bytea[]) AS one (p, n, c)";
             let insert = change.prepare_cached(insert).await?;
             change
                 .execute(&insert, &[&number, &pseudonyms, &places, &ciphertexts])
                 .await?;
+            // A hash that is stored keeps its entry, so that no other upload can redirect a withdrawal.
             let insert = "INSERT INTO withdrawal SELECT h, p, $1, n
                 FROM unnest($2::bytea[], $3::bytea[], $4::bigint[]) AS one (h, p, n)
                 ON CONFLICT DO NOTHING";
@@ -168,6 +176,8 @@ impl Store for Postgres {
             change
                 .execute("SELECT pg_advisory_xact_lock($1)", &[&LISTS])
                 .await?;
+            // One statement removes the hashes, the entries and their number, so that a repeated withdrawal counts
+            // nothing twice.
             let withdraw = "WITH gone AS (
                     DELETE FROM withdrawal WHERE hash = ANY($1)
                     RETURNING pseudonym, upload, place
@@ -209,6 +219,7 @@ impl Store for Postgres {
             if found.is_empty() {
                 return Ok(Vec::new());
             }
+            // The rows come in any order. Segments have the same order in every store: by list, then by place.
             let order: HashMap<&[u8], usize> = wanted.iter().copied().zip(0..).collect();
             let mut entries = Vec::with_capacity(found.len());
             for row in found {
@@ -255,6 +266,8 @@ impl Store for Postgres {
                 .execute("SELECT pg_advisory_xact_lock($1)", &[&QUERIES])
                 .await?;
             let querier = query.querier.as_str();
+            // The query itself is counted in the same statement, since a submission may be repeated after a lost
+            // answer.
             let counts = "SELECT COUNT(*) FILTER (WHERE id = $1),
                 COUNT(*) FILTER (WHERE NOT ended), COUNT(*) FILTER (WHERE ended),
                 COUNT(*) FILTER (WHERE NOT ended AND querier = $2),
@@ -327,6 +340,7 @@ impl Store for Postgres {
         within(async {
             let mut client = self.client().await?;
             let change = client.transaction().await?;
+            // The condition on holder and version makes a process fail here that lost its lease without noticing (§8).
             let save = "UPDATE query SET record = $4, status = $5, totals = $6, ended = $7,
                 version = version + 1 WHERE id = $1 AND holder = $2 AND version = $3";
             let save = change.prepare_cached(save).await?;
@@ -337,6 +351,7 @@ impl Store for Postgres {
                 )
                 .await?;
             if saved == 1 && ended {
+                // An ended query asks nobody, and its batches take the most space.
                 let batches = change
                     .prepare_cached("DELETE FROM batch WHERE query = $1")
                     .await?;
@@ -346,7 +361,8 @@ impl Store for Postgres {
             if saved == 1 {
                 return Ok(());
             }
-            // The connection may have broken before it was told that it was saved.
+            // If the connection broke after an earlier call had saved this state, the caller repeats that call. Then
+            // this state is stored already, under the next version.
             let saved = "SELECT 1 FROM query
                 WHERE id = $1 AND holder = $2 AND version = $3::bigint + 1 AND record = $4";
             match row(&client, saved, &[&id, &holder, &version, &record]).await? {
@@ -364,6 +380,7 @@ impl Store for Postgres {
         batch: BatchId,
         message: Vec<u8>,
     ) -> Result<(), Error> {
+        // The holder is checked in the statement that inserts, so that no process writes after it lost the lease.
         let sql = "INSERT INTO batch SELECT id, $3, $4 FROM query WHERE id = $1 AND holder = $2
             ON CONFLICT (query, number) DO UPDATE SET message = excluded.message";
         let values: [&(dyn ToSql + Sync); 4] = [&&query.0[..], &holder, &batch.to_i64(), &message];
@@ -381,7 +398,7 @@ impl Store for Postgres {
     }
 
     async fn take_up(&self, lease: &Lease) -> Result<Option<TakenUp>, Error> {
-        // One that another conductor is just taking up is skipped.
+        // A query that another Conductor is taking up at this moment is skipped, so that neither waits for the other.
         let sql = "UPDATE query
             SET holder = $1, held_until = clock_timestamp() + $2 * interval '1 millisecond'
             WHERE id = (
@@ -406,6 +423,7 @@ impl Store for Postgres {
 
     async fn renew(&self, lease: &Lease, driven: &[QueryId]) -> Result<Vec<QueryId>, Error> {
         let driven: Vec<&[u8]> = driven.iter().map(|query| &query.0[..]).collect();
+        // Only the given queries are renewed. A query that this holder has but does not drive is taken up again.
         let sql = "UPDATE query SET held_until = clock_timestamp() + $2 * interval '1 millisecond'
             WHERE id = ANY($3) AND holder = $1 AND NOT ended RETURNING id, cancelled";
         let values: [&(dyn ToSql + Sync); 3] = [&lease.holder, &length(lease), &driven];
@@ -457,10 +475,11 @@ impl Store for Postgres {
         within(async {
             let mut client = self.client().await?;
             let change = client.transaction().await?;
-            // One after the other: places have no gaps.
+            // Appends happen one after the other, so that places have no gaps.
             change
                 .execute("SELECT pg_advisory_xact_lock($1)", &[&LOG])
                 .await?;
+            // A manifest has one place: submitting again, or going on after a restart, returns the place that it has.
             let append = "INSERT INTO log
                 SELECT $4, COALESCE(MAX(place) + 1, 0), $1, $2, $3 FROM log WHERE number = $4
                 ON CONFLICT (number, query) DO NOTHING";
@@ -517,6 +536,7 @@ impl Store for Postgres {
     }
 
     async fn keep_head(&self, log: u32, size: u64, head: Vec<u8>) -> Result<(), Error> {
+        // A head of the same size replaces the stored one: it was signed later, and auditors refuse old heads (§16).
         let sql = "INSERT INTO head VALUES ($3, $1, $2) ON CONFLICT (number) DO UPDATE
             SET size = excluded.size, head = excluded.head WHERE head.size <= excluded.size";
         within(async {
@@ -540,6 +560,7 @@ impl Store for Postgres {
     }
 
     async fn expire(&self, now: Timestamp) -> Result<(), Error> {
+        // Clocks differ. A query is kept until every node agrees that it has expired.
         let past = now.0.saturating_sub(Timestamp::SKEW) as i64;
         let sql = "DELETE FROM query WHERE expires < $1";
         within(async { execute(&self.client().await?, sql, &[&past]).await }).await?;

@@ -1,12 +1,14 @@
-//! The tables, and how a database gets from each version to the next.
+//! Tables of the database, and the migrations from each version to the next.
 
 use deadpool_postgres::Pool;
 use tokio_postgres::Transaction;
 
 use super::error::{PostgresError, Server};
 
-/// One row: how many of [`MIGRATIONS`] the database has had. Where it is, the tables are ours.
+/// Table with one row: the number of [`MIGRATIONS`] that were applied. A database that has this table belongs to
+/// Conductors.
 const MARKER: &str = "dispers_conductor";
+/// Names of all tables of a Conductor.
 const TABLES: [&str; 7] = [
     "upload",
     "entry",
@@ -16,10 +18,11 @@ const TABLES: [&str; 7] = [
     "log",
     "head",
 ];
-/// Advisory lock of whoever migrates: conductors that start at once do it one after the other.
+/// Advisory lock for migrations, so that Conductors that start at the same time migrate one after the other.
 const MIGRATION: i64 = 0x4453_434f_0000_0000;
 
-/// What is stored is sealed and signed, which compression makes no shorter.
+/// Migrations in order. Ciphertexts and batches are stored without compression, which would not make sealed bytes
+/// shorter.
 const MIGRATIONS: [&str; 2] = [
     "
 CREATE TABLE upload (
@@ -57,10 +60,10 @@ CREATE TABLE head (number BIGINT PRIMARY KEY, size BIGINT NOT NULL, head BYTEA N
 ",
 ];
 
-/// Brings the database to the version that is known here.
+/// Brings the database to the newest version that this program knows.
 ///
 /// # Errors
-/// [`PostgresError`]; nothing was changed.
+/// [`PostgresError`]; then nothing was changed.
 pub(super) async fn migrate(pool: &Pool, server: &Server) -> Result<(), PostgresError> {
     let mut client = pool.get().await.map_err(|error| server.not_open(error))?;
     let failed = |error| server.failed(error);
@@ -69,6 +72,7 @@ pub(super) async fn migrate(pool: &Pool, server: &Server) -> Result<(), Postgres
         .execute("SELECT pg_advisory_xact_lock($1)", &[&MIGRATION])
         .await
         .map_err(failed)?;
+    // A database of a newer version is refused: this program does not know what its tables mean.
     let found = version(&change, server).await?;
     let missing = MIGRATIONS.get(found..).ok_or(PostgresError::Newer {
         server: server.clone(),
@@ -85,7 +89,8 @@ pub(super) async fn migrate(pool: &Pool, server: &Server) -> Result<(), Postgres
         );
         change.batch_execute(&marker).await.map_err(failed)?;
     }
-    // Also where nothing is missing: what cannot be written is noticed at the start.
+    // The version is written even if no migration is missing, so that a database that cannot be written is noticed at
+    // the start.
     let known = MIGRATIONS.len() as i32;
     let marker = format!("UPDATE {MARKER} SET version = $1");
     change.execute(&marker, &[&known]).await.map_err(failed)?;
@@ -95,7 +100,10 @@ pub(super) async fn migrate(pool: &Pool, server: &Server) -> Result<(), Postgres
     change.commit().await.map_err(failed)
 }
 
-/// How many migrations the database has had; 0 for one that is empty.
+/// Returns the number of migrations that were applied to the database, or 0 if it is empty.
+///
+/// # Errors
+/// [`PostgresError::Other`] if the database has tables of a Conductor's names without a valid [`MARKER`].
 async fn version(change: &Transaction<'_>, server: &Server) -> Result<usize, PostgresError> {
     let failed = |error| server.failed(error);
     let names = "SELECT tablename::text FROM pg_tables WHERE schemaname = current_schema()";
@@ -106,6 +114,7 @@ async fn version(change: &Transaction<'_>, server: &Server) -> Result<usize, Pos
         ours |= name == MARKER;
         taken = TABLES.into_iter().find(|table| *table == name).or(taken);
     }
+    // Tables of other names may be there. Those of the same names would be mistaken for a Conductor's.
     if !ours {
         let other = |table| PostgresError::Other {
             server: server.clone(),
@@ -128,6 +137,7 @@ async fn version(change: &Transaction<'_>, server: &Server) -> Result<usize, Pos
         })
 }
 
+/// Returns whether the user may read and write all tables.
 async fn may_write(change: &Transaction<'_>) -> Result<bool, tokio_postgres::Error> {
     let may =
         "SELECT bool_and(has_table_privilege(name, privilege)) FROM unnest($1::text[]) AS name,

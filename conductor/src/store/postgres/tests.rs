@@ -1,4 +1,4 @@
-//! What only a database that several Conductors share must do.
+//! Tests of a database that several Conductors share.
 
 use std::{collections::BTreeSet, path::Path, process::Command};
 
@@ -12,7 +12,7 @@ async fn refusal(settings: &Settings) -> PostgresError {
     Postgres::open(settings).await.err().expect("it is refused")
 }
 
-/// What is said of settings that are wrong by themselves; nobody is asked.
+/// Returns the error for settings that are wrong by themselves. No server is asked.
 fn said(url: &str, ca: Option<&Path>) -> String {
     let settings = Settings {
         ca: ca.map(Path::to_owned),
@@ -81,7 +81,7 @@ async fn a_save_whose_answer_was_lost_comes_again_and_changes_nothing() {
     store.begin(query(1), &lease("a"), 9, NOW).await.unwrap();
     store.save(id, "a", 0, state(1, false)).await.unwrap();
     store.save(id, "a", 0, state(1, false)).await.unwrap();
-    // Another state of that version is not what was saved.
+    // Another state of that version is not the saved one.
     let other = store.save(id, "a", 0, state(2, false)).await;
     assert!(matches!(other, Err(Error::TakenOver)));
     store.save(id, "a", 1, state(2, false)).await.unwrap();
@@ -121,7 +121,7 @@ async fn a_database_that_is_newer_or_none_of_ours_is_refused_and_left_alone() {
     let tables = "SELECT COUNT(*) FROM pg_tables WHERE schemaname = 'public'";
     assert_eq!(cluster.run(&database, tables), "1");
 
-    // Beside tables of other names it has its place.
+    // Tables of other names may be in the same database.
     let database = cluster.database();
     cluster.run(&database, "CREATE TABLE people (a INTEGER)");
     Postgres::open(&settings(cluster.url(&database)))
@@ -152,7 +152,7 @@ async fn a_user_that_may_not_write_and_a_server_that_is_read_only_are_named_at_t
         "{refused}"
     );
     assert!(refused.to_string().contains("createdb --owner"));
-    // The marker alone is not enough.
+    // The right to write the marker table alone is not enough.
     cluster.run(
         &database,
         &format!("GRANT UPDATE ON dispers_conductor TO {reader}"),
@@ -171,7 +171,7 @@ async fn a_user_that_may_not_write_and_a_server_that_is_read_only_are_named_at_t
     cluster.run(&database, &format!("REVOKE INSERT ON entry FROM {reader}"));
     let refused = lesser.add(upload(20, &[1]), 9).await.unwrap_err();
     assert!(refused.to_string().contains("may not write"), "{refused}");
-    // Nothing of it stayed.
+    // Nothing of the refused upload was stored.
     store.add(upload(20, &[1]), 2).await.unwrap();
 
     let read_only = format!("ALTER DATABASE {database} SET default_transaction_read_only = on");
@@ -203,7 +203,7 @@ async fn a_password_that_is_wrong_or_missing_says_where_it_comes_from_and_is_not
     let missing = settings(wrong.url.replace(":not%20it@", "@"));
     let refused = refusal(&missing).await;
     assert!(matches!(refused, PostgresError::Refused(_)), "{refused}");
-    // A file's comes before that of the URL, which comes before that of the environment.
+    // The file's password takes precedence over the URL's, which takes precedence over the environment's.
     let with = |settings: &Settings, password: Option<&str>, fallback: Option<&str>| Settings {
         password: password.map(str::to_owned),
         fallback: fallback.map(str::to_owned),
@@ -295,7 +295,7 @@ async fn a_connection_is_encrypted_and_checked_where_an_authority_is_given() {
     cluster.stop();
     cluster.start_again();
     let database = cluster.database();
-    // Nobody comes in without TLS.
+    // The server accepts no connection without TLS.
     std::fs::write(
         cluster.path("pg_hba.conf"),
         "hostssl all all 127.0.0.1/32 scram-sha-256\n",
@@ -317,7 +317,7 @@ async fn a_connection_is_encrypted_and_checked_where_an_authority_is_given() {
     assert!(matches!(refused, PostgresError::Refused(_)), "{refused}");
     let refused = refusal(&with(&named, &other)).await.to_string();
     assert!(refused.contains("certificate"), "{refused}");
-    // Of the authority, but for another name.
+    // A certificate of the right authority, but for another name, is refused.
     let refused = refusal(&with(&cluster.url(&database), &ours))
         .await
         .to_string();

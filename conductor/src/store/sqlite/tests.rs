@@ -1,4 +1,4 @@
-//! What only a file must do: be older, newer, full, read-only, gone.
+//! Tests of the file itself: an older or newer version, a full disk, a read-only or a removed file.
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
@@ -106,7 +106,7 @@ async fn a_file_that_may_not_be_written_says_so() {
     store.add(upload(1, &[1]), 9).await.unwrap();
     drop(store);
     fs::set_permissions(&path, fs::Permissions::from_mode(0o400)).unwrap();
-    // Whoever may do everything is not kept from it.
+    // A user with all privileges can open the file all the same.
     if let Err(error) = Sqlite::open(&path) {
         assert!(error.to_string().contains("read-only"), "{error}");
     }
@@ -130,7 +130,7 @@ async fn a_file_that_is_removed_in_the_middle_is_noticed_before_anything_is_prom
             "{refused}"
         );
     }
-    // Another file in its place is not it.
+    // A new file in its place is not the same file.
     fs::write(&path, "").unwrap();
     let refused = store.add(upload(1, &[1]), 9).await.unwrap_err();
     assert!(refused.to_string().contains("was removed or replaced"));

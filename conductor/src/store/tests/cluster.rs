@@ -1,4 +1,4 @@
-//! A PostgreSQL server of a test's own, on loopback. It ends with the process that started it.
+//! PostgreSQL server on loopback for the tests. It ends with the process that started it.
 
 use std::{
     env, fs,
@@ -17,17 +17,18 @@ use std::{
 
 /// Longest wait for the server to start or stop.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Whom the tests' databases belong to.
+/// Owner of the tests' databases.
 pub(crate) const OWNER: &str = "conductor";
 pub(crate) const PASSWORD: &str = "hush, says the test";
-/// Runs the server until its own input ends, or says `keep`: then its folder stays.
+/// Shell script that runs the server until its own input ends. It then removes the folder, unless the input was
+/// `keep`.
 const KEEPER: &str = r#"folder="$1"; shift
 "$@" & server=$!
 read -r word
 kill -INT "$server"; wait "$server"
 [ "$word" = keep ] || rm -rf "$folder""#;
 
-/// A server; each test has databases of its own on it.
+/// A PostgreSQL server. Each test has its own databases on it.
 pub(crate) struct Cluster {
     programs: PathBuf,
     folder: PathBuf,
@@ -35,7 +36,7 @@ pub(crate) struct Cluster {
     keeper: Child,
 }
 
-/// The server that all tests of this binary share; `None`, said on stderr, where PostgreSQL is not
+/// Returns the server that all tests of this binary share. Returns `None`, and says so on stderr, if PostgreSQL is not
 /// installed.
 pub(crate) fn shared() -> Option<&'static Cluster> {
     static SHARED: OnceLock<Option<Cluster>> = OnceLock::new();
@@ -43,7 +44,7 @@ pub(crate) fn shared() -> Option<&'static Cluster> {
 }
 
 impl Cluster {
-    /// Starts a server; `None`, said on stderr, where PostgreSQL is not installed.
+    /// Starts a server. Returns `None`, and says so on stderr, if PostgreSQL is not installed.
     pub(crate) fn start() -> Option<Self> {
         let Some(programs) = programs() else {
             assert!(
@@ -105,20 +106,21 @@ impl Cluster {
         false
     }
 
-    /// Stops the server as its operator would; what it has stays.
+    /// Stops the server as its operator would, and keeps its data.
     pub(crate) fn stop(&mut self) {
         let mut input = self.keeper.stdin.take().unwrap();
         input.write_all(b"keep\n").unwrap();
         self.keeper.wait().unwrap();
     }
 
-    /// Starts it again.
+    /// Starts the server again, and waits until it accepts the tests' connections.
     pub(crate) fn start_again(&mut self) {
         self.keeper = keep(&self.programs, &self.folder, self.port);
         assert!(self.is_ready(), "PostgreSQL does not start again");
     }
 
-    /// Starts it again, whoever it lets in.
+    /// Starts the server again, and waits until its log says that it is ready, whether or not it accepts the tests'
+    /// connections.
     pub(crate) fn start_again_unseen(&mut self) {
         self.keeper = keep(&self.programs, &self.folder, self.port);
         let deadline = Instant::now() + PATIENCE;
@@ -132,7 +134,7 @@ impl Cluster {
         fs::read_to_string(self.folder.join("log")).unwrap_or_default()
     }
 
-    /// Makes an empty database; its name.
+    /// Creates an empty database. Returns its name.
     pub(crate) fn database(&self) -> String {
         static NUMBER: AtomicU32 = AtomicU32::new(1);
         let name = format!("test_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
@@ -140,23 +142,23 @@ impl Cluster {
         name
     }
 
-    /// The URL of a database, for its owner.
+    /// Returns the URL of a database for its owner.
     pub(crate) fn url(&self, database: &str) -> String {
         self.url_of(OWNER, PASSWORD, database)
     }
 
-    /// The URL of a database for somebody.
+    /// Returns the URL of a database for a user.
     pub(crate) fn url_of(&self, user: &str, password: &str, database: &str) -> String {
         let (password, port) = (password.replace(' ', "%20"), self.port);
         format!("postgres://{user}:{password}@127.0.0.1:{port}/{database}")
     }
 
-    /// A file of the server's.
+    /// Returns the path of a file in the server's data folder.
     pub(crate) fn path(&self, file: &str) -> PathBuf {
         self.folder.join("data").join(file)
     }
 
-    /// Runs statements in a database, as the one who may do everything; what they give.
+    /// Runs statements in a database as the superuser. Returns their output.
     pub(crate) fn run(&self, database: &str, sql: &str) -> String {
         let done = self.psql(database, sql);
         assert!(done.status.success(), "{}", text(&done.stderr));
@@ -204,7 +206,7 @@ fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap()
 }
 
-/// Where PostgreSQL's programs are.
+/// Returns the folder with PostgreSQL's programs.
 fn programs() -> Option<PathBuf> {
     let debian = fs::read_dir("/usr/lib/postgresql").into_iter().flatten();
     let debian = debian.flatten().map(|version| version.path().join("bin"));
@@ -216,7 +218,7 @@ fn programs() -> Option<PathBuf> {
     debian.chain(env::split_paths(&path)).find(has_all)
 }
 
-/// PostgreSQL refuses to run as root: user and group that it runs as instead.
+/// Returns the user and group to run PostgreSQL as, if the tests run as root: PostgreSQL refuses to run as root.
 fn unprivileged() -> Option<(u32, u32)> {
     let id = |arguments: &[&str]| {
         let output = Command::new("id").args(arguments).output().unwrap();

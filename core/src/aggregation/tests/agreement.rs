@@ -1,4 +1,4 @@
-//! Deciding and committing: what a quorum must agree on.
+//! Tests of deciding and committing: the statements on which a quorum must agree.
 
 use super::{batches, heard, said, scene};
 use crate::{
@@ -41,7 +41,7 @@ fn a_quorum_that_is_too_small_or_not_complete_is_refused() {
     };
     assert_eq!(refusal(&of(&[1, 2, 3, 4]), &without(4)), unread(4));
     assert_eq!(refusal(&of(&[1, 2, 3, 4, 6]), &messages), unread(6));
-    // A received quorum may name a member twice.
+    // A received quorum may list a member twice.
     let twice = [1, 2, 3, 3].map(member).to_vec();
     let twice: Quorum = from_bytes(&to_bytes(&twice), 100, "quorum").unwrap();
     assert_eq!(refusal(&twice, &messages), bad);
@@ -83,7 +83,7 @@ fn own(draft: &Draft, homes: usize) -> Vec<u32> {
         .collect()
 }
 
-/// Creates a scene with a committee of which two members may be left out.
+/// Creates a scene with a 3-of-5 committee, so that two members may be left out.
 fn five() -> Scene {
     Scene::new(Setting {
         committee: (3, 5),
@@ -91,7 +91,8 @@ fn five() -> Scene {
     })
 }
 
-/// Returns an answer with homes of one host whose shares contradict at two aggregators, so that neither is suspected.
+/// Returns an answer in which the shares of one host's homes are changed at two aggregators in turn, so that neither is
+/// suspected. Also returns the indices of these homes.
 fn contradicting(scene: &mut Scene) -> (BatchAnswer, Vec<u32>) {
     let draft = Draft::new(scene, scene.work(0, 0));
     let homes: Vec<u32> = own(&draft, 9)[..9].to_vec();
@@ -119,7 +120,8 @@ fn a_host_whose_homes_contradict_at_two_aggregators_fails_no_attempt() {
     assert!(fails, "the attempt succeeds without the defence");
 }
 
-/// Returns an answer in which one host's group for the fourth aggregator does not open.
+/// Returns an answer in which one host's group for the fourth aggregator does not open, and the indices of that host's
+/// homes.
 fn unopened(scene: &mut Scene) -> (BatchAnswer, Vec<u32>) {
     let draft = Draft::new(scene, scene.work(0, 0));
     let homes = draft.stacks[0].iter().map(|sent| sent.index).collect();
@@ -186,7 +188,8 @@ fn too_many_inconsistent_contributions_fail_the_attempt_and_the_next_one_counts(
     assert_eq!(scene.released(&again).outputs, expected);
 }
 
-/// A lie about an aggregator's messages: bits of what it holds, and elements.
+/// Change that an aggregator makes to its own messages: to the bits that say which contributions it holds, and to the
+/// elements.
 type Lie = fn(&mut Vec<u8>, &mut Vec<u64>);
 
 #[test]
@@ -243,7 +246,7 @@ fn an_aggregator_that_lies_about_its_messages_is_suspected_and_the_others_go_on(
             };
             assert_eq!(suspect, Some(member(3)), "{name}");
         }
-        // Without it the next attempt is exact.
+        // Without the liar, the next attempt is exact.
         let next = scene.work(0, 1);
         let again = scene.honest(next);
         let messages = scene.verified(&again);
@@ -274,7 +277,7 @@ fn an_attempt_is_over_once_a_later_one_is_open() {
     let decided = scene.decide_at(member(2), first, &quorum, &verifying);
     assert_eq!(decided.err(), wrong);
     assert_eq!(scene.commit_at(member(1), first, &[]).err(), wrong);
-    // An attempt that was skipped is not taken up.
+    // An attempt that was skipped cannot be opened later.
     let third = scene.honest(scene.work(0, 2));
     let mut other = super::scene();
     assert!(other.open_at(member(1), &third).is_ok());
@@ -331,7 +334,7 @@ fn a_batch_is_counted_only_when_all_of_the_quorum_said_the_same() {
         unequal
     );
     assert_eq!(refusal(&forge(&|_| {}, own)), None);
-    // Counted once, however often it is said.
+    // A repeated acknowledgement is counted once.
     assert_eq!(refusal(&right), None);
     assert_eq!(refusal(&[]), None);
 }

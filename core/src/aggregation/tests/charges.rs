@@ -1,4 +1,4 @@
-//! Charges of a noisy query, and the steps that make them.
+//! Tests of the charges of a noisy query, and of the steps that make them.
 
 use super::restarts::Disks;
 use crate::{
@@ -20,7 +20,8 @@ fn noisy() -> Scene {
     })
 }
 
-/// Deals the noise of all dealers, up to the messages that decide it.
+/// Deals the noise of all dealers and exchanges the verifier messages. Returns the work of the noise and these
+/// messages.
 fn dealt(scene: &mut Scene) -> (Work, Vec<PeerMessage>) {
     let work = Work {
         batch: BatchId::noise(0),

@@ -1,4 +1,4 @@
-//! Contributions that stacks and Target tamper with.
+//! Tests of contributions that stacks or the Target tamper with.
 
 use crate::{
     aggregation::AggregationError,
@@ -8,7 +8,7 @@ use crate::{
 use dispers_base::{field, id::QueryId};
 use dispers_circuit::EncodeError;
 
-/// What honest stacks would send to the one batch of a small query.
+/// Creates a scene with one batch, and the draft of its honest contributions.
 fn drafted(setting: Setting) -> (Scene, Draft) {
     let mut scene = Scene::new(setting);
     let work = scene.work(0, 0);
@@ -16,17 +16,17 @@ fn drafted(setting: Setting) -> (Scene, Draft) {
     (scene, draft)
 }
 
-/// Checks that `answer` counts everybody but the homes at `left_out`.
+/// Checks that `answer` counts every home except those with the indices `left_out`.
 fn counts_all_but(scene: &mut Scene, answer: &crate::ask::BatchAnswer, left_out: &[u32]) {
     let expected = scene.sums_without(left_out);
     let released = scene.released(answer);
     assert_eq!(released.outputs, expected);
     let accepted = 36 - left_out.len() as u64;
-    // Where few homes have no row, the number is released in steps of the cohort.
+    // If few homes have no row, the number is released in steps of the cohort.
     assert!([accepted, coarse(accepted, 4)].contains(&released.accepted));
 }
 
-/// An index whose home has a row in the first group.
+/// Returns the index of a home that has a row in the first group and a first level above 0.
 fn with_row(scene: &Scene) -> u32 {
     let rows = scene.rows(0);
     let found = rows.iter().find(|(_, row)| {
@@ -51,7 +51,7 @@ fn an_untampered_draft_counts_like_honest_answers() {
 
 #[test]
 fn one_changed_share_element_rejects_its_home_only() {
-    // Any element of the share: the first and last of the input, and of the proof.
+    // The changed element may be anywhere in the share: the first or last of the input, or of the proof.
     let (scene, draft) = drafted(Setting::default());
     let input = draft.stacks[0][0].input.len();
     let length = scene.question.manifest.circuit().share_len();
@@ -260,7 +260,7 @@ fn a_group_that_does_not_open_or_decode_leaves_out_its_homes_only() {
             }
         }
     };
-    // All three must verify, so that none may be left out instead.
+    // All three aggregators must verify, so that none may be left out instead of the homes.
     let all = || Setting {
         min_verified: 3,
         ..Setting::default()
@@ -275,7 +275,7 @@ fn a_group_that_does_not_open_or_decode_leaves_out_its_homes_only() {
         let answer = scene.collect(draft.work, answers);
         counts_all_but(&mut scene, &answer, &lost);
     }
-    // Sealed to another aggregator, it opens for nobody.
+    // A group that is sealed for another aggregator opens for nobody.
     let (mut scene, draft) = drafted(all());
     let lost: Vec<u32> = draft.stacks[1].iter().map(|sent| sent.index).collect();
     let mut answers = draft.share(&mut scene).seal(&mut scene);
@@ -302,7 +302,7 @@ fn a_target_that_sends_a_group_twice_gets_nothing_frozen() {
     let again = copy_of(&answers[0]);
     answers.push(again);
     let answer = scene.collect(draft.work, answers);
-    // The two copies claim the same indices, so that neither adds a contribution.
+    // Both copies claim the same indices, so that neither adds a contribution.
     let unopened = AggregationError::Unopened { groups: 2, of: 3 };
     for member in scene.members() {
         assert_eq!(scene.open_at(member, &answer).err(), Some(unopened.clone()));
@@ -354,7 +354,7 @@ fn a_contribution_to_another_query_counts_nowhere() {
     counts_all_but(&mut scene, &answer, &lost);
 }
 
-/// An index of the stack that does not hold `index`.
+/// Returns an index of the stack that does not hold `index`.
 fn other_stack(draft: &Draft, index: u32) -> u32 {
     let mut stacks = draft.stacks.iter();
     let other = stacks.find(|sent| sent.iter().all(|sent| sent.index != index));

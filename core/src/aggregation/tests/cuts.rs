@@ -1,4 +1,4 @@
-//! A conductor that has one find cut several ways, and takes each batch from the cut that suits it.
+//! Tests of a conductor that has one find made with several cuts, and takes each batch from the cut that suits it.
 
 use crate::{
     aggregation::AggregationError,
@@ -8,7 +8,7 @@ use crate::{
 use dispers_base::weakness::{Weakness, without};
 use dispers_circuit::Row;
 
-/// Home with a unique value, alone in the second group.
+/// Name of a home with a unique value, alone in the second group.
 const VICTIM: &str = "home7";
 const VALUE: u64 = 73;
 
@@ -47,7 +47,7 @@ fn cuts(scene: &mut Scene) -> Vec<Found> {
     cuts
 }
 
-/// Returns whether a batch of the cut that the scene's finder returned holds the victim.
+/// Returns whether a batch of the scene's current find holds the victim.
 fn holds_victim(scene: &Scene, batch: u32) -> bool {
     let asks = scene.asks(scene.work(batch, 0)).asks;
     let mut homes = asks.into_values().flat_map(|ask| ask.homes);

@@ -1,4 +1,4 @@
-//! What a query starts with: an offer of mine and the finder's grant.
+//! Tests of the inputs from which an aggregation starts: its own offer and the finder's grant.
 
 use super::scene;
 use crate::{
@@ -13,7 +13,7 @@ use dispers_base::{
 };
 use dispers_crypto::envelope::{EnvelopeSecretKey, Sealed};
 
-/// A grant of the finder after `change`, to the first aggregator.
+/// Returns the finder's grant to the first aggregator after `change`, signed with the key of `key`.
 fn granted(scene: &mut Scene, key: &str, change: impl FnOnce(&mut Grant)) -> SealedGrant {
     let query = scene.question.manifest.query();
     let context = Grant::context(query, 0, 0, member(1));

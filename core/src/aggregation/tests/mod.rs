@@ -1,4 +1,4 @@
-//! Whatever one party does, the others' contributions count exactly.
+//! Tests that the contributions of honest parties count exactly, whatever one party does.
 
 mod agreement;
 mod charges;
@@ -33,7 +33,7 @@ fn channel(scene: &Scene) -> Channel {
     }
 }
 
-/// What its reader opens.
+/// Returns the content of a message, opened by its reader.
 fn heard(scene: &Scene, message: &PeerMessage) -> OpenedPeer {
     let secret = scene.question.offered[message.to.index()].as_ref().unwrap();
     let directory = &scene.network.directory;
@@ -41,7 +41,7 @@ fn heard(scene: &Scene, message: &PeerMessage) -> OpenedPeer {
     opened.unwrap()
 }
 
-/// A message that `from` really signs, to `to`.
+/// Returns a message from `from` to `to` that `from` has really signed.
 fn said(scene: &mut Scene, from: u8, to: u8, content: PeerContent) -> PeerMessage {
     let channel = channel(scene);
     let signed = channel.sign(member(from), content, &key_of(&format!("aggregator{from}")));

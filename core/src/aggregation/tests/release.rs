@@ -1,4 +1,4 @@
-//! The release: certificate, guards, masks, and what the querier makes of the totals.
+//! Tests of the release: certificate, guards, masks, and the result that the querier computes from the totals.
 
 use crate::{
     aggregation::{AggregationError, AggregatorKeys},
@@ -14,12 +14,12 @@ use dispers_base::{
 };
 use dispers_circuit::Row;
 
-/// A query of four batches, all committed.
+/// Creates a query of four batches and commits all of them.
 fn committed() -> (Scene, Vec<CommittedBatch>) {
     committed_by(Setting::default().min_verified)
 }
 
-/// A query of a 2-of-3 committee, in which `min_verified` aggregators must verify.
+/// Creates a query of a 2-of-3 committee in which `min_verified` aggregators must verify, and commits its four batches.
 fn committed_by(min_verified: u8) -> (Scene, Vec<CommittedBatch>) {
     let mut scene = Scene::new(Setting {
         batch_size: 9,
@@ -99,7 +99,7 @@ fn a_release_of_exactly_the_answer_rate_is_given() {
         batch_size: 8,
         ..Setting::default()
     });
-    // 16 of 40 is 400 in 1000, which the manifest demands.
+    // 16 of 40 homes are 400 in 1000, the answer rate of the manifest.
     let batches = [0, 1].map(|batch| {
         let answer = scene.honest(scene.work(batch, 0));
         scene.commit(&answer)
@@ -138,12 +138,12 @@ fn a_release_of_too_few_answers_is_refused() {
         let proposal = scene.proposal(&batches[..count]);
         assert_eq!(refusal(&mut scene, &proposal), few);
     }
-    // 18 of 36 are over 400 in 1000.
+    // 18 of 36 homes are more than 400 in 1000.
     let proposal = scene.proposal(&batches[1..3]);
     assert_eq!(refusal(&mut scene, &proposal), None);
 }
 
-/// What aggregator 3 says about its guards after `change`, to aggregator 1.
+/// Returns aggregator 3's guard counts for aggregator 1 after `change`, signed and sealed by aggregator 3.
 fn false_guards(
     scene: &mut Scene,
     proposal: &Proposal,
@@ -195,7 +195,7 @@ fn guards_that_are_too_few_or_contradict_each_other_release_nothing() {
     let elsewhere = false_guards(&mut scene, &proposal, |_, proposal, _| proposal[0] ^= 1);
     let later = false_guards(&mut scene, &proposal, |round, _, _| *round = 1);
     let short = false_guards(&mut scene, &proposal, |_, _, counts| counts.truncate(1));
-    // Alone with one that lies, the count it leads to is more than there are homes.
+    // With only this false opening beside its own, the aggregator computes a count above the number of homes.
     let lifted = false_guards(&mut scene, &proposal, |_, _, counts| counts[1] = 77);
     let with_second = [second.clone(), vec![off]].concat();
     let bad = Some(AggregationError::BadGuards);
@@ -208,11 +208,11 @@ fn guards_that_are_too_few_or_contradict_each_other_release_nothing() {
         assert_eq!(scene.release_at(member(1), &messages).err(), unread);
     }
     let first = scene.release_at(member(1), &second).unwrap();
-    // Released once: whatever is said later gives the same bytes.
+    // The aggregator releases once: later messages get the same bytes.
     assert_eq!(scene.release_at(member(1), &[]).unwrap(), first);
 }
 
-/// Seven homes in the first group, of which three have a y; three in the second.
+/// Returns the rows of ten homes: seven in the first group, of which three have a y, and three in the second.
 fn few() -> Vec<Option<Row>> {
     let row = |group, x, y| {
         Some(Row {
@@ -236,7 +236,7 @@ fn what_fewer_people_than_the_cohort_stand_behind_is_masked_and_the_rest_is_exac
     let batch = scene.commit(&answer);
     let totals = scene.release(&[batch]);
     let expected = [Some(7), Some(49), None, None, None, None, None, None];
-    // Each two aggregators hide and show the same.
+    // Any two aggregators withhold and show the same outputs.
     for pair in [[0, 1], [0, 2], [1, 2]] {
         let pair = pair.map(|place: usize| totals[place].clone());
         assert_eq!(scene.read(&pair).unwrap().outputs, expected);
@@ -248,7 +248,7 @@ fn what_fewer_people_than_the_cohort_stand_behind_is_masked_and_the_rest_is_exac
     }
 }
 
-/// What is inside a sealed total.
+/// Opens a sealed total with the querier's reply key.
 fn total_of(scene: &Scene, (from, sealed): &(AggregatorId, SealedTotal)) -> Total {
     let context = Total::context(scene.question.manifest.query(), 0, from.member);
     let signed = sealed.open(&scene.question.reply, &context, 1 << 20);
@@ -257,7 +257,8 @@ fn total_of(scene: &Scene, (from, sealed): &(AggregatorId, SealedTotal)) -> Tota
     from_bytes(&body, 1 << 20, "total").unwrap()
 }
 
-/// A released query of 2 of 3, and what aggregator 3 sends in place of its total.
+/// Creates a released query of a 2-of-3 committee, and replaces the total of aggregator 3 by the result of `change`,
+/// signed with the key of `key`.
 fn liar(change: impl FnOnce(&mut Total), key: &str) -> (Scene, Vec<(AggregatorId, SealedTotal)>) {
     let (mut scene, batches) = committed();
     let mut totals = scene.release(&batches);
@@ -286,7 +287,7 @@ fn a_liar_among_more_totals_than_needed_is_noticed() {
         let (scene, totals) = liar(change, "aggregator3");
         let read = scene.read(&totals);
         assert_eq!(read, Err(ReleaseError::Contradiction));
-        // Without it, the others' totals are the result.
+        // Without the false total, the totals of the others are the result.
         assert_eq!(
             scene.read(&totals[..2]).unwrap().outputs,
             scene.sums(scene.homes.iter().map(|home| &home.row))
@@ -298,7 +299,7 @@ fn a_liar_among_more_totals_than_needed_is_noticed() {
 
 #[test]
 fn a_result_is_verified_by_no_more_aggregators_than_gave_totals() {
-    // A liar can change a sum of exactly t totals.
+    // With exactly t totals, a liar can change a sum unnoticed.
     let change = |total: &mut Total| total.outputs[1] = None;
     let (scene, totals) = liar(change, "nobody");
     let released = scene.read(&totals).unwrap();
@@ -306,7 +307,7 @@ fn a_result_is_verified_by_no_more_aggregators_than_gave_totals() {
         (total_of(&scene, &totals[0]).verified, released.verified),
         (3, 2)
     );
-    // Where three must verify, two totals are no result.
+    // Where three aggregators must verify, two totals are not a result.
     let (mut scene, batches) = committed_by(3);
     let totals = scene.release(&batches);
     let few = ReleaseError::TooFew {

@@ -1,4 +1,4 @@
-//! An aggregator that restarts has what it wrote, and goes on from there.
+//! Tests that an aggregator that restarts continues from the records that it wrote.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use crate::{
 };
 use dispers_base::id::{MemberNumber, Work};
 
-/// What each aggregator wrote.
+/// Records that each aggregator wrote.
 #[derive(Default)]
 pub(super) struct Disks(BTreeMap<MemberNumber, BTreeMap<Part, Vec<u8>>>);
 
@@ -67,7 +67,7 @@ fn forgotten(event: &Event) -> bool {
     )
 }
 
-/// The batch of a step at which contributions are held.
+/// Returns the work of a command that needs the contributions of an attempt, or opens them.
 fn opening(command: &Command) -> Option<Work> {
     match command {
         Command::Open { answer, .. } => Some(answer.statement.work),
@@ -76,8 +76,9 @@ fn opening(command: &Command) -> Option<Work> {
     }
 }
 
-/// Drives a query in which aggregators restart before the steps that `restarts` says, and are told
-/// again what they forgot. What the querier reads, and how often that was so.
+/// Drives a query in which an aggregator restarts before each of its commands for which `restarts` returns true. If it
+/// answers that it forgot an attempt, it gets the earlier commands of that attempt again. Returns the outputs that the
+/// querier reads, and the number of such answers.
 fn driven(
     scene: &mut Scene,
     mut restarts: impl FnMut(&Command) -> bool,
@@ -126,7 +127,7 @@ fn a_query_is_exact_when_every_aggregator_restarts_before_every_step() {
         });
         let (outputs, again) = driven(&mut scene, |_| true);
         assert_eq!(outputs, everybody(&scene));
-        // Verifying and deciding, at three aggregators and four batches.
+        // Each of three aggregators forgets each of four batches before verifying and before deciding.
         assert_eq!(again, 2 * 3 * 4);
     }
 }
@@ -163,7 +164,7 @@ fn an_attempt_that_was_forgotten_takes_the_same_groups_and_no_others() {
     assert_eq!(scene.commit_at(one, work, &[]).err(), lost);
     let refusal = scene.open_at(one, &other).err();
     assert_eq!(refusal, Some(AggregationError::OtherGroups));
-    // What it says again is what it said before, to the byte.
+    // After the restart, the aggregator repeats its earlier messages to the byte.
     let of_one = |messages: &[crate::peer::PeerMessage]| {
         let mut messages = messages.iter().filter(|message| message.from == one);
         messages.next().unwrap().clone()
@@ -247,7 +248,7 @@ fn no_element_of_a_contribution_is_ever_in_a_record() {
     check(&mut scene);
 }
 
-/// A query of two committed batches.
+/// Creates a query of two committed batches.
 fn committed() -> (Scene, Vec<CommittedBatch>) {
     let mut scene = batches(18);
     let batches = (0..2).map(|batch| {
@@ -318,7 +319,7 @@ fn what_could_not_be_written_is_written_before_the_next_answer() {
     let answer = scene.honest(scene.work(0, 0));
     Disks::of(&mut scene);
     scene.open_at(member(1), &answer).unwrap();
-    // The write fails, and the groups come again.
+    // The write fails, and the same groups arrive again.
     scene.open_at(member(1), &answer).unwrap();
     let part = Part::of(answer.statement.work);
     let aggregation = scene.aggregators.get_mut(&member(1)).unwrap();
@@ -327,7 +328,7 @@ fn what_could_not_be_written_is_written_before_the_next_answer() {
     assert!(changes.records.iter().map(|(part, _)| *part).eq([part]));
     aggregation.saved();
     assert!(aggregation.changes().is_none());
-    // What changes nothing is not written again.
+    // A step that changes nothing is not written again.
     scene.open_at(member(1), &answer).unwrap();
     assert!(scene.aggregators[&member(1)].changes().is_none());
 }
@@ -361,7 +362,7 @@ fn records_that_are_damaged_missing_or_of_another_query_restore_nothing() {
         Aggregation::restore(manifest, 0, member(number), records, |secret| secret).is_ok()
     };
     assert!(restored(1, whole));
-    // The secret is of an offer of aggregator 1.
+    // The envelope secret is the one of aggregator 1.
     assert!(!restored(2, whole));
     for part in whole.keys() {
         let mut cut = whole.clone();

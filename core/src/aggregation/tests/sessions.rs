@@ -1,4 +1,5 @@
-//! Rounds of a session: all homes of one were shown the same, and each is released once (protocol.md §18).
+//! Tests of the rounds of a session: all homes of a round were shown the same parameters, and each round is released
+//! once (protocol.md §18).
 
 use super::restarts::Disks;
 use crate::{
@@ -17,7 +18,7 @@ use dispers_circuit::{
 };
 use dispers_privacy::Rho;
 
-/// A session of three rounds, the first of which has no parameters.
+/// Creates a session of three rounds. The first has no parameters.
 fn session() -> Scene {
     Scene::new(Setting {
         batch_size: 18,
@@ -29,7 +30,7 @@ fn session() -> Scene {
 const SHOWN: [u8; 32] = [7; 32];
 const OTHER: [u8; 32] = [8; 32];
 
-/// The sums over all homes' vectors of the round that is asked.
+/// Returns the sums over all homes' vectors in the scene's current round.
 fn expected(scene: &Scene) -> Vec<Option<u64>> {
     let circuit: &Circuit = scene.question.manifest.circuit_of(scene.round);
     let mut sums = vec![0; circuit.outputs().len()];
@@ -42,7 +43,7 @@ fn expected(scene: &Scene) -> Vec<Option<u64>> {
     sums.into_iter().map(Some).collect()
 }
 
-/// The round that is asked, through all steps of all aggregators.
+/// Takes the scene's current round through all steps of all aggregators. Returns the outputs.
 fn released(scene: &mut Scene) -> Vec<Option<u64>> {
     let mut batches = Vec::new();
     for batch in 0..2 {
@@ -89,13 +90,13 @@ fn homes_that_were_shown_another_model_count_nowhere() {
     scene.begin_round(1, SHOWN);
     let answer = scene.honest(scene.work(0, 0));
     scene.commit(&answer);
-    // The next batch is shown something else, and the target says so.
+    // Homes of the next batch are shown other parameters, and the target's statement says so.
     let work = scene.work(1, 0);
     scene.shown = OTHER;
     let answer = scene.honest(work);
     let other = Some(AggregationError::OtherParameters);
     assert_eq!(refusal(&mut scene, &answer), other);
-    // It says that they were shown what all others were: then nothing opens.
+    // If the statement names the parameters of the other homes instead, no group opens.
     scene.shown = SHOWN;
     let statement = GroupsStatement {
         parameters: SHOWN,
@@ -160,7 +161,7 @@ fn a_round_that_was_released_takes_no_more_answers_and_has_one_release() {
         let wrong = Some(AggregationError::WrongStep);
         assert_eq!(refusal(&mut scene, &answer), wrong);
     }
-    // The release that is asked again is the same.
+    // A repeated release gives the same totals.
     let again = scene.members().into_iter().map(|member| {
         let total = scene.release_at(member, &[]).unwrap();
         (crate::testing::aggregator(member.point()), total)
@@ -182,7 +183,7 @@ fn a_session_may_leave_rounds_out_but_goes_never_back() {
     assert_eq!(refusal(&mut scene, &answer), wrong);
 }
 
-/// What honest stacks would send of a batch, but that one home's vector counts a hundredfold.
+/// Returns an honest batch, except that one home's vector counts a hundredfold.
 fn boosted(scene: &mut Scene, work: Work, index: u32) -> BatchAnswer {
     let manifest = scene.question.manifest.clone();
     let circuit = manifest.circuit_of(work.round);
@@ -233,7 +234,7 @@ fn a_vector_that_is_boosted_is_rejected_alone_by_every_aggregator() {
     batches.push(scene.commit(&answer));
     let totals = scene.release(&batches);
     let outputs = scene.read(&totals).unwrap().outputs;
-    // What is missing is that one home's vector.
+    // Exactly the vector of that home is missing.
     let circuit = scene.question.manifest.circuit_of(1);
     let mut left_out = vec![0; circuit.outputs().len()];
     let input = circuit.encode_vector(scene.vector(3).as_ref());
@@ -252,7 +253,7 @@ fn the_round_that_validates_has_all_of_a_session_s_loss_and_the_others_an_even_p
         ..Setting::default()
     });
     let manifest = &scene.question.manifest;
-    // One that scales, four that update, and one that validates.
+    // One round computes the scales, four update, and one validates.
     assert_eq!(manifest.rounds, 6);
     let whole = Rho::within(1.0, 1e-6);
     let cost = |round| manifest.round_privacy(round).unwrap().cost(1);
@@ -271,7 +272,7 @@ fn an_aggregator_that_missed_the_end_of_a_round_takes_part_in_the_next() {
         ..Setting::default()
     });
     let third = member(3);
-    // It has as many batches as it may, and never learns what becomes of them.
+    // The third aggregator has as many batches in flight as it may, and never learns their outcome.
     for batch in 0..4 {
         let answer = scene.honest(scene.work(batch, 0));
         scene.open_at(third, &answer).unwrap();
@@ -283,7 +284,8 @@ fn an_aggregator_that_missed_the_end_of_a_round_takes_part_in_the_next() {
     scene.begin_round(1, SHOWN);
     let answer = scene.honest(scene.work(0, 0));
     scene.commit(&answer);
-    // The round that it missed is over, whatever it is told of it, and also after a restart.
+    // For the third aggregator the missed round is over, whatever it receives about that round, and also after a
+    // restart.
     let disks = Disks::of(&mut scene);
     disks.restart(&mut scene, third);
     let over = Some(AggregationError::WrongStep);

@@ -1,4 +1,4 @@
-//! Opening and verifying, out of order or with input that is not the batch's.
+//! Tests of opening and verifying out of order, or with input that belongs to another batch.
 
 use super::{batches, heard, said, scene};
 use crate::{
@@ -11,7 +11,7 @@ use dispers_base::{
     labels,
 };
 
-/// The answer, signed by its Target, after `change`.
+/// Returns the answer after `change`, signed again by its Target.
 fn restated(answer: &BatchAnswer, change: impl FnOnce(&mut BatchAnswer)) -> BatchAnswer {
     let mut answer = answer.clone();
     change(&mut answer);
@@ -43,7 +43,7 @@ fn other_groups_for_an_attempt_are_refused_and_the_same_get_the_same_share() {
     for (first, again) in first.iter().zip(&again) {
         assert_eq!(heard(&scene, first).hash, heard(&scene, again).hash);
     }
-    // Still so once it verifies.
+    // The refusal stays the same once the aggregator verifies.
     for number in [2, 3].map(member) {
         let randomness = scene.open_at(number, &answer).unwrap();
         scene.verify_at(member(1), work, &randomness).unwrap();
@@ -62,7 +62,7 @@ fn groups_that_the_target_did_not_sign_are_refused() {
     let mut unsigned = honest.clone();
     unsigned.signature.0[5] ^= 1;
     forged.push(unsigned);
-    // A node that is no Target signs in its own name, and in a Target's.
+    // A node that is no Target signs in its own name, and then in the name of a Target.
     let mut finder = honest.clone();
     finder.statement.target = name("finder");
     let digest = finder.statement.digest();
@@ -101,7 +101,7 @@ fn work_beyond_the_query_is_refused() {
     assert_eq!(refusal(&|w| w.query = QueryId([1; 32])), wrong);
     let none = Some(AggregationError::NoGrant);
     assert_eq!(refusal(&|w| w.batch.partition = 1), none);
-    // A message that was sealed for another attempt does not open.
+    // A group that was sealed for another attempt does not open.
     let unopened = AggregationError::Unopened { groups: 2, of: 2 };
     assert_eq!(refusal(&|w| w.attempt = 2), Some(unopened));
 }
@@ -115,7 +115,7 @@ fn only_four_batches_hold_contributions_at_a_time() {
     }
     let refusal = scene.open_at(member(1), &answers[4]).err();
     assert_eq!(refusal, Some(AggregationError::TooManyInFlight));
-    // Another attempt at one of them takes its place.
+    // A later attempt at one of the four batches takes the place of the earlier attempt.
     let again = scene.honest(scene.work(2, 1));
     assert!(scene.open_at(member(1), &again).is_ok());
     scene.commit(&answers[0]);
@@ -139,7 +139,7 @@ fn randomness_for_other_groups_or_other_work_does_not_count() {
     let other = scene.honest(scene.work(1, 0));
     let elsewhere = scene.open_at(member(2), &other).unwrap();
     assert_eq!(scene.verify_at(member(1), work, &elsewhere).err(), none);
-    // Those two agree with each other.
+    // The second and third aggregators have the same D and verify.
     assert!(scene.verify_at(member(2), work, &messages).is_ok());
 }
 
@@ -159,7 +159,7 @@ fn a_share_that_another_aggregator_passes_off_as_its_own_does_not_count() {
         .unwrap();
     let share = heard(&scene, to_me).content;
     let repeated = said(&mut scene, 3, 1, share);
-    // The sender's name beside the envelope is bound into it.
+    // The envelope binds the sender's name that stands beside it.
     let mut renamed = to_me.clone();
     renamed.from = member(4);
     let messages = [messages, vec![repeated, renamed]].concat();
@@ -183,7 +183,7 @@ fn steps_out_of_order_are_refused() {
     assert_eq!(scene.decide_at(member(1), work, &quorum, &[]).err(), wrong);
     assert_eq!(scene.commit_at(member(1), work, &[]).err(), wrong);
     let messages = scene.verify(work, &randomness);
-    // Verifying again says the same and asks for nothing.
+    // Verifying again gives the same messages and needs no input.
     let again = scene.verify_at(member(1), work, &[]).unwrap();
     assert_eq!(
         heard(&scene, &again[0]).hash,

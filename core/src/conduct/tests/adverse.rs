@@ -1,4 +1,4 @@
-//! What goes wrong, and events that nobody waits for.
+//! Tests of failures, and of events that the Conductor does not expect.
 
 use std::collections::VecDeque;
 
@@ -59,7 +59,7 @@ fn an_event_that_comes_twice_changes_nothing_the_second_time() {
 #[test]
 fn an_event_that_nothing_waits_for_changes_nothing() {
     let mut scene = scene();
-    // One command of each kind, as an honest run gives them.
+    // Collects one command of each kind, as an honest run gives them.
     let mut kinds: Vec<Command> = Vec::new();
     scene.drive(|_, command| {
         if kinds.iter().all(|known| label(known) != label(command)) {
@@ -146,7 +146,7 @@ fn a_target_that_fails_twice_is_asked_a_third_time() {
     assert_eq!(conduct.status().homes.answered, 40);
 }
 
-/// All three must verify, so that none may be left out.
+/// Creates a scene in which all three aggregators must verify, so that none may be left out.
 fn strict_scene() -> Scene {
     Scene::new(Setting {
         rows: (0..40).map(home).collect(),
@@ -159,7 +159,7 @@ fn strict_scene() -> Scene {
 #[test]
 fn an_aggregator_whose_messages_contradict_most_others_is_left_out() {
     let mut scene = scene();
-    // Two homes of every batch give the third aggregator other shares, as if it lied about them.
+    // In every batch, the shares of two homes are changed at the third aggregator, as if it lied about them.
     let conduct = scene.drive(|scene, command| match command {
         Command::Ask { work, .. } => Some(Event::Asked(*work, Ok(inconsistent(scene, *work)))),
         _ => None,
@@ -172,7 +172,7 @@ fn an_aggregator_whose_messages_contradict_most_others_is_left_out() {
 #[test]
 fn one_voice_alone_leaves_nobody_out() {
     let mut scene = scene();
-    // The second accuses the third, once, of what nobody else saw.
+    // The second aggregator accuses the third once. No other aggregator saw a contradiction.
     let conduct = scene.drive(|_, command| match command {
         Command::Decide {
             aggregator: to,
@@ -201,7 +201,7 @@ fn where_nobody_may_be_left_out_what_contradicts_is_rejected_alone() {
     });
     let status = conduct.status();
     assert_eq!((status.failure, status.missing), (None, vec![]));
-    // One home of each of two hosts, in each of two batches.
+    // In each of two batches, one home of each of two hosts is rejected.
     assert_eq!((status.homes.accepted, attempts), (36, 2));
 }
 
@@ -276,14 +276,14 @@ fn too_few_answers_end_the_query_before_the_notary() {
     else {
         panic!("{:?}", conduct.status());
     };
-    // No exact number of homes, but one in steps of the cohort.
+    // The reported number of homes is not exact, but in steps of the cohort.
     let cohort = u64::from(scene.question.manifest.min_cohort);
     assert!(cohort > 1 && accepted < 16 && accepted.is_multiple_of(cohort));
     assert_ne!(exact, 0);
     assert!(!exact.is_multiple_of(cohort), "{exact}");
 }
 
-/// Runs the query with a finder whose summary is changed.
+/// Runs the query with a finder whose summary is changed by `change`.
 fn with_summary(change: impl Fn(&mut crate::find::FindSummary)) -> Conduct {
     let mut scene = scene();
     scene.drive(|scene, command| {

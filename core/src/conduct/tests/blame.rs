@@ -1,4 +1,4 @@
-//! Blame for groups that the Target did not sign, or that do not open.
+//! Tests of blame for groups that the Target did not sign, or that do not open.
 
 use super::adverse::{exact, scene};
 use crate::{
@@ -31,7 +31,7 @@ fn signed(mut answer: BatchAnswer) -> BatchAnswer {
     answer
 }
 
-/// Runs the query with a Target that changes its answers to the attempts before `honest_from`.
+/// Runs the query with a Target that applies `lie` to its answers to the attempts before `honest_from`.
 fn with_target(
     honest_from: u8,
     lie: impl Fn(&mut Scene, BatchAnswer) -> BatchAnswer,
@@ -96,7 +96,7 @@ const LIES: [(&str, Lie); 10] = [
         },
     ),
     ("groups of nobody, and signs it", |scene, mut answer| {
-        // A version, no entries, and a seed for the shares of none.
+        // The encoding of a group without entries: a version, no entries, and a seed for no shares.
         let nobody = [&[1, 0, 0, 0, 0, 0][..], &[7; 32]].concat();
         let nobody = Shared::seal_bytes(scene, answer.statement.work, 2, nobody);
         answer.groups[2].fill(nobody);
@@ -143,7 +143,7 @@ fn without_the_comparison_a_target_puts_out_whom_it_likes() {
     assert_eq!(evicts(LIES[6].1), [aggregator(3)]);
 }
 
-/// Runs the query with aggregators that refuse the groups of each attempt and accuse its target in `targets`.
+/// Runs the query with aggregators that refuse the groups of each attempt and accuse the attempt's target in `targets`.
 fn with_accusers(accusers: &[u8], targets: [&str; 3]) -> (Scene, Conduct) {
     let mut scene = scene();
     let conduct = scene.drive(|_, command| match command {

@@ -1,4 +1,4 @@
-//! Nobody lies; some may be lost.
+//! Tests of queries in which nobody lies, and some aggregators may be lost.
 
 use crate::{
     conduct::{Command, Conduct, Event, Failure, Funnel, Phase, StepError},
@@ -99,7 +99,7 @@ const STEPS: [&str; 7] = [
 fn an_aggregator_that_is_lost_at_any_step_is_not_missed() {
     for committee in [(2, 3), (3, 5)] {
         for (step, lost) in STEPS.into_iter().zip([1, 2, 3, 1, 2, 3, 1].map(aggregator)) {
-            // In the second batch where there are batches.
+            // The aggregator is lost at the second batch in steps that are taken per batch.
             let mut seen = 0;
             let mut scene = Scene::new(setting(committee, &[]));
             let mut gone = false;
@@ -113,7 +113,7 @@ fn an_aggregator_that_is_lost_at_any_step_is_not_missed() {
                 gone.then(|| failed(command, StepError::Unreachable))
             });
             assert!(gone, "{step}");
-            // What was verified before is not less verified.
+            // A loss after all batches are committed does not lower the number of verifying aggregators.
             let verified = match step {
                 "guards" | "release" => committee.1,
                 _ => committee.1 - 1,

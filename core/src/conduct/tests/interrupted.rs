@@ -1,4 +1,4 @@
-//! The Conductor's process dies and its query is taken up from the record.
+//! Tests of a Conductor whose process dies, and whose query is resumed from its record.
 
 use std::collections::VecDeque;
 
@@ -9,7 +9,7 @@ use crate::{
 };
 use dispers_base::encoding::{from_bytes, to_bytes};
 
-/// What comes back from the disk.
+/// Resumes the query from its encoded record.
 fn taken_up(scene: &Scene, conduct: &Conduct) -> (Conduct, VecDeque<Command>) {
     let bytes = to_bytes(&conduct.record());
     let record: Record = from_bytes(&bytes, 1 << 20, "record").unwrap();
@@ -18,8 +18,8 @@ fn taken_up(scene: &Scene, conduct: &Conduct) -> (Conduct, VecDeque<Command>) {
     (conduct, commands.into())
 }
 
-/// A query whose conductor dies after each number of commands in `deaths`: what those before led to
-/// is kept, the answer to the last is lost. How many commands it took.
+/// Drives a query whose conductor dies after each number of commands in `deaths`. The events before a death are in its
+/// record, and the event of the last command is lost. Returns the number of commands that the query took.
 fn drive(scene: &mut Scene, deaths: &[usize]) -> (Conduct, usize) {
     let (mut conduct, commands) = Conduct::new(scene.question.manifest.clone(), Options::default());
     let mut commands = VecDeque::from(commands);
@@ -127,7 +127,7 @@ fn an_aggregator_that_forgot_a_batch_once_is_asked_again_with_the_others() {
     });
     exact(&scene, &conduct, 3);
 
-    // One that forgets again is left out.
+    // An aggregator that forgets the same batch a second time is left out.
     let mut scene = Scene::new(setting((2, 3), &[]));
     let conduct = scene.drive(|_, command| {
         let forgot = label(command) == "verify" && addressee(command) == Some(aggregator(2));

@@ -1,4 +1,4 @@
-//! Whole queries at the Conductor, with everybody else in memory.
+//! Tests of whole queries at the Conductor, with every other role in memory.
 
 mod adverse;
 mod blame;

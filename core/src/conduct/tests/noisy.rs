@@ -1,4 +1,4 @@
-//! Queries whose result is noisy, and dealers that cheat.
+//! Tests of queries whose result is noisy, and of dealers that cheat.
 
 use super::honest::setting;
 use crate::{
@@ -53,11 +53,11 @@ fn no_step_of_the_cohort_shows_in_the_funnel_of_a_noisy_query() {
         assert_eq!((status.batches, status.batches_done), (0, 0));
         off.push(homes - reported.targeted);
     }
-    // Neither number is exact, nor the next step of the cohort below.
+    // Neither number is exact, nor the next lower step of the cohort.
     assert!(off.iter().all(|off| *off > 4), "{off:?}");
 }
 
-/// The noise in each released output, checked to be within all that may be dealt.
+/// Returns the noise in each released output, after checking that it is within the bound of what may be dealt.
 fn noise(scene: &Scene, conduct: &Conduct, dealers: usize) -> Vec<i128> {
     let status = conduct.status();
     assert_eq!((status.phase, status.failure), (Phase::Done, None));
@@ -150,7 +150,8 @@ fn noise_is_dealt_by_as_many_as_leave_enough_when_some_collude() {
         for dealers in bad {
             assert_eq!(deal(dealers, dealers[0]), Some(AggregationError::WrongWork));
         }
-        // Not in order, twice, a stranger, or not among them.
+        // Dealers that are not in order, listed twice, not of the committee; and a dealer that is not among those
+        // listed.
         for dealers in [&[2, 1], &[1, 1], &[1, 9]] {
             assert_eq!(deal(dealers, 1), Some(AggregationError::WrongWork));
         }
@@ -199,7 +200,7 @@ fn too_few_answers_end_a_noisy_query_before_it_is_charged() {
     );
 }
 
-/// Runs a query in which what aggregator 1 deals first is changed.
+/// Runs a query in which `change` is applied to the first deal of aggregator 1.
 fn cheating(scene: &mut Scene, mut change: impl FnMut(&mut Scene, &mut Deal)) -> Conduct {
     let mut cheated = false;
     scene.drive(|scene, command| {
@@ -219,7 +220,7 @@ fn cheating(scene: &mut Scene, mut change: impl FnMut(&mut Scene, &mut Deal)) ->
     })
 }
 
-/// Replaces the third aggregator's share by one that does not open for it, under the dealer's signature.
+/// Replaces the third aggregator's share by one that does not open for it, under a valid signature of the dealer.
 fn spoil_the_third_share(scene: &Scene, deal: &mut Deal) {
     deal.shares[2] = deal.shares[0].clone();
     deal.statement.digests[2] = deal.statement.digests[0];
@@ -230,9 +231,9 @@ fn spoil_the_third_share(scene: &Scene, deal: &mut Deal) {
 fn a_dealer_of_malformed_noise_is_refused_and_named() {
     type Change = fn(&mut Scene, &mut Deal);
     let changes: [Change; 2] = [
-        // A share that is not the one that was signed.
+        // A share that differs from the signed one.
         |_, deal| deal.shares[1] = deal.shares[0].clone(),
-        // Noise out of its bound: made with a circuit that allows more.
+        // Noise out of its bound, made with a circuit that allows more.
         |scene, deal| *deal = scene.forge_deal(member(1), &deal.statement.request),
     ];
     for (number, change) in changes.into_iter().enumerate() {
@@ -261,7 +262,7 @@ fn faults_of_noise_are_found_in_a_committee_that_is_too_large_to_try_every_set()
 fn a_dealer_that_deals_one_aggregator_a_false_share_costs_an_attempt_and_nobody_its_place() {
     type Change = fn(&mut Scene, &mut Deal);
     let changes: [Change; 2] = [
-        // Shares of other noise for some.
+        // Shares of other noise for one aggregator.
         |scene, deal| {
             let other = scene.deal_at(member(1), &deal.statement.request).unwrap();
             deal.shares[2] = other.shares[2].clone();
@@ -279,8 +280,8 @@ fn a_dealer_that_deals_one_aggregator_a_false_share_costs_an_attempt_and_nobody_
     }
 }
 
-/// Runs a query in which these members say, at these attempts, that they have no share of what the first dealt, and
-/// accuse it. The first of them may deal malformed noise as well.
+/// Runs a query in which each aggregator of `liars` says, at the first `attempts` attempts, that it has no share of the
+/// first dealer's noise, and accuses that dealer. The first liar also deals malformed noise if `forges`.
 fn denying(liars: &[u8], committee: (u8, u8), attempts: u8, forges: bool) -> (Scene, Conduct) {
     let mut scene = noisy(committee, (1.0, Some(0.3)));
     let liars: Vec<_> = liars.iter().map(|liar| aggregator(*liar)).collect();
@@ -321,7 +322,7 @@ fn denying(liars: &[u8], committee: (u8, u8), attempts: u8, forges: bool) -> (Sc
     (scene, conduct)
 }
 
-/// Signs a verifier message again, without the share at the first index.
+/// Returns a verifier message without the share at the first index, signed again.
 fn without_the_first(scene: &mut Scene, message: &PeerMessage) -> PeerMessage {
     let manifest = scene.question.manifest.clone();
     let channel = Channel {
@@ -349,7 +350,8 @@ fn an_aggregator_that_denies_one_dealer_s_share_puts_no_dealer_out() {
     noise(&scene, &conduct, 3);
     let (_, conduct) = without(Weakness::FalseBitEvictsDealer, once);
     assert_eq!(conduct.status().missing, [aggregator(1)]);
-    // At every attempt, it ends the query together with its own name.
+    // If the aggregator denies the share at every attempt, the query fails and names both the dealer and this
+    // aggregator.
     let (_, conduct) = denying(&[3], (2, 3), u8::MAX, false);
     let status = conduct.status();
     let disputes = vec![(aggregator(1), vec![member(3)])];
@@ -400,7 +402,7 @@ fn fewer_dealers_than_t_that_deal_one_aggregator_false_shares_do_not_put_it_out(
 fn a_dealer_that_signs_other_noise_than_was_asked_puts_nobody_else_out() {
     type Change = fn(&mut Scene, &mut Deal);
     let changes: [Change; 5] = [
-        // A share that makes the request to its reader too large, with a signature that is right.
+        // A share that makes the request to its reader too large, under a valid signature.
         |scene, deal| {
             let (manifest, position) = (scene.question.manifest.clone(), 1);
             let (_, key) = manifest.offers(0).nth(position).unwrap();
@@ -476,7 +478,7 @@ fn deals_are_bound_to_their_query_attempt_and_dealers() {
         assert_eq!(error, Some(AggregationError::FalseDeal { dealer }));
     }
     assert!(scene.open_deals_at(member(3), &first, &of_first).is_ok());
-    // Frozen: other deals of the same attempt are refused for good.
+    // D is frozen: other deals of the same attempt are refused for good.
     let others = deals(&mut scene, &first);
     let error = scene.open_deals_at(member(3), &first, &others).err();
     assert_eq!(error, Some(AggregationError::OtherGroups));

@@ -1,4 +1,4 @@
-//! Rounds of a session, one after the other (protocol.md §18).
+//! Tests of the rounds of a session, one after the other (protocol.md §18).
 
 use crate::{
     conduct::{Command, Conduct, Event, Options, Phase, Record, StepError},
@@ -17,7 +17,7 @@ fn session(updates: u16) -> Scene {
     })
 }
 
-/// What its querier sends before a round, with this weight.
+/// Returns the signed parameters of a round, in which each weight is `weight`.
 fn parameters(scene: &mut Scene, round: u16, weight: f64) -> SignedParameters {
     let state = State {
         weights: vec![weight; 3],
@@ -58,7 +58,7 @@ fn round(
     scene.follow(conduct, commands, intervene);
 }
 
-/// The sums over all homes' vectors of a round.
+/// Returns the sums over all homes' vectors in the scene's current round.
 fn sums(scene: &Scene) -> Vec<Option<u64>> {
     let circuit: &Circuit = scene.question.manifest.circuit_of(scene.round);
     let mut sums = vec![0; circuit.outputs().len()];
@@ -118,7 +118,7 @@ fn a_round_is_begun_once_and_never_one_before_it() {
     assert_eq!(refusal(&scene, &mut conduct, &zeroth), refused);
     let commands = advance(&scene, &mut conduct, &first).unwrap();
     assert!(!commands.is_empty());
-    // It runs: the same again changes nothing, and nothing else begins.
+    // While the round is in progress, the same parameters change nothing, and no other round begins.
     assert_eq!(refusal(&scene, &mut conduct, &first), Ok(0));
     assert_eq!(refusal(&scene, &mut conduct, &other), refused);
     let second = parameters(&mut scene, 2, 1.0);
@@ -126,7 +126,7 @@ fn a_round_is_begun_once_and_never_one_before_it() {
     scene.begin_round(1, first.digest());
     scene.follow(&mut conduct, commands, honest);
     exact(&scene, &conduct, Phase::Between);
-    // It was released, and is not begun again with other parameters.
+    // The released round does not begin again with other parameters.
     assert_eq!(refusal(&scene, &mut conduct, &other), refused);
     assert_eq!(refusal(&scene, &mut conduct, &first), Ok(0));
     round(&mut scene, &mut conduct, 4, honest);
@@ -166,7 +166,7 @@ fn parameters_that_the_session_s_querier_did_not_sign_for_it_begin_nothing() {
             Some(refused)
         );
     }
-    // Nobody can change a byte.
+    // A change of any byte is refused.
     let good = parameters(&mut scene, 1, 1.0);
     let bytes = to_bytes(&good);
     for at in (5..bytes.len()).step_by(7) {
@@ -196,7 +196,7 @@ fn parameters_open_with_the_session_s_key_and_for_their_round_only() {
         verified.open::<State>(&other).err(),
         Some(ParametersError::Sealed)
     );
-    // The tickets of chosen homes have it.
+    // The key is in the tickets of the chosen homes.
     let asks = scene.asks(scene.work(0, 0)).asks;
     for asked in asks.into_values().flat_map(|ask| {
         let find = ask.find;
@@ -249,7 +249,7 @@ fn an_aggregator_that_was_away_in_a_round_is_back_in_the_next_and_a_liar_is_not(
     exact(&scene, &conduct, Phase::Done);
 }
 
-/// What comes back from the disk.
+/// Resumes the query from its encoded record.
 fn taken_up(scene: &Scene, conduct: &Conduct) -> (Conduct, Vec<Command>) {
     let record: Record = copy_of(&conduct.record());
     let options = Options::default();
@@ -264,7 +264,7 @@ fn a_conductor_that_dies_between_or_within_rounds_goes_on_from_the_last() {
     assert!(commands.is_empty());
     exact(&scene, &conduct, Phase::Between);
 
-    // It dies when the first batch of the round was asked.
+    // The conductor dies after it has asked the first batch of the round.
     let shown = parameters(&mut scene, 1, 1.0);
     advance(&scene, &mut conduct, &shown).unwrap();
     scene.begin_round(1, shown.digest());

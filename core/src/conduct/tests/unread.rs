@@ -1,4 +1,4 @@
-//! Messages that their reader cannot read, and aggregators that say so falsely.
+//! Tests of messages that their reader cannot read, and of aggregators that claim so falsely.
 
 use super::adverse::exact;
 use super::honest::setting;
@@ -10,10 +10,10 @@ use crate::{
 };
 use dispers_base::weakness::{Weakness, without};
 
-/// The Byzantine aggregator, the last of its committee.
+/// Number of the Byzantine aggregator, the last of its committee.
 const LIAR: u8 = 5;
 
-/// Returns a message of the liar that its reader cannot accept: what is inside has no valid signature.
+/// Returns a message of the liar that its reader cannot accept, because its content has no valid signature.
 fn unreadable(scene: &mut Scene, from: u8, to: u8) -> PeerMessage {
     let manifest = scene.question.manifest.clone();
     let channel = Channel {
@@ -31,7 +31,7 @@ fn unreadable(scene: &mut Scene, from: u8, to: u8) -> PeerMessage {
     channel.seal(&signed, member(from), member(to), key, &mut scene.rng)
 }
 
-/// Carries a command out, and makes the messages of the answer unreadable for these.
+/// Carries a command out, and makes the messages of its answer to `readers` unreadable.
 fn garbled(scene: &mut Scene, command: &Command, from: u8, readers: &[u8]) -> Event {
     let mut event = scene.carry_out(command);
     let messages = match &mut event {
@@ -49,7 +49,7 @@ fn garbled(scene: &mut Scene, command: &Command, from: u8, readers: &[u8]) -> Ev
     event
 }
 
-/// Returns the attempt that a command is about, if it is for this aggregator and has this name.
+/// Returns the attempt of a command, if the command is named `step` and addressed to aggregator `of`.
 fn attempt_of(command: &Command, step: &str, of: u8) -> Option<u8> {
     let ours = label(command) == step && addressee(command) == Some(aggregator(of));
     let attempt = match command {
@@ -64,7 +64,8 @@ fn five() -> Scene {
     Scene::new(setting((3, 5), &[]))
 }
 
-/// Runs a query of five in which the liar's verifier messages to `readers` of each attempt cannot be read.
+/// Runs a query of five aggregators. Entry i of `readers` lists those that cannot read the liar's verifier messages of
+/// attempt i.
 fn with_garbled(readers: [&[u8]; 3]) -> (Scene, Conduct) {
     let mut scene = five();
     let conduct = scene.drive(|scene, command| {
@@ -82,7 +83,7 @@ fn an_aggregator_whose_messages_some_cannot_read_puts_none_of_them_out() {
     exact(&scene, &conduct);
     let status = conduct.status();
     assert_eq!((status.missing, status.verified), (vec![], 5));
-    // Without the defence it chooses who verifies.
+    // Without the defence, the Byzantine aggregator chooses who verifies.
     let (_, conduct) = without(Weakness::UnreadEvicts, || with_garbled(attack));
     assert_eq!(conduct.status().missing, [aggregator(1), aggregator(2)]);
 }
@@ -111,7 +112,8 @@ fn an_aggregator_that_says_falsely_that_it_reads_nothing_is_out() {
 
 #[test]
 fn an_aggregator_whose_dispute_is_provably_false_is_out_at_once() {
-    // Without one other, four are left of whom three are enough; and the rest names nobody.
+    // A claim about one other aggregator is false: the messages of three are enough, and four are left. The other
+    // claims name nobody else.
     for (step, named) in [
         ("verify", &[1][..]),
         ("verify", &[]),
@@ -141,7 +143,7 @@ fn an_aggregator_whose_verdict_is_provably_false_is_out_at_once() {
     let of = |suspect: Option<u8>| StepError::Inconsistent {
         suspect: suspect.map(member),
     };
-    // Verdicts on a batch of homes: nobody or itself is suspected, or noise is refused.
+    // False verdicts on a batch of homes: nobody, itself or a stranger is suspected, or noise is refused.
     for verdict in [of(None), of(Some(LIAR)), of(Some(9)), of_noise] {
         let mut scene = five();
         let conduct = scene.drive(|_, command| {
@@ -169,7 +171,7 @@ fn one_dispute_at_every_attempt_ends_the_query_by_both_names() {
     );
 }
 
-/// Returns a message of the liar of this many bytes.
+/// Returns a message of the liar whose content has `bytes` bytes.
 fn large(scene: &mut Scene, to: u8, bytes: usize) -> PeerMessage {
     let manifest = scene.question.manifest.clone();
     let channel = Channel {
@@ -227,7 +229,7 @@ fn an_aggregator_with_a_message_too_large_missing_or_repeated_is_out_alone() {
     }
 }
 
-/// Runs a query of three in which the second is lost, so that no randomness of the third may be missing.
+/// Runs a query of three aggregators in which the second is lost, so that the others need the third's randomness.
 fn with_garbled_randomness() -> (Scene, Conduct) {
     let mut scene = Scene::new(setting((2, 3), &[]));
     let conduct = scene.drive(|scene, command| {
@@ -249,7 +251,8 @@ fn randomness_that_cannot_be_read_costs_an_attempt_and_no_aggregator() {
     assert_eq!(conduct.status().missing, [aggregator(1), aggregator(2)]);
 }
 
-/// Runs a query of five, four of whom must verify, in which these cannot read the guard counts of the last two.
+/// Runs a query of five aggregators, of which four must verify. The aggregators `readers` cannot read the guard counts
+/// of the last two.
 fn with_garbled_guards(readers: &[u8]) -> (Scene, Conduct) {
     let mut scene = Scene::new(Setting {
         min_verified: 4,
@@ -299,7 +302,7 @@ fn an_aggregator_that_forgets_at_once_puts_nobody_out_who_lacks_its_randomness()
     assert_eq!(conduct.status().missing, [aggregator(2)]);
 }
 
-/// Runs a query of five in which the liar's acknowledgements have no valid signature.
+/// Runs a query of five aggregators in which the liar's acknowledgements have no valid signature.
 fn with_false_acknowledgements() -> (Scene, Conduct) {
     let mut scene = five();
     let conduct = scene.drive(|scene, command| {

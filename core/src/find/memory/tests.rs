@@ -1,4 +1,4 @@
-//! Finds that a finder refuses, given what it remembers.
+//! Tests of the finds that a finder refuses because of the sets that it remembers.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -36,7 +36,7 @@ fn tags(homes: impl IntoIterator<Item = u32>) -> Vec<HomeTag> {
     homes.into_iter().map(tag).collect()
 }
 
-/// A querier with the finder's memory of it.
+/// Querier with the finder's memory of its sets.
 struct Querier {
     name: Name,
     memory: Memory,
@@ -60,7 +60,7 @@ impl Querier {
         }
     }
 
-    /// Asks these homes under a profile, as a new query.
+    /// Asks `homes` under a profile, as a new query.
     fn ask(&mut self, profile: u8, homes: impl IntoIterator<Item = u32>) -> Result<(), FindError> {
         self.within(profile, homes, COHORT, 1_000_000)
     }
@@ -108,7 +108,7 @@ const REFUSED: Result<(), FindError> = Err(FindError::Sizes(COHORT));
 fn a_set_that_grew_and_a_near_one(querier: &mut Querier) -> Result<(), FindError> {
     let (all, without_one) = (1, 2);
     assert_eq!(querier.ask(all, 0..100), Ok(()));
-    // At this time its set was far from the only stored one.
+    // At this time, the set of this profile was far from the only stored one.
     assert_eq!(querier.ask(without_one, 0..60), Ok(()));
     assert_eq!(querier.ask(all, 0..130), Ok(()));
     querier.ask(without_one, 1..130)
@@ -160,7 +160,7 @@ fn a_set_that_changed_a_little_takes_what_it_differs_by() {
         .map(|set| set.homes.count())
         .sum();
     assert_eq!(stored_homes, 100 + 2 * (1..10).sum::<u64>());
-    // Each of them is compared, including those stored as a difference.
+    // Each of these sets is compared, including those stored as a difference.
     for day in 0..10 {
         assert_eq!(querier.ask(2, day..99 + day), REFUSED, "{day}");
         assert_eq!(querier.ask(1, day..100 + day), Ok(()));
@@ -180,7 +180,8 @@ fn at_its_bounds_a_finder_refuses_and_forgets_nothing() {
         assert_eq!(querier.ask(0, 0..51 + home), Ok(()));
     }
     assert_eq!(querier.ask(0, 0..80), Err(FindError::TooManySets));
-    // A stored set may still be asked. Whether another set is too small, or near to a stored one, is not said.
+    // A stored set may still be asked. The answer does not say whether another set is too small, or near to a stored
+    // one.
     assert_eq!(querier.ask(0, 0..50), Ok(()));
     assert_eq!(querier.ask(7, 701..750), Err(FindError::TooManySets));
     assert_eq!(querier.ask(7, 0..10), Err(FindError::TooManySets));

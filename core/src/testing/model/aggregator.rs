@@ -1,14 +1,14 @@
-//! One honest aggregator of the model: what it answers, and what it refuses (protocol.md §8 and §9).
+//! One honest aggregator of the model: its answers and refusals (protocol.md §8 and §9).
 //!
-//! This is written from the protocol and not from `crate::aggregation`. Contributions, shares and keys are left
-//! out: a D, a decision and a proposal are names, equal when the values are.
+//! This is written from the protocol and not from `crate::aggregation`. Contributions, shares and keys are left out. A
+//! D, a decision and a proposal are names that are equal when the values are.
 
-/// Batches of the model's query.
+/// Number of batches of the model's query.
 pub(super) const BATCHES: usize = 2;
-/// Most attempts at a batch. The exhaustive search uses fewer.
+/// Largest number of attempts at a batch. The exhaustive search uses fewer.
 pub(super) const MOST_ATTEMPTS: usize = 3;
 
-/// What the quorum of a batch decided: hash of D, the quorum, the bitmap and all messages.
+/// Decision of a quorum on a batch: hash of D, the quorum, the bitmap and all messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Decision {
     /// Name of D: 0 for the first that an honest aggregator froze for this work, higher for others.
@@ -19,26 +19,26 @@ pub(super) struct Decision {
     pub(super) word: u8,
 }
 
-/// How far an attempt is.
+/// Progress of an attempt.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Step {
     #[default]
     Unopened,
     Frozen,
     Verifying,
-    /// Frozen, and lost in a restart.
+    /// Frozen, and then lost in a restart.
     Forgotten,
     Prepared,
     Withdrawn,
 }
 
-/// One attempt at a batch, with everything that this aggregator ever said about it.
+/// One attempt at a batch, with every statement that this aggregator ever made about it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Attempt {
     pub(super) step: Step,
-    /// The D with which its share of the randomness left.
+    /// D with which this aggregator's share of the randomness left.
     pub(super) frozen: Option<u8>,
-    /// True if a share of the randomness left with another D before.
+    /// True if a share of the randomness left earlier with another D.
     pub(super) froze_two: bool,
     /// True if its verifier messages left.
     pub(super) verified: bool,
@@ -49,45 +49,45 @@ pub(super) struct Attempt {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Batch {
     pub(super) attempts: [Attempt; MOST_ATTEMPTS],
-    /// The attempt that counts, and its decision.
+    /// Number of the attempt that counts, and its decision.
     pub(super) committed: Option<(u8, Decision)>,
 }
 
-/// The batches of a release: attempt and decision of each that is listed.
+/// Batches of a release: attempt and decision of each that is listed.
 pub(super) type Proposal = [Option<(u8, Decision)>; BATCHES];
 
-/// A release that was begun.
+/// Release that was begun.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Releasing {
     pub(super) proposal: Proposal,
     /// Set once its total is sealed: true if a false opening lifted a mask.
     pub(super) released: Option<bool>,
-    /// True if guards were opened for another proposal before.
+    /// True if guards were opened earlier for another proposal.
     pub(super) second: bool,
 }
 
-/// One honest aggregator of one query of one round.
+/// One honest aggregator in a query of one round.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Aggregator {
     pub(super) batches: [Batch; BATCHES],
     pub(super) releasing: Option<Releasing>,
 }
 
-/// A request that carries everything that it needs: what does not open or is not signed is refused for its content,
-/// and changes nothing.
+/// Request that is complete and correctly signed. A request that does not open or is not signed is refused for its
+/// content and changes nothing, so that the model has no such request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Request {
-    /// Groups of this D.
+    /// Opens the groups of this D.
     Open { digest: u8 },
-    /// Shares of the randomness of t members for its D.
+    /// Verifies with the shares of the randomness of t members for its D.
     Verify,
-    /// Messages of a quorum; `None` where so many contradict each other that the attempt ends.
+    /// Decides with the messages of a quorum. `word` is `None` if so many contradict each other that the attempt ends.
     Decide { quorum: u8, word: Option<u8> },
-    /// Equal acknowledgements of the quorum.
+    /// Commits with equal acknowledgements of the quorum.
     Commit,
 }
 
-/// Why a request is refused, whatever it carries.
+/// Reason for which a request is refused in a state, whatever the request carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refusal {
     WrongStep,
@@ -98,22 +98,22 @@ pub(super) enum Refusal {
     NotCommitted,
 }
 
-/// A defence that a test takes out of the model, to see that the properties notice.
+/// Defence that a test takes out of the model, to see that the properties notice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mistake {
-    /// An attempt takes another D while its contributions are not decided.
+    /// An attempt takes another D until its contributions are decided.
     TakesAnotherDigest,
     /// An attempt that was forgotten in a restart takes another D.
     ForgetsDigest,
-    /// A later acknowledgement leaves earlier attempts as they are.
+    /// A later acknowledgement leaves earlier attempts unchanged.
     KeepsEarlierAttempts,
-    /// A batch that counts takes another attempt too.
+    /// A committed batch commits another attempt too.
     CommitsTwice,
-    /// A second certified proposal is taken.
+    /// A second certified proposal is accepted.
     ReleasesTwice,
-    /// A proposal is taken as it comes.
+    /// A proposal is accepted without a comparison with the committed batches.
     TrustsProposals,
-    /// The number of openings is not looked at.
+    /// The number of openings is not checked.
     CountsNoOpenings,
 }
 
@@ -142,7 +142,8 @@ impl Aggregator {
         request: Request,
         mistake: Option<Mistake>,
     ) -> Result<(), Refusal> {
-        // What was released stays as it is: only a commit may still arrive, until the sums end.
+        // No batch changes once a release has begun. Only a commit may still arrive, until the total is sealed and the
+        // sums are erased.
         let over = match request {
             Request::Commit => self.releasing.is_some_and(|of| of.released.is_some()),
             _ => self.releasing.is_some(),
@@ -168,7 +169,7 @@ impl Aggregator {
         }
     }
 
-    /// Opens its guard counts for a certified proposal.
+    /// Opens the guard counts for a certified proposal.
     pub(super) fn guards(
         &mut self,
         proposal: Proposal,
@@ -200,7 +201,7 @@ impl Aggregator {
         Ok(())
     }
 
-    /// Seals its total, once enough openings on one polynomial are there.
+    /// Seals the total. The caller has enough openings on one polynomial.
     pub(super) fn release(&mut self, lifted: bool) -> Result<(), Refusal> {
         let releasing = self.releasing.as_mut().ok_or(Refusal::WrongStep)?;
         releasing.released.get_or_insert(lifted);

@@ -1,12 +1,12 @@
-//! The same aggregators under an honest conductor: every query ends, whatever a Byzantine aggregator says and
-//! whichever others restart (protocol.md §8, "Restarts").
+//! A model of the same aggregators under an honest conductor: every query ends, whatever a Byzantine aggregator says
+//! and whichever other aggregators restart (protocol.md §8, "Restarts").
 
 use stateright::{Model, Property};
 
 use super::aggregator::{Aggregator, BATCHES, Request, Step};
 use super::{BYZANTINE, HONEST, Proposal};
 
-/// Most steps of a query.
+/// Largest number of steps of a query.
 const MOST_STEPS: u8 = 40;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -19,7 +19,7 @@ enum Stage {
     Done,
 }
 
-/// A batch at the conductor.
+/// State of a batch at the conductor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Run {
     attempt: usize,
@@ -46,25 +46,25 @@ pub(super) struct Query {
     forgot: [u8; BATCHES],
     /// Honest members that forgot a second attempt at the same batch.
     forgetful: u8,
-    /// True once an honest aggregator refused an honest conductor.
+    /// True once an honest aggregator refused a request of an honest conductor.
     refused: bool,
     steps: u8,
 }
 
-/// How the Byzantine aggregator answers a step.
+/// Answer of the Byzantine aggregator to a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Answer {
     Honest,
     Nothing,
-    /// The same false message to both.
+    /// The same false message to both honest aggregators.
     Alike,
-    /// Different messages.
+    /// A different message to each honest aggregator.
     Apart,
-    /// So many contradictions that the attempt ends.
+    /// Messages with so many contradictions that the attempt ends.
     Contradicting,
 }
 
-/// One step, at all aggregators that are in the query. `restarts` are the honest members that restart before it.
+/// One step, at all aggregators that are still in the query. `restarts` are the honest members that restart before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Action {
     Ask {
@@ -80,7 +80,7 @@ pub(super) enum Action {
     Release(Answer),
 }
 
-/// An honest conductor of a query.
+/// Honest conductor of a query.
 pub(super) struct HonestConductor {
     pub(super) min_verified: u32,
     pub(super) attempts: usize,
@@ -95,7 +95,7 @@ const ANSWERS: [Answer; 5] = [
 ];
 
 impl Query {
-    /// The honest members that are in the query, by place.
+    /// Returns the places of the honest members that are still in the query.
     fn honest(&self) -> impl Iterator<Item = usize> + use<> {
         let alive = self.alive;
         (0..2).filter(move |at| alive & HONEST[*at] != 0)
@@ -120,7 +120,8 @@ impl Query {
         run.stage = Stage::Asking;
     }
 
-    /// An honest aggregator lost the attempt. It stays in the query the first time at each batch.
+    /// Records that an honest aggregator lost the attempt. The aggregator stays in the query the first time at each
+    /// batch.
     fn forgets(&mut self, at: usize, batch: usize) {
         if self.forgot[batch] & HONEST[at] != 0 {
             self.alive &= !HONEST[at];
@@ -129,7 +130,7 @@ impl Query {
         self.forgot[batch] |= HONEST[at];
     }
 
-    /// Has every honest aggregator take a step. Returns whether all that are left in the query did.
+    /// Makes every honest aggregator take a step. Returns whether all aggregators that are left in the query took it.
     fn take(&mut self, batch: usize, request: impl Fn(usize) -> Request) -> bool {
         let attempt = self.runs[batch].attempt;
         let mut all = true;
@@ -199,7 +200,7 @@ impl Query {
             word: word(at),
         });
         let contradicted = lies && answer == Answer::Contradicting;
-        // With one more than needed the liar is known, and left out.
+        // The liar can be named only if the quorum has one member more than needed. Then it is left out.
         if contradicted && quorum.count_ones() > rules.min_verified.max(2) {
             self.alive &= !BYZANTINE;
         }
@@ -231,7 +232,7 @@ impl Query {
         let honest = self.honest().count();
         let lies =
             self.alive & BYZANTINE != 0 && !matches!(answer, Answer::Honest | Answer::Nothing);
-        // Three openings show a false one, and the release stops.
+        // With three openings a false one is noticed, and nothing is released.
         if lies && honest == 2 {
             self.phase = Phase::Failed;
             return;
@@ -277,7 +278,7 @@ impl Model for HonestConductor {
             Phase::Release => actions.extend(answers.iter().map(|one| Action::Release(*one))),
             Phase::Released | Phase::Failed => {}
             Phase::Batches => {
-                // Batches do not read each other's state, so one after the other is enough.
+                // Batches do not read each other's state, so that one order of them is enough.
                 let runs = query.runs.iter().enumerate();
                 let mut open = runs.filter(|(_, run)| run.stage != Stage::Done);
                 let Some((batch, run)) = open.next() else {
@@ -317,7 +318,7 @@ impl Model for HonestConductor {
 
     fn properties(&self) -> Vec<Property<Self>> {
         vec![
-            // Steps are counted and bounded, and no state but an end is without a next step: so every path ends.
+            // The number of steps is bounded, and every state but an end has a next step. So every path ends.
             Property::always(
                 "a query ends after a bounded number of steps",
                 |_, query: &Query| query.steps <= MOST_STEPS,

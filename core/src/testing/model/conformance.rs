@@ -1,5 +1,6 @@
-//! The real state machines beside the model: every step of theirs must be one of the model's, with the same outcome
-//! and the same state after it. Without this the model would say nothing about the code.
+//! Comparison of the real state machines with the model. Every step of a real state machine must be a step of the
+//! model, with the same outcome and the same state after it. Without this comparison, the model would say nothing about
+//! the code.
 
 use std::collections::BTreeMap;
 
@@ -14,10 +15,10 @@ use crate::{
 };
 use dispers_base::id::{MemberNumber, Work};
 
-/// A step that a real aggregator was asked to take.
+/// Step that a real aggregator was asked to take.
 #[derive(Clone, Copy)]
 pub(crate) enum Call<'a> {
-    /// Groups under this D.
+    /// Opens the groups of this D.
     Open(Work, [u8; 32]),
     Verify(Work),
     Decide(Work, &'a Quorum),
@@ -26,24 +27,25 @@ pub(crate) enum Call<'a> {
     Release,
 }
 
-/// What a decision hashes to, and the number counted.
+/// Hash of a decision, and the number of contributions counted.
 type Decided = ([u8; 32], u32);
 
-/// A run of real aggregators, of which the first two are followed in the model.
+/// Run of real aggregators, of which the first two are followed in the model.
 pub(crate) struct Conformance {
     rules: Rules,
     state: State,
-    /// The aggregators as they were last written.
+    /// States of the aggregators as they were last written.
     written: [Aggregator; 2],
-    /// D of each (batch, attempt); its place is its name.
+    /// All D of each (batch, attempt). The place of a D is its name in the model.
     digests: BTreeMap<(usize, usize), Vec<[u8; 32]>>,
-    /// Decisions of each (batch, attempt, name of D, quorum); a place is the name of the Byzantine member's messages.
+    /// Decisions of each (batch, attempt, name of D, quorum). The place of a decision is the name of the Byzantine
+    /// member's messages.
     decisions: BTreeMap<(usize, usize, u8, u8), Vec<Decided>>,
     /// Proposals by hash.
     proposals: BTreeMap<[u8; 32], Proposal>,
 }
 
-/// The place of a member among those that are followed.
+/// Returns the place of a member among the followed members.
 fn place(member: MemberNumber) -> Option<usize> {
     HONEST.iter().position(|bit| *bit == bit_of(member))
 }
@@ -56,7 +58,7 @@ fn bits_of(quorum: &Quorum) -> u8 {
     quorum.members().iter().map(|member| bit_of(*member)).sum()
 }
 
-/// The refusals that follow from the state. Others follow from what a request carries.
+/// Returns the refusal that follows from the state, or `None` if the error follows from the content of a request.
 fn refusal(error: &AggregationError) -> Option<Refusal> {
     Some(match error {
         AggregationError::WrongStep => Refusal::WrongStep,
@@ -69,7 +71,7 @@ fn refusal(error: &AggregationError) -> Option<Refusal> {
     })
 }
 
-/// The batch and attempt of the model.
+/// Returns the batch and attempt of a work in the model, or `None` if the model does not have them.
 fn named(work: Work) -> Option<(usize, usize)> {
     let (batch, attempt) = (work.batch.number as usize, usize::from(work.attempt));
     let modelled = work.round == 0 && batch < BATCHES && attempt < MOST_ATTEMPTS;
@@ -77,7 +79,7 @@ fn named(work: Work) -> Option<(usize, usize)> {
 }
 
 impl Conformance {
-    /// Follows a query of which nothing has happened yet.
+    /// Follows a query in which nothing has happened yet.
     pub(crate) fn new(min_verified: u8) -> Self {
         Self::with(min_verified, None)
     }
@@ -99,14 +101,14 @@ impl Conformance {
         }
     }
 
-    /// Takes note that an aggregator wrote its state.
+    /// Records that an aggregator wrote its state.
     pub(crate) fn written(&mut self, member: MemberNumber) {
         if let Some(at) = place(member) {
             self.written[at] = self.state.aggregators[at];
         }
     }
 
-    /// Compares an aggregator that restarted from what it wrote.
+    /// Compares an aggregator after it restarted from its last written state.
     pub(crate) fn restarted(
         &mut self,
         member: MemberNumber,
@@ -121,7 +123,8 @@ impl Conformance {
             .map_err(|what| format!("aggregator {member} after a restart: {what}"))
     }
 
-    /// Compares one step: its outcome, and the state after it. `said` is the acknowledgement of a decision.
+    /// Compares the outcome of one step, and the state after it. `outcome` holds the acknowledgement if the step was a
+    /// decision.
     pub(crate) fn step(
         &mut self,
         member: MemberNumber,
@@ -215,7 +218,7 @@ impl Conformance {
         Ok(())
     }
 
-    /// The name of a decision among those of the same work, D and quorum.
+    /// Returns the name of a decision among those of the same work, D and quorum.
     fn word(&mut self, of: (usize, usize, u8, u8), decision: [u8; 32], accepted: u32) -> u8 {
         let known = self.decisions.entry(of).or_default();
         let decided = (decision, accepted);
@@ -226,7 +229,7 @@ impl Conformance {
         }) as u8
     }
 
-    /// The decision of the model that has this hash.
+    /// Returns the model's decision with this hash.
     fn decision(&self, work: (usize, usize), decided: Decided) -> Option<Decision> {
         let of = self.decisions.iter().filter(|(of, _)| (of.0, of.1) == work);
         let mut named = of.filter_map(|(&(_, _, digest, quorum), known)| {
@@ -251,7 +254,7 @@ impl Conformance {
             let place = listed.get_mut(one.batch.number as usize);
             let place = place.ok_or("a batch that is not modelled")?;
             let work = (one.batch.number as usize, usize::from(one.attempt));
-            // A quorum of nobody is in no decision that was made.
+            // Stands for an unknown decision: no decision has an empty quorum.
             let unknown = Decision {
                 digest: 0,
                 quorum: 0,
@@ -294,7 +297,7 @@ impl Conformance {
         Ok(())
     }
 
-    /// Compares what a test sees of an aggregator with the model's.
+    /// Compares the visible state of an aggregator with that of the model.
     fn compare(&self, at: usize, visible: &Visible) -> Result<(), String> {
         let own = &self.state.aggregators[at];
         let differs = |what: &str, real: &dyn std::fmt::Debug, model: &dyn std::fmt::Debug| {
@@ -353,7 +356,7 @@ impl Conformance {
         Some((attempt, decision))
     }
 
-    /// A real attempt in the model's words.
+    /// Translates the state of a real attempt into the terms of the model.
     fn seen(
         &self,
         work: (usize, usize),

@@ -7,14 +7,14 @@ use crate::{
 };
 use dispers_base::id::MemberNumber;
 
-/// The model beside a query, and the first step that it does not allow.
+/// Model beside a query, and the first step that it does not allow.
 pub(crate) struct Follower {
     model: Conformance,
     differs: Option<String>,
 }
 
 impl Follower {
-    /// Follows a query of which nothing has happened yet.
+    /// Follows a query in which nothing has happened yet.
     pub(crate) fn new(min_verified: u8) -> Self {
         Self {
             model: Conformance::new(min_verified),
@@ -27,18 +27,18 @@ impl Follower {
         self.differs.as_deref()
     }
 
-    /// Notes that an aggregator wrote its state.
+    /// Records that an aggregator wrote its state.
     pub(crate) fn written(&mut self, member: MemberNumber) {
         self.model.written(member);
     }
 
-    /// Compares an aggregator that restarted from what it wrote.
+    /// Compares an aggregator after it restarted from its last written state.
     pub(crate) fn restarted(&mut self, member: MemberNumber, restored: &Aggregation) {
         let same = self.model.restarted(member, &restored.visible());
         self.differs = self.differs.take().or(same.err());
     }
 
-    /// Compares one step, and the state after it. `said` is the acknowledgement of a decision.
+    /// Compares one step, and the state after it. `outcome` holds the acknowledgement if the step was a decision.
     pub(crate) fn step(
         &mut self,
         member: MemberNumber,

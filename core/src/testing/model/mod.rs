@@ -1,11 +1,12 @@
 //! A model of the aggregation (protocol.md §8 and §9) that is checked exhaustively.
 //!
-//! Three aggregators, a threshold of two, two batches. Aggregator 3 and the conductor are Byzantine, and so is the
-//! target as far as it matters here: for every work there may be any number of D. What the aggregators 1 and 2 answer
-//! is in [`aggregator`]. A Byzantine party may send whatever it can: its own messages as it likes, and of the honest
-//! what they ever sent. What it cannot make, and what honest aggregators refuse for its content, is no action.
+//! The model has three aggregators, a threshold of two, and two batches. Aggregator 3 and the conductor are Byzantine.
+//! So is the target, as far as it matters here: for every work there may be any number of D. The answers of aggregators
+//! 1 and 2 are in [`aggregator`]. A Byzantine party may send any message of its own, and any message that an honest
+//! aggregator ever sent. The model has no action for messages that a Byzantine party cannot make, or that honest
+//! aggregators refuse for their content.
 //!
-//! [`conformance`] replays what the real state machines did, step by step, in the same honest aggregators.
+//! [`conformance`] replays the steps of the real state machines in the same honest aggregators.
 
 mod aggregator;
 mod conductor;
@@ -19,21 +20,22 @@ use aggregator::{Aggregator, BATCHES, Decision, Mistake, Proposal, Request, Step
 pub(crate) use conformance::Call;
 pub(crate) use follower::Follower;
 
-/// The honest aggregators, and the Byzantine one, as bits of a quorum.
+/// Bits of the honest aggregators in a quorum. `BYZANTINE` is the bit of the Byzantine one.
 const HONEST: [u8; 2] = [0b001, 0b010];
 const BYZANTINE: u8 = 0b100;
 /// Every set of two or more members.
 const QUORUMS: [u8; 4] = [0b011, 0b101, 0b110, 0b111];
 
-/// What is checked.
+/// Parameters of one search.
 #[derive(Debug, Clone, Copy)]
 struct Rules {
     min_verified: u32,
     attempts: usize,
-    /// True if the notary signs one proposal only.
+    /// True if the notary signs only one proposal.
     honest_notary: bool,
     /// True if all steps of a batch come before those of the next. Steps of different batches commute, and a release
-    /// reads only what was committed, so this leaves nothing out (see the test of it).
+    /// reads only what was committed, so that this loses no outcome.
+    /// `batches_that_come_one_after_the_other_end_as_in_any_order` tests this.
     in_order: bool,
     mistake: Option<Mistake>,
 }
@@ -60,13 +62,13 @@ impl Rules {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct State {
     aggregators: [Aggregator; 2],
-    /// What the notary signed.
+    /// Proposal that the notary signed.
     certified: Option<Proposal>,
-    /// Batches that are over, where they come one after the other.
+    /// Number of batches that are over, if batches come one after another.
     over: u8,
 }
 
-/// What happens next. `at` is the place of an honest aggregator.
+/// Next event. `at` is the place of an honest aggregator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Action {
     Take {
@@ -80,7 +82,7 @@ enum Action {
         at: usize,
         batch: usize,
     },
-    /// The notary signs.
+    /// The notary signs a proposal.
     Certify {
         proposal: Proposal,
     },
@@ -88,7 +90,8 @@ enum Action {
         at: usize,
         proposal: Proposal,
     },
-    /// The total is sealed, with all three openings or with the Byzantine member's alone, which may be false.
+    /// The total is sealed, with the openings of all three members, or with the Byzantine member's alone. That opening
+    /// may be false.
     Release {
         at: usize,
         lies: bool,
@@ -102,8 +105,8 @@ impl State {
         &self.aggregators[1 - at]
     }
 
-    /// Names that a D may have at an aggregator that opens groups: a name that was not used before is that of a D
-    /// made after the randomness was known, but for the first.
+    /// Returns the highest name that a D may have at an aggregator that opens groups. Name 0 is the first D that was
+    /// frozen. Name 1 stands for a D that was made after the randomness was known.
     fn digests(&self, batch: usize, attempt: usize) -> u8 {
         let frozen = self
             .aggregators
@@ -124,16 +127,16 @@ impl State {
         decision.quorum & HONEST[1 - at] == 0 || other.acknowledged == Some(decision)
     }
 
-    /// Returns whether the openings exist with which an aggregator releases.
+    /// Returns whether the openings exist that an aggregator needs to release.
     fn has_openings(&self, at: usize, lies: bool, rules: &Rules) -> bool {
         let own = self.aggregators[at].releasing.map(|of| of.proposal);
         let other = self.other(at).releasing.map(|of| of.proposal);
-        // Three points of a line show a false one; of two neither does.
+        // Three openings on one line reveal a false one. Two openings always lie on a line.
         let both = own == other && !lies;
         both || rules.min_verified <= 2 || rules.mistake == Some(Mistake::CountsNoOpenings)
     }
 
-    /// The requests about one batch that an aggregator may get.
+    /// Adds the requests about one batch that an aggregator may get.
     fn requests(&self, at: usize, batch: usize, rules: &Rules, actions: &mut Vec<Action>) {
         for attempt in 0..rules.attempts {
             let mut take = |request| {
@@ -147,7 +150,7 @@ impl State {
             for digest in 0..=self.digests(batch, attempt) {
                 take(Request::Open { digest });
             }
-            // Its own share and the Byzantine member's are enough.
+            // The aggregator's own share of the randomness and the Byzantine member's are enough.
             take(Request::Verify);
             let own = &self.aggregators[at].batches[batch].attempts[attempt];
             for quorum in rules.quorums().filter(|quorum| quorum & HONEST[at] != 0) {
@@ -172,7 +175,8 @@ impl State {
         actions.push(Action::Restart { at, batch });
     }
 
-    /// Proposals of which an honest aggregator committed every batch. No other is ever taken.
+    /// Returns the proposals of which an honest aggregator committed every batch. Honest aggregators refuse every
+    /// other.
     fn proposals(&self) -> Vec<Proposal> {
         let mut proposals = Vec::new();
         for one in &self.aggregators {
@@ -190,7 +194,8 @@ impl State {
         proposals
     }
 
-    /// Forgets of a batch what no later step reads: whether the decisions of both are equal is left.
+    /// Removes the details of a batch that no later step reads. Only whether the decisions of both aggregators are
+    /// equal is kept.
     fn close(&mut self, batch: usize) {
         let [first, second] = self.aggregators.map(|one| one.batches[batch].committed);
         let named = |word| {

@@ -22,7 +22,8 @@ fn with_more_than_the_threshold_verifying_one_byzantine_aggregator_breaks_nothin
     assert_eq!(broken(Rules::new(3)), BTreeSet::new());
 }
 
-/// What docs/protocol.md §13 does not promise with exactly t verifying is not true there, and nothing else.
+/// Checks that, if exactly t aggregators verify, only the properties that docs/protocol.md §13 does not promise are
+/// broken.
 #[test]
 fn with_exactly_the_threshold_verifying_only_what_is_not_promised_breaks() {
     let unpromised = BTreeSet::from([EARLY_DIGEST, ONE_ATTEMPT, NO_MASK_LIFTED]);
@@ -62,13 +63,13 @@ fn every_defence_that_is_left_out_of_the_model_breaks_a_property() {
     }
 }
 
-/// What an aggregator committed, and the attempts that its release lists.
+/// Committed attempts of an aggregator, and the attempts that its release lists.
 type End = (
     [Option<(u8, Decision)>; BATCHES],
     Option<([Option<u8>; BATCHES], Option<bool>)>,
 );
 
-/// How far aggregators come, in every order of steps that the rules allow.
+/// Returns the final states of the aggregators over all orders of steps that the rules allow.
 fn ends(rules: Rules) -> BTreeSet<[End; 2]> {
     let (mut reached, mut waiting) = (BTreeSet::new(), rules.init_states());
     let mut ends = BTreeSet::new();
@@ -90,7 +91,7 @@ fn ends(rules: Rules) -> BTreeSet<[End; 2]> {
     ends
 }
 
-/// With one attempt a batch, since all orders are searched here.
+/// Compares the ends with one attempt per batch, since all orders of steps are searched.
 #[test]
 fn batches_that_come_one_after_the_other_end_as_in_any_order() {
     let rules = Rules {

@@ -1,4 +1,5 @@
-//! Random requests to three real aggregators, followed in the model: those that an honest conductor never sends too.
+//! Random requests to three real aggregators, followed in the model. They include requests that an honest conductor
+//! never sends.
 
 use std::collections::BTreeMap;
 
@@ -20,15 +21,15 @@ use crate::{
 use dispers_base::id::{MemberNumber, Work};
 use dispers_circuit::Row;
 
-/// Messages by their sender's number and which D it froze.
+/// Messages by the number of their sender and the index of the D that the sender froze.
 type Messages = BTreeMap<(u8, usize), Vec<PeerMessage>>;
 
-/// What was sent about one work.
+/// Messages sent about one work.
 #[derive(Default)]
 struct Sent {
     /// Two answers of the target, with different D.
     answers: Vec<BatchAnswer>,
-    /// Which of them each member froze.
+    /// Index of the answer that each member froze.
     frozen: BTreeMap<u8, usize>,
     randomness: Messages,
     verifier: Messages,
@@ -37,7 +38,7 @@ struct Sent {
 
 struct Walk {
     scene: Scene,
-    /// Member 3 once more: it tells some that it froze another D.
+    /// Second state of member 3, which is Byzantine: it tells some members that it froze another D.
     twin: Aggregation,
     rng: StdRng,
     sent: BTreeMap<(u32, u8), Sent>,
@@ -96,7 +97,7 @@ impl Walk {
         self.sent.get_mut(&key).unwrap()
     }
 
-    /// Takes a step of a member, and follows it.
+    /// Takes a step of a member, and compares it with the model.
     fn step<T>(
         &mut self,
         number: u8,
@@ -148,7 +149,7 @@ impl Walk {
     }
 
     fn restart(&mut self, number: u8) -> Result<(), String> {
-        // What the Byzantine member keeps is its own affair.
+        // The model does not follow the state of the Byzantine member.
         if number == 3 {
             return Ok(());
         }
@@ -163,7 +164,7 @@ impl Walk {
         self.model.restarted(member(number), &visible)
     }
 
-    /// One request: mostly the one that is next for a member, else any.
+    /// Makes one request. Mostly it is the next one for a member, else any.
     fn next(&mut self) -> Result<(), String> {
         let number = self.rng.random_range(1..=3);
         let batch = self.rng.random_range(0..BATCHES as u32);
@@ -178,7 +179,7 @@ impl Walk {
             _ => latest,
         };
         let work = self.scene.work(batch, attempt);
-        // An honest member has one face.
+        // An honest member uses the D that it froze. Only member 3 chooses between two.
         let other = usize::from(self.rng.random_range(0..8) == 0);
         let face = match number {
             3 => other,
@@ -200,7 +201,7 @@ impl Walk {
         }
     }
 
-    /// The request that is next for a member.
+    /// Returns the number of the next sensible request for a member.
     fn sensible(&mut self, number: u8, twin: bool, work: Work) -> u8 {
         self.swap(twin);
         let visible = self.scene.aggregators[&member(number)].visible();
@@ -283,7 +284,7 @@ impl Walk {
             listed.truncate(1);
         }
         let mut proposal = self.scene.proposal(&listed);
-        // The notary signs one, and a proposal that it signed may come again.
+        // The notary signs one proposal. A proposal that it signed may come again.
         match &self.certified {
             _ if listed.is_empty() => {}
             Some(certified) => proposal = certified.clone(),
@@ -317,7 +318,7 @@ fn of(messages: &Messages, face: usize) -> Vec<PeerMessage> {
         .collect()
 }
 
-/// Walks at random until something differs from the model. Returns what, and how many walks released.
+/// Walks at random until a step differs from the model. Returns that difference, and the number of walks that released.
 fn walks(count: u64, steps: u32, mistake: Option<Mistake>) -> (Option<String>, u64) {
     let mut released = 0;
     for seed in 0..count {
@@ -338,7 +339,7 @@ fn whatever_real_aggregators_are_asked_is_a_path_of_the_model() {
     let (differs, released) = walks(100, 150, None);
     assert_eq!(differs, None);
     println!("{released} releases");
-    // Walks that never come to a release would show little.
+    // Walks that do not reach a release would show little.
     assert!(released > 10, "{released}");
 }
 

@@ -1,8 +1,8 @@
-//! A simulated network: every state machine in one process, on a virtual clock, with what goes wrong
-//! drawn from a seed (docs/testing.md).
+//! A simulated network: every state machine in one process, on a virtual clock, with faults drawn from a seed
+//! (docs/testing.md).
 //!
-//! A seed that fails is printed with its operations; `SIMULATION_SEED=n` runs it alone and prints what
-//! happened. `SIMULATION_SCHEDULES=n` runs others than ten thousand.
+//! A seed that fails is printed with its operations. `SIMULATION_SEED=n` runs one seed and prints what happened.
+//! `SIMULATION_SCHEDULES=n` changes the number of schedules from ten thousand.
 
 mod byzantine;
 mod schedule;
@@ -24,12 +24,12 @@ use crate::{
 use dispers_base::id::MemberNumber;
 use dispers_circuit::Row;
 
-/// Homes of a simulated network, half in each group.
+/// Number of homes of a simulated network, half in each group.
 const HOMES: usize = 12;
-/// The network's minimum cohort.
+/// Minimum cohort of the network.
 const COHORT: u64 = 4;
 
-/// A network to simulate.
+/// Network to simulate.
 struct Shape {
     committee: (u8, u8),
     min_verified: u8,
@@ -44,7 +44,7 @@ const fn shape(committee: (u8, u8), min_verified: u8, batch_size: u32) -> Shape 
     }
 }
 
-/// One to three batches, at the threshold and above it; the cheap ones are the more.
+/// Networks of one to three batches, at the threshold and above it. Most are cheap to run.
 const SHAPES: [Shape; 20] = [
     shape((2, 3), 2, 4),
     shape((3, 5), 4, 6),
@@ -70,7 +70,8 @@ const SHAPES: [Shape; 20] = [
 const THREE_BATCHES: usize = 0;
 const FIVE_MEMBERS: usize = 1;
 
-/// Homes whose values are different powers of two, so that a sum shows whose it is.
+/// Returns the rows of the homes. Each home's value is another power of two in its group, so that a sum shows which
+/// homes it holds.
 fn rows() -> Vec<Option<Row>> {
     let row = |number: usize| Row {
         group: number % 2,
@@ -79,7 +80,7 @@ fn rows() -> Vec<Option<Row>> {
     (0..HOMES).map(|number| Some(row(number))).collect()
 }
 
-/// The number of a home, by its id.
+/// Returns the number of a home from its id.
 fn number(home: &HomeId) -> usize {
     let number = home.0.strip_prefix("home");
     number.and_then(|n| n.parse().ok()).expect("it has one")
@@ -95,23 +96,23 @@ fn scene(shape: &Shape) -> Scene {
     })
 }
 
-/// Networks that are made once and run many schedules.
+/// Networks by shape, each made once for many schedules.
 #[derive(Default)]
 struct Scenes(BTreeMap<usize, (Scene, Answers)>);
 
-/// What came of a schedule that kept every invariant.
+/// Outcome of a schedule that kept every invariant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Outcome {
-    /// Everybody's sums.
+    /// The sums of all homes were released.
     Everybody,
-    /// The sums of fewer homes.
+    /// The sums of fewer homes were released.
     Fewer,
-    /// A clean failure.
+    /// The query failed cleanly.
     Failed,
 }
 
 impl Scenes {
-    /// Runs a schedule; why it breaks an invariant, if it does, and what happened.
+    /// Runs a schedule. Returns its outcome and log, or the invariant that breaks as an error.
     fn run(&mut self, schedule: &Schedule) -> Result<(Outcome, Vec<String>), String> {
         let entry = self.0.entry(schedule.shape);
         let (scene, answers) =
@@ -123,7 +124,7 @@ impl Scenes {
     }
 }
 
-/// The invariants of every query, however much went wrong.
+/// Checks the invariants of every query, whatever the faults were.
 fn check(scene: &Scene, schedule: &Schedule, ended: &Ended) -> Result<Outcome, String> {
     let status = ended.conduct.status();
     let lied = ended.conduct.out().values().any(|why| {
@@ -144,14 +145,14 @@ fn check(scene: &Scene, schedule: &Schedule, ended: &Ended) -> Result<Outcome, S
     if status.phase != Phase::Done {
         return Err("there are totals of a query that is not done".into());
     }
-    // That all totals lie on one polynomial is checked here, so that any of them give this result.
+    // Reading checks that all totals lie on one polynomial, so that any t of them give this result.
     let released = match scene.read(totals) {
         Ok(released) => released,
-        // A total may have been changed on its way to the conductor.
+        // A fault may have changed a total on its way to the conductor.
         Err(_) if schedule.corrupts() => return Ok(Outcome::Failed),
         Err(error) => return Err(format!("the totals do not open: {error}")),
     };
-    // Outputs are n, s, m, t of each group.
+    // The outputs of each group are n, s, m and t.
     let mut counted = 0;
     for (group, outputs) in released.outputs.chunks(4).enumerate() {
         let expected: Vec<usize> = ended
@@ -178,7 +179,7 @@ fn check(scene: &Scene, schedule: &Schedule, ended: &Ended) -> Result<Outcome, S
             return Err(format!("group {group}: {sum:b} instead of {bits:b}"));
         }
     }
-    // The number is in steps of the cohort if the exact one would give a suppressed group away.
+    // The number is in steps of the cohort if the exact number would give a suppressed group away.
     if released.accepted + COHORT <= counted {
         return Err("more homes are summed than were accepted".into());
     }
@@ -192,7 +193,7 @@ fn variable(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
-/// Runs the schedule that a test pins, and prints what happened if it breaks an invariant.
+/// Runs the schedule of a test. Prints its log, or panics if it breaks an invariant.
 fn outcome(schedule: &Schedule) -> Outcome {
     match Scenes::default().run(schedule) {
         Ok((outcome, log)) => {
@@ -203,7 +204,7 @@ fn outcome(schedule: &Schedule) -> Outcome {
     }
 }
 
-/// Networks of one thread, which it uses again for the next seed.
+/// Networks of one thread, which the thread uses again for the next seed.
 #[derive(Default)]
 struct Networks {
     scenes: Scenes,
@@ -253,7 +254,7 @@ impl Networks {
     }
 }
 
-/// Returns whether a seed stands for a campaign: each odd one, below `SIMULATION_CAMPAIGNS` where that is set.
+/// Returns whether a seed stands for a campaign: each odd one, below `SIMULATION_CAMPAIGNS` if that is set.
 fn is_campaign(seed: u64) -> bool {
     seed % 2 == 1 && seed < variable("SIMULATION_CAMPAIGNS").unwrap_or(u64::MAX)
 }
@@ -304,12 +305,12 @@ fn ten_thousand_random_schedules_keep_every_invariant() {
     );
     let all = all.into_inner().unwrap();
     println!("{all:?}");
-    // A simulation in which nothing succeeds, or nothing fails, shows nothing.
+    // A simulation in which everything fails, or everything succeeds, shows nothing.
     for outcome in [all.everybody, all.fewer, all.failed] {
         assert!(400 * outcome > count, "{all:?}");
     }
     let campaigns = &all.campaigns;
-    // A move that never changes anything is none.
+    // A move that never changes anything tests nothing.
     assert!(
         campaigns.idle().is_empty() || count < 10_000,
         "{:?}",
@@ -403,11 +404,12 @@ fn more_aggregators_gone_than_may_be_fail_cleanly() {
     assert_eq!(outcome(&schedule), Outcome::Failed);
 }
 
-/// Found by a random schedule: the conductor took the number in an acknowledgement for its sender's.
+/// Checks that the conductor does not take the number in an acknowledgement for the number of its sender. A random
+/// schedule found this case.
 #[test]
 fn an_acknowledgement_that_names_another_aggregator_is_nobody_s() {
     let mut scenes = Scenes::default();
-    // The number follows the version, and every decision is among these requests.
+    // The number follows the version in the encoding. The replies of all decisions are among these requests.
     for (request, bit) in (12..30).flat_map(|request| (8..16).map(move |bit| (request, bit))) {
         let schedule = single(
             THREE_BATCHES,

@@ -1,4 +1,4 @@
-//! What goes wrong, as data: a schedule follows from a seed, and prints.
+//! Faults as data: a schedule follows from a seed, and prints.
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -6,7 +6,7 @@ use rand::{RngExt, SeedableRng};
 use crate::testing::member;
 use dispers_base::id::MemberNumber;
 
-/// Who is addressed by the conductor.
+/// Node to which the conductor sends a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Node {
     Finder,
@@ -15,18 +15,18 @@ pub(super) enum Node {
     Aggregator(MemberNumber),
 }
 
-/// When a node that takes a request dies. It is back at once, with what it wrote.
+/// Moment at which a node that takes a request dies. It is back at once, with its written state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Crash {
-    /// Before it has done anything.
+    /// Before the step.
     Before,
-    /// After it did its step, before it wrote that.
+    /// After the step, before it is written.
     Unwritten,
-    /// After it wrote, before its answer left.
+    /// After the step is written, before its answer leaves.
     Unsaid,
 }
 
-/// What happens to one request of the conductor, or to its answer. Bits are counted around.
+/// Fault of one request of the conductor, or of its answer. Bit numbers that are too large wrap around.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fault {
     DropRequest,
@@ -38,38 +38,38 @@ pub(super) enum Fault {
     Crash(Crash),
 }
 
-/// One thing that goes wrong.
+/// One fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Op {
-    /// To the request of this number, counted over the whole query.
+    /// Fault of the request with this number, counted over the whole query.
     Request(u32, Fault),
-    /// The conductor dies at the event of this number, and is back after so many milliseconds. Whether
-    /// it took and kept the event before.
+    /// The conductor dies at the event of this number, and is back after `down` milliseconds. `kept` is true if it took
+    /// and wrote the event before.
     Conductor { event: u32, kept: bool, down: u64 },
     /// A node cannot be reached for a while.
     Partition { node: Node, from: u64, to: u64 },
-    /// A node is gone for good.
+    /// A node is lost for good.
     Gone { node: Node, from: u64 },
     /// A stack does not answer the ask of this number.
     Silent { host: usize, ask: u32 },
 }
 
-/// A network and what goes wrong in it.
+/// Network and its faults.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Schedule {
     pub(super) seed: u64,
-    /// Which of the [`SHAPES`](super::SHAPES).
+    /// Index into [`SHAPES`](super::SHAPES).
     pub(super) shape: usize,
     pub(super) ops: Vec<Op>,
 }
 
-/// Requests of a query without faults, at most.
+/// Largest number of requests of a query without faults.
 const REQUESTS: u32 = 70;
-/// Virtual milliseconds of a query without faults, at most.
+/// Largest number of virtual milliseconds of a query without faults.
 const TIME: u64 = 1500;
 
 impl Schedule {
-    /// The schedule of a seed.
+    /// Draws the schedule of a seed.
     pub(super) fn of(seed: u64) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
         let shape = rng.random_range(0..super::SHAPES.len());
@@ -79,7 +79,7 @@ impl Schedule {
         Self { seed, shape, ops }
     }
 
-    /// The faults of one request.
+    /// Returns the faults of one request.
     pub(super) fn faults(&self, request: u32) -> impl Iterator<Item = Fault> + '_ {
         self.ops.iter().filter_map(move |op| match op {
             Op::Request(number, fault) if *number == request => Some(*fault),
@@ -87,7 +87,7 @@ impl Schedule {
         })
     }
 
-    /// Whether anything that is received may not be what was sent.
+    /// Returns whether a received message may differ from the sent one.
     pub(super) fn corrupts(&self) -> bool {
         let corrupts = |fault| matches!(fault, Fault::CorruptRequest(_) | Fault::CorruptReply(_));
         let mut ops = self.ops.iter();
@@ -145,8 +145,8 @@ fn op(rng: &mut StdRng, members: u8) -> Op {
     }
 }
 
-/// Draws what goes wrong beside a coalition's moves, where there is no clock: a request whose every try is lost, with
-/// its answer or before, or that is repeated, changed or interrupted; or a conductor that dies at an event.
+/// Draws a fault beside a coalition's moves, where there is no clock: a request that is lost at every try, before or
+/// after its step, or that is repeated, changed or interrupted; or a conductor that dies at an event.
 pub(super) fn of_campaign(rng: &mut StdRng, members: u8) -> Op {
     match rng.random_range(0..8) {
         0 => Op::Conductor {
@@ -156,7 +156,7 @@ pub(super) fn of_campaign(rng: &mut StdRng, members: u8) -> Op {
         },
         1 => Op::Gone {
             node: Node::Aggregator(member(rng.random_range(1..=members))),
-            // Counted in requests.
+            // The time is counted in requests here.
             from: rng.random_range(0..u64::from(REQUESTS)),
         },
         _ => {

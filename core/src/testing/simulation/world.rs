@@ -1,4 +1,4 @@
-//! One query over a network in which things go wrong, on a virtual clock.
+//! One query over a network with faults, on a virtual clock.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,9 +22,9 @@ use dispers_base::{
 
 /// Virtual milliseconds until a request counts as lost.
 const PATIENCE: u64 = 1000;
-/// How often a step that may be repeated is tried.
+/// Number of times that a repeatable step is tried.
 const TRIES: u32 = 3;
-/// Longest life of a query, in virtual milliseconds, and most things that happen in it.
+/// Longest life of a query, in virtual milliseconds. `MOST` is the largest number of happenings in it.
 const LIFE: u64 = 120_000;
 const MOST: usize = 5000;
 
@@ -33,19 +33,19 @@ enum Happening {
     Request { call: u64, faults: Vec<Fault> },
     /// An answer reaches the conductor.
     Reply { call: u64, event: Box<Event> },
-    /// An answer has not come in time.
+    /// An answer is late.
     Late { call: u64, tried: u32 },
-    /// The conductor is back.
+    /// The conductor restarts.
     Back,
 }
 
-/// A command that waits for its event.
+/// Command that waits for its event.
 struct Call {
     command: Command,
     tried: u32,
 }
 
-/// What the stacks of a scene answer to each work.
+/// Answers of a scene's stacks, by work.
 pub(super) type Answers = BTreeMap<Work, Vec<Answer>>;
 
 pub(super) struct World<'a> {
@@ -55,10 +55,10 @@ pub(super) struct World<'a> {
     rng: StdRng,
     now: u64,
     queue: BTreeMap<(u64, u64), Happening>,
-    /// Numbers happenings and calls.
+    /// Next number of a happening or call.
     next: u64,
     conduct: Conduct,
-    /// What the conductor keeps; its process is gone while `up` is false.
+    /// Record that the conductor wrote. `up` is false while its process is gone.
     record: Vec<u8>,
     up: bool,
     calls: BTreeMap<u64, Call>,
@@ -67,21 +67,21 @@ pub(super) struct World<'a> {
     asks: u32,
     disks: BTreeMap<MemberNumber, BTreeMap<Part, Vec<u8>>>,
     certified: Option<[u8; 32]>,
-    /// What the target asked: gone when it dies.
+    /// Works that the target asked. The target loses them when it dies.
     asked: BTreeSet<Work>,
-    /// What each stack answered.
+    /// Works that each stack answered.
     answered: BTreeSet<(usize, Work)>,
-    /// The hosts whose homes are in the answer to a work.
+    /// Hosts whose homes are in the answer to a work.
     hosts: BTreeMap<Work, BTreeSet<usize>>,
     proposal: Option<Proposal>,
-    /// What happened, for people.
+    /// Description of what happened, for people.
     pub(super) log: Vec<String>,
 }
 
-/// How a query ended.
+/// End of a query.
 pub(super) struct Ended {
     pub(super) conduct: Conduct,
-    /// The homes that the released batches' answers hold.
+    /// Homes in the answers of the released batches.
     pub(super) homes: BTreeSet<usize>,
 }
 
@@ -89,7 +89,7 @@ fn malformed() -> StepError {
     StepError::Refused("malformed".into())
 }
 
-/// `value` with one bit of its encoding changed, if that decodes.
+/// Returns `value` with one bit of its encoding changed, or an error if the changed bytes do not decode.
 fn flipped<T: BorshSerialize + BorshDeserialize>(value: &T, bit: u64) -> Result<T, StepError> {
     let mut bytes = to_bytes(value);
     let bit = bit as usize % (8 * bytes.len());
@@ -106,7 +106,7 @@ fn node_of(command: &Command) -> Node {
     }
 }
 
-/// The command as it arrives with a bit changed.
+/// Returns the command that arrives after one bit was changed.
 pub(super) fn corrupted(command: &Command, bit: u64) -> Result<Command, StepError> {
     let mut command = command.clone();
     match &mut command {
@@ -138,7 +138,7 @@ pub(super) fn corrupted(command: &Command, bit: u64) -> Result<Command, StepErro
     Ok(command)
 }
 
-/// The answer as it arrives with a bit changed.
+/// Returns the event of an answer that arrives after one bit was changed.
 pub(super) fn corrupted_reply(command: &Command, event: Event, bit: u64) -> Event {
     let changed = match event {
         Event::Opened(of, work, Ok(said)) => {
@@ -277,7 +277,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Sends a call's request, again or for the first time.
+    /// Sends a call's request, for the first time or again.
     fn send(&mut self, call: u64) {
         let Some(waiting) = self.calls.get_mut(&call) else {
             return;
@@ -327,9 +327,9 @@ impl<'a> World<'a> {
         })
     }
 
-    /// A request reaches its node, if that is there.
+    /// Delivers a request to its node, if the node is reachable.
     fn arrive(&mut self, call: u64, faults: &[Fault]) {
-        // A conductor that died no longer waits, but what it sent still arrives.
+        // A call of a conductor that died is forgotten, so that its request has no effect.
         let Some(command) = self.calls.get(&call).map(|call| call.command.clone()) else {
             return;
         };
@@ -379,7 +379,7 @@ impl<'a> World<'a> {
         );
     }
 
-    /// The node dies and is back with what it wrote.
+    /// Restarts a node from its written state.
     fn restart(&mut self, node: Node) {
         self.tell(|| format!("{node:?} restarts"));
         match node {
@@ -396,7 +396,7 @@ impl<'a> World<'a> {
                 self.scene.aggregators.insert(member, restored);
             }
             Node::Target => self.asked.clear(),
-            // A notary signs after it wrote, and a finder keeps nothing.
+            // A notary writes before it signs, and a finder keeps no state.
             Node::Notary | Node::Finder => {}
         }
     }
@@ -419,7 +419,7 @@ impl<'a> World<'a> {
         aggregation.saved();
     }
 
-    /// The node does what it is told.
+    /// Carries out a command at its node.
     fn take(&mut self, command: &Command) -> Event {
         match command {
             Command::Find { partition } => {
@@ -457,7 +457,7 @@ impl<'a> World<'a> {
         if !self.asked.insert(work) {
             return Err(StepError::Refused("asked already".into()));
         }
-        // What stacks answer to a work is made once for all schedules.
+        // The answers of stacks to a work are made once for all schedules.
         let answered = match self.answers.get(&work) {
             Some(answered) => answered,
             None => {
@@ -468,7 +468,7 @@ impl<'a> World<'a> {
         let mut answers = Vec::new();
         for (host, answer) in answered.iter().map(copy_of).enumerate() {
             let silent = self.schedule.ops.contains(&Op::Silent { host, ask });
-            // A stack answers a work once, whatever asks.
+            // A stack answers a work once, whoever asks.
             if !silent && self.answered.insert((host, work)) {
                 self.hosts.entry(work).or_default().insert(host);
                 answers.push(answer);
@@ -477,7 +477,7 @@ impl<'a> World<'a> {
         Ok(self.scene.collect(work, answers))
     }
 
-    /// The conductor takes an event, keeps what follows, and only then acts; or dies.
+    /// Gives an event to the conductor, which writes its record before it acts, or dies.
     fn handle(&mut self, event: Event) {
         let event = self.scene.received(event);
         let number = self.events;
@@ -512,7 +512,7 @@ impl<'a> World<'a> {
         self.issue(commands);
     }
 
-    /// The homes, by number, that were in what was last proposed.
+    /// Returns the numbers of the homes in the last proposal, if totals were released.
     fn released(&self) -> BTreeSet<usize> {
         if self.conduct.totals().is_none() {
             return BTreeSet::new();

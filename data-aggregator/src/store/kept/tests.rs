@@ -1,4 +1,4 @@
-//! Contents of the file, and absence of erased ones.
+//! Tests of the file's contents, and that erased contents are absent.
 
 use std::path::Path;
 
@@ -122,7 +122,7 @@ fn offers_and_queries_are_there_again_and_the_latest_of_each_part() {
     let expected: [(Part, &[u8]); 3] =
         [(Part::Query, b"head"), (batch(1), MARK), (batch(2), b"D2")];
     assert_eq!(records, expected);
-    // The key that was kept is the one that goes on.
+    // The restored key is the key of the offer.
     assert!(
         store
             .update(QUERY_ID, &query.key, &changed, free)
@@ -148,7 +148,7 @@ fn what_was_written_is_there_however_the_process_ends() {
             .unwrap()
             .unwrap()
     );
-    // The files as they are while the process still runs.
+    // Copies of the files while the process still runs.
     let after = tempfile::tempdir().unwrap();
     for file in std::fs::read_dir(folder.path()).unwrap() {
         let file = file.unwrap();
@@ -247,7 +247,7 @@ fn what_is_replaced_or_expires_leaves_no_key_in_the_file() {
     assert_eq!(store.queries().unwrap()[0].records.len(), 1);
 
     store.put_offer(&offer(NOW)).unwrap();
-    // Clocks may differ a little.
+    // The query is kept for as long as clocks may differ.
     store.expire(LATER.plus(Timestamp::SKEW)).unwrap();
     assert_eq!(store.queries().unwrap().len(), 1);
     assert!(store.offers().unwrap().is_empty());

@@ -1,10 +1,10 @@
-//! What is refused, and what the error says to write instead.
+//! Queries that are refused, and the advice in their errors.
 
 use proptest::prelude::*;
 
 use super::plan;
 
-/// SQL, what its error must say, what it must say to write instead.
+/// SQL, a text that its error must contain, and advice that its error must contain.
 const BAD: &[(&str, &str, &str)] = &[
     ("", "empty", "SELECT"),
     (" -- nothing\n", "empty", "SELECT"),

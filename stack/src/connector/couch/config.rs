@@ -1,4 +1,4 @@
-//! Where the databases of homes are, and how they are opened.
+//! Configuration of homes' databases and their credentials.
 
 use std::{
     collections::BTreeMap,
@@ -18,11 +18,11 @@ use zeroize::Zeroizing;
 use super::place::{Taken, check_template};
 use crate::http;
 
-/// The `[stack.documents]` table. Without it documents are in the stack's own file.
+/// The `[stack.documents]` table of the configuration file. Without it, documents are in the stack's own file.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Config {
-    /// What is there.
+    /// Kind of server.
     pub kind: Kind,
     /// Address of the database of a home. `{home}` and, for CouchDB, `{doctype}` are replaced and required, so that
     /// each home and each doctype has its own address. In the names of CouchDB's databases, which have no dots, the
@@ -30,27 +30,27 @@ pub struct Config {
     /// `https://{home}` for Cozys. The address must use HTTPS, or HTTP to this machine, and contain no user or
     /// password. A home may have its own address in `homes`, where `{home}` may be left out.
     pub url: String,
-    /// A TOML file with the homes and their credentials, which nobody else may read: a table
-    /// `[home."ID"]` each, with `user` and `password`, or `token`, and where it differs `url`.
+    /// TOML file with the homes and their credentials. Other users must not be able to read it. It has a table
+    /// `[home."ID"]` per home, with `user` and `password`, or `token`, and with `url` if the home has its own address.
     pub homes: PathBuf,
     /// Certificates in PEM that are trusted instead of the usual ones.
     pub ca: Option<PathBuf>,
-    /// Longest wait for one page.
+    /// Longest wait for one page, in milliseconds.
     #[serde(default = "ten_seconds")]
     pub timeout_ms: u64,
-    /// Longest wait for all homes of an ask.
+    /// Longest wait for all homes of an ask, in milliseconds.
     #[serde(default = "half_a_minute")]
     pub deadline_ms: u64,
-    /// Documents of one page.
+    /// Number of documents per page.
     #[serde(default = "thousand")]
     pub page_size: usize,
-    /// Most documents of a home that one query reads; a home with more answers as if it had none.
+    /// Most documents of a home that one query reads. A home with more answers as if it had none.
     #[serde(default = "hundred_thousand")]
     pub max_documents: usize,
-    /// Most bytes of a home that one query reads.
+    /// Most bytes of a home that one query reads. A home with more answers as if it had none.
     #[serde(default = "megabytes")]
     pub max_bytes: usize,
-    /// Homes that are read at the same time.
+    /// Number of homes that are read at the same time.
     #[serde(default = "thirty_two")]
     pub parallel: usize,
 }
@@ -79,17 +79,17 @@ fn thirty_two() -> usize {
     32
 }
 
-/// What keeps documents.
+/// Kind of server that keeps documents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
-    /// A CouchDB, or what speaks its API: `POST {url}/_find`.
+    /// A CouchDB, or a server with the same API: `POST {url}/_find`.
     Couchdb,
     /// A Cozy: `POST {url}/data/{doctype}/_find`.
     Cozy,
 }
 
-/// How one home is read.
+/// Address and credentials of one home.
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct Home {
@@ -101,6 +101,7 @@ pub(super) struct Home {
 
 impl fmt::Debug for Home {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // No field is shown, since each may be a secret or name the home's owner.
         f.write_str("Home")
     }
 }
@@ -112,25 +113,25 @@ struct Homes {
     home: BTreeMap<String, Home>,
 }
 
-/// Why documents cannot be read so.
+/// Reason why documents cannot be read with this configuration.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CouchError {
-    /// The table is wrong.
+    /// The `[stack.documents]` table is wrong.
     #[error("[stack.documents]: {0}")]
     Content(String),
     /// The file of homes is wrong.
     #[error("{path}: {reason}")]
     Homes {
-        /// Which file.
+        /// Path of the file.
         path: PathBuf,
-        /// What is wrong.
+        /// Mistake in the file.
         reason: String,
     },
 }
 
 impl Config {
-    /// The same, with its paths as `resolve` gives them.
+    /// Returns the configuration with the paths that `resolve` gives.
     #[must_use]
     pub fn resolved(mut self, resolve: impl Fn(&Path) -> PathBuf) -> Self {
         self.homes = resolve(&self.homes);
@@ -138,6 +139,7 @@ impl Config {
         self
     }
 
+    /// Reads and checks the file of homes.
     pub(super) fn read_homes(&self) -> Result<BTreeMap<HomeId, Home>, CouchError> {
         check_template(self.kind, &self.url, true).map_err(CouchError::Content)?;
         if self.page_size == 0 || self.max_documents == 0 {
@@ -151,7 +153,7 @@ impl Config {
         };
         let text =
             read_secret(&self.homes).map_err(|error| CouchError::Content(error.to_string()))?;
-        // Without the line, which may hold a password.
+        // The error's message does not quote the line, which may hold a password.
         let read: Homes =
             toml::from_str(&text).map_err(|error| wrong(error.message().to_owned()))?;
         let mut homes = BTreeMap::new();
@@ -175,13 +177,14 @@ impl Config {
                     .map_err(|reason| wrong(format!("home {id:?}: {reason}")))?;
             }
             let url = home.url.as_ref().unwrap_or(&self.url);
+            // If two homes had one address, one person's documents would be read for the other.
             taken.take(self.kind, url, &id).map_err(wrong)?;
             homes.insert(HomeId(id), home);
         }
         Ok(homes)
     }
 
-    /// TLS with the usual roots, or those of `ca` alone.
+    /// Returns a TLS configuration that trusts the usual roots, or those in `ca` alone.
     pub(super) fn tls(&self) -> Result<ClientConfig, CouchError> {
         let mut roots = http::usual_roots();
         if let Some(ca) = &self.ca {
@@ -189,6 +192,8 @@ impl Config {
             let pem = fs::read(ca).map_err(|error| wrong(error.to_string()))?;
             let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
             let certificates = read.map_err(|error| wrong(error.to_string()))?;
+            // The usual roots are dropped: a host that runs its own authority trusts no other for its homes'
+            // credentials.
             roots = RootCertStore::empty();
             if roots.add_parsable_certificates(certificates).0 == 0 {
                 return Err(wrong("there is no certificate in it".into()));

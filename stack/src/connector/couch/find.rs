@@ -1,4 +1,4 @@
-//! One Mango query, home by home and page by page.
+//! Mango query for documents, home by home and page by page.
 
 use std::collections::HashSet;
 
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{Operator, Selector, http::Clients};
 
-/// Why a home's documents cannot be read.
+/// Reason why a home's documents cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 pub(super) enum Failure {
     #[error("there are no credentials for this home: add it to the file of homes")]
@@ -32,7 +32,7 @@ pub(super) enum Failure {
     TooLarge,
 }
 
-/// What is asked of each home.
+/// Mango query that is sent for each home.
 pub(super) struct Find {
     kind: Kind,
     url: String,
@@ -46,6 +46,7 @@ pub(super) struct Find {
     max_bytes: usize,
 }
 
+/// Returns the name of an operator in Mango.
 fn operator(operator: Operator) -> &'static str {
     match operator {
         Operator::Equal => "$eq",
@@ -58,7 +59,7 @@ fn operator(operator: Operator) -> &'static str {
     }
 }
 
-/// A selector in Mango. Without conditions it is every document that has an id: all of them.
+/// Writes a selector in Mango. Without conditions it matches every document, since each has an id.
 fn mango(selector: &Selector) -> Value {
     let mut parts = vec![json!({"_id": {"$gt": null}})];
     for condition in &selector.0 {
@@ -85,6 +86,7 @@ impl Find {
         selector: &Selector,
     ) -> Self {
         let path = |field: &&str| field.split('.').map(str::to_owned).collect();
+        // The id tells whether a document comes twice, or is a design document.
         let fields_and_id = fields.iter().copied().chain(["_id"]);
         Self {
             kind: config.kind,
@@ -99,12 +101,13 @@ impl Find {
         }
     }
 
+    /// Returns the address of a home's documents, or `None` if its id does not fit into the template.
     fn url(&self, home: &HomeId, access: &Home) -> Option<Url> {
         let url = access.url.as_ref().unwrap_or(&self.url);
         place(self.kind, url, home, &self.doctype)
     }
 
-    /// All documents of a home, page by page.
+    /// Reads all documents of a home, page by page.
     pub(super) async fn documents(
         &self,
         clients: &Clients,
@@ -125,6 +128,7 @@ impl Find {
             });
             match &bookmark {
                 Some(bookmark) => body["bookmark"] = bookmark.as_str().into(),
+                // A server without bookmarks pages by the number of documents.
                 None if seen > 0 => body["skip"] = seen.into(),
                 None => {}
             }
@@ -137,26 +141,30 @@ impl Find {
             let Some(Value::Array(docs)) = page.get("docs") else {
                 return Err(Failure::Malformed);
             };
+            // The bounds are checked page by page, so that one home's source cannot fill the stack's memory.
             seen += docs.len();
             if seen > self.max_documents {
                 return Err(Failure::TooLarge);
             }
             for document in docs {
-                // Servers that page by a number of documents may give one twice.
+                // A server that pages by the number of documents may give one twice, if another is added meanwhile.
                 let id = document.get("_id").and_then(Value::as_str);
                 if id.is_none_or(|id| ids.insert(id.to_owned())) {
                     documents.extend(self.read(document)?);
                 }
             }
+            // A Cozy says in `next` whether there is another page. Any other server has none after a page that is not
+            // full.
             let more = page.get("next").and_then(Value::as_bool);
             if docs.is_empty() || (docs.len() < self.page_size && more != Some(true)) {
                 return Ok(documents);
             }
             let next = page.get("bookmark").and_then(Value::as_str);
+            // CouchDB writes `nil` if there is no further page.
             let next = next
                 .filter(|next| !next.is_empty() && *next != "nil")
                 .map(str::to_owned);
-            // A server that gives the same bookmark again would never end.
+            // A server that repeats a bookmark would never end.
             if next.is_some() && next == bookmark {
                 return Err(Failure::Malformed);
             }
@@ -164,7 +172,7 @@ impl Find {
         }
     }
 
-    /// One page; `None` where there is no such database.
+    /// Reads one page. Returns `None` if there is no such database. Subtracts the size of the page from `left`.
     async fn page(
         &self,
         clients: &Clients,
@@ -185,11 +193,13 @@ impl Find {
         let mut reply = request.send().await.map_err(|_| Failure::Timeout)?;
         match reply.status() {
             status if status.is_success() => {}
+            // A home without a database for the doctype has no documents. This is no failure.
             StatusCode::NOT_FOUND => return Ok(None),
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => return Err(Failure::Credentials),
             _ => return Err(Failure::Status),
         }
         let mut bytes = Vec::new();
+        // Counted as the bytes arrive, since a server may send more than it announces.
         while let Some(chunk) = reply.chunk().await.map_err(|_| Failure::Timeout)? {
             *left = left.checked_sub(chunk.len()).ok_or(Failure::TooLarge)?;
             bytes.extend_from_slice(&chunk);
@@ -201,7 +211,7 @@ impl Find {
         }
     }
 
-    /// The fields of a document; `None` for a design document, which is none of the home's.
+    /// Returns the fields of a document, or `None` for a design document, which is not one of the home's documents.
     fn read(&self, document: &Value) -> Result<Option<Vec<FieldValue>>, Failure> {
         let document = document.as_object().ok_or(Failure::Malformed)?;
         let id = document.get("_id").and_then(Value::as_str);
@@ -222,6 +232,7 @@ impl Find {
     }
 }
 
+/// Converts a value of JSON. Booleans become 0 and 1. Lists and objects become NULL.
 fn field_value(value: &Value) -> FieldValue {
     match value {
         Value::Number(number) => match (number.as_i64(), number.as_f64()) {

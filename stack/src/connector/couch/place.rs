@@ -19,6 +19,7 @@ pub(super) fn place(kind: Kind, template: &str, home: &HomeId, doctype: &str) ->
         return None;
     }
     let name = match kind {
+        // Names of CouchDB's databases have no upper case letters and no dots.
         Kind::Couchdb => doctype.to_lowercase().replace('.', "-"),
         Kind::Cozy => doctype.to_owned(),
     };
@@ -30,6 +31,7 @@ pub(super) fn place(kind: Kind, template: &str, home: &HomeId, doctype: &str) ->
         Kind::Cozy => format!("{url}/data/{}/_find", encoded(doctype)),
     };
     let url = Url::parse(&place).ok()?;
+    // Checked again for this home, whose id may be a part of the host.
     http::is_confidential(&url).then_some(url)
 }
 
@@ -60,11 +62,13 @@ pub(super) fn check_template(kind: Kind, template: &str, of_all: bool) -> Result
             "{shown} is not an address, or would send credentials in clear: write https://…, or http to this machine"
         ));
     };
+    // Credentials belong into the file of homes, which other users must not be able to read.
     if http::has_credentials(&parsed) {
         return Err(format!(
             "{shown} contains a user or password: write those of each home in the file of homes"
         ));
     }
+    // The path that is added at the end would become a part of the query or the fragment.
     if parsed.query().is_some() || parsed.fragment().is_some() {
         return Err(format!(
             "{shown} contains ? or #, and an address of documents has no ? and no #: write {HOME} in its path or host"

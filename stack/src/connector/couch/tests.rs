@@ -1,4 +1,4 @@
-//! Against a server of ours that misbehaves; a real one is in `tests/suite/couchdb.rs`.
+//! Tests against a server that misbehaves. A real CouchDB is tested in `tests/suite/couchdb.rs`.
 
 use std::{fs, path::Path, sync::Mutex};
 
@@ -18,7 +18,7 @@ use crate::{Condition, Operator};
 
 type Seen = Arc<Mutex<Vec<(String, Value)>>>;
 
-/// Pages of two documents by bookmark, for homes that behave; each other home in its own way.
+/// Answers homes that behave with pages of two documents by bookmark, and each other home in its own way.
 async fn answer(
     State(seen): State<Seen>,
     Place((home, _)): Place<(String, String)>,
@@ -177,7 +177,7 @@ async fn a_home_whose_source_fails_has_no_documents_and_the_others_have_theirs()
         (good, vec![Text("12".into()), Null, Null, Null]),
         (good, vec![Null, Null, Null, Null]),
     ];
-    // Values are shown to nobody, not even here.
+    // Values are not shown, not even by a failed test.
     assert!(found == expected);
     let seen = seen.lock().unwrap();
     let asked: Vec<&Value> = seen
@@ -197,7 +197,7 @@ async fn a_home_whose_source_fails_has_no_documents_and_the_others_have_theirs()
         })
     );
     assert_eq!(asked[2]["bookmark"], "4");
-    // No more than it may have, and no circle.
+    // Reading stops at the bound on documents, and at a repeated bookmark.
     let many = seen.iter().filter(|(home, _)| home == "many").count();
     assert_eq!(many, 6);
     let circle = seen.iter().filter(|(home, _)| home == "circle").count();
@@ -340,7 +340,7 @@ async fn a_cozy_is_asked_at_its_own_address_for_its_doctype() {
     let operations = |Place(doctype): Place<String>, headers: HeaderMap| async move {
         assert_eq!(doctype, "io.cozy.bank.operations");
         assert_eq!(headers["authorization"], "Bearer secret-of-alice");
-        // A Cozy says itself whether there is more.
+        // A Cozy says in `next` whether there is more.
         json!({"docs": [{"_id": "1", "amount": -7}], "next": false, "limit": 2}).to_string()
     };
     let routes = Router::new().route("/data/{doctype}/_find", post(operations));

@@ -48,7 +48,7 @@ fn a_home_without_rules_refuses_and_its_history_says_so() {
     store.note_sent(asked.0.query(), batch, 3, &groups).unwrap();
     let entry = store.entry(&home("b"), asked.0.query()).unwrap().unwrap();
     assert_eq!(entry.sent, Some((3, groups.to_vec())));
-    // What leaves in further attempts and rounds comes to it.
+    // Bytes of further attempts and rounds are added.
     let more = ["da-1", "da-2"].map(|aggregator| SentGroup {
         aggregator: aggregator.into(),
         bytes: 7,
@@ -63,7 +63,7 @@ fn a_home_without_rules_refuses_and_its_history_says_so() {
         .map(|group| group.bytes)
         .collect();
     assert_eq!(bytes, [130, 7]);
-    // Decided once, whatever changes.
+    // A decision stands, whatever changes.
     store
         .set_rules([&home("b")], Rules::allow_everything())
         .unwrap();
@@ -81,7 +81,7 @@ fn a_year_s_epsilon_is_never_overspent_by_queries_at_the_same_time_or_a_restart(
             .map(|thread| {
                 let folder = folder.path();
                 scope.spawn(move || {
-                    // A process of its own, as far as the file is concerned.
+                    // A store of its own stands for another process.
                     let store = open(folder);
                     let asked = (0..4).map(|n| query(1 + thread * 4 + n, Some(700_000), now().0));
                     asked
@@ -173,11 +173,11 @@ fn a_home_answers_so_many_exact_queries_and_no_more() {
     let store = open(folder.path());
     let outcomes = decide(&store, &third, false, &["a", "b"]);
     assert_eq!(outcomes, [Outcome::TooManyExact, Outcome::Allowed]);
-    // The same query again, in other attempts, is the same answer.
+    // Another attempt at the same query gets the same decision.
     assert_eq!(decide(&store, &first, false, &["a"]), [Outcome::Allowed]);
     let noisy = query(4, Some(1_000_000), 0);
     assert_eq!(decide(&store, &noisy, false, &["a"]), [Outcome::Allowed]);
-    // In the next key epoch the count begins anew.
+    // In the next key epoch the count begins again.
     let (_, mut manifest) = query(5, None, 0);
     manifest.key_epoch = KeyEpoch(2);
     let next = (manifest.sign(&SigningKey::generate(&mut rng())), manifest);
@@ -206,7 +206,7 @@ fn an_owner_is_asked_and_decides_once() {
     assert!(said("a", &asked, false).contains("decided before: allowed-by-owner"));
     assert_eq!(word("b", &asked, false).unwrap(), Outcome::DeniedByOwner);
     assert!(said("d", &asked, true).contains("was not asked"));
-    // Told again: what was said stays. Then it is asked, and who said nothing refuses.
+    // A second announcement changes no word. When the query is asked, an owner who said nothing refuses.
     let told = decide(&store, &asked, true, &names);
     assert_eq!(told[2], Outcome::Waiting);
     use Outcome::{AllowedByOwner, DeniedByOwner, Late};
@@ -219,7 +219,7 @@ fn an_owner_is_asked_and_decides_once() {
     let over = query(2, Some(100_000), now().0 - 1);
     assert_eq!(decide(&store, &over, true, &["a"]), [Outcome::Waiting]);
     assert!(said("a", &over, true).contains("is over"));
-    // What an owner allows counts for the year too, and is not beyond it.
+    // A query that its owner allows counts for the year too, and cannot exceed the year's limit.
     let more = query(3, Some(600_000), later());
     assert_eq!(decide(&store, &more, true, &["a"]), [Outcome::Waiting]);
     assert!(said("a", &more, true).contains("raise epsilon-per-year"));
@@ -249,7 +249,7 @@ fn homes_with_the_same_rules_share_them_and_one_that_changes_changes_alone() {
     assert_eq!(count, 2);
 }
 
-/// A query that trains a model, in so many rounds.
+/// Returns a query that trains a model in `rounds` rounds.
 fn session(number: u32, epsilon: Option<u64>, rounds: u16) -> (SignedManifest, Manifest) {
     let (_, mut manifest) = query(number, epsilon, now().0);
     manifest.training = Some(Training {
@@ -287,7 +287,7 @@ fn a_home_that_withdraws_or_denies_during_a_session_contributes_zeros_from_then_
     use Outcome::{Allowed, Denied, Withdrawn};
     let outcomes = store.decide(&deciding, &subscribed).unwrap().outcomes;
     assert_eq!(outcomes, [Some(Allowed), Some(Allowed)]);
-    // Now one is subscribed to nothing.
+    // One home is now subscribed to nothing.
     assert_eq!(
         decide(&store, &asked, false, &["a", "left"]),
         [Allowed, Withdrawn]
@@ -299,7 +299,7 @@ fn a_home_that_withdraws_or_denies_during_a_session_contributes_zeros_from_then_
         decide(&store, &asked, false, &["a", "left"]),
         [Denied, Withdrawn]
     );
-    // What a rule does not cover any longer is not taken back by that alone.
+    // A rule that no longer covers the session does not take the decision back.
     store.set_rules([&home("a")], Rules::default()).unwrap();
     assert_eq!(decide(&store, &asked, false, &["a"]), [Allowed]);
 }
@@ -311,7 +311,7 @@ fn an_exact_session_counts_as_a_query_for_every_twenty_rounds() {
         .set_rules([&home("a")], Rules::allow_everything())
         .unwrap();
     use Outcome::{Allowed, TooManyExact};
-    // Two queries may be answered.
+    // The limit is two queries.
     let outcome = |asked: &(SignedManifest, Manifest)| decide(&store, asked, false, &["a"])[0];
     assert_eq!(outcome(&session(1, None, 41)), TooManyExact);
     assert_eq!(outcome(&session(2, Some(1_000_000), 1024)), Allowed);
@@ -320,7 +320,7 @@ fn an_exact_session_counts_as_a_query_for_every_twenty_rounds() {
     assert_eq!(outcome(&session(4, None, 21)), TooManyExact);
     assert_eq!(outcome(&query(5, None, now().0)), Allowed);
     assert_eq!(outcome(&query(6, None, now().0)), TooManyExact);
-    // What was begun goes on.
+    // A session that was begun goes on.
     assert_eq!(outcome(&first), Allowed);
 }
 

@@ -1,8 +1,8 @@
-//! Refreshes: the key stays, and what came before is worth nothing with what comes after.
+//! Tests of refreshes: the key stays, and shares from before and after a refresh do not combine.
 
 use super::*;
 
-/// A ceremony of t = 2, n = 3 and its fresh key.
+/// Holds a ceremony of t = 2, n = 3 and returns it with its fresh key.
 fn fresh() -> (Scene, Dealing, Transcript) {
     let mut scene = Scene::new(2, 3, Purpose::Fresh, 1);
     let dealings = scene.dealings();
@@ -100,8 +100,8 @@ fn a_refresh_that_shifts_the_key_is_refused() {
     };
     let mut scene = Scene::new(2, 3, purpose, 4);
     let mut dealings = scene.dealings();
-    // Its shares are those of a polynomial that is not zero at 0, the constant of which it cannot
-    // commit to.
+    // The shares of member 2 are those of a polynomial that is not zero at 0. It cannot commit to the constant of that
+    // polynomial.
     let enrolments = scene.verified();
     let polynomial = Polynomial::random(scene.ceremony.threshold, &mut scene.rng);
     dealings[1] = enrolments

@@ -1,10 +1,10 @@
-//! Dealings of members that lie: each is refused, and names the liar.
+//! Tests of dealings by members that lie: each is refused, and the error names the liar.
 
 use super::*;
 use crate::ceremony::deal;
 use dispers_crypto::ristretto::Point;
 
-/// What is changed of a dealing before member `member` signs it again.
+/// Returns `dealing` after `change`, signed again by `member`.
 fn resigned(
     dealing: &MemberDealing,
     member: u8,
@@ -24,8 +24,8 @@ fn scene() -> (Scene, Vec<MemberDealing>) {
     (scene, dealings)
 }
 
-/// Who is named after `change` by a member that is finishing, and, where the public part shows it,
-/// by anybody.
+/// Returns the members that member 1 blames when it finishes after `change`. Asserts that anybody who reads the
+/// transcript blames the same ones.
 fn blamed(change: impl FnOnce(&mut Vec<MemberDealing>)) -> Vec<(u8, Fault)> {
     let (scene, mut dealings) = scene();
     change(&mut dealings);
@@ -69,7 +69,7 @@ fn a_dealing_for_another_ceremony_or_other_enrolments_is_refused() {
         blamed(|d| d[2] = other[2].clone()),
         [(3, Fault::OtherCeremony)]
     );
-    // The same ceremony, in which member 1 was made to believe in another key of member 3.
+    // In the same ceremony, member 1 was made to believe in another key of member 3.
     let (mut scene, mut dealings) = scene();
     let signers = scene.signers.clone();
     let (_, enrolment) = scene
@@ -86,7 +86,8 @@ fn a_dealing_for_another_ceremony_or_other_enrolments_is_refused() {
         scene.named(2, dealings.clone()),
         [(1, Fault::OtherEnrolments)]
     );
-    // Who has not enrolled sees what most dealt for; one of two might be either.
+    // Whoever has not enrolled goes by the digest that most dealings name. Of two dealings that differ, either may be
+    // wrong.
     let public = |dealings: &[MemberDealing]| {
         let dealings = dealings.iter().map(|d| d.public.clone()).collect();
         let transcript = Transcript::new(scene.ceremony.clone(), dealings);
@@ -176,7 +177,7 @@ fn a_wrong_share_for_one_member_is_named_by_that_member_alone() {
     let wrong = Polynomial::random(scene.ceremony.threshold, &mut scene.rng);
     let context = enrolments.share_context(number(1), number(3));
     dealings[0].shares[2] = context.seal(&wrong.at(number(3)), &enrolments.keys[2], &mut scene.rng);
-    // Not signed again: whoever looks sees it.
+    // The dealing is not signed again, so that every member sees the fault.
     for member in 1..=3 {
         assert_eq!(
             scene.named(member, dealings.clone()),
@@ -189,7 +190,7 @@ fn a_wrong_share_for_one_member_is_named_by_that_member_alone() {
     for enrolled in &scene.enrolled[..2] {
         assert!(enrolled.finish(&enrolments, None, dealings.clone()).is_ok());
     }
-    // What does not open is the same fault.
+    // A share that does not open is the same fault.
     dealings[0].shares[2].truncate(40);
     let shares = deal::digest(&dealings[0].shares);
     dealings[0] = resigned(&dealings[0], 1, |body| body.shares = shares);
@@ -240,7 +241,7 @@ fn every_culprit_is_named_and_mended_dealings_finish() {
 
 #[test]
 fn dealings_that_cancel_out_make_no_key() {
-    // Only together can dealers do this: each knows its own constant.
+    // Dealers can do this only together, since each must know its own constant.
     let mut scene = Scene::new(2, 2, Purpose::Fresh, 1);
     let enrolments = scene.verified();
     let polynomial = Polynomial::random(scene.ceremony.threshold, &mut scene.rng);

@@ -1,4 +1,4 @@
-//! Enrolments that do not hold, and ceremonies that make no sense.
+//! Tests of wrong enrolments, and of ceremonies that no members can hold.
 
 use super::*;
 
@@ -19,7 +19,7 @@ fn a_wrong_enrolment_names_its_member() {
     };
     assert_eq!(changed(&|e| drop(e.pop())), [(3, Fault::Missing)]);
     assert_eq!(changed(&|e| e.push(e[0].clone())), [(1, Fault::Repeated)]);
-    // In the place of another, signed by itself.
+    // Member 3 enrols in the place of member 2, and signs with its own key.
     assert_eq!(
         resigned(3, &|body| body.member = number(2)),
         [
@@ -47,7 +47,7 @@ fn a_wrong_enrolment_names_its_member() {
         resigned(1, &|body| body.key = hybrid.public()),
         [(1, Fault::Suite)]
     );
-    // Every one of several.
+    // Every wrong enrolment is named, not only the first.
     let mut enrolments = scene.enrolments.clone();
     enrolments.remove(0);
     enrolments[0].body.ceremony[0] ^= 1;

@@ -1,12 +1,12 @@
-//! What a catalogue may hold: names that SQL can write, ranges that are ranges.
+//! Rules of the catalogue: names that SQL can write, and valid ranges.
 
 use super::super::DirectoryError;
 use super::repeated;
 use dispers_query::catalogue::{Catalogue, Doctype, Field, FieldKind};
 
-/// Most doctypes, and most fields of one.
+/// Most doctypes in a catalogue, and most fields in a doctype.
 const ENTRY_LIMIT: usize = 1_000;
-/// Most concepts.
+/// Most concepts in a catalogue.
 const CONCEPT_LIMIT: usize = 100_000;
 /// Longest name or unit, in bytes.
 const NAME_LIMIT: usize = 128;
@@ -24,6 +24,7 @@ pub(super) fn check(catalogue: &Catalogue) -> Result<(), DirectoryError> {
     if doctypes.len() > ENTRY_LIMIT {
         return refuse("doctypes", "are over 1,000: list fewer");
     }
+    // Names in SQL ignore case, so that two names which differ only in case would be one.
     if let Some(twice) = repeated(doctypes.iter(), |d| d.name.to_ascii_lowercase()) {
         return refuse(
             &twice.name,
@@ -40,6 +41,7 @@ pub(super) fn check(catalogue: &Catalogue) -> Result<(), DirectoryError> {
         return refuse(twice, "is listed twice: remove one");
     }
     if let Some(bad) = concepts.iter().find(|concept| !is_concept(concept)) {
+        // The concept may be of any length here: the message shows only its beginning.
         let shown: String = bad.chars().take(NAME_LIMIT).collect();
         return refuse(&shown, "is no concept: write a path such as sex>female");
     }
@@ -91,7 +93,7 @@ fn field_fault(field: &Field) -> Option<&'static str> {
     }
 }
 
-/// Starts with a letter or `_`; then letters, digits, `.`, `_` and `-`, all ASCII.
+/// Returns whether a name is an identifier: a letter or `_`, then letters, digits, `.`, `_` and `-`, all ASCII.
 fn is_identifier(name: &str) -> bool {
     let mut bytes = name.bytes();
     name.len() <= NAME_LIMIT
@@ -101,7 +103,7 @@ fn is_identifier(name: &str) -> bool {
         && bytes.all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
 }
 
-/// A path of segments separated by `>`, none empty.
+/// Returns whether a text is a concept: a path of segments separated by `>`, none empty.
 fn is_concept(concept: &str) -> bool {
     concept.len() <= CONCEPT_LENGTH
         && !concept.chars().any(char::is_control)

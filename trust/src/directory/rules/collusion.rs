@@ -1,8 +1,8 @@
-//! What one operator must not hold.
+//! Rules against one operator that holds too much.
 //!
-//! Target Finder and Target together turn tags into addresses; each of them with the Conductor,
-//! with enough Concept Indexors or with enough aggregators learns what neither may. Enough of the
-//! latter two alone hold a whole key, so no operator runs as many (protocol.md §2).
+//! Target finder and target together turn tags into addresses. Together with the conductor, with enough concept
+//! indexors or with enough aggregators, each of the two learns what it must not. Enough concept indexors or aggregators
+//! alone hold a whole key, so that no operator may run that many (protocol.md §2).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +14,7 @@ pub(super) fn check(body: &DirectoryBody) -> Result<(), DirectoryError> {
     check_thresholds(body)
 }
 
-/// No operator holds two of Conductor, Target Finder and Target.
+/// Refuses an operator that holds two of conductor, target finder and target.
 fn check_roles(body: &DirectoryBody) -> Result<(), DirectoryError> {
     let mut held: BTreeMap<&Name, BTreeSet<Role>> = BTreeMap::new();
     for node in &body.nodes {
@@ -38,9 +38,10 @@ fn check_roles(body: &DirectoryBody) -> Result<(), DirectoryError> {
     Ok(())
 }
 
-/// No operator runs k Concept Indexors, nor t aggregators of one committee.
+/// Refuses an operator that runs k concept indexors, or t aggregators of one committee.
 fn check_thresholds(body: &DirectoryBody) -> Result<(), DirectoryError> {
     let mut held: BTreeMap<(&Name, Role, u16), usize> = BTreeMap::new();
+    // Each committee has a key of its own, so that members of different committees do not add up.
     for node in &body.nodes {
         *held
             .entry((&node.operator, node.role, node.group))

@@ -1,4 +1,4 @@
-//! Who holds which number: every member, partition and pool has its nodes.
+//! Rules of members, partitions and pools: each has its nodes.
 
 use super::super::{DirectoryBody, DirectoryError, Node};
 use dispers_base::id::{Role, Threshold};
@@ -14,7 +14,7 @@ pub(super) fn check(body: &DirectoryBody) -> Result<(), DirectoryError> {
             return Err(DirectoryError::MissingRole(role));
         }
     }
-    // What one conductor was sent, any other must open.
+    // Any conductor must open what was sealed for another.
     let key = |node: &Node| node.envelope_key.clone();
     let shared = of_role(Role::Conductor).next().and_then(key);
     if let Some(other) = of_role(Role::Conductor).find(|node| key(node) != shared) {
@@ -25,13 +25,16 @@ pub(super) fn check(body: &DirectoryBody) -> Result<(), DirectoryError> {
     check_pools(body)
 }
 
-/// What a node of a role has, and what it has not.
+/// Verifies that a node has an envelope key if its role needs one, and no envelope key, group or member number that its
+/// role does not have.
 fn check_node(node: &Node) -> Result<(), DirectoryError> {
     let (envelope, grouped, numbered) = match node.role {
         Role::Conductor => (true, false, false),
         Role::ConceptIndexor => (true, false, true),
+        // Target finders and targets open with the key of their pool.
         Role::TargetFinder => (false, true, false),
         Role::Target => (false, false, false),
+        // An aggregator makes a fresh envelope key for each offer (protocol.md §6).
         Role::DataAggregator => (false, true, true),
         Role::Stack | Role::Querier => {
             return Err(DirectoryError::NotANode(node.name.clone(), node.role));
@@ -81,7 +84,8 @@ fn check_committees(body: &DirectoryBody) -> Result<(), DirectoryError> {
     Ok(())
 }
 
-/// Every number of `key` has exactly one node of the role and group, and every node a number.
+/// Verifies that every member number of `key` has exactly one node of the role and group, and that every such node has
+/// a member number of `key`.
 fn check_members(
     body: &DirectoryBody,
     role: Role,
@@ -119,7 +123,7 @@ fn check_members(
     Ok(())
 }
 
-/// One pool for the Targets; one for each partition of the Target Finders, numbered from 0, each
+/// Verifies the pools: one for the targets; one for each partition of the target finders, numbered from 0; and each
 /// with a node that serves it.
 fn check_pools(body: &DirectoryBody) -> Result<(), DirectoryError> {
     let listed = |role, partition| {
@@ -138,7 +142,7 @@ fn check_pools(body: &DirectoryBody) -> Result<(), DirectoryError> {
         if listed(pool.role, pool.partition) > 1 {
             return Err(DirectoryError::RepeatedPool(pool.role, pool.partition));
         }
-        // Without gaps, every partition below the number of pools has one.
+        // With no gap below any pool, the partitions are exactly the numbers below the count of pools.
         if pool.partition > 0 && listed(pool.role, pool.partition - 1) == 0 {
             let missing = pool.partition - 1;
             return Err(DirectoryError::MissingPool(pool.role, missing));

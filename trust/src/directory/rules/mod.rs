@@ -1,4 +1,4 @@
-//! The rules that a directory's body obeys, each with its error.
+//! Rules that the body of a directory obeys, each with its error.
 
 mod catalogue;
 mod collusion;
@@ -22,10 +22,10 @@ use dispers_crypto::envelope::EnvelopePublicKey;
 use super::TlsKey;
 
 impl DirectoryBody {
-    /// Checks everything but signatures and the present time.
+    /// Verifies everything but the signatures and the present time.
     ///
     /// # Errors
-    /// The first rule that is broken.
+    /// [`DirectoryError`] of the first rule that is broken.
     pub fn check(&self) -> Result<(), DirectoryError> {
         if self.expires <= self.issued {
             return Err(DirectoryError::Validity);
@@ -39,11 +39,11 @@ impl DirectoryBody {
         witnesses::check(self)?;
         self.check_floors()?;
         catalogue::check(&self.catalogue)?;
-        // Last, as it costs most.
+        // Last, since it costs most. It also needs a node for every member, which `membership` has verified.
         transcripts::check(self)
     }
 
-    /// Name, TLS key and signing key of every entry.
+    /// Returns the name, TLS key and signing key of every entry.
     fn entries(&self) -> impl Iterator<Item = (&Name, &TlsKey, &VerifyingKey)> {
         let nodes = self.nodes.iter();
         let hosts = self.hosts.iter();
@@ -54,7 +54,7 @@ impl DirectoryBody {
             .chain(queriers.map(|e| (&e.name, &e.tls_key, &e.signing_key)))
     }
 
-    /// Every envelope key, with the role of who opens. Conductors share theirs.
+    /// Returns every envelope key with the role of its reader. The key that all conductors share is returned once.
     fn envelope_keys(&self) -> impl Iterator<Item = (Role, &EnvelopePublicKey)> {
         let mut conductors = 0;
         let nodes = self.nodes.iter().filter(move |node| {
@@ -71,18 +71,21 @@ impl DirectoryBody {
         if let Some((name, ..)) = repeated(self.entries(), |e| e.0) {
             return Err(DirectoryError::RepeatedName(name.clone()));
         }
+        // The TLS key of a connection tells who the peer is, so that it must belong to one entry.
         if let Some((name, ..)) = repeated(self.entries(), |e| e.1) {
             return Err(DirectoryError::RepeatedTlsKey(name.clone()));
         }
         if let Some((name, ..)) = repeated(self.entries(), |e| e.2) {
             return Err(DirectoryError::RepeatedSigningKey(name.clone()));
         }
+        // Two readers with one key could open each other's envelopes, whatever the rules about operators separate.
         if let Some((role, _)) = repeated(self.envelope_keys(), |e| e.1) {
             return Err(DirectoryError::RepeatedEnvelopeKey(role));
         }
         if let Some((role, _)) = self.envelope_keys().find(|e| e.1.suite() != self.suite) {
             return Err(DirectoryError::Suite(role));
         }
+        // With one key for two groups, the members of one group could evaluate with the key of the other.
         let threshold_keys = [&self.indexors].into_iter().chain(&self.committees);
         if repeated(threshold_keys, |key| *key.key().as_bytes()).is_some() {
             return Err(DirectoryError::RepeatedThresholdKey);
@@ -96,6 +99,7 @@ impl DirectoryBody {
                 return Err(DirectoryError::Address(node.name.clone()));
             }
         }
+        // A host without an address is not dialled: its stack attaches itself to the target.
         for host in &self.hosts {
             if !host.address.is_empty() && !is_address(&host.address) {
                 return Err(DirectoryError::Address(host.name.clone()));
@@ -139,6 +143,8 @@ impl DirectoryBody {
         if floors.size_noise > MAX_SIZE_NOISE {
             return refuse("size_noise", "is a number of homes: write at most 100000");
         }
+        // The noise can lower a number of homes by this much, and a find passes only if its cohort is reached all the
+        // same.
         let noise = most_noise(floors.size_noise);
         if floors.max_homes < u64::from(floors.min_cohort) + noise {
             return refuse(
@@ -152,6 +158,7 @@ impl DirectoryBody {
                 "must be above 0 and below 1: write a number such as 1e-5",
             );
         }
+        // With fewer than t, aggregators could not open a sum. With more than n, no query could ever be verified.
         let min_verified = usize::from(floors.min_verified);
         for committee in &self.committees {
             if min_verified < committee.threshold().needed() {
@@ -168,13 +175,13 @@ impl DirectoryBody {
     }
 }
 
-/// The first item whose key an earlier one has.
+/// Returns the first item that has the same key as an earlier one.
 fn repeated<T, K: Eq + Hash>(items: impl Iterator<Item = T>, key: impl Fn(&T) -> K) -> Option<T> {
     let mut seen = HashSet::new();
     items.into_iter().find(|item| !seen.insert(key(item)))
 }
 
-/// Whether `address` is a DNS name, an IPv4 address or an IPv6 address in brackets, and a port.
+/// Returns whether `address` is a DNS name, an IPv4 address or an IPv6 address in brackets, followed by a port.
 fn is_address(address: &str) -> bool {
     let Some((host, port)) = address.rsplit_once(':') else {
         return false;
@@ -190,6 +197,7 @@ fn is_address(address: &str) -> bool {
         None => host.len() <= 253 && host.split('.').all(is_label),
     };
     let digits = !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
+    // `u16` alone would also parse "+1".
     is_host && digits && port.parse::<u16>().is_ok_and(|port| port != 0)
 }
 

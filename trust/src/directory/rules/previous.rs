@@ -1,4 +1,4 @@
-//! What the key epoch before may be: the one before, with the same pools and members, none of whose keys
+//! Rules of the previous key epoch: its number is one less, it has the same pools and members, and none of its keys
 //! serves anything else.
 
 use super::super::{DirectoryBody, DirectoryError};
@@ -10,6 +10,7 @@ pub(super) fn check(body: &DirectoryBody) -> Result<(), DirectoryError> {
         return Ok(());
     };
     let refuse = |reason| Err(DirectoryError::Previous(reason));
+    // Only two key epochs that follow each other are ever listed together (protocol.md §2).
     if previous.key_epoch.0.checked_add(1) != Some(body.key_epoch.0) {
         return refuse("is not one less than the directory's: list the one before");
     }
@@ -28,6 +29,7 @@ pub(super) fn check(body: &DirectoryBody) -> Result<(), DirectoryError> {
     {
         return refuse("has a pool of another key epoch: list its key of then");
     }
+    // As among the current keys, no two readers may share an envelope key.
     let own = body
         .nodes
         .iter()
@@ -37,7 +39,7 @@ pub(super) fn check(body: &DirectoryBody) -> Result<(), DirectoryError> {
     if repeated(keys.iter(), |key| **key).is_some() {
         return refuse("has an envelope key that another reader has: list each pool's own");
     }
-    // A key may stay with its pool, but not go to another.
+    // A key may stay with its pool in the next epoch, but not become the key of another pool.
     let swapped = previous.pools.iter().any(|before| {
         body.pools.iter().any(|pool| {
             pool.envelope_key == before.envelope_key
@@ -50,10 +52,12 @@ pub(super) fn check(body: &DirectoryBody) -> Result<(), DirectoryError> {
     if keys.iter().any(|key| key.suite() != body.suite) {
         return refuse("has keys of another suite: a change of suite has no grace");
     }
+    // The nodes of now evaluate under both keys, so that each must be a member of both.
     let (before, now) = (previous.indexors.threshold(), body.indexors.threshold());
     if before.needed() < 2 || before.members() != now.members() {
         return refuse("has other concept indexors: other members have no grace");
     }
+    // One share of that key would evaluate pseudonyms and randomness alike.
     if body
         .committees
         .iter()

@@ -1,17 +1,18 @@
-//! How the threshold keys were made: by the very nodes that are listed as their members.
+//! Rules of the transcripts: the nodes that are listed as members of a threshold key made it.
 //!
-//! A root operator cannot tell a jointly made key from one that somebody knows whole; the transcripts
-//! show it, because every member's node signed its part. A node whose signing key changes did not sign
-//! what came before: its group makes a fresh key.
+//! A root operator cannot tell a jointly made key from one that somebody knows whole. The transcripts show it, because
+//! every member's node signed its part. A node whose signing key changes did not sign the earlier transcripts, so that
+//! its group makes a fresh key.
 
 use super::super::{DirectoryBody, DirectoryError};
 use crate::ceremony::{Transcript, trace};
 use dispers_base::{id::Role, keys::VerifyingKey};
 use dispers_crypto::dealing::ThresholdKey;
 
-/// Expects that every member of every key has its node.
+/// Verifies the transcripts of all threshold keys. Every member of every key must have its node.
 pub(super) fn check(body: &DirectoryBody) -> Result<(), DirectoryError> {
     let previous = body.previous.as_ref();
+    // A previous epoch has no keys of committees: only pseudonyms and pools have key epochs.
     for Transcript { ceremony, .. } in previous.iter().flat_map(|p| &p.transcripts) {
         let (role, group) = (ceremony.role, ceremony.group);
         if (role, group) != (Role::ConceptIndexor, 0) {
@@ -65,11 +66,14 @@ fn check_key(
     transcripts: Vec<Transcript>,
 ) -> Result<(), DirectoryError> {
     if transcripts.is_empty() {
+        // Without a transcript one dealer may know the key, which only a trial accepts.
         return match body.trial {
             true => Ok(()),
             false => Err(DirectoryError::MissingTranscript { role, group }),
         };
     }
+    // The signing keys come from the listed nodes and not from the transcripts: not even the root operators can list a
+    // key of their own making (protocol.md §2).
     let signers: Vec<VerifyingKey> = key
         .threshold()
         .numbers()
@@ -85,6 +89,7 @@ fn check_key(
         group,
         error,
     })?;
+    // The public shares are compared too: shares from before a refresh must not count as current.
     if made != *key {
         return Err(DirectoryError::OtherTranscript { role, group });
     }

@@ -1,9 +1,9 @@
-//! Who co-signs the log: enough operators that run no Conductor (protocol.md §16).
+//! Rules of the log's witnesses: enough operators that run no conductor have one (protocol.md §16).
 
 use super::super::{DirectoryBody, DirectoryError};
 use super::repeated;
 
-/// Most witnesses.
+/// Most witnesses that a directory may list.
 const MOST: usize = 64;
 
 pub(super) fn check(body: &DirectoryBody) -> Result<(), DirectoryError> {
@@ -19,6 +19,7 @@ pub(super) fn check(body: &DirectoryBody) -> Result<(), DirectoryError> {
     {
         return refuse("must be nodes that the directory lists");
     }
+    // A single operator could co-sign two histories together with the conductor.
     if witnesses.needed < 2 {
         return refuse("that are needed must be at least 2");
     }

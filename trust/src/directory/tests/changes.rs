@@ -1,10 +1,10 @@
-//! What an edition changes.
+//! Tests of the differences between two editions.
 
 use super::*;
 use crate::directory::{Change, NotNext};
 use dispers_base::fingerprint::Fingerprint;
 
-/// What the next edition of a valid body says after `change`.
+/// Returns the differences of the edition that follows a valid body after `change`.
 fn next(change: impl FnOnce(&mut DirectoryBody)) -> Result<Vec<Change>, NotNext> {
     let old = valid();
     let mut new = valid();
@@ -13,7 +13,7 @@ fn next(change: impl FnOnce(&mut DirectoryBody)) -> Result<Vec<Change>, NotNext>
     new.changes_since(&old)
 }
 
-/// The words of its only change, and whether it weakens.
+/// Returns the description of the only difference after `change`, and whether it weakens.
 fn only(change: impl FnOnce(&mut DirectoryBody)) -> (String, bool) {
     let changes = next(change).unwrap();
     assert_eq!(changes.len(), 1, "{changes:?}");

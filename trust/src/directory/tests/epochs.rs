@@ -1,9 +1,9 @@
-//! The key epoch before, and which epoch is asked.
+//! Tests of the previous key epoch, and of the epoch that is asked.
 
 use super::*;
 use crate::directory::{NotNext, PreviousEpoch};
 
-/// A body in its grace: the one before had the keys of `valid`.
+/// Returns a body in its grace. Its previous key epoch has the keys of `valid`.
 fn grace() -> DirectoryBody {
     let old = valid();
     let mut body = valid();
@@ -109,7 +109,7 @@ fn a_grace_begins_with_the_keys_that_were_listed_and_ends_with_the_next_edition(
     let told = body.changes_since(&old).unwrap();
     assert!(told[0].what.contains("which is still asked"), "{told:?}");
 
-    // Other keys than those that were listed.
+    // The previous key epoch has other keys than the edition before listed.
     for edit in [
         (|p| p.indexors = grace().indexors) as fn(&mut PreviousEpoch),
         |p| p.pools[0].envelope_key = grace().pools[0].envelope_key.clone(),
@@ -126,7 +126,7 @@ fn a_grace_begins_with_the_keys_that_were_listed_and_ends_with_the_next_edition(
     over.previous = None;
     let told = over.changes_since(&body).unwrap();
     assert!(told[0].what.contains("3 is over"), "{told:?}");
-    // It does not come back.
+    // A grace that has ended does not begin again.
     over.epoch -= 1;
     assert_eq!(kept.changes_since(&over), Err(NotNext::Previous));
 }

@@ -1,10 +1,10 @@
-//! Threshold keys that were made jointly, and directories that only say so.
+//! Tests of threshold keys that were made jointly, and of directories that only claim it.
 
 use super::*;
 use crate::ceremony::{Ceremony, CeremonyError, Enrolments, Fault, Finished, Purpose, key_name};
 use dispers_crypto::dealing::KeyShare;
 
-/// The member's signing key: the forge draws all of them from small seeds.
+/// Returns the signing key of a member. The forge draws all signing keys from small seeds.
 fn signing_key(body: &DirectoryBody, role: Role, group: u16, number: MemberNumber) -> SigningKey {
     let mut nodes = body.nodes.iter();
     let node = nodes
@@ -16,7 +16,7 @@ fn signing_key(body: &DirectoryBody, role: Role, group: u16, number: MemberNumbe
         .unwrap()
 }
 
-/// Holds a ceremony of t = 2, n = 3 among the nodes of `body` and lists what it makes.
+/// Holds a ceremony of t = 2, n = 3 among the nodes of `body`, and lists the key and transcript that it makes.
 fn hold(
     body: &mut DirectoryBody,
     role: Role,
@@ -71,7 +71,7 @@ fn hold(
     ends.drain(..).map(|end| end.share).collect()
 }
 
-/// A valid body, not for trying, and the indexors' shares.
+/// Returns a valid body of a network that is no trial, and the shares of the indexors.
 fn joint() -> (DirectoryBody, Vec<KeyShare>) {
     let mut body = valid();
     body.trial = false;
@@ -102,12 +102,12 @@ fn keys_that_their_listed_members_made_are_accepted_and_stay_so_when_refreshed()
     assert_eq!(body.indexors.key(), before.key());
     assert_ne!(again[0].public(), shares[0].public());
 
-    // The public shares of before, with the transcript of the refresh.
+    // The directory lists the public shares from before the refresh, with its transcript.
     let mut old = body.clone();
     old.indexors = before.clone();
     let refused = old.check().unwrap_err();
     assert_eq!(refused, DirectoryError::OtherTranscript { role, group });
-    // Those of after, without it.
+    // The directory lists the public shares from after the refresh, without its transcript.
     body.transcripts.pop();
     let refused = body.check().unwrap_err();
     assert_eq!(refused, DirectoryError::OtherTranscript { role, group });
@@ -156,7 +156,7 @@ fn a_transcript_that_is_listed_holds_even_in_a_trial() {
 
 #[test]
 fn a_transcript_that_others_signed_is_refused_and_names_the_members() {
-    // What a root operator could make alone: a whole ceremony with signing keys of its own.
+    // A root operator alone could make a whole ceremony with signing keys of its own.
     let (mut body, _) = joint();
     let mut forged = body.clone();
     for (node, seed) in forged.nodes.iter_mut().zip(60..) {
@@ -179,7 +179,7 @@ fn a_transcript_that_others_signed_is_refused_and_names_the_members() {
         other => panic!("{other}"),
     }
 
-    // One node that was not there.
+    // One listed node did not take part in the ceremony.
     let (mut body, _) = joint();
     node(&mut body, "ci2").signing_key = SigningKey::from_seed(&[99; 32]).public();
     let told = body.check().unwrap_err().to_string();
@@ -213,7 +213,7 @@ fn a_transcript_belongs_to_one_network_role_and_group() {
         let refused = body.check().unwrap_err();
         assert_eq!(refused, DirectoryError::StrayTranscript { role, group });
     }
-    // Renamed, it is no longer what the members signed.
+    // A renamed transcript is no longer the one that the members signed.
     let renamed = refused(|b| {
         b.transcripts.remove(1);
         b.transcripts[0].ceremony.role = Role::DataAggregator;

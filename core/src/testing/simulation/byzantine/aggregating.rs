@@ -1,4 +1,4 @@
-//! How aggregators take the steps of a batch, with what the conductor and a Byzantine one of them tell the others.
+//! The steps of a batch at the aggregators, with the changes of a Byzantine conductor and a Byzantine aggregator.
 
 use std::collections::BTreeSet;
 
@@ -19,7 +19,8 @@ use dispers_base::{
 };
 
 impl Query<'_> {
-    /// An aggregator opens its groups, and what else the conductor hands it.
+    /// Opens groups at an aggregator, and further answers that the conductor hands it. Returns `None` for the honest
+    /// step.
     pub(super) fn open(
         &mut self,
         scene: &mut Scene,
@@ -57,7 +58,7 @@ impl Query<'_> {
         })
     }
 
-    /// The conductor has an aggregator open what was to be opened for another batch, round or query too.
+    /// Opens at an aggregator also the answer for the previous batch, round or query, if the conductor makes this move.
     fn open_before(&mut self, scene: &mut Scene, member: MemberNumber, answer: &BatchAnswer) {
         let [now, before] = &mut self.earlier.opened;
         let new = now
@@ -74,7 +75,7 @@ impl Query<'_> {
             && before.groups.len() == answer.groups.len()
         {
             self.reached.note(made);
-            // An aggregator that takes it counts homes twice.
+            // An aggregator that accepted this answer would count homes twice.
             let _ = scene.open_at(member, before);
         }
     }
@@ -88,7 +89,8 @@ impl Query<'_> {
         made.is_some()
     }
 
-    /// What the conductor hands an aggregator at a step in the place of these messages; `None` if it hands these.
+    /// Returns the messages that the conductor hands an aggregator at a step in place of `messages`, or `None` if it
+    /// hands `messages`.
     pub(super) fn handed(
         &mut self,
         scene: &mut Scene,
@@ -124,7 +126,7 @@ impl Query<'_> {
         Some(left.cloned().collect())
     }
 
-    /// The messages of a step with what the Byzantine aggregator makes up; `None` if it says what is true.
+    /// Returns the messages of a step with the lies of the Byzantine aggregator, or `None` if it does not lie.
     fn falsified(
         &self,
         scene: &mut Scene,
@@ -161,7 +163,7 @@ impl Query<'_> {
         lies.then_some(changed)
     }
 
-    /// A message of the Byzantine aggregator, changed and signed again.
+    /// Changes a message of the Byzantine aggregator and signs it again.
     fn resigned(
         scene: &mut Scene,
         message: &PeerMessage,
@@ -257,7 +259,7 @@ impl Query<'_> {
         SignedAcknowledgement::new(body, &key)
     }
 
-    /// The conductor hands an aggregator acknowledgements of before.
+    /// Commits at an aggregator with earlier acknowledgements, if the conductor makes this move.
     pub(super) fn commit(
         &mut self,
         scene: &mut Scene,
@@ -278,7 +280,7 @@ impl Query<'_> {
         Some(Event::Committed(aggregator, work, committed))
     }
 
-    /// The Byzantine aggregator deals false noise.
+    /// Deals false noise at the Byzantine aggregator, if it makes this move.
     pub(super) fn deal(
         &self,
         scene: &mut Scene,

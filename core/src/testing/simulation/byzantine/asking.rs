@@ -1,4 +1,4 @@
-//! How homes are asked: by the target, of what the finder chose, as the conductor has it.
+//! The ask of a batch: the target asks the homes that the finder chose, with the changes of the coalition.
 
 use std::collections::BTreeSet;
 
@@ -19,13 +19,13 @@ use dispers_base::{
     labels,
 };
 
-/// Digest of what homes are shown.
+/// Returns the digest of the parameters that homes are shown.
 fn digest_of(parameters: Option<&SignedParameters>) -> [u8; 32] {
     parameters.map_or(NO_PARAMETERS, SignedParameters::digest)
 }
 
 impl Query<'_> {
-    /// Has every home asked under another find, for nothing.
+    /// Asks every home under another find first, if the conductor makes this move. The answers are not used.
     pub(super) fn ask_before(&mut self, scene: &mut Scene) {
         let Some(made @ Move::AskBefore { find }) =
             self.one(|one| matches!(one, Move::AskBefore { .. }))
@@ -45,7 +45,7 @@ impl Query<'_> {
         std::mem::swap(&mut scene.found, &mut self.others[find]);
     }
 
-    /// What the target opens, if it takes the batch.
+    /// Opens a batch as the target does. Returns `None` if the target refuses the batch.
     fn opened(
         &self,
         scene: &Scene,
@@ -65,7 +65,7 @@ impl Query<'_> {
         open_batch(&request, manifest, &name("target"), directory, key).ok()
     }
 
-    /// The homes of a batch of the scene's find.
+    /// Returns the homes of a batch of the scene's find.
     fn homes(
         &self,
         scene: &Scene,
@@ -80,7 +80,7 @@ impl Query<'_> {
         homes.map(|asked| number(&asked.home)).collect()
     }
 
-    /// What the stacks answer when this batch of the scene's find is asked, one answer per host.
+    /// Returns the stacks' answers to this batch of the scene's find, one per host.
     fn answers(
         &mut self,
         scene: &mut Scene,
@@ -113,7 +113,7 @@ impl Query<'_> {
         answers
     }
 
-    /// What the conductor has homes of a batch shown, in the place of the round's parameters.
+    /// Returns the parameters that the conductor has homes of a batch shown, in place of the round's parameters.
     fn shown(
         &self,
         scene: &mut Scene,
@@ -144,7 +144,7 @@ impl Query<'_> {
         }
     }
 
-    /// The target asks a batch, as the coalition has it.
+    /// Asks a batch as the target, with the moves of the coalition.
     pub(super) fn ask(
         &mut self,
         scene: &mut Scene,
@@ -189,7 +189,7 @@ impl Query<'_> {
                 self.foreign.insert(work);
             }
         }
-        // What takes the place of the batch, until it is asked.
+        // The batch is replaced only while it is asked.
         let replaced = self.replace(scene, work);
         let answers = self.answers(scene, work, parameters);
         if let Some(honest) = replaced {
@@ -216,7 +216,8 @@ impl Query<'_> {
         if self.is(Party::Conductor)
             && (statement.work, statement.parameters) != (work, scene.shown)
         {
-            // A Byzantine conductor hands it on. The state machine that conducts in its name is shown what it takes.
+            // A Byzantine conductor passes on an answer that an honest one refuses. The state machine that conducts in
+            // its name sees the work and the parameters that it expects.
             self.refusable.insert(work, answer.clone());
             let statement = &mut answer.statement;
             (statement.work, statement.parameters) = (work, scene.shown);
@@ -224,7 +225,7 @@ impl Query<'_> {
         Ok(answer)
     }
 
-    /// The find under which the conductor has a batch asked, if it is not the first.
+    /// Returns the find under which the conductor has a batch asked, if it is not the first.
     fn other_find(&self, work: Work) -> Option<usize> {
         let made = self.one(|one| match one {
             Move::BatchOf { batch, .. } => *batch == work.batch.number,
@@ -239,7 +240,7 @@ impl Query<'_> {
         Some(other)
     }
 
-    /// Puts what the coalition wants asked in the place of a batch. Returns the honest batch if anything changed.
+    /// Replaces a batch by the one that the coalition wants asked. Returns the honest batch if anything changed.
     fn replace(&mut self, scene: &mut Scene, work: Work) -> Option<crate::find::BatchMessage> {
         let place = work.batch.number as usize;
         for made in self.moves.clone() {
@@ -270,7 +271,7 @@ impl Query<'_> {
         None
     }
 
-    /// The answers without those of a host that the target drops.
+    /// Returns the answers without those of a host that the target drops.
     fn dropped(&self, scene: &Scene, answers: Vec<(Name, Answer)>) -> Vec<Answer> {
         let made = self.one(|one| matches!(one, Move::DropHost { .. }));
         let of = answers.len();
@@ -285,7 +286,7 @@ impl Query<'_> {
         left
     }
 
-    /// What a Byzantine target signs and sends in the place of an honest one's answer.
+    /// Changes the answer as a Byzantine target does before it signs and sends it.
     fn falsify(&self, scene: &Scene, answer: &mut BatchAnswer) {
         for made in &self.moves {
             match made {

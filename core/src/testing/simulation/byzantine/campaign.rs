@@ -1,4 +1,4 @@
-//! What a coalition does, as data: a campaign follows from a seed, prints, and shrinks.
+//! The plan of a coalition as data: a campaign follows from a seed, prints, and shrinks.
 
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
@@ -8,7 +8,7 @@ use super::super::schedule::{self, Fault, Op};
 use super::ground::SHAPES;
 use super::moves::{FalseNoise, Move};
 
-/// Who may be Byzantine.
+/// Party that may be Byzantine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Party {
     Conductor,
@@ -18,13 +18,14 @@ pub(super) enum Party {
     Querier,
     /// The smaller host.
     Host,
-    /// The last aggregator: t−1 of them, since t is two.
+    /// The last aggregator. This is t−1 of them, since t is two.
     Aggregator,
 }
 
 use Party::{Aggregator, Conductor, Finder, Host, Querier, Target};
 
-/// Every coalition that is drawn. The target finder and the target together are not claimed to be harmless.
+/// Coalitions that are drawn. None holds both the target finder and the target: these two are not claimed to be
+/// harmless together.
 pub(super) const COALITIONS: [&[Party]; 16] = [
     &[Conductor],
     &[Querier],
@@ -44,7 +45,7 @@ pub(super) const COALITIONS: [&[Party]; 16] = [
     &[Conductor, Target, Host],
 ];
 
-/// Which homes a query is for.
+/// Homes that a query is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Whom {
     Everybody,
@@ -56,17 +57,17 @@ pub(super) enum Whom {
     AAndNotB,
 }
 
-/// The noise of a query.
+/// Noise of a query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Noise {
-    /// In millionths.
+    /// ε in millionths.
     pub(super) epsilon: u32,
     /// δ in billionths; 0 for pure ε.
     pub(super) delta: u32,
 }
 
 impl Noise {
-    /// The noise that budgets are counted in.
+    /// Noise in which budgets are counted.
     pub(super) const ORDINARY: Self = Self {
         epsilon: 400_000,
         delta: 0,
@@ -80,36 +81,36 @@ pub(super) struct Ask {
     pub(super) noise: Option<Noise>,
     /// Homes per batch that the conductor prefers.
     pub(super) batch_size: u32,
-    /// Whether some homes have joined since the first query.
+    /// True if some homes have joined since the first query.
     pub(super) late: bool,
-    /// Whether it only counts homes, and reads no field.
+    /// True if the query only counts homes, and reads no field.
     pub(super) counts: bool,
     /// Rounds of updates of a session that is asked instead of the query; 0 for the query.
     pub(super) updates: u16,
-    /// Whether the key epoch of the first query is over.
+    /// True if the key epoch of the first query is over.
     pub(super) next_epoch: bool,
 }
 
 impl Ask {
-    /// The homes that it is for.
+    /// Returns the homes that the query is for.
     pub(super) fn homes(&self) -> std::collections::BTreeSet<usize> {
         self.whom.homes(self.late)
     }
 }
 
-/// Queries of one querier, and what a coalition does meanwhile.
+/// Queries of one querier, and the moves of a coalition during them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Campaign {
     pub(super) seed: u64,
-    /// Which of the [`SHAPES`].
+    /// Index into [`SHAPES`].
     pub(super) shape: usize,
     pub(super) coalition: Vec<Party>,
     pub(super) asks: Vec<Ask>,
     /// Moves, each with the place of the query during which it is made.
     pub(super) moves: Vec<(usize, Move)>,
-    /// What goes wrong, each with the place of the query.
+    /// Faults, each with the place of the query during which it happens.
     pub(super) faults: Vec<(usize, Op)>,
-    /// Whether owners allow the first query for good by a click, instead of everything.
+    /// True if owners allow the first query for good by a click, instead of everything.
     pub(super) clicks: bool,
 }
 
@@ -145,14 +146,14 @@ fn ask(late: bool, next_epoch: bool, rng: &mut StdRng) -> Ask {
 }
 
 impl Campaign {
-    /// The campaign of a seed.
+    /// Draws the campaign of a seed, with a coalition of its own.
     pub(super) fn of(seed: u64) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
         let coalition = COALITIONS.choose(&mut rng).unwrap();
         Self::drawn(seed, coalition, &mut rng)
     }
 
-    /// A campaign of this coalition.
+    /// Draws a campaign of this coalition.
     pub(super) fn by(seed: u64, coalition: &[Party]) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
         Self::drawn(seed, coalition, &mut rng)
@@ -160,14 +161,15 @@ impl Campaign {
 
     fn drawn(seed: u64, coalition: &[Party], rng: &mut StdRng) -> Self {
         let shape = rng.random_range(0..SHAPES.len());
-        // Whoever may compare answers, or use again what passed in one query, asks several times.
+        // Only coalitions that may gain from several queries ask several: a querier compares answers, and others use
+        // messages of earlier queries again.
         let queries = match coalition {
             _ if coalition.contains(&Querier) => rng.random_range(1..=3),
             [Conductor] | [Target] | [Host] => *[1, 1, 1, 2].choose(rng).unwrap(),
             _ => 1,
         };
         let joined = rng.random_range(0..=queries);
-        // Most campaigns are over before their key epoch is.
+        // Most campaigns end before their key epoch does.
         let epoch = rng.random_range(0..4 * (queries + 1));
         let asks = (0..queries).map(|place| ask(place >= joined, place >= epoch, rng));
         let mut campaign = Self {
@@ -182,7 +184,7 @@ impl Campaign {
         if coalition.contains(&Querier) {
             campaign.aim(rng);
         } else if coalition.contains(&Conductor) && rng.random_range(0..8) == 0 {
-            // One find's batch in the place of another's.
+            // A batch of one find replaces a batch of another.
             let batch = rng.random_range(0..2);
             let cut = Move::Cut(rng.random_range(4..16));
             let moves = [cut, Move::BatchOf { batch, find: 1 }];
@@ -208,10 +210,10 @@ impl Campaign {
         campaign
     }
 
-    /// Gives a querier's campaign one of the aims that queries drawn apart from each other rarely have.
+    /// Gives a querier's campaign an aim that independently drawn queries rarely have.
     fn aim(&mut self, rng: &mut StdRng) {
         match rng.random_range(0..8) {
-            // The budget of one population, with other aggregators each time.
+            // Spends the budget of one population, with other aggregators each time.
             0 => {
                 let noise = Some(Noise::ORDINARY);
                 let same = Ask {
@@ -227,7 +229,7 @@ impl Campaign {
                     }
                 }
             }
-            // A profile again, after homes joined and another profile was asked.
+            // Asks a profile again, after homes joined and another profile was asked.
             1 => {
                 let exact = |whom, late| Ask {
                     whom,
@@ -246,7 +248,7 @@ impl Campaign {
                 ];
                 self.clicks = false;
             }
-            // A count that its owner allows for good, then something else.
+            // Asks a count that its owner allows for good, then another query.
             2 if self.asks.len() > 1 => {
                 self.clicks = true;
                 self.asks[0].counts = true;
@@ -257,13 +259,13 @@ impl Campaign {
         }
     }
 
-    /// Adds a move that a query drawn by itself rarely leaves room for, and makes the first query such a one.
+    /// Adds a move that an independently drawn query rarely allows, and changes the first query so that it does.
     fn plot(&mut self, rng: &mut StdRng) {
         let (querier, dealer) = (self.has(Querier), self.has(Aggregator));
         let (conductor, target) = (self.has(Conductor), self.has(Target));
         let first = &mut self.asks[0];
         let made = if dealer {
-            // All aggregators deal the noise of a session.
+            // In a session all aggregators deal noise.
             first.updates = 1;
             first.noise = Some(Noise {
                 delta: 1000,
@@ -283,13 +285,13 @@ impl Campaign {
         self.moves.push((0, made));
     }
 
-    /// What goes wrong during a query.
+    /// Returns the faults during a query.
     pub(super) fn faults(&self, ask: usize) -> Vec<Op> {
         let of = self.faults.iter().filter(|(of, _)| *of == ask);
         of.map(|(_, op)| *op).collect()
     }
 
-    /// Returns whether anything that is received during a query may not be what was sent.
+    /// Returns whether a message of a query may be changed on its way.
     pub(super) fn corrupts(&self, ask: usize) -> bool {
         let mut faults = self.faults.iter().filter(|(of, _)| *of == ask);
         faults.any(|(_, op)| {
@@ -299,7 +301,7 @@ impl Campaign {
         })
     }
 
-    /// The moves during a query.
+    /// Returns the moves during a query.
     pub(super) fn moves(&self, ask: usize) -> Vec<Move> {
         let of = self.moves.iter().filter(|(of, _)| *of == ask);
         of.map(|(_, made)| *made).collect()
@@ -309,7 +311,7 @@ impl Campaign {
         self.coalition.contains(&party)
     }
 
-    /// The campaigns that are smaller by one thing: a move, a query, a member that does nothing.
+    /// Returns the campaigns that are smaller by one thing: a move, a fault, a query, or a party without moves.
     fn smaller(&self) -> Vec<Self> {
         let mut smaller = Vec::new();
         for place in 0..self.moves.len() {
@@ -343,7 +345,7 @@ impl Campaign {
         smaller
     }
 
-    /// Makes the campaign smaller while it still `fails`.
+    /// Makes the campaign smaller while `fails` still holds.
     pub(super) fn shrunk(mut self, mut fails: impl FnMut(&Self) -> bool) -> Self {
         loop {
             let smaller = self.smaller().into_iter().find(|one| fails(one));

@@ -1,4 +1,4 @@
-//! The conductor's loop over a query or session, with what goes wrong on the way.
+//! The conductor's loop over a query or session, with the faults on the way.
 
 use std::collections::VecDeque;
 
@@ -17,14 +17,14 @@ use dispers_base::{
 };
 use dispers_training::home::State;
 
-/// Most commands of a round, so that a loop without end fails.
+/// Largest number of commands of a round, so that a loop without end fails.
 const MOST_COMMANDS: usize = 2000;
 
-/// What was released in a round.
+/// Release of one round.
 pub(super) struct Round {
     pub(super) number: u16,
     pub(super) totals: Vec<(AggregatorId, SealedTotal)>,
-    /// The batches and attempts that count.
+    /// Batches and attempts that count.
     pub(super) proposal: Option<crate::release::Proposal>,
 }
 
@@ -53,7 +53,7 @@ impl Query<'_> {
         }
     }
 
-    /// Carries out these commands and all that follow from them.
+    /// Carries out these commands and all commands that follow from them.
     fn follow(&mut self, scene: &mut Scene, conduct: &mut Conduct, commands: Vec<Command>) {
         let mut commands = VecDeque::from(commands);
         let mut record = self.faults.interrupt().then(|| to_bytes(&conduct.record()));
@@ -62,7 +62,7 @@ impl Query<'_> {
                 return;
             };
             let event = self.step(scene, &command);
-            // A conductor of the coalition hands on whatever the target made up.
+            // A Byzantine conductor passes on what a Byzantine target made up.
             let both = self.is(Party::Conductor) && self.is(Party::Target);
             let event = match &event {
                 Event::Asked(work, _) if both || self.refusable.contains_key(work) => event,
@@ -77,7 +77,7 @@ impl Query<'_> {
                 if death == Some(true) {
                     *record = to_bytes(&conduct.record());
                 }
-                // It is back with what it wrote; the answers that it waited for are lost.
+                // The conductor is back with the record that it wrote. Answers that it waited for are lost.
                 let kept = from_bytes(record, 1 << 20, "record").expect("it was written");
                 let manifest = scene.question.manifest.clone();
                 let (resumed, again) = Conduct::resume(manifest, Options::default(), kept);
@@ -91,7 +91,7 @@ impl Query<'_> {
         panic!("the query does not end");
     }
 
-    /// Parameters of a round, signed by whoever has this name.
+    /// Creates the parameters of a round, signed with the key of `signer`.
     pub(super) fn parameters(
         scene: &mut Scene,
         round: u16,
@@ -108,7 +108,7 @@ impl Query<'_> {
         SignedParameters::seal(query, round, &state, &key, &key_of(signer), rng)
     }
 
-    /// The querier sends what the next round is computed with. `None` if the session does not go on.
+    /// Sends the next round's parameters as the querier. Returns `None` if the session ends.
     fn next_round(&mut self, scene: &mut Scene, conduct: &mut Conduct) -> Option<Vec<Command>> {
         let rounds = scene.question.manifest.rounds;
         let mut round = scene.round + 1;
@@ -137,7 +137,7 @@ impl Query<'_> {
         conduct.advance(&verified, parameters.clone()).ok()
     }
 
-    /// A node takes a step, or what is left of it after what goes wrong.
+    /// Takes a step at its node, with the faults of the step.
     fn step(&mut self, scene: &mut Scene, command: &Command) -> Event {
         match self.faults.next(command) {
             Some(fault) => self.faulty(scene, command, fault),
@@ -145,7 +145,7 @@ impl Query<'_> {
         }
     }
 
-    /// The node takes the step, and writes what it must before its answer leaves.
+    /// Takes a step at its node, which writes its changes before its answer leaves.
     pub(super) fn carry_out(&mut self, scene: &mut Scene, command: &Command) -> Event {
         let event = self.intervene(scene, command);
         let event = event.unwrap_or_else(|| scene.carry_out(command));

@@ -1,4 +1,4 @@
-//! What passed in earlier batches, attempts, rounds and queries of a campaign, for whoever uses it again.
+//! Messages of earlier batches, attempts, rounds and queries of a campaign, which moves use again.
 
 use std::collections::BTreeMap;
 
@@ -12,27 +12,27 @@ use crate::{
 };
 use dispers_base::id::MemberNumber;
 
-/// What the coalition keeps.
+/// Messages that the coalition keeps.
 #[derive(Default)]
 pub(super) struct Earlier {
-    /// What stacks answered last.
+    /// Last answers of the stacks.
     pub(super) answers: Vec<Answer>,
-    /// What the smaller host answered last.
+    /// Last answer of the smaller host.
     pub(super) of_host: Option<Answer>,
-    /// What aggregators were to open last, and before.
+    /// Last answer that aggregators were to open, and the one before it.
     pub(super) opened: [Option<BatchAnswer>; 2],
-    /// What each aggregator was handed last at each step.
+    /// Messages that each aggregator was last handed at each step.
     pub(super) messages: BTreeMap<(u8, MemberNumber), Vec<PeerMessage>>,
     pub(super) acknowledgements: BTreeMap<MemberNumber, Vec<SignedAcknowledgement>>,
-    /// What was certified in the rounds so far, the last one last.
+    /// Certified proposals of the rounds so far, in order.
     pub(super) certified: Vec<(Proposal, Certificate)>,
-    /// What the first find of the query before found.
+    /// First find of the query before.
     pub(super) found: Option<Found>,
     /// Parameters of the session's rounds so far.
     pub(super) parameters: Vec<SignedParameters>,
 }
 
-/// Returns a copy of what was found.
+/// Copies the result of a find.
 pub(super) fn copy_of_found(found: &Found) -> Found {
     Found {
         summary: copy_of(&found.summary),

@@ -1,4 +1,4 @@
-//! What each role opens, searched for what it must never learn (protocol.md §1).
+//! A search of the plaintexts that each role opens for data that the role must never learn (protocol.md §1).
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -6,16 +6,16 @@ use std::sync::{Arc, Mutex};
 use crate::testing::Home;
 use dispers_crypto::envelope::Watcher;
 
-/// The first thing that somebody read and must not have.
+/// First forbidden value that a role read.
 #[derive(Clone, Default)]
 pub(super) struct Leak(Arc<Mutex<Option<String>>>);
 
-/// Sees what the keys of one role open.
+/// Watcher of the plaintexts that one role's keys open.
 struct Eyes {
     role: &'static str,
-    /// What must not be in it, by its first two bytes.
+    /// Values that must not be in a plaintext, by their first two bytes.
     forbidden: BTreeMap<[u8; 2], Vec<Vec<u8>>>,
-    /// Whether anything forbidden begins with this byte.
+    /// True for each byte with which a forbidden value begins.
     begins: [bool; 256],
     leak: Leak,
 }
@@ -39,7 +39,7 @@ impl Watcher for Eyes {
     }
 }
 
-/// What homes are known by.
+/// Values that identify homes: tags, keys and names.
 #[derive(Default)]
 pub(super) struct Markers {
     tags: Vec<Vec<u8>>,
@@ -58,7 +58,7 @@ impl Markers {
         markers
     }
 
-    /// Adds what the homes are known by in another key epoch.
+    /// Adds the values that identify the homes in another key epoch.
     pub(super) fn add(&mut self, other: Self) {
         self.tags.extend(other.tags);
         self.keys.extend(other.keys);
@@ -82,25 +82,25 @@ impl Leak {
         })
     }
 
-    /// Sees a finder: it knows tags, and no home by its name.
+    /// Watches a finder. It may read tags, but no home's name.
     pub(super) fn finder(&self, markers: &Markers) -> Arc<dyn Watcher> {
         self.eyes("target finder", markers.names.clone())
     }
 
-    /// Sees a target: it knows homes by their names, and no tag or key of theirs.
+    /// Watches a target. It may read homes' names, but no tag or key of a home.
     pub(super) fn target(&self, markers: &Markers) -> Arc<dyn Watcher> {
         let forbidden = [markers.tags.clone(), markers.keys.clone()].concat();
         self.eyes("target", forbidden)
     }
 
-    /// Sees an aggregator: it knows nothing of homes.
+    /// Watches an aggregator. It may read nothing that identifies a home.
     pub(super) fn aggregator(&self, markers: &Markers) -> Arc<dyn Watcher> {
         let of_homes = [markers.tags.clone(), markers.keys.clone()].concat();
         let forbidden = [of_homes, markers.names.clone()].concat();
         self.eyes("data aggregator", forbidden)
     }
 
-    /// Returns what was read and must not have been.
+    /// Returns the first forbidden value that was read, as an error.
     pub(super) fn found(&self) -> Result<(), String> {
         let leak = self.0.lock().expect("no watcher panics");
         leak.clone().map_or(Ok(()), Err)

@@ -1,4 +1,4 @@
-//! What goes wrong among honest nodes while a coalition makes its moves.
+//! Faults of honest nodes during the moves of a coalition.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use crate::{
 };
 use dispers_base::id::MemberNumber;
 
-/// The faults of a query, and what its nodes have on disk.
+/// Faults of a query, and the disks of its aggregators.
 pub(super) struct Faults {
     ops: Vec<Op>,
     requests: u32,
@@ -32,7 +32,7 @@ impl Faults {
         }
     }
 
-    /// What goes wrong with the next request.
+    /// Returns the fault of the next request, if it has one.
     pub(super) fn next(&mut self, command: &Command) -> Option<Fault> {
         let number = self.requests;
         self.requests += 1;
@@ -52,7 +52,8 @@ impl Faults {
         self.ops.iter().any(|op| matches!(op, Op::Conductor { .. }))
     }
 
-    /// Whether the conductor dies at the next event: after it wrote what follows, or before it took it.
+    /// Returns `None` if the conductor survives the next event. Else it dies, and the value is true if it first took
+    /// and wrote the event.
     pub(super) fn death(&mut self) -> Option<bool> {
         let number = self.events;
         self.events += 1;
@@ -63,7 +64,7 @@ impl Faults {
     }
 }
 
-/// The event as the one of this command, whatever the node took it for.
+/// Returns the event under the work of this command, even if the node read another work in it.
 fn named_for(command: &Command, event: Event) -> Event {
     match (command, event) {
         (Command::Deal { request, .. }, Event::Dealt(of, _, dealt)) => {
@@ -77,7 +78,7 @@ fn named_for(command: &Command, event: Event) -> Event {
 }
 
 impl Query<'_> {
-    /// An aggregator writes what its last step changed, with what it charges.
+    /// Writes the changes of an aggregator's last step, with its charges.
     pub(super) fn written(&mut self, scene: &mut Scene, member: MemberNumber) {
         let Some(aggregation) = scene.aggregators.get_mut(&member) else {
             return;
@@ -101,7 +102,7 @@ impl Query<'_> {
         aggregation.saved();
     }
 
-    /// An aggregator dies and is back with what it wrote. Others keep nothing that they need.
+    /// Restarts the aggregator of a command from its written state. Other nodes keep no state that they need.
     fn restart(&mut self, scene: &mut Scene, command: &Command) {
         let Some(aggregator) = command.step().1 else {
             return;
@@ -126,7 +127,7 @@ impl Query<'_> {
         scene.aggregators.insert(member, restored);
     }
 
-    /// The step of a node to which something happens. Whoever asks tries again, but for a find's answer and an ask.
+    /// Takes a step with a fault. After a crash the request is repeated, except an ask that the node may have taken.
     pub(super) fn faulty(&mut self, scene: &mut Scene, command: &Command, fault: Fault) -> Event {
         let once = matches!(command, Command::Ask { .. });
         match fault {

@@ -1,4 +1,4 @@
-//! What is asked and found: the querier's manifest, and the finds that the conductor has made.
+//! The querier's manifest, and the finds that the conductor has made.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ use crate::{
 };
 use dispers_crypto::oprf::Pseudonym;
 
-/// The querier signs a manifest. `None` if it is one that nobody takes.
+/// Poses the question of a manifest that the querier signs. Returns `None` if the manifest is refused.
 pub(super) fn pose(
     ground: &mut Ground,
     asked: &Ask,
@@ -54,7 +54,7 @@ pub(super) fn pose(
     Question::posed(&scene.network, &setting, change, &mut scene.rng).ok()
 }
 
-/// What the finders find: first what the conductor asks for, then what a Byzantine one asks for beside it.
+/// Returns the successful finds: first the one that an honest conductor asks for, then those of the coalition's moves.
 pub(super) fn finds(
     ground: &mut Ground,
     asked: &Ask,
@@ -84,7 +84,7 @@ pub(super) fn finds(
             reached.note(*one);
         }
         if let Move::SegmentOfEpoch(segment) = one {
-            // As if it were of this key epoch: one of another ends the find.
+            // The segment claims this key epoch, since a segment of another epoch ends the find.
             let mut others = ground.segments(&lists, asked.late, !asked.next_epoch);
             let mut other = others.swap_remove(*segment as usize % others.len());
             other.key_epoch = ground.scene.network.directory.key_epoch;
@@ -117,7 +117,7 @@ pub(super) fn finds(
         let mut request = scene
             .question
             .find_request(&scene.network, &opening, size, rng);
-        // The head names what is streamed: what the querier submitted.
+        // The request names the lists that are streamed: those that the querier submitted.
         request.lists.retain(|list| !left_out.contains(list));
         let memory = &mut finders[usize::from(other)];
         let (network, question) = (&scene.network, &scene.question);
@@ -127,7 +127,7 @@ pub(super) fn finds(
     found
 }
 
-/// The segments without one entry.
+/// Returns the segments without one entry.
 pub(super) fn without_entry(segments: &[ListSegment], entry: u32) -> Vec<ListSegment> {
     let mut segments: Vec<ListSegment> = segments.iter().map(copy_of).collect();
     let all: usize = segments.iter().map(|segment| segment.entries.len()).sum();

@@ -1,4 +1,4 @@
-//! What a Byzantine target finder signs: it knows the pool's secret, and with it every key that a ticket needs.
+//! Forgeries of a Byzantine target finder. It knows the pool's secret, and with it every key that a ticket needs.
 
 use super::moves::{BatchField, GrantField};
 use crate::{
@@ -16,8 +16,8 @@ use dispers_base::{
 };
 use dispers_crypto::envelope::{Sealed, reader};
 
-/// Puts the homes of the batch before in the place of this batch's, with valid tickets for it, and returns the honest
-/// batch. `None`, and nothing changes, where the batch before has fewer homes.
+/// Replaces the homes of this batch by those of the batch before, with valid tickets for this batch. Returns the honest
+/// batch. Returns `None` and changes nothing if the batch before has fewer homes.
 pub(super) fn ask_again(scene: &mut Scene, batch: BatchId) -> Option<BatchMessage> {
     let before = batch.number.checked_sub(1)?;
     let work = scene.work(before, 0);
@@ -73,14 +73,14 @@ pub(super) fn ask_again(scene: &mut Scene, batch: BatchId) -> Option<BatchMessag
     Some(std::mem::replace(&mut scene.found.batches[number], forged))
 }
 
-/// Another find than those of the query.
+/// Returns the id of a find that is none of the query's.
 fn other_find(scene: &Scene) -> crate::ticket::FindId {
     let query = scene.question.manifest.query();
     let secret = &scene.network.secret;
     secret.find(query, 0, &[9; 32], 1, &Cut::default())
 }
 
-/// Puts a batch of which the finder signs something false in the place of the honest one, and returns that.
+/// Replaces the honest batch by one with a false field, signed by the finder. Returns the honest batch.
 pub(super) fn false_batch(
     scene: &mut Scene,
     batch: BatchId,
@@ -105,7 +105,7 @@ pub(super) fn false_batch(
     Some(std::mem::replace(honest, forged))
 }
 
-/// The grant of an aggregator with something false in it.
+/// Returns an aggregator's grant with a false field, signed by the finder.
 pub(super) fn false_grant(
     scene: &mut Scene,
     member: MemberNumber,

@@ -1,4 +1,4 @@
-//! How aggregators begin: with what the finder grants them, as the conductor hands it on.
+//! The begin of a query at the aggregators, with the grants that the conductor hands them.
 
 use super::campaign::Party;
 use super::finder;
@@ -11,7 +11,7 @@ use crate::{
 };
 use dispers_base::id::{AggregatorId, MemberNumber};
 
-/// The grant of an aggregator in a find.
+/// Returns a member's grant of a find.
 fn grant_of(summary: &FindSummary, member: MemberNumber) -> Option<SealedGrant> {
     let mut grants = summary.grants.iter();
     let (_, _, grant) = grants.find(|(_, of, _)| *of == member)?;
@@ -19,7 +19,7 @@ fn grant_of(summary: &FindSummary, member: MemberNumber) -> Option<SealedGrant> 
 }
 
 impl Query<'_> {
-    /// The Byzantine aggregator says nothing at a step.
+    /// Makes the Byzantine aggregator fail a step, if it makes this move.
     pub(super) fn refuses(&self, scene: &Scene, command: &Command) -> Option<Event> {
         let step = match command {
             Command::Begin { .. } => 0,
@@ -37,7 +37,7 @@ impl Query<'_> {
         refuses.then(|| failed(command, StepError::Unreachable))
     }
 
-    /// The grant that an aggregator is handed in the place of its own, if it is another.
+    /// Returns the grant that an aggregator is handed in place of its own, if the coalition replaces it.
     fn other_grant(
         &self,
         scene: &mut Scene,
@@ -70,7 +70,7 @@ impl Query<'_> {
         None
     }
 
-    /// An aggregator takes its grant, and reserves what the query costs.
+    /// Takes a grant at an aggregator, which reserves the cost of the query.
     pub(super) fn begin(
         &mut self,
         scene: &mut Scene,
@@ -94,7 +94,7 @@ impl Query<'_> {
             }
         }
         self.expenses = aggregation.expenses().collect();
-        // A liar charges nothing.
+        // The Byzantine aggregator charges nothing.
         let place = self.place;
         let reserved = match byzantine {
             true => Ok(()),

@@ -1,4 +1,4 @@
-//! The network and the homes of campaigns: made once, used by many.
+//! The network and the homes of campaigns. Many campaigns use one network.
 
 use std::collections::BTreeSet;
 
@@ -23,49 +23,49 @@ use dispers_query::{catalogue::EVERY_HOME, profile::Profile};
 use dispers_training::{Design, Layout};
 use dispers_trust::directory::{Directory, DirectoryBody};
 
-/// Homes of a campaign, half in each group. The last ones are the smaller host's.
+/// Number of homes of a campaign, half in each group. The last homes are at the smaller host.
 pub(super) const HOMES: usize = 16;
-/// Homes of the smaller host, which may be Byzantine: the last ones.
+/// Number of homes at the smaller host, which may be Byzantine.
 pub(super) const AT_SMALLER_HOST: usize = 3;
-/// The network's minimum cohort.
+/// Minimum cohort of the network.
 pub(super) const COHORT: u64 = 4;
 
-/// The concepts that homes subscribe to.
+/// Concepts that homes subscribe to.
 pub(super) const LISTS: [&str; 3] = [EVERY_HOME, "sex>female", "asthma>1"];
 
-/// A sum of at most 255, so that each of the eight homes of a group has a bit of its own.
+/// Question with a sum of at most 255, so that each of the eight homes of a group has a bit of its own.
 const SQL: &str = "SELECT CASE WHEN z < 5 THEN 'a' ELSE 'b' END AS band, \
      COUNT(*) AS n, SUM(clamp(x, 0, 255, 1)) AS s FROM people GROUP BY band";
-/// The number of homes alone.
+/// Question for the number of homes only.
 const COUNT: &str = "SELECT COUNT(*) AS n FROM people";
-/// Outputs of each group: n and s.
+/// Number of outputs of each group: n and s.
 pub(super) const OUTPUTS: usize = 2;
 
-/// Committee and fewest that verify.
+/// Shapes of a network: its committee, and the smallest number of aggregators that verify.
 pub(super) const SHAPES: [((u8, u8), u8); 4] = [((2, 3), 3), ((2, 3), 2), ((2, 3), 3), ((3, 5), 4)];
 
-/// A cached network.
+/// Network that is made once for many campaigns.
 pub(super) struct Ground {
     pub(super) scene: Scene,
-    /// What a role read and must not have.
+    /// First forbidden value that a role read.
     pub(super) leak: Leak,
     pub(super) committee: (u8, u8),
     pub(super) min_verified: u8,
-    /// The first key epoch, and the one after it.
+    /// The first key epoch, and the next one.
     epochs: [Epoch; 2],
 }
 
-/// What is different in each key epoch.
+/// Data that differ in each key epoch.
 struct Epoch {
     directory: Directory,
     /// Tag and key of each home.
     own: Vec<(HomeTag, HomeKey)>,
-    /// Each with whether it comes late.
+    /// Uploads, each with true if it comes late.
     uploads: Vec<(bool, Upload)>,
 }
 
-/// The vector of a home in a round of a session. One of its levels is a power of two of the home's own, all others are
-/// zero, so that a sum shows whose it is.
+/// Returns the vector of a home in a round of a session. One of its levels is a power of two that only this home has
+/// there, and all others are zero. So a sum shows which homes it holds.
 pub(super) fn vector(manifest: &VerifiedManifest, round: u16, home: usize) -> Option<VectorRow> {
     let shape = vector_shape(manifest, round)?;
     let mut place = 0;
@@ -75,7 +75,7 @@ pub(super) fn vector(manifest: &VerifiedManifest, round: u16, home: usize) -> Op
             let own = place == 1 + home / LEVEL_BITS;
             u64::from(own) << (home % LEVEL_BITS)
         });
-        // A flag without coordinates would be a count of homes of its own.
+        // A section without coordinates has a flag only, which would be another count of homes.
         (!section.is_empty()).then(|| levels.collect())
     };
     Some(VectorRow {
@@ -83,7 +83,7 @@ pub(super) fn vector(manifest: &VerifiedManifest, round: u16, home: usize) -> Op
     })
 }
 
-/// Bits of a coordinate of a session.
+/// Number of bits of a coordinate of a session.
 const LEVEL_BITS: usize = 8;
 
 fn vector_shape(manifest: &VerifiedManifest, round: u16) -> Option<VectorShape> {
@@ -92,8 +92,8 @@ fn vector_shape(manifest: &VerifiedManifest, round: u16) -> Option<VectorShape> 
     Some(Layout::of(training, &design, task).shape())
 }
 
-/// The homes that are in the released sums of a round of a session, and their number as it is told. `None` where the
-/// sums are withheld.
+/// Returns the homes in the released sums of a session's round, and their released number. Returns `None` if the sums
+/// are withheld.
 pub(super) fn counted_in(
     manifest: &VerifiedManifest,
     round: u16,
@@ -126,18 +126,18 @@ fn joins_late(home: usize) -> bool {
     (6..10).contains(&home)
 }
 
-/// The number of a home.
+/// Returns the number of a home.
 pub(super) fn number(home: &HomeId) -> usize {
     let number = home.0.strip_prefix("home");
     number.and_then(|n| n.parse().ok()).expect("it has one")
 }
 
-/// Returns whether a home is the smaller host's.
+/// Returns whether a home is at the smaller host.
 pub(super) fn is_at_smaller_host(home: usize) -> bool {
     home >= HOMES - AT_SMALLER_HOST
 }
 
-/// Returns whether a home subscribed to the list of this place.
+/// Returns whether a home subscribes to the list at this place.
 fn subscribes(home: usize, list: usize) -> bool {
     match list {
         0 => true,
@@ -147,7 +147,7 @@ fn subscribes(home: usize, list: usize) -> bool {
 }
 
 impl Whom {
-    /// The homes that it means, once `late` with those that joined.
+    /// Returns the homes that the profile means. If `late`, they include the homes that joined.
     pub(super) fn homes(self, late: bool) -> BTreeSet<usize> {
         let (a, b) = (|home| subscribes(home, 1), |home| subscribes(home, 2));
         let means = |home: &usize| match self {
@@ -231,7 +231,7 @@ impl Ground {
         ground
     }
 
-    /// Enters a key epoch: the first, or the one after it.
+    /// Enters the first key epoch, or the next one.
     pub(super) fn enter(&mut self, next: bool) {
         let epoch = &self.epochs[usize::from(next)];
         self.scene.network.directory = epoch.directory.clone();
@@ -240,7 +240,7 @@ impl Ground {
         }
     }
 
-    /// What is asked, without who asks it.
+    /// Returns the setting of a question.
     pub(super) fn setting(&self, counts: bool) -> Setting {
         Setting {
             committee: self.committee,
@@ -250,13 +250,13 @@ impl Ground {
         }
     }
 
-    /// The budget of a population.
+    /// Returns the budget of a population.
     pub(super) fn budget(&self) -> Rho {
         let ordinary = Rho::of_pure(Noise::ORDINARY.epsilon.into(), 2);
         Rho(BUDGET * ordinary.0)
     }
 
-    /// The segments of these lists in a key epoch, one per upload that is there.
+    /// Returns the segments of these lists in a key epoch, one per upload that has arrived.
     pub(super) fn segments(
         &self,
         lists: &BTreeSet<Pseudonym>,
@@ -284,7 +284,7 @@ impl Ground {
 }
 
 impl Epoch {
-    /// The key epoch of a directory, in which homes have the tags and keys that they have in the scene.
+    /// Creates the key epoch of a directory, in which homes have their tags and keys of the scene.
     fn new(scene: &mut Scene, body: &DirectoryBody, rng: &mut StdRng) -> Self {
         scene.network.directory = verified(body);
         let uploads = [("host1", false), ("host1", true), ("host2", false)];
@@ -325,7 +325,7 @@ fn upload(scene: &Scene, host: &str, late: bool, rng: &mut StdRng) -> Upload {
     Upload::build(&host, &enrolments, directory.key_epoch, 0, &keys, rng)
 }
 
-/// The encodings of segments.
+/// Encodes segments.
 pub(super) fn encoded(segments: &[ListSegment]) -> Vec<Vec<u8>> {
     segments.iter().map(encoding::to_bytes).collect()
 }

@@ -1,4 +1,4 @@
-//! What must hold after every query, whatever a coalition does.
+//! Invariants that must hold after every query, whatever a coalition does.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,13 +15,13 @@ use crate::{
 };
 use dispers_base::id::{MemberNumber, Work};
 
-/// Whom one query of the campaign asked, if it was released.
+/// Homes that one query of the campaign asked, if the query was released.
 struct Answered {
     ask: Ask,
     homes: BTreeSet<usize>,
 }
 
-/// What was observed of a campaign so far.
+/// Observations of a campaign so far.
 pub(super) struct Invariants<'a> {
     campaign: &'a Campaign,
     answered: Vec<Answered>,
@@ -38,7 +38,7 @@ impl<'a> Invariants<'a> {
         }
     }
 
-    /// Checks a query that ended. Returns how many of its rounds were released.
+    /// Checks a query that ended. Returns the number of its released rounds.
     pub(super) fn check(
         &mut self,
         scene: &Scene,
@@ -60,7 +60,7 @@ impl<'a> Invariants<'a> {
         }
         let noisy = scene.question.manifest.privacy.is_some();
         let mut read = 0;
-        // Aggregators that were granted different finds say so in their totals.
+        // Aggregators that were granted different finds name different finds in their totals.
         let moves = self.campaign.moves(ask);
         let parted = moves
             .iter()
@@ -98,8 +98,8 @@ impl<'a> Invariants<'a> {
         Ok(read)
     }
 
-    /// A round of a session is a sum over homes that the session is for, each once, enough of them, and all shown the
-    /// same.
+    /// Requires that a round of a session is a sum over homes that the session is for, each once, that they are enough,
+    /// and that all were shown the same parameters.
     fn round(
         &self,
         scene: &Scene,
@@ -138,7 +138,7 @@ impl<'a> Invariants<'a> {
         }
     }
 
-    /// Returns whether homes are as many as the cohort, and as many honest ones less what a coalition adds.
+    /// Returns whether the homes reach the cohort, and the honest ones the cohort less the homes of a Byzantine host.
     fn are_enough(&self, homes: &BTreeSet<usize>) -> bool {
         let honest = homes.iter().filter(|home| self.is_honest(**home)).count() as u64;
         let least = match self.campaign.has(Party::Host) {
@@ -157,7 +157,7 @@ impl<'a> Invariants<'a> {
         }
     }
 
-    /// No encapsulation seals two plaintexts: their keys and nonces would be the same.
+    /// Requires that no encapsulation seals two plaintexts: they would have the same key and nonce.
     fn sealed_once(&mut self, ended: &Ended) -> Result<(), String> {
         for (encapsulated, ciphertext) in &ended.sealed {
             let known = self.sealed.entry(encapsulated.clone());
@@ -168,7 +168,7 @@ impl<'a> Invariants<'a> {
         Ok(())
     }
 
-    /// A home of an honest stack contributes to a query in one batch of one find.
+    /// Requires that a home of an honest stack contributes to a query in one batch of one find only.
     fn once(&self, scene: &Scene, stacks: &Stacks) -> Result<(), String> {
         let query = scene.question.manifest.query();
         for ((of, home), places) in &stacks.contributed {
@@ -179,7 +179,7 @@ impl<'a> Invariants<'a> {
         Ok(())
     }
 
-    /// A contribution counts only in the batch that the find which was granted put its home in.
+    /// Requires that a contribution counts only in the batch to which the granted find assigned its home.
     fn placed(&self, ask: usize, ended: &Ended) -> Result<(), String> {
         let moves = self.campaign.moves(ask);
         let granted = |one: &Move| matches!(one, Move::GrantOf { .. });
@@ -194,14 +194,14 @@ impl<'a> Invariants<'a> {
         self.campaign.has(Party::Aggregator)
     }
 
-    /// Returns whether exactly the threshold verifies and one of them is Byzantine: then sums may be forged
-    /// (protocol.md §13).
+    /// Returns whether exactly the threshold verifies and one of these aggregators is Byzantine. Then sums may be
+    /// forged (protocol.md §13).
     fn may_forge(&self, scene: &Scene) -> bool {
         let manifest = &scene.question.manifest;
         self.may_falsify() && usize::from(manifest.min_verified) <= manifest.needed()
     }
 
-    /// An honest conductor puts nobody out for what others did.
+    /// Requires that an honest conductor excludes nobody for the faults of others.
     fn nobody_is_put_out(&self, scene: &Scene, ask: usize, ended: &Ended) -> Result<(), String> {
         if self.campaign.has(Party::Conductor) {
             return Ok(());
@@ -209,14 +209,14 @@ impl<'a> Invariants<'a> {
         let byzantine: Option<MemberNumber> = scene.members().last().copied();
         let byzantine = byzantine.filter(|_| self.campaign.has(Party::Aggregator));
         let moves = self.campaign.moves(ask);
-        // A false grant stops whoever gets it.
+        // An aggregator that gets a false grant cannot go on.
         let stopped = moves
             .iter()
             .any(|one| matches!(one, Move::FalseGrant { .. }));
         let faults = !self.campaign.faults(ask).is_empty();
         for (aggregator, error) in ended.conduct.out() {
             let excused = match error {
-                // A budget that is spent is its own reason.
+                // A spent budget is a valid reason.
                 StepError::Refused(why) if why.contains("privacy budget") => true,
                 StepError::Refused(_) | StepError::Unreachable | StepError::Forgotten => faults,
                 _ => self.campaign.corrupts(ask),
@@ -231,7 +231,7 @@ impl<'a> Invariants<'a> {
         Ok(())
     }
 
-    /// A host alone stops no query.
+    /// Requires that one host alone cannot stop a query.
     fn released_where_it_must(&self, ask: usize) -> Result<(), String> {
         let host =
             self.campaign.coalition == [Party::Host] && self.campaign.asks[ask].noise.is_none();
@@ -250,7 +250,8 @@ impl<'a> Invariants<'a> {
         !(self.campaign.has(Party::Host) && is_at_smaller_host(home))
     }
 
-    /// Each released group is a sum over homes that the query is for, each once, and over enough of them.
+    /// Requires that each released group is a sum over homes that the query is for, each once, and that they are
+    /// enough.
     fn sums(&self, ask: usize, released: &Released, ended: &Ended) -> Result<(), String> {
         let whom = self.campaign.asks[ask].homes();
         let mut counted = BTreeSet::new();
@@ -277,7 +278,7 @@ impl<'a> Invariants<'a> {
             }
             counted.extend(homes);
         }
-        // Told in steps of the cohort, the number of homes that answered tells nobody's number.
+        // In steps of the cohort, the number of homes that answered gives no withheld number away.
         let rest = released.accepted.saturating_sub(counted.len() as u64);
         if (1..COHORT).contains(&rest) && !released.accepted.is_multiple_of(COHORT) {
             return Err(format!(
@@ -294,8 +295,9 @@ impl<'a> Invariants<'a> {
         Ok(())
     }
 
-    /// Two exact answers of a querier are about sets of homes that are the same, or differ by at least the cohort. Where
-    /// the conductor or the target takes part it may leave homes out of one of two equal queries (protocol.md §13).
+    /// Requires that two exact answers of a querier are about the same set of homes, or about sets that differ by at
+    /// least the cohort. Nothing is required of coalitions with a conductor, target, host or aggregator: a conductor or
+    /// target may leave homes out of one of two equal queries (protocol.md §13).
     fn differences(&self) -> Result<(), String> {
         let others = [
             Party::Conductor,
@@ -308,7 +310,7 @@ impl<'a> Invariants<'a> {
         }
         let exact = || self.answered.iter().filter(|one| one.ask.noise.is_none());
         for (first, second) in exact().flat_map(|one| exact().map(move |other| (one, other))) {
-            // A finder remembers until the key epoch is over.
+            // A finder remembers sets until the key epoch is over.
             if first.ask.next_epoch != second.ask.next_epoch {
                 continue;
             }

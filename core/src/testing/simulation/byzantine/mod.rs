@@ -1,10 +1,9 @@
-//! Coalitions of Byzantine roles, and what must hold whatever they do (docs/testing.md).
+//! Coalitions of Byzantine roles, and the invariants that hold whatever they do (docs/testing.md).
 //!
 //! A campaign is a few queries of one querier over one network, and the moves of a coalition. Honest roles run the
-//! functions that the real ones run: manifests are verified, homes are found over sealed lists, stacks open tickets
-//! and answer, aggregators aggregate, and the conductor is the real state machine, with the coalition's moves in the
-//! place of what its members would do. After every query the [`invariants`] are checked against what the harness knows
-//! of all homes.
+//! functions that the real ones run: manifests are verified, homes are found over sealed lists, stacks open tickets and
+//! answer, aggregators aggregate. The conductor is the real state machine, and the coalition's moves replace the honest
+//! steps of its members. After every query the [`invariants`] are checked against the harness's knowledge of all homes.
 
 mod aggregating;
 mod asking;
@@ -44,20 +43,20 @@ use query::{Lasting, Query};
 use reached::Reached;
 use stacks::Stacks;
 
-/// What came of the queries of campaigns that broke no invariant.
+/// Counts of the queries of campaigns that broke no invariant.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Tally {
     /// Queries that were refused before they began.
     pub(super) refused: u64,
     pub(super) failed: u64,
     pub(super) released: u64,
-    /// Rounds of sessions that were released, after the first.
+    /// Rounds of sessions, after the first, that were released.
     pub(super) rounds: u64,
     /// Queries that were followed in the model.
     pub(super) followed: u64,
     /// Kinds of moves that were drawn.
     pub(super) drawn: BTreeSet<String>,
-    /// How often each kind of move changed what would have happened.
+    /// Number of times that each kind of move changed something.
     pub(super) reached: BTreeMap<String, u64>,
 }
 
@@ -83,23 +82,24 @@ impl Tally {
     }
 }
 
-/// Networks that are made once and run many campaigns.
+/// Networks by shape, each made once for many campaigns.
 #[derive(Default)]
 pub(super) struct Grounds(BTreeMap<usize, Ground>);
 
 impl Grounds {
-    /// Runs a campaign. Says why it breaks an invariant, if it does.
+    /// Runs a campaign. Returns the invariant that breaks as an error.
     fn run(&mut self, campaign: &Campaign) -> Result<Tally, String> {
         let run = AssertUnwindSafe(|| self.course(campaign));
         let run = catch_unwind(run).unwrap_or_else(|_| Err("it panicked".into()));
-        // What a failure left is not used again.
+        // A failure may leave the network in any state, so that it is not used again.
         if run.is_err() {
             self.0.remove(&campaign.shape);
         }
         run
     }
 
-    /// Runs the campaign of a seed. Says why it breaks an invariant, and how small it may be made.
+    /// Runs the campaign of a seed. Returns the invariant that breaks as an error, with the smallest campaign that
+    /// breaks one.
     pub(super) fn run_seed(&mut self, seed: u64) -> Result<Tally, String> {
         let campaign = Campaign::of(seed);
         self.run(&campaign).map_err(|reason| {
@@ -112,7 +112,7 @@ impl Grounds {
     fn course(&mut self, campaign: &Campaign) -> Result<Tally, String> {
         let ground = self.0.entry(campaign.shape);
         let ground = ground.or_insert_with(|| Ground::new(campaign.shape));
-        // Campaigns share what the network drew.
+        // Campaigns repeat the random draws of the network.
         dispers_crypto::aead::record::forget();
         ground.scene.rng = StdRng::seed_from_u64(campaign.seed ^ 0xb42a);
         let mut stacks = Stacks::new(campaign.clicks);
@@ -154,14 +154,14 @@ impl Grounds {
     }
 }
 
-/// What an aggregator says whose groups are not those that the target signed.
+/// Returns the refusal of an aggregator whose groups are not those that the target signed.
 fn other_bytes() -> StepError {
     StepError::OtherBytes {
         target: name("target"),
     }
 }
 
-/// Runs the campaign of a seed and prints it, with what came of it.
+/// Runs the campaign of a seed, and prints it with its result.
 pub(super) fn show(seed: u64) {
     println!("{:#?}", Campaign::of(seed));
     match Grounds::default().run_seed(seed) {

@@ -1,4 +1,4 @@
-//! What members of a coalition do, as data.
+//! Moves of a coalition's members, as data.
 
 use rand::RngExt;
 use rand::rngs::StdRng;
@@ -8,22 +8,22 @@ use super::campaign::Party;
 
 use Party::{Aggregator, Conductor, Finder, Host, Querier, Target};
 
-/// A field of a grant that a Byzantine finder signs.
+/// False field of a grant that a Byzantine finder signs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum GrantField {
     /// Every batch has one home more.
     Sizes,
-    /// The aggregator gets the grant of another one's committee.
+    /// The grant is sealed as a grant of another committee.
     Committee,
     Partition,
     Query,
     Find,
-    /// What tags are checked with is another aggregator's.
+    /// The key with which tags are checked is that of another aggregator.
     Key,
     Population,
 }
 
-/// A field of what a Byzantine finder signs about a batch.
+/// False field of a batch statement that a Byzantine finder signs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum BatchField {
     Count,
@@ -32,17 +32,17 @@ pub(super) enum BatchField {
     Query,
 }
 
-/// A field of what a Byzantine target signs about groups.
+/// False field of a groups statement that a Byzantine target signs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum GroupsField {
     Target,
     Attempt,
     Parameters,
-    /// The digests of two aggregators' groups change places.
+    /// The digests of two aggregators' groups are swapped.
     Digests,
 }
 
-/// A field of an acknowledgement.
+/// False field of an acknowledgement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum AcknowledgedField {
     Decision,
@@ -50,7 +50,7 @@ pub(super) enum AcknowledgedField {
     Attempt,
 }
 
-/// A field of a total.
+/// False field of a total.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum TotalField {
     Outputs,
@@ -60,14 +60,14 @@ pub(super) enum TotalField {
     Find,
 }
 
-/// What is wrong with dealt noise.
+/// Fault of dealt noise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum FalseNoise {
     OutOfBound,
-    /// Its shares are sealed for others than who gets them.
+    /// Its shares are sealed for other members than those that get them.
     Malformed,
     AnotherAttempt,
-    /// Nobody signed it.
+    /// It has no valid signature.
     Unsigned,
 }
 
@@ -80,7 +80,7 @@ impl FalseNoise {
     ];
 }
 
-/// One thing that a member of the coalition does during one query. Numbers are counted around.
+/// One move of a member of the coalition during one query. Numbers that are too large wrap around.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Move {
     /// Q: asks with this minimum cohort.
@@ -89,11 +89,11 @@ pub(super) enum Move {
     MostHomes(u64),
     /// Q: demands this answer rate, in thousandths.
     AnswerRate(u16),
-    /// Q: asks that so many verify.
+    /// Q: asks that this many aggregators verify.
     Verifying(u8),
     /// Q: does without the offer of this aggregator.
     WithoutOffer(u8),
-    /// Q: leaves a concept's pseudonym out of what the conductor streams.
+    /// Q: leaves a concept's pseudonym out of the lists that the conductor streams.
     LeaveOutList(u8),
     /// Q: asks under the key epoch before or after.
     OtherEpoch,
@@ -113,7 +113,7 @@ pub(super) enum Move {
     SegmentOfEpoch(u32),
     /// C: has this batch asked as another find cut it.
     BatchOf { batch: u32, find: u8 },
-    /// C: has the batch of the query before asked in the place of this one.
+    /// C: has the batch of the query before asked in place of this one.
     BatchBefore { batch: u32 },
     /// C: hands this aggregator the grants of another find.
     GrantOf { member: u8, find: u8 },
@@ -126,15 +126,16 @@ pub(super) enum Move {
     AskAgain { batch: u32, member: u8 },
     /// C: has this aggregator open the answer of the batch, round or query before too.
     AnswerBefore { member: u8 },
-    /// C: leaves this aggregator out of what it tells the others at this step (0 to 3).
+    /// C: withholds this aggregator's messages from the others at this step (0 to 3).
     Hide { member: u8, step: u8 },
-    /// C: tells this aggregator at a step (1 to 4) what it told it for the batch, attempt, round or query before.
+    /// C: hands this aggregator at a step (1 to 4) the messages that it was handed there for the batch, attempt, round
+    /// or query before.
     Replay { member: u8, step: u8 },
-    /// C: tells this aggregator another quorum.
+    /// C: names another quorum to this aggregator.
     OtherQuorum { member: u8 },
     /// C: proposes without this batch.
     Propose { without: u32 },
-    /// C: hands this aggregator what was certified in the round or query before.
+    /// C: hands this aggregator the certified proposal of the round or query before.
     CertificateBefore { member: u8 },
     /// C: has homes of this batch asked with parameters that the querier signed for an earlier round.
     ParametersBefore { batch: u32 },
@@ -142,41 +143,41 @@ pub(super) enum Move {
     UnsignedParameters { batch: u32 },
     /// C and Q: have homes of this batch asked with other parameters that the querier signed for the round.
     OtherParameters { batch: u32 },
-    /// T: drops a host.
+    /// T: drops the answer of a host.
     DropHost { host: u8 },
     /// T: sends this aggregator no groups, and signs that it sent them.
     OtherBytes { member: u8 },
     /// T: adds the groups of the batch, attempt, round or query that was asked before.
     AddGroups,
-    /// T: signs something false about the groups.
+    /// T: signs a statement with a false field about the groups.
     FalseGroups(GroupsField),
     /// T and Q: show the smaller host other parameters that the querier signed for the round.
     ParametersOfHost,
-    /// TF: has the homes of a batch asked in the next one too, with tickets of its own.
+    /// TF: has the homes of a batch asked in the next batch too, with tickets of its own.
     AskTwice { batch: u32 },
-    /// TF: certifies whatever it is asked.
+    /// TF: certifies any proposal.
     CertifyAll,
-    /// TF: grants this aggregator, or all for 0, something false.
+    /// TF: signs a grant with a false field for this aggregator, or for all if 0.
     FalseGrant { member: u8, field: GrantField },
-    /// TF: signs something false about a batch.
+    /// TF: signs a statement with a false field about a batch.
     FalseBatch { batch: u32, field: BatchField },
-    /// A host: the contributions of two of its homes are not on one polynomial, each at another aggregator.
+    /// A host: the shares of two of its homes are not on one polynomial, each because of another aggregator.
     BadShares,
     /// A host: nothing that it seals for this aggregator opens.
     Unopenable { member: u8 },
-    /// A host: says nothing.
+    /// A host: does not answer.
     Silent,
     /// A host: one of its homes sends no legal row.
     IllegalRow,
-    /// A host: answers what it answered to the batch, attempt, round or query before.
+    /// A host: repeats its answer to the batch, attempt, round or query before.
     SameAnswer,
-    /// DA: says that it froze other groups.
+    /// DA: claims that it froze other groups.
     FalseRandomness,
     /// DA: its verifier messages are false from this index on.
     FalseMessages { from: u32 },
-    /// DA: says that the groups were others.
+    /// DA: claims that its groups are not those that the target signed.
     ClaimsOtherBytes,
-    /// DA: acknowledges something false.
+    /// DA: signs an acknowledgement with a false field.
     FalseAcknowledgement(AcknowledgedField),
     /// DA: deals false noise.
     FalseDeal(FalseNoise),
@@ -184,12 +185,12 @@ pub(super) enum Move {
     FalseGuards,
     /// DA: its total is false.
     FalseTotal(TotalField),
-    /// DA: says nothing at this step (0 to 6).
+    /// DA: fails this step (0 to 6).
     Refuses { step: u8 },
 }
 
 impl Move {
-    /// Returns who makes it.
+    /// Returns the party that makes the move.
     pub(super) fn party(self) -> Party {
         use Move::*;
         match self {

@@ -1,4 +1,5 @@
-//! What a campaign's queries cost: homes, by their owners' rules, and populations, by the aggregators' ledgers.
+//! The costs of a campaign's queries: for homes, by their owners' rules, and for populations, by the aggregators'
+//! ledgers.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -16,27 +17,28 @@ use dispers_privacy::{
 };
 use dispers_trust::directory::Directory;
 
-/// ε that an owner gives for a year.
+/// ε that an owner allows in a year.
 const A_YEAR: f64 = 1.0;
-/// Budget of a population, in queries of the noise of [`Noise::ORDINARY`](super::campaign::Noise::ORDINARY).
+/// Budget of a population, as a number of queries with the noise of
+/// [`Noise::ORDINARY`](super::campaign::Noise::ORDINARY).
 pub(super) const BUDGET: u64 = 2;
 
-/// One home's owner, and what the home answered.
+/// Home with its answers and its true losses.
 #[derive(Default)]
 struct Home {
     answered: Vec<(QueryId, Answered)>,
-    /// What was truly lost: ε of pure queries in millionths, ρ of the others, ρ of all.
+    /// True loss: ε of queries with pure ε, in millionths; ρ of the other queries; ρ of all queries.
     pure: u64,
     gaussian: u64,
     all: u64,
-    /// What read more than the question that the owner allowed for good.
+    /// Description of a query that read more than the question that the owner allowed for good.
     beyond: Option<String>,
 }
 
 /// All homes of a campaign.
 pub(super) struct Homes {
     rules: Rules,
-    /// Whether owners allow the first question for good by a click, and nothing else.
+    /// True if owners allow the first question for good by a click, and nothing else.
     clicks: bool,
     clicked: Option<Asked>,
     homes: BTreeMap<usize, Home>,
@@ -123,7 +125,8 @@ impl Homes {
         outcome.answers()
     }
 
-    /// No home loses more than its owner gives, and none reads what its owner did not allow.
+    /// Requires that no home loses more than its owner allows, and that none reads a field that its owner did not
+    /// allow.
     pub(super) fn check(&self, directory: &Directory) -> Result<(), String> {
         for (at, home) in &self.homes {
             if let Some(beyond) = &home.beyond {
@@ -154,7 +157,7 @@ impl Home {
     }
 }
 
-/// The aggregators' ledgers, and what was truly released.
+/// Ledgers of the aggregators, and the costs that were truly released.
 #[derive(Default)]
 pub(super) struct Ledgers {
     budget: Rho,
@@ -170,8 +173,8 @@ impl Ledgers {
         }
     }
 
-    /// Reserves what a query that an aggregator begins may cost. `place` is that of the query in the campaign: ten hours
-    /// lie between two.
+    /// Reserves the cost of a query that an aggregator begins. `place` is the place of the query in the campaign: ten
+    /// hours lie between two queries.
     pub(super) fn reserve(
         &mut self,
         member: MemberNumber,
@@ -183,7 +186,7 @@ impl Ledgers {
         let floor = directory.floors.min_verified;
         let most = limit(self.budget, floor, directory.committees[0].threshold());
         let held = self.held.entry(member).or_default();
-        // Begun again, it reserves nothing more.
+        // A query that begins again reserves nothing more.
         let query = aggregation.manifest().query();
         if held.iter().any(|expense| expense.query == query) {
             return Ok(());
@@ -194,7 +197,8 @@ impl Ledgers {
         Ok(())
     }
 
-    /// Notes what an aggregator writes with its steps. A process that dies right after them writes nothing more.
+    /// Records the charges that an aggregator writes with its steps. A process that dies right after a step writes
+    /// nothing more.
     pub(super) fn charge(&mut self, member: MemberNumber, aggregation: &Aggregation) {
         let charges = aggregation.charges();
         for held in self.held.entry(member).or_default() {
@@ -204,7 +208,7 @@ impl Ledgers {
         }
     }
 
-    /// Notes that a query's sums were opened to its querier. `aggregation` is any that took part.
+    /// Records that a query's sums were opened to its querier. `expenses` may come from any aggregator that took part.
     pub(super) fn released(&mut self, expenses: &[Expense]) -> Result<(), String> {
         for expense in expenses {
             let released = self.released.entry(expense.population).or_default();

@@ -27,27 +27,28 @@ use dispers_base::{
 use dispers_crypto::envelope::{Sealed, reader};
 use dispers_privacy::Expense;
 
-/// What became of a query.
+/// Result of a query.
 pub(super) struct Ended {
     pub(super) conduct: Conduct,
-    /// The rounds that were released.
+    /// Rounds that were released.
     pub(super) rounds: Vec<Round>,
-    /// The homes that were found, in every find whose batches were asked.
+    /// Homes that were found, in every find whose batches were asked.
     pub(super) found: BTreeSet<usize>,
-    /// Contributions that were counted in another batch than the one that the granted find put their homes in.
+    /// Number of contributions that were counted in another batch than the one to which the granted find assigned their
+    /// homes.
     pub(super) misplaced: u32,
-    /// What it costs each population.
+    /// Cost of the query for each population.
     pub(super) expenses: Vec<Expense>,
-    /// What finders sealed.
+    /// Ciphertexts that finders sealed.
     pub(super) sealed: Vec<Sealing>,
-    /// The model beside it, if it is followed.
+    /// Model beside the query, if the query is followed.
     pub(super) follower: Option<Follower>,
 }
 
-/// An encapsulation, and the ciphertext under it.
+/// Encapsulation, and the ciphertext under it.
 pub(super) type Sealing = (Vec<u8>, Vec<u8>);
 
-/// What a find seals: its grants and batches.
+/// Returns the ciphertexts of a find: its grants and batches.
 fn sealings(found: &Found) -> Vec<Sealing> {
     fn of<R: reader::Reader, T>(sealed: &Sealed<R, T>) -> Sealing {
         (sealed.encapsulated().to_vec(), sealed.ciphertext().to_vec())
@@ -60,7 +61,7 @@ fn sealings(found: &Found) -> Vec<Sealing> {
     grants.chain(batches).collect()
 }
 
-/// What lasts from one query of a campaign to the next.
+/// State that lasts from one query of a campaign to the next.
 pub(super) struct Lasting<'a> {
     pub(super) stacks: &'a mut Stacks,
     pub(super) ledgers: &'a mut Ledgers,
@@ -69,30 +70,30 @@ pub(super) struct Lasting<'a> {
     pub(super) reached: &'a Reached,
 }
 
-/// One query under way.
+/// One query in progress.
 pub(super) struct Query<'a> {
     pub(super) campaign: &'a Campaign,
     pub(super) moves: Vec<Move>,
-    /// The finds after the first.
+    /// Finds after the first.
     pub(super) others: Vec<Found>,
     pub(super) stacks: &'a mut Stacks,
     pub(super) ledgers: &'a mut Ledgers,
     pub(super) earlier: &'a mut Earlier,
     pub(super) reached: &'a Reached,
-    /// Which query of the campaign it is.
+    /// Place of the query in the campaign.
     pub(super) place: usize,
     pub(super) inclusion: Inclusion,
-    /// What it costs each population.
+    /// Cost of the query for each population.
     pub(super) expenses: Vec<Expense>,
     pub(super) asked: bool,
     pub(super) found: BTreeSet<usize>,
-    /// The proposals that the notary signed, by round.
+    /// Proposals that the notary signed, by round.
     pub(super) certified: BTreeMap<u16, Proposal>,
-    /// Works for which other homes were asked than the first find has in this batch.
+    /// Works for which other homes were asked than those that the first find has in the batch.
     pub(super) foreign: BTreeSet<Work>,
     /// Answers to a batch that was asked once more.
     pub(super) again: BTreeMap<Work, crate::ask::BatchAnswer>,
-    /// What a target signed that an honest conductor refuses, by the work that it was asked.
+    /// Answers of a target that an honest conductor refuses, by the work that was asked.
     pub(super) refusable: BTreeMap<Work, crate::ask::BatchAnswer>,
     pub(super) faults: Faults,
 }
@@ -101,19 +102,19 @@ pub(super) fn refused(why: &str) -> StepError {
     StepError::Refused(why.into())
 }
 
-/// The number of a member of the committee, counted around.
+/// Returns the number of a member of the committee. Numbers that are too large wrap around.
 pub(super) fn counted(scene: &Scene, number: u8) -> MemberNumber {
     let members = scene.members();
     members[usize::from(number.saturating_sub(1)) % members.len()]
 }
 
-/// The Byzantine aggregator, if it offers a key.
+/// Returns the last member that offers a key. It is the Byzantine aggregator if there is one.
 pub(super) fn last(scene: &Scene) -> MemberNumber {
     *scene.members().last().expect("a committee has members")
 }
 
 impl<'a> Query<'a> {
-    /// Asks a query, from its manifest to its end. `None` if it is refused before any aggregator begins.
+    /// Asks a query, from its manifest to its end. Returns `None` if the query is refused before any aggregator begins.
     pub(super) fn run(
         ground: &mut Ground,
         campaign: &'a Campaign,
@@ -180,8 +181,8 @@ impl<'a> Query<'a> {
         })
     }
 
-    /// Returns whether the model has the query's numbers of aggregators, batches and rounds, and its honest notary. A
-    /// finder certifies as it likes.
+    /// Returns whether the model covers the query: its numbers of aggregators, batches and rounds, and an honest
+    /// notary. A Byzantine finder may certify anything.
     fn is_modelled(&self, scene: &Scene) -> bool {
         let manifest = &scene.question.manifest;
         let mut finds = std::iter::once(&scene.found).chain(&self.others);
@@ -193,7 +194,7 @@ impl<'a> Query<'a> {
             && finds.all(|found| found.batches.len() <= 2)
     }
 
-    /// Contributions that were certified in another batch than their homes' own.
+    /// Returns the number of contributions that were certified in another batch than their homes' own.
     fn misplaced(&self) -> u32 {
         let rounds = self.certified.iter();
         let batches = rounds.flat_map(|(round, one)| one.batches.iter().map(move |b| (round, b)));
@@ -210,7 +211,7 @@ impl<'a> Query<'a> {
         self.campaign.has(party)
     }
 
-    /// Returns whether a member of the coalition makes this move, and notes that it does.
+    /// Returns whether a member of the coalition makes this move, and records the move.
     pub(super) fn makes(&self, made: Move) -> bool {
         let makes = self.moves.contains(&made);
         if makes {
@@ -219,7 +220,7 @@ impl<'a> Query<'a> {
         makes
     }
 
-    /// The first move that fits.
+    /// Returns the first move that fits.
     pub(super) fn one(&self, fits: impl Fn(&Move) -> bool) -> Option<Move> {
         self.moves.iter().copied().find(|one| fits(one))
     }
@@ -229,7 +230,7 @@ impl<'a> Query<'a> {
         self.is(Party::Aggregator) && aggregator.member == last(scene)
     }
 
-    /// What happens instead of what honest parties do.
+    /// Returns the event of a command that the coalition changes, or `None` if honest parties carry the command out.
     pub(super) fn intervene(&mut self, scene: &mut Scene, command: &Command) -> Option<Event> {
         if let Some(event) = self.refuses(scene, command) {
             return Some(event);

@@ -1,21 +1,21 @@
-//! Which moves changed what would have happened: a move that never does is none.
+//! Counts of the moves that changed something. A move that never changes anything tests nothing.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use super::moves::Move;
 
-/// How often the moves of each kind changed something.
+/// Number of times that moves of each kind changed something.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Reached(RefCell<BTreeMap<String, u64>>);
 
 impl Reached {
-    /// Notes that a move changes what happens.
+    /// Records that a move changes what happens.
     pub(super) fn note(&self, made: Move) {
         *self.0.borrow_mut().entry(made.kind()).or_default() += 1;
     }
 
-    /// Returns how often each kind of move changed something.
+    /// Returns the number of times that moves of each kind changed something.
     pub(super) fn kinds(self) -> BTreeMap<String, u64> {
         self.0.into_inner()
     }

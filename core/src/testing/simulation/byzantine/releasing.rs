@@ -1,4 +1,4 @@
-//! How a round is released: what is proposed, certified, opened and sealed.
+//! The release of a round: the proposal, its certificate, the guard counts and the totals.
 
 use super::campaign::Party;
 use super::moves::{Move, TotalField};
@@ -23,7 +23,7 @@ fn certificate(proposal: &Proposal) -> Certificate {
 }
 
 impl Query<'_> {
-    /// The proposal as the conductor makes it.
+    /// Returns the proposal with the conductor's changes.
     fn proposed(&self, proposal: &Proposal) -> Proposal {
         let mut proposal = proposal.clone();
         let of = proposal.batches.len();
@@ -80,7 +80,7 @@ impl Query<'_> {
             return Some(Event::Guarded(aggregator, guards));
         }
         let mut proposed = self.proposed(proposal);
-        // A notary that signs everything: each aggregator gets another proposal.
+        // A notary that signs everything lets each aggregator get another proposal.
         let both = self.is(Party::Finder) && self.is(Party::Conductor);
         if both && self.moves.contains(&Move::CertifyAll) {
             let place = scene.position(member) % (proposed.batches.len() + 1);
@@ -119,7 +119,7 @@ impl Query<'_> {
         Some(Event::Released(aggregator, total))
     }
 
-    /// The Byzantine aggregator's total with something else in it.
+    /// Returns the Byzantine aggregator's total with a false field.
     fn false_total(
         scene: &mut Scene,
         aggregator: AggregatorId,

@@ -1,4 +1,4 @@
-//! The stacks of a campaign, honest and Byzantine, and what they remember.
+//! The stacks of a campaign, honest and Byzantine, and their memory.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,29 +21,29 @@ use dispers_circuit::Row;
 
 /// All stacks, each with a memory of its own.
 pub(super) struct Stacks {
-    /// What their homes decide and lose.
+    /// Decisions and losses of their homes.
     pub(super) homes: Homes,
     answered: BTreeSet<(Name, Work)>,
-    /// Where each home answers a query.
+    /// Place at which each home answers a query.
     noted: BTreeMap<(QueryId, usize), Place>,
-    /// Where each home of an honest stack contributed to a query.
+    /// Places at which each home of an honest stack contributed to a query.
     pub(super) contributed: BTreeMap<(QueryId, usize), BTreeSet<Vec<u8>>>,
-    /// What the homes that answered each work were shown.
+    /// Digests of the parameters that the homes of each work were shown.
     pub(super) shown: BTreeMap<Work, BTreeMap<usize, [u8; 32]>>,
 }
 
-/// What a coalition does at a stack.
+/// Moves of a coalition at a stack.
 pub(super) struct Coalition<'a> {
-    /// Whether the stack is Byzantine.
+    /// True if the stack is Byzantine.
     pub(super) byzantine: bool,
     pub(super) moves: &'a [Move],
-    /// What the stack answered last.
+    /// Last answer of the stack.
     pub(super) earlier: &'a mut Option<Answer>,
     pub(super) reached: &'a Reached,
 }
 
 impl Coalition<'_> {
-    /// Returns the first move of the Byzantine stack that fits, and notes it.
+    /// Returns the first move of the Byzantine stack that fits, and records it.
     fn makes(&self, fits: impl Fn(&Move) -> bool) -> Option<Move> {
         let moves = self.moves.iter().filter(|_| self.byzantine);
         let made = moves.copied().find(|one| fits(one))?;
@@ -63,7 +63,7 @@ impl Stacks {
         }
     }
 
-    /// What a stack answers; `None` if it says nothing.
+    /// Returns a stack's answer, or `None` if it does not answer.
     pub(super) fn answer(
         &mut self,
         scene: &mut Scene,
@@ -107,7 +107,7 @@ impl Stacks {
             self.shown.entry(ask.work).or_default().insert(at, shown);
             homes.push(answering);
         }
-        // Drafts are of rows.
+        // A draft needs rows with columns, so that sessions and mere counts have none.
         let drafts = manifest.training.is_none() && manifest.local.fields().next().is_some();
         let bad = |one: &Move| match one {
             Move::BadShares | Move::IllegalRow => drafts,
@@ -136,7 +136,7 @@ impl Stacks {
     }
 }
 
-/// The home's row for this query: one that only counts has no groups and no columns.
+/// Returns the home's row for this query. A query that only counts has no groups and no columns.
 fn row(row: Option<&Row>, manifest: &VerifiedManifest) -> Option<Row> {
     let counts = manifest.local.fields().next().is_none();
     let nothing = Row {
@@ -146,7 +146,7 @@ fn row(row: Option<&Row>, manifest: &VerifiedManifest) -> Option<Row> {
     row.map(|row| if counts { nothing } else { row.clone() })
 }
 
-/// What the smaller host's stack makes up.
+/// Returns the false answer of the smaller host's stack.
 fn bad_answer(scene: &mut Scene, host: &Name, work: Work, moves: &[Move]) -> Option<Answer> {
     let hosts = scene.asks(work).asks;
     let stack = hosts.keys().position(|name| name == host)?;
@@ -184,7 +184,7 @@ fn bad_answer(scene: &mut Scene, host: &Name, work: Work, moves: &[Move]) -> Opt
     })
 }
 
-/// Returns whether a host's homes are those of the smaller one.
+/// Returns whether a host is the smaller one.
 pub(super) fn is_smaller(scene: &Scene, host: &Name) -> bool {
     let mut homes = scene.homes.iter();
     homes.any(|home| home.host == *host && is_at_smaller_host(number(&home.id)))

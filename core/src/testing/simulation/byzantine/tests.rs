@@ -15,7 +15,7 @@ fn exact(whom: Whom, batch_size: u32) -> Ask {
     }
 }
 
-/// A campaign of one query of everybody, of the first shape.
+/// Creates a campaign of the first shape with one query of everybody.
 fn one(coalition: &[Party], batch_size: u32, moves: &[Move]) -> Campaign {
     Campaign {
         seed: 1,
@@ -40,7 +40,7 @@ fn stops(weakness: Weakness, campaign: &Campaign) {
     assert!(kept.is_ok(), "with {weakness:?}: {kept:?}: {campaign:?}");
 }
 
-/// Looks for a campaign of this coalition that breaks an invariant, and makes it small.
+/// Searches for a campaign of this coalition that breaks an invariant, and makes it small.
 fn search(seeds: std::ops::Range<u64>, coalition: &[Party]) -> Option<Campaign> {
     let mut grounds = Grounds::default();
     let mut fails = |campaign: &Campaign| grounds.run(campaign).is_err();
@@ -87,7 +87,7 @@ fn a_host_whose_shares_do_not_fit_stops_no_query() {
     is_found(Weakness::HostFailsBatch, &[Party::Host], 200);
 }
 
-/// A session of everybody, of the first shape.
+/// Creates a campaign of the first shape with one session of everybody.
 fn session(coalition: &[Party], moves: &[Move]) -> Campaign {
     let session = Ask {
         updates: 1,
@@ -117,7 +117,7 @@ fn a_target_with_the_querier_gives_no_host_a_model_of_its_own() {
 
 #[test]
 fn a_dealer_that_signs_other_noise_puts_nobody_else_out() {
-    // All aggregators deal the noise of a session.
+    // In a session all aggregators deal noise.
     let gaussian = Ask {
         updates: 1,
         ..noisy(Noise::ORDINARY.epsilon, 1000)
@@ -140,7 +140,7 @@ fn a_session_that_nobody_disturbs_is_released_in_every_round() {
     assert_eq!((tally.released, tally.rounds), (1, 1), "{tally:?}");
 }
 
-/// Queries of a querier alone, one after the other.
+/// Creates a campaign of a querier alone that asks one query after another.
 fn asked(shape: usize, asks: &[Ask]) -> Campaign {
     Campaign {
         shape,

@@ -1,4 +1,4 @@
-//! Two worlds that differ by one home: what changes for the others?
+//! Comparison of two worlds that differ by one home: the effect of that home on the others.
 
 use std::collections::BTreeMap;
 
@@ -16,8 +16,8 @@ use dispers_base::{
     id::{QueryId, Work},
 };
 
-/// The committee of each home in a find of everybody over these lists, where there are two committees. `None` if the
-/// find is refused.
+/// Returns the committee of each home in a find of everybody over these lists, if there were two committees. Returns
+/// `None` if the find is refused.
 fn committees(
     scene: &mut Scene,
     question: &Question,
@@ -70,8 +70,8 @@ fn committees(
     Some(committees)
 }
 
-/// Leaves one home out of the lists, each in turn, in this many queries. Returns how many others moved to another
-/// committee.
+/// Leaves one home out of the lists in each of `queries` queries, another home each time. Returns the number of other
+/// homes that moved to another committee.
 pub(super) fn moved(ground: &mut Ground, queries: u32) -> usize {
     let lists = Whom::Everybody.profile().atoms().copied().collect();
     let segments = ground.segments(&lists, true, false);
@@ -83,7 +83,7 @@ pub(super) fn moved(ground: &mut Ground, queries: u32) -> usize {
         let all = committees(scene, &question, &encoded(&segments));
         let fewer = encoded(&without_entry(&segments, query));
         let fewer = committees(scene, &question, &fewer);
-        // A committee with fewer homes than the cohort is no find.
+        // A find with a committee below the cohort is refused.
         let (Some(all), Some(fewer)) = (all, fewer) else {
             continue;
         };
@@ -93,8 +93,8 @@ pub(super) fn moved(ground: &mut Ground, queries: u32) -> usize {
     moved
 }
 
-/// What a querier finds out about the size of a set of this many homes by moving the smallest cohort with which it is
-/// asked, in a network whose sizes have noise: the largest cohort with which the set is not refused.
+/// Returns the largest cohort with which a set of `homes` homes is not refused, in a network whose sizes have noise. A
+/// querier finds this number by bisection.
 pub(super) fn bisected(scene: &Scene, homes: u8) -> u32 {
     let keys = scene.network.finder_keys();
     let epoch = scene.network.directory.key_epoch;

@@ -31,7 +31,7 @@ impl Crossing {
             .find(|message| statement(message).batch == batch)
     }
 
-    /// Returns what the Target opens, if it accepts this message for the batch.
+    /// Returns the content of a batch that the Target opens, if it accepts this message for the batch.
     pub(super) fn try_open(
         &self,
         message: &BatchMessage,

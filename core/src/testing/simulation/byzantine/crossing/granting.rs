@@ -1,4 +1,4 @@
-//! The finds, and the grants that aggregators get.
+//! The finds of the query, and the grants that aggregators get.
 
 use super::Crossing;
 use super::drive::refused;

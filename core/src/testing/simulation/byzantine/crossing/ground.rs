@@ -32,9 +32,9 @@ use dispers_trust::directory::{self, Directory, DirectoryBody, Node, TlsKey};
 
 /// Number of partitions, and of committees.
 pub(super) const EACH: u16 = 2;
-/// Members of a committee, and how many of them are needed.
+/// Members needed of a committee, and number of members.
 const COMMITTEE: (u8, u8) = (2, 3);
-/// Two sums, in each of which each home of a half of the homes has a bit of its own.
+/// Question for a count and two sums. Each home has its own bit in one of the two sums.
 const SQL: &str = "SELECT COUNT(*) AS n, SUM(clamp(x, 0, 1048575, 1)) AS s, \
      SUM(clamp(z, 0, 1048575, 1)) AS t FROM people";
 
@@ -66,7 +66,7 @@ fn label(at: AggregatorId) -> String {
     format!("aggregator{number}")
 }
 
-/// Returns the name of the finder of a partition.
+/// Returns the name of a partition's finder.
 pub(super) fn finder(partition: u16) -> String {
     match partition {
         0 => "finder".into(),

@@ -1,4 +1,4 @@
-//! The homes: who is in which partition and committee, who is meant, and how they are listed.
+//! The homes: their partitions and committees, whether the query is for them, and how they are listed.
 
 use std::collections::BTreeSet;
 
@@ -14,11 +14,11 @@ use crate::{
 use dispers_base::encoding;
 use dispers_circuit::Row;
 
-/// Homes, at two hosts in turn. Every tenth is not meant.
+/// Number of homes, at two hosts in turn. The query is not for every tenth home.
 pub(super) const HOMES: usize = 40;
-/// Bits of a sum, one for each home of a half.
+/// Number of bits of a sum, one for each home of a half.
 const BITS: usize = HOMES / 2;
-/// The concept of the homes that are meant, and that of the others.
+/// Concept of the homes that the query is for, and concept of the others.
 pub(super) const CONCEPTS: [&str; 2] = ["sex>female", "asthma>1"];
 
 /// Returns the partition of a home.
@@ -54,7 +54,7 @@ pub(super) fn row(home: usize) -> Row {
 }
 
 impl Ground {
-    /// Returns the committee that the find of its partition names for a home.
+    /// Returns the committee to which the find of its partition assigns a home.
     pub(super) fn committee(&self, home: usize) -> u16 {
         let secret = &self.pools[usize::from(partition(home))].secret;
         let key = secret.committee_key(self.question.manifest.query());

@@ -230,7 +230,7 @@ impl Crossing {
                         "home {home} counts at committee {committee} unasked"
                     ));
                 }
-                // A Byzantine finder asks whom it likes.
+                // A Byzantine finder asks any homes it likes.
                 if !is_meant(home) && !self.course.has(Party::Finder) {
                     return Err(format!("home {home} counts and is not meant"));
                 }
@@ -239,7 +239,8 @@ impl Crossing {
         Ok(all)
     }
 
-    /// Requires that the querier's sums are those of both committees, and of all homes that are meant if no move is made.
+    /// Requires that the querier's sums are those of both committees, and that they hold all homes that the query is
+    /// for if no move is made.
     fn sums(&self, released: &Released, all: &BTreeMap<usize, u16>) -> Result<(), String> {
         let sums: Option<Vec<u64>> = released.outputs.iter().copied().collect();
         let Some(sums) = sums else {

@@ -1,8 +1,8 @@
 //! One exact query over two partitions and two committees, and a coalition that replays across them.
 //!
-//! A [`Course`] follows from a seed: who is Byzantine, what they do, and which home is left out of a second world. The
-//! state machines are the real ones: a find per partition, an aggregation per committee and member, and the conductor
-//! over all batches.
+//! A [`Course`] follows from a seed: the Byzantine parties, their moves, and the home that is left out of a second
+//! world. The state machines are the real ones: a find per partition, an aggregation per committee and member, and the
+//! conductor over all batches.
 
 mod asking;
 mod drive;
@@ -55,7 +55,7 @@ struct Course {
     moves: Vec<Cross>,
     batch_size: u32,
     min_verified: u8,
-    /// A home that is in no list.
+    /// Home that is in no list.
     absent: Option<usize>,
 }
 
@@ -80,7 +80,7 @@ impl Course {
             if can && !moves.contains(&drawn) {
                 moves.push(drawn);
             }
-            // Some parties alone have one move.
+            // Some parties alone have only one move, so that the loop may end with fewer moves than wanted.
             if rng.random_range(0..200) == 0 {
                 break;
             }
@@ -95,7 +95,7 @@ impl Course {
         }
     }
 
-    /// Returns the same course with a home of the seed in no list.
+    /// Returns the same course with one home in no list. The seed chooses the home.
     fn without_a_home(&self) -> Self {
         let meant: Vec<usize> = (0..HOMES).filter(|home| is_meant(*home)).collect();
         Self {
@@ -117,7 +117,7 @@ impl Course {
 
     fn worlds(&self) -> Result<Outcome, String> {
         let outcome = Crossing::new(self.clone()).run()?;
-        // A Byzantine finder asks whom it likes.
+        // A Byzantine finder asks any homes it likes.
         if outcome.counted.is_some() && !self.has(Party::Finder) {
             let fewer = Crossing::new(self.without_a_home()).run()?;
             outcome.moved(&fewer)?;
@@ -126,7 +126,7 @@ impl Course {
     }
 }
 
-/// One query while it runs.
+/// One query in progress.
 struct Crossing {
     course: Course,
     ground: Ground,
@@ -144,7 +144,7 @@ struct Crossing {
     /// Places at which each home contributed.
     contributed: BTreeMap<usize, Vec<Place>>,
     reached: BTreeSet<String>,
-    /// Moves that must be refused and were not.
+    /// Moves that must be refused and were accepted.
     taken: BTreeSet<String>,
 }
 
@@ -182,12 +182,12 @@ impl Crossing {
         }
     }
 
-    /// Notes that a move changes what happens.
+    /// Records that a move changes what happens.
     fn reached(&mut self, made: Cross) {
         self.reached.insert(made.kind());
     }
 
-    /// Returns whether the coalition makes the move, and notes it.
+    /// Returns whether the coalition makes the move, and records the move.
     fn makes(&mut self, made: Cross) -> bool {
         let makes = self.course.moves.contains(&made);
         if makes {
@@ -196,7 +196,7 @@ impl Crossing {
         makes
     }
 
-    /// Notes a move that must be refused, and whether it was taken.
+    /// Records a move that must be refused, and whether it was accepted.
     fn never(&mut self, made: Cross, taken: bool) {
         self.reached(made);
         if taken {

@@ -1,4 +1,4 @@
-//! Moves of a coalition that use what belongs to another partition or committee, as data.
+//! Moves of a coalition that use messages of another partition or committee, as data.
 
 use rand::RngExt;
 use rand::rngs::StdRng;
@@ -39,7 +39,7 @@ impl Axis {
     }
 }
 
-/// A step at which aggregators are handed messages of others.
+/// Step at which aggregators are handed messages of others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Handing {
     Verify,
@@ -47,7 +47,7 @@ pub(super) enum Handing {
     Release,
 }
 
-/// One thing that a member of the coalition does during the query.
+/// One move of a member of the coalition during the query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Cross {
     /// C: streams each finder the lists of the other partition too.
@@ -65,7 +65,7 @@ pub(super) enum Cross {
     OnePartition,
     /// C: hands this committee the grants and batches of a find with another batch size.
     OtherFind { committee: u16 },
-    /// C: has a batch asked as that of the same number on the other side.
+    /// C: has a batch asked under the name of the batch with the same number on the other side.
     AskAs(Axis),
     /// C: hands aggregators the answer to the other committee's batch of the same number.
     AnswerOf,
@@ -102,7 +102,7 @@ impl Cross {
         name.chars().filter(|c| !c.is_ascii_digit()).collect()
     }
 
-    /// Returns who must be in the coalition for this move.
+    /// Returns the parties that must be in the coalition for this move.
     pub(super) fn parties(self) -> &'static [Party] {
         match self {
             Self::BatchByOtherFinder | Self::GrantByOtherFinder => {
@@ -136,7 +136,7 @@ impl Cross {
             5 => Self::AskAs(axis),
             6 => Self::AnswerOf,
             7 => match steps[rng.random_range(0..steps.len())] {
-                // Guards are of all partitions.
+                // Guard counts cover all partitions.
                 Handing::Release => Self::Messages {
                     axis: Axis::Committee,
                     step: Handing::Release,
@@ -160,7 +160,7 @@ impl Cross {
             16 => Self::GroupsOf(axis),
             17 => Self::LosesHomes { committee: side },
             _ => Self::ListedTwice {
-                // A home of the second host that is meant.
+                // A home of the second host that the query is for.
                 home: loop {
                     let home = 2 * rng.random_range(0..HOMES / 2) + 1;
                     if is_meant(home) {

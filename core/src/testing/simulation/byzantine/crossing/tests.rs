@@ -14,8 +14,8 @@ fn course(seed: u64, coalition: &[Party], moves: &[Cross]) -> Course {
     }
 }
 
-/// Requires that random courses of the coalition find the attack once the defence is off, and that it breaks nothing
-/// with the defence. Returns the reason without it.
+/// Requires that random courses of the coalition find the attack once the defence is off, and that the defence stops
+/// it. Returns the invariant that breaks without the defence.
 fn is_found(weakness: Weakness, coalition: &[Party], seeds: u64) -> String {
     let broken = |seed| {
         let course = Course::by(seed, coalition);
@@ -41,7 +41,7 @@ fn an_honest_query_of_two_partitions_and_committees_counts_every_home_once() {
         }
         released += usize::from(outcome.counted.is_some());
     }
-    // Few splits leave a committee below the cohort.
+    // Few random splits leave a committee below the cohort.
     assert!(released >= 6, "{released} of 8 are released");
 }
 
@@ -62,7 +62,7 @@ fn what_belongs_to_another_partition_or_committee_is_taken_nowhere() {
         idle.is_empty(),
         "these moves never change anything: {idle:?}"
     );
-    // Courses in which nothing is read, or all is, show nothing.
+    // If the querier could read no course or all of them, the courses would show nothing.
     assert!(
         3 * read > courses && read < courses,
         "{read} of {courses} are read"
