@@ -212,25 +212,6 @@ fn tell(entry: &Entry) {
     println!("as SQL\n{}", plain(&entry.manifest.local.sql()));
 }
 
-/// Changes the rules of homes. Homes with equal rules before also share them after.
-fn change(store: &Store, homes: &[HomeId], change: impl Fn(&mut Rules)) -> Result<(), Exit> {
-    // Homes are grouped by the text of their rules, so that the rules of a whole host are written once for
-    // each group.
-    let mut same: BTreeMap<String, (Rules, Vec<HomeId>)> = BTreeMap::new();
-    for home in homes {
-        let rules = store.rules(home)?;
-        let (_, homes) = same
-            .entry(rule_file::text(&rules))
-            .or_insert_with(|| (rules, Vec::new()));
-        homes.push(home.clone());
-    }
-    for (mut rules, homes) in same.into_values() {
-        change(&mut rules);
-        store.set_rules(&homes, rules)?;
-    }
-    Ok(())
-}
-
 /// Whose rules a command changes.
 #[derive(Args)]
 pub(crate) struct Homes {

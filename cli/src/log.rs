@@ -223,7 +223,7 @@ async fn list(arguments: List) -> Result<(), Exit> {
                         &id,
                         &issued,
                         of.querier.as_str(),
-                        &of.purpose,
+                        &plain(&of.purpose),
                         &of.local.doctype,
                     ])
                     .map_err(Exit::other)?,

@@ -101,6 +101,8 @@ impl Store {
 
     fn prepare(mut connection: Connection) -> Result<Self, Error> {
         connection.busy_timeout(std::time::Duration::from_secs(10))?;
+        // SQLite overwrites what it deletes, so that an erased home leaves no trace in free pages.
+        connection.pragma_update(None, "secure_delete", "ON")?;
         // Every transaction takes the lock for writing when it begins. One that reads first would fail at once, instead
         // of waiting, if another process writes before it does.
         connection.set_transaction_behavior(TransactionBehavior::Immediate);

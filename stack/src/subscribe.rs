@@ -127,10 +127,13 @@ impl Relay {
             match evaluated.await {
                 Ok(reply) => {
                     let body = reply.into_inner().body;
-                    let evaluation: Evaluation = from_bytes(&body, 1 << 20, "evaluation")?;
-                    // A wrong evaluation is left out, and another indexor is asked: any `needed` of them are enough.
-                    match evaluating.check(keys, member, &evaluation) {
-                        Ok(()) => evaluations.push((member, evaluation)),
+                    // A wrong or malformed evaluation is left out, and another indexor is asked: any `needed` of them
+                    // are enough.
+                    match from_bytes::<Evaluation>(&body, 1 << 20, "evaluation") {
+                        Ok(evaluation) => match evaluating.check(keys, member, &evaluation) {
+                            Ok(()) => evaluations.push((member, evaluation)),
+                            Err(error) => last = Some(error.to_string()),
+                        },
                         Err(error) => last = Some(error.to_string()),
                     }
                 }

@@ -145,7 +145,7 @@ pub(crate) fn deny(arguments: &Deny) -> Result<(), Exit> {
 
 fn add(homes: &Homes, rule: &Rule) -> Result<(), Exit> {
     let (store, homes) = homes.open()?;
-    change(&store, &homes, |rules| rules.rules.push(rule.clone()))?;
+    store.change_rules(&homes, |rules| rules.rules.push(rule.clone()))?;
     eprintln!("rule added for {} homes", homes.len());
     Ok(())
 }

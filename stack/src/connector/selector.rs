@@ -41,7 +41,7 @@ pub enum Operator {
 }
 
 /// Bound on integers. From it on, integers are not the same number in every store of JSON.
-const EXACT: i64 = 1 << 53;
+const EXACT: u64 = 1 << 53;
 
 /// Part of an expression, as far as a selector can use it.
 enum Part {
@@ -80,7 +80,7 @@ fn part(node: &Node, parts: Vec<Part>, fields: &[&str]) -> Part {
     };
     match (node, &parts[..]) {
         (Node::Column(index), _) => Part::Column(usize::from(*index)),
-        (Node::Integer(value), _) if value.abs() < EXACT => Part::Literal((*value).into()),
+        (Node::Integer(value), _) if value.unsigned_abs() < EXACT => Part::Literal((*value).into()),
         // JSON has no infinite numbers.
         (Node::Real(value), _) if value.is_finite() => Part::Literal((*value).into()),
         (Node::Text(text), _) => Part::Literal(text.as_str().into()),
@@ -200,6 +200,15 @@ mod tests {
             .iter()
             .map(|c| format!("{} {:?} {}", c.field, c.operator, json!(c.values)));
         shown.collect::<Vec<_>>().join("; ")
+    }
+
+    #[test]
+    fn an_integer_that_a_store_would_round_is_no_literal() {
+        let literal = |value| matches!(part(&Node::Integer(value), vec![], &[]), Part::Literal(_));
+        assert!(literal(1 - (1 << 53)) && literal((1 << 53) - 1));
+        for value in [1 << 53, -(1 << 53), i64::MAX, i64::MIN] {
+            assert!(!literal(value), "{value}");
+        }
     }
 
     #[test]

@@ -372,18 +372,15 @@ async fn rule_from(
         let entry = page.store.entry(&owner.home, id)?.ok_or(Refusal::Missing)?;
         let asked = crate::Asked::of(&entry.manifest);
         let rule = Rule::made_from(&asked, form.effect);
-        change(&page, &owner.home, |rules| rules.rules.push(rule))?;
+        change(&page, &owner.home, |rules| rules.rules.push(rule.clone()))?;
         Ok(go_to("/rules"))
     })
     .await
 }
 
 /// Reads the rules of a home, changes them, and stores them.
-fn change(page: &Page, home: &HomeId, change: impl FnOnce(&mut Rules)) -> Result<(), Refusal> {
-    let mut rules = page.store.rules(home)?;
-    change(&mut rules);
-    page.store.set_rules([home], rules)?;
-    Ok(())
+fn change(page: &Page, home: &HomeId, change: impl Fn(&mut Rules)) -> Result<(), Refusal> {
+    Ok(page.store.change_rules([home], change)?)
 }
 
 async fn rules(State(page): Shared, headers: HeaderMap) -> Response {
@@ -428,7 +425,7 @@ async fn set_rules(
         change(&page, &owner.home, |rules| {
             rules.otherwise = form.otherwise;
             rules.epsilon_per_year = year;
-            rules.email = email;
+            rules.email = email.clone();
         })?;
         Ok(go_to("/rules"))
     })

@@ -3,7 +3,7 @@
 //! Each home decides a query once, in one transaction with the query's cost. The decision is on the disk before
 //! anything of the home is read, so that neither concurrent queries nor a crash overspend a home's ε.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use dispers_base::{
     encoding::{from_bytes, to_bytes},
@@ -148,22 +148,39 @@ impl Store {
         homes: impl IntoIterator<Item = &'a HomeId>,
         rules: Rules,
     ) -> Result<(), Error> {
-        let body = rule_file::text(&rules.checked()?);
         let mut connection = self.connection()?;
         let rows = connection.transaction()?;
-        // Homes with equal rules share one row, so that a host can set rules for very many homes.
-        rows.execute("INSERT OR IGNORE INTO rules (body) VALUES (?1)", [&body])?;
-        let id: i64 = rows.query_row("SELECT id FROM rules WHERE body = ?1", [&body], |row| {
-            row.get(0)
-        })?;
+        write_rules(&rows, homes, rules)?;
+        remove_unused_rules(&rows)?;
+        rows.commit()?;
+        Ok(())
+    }
+
+    /// Changes the rules of homes. Homes with equal rules before also have equal rules afterwards.
+    ///
+    /// # Errors
+    /// [`Error::Database`], or [`Error::Rules`] for rules that are not valid; then no home's rules have changed.
+    pub fn change_rules<'a>(
+        &self,
+        homes: impl IntoIterator<Item = &'a HomeId>,
+        change: impl Fn(&mut Rules),
+    ) -> Result<(), Error> {
+        // One transaction reads and writes: of two changes at the same time, neither may undo the other, which could
+        // be a deny.
+        let mut connection = self.connection()?;
+        let rows = connection.transaction()?;
+        let mut equal: BTreeMap<String, (Rules, Vec<&HomeId>)> = BTreeMap::new();
         for home in homes {
-            rows.prepare_cached("INSERT OR REPLACE INTO home_rules VALUES (?1, ?2)")?
-                .execute(params![home.0, id])?;
+            let rules = rules_of(&rows, home)?.unwrap_or_default();
+            let group = equal.entry(rule_file::text(&rules));
+            let (_, homes) = group.or_insert_with(|| (rules, Vec::new()));
+            homes.push(home);
         }
-        rows.execute(
-            "DELETE FROM rules WHERE id NOT IN (SELECT rules FROM home_rules)",
-            [],
-        )?;
+        for (mut rules, homes) in equal.into_values() {
+            change(&mut rules);
+            write_rules(&rows, homes, rules)?;
+        }
+        remove_unused_rules(&rows)?;
         rows.commit()?;
         Ok(())
     }
@@ -451,6 +468,32 @@ fn manifest_of(signed: &SignedManifest) -> Result<Manifest, Error> {
 }
 
 /// Returns the rules that the owner of a home gave, if any.
+/// Sets the rules of homes. Homes with equal rules share one row, so that a host can set rules for very many homes.
+fn write_rules<'a>(
+    rows: &Transaction<'_>,
+    homes: impl IntoIterator<Item = &'a HomeId>,
+    rules: Rules,
+) -> Result<(), Error> {
+    let body = rule_file::text(&rules.checked()?);
+    rows.execute("INSERT OR IGNORE INTO rules (body) VALUES (?1)", [&body])?;
+    let id: i64 = rows.query_row("SELECT id FROM rules WHERE body = ?1", [&body], |row| {
+        row.get(0)
+    })?;
+    for home in homes {
+        rows.prepare_cached("INSERT OR REPLACE INTO home_rules VALUES (?1, ?2)")?
+            .execute(params![home.0, id])?;
+    }
+    Ok(())
+}
+
+fn remove_unused_rules(rows: &Transaction<'_>) -> Result<(), Error> {
+    rows.execute(
+        "DELETE FROM rules WHERE id NOT IN (SELECT rules FROM home_rules)",
+        [],
+    )?;
+    Ok(())
+}
+
 fn rules_of(rows: &Transaction<'_>, home: &HomeId) -> Result<Option<Rules>, Error> {
     let body: Option<String> = rows
         .prepare_cached(

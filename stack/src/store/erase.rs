@@ -24,8 +24,6 @@ impl Store {
     pub(crate) fn erase(&self, home: &HomeId) -> Result<Erased, Error> {
         let subscriptions = self.leave(home, None)? as u64;
         let mut connection = self.connection()?;
-        // From here on, SQLite overwrites what it deletes.
-        connection.pragma_update(None, "secure_delete", "ON")?;
         let rows = connection.transaction()?;
         let mut counts = [0; TABLES.len()];
         for (table, count) in TABLES.iter().zip(&mut counts) {
@@ -66,6 +64,7 @@ impl Store {
 #[cfg(test)]
 mod tests {
     use dispers_base::id::KeyEpoch;
+    use dispers_core::subscription::Handle;
 
     use super::*;
     use crate::{
@@ -87,6 +86,11 @@ mod tests {
             store.link(home).unwrap();
         }
         store.set_rules(&homes, Rules::allow_everything()).unwrap();
+        for (home, byte) in homes.iter().zip([1, 2]) {
+            let subscription = [(home.clone(), "home>all".to_owned(), Handle([byte; 16]))];
+            store.sending(&subscription).unwrap();
+            store.subscribed(KeyEpoch(1), &subscription, false).unwrap();
+        }
         let asked = query(1, Some(1_000_000), 0);
         decide(&store, &asked, false, &[gone, stays]);
         assert_eq!(store.known().unwrap().len(), 2);
@@ -94,7 +98,7 @@ mod tests {
         let erased = store.erase(&home(gone)).unwrap();
         let expected = Erased {
             documents: 1,
-            subscriptions: 0,
+            subscriptions: 1,
             history: 1,
             rules: 1,
         };

@@ -194,6 +194,16 @@ fn check_next(old: &DirectoryBody, new: &DirectoryBody) -> Result<(), NotNext> {
             )));
         }
     }
+    // Without a pool, no node could open the entries that were sealed to it.
+    for pool in &old.pools {
+        let of = |p: &&Pool| p.role == pool.role && p.partition == pool.partition;
+        if new.pools.iter().find(of).is_none() {
+            let (role, partition) = (pool.role, pool.partition);
+            return Err(same_epoch(format!(
+                "the list of the {role}s' pools, which lacks pool {partition},"
+            )));
+        }
+    }
     Ok(())
 }
 

@@ -18,6 +18,33 @@ fn open(folder: &Path) -> Store {
 }
 
 #[test]
+fn rules_that_two_processes_add_at_the_same_time_all_stay() {
+    let folder = tempfile::tempdir().unwrap();
+    let owner = home("a");
+    open(folder.path())
+        .set_rules([&owner], Rules::default())
+        .unwrap();
+    let rule = Rule {
+        number: 0,
+        ..Rules::allow_everything().rules[0].clone()
+    };
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            let store = open(folder.path());
+            let (owner, rule) = (&owner, &rule);
+            scope.spawn(move || {
+                for _ in 0..10 {
+                    store
+                        .change_rules([owner], |rules| rules.rules.push(rule.clone()))
+                        .unwrap();
+                }
+            });
+        }
+    });
+    assert_eq!(open(folder.path()).rules(&owner).unwrap().rules.len(), 20);
+}
+
+#[test]
 fn a_home_without_rules_refuses_and_its_history_says_so() {
     let store = Store::in_memory().unwrap();
     store

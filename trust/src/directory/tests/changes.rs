@@ -68,6 +68,21 @@ fn keys_that_subscriptions_are_sealed_to_change_with_the_key_epoch_only() {
 }
 
 #[test]
+fn a_pool_is_removed_with_the_key_epoch_only() {
+    for pool in [0, 1] {
+        let refused = next(|b| drop(b.pools.remove(pool)));
+        let refused = refused.unwrap_err();
+        assert!(matches!(refused, NotNext::SameKeyEpoch { .. }), "{refused}");
+        assert!(refused.to_string().contains("lacks pool"), "{refused}");
+        let removed = next(|b| {
+            b.pools.remove(pool);
+            b.key_epoch = KeyEpoch(4);
+        });
+        assert!(removed.is_ok());
+    }
+}
+
+#[test]
 fn what_protects_people_less_is_marked() {
     type Weaken = fn(&mut DirectoryBody);
     let weaker: [(&str, Weaken); 5] = [
