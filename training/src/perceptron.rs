@@ -5,13 +5,13 @@ use ndarray::{Array2, Axis};
 use super::scores::softmax;
 
 /// A perceptron: each layer's weights, outputs by inputs, the constant's first.
-pub(super) struct Network {
+pub(crate) struct Network {
     layers: Vec<Array2<f64>>,
     classes: usize,
 }
 
 impl Network {
-    pub(super) fn of(widths: &[usize], weights: &[f64]) -> Option<Self> {
+    pub(crate) fn of(widths: &[usize], weights: &[f64]) -> Option<Self> {
         let mut layers = Vec::with_capacity(widths.len() - 1);
         let mut rest = weights;
         for pair in widths.windows(2) {
@@ -26,12 +26,12 @@ impl Network {
         })
     }
 
-    pub(super) fn weights(&self) -> Vec<f64> {
+    pub(crate) fn weights(&self) -> Vec<f64> {
         self.layers.iter().flatten().copied().collect()
     }
 
     /// What each layer gives, the inputs first; all but the last after the rectifier.
-    pub(super) fn forward(&self, inputs: &Array2<f64>) -> Vec<Array2<f64>> {
+    pub(crate) fn forward(&self, inputs: &Array2<f64>) -> Vec<Array2<f64>> {
         let mut given = vec![inputs.clone()];
         for (number, layer) in self.layers.iter().enumerate() {
             let before = &given[number];
@@ -62,13 +62,13 @@ impl Network {
         (errors, loss / labels.len() as f64)
     }
 
-    pub(super) fn loss(&self, inputs: &Array2<f64>, labels: &[f64]) -> f64 {
+    pub(crate) fn loss(&self, inputs: &Array2<f64>, labels: &[f64]) -> f64 {
         let given = self.forward(inputs);
         given.last().map_or(0.0, |last| self.errors(last, labels).1)
     }
 
     /// One step down the gradient over all rows.
-    pub(super) fn step(&mut self, inputs: &Array2<f64>, labels: &[f64], rate: f64) {
+    pub(crate) fn step(&mut self, inputs: &Array2<f64>, labels: &[f64], rate: f64) {
         let given = self.forward(inputs);
         let Some(last) = given.last() else { return };
         let mut errors = self.errors(last, labels).0;
