@@ -43,7 +43,7 @@ pub(crate) struct Written {
     /// Write the model here.
     #[arg(long, value_name = "FILE.json")]
     output: Option<PathBuf>,
-    /// Also write it as ONNX: linear, logistic, svm and mlp.
+    /// Also write it as ONNX, where the model has a graph.
     #[arg(long, value_name = "FILE.onnx")]
     onnx: Option<PathBuf>,
     /// Draw the loss of each round.

@@ -56,10 +56,10 @@ impl Training {
                     require(levels < 4096, "a category has at most 4096 values")?;
                 }
                 Feature::Words {
-                    measure: of,
+                    measure: number,
                     buckets,
                 } => {
-                    if measure(of)?.quantiser.is_some() {
+                    if measure(number)?.quantiser.is_some() {
                         return Err(InvalidTraining::Measure);
                     }
                     require(

@@ -73,11 +73,11 @@ pub(crate) struct Row {
     pub(crate) label: f64,
 }
 
-/// How many words of a text count fully, on average over homes.
+/// Number of words of a text that count fully, on average over homes.
 pub(crate) const WORDS: f64 = 16.0;
 
 impl Design {
-    /// The design of a session over this query.
+    /// Makes the design of a session over this query.
     pub fn of(training: &Training, local: &LocalQuery) -> Self {
         let range = |measure: u16| {
             let measure = local.measures.get(usize::from(measure));
@@ -114,12 +114,12 @@ impl Design {
         }
     }
 
-    /// Number of columns.
+    /// Returns the number of columns.
     pub fn columns(&self) -> usize {
         self.columns
     }
 
-    /// The values of each column that become 0 and 1.
+    /// Returns the values of each column that become 0 and 1.
     pub fn bounds(&self) -> Vec<(f64, f64)> {
         let bounds = self.sources.iter().flat_map(|source| match *source {
             Source::Number { lo, hi, .. } => vec![(lo, hi)],
@@ -128,7 +128,7 @@ impl Design {
         bounds.collect()
     }
 
-    /// Columns that are brought to mean 0 and spread 1: those of numbers and categories.
+    /// Returns the columns that are brought to mean 0 and spread 1: those of numbers and categories.
     pub(crate) fn scaled(&self) -> Vec<usize> {
         let mut scaled = Vec::new();
         let mut column = 0;
@@ -160,7 +160,7 @@ impl Design {
         self.sources.iter().filter(texts).count()
     }
 
-    /// Whether a column is a number's, and none of a category or text.
+    /// Returns whether a column is a number's, and none of a category or text.
     pub(crate) fn is_number(&self, column: usize) -> bool {
         let mut first = 0;
         let source = self.sources.iter().find(|source| {
@@ -170,12 +170,12 @@ impl Design {
         matches!(source, Some(Source::Number { .. }))
     }
 
-    /// Number of classes of the label; 0 for a number or without one.
+    /// Returns the number of classes of the label; 0 for a number or without one.
     pub(crate) fn classes(&self) -> usize {
         self.label.map_or(0, |(label, ..)| label.classes.into())
     }
 
-    /// The row of a document; `None` where a value is missing, or no number.
+    /// Makes the row of a document; `None` where a value is missing, or no number.
     pub(crate) fn row(&self, document: &[Cell]) -> Option<Row> {
         let number = |measure: usize| match document.get(measure) {
             Some(Cell::Number(value)) if value.is_finite() => Some(*value),
@@ -220,7 +220,7 @@ impl Design {
         Some(Row { columns, label })
     }
 
-    /// The rows of the first `most` documents that have all values.
+    /// Makes the rows of the first `most` documents that have all values.
     pub(crate) fn rows(&self, documents: &[Document], most: usize) -> Vec<Row> {
         let rows = documents.iter().filter_map(|one| self.row(one));
         rows.take(most).collect()

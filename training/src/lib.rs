@@ -5,6 +5,8 @@
 //! computes one vector from its documents and them ([`home`]), and the aggregators release the sum. What the
 //! querier makes of it is [`fit`]. The schedule of rounds is part of the manifest, so that an owner knows
 //! beforehand what will be asked.
+//!
+//! `models/` has one file for each model, with all that is the model's own; every other file is the same for all.
 
 mod check;
 mod clip;
@@ -194,7 +196,8 @@ pub enum InvalidTraining {
 }
 
 impl Training {
-    /// Bits of a coordinate of a round. Scales take at least 16: whether a column varies at all shows in them.
+    /// Returns the bits of a coordinate of a round. Scales take at least 16: whether a column varies at all shows in
+    /// them.
     pub fn bits_of(&self, task: Task) -> u8 {
         match task {
             Task::Scale => self.bits.max(16),
@@ -202,7 +205,7 @@ impl Training {
         }
     }
 
-    /// What each round is for.
+    /// Returns what each round is for.
     pub fn schedule(&self) -> Vec<Task> {
         let mut tasks = self.family.algorithm().rounds(self.updates);
         if self.held_out > 0 {
@@ -211,14 +214,14 @@ impl Training {
         tasks
     }
 
-    /// The kinds of rounds, each once, in the order in which they first come.
+    /// Returns the kinds of rounds, each once, in the order in which they first come.
     pub fn kinds(&self) -> Vec<Task> {
         let mut kinds = self.schedule();
         kinds.dedup();
         kinds
     }
 
-    /// Over how many rounds of this kind and the others a home's privacy loss is spread. Homes that validate
+    /// Returns over how many rounds, of this kind and others, a home's privacy loss is spread. Homes that validate
     /// take part in no other round, and the others not in that one: each round has its part of all, but
     /// the validation has all.
     pub fn share(&self, task: Task) -> u16 {
@@ -235,7 +238,7 @@ impl Training {
         self.family.algorithm().default_clip(&design)
     }
 
-    /// The circuits of the kinds of rounds.
+    /// Makes the circuits of the kinds of rounds.
     ///
     /// # Errors
     /// [`CircuitError`] for a vector that is too long.
@@ -245,7 +248,7 @@ impl Training {
         self.kinds().into_iter().map(circuit).collect()
     }
 
-    /// What a round is for; `None` beyond the last.
+    /// Returns what a round is for; `None` beyond the last.
     pub fn task(&self, round: u16) -> Option<Task> {
         self.schedule().get(usize::from(round)).copied()
     }

@@ -20,7 +20,7 @@ pub struct State {
 }
 
 impl State {
-    /// What the first round of any session is computed with: nothing is known.
+    /// Returns what the first round of any session is computed with: nothing is known.
     pub fn empty() -> Self {
         Self {
             means: Vec::new(),
@@ -29,7 +29,7 @@ impl State {
         }
     }
 
-    /// Whether scales are of so many columns, all numbers are finite, and no spread is next to nothing.
+    /// Returns whether scales are of so many columns, all numbers are finite, and no spread is next to nothing.
     pub(crate) fn holds(&self, columns: usize) -> bool {
         let lengths = [self.means.len(), self.spreads.len()];
         let finite = |values: &[f64]| values.iter().all(|value| value.is_finite());
@@ -56,7 +56,7 @@ pub(crate) fn matrix(values: &[f64], rows: usize, columns: usize) -> Option<Arra
     view.filter(|view| view.len() == values.len())
 }
 
-/// Columns with mean 0 and spread 1, where those are known.
+/// Returns columns with mean 0 and spread 1, where those are known.
 pub(crate) fn inputs(state: &State, columns: usize, rows: &[Row]) -> Array2<f64> {
     let mut inputs = Array2::zeros((rows.len(), columns));
     for (row, mut scaled) in rows.iter().zip(inputs.axis_iter_mut(Axis(0))) {
@@ -73,7 +73,7 @@ pub(crate) fn logistic(score: f64) -> f64 {
     1.0 / (1.0 + (-score).exp())
 }
 
-/// The chances of classes from their scores.
+/// Computes the chances of classes from their scores.
 pub(crate) fn softmax(mut scores: Array1<f64>) -> Array1<f64> {
     let highest = scores.fold(f64::NEG_INFINITY, |a, b| a.max(*b));
     scores.mapv_inplace(|score| (score - highest).exp());
@@ -81,13 +81,13 @@ pub(crate) fn softmax(mut scores: Array1<f64>) -> Array1<f64> {
     scores / sum
 }
 
-/// What a linear model says of an input, one score for each weight vector.
+/// Computes the scores of an input by a linear model, one for each weight vector.
 pub(crate) fn scores(weights: ArrayView2<'_, f64>, input: ArrayView1<'_, f64>) -> Array1<f64> {
     let constants = weights.column(0).to_owned();
     constants + weights.split_at(Axis(1), 1).1.dot(&input)
 }
 
-/// For each row the nearest point, and the squared distance to it for each column.
+/// Returns for each row the nearest point, and the squared distance to it for each column.
 pub(crate) fn nearest(inputs: &Array2<f64>, points: ArrayView2<'_, f64>) -> Vec<(usize, f64)> {
     let columns = points.ncols().max(1) as f64;
     let nearest = |input: ArrayView1<'_, f64>| {

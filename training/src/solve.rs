@@ -1,6 +1,6 @@
 //! Systems of linear equations, symmetric and small.
 
-/// A symmetric matrix from its upper triangle, row by row.
+/// Makes a symmetric matrix from its upper triangle, row by row.
 pub(crate) fn symmetric(triangle: &[f64], size: usize) -> Vec<Vec<f64>> {
     let mut matrix = vec![vec![0.0; size]; size];
     let upper = (0..size).flat_map(|row| (row..size).map(move |column| (row, column)));
@@ -11,8 +11,8 @@ pub(crate) fn symmetric(triangle: &[f64], size: usize) -> Vec<Vec<f64>> {
     matrix
 }
 
-/// The lower factor of a positive definite matrix, or the row at which it is none: where no more than
-/// `rounding` is left of it beside those before.
+/// Returns the lower factor of a positive definite matrix, or the row at which there is none: where no more than
+/// `rounding` is left of the row beside those before.
 fn factor(matrix: &[Vec<f64>], rounding: f64) -> Result<Vec<Vec<f64>>, usize> {
     let size = matrix.len();
     let mut lower = vec![vec![0.0; size]; size];
@@ -34,7 +34,7 @@ fn factor(matrix: &[Vec<f64>], rounding: f64) -> Result<Vec<Vec<f64>>, usize> {
     Ok(lower)
 }
 
-/// The solution for one right side.
+/// Solves for one right side.
 pub(crate) fn solve(lower: &[Vec<f64>], right: &[f64]) -> Vec<f64> {
     let size = lower.len();
     let mut solution = right.to_vec();

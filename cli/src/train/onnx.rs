@@ -42,6 +42,7 @@ impl Builder {
         }
     }
 
+    /// Adds a tensor and returns its name.
     fn tensor(&mut self, dims: &[usize], values: &[f64]) -> String {
         let name = format!("w{}", self.tensors.len());
         self.tensors.push(Tensor {
@@ -53,6 +54,7 @@ impl Builder {
         name
     }
 
+    /// Adds a node on what the one before gave, and on `others`.
     fn node(&mut self, operation: &str, others: Vec<String>, attribute: Vec<Attribute>) {
         let output = format!("v{}", self.nodes.len());
         let mut input = vec![std::mem::replace(&mut self.last, output.clone())];
@@ -96,6 +98,7 @@ impl Builder {
     }
 }
 
+/// Makes an attribute that is an integer.
 fn integer(name: &str, value: i64) -> Attribute {
     Attribute {
         name: name.to_owned(),
@@ -104,6 +107,7 @@ fn integer(name: &str, value: i64) -> Attribute {
     }
 }
 
+/// Describes an input or an output of one row per document.
 fn value(name: &str, columns: usize) -> Value {
     let dimension = |value, name: Option<&str>| Dimension {
         value,

@@ -4,7 +4,7 @@ use ndarray::Array1;
 use rand::RngExt;
 use rand::rngs::StdRng;
 
-use super::{Algorithm, Contribution, Prediction, Steps, require};
+use super::{Algorithm, Prediction, Steps, Vectors, require};
 use crate::data::{Design, Row};
 use crate::fit::{FitError, Released, SURE, Settings, Step, normal};
 use crate::layout::{Layout, Longest, MAX_LOSS, Section, Values};
@@ -54,7 +54,8 @@ impl Algorithm for KMeans {
         // Parameters have as many numbers as a vector may have.
         require(
             self.candidates * columns <= dispers_circuit::MAX_COORDINATES,
-            "the points among which clusters are chosen have at most 65536 numbers: take fewer features or clusters",
+            "the points among which clusters are chosen have at most 65536 numbers: take fewer features or \
+             clusters",
         )
     }
 
@@ -71,7 +72,7 @@ impl Algorithm for KMeans {
     }
 }
 
-impl Contribution for KMeans {
+impl Vectors for KMeans {
     fn layout(&self, task: Task, design: &Design, _clip: f64) -> Layout {
         let columns = design.columns();
         if task == Task::Candidates {
@@ -107,9 +108,10 @@ impl Contribution for KMeans {
         rows: &[Row],
     ) -> Option<Values> {
         let columns = design.columns();
-        let count = match task {
-            Task::Candidates => self.candidates,
-            _ => self.clusters,
+        let count = if task == Task::Candidates {
+            self.candidates
+        } else {
+            self.clusters
         };
         let points = matrix(&state.weights, count, columns)?;
         let nearest = nearest(&inputs(state, columns, rows), points);
@@ -222,6 +224,7 @@ impl Means {
     }
 }
 
+/// Returns the squared distance of two points.
 fn distance(one: &[f64], other: &[f64]) -> f64 {
     let apart = one.iter().zip(other).map(|(a, b)| (a - b) * (a - b));
     apart.sum()

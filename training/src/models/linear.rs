@@ -4,7 +4,7 @@ use ndarray::{Array1, Axis};
 use rand::rngs::StdRng;
 
 use super::logistic::layer;
-use super::{Algorithm, Contribution, Prediction, Steps, require};
+use super::{Algorithm, Prediction, Steps, Vectors, require};
 use crate::coefficients::{Coefficient, Numbers, coefficients};
 use crate::data::{Design, Row};
 use crate::fit::{FitError, Released, Settings, Step};
@@ -46,7 +46,7 @@ impl Algorithm for Linear {
     }
 }
 
-impl Contribution for Linear {
+impl Vectors for Linear {
     fn layout(&self, _task: Task, design: &Design, _clip: f64) -> Layout {
         let values = design.columns() + 1;
         let moments = values + values * (values + 1) / 2;

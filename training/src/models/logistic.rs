@@ -2,7 +2,7 @@
 
 use ndarray::{Array1, ArrayView1, Axis};
 
-use super::{Algorithm, Contribution, Prediction, Steps, require};
+use super::{Algorithm, Prediction, Steps, Vectors, require};
 use crate::data::{Design, Row};
 use crate::fit::Settings;
 use crate::gradient::{Gradient, mean_gradient, updates_after_scaling};
@@ -39,7 +39,7 @@ impl Algorithm for Logistic {
     }
 }
 
-impl Contribution for Logistic {
+impl Vectors for Logistic {
     fn layout(&self, _task: Task, design: &Design, clip: f64) -> Layout {
         Layout::clipped(self.weights(design), clip)
     }

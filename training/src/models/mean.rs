@@ -8,7 +8,7 @@ use ndarray::Array1;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
-use super::{Algorithm, Contribution, Prediction, Steps, require};
+use super::{Algorithm, Prediction, Steps, Vectors, require};
 use crate::data::{Cell, Design, Document, Row};
 use crate::fit::{Fit, FitError, Released, Settings, Step};
 use crate::home::vector;
@@ -44,7 +44,7 @@ impl Algorithm for Mean {
     }
 }
 
-impl Contribution for Mean {
+impl Vectors for Mean {
     fn layout(&self, _task: Task, _design: &Design, _clip: f64) -> Layout {
         Layout::full(Section::default().centred(1, 0.0, 1.0))
     }

@@ -3,7 +3,7 @@
 use ndarray::{Array1, ArrayView1, Axis};
 use rand::rngs::StdRng;
 
-use super::{Algorithm, Contribution, Prediction, Steps, require};
+use super::{Algorithm, Prediction, Steps, Vectors, require};
 use crate::clip::clipped;
 use crate::data::{Design, Row};
 use crate::descent::{Adaptive, Best};
@@ -78,7 +78,7 @@ impl Algorithm for Mlp<'_> {
     }
 }
 
-impl Contribution for Mlp<'_> {
+impl Vectors for Mlp<'_> {
     fn layout(&self, _task: Task, design: &Design, clip: f64) -> Layout {
         Layout::clipped(self.weights(design), clip)
     }

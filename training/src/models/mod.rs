@@ -48,7 +48,7 @@ impl Family {
 }
 
 /// A model: which sessions train it, what homes compute, and what becomes of the sums.
-pub(crate) trait Algorithm: Contribution + Prediction {
+pub(crate) trait Algorithm: Vectors + Prediction {
     /// Returns the model's name on the command line and in model files.
     fn name(&self) -> &'static str;
 
@@ -77,7 +77,7 @@ pub(crate) trait Algorithm: Contribution + Prediction {
 }
 
 /// A home's vectors in the rounds that are the model's own: candidates and updates.
-pub(crate) trait Contribution {
+pub(crate) trait Vectors {
     /// Returns the sections of the vector, and how long an honest vector can be: the bound that noise covers.
     fn layout(&self, task: Task, design: &Design, clip: f64) -> Layout;
 

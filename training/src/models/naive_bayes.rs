@@ -3,7 +3,7 @@
 use ndarray::{Array1, ArrayView1, Axis};
 use rand::rngs::StdRng;
 
-use super::{Algorithm, Contribution, Prediction, Steps, require};
+use super::{Algorithm, Prediction, Steps, Vectors, require};
 use crate::clip::shorten;
 use crate::data::{Design, Row, Source, WORDS};
 use crate::fit::{FitError, Released, SURE, Settings, Step};
@@ -45,7 +45,7 @@ impl Algorithm for NaiveBayes {
     }
 }
 
-impl Contribution for NaiveBayes {
+impl Vectors for NaiveBayes {
     fn layout(&self, _task: Task, design: &Design, clip: f64) -> Layout {
         let each = Section::default().counted(of_class(design));
         let mut sections = vec![Section::default()];

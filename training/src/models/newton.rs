@@ -4,7 +4,7 @@ use ndarray::Array1;
 use rand::rngs::StdRng;
 
 use super::logistic::{chances, layer, log_loss};
-use super::{Algorithm, Contribution, Prediction, Steps, require};
+use super::{Algorithm, Prediction, Steps, Vectors, require};
 use crate::coefficients::{Coefficient, Numbers, coefficients};
 use crate::data::{Design, Row};
 use crate::descent::{Best, Update};
@@ -51,7 +51,7 @@ impl Algorithm for Newton {
     }
 }
 
-impl Contribution for Newton {
+impl Vectors for Newton {
     fn layout(&self, _task: Task, design: &Design, _clip: f64) -> Layout {
         let values = design.columns() + 1;
         Layout::full(

@@ -3,7 +3,7 @@
 use ndarray::Array1;
 
 use super::logistic::{chances, layer};
-use super::{Algorithm, Contribution, Prediction, Steps, require};
+use super::{Algorithm, Prediction, Steps, Vectors, require};
 use crate::data::{Design, Row};
 use crate::fit::Settings;
 use crate::gradient::{Gradient, mean_gradient, updates_after_scaling};
@@ -40,7 +40,7 @@ impl Algorithm for Svm {
     }
 }
 
-impl Contribution for Svm {
+impl Vectors for Svm {
     fn layout(&self, _task: Task, design: &Design, clip: f64) -> Layout {
         Layout::clipped(design.columns() + 1, clip)
     }
