@@ -76,6 +76,7 @@ pub(crate) trait Options {
     }
 }
 
+/// Options of linear regression.
 #[derive(Args)]
 pub(crate) struct Linear {
     #[command(flatten)]
@@ -111,6 +112,7 @@ enum Solver {
     Newton,
 }
 
+/// Options of logistic regression.
 #[derive(Args)]
 pub(crate) struct Logistic {
     #[command(flatten)]
@@ -173,6 +175,7 @@ enum SvmSolver {
     Adam,
 }
 
+/// Options of a linear support vector machine.
 #[derive(Args)]
 pub(crate) struct Svm {
     #[command(flatten)]
@@ -204,6 +207,7 @@ impl Options for Svm {
     }
 }
 
+/// Options of naive Bayes.
 #[derive(Args)]
 pub(crate) struct NaiveBayes {
     #[command(flatten)]
@@ -222,6 +226,7 @@ impl Options for NaiveBayes {
     }
 }
 
+/// Options of k-means.
 #[derive(Args)]
 pub(crate) struct Kmeans {
     /// Clusters, 3 where it is left out.
@@ -253,6 +258,7 @@ impl Options for Kmeans {
     }
 }
 
+/// Options of a perceptron.
 #[derive(Args)]
 pub(crate) struct Mlp {
     #[command(flatten)]

@@ -163,3 +163,34 @@ pub(crate) fn require(holds: bool, what: &'static str) -> Result<(), InvalidTrai
         false => Err(InvalidTraining::Bound(what)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_family_is_encoded_as_in_the_first_release() {
+        let kmeans = Family::KMeans {
+            clusters: 3,
+            candidates: 16,
+        };
+        let mlp = Family::Mlp {
+            hidden: vec![5],
+            epochs: 2,
+            rate: 0.5,
+        };
+        let rate = 0.5f64.to_le_bytes();
+        for (family, name, bytes) in [
+            (Family::Linear, "linear", vec![0]),
+            (Family::Logistic { newton: false }, "logistic", vec![1, 0]),
+            (Family::Logistic { newton: true }, "logistic", vec![1, 1]),
+            (Family::Svm, "svm", vec![2]),
+            (Family::Bayes, "naive-bayes", vec![3]),
+            (kmeans, "kmeans", vec![4, 3, 0, 16, 0]),
+            (mlp, "mlp", [&[5, 1, 0, 0, 0, 5, 0, 2], &rate[..]].concat()),
+        ] {
+            assert_eq!(borsh::to_vec(&family).unwrap(), bytes, "{family:?}");
+            assert_eq!(family.name(), name);
+        }
+    }
+}
