@@ -13,7 +13,7 @@ pub(crate) struct Update<'a> {
     /// Mean over homes of each other coordinate.
     pub(crate) sums: &'a [f64],
     /// Standard deviation of the noise on these means.
-    pub(crate) least: f64,
+    pub(crate) noise: f64,
 }
 
 /// The best weights whose loss is known.

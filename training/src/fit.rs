@@ -110,7 +110,7 @@ impl Released<'_> {
             loss: *loss,
             loss_noise: self.deviations.last().copied().unwrap_or(0.0),
             sums,
-            least: self.deviations.first().copied().unwrap_or(0.0),
+            noise: self.deviations.first().copied().unwrap_or(0.0),
         })
     }
 

@@ -86,7 +86,7 @@ impl Steps for Gradient {
                 Way::Momentum(momentum) => momentum.step(&mut state.weights, &update),
                 Way::Adaptive(adaptive) => {
                     let down: Vec<f64> = update.sums.iter().map(|slope| -slope).collect();
-                    adaptive.step(&mut state.weights, &down, update.least);
+                    adaptive.step(&mut state.weights, &down, update.noise);
                 }
             }
         }

@@ -4,7 +4,7 @@ use ndarray::Array1;
 use rand::RngExt;
 use rand::rngs::StdRng;
 
-use super::{Algorithm, Prediction, Steps, Vectors, require};
+use super::{Algorithm, Steps, Vectors, Weights, require};
 use crate::data::{Design, Row};
 use crate::fit::{FitError, Released, SURE, Settings, Step, normal};
 use crate::layout::{Layout, Longest, MAX_LOSS, Section, Values};
@@ -148,7 +148,7 @@ impl Vectors for KMeans {
     }
 }
 
-impl Prediction for KMeans {
+impl Weights for KMeans {
     fn weights(&self, design: &Design) -> usize {
         self.clusters * design.columns()
     }

@@ -4,7 +4,7 @@ use ndarray::{Array1, Axis};
 use rand::rngs::StdRng;
 
 use super::logistic::layer;
-use super::{Algorithm, Prediction, Steps, Vectors, require};
+use super::{Algorithm, Steps, Vectors, Weights, require};
 use crate::coefficients::{Coefficient, Numbers, coefficients};
 use crate::data::{Design, Row};
 use crate::fit::{FitError, Released, Settings, Step};
@@ -70,7 +70,7 @@ impl Vectors for Linear {
     }
 }
 
-impl Prediction for Linear {
+impl Weights for Linear {
     fn weights(&self, design: &Design) -> usize {
         design.columns() + 1
     }

@@ -2,7 +2,7 @@
 
 use ndarray::{Array1, ArrayView1, Axis};
 
-use super::{Algorithm, Prediction, Steps, Vectors, require};
+use super::{Algorithm, Steps, Vectors, Weights, require};
 use crate::data::{Design, Row};
 use crate::fit::Settings;
 use crate::gradient::{Gradient, mean_gradient, updates_after_scaling};
@@ -79,7 +79,7 @@ impl Vectors for Logistic {
     }
 }
 
-impl Prediction for Logistic {
+impl Weights for Logistic {
     fn weights(&self, design: &Design) -> usize {
         vectors(design.classes()) * (design.columns() + 1)
     }

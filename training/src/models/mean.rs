@@ -8,7 +8,7 @@ use ndarray::Array1;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
-use super::{Algorithm, Prediction, Steps, Vectors, require};
+use super::{Algorithm, Steps, Vectors, Weights, require};
 use crate::data::{Cell, Design, Document, Row};
 use crate::fit::{Fit, FitError, Released, Settings, Step};
 use crate::home::vector;
@@ -65,7 +65,7 @@ impl Vectors for Mean {
     }
 }
 
-impl Prediction for Mean {
+impl Weights for Mean {
     fn weights(&self, _design: &Design) -> usize {
         1
     }

@@ -3,7 +3,7 @@
 use ndarray::{Array1, ArrayView1, Axis};
 use rand::rngs::StdRng;
 
-use super::{Algorithm, Prediction, Steps, Vectors, require};
+use super::{Algorithm, Steps, Vectors, Weights, require};
 use crate::clip::clipped;
 use crate::data::{Design, Row};
 use crate::descent::{Adaptive, Best};
@@ -116,7 +116,7 @@ impl Vectors for Mlp<'_> {
     }
 }
 
-impl Prediction for Mlp<'_> {
+impl Weights for Mlp<'_> {
     fn weights(&self, design: &Design) -> usize {
         let widths = self.widths(design);
         let layers = widths.windows(2);
@@ -183,7 +183,7 @@ impl Steps for Average {
         let early = self.best.judge(&mut state.weights, &update);
         if early.is_none() {
             self.adaptive
-                .step(&mut state.weights, update.sums, update.least);
+                .step(&mut state.weights, update.sums, update.noise);
         }
         Ok(self.best.settle(released, state, &update, early))
     }

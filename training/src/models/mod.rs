@@ -48,7 +48,7 @@ impl Family {
 }
 
 /// A model: which sessions train it, what homes compute, and what becomes of the sums.
-pub(crate) trait Algorithm: Vectors + Prediction {
+pub(crate) trait Algorithm: Vectors + Weights {
     /// Returns the model's name on the command line and in model files.
     fn name(&self) -> &'static str;
 
@@ -102,8 +102,8 @@ pub(crate) trait Vectors {
     }
 }
 
-/// What weights mean.
-pub(crate) trait Prediction {
+/// The weights of a model, and what they say of rows.
+pub(crate) trait Weights {
     /// Returns the number of weights of a trained model.
     fn weights(&self, design: &Design) -> usize;
 

@@ -3,7 +3,7 @@
 use ndarray::{Array1, ArrayView1, Axis};
 use rand::rngs::StdRng;
 
-use super::{Algorithm, Prediction, Steps, Vectors, require};
+use super::{Algorithm, Steps, Vectors, Weights, require};
 use crate::clip::shorten;
 use crate::data::{Design, Row, Source, WORDS};
 use crate::fit::{FitError, Released, SURE, Settings, Step};
@@ -85,7 +85,7 @@ impl Vectors for NaiveBayes {
     }
 }
 
-impl Prediction for NaiveBayes {
+impl Weights for NaiveBayes {
     /// Returns the number of weights. Those of a class are the logarithm of its share, then for each feature mean and
     /// variance of a number, the logarithm of each value's share, or of each word's with and without.
     fn weights(&self, design: &Design) -> usize {

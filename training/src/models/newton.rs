@@ -4,7 +4,7 @@ use ndarray::Array1;
 use rand::rngs::StdRng;
 
 use super::logistic::{chances, layer, log_loss};
-use super::{Algorithm, Prediction, Steps, Vectors, require};
+use super::{Algorithm, Steps, Vectors, Weights, require};
 use crate::coefficients::{Coefficient, Numbers, coefficients};
 use crate::data::{Design, Row};
 use crate::descent::{Best, Update};
@@ -80,7 +80,7 @@ impl Vectors for Newton {
     }
 }
 
-impl Prediction for Newton {
+impl Weights for Newton {
     fn weights(&self, design: &Design) -> usize {
         design.columns() + 1
     }

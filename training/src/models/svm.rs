@@ -3,7 +3,7 @@
 use ndarray::Array1;
 
 use super::logistic::{chances, layer};
-use super::{Algorithm, Prediction, Steps, Vectors, require};
+use super::{Algorithm, Steps, Vectors, Weights, require};
 use crate::data::{Design, Row};
 use crate::fit::Settings;
 use crate::gradient::{Gradient, mean_gradient, updates_after_scaling};
@@ -73,7 +73,7 @@ impl Vectors for Svm {
     }
 }
 
-impl Prediction for Svm {
+impl Weights for Svm {
     fn weights(&self, design: &Design) -> usize {
         design.columns() + 1
     }
