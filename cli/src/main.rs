@@ -48,7 +48,8 @@ enum Command {
     /// Ask a question of a network.
     Query(query::Arguments),
     /// Train a model on a network's data.
-    Train(train::Arguments),
+    #[command(subcommand)]
+    Train(Box<train::Model<train::Arguments>>),
     /// Go on with a training session whose process died.
     Resume(train::Resume),
     /// Tell what a model says of new documents.
@@ -106,9 +107,9 @@ fn run(command: Command) -> Result<(), Exit> {
             local();
             executor()?.block_on(query::run(arguments))
         }
-        Command::Train(arguments) => {
+        Command::Train(model) => {
             local();
-            executor()?.block_on(train::run(arguments))
+            executor()?.block_on(train::run(*model))
         }
         Command::Resume(arguments) => {
             local();

@@ -34,12 +34,8 @@ pub(crate) struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Train a model on the sandbox's data.
-    Train {
-        #[command(flatten)]
-        model: Box<train::Model>,
-        #[command(flatten)]
-        network: NetworkArguments,
-    },
+    #[command(subcommand)]
+    Train(Box<train::Model<NetworkArguments>>),
 }
 
 #[derive(Args)]
@@ -136,8 +132,8 @@ pub(crate) async fn start(options: &Options) -> Result<Network, Exit> {
 }
 
 pub(crate) async fn run(arguments: Arguments) -> Result<(), Exit> {
-    if let Some(Command::Train { model, network }) = arguments.command {
-        return train::run_in_sandbox(&model, network).await;
+    if let Some(Command::Train(model)) = arguments.command {
+        return train::run_in_sandbox(*model).await;
     }
     let arguments = arguments.question;
     // Without a question, the sandbox answers the example.

@@ -2,7 +2,9 @@
 
 mod chart;
 pub(crate) mod file;
+mod models;
 mod onnx;
+mod options;
 mod progress;
 
 use std::path::{Path, PathBuf};
@@ -12,45 +14,19 @@ use clap::{Args, ValueEnum};
 use dispers_base::id::QueryId;
 use dispers_node::private;
 use dispers_querier::{Querier, Trained, TrainingQuestion, TrainingStep};
-use dispers_sql::plan::{TrainingPlan, TrainingRequest};
-use dispers_training::{Family, fit::Settings};
+use dispers_sql::plan::TrainingPlan;
 
 use crate::{
     exit::{self, Exit},
-    loss::{Epsilon, Loss},
+    loss::Epsilon,
     period::Period,
     questions::Desk,
     sandbox,
 };
 use file::ModelFile;
-
-/// The models.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Kind {
-    /// Linear regression.
-    Linear,
-    /// Logistic regression, of two classes or more.
-    Logistic,
-    /// Linear support vector machine.
-    Svm,
-    /// Naive Bayes.
-    NaiveBayes,
-    /// Clusters around means.
-    Kmeans,
-    /// A perceptron with one or two hidden layers.
-    Mlp,
-}
-
-/// How logistic regression is solved.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Solver {
-    /// Gradient descent with momentum.
-    Gradient,
-    /// Gradient descent with steps that adapt to each weight, for many columns that are seldom 1.
-    Adam,
-    /// Newton's steps: few rounds, of second moments.
-    Newton,
-}
+pub(crate) use models::Model;
+use models::Options;
+use options::Shared;
 
 /// How a model is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -61,85 +37,13 @@ pub(crate) enum Printed {
     Json,
 }
 
-/// What is trained, of which features.
-#[derive(Args)]
-pub(crate) struct Model {
-    /// What is trained.
-    #[arg(value_enum)]
-    model: Kind,
-    /// What is learnt: a column, a condition, clamp(…) or domain(…).
-    #[arg(long, value_name = "COL")]
-    label: Option<String>,
-    /// The value of the label that counts as 1; all others are 0.
-    #[arg(long, value_name = "VALUE", requires = "label")]
-    positive: Option<String>,
-    /// What is learnt from, separated by commas: columns with a range in the catalogue, 'clamp(x, lo, hi)',
-    /// "domain(x, 'a', 'b')", 'words(text, 1024)' and conditions.
-    #[arg(long, value_name = "A,B…", required = true)]
-    features: String,
-    /// The doctype, or a SELECT that makes one row of a home's documents.
-    #[arg(long, value_name = "DOCTYPE|SELECT")]
-    from: String,
-    /// Which homes and documents, as after WHERE.
-    #[arg(long = "where", value_name = "CONDITION")]
-    condition: Option<String>,
-    /// Rounds of updates.
-    #[arg(long, value_name = "N")]
-    rounds: Option<u16>,
-    /// Length of a step.
-    #[arg(long, value_name = "RATE", allow_negative_numbers = true)]
-    lr: Option<f64>,
-    /// What a step keeps of the one before, 0.9 where it is left out.
-    #[arg(long, value_name = "M", allow_negative_numbers = true)]
-    momentum: Option<f64>,
-    /// Penalty on the squares of standardised weights.
-    #[arg(long, value_name = "P", allow_negative_numbers = true)]
-    l2: Option<f64>,
-    /// Longest update of a home; a longer one is scaled down. By default few are.
-    #[arg(long, value_name = "C", allow_negative_numbers = true)]
-    clip: Option<f64>,
-    /// Bits of each number of an update: 4, 8, 12, 16, 20 or 24.
-    #[arg(long, value_name = "B")]
-    bits: Option<u8>,
-    /// How logistic regression and svm are solved, by gradients where it is left out.
-    #[arg(long, value_enum)]
-    solver: Option<Solver>,
-    /// Clusters of kmeans, 3 where it is left out.
-    #[arg(long, value_name = "K")]
-    clusters: Option<u16>,
-    /// Width of each hidden layer of mlp, one of 16 where it is left out.
-    #[arg(long, value_name = "W,W", value_delimiter = ',')]
-    hidden: Vec<u16>,
-    /// Passes of mlp over a home's documents in each round, 1 where it is left out.
-    #[arg(long, value_name = "N")]
-    epochs: Option<u8>,
-    /// Length of a home's own steps of mlp, 0.1 where it is left out.
-    #[arg(long, value_name = "RATE", allow_negative_numbers = true)]
-    local_lr: Option<f64>,
-    /// Share of the homes that are held out to validate with.
-    #[arg(
-        long,
-        value_name = "SHARE",
-        default_value_t = 0.2,
-        allow_negative_numbers = true
-    )]
-    validation: f64,
-    /// From which first weights are drawn.
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    seed: u64,
-    #[command(flatten)]
-    written: Written,
-    #[command(flatten)]
-    loss: Loss,
-}
-
 /// Where a model goes.
 #[derive(Args)]
 pub(crate) struct Written {
     /// Write the model here.
     #[arg(long, value_name = "FILE.json")]
     output: Option<PathBuf>,
-    /// Also write it as ONNX: linear, logistic, svm and mlp.
+    /// Also write it as ONNX, where the model has a graph.
     #[arg(long, value_name = "FILE.onnx")]
     onnx: Option<PathBuf>,
     /// Draw the loss of each round.
@@ -161,10 +65,9 @@ pub(crate) struct Resume {
     written: Written,
 }
 
+/// The options of `dispers train` that are not those of a model.
 #[derive(Args)]
 pub(crate) struct Arguments {
-    #[command(flatten)]
-    model: Model,
     /// The querier's configuration file.
     #[arg(long, value_name = "FILE.toml")]
     config: PathBuf,
@@ -184,192 +87,25 @@ pub(crate) struct Arguments {
     ask_owners: Period,
 }
 
-/// Cuts a list at commas outside of parentheses and quotes.
-fn split(list: &str) -> Vec<String> {
-    let (mut parts, mut depth, mut quoted) = (vec![String::new()], 0usize, None);
-    for sign in list.chars() {
-        match (sign, quoted) {
-            ('\'' | '"', None) => quoted = Some(sign),
-            (_, Some(quote)) if sign == quote => quoted = None,
-            ('(', None) => depth += 1,
-            (')', None) => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        match sign {
-            ',' if depth == 0 && quoted.is_none() => parts.push(String::new()),
-            sign => parts.last_mut().expect("it begins with one").push(sign),
-        }
-    }
-    let parts = parts.into_iter().map(|part| part.trim().to_owned());
-    parts.filter(|part| !part.is_empty()).collect()
+/// A session as it was written.
+struct Session {
+    question: TrainingQuestion,
+    written: Written,
 }
 
-impl Model {
-    /// The session that was written.
-    fn question(
-        &self,
-        purpose: &str,
-        min_cohort: Option<u32>,
-        owners_ms: u64,
-        default: Option<Epsilon>,
-    ) -> Result<TrainingQuestion, Exit> {
-        if !(0.0..=0.9).contains(&self.validation) {
-            return Err(Exit::misuse(anyhow!(
-                "--validation {} is no share: write one such as 0.2, at most 0.9",
-                self.validation
-            )));
-        }
-        self.check_options()?;
-        for (name, value) in [
-            ("--lr", self.lr),
-            ("--l2", self.l2),
-            ("--local-lr", self.local_lr),
-        ] {
-            if value.is_some_and(|value| !value.is_finite() || value < 0.0) {
-                return Err(Exit::misuse(anyhow!(
-                    "{name} must be 0 or a number above it"
-                )));
-            }
-        }
-        let momentum = self.momentum.unwrap_or(0.9);
-        if !(0.0..1.0).contains(&momentum) {
-            return Err(Exit::misuse(anyhow!(
-                "--momentum must be from 0 to below 1"
-            )));
-        }
-        let loss = self.loss.loss(default)?;
-        let noisy = loss.is_some();
-        let newton = self.solver == Some(Solver::Newton);
-        let adaptive = self.solver == Some(Solver::Adam);
-        let (family, updates, rate, l2, bits) = match self.model {
-            Kind::Linear => (Family::Linear, 1, 1.0, 0.0, 16),
-            Kind::Logistic if newton => (Family::Logistic { newton }, 6, 1.0, 0.0, 16),
-            Kind::Logistic if adaptive => (Family::Logistic { newton }, 40, 0.2, 0.0, 8),
-            // Shorter where every step has noise.
-            Kind::Logistic if noisy => (Family::Logistic { newton }, 40, 0.3, 0.0, 8),
-            Kind::Logistic => (Family::Logistic { newton }, 40, 1.0, 0.0, 8),
-            Kind::Svm if adaptive => (Family::Svm, 40, 0.05, 1e-3, 8),
-            Kind::Svm => (Family::Svm, 40, 0.1, 1e-3, 8),
-            Kind::NaiveBayes => (Family::Bayes, 1, 1.0, 0.0, 16),
-            Kind::Kmeans => {
-                let clusters = self.clusters.unwrap_or(3);
-                let family = Family::KMeans {
-                    clusters,
-                    candidates: clusters.saturating_mul(5).clamp(16, 512),
-                };
-                (family, 12, 1.0, 1.0, 16)
-            }
-            Kind::Mlp => {
-                let family = Family::Mlp {
-                    hidden: match self.hidden.is_empty() {
-                        true => vec![16],
-                        false => self.hidden.clone(),
-                    },
-                    epochs: self.epochs.unwrap_or(1),
-                    rate: self.local_lr.unwrap_or(0.1),
-                };
-                (family, 60, 0.02, 0.0, 8)
-            }
-        };
-        Ok(TrainingQuestion {
-            request: TrainingRequest {
-                label: self.label.clone(),
-                positive: self.positive.clone(),
-                features: split(&self.features),
-                from: self.from.clone(),
-                condition: self.condition.clone(),
-                family,
-                bits: self.bits.unwrap_or(bits),
-                clip: self.clip,
-                held_out: (self.validation * 1000.0).round() as u16,
-                updates: self.rounds.unwrap_or(updates),
-            },
-            settings: Settings {
-                rate: self.lr.unwrap_or(rate),
-                momentum,
-                l2: self.l2.unwrap_or(l2),
-                adaptive,
-                seed: self.seed,
-            },
-            purpose: purpose.to_owned(),
-            min_cohort,
-            loss,
-            owners_ms,
-        })
-    }
-
-    /// An option that the model has no use for is none that is silently ignored.
-    fn check_options(&self) -> Result<(), Exit> {
-        use Kind::{Kmeans, Linear, Logistic, Mlp, NaiveBayes, Svm};
-        let (model, newton) = (self.model, self.solver == Some(Solver::Newton));
-        let steps = matches!(model, Logistic | Svm | Mlp) && !newton;
-        let of_mlp = model == Mlp;
-        let options = [
-            (
-                "--rounds",
-                self.rounds.is_some(),
-                !matches!(model, Linear | NaiveBayes),
-            ),
-            ("--lr", self.lr.is_some(), steps),
-            ("--momentum", self.momentum.is_some(), steps),
-            ("--l2", self.l2.is_some(), model != NaiveBayes),
-            ("--clip", self.clip.is_some(), steps || model == NaiveBayes),
-            (
-                "--solver",
-                self.solver.is_some(),
-                if newton {
-                    model == Logistic
-                } else {
-                    matches!(model, Logistic | Svm)
-                },
-            ),
-            ("--clusters", self.clusters.is_some(), model == Kmeans),
-            ("--hidden", !self.hidden.is_empty(), of_mlp),
-            ("--epochs", self.epochs.is_some(), of_mlp),
-            ("--local-lr", self.local_lr.is_some(), of_mlp),
-        ];
-        let unused = options.into_iter().find(|(_, given, used)| *given && !used);
-        match unused {
-            None => Ok(()),
-            Some((name, ..)) if newton && name != "--solver" => Err(Exit::misuse(anyhow!(
-                "--solver newton has no use for {name}: leave it out"
-            ))),
-            Some((name, ..)) => Err(Exit::misuse(anyhow!(
-                "this model, or its solver, has no use for {name}: leave it out"
-            ))),
-        }
-    }
-
-    /// What cannot be written is told before anybody is asked.
-    fn check(&self) -> Result<(), Exit> {
-        let Written { plot, onnx, .. } = &self.written;
-        if plot.is_some() && matches!(self.model, Kind::Linear | Kind::NaiveBayes) {
-            return Err(Exit::misuse(anyhow!(
-                "--plot draws the loss of rounds, and this model has one round: leave it out"
-            )));
-        }
-        let unfit = matches!(self.model, Kind::NaiveBayes | Kind::Kmeans);
-        if onnx.is_some() && unfit {
-            return Err(Exit::misuse(anyhow!(
-                "ONNX is written of linear, logistic, svm and mlp: leave --onnx out, --output holds every model"
-            )));
-        }
-        self.written.check()
-    }
-
+impl Session {
     async fn run(
         &self,
         querier: &Querier,
-        question: &TrainingQuestion,
         mut keep: impl FnMut(QueryId, &[u8]),
     ) -> Result<QueryId, Exit> {
         let rounds = querier
-            .plan_training(&question.request)?
+            .plan_training(&self.question.request)?
             .training
             .schedule()
             .len();
         let mut progress = progress::Progress::new(rounds);
-        let trained = querier.train(question, |step| match step {
+        let trained = querier.train(&self.question, |step| match step {
             TrainingStep::Keep(query, kept) => keep(*query, kept),
             step => progress.step(step),
         });
@@ -377,11 +113,21 @@ impl Model {
         progress.end();
         let trained = trained?;
         let query = trained.query;
-        self.written.write(trained, question).map(|()| query)
+        self.written.write(trained, &self.question).map(|()| query)
     }
 }
 
 impl Written {
+    /// Returns where the model goes that a command asks for.
+    fn of(model: &dyn Options, shared: &Shared) -> Self {
+        Self {
+            output: shared.output.clone(),
+            onnx: model.onnx().map(Path::to_owned),
+            plot: model.plot().map(Path::to_owned),
+            format: shared.format,
+        }
+    }
+
     /// What cannot be written is told before anybody is asked.
     fn check(&self) -> Result<(), Exit> {
         for path in [&self.output, &self.onnx, &self.plot].into_iter().flatten() {
@@ -437,21 +183,21 @@ impl Written {
     }
 }
 
-pub(crate) async fn run(arguments: Arguments) -> Result<(), Exit> {
-    arguments.model.check()?;
+pub(crate) async fn run(model: Model<Arguments>) -> Result<(), Exit> {
+    let (model, shared, arguments) = model.parts();
+    let written = Written::of(&*model, &shared);
+    written.check()?;
     let desk = Desk::open(&arguments.config)?;
-    let question = arguments.model.question(
+    let question = shared.question(
+        &*model,
         &arguments.purpose,
         arguments.min_cohort,
         arguments.ask_owners.0,
         None,
     )?;
+    let session = Session { question, written };
     let mut keeping = Keeping::new(&desk);
-    let trained = arguments
-        .model
-        .run(&desk.querier, &question, |query, kept| {
-            keeping.keep(query, kept)
-        });
+    let trained = session.run(&desk.querier, |query, kept| keeping.keep(query, kept));
     let trained = trained.await;
     keeping.end(&trained);
     trained.map(|_| ())
@@ -522,36 +268,18 @@ impl<'a> Keeping<'a> {
 }
 
 /// The same on the embedded network.
-pub(crate) async fn run_in_sandbox(
-    model: &Model,
-    network: sandbox::NetworkArguments,
-) -> Result<(), Exit> {
-    model.check()?;
-    let question = model.question(&network.purpose, None, 0, Some(Epsilon::Off))?;
+pub(crate) async fn run_in_sandbox(model: Model<sandbox::NetworkArguments>) -> Result<(), Exit> {
+    let (model, shared, network) = model.parts();
+    let written = Written::of(&*model, &shared);
+    written.check()?;
+    let question = shared.question(&*model, &network.purpose, None, 0, Some(Epsilon::Off))?;
     let options = network.options(false);
     // A model that cannot be trained is refused before anything starts.
     let (catalogue, _) = dispers_sandbox::catalogue(&options)?;
     TrainingPlan::new(&question.request, &catalogue).map_err(dispers_querier::Error::from)?;
+    let session = Session { question, written };
     let network = sandbox::start(&options).await?;
-    let trained = model.run(network.querier(), &question, |_, _| {}).await;
+    let trained = session.run(network.querier(), |_, _| {}).await;
     network.stop().await;
     trained.map(|_| ())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn features_are_cut_at_commas_of_their_own() {
-        assert_eq!(
-            split("age, clamp(sbp, 80, 230),domain(sex, 'a,(b', 'c') ,, x > 3"),
-            [
-                "age",
-                "clamp(sbp, 80, 230)",
-                "domain(sex, 'a,(b', 'c')",
-                "x > 3"
-            ]
-        );
-    }
 }

@@ -1,6 +1,7 @@
 //! A home's documents as rows of numbers.
 
-use super::model::hash_words;
+use std::collections::BTreeSet;
+
 use super::{Feature, Label, Training};
 use dispers_query::local::LocalQuery;
 
@@ -18,9 +19,26 @@ pub enum Cell {
 /// The measured values of one document, in the order of the query's measures.
 pub type Document = Vec<Cell>;
 
+/// Returns the buckets of a text's words: those of letters and digits of two signs or more, in lower case, by FNV-1a
+/// of 64 bits modulo the number of buckets; each bucket once.
+pub fn hash_words(text: &str, buckets: u16) -> BTreeSet<u16> {
+    let text = text.to_lowercase();
+    let words = text.split(|sign: char| !sign.is_alphanumeric());
+    let hash = |word: &str| {
+        let hash = word.bytes().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+        });
+        (hash % u64::from(buckets.max(1))) as u16
+    };
+    words
+        .filter(|word| word.chars().nth(1).is_some())
+        .map(hash)
+        .collect()
+}
+
 /// One feature and the columns that it becomes.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Source {
+pub(crate) enum Source {
     /// (value − lo) / (hi − lo).
     Number { measure: usize, lo: f64, hi: f64 },
     /// One column for each value but the first: whether it is that one.
@@ -30,7 +48,7 @@ pub(super) enum Source {
 }
 
 impl Source {
-    pub(super) fn columns(&self) -> usize {
+    pub(crate) fn columns(&self) -> usize {
         match *self {
             Self::Number { .. } => 1,
             Self::Category { values, .. } => values - 1,
@@ -42,21 +60,24 @@ impl Source {
 /// How documents become rows: each column in 0 to 1.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Design {
-    pub(super) sources: Vec<Source>,
+    pub(crate) sources: Vec<Source>,
     label: Option<(Label, f64, f64)>,
     columns: usize,
 }
 
 /// One document as numbers.
-pub(super) struct Row {
+pub(crate) struct Row {
     /// One per column.
-    pub(super) columns: Vec<f64>,
+    pub(crate) columns: Vec<f64>,
     /// The label in 0 to 1, or its class; 0 without a label.
-    pub(super) label: f64,
+    pub(crate) label: f64,
 }
 
+/// Number of words of a text that count fully, on average over homes.
+pub(crate) const WORDS: f64 = 16.0;
+
 impl Design {
-    /// The design of a session over this query.
+    /// Makes the design of a session over this query.
     pub fn of(training: &Training, local: &LocalQuery) -> Self {
         let range = |measure: u16| {
             let measure = local.measures.get(usize::from(measure));
@@ -93,12 +114,12 @@ impl Design {
         }
     }
 
-    /// Number of columns.
+    /// Returns the number of columns.
     pub fn columns(&self) -> usize {
         self.columns
     }
 
-    /// The values of each column that become 0 and 1.
+    /// Returns the values of each column that become 0 and 1.
     pub fn bounds(&self) -> Vec<(f64, f64)> {
         let bounds = self.sources.iter().flat_map(|source| match *source {
             Source::Number { lo, hi, .. } => vec![(lo, hi)],
@@ -107,8 +128,8 @@ impl Design {
         bounds.collect()
     }
 
-    /// Columns that are brought to mean 0 and spread 1: those of numbers and categories.
-    pub(super) fn scaled(&self) -> Vec<usize> {
+    /// Returns the columns that are brought to mean 0 and spread 1: those of numbers and categories.
+    pub(crate) fn scaled(&self) -> Vec<usize> {
         let mut scaled = Vec::new();
         let mut column = 0;
         for source in &self.sources {
@@ -121,8 +142,26 @@ impl Design {
         scaled
     }
 
-    /// Whether a column is a number's, and none of a category or text.
-    pub(super) fn is_number(&self, column: usize) -> bool {
+    /// Returns the length of a row that few rows exceed, the constant included. Few columns of a text are 1; all
+    /// other columns are about 1 when they are scaled.
+    pub(crate) fn typical_length(&self) -> f64 {
+        let buckets = |source: &Source| match source {
+            Source::Words { buckets, .. } => usize::from(*buckets),
+            Source::Number { .. } | Source::Category { .. } => 0,
+        };
+        let buckets: usize = self.sources.iter().map(buckets).sum();
+        let scaled = self.columns as f64 - buckets as f64;
+        (1.0 + scaled + WORDS * self.texts() as f64).sqrt()
+    }
+
+    /// Returns the number of features that are texts.
+    pub(crate) fn texts(&self) -> usize {
+        let texts = |source: &&Source| matches!(source, Source::Words { .. });
+        self.sources.iter().filter(texts).count()
+    }
+
+    /// Returns whether a column is a number's, and none of a category or text.
+    pub(crate) fn is_number(&self, column: usize) -> bool {
         let mut first = 0;
         let source = self.sources.iter().find(|source| {
             first += source.columns();
@@ -131,13 +170,13 @@ impl Design {
         matches!(source, Some(Source::Number { .. }))
     }
 
-    /// Number of classes of the label; 0 for a number or without one.
-    pub(super) fn classes(&self) -> usize {
+    /// Returns the number of classes of the label; 0 for a number or without one.
+    pub(crate) fn classes(&self) -> usize {
         self.label.map_or(0, |(label, ..)| label.classes.into())
     }
 
-    /// The row of a document; `None` where a value is missing, or no number.
-    pub(super) fn row(&self, document: &[Cell]) -> Option<Row> {
+    /// Makes the row of a document; `None` where a value is missing, or no number.
+    pub(crate) fn row(&self, document: &[Cell]) -> Option<Row> {
         let number = |measure: usize| match document.get(measure) {
             Some(Cell::Number(value)) if value.is_finite() => Some(*value),
             _ => None,
@@ -181,8 +220,8 @@ impl Design {
         Some(Row { columns, label })
     }
 
-    /// The rows of the first `most` documents that have all values.
-    pub(super) fn rows(&self, documents: &[Document], most: usize) -> Vec<Row> {
+    /// Makes the rows of the first `most` documents that have all values.
+    pub(crate) fn rows(&self, documents: &[Document], most: usize) -> Vec<Row> {
         let rows = documents.iter().filter_map(|one| self.row(one));
         rows.take(most).collect()
     }

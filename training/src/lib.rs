@@ -5,21 +5,36 @@
 //! computes one vector from its documents and them ([`home`]), and the aggregators release the sum. What the
 //! querier makes of it is [`fit`]. The schedule of rounds is part of the manifest, so that an owner knows
 //! beforehand what will be asked.
+//!
+//! `models/` has one file for each model, with all that is the model's own; every other file is the same for all.
 
+mod check;
+mod clip;
+mod coefficients;
 mod data;
+mod descent;
 pub mod fit;
+mod gradient;
+pub mod graph;
 pub mod home;
 mod layout;
+mod metrics;
 mod model;
+mod models;
 mod perceptron;
-mod predict;
+mod scaling;
 mod scores;
+mod solve;
+mod sums;
+mod validation;
 
 use borsh::{BorshDeserialize, BorshSerialize};
 
-pub use data::{Cell, Design, Document};
-pub use layout::{Layout, Sums};
-pub use model::{Kind, METRICS, Metrics, Model, Prediction, hash_words};
+pub use data::{Cell, Design, Document, hash_words};
+pub use layout::Layout;
+pub use metrics::{METRICS, Metrics};
+pub use model::{Kind, Model, Prediction};
+pub use sums::Sums;
 
 use dispers_circuit::{Circuit, CircuitError};
 use dispers_query::local::LocalQuery;
@@ -111,6 +126,42 @@ pub enum Family {
         /// Length of a home's own steps.
         rate: f64,
     },
+    /// The mean of the label, whatever the features: the smallest model, for tests.
+    #[cfg(test)]
+    Mean,
+}
+
+/// Labels that a model learns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Labels {
+    /// No label: homes are grouped by likeness.
+    None,
+    /// A number. The share of a label of two classes is a number too.
+    Number,
+    /// Classes.
+    Classes,
+    /// A number or classes.
+    Any,
+}
+
+impl Family {
+    /// Returns the model's name on the command line and in model files.
+    pub fn name(&self) -> &'static str {
+        self.algorithm().name()
+    }
+
+    /// Returns what kind of label the model learns.
+    pub fn labels(&self) -> Labels {
+        self.algorithm().labels()
+    }
+
+    /// Checks the label and the model's own settings.
+    ///
+    /// # Errors
+    /// [`InvalidTraining::Bound`] with what the model needs.
+    pub fn check(&self, label: Option<Label>) -> Result<(), InvalidTraining> {
+        self.algorithm().check(label)
+    }
 }
 
 /// What a round is for.
@@ -145,7 +196,8 @@ pub enum InvalidTraining {
 }
 
 impl Training {
-    /// Bits of a coordinate of a round. Scales take at least 16: whether a column varies at all shows in them.
+    /// Returns the bits of a coordinate of a round. Scales take at least 16: whether a column varies at all shows in
+    /// them.
     pub fn bits_of(&self, task: Task) -> u8 {
         match task {
             Task::Scale => self.bits.max(16),
@@ -153,32 +205,23 @@ impl Training {
         }
     }
 
-    /// What each round is for.
+    /// Returns what each round is for.
     pub fn schedule(&self) -> Vec<Task> {
-        let scaled = !matches!(self.family, Family::Linear | Family::Bayes);
-        let updates = match self.family {
-            Family::Linear | Family::Bayes => 1,
-            _ => usize::from(self.updates),
-        };
-        let mut tasks = Vec::from_iter(scaled.then_some(Task::Scale));
-        if matches!(self.family, Family::KMeans { .. }) {
-            tasks.push(Task::Candidates);
-        }
-        tasks.extend(std::iter::repeat_n(Task::Update, updates));
+        let mut tasks = self.family.algorithm().rounds(self.updates);
         if self.held_out > 0 {
             tasks.push(Task::Validate);
         }
         tasks
     }
 
-    /// The kinds of rounds, each once, in the order in which they first come.
+    /// Returns the kinds of rounds, each once, in the order in which they first come.
     pub fn kinds(&self) -> Vec<Task> {
         let mut kinds = self.schedule();
         kinds.dedup();
         kinds
     }
 
-    /// Over how many rounds of this kind and the others a home's privacy loss is spread. Homes that validate
+    /// Returns over how many rounds, of this kind and others, a home's privacy loss is spread. Homes that validate
     /// take part in no other round, and the others not in that one: each round has its part of all, but
     /// the validation has all.
     pub fn share(&self, task: Task) -> u16 {
@@ -189,7 +232,13 @@ impl Training {
         }
     }
 
-    /// The circuits of the kinds of rounds.
+    /// Returns the longest update where the querier chose none: few updates are longer.
+    pub fn default_clip(&self, local: &LocalQuery) -> f64 {
+        let design = Design::of(self, local);
+        self.family.algorithm().default_clip(&design)
+    }
+
+    /// Makes the circuits of the kinds of rounds.
     ///
     /// # Errors
     /// [`CircuitError`] for a vector that is too long.
@@ -199,153 +248,8 @@ impl Training {
         self.kinds().into_iter().map(circuit).collect()
     }
 
-    /// What a round is for; `None` beyond the last.
+    /// Returns what a round is for; `None` beyond the last.
     pub fn task(&self, round: u16) -> Option<Task> {
         self.schedule().get(usize::from(round)).copied()
-    }
-
-    /// Checks a session that a stranger wrote, beside its query.
-    ///
-    /// # Errors
-    /// [`InvalidTraining`], the first rule that is broken.
-    pub fn validate(&self, local: &LocalQuery, rounds: u16) -> Result<(), InvalidTraining> {
-        let bound = |holds: bool, what| match holds {
-            true => Ok(()),
-            false => Err(InvalidTraining::Bound(what)),
-        };
-        if !local.keys.is_empty() || !local.moments.is_empty() {
-            return Err(InvalidTraining::Sums);
-        }
-        bound(
-            !self.features.is_empty() && self.features.len() <= local.measures.len(),
-            "a model has at least one feature, and each once",
-        )?;
-        bound(
-            self.bits > 0 && self.bits <= 24 && self.bits.is_multiple_of(4),
-            "a coordinate has 4, 8, 12, 16, 20 or 24 bits",
-        )?;
-        bound(
-            self.clip.is_finite() && self.clip > 0.0,
-            "the longest update is a number above 0",
-        )?;
-        bound(
-            self.held_out <= 900,
-            "at most 900 thousandths of the homes are held out",
-        )?;
-        bound(
-            (1..=MAX_ROUNDS).contains(&self.updates),
-            "a session has 1 to 1024 rounds of updates",
-        )?;
-        let measure = |number: u16| {
-            local
-                .measures
-                .get(usize::from(number))
-                .ok_or(InvalidTraining::Measure)
-        };
-        for feature in &self.features {
-            match *feature {
-                Feature::Number(number) => {
-                    let grid = measure(number)?.quantiser;
-                    grid.ok_or(InvalidTraining::Measure)?;
-                }
-                Feature::Category(number) => {
-                    let grid = measure(number)?.quantiser;
-                    let grid = grid.filter(|grid| grid.lo() == 0.0 && grid.width() == 1.0);
-                    let levels = grid.ok_or(InvalidTraining::Measure)?.max();
-                    bound(levels < 4096, "a category has at most 4096 values")?;
-                }
-                Feature::Words {
-                    measure: of,
-                    buckets,
-                } => {
-                    if measure(of)?.quantiser.is_some() {
-                        return Err(InvalidTraining::Measure);
-                    }
-                    bound(
-                        (2..=MAX_BUCKETS).contains(&buckets),
-                        "words are hashed into 2 to 16384 buckets",
-                    )?;
-                }
-            }
-        }
-        if let Some(label) = self.label {
-            let grid = measure(label.measure)?.quantiser;
-            let grid = grid.ok_or(InvalidTraining::Measure)?;
-            if label.classes > 0 {
-                let fits = grid.lo() == 0.0
-                    && grid.width() == 1.0
-                    && grid.max() + 1 == u64::from(label.classes);
-                fits.then_some(()).ok_or(InvalidTraining::Measure)?;
-            }
-            bound(
-                label.classes != 1 && label.classes <= MAX_CLASSES,
-                "a label has 2 to 64 classes",
-            )?;
-        }
-        let classes = self.label.map(|label| label.classes);
-        match &self.family {
-            Family::Linear => bound(classes == Some(0), "linear regression needs a number")?,
-            Family::Logistic { newton: true } => bound(
-                classes == Some(2),
-                "Newton's steps are for two classes: leave the solver out for more",
-            )?,
-            Family::Logistic { .. } | Family::Bayes => bound(
-                classes.is_some_and(|classes| classes > 1),
-                "this model needs a label with classes",
-            )?,
-            Family::Svm => bound(
-                classes == Some(2),
-                "this model needs a label with two classes",
-            )?,
-            Family::Mlp {
-                hidden,
-                epochs,
-                rate,
-            } => {
-                bound(classes.is_some(), "this model needs a label")?;
-                bound(
-                    (1..=2).contains(&hidden.len())
-                        && hidden.iter().all(|width| (1..=1024).contains(width)),
-                    "a perceptron has one or two hidden layers of at most 1024",
-                )?;
-                bound(
-                    (1..=20).contains(epochs) && rate.is_finite() && *rate > 0.0,
-                    "a home passes 1 to 20 times over its documents, in steps above 0",
-                )?;
-            }
-            Family::KMeans {
-                clusters,
-                candidates,
-            } => {
-                bound(classes.is_none(), "clusters have no label")?;
-                bound(
-                    (2..=128).contains(clusters) && candidates >= clusters && *candidates <= 512,
-                    "there are 2 to 128 clusters, chosen among at most 512 points",
-                )?;
-            }
-        }
-        let design = Design::of(self, local);
-        bound(
-            design.columns() <= MAX_COLUMNS,
-            "a model has at most 32768 columns",
-        )?;
-        if let Family::KMeans { candidates, .. } = self.family {
-            let numbers = usize::from(candidates) * design.columns();
-            bound(
-                numbers <= dispers_circuit::MAX_COORDINATES,
-                "the points among which clusters are chosen have at most 65536 numbers: take fewer features or \
-                 clusters",
-            )?;
-        }
-        if self.schedule().len() != usize::from(rounds) {
-            return Err(InvalidTraining::Rounds);
-        }
-        for task in self.kinds() {
-            bound(
-                Layout::coordinates(self, &design, task) <= dispers_circuit::MAX_COORDINATES,
-                "a home's vector has at most 65536 coordinates: take fewer features or a smaller model",
-            )?;
-        }
-        Ok(())
     }
 }

@@ -1,30 +1,10 @@
 //! A trained model: what it was trained as, its weights, and what it says of new documents.
 
-use std::collections::BTreeSet;
-
 use super::data::{Design, Document};
-use super::layout::{MAX_CONFUSED, shape_of, vectors, weights};
-use super::predict::{argmax, bayes_weights, predict};
-use super::scores::State;
-use super::{Family, SCORE_BINS, Training};
+use super::graph::{Graph, Operation};
+use super::scores::{State, argmax};
+use super::{Labels, Training};
 use dispers_query::local::LocalQuery;
-
-/// The buckets of a text's words: those of letters and digits of two signs or more, in lower case, by FNV-1a
-/// of 64 bits modulo the number of buckets; each bucket once.
-pub fn hash_words(text: &str, buckets: u16) -> BTreeSet<u16> {
-    let text = text.to_lowercase();
-    let words = text.split(|sign: char| !sign.is_alphanumeric());
-    let hash = |word: &str| {
-        let hash = word.bytes().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-        });
-        (hash % u64::from(buckets.max(1))) as u16
-    };
-    words
-        .filter(|word| word.chars().nth(1).is_some())
-        .map(hash)
-        .collect()
-}
 
 /// What a model says of documents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,29 +38,47 @@ pub struct Model {
     pub state: State,
 }
 
-impl Model {
-    /// What it says.
+impl Training {
+    /// Returns what the model says of documents.
     pub fn kind(&self) -> Kind {
-        match (&self.training.family, self.training.label) {
-            (Family::KMeans { .. }, _) | (_, None) => Kind::Cluster,
+        match (self.family.labels(), self.label) {
+            (Labels::None, _) | (_, None) => Kind::Cluster,
             (_, Some(label)) if label.classes == 0 => Kind::Number,
             _ => Kind::Class,
         }
     }
 
-    /// Whether there are as many numbers as the model has, and all are.
+    /// Returns the range of a label that is a number; 0 and 1 of classes.
+    pub(crate) fn label_range(&self, local: &LocalQuery) -> (f64, f64) {
+        let label = self.label.map(|label| usize::from(label.measure));
+        let measure = label.and_then(|number| local.measures.get(number));
+        let grid = measure.and_then(|measure| measure.quantiser);
+        match (self.kind(), grid) {
+            (Kind::Number, Some(grid)) => (grid.lo(), grid.hi()),
+            _ => (0.0, 1.0),
+        }
+    }
+}
+
+impl Model {
+    /// Returns what the model says.
+    pub fn kind(&self) -> Kind {
+        self.training.kind()
+    }
+
+    /// Returns whether there are as many numbers as the model has, and all are finite.
     pub fn is_whole(&self) -> bool {
         let design = self.design();
-        self.state.weights.len() == weight_count(&self.training, &design)
+        self.state.weights.len() == self.training.family.algorithm().weights(&design)
             && self.state.holds(design.columns())
     }
 
-    /// How documents become rows.
+    /// Returns how documents become rows.
     pub fn design(&self) -> Design {
         Design::of(&self.training, &self.local)
     }
 
-    /// What it says of each document; `None` where a value is missing.
+    /// Returns what the model says of each document; `None` where a value is missing.
     pub fn predict(&self, documents: &[Document]) -> Vec<Option<Prediction>> {
         // The label is what is asked: documents need not have it.
         let unlabelled = Training {
@@ -88,261 +86,65 @@ impl Model {
             ..self.training.clone()
         };
         let (design, bare) = (self.design(), Design::of(&unlabelled, &self.local));
-        let label = self.training.label.map(|label| label.measure);
-        let range = label.and_then(|number| self.local.measures.get(usize::from(number)));
-        let range = range.and_then(|measure| measure.quantiser);
+        let (lo, hi) = self.training.label_range(&self.local);
+        let algorithm = self.training.family.algorithm();
         let one = |document: &Document| {
             let row = bare.row(document)?;
-            let said = predict(&self.training, &design, &self.state, &[row])?;
+            let said = algorithm.predict(&design, &self.state, &[row])?;
             let said = said.first()?;
             Some(match self.kind() {
-                Kind::Number => {
-                    let (lo, hi) = range.map_or((0.0, 1.0), |grid| (grid.lo(), grid.hi()));
-                    Prediction {
-                        class: 0,
-                        score: lo + (hi - lo) * said[0],
-                    }
-                }
+                Kind::Number => Prediction {
+                    class: 0,
+                    score: lo + (hi - lo) * said[0],
+                },
                 Kind::Cluster => Prediction {
                     class: said[0] as usize,
                     score: said[1],
                 },
                 Kind::Class => {
                     let class = argmax(said);
-                    let of = if said.len() == 2 { 1 } else { class };
+                    let place = if said.len() == 2 { 1 } else { class };
                     Prediction {
                         class,
-                        score: said[of],
+                        score: said[place],
                     }
                 }
             })
         };
         documents.iter().map(one).collect()
     }
-}
 
-/// Number of weights of a trained model.
-pub(super) fn weight_count(training: &Training, design: &Design) -> usize {
-    let columns = design.columns();
-    match &training.family {
-        Family::Linear => columns + 1,
-        Family::Logistic { .. } | Family::Svm => vectors(design.classes()) * (columns + 1),
-        Family::Bayes => design.classes() * bayes_weights(design),
-        Family::KMeans { clusters, .. } => usize::from(*clusters) * columns,
-        Family::Mlp { hidden, .. } => weights(&shape_of(hidden, columns, design.classes())),
-    }
-}
-
-/// How good a model is at homes that are held out.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Metrics {
-    /// Homes that it was tried at.
-    pub homes: u64,
-    /// Share of documents whose class is right, the mean over homes.
-    pub accuracy: Option<f64>,
-    /// Mean of −log of the chance that is given to the right class.
-    pub log_loss: Option<f64>,
-    /// Root of the mean squared error, in the label's unit.
-    pub rmse: Option<f64>,
-    /// Share of the label's variance that is explained.
-    pub r_squared: Option<f64>,
-    /// Area under the receiver's operating curve, by histogram of scores.
-    pub auc: Option<f64>,
-    /// Share of documents of each class (rows) by predicted class (columns); `None` where it is withheld.
-    pub confusion: Option<Vec<Vec<Option<f64>>>>,
-    /// Mean squared distance to the nearest cluster, for each column.
-    pub inertia: Option<f64>,
-    /// Largest difference of the area from the true one, where it was computed from runs of scores.
-    pub auc_resolution: Option<f64>,
-    /// Names of metrics that are withheld, because they would reveal a count of fewer homes than the cohort.
-    pub withheld: Vec<&'static str>,
-    /// Standard errors of those of [`Self::named`], as far as noise makes them; none without noise.
-    pub errors: [Option<f64>; METRICS],
-}
-
-/// Metrics that are one number.
-pub const METRICS: usize = 6;
-
-impl Metrics {
-    /// Shares are none below nothing or above all, whatever noise makes of them.
-    pub(super) fn bound(&mut self) {
-        let share = |value: &mut f64| *value = value.clamp(0.0, 1.0);
-        self.accuracy.iter_mut().for_each(share);
-        self.confusion
-            .iter_mut()
-            .flatten()
-            .flatten()
-            .flatten()
-            .for_each(share);
-    }
-
-    /// Those that are one number, by name.
-    pub fn named(&self) -> [(&'static str, Option<f64>); METRICS] {
-        [
-            ("accuracy", self.accuracy),
-            ("log_loss", self.log_loss),
-            ("auc", self.auc),
-            ("rmse", self.rmse),
-            ("r_squared", self.r_squared),
-            ("inertia", self.inertia),
-        ]
-    }
-
-    /// From the means of what homes say when a model is validated.
-    pub(super) fn of(model: &Model, homes: u64, means: &[f64]) -> Self {
-        let base = Self {
-            homes,
-            ..Self::default()
-        };
-        let design = model.design();
-        match (model.kind(), means) {
-            (Kind::Cluster, [inertia, ..]) => Self {
-                inertia: Some(*inertia),
-                ..base
-            },
-            (Kind::Number, [error, mean, square, ..]) => {
-                let label = model.training.label.map(|label| usize::from(label.measure));
-                let grid = label.and_then(|at| model.local.measures.get(at)?.quantiser);
-                let width = grid.map_or(1.0, |grid| grid.hi() - grid.lo());
-                let variance = square - mean * mean;
-                Self {
-                    rmse: Some(error.max(0.0).sqrt() * width),
-                    r_squared: (variance > 0.0).then(|| 1.0 - error / variance),
-                    ..base
-                }
+    /// Returns the model as operations on the columns in the features' units: the number, the chance of the second
+    /// class, or a chance for each class. Returns `None` for a model that has no such graph.
+    pub fn graph(&self) -> Option<Graph> {
+        let design = self.design();
+        let algorithm = self.training.family.algorithm();
+        let (own, scores) = algorithm.graph(&design, &self.state.weights)?;
+        let (lows, highs): (Vec<f64>, Vec<f64>) = design.bounds().into_iter().unzip();
+        let widths = || lows.iter().zip(&highs).map(|(lo, hi)| hi - lo).enumerate();
+        let mean = |place: usize| self.state.means.get(place).copied().unwrap_or(0.0);
+        let spread = |place: usize| self.state.spreads.get(place).copied().unwrap_or(1.0);
+        let centre = widths().map(|(place, width)| lows[place] + width * mean(place));
+        let scale = widths().map(|(place, width)| width * spread(place));
+        let mut operations = vec![
+            Operation::Max(lows.clone()),
+            Operation::Min(highs.clone()),
+            Operation::Subtract(centre.collect()),
+            Operation::Divide(scale.collect()),
+        ];
+        operations.extend(own);
+        match (self.kind(), scores) {
+            (Kind::Number, _) => {
+                let (lo, hi) = self.training.label_range(&self.local);
+                operations.push(Operation::Multiply(vec![hi - lo]));
+                operations.push(Operation::Add(vec![lo]));
             }
-            (Kind::Class, [loss, right, rest @ ..]) => {
-                let classes = design.classes();
-                let (confused, scores) = match classes <= MAX_CONFUSED {
-                    true => rest.split_at((classes * classes).min(rest.len())),
-                    false => (&rest[..0], rest),
-                };
-                let confusion = confused.chunks(classes);
-                let confusion = confusion.map(|row| row.iter().copied().map(Some).collect());
-                // What a support vector machine says is no chance.
-                let chances = !matches!(model.training.family, Family::Svm);
-                Self {
-                    accuracy: Some(*right),
-                    log_loss: chances.then_some(*loss),
-                    confusion: (!confused.is_empty()).then(|| confusion.collect()),
-                    auc: auc(scores),
-                    ..base
-                }
-            }
-            _ => base,
+            (_, 1) => operations.push(Operation::Sigmoid),
+            _ => operations.push(Operation::Softmax),
         }
+        Some(Graph {
+            operations,
+            outputs: scores,
+        })
     }
-}
-
-impl Metrics {
-    /// Computes metrics from the released numbers of a guarded session's round: a mean loss, and counts of homes.
-    /// Counts below the cohort are withheld or added to their neighbours.
-    pub(super) fn of_counts(
-        model: &Model,
-        homes: u64,
-        means: &[f64],
-        counts: &[Option<f64>],
-    ) -> Self {
-        let classes = model.design().classes();
-        if !matches!(model.kind(), Kind::Class) || counts.is_empty() {
-            return Self::of(model, homes, means);
-        }
-        let all = homes as f64;
-        let chances = !matches!(model.training.family, Family::Svm);
-        let mut metrics = Self {
-            homes,
-            log_loss: means.first().copied().filter(|_| chances),
-            ..Self::default()
-        };
-        // The number of homes of each class by predicted class.
-        let cells: Vec<Option<f64>> = match classes {
-            2 => {
-                let (no, yes) = counts.split_at(counts.len().min(SCORE_BINS));
-                let yes = &yes[..yes.len().min(SCORE_BINS)];
-                // The area lies between its values for the least and the most favourable place of each score in its
-                // run.
-                let ends = [no, yes].map(|bins| Some([placed(bins, false)?, placed(bins, true)?]));
-                if let [Some([no_low, no_high]), Some([yes_low, yes_high])] = ends {
-                    let least = auc(&[no_high, yes_low].concat());
-                    let most = auc(&[no_low, yes_high].concat());
-                    let half = least.zip(most).map(|(least, most)| (most - least) / 2.0);
-                    let half = half.filter(|half| *half <= COARSEST);
-                    metrics.auc = least.zip(half).map(|(least, half)| least + half);
-                    metrics.auc_resolution = half;
-                }
-                [no, yes].iter().flat_map(|bins| halves(bins)).collect()
-            }
-            _ => counts.to_vec(),
-        };
-        let right: Option<f64> = match classes <= MAX_CONFUSED {
-            true => (0..classes)
-                .map(|class| cells.get(class * (classes + 1)).copied().flatten())
-                .sum(),
-            false => cells.first().copied().flatten(),
-        };
-        let sides = (counts.get(2 * SCORE_BINS), counts.get(2 * SCORE_BINS + 1));
-        metrics.accuracy = match (classes, sides) {
-            (2, (Some(Some(right)), Some(Some(wrong)))) => Some(right / (right + wrong)),
-            _ => right.map(|right| right / all),
-        };
-        if classes <= MAX_CONFUSED {
-            let share = |cell: &Option<f64>| cell.map(|count| count / all);
-            let rows = cells.chunks(classes);
-            let rows: Vec<Vec<Option<f64>>> =
-                rows.map(|row| row.iter().map(share).collect()).collect();
-            if rows.iter().flatten().any(Option::is_none) {
-                metrics.withheld.push("confusion");
-            }
-            metrics.confusion = Some(rows);
-        }
-        if metrics.accuracy.is_none() {
-            metrics.withheld.push("accuracy");
-        }
-        if classes == 2 && metrics.auc.is_none() {
-            metrics.withheld.push("auc");
-        }
-        metrics
-    }
-}
-
-/// Largest resolution at which an area under the curve is reported: half of the range in which it lies.
-const COARSEST: f64 = 0.2;
-
-/// Returns the counts of bins, each run in its first bin or, if `high`, in its last. Returns `None` where all are
-/// withheld.
-fn placed(bins: &[Option<f64>], high: bool) -> Option<Vec<f64>> {
-    let mut placed = vec![0.0; bins.len()];
-    let starts: Vec<usize> = (0..bins.len()).filter(|bin| bins[*bin].is_some()).collect();
-    let ends = starts.iter().skip(1).copied().chain([bins.len()]);
-    for (start, end) in starts.iter().copied().zip(ends) {
-        placed[if high { end - 1 } else { start }] = bins[start].unwrap_or(0.0);
-    }
-    (!starts.is_empty()).then_some(placed)
-}
-
-/// Returns the counts in the lower and the upper half of the bins; `None` where a run spans both halves, or all are
-/// withheld.
-fn halves(bins: &[Option<f64>]) -> [Option<f64>; 2] {
-    let (low, high) = bins.split_at(bins.len() / 2);
-    let sum = |half: &[Option<f64>]| {
-        let begins = half.first().is_some_and(Option::is_some);
-        begins.then(|| half.iter().flatten().sum())
-    };
-    match (sum(low), sum(high)) {
-        (Some(low), Some(high)) => [Some(low), Some(high)],
-        _ => [None, None],
-    }
-}
-
-/// The chance that a document of the second class scores higher than one of the first.
-fn auc(scores: &[f64]) -> Option<f64> {
-    let (no, yes) = scores.split_at_checked(SCORE_BINS)?;
-    let yes = yes.get(..SCORE_BINS)?;
-    let (mut below, mut won) = (0.0, 0.0);
-    for (no, yes) in no.iter().zip(yes) {
-        won += yes * (below + no / 2.0);
-        below += no;
-    }
-    let pairs = below * yes.iter().sum::<f64>();
-    (pairs > 0.0).then(|| (won / pairs).clamp(0.0, 1.0))
 }

@@ -5,18 +5,18 @@ use ndarray::{Array2, Axis};
 use super::scores::softmax;
 
 /// A perceptron: each layer's weights, outputs by inputs, the constant's first.
-pub(super) struct Network {
+pub(crate) struct Network {
     layers: Vec<Array2<f64>>,
     classes: usize,
 }
 
 impl Network {
-    pub(super) fn of(widths: &[usize], weights: &[f64]) -> Option<Self> {
+    pub(crate) fn of(widths: &[usize], weights: &[f64]) -> Option<Self> {
         let mut layers = Vec::with_capacity(widths.len() - 1);
         let mut rest = weights;
         for pair in widths.windows(2) {
-            let (of, after) = rest.split_at_checked((pair[0] + 1) * pair[1])?;
-            layers.push(Array2::from_shape_vec((pair[1], pair[0] + 1), of.to_vec()).ok()?);
+            let (layer, after) = rest.split_at_checked((pair[0] + 1) * pair[1])?;
+            layers.push(Array2::from_shape_vec((pair[1], pair[0] + 1), layer.to_vec()).ok()?);
             rest = after;
         }
         let outputs = widths.last().copied().unwrap_or(1);
@@ -26,12 +26,12 @@ impl Network {
         })
     }
 
-    pub(super) fn weights(&self) -> Vec<f64> {
+    pub(crate) fn weights(&self) -> Vec<f64> {
         self.layers.iter().flatten().copied().collect()
     }
 
-    /// What each layer gives, the inputs first; all but the last after the rectifier.
-    pub(super) fn forward(&self, inputs: &Array2<f64>) -> Vec<Array2<f64>> {
+    /// Returns what each layer gives, the inputs first; all but the last after the rectifier.
+    pub(crate) fn forward(&self, inputs: &Array2<f64>) -> Vec<Array2<f64>> {
         let mut given = vec![inputs.clone()];
         for (number, layer) in self.layers.iter().enumerate() {
             let before = &given[number];
@@ -44,7 +44,7 @@ impl Network {
         given
     }
 
-    /// The errors of the last layer: the derivatives of each row's loss; and the mean loss.
+    /// Returns the errors of the last layer, which are the derivatives of each row's loss, and the mean loss.
     fn errors(&self, last: &Array2<f64>, labels: &[f64]) -> (Array2<f64>, f64) {
         let mut errors = last.clone();
         let mut loss = 0.0;
@@ -62,13 +62,13 @@ impl Network {
         (errors, loss / labels.len() as f64)
     }
 
-    pub(super) fn loss(&self, inputs: &Array2<f64>, labels: &[f64]) -> f64 {
+    pub(crate) fn loss(&self, inputs: &Array2<f64>, labels: &[f64]) -> f64 {
         let given = self.forward(inputs);
         given.last().map_or(0.0, |last| self.errors(last, labels).1)
     }
 
-    /// One step down the gradient over all rows.
-    pub(super) fn step(&mut self, inputs: &Array2<f64>, labels: &[f64], rate: f64) {
+    /// Takes one step down the gradient over all rows.
+    pub(crate) fn step(&mut self, inputs: &Array2<f64>, labels: &[f64], rate: f64) {
         let given = self.forward(inputs);
         let Some(last) = given.last() else { return };
         let mut errors = self.errors(last, labels).0;

@@ -6,7 +6,7 @@ use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis};
 use super::data::Row;
 
 /// Least spread of a column in 0 to 1 that it is scaled by.
-pub(super) const LEAST_SPREAD: f64 = 1e-6;
+pub(crate) const LEAST_SPREAD: f64 = 1e-6;
 
 /// What the querier sends before a round: how columns are scaled, and the model so far.
 #[derive(Debug, Clone, PartialEq, BorshSerialize, BorshDeserialize)]
@@ -20,7 +20,7 @@ pub struct State {
 }
 
 impl State {
-    /// What the first round of any session is computed with: nothing is known.
+    /// Returns what the first round of any session is computed with: nothing is known.
     pub fn empty() -> Self {
         Self {
             means: Vec::new(),
@@ -29,8 +29,8 @@ impl State {
         }
     }
 
-    /// Whether scales are of so many columns, all numbers are finite, and no spread is next to nothing.
-    pub(super) fn holds(&self, columns: usize) -> bool {
+    /// Returns whether scales are of so many columns, all numbers are finite, and no spread is next to nothing.
+    pub(crate) fn holds(&self, columns: usize) -> bool {
         let lengths = [self.means.len(), self.spreads.len()];
         let finite = |values: &[f64]| values.iter().all(|value| value.is_finite());
         lengths
@@ -45,19 +45,19 @@ impl State {
     }
 }
 
-pub(super) fn mean(values: impl Iterator<Item = f64>) -> f64 {
+pub(crate) fn mean(values: impl Iterator<Item = f64>) -> f64 {
     let (sum, count) = values.fold((0.0, 0.0), |(sum, count), value| (sum + value, count + 1.0));
     sum / count
 }
 
-pub(super) fn matrix(values: &[f64], rows: usize, columns: usize) -> Option<ArrayView2<'_, f64>> {
+pub(crate) fn matrix(values: &[f64], rows: usize, columns: usize) -> Option<ArrayView2<'_, f64>> {
     // A view of fewer elements than there are is one too.
     let view = ArrayView2::from_shape((rows, columns), values).ok();
     view.filter(|view| view.len() == values.len())
 }
 
-/// Columns with mean 0 and spread 1, where those are known.
-pub(super) fn inputs(state: &State, columns: usize, rows: &[Row]) -> Array2<f64> {
+/// Returns columns with mean 0 and spread 1, where those are known.
+pub(crate) fn inputs(state: &State, columns: usize, rows: &[Row]) -> Array2<f64> {
     let mut inputs = Array2::zeros((rows.len(), columns));
     for (row, mut scaled) in rows.iter().zip(inputs.axis_iter_mut(Axis(0))) {
         for (column, value) in row.columns.iter().enumerate() {
@@ -69,26 +69,26 @@ pub(super) fn inputs(state: &State, columns: usize, rows: &[Row]) -> Array2<f64>
     inputs
 }
 
-pub(super) fn logistic(score: f64) -> f64 {
+pub(crate) fn logistic(score: f64) -> f64 {
     1.0 / (1.0 + (-score).exp())
 }
 
-/// The chances of classes from their scores.
-pub(super) fn softmax(mut scores: Array1<f64>) -> Array1<f64> {
+/// Computes the chances of classes from their scores.
+pub(crate) fn softmax(mut scores: Array1<f64>) -> Array1<f64> {
     let highest = scores.fold(f64::NEG_INFINITY, |a, b| a.max(*b));
     scores.mapv_inplace(|score| (score - highest).exp());
     let sum = scores.sum();
     scores / sum
 }
 
-/// What a linear model says of an input, one score for each weight vector.
-pub(super) fn scores(weights: ArrayView2<'_, f64>, input: ArrayView1<'_, f64>) -> Array1<f64> {
+/// Computes the scores of an input by a linear model, one for each weight vector.
+pub(crate) fn scores(weights: ArrayView2<'_, f64>, input: ArrayView1<'_, f64>) -> Array1<f64> {
     let constants = weights.column(0).to_owned();
     constants + weights.split_at(Axis(1), 1).1.dot(&input)
 }
 
-/// For each row the nearest point, and the squared distance to it for each column.
-pub(super) fn nearest(inputs: &Array2<f64>, points: ArrayView2<'_, f64>) -> Vec<(usize, f64)> {
+/// Returns for each row the nearest point, and the squared distance to it for each column.
+pub(crate) fn nearest(inputs: &Array2<f64>, points: ArrayView2<'_, f64>) -> Vec<(usize, f64)> {
     let columns = points.ncols().max(1) as f64;
     let nearest = |input: ArrayView1<'_, f64>| {
         let distances = points.axis_iter(Axis(0)).map(|point| {
@@ -101,4 +101,12 @@ pub(super) fn nearest(inputs: &Array2<f64>, points: ArrayView2<'_, f64>) -> Vec<
             .fold(first, |best, one| if one.1 < best.1 { one } else { best })
     };
     inputs.axis_iter(Axis(0)).map(nearest).collect()
+}
+
+/// Returns the most likely class.
+pub(crate) fn argmax(chances: &Array1<f64>) -> usize {
+    let first = (0, f64::NEG_INFINITY);
+    let best = chances.iter().copied().enumerate();
+    best.fold(first, |best, one| if one.1 > best.1 { one } else { best })
+        .0
 }

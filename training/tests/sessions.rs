@@ -399,8 +399,9 @@ fn no_honest_vector_is_longer_than_what_noise_covers() {
         let columns = design.columns();
         let mut longest = 0.0f64;
         for task in training.kinds() {
-            let shape = Layout::of(training, &design, task).shape();
-            assert_eq!(Layout::coordinates(training, &design, task), shape.len());
+            let layout = Layout::of(training, &design, task);
+            let shape = layout.shape();
+            assert_eq!(layout.coordinates(), shape.len());
             let circuit = Circuit::vector(&shape).unwrap();
             let bounds = circuit.sensitivities();
             for _ in 0..60 {

@@ -1,5 +1,7 @@
 //! A model file: JSON with schema, weights, history, and what was spent.
 
+mod summary;
+
 use std::path::Path;
 
 use anyhow::{Context, anyhow, bail};
@@ -7,7 +9,7 @@ use dispers_base::encoding::{from_bytes, to_bytes};
 use dispers_querier::{Trained, TrainingQuestion};
 use dispers_query::local::LocalQuery;
 use dispers_training::{
-    Family, Model, Task, Training,
+    Model, Task, Training,
     fit::{Coefficient, Early},
     home::State,
 };
@@ -86,17 +88,6 @@ pub(crate) struct Past {
     homes: u64,
     pub(crate) loss: Option<f64>,
     seconds: f64,
-}
-
-fn name(training: &Training) -> &'static str {
-    match training.family {
-        Family::Linear => "linear",
-        Family::Logistic { .. } => "logistic",
-        Family::Svm => "svm",
-        Family::Bayes => "naive-bayes",
-        Family::KMeans { .. } => "kmeans",
-        Family::Mlp { .. } => "mlp",
-    }
 }
 
 fn task(task: Task) -> &'static str {
@@ -182,7 +173,7 @@ impl ModelFile {
         Self {
             schema: SCHEMA.to_owned(),
             version: VERSION,
-            model: name(&model.training).to_owned(),
+            model: model.training.family.name().to_owned(),
             query: trained.query.to_string(),
             label: question.request.label.clone(),
             classes: trained.classes.clone(),
@@ -227,7 +218,7 @@ impl ModelFile {
         Self {
             schema: SCHEMA.to_owned(),
             version: VERSION,
-            model: name(&model.training).to_owned(),
+            model: model.training.family.name().to_owned(),
             query: String::new(),
             label: None,
             classes: plan.classes.clone(),
@@ -307,98 +298,5 @@ impl ModelFile {
             },
         };
         model.is_whole().then_some(model).ok_or_else(damaged)
-    }
-
-    /// The model for people.
-    pub(super) fn summary(&self) -> String {
-        let mut text = String::new();
-        let mut line = |one: String| {
-            text += &one;
-            text.push('\n');
-        };
-        let of = self
-            .label
-            .as_ref()
-            .map_or(String::new(), |label| format!(" of {label}"));
-        line(format!("{}{of}, {} homes", self.model, self.homes));
-        if let Some(ended) = &self.ended {
-            line(format!("ended early: {ended}"));
-        }
-        let words = |one: &&Named| one.name.starts_with("words(");
-        let buckets = self.coefficients.iter().flatten().filter(words).count();
-        let told = self.coefficients.iter().flatten();
-        for one in told.filter(|one| !words(one)) {
-            let error = one
-                .standard_error
-                .map_or(String::new(), |error| format!(" ± {error:.4}"));
-            let scaled = one.standardised.map_or(String::new(), |scaled| {
-                format!("  (standardised {scaled:+.3})")
-            });
-            line(format!(
-                "  {:<28} {:+.5}{error}{scaled}",
-                one.name, one.value
-            ));
-        }
-        if buckets > 0 {
-            line(format!(
-                "  and {buckets} coefficients of words: --format json has them"
-            ));
-        }
-        if self.model == "kmeans" {
-            let count = self.columns.len().max(1);
-            for (number, mean) in self.state.weights.chunks(count).enumerate() {
-                let values = mean.iter().enumerate().map(|(place, value)| {
-                    let Column { name, lo, hi } = &self.columns[place];
-                    let unit = value * self.state.spreads[place] + self.state.means[place];
-                    format!("{name} {:.2}", lo + (hi - lo) * unit)
-                });
-                line(format!(
-                    "  cluster {number}: {}",
-                    values.collect::<Vec<_>>().join(", ")
-                ));
-            }
-        }
-        let validated = self.history.iter().any(|round| round.task == "validate");
-        if self.validation > 0.0 && !validated {
-            line("not validated: too few of the homes that are held out answered".to_owned());
-        }
-        if let Some(homes) = self.metrics["homes"].as_u64() {
-            line(format!("at {homes} homes that were held out:"));
-            for name in [
-                "accuracy",
-                "log_loss",
-                "auc",
-                "rmse",
-                "r_squared",
-                "inertia",
-            ] {
-                if let Some(value) = self.metrics[name].as_f64() {
-                    let error = self.metrics["standard_errors"][name].as_f64();
-                    let resolution = self.metrics["auc_resolution"].as_f64();
-                    let error = error.or(resolution.filter(|_| name == "auc"));
-                    let error = error.map_or(String::new(), |error| format!(" ± {error:.4}"));
-                    line(format!("  {name:<10} {value:.4}{error}"));
-                }
-            }
-            let withheld = self.metrics["withheld"].as_array();
-            let withheld: Vec<&str> = withheld
-                .into_iter()
-                .flatten()
-                .filter_map(|n| n.as_str())
-                .collect();
-            if !withheld.is_empty() {
-                line(format!(
-                    "  {} withheld: they would reveal a number of homes below the minimum cohort",
-                    withheld.join(", ")
-                ));
-            }
-        }
-        if let Some(epsilon) = self.privacy["epsilon"].as_f64() {
-            let delta = &self.privacy["delta"];
-            line(format!(
-                "the session spent epsilon {epsilon}, delta {delta}"
-            ));
-        }
-        text
     }
 }

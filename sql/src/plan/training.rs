@@ -3,7 +3,7 @@
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use super::{Catalogue, LocalQuery, Profile, SqlError, statement};
-use dispers_training::{Family, Feature, Training};
+use dispers_training::{Family, Labels, Training};
 
 /// What is to be trained.
 #[derive(Debug, Clone, PartialEq, BorshSerialize, BorshDeserialize)]
@@ -45,28 +45,6 @@ pub struct TrainingPlan {
     pub classes: Vec<String>,
 }
 
-/// How long few updates are longer than.
-fn longest(family: &Family, bound: &statement::Bindings) -> f64 {
-    /// Words of a text that count fully, on average over a home's.
-    const WORDS: f64 = 16.0;
-    let words = |feature: &&Feature| matches!(feature, Feature::Words { .. });
-    let texts = bound.features.iter().filter(words).count() as f64;
-    let numbers = |feature: &&Feature| matches!(feature, Feature::Number(_));
-    let numbers = bound.features.iter().filter(numbers).count() as f64;
-    let features = bound.features.len() as f64;
-    // Of a text's columns few are 1; all others are about 1 when they are scaled.
-    let scaled = bound.names.len() as f64 - f64::from(bound.buckets);
-    let row = (1.0 + scaled + WORDS * texts).sqrt();
-    match family {
-        Family::Mlp { .. } => 1.0,
-        // The error of the squared hinge is seldom above 6, that of the logistic at most 1, or √2 over classes.
-        Family::Svm => 6.0 * row,
-        // The share, a number and its square, one value of a category.
-        Family::Bayes => (1.0 + features + numbers + (WORDS - 1.0) * texts).sqrt(),
-        _ => 2.0 * row,
-    }
-}
-
 impl TrainingPlan {
     /// Plans a session over what `catalogue` lists.
     ///
@@ -74,13 +52,13 @@ impl TrainingPlan {
     /// [`SqlError`] with what to write instead.
     pub fn new(request: &TrainingRequest, catalogue: &Catalogue) -> Result<Self, SqlError> {
         let refused = |what: &str, instead: &str| SqlError::new(None, what, instead);
-        let clusters = matches!(request.family, Family::KMeans { .. });
-        match (&request.label, clusters) {
-            (Some(_), true) => return Err(refused("clusters have no label", "leave --label out")),
-            (None, false) => {
-                return Err(refused("this model needs a label", "give --label COLUMN"));
-            }
-            _ => {}
+        let labels = request.family.labels();
+        let needs_label = labels != Labels::None;
+        if needs_label && request.label.is_none() {
+            return Err(refused("this model needs a label", "give --label COLUMN"));
+        }
+        if !needs_label && request.label.is_some() {
+            return Err(refused("clusters have no label", "leave --label out"));
         }
         if request.features.is_empty() {
             return Err(refused("a model without features", "give --features A,B"));
@@ -115,19 +93,9 @@ impl TrainingPlan {
         let mut source = statement::bind_documents(&select.from, catalogue)?;
         let (profile, conditions) = statement::split_where(select.selection.as_ref(), catalogue)?;
         let filter = statement::bind_filter(&conditions, source.names())?;
-        let classified = !matches!(request.family, Family::Linear | Family::Mlp { .. });
+        let classified = labels == Labels::Classes;
         let labelled = label.is_some();
         let bound = statement::bind_training(&selected, labelled, classified, source.names())?;
-        if matches!(request.family, Family::Linear)
-            && let Some(label) = bound.label
-            && label.classes > 2
-        {
-            return Err(refused(
-                "linear regression needs a number",
-                "give a number as the label",
-            ));
-        }
-        let longest = longest(&request.family, &bound);
         let doctype = source.doctype.name.clone();
         let (fields, inner) = source.finish();
         let local = LocalQuery {
@@ -139,23 +107,32 @@ impl TrainingPlan {
             measures: bound.measures.measures,
             moments: Vec::new(),
         };
-        let label = bound.label.map(|mut label| {
-            if matches!(request.family, Family::Linear) {
-                // The share of ones is a number too.
-                label.classes = 0;
+        let mut label = bound.label;
+        if labels == Labels::Number
+            && let Some(label) = &mut label
+        {
+            if label.classes > 2 {
+                let checked = request.family.check(Some(*label));
+                let instead = "give a number as the label";
+                checked.map_err(|error| refused(&error.to_string(), instead))?;
             }
-            label
-        });
-        let training = Training {
+            // The share of ones is a number too.
+            label.classes = 0;
+        }
+        let mut training = Training {
             guarded: true,
             features: bound.features,
             label,
             family: request.family.clone(),
             bits: request.bits,
-            clip: request.clip.unwrap_or(longest),
+            // The default depends on the columns.
+            clip: request.clip.unwrap_or(1.0),
             held_out: request.held_out,
             updates: request.updates,
         };
+        if request.clip.is_none() {
+            training.clip = training.default_clip(&local);
+        }
         let rounds = training.schedule().len() as u16;
         let wrong = |error: &dyn std::fmt::Display| {
             SqlError::new(

@@ -30,4 +30,4 @@ pub(crate) use outputs::{Outputs, bind_outputs};
 pub(crate) use parse::parse;
 pub(crate) use regression::{as_select, bind_regression};
 pub(crate) use source::{bind_documents, bind_source};
-pub(crate) use training::{Bindings, bind_training};
+pub(crate) use training::bind_training;

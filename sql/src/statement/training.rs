@@ -25,8 +25,6 @@ pub(crate) struct Bindings {
     pub(crate) label: Option<Label>,
     /// Names of the columns that the features become.
     pub(crate) names: Vec<String>,
-    /// How many of them are for words.
-    pub(crate) buckets: u32,
     /// Names of the label's classes.
     pub(crate) classes: Vec<String>,
 }
@@ -43,7 +41,6 @@ pub(crate) fn bind_training(
         features: Vec::new(),
         label: None,
         names: Vec::new(),
-        buckets: 0,
         classes: Vec::new(),
     };
     for (place, item) in selected.select.projection.iter().enumerate() {
@@ -181,7 +178,6 @@ impl Bindings {
                 let measure = self.measures.text(bound, text.to_string())?;
                 let name = |bucket| format!("words({text})[{bucket}]");
                 self.names.extend((0..buckets).map(name));
-                self.buckets += u32::from(buckets);
                 Feature::Words { measure, buckets }
             }
             _ => {

@@ -1,0 +1,103 @@
+//! A model file for people.
+
+use dispers_training::Kind;
+
+use super::{Column, ModelFile, Named};
+
+impl ModelFile {
+    /// Describes the model to people.
+    pub(in crate::train) fn summary(&self) -> String {
+        let mut text = String::new();
+        let mut line = |one: String| {
+            text += &one;
+            text.push('\n');
+        };
+        let of = self
+            .label
+            .as_ref()
+            .map_or(String::new(), |label| format!(" of {label}"));
+        line(format!("{}{of}, {} homes", self.model, self.homes));
+        if let Some(ended) = &self.ended {
+            line(format!("ended early: {ended}"));
+        }
+        let words = |one: &&Named| one.name.starts_with("words(");
+        let buckets = self.coefficients.iter().flatten().filter(words).count();
+        let told = self.coefficients.iter().flatten();
+        for one in told.filter(|one| !words(one)) {
+            let error = one
+                .standard_error
+                .map_or(String::new(), |error| format!(" ± {error:.4}"));
+            let scaled = one.standardised.map_or(String::new(), |scaled| {
+                format!("  (standardised {scaled:+.3})")
+            });
+            line(format!(
+                "  {:<28} {:+.5}{error}{scaled}",
+                one.name, one.value
+            ));
+        }
+        if buckets > 0 {
+            line(format!(
+                "  and {buckets} coefficients of words: --format json has them"
+            ));
+        }
+        if self
+            .model()
+            .is_ok_and(|model| model.kind() == Kind::Cluster)
+        {
+            let count = self.columns.len().max(1);
+            for (number, mean) in self.state.weights.chunks(count).enumerate() {
+                let values = mean.iter().enumerate().map(|(place, value)| {
+                    let Column { name, lo, hi } = &self.columns[place];
+                    let unit = value * self.state.spreads[place] + self.state.means[place];
+                    format!("{name} {:.2}", lo + (hi - lo) * unit)
+                });
+                line(format!(
+                    "  cluster {number}: {}",
+                    values.collect::<Vec<_>>().join(", ")
+                ));
+            }
+        }
+        let validated = self.history.iter().any(|round| round.task == "validate");
+        if self.validation > 0.0 && !validated {
+            line("not validated: too few of the homes that are held out answered".to_owned());
+        }
+        if let Some(homes) = self.metrics["homes"].as_u64() {
+            line(format!("at {homes} homes that were held out:"));
+            for name in [
+                "accuracy",
+                "log_loss",
+                "auc",
+                "rmse",
+                "r_squared",
+                "inertia",
+            ] {
+                if let Some(value) = self.metrics[name].as_f64() {
+                    let error = self.metrics["standard_errors"][name].as_f64();
+                    let resolution = self.metrics["auc_resolution"].as_f64();
+                    let error = error.or(resolution.filter(|_| name == "auc"));
+                    let error = error.map_or(String::new(), |error| format!(" ± {error:.4}"));
+                    line(format!("  {name:<10} {value:.4}{error}"));
+                }
+            }
+            let withheld = self.metrics["withheld"].as_array();
+            let withheld: Vec<&str> = withheld
+                .into_iter()
+                .flatten()
+                .filter_map(|n| n.as_str())
+                .collect();
+            if !withheld.is_empty() {
+                line(format!(
+                    "  {} withheld: they would reveal a number of homes below the minimum cohort",
+                    withheld.join(", ")
+                ));
+            }
+        }
+        if let Some(epsilon) = self.privacy["epsilon"].as_f64() {
+            let delta = &self.privacy["delta"];
+            line(format!(
+                "the session spent epsilon {epsilon}, delta {delta}"
+            ));
+        }
+        text
+    }
+}

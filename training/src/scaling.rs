@@ -1,0 +1,121 @@
+//! The scale round: mean and spread of each column, and how the label is distributed.
+
+use super::data::{Design, Row};
+use super::fit::{FitError, Released};
+use super::layout::{Layout, Section, Values};
+use super::scores::{LEAST_SPREAD, mean};
+use super::validation::counted;
+use super::{Label, Training};
+
+/// Returns the layout of the scale round.
+pub(crate) fn layout(training: &Training, design: &Design) -> Layout {
+    let scaled = 2 * design.scaled().len();
+    let classes = design.classes();
+    let section = Section::default();
+    if training.guarded && classes > 0 {
+        // A vector needs at least one coordinate.
+        let first = section
+            .centred(scaled, 0.0, 1.0)
+            .counted(usize::from(scaled == 0));
+        return Layout::full(first).with_counts(classes, Vec::new());
+    }
+    let (label, shares) = match training.label.map(|label| label.classes) {
+        Some(0) => (2, 0),
+        classes => (0, classes.unwrap_or(0).into()),
+    };
+    let section = section.centred(scaled + label, 0.0, 1.0).counted(shares);
+    // Each document has one class.
+    Layout::full_with(section, 1.0)
+}
+
+/// Returns what a home contributes: mean and mean square of each column, and the distribution of its label.
+pub(crate) fn values(training: &Training, design: &Design, rows: &[Row]) -> Values {
+    let scaled = design.scaled();
+    let values = scaled.iter().flat_map(|&column| {
+        let power = |power| mean(rows.iter().map(|row| row.columns[column].powi(power)));
+        [power(1), power(2)]
+    });
+    let mut values: Vec<f64> = values.collect();
+    let of_label = |value: &dyn Fn(f64) -> f64| mean(rows.iter().map(|r| value(r.label)));
+    if training.guarded && design.classes() > 0 {
+        if values.is_empty() {
+            values.push(0.0);
+        }
+        // Only a home whose documents all have one class is counted for it.
+        let class = rows.first().map(|row| row.label);
+        let class = class.filter(|class| rows.iter().all(|row| row.label == *class));
+        let class: Vec<usize> = class.map(|class| class as usize).into_iter().collect();
+        return counted(values, &class, design.classes());
+    }
+    match training.label.map(|label| label.classes) {
+        None => {}
+        Some(0) => values.extend([of_label(&|y| y), of_label(&|y| y * y)]),
+        Some(classes) => values.extend(
+            (0..classes).map(|class| of_label(&|y| f64::from(u8::from(y == f64::from(class))))),
+        ),
+    }
+    vec![Some(values)]
+}
+
+/// Scales of the columns, from what the round released.
+pub(crate) struct Scales {
+    /// Mean of each column.
+    pub(crate) means: Vec<f64>,
+    /// Spread of each column; 1 of columns that are not scaled.
+    pub(crate) spreads: Vec<f64>,
+}
+
+impl Scales {
+    /// Computes the scales. With a penalty `l2`, columns that never vary pass.
+    ///
+    /// # Errors
+    /// [`FitError`] for a number that never varies, and for a label that is the same everywhere.
+    pub(crate) fn of(
+        released: &Released<'_>,
+        training: &Training,
+        l2: f64,
+    ) -> Result<Self, FitError> {
+        let (sums, means, design) = (released.sums, released.means, released.design);
+        let mut scales = Self {
+            means: vec![0.0; design.columns()],
+            spreads: vec![1.0; design.columns()],
+        };
+        // The mean is rounded, and the mean of squares.
+        let low = 3.0 * sums.rounding(1.0, sums.homes);
+        // Beside noise nothing is taken for constant, and no spread for less than a deviation.
+        let least = if sums.is_noisy() { low / 9.0 } else { low };
+        let scaled = design.scaled();
+        for (pair, &column) in means.chunks_exact(2).zip(&scaled) {
+            let variance = pair[1] - pair[0] * pair[0];
+            scales.means[column] = pair[0];
+            // Whether a column varies cannot be told beside noise.
+            if variance < low && l2 == 0.0 && !sums.is_noisy() {
+                if design.is_number(column) {
+                    return Err(FitError::Degenerate(released.name(column)));
+                }
+                // A value of a category that nobody has: the column is 0 everywhere.
+                continue;
+            }
+            scales.spreads[column] = variance.max(least).sqrt().max(LEAST_SPREAD);
+        }
+        let of_label = &means[2 * scaled.len()..];
+        match sums.is_noisy() || varies(released, training, of_label, low) {
+            true => Ok(scales),
+            false => Err(FitError::ConstantLabel),
+        }
+    }
+}
+
+/// Returns whether the label varies, where `of_label` is what the round released of it and a variance or share up to
+/// `low` may be rounding.
+fn varies(released: &Released<'_>, training: &Training, of_label: &[f64], low: f64) -> bool {
+    match (training.label, of_label) {
+        (None, _) => true,
+        // The count of a class may be withheld, but never if all homes have that class.
+        (Some(Label { classes: 1.., .. }), _) if training.guarded => {
+            !released.sums.counts().contains(&Some(released.sums.homes))
+        }
+        (Some(Label { classes: 0, .. }), [mean, square]) => square - mean * mean > low,
+        (Some(_), shares) => shares.iter().filter(|share| **share > low).count() > 1,
+    }
+}

@@ -1,0 +1,163 @@
+//! The round that validates: what held-out homes say of a model.
+
+use std::ops::Range;
+
+use ndarray::Array1;
+use rand::CryptoRng;
+
+use super::data::{Design, Row};
+use super::layout::{Layout, MAX_LOSS, Section, Values};
+use super::model::Kind;
+use super::scores::{State, argmax, mean};
+use super::{SCORE_BINS, Training};
+
+/// Most classes of which each is compared with each.
+pub(crate) const MAX_CONFUSED: usize = 16;
+
+/// Returns the layout of the validating round.
+pub(crate) fn layout(training: &Training, design: &Design) -> Layout {
+    let classes = design.classes();
+    let loss = Section::default().centred(1, 0.0, MAX_LOSS);
+    if training.guarded && classes > 0 {
+        let (count, runs) = cells(classes);
+        return Layout::full(loss).with_counts(count, runs);
+    }
+    match training.kind() {
+        Kind::Cluster => Layout::full(loss),
+        // Squared error, the label and its square.
+        Kind::Number => Layout::full(Section::default().centred(1, 0.0, 4.0).centred(2, 0.0, 1.0)),
+        // Loss, share that is right; who is taken for whom, scores by class.
+        Kind::Class => {
+            let confused = (classes <= MAX_CONFUSED).then_some(classes * classes);
+            let scores = (classes == 2).then_some(2 * SCORE_BINS);
+            let wholes: Vec<usize> = confused.into_iter().chain(scores).collect();
+            let section = loss.centred(1, 0.0, 1.0).counted(wholes.iter().sum());
+            // Each is the shares of one whole.
+            Layout::full_with(section, (wholes.len() as f64).sqrt())
+        }
+    }
+}
+
+/// Returns the number of counts that validate a guarded session, and the ranges that are released in runs. Two classes
+/// have the bins of scores of each, then the right and the wrong predictions. More classes have a count of each class
+/// by each predicted class. Above `MAX_CONFUSED` there are only the right and the wrong predictions.
+fn cells(classes: usize) -> (usize, Vec<Range<usize>>) {
+    match classes {
+        2 => {
+            let bins = |class: usize| 1 + class * SCORE_BINS..1 + (class + 1) * SCORE_BINS;
+            (2 * SCORE_BINS + 2, vec![bins(0), bins(1)])
+        }
+        _ if classes <= MAX_CONFUSED => (classes * classes, Vec::new()),
+        _ => (2, Vec::new()),
+    }
+}
+
+/// Returns the first section, and `count` counts of homes, of which this home is in `which`.
+pub(crate) fn counted(first: Vec<f64>, which: &[usize], count: usize) -> Values {
+    let mut sections: Values = vec![Some(first)];
+    sections.extend((0..count).map(|place| which.contains(&place).then(Vec::new)));
+    sections
+}
+
+/// Returns what a held-out home says of the model in `state`; `None` where the state is not of this model.
+pub(crate) fn values(
+    training: &Training,
+    design: &Design,
+    state: &State,
+    rows: &[Row],
+    rng: &mut impl CryptoRng,
+) -> Option<Values> {
+    let predicted = training.family.algorithm().predict(design, state, rows)?;
+    let classes = design.classes();
+    if training.guarded && classes > 0 {
+        let (loss, cells_of_rows) = cells_of(classes, rows, &predicted);
+        // A home is in one cell only, so one of its documents decides. It is drawn, so that shares are right on
+        // average.
+        let drawn = rng.next_u64() % cells_of_rows.len().max(1) as u64;
+        let mut which: Vec<usize> = cells_of_rows
+            .get(drawn as usize)
+            .copied()
+            .into_iter()
+            .collect();
+        if let ([cell], 2) = (which.as_slice(), classes) {
+            which.push(side_of(*cell));
+        }
+        return Some(counted(vec![loss], &which, cells(classes).0));
+    }
+    Some(vec![Some(match training.kind() {
+        Kind::Cluster => {
+            let distance = mean(predicted.iter().map(|one| one[1]));
+            vec![distance.min(MAX_LOSS)]
+        }
+        Kind::Number => errors(rows, &predicted),
+        Kind::Class => shares(classes, rows, &predicted),
+    })])
+}
+
+/// Returns the mean squared error of a number, and the means of the label and its square.
+fn errors(rows: &[Row], predicted: &[Array1<f64>]) -> Vec<f64> {
+    let error = |(row, one): (&Row, &Array1<f64>)| (one[0].clamp(-1.0, 2.0) - row.label).powi(2);
+    vec![
+        mean(rows.iter().zip(predicted).map(error)),
+        mean(rows.iter().map(|row| row.label)),
+        mean(rows.iter().map(|row| row.label * row.label)),
+    ]
+}
+
+/// Returns the mean loss, the share of right predictions, the shares of each class by predicted class, and the
+/// histograms of scores.
+fn shares(classes: usize, rows: &[Row], predicted: &[Array1<f64>]) -> Vec<f64> {
+    let share = 1.0 / rows.len() as f64;
+    let mut values = vec![0.0; 2];
+    let is_confused = classes <= MAX_CONFUSED;
+    let mut confused = vec![0.0; if is_confused { classes * classes } else { 0 }];
+    let mut scores = vec![0.0; if classes == 2 { 2 * SCORE_BINS } else { 0 }];
+    for (row, chances) in rows.iter().zip(predicted) {
+        let class = row.label as usize;
+        let best = argmax(chances);
+        values[0] -= share * chances[class].max(1e-12).ln();
+        values[1] += share * f64::from(u8::from(best == class));
+        if let Some(cell) = confused.get_mut(class * classes + best) {
+            *cell += share;
+        }
+        if classes == 2 {
+            scores[class * SCORE_BINS + score_bin(chances[1])] += share;
+        }
+    }
+    values[0] = values[0].min(MAX_LOSS);
+    values.extend(confused);
+    values.extend(scores);
+    values
+}
+
+/// Returns the mean loss of a held-out home of a guarded session, and the cell of each of its documents.
+fn cells_of(classes: usize, rows: &[Row], predicted: &[Array1<f64>]) -> (f64, Vec<usize>) {
+    let mut loss = 0.0;
+    let mut cells = Vec::with_capacity(rows.len());
+    for (row, chances) in rows.iter().zip(predicted) {
+        let class = row.label as usize;
+        let best = argmax(chances);
+        loss -= chances[class].max(1e-12).ln() / rows.len() as f64;
+        cells.push(match classes {
+            2 => class * SCORE_BINS + score_bin(chances[1]),
+            _ if classes <= MAX_CONFUSED => class * classes + best,
+            _ => usize::from(best != class),
+        });
+    }
+    (loss.min(MAX_LOSS), cells)
+}
+
+/// Returns the section that counts the right, or the wrong, predictions of two classes, for a cell of scores.
+fn side_of(cell: usize) -> usize {
+    let (class, bin) = (cell / SCORE_BINS, cell % SCORE_BINS);
+    let taken = usize::from(bin >= SCORE_BINS / 2);
+    2 * SCORE_BINS + usize::from(class != taken)
+}
+
+/// Returns the bin of a chance. Bins are even in its logit, so that rare labels have bins too.
+fn score_bin(chance: f64) -> usize {
+    const WIDEST: f64 = 8.0;
+    let logit = (chance / (1.0 - chance)).ln().clamp(-WIDEST, WIDEST);
+    let bin = (logit + WIDEST) / (2.0 * WIDEST) * SCORE_BINS as f64;
+    (bin as usize).min(SCORE_BINS - 1)
+}
