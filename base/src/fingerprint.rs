@@ -23,9 +23,11 @@ impl Fingerprint {
     /// Returns the fingerprint of an encoded public key of any kind.
     pub fn of(public_key: &[u8]) -> Self {
         let hash = encoding::hash(labels::HASH_FINGERPRINT, &[public_key]);
-        let bit = |place: usize| usize::from(hash[place / 8] >> (7 - place % 8) & 1);
         Self(std::array::from_fn(|letter| {
-            let bits = (0..5).fold(0, |bits, place| bits << 1 | bit(5 * letter + place));
+            let places = 5 * letter..5 * (letter + 1);
+            let bits = places.fold(0, |bits, place| {
+                bits << 1 | usize::from(hash[place / 8] >> (7 - place % 8) & 1)
+            });
             ALPHABET[bits]
         }))
     }

@@ -233,24 +233,21 @@ impl Threshold {
     /// # Errors
     /// [`InvalidId`] naming the broken rule.
     pub fn of_aggregators(needed: u8, members: u8) -> Result<Self, InvalidId> {
-        let refuse = |reason| {
-            Err(InvalidId {
-                what: "aggregator threshold",
-                reason,
-            })
+        let reason = if needed < 2 {
+            "must be at least 2, or one aggregator alone would read every value"
+        } else if members <= needed {
+            "must be below the number of aggregators, or none may fail"
+        } else if u16::from(needed) * 2 <= u16::from(members) {
+            // Two sets of t then share a member. An honest member freezes one D, so that no second set of t can obtain
+            // *r* for another D (protocol.md §8).
+            "must be more than half of the aggregators"
+        } else {
+            return Self::new(needed, members);
         };
-        if needed < 2 {
-            return refuse("must be at least 2, or one aggregator alone would read every value");
-        }
-        if members <= needed {
-            return refuse("must be below the number of aggregators, or none may fail");
-        }
-        // Two sets of t then share a member. An honest member freezes one D, so that no second set of t can obtain *r*
-        // for another D (protocol.md §8).
-        if u16::from(needed) * 2 <= u16::from(members) {
-            return refuse("must be more than half of the aggregators");
-        }
-        Self::new(needed, members)
+        Err(InvalidId {
+            what: "aggregator threshold",
+            reason,
+        })
     }
 
     /// Returns t, the number of members that are needed.
@@ -337,8 +334,10 @@ impl Name {
     /// # Errors
     /// [`InvalidId`] for another length or character.
     pub fn new(name: &str) -> Result<Self, InvalidId> {
-        let valid = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-".contains(c);
-        if name.is_empty() || name.len() > 64 || !name.chars().all(valid) {
+        let mut characters = name.chars();
+        let valid =
+            characters.all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-".contains(c));
+        if name.is_empty() || name.len() > 64 || !valid {
             return Err(InvalidId {
                 what: "name",
                 reason: "must be 1 to 64 of a-z, 0-9, '.', '_' and '-'",

@@ -487,20 +487,13 @@ pub fn answer(
             .ok_or(AskError::WrongWork)?
             .needed,
     );
-    // An aggregator without an offer has a tag in each ticket but gets no share.
-    let tags_of = |home: &AnsweringHome| {
-        let tags = points
-            .iter()
-            .map(|point| home.tags.get(point.index()).copied());
-        tags.collect::<Option<Vec<_>>>().ok_or(AskError::WrongWork)
-    };
     let answered = homes.len() as u32;
     let shared = match manifest.training {
-        None => share_rows(circuit, homes, tags_of, &points, needed, rng)?,
+        None => share_rows(circuit, homes, &points, needed, rng)?,
         Some(_) => {
             let mut contributions = Vec::with_capacity(homes.len());
             for home in homes {
-                let (tags, vector) = (tags_of(home)?, home.vector.as_ref());
+                let (tags, vector) = (tags_of(home, &points)?, home.vector.as_ref());
                 contributions.push(VectorContribution::new(circuit, home.index, tags, vector));
             }
             share_vectors(circuit, &contributions, &points, needed, rng)
@@ -526,24 +519,31 @@ pub fn answer(
     })
 }
 
+/// Returns the home's tags for the aggregators with an offer, one per point. An aggregator without an offer has a tag in
+/// each ticket but gets no share.
+fn tags_of(home: &AnsweringHome, points: &[MemberNumber]) -> Result<Vec<Tag>, AskError> {
+    let tags = points
+        .iter()
+        .map(|point| home.tags.get(point.index()).copied());
+    tags.collect::<Option<_>>().ok_or(AskError::WrongWork)
+}
+
 /// Encodes, proves and shares the rows of one stack's homes.
 fn share_rows(
     circuit: &Circuit,
     homes: &[AnsweringHome],
-    tags_of: impl Fn(&AnsweringHome) -> Result<Vec<Tag>, AskError>,
     points: &[MemberNumber],
     needed: usize,
     rng: &mut impl CryptoRng,
 ) -> Result<Vec<GroupShare>, AskError> {
     let mut contributions = Vec::with_capacity(homes.len());
     for home in homes {
-        let tags = tags_of(home)?;
+        let tags = tags_of(home, points)?;
         // A row that does not fit the circuit becomes zeros. It must not silence the stack's other homes.
-        let prove =
-            |row, rng: &mut _| Contribution::prove(circuit, home.index, tags.clone(), row, rng);
-        let contribution = prove(home.row.as_ref(), rng)
-            .or_else(|_| prove(None, rng))
-            .map_err(|_| AskError::Unanswerable)?;
+        let contribution =
+            Contribution::prove(circuit, home.index, tags.clone(), home.row.as_ref(), rng)
+                .or_else(|_| Contribution::prove(circuit, home.index, tags, None, rng))
+                .map_err(|_| AskError::Unanswerable)?;
         contributions.push(contribution);
     }
     share_group(&contributions, points, needed, rng).map_err(|_| AskError::Unanswerable)

@@ -323,8 +323,7 @@ impl Finding {
         });
         let committees = self.manifest.committees.len() as u16;
         let key = keys.secret.committee_key(self.manifest.query());
-        let tag = |place| self.candidates.tag(place);
-        let split = Split::new(order, tag, &key, committees);
+        let split = Split::new(order, |place| self.candidates.tag(place), &key, committees);
         Matching {
             finding: self,
             split,

@@ -221,30 +221,23 @@ impl SignedManifest {
         }
         // Every party compiles the circuit itself. The manifest has no second description that could differ
         // (protocol.md §6).
-        let refuse = |error: &dyn std::fmt::Display| ManifestError::Query(error.to_string());
         let local = &manifest.local;
         let circuits = match &manifest.training {
             None => {
-                local
-                    .validate(&directory.catalogue)
-                    .map_err(|e| refuse(&e))?;
-                vec![Circuit::compile(&local.shape()).map_err(|e| refuse(&e))?]
+                local.validate(&directory.catalogue).map_err(refuse)?;
+                vec![Circuit::compile(&local.shape()).map_err(refuse)?]
             }
             Some(training) => {
                 let catalogue = &directory.catalogue;
-                local
-                    .validate_documents(catalogue)
-                    .map_err(|e| refuse(&e))?;
-                training
-                    .validate(local, manifest.rounds)
-                    .map_err(|e| refuse(&e))?;
+                local.validate_documents(catalogue).map_err(refuse)?;
+                training.validate(local, manifest.rounds).map_err(refuse)?;
                 // Noise already protects the counts of a noisy session. An exact one has only the guards.
                 if training.guarded == manifest.privacy.is_some() {
                     return Err(ManifestError::OutOfRange(
                         "counts of a session must be guarded if it has no noise, and must not be guarded otherwise",
                     ));
                 }
-                training.circuits(local).map_err(|e| refuse(&e))?
+                training.circuits(local).map_err(refuse)?
             }
         };
         if let (Some(_), Some(privacy)) = (&manifest.training, &manifest.privacy)
@@ -380,12 +373,6 @@ fn check_times(manifest: &Manifest, now: Timestamp) -> Result<(), ManifestError>
 
 fn check_floors(manifest: &Manifest, directory: &Directory) -> Result<(), ManifestError> {
     let floors = &directory.floors;
-    let at_least = |what, got: u64, floor: u64| {
-        if got < floor {
-            return Err(ManifestError::BelowFloor { what, got, floor });
-        }
-        Ok(())
-    };
     at_least(
         "minimum cohort",
         manifest.min_cohort.into(),
@@ -426,6 +413,17 @@ fn check_floors(manifest: &Manifest, directory: &Directory) -> Result<(), Manife
         ));
     }
     Ok(())
+}
+
+fn at_least(what: &'static str, got: u64, floor: u64) -> Result<(), ManifestError> {
+    match got < floor {
+        true => Err(ManifestError::BelowFloor { what, got, floor }),
+        false => Ok(()),
+    }
+}
+
+fn refuse(error: impl std::fmt::Display) -> ManifestError {
+    ManifestError::Query(error.to_string())
 }
 
 fn check_committees(manifest: &Manifest, directory: &Directory) -> Result<(), ManifestError> {
@@ -552,6 +550,12 @@ impl VerifiedManifest {
     /// Returns the circuits, one for each kind of round.
     pub fn circuits(&self) -> impl Iterator<Item = &Arc<Circuit>> {
         self.circuits.iter()
+    }
+
+    /// Returns the threshold of a committee, or the largest number if the query has no such committee.
+    pub(crate) fn needed_of(&self, committee: u16) -> usize {
+        let terms = self.committees.get(usize::from(committee));
+        terms.map_or(usize::MAX, |terms| usize::from(terms.needed))
     }
 
     /// Returns the numbers and keys of the committee's aggregators that made an offer, in committee order.

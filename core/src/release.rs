@@ -260,11 +260,12 @@ pub fn noise_of(
 impl Released {
     /// Returns the sums as numbers. A noisy sum may be below zero.
     pub fn numbers(&self, noisy: bool) -> Vec<Option<i128>> {
-        let number = |sum: u64| match noisy {
-            true => field::signed(sum),
-            false => sum.into(),
-        };
-        self.outputs.iter().map(|sum| sum.map(number)).collect()
+        let outputs = self.outputs.iter().copied();
+        let numbers = outputs.map(|sum| match noisy {
+            true => sum.map(field::signed),
+            false => sum.map(i128::from),
+        });
+        numbers.collect()
     }
 }
 
@@ -329,19 +330,19 @@ fn interpolate(
             needed: least,
         });
     };
-    let mask = |total: &Total| -> Vec<bool> { total.outputs.iter().map(Option::is_some).collect() };
     // Honest aggregators decide alike what to withhold and how many homes counted: a difference shows a liar.
-    let agree = |total: &&Total| {
+    let agree = rest.iter().all(|total| {
+        let released = total.outputs.iter().map(Option::is_some);
         (total.asked, total.accepted, total.dealers) == (first.asked, first.accepted, first.dealers)
-            && mask(total) == mask(first)
-    };
-    if !rest.iter().all(agree) {
+            && released.eq(first.outputs.iter().map(Option::is_some))
+    });
+    if !agree {
         return Err(ReleaseError::Contradiction);
     }
     let points: Vec<MemberNumber> = totals.iter().map(|total| total.member).collect();
     let interpolation =
         Interpolation::new(&points, needed).map_err(|_| ReleaseError::Contradiction)?;
-    let open = |index: usize| {
+    let opened = (0..first.outputs.len()).map(|index| {
         let shares: Option<Vec<u64>> = totals.iter().map(|total| total.outputs[index]).collect();
         match shares {
             None => Ok(None),
@@ -350,8 +351,8 @@ fn interpolate(
             }
             Some(_) => Err(ReleaseError::Contradiction),
         }
-    };
-    (0..first.outputs.len()).map(open).collect()
+    });
+    opened.collect()
 }
 
 /// Adds the sums of all committees. A number that one committee withholds is withheld in the result. In a run of
@@ -361,12 +362,11 @@ fn add_up(circuit: &Circuit, parts: &[Vec<Option<u64>>]) -> Vec<Option<u64>> {
     let Some((first, rest)) = parts.split_first() else {
         return Vec::new();
     };
-    let add = |a: u64, b: Option<u64>| field::add(a, b.unwrap_or(0));
-    let place = |place: usize| {
+    let sums = (0..first.len()).map(|place| {
         let others = rest.iter().map(|part| part[place]);
         others.fold(first[place], |sum, one| Some(field::add(sum?, one?)))
-    };
-    let mut sums: Vec<Option<u64>> = (0..first.len()).map(place).collect();
+    });
+    let mut sums: Vec<Option<u64>> = sums.collect();
     for run in circuit.runs() {
         // A run is added up from its first level on: without one committee's first number, no sum of the run would be
         // right.
@@ -375,7 +375,7 @@ fn add_up(circuit: &Circuit, parts: &[Vec<Option<u64>>]) -> Vec<Option<u64>> {
         for place in run.clone() {
             let here = parts.iter().map(|part| part[place]);
             let begins = here.clone().all(|sum| sum.is_some());
-            let sum = here.fold(0, add);
+            let sum = here.fold(0, |sum, one| field::add(sum, one.unwrap_or(0)));
             if begins {
                 begun = place;
                 sums[place] = Some(sum);
@@ -410,22 +410,18 @@ pub fn open_totals(
             opened.entry(*from).or_insert(total);
         }
     }
-    let needed_of = |committee: u16| {
-        let terms = manifest.committees.get(usize::from(committee));
-        terms.map_or(usize::MAX, |terms| usize::from(terms.needed))
-    };
-    let least_of = |committee| needed_of(committee).max(usize::from(manifest.min_verified));
+    let min_verified = usize::from(manifest.min_verified);
     let Some((first, _)) = opened.values().next() else {
         return Err(ReleaseError::TooFew {
             opened: 0,
-            needed: least_of(0),
+            needed: manifest.needed_of(0).max(min_verified),
         });
     };
     // Totals of two proposals or of two finds must not be added: a home could be in both.
-    let one_release = |(total, _): &(Total, Name)| {
+    let one_release = opened.values().all(|(total, _)| {
         (total.round, total.proposal, &total.finds) == (first.round, first.proposal, &first.finds)
-    };
-    if !opened.values().all(one_release) {
+    });
+    if !one_release {
         return Err(ReleaseError::Contradiction);
     }
     let mut released = Released {
@@ -439,21 +435,23 @@ pub fn open_totals(
     };
     let mut parts = Vec::new();
     for committee in 0..manifest.committees.len() as u16 {
-        let of = opened
+        let of_committee = opened
             .iter()
             .filter(|(from, _)| from.committee == committee);
-        let (names, of): (Vec<&Name>, Vec<&Total>) = of.map(|(_, (t, name))| (name, t)).unzip();
-        let outputs = interpolate(&of, needed_of(committee), least_of(committee))?;
+        let (names, totals): (Vec<&Name>, Vec<&Total>) =
+            of_committee.map(|(_, (total, name))| (name, total)).unzip();
+        let needed = manifest.needed_of(committee);
+        let outputs = interpolate(&totals, needed, needed.max(min_verified))?;
         parts.push(outputs);
-        if let Some(total) = of.first() {
+        if let Some(total) = totals.first() {
             released.asked += total.asked;
             released.accepted += total.accepted;
             released.dealers.push(total.dealers);
         }
         // A liar can change a sum of exactly t totals, whoever verified the contributions.
-        let totals = u8::try_from(of.len()).unwrap_or(u8::MAX);
-        let verified = of.iter().map(|total| total.verified).min();
-        released.verified = released.verified.min(verified.unwrap_or(0)).min(totals);
+        let count = u8::try_from(totals.len()).unwrap_or(u8::MAX);
+        let verified = totals.iter().map(|total| total.verified).min();
+        released.verified = released.verified.min(verified.unwrap_or(0)).min(count);
         released.aggregators.extend(names.into_iter().cloned());
     }
     released.outputs = add_up(manifest.circuit_of(first.round), &parts);

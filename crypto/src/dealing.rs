@@ -144,11 +144,14 @@ impl ThresholdKey {
         // different quorums would recombine different values.
         let needed = threshold.needed();
         let fixed: Vec<u8> = (0..).take(needed).collect();
-        let known = || std::iter::once(&key).chain(&shares[..needed - 1]);
+        let fixed_values: Vec<&RistrettoPoint> = std::iter::once(&key)
+            .chain(&shares[..needed - 1])
+            .map(Point::inner)
+            .collect();
         let consistent = threshold.numbers().skip(needed - 1).all(|number| {
             let expected = RistrettoPoint::vartime_multiscalar_mul(
                 lagrange(&fixed, number.point()),
-                known().map(Point::inner),
+                fixed_values.iter().copied(),
             );
             expected == *shares[number.index()].inner()
         });

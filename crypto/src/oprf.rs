@@ -180,7 +180,7 @@ pub fn finalize(
             .map_err(|BadProof| OprfError::WrongEvaluation { member: *member })?;
     }
     let quorum = &evaluations[..coefficients.len()];
-    let pseudonym = |(index, blinding): (usize, &Blinding)| {
+    let pseudonyms = blindings.iter().enumerate().map(|(index, blinding)| {
         // > N = G.ScalarInverse(blind) * evaluatedElement
         // Recombination and unblinding are one step: each coefficient is multiplied by the inverse of the blind.
         let inverse = Zeroizing::new(blinding.blind.invert());
@@ -193,8 +193,8 @@ pub fn finalize(
         let unblinded = RistrettoPoint::multiscalar_mul(scalars.iter(), elements);
         let output = output(&blinding.input, &unblinded);
         Pseudonym(std::array::from_fn(|i| output[i]))
-    };
-    Ok(blindings.iter().enumerate().map(pseudonym).collect())
+    });
+    Ok(pseudonyms.collect())
 }
 
 /// Computes RFC 9497's output from the input and the unblinded element.

@@ -106,21 +106,25 @@ fn expand(message: &[&[u8]], domain: &[&[u8]]) -> [u8; 64] {
     const BLOCK: [u8; 128] = [0; 128];
     let domain_length: usize = domain.iter().map(|part| part.len()).sum();
     let domain_length = u8::try_from(domain_length).expect("domains are short constants");
-    let add = |mut hasher: Sha512, parts: &[&[u8]]| {
-        parts.iter().for_each(|part| hasher.update(part));
-        hasher
-    };
 
     // > DST_prime = DST || I2OSP(len(DST), 1)
     // > b_0 = H(Z_pad || msg || l_i_b_str || I2OSP(0, 1) || DST_prime)
-    let mut first = add(Sha512::new().chain_update(BLOCK), message);
+    let mut first = absorb(Sha512::new().chain_update(BLOCK), message);
     first.update([0, 64, 0]);
-    let first = add(first, domain).chain_update([domain_length]).finalize();
+    let first = absorb(first, domain)
+        .chain_update([domain_length])
+        .finalize();
     // > b_1 = H(b_0 || I2OSP(1, 1) || DST_prime)
-    add(Sha512::new().chain_update(first).chain_update([1]), domain)
+    absorb(Sha512::new().chain_update(first).chain_update([1]), domain)
         .chain_update([domain_length])
         .finalize()
         .into()
+}
+
+/// Returns the hasher after it was updated with each of the parts.
+fn absorb(mut hasher: Sha512, parts: &[&[u8]]) -> Sha512 {
+    parts.iter().for_each(|part| hasher.update(part));
+    hasher
 }
 
 /// Challenge and response of a proof about discrete logarithms, as they are encoded: 32 bytes each.
@@ -138,18 +142,19 @@ impl BorshSerialize for Response {
     }
 }
 
+/// Decodes a scalar. Only the reduced encoding is accepted, so that a proof has one encoding.
+fn read_scalar(reader: &mut impl borsh::io::Read) -> borsh::io::Result<Scalar> {
+    let bytes = <[u8; 32]>::deserialize_reader(reader)?;
+    Scalar::from_canonical_bytes(bytes)
+        .into_option()
+        .ok_or_else(|| borsh::io::Error::other("scalar is not reduced"))
+}
+
 impl BorshDeserialize for Response {
     fn deserialize_reader<R: borsh::io::Read>(reader: &mut R) -> borsh::io::Result<Self> {
-        let mut scalar = || {
-            let bytes = <[u8; 32]>::deserialize_reader(reader)?;
-            // Only the reduced encoding is accepted, so that a proof has one encoding.
-            Scalar::from_canonical_bytes(bytes)
-                .into_option()
-                .ok_or_else(|| borsh::io::Error::other("scalar is not reduced"))
-        };
         Ok(Self {
-            challenge: scalar()?,
-            response: scalar()?,
+            challenge: read_scalar(reader)?,
+            response: read_scalar(reader)?,
         })
     }
 }

@@ -173,15 +173,15 @@ impl Sharing {
         assert_eq!(uniform.len(), self.uniform, "one share per first member");
         assert!(uniform.iter().all(|share| share.len() == secret.len()));
         self.others.iter().map(move |row| {
-            let share = |position: usize| {
+            let shares = (0..secret.len()).map(|position| {
                 let mut dot = Dot::default();
                 dot.add(row[0], secret[position]);
                 for (&coefficient, share) in row[1..].iter().zip(uniform) {
                     dot.add(coefficient, share[position]);
                 }
                 dot.total()
-            };
-            (0..secret.len()).map(share).collect()
+            });
+            shares.collect()
         })
     }
 }
@@ -206,7 +206,7 @@ fn nodes(points: &[MemberNumber], needed: usize) -> Result<Vec<u64>, ShamirError
 /// Returns Lagrange's coefficients: they give a polynomial's value at `at` from its values at `nodes`, which must
 /// differ.
 fn lagrange(nodes: &[u64], at: u64) -> Vec<u64> {
-    let coefficient = |&node: &u64| {
+    let coefficients = nodes.iter().map(|&node| {
         let others = nodes.iter().filter(|&&other| other != node);
         let (above, below) = others.fold((1, 1), |(above, below), &other| {
             (
@@ -215,8 +215,8 @@ fn lagrange(nodes: &[u64], at: u64) -> Vec<u64> {
             )
         });
         field::mul(above, field::inverse(below))
-    };
-    nodes.iter().map(coefficient).collect()
+    });
+    coefficients.collect()
 }
 
 #[cfg(test)]

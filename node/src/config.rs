@@ -140,32 +140,30 @@ fn take<T: DeserializeOwned>(
     let own = table.remove(name);
     let own = own.unwrap_or_else(|| toml::Value::Table(toml::Table::new()));
     own.try_into()
-        .map_err(|error: toml::de::Error| ConfigError::Content {
-            path: path.to_owned(),
-            reason: format!("[{name}]: {}", error.message()),
-        })
+        .map_err(|error: toml::de::Error| content(path, format!("[{name}]: {}", error.message())))
 }
 
 /// Reads the tables of a file.
 fn tables(path: &Path) -> Result<toml::Table, ConfigError> {
-    let content = |reason: String| ConfigError::Content {
-        path: path.to_owned(),
-        reason,
-    };
-    let text = String::from_utf8(read(path)?).map_err(|error| content(error.to_string()))?;
+    let text = String::from_utf8(read(path)?).map_err(|error| content(path, error))?;
     // The message names the line and does not quote it, since the line may hold a password.
-    let malformed = |error: toml::de::Error| {
+    let table: toml::Table = toml::from_str(&text).map_err(|error: toml::de::Error| {
         let before = error.span().and_then(|span| text.get(..span.start));
         let line = before.map_or(1, |before| before.matches('\n').count() + 1);
-        content(format!("line {line}: {}", error.message()))
-    };
-    let table: toml::Table = toml::from_str(&text).map_err(malformed)?;
+        content(path, format!("line {line}: {}", error.message()))
+    })?;
     if !table.contains_key("node") {
-        return Err(content(
-            "there is no [node] table: see deploy/ for samples".into(),
-        ));
+        let reason = "there is no [node] table: see deploy/ for samples";
+        return Err(content(path, reason));
     }
     Ok(table)
+}
+
+fn content(path: &Path, reason: impl ToString) -> ConfigError {
+    ConfigError::Content {
+        path: path.to_owned(),
+        reason: reason.to_string(),
+    }
 }
 
 /// Reads the `[telemetry]` table of a file. Callers use it before the rest of the file, so that errors in the rest are
@@ -233,10 +231,7 @@ impl<T> Config<T> {
     }
 
     fn content(&self, reason: impl ToString) -> ConfigError {
-        ConfigError::Content {
-            path: self.path.clone(),
-            reason: reason.to_string(),
-        }
+        content(&self.path, reason)
     }
 
     /// Returns the node's name.
@@ -259,8 +254,8 @@ impl<T> Config<T> {
 
     /// Returns the path of the database in which a witness keeps the head that it co-signed last.
     pub fn witness_database(&self) -> PathBuf {
-        let default = || format!("{}.witness.db", self.node.name).into();
-        self.resolve(&self.node.witness_database.clone().unwrap_or_else(default))
+        let file = self.node.witness_database.clone();
+        self.resolve(&file.unwrap_or_else(|| format!("{}.witness.db", self.node.name).into()))
     }
 
     /// Reads and verifies the directory.

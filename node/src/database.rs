@@ -169,9 +169,8 @@ impl Database {
         connection
             .pragma_update(None, "locking_mode", "EXCLUSIVE")
             .map_err(failed)?;
-        let number = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
-        let found = number("user_version").map_err(failed)?;
-        let application = number("application_id").map_err(failed)?;
+        let found = pragma(&connection, "user_version").map_err(failed)?;
+        let application = pragma(&connection, "application_id").map_err(failed)?;
         let tables: i64 = connection
             .query_one("SELECT COUNT(*) FROM sqlite_schema", [], |row| row.get(0))
             .map_err(failed)?;
@@ -242,15 +241,14 @@ impl Database {
         &self,
         work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
     ) -> Result<T, DatabaseError> {
-        let failed = |source| self.failed(source);
         let mut connection = self.lock()?;
         let before = connection.total_changes();
-        let result = written(&mut connection, work).map_err(failed)?;
+        let result = written(&mut connection, work).map_err(|source| self.failed(source))?;
         if connection.total_changes() != before {
             // SQLite's log still holds the earlier content of the changed pages.
             connection
                 .query_one("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
-                .map_err(failed)?;
+                .map_err(|source| self.failed(source))?;
         }
         Ok(result)
     }
@@ -305,6 +303,11 @@ fn written<T>(
     let result = work(&transaction)?;
     transaction.commit()?;
     Ok(result)
+}
+
+/// Returns a number that is stored in the file's header.
+fn pragma(connection: &Connection, name: &str) -> rusqlite::Result<i32> {
+    connection.pragma_query_value(None, name, |row| row.get(0))
 }
 
 /// Runs the missing migrations in one transaction. It writes even if none is missing, so that a file that cannot be

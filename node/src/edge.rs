@@ -49,13 +49,13 @@ pub async fn blocking<T: Send + 'static>(
     // The wait is here and not on a blocking thread, so that waiting computations hold no threads.
     let worker = workers.clone().acquire_owned().await;
     let worker = worker.map_err(|_| Status::unavailable("the process is shutting down"))?;
-    // The computation of a caller that gives up goes on: its worker is free only when the computation ends.
-    let work = move || {
+    let computation = tokio::task::spawn_blocking(move || {
         let result = work();
+        // The computation of a caller that gives up goes on: its worker is free only when the computation ends.
         drop(worker);
         result
-    };
-    tokio::task::spawn_blocking(work)
+    });
+    computation
         .await
         .unwrap_or_else(|_| Err(Status::internal("a computation failed")))
 }

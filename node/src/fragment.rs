@@ -122,29 +122,46 @@ impl Fragment {
     }
 
     fn read(path: &Path) -> Result<Self, FragmentError> {
-        let damaged = || FragmentError::Damaged(path.to_owned());
         let text = read_secret(path)?;
         FileVersion::check(&text).map_err(|source| KeyFileError::Newer {
             path: path.to_owned(),
             source,
         })?;
-        let fragment: Self = toml::from_str(&text).map_err(|_| damaged())?;
+        let fragment: Self = toml::from_str(&text).map_err(|_| damaged(path))?;
         if fragment.checksum() != fragment.check {
-            return Err(damaged());
+            return Err(damaged(path));
         }
         Ok(fragment)
     }
 
     fn share(&self, path: &Path) -> Result<Share, FragmentError> {
-        let damaged = || FragmentError::Damaged(path.to_owned());
-        let bytes = Zeroizing::new(hex::decode(&self.share).map_err(|_| damaged())?);
+        let bytes = Zeroizing::new(hex::decode(&self.share).map_err(|_| damaged(path))?);
         // The share has its number inside. `combine` finds repeated fragments by the outer number, so that the two must
         // agree.
         if bytes.first() != Some(&self.number) {
-            return Err(damaged());
+            return Err(damaged(path));
         }
-        Share::try_from(bytes.as_slice()).map_err(|_| damaged())
+        Share::try_from(bytes.as_slice()).map_err(|_| damaged(path))
     }
+
+    /// Returns whether both fragments are of one split of one file.
+    fn fits(&self, other: &Self) -> bool {
+        self.file == other.file
+            && self.split == other.split
+            && self.threshold == other.threshold
+            && self.fragments == other.fragments
+            && self.whole == other.whole
+    }
+
+    /// Restores what was split from `shares` of this split. Returns `None` if a share is wrong.
+    fn restore(&self, shares: &[Share]) -> Option<Zeroizing<Vec<u8>>> {
+        let payload = Zeroizing::new(Sharks(self.threshold).recover(shares).ok()?);
+        (payload.len() > BLIND && whole(&payload) == self.whole).then_some(payload)
+    }
+}
+
+fn damaged(path: &Path) -> FragmentError {
+    FragmentError::Damaged(path.to_owned())
 }
 
 fn whole(payload: &[u8]) -> String {
@@ -220,23 +237,14 @@ pub fn combine(fragments: &[PathBuf], output: &Path) -> Result<(), FragmentError
         });
     };
     for (place, fragment) in read.iter().enumerate() {
-        let identity = |f: &Fragment| {
-            (
-                f.file.clone(),
-                f.split.clone(),
-                f.threshold,
-                f.fragments,
-                f.whole.clone(),
-            )
-        };
-        if identity(fragment) != identity(first) {
+        if !fragment.fits(first) {
             return Err(FragmentError::Different(
                 fragments[0].clone(),
                 fragments[place].clone(),
             ));
         }
-        let same = |other: &Fragment| other.number == fragment.number;
-        if let Some(before) = read[..place].iter().position(same) {
+        let mut earlier = read[..place].iter();
+        if let Some(before) = earlier.position(|other| other.number == fragment.number) {
             return Err(FragmentError::Same(
                 fragments[before].clone(),
                 fragments[place].clone(),
@@ -256,14 +264,10 @@ pub fn combine(fragments: &[PathBuf], output: &Path) -> Result<(), FragmentError
         .zip(fragments)
         .map(|(fragment, path)| fragment.share(path))
         .collect::<Result<_, _>>()?;
-    let restored = |shares: &[Share]| -> Option<Zeroizing<Vec<u8>>> {
-        let payload = Zeroizing::new(Sharks(first.threshold).recover(shares).ok()?);
-        (payload.len() > BLIND && whole(&payload) == first.whole).then_some(payload)
-    };
     // Shares over GF(256) combine to something even if one is wrong. Only the hash tells.
-    let Some(payload) = restored(&shares) else {
+    let Some(payload) = first.restore(&shares) else {
         return Err(FragmentError::Wrong(
-            culprit(&shares, needed, &restored).map(|place| fragments[place].clone()),
+            culprit(first, &shares, needed).map(|place| fragments[place].clone()),
         ));
     };
     let text = String::from_utf8(payload[BLIND..].to_vec())
@@ -274,18 +278,14 @@ pub fn combine(fragments: &[PathBuf], output: &Path) -> Result<(), FragmentError
 
 /// Returns the position of the one share without which the others restore the file; `None` if there are not enough
 /// others.
-fn culprit<T>(
-    shares: &[Share],
-    needed: usize,
-    restored: &impl Fn(&[Share]) -> Option<T>,
-) -> Option<usize> {
+fn culprit(first: &Fragment, shares: &[Share], needed: usize) -> Option<usize> {
     if shares.len() <= needed {
         return None;
     }
     (0..shares.len()).find(|&left_out| {
         let mut others = shares.to_vec();
         others.remove(left_out);
-        restored(&others).is_some()
+        first.restore(&others).is_some()
     })
 }
 

@@ -155,10 +155,7 @@ impl Stored {
         // The version comes before the fields: a newer file may have fields that do not parse here.
         FileVersion::check(&text).map_err(newer(path))?;
         // The parser's message is dropped, since it quotes the text, which holds secrets.
-        toml::from_str(&text).map_err(|_| KeyFileError::Content {
-            path: path.to_owned(),
-            what: "the TOML",
-        })
+        toml::from_str(&text).map_err(|_| content(path, "the TOML"))
     }
 }
 
@@ -181,6 +178,16 @@ fn public_hex(key: &EnvelopeSecretKey) -> String {
     hex::encode(key.public().as_bytes())
 }
 
+fn seed_hex(key: &EnvelopeSecretKey) -> String {
+    hex::encode(*key.to_seed_bytes())
+}
+
+/// Decodes the seed of an envelope key. Returns `None` if it is malformed.
+fn secret_envelope_key(suite: Suite, text: &str) -> Option<EnvelopeSecretKey> {
+    let bytes = Zeroizing::new(hex::decode(text).ok()?);
+    EnvelopeSecretKey::from_bytes(suite, &bytes).ok()
+}
+
 fn again(key: &EnvelopeSecretKey) -> EnvelopeSecretKey {
     EnvelopeSecretKey::from_bytes(key.suite(), &key.to_seed_bytes()[..])
         .expect("a key's own bytes are a key")
@@ -189,14 +196,13 @@ fn again(key: &EnvelopeSecretKey) -> EnvelopeSecretKey {
 impl NodeKeys {
     /// Generates the keys that a node of this role has.
     pub fn generate(role: Role, suite: Suite) -> Self {
-        let envelope = || EnvelopeSecretKey::generate(suite, &mut rng());
         let own = matches!(role, Role::Conductor | Role::ConceptIndexor);
         let pool = matches!(role, Role::TargetFinder | Role::Target);
         Self {
             tls: TlsIdentity::generate(),
             signing: SigningKey::generate(&mut rng()),
-            envelope: own.then(envelope),
-            pool_envelope: pool.then(envelope),
+            envelope: own.then(|| EnvelopeSecretKey::generate(suite, &mut rng())),
+            pool_envelope: pool.then(|| EnvelopeSecretKey::generate(suite, &mut rng())),
             pool_secret: (role == Role::TargetFinder).then(|| PoolSecret::generate(&mut rng())),
             share: None,
             previous: PreviousKeys::default(),
@@ -278,7 +284,6 @@ impl NodeKeys {
         name: &str,
         role: Role,
     ) -> Result<(), KeyFileError> {
-        let seed = |key: &EnvelopeSecretKey| hex::encode(*key.to_seed_bytes());
         let stored = Stored {
             version: FileVersion,
             name: Some(name.to_owned()),
@@ -286,8 +291,8 @@ impl NodeKeys {
             suite: suite.name().to_owned(),
             tls: hex::encode(self.tls.pkcs8()),
             signing: hex::encode(*self.signing.seed()),
-            envelope: self.envelope.as_ref().map(seed),
-            pool_envelope: self.pool_envelope.as_ref().map(seed),
+            envelope: self.envelope.as_ref().map(seed_hex),
+            pool_envelope: self.pool_envelope.as_ref().map(seed_hex),
             pool_secret: self.pool_secret.as_ref().map(|s| hex::encode(s.as_bytes())),
         };
         let text = toml::to_string(&stored).expect("strings are TOML");
@@ -299,37 +304,28 @@ impl NodeKeys {
     /// # Errors
     /// [`KeyFileError`] with the part that is wrong.
     pub fn load(path: &Path) -> Result<Self, KeyFileError> {
-        let content = |what| KeyFileError::Content {
-            path: path.to_owned(),
-            what,
-        };
         let stored = Stored::read(path)?;
-        let suite = Suite::from_str(&stored.suite).map_err(|_| content("suite"))?;
-        let envelope = |text: &Option<String>, what| {
-            text.as_deref()
-                .map(|text| {
-                    let bytes = Zeroizing::new(hex::decode(text).map_err(|_| content(what))?);
-                    EnvelopeSecretKey::from_bytes(suite, &bytes).map_err(|_| content(what))
-                })
-                .transpose()
-        };
-        let tls = Zeroizing::new(hex::decode(&stored.tls).map_err(|_| content("tls"))?);
+        let suite = Suite::from_str(&stored.suite).map_err(|_| content(path, "suite"))?;
+        let envelope = stored
+            .envelope
+            .as_deref()
+            .map(|text| secret_envelope_key(suite, text).ok_or_else(|| content(path, "envelope")));
+        let pool_envelope = stored.pool_envelope.as_deref().map(|text| {
+            secret_envelope_key(suite, text).ok_or_else(|| content(path, "pool-envelope"))
+        });
+        let pool_secret = stored.pool_secret.as_deref().map(|text| {
+            let bytes = secret32(text).ok_or_else(|| content(path, "pool-secret"));
+            bytes.map(|bytes| PoolSecret::from_bytes(*bytes))
+        });
+        let tls = Zeroizing::new(hex::decode(&stored.tls).map_err(|_| content(path, "tls"))?);
         Ok(Self {
-            tls: TlsIdentity::from_pkcs8(&tls).map_err(|_| content("tls"))?,
+            tls: TlsIdentity::from_pkcs8(&tls).map_err(|_| content(path, "tls"))?,
             signing: SigningKey::from_seed(
-                &*secret32(&stored.signing).ok_or_else(|| content("signing"))?,
+                &*secret32(&stored.signing).ok_or_else(|| content(path, "signing"))?,
             ),
-            envelope: envelope(&stored.envelope, "envelope")?,
-            pool_envelope: envelope(&stored.pool_envelope, "pool-envelope")?,
-            pool_secret: stored
-                .pool_secret
-                .as_deref()
-                .map(|text| {
-                    secret32(text)
-                        .map(|bytes| PoolSecret::from_bytes(*bytes))
-                        .ok_or_else(|| content("pool-secret"))
-                })
-                .transpose()?,
+            envelope: envelope.transpose()?,
+            pool_envelope: pool_envelope.transpose()?,
+            pool_secret: pool_secret.transpose()?,
             share: None,
             previous: PreviousKeys::default(),
         })
@@ -340,14 +336,10 @@ impl NodeKeys {
     /// # Errors
     /// [`KeyFileError`] with the part that is wrong.
     pub fn load_public(path: &Path) -> Result<PublicKeys, KeyFileError> {
-        let content = |what| KeyFileError::Content {
-            path: path.to_owned(),
-            what,
-        };
         let mut stored = Stored::read(path)?;
-        let name = stored.name.take().ok_or_else(|| content("name"))?;
+        let name = stored.name.take().ok_or_else(|| content(path, "name"))?;
         let role = stored.role.take().and_then(|role| Role::named(&role));
-        let role = role.ok_or_else(|| content("role"))?;
+        let role = role.ok_or_else(|| content(path, "role"))?;
         Ok(Self::load(path)?.public(&name, role))
     }
 
@@ -375,10 +367,7 @@ pub fn save_share(path: &Path, share: &KeyShare) -> Result<(), KeyFileError> {
 /// [`KeyFileError`] with the part that is wrong.
 pub fn load_share(path: &Path) -> Result<KeyShare, KeyFileError> {
     let share = read_hex(path)?.and_then(|bytes| KeyShare::from_bytes(&bytes).ok());
-    share.ok_or_else(|| KeyFileError::Content {
-        path: path.to_owned(),
-        what: "the share",
-    })
+    share.ok_or_else(|| content(path, "the share"))
 }
 
 /// Writes the secret that a member of a ceremony keeps until the end.
@@ -395,10 +384,7 @@ pub fn save_ceremony_secret(path: &Path, secret: &Enrolled) -> Result<(), KeyFil
 /// [`KeyFileError`] with the part that is wrong.
 pub fn load_ceremony_secret(path: &Path) -> Result<Enrolled, KeyFileError> {
     let secret = read_hex(path)?.and_then(|bytes| Enrolled::from_bytes(&bytes).ok());
-    secret.ok_or_else(|| KeyFileError::Content {
-        path: path.to_owned(),
-        what: "the ceremony secret",
-    })
+    secret.ok_or_else(|| content(path, "the ceremony secret"))
 }
 
 /// Reads the bytes of a secret file of hexadecimal digits. Returns `None` for any other content.
@@ -420,10 +406,7 @@ pub fn save_signing_key(path: &Path, key: &SigningKey) -> Result<(), KeyFileErro
 /// [`KeyFileError`] with the part that is wrong.
 pub fn load_signing_key(path: &Path) -> Result<SigningKey, KeyFileError> {
     let seed = read_hex(path)?.and_then(|bytes| array(&bytes));
-    let seed = seed.ok_or_else(|| KeyFileError::Content {
-        path: path.to_owned(),
-        what: "the signing key",
-    })?;
+    let seed = seed.ok_or_else(|| content(path, "the signing key"))?;
     Ok(SigningKey::from_seed(&seed))
 }
 
@@ -438,6 +421,13 @@ fn secret32(text: &str) -> Option<Zeroizing<[u8; 32]>> {
 
 fn array(bytes: &[u8]) -> Option<Zeroizing<[u8; 32]>> {
     bytes.try_into().ok().map(Zeroizing::new)
+}
+
+fn content(path: &Path, what: &'static str) -> KeyFileError {
+    KeyFileError::Content {
+        path: path.to_owned(),
+        what,
+    }
 }
 
 fn newer(path: &Path) -> impl Fn(OtherVersion) -> KeyFileError {

@@ -74,20 +74,20 @@ pub fn check_listed(
         role,
         name: name.clone(),
     })?;
-    let differs = |key| Unlisted::Key {
-        key,
-        name: name.clone(),
-    };
-    if held.tls_key != tls_key {
-        return Err(differs("TLS key"));
-    }
-    if held.signing_key != signing_key {
-        return Err(differs("signing key"));
-    }
     // Hosts and queriers have no further keys in the directory.
-    match node.and_then(|node| difference(directory, node, held)) {
-        Some(key) => Err(differs(key)),
+    let different = if held.tls_key != tls_key {
+        Some("TLS key")
+    } else if held.signing_key != signing_key {
+        Some("signing key")
+    } else {
+        node.and_then(|node| difference(directory, node, held))
+    };
+    match different {
         None => Ok(()),
+        Some(key) => Err(Unlisted::Key {
+            key,
+            name: name.clone(),
+        }),
     }
 }
 

@@ -211,8 +211,9 @@ impl Metrics {
 
     /// Returns the number of running queries that have a [`RunningQuery`](crate::RunningQuery).
     pub(crate) fn queries_running(&self) -> usize {
-        let running = |phase: QueryPhase| self.queries.get_or_create(&phase.label()).get();
-        let running: i64 = QueryPhase::DRIVEN.into_iter().map(running).sum();
+        let counts =
+            QueryPhase::DRIVEN.map(|phase| self.queries.get_or_create(&phase.label()).get());
+        let running: i64 = counts.iter().sum();
         usize::try_from(running).unwrap_or(0)
     }
 

@@ -185,13 +185,15 @@ pub(crate) fn database_files(path: &Path) -> [PathBuf; 3] {
 /// Quotes a path for a shell.
 fn quoted(path: &Path) -> String {
     let text = path.display().to_string();
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+,:@%".contains(c);
     // `chmod` would take a path that begins with a hyphen for an option.
     let text = match text.starts_with('-') {
         true => format!("./{text}"),
         false => text,
     };
-    match text.chars().all(plain) && !text.is_empty() {
+    let mut characters = text.chars();
+    match characters.all(|c| c.is_ascii_alphanumeric() || "/._-+,:@%".contains(c))
+        && !text.is_empty()
+    {
         true => text,
         false => format!("'{}'", text.replace('\'', r"'\''")),
     }

@@ -33,11 +33,13 @@ impl Noise {
 /// Draws from a discrete Laplace distribution: the difference of two geometric numbers, each of which is an exponential
 /// number rounded down.
 fn laplace(width: f64, rng: &mut impl CryptoRng) -> f64 {
-    let mut geometric = || {
-        let uniform: f64 = rng.random();
-        (-width * (1.0 - uniform).ln()).floor()
-    };
-    geometric() - geometric()
+    geometric(width, rng) - geometric(width, rng)
+}
+
+/// Draws an exponential number of the mean `width`, rounded down.
+fn geometric(width: f64, rng: &mut impl CryptoRng) -> f64 {
+    let uniform: f64 = rng.random();
+    (-width * (1.0 - uniform).ln()).floor()
 }
 
 fn normal(rng: &mut impl CryptoRng) -> f64 {
@@ -53,25 +55,25 @@ fn normal(rng: &mut impl CryptoRng) -> f64 {
 /// opposite side. Infinite values lie on their side, and NaN may lie on either side. Returns `None` if the estimate is
 /// not finite, or if fewer than half or fewer than 20 of the simulated values are finite.
 pub fn interval(estimate: f64, simulated: &mut [f64]) -> Option<(f64, f64, f64)> {
-    let finite = || simulated.iter().copied().filter(|value| value.is_finite());
-    let count = finite().count();
+    let finite = simulated.iter().copied().filter(|value| value.is_finite());
+    let count = finite.clone().count();
     if count * 2 < simulated.len() || count < FEWEST || !estimate.is_finite() {
         return None;
     }
-    let mean = finite().sum::<f64>() / count as f64;
-    let squares = finite().map(|value| (value - mean).powi(2)).sum::<f64>();
+    let mean = finite.clone().sum::<f64>() / count as f64;
+    let squares = finite.map(|value| (value - mean).powi(2)).sum::<f64>();
     let error = (squares / (count - 1) as f64).sqrt();
     // NaN comes last whatever its sign: `total_cmp` alone would put a negative NaN first.
     simulated.sort_by(|a, b| a.is_nan().cmp(&b.is_nan()).then(a.total_cmp(b)));
     let numbers = simulated.partition_point(|value| !value.is_nan());
     let missing = simulated.len() - numbers;
-    let at = |fraction: f64| ((simulated.len() - 1) as f64 * fraction).round() as usize;
+    let last = (simulated.len() - 1) as f64;
     // Each NaN might have been the smallest value, or the largest: the lower percentile moves down by all of them.
-    let low = match at(TAIL).checked_sub(missing) {
+    let low = match ((last * TAIL).round() as usize).checked_sub(missing) {
         Some(place) => simulated[place],
         None => f64::NEG_INFINITY,
     };
-    let high = match at(1.0 - TAIL) {
+    let high = match (last * (1.0 - TAIL)).round() as usize {
         place if place < numbers => simulated[place],
         _ => f64::INFINITY,
     };

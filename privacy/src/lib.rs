@@ -113,18 +113,10 @@ impl Privacy {
             delta: delta.unwrap_or(0.0),
             mechanism: Mechanism::Laplace,
         };
-        let plan = |privacy: &Self| Noise::plan(privacy, sensitivities, needed, dealers);
-        // Each variance relative to the largest change by one home, so that no moment outweighs the others.
-        let error = |noise: Noise| {
-            let moments = sensitivities.iter().enumerate();
-            let relative = moments.map(|(moment, sensitivity)| {
-                noise.variance(moment) / (*sensitivity as f64).powi(2).max(1.0)
-            });
-            relative.sum::<f64>()
-        };
-        let of_laplace = plan(&laplace).map(error);
+        let noise = Noise::plan(&laplace, sensitivities, needed, dealers);
+        let laplace_error = noise.map(|noise| relative_variance(&noise, sensitivities));
         let Some(delta) = delta else {
-            return of_laplace.map(|_| laplace);
+            return laplace_error.map(|_| laplace);
         };
         if !(delta > 0.0 && delta < 1.0) {
             return Err(PrivacyError::Delta);
@@ -134,8 +126,10 @@ impl Privacy {
             mechanism: Mechanism::Gaussian { rho },
             ..laplace
         };
-        match (of_laplace, plan(&gaussian).map(error)) {
-            (Ok(one), Ok(other)) if other < one => Ok(gaussian),
+        let noise = Noise::plan(&gaussian, sensitivities, needed, dealers);
+        let gaussian_error = noise.map(|noise| relative_variance(&noise, sensitivities));
+        match (laplace_error, gaussian_error) {
+            (Ok(of_laplace), Ok(of_gaussian)) if of_gaussian < of_laplace => Ok(gaussian),
             (Ok(_), _) => Ok(laplace),
             (Err(_), Ok(_)) => Ok(gaussian),
             (Err(error), Err(_)) => Err(error),
@@ -208,6 +202,16 @@ impl Privacy {
     pub fn epsilon(&self) -> f64 {
         self.epsilon as f64 / 1e6
     }
+}
+
+/// Returns the sum of the moments' variances, each relative to the largest change by one home, so that no moment
+/// outweighs the others.
+fn relative_variance(noise: &Noise, sensitivities: &[u64]) -> f64 {
+    let moments = sensitivities.iter().enumerate();
+    let relative = moments.map(|(moment, sensitivity)| {
+        noise.variance(moment) / (*sensitivity as f64).powi(2).max(1.0)
+    });
+    relative.sum()
 }
 
 /// Returns ε in millionths, if a manifest may promise it.

@@ -53,11 +53,10 @@ impl Loss {
     #[must_use]
     pub fn plus(self, other: Self) -> Self {
         // Saturating sums: an overflow must never make a large loss look small.
-        let add = |one: Rho, other: Rho| Rho(one.0.saturating_add(other.0));
         Self {
             pure: self.pure.saturating_add(other.pure),
-            gaussian: add(self.gaussian, other.gaussian),
-            rho: add(self.rho, other.rho),
+            gaussian: Rho(self.gaussian.0.saturating_add(other.gaussian.0)),
+            rho: Rho(self.rho.0.saturating_add(other.rho.0)),
         }
     }
 
@@ -66,11 +65,17 @@ impl Loss {
     /// The second is the ε that follows from ρ of all queries. The first is smaller for few queries of pure ε, the
     /// second for many. Both bounds only grow with every query, and so does the smaller.
     pub fn epsilon(&self, delta: f64) -> u64 {
-        // The conversion of a floating-point number saturates, so an infinite ε becomes the largest number.
-        let millionths = |rho: Rho| (rho.epsilon(delta) * 1e6).ceil() as u64;
-        let added = self.pure.saturating_add(millionths(self.gaussian));
-        added.min(millionths(self.rho))
+        let added = self
+            .pure
+            .saturating_add(rounded_epsilon(self.gaussian, delta));
+        added.min(rounded_epsilon(self.rho, delta))
     }
+}
+
+/// Returns the ε of `rho` at `delta`, in millionths, rounded up.
+fn rounded_epsilon(rho: Rho, delta: f64) -> u64 {
+    // The conversion of a floating-point number saturates, so an infinite ε becomes the largest number.
+    (rho.epsilon(delta) * 1e6).ceil() as u64
 }
 
 #[cfg(test)]

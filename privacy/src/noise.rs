@@ -53,7 +53,7 @@ impl Noise {
             .filter(|honest| *honest > 0)
             .ok_or(PrivacyError::Dealers)?;
         let moments = sensitivities.len() as u64;
-        let scale = |sensitivity: &u64| {
+        let scales = sensitivities.iter().map(|sensitivity| {
             let change = (*sensitivity).max(1);
             // A moment that no home can change still gets noise of width 1: a scale of zero has no distribution.
             match privacy.mechanism {
@@ -63,8 +63,7 @@ impl Noise {
                     Scale::gaussian(parts, privacy.epsilon)
                 }
             }
-        };
-        let scales = sensitivities.iter().map(scale);
+        });
         Ok(Self {
             scales: scales.collect::<Result<_, _>>()?,
             dealers: dealers_of(privacy, needed, dealers),

@@ -9,3 +9,8 @@ pub mod local;
 pub mod profile;
 pub mod quantise;
 pub mod shape;
+
+/// Returns the error of a decoder for bytes that are no valid value, with `reason` as its text.
+fn invalid_data(reason: impl ToString) -> borsh::io::Error {
+    borsh::io::Error::new(borsh::io::ErrorKind::InvalidData, reason.to_string())
+}

@@ -13,6 +13,8 @@ use dispers_base::{
     labels::{HASH_CANONICAL_PROFILE, HASH_PROFILE},
 };
 
+use crate::invalid_data;
+
 /// Largest number of nodes of a profile.
 pub const MAX_NODES: usize = 256;
 /// Largest depth of a profile.
@@ -204,11 +206,6 @@ enum Canonical<A> {
 
 impl<A: Ord + Clone> Canonical<A> {
     fn of(step: &Step<A>, mut parts: Vec<Self>) -> Self {
-        // After merging equal parts a set may have one member: the AND or OR of it is that member.
-        let one = |mut set: BTreeSet<Self>, join: fn(BTreeSet<Self>) -> Self| match set.len() {
-            1 => set.pop_first().expect("there is one"),
-            _ => join(set),
-        };
         match step {
             Step::Atom(atom) => Self::Atom(atom.clone()),
             Step::Not => match parts.remove(0) {
@@ -221,36 +218,39 @@ impl<A: Ord + Clone> Canonical<A> {
                     Self::And(set) => set,
                     part => BTreeSet::from([part]),
                 });
-                one(parts.collect(), Self::And)
+                Self::joined(parts.collect(), Self::And)
             }
             Step::Or(_) => {
                 let parts = parts.into_iter().flat_map(|part| match part {
                     Self::Or(set) => set,
                     part => BTreeSet::from([part]),
                 });
-                one(parts.collect(), Self::Or)
+                Self::joined(parts.collect(), Self::Or)
             }
+        }
+    }
+
+    /// Returns the AND or OR of `parts`, as `join` makes it. After merging equal parts a set may have one member: the
+    /// AND or OR of it is that member.
+    fn joined(mut parts: BTreeSet<Self>, join: fn(BTreeSet<Self>) -> Self) -> Self {
+        match parts.len() {
+            1 => parts.pop_first().expect("there is one"),
+            _ => join(parts),
         }
     }
 }
 
 impl<A: BorshDeserialize> BorshDeserialize for Profile<A> {
     fn deserialize_reader<R: borsh::io::Read>(reader: &mut R) -> borsh::io::Result<Self> {
-        let invalid = || {
-            borsh::io::Error::new(
-                borsh::io::ErrorKind::InvalidData,
-                InvalidProfile.to_string(),
-            )
-        };
         let len = u32::deserialize_reader(reader)? as usize;
         // Before the nodes are read, so that a stranger's length allocates nothing.
         if len > MAX_NODES {
-            return Err(invalid());
+            return Err(invalid_data(InvalidProfile));
         }
         let steps = (0..len)
             .map(|_| Step::deserialize_reader(reader))
             .collect::<borsh::io::Result<_>>()?;
-        Self::checked(steps).map_err(|_| invalid())
+        Self::checked(steps).map_err(invalid_data)
     }
 }
 

@@ -7,6 +7,8 @@
 use borsh::{BorshDeserialize, BorshSerialize};
 use rand::CryptoRng;
 
+use crate::invalid_data;
+
 /// Largest number of levels of one variable.
 pub const MAX_LEVELS: u64 = 1 << 32;
 /// Number of levels of a grid without a step.
@@ -191,24 +193,36 @@ impl Quantiser {
         sums: (i128, i128),
         product_sum: i128,
     ) -> f64 {
-        let exact = || {
-            // (lo₁ + step₁·k₁)(lo₂ + step₂·k₂), multiplied out and summed. The products may exceed 128 bits; then the
-            // sum is computed in floating point below.
-            let (a, step_a, scale_a) = self.decimals()?;
-            let (b, step_b, scale_b) = other.decimals()?;
-            let term = |x: i128, y: i128, z: i128| x.checked_mul(y)?.checked_mul(z);
-            let total = term(a, b, count)?
-                .checked_add(term(a, step_b, sums.1)?)?
-                .checked_add(term(step_a, b, sums.0)?)?
-                .checked_add(term(step_a, step_b, product_sum)?)?;
-            Some(total as f64 / (scale_a * scale_b) as f64)
-        };
-        let rounded = || {
+        let exact = self.exact_product_sum(other, count, sums, product_sum);
+        exact.unwrap_or_else(|| {
             let (n, a, b) = (count as f64, sums.0 as f64, sums.1 as f64);
             let (x, y) = (self.width(), other.width());
             self.lo * other.lo * n + self.lo * y * b + x * other.lo * a + x * y * product_sum as f64
-        };
-        exact().unwrap_or_else(rounded)
+        })
+    }
+
+    /// Returns the sum of products as [`Self::product_sum`] does, or `None` if it does not fit 128 bits or a grid is no
+    /// short decimal.
+    fn exact_product_sum(
+        &self,
+        other: &Self,
+        count: i128,
+        sums: (i128, i128),
+        product_sum: i128,
+    ) -> Option<f64> {
+        let (a, step_a, scale_a) = self.decimals()?;
+        let (b, step_b, scale_b) = other.decimals()?;
+        // (lo₁ + step₁·k₁)(lo₂ + step₂·k₂), multiplied out and summed.
+        let terms = [
+            (a, b, count),
+            (a, step_b, sums.1),
+            (step_a, b, sums.0),
+            (step_a, step_b, product_sum),
+        ];
+        let total = terms.into_iter().try_fold(0i128, |total, (x, y, z)| {
+            total.checked_add(x.checked_mul(y)?.checked_mul(z)?)
+        })?;
+        Some(total as f64 / (scale_a * scale_b) as f64)
     }
 
     /// Returns the variance, with the divisor `count − 1` for a `sample` and `count` otherwise. Returns `None` if the
@@ -240,19 +254,19 @@ impl Quantiser {
         let Step::Exact(step) = self.step else {
             return None;
         };
-        // From 2^53 on a floating-point number may stand for several written integers.
-        let whole = |value: f64| {
-            (value.fract() == 0.0 && value.abs() < (1u64 << 53) as f64).then_some(value as i128)
-        };
         (0..=MAX_DECIMALS).find_map(|places| {
             let scale = 10f64.powi(places);
-            let scaled = |value: f64| {
-                let rounded = (value * scale).round();
-                (rounded / scale == value).then(|| whole(rounded)).flatten()
-            };
-            Some((scaled(self.lo)?, scaled(step)?, scale as i128))
+            Some((scaled(self.lo, scale)?, scaled(step, scale)?, scale as i128))
         })
     }
+}
+
+/// Returns `value * scale` if it is an integer that a floating-point number represents exactly.
+fn scaled(value: f64, scale: f64) -> Option<i128> {
+    let rounded = (value * scale).round();
+    // From 2^53 on a floating-point number may stand for several written integers.
+    let exact = rounded / scale == value && rounded.abs() < (1u64 << 53) as f64;
+    exact.then_some(rounded as i128)
 }
 
 impl BorshDeserialize for Quantiser {
@@ -261,8 +275,7 @@ impl BorshDeserialize for Quantiser {
         let hi = f64::deserialize_reader(reader)?;
         let step = Step::deserialize_reader(reader)?;
         // Decoding makes the grid with `new`, so that a forged grid is refused.
-        Self::new(lo, hi, step)
-            .map_err(|e| borsh::io::Error::new(borsh::io::ErrorKind::InvalidData, e.to_string()))
+        Self::new(lo, hi, step).map_err(invalid_data)
     }
 }
 

@@ -245,19 +245,17 @@ impl Shape {
     }
 
     fn is_meaningful(&self, moment: &Moment) -> bool {
-        let variable = |number: &u16| self.variables.get(usize::from(*number));
         match moment {
-            Moment::Levels { variable: of, .. } => variable(of).is_some_and(|v| v.one_hot),
+            Moment::Levels { variable, .. } => self.variable(*variable).is_some_and(|v| v.one_hot),
             Moment::Product { present, factors } => {
                 let increasing = present.windows(2).all(|pair| pair[0] < pair[1]);
                 let ordered = factors.windows(2).all(|pair| pair[0] <= pair[1]);
-                let nullable = |number| variable(number).is_some_and(|v| v.nullable);
                 // A NULL factor is zero in the circuit, so a product is a sum over the rows in which all factors are
                 // present. Its guard must count no other rows: `present` must name every nullable factor.
-                let masked = |factor| {
-                    variable(factor)
+                let masked = factors.iter().all(|factor| {
+                    self.variable(*factor)
                         .is_some_and(|v| v.max > 0 && (!v.nullable || present.contains(factor)))
-                };
+                });
                 // The guard of an output is looked up among the moments, so a sum without its count could not be
                 // guarded.
                 let guarded = factors.is_empty()
@@ -265,25 +263,30 @@ impl Shape {
                     || self.moments.contains(&Moment::count(present.clone()));
                 // A product with a bit is a sum over the homes that have the bit. In exact results their number guards
                 // it (protocol.md §9), so that number must be a moment too.
-                let bits = factors
-                    .iter()
-                    .filter(|factor| variable(factor).is_some_and(|v| v.max == 1));
-                let counted = |bit: &u16| {
-                    self.moments.contains(&Moment::Product {
-                        present: present.clone(),
-                        factors: vec![*bit],
-                    })
-                };
-                let counted = factors.len() < 2 || bits.into_iter().all(counted);
+                let counted = factors.len() < 2
+                    || factors.iter().all(|factor| {
+                        let is_bit = self.variable(*factor).is_some_and(|v| v.max == 1);
+                        !is_bit
+                            || self.moments.contains(&Moment::Product {
+                                present: present.clone(),
+                                factors: vec![*factor],
+                            })
+                    });
                 increasing
                     && ordered
                     && guarded
                     && counted
                     && factors.len() <= 2
                     && (present.len(), factors.len()) != (0, 0)
-                    && present.iter().all(nullable)
-                    && factors.iter().all(masked)
+                    && present
+                        .iter()
+                        .all(|number| self.variable(*number).is_some_and(|v| v.nullable))
+                    && masked
             }
         }
+    }
+
+    fn variable(&self, number: u16) -> Option<&Variable> {
+        self.variables.get(usize::from(number))
     }
 }

@@ -82,12 +82,14 @@ async fn send(
         message = match places.next() {
             Some(place) => {
                 let (finder, chosen) = (finder.clone(), chosen.clone());
-                let seal = move || {
-                    let batch = finder.batch(&chosen, place).map_err(status)?;
-                    let batch = batch.ok_or_else(|| Status::internal("the cut has no such batch"));
-                    Ok(to_bytes(&batch?))
-                };
-                sealing.push(seal).await
+                sealing
+                    .push(move || {
+                        let batch = finder.batch(&chosen, place).map_err(status)?;
+                        let batch =
+                            batch.ok_or_else(|| Status::internal("the cut has no such batch"));
+                        Ok(to_bytes(&batch?))
+                    })
+                    .await
             }
             None => match sealing.next().await {
                 Ok(None) => return,

@@ -24,7 +24,7 @@ use dispers_proto::{
 use tokio::time::timeout;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::Target;
+use crate::{Error, Target};
 
 /// Largest encoded request to ask a batch, in bytes: the batch, and room for manifest, inclusion proof and parameters.
 const MAX_REQUEST: usize = MAX_BATCH + (4 << 20);
@@ -47,6 +47,10 @@ impl Service {
             conductors: AnyOf::new(node.clone(), Channels::new(node), Role::Conductor),
         }
     }
+}
+
+fn status(error: Error) -> Status {
+    error.fault().status(&error)
 }
 
 /// Receives and decodes one batch.
@@ -99,24 +103,21 @@ impl TargetService for Service {
         let host = require_host(&request)?.clone();
         let quotas = &self.target.quotas;
         // A host that has used up its quota is refused before its upload is received.
-        let take = |bytes| {
-            let taken = quotas.take(&host, bytes, Instant::now());
-            taken.map_err(|error| error.fault().status(&error))
-        };
         if quotas.left(&host, Instant::now()) == 0 {
-            take(1)?;
+            quotas.take(&host, 1, Instant::now()).map_err(status)?;
         }
         let sealed = Messages::of_request(request.into_inner())
             .expect(MAX_SEALED)
             .await?;
-        take(sealed.len())?;
-        let upload = |channel| {
-            let sealed = tokio_stream::iter(chunks([sealed.clone()]));
-            async move { ConductorClient::new(channel).upload(sealed).await }
-        };
+        let taken = quotas.take(&host, sealed.len(), Instant::now());
+        taken.map_err(status)?;
         // The Conductor receives the upload over the Target's connection, so that it does not learn which host sent it
         // (§5).
-        let uploaded = self.conductors.call(upload).await;
+        let uploaded = self.conductors.call(|channel| {
+            let sealed = tokio_stream::iter(chunks([sealed.clone()]));
+            async move { ConductorClient::new(channel).upload(sealed).await }
+        });
+        let uploaded = uploaded.await;
         if uploaded.is_err() {
             // Without this, an outage of the Conductors would use up the quota of hosts that try again.
             quotas.give_back(&host, sealed.len());
@@ -132,13 +133,12 @@ impl TargetService for Service {
         let sizes = request.into_inner();
         // The host needs the proof before it answers an ask. A Conductor that hangs must leave time to try another
         // one.
-        let prove = |channel| async move {
+        let proof = self.conductors.call(|channel| async move {
             let mut conductor = ConductorClient::new(channel);
             let proof = timeout(PATIENCE, conductor.log_consistency(sizes)).await;
             proof.unwrap_or_else(|_| Err(Status::unavailable("the conductor does not answer")))
-        };
-        let proof = self.conductors.call(prove).await;
-        proof.map(|reply| Response::new(reply.into_inner()))
+        });
+        proof.await.map(|reply| Response::new(reply.into_inner()))
     }
 
     async fn withdraw(
@@ -149,12 +149,13 @@ impl TargetService for Service {
         let sealed = Messages::of_request(request.into_inner())
             .expect(MAX_SEALED)
             .await?;
-        let withdraw = |channel| {
+        let withdrawn = self.conductors.call(|channel| {
             let sealed = tokio_stream::iter(chunks([sealed.clone()]));
             async move { ConductorClient::new(channel).withdraw(sealed).await }
-        };
-        let withdrawn = self.conductors.call(withdraw).await;
-        withdrawn.map(|reply| Response::new(reply.into_inner()))
+        });
+        withdrawn
+            .await
+            .map(|reply| Response::new(reply.into_inner()))
     }
 
     async fn evaluate(
@@ -163,11 +164,12 @@ impl TargetService for Service {
     ) -> Result<Response<Message>, Status> {
         require_host(&request)?;
         let request = request.into_inner();
-        let evaluate = |channel| {
+        let evaluated = self.conductors.call(|channel| {
             let request = request.clone();
             async move { ConductorClient::new(channel).evaluate(request).await }
-        };
-        let evaluated = self.conductors.call(evaluate).await;
-        evaluated.map(|reply| Response::new(reply.into_inner()))
+        });
+        evaluated
+            .await
+            .map(|reply| Response::new(reply.into_inner()))
     }
 }

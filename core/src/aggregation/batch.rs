@@ -211,8 +211,8 @@ impl Contributions {
         };
         for (dealer, share) in (0u32..).zip(shares) {
             // A dealer's share must stand at the dealer's own index, or it could pass for another's.
-            let own = |share: &HeldGroup| matches!(share.entries(), [one] if one.index == dealer);
-            let share = share.filter(own);
+            let share =
+                share.filter(|share| matches!(share.entries(), [one] if one.index == dealer));
             let place = contributions.groups.len() as u32;
             contributions
                 .slots
@@ -409,18 +409,17 @@ impl Frozen {
         // next takes its place.
         let needed = public.threshold().needed();
         loop {
-            let unread = || {
-                let valid = |member| shares.iter().any(|(from, _)| *from == member);
-                let members = offered.iter().copied().filter(|member| !valid(*member));
-                AggregationError::Unread {
-                    members: members.collect(),
+            let enough = shares.get(..needed);
+            match enough.map(|shares| prf::combine(public, &work, shares)) {
+                Some(Ok(seed)) => return Ok(Zeroizing::new(seed)),
+                Some(Err(PrfError::WrongShare { member })) => {
+                    shares.retain(|(from, _)| *from != member);
                 }
-            };
-            let some = shares.get(..needed).ok_or_else(unread)?;
-            match prf::combine(public, &work, some) {
-                Ok(seed) => return Ok(Zeroizing::new(seed)),
-                Err(PrfError::WrongShare { member }) => shares.retain(|(from, _)| *from != member),
-                Err(_) => return Err(unread()),
+                None | Some(Err(_)) => {
+                    let mut members = offered.to_vec();
+                    members.retain(|member| !shares.iter().any(|(from, _)| from == member));
+                    return Err(AggregationError::Unread { members });
+                }
             }
         }
     }
@@ -582,37 +581,32 @@ impl Verifying {
         let circuit = &self.reading.circuit;
         let all = Verdicts::of(circuit, quorum.members(), &columns, needed, count)?;
         let held = held(&columns, count);
-        let nearly_all =
-            |_, verdicts: &Verdicts| u64::from(verdicts.accepted) * 20 >= held as u64 * 19;
-        let of_several_hosts = |member, verdicts: &Verdicts| {
-            let freed = |index| bit(&verdicts.bitmap, index) && !bit(&all.bitmap, index);
-            member != me && several(self.inputs.groups_of(freed), self.inputs.received)
-        };
         // The noise of each dealer depends on the number of dealers: all of it counts, or none.
         if !self.reading.dealers.is_empty() && (all.accepted as usize) < count {
-            let fault = |index| fault(circuit, quorum, &columns, needed, index);
-            return Err(self.refused(&all, fault));
+            return Err(self.refused(&all, |index| {
+                fault(circuit, quorum, &columns, needed, index)
+            }));
         }
-        let without_one = |right: &dyn Fn(MemberNumber, &Verdicts) -> bool| {
-            suspect(
+        // A few contradictions, at least one and up to 5 %, are rejected without a search for a liar (protocol.md §8).
+        if are_many(all.inconsistent + all.partial, count) {
+            let by_homes = weakness::off(Weakness::HostFailsBatch);
+            let suspect = suspect(
                 circuit,
                 quorum,
                 &columns,
                 needed,
                 min_verified,
                 count,
-                right,
-            )
-        };
-        // A few contradictions, at least one and up to 5 %, are rejected without a search for a liar (protocol.md §8).
-        let many = |rejected: u32| rejected > 1 && u64::from(rejected) * 20 > count as u64;
-        if many(all.inconsistent + all.partial) {
-            let by_homes = weakness::off(Weakness::HostFailsBatch);
-            let suspect = match by_homes {
-                true => without_one(&nearly_all),
-                false => without_one(&of_several_hosts),
-            };
-            if suspect.is_some() || (by_homes && many(all.inconsistent)) {
+                &|member, verdicts| match by_homes {
+                    true => u64::from(verdicts.accepted) * 20 >= held as u64 * 19,
+                    false => {
+                        let freed =
+                            |index| bit(&verdicts.bitmap, index) && !bit(&all.bitmap, index);
+                        member != me && several(self.inputs.groups_of(freed), self.inputs.received)
+                    }
+                },
+            );
+            if suspect.is_some() || (by_homes && are_many(all.inconsistent, count)) {
                 return Err(AggregationError::TooManyInconsistent {
                     rejected: all.inconsistent + all.partial,
                     count: count as u32,
@@ -752,4 +746,10 @@ impl From<Prepared> for Committed {
             sums: prepared.sums,
         }
     }
+}
+
+/// Returns whether more of `count` contributions are rejected than are explained without a liar: at least one, and up
+/// to 5 %.
+fn are_many(rejected: u32, count: usize) -> bool {
+    rejected > 1 && u64::from(rejected) * 20 > count as u64
 }

@@ -97,8 +97,8 @@ struct Batch {
 impl Batch {
     /// Returns whether this aggregator promised others to count the batch.
     fn is_acknowledged(&self) -> bool {
-        let prepared = |attempt: &Attempt| matches!(attempt, Attempt::Prepared(_));
-        self.committed.is_some() || self.attempts.values().any(prepared)
+        let mut attempts = self.attempts.values();
+        self.committed.is_some() || attempts.any(|attempt| matches!(attempt, Attempt::Prepared(_)))
     }
 }
 
@@ -185,11 +185,11 @@ impl Aggregation {
         if !counts || weakness::off(Weakness::ReleasedUncharged) {
             return Vec::new();
         }
-        let released = |expense| Expense {
+        let charges = self.expenses().map(|expense| Expense {
             released: true,
             ..expense
-        };
-        self.expenses().map(released).collect()
+        });
+        charges.collect()
     }
 
     /// Returns whether this aggregator holds a grant of every partition.

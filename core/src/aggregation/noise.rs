@@ -108,13 +108,13 @@ impl DealtRequest {
     /// Collects the shares for the aggregator at `position` among those with an offer. Returns `None` if a deal has no
     /// such share.
     pub fn for_reader(request: &DealRequest, deals: &[Deal], position: usize) -> Option<Self> {
-        let share = |deal: &Deal| {
+        let shares = deals.iter().map(|deal| {
             let share = deal.shares.get(position)?.clone();
             Some((deal.statement.clone(), deal.signature, share))
-        };
+        });
         Some(Self {
             request: request.clone(),
-            deals: deals.iter().map(share).collect::<Option<_>>()?,
+            deals: shares.collect::<Option<_>>()?,
         })
     }
 }
@@ -320,14 +320,13 @@ impl Aggregation {
         let privacy = self.manifest.round_privacy(request.work.round);
         let privacy = &privacy.ok_or(AggregationError::WrongWork)?;
         let dealers = &request.dealers;
-        let offered = |member: &MemberNumber| {
-            let mut offers = self.manifest.offers(committee);
-            offers.any(|(offered, _)| offered == *member)
-        };
         // With fewer dealers than this kind of noise needs, t−1 colluding dealers could take off so much that too
         // little is left.
         let listed = dealers.windows(2).all(|pair| pair[0] < pair[1])
-            && dealers.iter().all(offered)
+            && dealers.iter().all(|dealer| {
+                let mut offers = self.manifest.offers(committee);
+                offers.any(|(member, _)| member == *dealer)
+            })
             && dealers.len() >= self.needed
             && dealers.len() == dealers_of(privacy, self.needed, dealers.len());
         if request.work.batch != BatchId::noise(committee)
@@ -371,9 +370,9 @@ impl Terms {
         let noise = Noise::plan(privacy, &sensitivities, needed, dealers)
             .map_err(|_| AggregationError::WrongWork)?;
         let moments = query.moments_of_outputs();
-        let wrong = |_| AggregationError::WrongWork;
-        let bounds = Circuit::noise_bounds(noise.bounds(&moments)).map_err(wrong)?;
-        let circuit = Circuit::noise(&bounds).map_err(wrong)?;
+        let bounds = Circuit::noise_bounds(noise.bounds(&moments))
+            .map_err(|_| AggregationError::WrongWork)?;
+        let circuit = Circuit::noise(&bounds).map_err(|_| AggregationError::WrongWork)?;
         Ok(Self {
             noise,
             moments,
@@ -384,11 +383,11 @@ impl Terms {
 
     fn reading(&self, dealers: &[MemberNumber]) -> Reading {
         let count = dealers.len() as u64;
-        let offset = |bound: &u64| field::mul(count, *bound);
+        let offsets = self.bounds.iter().map(|bound| field::mul(count, *bound));
         Reading {
             circuit: self.circuit.clone(),
             dealers: dealers.to_vec(),
-            offsets: self.bounds.iter().map(offset).collect(),
+            offsets: offsets.collect(),
         }
     }
 }

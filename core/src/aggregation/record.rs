@@ -119,9 +119,11 @@ impl Aggregation {
             Unsaved::Parts(parts) => (parts.iter().copied().collect(), false),
             Unsaved::Whole => (self.parts(), true),
         };
-        let record = |part| Some((part, self.record(part)?));
+        let records = parts
+            .into_iter()
+            .filter_map(|part| Some((part, self.record(part)?)));
         Some(Changes {
-            records: parts.into_iter().filter_map(record).collect(),
+            records: records.collect(),
             whole,
             charges: self.charges(),
         })

@@ -94,8 +94,8 @@ impl Aggregation {
         if !self.has_every_grant(directory) {
             return Err(AggregationError::NoGrant);
         }
-        let mine = |batch: BatchId| batch.committee == self.channel.committee;
-        let granted = self.granted().filter(|(batch, _)| mine(*batch));
+        let own = self.channel.committee;
+        let granted = self.granted().filter(|(batch, _)| batch.committee == own);
         let asked: u64 = granted.map(|(_, count)| u64::from(count)).sum();
         let mut committed = Vec::new();
         let mut last = None;
@@ -105,7 +105,7 @@ impl Aggregation {
                 return Err(AggregationError::NotCommitted);
             }
             // Other committees check their own batches.
-            if !mine(listed.batch) {
+            if listed.batch.committee != own {
                 continue;
             }
             // The notary saw only a hash. The content is compared with what this aggregator committed (protocol.md §9).
@@ -121,18 +121,19 @@ impl Aggregation {
                 .ok_or(AggregationError::NotCommitted)?;
             committed.push(ours);
         }
-        let noise = |ours: &&&Committed| ours.work.batch.is_noise();
+        let (noise, of_homes): (Vec<&Committed>, Vec<&Committed>) = committed
+            .iter()
+            .partition(|ours| ours.work.batch.is_noise());
         // A noisy query releases nothing without its noise, and with no more than one batch of noise.
-        if committed.iter().filter(noise).count() != usize::from(self.manifest.privacy.is_some()) {
+        if noise.len() != usize::from(self.manifest.privacy.is_some()) {
             return Err(AggregationError::NotCommitted);
         }
-        let of_homes = || committed.iter().filter(|ours| !ours.work.batch.is_noise());
-        let accepted: u64 = of_homes().map(|ours| u64::from(ours.accepted)).sum();
+        let accepted: u64 = of_homes.iter().map(|ours| u64::from(ours.accepted)).sum();
         // The rate is measured against the sizes that the Target Finder signed, and not against the homes that a Target
         // says it asked.
         let wanted = asked.saturating_mul(self.manifest.answer_rate.into());
         // In whole numbers: a division would round.
-        if of_homes().count() == 0 || accepted.saturating_mul(1000) < wanted {
+        if of_homes.is_empty() || accepted.saturating_mul(1000) < wanted {
             return Err(AggregationError::TooFewAnswers);
         }
         let circuit = self.manifest.circuit_of(proposal.round);
@@ -140,11 +141,7 @@ impl Aggregation {
         for batch in &committed {
             sums.add(&batch.sums);
         }
-        let dealers = committed
-            .iter()
-            .filter(noise)
-            .map(|ours| ours.accepted as u8);
-        let dealers = dealers.sum();
+        let dealers = noise.iter().map(|ours| ours.accepted as u8).sum();
         let verified = committed.iter().map(|batch| batch.verified).min();
         let content = PeerContent::Guards {
             round: proposal.round,
@@ -195,12 +192,12 @@ impl Aggregation {
         let opened = self.open_peers(messages, directory);
         let (outputs, coarsely) = self.mask(round, &releasing.proposal, guarding, &opened)?;
         let (asked, accepted) = match coarsely {
-            true => self.noisy_counts(guarding.asked, guarding.accepted),
+            true => {
+                let (asked, accepted) = self.noisy_counts(guarding.asked, guarding.accepted);
+                let least = self.manifest.min_cohort;
+                (coarse(asked, least), coarse(accepted, least))
+            }
             false => (guarding.asked, guarding.accepted),
-        };
-        let released = |homes| match coarsely {
-            true => coarse(homes, self.manifest.min_cohort),
-            false => homes,
         };
         let total = Total {
             query: self.channel.query,
@@ -209,8 +206,8 @@ impl Aggregation {
             member: self.me,
             proposal: releasing.proposal,
             finds: self.finds(),
-            asked: released(asked),
-            accepted: released(accepted),
+            asked,
+            accepted,
             verified: guarding.verified,
             dealers: guarding.dealers,
             outputs,

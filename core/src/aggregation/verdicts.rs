@@ -170,8 +170,8 @@ impl Verdicts {
 
 /// Returns the number of indices of which any member holds a share.
 pub(super) fn held(columns: &[Column<'_>], count: usize) -> usize {
-    let held = |index: &usize| columns.iter().any(|column| bit(column.present, *index));
-    (0..count).filter(held).count()
+    let held = (0..count).filter(|index| columns.iter().any(|column| bit(column.present, *index)));
+    held.count()
 }
 
 /// Finds the one member for which `right` holds of the others' decisions without it. A proof that is verified with a
@@ -235,40 +235,51 @@ pub(super) fn fault(
     if most == 0 {
         return Fault::Unknown;
     }
-    let finding_of = |members: &[MemberNumber], columns: &[Column<'_>]| {
-        let examined = Examined::new(circuit, members, columns, needed);
-        examined.map(|mut examined| examined.find(index)).ok()
-    };
     let without = columns.iter().filter(|column| !bit(column.present, index));
     // In a quorum of 2t-1 or more at least t members are honest, and their messages alone determine the polynomial.
     let honest_decide = members.len() + 1 >= 2 * needed;
     if without.count() >= needed
-        || honest_decide && finding_of(members, columns) == Some(Finding::Refused)
+        || honest_decide
+            && finding(circuit, members, columns, needed, index) == Some(Finding::Refused)
     {
         return Fault::Dealer;
     }
-    let is_chosen = |set: u64, place: usize| set >> place & 1 == 1;
-    let counts_without = |set: &u64| {
-        let left = (0..members.len()).filter(|place| !is_chosen(*set, *place));
+    // The number of sets doubles with each member: of a larger quorum only single members are left out.
+    let single = members.len() > LARGEST_EXAMINED;
+    // Sets of members, each with one bit per place in the quorum.
+    let mut sets: Box<dyn Iterator<Item = u64>> = match single {
+        true => Box::new((0..members.len().min(64)).map(|place| 1 << place)),
+        false => Box::new((1..=most).flat_map(|size| {
+            let sets = 0u64..1 << members.len();
+            sets.filter(move |set| set.count_ones() as usize == size)
+        })),
+    };
+    let liars = sets.find(|set| {
+        let left = (0..members.len()).filter(|place| set >> place & 1 == 0);
         let (others, theirs): (Vec<_>, Vec<_>) =
             left.map(|place| (members[place], columns[place])).unzip();
-        finding_of(&others, &theirs) == Some(Finding::Counted)
-    };
-    let named = |set: u64| {
-        let places = (0..members.len()).filter(|place| is_chosen(set, *place));
-        Fault::DealerOr(places.map(|place| members[place]).collect())
-    };
-    if members.len() > LARGEST_EXAMINED {
-        // The number of sets doubles with each member: of a larger quorum only single members are left out.
-        let mut single = (0..members.len().min(64)).map(|place| 1 << place);
-        return single.find(counts_without).map_or(Fault::Unknown, named);
+        finding(circuit, &others, &theirs, needed, index) == Some(Finding::Counted)
+    });
+    match liars {
+        Some(set) => {
+            let places = (0..members.len()).filter(|place| set >> place & 1 == 1);
+            Fault::DealerOr(places.map(|place| members[place]).collect())
+        }
+        None if single => Fault::Unknown,
+        None => Fault::Dealer,
     }
-    let of_size = |size| {
-        let sets = 0u64..1 << members.len();
-        sets.filter(move |set| set.count_ones() as usize == size)
-    };
-    let smallest = (1..=most).flat_map(of_size).find(counts_without);
-    smallest.map_or(Fault::Dealer, named)
+}
+
+/// Returns what the messages of `members` show about a contribution; `None` if nothing can be decided from them.
+fn finding(
+    circuit: &Circuit,
+    members: &[MemberNumber],
+    columns: &[Column<'_>],
+    needed: usize,
+    index: usize,
+) -> Option<Finding> {
+    let examined = Examined::new(circuit, members, columns, needed);
+    examined.map(|mut examined| examined.find(index)).ok()
 }
 
 #[cfg(test)]

@@ -41,15 +41,6 @@ impl BatchAnswer {
         let home = contribution_limit(manifest.circuit_of(work.round), offers);
         // Upper bound for the bytes of one aggregator's groups: one envelope per home, if each stack has one home.
         let most = offers.saturating_mul((homes as usize).saturating_mul(home + super::GROUP));
-        let fits = |groups: &Vec<super::SealedGroup>| {
-            let bytes = |group: &super::SealedGroup| {
-                group
-                    .encapsulated()
-                    .len()
-                    .saturating_add(group.ciphertext().len())
-            };
-            groups.iter().map(bytes).sum::<usize>() <= most
-        };
         let first = self.groups.first().map_or(0, Vec::len);
         let shaped = statement.work == work
             && statement.target == *target
@@ -58,7 +49,7 @@ impl BatchAnswer {
             && self
                 .groups
                 .iter()
-                .all(|groups| groups.len() == first && fits(groups))
+                .all(|groups| groups.len() == first && bytes_of(groups) <= most)
             && first <= homes as usize
             && self.answered <= homes;
         let signed = directory
@@ -74,12 +65,21 @@ impl BatchAnswer {
         let mut pairs = self.groups.iter().zip(&statement.digests);
         // The digests under the signature are compared with the groups themselves: a signature over other bytes is
         // worthless.
-        let same = |(groups, digest): (&Vec<super::SealedGroup>, &[u8; 32])| {
-            GroupsStatement::digest_of(groups) == *digest
-        };
-        match shaped && signed && pairs.all(same) {
+        match shaped
+            && signed
+            && pairs.all(|(groups, digest)| GroupsStatement::digest_of(groups) == *digest)
+        {
             true => Ok(()),
             false => Err(OtherBytes),
         }
     }
+}
+
+/// Returns the bytes of one aggregator's groups.
+fn bytes_of(groups: &[super::SealedGroup]) -> usize {
+    let bytes = groups.iter().map(|group| {
+        let encapsulated = group.encapsulated().len();
+        encapsulated.saturating_add(group.ciphertext().len())
+    });
+    bytes.sum()
 }

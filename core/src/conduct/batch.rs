@@ -322,11 +322,11 @@ impl Conduct {
             request: request.clone(),
             gather: Gather::new(alive.iter().copied()),
         };
-        let deal = |aggregator| Command::Deal {
+        let deals = alive.into_iter().map(|aggregator| Command::Deal {
             aggregator,
             request: request.clone(),
-        };
-        alive.into_iter().map(deal).collect()
+        });
+        deals.collect()
     }
 
     pub(super) fn dealt(
@@ -375,13 +375,15 @@ impl Conduct {
         if let Some(run) = self.run(work) {
             run.step = opening(&alive);
         }
-        let open = |(&aggregator, &position): (&AggregatorId, &usize)| Command::OpenDeals {
-            aggregator,
-            position,
-            request: request.clone(),
-            deals: deals.clone(),
-        };
-        Ok(alive.iter().map(open).collect())
+        let commands = alive
+            .iter()
+            .map(|(&aggregator, &position)| Command::OpenDeals {
+                aggregator,
+                position,
+                request: request.clone(),
+                deals: deals.clone(),
+            });
+        Ok(commands.collect())
     }
 
     /// Records an answer to a step of a batch. An aggregator that lost an attempt in a restart stays in the query, once
@@ -406,8 +408,11 @@ impl Conduct {
             (true, StepError::BadNoise),
         ] {
             let accused = quorum.members().iter().copied().filter(|member| {
-                let says = |suspect: &&(MemberNumber, bool)| **suspect == (*member, bad);
-                suspects.iter().filter(says).count() > most
+                suspects
+                    .iter()
+                    .filter(|suspect| **suspect == (*member, bad))
+                    .count()
+                    > most
             });
             for member in accused {
                 let aggregator = AggregatorId { committee, member };
@@ -584,8 +589,10 @@ impl Conduct {
         let answers = std::mem::take(&mut gather.answers);
         // An aggregator that lost the attempt in a restart, or cannot read the others' randomness, stays in the query:
         // only the attempt is over.
-        let missing = |aggregator| !answers.contains_key(aggregator);
-        let over = self.alive_for(work).keys().any(missing);
+        let over = self
+            .alive_for(work)
+            .keys()
+            .any(|aggregator| !answers.contains_key(aggregator));
         self.settle_disputes(aggregator.committee);
         self.check_quorum()?;
         if over {
@@ -619,10 +626,11 @@ impl Conduct {
         result: Result<SignedAcknowledgement, StepError>,
     ) -> Result<Vec<Command>, Failure> {
         // An acknowledgement in another's name, or about something else, is worthless.
-        let result = result.and_then(|said| {
-            let own = (said.body.member, said.body.work) == (aggregator.member, work);
-            let refused = || StepError::Refused("it acknowledged something else".into());
-            own.then_some(said).ok_or_else(refused)
+        let result = result.and_then(|signed| {
+            match (signed.body.member, signed.body.work) == (aggregator.member, work) {
+                true => Ok(signed),
+                false => Err(StepError::Refused("it acknowledged something else".into())),
+            }
         });
         let result = match self.asked_of(work) {
             Some(quorum) => {
@@ -675,11 +683,11 @@ impl Conduct {
         let disputed = std::mem::take(disputed);
         let acknowledgements: Vec<SignedAcknowledgement> =
             std::mem::take(&mut gather.answers).into_values().collect();
-        let decision = |a: &SignedAcknowledgement| (a.body.decision, a.body.accepted);
         // Aggregators commit only on equal acknowledgements of the whole quorum: with others, every commit would fail.
-        let equal = acknowledgements
-            .windows(2)
-            .all(|pair| decision(&pair[0]) == decision(&pair[1]));
+        let equal = acknowledgements.windows(2).all(|pair| {
+            let [one, next] = [&pair[0].body, &pair[1].body];
+            (one.decision, one.accepted) == (next.decision, next.accepted)
+        });
         let complete = acknowledgements.len() == quorum.members().len();
         let Some(first) = acknowledgements.first().filter(|_| equal && complete) else {
             self.leave_out(aggregator.committee, &quorum, &suspects);

@@ -33,8 +33,10 @@ impl Conduct {
         let mut readers: Vec<MemberNumber> = messages.iter().map(|message| message.to).collect();
         // Number and readers must be exact: a reader that got no message, or two, would fail its step.
         readers.sort_unstable();
-        let fits = |message: &PeerMessage| message.from == from.member && message.len() <= limit;
-        match readers == others && messages.iter().all(fits) {
+        let fit = messages
+            .iter()
+            .all(|message| message.from == from.member && message.len() <= limit);
+        match readers == others && fit {
             true => Ok(messages),
             false => Err(StepError::BadMessages),
         }
@@ -54,19 +56,14 @@ impl Conduct {
 
     /// Returns the length of the largest verifier message of a batch of `count` homes or dealers, in bytes.
     pub(super) fn verifier_limit(&self, work: Work, count: usize) -> usize {
-        let each = |circuit: &Circuit| {
-            let joint = match circuit.has_joint_randomness() {
-                true => 32,
-                false => 0,
-            };
-            size_of::<u64>() * circuit.message_len() + joint
-        };
-        let each = match work.batch.is_noise() {
-            true => self.noise_circuit(work, count).map_or(0, |c| each(&c)),
-            false => each(self.manifest.circuit_of(work.round)),
+        let message = match work.batch.is_noise() {
+            true => self
+                .noise_circuit(work, count)
+                .map_or(0, |c| message_len(&c)),
+            false => message_len(self.manifest.circuit_of(work.round)),
         };
         // Beside its elements, the message has one bit per index, set where the sender holds a share.
-        OVERHEAD + count.div_ceil(8) + count.saturating_mul(each)
+        OVERHEAD + count.div_ceil(8) + count.saturating_mul(message)
     }
 
     /// Returns the length of the largest message with guard counts, in bytes.
@@ -75,4 +72,13 @@ impl Conduct {
         let openings = circuit.openings(self.manifest.privacy.is_some());
         OVERHEAD + size_of::<u64>() * openings.len()
     }
+}
+
+/// Returns the bytes of a verifier message about one contribution.
+fn message_len(circuit: &Circuit) -> usize {
+    let joint = match circuit.has_joint_randomness() {
+        true => 32,
+        false => 0,
+    };
+    size_of::<u64>() * circuit.message_len() + joint
 }

@@ -418,8 +418,7 @@ impl Conduct {
 
     /// Returns the threshold of a committee.
     fn needed_of(&self, committee: u16) -> usize {
-        let terms = self.manifest.committees.get(usize::from(committee));
-        terms.map_or(usize::MAX, |terms| usize::from(terms.needed))
+        self.manifest.needed_of(committee)
     }
 
     /// Returns the aggregators of a committee that are still in the query.

@@ -55,15 +55,15 @@ impl Funnel {
             0 => 0,
             _ => NoisySize::asked(finds, 0, 1),
         };
-        let after = |homes: u64| match over {
+        let [answered, accepted] = [self.answered, self.accepted].map(|homes| match over {
             true => NoisySize::answered(finds, 0, 1, self.targeted.saturating_sub(homes)),
             false => 0,
-        };
+        });
         Self {
             targeted: NoisySize::asked(finds, 0, 1),
             asked,
-            answered: after(self.answered),
-            accepted: after(self.accepted),
+            answered,
+            accepted,
         }
     }
 }

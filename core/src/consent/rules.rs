@@ -210,12 +210,14 @@ impl Rules {
         }
         limit("epsilon-per-year", 0, self.epsilon_per_year, 1_000_000)?;
         if let Some(email) = &self.email {
-            let parts = email.split_once('@');
-            let fits = |part: &str| {
-                !part.is_empty() && !part.contains(|c: char| c.is_whitespace() || c.is_control())
-            };
+            let fits = email.split_once('@').is_some_and(|(name, host)| {
+                [name, host].iter().all(|part| {
+                    !part.is_empty()
+                        && !part.contains(|c: char| c.is_whitespace() || c.is_control())
+                })
+            });
             // Mail servers accept no longer address (RFC 5321). This is no full check of the syntax.
-            if email.len() > 254 || !parts.is_some_and(|(name, host)| fits(name) && fits(host)) {
+            if email.len() > 254 || !fits {
                 return Err(RulesError::Email(email.clone()));
             }
         }

@@ -33,11 +33,14 @@ fn covers_any_case(list: &Option<Vec<String>>, name: &str) -> bool {
 impl Rule {
     /// Returns whether the rule covers such a query, apart from its limits.
     fn concerns(&self, asked: &Asked) -> bool {
-        let listed = |field: &String| covers_any_case(&self.fields, field);
+        let mut listed = asked
+            .fields
+            .iter()
+            .map(|field| covers_any_case(&self.fields, field));
         let fields = match (&self.fields, self.effect) {
             (None, _) => true,
-            (Some(_), Effect::Allow) => asked.fields.iter().all(listed),
-            (Some(_), Effect::Deny) => asked.fields.iter().any(listed),
+            (Some(_), Effect::Allow) => listed.all(|listed| listed),
+            (Some(_), Effect::Deny) => listed.any(|listed| listed),
         };
         fields
             && covers(&self.queriers, &asked.querier)
@@ -50,8 +53,8 @@ impl Rule {
         let noise = match asked.epsilon {
             None => self.exact,
             Some(epsilon) => {
-                let at_most = |limit| epsilon <= whole_millionths(limit);
-                self.epsilon.is_none_or(at_most)
+                self.epsilon
+                    .is_none_or(|limit| epsilon <= whole_millionths(limit))
                     && self.delta.is_none_or(|delta| asked.delta <= delta)
             }
         };
@@ -116,12 +119,16 @@ impl Rules {
         };
         // Yearly limits come last, since they need the home's history.
         let spent = spent()?;
-        let left = |rule: &&&Rule| {
-            let of_rule = spent.by_rule.get(&rule.number).copied();
-            within(rule.epsilon_per_year, of_rule.unwrap_or_default(), question)
-        };
         // The first rule with enough ε left decides, and is charged.
-        let rule = allowing.iter().find(left).map(|rule| rule.number);
+        let rule = allowing.iter().find(|rule| {
+            let spent_by_rule = spent.by_rule.get(&rule.number).copied();
+            within(
+                rule.epsilon_per_year,
+                spent_by_rule.unwrap_or_default(),
+                question,
+            )
+        });
+        let rule = rule.map(|rule| rule.number);
         let outcome = match rule {
             Some(_) if self.affords(&spent, question) => Outcome::Allowed,
             _ => Outcome::Spent,

@@ -84,11 +84,10 @@ impl Candidates {
     /// holds for the home. The places are in the order of the homes' tags, which is the same in every find over the
     /// same lists.
     pub(super) fn matching(&self, matches: impl Fn(&dyn Fn(usize) -> bool) -> bool) -> Vec<u32> {
-        let holds = |place: usize, atom: usize| {
-            self.atoms[place * self.words + atom / 64] >> (atom % 64) & 1 == 1
-        };
         let places = 0..self.tags.len();
-        let matching = places.filter(|&place| matches(&|atom| holds(place, atom)));
+        let matching = places.filter(|&place| {
+            matches(&|atom| self.atoms[place * self.words + atom / 64] >> (atom % 64) & 1 == 1)
+        });
         let mut matching: Vec<u32> = matching.map(|place| place as u32).collect();
         matching.sort_unstable_by_key(|&place| self.tags[place as usize]);
         matching

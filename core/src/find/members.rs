@@ -17,18 +17,7 @@ pub struct Members(Vec<u64>);
 impl Members {
     /// Digests these tags with `key`.
     pub fn new<'t>(key: &MemberKey, tags: impl IntoIterator<Item = &'t HomeTag>) -> Self {
-        let digest = |tag: &HomeTag| {
-            let hash = Sha256::new()
-                .chain_update(key.as_bytes())
-                .chain_update(tag.0);
-            // The key is of one querier and key epoch: a copied memory does not show that two queriers asked the same
-            // home.
-            let hash: [u8; 32] = hash.finalize().into();
-            let mut word = [0; DIGEST];
-            word.copy_from_slice(&hash[..DIGEST]);
-            u64::from_le_bytes(word)
-        };
-        let mut digests: Vec<u64> = tags.into_iter().map(digest).collect();
+        let mut digests: Vec<u64> = tags.into_iter().map(|tag| digest(key, tag)).collect();
         digests.sort_unstable();
         digests.dedup();
         Self(digests)
@@ -65,10 +54,10 @@ impl Members {
             false => (&other.0, &self.0),
         };
         let common = match short.len() * LOOKED_UP < long.len() {
-            true => {
-                let found = |home: &&u64| long.binary_search(home).is_ok();
-                short.iter().filter(found).count()
-            }
+            true => short
+                .iter()
+                .filter(|home| long.binary_search(home).is_ok())
+                .count(),
             false => common(short, long),
         };
         (short.len() + long.len() - 2 * common) as u64
@@ -89,6 +78,18 @@ impl Members {
         // Every comparison relies on the order: unsorted digests would make near sets look far apart.
         (rest.is_empty() && digests.is_sorted()).then_some(Self(digests))
     }
+}
+
+/// Returns the first bytes of the hash of `key` and a tag. The key is of one querier and key epoch: a copied memory does
+/// not show that two queriers asked the same home.
+fn digest(key: &MemberKey, tag: &HomeTag) -> u64 {
+    let hash = Sha256::new()
+        .chain_update(key.as_bytes())
+        .chain_update(tag.0);
+    let hash: [u8; 32] = hash.finalize().into();
+    let mut word = [0; DIGEST];
+    word.copy_from_slice(&hash[..DIGEST]);
+    u64::from_le_bytes(word)
 }
 
 /// Counts the items that two sorted lists share. The loop has no branch on the items: they are random, so that every

@@ -36,17 +36,16 @@ pub fn exact_finder<'d>(
     // The key epoch is hashed too: a finder remembers sets for one key epoch only, so that queriers may move to another
     // finder with the next.
     let epoch = key_epoch.0.to_le_bytes();
-    let weight = |node: &&Node| {
+    let finders = directory.nodes(Role::TargetFinder);
+    let finders = finders.filter(|node| node.group == partition);
+    finders.max_by_key(|node| {
         let parts = [
             querier.as_str().as_bytes(),
             &epoch,
             node.name.as_str().as_bytes(),
         ];
         encoding::hash(labels::HASH_RESPONSIBLE, &parts)
-    };
-    let finders = directory.nodes(Role::TargetFinder);
-    let finders = finders.filter(|node| node.group == partition);
-    finders.max_by_key(weight)
+    })
 }
 
 /// Checks that `finder` may serve the query.

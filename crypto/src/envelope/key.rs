@@ -194,15 +194,14 @@ impl EnvelopeSecretKey {
     /// # Errors
     /// [`InvalidKey`] for another length.
     pub fn from_bytes(suite: Suite, bytes: &[u8]) -> Result<Self, InvalidKey> {
-        let error = |_| InvalidKey { what: "secret key" };
         let secret = match suite {
-            Suite::XWing => Secret::XWing(Box::new(
-                <XWing as Kem>::PrivateKey::from_bytes(bytes).map_err(error)?,
-            )),
-            Suite::X25519 => Secret::X25519(
-                <X25519HkdfSha256 as Kem>::PrivateKey::from_bytes(bytes).map_err(error)?,
-            ),
+            Suite::XWing => <XWing as Kem>::PrivateKey::from_bytes(bytes)
+                .map(|key| Secret::XWing(Box::new(key))),
+            Suite::X25519 => {
+                <X25519HkdfSha256 as Kem>::PrivateKey::from_bytes(bytes).map(Secret::X25519)
+            }
         };
+        let secret = secret.map_err(|_| InvalidKey { what: "secret key" })?;
         Ok(Self::unwatched(secret))
     }
 

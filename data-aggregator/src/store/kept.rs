@@ -183,19 +183,18 @@ impl Kept {
             let records = records.collect::<Result<Vec<(Vec<u8>, Vec<u8>)>, _>>()?;
             Ok((head.optional()?, records))
         })?;
-        let unreadable = |table| self.database.unreadable(table);
         let (expires, wrapped, manifest): (i64, Vec<u8>, Vec<u8>) =
-            head.ok_or_else(|| unreadable("query"))?;
+            head.ok_or_else(|| self.unreadable("query"))?;
         let id = &query.0;
         let key = self
             .node
             .open_key(&wrapped, &place(QUERY, id, &[]))
-            .map_err(|_| unreadable("query"))?;
+            .map_err(|_| self.unreadable("query"))?;
         let manifest = key
             .open(&manifest, &place(MANIFEST, id, &[]))
-            .map_err(|_| unreadable("query"))?;
+            .map_err(|_| self.unreadable("query"))?;
         let manifest: SignedManifest = from_bytes(&manifest, MAX_MANIFEST + 4096, MANIFEST)
-            .map_err(|_| unreadable("query"))?;
+            .map_err(|_| self.unreadable("query"))?;
         let records = rows.into_iter().map(|(part, body)| {
             let body = key.open(&body, &place(RECORD, id, &part)).ok()?;
             Some((from_bytes(&part, 64, RECORD).ok()?, Record::new(body)))
@@ -205,7 +204,7 @@ impl Kept {
             manifest,
             records: records
                 .collect::<Option<_>>()
-                .ok_or_else(|| unreadable("record"))?,
+                .ok_or_else(|| self.unreadable("record"))?,
             key,
         })
     }

@@ -96,10 +96,9 @@ impl Ledger<'_> {
                 "SELECT population, query, rho, expires, released FROM expense
                  WHERE querier = ?1 AND key_epoch = ?2",
             )?;
-            let found = select.query_map(params![querier.as_str(), epoch.0], expense)?;
-            let counts =
-                |found: &rusqlite::Result<Expense>| found.as_ref().map_or(true, |e| e.counts(now));
-            found.filter(counts).collect()
+            let expenses = select.query_map(params![querier.as_str(), epoch.0], expense)?;
+            let counted = expenses.filter(|e| e.as_ref().map_or(true, |e| e.counts(now)));
+            counted.collect()
         })
     }
 

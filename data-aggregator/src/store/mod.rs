@@ -112,6 +112,16 @@ struct Tables {
     queries: HashMap<QueryId, Open>,
 }
 
+impl Tables {
+    /// Counts the queries of `querier`, or of all queriers, of which something was released or nothing was.
+    fn count(&self, released: bool, querier: Option<&Name>) -> usize {
+        let counted = self.queries.values().filter(|open| {
+            open.released == released && querier.is_none_or(|name| open.querier == *name)
+        });
+        counted.count()
+    }
+}
+
 /// Offers and queries, in memory and in the file.
 pub(crate) struct Store {
     tables: Mutex<Tables>,
@@ -165,8 +175,10 @@ impl Store {
                     continue;
                 }
             };
-            let watch = |secret| node.watched(secret);
-            let aggregation = Aggregation::restore(manifest, committee, me, query.records, watch)
+            let aggregation =
+                Aggregation::restore(manifest, committee, me, query.records, |secret| {
+                    node.watched(secret)
+                })
                 .map_err(|_| kept.unreadable("record"))?;
             // The step that made the expenses count wrote them as well. This repetition costs nothing, and covers a
             // ledger that was restored from an older copy.
@@ -233,8 +245,10 @@ impl Store {
                 .collect()
         };
         // A query whose lock is taken is in a step.
-        let runs = |query: &&Arc<Mutex<Query>>| query.try_lock().map_or(true, |query| query.runs());
-        queries.iter().filter(runs).count()
+        let running = queries
+            .iter()
+            .filter(|query| query.try_lock().map_or(true, |query| query.runs()));
+        running.count()
     }
 
     /// Stores an offer.
@@ -312,18 +326,11 @@ impl Store {
     /// # Errors
     /// [`Error::Full`] or [`Error::OwnQueries`] if too many queries run.
     fn make_room(&self, tables: &mut Tables, querier: &Name) -> Result<(), Error> {
-        let count = |released: bool, own: bool| {
-            let counted = tables.queries.values();
-            let counted = counted.filter(|open| open.released == released);
-            counted
-                .filter(|open| !own || open.querier == *querier)
-                .count()
-        };
         let room = Room {
-            running: count(false, false),
-            over: count(true, false),
-            own_running: count(false, true),
-            own_over: count(true, true),
+            running: tables.count(false, None),
+            over: tables.count(true, None),
+            own_running: tables.count(false, Some(querier)),
+            own_over: tables.count(true, Some(querier)),
         };
         let own = match room.admit(self.max_queries)? {
             GivesWay::Nobody => return Ok(()),

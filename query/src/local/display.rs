@@ -9,8 +9,6 @@ impl Expr {
     /// Returns the expression as SQL for people, with the given names of columns. No party runs this text.
     pub fn text(&self, columns: &[String]) -> String {
         self.fold(|node, operands: Vec<String>| {
-            let infix = |symbol: &str| format!("({})", operands.join(symbol));
-            let call = |name: &str| format!("{name}({})", operands.join(", "));
             match node {
                 Node::Null(_) => "NULL".into(),
                 Node::Boolean(value) => value.to_string().to_uppercase(),
@@ -25,18 +23,22 @@ impl Expr {
                 Node::ToReal => operands[0].clone(),
                 Node::ToInteger => format!("CAST({} AS INTEGER)", operands[0]),
                 Node::Negate => format!("-{}", operands[0]),
-                Node::Arithmetic(operation) => infix(&format!(" {} ", operation.symbol())),
-                Node::Compare(comparison) => infix(&format!(" {} ", comparison.symbol())),
+                Node::Arithmetic(operation) => {
+                    infix(&operands, &format!(" {} ", operation.symbol()))
+                }
+                Node::Compare(comparison) => {
+                    infix(&operands, &format!(" {} ", comparison.symbol()))
+                }
                 Node::Not => format!("NOT {}", operands[0]),
-                Node::And(_) => infix(" AND "),
-                Node::Or(_) => infix(" OR "),
+                Node::And(_) => infix(&operands, " AND "),
+                Node::Or(_) => infix(&operands, " OR "),
                 Node::IsNull => format!("({} IS NULL)", operands[0]),
                 Node::In(_) => format!("({} IN ({}))", operands[0], operands[1..].join(", ")),
                 Node::Between => format!(
                     "({} BETWEEN {} AND {})",
                     operands[0], operands[1], operands[2]
                 ),
-                Node::Like => infix(" LIKE "),
+                Node::Like => infix(&operands, " LIKE "),
                 Node::Case { whens, .. } => {
                     let (pairs, rest) = operands.split_at(2 * usize::from(*whens));
                     let mut text = String::from("CASE");
@@ -48,9 +50,9 @@ impl Expr {
                     }
                     text + " END"
                 }
-                Node::Coalesce(_) => call("COALESCE"),
-                Node::NullIf => call("NULLIF"),
-                Node::Function(function) => call(function.name()),
+                Node::Coalesce(_) => call("COALESCE", &operands),
+                Node::NullIf => call("NULLIF", &operands),
+                Node::Function(function) => call(function.name(), &operands),
             }
         })
     }
@@ -83,10 +85,6 @@ impl LocalQuery {
     /// text.
     pub fn sql(&self) -> String {
         let fields: Vec<String> = self.fields().map(str::to_owned).collect();
-        let condition = |filter: &Option<Expr>, columns: &[String]| {
-            let filter = filter.as_ref();
-            filter.map_or(String::new(), |f| format!("\nWHERE {}", f.text(columns)))
-        };
         let (rows, columns) = match &self.inner {
             None => (self.doctype.clone(), fields),
             Some(inner) => {
@@ -97,7 +95,7 @@ impl LocalQuery {
                     "(SELECT {} FROM {}{}) AS home",
                     named.collect::<Vec<_>>().join(", "),
                     self.doctype,
-                    condition(&inner.filter, &fields).replace('\n', " "),
+                    where_clause(inner.filter.as_ref(), &fields).replace('\n', " "),
                 );
                 (rows, (1..=texts.len()).map(|n| format!("v{n}")).collect())
             }
@@ -117,7 +115,7 @@ impl LocalQuery {
         if items.is_empty() {
             items.push("1".into());
         }
-        let filter = condition(&self.filter, &columns);
+        let filter = where_clause(self.filter.as_ref(), &columns);
         format!("SELECT {}\nFROM {rows}{filter}", items.join(", "))
     }
 }
@@ -177,27 +175,54 @@ impl fmt::Display for LocalQuery {
 impl LocalQuery {
     /// Describes what a moment sums, for people.
     fn summed(&self, moment: &Moment, columns: &[String]) -> String {
-        let text = |number: &u16| {
-            let measure = self.measures.get(usize::from(*number));
-            measure.map_or_else(String::new, |m| m.expr.text(columns))
-        };
         match moment {
             Moment::Levels { variable, .. } => {
-                format!("who is at each level of {}", text(variable))
+                format!(
+                    "who is at each level of {}",
+                    self.measured(*variable, columns)
+                )
             }
             Moment::Product { present, factors } => {
-                let known: Vec<String> = present.iter().map(text).collect();
-                let factors: Vec<String> = factors.iter().map(text).collect();
-                match (factors.as_slice(), known.join(" and ")) {
-                    ([], known) => format!("who has {known}"),
-                    (factors, known) if present.len() > 1 => {
-                        format!("{} where there is {known}", factors.join(" * "))
+                let conditions: Vec<String> = present
+                    .iter()
+                    .map(|number| self.measured(*number, columns))
+                    .collect();
+                let conditions = conditions.join(" and ");
+                let factors: Vec<String> = factors
+                    .iter()
+                    .map(|number| self.measured(*number, columns))
+                    .collect();
+                match factors.as_slice() {
+                    [] => format!("who has {conditions}"),
+                    factors if present.len() > 1 => {
+                        format!("{} where there is {conditions}", factors.join(" * "))
                     }
-                    (factors, _) => factors.join(" * "),
+                    factors => factors.join(" * "),
                 }
             }
         }
     }
+
+    /// Returns the text of the expression that a variable measures; empty if no variable has this number.
+    fn measured(&self, number: u16, columns: &[String]) -> String {
+        let measure = self.measures.get(usize::from(number));
+        measure.map_or_else(String::new, |m| m.expr.text(columns))
+    }
+}
+
+/// Returns the operands in parentheses, separated by `symbol`.
+fn infix(operands: &[String], symbol: &str) -> String {
+    format!("({})", operands.join(symbol))
+}
+
+/// Returns the text of a call of the function `name`.
+fn call(name: &str, operands: &[String]) -> String {
+    format!("{name}({})", operands.join(", "))
+}
+
+/// Returns the WHERE clause after a line break; empty without a filter.
+fn where_clause(filter: Option<&Expr>, columns: &[String]) -> String {
+    filter.map_or_else(String::new, |f| format!("\nWHERE {}", f.text(columns)))
 }
 
 fn quoted(text: &str) -> String {

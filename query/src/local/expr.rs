@@ -6,6 +6,7 @@
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use super::typing::Kind;
+use crate::invalid_data;
 
 /// Largest number of nodes of one expression, and of all expressions of one query together.
 pub const MAX_NODES: usize = 4096;
@@ -273,17 +274,15 @@ impl Expr {
 
 impl BorshDeserialize for Expr {
     fn deserialize_reader<R: borsh::io::Read>(reader: &mut R) -> borsh::io::Result<Self> {
-        let invalid =
-            || borsh::io::Error::new(borsh::io::ErrorKind::InvalidData, InvalidExpr.to_string());
         let len = u32::deserialize_reader(reader)? as usize;
         // Before the nodes are read, so that a stranger's length allocates nothing.
         if len > MAX_NODES {
-            return Err(invalid());
+            return Err(invalid_data(InvalidExpr));
         }
         let nodes = (0..len)
             .map(|_| Node::deserialize_reader(reader))
             .collect::<borsh::io::Result<_>>()?;
-        Self::new(nodes).map_err(|_| invalid())
+        Self::new(nodes).map_err(invalid_data)
     }
 }
 

@@ -185,15 +185,15 @@ fn not_null(nodes: &[Node], text: &mut Text) {
 
 /// Adds the expressions that are not NULL wherever the given expression is not NULL.
 fn needs(nodes: &[Node], facts: &mut Vec<Fact>) {
-    let literal = |node: &Node| {
-        matches!(
-            node,
-            Node::Boolean(_) | Node::Integer(_) | Node::Real(_) | Node::Text(_)
-        )
-    };
-    let Some(last) = nodes.last().filter(|last| !literal(last)) else {
+    let Some(last) = nodes.last() else {
         return;
     };
+    if matches!(
+        last,
+        Node::Boolean(_) | Node::Integer(_) | Node::Real(_) | Node::Text(_)
+    ) {
+        return;
+    }
     facts.push(Fact::NotNull(nodes.to_vec(), true));
     let operands = operands(nodes);
     // Only operands whose NULL always makes the node NULL count. AND, OR, CASE and COALESCE may have a value although
@@ -303,24 +303,30 @@ fn one_of(nodes: &[Node], literals: &[&[Node]]) -> Option<Fact> {
         let high = numbers.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         return Some(Fact::Within(nodes.to_vec(), (low, true), (high, true)));
     }
-    let literal = |node: &Node| matches!(node, Node::Text(_) | Node::Boolean(_));
-    let all = values.iter().all(literal);
+    let all = values
+        .iter()
+        .all(|value| matches!(value, Node::Text(_) | Node::Boolean(_)));
     all.then(|| Fact::OneOf(nodes.to_vec(), values))
 }
 
 /// Adds the facts that hold where a number with two levels has the upper level: it is at least `middle`.
 fn above(nodes: &[Node], middle: f64, text: &mut Text) {
     let operands = operands(nodes);
-    let case = |otherwise| Node::Case {
-        whens: 1,
-        otherwise,
-    };
-    let high = |literal: &Node| number(literal).map(|value| value >= middle);
     match (nodes.last(), operands.as_slice()) {
-        (Some(node), [_, value]) if *node == case(false) => above(value, middle, text),
-        (Some(node), [condition, [one], [other]])
-            if *node == case(true) && (high(one), high(other)) == (Some(true), Some(false)) =>
-        {
+        (
+            Some(Node::Case {
+                whens: 1,
+                otherwise: false,
+            }),
+            [_, value],
+        ) => above(value, middle, text),
+        (
+            Some(Node::Case {
+                whens: 1,
+                otherwise: true,
+            }),
+            [condition, [one], [other]],
+        ) if is_high(one, middle) == Some(true) && is_high(other, middle) == Some(false) => {
             holds(condition, true, text);
         }
         // A condition as an integer is exactly 0 or 1. A real number as an integer is rounded, so its range would
@@ -333,6 +339,11 @@ fn above(nodes: &[Node], middle: f64, text: &mut Text) {
             (f64::INFINITY, true),
         )),
     }
+}
+
+/// Returns whether a number is at least `middle`; `None` if the literal is no number.
+fn is_high(literal: &Node, middle: f64) -> Option<bool> {
+    number(literal).map(|value| value >= middle)
 }
 
 fn is_condition(nodes: &[Node]) -> bool {

@@ -67,6 +67,15 @@ impl Typed {
             nonzero: false,
         }
     }
+
+    /// Makes the type of a literal.
+    fn literal(kind: Kind, nonzero: bool) -> Self {
+        Self {
+            kind,
+            nullable: false,
+            nonzero,
+        }
+    }
 }
 
 /// Error for an operator over operands of types that it does not take.
@@ -82,22 +91,13 @@ impl Node {
     pub fn typed(&self, operands: &[Typed], columns: &[Typed]) -> Result<Typed, Mismatch> {
         let nullable = operands.iter().any(|o| o.nullable);
         let first = operands.first().map(|o| o.kind);
-        let same = || operands.iter().all(|o| Some(o.kind) == first);
-        let all = |kind| operands.iter().all(|o| o.kind == kind);
-        let of = |kind| Ok(Typed::new(kind, nullable));
-        let literal = |kind, nonzero| {
-            Ok(Typed {
-                kind,
-                nullable: false,
-                nonzero,
-            })
-        };
+        let same = operands.iter().all(|o| Some(o.kind) == first);
         match self {
             Self::Null(kind) => Ok(Typed::new(*kind, true)),
-            Self::Boolean(_) => literal(Kind::Boolean, false),
-            Self::Integer(value) => literal(Kind::Integer, *value != 0),
-            Self::Real(value) => literal(Kind::Real, *value != 0.0),
-            Self::Text(_) => literal(Kind::Text, false),
+            Self::Boolean(_) => Ok(Typed::literal(Kind::Boolean, false)),
+            Self::Integer(value) => Ok(Typed::literal(Kind::Integer, *value != 0)),
+            Self::Real(value) => Ok(Typed::literal(Kind::Real, *value != 0.0)),
+            Self::Text(_) => Ok(Typed::literal(Kind::Text, false)),
             Self::Column(index) => columns
                 .get(usize::from(*index))
                 .copied()
@@ -108,69 +108,74 @@ impl Node {
             }),
             Self::ToReal => Err(Mismatch("only an integer becomes a real number")),
             Self::ToInteger => match first {
-                Some(Kind::Real | Kind::Boolean) => of(Kind::Integer),
+                Some(Kind::Real | Kind::Boolean) => Ok(Typed::new(Kind::Integer, nullable)),
                 _ => Err(Mismatch(
                     "only a real number or truth value becomes an integer",
                 )),
             },
             Self::Negate => match first {
-                Some(kind) if kind.is_numeric() => of(kind),
+                Some(kind) if kind.is_numeric() => Ok(Typed::new(kind, nullable)),
                 _ => Err(Mismatch("unary minus takes a number")),
             },
             Self::Arithmetic(operation) => match first {
-                Some(kind) if kind.is_numeric() && same() => {
+                Some(kind) if kind.is_numeric() && same => {
                     let safe = *operation != Arithmetic::Divide || operands[1].nonzero;
                     Ok(Typed::new(kind, nullable || !safe))
                 }
                 _ => Err(Mismatch("+, -, * and / take numbers")),
             },
-            Self::Compare(_) | Self::In(_) | Self::Between if same() => of(Kind::Boolean),
+            Self::Compare(_) | Self::In(_) | Self::Between if same => {
+                Ok(Typed::new(Kind::Boolean, nullable))
+            }
             Self::Compare(_) | Self::In(_) | Self::Between => {
                 Err(Mismatch("only values of one type can be compared"))
             }
-            Self::Not | Self::And(_) | Self::Or(_) if all(Kind::Boolean) => of(Kind::Boolean),
+            Self::Not | Self::And(_) | Self::Or(_) if all_of(Kind::Boolean, operands) => {
+                Ok(Typed::new(Kind::Boolean, nullable))
+            }
             Self::Not | Self::And(_) | Self::Or(_) => {
                 Err(Mismatch("AND, OR and NOT take conditions"))
             }
             Self::IsNull => Ok(Typed::new(Kind::Boolean, false)),
-            Self::Like if all(Kind::Text) => of(Kind::Boolean),
+            Self::Like if all_of(Kind::Text, operands) => Ok(Typed::new(Kind::Boolean, nullable)),
             Self::Like => Err(Mismatch("LIKE takes texts")),
             Self::Case { whens, otherwise } => {
                 let (pairs, rest) = operands.split_at(2 * usize::from(*whens));
                 // Pairs of condition and result alternate; the ELSE, if any, follows as the only rest.
                 let conditions = pairs.iter().step_by(2);
-                let results = || pairs.iter().skip(1).step_by(2).chain(rest);
+                let results: Vec<&Typed> = pairs.iter().skip(1).step_by(2).chain(rest).collect();
                 if conditions.into_iter().any(|c| c.kind != Kind::Boolean) {
                     return Err(Mismatch("WHEN takes a condition"));
                 }
-                let kind = results().next().map(|r| r.kind);
-                match kind {
-                    Some(kind) if results().all(|r| r.kind == kind) => Ok(Typed::new(
+                match results.first().map(|r| r.kind) {
+                    Some(kind) if results.iter().all(|r| r.kind == kind) => Ok(Typed::new(
                         kind,
-                        !otherwise || results().any(|r| r.nullable),
+                        !otherwise || results.iter().any(|r| r.nullable),
                     )),
                     _ => Err(Mismatch("the results of CASE must be of one type")),
                 }
             }
             Self::Coalesce(_) => match first {
-                Some(kind) if same() => Ok(Typed::new(kind, operands.iter().all(|o| o.nullable))),
+                Some(kind) if same => Ok(Typed::new(kind, operands.iter().all(|o| o.nullable))),
                 _ => Err(Mismatch("COALESCE takes values of one type")),
             },
             Self::NullIf => match first {
-                Some(kind) if same() => Ok(Typed::new(kind, true)),
+                Some(kind) if same => Ok(Typed::new(kind, true)),
                 _ => Err(Mismatch("NULLIF takes values of one type")),
             },
             Self::Function(function) => match (function, first) {
-                (Function::Abs, Some(kind)) if kind.is_numeric() => of(kind),
+                (Function::Abs, Some(kind)) if kind.is_numeric() => Ok(Typed::new(kind, nullable)),
                 (Function::Abs, _) => Err(Mismatch("ABS takes a number")),
                 (Function::Round | Function::Floor | Function::Ceil, Some(Kind::Real)) => {
-                    of(Kind::Real)
+                    Ok(Typed::new(Kind::Real, nullable))
                 }
                 (Function::Round | Function::Floor | Function::Ceil, _) => {
                     Err(Mismatch("ROUND, FLOOR and CEIL take a number"))
                 }
-                (Function::Length, Some(Kind::Text)) => of(Kind::Integer),
-                (Function::Lower | Function::Upper, Some(Kind::Text)) => of(Kind::Text),
+                (Function::Length, Some(Kind::Text)) => Ok(Typed::new(Kind::Integer, nullable)),
+                (Function::Lower | Function::Upper, Some(Kind::Text)) => {
+                    Ok(Typed::new(Kind::Text, nullable))
+                }
                 (Function::Length | Function::Lower | Function::Upper, _) => {
                     Err(Mismatch("LENGTH, LOWER and UPPER take a text"))
                 }
@@ -213,19 +218,6 @@ impl Rejects {
     }
 
     fn of(node: &Node, operands: Vec<Self>) -> Self {
-        let any = |side: fn(&Self) -> &BTreeSet<u16>| {
-            operands
-                .iter()
-                .flat_map(|o| side(o).iter().copied())
-                .collect()
-        };
-        let every = |side: fn(&Self) -> &BTreeSet<u16>| {
-            operands
-                .iter()
-                .map(|o| side(o).clone())
-                .reduce(|a, b| &a & &b)
-                .unwrap_or_default()
-        };
         match node {
             Node::Column(index) => Self::strict([*index].into()),
             Node::ToReal
@@ -234,7 +226,7 @@ impl Rejects {
             | Node::Arithmetic(_)
             | Node::Compare(_)
             | Node::Like
-            | Node::Function(_) => Self::strict(any(|o| &o.value)),
+            | Node::Function(_) => Self::strict(union(&operands, |o| &o.value)),
             // Despite a NULL among the other operands the result may be decided: 5 is not between 6 and NULL.
             Node::Between | Node::In(_) => Self::strict(operands[0].value.clone()),
             // NOT is true where its operand is false.
@@ -250,13 +242,13 @@ impl Rejects {
             // A conjunction is true only if all operands are, so a column that rejects one of them rejects the whole.
             // It is false if any operand is, so only a column that all operands reject does. OR is the mirror image.
             Node::And(_) => Self {
-                truth: any(|o| &o.truth),
-                falsity: every(|o| &o.falsity),
+                truth: union(&operands, |o| &o.truth),
+                falsity: intersection(&operands, |o| &o.falsity),
                 ..Self::default()
             },
             Node::Or(_) => Self {
-                truth: every(|o| &o.truth),
-                falsity: any(|o| &o.falsity),
+                truth: intersection(&operands, |o| &o.truth),
+                falsity: union(&operands, |o| &o.falsity),
                 ..Self::default()
             },
             Node::Null(_)
@@ -269,6 +261,25 @@ impl Rejects {
             | Node::NullIf => Self::default(),
         }
     }
+}
+
+/// Returns whether all operands have the type `kind`.
+fn all_of(kind: Kind, operands: &[Typed]) -> bool {
+    operands.iter().all(|o| o.kind == kind)
+}
+
+/// Returns the columns that are in the chosen set of any operand.
+fn union(operands: &[Rejects], set: fn(&Rejects) -> &BTreeSet<u16>) -> BTreeSet<u16> {
+    operands
+        .iter()
+        .flat_map(|o| set(o).iter().copied())
+        .collect()
+}
+
+/// Returns the columns that are in the chosen set of every operand.
+fn intersection(operands: &[Rejects], set: fn(&Rejects) -> &BTreeSet<u16>) -> BTreeSet<u16> {
+    let sets = operands.iter().map(|o| set(o).clone());
+    sets.reduce(|a, b| &a & &b).unwrap_or_default()
 }
 
 #[cfg(test)]

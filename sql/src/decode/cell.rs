@@ -262,41 +262,37 @@ impl Sums<'_> {
 
     fn pair(&self, statistic: Statistic, y: u16, x: u16, present: &[u16]) -> Option<Option<f64>> {
         let count = self.count(present)?;
-        let scatter = |a, b| self.scatter(present, a, b);
-        let mean = |variable: u16| {
-            let sum = self.moment(present, &[variable])?;
-            Some(self.grid(variable)?.mean(count, sum))
-        };
-        let (grid_y, grid_x) = (self.grid(y)?, self.grid(x)?);
-        let n = count as f64;
-        // Floating point begins only here, after the differences were taken exactly: differences of large
-        // sums would lose their digits.
-        let over = |scatter: i128, widths: f64, divisor: i128| {
-            (divisor > 0).then(|| scatter as f64 / n / divisor as f64 * widths)
-        };
-        let both = grid_y.width() * grid_x.width();
-        let slope = |xy: i128, xx: i128| {
-            (count > 0 && xx > 0).then(|| xy as f64 / xx as f64 * grid_y.width() / grid_x.width())
-        };
-        let squared = |grid: &Quantiser, scatter: i128| {
-            over(scatter, grid.width().powi(2), 1).filter(|_| scatter >= 0)
-        };
+        let (width_y, width_x) = (self.grid(y)?.width(), self.grid(x)?.width());
+        let both = width_y * width_x;
         Some(match statistic {
-            Statistic::CovarSample => over(scatter(y, x)?, both, count - 1),
-            Statistic::CovarPopulation => over(scatter(y, x)?, both, count),
-            Statistic::Sxy => over(scatter(y, x)?, both, i128::from(count > 0)),
-            Statistic::Sxx => squared(grid_x, scatter(x, x)?).filter(|_| count > 0),
-            Statistic::Syy => squared(grid_y, scatter(y, y)?).filter(|_| count > 0),
-            Statistic::AverageX => mean(x)?,
-            Statistic::AverageY => mean(y)?,
-            Statistic::Slope => slope(scatter(y, x)?, scatter(x, x)?),
+            Statistic::CovarSample => scaled(self.scatter(present, y, x)?, both, count, count - 1),
+            Statistic::CovarPopulation => scaled(self.scatter(present, y, x)?, both, count, count),
+            Statistic::Sxy => scaled(
+                self.scatter(present, y, x)?,
+                both,
+                count,
+                i128::from(count > 0),
+            ),
+            Statistic::Sxx => squares(self.scatter(present, x, x)?, width_x, count),
+            Statistic::Syy => squares(self.scatter(present, y, y)?, width_y, count),
+            Statistic::AverageX => self.mean_of(present, x)?,
+            Statistic::AverageY => self.mean_of(present, y)?,
+            Statistic::Slope => self.slope(present, y, x)?,
             Statistic::Intercept => {
-                let slope = slope(scatter(y, x)?, scatter(x, x)?);
-                let means = mean(y)?.zip(mean(x)?);
+                let slope = self.slope(present, y, x)?;
+                let means = self.mean_of(present, y)?.zip(self.mean_of(present, x)?);
                 slope.zip(means).map(|(slope, (y, x))| y - slope * x)
             }
-            Statistic::Correlation => correlation(scatter(y, x)?, scatter(y, y)?, scatter(x, x)?),
-            Statistic::R2 => match (scatter(y, x)?, scatter(y, y)?, scatter(x, x)?) {
+            Statistic::Correlation => correlation(
+                self.scatter(present, y, x)?,
+                self.scatter(present, y, y)?,
+                self.scatter(present, x, x)?,
+            ),
+            Statistic::R2 => match (
+                self.scatter(present, y, x)?,
+                self.scatter(present, y, y)?,
+                self.scatter(present, x, x)?,
+            ) {
                 _ if count <= 0 => None,
                 // If y is constant and x is not, R² is 1, as in PostgreSQL.
                 (_, 0, xx) if xx > 0 => Some(1.0),
@@ -304,10 +300,37 @@ impl Sums<'_> {
             },
         })
     }
+
+    /// Returns the mean of a variable over the rows in which none of `present` is NULL.
+    pub(super) fn mean_of(&self, present: &[u16], variable: u16) -> Option<Option<f64>> {
+        let sum = self.moment(present, &[variable])?;
+        Some(self.grid(variable)?.mean(self.count(present)?, sum))
+    }
+
+    /// Returns the slope of the least-squares line of `y` over `x`.
+    fn slope(&self, present: &[u16], y: u16, x: u16) -> Option<Option<f64>> {
+        let (xy, xx) = (self.scatter(present, y, x)?, self.scatter(present, x, x)?);
+        let (grid_y, grid_x) = (self.grid(y)?, self.grid(x)?);
+        let defined = self.count(present)? > 0 && xx > 0;
+        Some(defined.then(|| xy as f64 / xx as f64 * grid_y.width() / grid_x.width()))
+    }
 }
 
 /// Returns the correlation. It is clamped to [-1, 1], since noise may take it out of that range.
 fn correlation(xy: i128, yy: i128, xx: i128) -> Option<f64> {
-    let r = || xy as f64 / (yy as f64).sqrt() / (xx as f64).sqrt();
-    (yy > 0 && xx > 0).then(|| r().clamp(-1.0, 1.0))
+    (yy > 0 && xx > 0).then(|| {
+        let r = xy as f64 / (yy as f64).sqrt() / (xx as f64).sqrt();
+        r.clamp(-1.0, 1.0)
+    })
+}
+
+/// Returns the scatter of `count` rows in the unit of its variables, divided by `divisor`. Floating point begins only
+/// here, after the differences were taken exactly: differences of large sums would lose their digits.
+fn scaled(scatter: i128, widths: f64, count: i128, divisor: i128) -> Option<f64> {
+    (divisor > 0).then(|| scatter as f64 / count as f64 / divisor as f64 * widths)
+}
+
+/// Returns the sum of squared deviations from the mean. Noise may make it negative; it is then `None`.
+fn squares(scatter: i128, width: f64, count: i128) -> Option<f64> {
+    scaled(scatter, width.powi(2), count, 1).filter(|_| scatter >= 0 && count > 0)
 }

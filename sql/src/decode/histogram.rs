@@ -100,17 +100,12 @@ pub(super) fn extreme(runs: &[Run], grid: &Quantiser, largest: bool) -> Cell {
 
 /// Returns the level with the most people, and the first of several such levels.
 pub(super) fn mode(runs: &[Run], grid: &Quantiser, labels: &[Value]) -> Cell {
-    let per_level = |run: &Run| {
-        let levels = run.levels.end() - run.levels.start() + 1;
-        run.count.max(0) as f64 / levels as f64
-    };
-    let most = |best: &Run, run: &Run| per_level(run) > per_level(best);
     let mut runs = runs.iter();
     let Some(mut best) = runs.next() else {
         return Value::Null.into();
     };
     for run in runs {
-        if most(best, run) {
+        if per_level(run) > per_level(best) {
             best = run;
         }
     }
@@ -125,4 +120,9 @@ pub(super) fn mode(runs: &[Run], grid: &Quantiser, labels: &[Value]) -> Cell {
             }
         }
     }
+}
+
+fn per_level(run: &Run) -> f64 {
+    let levels = run.levels.end() - run.levels.start() + 1;
+    run.count.max(0) as f64 / levels as f64
 }

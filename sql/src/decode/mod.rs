@@ -139,14 +139,13 @@ impl GroupColumn {
     /// Creates the column of `key`. Its name is the one in SELECT if it is selected, else its text in GROUP
     /// BY.
     pub(crate) fn new(index: usize, written: &str, key: &Key, selection: &Selection) -> Self {
-        let is_key = |node: &Node| match node {
-            Node::Column(column) => {
-                selection.sources.get(usize::from(*column)) == Some(&Source::Key(index))
+        let mut columns = selection.columns.iter();
+        let selected = columns.find(|column| match column.expr.nodes() {
+            [Node::Column(source)] => {
+                selection.sources.get(usize::from(*source)) == Some(&Source::Key(index))
             }
             _ => false,
-        };
-        let mut columns = selection.columns.iter();
-        let selected = columns.find(|c| matches!(c.expr.nodes(), [node] if is_key(node)));
+        });
         let mut values: Vec<Value> = key.categories.iter().map(Value::from).collect();
         // NULL is the last group of a nullable key.
         values.extend(key.nullable.then_some(Value::Null));
@@ -271,24 +270,20 @@ impl Decoder {
 
     fn empty_table(&self) -> Table {
         let columns = &self.selection.columns;
-        let is_key = |column: &&(usize, &Column)| match column.1.expr.nodes() {
-            [Node::Column(cell)] => matches!(
-                self.selection.sources.get(usize::from(*cell)),
-                Some(Source::Key(_) | Source::Edge { .. })
-            ),
-            _ => false,
-        };
+        let keys = columns
+            .iter()
+            .enumerate()
+            .filter(|(_, column)| match column.expr.nodes() {
+                [Node::Column(source)] => matches!(
+                    self.selection.sources.get(usize::from(*source)),
+                    Some(Source::Key(_) | Source::Edge { .. })
+                ),
+                _ => false,
+            });
         Table {
             columns: columns.iter().map(|c| c.name.clone()).collect(),
             kinds: columns.iter().map(|c| c.kind).collect(),
-            keys: columns
-                .iter()
-                .enumerate()
-                .collect::<Vec<_>>()
-                .iter()
-                .filter(is_key)
-                .map(|c| c.0)
-                .collect(),
+            keys: keys.map(|(place, _)| place).collect(),
             group_columns: self.groups.iter().map(|g| g.name.clone()).collect(),
             ..Table::default()
         }
@@ -347,8 +342,7 @@ impl Decoder {
     fn cells(&self, group: usize, outputs: &[Option<i128>]) -> Vec<Option<Cell>> {
         let key = self.positions(group);
         let sums = self.sums(group, outputs);
-        let sources = self.selection.sources.iter();
-        let cell = |source: &Source| match source {
+        let cells = self.selection.sources.iter().map(|source| match source {
             Source::Key(column) => {
                 let column = (self.groups.get(*column)?, key.get(*column)?);
                 Some(column.0.values.get(*column.1)?.clone().into())
@@ -359,8 +353,8 @@ impl Decoder {
                 Some(Value::Real(*edge).into())
             }
             source => sums.cell(source),
-        };
-        sources.map(cell).collect()
+        });
+        cells.collect()
     }
 
     /// Returns the rows that HAVING keeps, in the order of ORDER BY, cut by OFFSET and LIMIT.
@@ -368,29 +362,29 @@ impl Decoder {
         let selection = &self.selection;
         if let Some(having) = &selection.having {
             let before = rows.len();
-            let unknown = rows.iter().filter(|row| {
-                let withheld = |cell: usize| row.cells[cell].is_none();
-                self.needs(having).any(withheld)
-            });
-            let unknown = unknown.count();
+            let undecided = rows
+                .iter()
+                .filter(|row| self.needs(having).any(|cell| row.cells[cell].is_none()));
+            let undecided = undecided.count();
             // An unknown condition leaves the row out, as in SQL. The note below says how many rows had no
             // decision because of withholding.
             rows.retain(|row| evaluate(having, &row.values).value == Value::Boolean(true));
-            if unknown > 0 {
+            if undecided > 0 {
                 table.notes.push(format!(
-                    "HAVING could not be decided for {unknown} of {before} groups, since what it needs \
+                    "HAVING could not be decided for {undecided} of {before} groups, since what it needs \
                      was withheld: they are left out"
                 ));
             }
         }
-        let keys = |row: &Row| -> Vec<Value> {
-            let items = selection.order.iter();
-            items
-                .map(|item| evaluate(&item.expr, &row.values).value)
-                .collect()
-        };
         // A stable sort keeps rows that compare equal in the order of their domains.
-        let mut keyed: Vec<(Vec<Value>, Row)> = rows.into_iter().map(|r| (keys(&r), r)).collect();
+        let keyed = rows.into_iter().map(|row| {
+            let items = selection.order.iter();
+            let keys: Vec<Value> = items
+                .map(|item| evaluate(&item.expr, &row.values).value)
+                .collect();
+            (keys, row)
+        });
+        let mut keyed: Vec<(Vec<Value>, Row)> = keyed.collect();
         keyed.sort_by(|(a, _), (b, _)| self.ordering(a, b));
         let offset = usize::try_from(selection.offset).unwrap_or(usize::MAX);
         let limit = selection
@@ -479,6 +473,9 @@ impl Decoder {
 
 /// Returns the values of cells, NULL where withheld.
 fn values(cells: &[Option<Cell>]) -> Vec<Value> {
-    let value = |cell: &Option<Cell>| cell.as_ref().map_or(Value::Null, |cell| cell.value.clone());
-    cells.iter().map(value).collect()
+    let values = cells.iter().map(|cell| match cell {
+        Some(cell) => cell.value.clone(),
+        None => Value::Null,
+    });
+    values.collect()
 }

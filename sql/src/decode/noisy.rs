@@ -30,8 +30,12 @@ impl Decoder {
         for _ in 0..DRAWS {
             for (place, (new, old)) in perturbed.iter_mut().zip(outputs).enumerate() {
                 let moment = self.layout.moment_of(place);
-                let drawn = |noise: &Noise| noise.draw(moment, runs[place], rng) as i128;
-                *new = old.map(|old| old + noise.iter().map(drawn).sum::<i128>());
+                *new = old.map(|old| {
+                    let drawn = noise
+                        .iter()
+                        .map(|noise| noise.draw(moment, runs[place], rng) as i128);
+                    old + drawn.sum::<i128>()
+                });
             }
             if let Some(model) = &self.selection.model {
                 // Only the coefficients get intervals. Their standard errors describe the spread of homes and

@@ -56,10 +56,6 @@ impl Model {
         let names = std::iter::once("(intercept)")
             .chain(self.features.iter().map(|(_, name)| name.as_str()));
         for (name, coefficient) in names.zip(&fit.coefficients) {
-            let real = |value: f64| match value.is_finite() {
-                true => Value::Real(value),
-                false => Value::Null,
-            };
             let values = match *coefficient {
                 Some((value, error)) => [real(value), real(error), real(value / error)],
                 None => [Value::Null, Value::Null, Value::Null],
@@ -93,64 +89,64 @@ impl Model {
             .iter()
             .map(|(variable, _)| *variable)
             .collect();
-        let of = |a: u16, b: u16| {
-            let scatter = sums.scatter(&self.present, a, b)? as f64;
-            let (a, b) = (sums.grid(a)?, sums.grid(b)?);
-            // Centred products are computed exactly, in integers. Dividing only afterwards avoids the
-            // cancellation of large sums.
-            Some(scatter / n * a.width() * b.width())
-        };
-        let mean = |variable: u16| {
-            let sum = sums.moment(&self.present, &[variable])?;
-            Some(sums.grid(variable)?.mean(homes, sum).unwrap_or(f64::NAN))
-        };
-        let means: Vec<f64> = variables.iter().map(|v| mean(*v)).collect::<Option<_>>()?;
-        let mean_y = mean(self.dependent)?;
-        let yy = of(self.dependent, self.dependent)?;
-        let row = |a: &u16| {
-            variables
-                .iter()
-                .map(|b| of(*a, *b))
-                .collect::<Option<Vec<f64>>>()
-        };
-        let xx: Vec<Vec<f64>> = variables.iter().map(row).collect::<Option<_>>()?;
+        let means = variables.iter().map(|v| sums.mean_of(&self.present, *v));
+        let means = means.collect::<Option<Vec<_>>>()?.into_iter();
+        let means: Vec<f64> = means.map(|mean| mean.unwrap_or(f64::NAN)).collect();
+        let mean_y = sums
+            .mean_of(&self.present, self.dependent)?
+            .unwrap_or(f64::NAN);
+        let yy = self.centred(sums, self.dependent, self.dependent)?;
+        let xx: Vec<Vec<f64>> = variables
+            .iter()
+            .map(|a| {
+                variables
+                    .iter()
+                    .map(|b| self.centred(sums, *a, *b))
+                    .collect()
+            })
+            .collect::<Option<_>>()?;
         let xy: Vec<f64> = variables
             .iter()
-            .map(|x| of(*x, self.dependent))
+            .map(|x| self.centred(sums, *x, self.dependent))
             .collect::<Option<_>>()?;
         if homes <= variables.len() as i128 + 1 {
             let what = "fewer homes answered than the regression has terms";
             return Some(Err(what.to_owned()));
         }
         let (lower, used) = cholesky(&xx);
-        let kept: Vec<usize> = (0..xx.len()).filter(|place| used[*place]).collect();
+        let independent: Vec<usize> = (0..xx.len()).filter(|place| used[*place]).collect();
         let inverse = inverse(&lower);
         let beta: Vec<f64> = inverse
             .iter()
-            .map(|row| row.iter().zip(&kept).map(|(c, place)| c * xy[*place]).sum())
+            .map(|row| {
+                row.iter()
+                    .zip(&independent)
+                    .map(|(c, place)| c * xy[*place])
+                    .sum()
+            })
             .collect();
         let explained: f64 = beta
             .iter()
-            .zip(&kept)
+            .zip(&independent)
             .map(|(b, place)| b * xy[*place])
             .sum();
         // Noise may take the residual below zero.
         let residual = (yy - explained).max(0.0);
-        let variance = residual / (n - kept.len() as f64 - 1.0);
+        let variance = residual / (n - independent.len() as f64 - 1.0);
         let offset: f64 = beta
             .iter()
-            .zip(&kept)
+            .zip(&independent)
             .map(|(b, place)| b * means[*place])
             .sum();
         // The intercept is the prediction at zero. Its error grows with the distance of the means from there.
-        let spread: f64 = (0..kept.len())
-            .flat_map(|a| (0..kept.len()).map(move |b| (a, b)))
-            .map(|(a, b)| means[kept[a]] * inverse[a][b] * means[kept[b]])
+        let spread: f64 = (0..independent.len())
+            .flat_map(|a| (0..independent.len()).map(move |b| (a, b)))
+            .map(|(a, b)| means[independent[a]] * inverse[a][b] * means[independent[b]])
             .sum();
         let mut coefficients = vec![None; variables.len() + 1];
         let error = (variance * (1.0 / n + spread)).sqrt();
         coefficients[0] = Some((mean_y - offset, error));
-        for (rank, place) in kept.iter().enumerate() {
+        for (rank, place) in independent.iter().enumerate() {
             let error = (variance * inverse[rank][rank]).sqrt();
             coefficients[place + 1] = Some((beta[rank], error));
         }
@@ -164,6 +160,16 @@ impl Model {
                 .map(|place| self.features[place].1.clone())
                 .collect(),
         }))
+    }
+
+    /// Returns the sum of the products of two variables' deviations from their means.
+    fn centred(&self, sums: &Sums<'_>, a: u16, b: u16) -> Option<f64> {
+        let homes = sums.count(&self.present)? as f64;
+        let scatter = sums.scatter(&self.present, a, b)? as f64;
+        let (a, b) = (sums.grid(a)?, sums.grid(b)?);
+        // Centred products are computed exactly, in integers. Dividing only afterwards avoids the cancellation of large
+        // sums.
+        Some(scatter / homes * a.width() * b.width())
     }
 }
 
@@ -196,24 +202,33 @@ fn cholesky(matrix: &[Vec<f64>]) -> (Vec<Vec<f64>>, Vec<bool>) {
 fn inverse(lower: &[Vec<f64>]) -> Vec<Vec<f64>> {
     let size = lower.len();
     // Columns of the inverse of L, from the diagonal down.
-    let column = |column: usize| {
+    let columns = (0..size).map(|column| {
         let mut solved: Vec<f64> = vec![0.0; column];
-        for (row, known) in lower.iter().enumerate().skip(column) {
+        for (row, coefficients) in lower.iter().enumerate().skip(column) {
             let unit = f64::from(u8::from(row == column));
-            let before: f64 = (column..row).map(|k| known[k] * solved[k]).sum();
-            solved.push((unit - before) / known[row]);
+            let before: f64 = (column..row).map(|k| coefficients[k] * solved[k]).sum();
+            solved.push((unit - before) / coefficients[row]);
         }
         solved
-    };
-    let columns: Vec<Vec<f64>> = (0..size).map(column).collect();
-    let product = |a: usize, b: usize| {
-        (a.max(b)..size)
-            .map(|k| columns[a][k] * columns[b][k])
-            .sum()
-    };
+    });
+    let columns: Vec<Vec<f64>> = columns.collect();
     (0..size)
-        .map(|a| (0..size).map(|b| product(a, b)).collect())
+        .map(|a| {
+            let products = (0..size).map(|b| {
+                let terms = (a.max(b)..size).map(|k| columns[a][k] * columns[b][k]);
+                terms.sum()
+            });
+            products.collect()
+        })
         .collect()
+}
+
+/// Returns a number as a cell, NULL if it is not finite.
+fn real(value: f64) -> Value {
+    match value.is_finite() {
+        true => Value::Real(value),
+        false => Value::Null,
+    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use rand::CryptoRng;
 
 use super::Plan;
 use crate::decode::{Table, WrongOutputs};
-use dispers_circuit::{Circuit, CircuitError, Moment};
+use dispers_circuit::{Circuit, Moment};
 use dispers_privacy::{Noise, Privacy, PrivacyError, Rho};
 
 /// Reason why a query cannot be explained.
@@ -80,8 +80,8 @@ impl Plan {
         (needed, members): (usize, usize),
         rng: &mut impl CryptoRng,
     ) -> Result<Explanation, ExplainError> {
-        let refuse = |error: CircuitError| ExplainError::Query(error.to_string());
-        let circuit = Circuit::compile(&self.shape).map_err(refuse)?;
+        let circuit = Circuit::compile(&self.shape)
+            .map_err(|error| ExplainError::Query(error.to_string()))?;
         let groups = usize::from(self.shape.groups.max(1));
         let noise = privacy.map(|privacy| {
             let sensitivities = circuit.sensitivities();
@@ -148,28 +148,35 @@ impl Plan {
     fn evenly(&self, circuit: &Circuit, homes: u64) -> Vec<Option<i128>> {
         let groups = u64::from(self.shape.groups.max(1));
         let rows = i128::from(homes / groups);
-        let max = |variable: u16| i128::from(self.shape.variables[usize::from(variable)].max);
         let mut group = vec![Some(rows)];
         for moment in &self.shape.moments {
             match moment {
                 Moment::Levels { variable, .. } => {
-                    let levels = max(*variable) + 1;
+                    let levels = self.max_level(*variable) + 1;
                     // Differences of rounded-down parts add up to exactly `rows`.
-                    let share = |level: i128| rows * (level + 1) / levels - rows * level / levels;
-                    group.extend((0..levels).map(|level| Some(share(level))));
+                    group
+                        .extend((0..levels).map(|level| {
+                            Some(rows * (level + 1) / levels - rows * level / levels)
+                        }));
                 }
                 Moment::Product { factors, .. } => group.push(Some(match factors.as_slice() {
                     [] => rows,
                     // For values that are uniform on [0, max], the mean is max/2, the mean square max²/3, and
                     // the mean product of two independent values max·max/4.
-                    [one] => rows * max(*one) / 2,
-                    [one, other] if one == other => rows * max(*one) * max(*one) / 3,
-                    [one, other, ..] => rows * max(*one) * max(*other) / 4,
+                    [one] => rows * self.max_level(*one) / 2,
+                    [one, other] if one == other => {
+                        rows * self.max_level(*one) * self.max_level(*one) / 3
+                    }
+                    [one, other, ..] => rows * self.max_level(*one) * self.max_level(*other) / 4,
                 })),
             }
         }
         let outputs: Vec<Option<i128>> = (0..groups).flat_map(|_| group.clone()).collect();
         debug_assert_eq!(outputs.len(), circuit.outputs().len());
         outputs
+    }
+
+    fn max_level(&self, variable: u16) -> i128 {
+        self.shape.variables[usize::from(variable)].max.into()
     }
 }

@@ -146,21 +146,24 @@ fn check_sums(shape: &Shape, measures: &Measures, max_homes: u64) -> Result<(), 
         let Moment::Product { factors, .. } = moment else {
             continue;
         };
-        let fits = |largest: u128| {
-            largest
-                .checked_mul(u128::from(max_homes))
-                .is_some_and(|sum| sum < u128::from(FIELD_MODULUS))
-        };
-        let max = |factor: &u16| u128::from(shape.variables[usize::from(*factor)].max);
-        if fits(factors.iter().map(max).product()) {
+        let maxima = factors
+            .iter()
+            .map(|factor| shape.variables[usize::from(*factor)].max);
+        let maxima: Vec<u128> = maxima.map(u128::from).collect();
+        if fits(maxima.iter().product(), max_homes) {
             continue;
         }
         // The advice is about the factor with the most levels: a coarser step helps most there.
-        let Some(factor) = factors.iter().copied().max_by_key(max) else {
+        let Some((factor, max)) = factors
+            .iter()
+            .copied()
+            .zip(&maxima)
+            .max_by_key(|(_, max)| **max)
+        else {
             continue;
         };
         let others: u128 = match factors.as_slice() {
-            [a, b] if a != b => factors.iter().map(max).product::<u128>() / max(&factor),
+            [a, b] if a != b => maxima.iter().product::<u128>() / max,
             _ => 1,
         };
         let power = if factors.len() == 2 && others == 1 {
@@ -169,21 +172,29 @@ fn check_sums(shape: &Shape, measures: &Measures, max_homes: u64) -> Result<(), 
             1
         };
         let (position, written) = &measures.written[usize::from(factor)];
-        let of = match (factors.len(), power) {
+        let summands = match (factors.len(), power) {
             (2, 2) => "squares",
             (2, _) => "products",
             _ => "values",
         };
-        let what = format!("the sum of {of} of {written} over {max_homes} homes would overflow");
+        let what =
+            format!("the sum of {summands} of {written} over {max_homes} homes would overflow");
         let Some(quantiser) = measures.measures[usize::from(factor)].quantiser else {
             continue;
         };
         let instead = coarser(&quantiser, written, |max| {
-            fits(u128::from(max).pow(power).saturating_mul(others))
+            fits(u128::from(max).pow(power).saturating_mul(others), max_homes)
         });
         return Err(SqlError::new(*position, what, instead));
     }
     Ok(())
+}
+
+/// Returns whether the sum of `max_homes` numbers of at most `largest` does not overflow.
+fn fits(largest: u128, max_homes: u64) -> bool {
+    largest
+        .checked_mul(u128::from(max_homes))
+        .is_some_and(|sum| sum < u128::from(FIELD_MODULUS))
 }
 
 /// Returns advice on which clamp to write so that sums fit.

@@ -56,11 +56,12 @@ impl Bound {
     /// literal.
     pub(super) fn to(self, kind: Kind) -> Result<Self, SqlError> {
         let position = self.position;
-        let literal = |node| Self::literal(node, position);
         match (self.expr.nodes(), kind) {
             _ if self.typed.kind == kind => Ok(self),
-            ([Node::Null(_)], _) => literal(Node::Null(kind)),
-            ([Node::Integer(value)], Kind::Real) => literal(Node::Real(*value as f64)),
+            ([Node::Null(_)], _) => Self::literal(Node::Null(kind), position),
+            ([Node::Integer(value)], Kind::Real) => {
+                Self::literal(Node::Real(*value as f64), position)
+            }
             ([Node::Text(text)], Kind::Integer | Kind::Real) => {
                 let node = match kind {
                     Kind::Integer => text.trim().parse().ok().map(Node::Integer),
@@ -78,7 +79,7 @@ impl Bound {
                         "compare a number with a number",
                     )
                 })?;
-                literal(node)
+                Self::literal(node, position)
             }
             _ if self.typed.kind == Kind::Integer && kind == Kind::Real => {
                 Self::apply(Node::ToReal, vec![self])
@@ -99,16 +100,12 @@ impl Bound {
 
 /// Converts all of `values` to the single type that PostgreSQL would choose.
 pub(super) fn unify(values: Vec<Bound>) -> Result<Vec<Bound>, SqlError> {
-    let decided = || {
-        values
-            .iter()
-            .filter(|v| !v.is_unknown())
-            .map(|v| v.typed.kind)
-    };
-    let kind = match decided().next() {
+    let decided = values.iter().filter(|v| !v.is_unknown());
+    let kinds: Vec<Kind> = decided.map(|v| v.typed.kind).collect();
+    let kind = match kinds.first() {
         None => Kind::Text,
-        Some(Kind::Integer) if decided().any(|k| k == Kind::Real) => Kind::Real,
-        Some(kind) => kind,
+        Some(Kind::Integer) if kinds.contains(&Kind::Real) => Kind::Real,
+        Some(kind) => *kind,
     };
     values.into_iter().map(|value| value.to(kind)).collect()
 }

@@ -3,7 +3,7 @@
 
 use sqlparser::ast::{BinaryOperator, Expr as Ast, UnaryOperator};
 
-use super::error::SqlError;
+use super::error::{Position, SqlError};
 use super::functions::{as_call, text_literal};
 use super::near::did_you_mean;
 use super::walk::{chained, position_of};
@@ -26,18 +26,15 @@ pub(crate) fn split_where<'a>(
             None => local.push(condition),
         }
     }
-    let every_home = || Profile::atom(EVERY_HOME.to_owned());
+    let every_home = Profile::atom(EVERY_HOME.to_owned());
     if profiles.is_empty() {
-        return Ok((every_home(), local));
+        return Ok((every_home, local));
     }
-    let bounded = |result: Result<_, InvalidProfile>| {
-        result.map_err(|e| SqlError::new(None, e.to_string(), "name fewer concepts"))
-    };
-    let mut profile = bounded(Profile::and(profiles))?;
+    let mut profile = Profile::and(profiles).map_err(|e| too_large(None, e))?;
     // Target finders look for homes in the lists of the named concepts. A profile that matches a home of none
     // of these lists, such as a NOT, therefore also needs the list of all homes.
     if profile.matches(&|_| false) {
-        profile = bounded(Profile::and(vec![every_home(), profile]))?;
+        profile = Profile::and(vec![every_home, profile]).map_err(|e| too_large(None, e))?;
     }
     Ok((profile, local))
 }
@@ -73,15 +70,13 @@ fn profile(
         let what = "the condition is nested too deeply";
         return Err(SqlError::new(position_of(ast), what, "write a shorter one"));
     }
-    let too_large =
-        |e: InvalidProfile| SqlError::new(position_of(ast), e.to_string(), "name fewer concepts");
     match ast {
         Ast::Nested(inner) => profile(inner, catalogue, depth + 1),
         Ast::UnaryOp {
             op: UnaryOperator::Not,
             expr,
         } => profile(expr, catalogue, depth + 1)?
-            .map(|part| Profile::negate(part).map_err(too_large))
+            .map(|part| Profile::negate(part).map_err(|e| too_large(position_of(ast), e)))
             .transpose(),
         Ast::BinaryOp {
             op: op @ (BinaryOperator::And | BinaryOperator::Or),
@@ -102,8 +97,13 @@ fn profile(
                      choose who is asked, and only a home itself reads its data",
                     "join the two by AND, or submit a query for each",
                 )),
-                _ if *op == BinaryOperator::And => Profile::and(parts).map(Some).map_err(too_large),
-                _ => Profile::or(parts).map(Some).map_err(too_large),
+                _ => {
+                    let joined = match op {
+                        BinaryOperator::And => Profile::and(parts),
+                        _ => Profile::or(parts),
+                    };
+                    joined.map(Some).map_err(|e| too_large(position_of(ast), e))
+                }
             }
         }
         _ => match as_call(ast) {
@@ -117,7 +117,7 @@ fn profile(
                 if catalogue.has_concept(name) {
                     return Ok(Some(Profile::atom(name.to_owned())));
                 }
-                let known = catalogue
+                let names = catalogue
                     .concepts
                     .iter()
                     .map(String::as_str)
@@ -125,10 +125,14 @@ fn profile(
                 Err(SqlError::new(
                     position_of(argument),
                     format!("there is no concept '{name}'"),
-                    did_you_mean(name, known, ""),
+                    did_you_mean(name, names, ""),
                 ))
             }
             _ => Ok(None),
         },
     }
+}
+
+fn too_large(position: Option<Position>, error: InvalidProfile) -> SqlError {
+    SqlError::new(position, error.to_string(), "name fewer concepts")
 }

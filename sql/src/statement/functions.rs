@@ -72,12 +72,13 @@ impl<'a> Call<'a> {
         let position = parts
             .filter_map(|p| p.as_ident())
             .find_map(|i| Position::of(i.span.start));
-        let refuse = |what: &str, instead: &str| {
-            let what = format!("{} {what}", name.to_uppercase());
-            Err(SqlError::new(position, what, instead))
-        };
         if function.over.is_some() {
-            return refuse("OVER is a window function", "write GROUP BY instead");
+            return refuse(
+                &name,
+                position,
+                "OVER is a window function",
+                "write GROUP BY instead",
+            );
         }
         let within = match function.within_group.as_slice() {
             [] => None,
@@ -85,11 +86,20 @@ impl<'a> Call<'a> {
                 match item.options.sort {
                     None | Some(OrderBySort::Asc) => Some((&item.expr, false)),
                     Some(OrderBySort::Desc) => Some((&item.expr, true)),
-                    Some(_) => return refuse("orders by an operator", "write ORDER BY x"),
+                    Some(_) => {
+                        return refuse(
+                            &name,
+                            position,
+                            "orders by an operator",
+                            "write ORDER BY x",
+                        );
+                    }
                 }
             }
             _ => {
                 return refuse(
+                    &name,
+                    position,
                     "orders by several values",
                     "write WITHIN GROUP (ORDER BY x)",
                 );
@@ -99,21 +109,35 @@ impl<'a> Call<'a> {
             || function.uses_odbc_syntax
             || !matches!(function.parameters, FunctionArguments::None)
         {
-            return refuse("is called in a way that is not supported", "write name(x)");
+            return refuse(
+                &name,
+                position,
+                "is called in a way that is not supported",
+                "write name(x)",
+            );
         }
         let list = match &function.args {
             FunctionArguments::List(list) => list,
-            FunctionArguments::None => return refuse("has no arguments", "write name(x)"),
+            FunctionArguments::None => {
+                return refuse(&name, position, "has no arguments", "write name(x)");
+            }
             FunctionArguments::Subquery(_) => return Err(subquery(position)),
         };
         if list.duplicate_treatment == Some(DuplicateTreatment::Distinct) {
             return refuse(
+                &name,
+                position,
                 "DISTINCT is not supported",
                 "count rows with COUNT(*), or values with GROUP BY domain(x, 'a', 'b')",
             );
         }
         if !list.clauses.is_empty() {
-            return refuse("has a clause that is not supported", "write name(x)");
+            return refuse(
+                &name,
+                position,
+                "has a clause that is not supported",
+                "write name(x)",
+            );
         }
         let mut arguments = Vec::new();
         let mut star = false;
@@ -121,11 +145,11 @@ impl<'a> Call<'a> {
             match argument {
                 FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => arguments.push(expr),
                 FunctionArg::Unnamed(FunctionArgExpr::Wildcard) => star = true,
-                _ => return refuse("has a named argument", "write name(x)"),
+                _ => return refuse(&name, position, "has a named argument", "write name(x)"),
             }
         }
         if star && (name != "count" || !arguments.is_empty() || list.args.len() != 1) {
-            return refuse("does not take *", "write COUNT(*)");
+            return refuse(&name, position, "does not take *", "write COUNT(*)");
         }
         Ok(Self {
             name,
@@ -252,6 +276,16 @@ impl<'a> Call<'a> {
         };
         SqlError::new(self.position, what, instead)
     }
+}
+
+fn refuse<T>(
+    name: &str,
+    position: Option<Position>,
+    what: &str,
+    instead: &str,
+) -> Result<T, SqlError> {
+    let what = format!("{} {what}", name.to_uppercase());
+    Err(SqlError::new(position, what, instead))
 }
 
 /// Returns the function call that `expr` is after its parentheses are removed, or `None` if it is not a call.

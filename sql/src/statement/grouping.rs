@@ -9,7 +9,7 @@ use super::functions::as_call;
 use super::measures::bins;
 use super::names::Names;
 use super::walk::position_of;
-use dispers_query::local::{Category, Expr, Key, MAX_KEYS, Node};
+use dispers_query::local::{Category, Key, MAX_KEYS, Node};
 
 /// A GROUP BY column with its text in the query.
 pub(crate) struct BoundKey {
@@ -116,10 +116,6 @@ fn referred<'a>(
     items: &'a [SelectItem],
     names: &dyn Names,
 ) -> Result<&'a Ast, SqlError> {
-    let expression = |item: &'a SelectItem| match item {
-        SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => Some(expr),
-        _ => None,
-    };
     match item {
         Ast::Nested(inner) => referred(inner, items, names),
         Ast::Value(ValueWithSpan {
@@ -142,6 +138,14 @@ fn referred<'a>(
             Ok(aliased.unwrap_or(item))
         }
         _ => Ok(item),
+    }
+}
+
+/// Returns the expression of an item of SELECT; `None` for `*`.
+fn expression(item: &SelectItem) -> Option<&Ast> {
+    match item {
+        SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => Some(expr),
+        _ => None,
     }
 }
 
@@ -245,17 +249,9 @@ fn bind_domain(value: &Ast, listed: &[&Ast], names: &mut dyn Names) -> Result<Ke
 /// Returns the values that an expression may have, in order of appearance, or `None` if the query text does
 /// not bound them.
 fn literals(bound: &Bound) -> Option<Vec<Category>> {
-    let merge = |sets: Vec<Option<Vec<Category>>>| {
-        let mut all = Vec::new();
-        for category in sets.into_iter().collect::<Option<Vec<_>>>()?.concat() {
-            if !all.contains(&category) {
-                all.push(category);
-            }
-        }
-        Some(all)
-    };
-    let values = |expr: &Expr| {
-        expr.fold(|node, operands: Vec<Option<Vec<Category>>>| match node {
+    bound
+        .expr
+        .fold(|node, operands: Vec<Option<Vec<Category>>>| match node {
             Node::Null(_) => Some(Vec::new()),
             Node::Boolean(_) | Node::Integer(_) | Node::Text(_) => Some(vec![category(node)?]),
             // Operands are pairs of a condition and a result, then possibly the result of ELSE. Only results
@@ -282,8 +278,17 @@ fn literals(bound: &Bound) -> Option<Vec<Category>> {
             | Node::Like => Some(vec![Category::Boolean(false), Category::Boolean(true)]),
             _ => None,
         })
-    };
-    values(&bound.expr)
+}
+
+/// Joins sets without repetition. Returns `None` if one of them is not bounded.
+fn merge(sets: Vec<Option<Vec<Category>>>) -> Option<Vec<Category>> {
+    let mut all = Vec::new();
+    for category in sets.into_iter().collect::<Option<Vec<_>>>()?.concat() {
+        if !all.contains(&category) {
+            all.push(category);
+        }
+    }
+    Some(all)
 }
 
 fn category(node: &Node) -> Option<Category> {

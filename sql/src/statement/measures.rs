@@ -12,7 +12,7 @@ use super::walk::position_of;
 use crate::decode::Value;
 use dispers_circuit::{MAX_BINS, Moment};
 use dispers_query::{
-    local::{Category, Comparison, Expr, Kind, MAX_MEASURES, Measure, Node},
+    local::{Arithmetic, Category, Comparison, Expr, Function, Kind, MAX_MEASURES, Measure, Node},
     quantise::{InvalidGrid, Quantiser, Step},
 };
 
@@ -83,14 +83,20 @@ impl Measures {
     /// Adds the counts of rows at each level of `variable`; if `merged`, in runs that reach the minimum
     /// cohort.
     pub(super) fn levels(&mut self, variable: u16, merged: bool) {
-        let other = |merged| Moment::Levels { variable, merged };
         // With single levels and runs of one variable, differences would reveal the counts that either
         // withholds.
-        if self.moments.contains(&other(true)) {
+        if self.moments.contains(&Moment::Levels {
+            variable,
+            merged: true,
+        }) {
             return;
         }
-        self.moments.retain(|moment| *moment != other(false));
-        self.need(other(merged));
+        let single = Moment::Levels {
+            variable,
+            merged: false,
+        };
+        self.moments.retain(|moment| *moment != single);
+        self.need(Moment::Levels { variable, merged });
     }
 
     fn need(&mut self, moment: Moment) {
@@ -107,9 +113,9 @@ impl Measures {
         one_hot: bool,
         written: String,
     ) -> Result<u16, SqlError> {
-        let same = |m: &Measure| m.expr == bound.expr && m.quantiser == quantiser;
-        let known = self.measures.iter().position(same);
-        let variable = match known {
+        let mut measures = self.measures.iter();
+        let variable = match measures.position(|m| m.expr == bound.expr && m.quantiser == quantiser)
+        {
             Some(variable) => variable,
             None => {
                 self.measures.push(Measure {
@@ -203,13 +209,12 @@ impl Measures {
     ) -> Result<(u16, Vec<Value>), SqlError> {
         let key = bind_key(argument, names)?;
         let position = position_of(argument);
-        let leaf = |node| Bound::literal(node, position);
         let mut parts = Vec::new();
         for (level, category) in (0i64..).zip(&key.categories) {
             parts.push(super::regression::comparison(
                 category, &key.expr, position,
             )?);
-            parts.push(leaf(Node::Integer(level))?);
+            parts.push(Bound::literal(Node::Integer(level), position)?);
         }
         let last = key.categories.len() as f64 - 1.0;
         let quantiser = Quantiser::new(0.0, last, Step::Exact(1.0)).map_err(|_| {
@@ -473,28 +478,27 @@ pub(super) fn bins(
     }
     let position = clamp.position;
     let x = numeric(value, names)?.to(Kind::Real)?;
-    let leaf = |node| Bound::literal(node, position);
-    let real = |value| leaf(Node::Real(value));
     let apply = Bound::apply;
-    use dispers_query::local::{Arithmetic, Function};
-    let arithmetic = |operation, a, b| apply(Node::Arithmetic(operation), vec![a, b]);
     // The multiplication comes before the division, so that edges that are short decimals are exact.
-    let distance = arithmetic(Arithmetic::Subtract, x.clone(), real(lo)?)?;
-    let scaled = arithmetic(Arithmetic::Multiply, distance, real(count)?)?;
-    let place = arithmetic(Arithmetic::Divide, scaled, real(hi - lo)?)?;
+    let distance = arithmetic(Arithmetic::Subtract, x.clone(), real(lo, position)?)?;
+    let scaled = arithmetic(Arithmetic::Multiply, distance, real(count, position)?)?;
+    let place = arithmetic(Arithmetic::Divide, scaled, real(hi - lo, position)?)?;
     let place = apply(Node::Function(Function::Floor), vec![place])?;
     let place = apply(Node::ToInteger, vec![place])?;
-    let below = apply(Node::Compare(Comparison::Less), vec![x.clone(), real(lo)?])?;
+    let below = apply(
+        Node::Compare(Comparison::Less),
+        vec![x.clone(), real(lo, position)?],
+    )?;
     let above = apply(
         Node::Compare(Comparison::GreaterOrEqual),
-        vec![x, real(hi)?],
+        vec![x, real(hi, position)?],
     )?;
     let last = count as i64 - 1;
     let parts = vec![
         below,
-        leaf(Node::Integer(0))?,
+        Bound::literal(Node::Integer(0), position)?,
         above,
-        leaf(Node::Integer(last))?,
+        Bound::literal(Node::Integer(last), position)?,
         place,
     ];
     let node = Node::Case {
@@ -508,23 +512,30 @@ pub(super) fn bins(
         // A row without a value is in no bin, so there is no bin for NULL.
         nullable: false,
     };
-    let edge = |bin: i64| lo + (hi - lo) * bin as f64 / count;
-    Ok((key, (0..=last + 1).map(edge).collect()))
+    let edges = (0..=last + 1).map(|bin| lo + (hi - lo) * bin as f64 / count);
+    Ok((key, edges.collect()))
+}
+
+fn real(value: f64, position: Option<Position>) -> Result<Bound, SqlError> {
+    Bound::literal(Node::Real(value), position)
+}
+
+fn arithmetic(operation: Arithmetic, a: Bound, b: Bound) -> Result<Bound, SqlError> {
+    Bound::apply(Node::Arithmetic(operation), vec![a, b])
 }
 
 /// Returns the smallest short step that divides hi - lo into at most `max` parts.
 pub(crate) fn nice_step(lo: f64, hi: f64, max: u64) -> f64 {
     let least = (hi - lo) / max as f64;
     let power = least.log10().floor() as i32;
-    let divides = |step: &f64| {
-        let whole = ((hi - lo) / step).round();
-        *step >= least && whole >= 1.0 && Quantiser::new(lo, hi, Step::Exact(*step)).is_ok()
-    };
     let candidates =
         (power..=power + 4).flat_map(|p| [1.0, 2.0, 2.5, 5.0].map(|digit| decimal(digit, p)));
     candidates
         .into_iter()
-        .find(divides)
+        .find(|step| {
+            let whole = ((hi - lo) / step).round();
+            *step >= least && whole >= 1.0 && Quantiser::new(lo, hi, Step::Exact(*step)).is_ok()
+        })
         .unwrap_or((hi - lo) / (max as f64 / 2.0).max(1.0).floor())
 }
 

@@ -198,11 +198,11 @@ impl Names for Derived<'_> {
         let whole = dotted(parts);
         let qualifier = self.qualifier.as_deref().unwrap_or_default();
         let name = unqualified(&whole, &[qualifier]).unwrap_or(&whole);
-        let named = |wanted: &str| {
+        let column = [whole.as_str(), name].into_iter().find_map(|wanted| {
             let mut columns = self.columns.iter();
             columns.find(|(name, _)| name.eq_ignore_ascii_case(wanted))
-        };
-        let Some((_, expr)) = named(&whole).or_else(|| named(name)) else {
+        });
+        let Some((_, expr)) = column else {
             return Err(unknown_column(
                 parts,
                 &format!("the inner SELECT has no column {whole}"),

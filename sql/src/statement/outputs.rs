@@ -157,13 +157,17 @@ impl<'k, 'n> Cells<'k, 'n> {
 
     /// Returns three columns: lower edge of the bin, upper edge, and number of rows in the bin.
     fn histogram(&mut self, name: &str) -> Result<[(String, Bound); 3], SqlError> {
-        let bins = |key: &BoundKey| key.edges.is_some();
-        let key = self.keys.iter().position(bins).unwrap_or_default();
+        let key = self
+            .keys
+            .iter()
+            .position(|key| key.edges.is_some())
+            .unwrap_or_default();
         let real = Typed::new(Kind::Real, false);
-        let edge = |upper| Source::Edge { key, upper };
+        let from = self.leaf(Source::Edge { key, upper: false }, real)?;
+        let to = self.leaf(Source::Edge { key, upper: true }, real)?;
         Ok([
-            (format!("{name}_from"), self.leaf(edge(false), real)?),
-            (format!("{name}_to"), self.leaf(edge(true), real)?),
+            (format!("{name}_from"), from),
+            (format!("{name}_to"), to),
             (
                 name.to_owned(),
                 self.leaf(Source::Count(Vec::new()), Typed::new(Kind::Integer, false))?,
@@ -183,6 +187,13 @@ impl<'k, 'n> Cells<'k, 'n> {
         Bound::leaf(Node::Column(cell), typed, None)
     }
 
+    /// Returns the output column of this name.
+    fn aliased(&self, name: &str) -> Option<&Bound> {
+        let mut aliases = self.aliases.iter();
+        let column = aliases.find(|(alias, _)| alias.eq_ignore_ascii_case(name));
+        column.map(|(_, bound)| bound)
+    }
+
     fn ungrouped(&self, name: &str, ast: &[Ident]) -> SqlError {
         SqlError::new(
             super::names::position_of(ast),
@@ -195,8 +206,7 @@ impl<'k, 'n> Cells<'k, 'n> {
 impl Names for Cells<'_, '_> {
     fn column(&mut self, parts: &[Ident]) -> Result<Bound, SqlError> {
         let name = super::names::dotted(parts);
-        let alias = |(known, _): &&(String, Bound)| known.eq_ignore_ascii_case(&name);
-        if let Some((_, bound)) = self.aliases.iter().find(alias) {
+        if let Some(bound) = self.aliased(&name) {
             return Ok(bound.clone());
         }
         // A name that does not exist at all gets that error first, since GROUP BY could not fix it.
@@ -215,8 +225,7 @@ impl Names for Cells<'_, '_> {
         }
         if let Ast::Identifier(name) = ast {
             // As in PostgreSQL, a name in ORDER BY first means an output column of that name.
-            let alias = |(known, _): &&(String, Bound)| known.eq_ignore_ascii_case(&name.value);
-            if let Some((_, bound)) = self.aliases.iter().find(alias) {
+            if let Some(bound) = self.aliased(&name.value) {
                 return Some(Ok(bound.clone()));
             }
         }
@@ -226,7 +235,7 @@ impl Names for Cells<'_, '_> {
             _ => None,
         };
         let found = match bind_key(ast, self.names) {
-            Ok(key) => self.keys.iter().position(|known| known.key == key),
+            Ok(key) => self.keys.iter().position(|bound| bound.key == key),
             // Most expressions are not keys; only a domain, which can be nothing else, turns that into an
             // error.
             Err(error) => return domain.map(|_| Err(error)),

@@ -240,21 +240,20 @@ fn refuse_clauses(query: &Query) -> Result<(), SqlError> {
         format_clause,
         pipe_operators,
     } = query;
-    let refuse = |present: bool, what: &str, instead: &str| match present {
-        true => Err(SqlError::new(None, what, instead)),
-        false => Ok(()),
-    };
     refuse(
+        None,
         with.is_some(),
         "WITH is not supported",
         "write the inner SELECT in FROM: FROM (SELECT AVG(x) AS x FROM …) AS home",
     )?;
     refuse(
+        None,
         order_by.is_some() || limit_clause.is_some(),
         "ORDER BY and LIMIT inside a query are not supported",
         "write them at the end of the outer SELECT",
     )?;
     refuse(
+        None,
         !locks.is_empty()
             || for_clause.is_some()
             || settings.is_some()
@@ -264,6 +263,18 @@ fn refuse_clauses(query: &Query) -> Result<(), SqlError> {
         "write only SELECT, FROM, WHERE, GROUP BY, HAVING, ORDER BY and LIMIT",
     )?;
     Ok(())
+}
+
+fn refuse(
+    position: Option<Position>,
+    present: bool,
+    what: &str,
+    instead: &str,
+) -> Result<(), SqlError> {
+    match present {
+        true => Err(SqlError::new(position, what, instead)),
+        false => Ok(()),
+    }
 }
 
 fn only_supported(select: &Select) -> Result<(), SqlError> {
@@ -295,16 +306,14 @@ fn only_supported(select: &Select) -> Result<(), SqlError> {
         flavor,
     } = select;
     let at = Position::of(select_token.0.span.start);
-    let refuse = |present: bool, what: &str, instead: &str| match present {
-        true => Err(SqlError::new(at, what, instead)),
-        false => Ok(()),
-    };
     refuse(
+        at,
         distinct.is_some(),
         "SELECT DISTINCT is not supported",
         "write GROUP BY with the columns of which each value counts once",
     )?;
     refuse(
+        at,
         !named_window.is_empty() || qualify.is_some(),
         "window functions are not supported",
         "write GROUP BY instead",
@@ -314,11 +323,13 @@ fn only_supported(select: &Select) -> Result<(), SqlError> {
         GroupByExpr::Expressions(_, modifiers) => (false, modifiers),
     };
     refuse(
+        at,
         all || !modifiers.is_empty(),
         "GROUP BY ALL, ROLLUP, CUBE and TOTALS are not supported",
         "name the columns in GROUP BY, and submit totals as a query of their own",
     )?;
     refuse(
+        at,
         select_modifiers.as_ref().is_some_and(|m| m.is_any_set())
             || top.is_some()
             || exclude.is_some()

@@ -189,18 +189,17 @@ fn dummies(
     let value = value.unwrap_or_default();
     let position = position_of(ast);
     let mut found = Vec::new();
-    let listed = |category: &Category| comparison(category, &key.expr, position);
     // With a dummy for the first value too, the dummies would add up to the intercept, and the equations
     // would have no unique solution.
     for category in key.categories.iter().skip(1) {
         // The variable is NULL where the expression has none of the listed values. Such a home is left out of
         // the regression.
         let mut parts = vec![
-            listed(category)?,
+            comparison(category, &key.expr, position)?,
             Bound::literal(Node::Integer(1), position)?,
         ];
         for other in key.categories.iter().filter(|other| *other != category) {
-            parts.push(listed(other)?);
+            parts.push(comparison(other, &key.expr, position)?);
             parts.push(Bound::literal(Node::Integer(0), position)?);
         }
         let node = Node::Case {

@@ -112,10 +112,11 @@ fn queries(rows: &Transaction<'_>, asked: &Asked<'_>) -> rusqlite::Result<Querie
             row.get(0)
         })
         .optional()?;
-    let count = |number| usize::try_from(number).unwrap_or(usize::MAX);
+    let [refused, found] =
+        [refused, found].map(|count| usize::try_from(count).unwrap_or(usize::MAX));
     Ok(Queries {
-        refused: count(refused),
-        found: count(found),
+        refused,
+        found,
         this: this.map(|found| match found {
             Some(homes) => Outcome::Found(Fingerprint::from_bytes(homes)),
             None => Outcome::Refused,

@@ -91,6 +91,10 @@ impl Attached {
     }
 }
 
+fn gone() -> Status {
+    Status::unavailable("the attached stack went away")
+}
+
 /// Passes asks down and answers up, one at a time, until either side ends its stream or nothing was asked for `idle`.
 async fn relay(
     mut asks: mpsc::Receiver<Pending>,
@@ -98,7 +102,6 @@ async fn relay(
     mut answers: Messages,
     idle: Duration,
 ) {
-    let gone = || Status::unavailable("the attached stack went away");
     loop {
         let Pending { ask, limit, answer } = tokio::select! {
             pending = asks.recv() => match pending {
@@ -140,7 +143,6 @@ impl StackLink for Attached {
         // The lock is released before the first await.
         let link = self.links().get(host).cloned();
         Box::pin(async move {
-            let gone = || Status::unavailable("the attached stack went away");
             let (answer, answered) = oneshot::channel();
             let link = link.ok_or_else(gone)?;
             link.send(Pending { ask, limit, answer })

@@ -147,13 +147,10 @@ impl Ceremony {
                 _ => culprits.push(Fault::Repeated.of(member)),
             }
         }
-        let unknown = |sender: &&MemberNumber| sender.index() >= self.threshold.members();
-        culprits.extend(
-            senders
-                .iter()
-                .filter(unknown)
-                .map(|sender| Fault::Unknown.of(*sender)),
-        );
+        let unknown = senders
+            .iter()
+            .filter(|sender| sender.index() >= self.threshold.members());
+        culprits.extend(unknown.map(|sender| Fault::Unknown.of(*sender)));
     }
 }
 

@@ -147,19 +147,19 @@ impl Transcript {
     /// fault.
     fn common_enrolments(&self, signers: &[VerifyingKey]) -> Option<[u8; 32]> {
         let ceremony = self.ceremony.digest();
-        let signed = |dealing: &&PublicDealing| {
+        let signed = self.dealings.iter().filter(|dealing| {
             let signer = signers.get(dealing.body.member.index());
             dealing.body.ceremony == ceremony
                 && signer.is_some_and(|signer| dealing.verify(signer).is_ok())
-        };
-        let dealings = self.dealings.iter().filter(signed);
-        let digests: Vec<_> = dealings.map(|dealing| dealing.body.enrolments).collect();
-        let named = |digest: &[u8; 32]| digests.iter().filter(|other| *other == digest).count();
+        });
+        let digests: Vec<_> = signed.map(|dealing| dealing.body.enrolments).collect();
         digests
             .iter()
             .copied()
             // More than half: two digests cannot both have that, so that the order of the dealings decides nothing.
-            .find(|digest| 2 * named(digest) > digests.len())
+            .find(|digest| {
+                2 * digests.iter().filter(|other| *other == digest).count() > digests.len()
+            })
     }
 
     /// Returns the key that verified dealings add up to.
@@ -170,8 +170,11 @@ impl Transcript {
         let count = self.ceremony.commitments();
         let sums: Vec<RistrettoPoint> = (0..count)
             .map(|power| {
-                let of_power = |d: &PublicDealing| *d.body.commitments[power].inner();
-                self.dealings.iter().map(of_power).sum()
+                let summands = self
+                    .dealings
+                    .iter()
+                    .map(|d| *d.body.commitments[power].inner());
+                summands.sum()
             })
             .collect();
         let threshold = self.ceremony.threshold;
@@ -179,13 +182,13 @@ impl Transcript {
             Some(previous) => Some(*previous.key()),
             None => sums.first().and_then(|sum| Point::new(*sum)),
         };
-        let share = |number: MemberNumber| {
+        let shares = threshold.numbers().map(|number| {
             // A refresh adds a polynomial to that of the key, so that its values add to the public shares.
             let before = previous.and_then(|key| key.share(number)).map(Point::inner);
             let before = before.copied().unwrap_or_else(RistrettoPoint::identity);
             Point::new(before + value(&self.ceremony, &sums, number))
-        };
-        let shares: Option<Vec<Point>> = threshold.numbers().map(share).collect();
+        });
+        let shares: Option<Vec<Point>> = shares.collect();
         let (key, shares) = key.zip(shares).ok_or(CeremonyError::Cancelled)?;
         Ok(ThresholdKey::new(threshold, key, shares)
             .expect("the values of one polynomial belong to one key"))
@@ -220,14 +223,19 @@ impl Ceremony {
         &self,
         previous: Option<&ThresholdKey>,
     ) -> Result<(), CeremonyError> {
-        let refuse = |reason| Err(CeremonyError::Previous(reason));
         match (self.purpose, previous) {
             (Purpose::Fresh, None) => Ok(()),
-            (Purpose::Fresh, Some(_)) => refuse("this ceremony makes a fresh key"),
-            (Purpose::Refresh { .. }, None) => refuse("this ceremony refreshes a key"),
+            (Purpose::Fresh, Some(_)) => {
+                Err(CeremonyError::Previous("this ceremony makes a fresh key"))
+            }
+            (Purpose::Refresh { .. }, None) => {
+                Err(CeremonyError::Previous("this ceremony refreshes a key"))
+            }
             (Purpose::Refresh { previous: name }, Some(key)) => {
                 if key.threshold() != self.threshold || key_name(key) != name {
-                    return refuse("this ceremony refreshes another key or other shares");
+                    return Err(CeremonyError::Previous(
+                        "this ceremony refreshes another key or other shares",
+                    ));
                 }
                 Ok(())
             }

@@ -5,12 +5,9 @@ use std::fmt;
 
 use super::{DirectoryBody, Fingerprints, Floors, Host, Node, Pool, QuerierEntry, Witnesses};
 use crate::ceremony;
-use dispers_base::{
-    fingerprint::Fingerprint,
-    id::{KeyEpoch, Name, Role},
-};
+use dispers_base::id::{KeyEpoch, Name, Role};
 use dispers_crypto::{dealing::ThresholdKey, envelope::Suite};
-use dispers_query::catalogue::{Catalogue, Doctype, Field};
+use dispers_query::catalogue::{Catalogue, Doctype};
 
 /// Difference between two editions.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -174,37 +171,34 @@ fn check_next(old: &DirectoryBody, new: &DirectoryBody) -> Result<(), NotNext> {
     if new.previous.is_some() && new.previous != old.previous {
         return Err(NotNext::Previous);
     }
-    let same_epoch = |what: String| NotNext::SameKeyEpoch {
-        what,
-        epoch: new.key_epoch,
-    };
     // Only the public key is compared: a refresh changes the shares and leaves every pseudonym as it is.
     if new.indexors.key() != old.indexors.key() {
-        return Err(same_epoch("the concept indexors' key".into()));
+        return Err(same_key_epoch(new, "the concept indexors' key".into()));
     }
     // A pool may be added. The key of a pool that stays must stay too, or entries that were sealed to it no longer
     // open.
     for pool in &new.pools {
-        let of = |p: &&Pool| p.role == pool.role && p.partition == pool.partition;
-        let before = old.pools.iter().find(of);
+        let before = old.pools.iter().find(|p| p.place() == pool.place());
         if before.is_some_and(|before| before.envelope_key != pool.envelope_key) {
             let (role, partition) = (pool.role, pool.partition);
-            return Err(same_epoch(format!(
-                "the key of the {role}s' pool {partition}"
-            )));
+            let what = format!("the key of the {role}s' pool {partition}");
+            return Err(same_key_epoch(new, what));
         }
     }
     // Without a pool, no node could open the entries that were sealed to it.
     for pool in &old.pools {
-        let of = |p: &&Pool| p.role == pool.role && p.partition == pool.partition;
-        if new.pools.iter().find(of).is_none() {
+        if !new.pools.iter().any(|p| p.place() == pool.place()) {
             let (role, partition) = (pool.role, pool.partition);
-            return Err(same_epoch(format!(
-                "the list of the {role}s' pools, which lacks pool {partition},"
-            )));
+            let what = format!("the list of the {role}s' pools, which lacks pool {partition},");
+            return Err(same_key_epoch(new, what));
         }
     }
     Ok(())
+}
+
+fn same_key_epoch(new: &DirectoryBody, what: String) -> NotNext {
+    let epoch = new.key_epoch;
+    NotNext::SameKeyEpoch { what, epoch }
 }
 
 /// Verifies that the previous key epoch has the keys that `old` lists as its own.
@@ -212,12 +206,11 @@ fn check_previous(old: &DirectoryBody, new: &DirectoryBody) -> Result<(), NotNex
     let Some(previous) = &new.previous else {
         return Ok(());
     };
-    let listed = |pool: &Pool| {
-        let of = |p: &&Pool| p.role == pool.role && p.partition == pool.partition;
-        let before = old.pools.iter().find(of);
+    let same_pools = previous.pools.iter().all(|pool| {
+        let before = old.pools.iter().find(|p| p.place() == pool.place());
         before.is_some_and(|before| before.envelope_key == pool.envelope_key)
-    };
-    match previous.indexors.key() == old.indexors.key() && previous.pools.iter().all(listed) {
+    });
+    match previous.indexors.key() == old.indexors.key() && same_pools {
         true => Ok(()),
         false => Err(NotNext::Previous),
     }
@@ -314,18 +307,17 @@ impl Entry for QuerierEntry {
 
 /// Describes the keys that differ, were added or were removed, each with both fingerprints.
 fn other_keys(old: &Fingerprints, new: &Fingerprints) -> Vec<String> {
-    let find = |keys: &Fingerprints, name: &str| {
-        let found = keys.iter().find(|(key, _)| *key == name);
-        found.map(|(_, print)| *print)
-    };
-    let shown = |print: Option<Fingerprint>| print.map_or("none".to_owned(), |p| p.to_string());
     let names: BTreeSet<&str> = old.iter().chain(new).map(|(key, _)| *key).collect();
     names
         .into_iter()
-        .map(|key| (key, find(old, key), find(new, key)))
-        .filter(|(_, before, now)| before != now)
-        .map(|(key, before, now)| {
-            format!("another {key}, {}, before {}", shown(now), shown(before))
+        .filter_map(|name| {
+            let [before, now] = [old, new].map(|keys| {
+                let key = keys.iter().find(|(key, _)| *key == name);
+                key.map(|(_, print)| *print)
+            });
+            let [before_text, now_text] =
+                [before, now].map(|print| print.map_or("none".to_owned(), |p| p.to_string()));
+            (before != now).then(|| format!("another {name}, {now_text}, before {before_text}"))
         })
         .collect()
 }
@@ -462,26 +454,22 @@ impl Changes {
     }
 
     fn pools(&mut self, old: &[Pool], new: &[Pool]) {
-        let find = |pools: &[Pool], of: &Pool| {
-            let same = |p: &&Pool| p.role == of.role && p.partition == of.partition;
-            pools.iter().find(same).map(|p| p.envelope_key.clone())
-        };
         for pool in new {
             let title = format!("the {}s' pool {}", pool.role, pool.partition);
-            match find(old, pool) {
+            match old.iter().find(|p| p.place() == pool.place()) {
                 None => {
                     let print = pool.envelope_key.fingerprint();
                     self.plain(format!("{title} is added, with the key {print}"));
                 }
-                Some(key) if key != pool.envelope_key => {
-                    let (print, before) = (pool.envelope_key.fingerprint(), key.fingerprint());
+                Some(before) if before.envelope_key != pool.envelope_key => {
+                    let [print, before] = [pool, before].map(|p| p.envelope_key.fingerprint());
                     self.plain(format!("{title} has another key, {print}, before {before}"));
                 }
                 Some(_) => {}
             }
         }
         for pool in old {
-            if find(new, pool).is_none() {
+            if !new.iter().any(|p| p.place() == pool.place()) {
                 let (role, partition) = (pool.role, pool.partition);
                 self.plain(format!("the {role}s' pool {partition} is removed"));
             }
@@ -500,10 +488,6 @@ impl Changes {
         let (mut old_keys, mut new_keys) = (old_keys.into_iter(), new_keys.into_iter());
         for group in 0u16.. {
             let title = format!("the key of the {role}s' group {group}");
-            let made = |body: &DirectoryBody| {
-                let of = body.transcripts_of(role, group);
-                of.cloned().collect::<Vec<_>>()
-            };
             match (old_keys.next(), new_keys.next()) {
                 (None, None) => return,
                 (None, Some(key)) => {
@@ -523,17 +507,18 @@ impl Changes {
                     }
                     let prints = [key, before].map(ceremony::fingerprint);
                     let prints = format!("{}, before {}", prints[0], prints[1]);
-                    let (was, is) = (made(old), made(new));
+                    let old_transcripts: Vec<_> = old.transcripts_of(role, group).collect();
+                    let new_transcripts: Vec<_> = new.transcripts_of(role, group).collect();
                     if key.key() != before.key() {
                         self.plain(format!("{title} is another key, {prints}"));
                     } else if key != before {
                         self.plain(format!(
                             "{title} is refreshed, {prints}: its members have other shares"
                         ));
-                    } else if was != is {
+                    } else if old_transcripts != new_transcripts {
                         self.plain(format!("{title} has other transcripts"));
                     }
-                    if is.is_empty() && !was.is_empty() {
+                    if new_transcripts.is_empty() && !old_transcripts.is_empty() {
                         let what = format!("{title} is of one dealer, and was made jointly");
                         self.note(true, what);
                     }
@@ -553,18 +538,14 @@ impl Changes {
                 self.plain(format!("concept {concept} is removed"));
             }
         }
-        let find = |catalogue: &Catalogue, name: &str| {
-            let mut doctypes = catalogue.doctypes.iter();
-            doctypes.find(|d| d.name == name).cloned()
-        };
         for doctype in &new.doctypes {
-            match find(old, &doctype.name) {
+            match old.doctypes.iter().find(|d| d.name == doctype.name) {
                 None => self.plain(format!("doctype {} is added", doctype.name)),
-                Some(before) => self.doctype(&before, doctype),
+                Some(before) => self.doctype(before, doctype),
             }
         }
         for doctype in &old.doctypes {
-            if find(new, &doctype.name).is_none() {
+            if !new.doctypes.iter().any(|d| d.name == doctype.name) {
                 self.plain(format!("doctype {} is removed", doctype.name));
             }
         }
@@ -578,22 +559,18 @@ impl Changes {
                 "doctype {name} has {new:?} documents a home, before {old:?}"
             ));
         }
-        let find = |doctype: &Doctype, field: &Field| {
-            let mut fields = doctype.fields.iter();
-            fields.find(|f| f.name == field.name).cloned()
-        };
         for field in &new.fields {
             let title = format!("field {name}.{}", field.name);
-            match find(old, field) {
+            match old.fields.iter().find(|f| f.name == field.name) {
                 None => self.plain(format!("{title} is added")),
-                Some(before) if before != *field => {
+                Some(before) if before != field => {
                     self.plain(format!("{title} has another type, unit, range or NULL"));
                 }
                 Some(_) => {}
             }
         }
         for field in &old.fields {
-            if find(new, field).is_none() {
+            if !new.fields.iter().any(|f| f.name == field.name) {
                 self.plain(format!("field {name}.{} is removed", field.name));
             }
         }

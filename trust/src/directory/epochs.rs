@@ -36,8 +36,9 @@ pub struct EpochKeys<'a> {
 impl<'a> EpochKeys<'a> {
     /// Returns the pool of a role and partition (0 for the targets' pool).
     pub fn pool(&self, role: Role, partition: u16) -> Option<&'a Pool> {
-        let of = |pool: &&Pool| pool.role == role && pool.partition == partition;
-        self.pools.iter().find(of)
+        self.pools
+            .iter()
+            .find(|pool| pool.place() == (role, partition))
     }
 }
 

@@ -85,11 +85,8 @@ pub struct DirectoryBody {
 impl DirectoryBody {
     /// Returns the operators that run a node with one of these names and no conductor.
     pub fn independent<'a>(&self, names: impl Iterator<Item = &'a Name>) -> BTreeSet<&Name> {
-        let operator = |name: &Name| {
-            let node = self.nodes.iter().find(|node| node.name == *name);
-            node.map(|node| &node.operator)
-        };
-        let mut operators: BTreeSet<&Name> = names.filter_map(operator).collect();
+        let nodes = names.filter_map(|name| self.nodes.iter().find(|node| node.name == *name));
+        let mut operators: BTreeSet<&Name> = nodes.map(|node| &node.operator).collect();
         // A witness of an operator that also runs a conductor does not count: it could co-sign a second history of its
         // own conductor (protocol.md §16).
         for node in self.nodes.iter().filter(|n| n.role == Role::Conductor) {
@@ -100,8 +97,8 @@ impl DirectoryBody {
 
     /// Returns the transcripts of the key of a role and group, in the order of the ceremonies.
     pub fn transcripts_of(&self, role: Role, group: u16) -> impl Iterator<Item = &Transcript> {
-        let of = move |t: &&Transcript| t.ceremony.role == role && t.ceremony.group == group;
-        self.transcripts.iter().filter(of)
+        let transcripts = self.transcripts.iter();
+        transcripts.filter(move |t| t.ceremony.role == role && t.ceremony.group == group)
     }
 }
 
@@ -200,6 +197,12 @@ pub struct Pool {
     pub envelope_key: EnvelopePublicKey,
 }
 
+impl Pool {
+    /// Returns the role and partition, which name the pool within a key epoch.
+    fn place(&self) -> (Role, u16) {
+        (self.role, self.partition)
+    }
+}
 /// Host of homes, with its stack.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Host {
@@ -393,7 +396,7 @@ impl Directory {
         self.body
             .pools
             .iter()
-            .find(|pool| pool.role == role && pool.partition == partition)
+            .find(|pool| pool.place() == (role, partition))
     }
 
     /// Returns the number of partitions of the subscriptions, at least 1. Partitions are numbered from 0.

@@ -118,11 +118,10 @@ impl SignedDirectory {
 
     /// Returns the keys whose signatures verify, pinned or not.
     pub fn signers(&self) -> BTreeSet<&VerifyingKey> {
-        let hold = |(signer, signature): &&(VerifyingKey, Signature)| {
+        let signatures = self.signatures.iter().filter(|(signer, signature)| {
             let checked = signer.verify(labels::SIGN_DIRECTORY, &self.body, signature);
             checked.is_ok()
-        };
-        let signatures = self.signatures.iter().filter(hold);
+        });
         signatures.map(|(signer, _)| signer).collect()
     }
 

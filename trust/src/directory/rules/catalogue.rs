@@ -14,12 +14,6 @@ const NAME_LIMIT: usize = 128;
 const CONCEPT_LENGTH: usize = 256;
 
 pub(super) fn check(catalogue: &Catalogue) -> Result<(), DirectoryError> {
-    let refuse = |entry: &str, reason| {
-        Err(DirectoryError::Catalogue {
-            entry: entry.into(),
-            reason,
-        })
-    };
     let doctypes = &catalogue.doctypes;
     if doctypes.len() > ENTRY_LIMIT {
         return refuse("doctypes", "are over 1,000: list fewer");
@@ -27,7 +21,7 @@ pub(super) fn check(catalogue: &Catalogue) -> Result<(), DirectoryError> {
     // Names in SQL ignore case, so that two names which differ only in case would be one.
     if let Some(twice) = repeated(doctypes.iter(), |d| d.name.to_ascii_lowercase()) {
         return refuse(
-            &twice.name,
+            &*twice.name,
             "is listed twice: doctypes differ by more than case",
         );
     }
@@ -38,18 +32,17 @@ pub(super) fn check(catalogue: &Catalogue) -> Result<(), DirectoryError> {
         return refuse("concepts", "are over 100,000: list fewer");
     }
     if let Some(twice) = repeated(concepts.iter(), |concept| *concept) {
-        return refuse(twice, "is listed twice: remove one");
+        return refuse(twice.as_str(), "is listed twice: remove one");
     }
     if let Some(bad) = concepts.iter().find(|concept| !is_concept(concept)) {
         // The concept may be of any length here: the message shows only its beginning.
         let shown: String = bad.chars().take(NAME_LIMIT).collect();
-        return refuse(&shown, "is no concept: write a path such as sex>female");
+        return refuse(shown, "is no concept: write a path such as sex>female");
     }
     Ok(())
 }
 
 fn check_doctype(doctype: &Doctype) -> Result<(), DirectoryError> {
-    let refuse = |entry: String, reason| Err(DirectoryError::Catalogue { entry, reason });
     let Doctype { name, fields, .. } = doctype;
     if !is_identifier(name) {
         let shown: String = name.chars().take(NAME_LIMIT).collect();
@@ -59,7 +52,7 @@ fn check_doctype(doctype: &Doctype) -> Result<(), DirectoryError> {
         );
     }
     if fields.is_empty() || fields.len() > ENTRY_LIMIT {
-        return refuse(name.clone(), "needs 1 to 1,000 fields");
+        return refuse(name.as_str(), "needs 1 to 1,000 fields");
     }
     if let Some(twice) = repeated(fields.iter(), |f| f.name.to_ascii_lowercase()) {
         return refuse(
@@ -74,6 +67,11 @@ fn check_doctype(doctype: &Doctype) -> Result<(), DirectoryError> {
         }
     }
     Ok(())
+}
+
+fn refuse(entry: impl Into<String>, reason: &'static str) -> Result<(), DirectoryError> {
+    let entry = entry.into();
+    Err(DirectoryError::Catalogue { entry, reason })
 }
 
 fn field_fault(field: &Field) -> Option<&'static str> {

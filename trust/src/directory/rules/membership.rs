@@ -1,6 +1,6 @@
 //! Rules of members, partitions and pools: each has its nodes.
 
-use super::super::{DirectoryBody, DirectoryError, Node};
+use super::super::{DirectoryBody, DirectoryError, Node, Pool};
 use dispers_base::id::{Role, Threshold};
 use dispers_crypto::dealing::ThresholdKey;
 
@@ -8,16 +8,20 @@ pub(super) fn check(body: &DirectoryBody) -> Result<(), DirectoryError> {
     for node in &body.nodes {
         check_node(node)?;
     }
-    let of_role = |role| body.nodes.iter().filter(move |node| node.role == role);
     for role in [Role::Conductor, Role::TargetFinder, Role::Target] {
-        if of_role(role).next().is_none() {
+        if !body.nodes.iter().any(|node| node.role == role) {
             return Err(DirectoryError::MissingRole(role));
         }
     }
     // Any conductor must open what was sealed for another.
-    let key = |node: &Node| node.envelope_key.clone();
-    let shared = of_role(Role::Conductor).next().and_then(key);
-    if let Some(other) = of_role(Role::Conductor).find(|node| key(node) != shared) {
+    let mut conductors = body
+        .nodes
+        .iter()
+        .filter(|node| node.role == Role::Conductor);
+    let shared = conductors
+        .next()
+        .and_then(|node| node.envelope_key.as_ref());
+    if let Some(other) = conductors.find(|node| node.envelope_key.as_ref() != shared) {
         return Err(DirectoryError::ConductorKey(other.name.clone()));
     }
     check_indexors(body)?;
@@ -40,17 +44,17 @@ fn check_node(node: &Node) -> Result<(), DirectoryError> {
             return Err(DirectoryError::NotANode(node.name.clone(), node.role));
         }
     };
-    let name = || node.name.clone();
+    let name = node.name.clone();
     match (envelope, &node.envelope_key) {
-        (true, None) => return Err(DirectoryError::MissingEnvelopeKey(name())),
-        (false, Some(_)) => return Err(DirectoryError::StrayEnvelopeKey(name(), node.role)),
+        (true, None) => return Err(DirectoryError::MissingEnvelopeKey(name)),
+        (false, Some(_)) => return Err(DirectoryError::StrayEnvelopeKey(name, node.role)),
         _ => {}
     }
     if !grouped && node.group != 0 {
-        return Err(DirectoryError::StrayGroup(name(), node.group, node.role));
+        return Err(DirectoryError::StrayGroup(name, node.group, node.role));
     }
     if !numbered && node.member.is_some() {
-        return Err(DirectoryError::StrayMember(name(), node.role));
+        return Err(DirectoryError::StrayMember(name, node.role));
     }
     Ok(())
 }
@@ -75,9 +79,10 @@ fn check_committees(body: &DirectoryBody) -> Result<(), DirectoryError> {
         }
     }
     for (group, key) in (0u16..).zip(&body.committees) {
-        let number = |count: usize| u8::try_from(count).expect("members are numbered by a u8");
         let threshold = key.threshold();
-        Threshold::of_aggregators(number(threshold.needed()), number(threshold.members()))
+        let [needed, members] = [threshold.needed(), threshold.members()]
+            .map(|count| u8::try_from(count).expect("members are numbered by a u8"));
+        Threshold::of_aggregators(needed, members)
             .map_err(|error| DirectoryError::Threshold(group.into(), error))?;
         check_members(body, Role::DataAggregator, group, key)?;
     }
@@ -92,17 +97,21 @@ fn check_members(
     group: u16,
     key: &ThresholdKey,
 ) -> Result<(), DirectoryError> {
-    let nodes = || {
-        let nodes = body.nodes.iter();
-        nodes.filter(|node| node.role == role && node.group == group)
-    };
-    for node in nodes() {
+    let nodes = body.nodes.iter();
+    let nodes: Vec<&Node> = nodes
+        .filter(|node| node.role == role && node.group == group)
+        .collect();
+    for node in &nodes {
         if node.member.is_none_or(|number| key.share(number).is_none()) {
             return Err(DirectoryError::UnknownMember(node.name.clone()));
         }
     }
     for member in key.threshold().numbers() {
-        match nodes().filter(|node| node.member == Some(member)).count() {
+        match nodes
+            .iter()
+            .filter(|node| node.member == Some(member))
+            .count()
+        {
             0 => {
                 return Err(DirectoryError::MissingMember {
                     role,
@@ -126,12 +135,7 @@ fn check_members(
 /// Verifies the pools: one for the targets; one for each partition of the target finders, numbered from 0; and each
 /// with a node that serves it.
 fn check_pools(body: &DirectoryBody) -> Result<(), DirectoryError> {
-    let listed = |role, partition| {
-        let pools = body.pools.iter();
-        pools
-            .filter(|pool| pool.role == role && pool.partition == partition)
-            .count()
-    };
+    let places: Vec<_> = body.pools.iter().map(Pool::place).collect();
     for pool in &body.pools {
         if !matches!(pool.role, Role::TargetFinder | Role::Target) {
             return Err(DirectoryError::StrayPool(pool.role));
@@ -139,22 +143,30 @@ fn check_pools(body: &DirectoryBody) -> Result<(), DirectoryError> {
         if pool.key_epoch != body.key_epoch {
             return Err(DirectoryError::PoolEpoch(pool.role, pool.partition));
         }
-        if listed(pool.role, pool.partition) > 1 {
+        if places
+            .iter()
+            .filter(|place| **place == pool.place())
+            .count()
+            > 1
+        {
             return Err(DirectoryError::RepeatedPool(pool.role, pool.partition));
         }
         // With no gap below any pool, the partitions are exactly the numbers below the count of pools.
-        if pool.partition > 0 && listed(pool.role, pool.partition - 1) == 0 {
+        if pool.partition > 0 && !places.contains(&(pool.role, pool.partition - 1)) {
             let missing = pool.partition - 1;
             return Err(DirectoryError::MissingPool(pool.role, missing));
         }
-        let serves = |node: &&Node| node.role == pool.role && node.group == pool.partition;
-        if body.nodes.iter().find(serves).is_none() {
+        if !body
+            .nodes
+            .iter()
+            .any(|node| (node.role, node.group) == pool.place())
+        {
             return Err(DirectoryError::UnservedPool(pool.role, pool.partition));
         }
     }
     for node in &body.nodes {
         if matches!(node.role, Role::TargetFinder | Role::Target)
-            && listed(node.role, node.group) == 0
+            && !places.contains(&(node.role, node.group))
         {
             return Err(DirectoryError::MissingPool(node.role, node.group));
         }

@@ -111,11 +111,10 @@ impl DirectoryBody {
     fn check_purposes(&self) -> Result<(), DirectoryError> {
         for querier in &self.queriers {
             let purposes = &querier.purposes;
-            let valid = |p: &String| !p.trim().is_empty() && p.len() <= 256;
-            if purposes.len() > 100
-                || !purposes.iter().all(valid)
-                || repeated(purposes.iter(), |p| *p).is_some()
-            {
+            let valid = purposes
+                .iter()
+                .all(|p| !p.trim().is_empty() && p.len() <= 256);
+            if purposes.len() > 100 || !valid || repeated(purposes.iter(), |p| *p).is_some() {
                 return Err(DirectoryError::Purposes(querier.name.clone()));
             }
         }
@@ -123,37 +122,36 @@ impl DirectoryBody {
     }
 
     fn check_floors(&self) -> Result<(), DirectoryError> {
-        let refuse = |floor, reason| Err(DirectoryError::Floor { floor, reason });
         let floors = &self.floors;
         if floors.min_cohort < 2 {
-            return refuse(
+            return refuse_floor(
                 "min_cohort",
                 "must be at least 2, or a released number is one person's",
             );
         }
         if floors.answer_rate > 1000 {
-            return refuse("answer_rate", "is in permille: write at most 1000");
+            return refuse_floor("answer_rate", "is in permille: write at most 1000");
         }
         if floors.size_noise == 0 && !self.trial {
-            return refuse(
+            return refuse_floor(
                 "size_noise",
                 "must be at least 1 unless the network is a trial: at 0 a querier learns the exact size of any set",
             );
         }
         if floors.size_noise > MAX_SIZE_NOISE {
-            return refuse("size_noise", "is a number of homes: write at most 100000");
+            return refuse_floor("size_noise", "is a number of homes: write at most 100000");
         }
         // The noise can lower a number of homes by this much, and a find passes only if its cohort is reached all the
         // same.
         let noise = most_noise(floors.size_noise);
         if floors.max_homes < u64::from(floors.min_cohort) + noise {
-            return refuse(
+            return refuse_floor(
                 "max_homes",
                 "must be at least min_cohort + 24 * size_noise + 8: with less, no query may run",
             );
         }
         if !(floors.max_delta > 0.0 && floors.max_delta < 1.0) {
-            return refuse(
+            return refuse_floor(
                 "max_delta",
                 "must be above 0 and below 1: write a number such as 1e-5",
             );
@@ -162,17 +160,21 @@ impl DirectoryBody {
         let min_verified = usize::from(floors.min_verified);
         for committee in &self.committees {
             if min_verified < committee.threshold().needed() {
-                return refuse(
+                return refuse_floor(
                     "min_verified",
                     "must be at least every committee's threshold",
                 );
             }
             if min_verified > committee.threshold().members() {
-                return refuse("min_verified", "must be at most every committee's size");
+                return refuse_floor("min_verified", "must be at most every committee's size");
             }
         }
         Ok(())
     }
+}
+
+fn refuse_floor(floor: &'static str, reason: &'static str) -> Result<(), DirectoryError> {
+    Err(DirectoryError::Floor { floor, reason })
 }
 
 /// Returns the first item that has the same key as an earlier one.
@@ -186,12 +188,6 @@ fn is_address(address: &str) -> bool {
     let Some((host, port)) = address.rsplit_once(':') else {
         return false;
     };
-    let is_label = |label: &str| {
-        (1..=63).contains(&label.len())
-            && label
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b == b'-')
-    };
     let is_host = match host.strip_prefix('[').and_then(|h| h.strip_suffix(']')) {
         Some(inner) => inner.parse::<Ipv6Addr>().is_ok(),
         None => host.len() <= 253 && host.split('.').all(is_label),
@@ -199,6 +195,14 @@ fn is_address(address: &str) -> bool {
     let digits = !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
     // `u16` alone would also parse "+1".
     is_host && digits && port.parse::<u16>().is_ok_and(|port| port != 0)
+}
+
+/// Returns whether a part of a DNS name is 1 to 63 letters, digits and hyphens.
+fn is_label(label: &str) -> bool {
+    (1..=63).contains(&label.len())
+        && label
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'-')
 }
 
 #[cfg(test)]

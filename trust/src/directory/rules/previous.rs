@@ -1,7 +1,7 @@
 //! Rules of the previous key epoch: its number is one less, it has the same pools and members, and none of its keys
 //! serves anything else.
 
-use super::super::{DirectoryBody, DirectoryError};
+use super::super::{DirectoryBody, DirectoryError, Pool};
 use super::repeated;
 use dispers_crypto::envelope::EnvelopePublicKey;
 
@@ -9,15 +9,14 @@ pub(super) fn check(body: &DirectoryBody) -> Result<(), DirectoryError> {
     let Some(previous) = &body.previous else {
         return Ok(());
     };
-    let refuse = |reason| Err(DirectoryError::Previous(reason));
     // Only two key epochs that follow each other are ever listed together (protocol.md §2).
     if previous.key_epoch.0.checked_add(1) != Some(body.key_epoch.0) {
         return refuse("is not one less than the directory's: list the one before");
     }
     let same = previous.pools.len() == body.pools.len()
         && body.pools.iter().all(|pool| {
-            let of = |p: &&super::super::Pool| p.role == pool.role && p.partition == pool.partition;
-            previous.pools.iter().filter(of).count() == 1
+            let places = previous.pools.iter().map(Pool::place);
+            places.filter(|place| *place == pool.place()).count() == 1
         });
     if !same {
         return refuse("has other pools: list a key for each pool of now");
@@ -41,10 +40,9 @@ pub(super) fn check(body: &DirectoryBody) -> Result<(), DirectoryError> {
     }
     // A key may stay with its pool in the next epoch, but not become the key of another pool.
     let swapped = previous.pools.iter().any(|before| {
-        body.pools.iter().any(|pool| {
-            pool.envelope_key == before.envelope_key
-                && (pool.role, pool.partition) != (before.role, before.partition)
-        })
+        body.pools
+            .iter()
+            .any(|pool| pool.envelope_key == before.envelope_key && pool.place() != before.place())
     });
     if swapped {
         return refuse("has the key of another pool: list each pool's own");
@@ -66,4 +64,8 @@ pub(super) fn check(body: &DirectoryBody) -> Result<(), DirectoryError> {
         return refuse("has the key of a committee: list the concept indexors'");
     }
     Ok(())
+}
+
+fn refuse(reason: &'static str) -> Result<(), DirectoryError> {
+    Err(DirectoryError::Previous(reason))
 }

@@ -44,15 +44,18 @@ pub(super) fn check(body: &DirectoryBody) -> Result<(), DirectoryError> {
             });
         }
     }
-    let listed = |role, group| body.transcripts_of(role, group).cloned().collect();
     let indexors = Role::ConceptIndexor;
-    check_key(body, indexors, 0, &body.indexors, listed(indexors, 0))?;
+    let made = body.transcripts_of(indexors, 0).cloned().collect();
+    check_key(body, indexors, 0, &body.indexors, made)?;
     if let Some(previous) = previous {
         let transcripts = previous.transcripts.clone();
         check_key(body, indexors, 0, &previous.indexors, transcripts)?;
     }
     for (group, key) in (0u16..).zip(&body.committees) {
-        let made = listed(Role::DataAggregator, group);
+        let made = body
+            .transcripts_of(Role::DataAggregator, group)
+            .cloned()
+            .collect();
         check_key(body, Role::DataAggregator, group, key, made)?;
     }
     Ok(())

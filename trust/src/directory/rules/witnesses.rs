@@ -7,26 +7,31 @@ use super::repeated;
 const MOST: usize = 64;
 
 pub(super) fn check(body: &DirectoryBody) -> Result<(), DirectoryError> {
-    let refuse = |reason| Err(DirectoryError::Witnesses(reason));
     let witnesses = &body.witnesses;
     let names = &witnesses.names;
     if names.len() > MOST || repeated(names.iter(), |name| *name).is_some() {
-        return refuse("are over 64, or one is listed twice");
+        return Err(DirectoryError::Witnesses(
+            "are over 64, or one is listed twice",
+        ));
     }
     if names
         .iter()
         .any(|name| !body.nodes.iter().any(|node| node.name == *name))
     {
-        return refuse("must be nodes that the directory lists");
+        return Err(DirectoryError::Witnesses(
+            "must be nodes that the directory lists",
+        ));
     }
     // A single operator could co-sign two histories together with the conductor.
     if witnesses.needed < 2 {
-        return refuse("that are needed must be at least 2");
+        return Err(DirectoryError::Witnesses(
+            "that are needed must be at least 2",
+        ));
     }
     if body.independent(names.iter()).len() < usize::from(witnesses.needed) {
-        return refuse(
+        return Err(DirectoryError::Witnesses(
             "must be of as many operators as are needed, besides those that run a conductor",
-        );
+        ));
     }
     Ok(())
 }
