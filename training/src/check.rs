@@ -6,7 +6,7 @@ use super::models::require;
 use super::{
     Feature, InvalidTraining, MAX_BUCKETS, MAX_CLASSES, MAX_COLUMNS, MAX_ROUNDS, Training,
 };
-use dispers_query::local::LocalQuery;
+use dispers_query::local::{LocalQuery, Measure};
 
 impl Training {
     /// Checks a session that a stranger wrote, beside its query.
@@ -37,20 +37,14 @@ impl Training {
             (1..=MAX_ROUNDS).contains(&self.updates),
             "a session has 1 to 1024 rounds of updates",
         )?;
-        let measure = |number: u16| {
-            local
-                .measures
-                .get(usize::from(number))
-                .ok_or(InvalidTraining::Measure)
-        };
         for feature in &self.features {
             match *feature {
                 Feature::Number(number) => {
-                    let grid = measure(number)?.quantiser;
+                    let grid = measure(local, number)?.quantiser;
                     grid.ok_or(InvalidTraining::Measure)?;
                 }
                 Feature::Category(number) => {
-                    let grid = measure(number)?.quantiser;
+                    let grid = measure(local, number)?.quantiser;
                     let grid = grid.filter(|grid| grid.lo() == 0.0 && grid.width() == 1.0);
                     let levels = grid.ok_or(InvalidTraining::Measure)?.max();
                     require(levels < 4096, "a category has at most 4096 values")?;
@@ -59,7 +53,7 @@ impl Training {
                     measure: number,
                     buckets,
                 } => {
-                    if measure(number)?.quantiser.is_some() {
+                    if measure(local, number)?.quantiser.is_some() {
                         return Err(InvalidTraining::Measure);
                     }
                     require(
@@ -70,7 +64,7 @@ impl Training {
             }
         }
         if let Some(label) = self.label {
-            let grid = measure(label.measure)?.quantiser;
+            let grid = measure(local, label.measure)?.quantiser;
             let grid = grid.ok_or(InvalidTraining::Measure)?;
             if label.classes > 0 {
                 let fits = grid.lo() == 0.0
@@ -101,4 +95,15 @@ impl Training {
         }
         Ok(())
     }
+}
+
+/// Returns a measure of the local query by its number.
+///
+/// # Errors
+/// [`InvalidTraining::Measure`] if the query has no measure of this number.
+fn measure(local: &LocalQuery, number: u16) -> Result<&Measure, InvalidTraining> {
+    local
+        .measures
+        .get(usize::from(number))
+        .ok_or(InvalidTraining::Measure)
 }

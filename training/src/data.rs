@@ -24,16 +24,18 @@ pub type Document = Vec<Cell>;
 pub fn hash_words(text: &str, buckets: u16) -> BTreeSet<u16> {
     let text = text.to_lowercase();
     let words = text.split(|sign: char| !sign.is_alphanumeric());
-    let hash = |word: &str| {
-        let hash = word.bytes().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-        });
-        (hash % u64::from(buckets.max(1))) as u16
-    };
     words
         .filter(|word| word.chars().nth(1).is_some())
-        .map(hash)
+        .map(|word| bucket_of(word, buckets))
         .collect()
+}
+
+/// Hashes a word to its bucket, by FNV-1a.
+fn bucket_of(word: &str, buckets: u16) -> u16 {
+    let hash = word.bytes().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    (hash % u64::from(buckets.max(1))) as u16
 }
 
 /// One feature and the columns that it becomes.
@@ -48,11 +50,41 @@ pub(crate) enum Source {
 }
 
 impl Source {
+    /// Makes the source of a feature, with the ranges that the query's measures have.
+    fn of(feature: Feature, local: &LocalQuery) -> Self {
+        match feature {
+            Feature::Number(number) => {
+                let (lo, hi) = range_of(local, number);
+                Self::Number {
+                    measure: number.into(),
+                    lo,
+                    hi,
+                }
+            }
+            Feature::Category(number) => Self::Category {
+                measure: number.into(),
+                values: range_of(local, number).1 as usize + 1,
+            },
+            Feature::Words { measure, buckets } => Self::Words {
+                measure: measure.into(),
+                buckets,
+            },
+        }
+    }
+
     pub(crate) fn columns(&self) -> usize {
         match *self {
             Self::Number { .. } => 1,
             Self::Category { values, .. } => values - 1,
             Self::Words { buckets, .. } => buckets.into(),
+        }
+    }
+
+    /// Returns the number of buckets of a text; 0 for other features.
+    fn buckets(&self) -> usize {
+        match *self {
+            Self::Words { buckets, .. } => buckets.into(),
+            Self::Number { .. } | Self::Category { .. } => 0,
         }
     }
 }
@@ -79,32 +111,12 @@ pub(crate) const WORDS: f64 = 16.0;
 impl Design {
     /// Makes the design of a session over this query.
     pub fn of(training: &Training, local: &LocalQuery) -> Self {
-        let range = |measure: u16| {
-            let measure = local.measures.get(usize::from(measure));
-            let grid = measure.and_then(|measure| measure.quantiser);
-            grid.map_or((0.0, 1.0), |grid| (grid.lo(), grid.hi()))
-        };
-        let source = |feature: &Feature| match *feature {
-            Feature::Number(number) => {
-                let (lo, hi) = range(number);
-                Source::Number {
-                    measure: number.into(),
-                    lo,
-                    hi,
-                }
-            }
-            Feature::Category(number) => Source::Category {
-                measure: number.into(),
-                values: range(number).1 as usize + 1,
-            },
-            Feature::Words { measure, buckets } => Source::Words {
-                measure: measure.into(),
-                buckets,
-            },
-        };
-        let sources: Vec<Source> = training.features.iter().map(source).collect();
+        let features = training.features.iter();
+        let sources: Vec<Source> = features
+            .map(|feature| Source::of(*feature, local))
+            .collect();
         let label = training.label.map(|label| {
-            let (lo, hi) = range(label.measure);
+            let (lo, hi) = range_of(local, label.measure);
             (label, lo, hi)
         });
         Self {
@@ -145,19 +157,17 @@ impl Design {
     /// Returns the length of a row that few rows exceed, the constant included. Few columns of a text are 1; all
     /// other columns are about 1 when they are scaled.
     pub(crate) fn typical_length(&self) -> f64 {
-        let buckets = |source: &Source| match source {
-            Source::Words { buckets, .. } => usize::from(*buckets),
-            Source::Number { .. } | Source::Category { .. } => 0,
-        };
-        let buckets: usize = self.sources.iter().map(buckets).sum();
+        let buckets: usize = self.sources.iter().map(Source::buckets).sum();
         let scaled = self.columns as f64 - buckets as f64;
         (1.0 + scaled + WORDS * self.texts() as f64).sqrt()
     }
 
     /// Returns the number of features that are texts.
     pub(crate) fn texts(&self) -> usize {
-        let texts = |source: &&Source| matches!(source, Source::Words { .. });
-        self.sources.iter().filter(texts).count()
+        let sources = self.sources.iter();
+        sources
+            .filter(|source| matches!(source, Source::Words { .. }))
+            .count()
     }
 
     /// Returns whether a column is a number's, and none of a category or text.
@@ -177,19 +187,17 @@ impl Design {
 
     /// Makes the row of a document; `None` where a value is missing, or no number.
     pub(crate) fn row(&self, document: &[Cell]) -> Option<Row> {
-        let number = |measure: usize| match document.get(measure) {
-            Some(Cell::Number(value)) if value.is_finite() => Some(*value),
-            _ => None,
-        };
         let mut columns = vec![0.0; self.columns];
         let mut first = 0;
         for source in &self.sources {
             let of = &mut columns[first..first + source.columns()];
             first += source.columns();
             match *source {
-                Source::Number { measure, lo, hi } => of[0] = unit(number(measure)?, lo, hi),
+                Source::Number { measure, lo, hi } => {
+                    of[0] = unit(number(document, measure)?, lo, hi)
+                }
                 Source::Category { measure, values } => {
-                    let value = number(measure)?.round();
+                    let value = number(document, measure)?.round();
                     if value < 0.0 || value >= values as f64 {
                         return None;
                     }
@@ -210,7 +218,7 @@ impl Design {
         let label = match self.label {
             None => 0.0,
             Some((label, lo, hi)) => {
-                let value = number(label.measure.into())?;
+                let value = number(document, label.measure.into())?;
                 match label.classes {
                     0 => unit(value, lo, hi),
                     _ => Some(value.round()).filter(|value| (lo..=hi).contains(value))?,
@@ -224,6 +232,21 @@ impl Design {
     pub(crate) fn rows(&self, documents: &[Document], most: usize) -> Vec<Row> {
         let rows = documents.iter().filter_map(|one| self.row(one));
         rows.take(most).collect()
+    }
+}
+
+/// Returns the range of a measure's grid; 0 to 1 where it has none.
+fn range_of(local: &LocalQuery, measure: u16) -> (f64, f64) {
+    let measure = local.measures.get(usize::from(measure));
+    let grid = measure.and_then(|measure| measure.quantiser);
+    grid.map_or((0.0, 1.0), |grid| (grid.lo(), grid.hi()))
+}
+
+/// Returns the value of a measure in a document; `None` where it is missing, or no finite number.
+fn number(document: &[Cell], measure: usize) -> Option<f64> {
+    match document.get(measure) {
+        Some(Cell::Number(value)) if value.is_finite() => Some(*value),
+        _ => None,
     }
 }
 

@@ -16,6 +16,13 @@ pub(crate) struct Update<'a> {
     pub(crate) noise: f64,
 }
 
+impl Update<'_> {
+    /// Returns whether the loss is above `last` by more than noise explains.
+    fn is_worse_than(&self, last: f64) -> bool {
+        self.loss > last + 3.0 * self.loss_noise
+    }
+}
+
 /// The best weights whose loss is known.
 #[derive(Default)]
 pub(crate) struct Best {
@@ -112,17 +119,15 @@ impl Momentum {
         let Settings {
             rate, momentum, l2, ..
         } = self.settings;
-        let loss = update.loss;
         self.velocity.resize(update.sums.len(), 0.0);
-        let is_worse_than = |last| loss > last + 3.0 * update.loss_noise;
-        let last = self.last_loss.replace(loss);
+        let last = self.last_loss.replace(update.loss);
         self.calm += 1;
-        if last.is_some_and(is_worse_than) {
+        if last.is_some_and(|last| update.is_worse_than(last)) {
             // Momentum went too far: begin again from here (O'Donoghue and Candes, 2015).
             self.velocity.fill(0.0);
         }
         // If it is much worse again and again, it is the steps that are too long.
-        if last.is_some_and(|last| is_worse_than(1.02 * last + 1e-2))
+        if last.is_some_and(|last| update.is_worse_than(1.02 * last + 1e-2))
             && std::mem::take(&mut self.calm) <= 3
         {
             self.caution /= 2.0;

@@ -44,11 +44,11 @@ pub enum Operation {
 impl Operation {
     /// Makes a layer from weights, outputs by inputs, the constant's weight first.
     pub(crate) fn layer(weights: &[f64], inputs: usize, outputs: usize) -> Self {
-        let rows = || weights.chunks(inputs + 1).take(outputs);
+        let rows = weights.chunks(inputs + 1).take(outputs);
         Self::Layer {
             inputs,
-            slopes: rows().flat_map(|row| row[1..].to_vec()).collect(),
-            constants: rows().map(|row| row[0]).collect(),
+            slopes: rows.clone().flat_map(|row| row[1..].to_vec()).collect(),
+            constants: rows.map(|row| row[0]).collect(),
         }
     }
 }

@@ -79,6 +79,14 @@ impl Section {
         self.centred_len() + self.counted
     }
 
+    /// Returns the section as the circuit has it, without ranges.
+    fn shape(&self) -> circuit::Section {
+        circuit::Section {
+            centred: self.centred_len(),
+            counted: self.counted,
+        }
+    }
+
     /// Returns the levels of each coordinate.
     fn grids(&self, bits: u8) -> impl Iterator<Item = Grid> {
         let half = middle(bits);
@@ -106,6 +114,21 @@ struct Grid {
     origin: f64,
     half: f64,
     width: f64,
+}
+
+impl Grid {
+    /// Rounds a value to one of the two neighbouring levels from 0 to `most`, at random such that the mean is right.
+    fn level(self, value: f64, most: f64, rng: &mut impl CryptoRng) -> u64 {
+        let position = self.half + (value - self.origin) / self.width;
+        let position = match position.is_finite() {
+            true => position.clamp(0.0, most),
+            false => self.half,
+        };
+        let below = position.floor();
+        // 53 bits: the precision of the fraction that they are compared with.
+        let uniform = (rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64;
+        below as u64 + u64::from(uniform < position - below)
+    }
 }
 
 /// Returns the number of levels on either side of the middle.
@@ -190,21 +213,18 @@ impl Layout {
 
     /// Returns whether values stand for every coordinate of each section, or for none of it.
     pub(crate) fn fits(&self, values: &Values) -> bool {
-        let fits = |(values, section): (&Option<Vec<f64>>, &Section)| {
-            let length = values.as_ref().map(Vec::len);
-            length.is_none_or(|length| length == section.len())
-        };
-        values.len() == self.sections.len() && values.iter().zip(&self.sections).all(fits)
+        let mut pairs = values.iter().zip(&self.sections);
+        values.len() == self.sections.len()
+            && pairs.all(|(values, section)| {
+                let length = values.as_ref().map(Vec::len);
+                length.is_none_or(|length| length == section.len())
+            })
     }
 
     /// Returns the circuit's shape.
     pub fn shape(&self) -> VectorShape {
         let bits = self.bits;
-        let section = |section: &Section| circuit::Section {
-            centred: section.centred_len(),
-            counted: section.counted,
-        };
-        let sections: Vec<circuit::Section> = self.sections.iter().map(section).collect();
+        let sections: Vec<circuit::Section> = self.sections.iter().map(Section::shape).collect();
         let count = sections.iter().map(circuit::Section::len).sum::<usize>() as f64;
         let half = middle(bits);
         let Longest { centred, counted } = self.longest;
@@ -224,24 +244,13 @@ impl Layout {
     pub(crate) fn levels(&self, values: &Values, rng: &mut impl CryptoRng) -> VectorRow {
         let bits = self.bits;
         let most = 2.0 * middle(bits) - 1.0;
-        let mut level = |(value, grid): (&f64, Grid)| {
-            let position = grid.half + (value - grid.origin) / grid.width;
-            let position = match position.is_finite() {
-                true => position.clamp(0.0, most),
-                false => grid.half,
-            };
-            let below = position.floor();
-            // 53 bits: the precision of the fraction that they are compared with.
-            let uniform = (rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64;
-            below as u64 + u64::from(uniform < position - below)
-        };
-        let sections = values.iter().zip(&self.sections);
-        let section = |(values, section): (&Option<Vec<f64>>, &Section)| {
-            let levels = values.as_ref()?.iter().zip(section.grids(bits));
-            Some(levels.map(&mut level).collect())
-        };
+        let sections = values.iter().zip(&self.sections).map(|(values, section)| {
+            let pairs = values.as_ref()?.iter().zip(section.grids(bits));
+            let levels = pairs.map(|(value, grid)| grid.level(*value, most, rng));
+            Some(levels.collect())
+        });
         VectorRow {
-            sections: sections.map(section).collect(),
+            sections: sections.collect(),
         }
     }
 

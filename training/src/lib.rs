@@ -244,8 +244,10 @@ impl Training {
     /// [`CircuitError`] for a vector that is too long.
     pub fn circuits(&self, local: &LocalQuery) -> Result<Vec<Circuit>, CircuitError> {
         let design = Design::of(self, local);
-        let circuit = |task| Circuit::vector(&Layout::of(self, &design, task).shape());
-        self.kinds().into_iter().map(circuit).collect()
+        let kinds = self.kinds().into_iter();
+        kinds
+            .map(|task| Circuit::vector(&Layout::of(self, &design, task).shape()))
+            .collect()
     }
 
     /// Returns what a round is for; `None` beyond the last.

@@ -54,14 +54,13 @@ impl Metrics {
 
     /// Shares are none below nothing or above all, whatever noise makes of them.
     fn bound(&mut self) {
-        let share = |value: &mut f64| *value = value.clamp(0.0, 1.0);
-        self.accuracy.iter_mut().for_each(share);
+        self.accuracy.iter_mut().for_each(clamp_share);
         self.confusion
             .iter_mut()
             .flatten()
             .flatten()
             .flatten()
-            .for_each(share);
+            .for_each(clamp_share);
     }
 
     /// Those that are one number, by name.
@@ -165,10 +164,11 @@ impl Metrics {
             _ => right.map(|right| right / all),
         };
         if classes <= MAX_CONFUSED {
-            let share = |cell: &Option<f64>| cell.map(|count| count / all);
-            let rows = cells.chunks(classes);
-            let rows: Vec<Vec<Option<f64>>> =
-                rows.map(|row| row.iter().map(share).collect()).collect();
+            let shares: Vec<Option<f64>> = cells
+                .iter()
+                .map(|cell| cell.map(|count| count / all))
+                .collect();
+            let rows: Vec<Vec<Option<f64>>> = shares.chunks(classes).map(<[_]>::to_vec).collect();
             if rows.iter().flatten().any(Option::is_none) {
                 metrics.withheld.push("confusion");
             }
@@ -182,6 +182,11 @@ impl Metrics {
         }
         metrics
     }
+}
+
+/// Moves a share into 0 to 1.
+fn clamp_share(share: &mut f64) {
+    *share = share.clamp(0.0, 1.0);
 }
 
 /// Computes the standard errors of metrics: how they vary when the same noise is added once more.
@@ -226,14 +231,16 @@ fn placed(bins: &[Option<f64>], high: bool) -> Option<Vec<f64>> {
 /// withheld.
 fn halves(bins: &[Option<f64>]) -> [Option<f64>; 2] {
     let (low, high) = bins.split_at(bins.len() / 2);
-    let sum = |half: &[Option<f64>]| {
-        let begins = half.first().is_some_and(Option::is_some);
-        begins.then(|| half.iter().flatten().sum())
-    };
-    match (sum(low), sum(high)) {
+    match (sum_of_runs(low), sum_of_runs(high)) {
         (Some(low), Some(high)) => [Some(low), Some(high)],
         _ => [None, None],
     }
+}
+
+/// Returns the sum of the runs that begin in these bins; `None` if no run begins with the first bin.
+fn sum_of_runs(bins: &[Option<f64>]) -> Option<f64> {
+    let begins = bins.first().is_some_and(Option::is_some);
+    begins.then(|| bins.iter().flatten().sum())
 }
 
 /// The chance that a document of the second class scores higher than one of the first.

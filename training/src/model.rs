@@ -1,5 +1,7 @@
 //! A trained model: what it was trained as, its weights, and what it says of new documents.
 
+use ndarray::Array1;
+
 use super::data::{Design, Document};
 use super::graph::{Graph, Operation};
 use super::scores::{State, argmax};
@@ -86,32 +88,14 @@ impl Model {
             ..self.training.clone()
         };
         let (design, bare) = (self.design(), Design::of(&unlabelled, &self.local));
-        let (lo, hi) = self.training.label_range(&self.local);
+        let range = self.training.label_range(&self.local);
         let algorithm = self.training.family.algorithm();
-        let one = |document: &Document| {
+        let predictions = documents.iter().map(|document| {
             let row = bare.row(document)?;
-            let said = algorithm.predict(&design, &self.state, &[row])?;
-            let said = said.first()?;
-            Some(match self.kind() {
-                Kind::Number => Prediction {
-                    class: 0,
-                    score: lo + (hi - lo) * said[0],
-                },
-                Kind::Cluster => Prediction {
-                    class: said[0] as usize,
-                    score: said[1],
-                },
-                Kind::Class => {
-                    let class = argmax(said);
-                    let place = if said.len() == 2 { 1 } else { class };
-                    Prediction {
-                        class,
-                        score: said[place],
-                    }
-                }
-            })
-        };
-        documents.iter().map(one).collect()
+            let outputs = algorithm.predict(&design, &self.state, &[row])?;
+            Some(prediction(self.kind(), outputs.first()?, range))
+        });
+        predictions.collect()
     }
 
     /// Returns the model as operations on the columns in the features' units: the number, the chance of the second
@@ -121,16 +105,19 @@ impl Model {
         let algorithm = self.training.family.algorithm();
         let (own, scores) = algorithm.graph(&design, &self.state.weights)?;
         let (lows, highs): (Vec<f64>, Vec<f64>) = design.bounds().into_iter().unzip();
-        let widths = || lows.iter().zip(&highs).map(|(lo, hi)| hi - lo).enumerate();
-        let mean = |place: usize| self.state.means.get(place).copied().unwrap_or(0.0);
-        let spread = |place: usize| self.state.spreads.get(place).copied().unwrap_or(1.0);
-        let centre = widths().map(|(place, width)| lows[place] + width * mean(place));
-        let scale = widths().map(|(place, width)| width * spread(place));
+        let mut centres = Vec::with_capacity(lows.len());
+        let mut scales = Vec::with_capacity(lows.len());
+        for (column, (lo, hi)) in lows.iter().zip(&highs).enumerate() {
+            let (mean, spread) = self.state.scale(column);
+            let width = hi - lo;
+            centres.push(lo + width * mean);
+            scales.push(width * spread);
+        }
         let mut operations = vec![
-            Operation::Max(lows.clone()),
-            Operation::Min(highs.clone()),
-            Operation::Subtract(centre.collect()),
-            Operation::Divide(scale.collect()),
+            Operation::Max(lows),
+            Operation::Min(highs),
+            Operation::Subtract(centres),
+            Operation::Divide(scales),
         ];
         operations.extend(own);
         match (self.kind(), scores) {
@@ -146,5 +133,30 @@ impl Model {
             operations,
             outputs: scores,
         })
+    }
+}
+
+/// Makes the prediction from a model's outputs for one document. `range` is that of a label that is a number.
+fn prediction(kind: Kind, outputs: &Array1<f64>, range: (f64, f64)) -> Prediction {
+    match kind {
+        Kind::Number => {
+            let (lo, hi) = range;
+            Prediction {
+                class: 0,
+                score: lo + (hi - lo) * outputs[0],
+            }
+        }
+        Kind::Cluster => Prediction {
+            class: outputs[0] as usize,
+            score: outputs[1],
+        },
+        Kind::Class => {
+            let class = argmax(outputs);
+            let place = if outputs.len() == 2 { 1 } else { class };
+            Prediction {
+                class,
+                score: outputs[place],
+            }
+        }
     }
 }

@@ -32,11 +32,9 @@ pub(crate) fn layout(training: &Training, design: &Design) -> Layout {
 pub(crate) fn values(training: &Training, design: &Design, rows: &[Row]) -> Values {
     let scaled = design.scaled();
     let values = scaled.iter().flat_map(|&column| {
-        let power = |power| mean(rows.iter().map(|row| row.columns[column].powi(power)));
-        [power(1), power(2)]
+        [1, 2].map(|power| mean(rows.iter().map(|row| row.columns[column].powi(power))))
     });
     let mut values: Vec<f64> = values.collect();
-    let of_label = |value: &dyn Fn(f64) -> f64| mean(rows.iter().map(|r| value(r.label)));
     if training.guarded && design.classes() > 0 {
         if values.is_empty() {
             values.push(0.0);
@@ -49,12 +47,19 @@ pub(crate) fn values(training: &Training, design: &Design, rows: &[Row]) -> Valu
     }
     match training.label.map(|label| label.classes) {
         None => {}
-        Some(0) => values.extend([of_label(&|y| y), of_label(&|y| y * y)]),
-        Some(classes) => values.extend(
-            (0..classes).map(|class| of_label(&|y| f64::from(u8::from(y == f64::from(class))))),
-        ),
+        Some(0) => values.extend([
+            mean(rows.iter().map(|row| row.label)),
+            mean(rows.iter().map(|row| row.label * row.label)),
+        ]),
+        Some(classes) => values.extend((0..classes).map(|class| share_of(class, rows))),
     }
     vec![Some(values)]
+}
+
+/// Returns the share of the rows whose label is this class.
+fn share_of(class: u16, rows: &[Row]) -> f64 {
+    let of_class = rows.iter().map(|row| row.label == f64::from(class));
+    mean(of_class.map(|is_of_class| f64::from(u8::from(is_of_class))))
 }
 
 /// Scales of the columns, from what the round released.

@@ -32,17 +32,28 @@ impl State {
     /// Returns whether scales are of so many columns, all numbers are finite, and no spread is next to nothing.
     pub(crate) fn holds(&self, columns: usize) -> bool {
         let lengths = [self.means.len(), self.spreads.len()];
-        let finite = |values: &[f64]| values.iter().all(|value| value.is_finite());
         lengths
             .iter()
             .all(|length| *length == columns || *length == 0)
-            && finite(&self.means)
-            && finite(&self.weights)
+            && are_finite(&self.means)
+            && are_finite(&self.weights)
             && self
                 .spreads
                 .iter()
                 .all(|spread| spread.is_finite() && *spread >= LEAST_SPREAD)
     }
+
+    /// Returns the mean and the spread of a column; 0 and 1 before they are known.
+    pub(crate) fn scale(&self, column: usize) -> (f64, f64) {
+        let mean = self.means.get(column).copied().unwrap_or(0.0);
+        let spread = self.spreads.get(column).copied().unwrap_or(1.0);
+        (mean, spread)
+    }
+}
+
+/// Returns whether all values are finite numbers.
+fn are_finite(values: &[f64]) -> bool {
+    values.iter().all(|value| value.is_finite())
 }
 
 pub(crate) fn mean(values: impl Iterator<Item = f64>) -> f64 {
@@ -61,8 +72,7 @@ pub(crate) fn inputs(state: &State, columns: usize, rows: &[Row]) -> Array2<f64>
     let mut inputs = Array2::zeros((rows.len(), columns));
     for (row, mut scaled) in rows.iter().zip(inputs.axis_iter_mut(Axis(0))) {
         for (column, value) in row.columns.iter().enumerate() {
-            let mean = state.means.get(column).copied().unwrap_or(0.0);
-            let spread = state.spreads.get(column).copied().unwrap_or(1.0);
+            let (mean, spread) = state.scale(column);
             scaled[column] = (value - mean) / spread;
         }
     }
@@ -89,18 +99,21 @@ pub(crate) fn scores(weights: ArrayView2<'_, f64>, input: ArrayView1<'_, f64>) -
 
 /// Returns for each row the nearest point, and the squared distance to it for each column.
 pub(crate) fn nearest(inputs: &Array2<f64>, points: ArrayView2<'_, f64>) -> Vec<(usize, f64)> {
+    let inputs = inputs.axis_iter(Axis(0));
+    inputs.map(|input| nearest_to(input, points)).collect()
+}
+
+/// Returns the point nearest to one input, and the squared distance to it for each column.
+fn nearest_to(input: ArrayView1<'_, f64>, points: ArrayView2<'_, f64>) -> (usize, f64) {
     let columns = points.ncols().max(1) as f64;
-    let nearest = |input: ArrayView1<'_, f64>| {
-        let distances = points.axis_iter(Axis(0)).map(|point| {
-            let apart = &input - &point;
-            apart.dot(&apart) / columns
-        });
-        let first = (0, f64::INFINITY);
-        distances
-            .enumerate()
-            .fold(first, |best, one| if one.1 < best.1 { one } else { best })
-    };
-    inputs.axis_iter(Axis(0)).map(nearest).collect()
+    let distances = points.axis_iter(Axis(0)).map(|point| {
+        let apart = &input - &point;
+        apart.dot(&apart) / columns
+    });
+    let first = (0, f64::INFINITY);
+    distances
+        .enumerate()
+        .fold(first, |best, one| if one.1 < best.1 { one } else { best })
 }
 
 /// Returns the most likely class.

@@ -44,8 +44,8 @@ pub(crate) fn layout(training: &Training, design: &Design) -> Layout {
 fn cells(classes: usize) -> (usize, Vec<Range<usize>>) {
     match classes {
         2 => {
-            let bins = |class: usize| 1 + class * SCORE_BINS..1 + (class + 1) * SCORE_BINS;
-            (2 * SCORE_BINS + 2, vec![bins(0), bins(1)])
+            let bins = [0, 1].map(|class| 1 + class * SCORE_BINS..1 + (class + 1) * SCORE_BINS);
+            (2 * SCORE_BINS + 2, bins.to_vec())
         }
         _ if classes <= MAX_CONFUSED => (classes * classes, Vec::new()),
         _ => (2, Vec::new()),
@@ -96,9 +96,10 @@ pub(crate) fn values(
 
 /// Returns the mean squared error of a number, and the means of the label and its square.
 fn errors(rows: &[Row], predicted: &[Array1<f64>]) -> Vec<f64> {
-    let error = |(row, one): (&Row, &Array1<f64>)| (one[0].clamp(-1.0, 2.0) - row.label).powi(2);
+    let pairs = rows.iter().zip(predicted);
+    let squares = pairs.map(|(row, one)| (one[0].clamp(-1.0, 2.0) - row.label).powi(2));
     vec![
-        mean(rows.iter().zip(predicted).map(error)),
+        mean(squares),
         mean(rows.iter().map(|row| row.label)),
         mean(rows.iter().map(|row| row.label * row.label)),
     ]

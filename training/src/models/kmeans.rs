@@ -204,8 +204,7 @@ impl Means {
     ) -> Result<Vec<f64>, FitError> {
         let points = candidates.chunks_exact(released.design.columns());
         let sections = released.sums.sections.iter().skip(1);
-        let shares =
-            sections.map(|section| section.as_ref().map_or(0.0, |(_, sums)| sums[0].max(0.0)));
+        let shares = sections.map(|section| share_of(section).max(0.0));
         let weighted: Vec<(&[f64], f64)> = points
             .zip(shares)
             .filter(|(_, share)| *share > 0.0)
@@ -222,6 +221,11 @@ impl Means {
         }
         Ok(means.concat())
     }
+}
+
+/// Returns the first sum of a released section, which is the share of documents there; 0 where it is withheld.
+fn share_of(section: &Option<(f64, Vec<f64>)>) -> f64 {
+    section.as_ref().map_or(0.0, |(_, sums)| sums[0])
 }
 
 /// Returns the squared distance of two points.
@@ -249,12 +253,14 @@ fn draw(weighted: &[(&[f64], f64)], means: &[Vec<f64>], rng: &mut StdRng) -> Vec
         }
     }
     // Where few candidates have the cohort near them, several means begin beside one.
-    let again = chances.iter().sum::<f64>() <= 0.0;
-    let beside = |value: &f64| match again {
-        true => value + 0.5 * (rng.random::<f64>() - 0.5),
-        false => *value,
-    };
-    weighted[drawn].0.iter().map(beside).collect()
+    let point = weighted[drawn].0;
+    match chances.iter().sum::<f64>() <= 0.0 {
+        true => point
+            .iter()
+            .map(|value| value + 0.5 * (rng.random::<f64>() - 0.5))
+            .collect(),
+        false => point.to_vec(),
+    }
 }
 
 /// Moves each mean to that of the weighted points that are nearest to it.
@@ -262,10 +268,9 @@ fn improve(weighted: &[(&[f64], f64)], means: &mut [Vec<f64>]) {
     let columns = weighted.first().map_or(0, |(point, _)| point.len());
     let mut sums = vec![(vec![0.0; columns], 0.0); means.len()];
     for (point, weight) in weighted {
-        let nearer = |a: &usize, b: &usize| {
-            distance(point, &means[*a]).total_cmp(&distance(point, &means[*b]))
-        };
-        let nearest = (0..means.len()).min_by(nearer).unwrap_or(0);
+        let nearest = (0..means.len())
+            .min_by(|a, b| distance(point, &means[*a]).total_cmp(&distance(point, &means[*b])))
+            .unwrap_or(0);
         let (sum, all) = &mut sums[nearest];
         sum.iter_mut()
             .zip(*point)
@@ -285,8 +290,6 @@ fn assign(released: &Released<'_>, state: &mut State, rng: &mut StdRng) {
     let columns = released.design.columns();
     let noise = SURE * released.sums.noise * released.sums.level;
     let sections: Vec<_> = released.sums.sections.iter().skip(1).collect();
-    let share =
-        |section: &Option<(f64, Vec<f64>)>| section.as_ref().map_or(0.0, |(_, sums)| sums[0]);
     for (mean, section) in state.weights.chunks_exact_mut(columns).zip(&sections) {
         let Some((_, sums)) = section.as_ref().filter(|(_, sums)| sums[0] > noise) else {
             continue;
@@ -296,10 +299,10 @@ fn assign(released: &Released<'_>, state: &mut State, rng: &mut StdRng) {
             *value = (unit - state.means[column]) / state.spreads[column];
         }
     }
-    let largest =
-        (0..sections.len()).max_by(|a, b| share(sections[*a]).total_cmp(&share(sections[*b])));
+    let largest = (0..sections.len())
+        .max_by(|a, b| share_of(sections[*a]).total_cmp(&share_of(sections[*b])));
     for (number, section) in sections.iter().enumerate() {
-        let Some(largest) = largest.filter(|_| share(section) <= noise) else {
+        let Some(largest) = largest.filter(|_| share_of(section) <= noise) else {
             continue;
         };
         for column in 0..columns {

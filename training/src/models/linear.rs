@@ -92,19 +92,35 @@ impl Weights for Linear {
 
 /// Returns the means of all values, and of all products of two, upper triangle row by row. The label is the last.
 fn moments(rows: &[Row]) -> Vec<f64> {
-    let value = |row: &Row, place: usize| row.columns.get(place).copied().unwrap_or(row.label);
     let count = rows.first().map_or(0, |row| row.columns.len()) + 1;
     let mut sums: Vec<f64> = (0..count)
-        .map(|place| mean(rows.iter().map(|row| value(row, place))))
+        .map(|place| mean(rows.iter().map(|row| value_at(row, place))))
         .collect();
     for one in 0..count {
         for other in one..count {
             sums.push(mean(
-                rows.iter().map(|row| value(row, one) * value(row, other)),
+                rows.iter()
+                    .map(|row| value_at(row, one) * value_at(row, other)),
             ));
         }
     }
     sums
+}
+
+/// Returns the value of a column, or the label for the place after the last column.
+fn value_at(row: &Row, place: usize) -> f64 {
+    row.columns.get(place).copied().unwrap_or(row.label)
+}
+
+/// Computes covariances from first and second moments.
+fn covariances(first: &[f64], second: &[Vec<f64>]) -> Vec<Vec<f64>> {
+    let mut covariances = second.to_vec();
+    for (row, values) in covariances.iter_mut().enumerate() {
+        for (column, value) in values.iter_mut().enumerate() {
+            *value -= first[row] * first[column];
+        }
+    }
+    covariances
 }
 
 /// The querier's only step.
@@ -126,26 +142,24 @@ impl Steps for LeastSquares {
     ) -> Result<Step, FitError> {
         let (sums, columns) = (released.sums, released.design.columns());
         let (first, products) = released.means.split_at(columns + 1);
-        let second = symmetric(products, columns + 1);
-        let covariance = |a: usize, b: usize| second[a][b] - first[a] * first[b];
+        let covariances = covariances(first, &symmetric(products, columns + 1));
+        let label_variance = covariances[columns][columns];
         let rounding = sums.rounding(1.0, sums.homes);
-        if covariance(columns, columns) <= rounding && !sums.is_noisy() {
+        if label_variance <= rounding && !sums.is_noisy() {
             return Err(FitError::ConstantLabel);
         }
-        let mut matrix = vec![vec![0.0; columns]; columns];
-        for (row, values) in matrix.iter_mut().enumerate() {
-            for (column, value) in values.iter_mut().enumerate() {
-                *value = covariance(row, column);
-            }
-            self.spreads[row] = covariance(row, row).max(0.0).sqrt();
+        let mut plain = Vec::with_capacity(columns);
+        for (row, values) in covariances[..columns].iter().enumerate() {
+            plain.push(values[..columns].to_vec());
+            self.spreads[row] = values[row].max(0.0).sqrt();
         }
-        let plain = matrix.clone();
+        let mut matrix = plain.clone();
         for (row, values) in matrix.iter_mut().enumerate() {
-            values[row] += self.l2 * covariance(row, row).max(1e-9);
+            values[row] += self.l2 * values[row].max(1e-9);
         }
         let lower = factor_noisy(&mut matrix, rounding, sums.is_noisy());
         let lower = lower.map_err(|at| FitError::Degenerate(released.name(at)))?;
-        let right: Vec<f64> = (0..columns).map(|at| covariance(at, columns)).collect();
+        let right: Vec<f64> = (0..columns).map(|at| covariances[at][columns]).collect();
         let slopes = solve(&lower, &right);
         let constant = first[columns]
             - slopes
@@ -153,7 +167,7 @@ impl Steps for LeastSquares {
                 .zip(first)
                 .map(|(slope, mean)| slope * mean)
                 .sum::<f64>();
-        let rest = residual(&slopes, &right, &plain, covariance(columns, columns));
+        let rest = residual(&slopes, &right, &plain, label_variance);
         self.errors = standard_errors(released, &lower, &plain, first, rest);
         state.weights = std::iter::once(constant).chain(slopes).collect();
         Ok(Step::default())
@@ -178,12 +192,13 @@ impl Steps for LeastSquares {
 /// Returns the variance of the label, `whole`, that the slopes leave unexplained.
 fn residual(slopes: &[f64], right: &[f64], plain: &[Vec<f64>], whole: f64) -> f64 {
     let columns = slopes.len();
-    let explained = |a: usize| -> f64 {
-        (0..columns)
-            .map(|b| slopes[a] * slopes[b] * plain[a][b])
-            .sum()
-    };
-    let explained: f64 = (0..columns).map(explained).sum();
+    let explained: f64 = (0..columns)
+        .map(|a| {
+            (0..columns)
+                .map(|b| slopes[a] * slopes[b] * plain[a][b])
+                .sum::<f64>()
+        })
+        .sum();
     let crossed: f64 = slopes
         .iter()
         .zip(right)
@@ -208,29 +223,39 @@ fn standard_errors(
         return None;
     }
     let variance = rest / freedom.max(1.0);
-    let unit = |at: usize| {
-        let mut unit = vec![0.0; columns];
-        unit[at] = 1.0;
-        unit
-    };
-    let inverse: Vec<Vec<f64>> = (0..columns).map(|at| solve(lower, &unit(at))).collect();
-    let quadratic = |left: &[f64]| -> f64 {
-        let half: Vec<f64> = (0..columns)
-            .map(|at| (0..columns).map(|k| left[k] * inverse[k][at]).sum())
-            .collect();
-        (0..columns)
-            .map(|a| {
-                (0..columns)
-                    .map(|b| half[a] * plain[a][b] * half[b])
-                    .sum::<f64>()
-            })
-            .sum()
-    };
+    let inverse: Vec<Vec<f64>> = (0..columns)
+        .map(|at| solve(lower, &unit(at, columns)))
+        .collect();
     // Of the constant where all features are 0, which is outside 0 to 1 for most.
     let zeros = released.design.bounds().into_iter();
     let zeros = zeros.map(|(lo, hi)| -lo / (hi - lo));
     let apart: Vec<f64> = means.iter().zip(zeros).map(|(m, zero)| m - zero).collect();
-    let mut errors = vec![(variance * (1.0 + quadratic(&apart))).sqrt()];
-    errors.extend((0..columns).map(|at| (variance * quadratic(&unit(at))).sqrt()));
+    let mut errors = vec![(variance * (1.0 + quadratic(&apart, &inverse, plain))).sqrt()];
+    errors.extend((0..columns).map(|at| {
+        let unit = unit(at, columns);
+        (variance * quadratic(&unit, &inverse, plain)).sqrt()
+    }));
     Some(errors)
+}
+
+/// Returns the unit vector of a coordinate.
+fn unit(at: usize, size: usize) -> Vec<f64> {
+    let mut unit = vec![0.0; size];
+    unit[at] = 1.0;
+    unit
+}
+
+/// Computes vᵀ A⁻¹ C A⁻¹ v for a vector v, from the inverse A⁻¹ and the covariances C.
+fn quadratic(vector: &[f64], inverse: &[Vec<f64>], plain: &[Vec<f64>]) -> f64 {
+    let columns = plain.len();
+    let half: Vec<f64> = (0..columns)
+        .map(|at| (0..columns).map(|k| vector[k] * inverse[k][at]).sum())
+        .collect();
+    (0..columns)
+        .map(|a| {
+            (0..columns)
+                .map(|b| half[a] * plain[a][b] * half[b])
+                .sum::<f64>()
+        })
+        .sum()
 }

@@ -1,6 +1,6 @@
 //! Logistic regression of two classes or more, by gradients.
 
-use ndarray::{Array1, ArrayView1, Axis};
+use ndarray::{Array1, Axis};
 
 use super::{Algorithm, Steps, Vectors, Weights, require};
 use crate::data::{Design, Row};
@@ -114,14 +114,17 @@ pub(super) fn chances(design: &Design, state: &State, rows: &[Row]) -> Option<Ve
     let classes = design.classes();
     let weights = matrix(&state.weights, vectors(classes), columns + 1)?;
     let inputs = inputs(state, columns, rows);
-    let chances = |input: ArrayView1<'_, f64>| match classes {
-        2 => {
-            let chance = logistic(scores(weights, input)[0]);
-            Array1::from(vec![1.0 - chance, chance])
+    let chances = inputs.axis_iter(Axis(0)).map(|input| {
+        let scores = scores(weights, input);
+        match classes {
+            2 => {
+                let chance = logistic(scores[0]);
+                Array1::from(vec![1.0 - chance, chance])
+            }
+            _ => softmax(scores),
         }
-        _ => softmax(scores(weights, input)),
-    };
-    Some(inputs.axis_iter(Axis(0)).map(chances).collect())
+    });
+    Some(chances.collect())
 }
 
 /// Returns the graph of a linear model: one layer.

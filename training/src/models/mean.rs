@@ -90,12 +90,6 @@ impl Steps for Mean {
 
 /// Makes a query of a label from −10 to 30, and of one feature.
 fn query() -> LocalQuery {
-    let measure = |column, lo, hi| Measure {
-        expr: Expr::new(vec![Node::Column(column)]).unwrap(),
-        quantiser: Some(Quantiser::new(lo, hi, Width::Exact(1.0)).unwrap()),
-        nullable: false,
-        one_hot: false,
-    };
     LocalQuery {
         doctype: "days".into(),
         fields: Vec::new(),
@@ -104,6 +98,16 @@ fn query() -> LocalQuery {
         keys: Vec::new(),
         measures: vec![measure(0, -10.0, 30.0), measure(1, 0.0, 1.0)],
         moments: Vec::new(),
+    }
+}
+
+/// Makes a measure of one column, in steps of 1.
+fn measure(column: u16, lo: f64, hi: f64) -> Measure {
+    Measure {
+        expr: Expr::new(vec![Node::Column(column)]).unwrap(),
+        quantiser: Some(Quantiser::new(lo, hi, Width::Exact(1.0)).unwrap()),
+        nullable: false,
+        one_hot: false,
     }
 }
 

@@ -1,6 +1,6 @@
 //! A perceptron with hidden layers: homes take steps of their own, and the querier moves along the mean.
 
-use ndarray::{Array1, ArrayView1, Axis};
+use ndarray::{Array1, Axis};
 use rand::rngs::StdRng;
 
 use super::{Algorithm, Steps, Vectors, Weights, require};
@@ -144,11 +144,13 @@ impl Weights for Mlp<'_> {
         let network = Network::of(&self.widths(design), &state.weights)?;
         let outputs = network.forward(&inputs);
         let last = outputs.last()?;
-        let output = |scores: ArrayView1<'_, f64>| match design.classes() {
-            0 => scores.to_owned(),
-            _ => softmax(scores.to_owned()),
-        };
-        Some(last.axis_iter(Axis(0)).map(output).collect())
+        let rows = last
+            .axis_iter(Axis(0))
+            .map(|scores| match design.classes() {
+                0 => scores.to_owned(),
+                _ => softmax(scores.to_owned()),
+            });
+        Some(rows.collect())
     }
 
     fn graph(&self, design: &Design, weights: &[f64]) -> Option<(Vec<Operation>, usize)> {

@@ -77,8 +77,10 @@ impl Vectors for NaiveBayes {
     }
 
     fn default_clip(&self, design: &Design) -> f64 {
-        let numbers = |source: &&Source| matches!(source, Source::Number { .. });
-        let numbers = design.sources.iter().filter(numbers).count() as f64;
+        let sources = design.sources.iter();
+        let numbers = sources
+            .filter(|source| matches!(source, Source::Number { .. }))
+            .count() as f64;
         let (features, texts) = (design.sources.len() as f64, design.texts() as f64);
         // The share, a number and its square, one value of a category.
         (1.0 + features + numbers + (WORDS - 1.0) * texts).sqrt()
@@ -94,11 +96,11 @@ impl Weights for NaiveBayes {
 
     fn predict(&self, design: &Design, state: &State, rows: &[Row]) -> Option<Vec<Array1<f64>>> {
         let weights = matrix(&state.weights, design.classes(), of_class(design))?;
-        let chances = |row: &Row| {
-            let scores = weights.axis_iter(Axis(0));
-            softmax(scores.map(|weights| score(design, weights, row)).collect())
-        };
-        Some(rows.iter().map(chances).collect())
+        let chances = rows.iter().map(|row| {
+            let classes = weights.axis_iter(Axis(0));
+            softmax(classes.map(|weights| score(design, weights, row)).collect())
+        });
+        Some(chances.collect())
     }
 }
 
@@ -116,6 +118,11 @@ fn sums_of(source: &Source) -> usize {
     }
 }
 
+/// Adds up a value of the columns over rows, each row with the weight `share`.
+fn weighted_sum(rows: &[&Row], share: f64, value: impl Fn(&[f64]) -> f64) -> f64 {
+    rows.iter().map(|row| share * value(&row.columns)).sum()
+}
+
 /// Returns for each class that the home has documents of their share, then what each feature sums to in them.
 fn counts(design: &Design, rows: &[Row]) -> Values {
     let share = 1.0 / rows.len() as f64;
@@ -129,24 +136,18 @@ fn counts(design: &Design, rows: &[Row]) -> Values {
         let mut first = 0;
         for source in &design.sources {
             let next = first + source.columns();
-            let sum = |value: &dyn Fn(&[f64]) -> f64| -> f64 {
-                of_class
-                    .iter()
-                    .map(|row| share * value(&row.columns[first..next]))
-                    .sum()
-            };
-            match source {
-                Source::Number { .. } => {
-                    values.push(sum(&|columns| columns[0]));
-                    values.push(sum(&|columns| columns[0] * columns[0]));
-                }
-                Source::Category { .. } => {
-                    values.push(sum(&|columns| 1.0 - columns.iter().sum::<f64>()));
-                    values.extend((first..next).map(|at| sum(&|columns| columns[at - first])));
-                }
-                Source::Words { .. } => {
-                    values.extend((first..next).map(|at| sum(&|columns| columns[at - first])));
-                }
+            if let Source::Category { .. } = source {
+                values.push(weighted_sum(&of_class, share, |columns| {
+                    1.0 - columns[first..next].iter().sum::<f64>()
+                }));
+            }
+            values.extend(
+                (first..next).map(|at| weighted_sum(&of_class, share, |columns| columns[at])),
+            );
+            if let Source::Number { .. } = source {
+                values.push(weighted_sum(&of_class, share, |columns| {
+                    columns[first] * columns[first]
+                }));
             }
             first = next;
         }
@@ -253,8 +254,10 @@ fn learnt(design: &Design, sums: &Sums, values: &[f64], noise: f64) -> Vec<f64> 
             Source::Category { .. } | Source::Words { .. } => {
                 let smoothing = (smoothing.max(1e-6) * share.max(1.0)).max(noise);
                 let all: f64 = of_feature.iter().map(|sum| sum.max(0.0) + smoothing).sum();
-                let log = |sum: &f64| ((sum.max(0.0) + smoothing) / all).ln();
-                weights.extend(of_feature.iter().map(log));
+                let shares = of_feature
+                    .iter()
+                    .map(|sum| (sum.max(0.0) + smoothing) / all);
+                weights.extend(shares.map(f64::ln));
             }
         }
     }
