@@ -29,7 +29,7 @@ use dispers_base::{
 };
 use dispers_circuit::{
     Circuit, Row, VectorRow,
-    contribution::{Contribution, GroupShare, Tag, VectorContribution, share_group, share_vectors},
+    contribution::{Contribution, Tag, share},
 };
 use dispers_crypto::envelope::{Context, EnvelopeSecretKey, Sealed, reader};
 use dispers_trust::directory::Directory;
@@ -487,26 +487,17 @@ pub fn answer(
             .ok_or(AskError::WrongWork)?
             .needed,
     );
-    // An aggregator without an offer has a tag in each ticket but gets no share.
-    let tags_of = |home: &AnsweringHome| {
+    let mut contributions = Vec::with_capacity(homes.len());
+    for home in homes {
+        // An aggregator without an offer has a tag in each ticket but gets no share.
         let tags = points
             .iter()
             .map(|point| home.tags.get(point.index()).copied());
-        tags.collect::<Option<Vec<_>>>().ok_or(AskError::WrongWork)
-    };
-    let answered = homes.len() as u32;
-    let shared = match manifest.training {
-        None => share_rows(circuit, homes, tags_of, &points, needed, rng)?,
-        Some(_) => {
-            let mut contributions = Vec::with_capacity(homes.len());
-            for home in homes {
-                let (tags, vector) = (tags_of(home)?, home.vector.as_ref());
-                contributions.push(VectorContribution::new(circuit, home.index, tags, vector));
-            }
-            share_vectors(circuit, &contributions, &points, needed, rng)
-                .map_err(|_| AskError::Unanswerable)?
-        }
-    };
+        let tags = tags.collect::<Option<_>>().ok_or(AskError::WrongWork)?;
+        contributions.push(Contribution::new(home.index, tags, &encode(circuit, home)?));
+    }
+    let shared =
+        share(circuit, &contributions, &points, needed, rng).map_err(|_| AskError::Unanswerable)?;
     let groups = shared
         .iter()
         .zip(&offers)
@@ -521,32 +512,23 @@ pub fn answer(
         })
         .collect();
     Ok(Answer {
-        homes: answered,
+        homes: homes.len() as u32,
         groups,
     })
 }
 
-/// Encodes, proves and shares the rows of one stack's homes.
-fn share_rows(
-    circuit: &Circuit,
-    homes: &[AnsweringHome],
-    tags_of: impl Fn(&AnsweringHome) -> Result<Vec<Tag>, AskError>,
-    points: &[MemberNumber],
-    needed: usize,
-    rng: &mut impl CryptoRng,
-) -> Result<Vec<GroupShare>, AskError> {
-    let mut contributions = Vec::with_capacity(homes.len());
-    for home in homes {
-        let tags = tags_of(home)?;
+/// Encodes the answer of one home.
+fn encode(circuit: &Circuit, home: &AnsweringHome) -> Result<Zeroizing<Vec<u64>>, AskError> {
+    match circuit {
         // A row that does not fit the circuit becomes zeros. It must not silence the stack's other homes.
-        let prove =
-            |row, rng: &mut _| Contribution::prove(circuit, home.index, tags.clone(), row, rng);
-        let contribution = prove(home.row.as_ref(), rng)
-            .or_else(|_| prove(None, rng))
-            .map_err(|_| AskError::Unanswerable)?;
-        contributions.push(contribution);
+        Circuit::Rows(rows) => rows
+            .encode(home.row.as_ref())
+            .or_else(|_| rows.encode(None))
+            .map_err(|_| AskError::Unanswerable),
+        Circuit::Vector(vector) => Ok(vector.encode(home.vector.as_ref())),
+        // Homes deal no noise: no manifest has this circuit.
+        Circuit::Noise(_) => Err(AskError::Unanswerable),
     }
-    share_group(&contributions, points, needed, rng).map_err(|_| AskError::Unanswerable)
 }
 
 /// Request of the Conductor to the Target.

@@ -5,7 +5,7 @@ use rand::CryptoRng;
 
 use super::Plan;
 use crate::decode::{Table, WrongOutputs};
-use dispers_circuit::{Circuit, CircuitError, Moment};
+use dispers_circuit::{Circuit, CircuitError, Moment, Rows};
 use dispers_privacy::{Noise, Privacy, PrivacyError, Rho};
 
 /// Reason why a query cannot be explained.
@@ -81,7 +81,9 @@ impl Plan {
         rng: &mut impl CryptoRng,
     ) -> Result<Explanation, ExplainError> {
         let refuse = |error: CircuitError| ExplainError::Query(error.to_string());
-        let circuit = Circuit::compile(&self.shape).map_err(refuse)?;
+        let rows = Rows::compile(&self.shape).map_err(refuse)?;
+        let constraints = rows.constraints().count();
+        let circuit = Circuit::from(rows);
         let groups = usize::from(self.shape.groups.max(1));
         let noise = privacy.map(|privacy| {
             let sensitivities = circuit.sensitivities();
@@ -104,7 +106,7 @@ impl Plan {
         Ok(Explanation {
             elements: circuit.input_len(),
             shared: circuit.share_len(),
-            constraints: circuit.constraint_count(),
+            constraints,
             outputs: circuit.outputs().len(),
             counts: circuit.openings(privacy.is_some()).len(),
             groups,
