@@ -8,20 +8,20 @@
 use std::sync::LazyLock;
 
 /// Most variables of a function.
-pub(super) const VARIABLES: usize = 4;
+pub(crate) const VARIABLES: usize = 4;
 
 /// Polynomial of degree two that is 0 or 1 on all inputs.
 #[derive(Debug, Clone)]
-pub(super) struct Function {
+pub(crate) struct Function {
     /// Number of variables.
-    pub(super) variables: usize,
+    pub(crate) variables: usize,
     /// Monomials, each a set of variables as bits, with their factors.
-    pub(super) terms: Vec<(usize, i128)>,
+    pub(crate) terms: Vec<(usize, i128)>,
 }
 
 /// Functions of two to four variables that are not the sum of two others over the same monomials. The others need no
 /// check: if no function in this list counts a few homes, neither does a sum of such functions.
-pub(super) static FUNCTIONS: LazyLock<Vec<Function>> =
+pub(crate) static FUNCTIONS: LazyLock<Vec<Function>> =
     LazyLock::new(|| (2..=VARIABLES).flat_map(minimal).collect());
 
 /// Returns the terms of the function with these values. Returns `None` if its degree is above two.
@@ -45,32 +45,47 @@ fn terms(truth: u32, variables: usize) -> Option<Vec<(usize, i128)>> {
     quadratic.then_some(terms)
 }
 
+impl Function {
+    /// Returns the factor of a monomial, if the polynomial has it.
+    pub(crate) fn factor(&self, wanted: usize) -> Option<i128> {
+        let mut terms = self.terms.iter();
+        let term = terms.find(|(monomial, _)| *monomial == wanted);
+        term.map(|(_, factor)| *factor)
+    }
+}
+
+/// Returns the monomials of terms, as a set of bits.
+fn monomials(terms: &[(usize, i128)]) -> u32 {
+    terms
+        .iter()
+        .fold(0u32, |all, (monomial, _)| all | 1 << monomial)
+}
+
+/// Returns whether a function is the sum of two of `all`, each given by values and monomials, over no other monomials.
+fn is_sum(truth: u32, made_of: u32, all: &[(u32, u32)]) -> bool {
+    let parts: Vec<u32> = all
+        .iter()
+        .filter(|(part, made)| part & !truth == 0 && *part != truth && made & !made_of == 0)
+        .map(|(part, _)| *part)
+        .collect();
+    parts.iter().any(|part| parts.contains(&(part ^ truth)))
+}
+
+/// Returns the functions that depend on all of so many variables and are not the sum of two others.
 fn minimal(variables: usize) -> Vec<Function> {
     let inputs = 1u32 << variables;
     let all: Vec<(u32, Vec<(usize, i128)>)> = (1..1u32 << inputs)
         .filter_map(|truth| Some((truth, terms(truth, variables)?)))
         .collect();
-    let monomials = |terms: &[(usize, i128)]| {
-        terms
-            .iter()
-            .fold(0u32, |all, (monomial, _)| all | 1 << monomial)
-    };
     let with_monomials: Vec<(u32, u32)> = all
         .iter()
         .map(|(truth, terms)| (*truth, monomials(terms)))
         .collect();
-    let is_sum = |truth: u32, monomials: u32| {
-        let parts = with_monomials
-            .iter()
-            .filter(|(part, made)| part & !truth == 0 && *part != truth && made & !monomials == 0);
-        parts
-            .clone()
-            .any(|(part, _)| parts.clone().any(|(other, _)| part ^ truth == *other))
-    };
     all.iter()
         .filter(|(truth, terms)| {
             let used = terms.iter().fold(0, |used, (monomial, _)| used | monomial);
-            terms.len() > 1 && used == (1 << variables) - 1 && !is_sum(*truth, monomials(terms))
+            let is_whole = terms.len() > 1 && used == (1 << variables) - 1;
+            is_whole && !is_sum(*truth, monomials(terms), &with_monomials)
         })
         .map(|(_, terms)| Function {
             variables,
@@ -85,13 +100,11 @@ mod tests {
 
     #[test]
     fn functions_are_bits_on_every_input_and_few() {
-        let count = |variables| {
-            FUNCTIONS
-                .iter()
-                .filter(|f| f.variables == variables)
-                .count()
-        };
-        assert_eq!([count(2), count(3), count(4)], [4, 10, 24]);
+        let counts = [2, 3, 4].map(|variables| {
+            let functions = FUNCTIONS.iter();
+            functions.filter(|f| f.variables == variables).count()
+        });
+        assert_eq!(counts, [4, 10, 24]);
         for function in FUNCTIONS.iter() {
             for input in 0..1usize << function.variables {
                 let terms = function.terms.iter();

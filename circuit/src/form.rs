@@ -1,35 +1,35 @@
-//! Linear forms over a contribution's elements, and the constraints made of them.
+//! Linear forms over the elements of a contribution.
 
 use dispers_base::field::{self, Dot};
 
-/// A sparse linear form: a sum of elements, each times a coefficient.
+/// Sparse linear form: a sum of elements, each times a coefficient.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LinearForm {
     terms: Vec<(usize, u64)>,
 }
 
 impl LinearForm {
-    /// The element at `index`.
-    pub(super) fn element(index: usize) -> Self {
+    /// Returns the form that is the element at `index`.
+    pub(crate) fn element(index: usize) -> Self {
         Self {
             terms: vec![(index, 1)],
         }
     }
 
-    /// Σ coefficient · element.
-    pub(super) fn weighted(terms: impl IntoIterator<Item = (usize, u64)>) -> Self {
+    /// Returns the sum of elements, each times its coefficient. No index may stand twice.
+    pub(crate) fn weighted(terms: impl IntoIterator<Item = (usize, u64)>) -> Self {
         Self {
             terms: terms.into_iter().collect(),
         }
     }
 
-    /// This form minus `other`.
-    pub(super) fn minus(self, other: &Self) -> Self {
+    /// Subtracts `other` from this form.
+    pub(crate) fn minus(self, other: &Self) -> Self {
         self.plus(other, field::neg(1))
     }
 
-    /// This form plus `other` times `factor`.
-    pub(super) fn plus(mut self, other: &Self, factor: u64) -> Self {
+    /// Adds `other` times `factor` to this form.
+    pub(crate) fn plus(mut self, other: &Self, factor: u64) -> Self {
         for &(index, coefficient) in &other.terms {
             let coefficient = field::mul(coefficient, factor);
             match self.terms.iter_mut().find(|(known, _)| *known == index) {
@@ -41,12 +41,12 @@ impl LinearForm {
         self
     }
 
-    /// Index and coefficient of each element; no index twice.
+    /// Returns index and coefficient of each element; no index stands twice.
     pub fn terms(&self) -> &[(usize, u64)] {
         &self.terms
     }
 
-    /// The form's value for `elements`, or its share for a share of them.
+    /// Returns the form's value for `elements`, or a share of the value for a share of the elements.
     pub fn evaluate(&self, elements: &[u64]) -> u64 {
         let mut dot = Dot::default();
         for &(index, coefficient) in &self.terms {
@@ -56,23 +56,24 @@ impl LinearForm {
     }
 }
 
-/// A linear form plus a constant.
+/// Linear form plus a constant.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Affine {
-    pub(super) linear: LinearForm,
-    pub(super) constant: u64,
+pub(crate) struct Affine {
+    pub(crate) linear: LinearForm,
+    pub(crate) constant: u64,
 }
 
 impl Affine {
-    /// The form minus one.
-    pub(super) fn less_one(linear: LinearForm) -> Self {
+    /// Returns the form minus one.
+    pub(crate) fn less_one(linear: LinearForm) -> Self {
         Self {
             linear,
             constant: field::neg(1),
         }
     }
 
-    pub(super) fn evaluate(&self, elements: &[u64]) -> u64 {
+    /// Returns the value for `elements`.
+    pub(crate) fn evaluate(&self, elements: &[u64]) -> u64 {
         field::add(self.linear.evaluate(elements), self.constant)
     }
 }
@@ -84,12 +85,4 @@ impl From<LinearForm> for Affine {
             constant: 0,
         }
     }
-}
-
-/// left · right = product, where the product is a committed element, or zero.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Constraint {
-    pub(super) left: Affine,
-    pub(super) right: Affine,
-    pub(super) product: Option<usize>,
 }

@@ -1,27 +1,29 @@
-//! Which sums are released, and which are added up before (protocol.md §9).
+//! Mask of a result: sums that are released, withheld, or added up with their neighbours (protocol.md §9).
 
 use std::ops::Range;
 
-use super::Circuit;
+use crate::Circuit;
 use dispers_base::field;
 
-/// What is released of a circuit's outputs, as the guard counts decide.
+/// Mask over a circuit's outputs, as the guard counts decide.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mask(Vec<Rule>);
 
+/// Rule for one output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Rule {
+pub(crate) enum Rule {
+    /// Nothing is released.
     Withheld,
-    /// The sum of so many outputs from here on, 1 for this one alone; 0 for one that was added to an
-    /// earlier one.
+    /// The sum of this number of outputs, from this output on, is released: 1 for this output alone, and 0 for an output
+    /// that is part of an earlier sum.
     Released(usize),
-    /// A public number instead of the sum, since the sum would give other numbers away.
+    /// A public number is released instead of the sum, since the sum would give other numbers away.
     Public(u64),
 }
 
 impl Circuit {
-    /// What is released where at least `cohort` people must stand behind each number; `count` gives the
-    /// guard count at an output's position.
+    /// Returns the mask that releases numbers of at least `cohort` people each. `count` returns the guard count at an
+    /// output's position.
     pub fn mask(&self, cohort: i128, count: impl Fn(usize) -> i128) -> Mask {
         let mut rules: Vec<Rule> = self
             .outputs()
@@ -34,9 +36,9 @@ impl Circuit {
         for range in self.runs() {
             let counts: Vec<i128> = range.clone().map(&count).collect();
             let rules = &mut rules[range.clone()];
-            let runs = match self.vector {
-                Some(_) => halved(&counts, cohort),
-                None => runs(&counts, cohort),
+            let runs = match self {
+                Self::Vector(_) => halved(&counts, cohort),
+                Self::Rows(_) | Self::Noise(_) => runs(&counts, cohort),
             };
             rules.fill(match runs.is_empty() {
                 true => Rule::Withheld,
@@ -51,43 +53,47 @@ impl Circuit {
 }
 
 impl Mask {
-    pub(super) fn rule(&self, output: usize) -> Rule {
+    /// Returns the rule for an output.
+    pub(crate) fn rule(&self, output: usize) -> Rule {
         self.0[output]
     }
 
     /// Returns whether the output is released, by itself or as the first of a run.
-    pub(super) fn is_released(&self, output: usize) -> bool {
+    pub(crate) fn is_released(&self, output: usize) -> bool {
         matches!(self.0[output], Rule::Released(count) if count > 0)
     }
 
-    pub(super) fn publish(&mut self, output: usize, number: u64) {
+    /// Releases `number` instead of the output.
+    pub(crate) fn publish(&mut self, output: usize, number: u64) {
         self.0[output] = Rule::Public(number);
     }
 
-    pub(super) fn withhold(&mut self, outputs: &[usize]) {
+    /// Withholds outputs.
+    pub(crate) fn withhold(&mut self, outputs: &[usize]) {
         for output in outputs {
             self.0[*output] = Rule::Withheld;
         }
     }
 
-    /// The sums that are released, where they are: that of a run stands at its first output.
+    /// Returns for each output the number that is released there. The sum of a run stands at its first output.
     pub fn apply(&self, sums: &[u64]) -> Vec<Option<u64>> {
-        let one = |(place, rule): (usize, &Rule)| match *rule {
+        let rules = self.0.iter().enumerate();
+        let numbers = rules.map(|(place, rule)| match *rule {
             Rule::Withheld | Rule::Released(0) => None,
             Rule::Public(number) => Some(number),
             Rule::Released(count) => {
                 let run = &sums[place..place + count];
                 Some(run.iter().fold(0, |sum, &one| field::add(sum, one)))
             }
-        };
-        self.0.iter().enumerate().map(one).collect()
+        });
+        numbers.collect()
     }
 }
 
-/// Cuts counts in order into runs of at least `cohort`, none where all together are fewer.
+/// Cuts counts in order into runs of at least `cohort`. Returns no run if all counts together are fewer.
 ///
-/// From both ends at once, so that the first run ends where the cohort's smallest value is reached and
-/// the last begins where its largest is. What is left in the middle joins the run before it.
+/// Runs are cut from both ends at once. So the first run ends at the level up to which the smallest values number the
+/// cohort, and the last begins where the largest do. Counts that are left in the middle join the run before them.
 fn runs(counts: &[i128], cohort: i128) -> Vec<Range<usize>> {
     let (mut low, mut high) = (0, counts.len());
     let (mut left, mut right) = (Vec::new(), Vec::new());
@@ -112,6 +118,7 @@ fn halved(counts: &[i128], cohort: i128) -> Vec<Range<usize>> {
     let middle = counts.len() / 2;
     let (low, high) = counts.split_at(middle);
     let (mut left, right) = (runs(low, cohort), runs(high, cohort));
+    // A half without a run would be withheld in whole. As one range, something of both is released.
     if left.is_empty() || right.is_empty() {
         return runs(counts, cohort);
     }
@@ -123,7 +130,7 @@ fn halved(counts: &[i128], cohort: i128) -> Vec<Range<usize>> {
     left
 }
 
-/// How many counts it takes to reach `cohort`, at least one.
+/// Returns the smallest number of counts, at least one, that reaches `cohort`.
 fn reach<'a>(counts: impl Iterator<Item = &'a i128>, cohort: i128) -> Option<usize> {
     let mut sum = 0;
     for (place, count) in counts.enumerate() {
@@ -139,8 +146,8 @@ fn reach<'a>(counts: impl Iterator<Item = &'a i128>, cohort: i128) -> Option<usi
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::{Moment, Shape, Variable};
     use super::*;
+    use crate::{Moment, Shape, Variable};
 
     #[test]
     fn runs_are_cut_from_both_ends() {
@@ -165,15 +172,16 @@ mod tests {
             if !runs.is_empty() {
                 prop_assert_eq!(covered, (0..counts.len()).collect::<Vec<_>>());
             }
-            // Only what is left in the middle can take away from a run, by noise alone.
+            // Only negative counts, which noise alone makes, can make a run smaller than the cohort.
             if counts.iter().all(|count| *count >= 0) {
-                let sum = |run: &Range<usize>| counts[run.clone()].iter().sum::<i128>();
-                prop_assert!(runs.iter().all(|run| sum(run) >= cohort));
+                for run in &runs {
+                    prop_assert!(counts[run.clone()].iter().sum::<i128>() >= cohort);
+                }
                 prop_assert_eq!(runs.is_empty(), counts.iter().sum::<i128>() < cohort);
                 if let [first, .., last] = runs.as_slice() {
                     let before = counts[..first.end - 1].iter().sum::<i128>();
                     let after = counts[last.start + 1..].iter().sum::<i128>();
-                    // Unless the middle was added to it, the first run ends at the cohort's smallest.
+                    // Of two runs, the first has the middle added.
                     prop_assert!(runs.len() == 2 || before < cohort);
                     prop_assert!(after < cohort);
                 }
@@ -181,26 +189,26 @@ mod tests {
         }
     }
 
-    #[test]
-    fn few_are_withheld_alone_or_added_to_their_neighbours() {
+    /// Returns what is released of levels with 23, 4, 2, 1 and 7 homes.
+    fn released(merged: bool, cohort: i128) -> Vec<Option<u64>> {
         let variable = Variable {
             max: 3,
             nullable: false,
             one_hot: true,
         };
-        let levels = |merged| {
-            let mut shape = Shape::summing(0, [(variable.clone(), false)]);
-            shape.moments.push(Moment::Levels {
-                variable: 0,
-                merged,
-            });
-            Circuit::compile(&shape).unwrap()
-        };
+        let mut shape = Shape::summing(0, [(variable, false)]);
+        shape.moments.push(Moment::Levels {
+            variable: 0,
+            merged,
+        });
+        let circuit = Circuit::compile(&shape).unwrap();
         let sums = [14, 23, 4, 2, 1, 7];
-        let released = |merged, cohort| {
-            let mask = levels(merged).mask(cohort, |output| sums[output].into());
-            mask.apply(&sums)
-        };
+        let mask = circuit.mask(cohort, |output| sums[output].into());
+        mask.apply(&sums)
+    }
+
+    #[test]
+    fn few_are_withheld_alone_or_added_to_their_neighbours() {
         assert_eq!(
             released(false, 3),
             [Some(14), Some(23), Some(4), None, None, Some(7)]

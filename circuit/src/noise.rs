@@ -1,18 +1,89 @@
-//! The circuit of dealt noise: numbers within public bounds, and nothing else (protocol.md §9).
+//! Circuit of dealt noise: numbers within public bounds, and nothing else (protocol.md §9).
 //!
-//! Few numbers are proved bit by bit. Many, as a vector's noise has, are proved like a vector: digits in
-//! base 16 under joint randomness, their bounds widened to what so many digits hold.
+//! Few numbers are proved bit by bit. Many numbers, such as a vector's noise, are proved like a vector: as digits in base
+//! 16 under joint randomness, with their bounds widened to the range that the digits hold.
 
 use zeroize::Zeroizing;
 
-use super::compile::weights;
-use super::form::{Affine, Constraint, LinearForm};
-use super::vector::{DIGIT_BITS, Section, VectorShape};
-use super::{Circuit, CircuitError, MAX_NOISE_CONSTRAINTS, MAX_NOISE_DIGITS, Output, Shape};
+use crate::circuit::System;
+use crate::constraints::Constraints;
+use crate::digits::Digits;
+use crate::levels::{DIGIT_BITS, digit_weights, weights, write_bits, write_digits};
+use crate::{Circuit, CircuitError, LinearForm, MAX_NOISE_DIGITS, Output};
+
+/// Largest number of constraints of noise that is proved bit by bit.
+pub const MAX_NOISE_CONSTRAINTS: usize = 16_383;
+
+/// Circuit of one aggregator's noise. The outputs are the numbers plus their bounds, which makes them levels from 0.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DealtNoise {
+    bounds: Vec<u64>,
+    proof: Proof,
+    outputs: Vec<Output>,
+}
+
+/// Proof that the numbers are within their bounds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Proof {
+    Bits(Constraints),
+    Digits(Digits),
+}
+
+impl DealtNoise {
+    /// Makes the circuit of numbers whose bits are few.
+    fn of_bits(bounds: &[u64]) -> Self {
+        let mut outputs = Vec::with_capacity(bounds.len());
+        let mut elements = 0;
+        for (guard, bound) in bounds.iter().enumerate() {
+            let first = elements;
+            elements += bits(bound);
+            let form = LinearForm::weighted((first..elements).zip(weights(2 * bound)));
+            outputs.push(Output { form, guard });
+        }
+        Self {
+            bounds: bounds.to_vec(),
+            proof: Proof::Bits(Constraints::of_bits(elements)),
+            outputs,
+        }
+    }
+
+    /// Makes the circuit of many numbers.
+    fn of_digits(bounds: &[u64]) -> Self {
+        let layout = Digits::new(bounds.iter().map(digits).sum(), 0);
+        let mut outputs = Vec::with_capacity(bounds.len());
+        let mut element = layout.first_digit();
+        for (guard, bound) in bounds.iter().enumerate() {
+            let first = element;
+            element += digits(bound);
+            let form = LinearForm::weighted((first..element).zip(digit_weights()));
+            outputs.push(Output { form, guard });
+        }
+        Self {
+            bounds: bounds.to_vec(),
+            proof: Proof::Digits(layout),
+            outputs,
+        }
+    }
+
+    pub(crate) fn system(&self) -> System<'_> {
+        match &self.proof {
+            Proof::Bits(constraints) => System::Constraints(constraints),
+            Proof::Digits(digits) => System::Digits(digits),
+        }
+    }
+
+    pub(crate) fn outputs(&self) -> &[Output] {
+        &self.outputs
+    }
+
+    /// Returns the highest level of each number.
+    pub(crate) fn sensitivities(&self) -> Vec<u64> {
+        self.bounds.iter().map(|bound| 2 * bound).collect()
+    }
+}
 
 impl Circuit {
-    /// The circuit of one number for each of `bounds`, from −bound to bound. Its outputs are the
-    /// numbers plus their bounds, which makes them levels from 0.
+    /// Makes the circuit of one number for each of `bounds`, from −bound to bound.
     ///
     /// # Errors
     /// [`CircuitError::TooMuchNoise`] when there are too many numbers, or bounds that are not those of
@@ -21,75 +92,25 @@ impl Circuit {
         if Self::noise_bounds(bounds.to_vec())? != bounds {
             return Err(too_much(bounds));
         }
-        if bounds.iter().map(bits).sum::<usize>() > MAX_NOISE_CONSTRAINTS {
-            return Self::noise_of_digits(bounds);
-        }
-        let bit = |element| {
-            let bit = LinearForm::element(element);
-            Constraint {
-                left: bit.clone().into(),
-                right: Affine::less_one(bit),
-                product: None,
-            }
-        };
-        let mut elements = 0;
-        let mut outputs = Vec::with_capacity(bounds.len());
-        for (guard, bound) in bounds.iter().enumerate() {
-            let first = elements;
-            elements += bits(bound);
-            outputs.push(Output {
-                form: LinearForm::weighted((first..elements).zip(weights(2 * bound))),
-                guard,
-            });
-        }
-        // Every element is a wire by itself: the rank is full.
-        Ok(Self {
-            shape: Shape::summing(0, []),
-            elements,
-            variables: Vec::new(),
-            constraints: (0..elements).map(bit).collect(),
-            outputs,
-            runs: Vec::new(),
-            vector: None,
-        })
+        Ok(Self::Noise(match are_few(bounds) {
+            true => DealtNoise::of_bits(bounds),
+            false => DealtNoise::of_digits(bounds),
+        }))
     }
 
-    /// Many numbers, as a vector of their digits.
-    fn noise_of_digits(bounds: &[u64]) -> Result<Self, CircuitError> {
-        let digits: usize = bounds.iter().map(digits).sum();
-        let shape = VectorShape {
-            runs: Vec::new(),
-            bits: DIGIT_BITS,
-            sections: vec![Section::centred(digits)],
-            norm: 0,
-        };
-        let mut circuit = Self::vector_within(&shape, MAX_NOISE_DIGITS)?;
-        // After the row.
-        let mut element = 1;
-        circuit.outputs.clear();
-        for (guard, bound) in bounds.iter().enumerate() {
-            let first = element;
-            element += self::digits(bound);
-            let weights = (0..).map(|place| 1 << (place * u32::from(DIGIT_BITS)));
-            circuit.outputs.push(Output {
-                form: LinearForm::weighted((first..element).zip(weights)),
-                guard,
-            });
-        }
-        Ok(circuit)
-    }
-
-    /// The bounds that noise within `bounds` is proved to keep: the same, or where there is much of it, half
-    /// of the power of 16 above.
+    /// Returns the bounds that noise within `bounds` is proved to keep: the same bounds for few numbers. For many numbers
+    /// each bound becomes half of a power of 16 that is no smaller than the bound.
     ///
     /// # Errors
-    /// [`CircuitError::TooMuchNoise`] when there are too many numbers, or of too many digits.
+    /// [`CircuitError::TooMuchNoise`] when there are too many numbers, or numbers of too many digits.
     pub fn noise_bounds(mut bounds: Vec<u64>) -> Result<Vec<u64>, CircuitError> {
-        let bits: usize = bounds.iter().map(bits).sum();
-        if bits > 0 && bits <= MAX_NOISE_CONSTRAINTS {
+        if bounds.iter().all(|bound| bits(bound) == 0) {
+            return Err(too_much(&bounds));
+        }
+        if are_few(&bounds) {
             return Ok(bounds);
         }
-        if bits == 0 || bounds.iter().map(digits).sum::<usize>() > MAX_NOISE_DIGITS {
+        if bounds.iter().map(digits).sum::<usize>() > MAX_NOISE_DIGITS {
             return Err(too_much(&bounds));
         }
         for bound in &mut bounds {
@@ -98,50 +119,59 @@ impl Circuit {
         Ok(bounds)
     }
 
-    /// The elements of numbers within the bounds that this circuit was made for; others are clamped to
-    /// them.
-    pub fn encode_noise(&self, bounds: &[u64], noise: &[i64]) -> Zeroizing<Vec<u64>> {
-        let mut elements = Zeroizing::new(vec![0; self.elements]);
-        let mut first = 0;
-        let level = |number: i64, bound: u64, highest: u64| {
-            (i128::from(number) + i128::from(bound)).clamp(0, highest.into()) as u64
-        };
-        if self.has_joint_randomness() {
-            elements[0] = 1;
-            first = 1;
-            for (bound, &number) in bounds.iter().zip(noise) {
-                let mut level = level(number, *bound, 2 * bound - 1);
-                for element in &mut elements[first..first + digits(bound)] {
-                    *element = level % (1 << DIGIT_BITS);
-                    level >>= DIGIT_BITS;
-                }
-                first += digits(bound);
-            }
-            return elements;
+    /// Encodes numbers as the elements of a contribution to the circuit of [`noise`](Self::noise) with the same `bounds`.
+    /// Numbers beyond their bounds are clamped; missing ones are encoded by zeros.
+    pub fn encode_noise(bounds: &[u64], noise: &[i64]) -> Zeroizing<Vec<u64>> {
+        match are_few(bounds) {
+            true => encode_bits(bounds, noise),
+            false => encode_digits(bounds, noise),
         }
-        for (&bound, &number) in bounds.iter().zip(noise) {
-            let highest = 2 * bound;
-            let mut level = level(number, bound, highest);
-            let weights: Vec<u64> = weights(highest).collect();
-            for (place, weight) in weights.iter().enumerate().rev() {
-                let reach = (1u64 << place) - 1;
-                if level > reach {
-                    elements[first + place] = 1;
-                    level -= weight;
-                }
-            }
-            first += weights.len();
-        }
-        elements
     }
 }
 
-/// Number of bits of a number from −bound to bound.
+fn encode_bits(bounds: &[u64], noise: &[i64]) -> Zeroizing<Vec<u64>> {
+    let mut elements = Zeroizing::new(vec![0; bounds.iter().map(bits).sum()]);
+    let mut first = 0;
+    for (bound, number) in bounds.iter().zip(noise) {
+        let (end, highest) = (first + bits(bound), 2 * bound);
+        let level = level(*number, *bound, highest);
+        write_bits(level, highest, &mut elements[first..end]);
+        first = end;
+    }
+    elements
+}
+
+fn encode_digits(bounds: &[u64], noise: &[i64]) -> Zeroizing<Vec<u64>> {
+    let layout = Digits::new(bounds.iter().map(digits).sum(), 0);
+    let mut elements = Zeroizing::new(vec![0; layout.elements()]);
+    elements[0] = 1;
+    let mut first = layout.first_digit();
+    for (bound, number) in bounds.iter().zip(noise) {
+        let end = first + digits(bound);
+        // Digits hold no more than 2·bound − 1: the range has one number fewer on the upper side.
+        let level = level(*number, *bound, 2 * bound - 1);
+        write_digits(level, &mut elements[first..end]);
+        first = end;
+    }
+    elements
+}
+
+/// Returns a number as a level from 0, clamped to `highest`.
+fn level(number: i64, bound: u64, highest: u64) -> u64 {
+    (i128::from(number) + i128::from(bound)).clamp(0, highest.into()) as u64
+}
+
+/// Returns whether numbers within these bounds are proved bit by bit.
+fn are_few(bounds: &[u64]) -> bool {
+    bounds.iter().map(bits).sum::<usize>() <= MAX_NOISE_CONSTRAINTS
+}
+
+/// Returns the number of bits of a number from −bound to bound.
 fn bits(bound: &u64) -> usize {
     weights(2 * bound).count()
 }
 
-/// Number of digits of a number from −bound to below bound; of ±bound where that is no power of 2.
+/// Returns the number of digits of a number from −bound to bound; without the bound itself if 2·bound is a power of 2.
 fn digits(bound: &u64) -> usize {
     let bits = (2 * bound.max(&1) - 1).ilog2() + 1;
     bits.div_ceil(DIGIT_BITS.into()) as usize
@@ -159,22 +189,18 @@ mod tests {
     use rand::SeedableRng;
     use rand::rngs::StdRng;
 
-    use super::super::{Verifier, accepts};
     use super::*;
+    use crate::testing::proves;
     use dispers_base::field;
 
     #[test]
     fn noise_within_its_bounds_is_proved_and_nothing_else() {
         let bounds = [5, 0, 1 << 40];
         let circuit = Circuit::noise(&bounds).unwrap();
-        let verifier = Verifier::compile(&circuit, &[7; 32]);
         let mut rng = StdRng::seed_from_u64(1);
         for noise in [[-5, 0, 0], [5, 0, -(1 << 40)], [3, 0, 123_456_789]] {
-            let input = circuit.encode_noise(&bounds, &noise);
-            let proof = circuit.prove(&input, &mut rng);
-            assert!(accepts(
-                &verifier.message(&[&input[..], &proof[..]].concat())
-            ));
+            let input = Circuit::encode_noise(&bounds, &noise);
+            assert!(proves(&circuit, &input, &mut rng));
             let mut outputs = vec![0; 3];
             circuit.add_outputs(&input, &mut outputs);
             for ((output, bound), noise) in outputs.iter().zip(bounds).zip(noise) {
@@ -184,10 +210,7 @@ mod tests {
             for element in 0..circuit.input_len() {
                 let mut forged = input.to_vec();
                 forged[element] = field::add(forged[element], 2);
-                let proof = circuit.prove(&forged, &mut rng);
-                assert!(!accepts(
-                    &verifier.message(&[&forged[..], &proof[..]].concat())
-                ));
+                assert!(!proves(&circuit, &forged, &mut rng));
             }
         }
     }
@@ -203,27 +226,19 @@ mod tests {
         assert!(circuit.has_joint_randomness());
         let mut noise = vec![-17; 2000];
         noise[..5].copy_from_slice(&[-8, 7, -123_456_789_012, 0, 1000]);
-        let input = circuit.encode_noise(&bounds, &noise);
+        let input = Circuit::encode_noise(&bounds, &noise);
         let mut outputs = vec![0; 2000];
         circuit.add_outputs(&input, &mut outputs);
         for ((output, bound), noise) in outputs.iter().zip(&bounds).zip(&noise) {
             let value = field::signed(field::sub(*output, *bound));
             assert_eq!(value, i128::from(*noise));
         }
-        let joint = [3; 32];
-        let verifier = Verifier::compile(&circuit, &[7; 32]);
         let mut rng = StdRng::seed_from_u64(1);
-        let mut accepted = |input: &[u64]| {
-            let proof = circuit.prove_vector(input, &joint, &mut rng);
-            let mut message = vec![0; circuit.message_len()];
-            verifier.write_message(&[input, &proof[..]].concat(), &mut message);
-            circuit.accepts(&message, &joint)
-        };
-        assert!(accepted(&input));
+        assert!(proves(&circuit, &input, &mut rng));
         for element in [0, 1, 17, circuit.input_len() - 1] {
             let mut forged = input.to_vec();
             forged[element] = field::add(forged[element], 16);
-            assert!(!accepted(&forged));
+            assert!(!proves(&circuit, &forged, &mut rng));
         }
     }
 
@@ -232,7 +247,7 @@ mod tests {
         assert!(Circuit::noise(&[]).is_err());
         assert!(Circuit::noise(&vec![1 << 40; MAX_NOISE_DIGITS / 10]).is_err());
         assert!(Circuit::noise(&[1 << 40; 380]).is_ok());
-        // Not the bounds of so much noise.
+        // Bounds that are not half of a power of 16 are refused where there is much noise.
         assert!(Circuit::noise(&[1 << 40; 400]).is_err());
         assert!(Circuit::noise(&[1 << 43; 400]).is_ok());
     }

@@ -1,18 +1,34 @@
-//! What aggregators make of shared vectors, without the messages between them.
+//! Work of aggregators on shared vectors, without the messages between them.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[cfg(test)]
+use crate::circuit::System;
 use crate::{Circuit, Verifier, contribution::HeldGroup};
 use dispers_base::id::MemberNumber;
 use dispers_crypto::shamir::Interpolation;
 
-/// The first `count` aggregators.
+/// Returns the first `count` aggregators.
 pub fn members(count: u8) -> Vec<MemberNumber> {
-    let number = |number| MemberNumber::new(number).unwrap();
-    (1..=count).map(number).collect()
+    let numbers = (1..=count).map(MemberNumber::new);
+    numbers.collect::<Result<_, _>>().unwrap()
 }
 
-/// For each contribution whether it counts, and the sums of those that do. One group for each aggregator, in
-/// order, of contributions numbered from 0. With `trusted` they are counted so, whatever the proofs say.
+/// Returns whether an input, legal or not, passes with a proof that was made from this input.
+#[cfg(test)]
+pub(crate) fn proves(circuit: &Circuit, input: &[u64], rng: &mut impl rand::CryptoRng) -> bool {
+    let joint = [3; 32];
+    let proof = match circuit.system() {
+        System::Constraints(constraints) => constraints.prove(input, rng),
+        System::Digits(digits) => digits.prove(input, &joint, rng),
+    };
+    let mut message = vec![0; circuit.message_len()];
+    let verifier = Verifier::compile(circuit, &[7; 32]);
+    verifier.write_message(&[input, &proof[..]].concat(), &mut message);
+    circuit.accepts(&message, &joint)
+}
+
+/// Returns for each contribution whether it counts, and the sums of those that count. There is one group for each
+/// aggregator, in order, of contributions numbered from 0. With `trusted` these verdicts replace those of the proofs.
 pub fn aggregate(
     circuit: &Circuit,
     groups: &[Vec<u8>],
@@ -41,18 +57,16 @@ pub fn aggregate(
         });
     }
     let interpolation = Interpolation::new(&points, needed).unwrap();
-    let verdict = |(messages, joints): (&Vec<Vec<u64>>, &Vec<Option<[u8; 32]>>)| {
+    let messages = messages.iter().zip(&joints);
+    let verdicts = messages.map(|(messages, joints)| {
         let Some(Some(joint)) = joints.first() else {
             return false;
         };
-        let open = interpolation.open(messages);
+        let message = interpolation.open(messages);
         joints.iter().all(|other| other.as_ref() == Some(joint))
-            && open.is_some_and(|message| circuit.accepts(&message, joint))
-    };
-    let verdicts: Vec<bool> = match trusted {
-        Some(trusted) => trusted,
-        None => messages.iter().zip(&joints).map(verdict).collect(),
-    };
+            && message.is_some_and(|message| circuit.accepts(&message, joint))
+    });
+    let verdicts = trusted.unwrap_or_else(|| verdicts.collect());
     let mut sums = vec![vec![0; circuit.outputs().len()]; points.len()];
     for (shares, _) in outputs.iter().zip(&verdicts).filter(|(_, counts)| **counts) {
         for (sums, share) in sums.iter_mut().zip(shares) {

@@ -2,59 +2,50 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::boolean::{FUNCTIONS, Function, VARIABLES};
-use super::people::{Atom, People};
+use crate::boolean::{FUNCTIONS, Function, VARIABLES};
+use crate::people::{Atom, People};
 
 /// Steps after which a search for parts of a count ends, and the count is withheld. The parts are subsets, so that
 /// their number can be exponential; every aggregator stops at the same step.
 const STEPS: usize = 20_000;
 
 /// Violations that are listed for one count before something is withheld. More only cost time: the loop of
-/// [`exact_mask`](super::Circuit::exact_mask) searches again after each withheld count.
+/// [`exact_mask`](crate::Circuit::exact_mask) searches again after each withheld count.
 const LISTED: usize = 64;
 
 /// Count that would be released, with the people whom it counts.
-pub(super) struct ReleasedCount {
-    pub(super) people: People,
-    pub(super) count: i128,
+pub(crate) struct ReleasedCount {
+    pub(crate) people: People,
+    pub(crate) count: i128,
 }
 
-/// Returns the sets of counts of one group, as places in `released`, from which a count follows that is `few`.
-pub(super) fn violations(
+/// Returns whether a number counts some people, but fewer than the cohort.
+pub(crate) fn is_few(number: i128, cohort: i128) -> bool {
+    0 < number && number < cohort
+}
+
+/// Returns the sets of counts of one group, as places in `released`, from which a count of a few people follows.
+pub(crate) fn violations(
     released: &[ReleasedCount],
     group: usize,
-    few: &impl Fn(i128) -> bool,
+    cohort: i128,
 ) -> Vec<BTreeSet<usize>> {
     let places: Vec<usize> = (0..released.len())
         .filter(|place| released[*place].people.group == group)
         .collect();
-    let mut violations = nested(released, &places, few);
-    violations.extend(combined(released, &places, few));
+    let mut violations = nested(released, &places, cohort);
+    violations.extend(combined(released, &places, cohort));
     violations
 }
 
 /// Returns each count with parts of it that share nobody and leave a few: the rest would follow by subtraction.
-fn nested(
-    released: &[ReleasedCount],
-    places: &[usize],
-    few: &impl Fn(i128) -> bool,
-) -> Vec<BTreeSet<usize>> {
+fn nested(released: &[ReleasedCount], places: &[usize], cohort: i128) -> Vec<BTreeSet<usize>> {
     let mut nobody: Vec<&BTreeSet<Atom>> = Vec::new();
     for place in places {
         if let ReleasedCount { people, count: 0 } = &released[*place] {
             nobody.extend(&people.atoms);
         }
     }
-    // Two conditions also share nobody where the released count of both together is 0.
-    let apart = |one: &People, other: &People| {
-        let excluded = one.traits.exclude(&other.traits);
-        let both = one.atoms.as_ref().zip(other.atoms.as_ref());
-        excluded
-            || both.is_some_and(|(one, other)| {
-                let both: BTreeSet<Atom> = one.union(other).copied().collect();
-                nobody.contains(&&both)
-            })
-    };
     let mut violations = Vec::new();
     for &whole in places {
         let mut parts: Vec<usize> = places
@@ -74,8 +65,8 @@ fn nested(
         parts.sort_by_key(|part| (std::cmp::Reverse(released[*part].count), *part));
         let mut search = Search {
             released,
-            few,
-            apart: &apart,
+            cohort,
+            nobody: &nobody,
             steps: STEPS,
             chosen: vec![whole],
             found: Vec::new(),
@@ -89,10 +80,11 @@ fn nested(
 }
 
 /// Search for parts of a count that share nobody.
-struct Search<'a, F, A> {
+struct Search<'a> {
     released: &'a [ReleasedCount],
-    few: &'a F,
-    apart: &'a A,
+    cohort: i128,
+    /// Conditions that nobody meets, by a released count of 0.
+    nobody: &'a [&'a BTreeSet<Atom>],
     /// Steps before the search gives up.
     steps: usize,
     /// The whole, and the parts that were chosen so far.
@@ -101,7 +93,7 @@ struct Search<'a, F, A> {
     found: Vec<BTreeSet<usize>>,
 }
 
-impl<F: Fn(i128) -> bool, A: Fn(&People, &People) -> bool> Search<'_, F, A> {
+impl Search<'_> {
     /// Chooses among `parts`, the largest first, where `left` people are in no chosen part. Returns false if the
     /// search ran out of steps.
     fn over(&mut self, parts: &[usize], left: i128) -> bool {
@@ -112,7 +104,7 @@ impl<F: Fn(i128) -> bool, A: Fn(&People, &People) -> bool> Search<'_, F, A> {
                 None => return false,
             };
             // Even all remaining parts together leave more than a few.
-            if left > all && !(self.few)(left - all) || self.found.len() >= LISTED {
+            if left > all && !is_few(left - all, self.cohort) || self.found.len() >= LISTED {
                 return true;
             }
             let count = self.released[part].count;
@@ -121,13 +113,13 @@ impl<F: Fn(i128) -> bool, A: Fn(&People, &People) -> bool> Search<'_, F, A> {
                 continue;
             }
             self.chosen.push(part);
-            if (self.few)(left - count) {
+            if is_few(left - count, self.cohort) {
                 self.found.push(self.chosen.iter().copied().collect());
             }
-            let apart = |other: &usize| {
-                (self.apart)(&self.released[part].people, &self.released[*other].people)
-            };
-            let others: Vec<usize> = parts[place + 1..].iter().copied().filter(apart).collect();
+            let others = parts[place + 1..].iter().copied();
+            let others: Vec<usize> = others
+                .filter(|other| self.are_apart(part, *other))
+                .collect();
             let done = self.over(&others, left - count);
             self.chosen.pop();
             if !done {
@@ -136,15 +128,22 @@ impl<F: Fn(i128) -> bool, A: Fn(&People, &People) -> bool> Search<'_, F, A> {
         }
         true
     }
+
+    /// Returns whether two counts share nobody: facts exclude it, or the released count of both conditions is 0.
+    fn are_apart(&self, one: usize, other: usize) -> bool {
+        let (one, other) = (&self.released[one].people, &self.released[other].people);
+        let both = one.atoms.as_ref().zip(other.atoms.as_ref());
+        one.traits.exclude(&other.traits)
+            || both.is_some_and(|(one, other)| {
+                let both: BTreeSet<Atom> = one.union(other).copied().collect();
+                self.nobody.contains(&&both)
+            })
+    }
 }
 
 /// Returns the sets of counts from which the number of homes that meet a condition of degree two follows, where these
 /// are a few.
-fn combined(
-    released: &[ReleasedCount],
-    places: &[usize],
-    few: &impl Fn(i128) -> bool,
-) -> Vec<BTreeSet<usize>> {
+fn combined(released: &[ReleasedCount], places: &[usize], cohort: i128) -> Vec<BTreeSet<usize>> {
     let by_atoms: HashMap<&BTreeSet<Atom>, usize> = places
         .iter()
         .filter_map(|place| Some((released[*place].people.atoms.as_ref()?, *place)))
@@ -189,19 +188,22 @@ fn combined(
         let atoms: Vec<Atom> = atoms.into_iter().collect();
         for variables in 2..=VARIABLES.min(atoms.len()) {
             for chosen in subsets(atoms.len(), variables) {
-                let place = |monomial: usize| {
-                    let bits = (0..variables).filter(|bit| monomial >> bit & 1 == 1);
-                    let factors: Vec<Atom> = bits.map(|bit| atoms[chosen[bit]]).collect();
-                    within.get(&factors).copied()
-                };
-                let places: Vec<Option<usize>> = (0..1 << variables).map(place).collect();
-                let lower = |variable: usize| lower.get(&atoms[chosen[variable]]).copied();
+                let chosen: Vec<Atom> = chosen.iter().map(|atom| atoms[*atom]).collect();
+                let places: Vec<Option<usize>> = (0..1usize << variables)
+                    .map(|monomial| {
+                        let bits = (0..variables).filter(|bit| monomial >> bit & 1 == 1);
+                        let factors: Vec<Atom> = bits.map(|bit| chosen[bit]).collect();
+                        within.get(&factors).copied()
+                    })
+                    .collect();
+                let lower: Vec<Option<usize>> =
+                    chosen.iter().map(|bit| lower.get(bit).copied()).collect();
                 for function in FUNCTIONS.iter().filter(|f| f.variables == variables) {
-                    let Some(terms) = resolve(function, &places, lower) else {
+                    let Some(terms) = resolve(function, &places, &lower) else {
                         continue;
                     };
                     let count = terms.iter().map(|(place, f)| released[*place].count * *f);
-                    if few(count.sum()) {
+                    if is_few(count.sum(), cohort) {
                         violations.push(terms.iter().map(|(place, _)| *place).collect());
                     }
                 }
@@ -212,37 +214,37 @@ fn combined(
 }
 
 /// Returns the released counts, with factors, from which the number of homes that meet a function follows: those of its
-/// monomials. Where some of these are withheld, the homes at the lower level of a bit stand for all homes less those at
-/// the upper one.
+/// monomials, as listed in `places`. Where some of these are withheld, the homes at the lower level of a bit, listed in
+/// `lower`, stand for all homes less those at the upper level.
 fn resolve(
     function: &Function,
     places: &[Option<usize>],
-    lower: impl Fn(usize) -> Option<usize>,
+    lower: &[Option<usize>],
 ) -> Option<Vec<(usize, i128)>> {
-    let of_monomials = |skipped: &[usize]| {
-        let terms = function.terms.iter();
-        terms
-            .filter(|(monomial, _)| !skipped.contains(monomial))
-            .map(|(monomial, factor)| Some((places[*monomial]?, *factor)))
-            .collect::<Option<Vec<_>>>()
-    };
-    if let Some(terms) = of_monomials(&[]) {
+    if let Some(terms) = without(function, places, &[]) {
         return Some(terms);
     }
-    let factor_of = |wanted: usize| {
-        let mut terms = function.terms.iter();
-        terms
-            .find(|(monomial, _)| *monomial == wanted)
-            .map(|(_, factor)| *factor)
-    };
-    let of_all = factor_of(0)?;
-    (0..function.variables).find_map(|variable| {
+    let of_all = function.factor(0)?;
+    lower.iter().enumerate().find_map(|(variable, place)| {
         let upper = 1 << variable;
-        let place = lower(variable).filter(|_| factor_of(upper) == Some(-of_all))?;
-        let mut terms = of_monomials(&[0, upper])?;
+        let place = place.filter(|_| function.factor(upper) == Some(-of_all))?;
+        let mut terms = without(function, places, &[0, upper])?;
         terms.push((place, of_all));
         Some(terms)
     })
+}
+
+/// Returns the released counts of a function's monomials, with factors, without the `skipped` monomials.
+fn without(
+    function: &Function,
+    places: &[Option<usize>],
+    skipped: &[usize],
+) -> Option<Vec<(usize, i128)>> {
+    let terms = function.terms.iter();
+    terms
+        .filter(|(monomial, _)| !skipped.contains(monomial))
+        .map(|(monomial, factor)| Some((places[*monomial]?, *factor)))
+        .collect()
 }
 
 /// Returns the subsets of `size` of the numbers below `count`.
@@ -266,8 +268,8 @@ fn subsets(count: usize, size: usize) -> impl Iterator<Item = Vec<usize>> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::people::Traits;
     use super::*;
+    use crate::people::Traits;
     use dispers_query::local::Fact;
 
     fn counting(count: i128, traits: Traits) -> ReleasedCount {
@@ -297,15 +299,14 @@ mod tests {
             .collect();
         released.push(counting(3001, Traits::default()));
         let places: Vec<usize> = (0..released.len()).collect();
-        let one = |count: i128| count == 1;
-        assert!(!nested(&released, &places, &one).is_empty());
+        assert!(!nested(&released, &places, 2).is_empty());
     }
 
     #[test]
     fn subsets_are_all_and_each_once() {
-        let subsets = |count, size| subsets(count, size).collect::<Vec<_>>();
-        assert_eq!(subsets(3, 2), [vec![0, 1], vec![0, 2], vec![1, 2]]);
-        assert_eq!(subsets(2, 3).len(), 0);
-        assert_eq!(subsets(7, 4).len(), 35);
+        let pairs: Vec<_> = subsets(3, 2).collect();
+        assert_eq!(pairs, [vec![0, 1], vec![0, 2], vec![1, 2]]);
+        assert_eq!(subsets(2, 3).count(), 0);
+        assert_eq!(subsets(7, 4).count(), 35);
     }
 }

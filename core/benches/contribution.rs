@@ -15,8 +15,8 @@ use dispers_base::{
     labels,
 };
 use dispers_circuit::{
-    Circuit, Message, Row, Shape, Variable, Verifier, accepts,
-    contribution::{Contribution, GroupShare, HeldGroup, share_group},
+    Circuit, Message, Row, Rows, Shape, Variable, accepts,
+    contribution::{Contribution, GroupShare, HeldGroup, share},
 };
 use dispers_crypto::{
     envelope::{Context, EnvelopeSecretKey, Sealed, Suite, reader},
@@ -28,9 +28,9 @@ use rand::{SeedableRng, rngs::StdRng};
 const HOMES: u32 = 256;
 
 /// Returns the measured circuits, each with its name.
-fn circuits() -> Vec<(&'static str, Circuit)> {
+fn circuits() -> Vec<(&'static str, Rows)> {
     let compile = |groups, variables: Vec<(Variable, bool)>| {
-        Circuit::compile(&Shape::summing(groups, variables)).unwrap()
+        Rows::compile(&Shape::summing(groups, variables)).unwrap()
     };
     let variable = |max, nullable, squared| {
         let one_hot = false;
@@ -58,10 +58,10 @@ fn members() -> Vec<MemberNumber> {
     (1..=3).map(|n| MemberNumber::new(n).unwrap()).collect()
 }
 
-fn row(circuit: &Circuit) -> Row {
+fn row(rows: &Rows) -> Row {
     Row {
         group: 0,
-        levels: circuit
+        levels: rows
             .shape()
             .variables
             .iter()
@@ -70,25 +70,30 @@ fn row(circuit: &Circuit) -> Row {
     }
 }
 
-fn contributions(circuit: &Circuit, rng: &mut StdRng) -> Vec<Contribution> {
-    let row = row(circuit);
-    let prove = |index| Contribution::prove(circuit, index, vec![[0; 16]; 3], Some(&row), rng);
-    (0..HOMES).map(prove).collect::<Result<_, _>>().unwrap()
+fn contributions(rows: &Rows) -> Vec<Contribution> {
+    let input = rows.encode(Some(&row(rows))).unwrap();
+    (0..HOMES)
+        .map(|index| Contribution::new(index, vec![[0; 16]; 3], &input))
+        .collect()
 }
 
 fn homes(c: &mut Criterion) {
     let mut group = c.benchmark_group("home");
     let mut rng = StdRng::seed_from_u64(1);
-    for (name, circuit) in circuits() {
-        let row = row(&circuit);
+    for (name, rows) in circuits() {
+        let row = row(&rows);
         group.throughput(Throughput::Elements(1));
         group.bench_function(BenchmarkId::new("prove", name), |b| {
-            b.iter(|| Contribution::prove(&circuit, 0, vec![[0; 16]; 3], Some(&row), &mut rng));
+            b.iter(|| {
+                let input = rows.encode(Some(&row)).unwrap();
+                rows.constraints().prove(&input, &mut rng)
+            });
         });
-        let contributions = contributions(&circuit, &mut rng);
+        let contributions = contributions(&rows);
+        let circuit = Circuit::from(rows);
         group.throughput(Throughput::Elements(HOMES.into()));
-        group.bench_function(BenchmarkId::new("share 2 of 3", name), |b| {
-            b.iter(|| share_group(&contributions, &members(), 2, &mut rng).unwrap());
+        group.bench_function(BenchmarkId::new("prove and share 2 of 3", name), |b| {
+            b.iter(|| share(&circuit, &contributions, &members(), 2, &mut rng).unwrap());
         });
     }
 }
@@ -96,15 +101,16 @@ fn homes(c: &mut Criterion) {
 fn aggregators(c: &mut Criterion) {
     let mut group = c.benchmark_group("aggregator");
     let mut rng = StdRng::seed_from_u64(2);
-    for (name, circuit) in circuits() {
-        let verifier = Verifier::compile(&circuit, &[7; 32]);
+    for (name, rows) in circuits() {
+        let verifier = rows.constraints().verifier(&[7; 32]);
+        let circuit = Circuit::from(rows.clone());
         let length = circuit.share_len();
-        let groups = share_group(&contributions(&circuit, &mut rng), &members(), 2, &mut rng);
+        let groups = share(&circuit, &contributions(&rows), &members(), 2, &mut rng);
         let groups = groups.unwrap();
         let encoded: Vec<_> = groups.iter().map(GroupShare::encode).collect();
         group.throughput(Throughput::Elements(1));
         group.bench_function(BenchmarkId::new("compile the verifier", name), |b| {
-            b.iter(|| Verifier::compile(black_box(&circuit), &[7; 32]));
+            b.iter(|| black_box(&rows).constraints().verifier(&[7; 32]));
         });
         group.throughput(Throughput::Elements(HOMES.into()));
         for (kind, bytes) in [("seeded", &encoded[0]), ("explicit", &encoded[2])] {

@@ -29,7 +29,7 @@ use dispers_base::{
 };
 use dispers_circuit::{
     Circuit, Row, VectorRow,
-    contribution::{Contribution, GroupShare, Tag, VectorContribution, share_group, share_vectors},
+    contribution::{Contribution, Tag, share},
 };
 use dispers_crypto::envelope::{Context, EnvelopeSecretKey, Sealed, reader};
 use dispers_trust::directory::Directory;
@@ -488,18 +488,13 @@ pub fn answer(
             .needed,
     );
     let answered = homes.len() as u32;
-    let shared = match manifest.training {
-        None => share_rows(circuit, homes, &points, needed, rng)?,
-        Some(_) => {
-            let mut contributions = Vec::with_capacity(homes.len());
-            for home in homes {
-                let (tags, vector) = (tags_of(home, &points)?, home.vector.as_ref());
-                contributions.push(VectorContribution::new(circuit, home.index, tags, vector));
-            }
-            share_vectors(circuit, &contributions, &points, needed, rng)
-                .map_err(|_| AskError::Unanswerable)?
-        }
-    };
+    let mut contributions = Vec::with_capacity(homes.len());
+    for home in homes {
+        let tags = tags_of(home, &points)?;
+        contributions.push(Contribution::new(home.index, tags, &encode(circuit, home)?));
+    }
+    let shared =
+        share(circuit, &contributions, &points, needed, rng).map_err(|_| AskError::Unanswerable)?;
     let groups = shared
         .iter()
         .zip(&offers)
@@ -514,7 +509,7 @@ pub fn answer(
         })
         .collect();
     Ok(Answer {
-        homes: answered,
+        homes: homes.len() as u32,
         groups,
     })
 }
@@ -528,25 +523,18 @@ fn tags_of(home: &AnsweringHome, points: &[MemberNumber]) -> Result<Vec<Tag>, As
     tags.collect::<Option<_>>().ok_or(AskError::WrongWork)
 }
 
-/// Encodes, proves and shares the rows of one stack's homes.
-fn share_rows(
-    circuit: &Circuit,
-    homes: &[AnsweringHome],
-    points: &[MemberNumber],
-    needed: usize,
-    rng: &mut impl CryptoRng,
-) -> Result<Vec<GroupShare>, AskError> {
-    let mut contributions = Vec::with_capacity(homes.len());
-    for home in homes {
-        let tags = tags_of(home, points)?;
+/// Encodes the answer of one home.
+fn encode(circuit: &Circuit, home: &AnsweringHome) -> Result<Zeroizing<Vec<u64>>, AskError> {
+    match circuit {
         // A row that does not fit the circuit becomes zeros. It must not silence the stack's other homes.
-        let contribution =
-            Contribution::prove(circuit, home.index, tags.clone(), home.row.as_ref(), rng)
-                .or_else(|_| Contribution::prove(circuit, home.index, tags, None, rng))
-                .map_err(|_| AskError::Unanswerable)?;
-        contributions.push(contribution);
+        Circuit::Rows(rows) => rows
+            .encode(home.row.as_ref())
+            .or_else(|_| rows.encode(None))
+            .map_err(|_| AskError::Unanswerable),
+        Circuit::Vector(vector) => Ok(vector.encode(home.vector.as_ref())),
+        // Homes deal no noise: no manifest has this circuit.
+        Circuit::Noise(_) => Err(AskError::Unanswerable),
     }
-    share_group(&contributions, points, needed, rng).map_err(|_| AskError::Unanswerable)
 }
 
 /// Request of the Conductor to the Target.

@@ -55,7 +55,10 @@ fn sums(plan: &Plan, circuit: &Circuit) -> Vec<u64> {
     let rng = &mut StdRng::seed_from_u64(1);
     for (_, raw) in evaluated.unwrap() {
         let row = plan.local.row(&raw, rng);
-        circuit.add_outputs(&circuit.encode(row.as_ref()).unwrap(), &mut sums);
+        circuit.add_outputs(
+            &circuit.as_rows().unwrap().encode(row.as_ref()).unwrap(),
+            &mut sums,
+        );
     }
     sums
 }

@@ -7,7 +7,7 @@ use rand::{Rng, RngExt, SeedableRng};
 use dispers_base::{field, id::QueryId};
 use dispers_circuit::{
     Circuit,
-    contribution::{VectorContribution, share_vectors},
+    contribution::{Contribution, share},
     testing::{aggregate, members},
 };
 use dispers_query::{
@@ -99,22 +99,22 @@ fn boosted(proofs: Proofs) -> (Fit, usize) {
         let task = training.task(round).unwrap();
         let layout = Layout::of(training, &design, task);
         let circuit = Circuit::vector(&layout.shape()).unwrap();
-        let contributions: Vec<VectorContribution> = points()
+        let contributions: Vec<Contribution> = points()
             .iter()
             .enumerate()
             .map(|(number, documents)| {
                 let row = vector(training, local, task, &state, false, documents, &mut rng);
-                let mut elements = circuit.encode_vector(row.as_ref()).to_vec();
+                let mut elements = circuit.as_vector().unwrap().encode(row.as_ref()).to_vec();
                 if number == 0 && task == Task::Update {
                     for digit in &mut elements[1..] {
                         *digit = field::mul(*digit, 100);
                     }
                 }
-                VectorContribution::of_elements(number as u32, vec![[0; 16]; 3], elements)
+                Contribution::new(number as u32, vec![[0; 16]; 3], &elements)
             })
             .collect();
         let points = members(3);
-        let groups = share_vectors(&circuit, &contributions, &points, 2, &mut rng).unwrap();
+        let groups = share(&circuit, &contributions, &points, 2, &mut rng).unwrap();
         let groups: Vec<Vec<u8>> = groups.iter().map(|group| group.encode().to_vec()).collect();
         let counts = match proofs {
             Proofs::Checked => None,
@@ -276,7 +276,10 @@ fn rounding_is_right_on_average_and_by_less_than_a_level() {
         let documents = std::slice::from_ref(&document);
         let (task, state) = (Task::Update, State::empty());
         let row = vector(training, local, task, &state, false, documents, &mut rng);
-        circuit.add_outputs(&circuit.encode_vector(row.as_ref()), &mut sums);
+        circuit.add_outputs(
+            &circuit.as_vector().unwrap().encode(row.as_ref()),
+            &mut sums,
+        );
     }
     let outputs: Vec<_> = sums.iter().map(|sum| Some(field::signed(*sum))).collect();
     let means = layout.read(&outputs).unwrap().means().unwrap();
@@ -302,7 +305,10 @@ fn too_few_homes_in_a_later_round_end_the_session_with_the_model_so_far() {
         let mut sums = vec![0; circuit.outputs().len()];
         for documents in &homes {
             let row = vector(training, local, task, &state, false, documents, &mut rng);
-            circuit.add_outputs(&circuit.encode_vector(row.as_ref()), &mut sums);
+            circuit.add_outputs(
+                &circuit.as_vector().unwrap().encode(row.as_ref()),
+                &mut sums,
+            );
         }
         let outputs = sums.iter().map(|sum| Some(field::signed(*sum)));
         let outputs: Vec<_> = match round {
@@ -446,7 +452,10 @@ fn no_honest_vector_is_longer_than_what_noise_covers() {
                 let out = task == Task::Validate;
                 let row = vector(training, local, task, &state, out, &documents, &mut rng);
                 let mut sums = vec![0; circuit.outputs().len()];
-                let input = circuit.encode_vector(Some(&row.expect("it has all values")));
+                let input = circuit
+                    .as_vector()
+                    .unwrap()
+                    .encode(Some(&row.expect("it has all values")));
                 circuit.add_outputs(&input, &mut sums);
                 let mut squares = [0.0; 2];
                 for (moment, sum) in circuit.moments_of_outputs().into_iter().zip(sums) {
@@ -504,7 +513,7 @@ fn no_parameters_whatever_make_an_honest_vector_longer_than_what_noise_covers() 
             };
             sent += 1;
             let mut sums = vec![0; circuit.outputs().len()];
-            circuit.add_outputs(&circuit.encode_vector(Some(&row)), &mut sums);
+            circuit.add_outputs(&circuit.as_vector().unwrap().encode(Some(&row)), &mut sums);
             let squares = sums[1..]
                 .iter()
                 .map(|sum| (field::signed(*sum) as f64).powi(2));
@@ -592,7 +601,10 @@ fn exactly(
     let mut sums = vec![0; circuit.outputs().len()];
     for documents in homes {
         let row = vector(training, local, task, state, out, documents, &mut rng);
-        circuit.add_outputs(&circuit.encode_vector(row.as_ref()), &mut sums);
+        circuit.add_outputs(
+            &circuit.as_vector().unwrap().encode(row.as_ref()),
+            &mut sums,
+        );
     }
     let openings = circuit.openings(false);
     let opened: Vec<i128> = openings

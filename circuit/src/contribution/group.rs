@@ -1,4 +1,4 @@
-//! A group: one aggregator's shares of all contributions that a stack makes to a batch.
+//! Groups: one aggregator's shares of all contributions that a stack makes to a batch.
 
 use std::collections::HashSet;
 use std::mem::size_of;
@@ -8,7 +8,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use super::Tag;
-use super::vector::{joint as vector_joint, part};
+use super::commitment::{joint, part};
 use dispers_base::{
     encoding::{self, DecodeError},
     field::{self, Expander},
@@ -16,17 +16,16 @@ use dispers_base::{
     labels,
 };
 
-/// One contribution of a group: which, and the tag that shows it was asked for. Wiped when
-/// dropped.
+/// Name of one contribution of a group, with the tag that shows that the home was asked. Wiped when dropped.
 #[derive(Zeroize, ZeroizeOnDrop, BorshSerialize, BorshDeserialize)]
 pub struct Entry {
     /// Index of the home in the batch.
     pub index: u32,
-    /// τ for the aggregator that reads the group.
+    /// Tag τ for the aggregator that reads the group.
     pub tag: Tag,
 }
 
-/// One aggregator's shares of all contributions that a stack makes to a batch, to be sealed. Wiped when
+/// Shares of one aggregator, of all contributions that a stack makes to a batch, before they are sealed. Wiped when
 /// dropped.
 pub struct GroupShare {
     pub(super) entries: Vec<Entry>,
@@ -34,29 +33,30 @@ pub struct GroupShare {
     pub(super) shares: Shares,
 }
 
-/// What joint randomness is made and checked from.
+/// Commitments from which the reader checks and computes the joint randomness.
 pub(super) struct Joint {
-    /// Of the reader's commitments.
+    /// Blind of the commitments to the reader's shares.
     pub(super) blind: Zeroizing<[u8; 32]>,
-    /// For each entry the commitments to every aggregator's share, in order.
+    /// Commitments to every aggregator's share of every entry: entry after entry, in the order of aggregators.
     pub(super) parts: Vec<[u8; 32]>,
 }
 
+/// Shares of all entries.
 pub(super) enum Shares {
-    /// Expands to the shares of all entries.
+    /// Seed that expands to the shares.
     Seed(Zeroizing<[u8; 32]>),
-    /// The shares of all entries, one after the other.
+    /// Elements of the shares, one share after the other.
     Explicit(Zeroizing<Vec<u64>>),
 }
 
 impl GroupShare {
-    /// The encoding that is sealed for the aggregator.
+    /// Returns the encoding that is sealed for the aggregator.
     pub fn encode(&self) -> Zeroizing<Vec<u8>> {
         Zeroizing::new(encoding::to_bytes(self))
     }
 }
 
-/// A group as its aggregator holds it: opened, in order, and not yet expanded. Wiped when dropped.
+/// Group as its aggregator holds it: opened, and not yet expanded. Wiped when dropped.
 pub struct HeldGroup {
     entries: Vec<Entry>,
     joint: Option<Joint>,
@@ -65,11 +65,12 @@ pub struct HeldGroup {
 
 enum Held {
     Seed(Zeroizing<[u8; 32]>),
-    /// The whole encoding, and where in it the elements begin.
+    /// Whole encoding, and the position in it where the elements begin. Nothing is copied: a batch of large vectors would
+    /// be in memory twice.
     Explicit(Zeroizing<Vec<u8>>, usize),
 }
 
-/// Bytes of an encoded element.
+/// Number of bytes of an encoded element.
 const ELEMENT: usize = size_of::<u64>();
 
 fn element(bytes: &[u8]) -> u64 {
@@ -79,12 +80,12 @@ fn element(bytes: &[u8]) -> u64 {
 }
 
 impl HeldGroup {
-    /// Reads an encoded group of at most `max_entries` contributions of `share_len` elements each. The
-    /// elements stay where they are.
+    /// Decodes a group of at most `max_entries` contributions of `share_len` elements each. The elements stay where they
+    /// are.
     ///
     /// # Errors
-    /// [`DecodeError`] for anything else: more entries, an index twice, another number of
-    /// elements, an element that is not below p.
+    /// [`DecodeError`] for anything else: more entries, an index twice, another number of elements, an element that is not
+    /// below p.
     pub fn decode(
         bytes: Zeroizing<Vec<u8>>,
         share_len: usize,
@@ -104,10 +105,9 @@ impl HeldGroup {
             return None;
         }
         let (kind, mut rest) = rest.split_first()?;
-        let joint = (*kind >= JOINT).then(|| Joint::read(&mut rest, entries.len()));
-        let joint = match joint {
-            Some(joint) => Some(joint?),
-            None => None,
+        let joint = match *kind >= JOINT {
+            true => Some(Joint::read(&mut rest, entries.len())?),
+            false => None,
         };
         let shares = match kind % JOINT {
             _ if *kind >= 2 * JOINT => return None,
@@ -117,8 +117,9 @@ impl HeldGroup {
                 let count = u32::from_le_bytes(*count) as usize;
                 let fits = entries.len().checked_mul(share_len) == Some(count)
                     && count.checked_mul(ELEMENT) == Some(elements.len());
-                let mut elements_of = elements.chunks_exact(ELEMENT);
-                if !fits || !elements_of.all(|bytes| element(bytes) < field::MODULUS) {
+                let mut words = elements.chunks_exact(ELEMENT);
+                // Field arithmetic is right for elements below p only.
+                if !fits || !words.all(|word| element(word) < field::MODULUS) {
                     return None;
                 }
                 let start = bytes.len() - elements.len();
@@ -133,13 +134,13 @@ impl HeldGroup {
         })
     }
 
-    /// Whether its contributions were proved under joint randomness.
+    /// Returns whether the contributions were proved under joint randomness.
     pub fn has_joint_randomness(&self) -> bool {
         self.joint.is_some()
     }
 
-    /// The joint randomness of the entry at `place`, if the commitment to my share of its input holds. I am
-    /// the aggregator at `position` among those who get a share.
+    /// Returns the joint randomness of the entry at `place`, if the reader's share `input` is the committed one. The reader
+    /// is `member`, at `position` among the aggregators that get a share.
     pub fn joint(
         &self,
         place: usize,
@@ -147,21 +148,21 @@ impl HeldGroup {
         member: MemberNumber,
         input: &[u64],
     ) -> Option<[u8; 32]> {
-        let joint = self.joint.as_ref()?;
-        let each = joint.parts.len() / self.entries.len();
-        let parts = joint.parts.get(place * each..(place + 1) * each)?;
+        let commitments = self.joint.as_ref()?;
+        let each = commitments.parts.len() / self.entries.len();
+        let parts = commitments.parts.get(place * each..(place + 1) * each)?;
         let index = self.entries.get(place)?.index;
-        let mine = part(&joint.blind, index, member, input);
-        (parts.get(position)? == &mine).then(|| vector_joint(parts))
+        let own = part(&commitments.blind, index, member, input);
+        // With another share than the committed one, a home could choose its joint randomness (protocol.md §7).
+        (parts.get(position)? == &own).then(|| joint(parts))
     }
 
-    /// The contributions of the group, in order.
+    /// Returns the entries of the group, in order.
     pub fn entries(&self) -> &[Entry] {
         &self.entries
     }
 
-    /// Calls `each` with every entry and its share, `share_len` elements, in order. Only one share is
-    /// expanded at a time.
+    /// Calls `each` with every entry and its share of `share_len` elements, in order. Only one share is expanded at a time.
     pub fn for_each(&self, share_len: usize, mut each: impl FnMut(&Entry, &[u64])) {
         let mut share = Zeroizing::new(vec![0; share_len]);
         match &self.shares {
@@ -184,7 +185,7 @@ impl HeldGroup {
         }
     }
 
-    /// The shares of all entries, `share_len` elements for each, one after the other.
+    /// Expands the shares of all entries, `share_len` elements for each, one after the other.
     pub fn expand(&self, share_len: usize) -> Zeroizing<Vec<u64>> {
         let mut all = Zeroizing::new(Vec::with_capacity(self.entries.len() * share_len));
         self.for_each(share_len, |_, share| all.extend_from_slice(share));
@@ -192,12 +193,13 @@ impl HeldGroup {
     }
 }
 
-/// What is added to a group's kind where there is joint randomness.
+/// Number that is added to the encoded kind of a group with joint randomness.
 const JOINT: u8 = 2;
-/// Most aggregators that a home commits to.
+/// Largest number of aggregators to whose shares a home commits: member numbers are bytes.
 const MAX_PARTS: usize = 255;
 
 impl Joint {
+    /// Reads commitments for `entries` contributions, and advances `rest` past them.
     fn read(rest: &mut &[u8], entries: usize) -> Option<Self> {
         let (blind, after) = rest.split_first_chunk()?;
         let (count, after) = after.split_first_chunk()?;
@@ -215,7 +217,7 @@ impl Joint {
     }
 }
 
-/// The shares of all entries of a seeded group.
+/// Expands a seed to the shares of all entries of a group.
 pub(super) fn expand_seed(seed: &[u8; 32], elements: usize) -> Zeroizing<Vec<u64>> {
     Zeroizing::new(Expander::new(labels::EXPAND_SHARES, seed).elements(elements))
 }
@@ -242,24 +244,32 @@ mod tests {
     use super::*;
 
     fn group(indices: &[u32], elements: Vec<u64>) -> Vec<u8> {
-        let entry = |&index: &u32| Entry {
-            index,
-            tag: [1; 16],
-        };
         let group = GroupShare {
-            entries: indices.iter().map(entry).collect(),
+            entries: entries(indices.iter().copied()),
             joint: None,
             shares: Shares::Explicit(elements.into()),
         };
         group.encode().to_vec()
     }
 
+    fn decoded(bytes: &[u8], share_len: usize, most: usize) -> bool {
+        HeldGroup::decode(bytes.to_vec().into(), share_len, most).is_ok()
+    }
+
+    fn decodes(bytes: &[u8]) -> bool {
+        decoded(bytes, 2, 3)
+    }
+
+    fn entries(indices: impl IntoIterator<Item = u32>) -> Vec<Entry> {
+        let entries = indices.into_iter().map(|index| Entry {
+            index,
+            tag: [1; 16],
+        });
+        entries.collect()
+    }
+
     #[test]
     fn malformed_groups_are_refused() {
-        let decoded = |bytes: &[u8], share_len, most| {
-            HeldGroup::decode(bytes.to_vec().into(), share_len, most).is_ok()
-        };
-        let decodes = |bytes: &[u8]| decoded(bytes, 2, 3);
         let good = group(&[7, 3, 5], vec![field::MODULUS - 1; 6]);
         assert!(decodes(&good));
         assert!(decodes(&group(&[], vec![])));
@@ -270,12 +280,7 @@ mod tests {
         assert!(!decodes(&group(&[1, 2, 3, 4], vec![0; 8])));
         assert!(!decoded(&good, usize::MAX, 3));
         let seeded = GroupShare {
-            entries: (0..4)
-                .map(|index| Entry {
-                    index,
-                    tag: [0; 16],
-                })
-                .collect(),
+            entries: entries(0..4),
             joint: None,
             shares: Shares::Seed([0; 32].into()),
         };

@@ -1,21 +1,21 @@
-//! The stated limits are where they are said to be (protocol.md §8 and §13): what t aggregators
-//! together read, and what one of them forges with a home's help when just t verify.
+//! Tests of the stated limits (protocol.md §8 and §13): t aggregators together read a value, and one aggregator forges a
+//! contribution with a home's help where just t verify.
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
-use super::{Contribution, share_group};
-use crate::{Circuit, Message, Row, Shape, Variable, Verifier, accepts};
+use super::{Contribution, share};
+use crate::{Circuit, Message, Row, Rows, Shape, Variable, accepts};
 use dispers_base::{field, id::MemberNumber};
 use dispers_crypto::shamir::Interpolation;
 
-fn circuit() -> Circuit {
+fn rows() -> Rows {
     let variable = Variable {
         max: 100,
         nullable: false,
         one_hot: false,
     };
-    Circuit::compile(&Shape::summing(1, [(variable, false)])).unwrap()
+    Rows::compile(&Shape::summing(1, [(variable, false)])).unwrap()
 }
 
 fn members(numbers: &[u8]) -> Vec<MemberNumber> {
@@ -23,55 +23,55 @@ fn members(numbers: &[u8]) -> Vec<MemberNumber> {
     numbers.collect::<Result<_, _>>().unwrap()
 }
 
-/// The shares of one contribution, 2 of 3.
-fn shares(circuit: &Circuit, contribution: Contribution, rng: &mut StdRng) -> Vec<Vec<u64>> {
-    let groups = share_group(&[contribution], &members(&[1, 2, 3]), 2, rng).unwrap();
-    let expand = |group| super::expanded(group, circuit.share_len());
-    groups.iter().map(expand).collect()
+/// Returns the shares of one input, 2 of 3.
+fn shares(rows: &Rows, input: &[u64], rng: &mut StdRng) -> Vec<Vec<u64>> {
+    let circuit = Circuit::from(rows.clone());
+    let contribution = Contribution::new(0, vec![[0; 16]; 3], input);
+    let groups = share(&circuit, &[contribution], &members(&[1, 2, 3]), 2, rng).unwrap();
+    let groups = groups.iter();
+    groups
+        .map(|group| super::expanded(group, circuit.share_len()))
+        .collect()
 }
 
 #[test]
 fn t_aggregators_together_read_a_value() {
-    let (circuit, mut rng) = (circuit(), StdRng::seed_from_u64(1));
+    let (rows, mut rng) = (rows(), StdRng::seed_from_u64(1));
     let row = Row {
         group: 0,
         levels: vec![Some(73)],
     };
-    let contribution = Contribution::prove(&circuit, 0, vec![[0; 16]; 3], Some(&row), &mut rng);
-    let contribution = contribution.unwrap();
-    let secret = contribution.secret.clone();
-    let shares = shares(&circuit, contribution, &mut rng);
+    let input = rows.encode(Some(&row)).unwrap();
+    let shares = shares(&rows, &input, &mut rng);
     let together = Interpolation::new(&members(&[1, 3]), 2).unwrap();
     let read: Vec<u64> = shares[0]
         .iter()
         .zip(&shares[2])
         .map(|(one, three)| together.at_zero(&[*one, *three]))
         .collect();
-    assert_eq!(read, secret);
+    assert_eq!(read[..input.len()], input[..]);
+    assert!(accepts(
+        &rows.constraints().verifier(&[9; 32]).message(&read)
+    ));
 }
 
-/// A home that claims a bit of 7, and an aggregator that says whatever makes the proof accept.
+/// Returns whether these aggregators count a home that claims a bit of 7, where the first aggregator sends whatever makes
+/// the proof accept.
 fn forged(verifying: &[u8]) -> bool {
-    let (circuit, mut rng) = (circuit(), StdRng::seed_from_u64(2));
-    let mut input = circuit.encode(None).unwrap();
+    let (rows, mut rng) = (rows(), StdRng::seed_from_u64(2));
+    let mut input = rows.encode(None).unwrap();
     input[0] = 7;
-    let proof = circuit.prove(&input, &mut rng);
-    let contribution = Contribution {
-        index: 0,
-        tags: vec![[0; 16]; 3],
-        secret: [&input[..], &proof[..]].concat(),
-    };
-    let shares = shares(&circuit, contribution, &mut rng);
-    let verifier = Verifier::compile(&circuit, &[9; 32]);
+    let shares = shares(&rows, &input, &mut rng);
+    let verifier = rows.constraints().verifier(&[9; 32]);
     let honest: Vec<Message> = shares.iter().map(|share| verifier.message(share)).collect();
-    // The home told the first aggregator every share: it knows what the second will say, and says
-    // what puts an accepting message at 0. On the line through 1 and 2: f(0) = 2·f(1) − f(2).
+    // The home told the first aggregator every share. So it knows the second's message, and sends the message that makes
+    // the value at 0 accepted. On the line through 1 and 2: f(0) = 2·f(1) − f(2).
     let accepting: Message = [0, 1, 1, 1];
     let half = field::inverse(2);
     let lie: Message = std::array::from_fn(|element| {
         field::mul(field::add(accepting[element], honest[1][element]), half)
     });
-    let said: Vec<Message> = verifying
+    let sent: Vec<Message> = verifying
         .iter()
         .map(|&number| match number {
             1 => lie,
@@ -80,7 +80,7 @@ fn forged(verifying: &[u8]) -> bool {
         .collect();
     let quorum = Interpolation::new(&members(verifying), 2).unwrap();
     quorum
-        .open_array(&said)
+        .open_array(&sent)
         .is_some_and(|message| accepts(&message))
 }
 

@@ -1,15 +1,15 @@
-//! What fewer aggregators than needed see of a contribution: numbers that say nothing.
+//! Tests that fewer aggregators than needed see nothing but random numbers of a contribution.
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
-use super::{Contribution, share_group};
-use crate::{Circuit, Row, Shape, Variable};
+use super::{Contribution, share};
+use crate::{Circuit, Row, Rows, Shape, Variable};
 use dispers_base::{field, id::MemberNumber};
 
 const HOMES: u32 = 2_000;
 const BUCKETS: usize = 64;
-/// 63 degrees of freedom: above this by chance once in a million times.
+/// Distance that equal distributions exceed once in a million times, with 63 degrees of freedom.
 const UNLIKELY: f64 = 130.0;
 
 fn circuit() -> Circuit {
@@ -18,19 +18,20 @@ fn circuit() -> Circuit {
         nullable: true,
         one_hot: false,
     };
-    Circuit::compile(&Shape::summing(2, [(variable, false)])).unwrap()
+    let rows = Rows::compile(&Shape::summing(2, [(variable, false)]));
+    rows.unwrap().into()
 }
 
-/// Everybody alike, so that two populations could not differ more.
-fn population(circuit: &Circuit, row: Option<Row>, rng: &mut StdRng) -> Vec<Contribution> {
+/// Makes homes that are all alike, so that two populations differ as much as they can.
+fn population(circuit: &Circuit, row: Option<Row>) -> Vec<Contribution> {
+    let input = circuit.as_rows().unwrap().encode(row.as_ref()).unwrap();
     (0..HOMES)
-        .map(|home| Contribution::prove(circuit, home, vec![[0; 16]; 5], row.as_ref(), rng))
-        .collect::<Result<_, _>>()
-        .unwrap()
+        .map(|home| Contribution::new(home, vec![[0; 16]; 5], &input))
+        .collect()
 }
 
-/// How often each remainder occurs in element `place` of every contribution. Elements are below a
-/// prime of nearly 2^64, so that the remainders of uniform ones are uniform.
+/// Counts each remainder in element `place` of every contribution. Elements are below a prime of nearly 2^64, so that the
+/// remainders of uniform elements are uniform.
 fn histogram(view: &[u64], length: usize, place: usize) -> [f64; BUCKETS] {
     let mut counts = [0.0; BUCKETS];
     for share in view.chunks_exact(length) {
@@ -39,21 +40,19 @@ fn histogram(view: &[u64], length: usize, place: usize) -> [f64; BUCKETS] {
     counts
 }
 
-/// The largest chi-squared distance between two views over all elements, and of their sums and
-/// differences where a view holds two shares.
+/// Returns the shares of a view. Of two shares it adds 2·s₁ − s₂, the value at 0 of the line through them.
+fn combined(view: &[Vec<u64>]) -> Vec<Vec<u64>> {
+    let mut all = view.to_vec();
+    if let [one, two] = view {
+        let line = one.iter().zip(two);
+        let line = line.map(|(x, y)| field::sub(field::add(*x, *x), *y));
+        all.push(line.collect());
+    }
+    all
+}
+
+/// Returns the largest chi-squared distance between two views, over all elements of the shares and their combinations.
 fn distance(a: &[Vec<u64>], b: &[Vec<u64>], length: usize) -> f64 {
-    // Joint views are compared by a combination too: 2·s₁ − s₂ is where a line through them ends.
-    let combined = |view: &[Vec<u64>]| -> Vec<Vec<u64>> {
-        let mut all = view.to_vec();
-        if let [one, two] = view {
-            let line = one.iter().zip(two);
-            all.push(
-                line.map(|(x, y)| field::sub(field::add(*x, *x), *y))
-                    .collect(),
-            );
-        }
-        all
-    };
     let mut largest: f64 = 0.0;
     for (a, b) in combined(a).iter().zip(&combined(b)) {
         for place in 0..length {
@@ -70,7 +69,7 @@ fn distance(a: &[Vec<u64>], b: &[Vec<u64>], length: usize) -> f64 {
     largest
 }
 
-/// The shares that the chosen members get.
+/// Returns the shares that the chosen members get.
 fn view(
     contributions: &[Contribution],
     needed: usize,
@@ -78,8 +77,9 @@ fn view(
     rng: &mut StdRng,
 ) -> Vec<Vec<u64>> {
     let members: Vec<MemberNumber> = (1..=5).map(|n| MemberNumber::new(n).unwrap()).collect();
-    let groups = share_group(contributions, &members, needed, rng).unwrap();
-    let length = circuit().share_len();
+    let circuit = circuit();
+    let groups = share(&circuit, contributions, &members, needed, rng).unwrap();
+    let length = circuit.share_len();
     let mut shares: Vec<Vec<u64>> = Vec::new();
     for group in groups {
         shares.push(super::expanded(&group, length));
@@ -95,8 +95,8 @@ fn two_of_five_see_the_same_of_different_populations() {
         group: 1,
         levels: vec![Some(255)],
     };
-    let nobody = population(&circuit, None, &mut rng);
-    let everybody = population(&circuit, Some(highest), &mut rng);
+    let nobody = population(&circuit, None);
+    let everybody = population(&circuit, Some(highest));
     let length = circuit.share_len();
     for chosen in [[0, 1], [0, 4], [2, 3]] {
         let a = view(&nobody, 3, &chosen, &mut rng);
@@ -114,21 +114,17 @@ fn the_comparison_sees_a_broken_sharing() {
         group: 1,
         levels: vec![Some(255)],
     };
-    let nobody = population(&circuit, None, &mut rng);
-    let everybody = population(&circuit, Some(highest), &mut rng);
+    let nobody = population(&circuit, None);
+    let everybody = population(&circuit, Some(highest));
     let length = circuit.share_len();
-    // Shared by a line, two see everything: 2·s₁ − s₂ is the value.
+    // Two members see everything that is shared by a line: 2·s₁ − s₂ is the value.
     let a = view(&nobody, 2, &[0, 1], &mut rng);
     let b = view(&everybody, 2, &[0, 1], &mut rng);
     assert!(distance(&a, &b, length) > UNLIKELY);
-    // Not shared at all, one sees everything.
-    let open = |contributions: &[Contribution]| -> Vec<Vec<u64>> {
-        vec![
-            contributions
-                .iter()
-                .flat_map(|c| c.secret.clone())
-                .collect(),
-        ]
-    };
-    assert!(distance(&open(&nobody), &open(&everybody), length) > UNLIKELY);
+    // One member sees everything that is not shared.
+    let [a, b] = [nobody, everybody].map(|contributions| {
+        let inputs = contributions.iter();
+        vec![inputs.flat_map(|one| one.input.clone()).collect()]
+    });
+    assert!(distance(&a, &b, circuit.input_len()) > UNLIKELY);
 }

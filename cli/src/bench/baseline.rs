@@ -6,7 +6,7 @@ use std::{
 };
 
 use dispers_base::{id::Role, labels};
-use dispers_circuit::{Circuit, Row};
+use dispers_circuit::{Circuit, Row, Rows};
 use dispers_crypto::envelope::{Context, EnvelopeSecretKey, Sealed, Suite, reader};
 use dispers_node::rng;
 use prio::{
@@ -64,7 +64,10 @@ impl Baseline {
                 measure(&vdaf, &case.row.group, suite, reports, rounds)
             }
             Self::Same => {
-                let same = Same(case.circuit.clone());
+                let same = Same {
+                    rows: case.rows.clone(),
+                    circuit: case.circuit.clone(),
+                };
                 let vdaf: Prio3<_, XofTurboShake128, 32> = Prio3::new(2, 1, ALGORITHM, same)?;
                 let row = Measurement(case.row.clone());
                 measure(&vdaf, &row, suite, reports, rounds)
@@ -141,7 +144,10 @@ where
 
 /// Our circuit as a type of Prio3.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Same(Circuit);
+struct Same {
+    rows: Rows,
+    circuit: Circuit,
+}
 
 #[derive(Clone)]
 struct Measurement(Row);
@@ -158,7 +164,7 @@ impl Type for Same {
     type AggregateResult = Vec<u64>;
 
     fn encode_measurement(&self, row: &Measurement) -> Result<Vec<Field64>, FlpError> {
-        let input = self.0.encode(Some(&row.0));
+        let input = self.rows.encode(Some(&row.0));
         let input = input.map_err(|error| FlpError::Encode(error.to_string()))?;
         Ok(input.iter().map(|&element| element.into()).collect())
     }
@@ -166,7 +172,7 @@ impl Type for Same {
     fn truncate(&self, input: Vec<Field64>) -> Result<Vec<Field64>, FlpError> {
         let input: Vec<u64> = input.into_iter().map(u64::from).collect();
         let mut outputs = vec![0; self.output_len()];
-        self.0.add_outputs(&input, &mut outputs);
+        self.circuit.add_outputs(&input, &mut outputs);
         Ok(outputs.into_iter().map(Field64::from).collect())
     }
 
@@ -175,7 +181,7 @@ impl Type for Same {
     }
 
     fn output_len(&self) -> usize {
-        self.0.outputs().len()
+        self.circuit.outputs().len()
     }
 }
 
@@ -183,11 +189,11 @@ impl Flp for Same {
     type Field = Field64;
 
     fn gadget(&self) -> Vec<Box<dyn Gadget<Field64>>> {
-        self.0.gadget()
+        self.rows.constraints().gadget()
     }
 
     fn num_gadgets(&self) -> usize {
-        self.0.num_gadgets()
+        self.rows.constraints().num_gadgets()
     }
 
     fn valid(
@@ -197,30 +203,32 @@ impl Flp for Same {
         joint_rand: &[Field64],
         num_shares: usize,
     ) -> Result<Vec<Field64>, FlpError> {
-        self.0.valid(gadgets, input, joint_rand, num_shares)
+        self.rows
+            .constraints()
+            .valid(gadgets, input, joint_rand, num_shares)
     }
 
     fn input_len(&self) -> usize {
-        Flp::input_len(&self.0)
+        self.rows.constraints().input_len()
     }
 
     fn proof_len(&self) -> usize {
-        Flp::proof_len(&self.0)
+        self.rows.constraints().proof_len()
     }
 
     fn verifier_len(&self) -> usize {
-        self.0.verifier_len()
+        self.rows.constraints().verifier_len()
     }
 
     fn joint_rand_len(&self) -> usize {
-        self.0.joint_rand_len()
+        self.rows.constraints().joint_rand_len()
     }
 
     fn eval_output_len(&self) -> usize {
-        self.0.eval_output_len()
+        self.rows.constraints().eval_output_len()
     }
 
     fn prove_rand_len(&self) -> usize {
-        self.0.prove_rand_len()
+        self.rows.constraints().prove_rand_len()
     }
 }

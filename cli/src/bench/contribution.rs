@@ -15,8 +15,8 @@ use dispers_base::{
     labels,
 };
 use dispers_circuit::{
-    Circuit, Message, Row, Shape, Variable, Verifier, accepts,
-    contribution::{Contribution, HeldGroup, share_group},
+    Circuit, Message, Row, Rows, Shape, Variable, accepts,
+    contribution::{Contribution, HeldGroup, share},
 };
 use dispers_core::ticket::{TagKey, TagStream};
 use dispers_crypto::{
@@ -54,6 +54,7 @@ pub(crate) struct Arguments {
 /// A kind of question.
 pub(crate) struct Case {
     pub(crate) name: &'static str,
+    pub(crate) rows: Rows,
     pub(crate) circuit: Circuit,
     pub(crate) row: Row,
     pub(crate) baseline: Baseline,
@@ -115,9 +116,11 @@ fn cases() -> anyhow::Result<Vec<Case>> {
         let levels = variables.iter().map(|(one, _)| Some(one.max / 3));
         let levels = levels.collect();
         let group = usize::from(groups) / 2;
+        let rows = Rows::compile(&Shape::summing(groups, variables))?;
         anyhow::Ok(Case {
             name,
-            circuit: Circuit::compile(&Shape::summing(groups, variables))?,
+            circuit: Circuit::from(rows.clone()),
+            rows,
             row: Row { group, levels },
             baseline,
         })
@@ -173,14 +176,15 @@ fn micros(case: &Case, suite: Suite, host_batch: u32) -> anyhow::Result<f64> {
     // Every host answers with the same values, but its own proofs, shares and envelopes. Making them is not
     // measured.
     let hosts = (HOMES / host_batch).clamp(1, HOSTS);
+    let input = case.rows.encode(Some(&case.row))?;
     for host in 0..hosts {
-        let prove = |home: u32| {
+        let contributions = (0..host_batch).map(|home| {
             let index = host * host_batch + home;
             let tags = received.iter().map(|to| to.tags.tag(index)).collect();
-            Contribution::prove(&case.circuit, index, tags, Some(&case.row), &mut rng())
-        };
-        let contributions = (0..host_batch).map(prove).collect::<Result<Vec<_>, _>>()?;
-        let groups = share_group(&contributions, &points, NEEDED, &mut rng())?;
+            Contribution::new(index, tags, &input)
+        });
+        let contributions: Vec<_> = contributions.collect();
+        let groups = share(&case.circuit, &contributions, &points, NEEDED, &mut rng())?;
         for (to, group) in received.iter_mut().zip(groups) {
             let (bytes, key) = (group.encode().to_vec(), to.key.public());
             to.groups
@@ -207,7 +211,7 @@ fn aggregate(
     let mut messages: Vec<Vec<Message>> = Vec::new();
     for to in received {
         let begun = Instant::now();
-        let verifier = Verifier::compile(&case.circuit, &[7; 32]);
+        let verifier = case.rows.constraints().verifier(&[7; 32]);
         // The verifier is compiled once for a batch, which has more homes than are measured. Only their part
         // of its cost counts.
         taken += begun.elapsed() * homes / BATCH;

@@ -24,7 +24,7 @@ use dispers_base::{
 };
 use dispers_circuit::{
     Circuit,
-    contribution::{Contribution, HeldGroup, VectorContribution, share_group, share_vectors},
+    contribution::{Contribution, HeldGroup, share},
 };
 use dispers_crypto::envelope::Context;
 use dispers_privacy::{Noise, dealers_of};
@@ -208,7 +208,7 @@ impl Aggregation {
             .iter()
             .map(|moment| scales[*moment].sample(rng));
         let noise: Vec<i64> = drawn.collect();
-        let input = terms.circuit.encode_noise(&terms.bounds, &noise);
+        let input = Circuit::encode_noise(&terms.bounds, &noise);
         self.deal_elements(request, &terms, &input, keys, rng)
     }
 
@@ -229,14 +229,9 @@ impl Aggregation {
         let mut dealers = (0u32..).zip(&request.dealers);
         let place = dealers.find(|(_, dealer)| **dealer == self.me);
         let index = place.map_or(0, |(index, _)| index);
-        let groups = if terms.circuit.has_joint_randomness() {
-            let contribution = VectorContribution::of_elements(index, tags, input.to_vec());
-            share_vectors(&terms.circuit, &[contribution], &points, self.needed, rng)
-        } else {
-            let contribution = Contribution::of(&terms.circuit, index, tags, input, rng);
-            share_group(&[contribution], &points, self.needed, rng)
-        };
-        let groups = groups.map_err(|_| AggregationError::NoOffer)?;
+        let contribution = Contribution::new(index, tags, input);
+        let groups = share(&terms.circuit, &[contribution], &points, self.needed, rng)
+            .map_err(|_| AggregationError::NoOffer)?;
         let shares: Vec<SealedGroup> = groups
             .iter()
             .zip(&offers)
@@ -402,7 +397,7 @@ impl Aggregation {
         rng: &mut impl CryptoRng,
     ) -> Deal {
         let terms = self.terms(request).expect("a request that holds");
-        let mut input = terms.circuit.encode_noise(&terms.bounds, &[]);
+        let mut input = Circuit::encode_noise(&terms.bounds, &[]);
         input[0] = 1 << 30;
         self.deal_elements(request, &terms, &input, keys, rng)
             .expect("it deals")

@@ -41,7 +41,7 @@ pub(crate) struct Shared {
 impl Draft {
     pub(crate) fn new(scene: &mut Scene, work: Work) -> Self {
         let manifest = scene.question.manifest.clone();
-        let (query, circuit) = (manifest.query(), manifest.circuit());
+        let (query, rows) = (manifest.query(), manifest.circuit().as_rows().unwrap());
         let mut stacks = Vec::new();
         for ask in scene.asks(work).asks.into_values() {
             let mut sent = Vec::new();
@@ -50,11 +50,11 @@ impl Draft {
                 let (key, index) = (&home.key, asked.index);
                 let ticket = asked.ticket.open(key, query, &ask.find, work.batch, index);
                 let tags = ticket.unwrap().tags;
-                let input = circuit.encode(home.row.as_ref()).unwrap();
+                let input = rows.encode(home.row.as_ref()).unwrap();
                 sent.push(Sent {
                     index,
                     tags: manifest.offers(0).map(|(m, _)| tags[m.index()]).collect(),
-                    proof: circuit.prove(&input, &mut scene.rng).to_vec(),
+                    proof: rows.constraints().prove(&input, &mut scene.rng).to_vec(),
                     input: input.to_vec(),
                 });
             }
@@ -77,8 +77,9 @@ impl Draft {
     ) {
         let sent = self.home(index);
         change(&mut sent.input);
-        let circuit = scene.question.manifest.circuit();
-        sent.proof = circuit.prove(&sent.input, &mut scene.rng).to_vec();
+        let rows = scene.question.manifest.circuit().as_rows().unwrap();
+        let proof = rows.constraints().prove(&sent.input, &mut scene.rng);
+        sent.proof = proof.to_vec();
     }
 
     pub(crate) fn share(&self, scene: &mut Scene) -> Shared {

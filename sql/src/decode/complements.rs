@@ -80,7 +80,10 @@ fn ask(sql: &str, homes: &[Home]) -> Table {
                 .collect(),
         };
         let row = plan.local.row(&raw, rng);
-        circuit.add_outputs(&circuit.encode(row.as_ref()).unwrap(), &mut sums);
+        circuit.add_outputs(
+            &circuit.as_rows().unwrap().encode(row.as_ref()).unwrap(),
+            &mut sums,
+        );
     }
     let openings = circuit.openings(false);
     let opened: Vec<i128> = openings

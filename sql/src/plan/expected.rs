@@ -5,7 +5,7 @@ use rand::CryptoRng;
 
 use super::Plan;
 use crate::decode::{Table, WrongOutputs};
-use dispers_circuit::{Circuit, Moment};
+use dispers_circuit::{Circuit, Moment, Rows};
 use dispers_privacy::{Noise, Privacy, PrivacyError, Rho};
 
 /// Reason why a query cannot be explained.
@@ -80,8 +80,10 @@ impl Plan {
         (needed, members): (usize, usize),
         rng: &mut impl CryptoRng,
     ) -> Result<Explanation, ExplainError> {
-        let circuit = Circuit::compile(&self.shape)
+        let rows = Rows::compile(&self.shape)
             .map_err(|error| ExplainError::Query(error.to_string()))?;
+        let constraints = rows.constraints().count();
+        let circuit = Circuit::from(rows);
         let groups = usize::from(self.shape.groups.max(1));
         let noise = privacy.map(|privacy| {
             let sensitivities = circuit.sensitivities();
@@ -104,7 +106,7 @@ impl Plan {
         Ok(Explanation {
             elements: circuit.input_len(),
             shared: circuit.share_len(),
-            constraints: circuit.constraint_count(),
+            constraints,
             outputs: circuit.outputs().len(),
             counts: circuit.openings(privacy.is_some()).len(),
             groups,

@@ -81,7 +81,10 @@ fn run(plan: &Plan, documents: Vec<(u32, Vec<FieldValue>)>, cohort: u64) -> Tabl
     let mut sums = vec![0; circuit.outputs().len()];
     for (_, raw) in rows {
         let row = plan.local.row(&raw, rng);
-        circuit.add_outputs(&circuit.encode(row.as_ref()).unwrap(), &mut sums);
+        circuit.add_outputs(
+            &circuit.as_rows().unwrap().encode(row.as_ref()).unwrap(),
+            &mut sums,
+        );
     }
     let mask = circuit.mask(cohort.into(), |guard| sums[guard].into());
     let released: Vec<Option<i128>> = mask

@@ -7,7 +7,7 @@ use dispers_base::{
 };
 use dispers_circuit::{
     Row,
-    contribution::{Contribution, share_group},
+    contribution::{Contribution, share},
 };
 use dispers_core::{
     ask::{Answer, Ask, HomeAsk, MAX_ANSWER, SealedGroup, group_context},
@@ -32,16 +32,17 @@ async fn a_target_that_forges_contributions_has_none_of_them_counted() {
         };
         let offers: Vec<_> = manifest.offers(0).collect();
         let points: Vec<MemberNumber> = offers.iter().map(|(member, _)| *member).collect();
+        let input = manifest.circuit().as_rows().unwrap().encode(Some(&row));
+        let input = input.unwrap();
         let contributions: Vec<Contribution> = (0..20)
             .map(|index| {
                 // The target knows every index, and no tag.
                 let mut tags = vec![[0; 16]; 3];
                 tags.iter_mut().for_each(|tag| rng().fill_bytes(tag));
-                Contribution::prove(manifest.circuit(), index, tags, Some(&row), &mut rng())
+                Contribution::new(index, tags, &input)
             })
-            .collect::<Result<_, _>>()
-            .unwrap();
-        let groups = share_group(&contributions, &points, 2, &mut rng()).unwrap();
+            .collect();
+        let groups = share(manifest.circuit(), &contributions, &points, 2, &mut rng()).unwrap();
         let seal = |(group, (member, key)): (_, &(MemberNumber, &_))| {
             let group: dispers_circuit::contribution::GroupShare = group;
             let context = group_context(work, &[0; 32], 0, *member);

@@ -161,7 +161,10 @@ fn answer(plan: &Plan, homes: &[Vec<Row>], rng: &mut StdRng) -> Table {
     let mut sums = vec![0; circuit.outputs().len()];
     for (_, raw) in rows.unwrap() {
         let row = plan.local.row(&raw, rng);
-        circuit.add_outputs(&circuit.encode(row.as_ref()).unwrap(), &mut sums);
+        circuit.add_outputs(
+            &circuit.as_rows().unwrap().encode(row.as_ref()).unwrap(),
+            &mut sums,
+        );
     }
     let mask = circuit.mask(COHORT as i128, |guard| sums[guard].into());
     let outputs = mask.apply(&sums);

@@ -90,7 +90,10 @@ pub(crate) fn released(
 ) -> Vec<Option<i128>> {
     let mut sums = vec![0; circuit.outputs().len()];
     for row in rows {
-        circuit.add_outputs(&circuit.encode_vector(row.as_ref()), &mut sums);
+        circuit.add_outputs(
+            &circuit.as_vector().unwrap().encode(row.as_ref()),
+            &mut sums,
+        );
     }
     let mask = circuit.mask(COHORT, |output| field::signed(sums[output]));
     let shown = mask.apply(&sums).into_iter();

@@ -9,8 +9,8 @@ use dispers_base::{
     labels,
 };
 use dispers_circuit::{
-    Circuit, Section, VectorRow, VectorShape, Verifier,
-    contribution::{HeldGroup, VectorContribution, share_vectors},
+    Circuit, Section, Vector, VectorRow, VectorShape, Verifier,
+    contribution::{Contribution, HeldGroup, share},
 };
 use dispers_crypto::{
     envelope::{Context, EnvelopeSecretKey, Sealed, Suite, reader},
@@ -52,7 +52,7 @@ fn milliseconds(taken: Duration, count: usize) -> f64 {
 
 /// Measures vectors of `coordinates` coordinates.
 pub(super) fn measure(coordinates: usize) -> anyhow::Result<Vec<Piece>> {
-    let circuit = Circuit::vector(&VectorShape {
+    let vector = Vector::compile(&VectorShape {
         runs: Vec::new(),
         bits: BITS,
         sections: vec![Section::centred(coordinates)],
@@ -61,25 +61,27 @@ pub(super) fn measure(coordinates: usize) -> anyhow::Result<Vec<Piece>> {
     let mut pieces = Vec::new();
     for per_host in PER_HOST {
         for proofs in [true, false] {
-            pieces.push(Bench::new(&circuit, per_host)?.piece(coordinates, proofs)?);
+            pieces.push(Bench::new(&vector, per_host)?.piece(coordinates, proofs)?);
         }
     }
     Ok(pieces)
 }
 
 struct Bench<'a> {
-    circuit: &'a Circuit,
+    vector: &'a Vector,
+    circuit: Circuit,
     per_host: usize,
     points: Vec<MemberNumber>,
     keys: Vec<EnvelopeSecretKey>,
 }
 
 impl<'a> Bench<'a> {
-    fn new(circuit: &'a Circuit, per_host: usize) -> anyhow::Result<Self> {
+    fn new(vector: &'a Vector, per_host: usize) -> anyhow::Result<Self> {
         let points = (1..=MEMBERS).map(MemberNumber::new);
         let key = |_| EnvelopeSecretKey::generate(Suite::default(), &mut rng());
         Ok(Self {
-            circuit,
+            vector,
+            circuit: Circuit::from(vector.clone()),
             per_host,
             points: points.collect::<Result<_, _>>()?,
             keys: (0..MEMBERS).map(key).collect(),
@@ -130,13 +132,13 @@ impl<'a> Bench<'a> {
 
     /// Proves, shares and encodes vectors as a stack does.
     fn prove(&self, rows: &[VectorRow]) -> anyhow::Result<Vec<Vec<u8>>> {
-        let contribution = |(row, index): (&VectorRow, u32)| {
+        let contributions = rows.iter().zip(0..).map(|(row, index)| {
             let tags = vec![[0; 16]; self.points.len()];
-            VectorContribution::new(self.circuit, index, tags, Some(row))
-        };
-        let contributions: Vec<_> = rows.iter().zip(0..).map(contribution).collect();
-        let groups = share_vectors(
-            self.circuit,
+            Contribution::new(index, tags, &self.vector.encode(Some(row)))
+        });
+        let contributions: Vec<_> = contributions.collect();
+        let groups = share(
+            &self.circuit,
             &contributions,
             &self.points,
             NEEDED,
@@ -160,7 +162,7 @@ impl<'a> Bench<'a> {
         }
         groups.resize(self.points.len(), Vec::new());
         for row in rows {
-            let input = self.circuit.encode_vector(Some(row));
+            let input = self.vector.encode(Some(row));
             let uniform = expanders
                 .iter_mut()
                 .map(|expander| expander.elements(length));
@@ -181,7 +183,7 @@ impl<'a> Bench<'a> {
         let mut messages: Vec<Vec<(Vec<u64>, [u8; 32])>> = Vec::new();
         let mut shares: Vec<Vec<Vec<u64>>> = Vec::new();
         let begun = Instant::now();
-        let verifier = Verifier::compile(self.circuit, &[7; 32]);
+        let verifier = Verifier::compile(&self.circuit, &[7; 32]);
         // The compiled verifier serves a whole batch, which has more homes than are measured. Only part of
         // its cost counts.
         taken += begun.elapsed() / 10;

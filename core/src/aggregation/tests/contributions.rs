@@ -92,7 +92,8 @@ fn a_level_above_the_maximum_has_no_encoding() {
     let scene = Scene::new(Setting::default());
     let mut row = home(0).unwrap();
     row.levels[0] = Some(101);
-    let encoded = scene.question.manifest.circuit().encode(Some(&row));
+    let rows = scene.question.manifest.circuit().as_rows().unwrap();
+    let encoded = rows.encode(Some(&row));
     assert_eq!(
         encoded.err(),
         Some(EncodeError::LevelTooHigh { variable: 0 })

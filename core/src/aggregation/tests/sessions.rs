@@ -14,7 +14,7 @@ use dispers_base::{
 };
 use dispers_circuit::{
     Circuit,
-    contribution::{VectorContribution, share_vectors},
+    contribution::{Contribution, share},
 };
 use dispers_privacy::Rho;
 
@@ -36,7 +36,10 @@ fn expected(scene: &Scene) -> Vec<Option<u64>> {
     let mut sums = vec![0; circuit.outputs().len()];
     for batch in 0..2 {
         for index in scene.rows(batch).keys() {
-            let input = circuit.encode_vector(scene.vector(*index).as_ref());
+            let input = circuit
+                .as_vector()
+                .unwrap()
+                .encode(scene.vector(*index).as_ref());
             circuit.add_outputs(&input, &mut sums);
         }
     }
@@ -197,17 +200,21 @@ fn boosted(scene: &mut Scene, work: Work, index: u32) -> BatchAnswer {
                 .ticket
                 .open(key, work.query, &ask.find, work.batch, at);
             let tags = ticket.unwrap().tags;
-            let mut input = circuit.encode_vector(scene.vector(at).as_ref()).to_vec();
+            let mut input = circuit
+                .as_vector()
+                .unwrap()
+                .encode(scene.vector(at).as_ref())
+                .to_vec();
             if at == index {
                 for digit in &mut input[1..] {
                     *digit = field::mul(*digit, 100);
                 }
             }
             let tags = points.iter().map(|point| tags[point.index()]).collect();
-            VectorContribution::of_elements(at, tags, input)
+            Contribution::new(at, tags, &input)
         };
         let contributions: Vec<_> = ask.homes.iter().map(contribution).collect();
-        let groups = share_vectors(circuit, &contributions, &points, 2, &mut scene.rng).unwrap();
+        let groups = share(circuit, &contributions, &points, 2, &mut scene.rng).unwrap();
         let sealed = groups.iter().zip(&offers).map(|(group, (member, key))| {
             let context = group_context(work, &scene.shown, 0, *member);
             SealedGroup::seal_bytes(group.encode().to_vec(), key, &context, &mut scene.rng)
@@ -237,7 +244,10 @@ fn a_vector_that_is_boosted_is_rejected_alone_by_every_aggregator() {
     // Exactly the vector of that home is missing.
     let circuit = scene.question.manifest.circuit_of(1);
     let mut left_out = vec![0; circuit.outputs().len()];
-    let input = circuit.encode_vector(scene.vector(3).as_ref());
+    let input = circuit
+        .as_vector()
+        .unwrap()
+        .encode(scene.vector(3).as_ref());
     circuit.add_outputs(&input, &mut left_out);
     for ((sum, all), left_out) in outputs.iter().zip(expected(&scene)).zip(left_out) {
         assert_eq!(sum.unwrap(), field::sub(all.unwrap(), left_out));

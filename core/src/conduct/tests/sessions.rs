@@ -64,7 +64,10 @@ fn sums(scene: &Scene) -> Vec<Option<u64>> {
     let mut sums = vec![0; circuit.outputs().len()];
     for batch in 0..scene.batches() {
         for index in scene.rows(batch).keys() {
-            let input = circuit.encode_vector(scene.vector(*index).as_ref());
+            let input = circuit
+                .as_vector()
+                .unwrap()
+                .encode(scene.vector(*index).as_ref());
             circuit.add_outputs(&input, &mut sums);
         }
     }

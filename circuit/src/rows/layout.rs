@@ -1,23 +1,23 @@
-//! Where each output of a circuit stands, as [`Shape`] orders them.
+//! Positions of the outputs of a query's circuit, in the order of its [`Shape`].
 
 use std::collections::HashMap;
 use std::ops::Range;
 
-use super::{Moment, Shape};
+use crate::{Moment, Shape};
 
 /// Positions of the outputs of a [`Shape`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layout {
     groups: usize,
     stride: usize,
-    /// Where in a group each moment's outputs are, and its position among the moments.
+    /// For each moment, the range of its outputs in a group, and its number.
     slots: HashMap<Moment, (Range<usize>, usize)>,
-    /// For each output of a group its moment, of which the rows are the first.
+    /// For each output of a group the number of its moment; the rows have number 0.
     moments: Vec<usize>,
 }
 
 impl Layout {
-    /// The layout of `shape`'s outputs.
+    /// Lays out the outputs of `shape`.
     pub fn of(shape: &Shape) -> Self {
         let mut moments = vec![0];
         let mut slots = HashMap::new();
@@ -34,42 +34,45 @@ impl Layout {
         }
     }
 
-    /// Number of groups, 1 without GROUP BY.
+    /// Returns the number of groups, 1 without GROUP BY.
     pub fn groups(&self) -> usize {
         self.groups
     }
 
-    /// Number of outputs.
+    /// Returns the number of outputs.
     pub fn len(&self) -> usize {
         self.groups * self.stride
     }
 
-    /// Never: every group counts its rows.
+    /// Returns false: every group counts its rows.
     pub fn is_empty(&self) -> bool {
         false
     }
 
-    /// The number of rows of `group`, which guards it.
+    /// Returns the output that is the number of rows of `group`.
     pub fn rows(&self, group: usize) -> usize {
         group * self.stride
     }
 
-    /// The outputs of a moment in `group`.
+    /// Returns the outputs of a moment in `group`; `None` for a moment that the shape does not have.
     pub fn moment(&self, group: usize, moment: &Moment) -> Option<Range<usize>> {
         let (slot, _) = self.slots.get(moment)?;
         let start = self.rows(group);
         Some(start + slot.start..start + slot.end)
     }
 
-    /// Outputs that are released in runs, of every group.
+    /// Returns the outputs that are released in runs, of every group.
     pub fn runs(&self) -> impl Iterator<Item = Range<usize>> {
-        let merged = |moment: &&Moment| matches!(moment, Moment::Levels { merged: true, .. });
-        let moments = move || self.slots.keys().filter(merged);
-        (0..self.groups)
-            .flat_map(move |group| moments().filter_map(move |moment| self.moment(group, moment)))
+        let merged = self
+            .slots
+            .keys()
+            .filter(|moment| matches!(moment, Moment::Levels { merged: true, .. }));
+        merged.flat_map(move |moment| {
+            (0..self.groups).filter_map(move |group| self.moment(group, moment))
+        })
     }
 
-    /// Which moment an output is of: 0 for the number of rows, then from 1 as the shape orders them.
+    /// Returns the number of an output's moment: 0 for the number of rows, then from 1 in the order of the shape.
     pub fn moment_of(&self, output: usize) -> usize {
         self.moments[output % self.stride]
     }
@@ -77,16 +80,19 @@ impl Layout {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Variable;
     use super::*;
+    use crate::Variable;
 
-    #[test]
-    fn every_output_has_one_place() {
-        let variable = |max, nullable, one_hot| Variable {
+    fn variable(max: u64, nullable: bool, one_hot: bool) -> Variable {
+        Variable {
             max,
             nullable,
             one_hot,
-        };
+        }
+    }
+
+    #[test]
+    fn every_output_has_one_place() {
         let mut shape = Shape::summing(
             2,
             [

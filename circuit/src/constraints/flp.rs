@@ -1,7 +1,7 @@
-//! The circuit as a fully linear proof system of `prio`, which makes the proofs (protocol.md §7).
+//! Constraints as a fully linear proof system of `prio`, which makes the proofs (protocol.md §7).
 //!
-//! Each constraint is one call of the gadget `Mul`; its output minus the committed product must be
-//! zero. There is no joint randomness: the soundness error is below 2^-53 per contribution.
+//! Each constraint is one call of the gadget `Mul`. The gadget's output minus the committed product must be zero. There
+//! is no joint randomness: the soundness error is below 2^-53 per contribution.
 
 use prio::field::{Field64, FieldElement};
 use prio::flp::gadgets::Mul;
@@ -9,21 +9,21 @@ use prio::flp::{Flp, FlpError, Gadget};
 use rand::CryptoRng;
 use zeroize::Zeroizing;
 
-use super::Circuit;
-use super::form::{Affine, LinearForm};
+use super::Constraints;
+use crate::form::{Affine, LinearForm};
 use dispers_base::field;
 
-impl Circuit {
-    /// A proof that `input` satisfies the constraints: [`proof_len`](Self::proof_len) elements.
-    /// Of an input that does not, the proof is one that no verifier accepts.
+impl Constraints {
+    /// Proves that `input` satisfies the constraints. The proof of an input that does not satisfy them is one that
+    /// verifiers reject.
     ///
     /// # Panics
-    /// If `input` does not have [`input_len`](Self::input_len) elements.
+    /// If `input` does not have the circuit's number of elements.
     ///
     /// # Security
-    /// The proof system's own working memory is not wiped.
+    /// The working memory of the proof system is not wiped.
     pub fn prove(&self, input: &[u64], rng: &mut impl CryptoRng) -> Zeroizing<Vec<u64>> {
-        assert_eq!(input.len(), self.input_len(), "an input of this circuit");
+        assert_eq!(input.len(), self.elements, "an input of this circuit");
         let input: Vec<Field64> = input.iter().map(|&value| value.into()).collect();
         let seeds = [field::random(rng), field::random(rng)].map(Field64::from);
         let proof = Flp::prove(self, &input, &seeds, &[])
@@ -32,11 +32,11 @@ impl Circuit {
     }
 }
 
-impl Flp for Circuit {
+impl Flp for Constraints {
     type Field = Field64;
 
     fn gadget(&self) -> Vec<Box<dyn Gadget<Field64>>> {
-        vec![Box::new(Mul::new(self.constraints.len()))]
+        vec![Box::new(Mul::new(self.list.len()))]
     }
 
     fn num_gadgets(&self) -> usize {
@@ -51,14 +51,13 @@ impl Flp for Circuit {
         num_shares: usize,
     ) -> Result<Vec<Field64>, FlpError> {
         self.valid_call_check(input, joint_rand)?;
-        // Shares of one sum each carry their part of a constant; Shamir shares carry all of it.
+        // Additive shares of a sum each carry their part of a constant. Shamir shares carry the constant in full.
         let part = Field64::from(num_shares as u64).inv();
-        let wire =
-            |form: &Affine| linear(&form.linear, input) + Field64::from(form.constant) * part;
-        self.constraints
+        self.list
             .iter()
             .map(|constraint| {
-                let wires = [wire(&constraint.left), wire(&constraint.right)];
+                let wires =
+                    [&constraint.left, &constraint.right].map(|form| evaluate(form, input, part));
                 let output = gadgets[0].eval(&wires)?;
                 let product = constraint.product.map(|element| input[element]);
                 Ok(output - product.unwrap_or(Field64::zero()))
@@ -67,16 +66,15 @@ impl Flp for Circuit {
     }
 
     fn input_len(&self) -> usize {
-        self.input_len()
+        self.elements
     }
 
     fn proof_len(&self) -> usize {
-        self.proof_len()
+        self.proof_size()
     }
 
-    /// The compressed outputs, the two wires and the gadget at the query point.
     fn verifier_len(&self) -> usize {
-        4
+        self.message_size()
     }
 
     fn joint_rand_len(&self) -> usize {
@@ -84,12 +82,17 @@ impl Flp for Circuit {
     }
 
     fn eval_output_len(&self) -> usize {
-        self.constraints.len()
+        self.list.len()
     }
 
     fn prove_rand_len(&self) -> usize {
         2
     }
+}
+
+/// Returns the value of a form, with its constant times `part`.
+fn evaluate(form: &Affine, input: &[Field64], part: Field64) -> Field64 {
+    linear(&form.linear, input) + Field64::from(form.constant) * part
 }
 
 fn linear(form: &LinearForm, input: &[Field64]) -> Field64 {

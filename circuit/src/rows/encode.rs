@@ -1,51 +1,50 @@
-//! From a row to the elements of a contribution.
+//! Encoding of a row as the elements of a contribution.
 
 use zeroize::Zeroizing;
 
-use super::compile::weights;
-use super::form::Constraint;
-use super::{Circuit, Row};
-use dispers_base::field;
+use super::Rows;
+use crate::Row;
+use crate::levels::write_bits;
 
-/// A row that the circuit's shape does not admit. Says where, never which value.
+/// Error for a row that the circuit's shape does not admit. It names the place, never the home's value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EncodeError {
-    /// Not one level per variable.
+    /// The row does not have one level per variable.
     #[error("the row has {levels} levels for {variables} variables")]
     WrongNumberOfLevels {
-        /// Levels of the row.
+        /// Number of levels of the row.
         levels: usize,
-        /// Variables of the shape.
+        /// Number of variables of the shape.
         variables: usize,
     },
-    /// A group that the shape does not have.
+    /// The shape does not have the group.
     #[error("the row's group is none of {groups}")]
     NoSuchGroup {
         /// Number of groups.
         groups: usize,
     },
-    /// A level above the variable's maximum.
+    /// A level is above the variable's maximum.
     #[error("the level of variable {variable} is above its maximum")]
     LevelTooHigh {
-        /// Its position.
+        /// Position of the variable.
         variable: usize,
     },
-    /// NULL where the shape does not admit it.
+    /// A variable is NULL that is never NULL.
     #[error("variable {variable} is NULL but not nullable")]
     UnexpectedNull {
-        /// Its position.
+        /// Position of the variable.
         variable: usize,
     },
 }
 
-impl Circuit {
-    /// The elements of `row`'s contribution; all zeros without a row.
+impl Rows {
+    /// Encodes a row as the elements of a contribution; all zeros without a row.
     ///
     /// # Errors
     /// [`EncodeError`] for a row that the shape does not admit.
     pub fn encode(&self, row: Option<&Row>) -> Result<Zeroizing<Vec<u64>>, EncodeError> {
-        let mut elements = Zeroizing::new(vec![0; self.elements]);
+        let mut elements = Zeroizing::new(vec![0; self.constraints.elements()]);
         let Some(row) = row else {
             return Ok(elements);
         };
@@ -65,7 +64,7 @@ impl Circuit {
 
         let variables = self.variables.iter().zip(&self.shape.variables);
         for (variable, ((layout, bounds), level)) in variables.zip(&row.levels).enumerate() {
-            let Some(mut level) = *level else {
+            let Some(level) = *level else {
                 if bounds.nullable {
                     continue;
                 }
@@ -78,40 +77,17 @@ impl Circuit {
                 elements[presence] = 1;
             }
             if bounds.one_hot {
-                // The last level of a variable that cannot be NULL is what the others leave.
+                // The last level of a variable that is never NULL has no element: all its bits are 0.
                 let place = layout.bits.start + level as usize;
                 if layout.bits.contains(&place) {
                     elements[place] = 1;
                 }
                 continue;
             }
-            // The highest bit is the only one whose weight is not a power of two. Taking it
-            // whenever the lower ones cannot reach the level leaves a rest that they can.
-            let weights: Vec<u64> = weights(bounds.max).collect();
-            for (place, weight) in weights.into_iter().enumerate().rev() {
-                let reach = (1 << place) - 1;
-                if level > reach {
-                    elements[layout.bits.start + place] = 1;
-                    level -= weight;
-                }
-            }
+            write_bits(level, bounds.max, &mut elements[layout.bits.clone()]);
         }
-        self.commit_products(&mut elements);
+        self.constraints.commit_products(&mut elements);
         Ok(elements)
-    }
-
-    /// Sets every committed product from the elements before it.
-    pub(super) fn commit_products(&self, elements: &mut [u64]) {
-        for constraint in &self.constraints {
-            if let Constraint {
-                left,
-                right,
-                product: Some(product),
-            } = constraint
-            {
-                elements[*product] = field::mul(left.evaluate(elements), right.evaluate(elements));
-            }
-        }
     }
 }
 
@@ -119,9 +95,10 @@ impl Circuit {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::soundness::{constraints_hold, defined};
-    use super::super::{Moment, Shape, Variable};
+    use super::super::soundness::{constraints_hold, defined, outputs};
     use super::*;
+    use crate::{Moment, Shape, Variable};
+    use dispers_base::field;
 
     fn shapes() -> impl Strategy<Value = Shape> {
         let max = prop_oneof![
@@ -153,16 +130,20 @@ mod tests {
             // The product of each two neighbours, where both are present.
             for number in 1..shape.variables.len() as u16 {
                 let pair = [number - 1, number];
-                let bounds = |of: u16| &shape.variables[usize::from(of)];
-                if pair.iter().all(|of| bounds(*of).max > 0) {
-                    let present = pair.into_iter().filter(|of| bounds(*of).nullable);
+                let variables = shape.variables.clone();
+                if pair.iter().all(|of| variables[usize::from(*of)].max > 0) {
+                    let present = pair
+                        .into_iter()
+                        .filter(|of| variables[usize::from(*of)].nullable);
                     let present: Vec<u16> = present.collect();
                     if present.len() == 2 {
                         shape.moments.push(Moment::count(present.clone()));
                     }
                     let mut factors = vec![pair.to_vec()];
                     // The number of homes with a bit guards the products with this bit.
-                    let bits = pair.into_iter().filter(|factor| bounds(*factor).max == 1);
+                    let bits = pair
+                        .into_iter()
+                        .filter(|factor| variables[usize::from(*factor)].max == 1);
                     factors.extend(bits.map(|bit| vec![bit]));
                     for factors in factors {
                         let present = present.clone();
@@ -177,18 +158,18 @@ mod tests {
         })
     }
 
-    /// A row, or none, drawn from a few numbers.
+    /// Draws a row, or none, by a few numbers.
     fn row(shape: &Shape, draws: &[u64]) -> Option<Row> {
         let group = draws[0] as usize % (usize::from(shape.groups.max(1)) + 1);
         let levels = shape.variables.iter().zip(&draws[1..]);
-        let level = |(variable, &draw): (&Variable, &u64)| match draw % 4 {
+        let levels = levels.map(|(variable, draw)| match draw % 4 {
             0 if variable.nullable => None,
             1 => Some(variable.max),
             _ => Some(draw % (variable.max + 1)),
-        };
+        });
         (group < usize::from(shape.groups.max(1))).then(|| Row {
             group,
-            levels: levels.map(level).collect(),
+            levels: levels.collect(),
         })
     }
 
@@ -200,13 +181,15 @@ mod tests {
             shape in shapes(),
             draws in prop::collection::vec(prop::collection::vec(any::<u64>(), 4), 1..12),
         ) {
-            let circuit = Circuit::compile(&shape).unwrap();
+            let circuit = Rows::compile(&shape).unwrap();
             let rows: Vec<Option<Row>> = draws.iter().map(|draws| row(&shape, draws)).collect();
             let mut sums = vec![0; circuit.outputs().len()];
             for row in &rows {
                 let input = circuit.encode(row.as_ref()).unwrap();
                 prop_assert!(constraints_hold(&circuit, &input));
-                circuit.add_outputs(&input, &mut sums);
+                for (sum, output) in sums.iter_mut().zip(outputs(&circuit, &input)) {
+                    *sum = field::add(*sum, output);
+                }
             }
 
             let mut expected = vec![0; sums.len()];
@@ -221,13 +204,15 @@ mod tests {
 
     #[test]
     fn rows_that_the_shape_does_not_admit_are_refused() {
-        let bounded = |nullable| Variable {
-            max: 5,
-            nullable,
-            one_hot: false,
-        };
-        let variables = [(bounded(true), false), (bounded(false), false)];
-        let circuit = Circuit::compile(&Shape::summing(2, variables)).unwrap();
+        let variables = [true, false].map(|nullable| {
+            let variable = Variable {
+                max: 5,
+                nullable,
+                one_hot: false,
+            };
+            (variable, false)
+        });
+        let circuit = Rows::compile(&Shape::summing(2, variables)).unwrap();
         let refusal = |group, levels: &[Option<u64>]| {
             let levels = levels.to_vec();
             circuit.encode(Some(&Row { group, levels })).err()
@@ -256,7 +241,7 @@ mod tests {
 
     #[test]
     fn without_a_row_every_element_and_output_is_zero() {
-        let circuit = Circuit::compile(&Shape::summing(3, [])).unwrap();
+        let circuit = Rows::compile(&Shape::summing(3, [])).unwrap();
         let input = circuit.encode(None).unwrap();
         assert!(input.iter().all(|&element| element == 0));
         assert!(constraints_hold(&circuit, &input));

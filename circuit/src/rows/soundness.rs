@@ -1,13 +1,14 @@
-//! That nothing but legal rows satisfies a circuit, by trying everything on small shapes.
+//! Tests that nothing but legal rows satisfies a circuit: on small shapes, every input is tried.
 
 use std::collections::HashSet;
 
-use super::{Circuit, Moment, Row, Shape, Variable};
+use super::Rows;
+use crate::{Moment, Row, Shape, Variable};
 use dispers_base::field;
 
-/// Whether `input` satisfies the constraints, in the clear.
-pub(super) fn constraints_hold(circuit: &Circuit, input: &[u64]) -> bool {
-    circuit.constraints.iter().all(|constraint| {
+/// Returns whether `input` satisfies the constraints.
+pub(super) fn constraints_hold(circuit: &Rows, input: &[u64]) -> bool {
+    circuit.constraints.list().iter().all(|constraint| {
         let product = constraint.product.map_or(0, |element| input[element]);
         field::mul(
             constraint.left.evaluate(input),
@@ -30,30 +31,34 @@ fn shape(groups: u16, variables: &[(Variable, bool)]) -> Shape {
     Shape::summing(groups, variables.iter().cloned())
 }
 
-fn outputs(circuit: &Circuit, input: &[u64]) -> Vec<u64> {
-    let mut sums = vec![0; circuit.outputs().len()];
-    circuit.add_outputs(input, &mut sums);
-    sums
+/// Returns the outputs of an input.
+pub(super) fn outputs(circuit: &Rows, input: &[u64]) -> Vec<u64> {
+    let outputs = circuit.outputs.iter();
+    outputs.map(|output| output.form.evaluate(input)).collect()
 }
 
-/// The outputs that the shape's definition gives to `row`.
+/// Returns the outputs that the shape's definition gives to `row`.
 pub(super) fn defined(shape: &Shape, row: &Row) -> Vec<u64> {
     let mut outputs = Vec::new();
     for group in 0..usize::from(shape.groups.max(1)) {
         let here = u64::from(group == row.group);
         outputs.push(here);
-        let level = |variable: &u16| row.levels[usize::from(*variable)];
         for moment in &shape.moments {
             match moment {
                 Moment::Product { present, factors } => {
-                    let whole = present.iter().all(|variable| level(variable).is_some());
-                    let factors = factors.iter().map(|variable| level(variable).unwrap_or(0));
+                    let whole = present
+                        .iter()
+                        .all(|variable| level(row, *variable).is_some());
+                    let factors = factors
+                        .iter()
+                        .map(|variable| level(row, *variable).unwrap_or(0));
                     let product = factors.fold(1, field::mul);
                     outputs.push(here * u64::from(whole) * product);
                 }
                 Moment::Levels { variable, .. } => {
                     let max = shape.variables[usize::from(*variable)].max;
-                    let bits = (0..=max).map(|one| here * u64::from(level(variable) == Some(one)));
+                    let bits =
+                        (0..=max).map(|one| here * u64::from(level(row, *variable) == Some(one)));
                     outputs.extend(bits);
                 }
             }
@@ -62,7 +67,11 @@ pub(super) fn defined(shape: &Shape, row: &Row) -> Vec<u64> {
     outputs
 }
 
-/// Every legal row of a small shape.
+fn level(row: &Row, variable: u16) -> Option<u64> {
+    row.levels[usize::from(variable)]
+}
+
+/// Returns every legal row of a small shape.
 fn rows(shape: &Shape) -> Vec<Row> {
     let groups = 0..usize::from(shape.groups.max(1));
     let mut rows: Vec<Row> = groups
@@ -90,30 +99,31 @@ fn rows(shape: &Shape) -> Vec<Row> {
     rows
 }
 
-/// Tries every assignment of `values` to the elements that are no product, and demands that
-/// those that satisfy the constraints have exactly the outputs of the legal rows and of none.
+/// Tries every assignment of `values` to the elements that are no product. Asserts that the assignments that satisfy the
+/// constraints have exactly the outputs of the legal rows and of no row.
 fn satisfied_only_by_legal_rows(shape: &Shape, values: &[u64]) {
-    let circuit = Circuit::compile(shape).unwrap();
+    let circuit = Rows::compile(shape).unwrap();
     let mut legal: HashSet<Vec<u64>> = rows(shape).iter().map(|row| defined(shape, row)).collect();
-    legal.insert(vec![0; circuit.outputs().len()]);
+    legal.insert(vec![0; circuit.outputs.len()]);
 
     let products: HashSet<usize> = circuit
         .constraints
+        .list()
         .iter()
         .filter_map(|c| c.product)
         .collect();
-    let free: Vec<usize> = (0..circuit.input_len())
+    let free: Vec<usize> = (0..circuit.constraints.elements())
         .filter(|e| !products.contains(e))
         .collect();
     let mut reached = HashSet::new();
     for assignment in 0..values.len().pow(free.len() as u32) {
-        let mut input = vec![0; circuit.input_len()];
+        let mut input = vec![0; circuit.constraints.elements()];
         let mut digits = assignment;
         for &element in &free {
             input[element] = values[digits % values.len()];
             digits /= values.len();
         }
-        circuit.commit_products(&mut input);
+        circuit.constraints.commit_products(&mut input);
         if constraints_hold(&circuit, &input) {
             let outputs = outputs(&circuit, &input);
             assert!(
@@ -197,15 +207,8 @@ fn counted_levels_and_products_of_two_are_those_of_legal_rows() {
                 let mut shape = shape(groups, &[variable(1, one, true), variable(2, other, false)]);
                 let present = [one.then_some(0), other.then_some(1)];
                 let present: Vec<u16> = present.into_iter().flatten().collect();
-                let both = |factors: &[u16]| product(&present, factors);
-                let more = [
-                    both(&[]),
-                    both(&[0]),
-                    both(&[1]),
-                    both(&[0, 1]),
-                    both(&[1, 1]),
-                ];
-                for moment in more {
+                for factors in [&[][..], &[0], &[1], &[0, 1], &[1, 1]] {
+                    let moment = product(&present, factors);
                     let nothing = moment == product(&[], &[]);
                     if !nothing && !shape.moments.contains(&moment) {
                         shape.moments.push(moment);

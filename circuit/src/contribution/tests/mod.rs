@@ -1,0 +1,4 @@
+//! Tests of shared contributions.
+
+mod rows;
+mod vectors;
