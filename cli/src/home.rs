@@ -3,7 +3,6 @@
 mod rules;
 
 use std::{
-    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -11,9 +10,7 @@ use std::{
 use clap::{Args, Subcommand, ValueEnum};
 use dispers_base::id::Timestamp;
 use dispers_core::subscription::HomeId;
-use dispers_stack::{
-    Asked, Connector, Entry, Outcome, Rules, Store, entry, erase, export, rule_file,
-};
+use dispers_stack::{Asked, Connector, Entry, Outcome, Store, entry, erase, export};
 use serde_json::Value;
 
 use crate::{exit::Exit, log::plain, stack};

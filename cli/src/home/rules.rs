@@ -6,7 +6,7 @@ use anyhow::{Context, anyhow};
 use clap::Args;
 use dispers_stack::{Effect, Rule, rule_file};
 
-use super::{Home, Homes, change, open};
+use super::{Home, Homes, open};
 use crate::{exit::Exit, stack};
 
 #[derive(Args)]
