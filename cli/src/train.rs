@@ -9,9 +9,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
 use clap::{Args, ValueEnum};
-use dispers_base::id::QueryId;
 use dispers_node::private;
-use dispers_querier::{Querier, Trained, TrainingQuestion, TrainingStep};
+use dispers_querier::{Querier, Trained, TrainingQuestion};
 use dispers_sql::plan::{TrainingPlan, TrainingRequest};
 use dispers_training::{Family, fit::Settings};
 
@@ -19,7 +18,6 @@ use crate::{
     exit::{self, Exit},
     loss::{Epsilon, Loss},
     period::Period,
-    questions::Desk,
     sandbox,
 };
 use file::ModelFile;
@@ -271,31 +269,29 @@ impl Model {
                 (family, 60, 0.02, 0.0, 8)
             }
         };
-        Ok(TrainingQuestion {
-            request: TrainingRequest {
-                label: self.label.clone(),
-                positive: self.positive.clone(),
-                features: split(&self.features),
-                from: self.from.clone(),
-                condition: self.condition.clone(),
-                family,
-                bits: self.bits.unwrap_or(bits),
-                clip: self.clip,
-                held_out: (self.validation * 1000.0).round() as u16,
-                updates: self.rounds.unwrap_or(updates),
-            },
-            settings: Settings {
-                rate: self.lr.unwrap_or(rate),
-                momentum,
-                l2: self.l2.unwrap_or(l2),
-                adaptive,
-                seed: self.seed,
-            },
-            purpose: purpose.to_owned(),
-            min_cohort,
-            loss,
-            owners_ms,
-        })
+        let request = TrainingRequest {
+            label: self.label.clone(),
+            positive: self.positive.clone(),
+            features: split(&self.features),
+            from: self.from.clone(),
+            condition: self.condition.clone(),
+            family,
+            bits: self.bits.unwrap_or(bits),
+            clip: self.clip,
+            held_out: (self.validation * 1000.0).round() as u16,
+            updates: self.rounds.unwrap_or(updates),
+        };
+        let settings = Settings {
+            rate: self.lr.unwrap_or(rate),
+            momentum,
+            l2: self.l2.unwrap_or(l2),
+            adaptive,
+            seed: self.seed,
+        };
+        let mut question = TrainingQuestion::new(request, settings, purpose, loss);
+        question.min_cohort = min_cohort;
+        question.owners_ms = owners_ms;
+        Ok(question)
     }
 
     /// An option that the model has no use for is none that is silently ignored.
@@ -357,31 +353,26 @@ impl Model {
         self.written.check()
     }
 
-    async fn run(
-        &self,
-        querier: &Querier,
-        question: &TrainingQuestion,
-        mut keep: impl FnMut(QueryId, &[u8]),
-    ) -> Result<QueryId, Exit> {
-        let rounds = querier
-            .plan_training(&question.request)?
-            .training
-            .schedule()
-            .len();
-        let mut progress = progress::Progress::new(rounds);
-        let trained = querier.train(question, |step| match step {
-            TrainingStep::Keep(query, kept) => keep(*query, kept),
-            step => progress.step(step),
-        });
-        let trained = trained.await;
-        progress.end();
-        let trained = trained?;
-        let query = trained.query;
-        self.written.write(trained, question).map(|()| query)
+    async fn run(&self, querier: &Querier, question: &TrainingQuestion) -> Result<(), Exit> {
+        let plan = querier.plan_training(&question.request)?;
+        let progress = progress::Progress::new(plan.training.schedule().len());
+        let trained = progress.follow(querier.train(question)).await?;
+        self.written.finish(querier, trained)
     }
 }
 
 impl Written {
+    /// Writes the model, then forgets a session that has ended. One that may go on is there to be resumed.
+    fn finish(&self, querier: &Querier, trained: Trained) -> Result<(), Exit> {
+        let (query, question) = (trained.query, trained.question.clone());
+        let written = self.write(trained, &question);
+        if !matches!(&written, Err(exit) if exit.code == exit::UNAVAILABLE) {
+            // A failure is ignored: a file that stays reveals only sums that were released.
+            let _ = querier.forget(query);
+        }
+        written
+    }
+
     /// What cannot be written is told before anybody is asked.
     fn check(&self) -> Result<(), Exit> {
         for path in [&self.output, &self.onnx, &self.plot].into_iter().flatten() {
@@ -439,86 +430,24 @@ impl Written {
 
 pub(crate) async fn run(arguments: Arguments) -> Result<(), Exit> {
     arguments.model.check()?;
-    let desk = Desk::open(&arguments.config)?;
+    let querier = Querier::open(&arguments.config)?;
     let question = arguments.model.question(
         &arguments.purpose,
         arguments.min_cohort,
         arguments.ask_owners.0,
         None,
     )?;
-    let mut keeping = Keeping::new(&desk);
-    let trained = arguments
-        .model
-        .run(&desk.querier, &question, |query, kept| {
-            keeping.keep(query, kept)
-        });
-    let trained = trained.await;
-    keeping.end(&trained);
-    trained.map(|_| ())
+    arguments.model.run(&querier, &question).await
 }
 
 /// Goes on with a session whose process died, or that lost its network.
 pub(crate) async fn resume(arguments: Resume) -> Result<(), Exit> {
     arguments.written.check()?;
-    let desk = Desk::open(&arguments.config)?;
-    let kept = desk.session(&arguments.id)?;
-    let mut keeping = Keeping::new(&desk);
-    keeping.told = true;
-    let mut progress = progress::Progress::new(0);
-    let trained = desk.querier.resume_training(&kept, |step| match step {
-        TrainingStep::Keep(query, kept) => keeping.keep(*query, kept),
-        step => progress.step(step),
-    });
-    let trained = trained.await;
-    progress.end();
-    // What cannot be taken up stays as it is: another configuration or directory may do.
-    let (trained, question) = trained?;
-    let query = trained.query;
-    let written = arguments.written.write(trained, &question).map(|()| query);
-    keeping.query.get_or_insert_with(|| arguments.id.clone());
-    keeping.end(&written);
-    written.map(|_| ())
-}
-
-/// Keeps a session while it runs.
-struct Keeping<'a> {
-    desk: &'a Desk,
-    query: Option<String>,
-    told: bool,
-}
-
-impl<'a> Keeping<'a> {
-    fn new(desk: &'a Desk) -> Self {
-        Self {
-            desk,
-            query: None,
-            told: false,
-        }
-    }
-
-    /// Keeps it; what cannot be kept is told once, and the session goes on.
-    fn keep(&mut self, query: QueryId, kept: &[u8]) {
-        let id = query.to_string();
-        let result = self.desk.keep_session(&id, kept);
-        if !std::mem::replace(&mut self.told, true) {
-            match result {
-                Ok(()) => eprintln!("session {id}: `dispers resume {id}` goes on with it"),
-                Err(exit) => eprintln!("the session cannot be resumed: {:#}", exit.error),
-            }
-        }
-        self.query = Some(id);
-    }
-
-    /// Forgets a session that has ended; one that may go on is there to be resumed.
-    fn end(&self, ended: &Result<QueryId, Exit>) {
-        let over = match ended {
-            Ok(_) => true,
-            Err(exit) => exit.code != exit::UNAVAILABLE,
-        };
-        if let Some(id) = self.query.as_ref().filter(|_| over) {
-            self.desk.forget_session(id);
-        }
-    }
+    let querier = Querier::open(&arguments.config)?;
+    let training = querier.resume(&arguments.id)?;
+    let progress = progress::Progress::new(0).of_resumed();
+    let trained = progress.follow(training).await?;
+    arguments.written.finish(&querier, trained)
 }
 
 /// The same on the embedded network.
@@ -533,9 +462,9 @@ pub(crate) async fn run_in_sandbox(
     let (catalogue, _) = dispers_sandbox::catalogue(&options)?;
     TrainingPlan::new(&question.request, &catalogue).map_err(dispers_querier::Error::from)?;
     let network = sandbox::start(&options).await?;
-    let trained = model.run(network.querier(), &question, |_, _| {}).await;
+    let trained = model.run(network.querier(), &question).await;
     network.stop().await;
-    trained.map(|_| ())
+    trained
 }
 
 #[cfg(test)]
