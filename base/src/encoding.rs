@@ -49,6 +49,24 @@ pub fn from_bytes<T: BorshDeserialize>(
     }
 }
 
+/// Message with one name and one size limit, which all its readers use.
+///
+/// A limit per reader would let one reader refuse what another accepted.
+pub trait Message: BorshDeserialize {
+    /// Name of the message in errors.
+    const NAME: &'static str;
+    /// Length of the largest encoding in bytes, the version byte included.
+    const LIMIT: usize;
+}
+
+/// Decodes exactly one message, with the message's own name and limit.
+///
+/// # Errors
+/// As [`from_bytes`].
+pub fn decode<T: Message>(bytes: &[u8]) -> Result<T, DecodeError> {
+    from_bytes(bytes, T::LIMIT, T::NAME)
+}
+
 /// Returns SHA-256 over the label and the parts, each with its length before it (8 bytes, little-endian).
 ///
 /// The lengths make the hashed bytes an injective encoding: two different lists of parts are never the same input.
@@ -80,6 +98,25 @@ mod tests {
             assert!(from_bytes::<(u32, String)>(bad, 100, "pair").is_err());
         }
         assert!(from_bytes::<(u32, String)>(&bytes, bytes.len() - 1, "pair").is_err());
+    }
+
+    #[test]
+    fn a_message_has_one_name_and_one_limit() {
+        #[derive(Debug, BorshSerialize, BorshDeserialize)]
+        struct Short(Vec<u8>);
+        impl Message for Short {
+            const NAME: &'static str = "short";
+            const LIMIT: usize = 15;
+        }
+        assert_eq!(
+            decode::<Short>(&to_bytes(&Short(vec![0; 10])))
+                .unwrap()
+                .0
+                .len(),
+            10
+        );
+        let refused = decode::<Short>(&to_bytes(&Short(vec![0; 11]))).unwrap_err();
+        assert_eq!(refused, DecodeError { what: "short" });
     }
 
     #[test]

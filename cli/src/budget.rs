@@ -4,9 +4,10 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use clap::Args;
 use dispers_privacy::{Budget, Expense, Population, Rho};
+use dispers_querier::Querier;
 use serde_json::{Value, json};
 
-use crate::{exit::Exit, explain::left, format::Format, questions::Desk};
+use crate::{exit::Exit, explain::left, format::Format};
 
 /// The δ for which ε is printed. An ε is more familiar than the ρ that budgets count in.
 const DELTA: f64 = 1e-6;
@@ -22,11 +23,10 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) async fn run(arguments: Arguments) -> Result<(), Exit> {
-    let desk = Desk::open(&arguments.config)?;
-    let told = desk.querier.budget().await?;
+    let budget = Querier::open(&arguments.config)?.budget().await?;
     match arguments.format {
-        Format::Json => println!("{}", object(&told, None)),
-        _ => print(&told, None),
+        Format::Json => println!("{}", object(&budget, None)),
+        _ => print(&budget, None),
     }
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! Exit codes of a command, as in BSD's `sysexits.h`.
 
+use anyhow::anyhow;
+
 /// Exit code if the command line, a file or the question is wrong.
 pub(crate) const MISUSE: u8 = 64;
 /// Exit code if the network cannot be reached.
@@ -39,6 +41,18 @@ impl From<dispers_node::ConfigError> for Exit {
 impl From<dispers_querier::Error> for Exit {
     fn from(error: dispers_querier::Error) -> Self {
         let code = match &error {
+            dispers_querier::Error::NoQuestion { id, folder } => {
+                return Self::misuse(anyhow!(
+                    "no question {id:?} waits in {}: give the id that `dispers query --detach` printed",
+                    folder.display()
+                ));
+            }
+            dispers_querier::Error::NoSession { id, folder } => {
+                return Self::misuse(anyhow!(
+                    "no session {id:?} is kept in {}: give the id that `dispers train` told",
+                    folder.display()
+                ));
+            }
             // An unreachable network is temporary too, but has a code of its own, so it comes first.
             dispers_querier::Error::Unreachable(_) => UNAVAILABLE,
             error if error.is_misuse() => MISUSE,

@@ -8,6 +8,7 @@ use dispers_circuit::Circuit;
 use dispers_core::manifest::{ManifestError, check_delta};
 use dispers_node::rng;
 use dispers_privacy::{Budget, Mechanism, Privacy, Rho};
+use dispers_querier::Querier;
 use dispers_query::catalogue::Catalogue;
 use dispers_sandbox::Options;
 use dispers_sql::plan::{ExpectedNoise, Explanation, Plan, PlanLimits};
@@ -18,7 +19,6 @@ use crate::{
     budget,
     exit::Exit,
     loss::{Epsilon, Loss},
-    questions::Desk,
     regress::Text,
 };
 
@@ -100,8 +100,8 @@ impl Place {
         })
     }
 
-    async fn network(desk: &Desk) -> Result<Self, Exit> {
-        let directory = desk.querier.directory();
+    async fn network(querier: &Querier) -> Result<Self, Exit> {
+        let directory = querier.directory();
         let thresholds = directory.committees.iter().map(|key| key.threshold());
         // Committees may differ. The explanation is for the one that needs the most members.
         let committee = thresholds
@@ -109,7 +109,7 @@ impl Place {
             .max();
         // If no budget can be read, the question is explained all the same, and its budget is reported as
         // unknown.
-        let budget = desk.querier.budget().await.map_err(|e| e.to_string());
+        let budget = querier.budget().await.map_err(|e| e.to_string());
         Ok(Self {
             catalogue: directory.catalogue.clone(),
             homes: HOMES,
@@ -124,7 +124,7 @@ impl Place {
 
 pub(crate) async fn run(arguments: Arguments) -> Result<(), Exit> {
     let place = match &arguments.config {
-        Some(path) => Place::network(&Desk::open(path)?).await?,
+        Some(path) => Place::network(&Querier::open(path)?).await?,
         None => Place::sandbox(&arguments)?,
     };
     let sql = arguments.text.sql()?;

@@ -10,14 +10,14 @@ use std::{
 use anyhow::{Context, anyhow};
 use clap::{Args, Subcommand, ValueEnum};
 use dispers_base::{
-    encoding::{from_bytes, to_bytes},
+    encoding::{Message as _, decode, from_bytes, to_bytes},
     id::Role,
     keys::VerifyingKey,
     labels,
 };
 use dispers_core::{
     log::{MAX_HEAD, Root, SignedHead, Tree, check_consistency, leaf},
-    manifest::{MAX_MANIFEST, Manifest, SignedManifest},
+    manifest::{Manifest, SignedManifest},
 };
 use dispers_node::{Activity, AnyOf, Channels, Config, Node, now, private};
 use dispers_proto::{
@@ -138,10 +138,8 @@ impl Reader {
             let reply = ConductorClient::new(channel).log(range).await?;
             let mut messages = Messages::new(reply.into_inner());
             let mut entries = Vec::new();
-            while let Some(bytes) = messages.next(2 * MAX_MANIFEST).await? {
-                // Twice the largest manifest, for the signature and the framing of the entry.
-                let entry = from_bytes(&bytes, 2 * MAX_MANIFEST, "manifest");
-                entries.push(entry.map_err(|error| Status::data_loss(error.to_string()))?);
+            while let Some(bytes) = messages.next(SignedManifest::LIMIT).await? {
+                entries.push(decode(&bytes).map_err(|error| Status::data_loss(error.to_string()))?);
             }
             Ok(entries)
         });
@@ -184,7 +182,7 @@ pub(crate) async fn run(command: Command) -> Result<(), Exit> {
 }
 
 fn manifest(signed: &SignedManifest) -> Result<Manifest, Exit> {
-    from_bytes(&signed.body, MAX_MANIFEST, "manifest").map_err(Exit::other)
+    signed.unverified().map_err(Exit::other)
 }
 
 fn entry(position: u64, signed: &SignedManifest) -> Result<serde_json::Value, Exit> {

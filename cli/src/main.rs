@@ -19,7 +19,6 @@ mod period;
 mod predict;
 mod progress;
 mod query;
-mod questions;
 mod regress;
 mod sandbox;
 mod serve;

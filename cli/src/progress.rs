@@ -5,8 +5,8 @@ use std::io::{IsTerminal, stderr};
 
 use dispers_core::conduct::{Phase, Status};
 use dispers_node::now;
-use dispers_querier::Step;
-use dispers_sandbox::Progress;
+use dispers_querier::{Asking, Progress, QueryResult};
+use dispers_sandbox::Progress as Starting;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use crate::query::lines;
@@ -88,12 +88,12 @@ impl Bars {
     }
 
     /// Shows the progress of a sandbox's start.
-    pub(crate) fn starting(&mut self, progress: Progress) {
+    pub(crate) fn starting(&mut self, progress: Starting) {
         match progress {
-            Progress::Starting { services } => {
+            Starting::Starting { services } => {
                 self.show("start", 0, 1, format!("{services} services"));
             }
-            Progress::Subscribed { homes, of } => {
+            Starting::Subscribed { homes, of } => {
                 let note = format!("{homes} of {of} homes");
                 self.show("subscribe", homes as u64, of as u64, note);
             }
@@ -101,10 +101,11 @@ impl Bars {
     }
 
     /// Shows the progress of a query.
-    pub(crate) fn step(&mut self, step: &Step) {
-        let status = match step {
-            Step::Preparing => return self.show("prepare", 0, 1, "concepts and keys".into()),
-            Step::Running(status) => status,
+    pub(crate) fn step(&mut self, progress: &Progress) {
+        let status = match progress {
+            Progress::Preparing => return self.show("prepare", 0, 1, "concepts and keys".into()),
+            Progress::Running(status) => status,
+            _ => return,
         };
         self.tell(status);
         let homes = &status.homes;
@@ -126,6 +127,18 @@ impl Bars {
             Phase::Between | Phase::Done | Phase::Failed => self.close(),
         }
         self.last = Some(status.clone());
+    }
+
+    /// Shows the progress of a query until it ends. Returns the answer.
+    pub(crate) async fn follow(
+        mut self,
+        mut asking: Asking,
+    ) -> Result<QueryResult, dispers_querier::Error> {
+        while let Some(progress) = asking.next().await {
+            self.step(&progress);
+        }
+        self.end();
+        asking.await
     }
 
     /// Closes the bars and prints the number of homes at each step.

@@ -1,13 +1,12 @@
 //! `dispers query`, `status`, `result`, `cancel`: questions to a network.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use anyhow::anyhow;
 use clap::Args;
 use dispers_base::id::Timestamp;
-use dispers_core::conduct::{Phase, Status};
 use dispers_node::now;
-use dispers_querier::Question;
+use dispers_querier::{Error, Phase, Querier, QueryResult, Question, Status};
 use serde_json::json;
 
 use crate::{
@@ -16,7 +15,6 @@ use crate::{
     loss::Loss,
     period::Period,
     progress::Bars,
-    questions::Desk,
     regress::Text,
 };
 
@@ -69,59 +67,29 @@ pub(crate) struct Of {
 
 pub(crate) async fn run(arguments: Arguments) -> Result<(), Exit> {
     arguments.output.check()?;
-    let desk = Desk::open(&arguments.config)?;
-    let question = Question {
-        sql: arguments.text.sql()?,
-        purpose: arguments.purpose,
-        min_cohort: arguments.min_cohort,
-        loss: arguments.loss.loss(None)?,
-        owners_ms: arguments.ask_owners.0,
-    };
-    let prepared = desk.querier.prepare(&question).await?;
-    // The keys are on disk before the question is submitted. Whatever happens from here on, the answer can be
-    // opened.
-    let id = desk.keep(prepared.asked())?;
-    if let Err(error) = desk.querier.submit(&prepared).await {
-        // After a temporary error the question may have arrived, so that its answer may still come.
-        if !error.is_temporary() {
-            desk.forget(&id)?;
-        }
-        return Err(error.into());
-    }
+    let querier = Querier::open(&arguments.config)?;
+    let question = Question::new(arguments.text.sql()?, arguments.purpose)
+        .min_cohort(arguments.min_cohort)
+        .loss(arguments.loss.loss(None)?)
+        .ask_owners(Duration::from_millis(arguments.ask_owners.0));
+    let asked = querier.detach(&question).await?;
+    let id = asked.query();
     if arguments.detach {
         println!("{id}");
         return Ok(());
     }
     // Printed before the wait, so that `dispers result` can fetch the answer if this process dies.
     eprintln!("query {id}");
-    let mut bars = Bars::new().telling(arguments.watch);
-    let result = desk
-        .querier
-        .follow(prepared.asked(), |step| bars.step(step));
-    let result = result.await;
-    bars.end();
-    answer(&desk, &id, result, &arguments.output)
+    let bars = Bars::new().telling(arguments.watch);
+    let result = bars.follow(querier.follow(&asked)).await?;
+    print(&querier, &result, &arguments.output)
 }
 
-/// Prints an answer. Removes the question, unless its answer may still come.
-fn answer(
-    desk: &Desk,
-    id: &str,
-    result: Result<dispers_querier::QueryResult, dispers_querier::Error>,
-    output: &Output,
-) -> Result<(), Exit> {
-    match result {
-        Ok(result) => {
-            // The order matters: if printing fails, the question is still there to fetch the answer again.
-            output.print(&result).map_err(Exit::other)?;
-            desk.forget(id)
-        }
-        Err(error @ dispers_querier::Error::Failed(_)) => {
-            desk.forget(id)?;
-            Err(error.into())
-        }
-        Err(error) => Err(error.into()),
-    }
+/// Prints an answer, and removes its question.
+fn print(querier: &Querier, result: &QueryResult, output: &Output) -> Result<(), Exit> {
+    // The order matters: if printing fails, the question is still there to fetch the answer again.
+    output.print(result).map_err(Exit::other)?;
+    Ok(querier.forget(result.query)?)
 }
 
 /// An answer that is wanted of a query that was asked before.
@@ -138,27 +106,25 @@ pub(crate) struct Fetch {
 
 pub(crate) async fn result(arguments: Fetch) -> Result<(), Exit> {
     arguments.output.check()?;
-    let desk = Desk::open(&arguments.config)?;
-    let asked = desk.find(&arguments.id)?;
-    let status = desk.querier.status(asked.query()).await?;
-    // `follow` would wait for the end, while this command only asks whether there is an answer.
-    if !matches!(status.phase, Phase::Done | Phase::Failed) {
-        return Err(Exit {
+    let querier = Querier::open(&arguments.config)?;
+    let asked = querier.find(&arguments.id)?;
+    match querier.result(&asked).await {
+        Ok(result) => print(&querier, &result, &arguments.output),
+        Err(Error::Unfinished(status)) => Err(Exit {
             code: TRY_LATER,
             error: anyhow!(
                 "the query is not done yet: {}",
                 lines(&status, now()).join("; ")
             ),
-        });
+        }),
+        Err(error) => Err(error.into()),
     }
-    let result = desk.querier.follow(&asked, |_| {}).await;
-    answer(&desk, &arguments.id, result, &arguments.output)
 }
 
 pub(crate) async fn status(arguments: Of) -> Result<(), Exit> {
-    let desk = Desk::open(&arguments.config)?;
-    let asked = desk.find(&arguments.id)?;
-    let status = desk.querier.status(asked.query()).await?;
+    let querier = Querier::open(&arguments.config)?;
+    let asked = querier.find(&arguments.id)?;
+    let status = querier.status(asked.query()).await?;
     match arguments.format {
         Format::Json => println!("{}", object(&status)),
         _ => lines(&status, now())
@@ -169,11 +135,9 @@ pub(crate) async fn status(arguments: Of) -> Result<(), Exit> {
 }
 
 pub(crate) async fn cancel(arguments: Of) -> Result<(), Exit> {
-    let desk = Desk::open(&arguments.config)?;
-    let asked = desk.find(&arguments.id)?;
-    // The question is removed only after this succeeded. Without its file it could not be cancelled any more.
-    desk.querier.cancel(asked.query()).await?;
-    desk.forget(&arguments.id)?;
+    let querier = Querier::open(&arguments.config)?;
+    let asked = querier.find(&arguments.id)?;
+    querier.cancel(asked.query()).await?;
     eprintln!("cancelled: nothing of it is released");
     Ok(())
 }

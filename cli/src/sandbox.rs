@@ -148,11 +148,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Exit> {
     let mut bars = Bars::new();
     let network = Network::start(&options, |progress| bars.starting(progress)).await?;
     let question = network.question(&sql, None, loss);
-    let result = network
-        .querier()
-        .ask(&question, |step| bars.step(step))
-        .await;
-    bars.end();
+    let result = bars.follow(network.querier().ask(&question)).await;
     // Records and the answer are taken before the network stops, but errors are returned only after, so that
     // it always stops cleanly.
     let knowledge = network.recording().map(Knowledge::new);

@@ -11,16 +11,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
 use clap::{Args, ValueEnum};
-use dispers_base::id::QueryId;
 use dispers_node::private;
-use dispers_querier::{Querier, Trained, TrainingQuestion, TrainingStep};
+use dispers_querier::{Querier, Trained, TrainingQuestion};
 use dispers_sql::plan::TrainingPlan;
 
 use crate::{
     exit::{self, Exit},
     loss::Epsilon,
     period::Period,
-    questions::Desk,
     sandbox,
 };
 use file::ModelFile;
@@ -94,26 +92,12 @@ struct Session {
 }
 
 impl Session {
-    async fn run(
-        &self,
-        querier: &Querier,
-        mut keep: impl FnMut(QueryId, &[u8]),
-    ) -> Result<QueryId, Exit> {
-        let rounds = querier
-            .plan_training(&self.question.request)?
-            .training
-            .schedule()
-            .len();
-        let mut progress = progress::Progress::new(rounds);
-        let trained = querier.train(&self.question, |step| match step {
-            TrainingStep::Keep(query, kept) => keep(*query, kept),
-            step => progress.step(step),
-        });
-        let trained = trained.await;
-        progress.end();
-        let trained = trained?;
-        let query = trained.query;
-        self.written.write(trained, &self.question).map(|()| query)
+    /// Trains the model, and writes it.
+    async fn run(&self, querier: &Querier) -> Result<(), Exit> {
+        let plan = querier.plan_training(&self.question.request)?;
+        let progress = progress::Progress::new(plan.training.schedule().len());
+        let trained = progress.follow(querier.train(&self.question)).await?;
+        self.written.finish(querier, trained)
     }
 }
 
@@ -142,6 +126,17 @@ impl Written {
             }
         }
         Ok(())
+    }
+
+    /// Writes the model, then forgets a session that has ended. One that may go on is there to be resumed.
+    fn finish(&self, querier: &Querier, trained: Trained) -> Result<(), Exit> {
+        let (query, question) = (trained.query, trained.question.clone());
+        let written = self.write(trained, &question);
+        if !matches!(&written, Err(exit) if exit.code == exit::UNAVAILABLE) {
+            // A failure is ignored: a file that stays reveals only sums that were released.
+            let _ = querier.forget(query);
+        }
+        written
     }
 
     /// Writes the model, and prints it.
@@ -187,7 +182,7 @@ pub(crate) async fn run(model: Model<Arguments>) -> Result<(), Exit> {
     let (model, shared, arguments) = model.parts();
     let written = Written::of(&*model, &shared);
     written.check()?;
-    let desk = Desk::open(&arguments.config)?;
+    let querier = Querier::open(&arguments.config)?;
     let question = shared.question(
         &*model,
         &arguments.purpose,
@@ -195,76 +190,17 @@ pub(crate) async fn run(model: Model<Arguments>) -> Result<(), Exit> {
         arguments.ask_owners.0,
         None,
     )?;
-    let session = Session { question, written };
-    let mut keeping = Keeping::new(&desk);
-    let trained = session.run(&desk.querier, |query, kept| keeping.keep(query, kept));
-    let trained = trained.await;
-    keeping.end(&trained);
-    trained.map(|_| ())
+    Session { question, written }.run(&querier).await
 }
 
 /// Goes on with a session whose process died, or that lost its network.
 pub(crate) async fn resume(arguments: Resume) -> Result<(), Exit> {
     arguments.written.check()?;
-    let desk = Desk::open(&arguments.config)?;
-    let kept = desk.session(&arguments.id)?;
-    let mut keeping = Keeping::new(&desk);
-    keeping.told = true;
-    let mut progress = progress::Progress::new(0);
-    let trained = desk.querier.resume_training(&kept, |step| match step {
-        TrainingStep::Keep(query, kept) => keeping.keep(*query, kept),
-        step => progress.step(step),
-    });
-    let trained = trained.await;
-    progress.end();
-    // What cannot be taken up stays as it is: another configuration or directory may do.
-    let (trained, question) = trained?;
-    let query = trained.query;
-    let written = arguments.written.write(trained, &question).map(|()| query);
-    keeping.query.get_or_insert_with(|| arguments.id.clone());
-    keeping.end(&written);
-    written.map(|_| ())
-}
-
-/// Keeps a session while it runs.
-struct Keeping<'a> {
-    desk: &'a Desk,
-    query: Option<String>,
-    told: bool,
-}
-
-impl<'a> Keeping<'a> {
-    fn new(desk: &'a Desk) -> Self {
-        Self {
-            desk,
-            query: None,
-            told: false,
-        }
-    }
-
-    /// Keeps it; what cannot be kept is told once, and the session goes on.
-    fn keep(&mut self, query: QueryId, kept: &[u8]) {
-        let id = query.to_string();
-        let result = self.desk.keep_session(&id, kept);
-        if !std::mem::replace(&mut self.told, true) {
-            match result {
-                Ok(()) => eprintln!("session {id}: `dispers resume {id}` goes on with it"),
-                Err(exit) => eprintln!("the session cannot be resumed: {:#}", exit.error),
-            }
-        }
-        self.query = Some(id);
-    }
-
-    /// Forgets a session that has ended; one that may go on is there to be resumed.
-    fn end(&self, ended: &Result<QueryId, Exit>) {
-        let over = match ended {
-            Ok(_) => true,
-            Err(exit) => exit.code != exit::UNAVAILABLE,
-        };
-        if let Some(id) = self.query.as_ref().filter(|_| over) {
-            self.desk.forget_session(id);
-        }
-    }
+    let querier = Querier::open(&arguments.config)?;
+    let training = querier.resume(&arguments.id)?;
+    let progress = progress::Progress::new(0).of_resumed();
+    let trained = progress.follow(training).await?;
+    arguments.written.finish(&querier, trained)
 }
 
 /// The same on the embedded network.
@@ -279,7 +215,7 @@ pub(crate) async fn run_in_sandbox(model: Model<sandbox::NetworkArguments>) -> R
     TrainingPlan::new(&question.request, &catalogue).map_err(dispers_querier::Error::from)?;
     let session = Session { question, written };
     let network = sandbox::start(&options).await?;
-    let trained = session.run(network.querier(), |_, _| {}).await;
+    let trained = session.run(network.querier()).await;
     network.stop().await;
-    trained.map(|_| ())
+    trained
 }

@@ -10,7 +10,6 @@ use dispers_base::{
 use dispers_core::{
     ask::TargetRequest,
     find::{BatchMessage, BatchStatement, MAX_STATEMENT},
-    manifest::{MAX_MANIFEST, Manifest},
     ticket::FindId,
 };
 use dispers_node::now;
@@ -32,8 +31,8 @@ const PARALLEL: usize = 2;
 impl Driver {
     /// Returns the time from which on homes answer.
     pub(crate) fn answer_from(&self) -> Timestamp {
-        let manifest = from_bytes(&self.manifest.body, MAX_MANIFEST, "manifest");
-        manifest.map_or(Timestamp(0), |manifest: Manifest| manifest.answer_from)
+        let manifest = self.manifest.unverified();
+        manifest.map_or(Timestamp(0), |manifest| manifest.answer_from)
     }
 
     /// Waits for the time from which on homes answer. Before that time, the first call has the homes of all batches
@@ -57,8 +56,8 @@ impl Driver {
     async fn announce_all(self: Arc<Self>) {
         let mut announcing = JoinSet::new();
         let mut finds = HashMap::new();
-        let manifest = from_bytes(&self.manifest.body, MAX_MANIFEST, "manifest");
-        let committees = manifest.map_or(0, |manifest: Manifest| manifest.committees.len() as u16);
+        let manifest = self.manifest.unverified();
+        let committees = manifest.map_or(0, |manifest| manifest.committees.len() as u16);
         let partitions = 0..self.node.directory.partitions();
         for (partition, committee) in partitions
             .flat_map(|partition| (0..committees).map(move |committee| (partition, committee)))

@@ -4,7 +4,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use dispers_base::{
-    encoding::{DecodeError, from_bytes, to_bytes},
+    encoding::{DecodeError, Message as _, from_bytes, to_bytes},
     id::{AggregatorId, MemberNumber, Name, Role, Timestamp, Work},
 };
 use dispers_core::{
@@ -19,9 +19,9 @@ use dispers_core::{
         SealedProfile, assigned, responsible,
     },
     log::Inclusion,
-    manifest::{MAX_MANIFEST, Manifest, SignedManifest},
+    manifest::{Manifest, SignedManifest},
     peer::{MAX_PEER_MESSAGE, PeerMessage},
-    release::{Certificate, MAX_TOTAL, NotariseRequest, Proposal},
+    release::{Certificate, NotariseRequest, Proposal, SealedTotal},
     session::SignedParameters,
 };
 use dispers_node::{Channel, Channels, Node, blocking, now};
@@ -208,7 +208,7 @@ impl Driver {
 
     /// Decodes the manifest, which was verified when the query was submitted.
     fn manifest(&self) -> Option<Manifest> {
-        from_bytes(&self.manifest.body, MAX_MANIFEST, "manifest").ok()
+        self.manifest.unverified().ok()
     }
 
     /// Returns the Target Finder that signs the one release.
@@ -494,7 +494,8 @@ impl Driver {
                     })
                     .await?;
                     let reply = self.aggregator(aggregator)?.release(request).await?;
-                    incoming(reply, 2 * MAX_TOTAL).await
+                    // The reply says beside the total whether the aggregator has one.
+                    incoming(reply, SealedTotal::LIMIT + 1024).await
                 };
                 let released = repeatedly(step, release).await.and_then(read);
                 Event::Released(aggregator, released)

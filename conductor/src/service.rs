@@ -7,7 +7,7 @@ use std::{
 };
 
 use dispers_base::{
-    encoding::{from_bytes, to_bytes},
+    encoding::{decode, from_bytes, to_bytes},
     id::{AggregatorId, KeyEpoch, MemberNumber, Name, QueryId, Role},
 };
 use dispers_core::{
@@ -15,7 +15,7 @@ use dispers_core::{
     conduct::{Command, Conduct, Options, Record, Status as QueryStatus},
     evaluation::MAX_REQUEST,
     find::{MAX_FIND_HEAD, SealedProfile},
-    manifest::{MAX_MANIFEST, SignedManifest},
+    manifest::SignedManifest,
     release::SealedTotal,
     session::SignedParameters,
     subscription::{
@@ -54,8 +54,6 @@ use crate::{
 
 /// Largest encoded record, profiles or totals of a query, in bytes.
 const MAX_RECORD: usize = 64 << 20;
-/// Largest encoded parameters of a round, in bytes.
-const MAX_ADVANCE: usize = 3 << 20;
 /// Time between two looks at a query that another Conductor drives.
 const LOOK: Duration = Duration::from_millis(500);
 /// Most pseudonyms of one target profile.
@@ -182,8 +180,7 @@ impl Conducting {
 
     /// Goes on with a query that this or another process drove before.
     async fn go_on(self: Arc<Self>, taken: TakenUp) -> Result<(), Error> {
-        let signed: SignedManifest =
-            from_bytes(&taken.manifest, 2 * MAX_MANIFEST, "signed manifest")?;
+        let signed: SignedManifest = decode(&taken.manifest)?;
         let manifest = signed.verify(&self.node.directory, now())?;
         let profiles = from_bytes(&taken.profiles, MAX_RECORD, "sealed profiles")?;
         let record: Record = from_bytes(&taken.record, MAX_RECORD, "record")?;
@@ -212,8 +209,7 @@ impl Conducting {
         sender: &dispers_base::id::Name,
     ) -> Result<QueryId, Error> {
         let now = now();
-        let signed: SignedManifest =
-            from_bytes(&request.manifest, 2 * MAX_MANIFEST, "signed manifest")?;
+        let signed: SignedManifest = decode(&request.manifest)?;
         let manifest = signed.verify(&self.node.directory, now)?;
         if manifest.querier != *sender {
             return Err(Error::OtherQuerier);
@@ -521,8 +517,8 @@ impl Conductor for Service {
         let querier = require_querier(&request)?.clone();
         let AdvanceRequest { id, parameters } = request.into_inner();
         let query = query_id(&Query { id })?;
-        let parameters: SignedParameters = from_bytes(&parameters, MAX_ADVANCE, "parameters")
-            .map_err(|error| status(error.into()))?;
+        let parameters: SignedParameters =
+            decode(&parameters).map_err(|error| status(error.into()))?;
         let seen = self.0.see(query, &querier).await.map_err(status)?;
         if seen.ended {
             return Err(status(Error::Ended));

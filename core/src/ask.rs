@@ -487,7 +487,6 @@ pub fn answer(
             .ok_or(AskError::WrongWork)?
             .needed,
     );
-    let answered = homes.len() as u32;
     let mut contributions = Vec::with_capacity(homes.len());
     for home in homes {
         let tags = tags_of(home, &points)?;

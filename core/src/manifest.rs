@@ -6,7 +6,8 @@ use borsh::{BorshDeserialize, BorshSerialize};
 
 use crate::offer::Offer;
 use dispers_base::{
-    encoding, field,
+    encoding::{self, DecodeError, Message},
+    field,
     id::{KeyEpoch, MemberNumber, Name, QueryId, Role, Timestamp},
     keys::{Signature, SigningKey},
     labels,
@@ -19,8 +20,6 @@ use dispers_query::local::LocalQuery;
 use dispers_training::{Task, Training};
 use dispers_trust::directory::{Directory, Floors, Node};
 
-/// Largest encoded manifest, in bytes.
-pub const MAX_MANIFEST: usize = 1 << 20;
 /// Longest life of a query, in milliseconds.
 pub const MAX_LIFETIME: u64 = 7 * 24 * 3_600_000;
 /// Largest number of attempts at one batch.
@@ -74,6 +73,11 @@ pub struct Manifest {
     pub profile_commitment: [u8; 32],
 }
 
+impl Message for Manifest {
+    const NAME: &'static str = "manifest";
+    const LIMIT: usize = 1 << 20;
+}
+
 /// One committee as a manifest names it.
 #[derive(Debug, Clone, PartialEq, BorshSerialize, BorshDeserialize)]
 pub struct Terms {
@@ -92,6 +96,13 @@ pub struct SignedManifest {
     pub body: Vec<u8>,
     /// The querier's signature.
     pub signature: Signature,
+}
+
+impl Message for SignedManifest {
+    const NAME: &'static str = Manifest::NAME;
+    // The signature and the length of the body are less than 128 bytes. A limit equal to the manifest's would refuse
+    // the largest manifest together with its signature.
+    const LIMIT: usize = Manifest::LIMIT + 128;
 }
 
 /// Reason why a manifest is refused.
@@ -180,6 +191,14 @@ impl SignedManifest {
         QueryId(encoding::hash(labels::SIGN_MANIFEST, &[&self.body]))
     }
 
+    /// Decodes the manifest without verifying it, for a caller that verified it before or trusts nothing in it.
+    ///
+    /// # Errors
+    /// [`DecodeError`] if the body is not a manifest.
+    pub fn unverified(&self) -> Result<Manifest, DecodeError> {
+        encoding::decode(&self.body)
+    }
+
     /// Verifies everything that any party can check, against the pinned directory.
     ///
     /// # Errors
@@ -189,8 +208,7 @@ impl SignedManifest {
         directory: &Directory,
         now: Timestamp,
     ) -> Result<VerifiedManifest, ManifestError> {
-        let manifest: Manifest = encoding::from_bytes(&self.body, MAX_MANIFEST, "manifest")
-            .map_err(|_| ManifestError::Malformed)?;
+        let manifest = self.unverified().map_err(|_| ManifestError::Malformed)?;
         let querier = directory
             .querier(&manifest.querier)
             .ok_or(ManifestError::Unsigned)?;

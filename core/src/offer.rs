@@ -3,7 +3,7 @@
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use dispers_base::{
-    encoding::{self, DecodeError},
+    encoding::{self, DecodeError, Message},
     id::{Name, Timestamp},
     keys::{BadSignature, Signature, SigningKey, VerifyingKey},
     labels,
@@ -43,6 +43,11 @@ pub struct Offer {
     /// Signed content.
     pub body: OfferBody,
     signature: Signature,
+}
+
+impl Message for Offer {
+    const NAME: &'static str = "offer";
+    const LIMIT: usize = 16 << 10;
 }
 
 impl Offer {

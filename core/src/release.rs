@@ -9,7 +9,8 @@ use crate::{
     ticket::FindId,
 };
 use dispers_base::{
-    encoding, field,
+    encoding::{self, Message},
+    field,
     id::{AggregatorId, BatchId, MemberNumber, Name, QueryId, Role, Work},
     keys::{BadSignature, Signature, SigningKey, VerifyingKey},
     labels,
@@ -25,8 +26,6 @@ use dispers_trust::directory::Directory;
 
 /// Largest encoded proposal, in bytes.
 pub const MAX_PROPOSAL: usize = 16 << 20;
-/// Largest encoded total, in bytes.
-pub const MAX_TOTAL: usize = 1 << 20;
 
 /// An aggregator's statement of what its quorum decided about a prepared batch.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -198,6 +197,17 @@ pub struct SignedTotal {
     signature: Signature,
 }
 
+impl Message for Total {
+    const NAME: &'static str = "total";
+    const LIMIT: usize = 1 << 20;
+}
+
+impl Message for SignedTotal {
+    const NAME: &'static str = Total::NAME;
+    // The signature and the length of the body are less than 128 bytes.
+    const LIMIT: usize = Total::LIMIT + 128;
+}
+
 /// A total as it travels to the querier.
 pub type SealedTotal = Sealed<reader::Querier, SignedTotal>;
 
@@ -303,11 +313,11 @@ fn open_total(
     let query = manifest.query();
     let node = directory.member(Role::DataAggregator, from.committee, from.member)?;
     let context = Total::context(query, from.committee, from.member);
-    let signed = sealed.open(secret, &context, MAX_TOTAL).ok()?;
+    let signed = sealed.open(secret, &context, SignedTotal::LIMIT).ok()?;
     let key = &node.signing_key;
     key.verify(labels::SIGN_TOTAL, &signed.body, &signed.signature)
         .ok()?;
-    let total: Total = encoding::from_bytes(&signed.body, MAX_TOTAL, "total").ok()?;
+    let total: Total = encoding::decode(&signed.body).ok()?;
     let expected = total.query == query
         && (total.committee, total.member) == (from.committee, from.member)
         && total.round < manifest.rounds

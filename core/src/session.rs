@@ -12,7 +12,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use crate::manifest::VerifiedManifest;
 use dispers_base::{
-    encoding,
+    encoding::{self, Message},
     id::QueryId,
     keys::{Signature, SigningKey},
     labels,
@@ -83,6 +83,12 @@ pub enum ParametersError {
     /// They are not sealed under the session's key.
     #[error("the parameters do not open")]
     Sealed,
+}
+
+impl Message for SignedParameters {
+    const NAME: &'static str = "parameters";
+    // The signature and the length of the body are less than 128 bytes.
+    const LIMIT: usize = MAX_PARAMETERS + 128;
 }
 
 impl SignedParameters {

@@ -19,7 +19,7 @@ use crate::{
     dleq::{self, BadProof, Proof},
     ristretto::{Point, hash_to_group},
 };
-use dispers_base::id::MemberNumber;
+use dispers_base::{encoding::Message, id::MemberNumber};
 
 /// Context string of the verifiable mode with this suite (RFC 9497 §3.1).
 const CONTEXT: &[u8] = b"OPRFV1-\x01-ristretto255-SHA512";
@@ -87,6 +87,11 @@ impl fmt::Debug for Blinding {
 pub struct Evaluation {
     elements: Vec<Point>,
     proof: Proof,
+}
+
+impl Message for Evaluation {
+    const NAME: &'static str = "evaluation";
+    const LIMIT: usize = 1 << 20;
 }
 
 /// Blinds an input. The client keeps the [`Blinding`] and sends the [`Blinded`] to every member.

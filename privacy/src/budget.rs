@@ -5,14 +5,11 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use super::Population;
 use super::Rho;
 use dispers_base::{
-    encoding::{self, DecodeError},
+    encoding::{self, DecodeError, Message},
     id::{KeyEpoch, Name, QueryId, Timestamp},
     keys::{Signature, SigningKey},
     labels,
 };
-
-/// Largest encoded statement of a budget, in bytes.
-pub const MAX_BUDGET: usize = 4 << 20;
 
 /// Cost of one query for one population.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -38,6 +35,11 @@ pub struct Budget {
     pub key_epoch: KeyEpoch,
     /// Expenses, both reserved and spent.
     pub expenses: Vec<Expense>,
+}
+
+impl Message for Budget {
+    const NAME: &'static str = "budget";
+    const LIMIT: usize = 4 << 20;
 }
 
 /// Request of a querier for the state of its budget.

@@ -16,7 +16,7 @@ use std::fmt;
 
 use borsh::{BorshDeserialize, BorshSerialize};
 
-pub use budget::{Budget, BudgetRequest, Expense, MAX_BUDGET, SignedBudgetRequest};
+pub use budget::{Budget, BudgetRequest, Expense, SignedBudgetRequest};
 pub use interval::interval;
 pub use loss::Loss;
 pub use noise::{Noise, dealers_of};

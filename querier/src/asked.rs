@@ -1,30 +1,45 @@
-//! A signed question with the secret key that opens its answer.
+//! Questions that were asked: what opens their answers, and how it is kept.
+
+use std::sync::Arc;
 
 use borsh::{BorshDeserialize, BorshSerialize};
-use dispers_base::{encoding::to_bytes, id::QueryId};
+use dispers_base::{
+    encoding::{Message, decode, to_bytes},
+    id::QueryId,
+};
 use dispers_core::manifest::{SignedManifest, VerifiedManifest};
 use dispers_crypto::envelope::EnvelopeSecretKey;
-use dispers_sql::plan::Plan;
+use dispers_node::now;
+use dispers_sql::{plan::Plan, statement::MAX_SQL};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
+use crate::{Error, Querier};
+
 /// Question with a signed manifest and the secret key of its answer. Without that key nobody opens the answer.
+#[derive(Clone)]
 pub struct Asked {
     pub(crate) sql: String,
     pub(crate) plan: Plan,
     pub(crate) manifest: VerifiedManifest,
     pub(crate) signed: SignedManifest,
-    pub(crate) reply: EnvelopeSecretKey,
+    pub(crate) reply: Arc<EnvelopeSecretKey>,
 }
 
 /// Question as it is stored until its answer is opened. The plan is left out: `Querier::restore` makes it again from
 /// the SQL.
 #[derive(BorshSerialize, BorshDeserialize, Zeroize, ZeroizeOnDrop)]
-pub(crate) struct Saved {
+struct Saved {
     #[zeroize(skip)]
-    pub(crate) sql: String,
+    sql: String,
     #[zeroize(skip)]
-    pub(crate) manifest: SignedManifest,
-    pub(crate) reply: [u8; 32],
+    manifest: SignedManifest,
+    reply: [u8; 32],
+}
+
+impl Message for Saved {
+    const NAME: &'static str = "kept question";
+    // The key and the lengths of the parts need less than 1 KiB.
+    const LIMIT: usize = MAX_SQL + SignedManifest::LIMIT + 1024;
 }
 
 impl Asked {
@@ -33,13 +48,125 @@ impl Asked {
         self.manifest.query()
     }
 
-    /// Encodes the question for [`Querier::restore`](crate::Querier::restore). Whoever has the bytes can open the
-    /// answer.
+    /// Encodes the question for [`Querier::restore`], for a program that keeps its questions itself. Whoever has the
+    /// bytes can open the answer.
     pub fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
         Zeroizing::new(to_bytes(&Saved {
             sql: self.sql.clone(),
             manifest: self.signed.clone(),
             reply: *self.reply.to_seed_bytes(),
         }))
+    }
+}
+
+impl Querier {
+    /// Finds a question that waits in the folder of the configuration. `id` is the text of the query's id.
+    ///
+    /// # Errors
+    /// [`Error::NoQuestion`] if none of this id waits. Otherwise as [`restore`](Self::restore).
+    ///
+    /// ```
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = tempfile::tempdir()?;
+    /// # let network = dispers_sandbox::Network::start(&dispers_sandbox::Options::small(), |_| {}).await?;
+    /// # let path = network.write_querier(folder.path())?;
+    /// use dispers_querier::{Error, Querier};
+    ///
+    /// let querier = Querier::open(path)?;
+    /// assert!(matches!(querier.find("c0ffee"), Err(Error::NoQuestion { .. })));
+    /// # network.stop().await;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn find(&self, id: &str) -> Result<Asked, Error> {
+        self.restore(&self.folder()?.question(id)?)
+    }
+
+    /// Restores a question from the bytes of [`Asked::to_bytes`].
+    ///
+    /// # Errors
+    /// [`Error::Manifest`] if the query has expired. [`Error::Changed`] if the catalogue gives its SQL another meaning
+    /// now.
+    ///
+    /// ```
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let network = dispers_sandbox::Network::start(&dispers_sandbox::Options::small(), |_| {}).await?;
+    /// use dispers_querier::Question;
+    ///
+    /// // This querier has no folder.
+    /// let querier = network.querier();
+    /// let question = Question::new("SELECT COUNT(*) AS people FROM health", "sandbox").exact();
+    /// let bytes = querier.detach(&question).await?.to_bytes();
+    /// let result = querier.follow(&querier.restore(&bytes)?).await?;
+    /// # assert_eq!(result.table.columns, ["people"]);
+    /// # network.stop().await;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn restore(&self, bytes: &[u8]) -> Result<Asked, Error> {
+        let saved: Saved = decode(bytes)?;
+        let manifest = saved.manifest.verify(self.directory(), now())?;
+        let plan = self.plan(&saved.sql)?;
+        // The plan decodes the answer. A plan of a changed catalogue could read the outputs as other columns.
+        if plan.local != manifest.local {
+            return Err(Error::Changed);
+        }
+        let reply = EnvelopeSecretKey::from_bytes(manifest.reply_key.suite(), &saved.reply);
+        let reply = reply.map_err(|_| Error::Changed)?;
+        if reply.public() != manifest.reply_key {
+            return Err(Error::Changed);
+        }
+        Ok(Asked {
+            sql: saved.sql.clone(),
+            plan,
+            signed: saved.manifest.clone(),
+            manifest,
+            reply: Arc::new(reply),
+        })
+    }
+
+    /// Removes the file of a question or session whose answer is not needed any more. Succeeds if there is none.
+    ///
+    /// # Errors
+    /// [`Error::File`] if the file cannot be removed.
+    pub fn forget(&self, query: QueryId) -> Result<(), Error> {
+        match &self.folder {
+            Some(folder) => folder.forget(query),
+            None => Ok(()),
+        }
+    }
+
+    /// Writes what opens the answer of a question that is about to be submitted.
+    pub(crate) fn keep(&self, asked: &Asked) -> Result<(), Error> {
+        match &self.folder {
+            Some(folder) => folder.keep_question(asked.query(), &asked.to_bytes()),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dispers_base::keys::SigningKey;
+    use dispers_core::manifest::Manifest;
+    use dispers_node::rng;
+
+    use super::*;
+
+    #[test]
+    fn a_question_with_the_largest_manifest_is_read_back() {
+        let key = SigningKey::generate(&mut rng());
+        let saved = Saved {
+            sql: "x".repeat(MAX_SQL),
+            manifest: SignedManifest {
+                body: vec![7; Manifest::LIMIT],
+                signature: key.sign("test", b""),
+            },
+            reply: [9; 32],
+        };
+        let again: Saved = decode(&to_bytes(&saved)).unwrap();
+        assert_eq!(again.manifest, saved.manifest);
     }
 }

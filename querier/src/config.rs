@@ -4,8 +4,14 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+/// Content of a querier's configuration file. `role` is the `[querier]` table.
+///
+/// `ConfigFile::load(path, "querier")` reads one.
+pub type ConfigFile = dispers_node::Config<Config>;
+
 /// The `[querier]` table of the configuration file.
 #[derive(Debug, Clone, Deserialize)]
+#[non_exhaustive]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Config {
     /// Folder that stores questions until their answers are opened.

@@ -1,12 +1,15 @@
 //! Reasons why a question has no answer, and what to do about each.
 
+use std::{io, path::PathBuf};
+
 use dispers_base::encoding::DecodeError;
 use dispers_core::{
-    conduct::{Failure, StepError},
+    conduct::{Failure, Status, StepError},
     manifest::ManifestError,
     release::ReleaseError,
 };
 use dispers_crypto::oprf::OprfError;
+use dispers_node::{ConfigError, keyfile::KeyFileError};
 use dispers_sql::{decode::WrongOutputs, statement::SqlError};
 use dispers_training::fit::FitError;
 
@@ -14,6 +17,62 @@ use dispers_training::fit::FitError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
+    /// A file of the configuration is missing, is wrong, or does not fit the others.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The question states neither a privacy loss nor that its answer is exact.
+    #[error(
+        "how much may the answer tell about any one home? Set an epsilon such as 1, or ask for an exact answer, which the network and the homes may refuse"
+    )]
+    NoBound,
+    /// No question of this id waits.
+    #[error("no question {id:?} waits in {}: give the id of one that was asked from there", folder.display())]
+    NoQuestion {
+        /// Id that was looked for.
+        id: String,
+        /// Folder of the waiting questions.
+        folder: PathBuf,
+    },
+    /// No training session of this id is kept.
+    #[error("no session {id:?} is kept in {}: give the id of one that was begun from there", folder.display())]
+    NoSession {
+        /// Id that was looked for.
+        id: String,
+        /// Folder of the kept sessions.
+        folder: PathBuf,
+    },
+    /// The querier has no folder in which questions wait.
+    #[error(
+        "this querier keeps no questions: open it from a configuration file, or give it a folder"
+    )]
+    NoFolder,
+    /// A kept question or session cannot be read.
+    #[error(transparent)]
+    Unreadable(KeyFileError),
+    /// The file of a kept question or session does not have its form.
+    #[error("{} is damaged: {reason}", path.display())]
+    Damaged {
+        /// Path of the file.
+        path: PathBuf,
+        /// Description of the damage.
+        reason: String,
+    },
+    /// A question cannot be written, so it was not submitted.
+    #[error(transparent)]
+    Unwritable(KeyFileError),
+    /// A file or folder cannot be made, written or removed.
+    #[error("cannot {doing} {}: {reason}", path.display())]
+    File {
+        /// Verb that says what failed.
+        doing: &'static str,
+        /// Path of the file or folder.
+        path: PathBuf,
+        /// Reason of the operating system.
+        reason: io::Error,
+    },
+    /// The query has not ended yet. The status says where it stands.
+    #[error("the query is not done yet: fetch its answer later, or follow it")]
+    Unfinished(Box<Status>),
     /// The SQL cannot be asked. It was not sent to any node.
     #[error(transparent)]
     Sql(#[from] SqlError),
@@ -90,7 +149,8 @@ impl Error {
             Self::TooFewIndexors { .. }
             | Self::TooFewAggregators { .. }
             | Self::Busy(_)
-            | Self::Unreachable(_) => true,
+            | Self::Unreachable(_)
+            | Self::Unfinished(_) => true,
             // A finder repeats its refusal for the same set of homes (protocol.md §6). Another try only helps where the
             // finder was not reached.
             Self::Failed(Failure::Find(error)) => matches!(error, StepError::Unreachable),
@@ -99,11 +159,21 @@ impl Error {
         }
     }
 
-    /// Returns whether the question is at fault, so that its author has to change it.
+    /// Returns whether the question, an id or a file is at fault, so that the caller has to change it.
     pub fn is_misuse(&self) -> bool {
         matches!(
             self,
-            Self::Sql(_) | Self::Manifest(_) | Self::TooLong | Self::NoDelta
+            Self::Sql(_)
+                | Self::Manifest(_)
+                | Self::TooLong
+                | Self::NoDelta
+                | Self::NoBound
+                | Self::Config(_)
+                | Self::NoQuestion { .. }
+                | Self::NoSession { .. }
+                | Self::NoFolder
+                | Self::Unreadable(_)
+                | Self::Damaged { .. }
         )
     }
 }

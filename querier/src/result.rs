@@ -10,7 +10,8 @@ use dispers_core::{
 use dispers_sql::decode::Table;
 
 /// Number of homes at each step of a query.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Homes {
     /// Homes that match the target profile.
     pub targeted: u64,
@@ -27,7 +28,8 @@ pub struct Homes {
 }
 
 /// Aggregators that the result depends on.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Aggregators {
     /// Number of aggregators that must collude to learn a home's value.
     pub needed: usize,
@@ -58,6 +60,7 @@ impl PhaseTimes {
 
 /// The answer to a question.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct QueryResult {
     /// Id of the query.
     pub query: QueryId,
@@ -72,6 +75,17 @@ pub struct QueryResult {
 }
 
 impl QueryResult {
+    /// Creates a result that has a table and no numbers of homes, for tests of programs that read results.
+    pub fn of_table(query: QueryId, table: Table) -> Self {
+        Self {
+            query,
+            table,
+            homes: Homes::default(),
+            aggregators: Aggregators::default(),
+            phases_ms: Vec::new(),
+        }
+    }
+
     pub(crate) fn new(
         query: QueryId,
         table: Table,

@@ -1,39 +1,41 @@
-//! The verb of a querier: train.
+//! The verbs of a training session: train and resume.
 
 use std::time::{Duration, Instant};
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use dispers_base::{
-    encoding::{from_bytes, to_bytes},
-    id::{AggregatorId, MemberNumber, QueryId},
+    encoding::{Message, decode, to_bytes},
+    id::QueryId,
 };
 use dispers_core::{
     conduct::{Funnel, Phase, Status},
-    manifest::{MAX_MANIFEST, Manifest, ManifestError, SignedManifest, VerifiedManifest},
-    release::{MAX_TOTAL, Released, SealedTotal, noise_of, open_totals},
+    manifest::{ManifestError, SignedManifest, VerifiedManifest},
+    release::{Released, noise_of, open_totals},
     session::{SessionKey, SignedParameters},
 };
 use dispers_crypto::envelope::EnvelopeSecretKey;
 use dispers_node::rng;
 use dispers_privacy::{Noise, Privacy};
-use dispers_proto::v1::{AdvanceRequest, Query, StatusUpdate};
+use dispers_proto::v1::AdvanceRequest;
 use dispers_sql::plan::{TrainingPlan, TrainingRequest};
 use dispers_training::{
     fit::{Fit, Round, Settings},
     home::State,
 };
 use tokio::time::sleep;
-use tonic::Streaming;
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::{
-    Error, PrivacyLoss, Querier,
-    conductors::{PATIENCE, PAUSE, patiently, refused},
-    query::Draft,
+    Error, Pending, PrivacyLoss, Querier,
+    conductors::{PAUSE, patiently, refused},
+    draft::Draft,
+    follow::Updates,
+    pending::Events,
 };
 
 /// What is to be trained, and of whom.
 #[derive(Debug, Clone, BorshSerialize, BorshDeserialize)]
+#[non_exhaustive]
 pub struct TrainingQuestion {
     /// Features, label and model.
     pub request: TrainingRequest,
@@ -49,23 +51,53 @@ pub struct TrainingQuestion {
     pub owners_ms: u64,
 }
 
-/// How far a session is.
-pub enum TrainingStep<'a> {
-    /// Concepts become pseudonyms and aggregators offer keys.
-    Preparing,
-    /// The network works on a round.
-    Running(&'a Status),
-    /// A round ended.
-    Round(&'a Round, Duration),
-    /// With this the session can be taken up again, also when this process has died: it is to be kept before
-    /// anything else. Whoever has it reads the sums.
-    Keep(QueryId, &'a [u8]),
+impl TrainingQuestion {
+    /// Creates a question. `loss` bounds what the whole session may tell about any one home; `None` asks for exact
+    /// sums. The minimum cohort is the network's floor, and owners who decide each time get no extra time.
+    pub fn new(
+        request: TrainingRequest,
+        settings: Settings,
+        purpose: impl Into<String>,
+        loss: Option<PrivacyLoss>,
+    ) -> Self {
+        Self {
+            request,
+            settings,
+            purpose: purpose.into(),
+            min_cohort: None,
+            loss,
+            owners_ms: 0,
+        }
+    }
 }
 
+/// Progress of a training session.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum TrainingProgress {
+    /// The querier obtains pseudonyms from concept indexors and keys from aggregators.
+    Preparing,
+    /// The session is on the disk, so that [`Querier::resume`] can go on with it. Comes once, before the session is
+    /// submitted.
+    Kept(QueryId),
+    /// The state of the session could not be written. The session goes on, and cannot be resumed from here.
+    Unkept(QueryId, Error),
+    /// The network works on a round, with this status.
+    Running(Status),
+    /// A round ended after this time.
+    Round(Round, Duration),
+}
+
+/// Training session on its way to its model.
+pub type InTraining = Pending<TrainingProgress, Trained>;
+
 /// A session that ended.
+#[non_exhaustive]
 pub struct Trained {
     /// The session's query.
     pub query: QueryId,
+    /// The question.
+    pub question: TrainingQuestion,
     /// The model, its history and how good it is.
     pub fit: Fit,
     /// Names of the label's classes; none of a number.
@@ -81,9 +113,6 @@ pub struct Trained {
     /// Why the last rounds failed, if they did: the model is that of the rounds before.
     pub interrupted: Option<Error>,
 }
-
-/// Largest encoded session that is kept, in bytes.
-const MAX_KEPT: usize = 1 << 30;
 
 /// What a round released.
 #[derive(BorshSerialize, BorshDeserialize)]
@@ -106,6 +135,11 @@ struct Kept {
     released: Vec<Sums>,
 }
 
+impl Message for Kept {
+    const NAME: &'static str = "kept session";
+    const LIMIT: usize = 1 << 30;
+}
+
 impl Drop for Kept {
     fn drop(&mut self) {
         self.reply.zeroize();
@@ -120,7 +154,10 @@ struct Session<'a> {
     reply: EnvelopeSecretKey,
     key: SessionKey,
     kept: Kept,
-    updates: Option<Streaming<StatusUpdate>>,
+    updates: Updates,
+    events: &'a Events<TrainingProgress>,
+    /// True once the reader knows that the session is kept.
+    announced: bool,
 }
 
 /// The noise of a session of so many rounds.
@@ -142,18 +179,97 @@ impl Querier {
         Ok(TrainingPlan::new(request, &self.directory().catalogue)?)
     }
 
-    /// Trains a model, round by round. `observe` is told every step.
+    /// Trains a model, round by round.
+    ///
+    /// The session is in the folder of the configuration from before it is submitted until
+    /// [`forget`](Self::forget). A session that fails is removed, unless no Conductor could be reached.
     ///
     /// # Errors
-    /// [`Error`] where there is no model yet.
-    pub async fn train(
+    /// [`Error`] if there is no model yet.
+    ///
+    /// ```
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = tempfile::tempdir()?;
+    /// # let network = dispers_sandbox::Network::start(&dispers_sandbox::Options::small(), |_| {}).await?;
+    /// # let path = network.write_querier(folder.path())?;
+    /// use dispers_querier::{
+    ///     Family, Querier, Settings, TrainingProgress, TrainingQuestion, TrainingRequest,
+    /// };
+    ///
+    /// let querier = Querier::open(path)?;
+    /// let request = TrainingRequest {
+    ///     label: Some("heart_rate".into()),
+    ///     positive: None,
+    ///     features: vec!["age".into()],
+    ///     from: "health".into(),
+    ///     condition: None,
+    ///     family: Family::Linear,
+    ///     bits: 16,
+    ///     clip: None,
+    ///     held_out: 200,
+    ///     updates: 1,
+    /// };
+    /// let settings = Settings { rate: 1.0, momentum: 0.9, l2: 0.0, adaptive: false, seed: 1 };
+    /// let question = TrainingQuestion::new(request, settings, "sandbox", None);
+    /// let mut training = querier.train(&question);
+    /// while let Some(progress) = training.next().await {
+    ///     if let TrainingProgress::Round(round, time) = progress {
+    ///         println!("round {} of {} homes took {time:?}", round.number, round.homes);
+    ///     }
+    /// }
+    /// let trained = training.await?;
+    /// querier.forget(trained.query)?;
+    /// # network.stop().await;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn train(&self, question: &TrainingQuestion) -> InTraining {
+        let (querier, question) = (self.clone(), question.clone());
+        Pending::new(|events| async move { querier.begin_training(question, &events).await })
+    }
+
+    /// Goes on with a session whose process died, or that lost its network. `id` is the text of the query's id. A
+    /// session that cannot be resumed stays in the folder, since another configuration or directory may do.
+    ///
+    /// # Errors
+    /// [`Error::NoSession`] if none of this id is kept. The pending work ends with [`Error`] if there is no model yet, or
+    /// if the session cannot be resumed any more.
+    ///
+    /// ```
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = tempfile::tempdir()?;
+    /// # let network = dispers_sandbox::Network::start(&dispers_sandbox::Options::small(), |_| {}).await?;
+    /// # let path = network.write_querier(folder.path())?;
+    /// use dispers_querier::{Error, Querier};
+    ///
+    /// let querier = Querier::open(path)?;
+    /// match querier.resume("c0ffee") {
+    ///     Ok(training) => println!("{:?}", training.await?.fit.history.last()),
+    ///     Err(Error::NoSession { folder, .. }) => println!("nothing is in {}", folder.display()),
+    ///     Err(error) => return Err(error.into()),
+    /// }
+    /// # network.stop().await;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn resume(&self, id: &str) -> Result<InTraining, Error> {
+        let kept = self.folder()?.session(id)?;
+        let querier = self.clone();
+        Ok(Pending::new(|events| async move {
+            querier.resume_training(decode(&kept)?, &events).await
+        }))
+    }
+
+    async fn begin_training(
         &self,
-        question: &TrainingQuestion,
-        mut observe: impl FnMut(&TrainingStep<'_>),
+        question: TrainingQuestion,
+        events: &Events<TrainingProgress>,
     ) -> Result<Trained, Error> {
         let mut plan = self.plan_training(&question.request)?;
         plan.training.guarded = question.loss.is_none();
-        observe(&TrainingStep::Preparing);
+        events.tell(TrainingProgress::Preparing).await;
         let rounds = plan.training.schedule().len() as u16;
         let draft = Draft {
             purpose: &question.purpose,
@@ -166,44 +282,54 @@ impl Querier {
         };
         let drafted = self.draft(&plan.profile, draft).await?;
         let kept = Kept {
-            question: question.clone(),
+            question,
             signed: drafted.signed.clone(),
             reply: *drafted.reply.to_seed_bytes(),
             salt: *drafted.salt,
             last: None,
             released: Vec::new(),
         };
-        let session = self.session(drafted.manifest.clone(), kept)?;
-        session.keep(&mut observe);
-        self.submit_drafted(&drafted).await?;
-        session.train(plan, observe).await
+        let query = drafted.manifest.query();
+        let mut session = self.session(drafted.manifest.clone(), kept, events)?;
+        session.keep().await;
+        let trained = match self.submit_drafted(&drafted).await {
+            Ok(()) => session.train(plan).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = &trained
+            && !matches!(error, Error::Unreachable(_))
+        {
+            // A failure is ignored: a file that stays reveals only sums that were released.
+            let _ = self.forget(query);
+        }
+        trained
     }
 
-    /// Goes on with a session whose process died, from what [`TrainingStep::Keep`] told last. Its question, too.
-    ///
-    /// # Errors
-    /// [`Error`] where there is no model yet, or the session cannot be taken up any more.
-    pub async fn resume_training(
+    async fn resume_training(
         &self,
-        kept: &[u8],
-        mut observe: impl FnMut(&TrainingStep<'_>),
-    ) -> Result<(Trained, TrainingQuestion), Error> {
-        let kept: Kept = from_bytes(kept, MAX_KEPT, "kept session")?;
-        let question = kept.question.clone();
-        let mut plan = self.plan_training(&question.request)?;
-        plan.training.guarded = question.loss.is_none();
-        // Of one that has expired there is still the model of the rounds before.
-        let body: Manifest = from_bytes(&kept.signed.body, MAX_MANIFEST, "manifest")?;
-        let manifest = kept.signed.verify(self.directory(), body.issued)?;
+        kept: Kept,
+        events: &Events<TrainingProgress>,
+    ) -> Result<Trained, Error> {
+        let mut plan = self.plan_training(&kept.question.request)?;
+        plan.training.guarded = kept.question.loss.is_none();
+        // An expired session still has the model of its earlier rounds, so it is verified as of the time of signing.
+        let issued = kept.signed.unverified()?.issued;
+        let manifest = kept.signed.verify(self.directory(), issued)?;
         if plan.local != manifest.local || Some(&plan.training) != manifest.training.as_ref() {
             return Err(Error::Changed);
         }
-        observe(&TrainingStep::Preparing);
-        let session = self.session(manifest, kept)?;
-        Ok((session.train(plan, observe).await?, question))
+        events.tell(TrainingProgress::Preparing).await;
+        let mut session = self.session(manifest, kept, events)?;
+        session.announced = true;
+        session.train(plan).await
     }
 
-    fn session(&self, manifest: VerifiedManifest, kept: Kept) -> Result<Session<'_>, Error> {
+    fn session<'a>(
+        &'a self,
+        manifest: VerifiedManifest,
+        kept: Kept,
+        events: &'a Events<TrainingProgress>,
+    ) -> Result<Session<'a>, Error> {
         let reply = EnvelopeSecretKey::from_bytes(manifest.reply_key.suite(), &kept.reply);
         let reply = reply.map_err(|_| Error::Changed)?;
         if reply.public() != manifest.reply_key {
@@ -213,33 +339,32 @@ impl Querier {
             querier: self,
             key: SessionKey::new(&kept.salt, manifest.query()),
             reply: self.node.watched(reply),
+            updates: Updates::new(self, manifest.query()),
             manifest,
             kept,
-            updates: None,
+            events,
+            announced: false,
         })
     }
 
     /// Ends a session whose last rounds are not needed.
-    async fn end(&self, query: QueryId, early: bool) {
+    async fn end_early(&self, query: QueryId, early: bool) {
         if early {
             // It expires anyway.
-            let _ = self.cancel(query).await;
+            let _ = self.end(query).await;
         }
     }
 }
 
 impl Session<'_> {
     /// Has round after round computed; what was released before is taken as it was.
-    async fn train(
-        mut self,
-        plan: TrainingPlan,
-        mut observe: impl FnMut(&TrainingStep<'_>),
-    ) -> Result<Trained, Error> {
+    async fn train(mut self, plan: TrainingPlan) -> Result<Trained, Error> {
         let query = self.manifest.query();
         let rounds = self.manifest.rounds;
         let settings = self.kept.question.settings.clone();
         let mut trained = Trained {
             query,
+            question: self.kept.question.clone(),
             fit: Fit::new(&plan.training, &plan.local, plan.names, settings),
             classes: plan.classes,
             durations: Vec::new(),
@@ -251,7 +376,7 @@ impl Session<'_> {
         let mut taken = 0;
         while let Some((round, state)) = trained.fit.next() {
             if taken == self.kept.released.len() {
-                match self.round(round, &state, &mut observe).await {
+                match self.round(round, &state).await {
                     Ok(homes) => trained.homes = homes,
                     Err(error) if trained.fit.is_usable() => {
                         trained.interrupted = Some(error);
@@ -270,10 +395,11 @@ impl Session<'_> {
                 Ok(Some(done)) => {
                     let time = Duration::from_millis(sums.milliseconds);
                     trained.durations.push(time);
-                    observe(&TrainingStep::Round(done, time));
+                    let ended = TrainingProgress::Round(done.clone(), time);
+                    self.events.tell(ended).await;
                 }
                 Err(error) => {
-                    self.querier.end(query, round + 1 < rounds).await;
+                    self.querier.end_early(query, round + 1 < rounds).await;
                     return Err(error.into());
                 }
             }
@@ -281,14 +407,24 @@ impl Session<'_> {
         let last = trained.fit.history.last().map_or(0, |round| round.number);
         // One that was interrupted may be taken up again.
         let early = last + 1 < rounds && trained.interrupted.is_none();
-        self.querier.end(query, early).await;
+        self.querier.end_early(query, early).await;
         Ok(trained)
     }
 
-    /// Has the session kept.
-    fn keep(&self, observe: &mut impl FnMut(&TrainingStep<'_>)) {
+    /// Writes the state of the session. A session whose state cannot be written goes on.
+    async fn keep(&mut self) {
+        let Some(folder) = &self.querier.folder else {
+            return;
+        };
+        let query = self.manifest.query();
         let bytes = Zeroizing::new(to_bytes(&self.kept));
-        observe(&TrainingStep::Keep(self.manifest.query(), &bytes));
+        let event = match folder.keep_session(query, &bytes) {
+            Ok(()) if self.announced => return,
+            Ok(()) => TrainingProgress::Kept(query),
+            Err(error) => TrainingProgress::Unkept(query, error),
+        };
+        self.announced = true;
+        self.events.tell(event).await;
     }
 
     /// The noise in a round's sums.
@@ -302,17 +438,12 @@ impl Session<'_> {
     }
 
     /// Has a round computed, and keeps what it released: homes at each of its steps.
-    async fn round(
-        &mut self,
-        round: u16,
-        state: &State,
-        observe: &mut impl FnMut(&TrainingStep<'_>),
-    ) -> Result<Funnel, Error> {
+    async fn round(&mut self, round: u16, state: &State) -> Result<Funnel, Error> {
         let start = Instant::now();
         if round > 0 {
-            self.advance(round, state, observe).await?;
+            self.advance(round, state).await?;
         }
-        let status = self.watch(round, observe).await?;
+        let status = self.watch(round).await?;
         let released = self.outputs(round).await?;
         self.kept.released.push(Sums {
             // On either side of zero, with noise or without.
@@ -320,17 +451,12 @@ impl Session<'_> {
             dealers: released.dealers,
             milliseconds: start.elapsed().as_millis() as u64,
         });
-        self.keep(observe);
+        self.keep().await;
         Ok(status.homes)
     }
 
     /// Sends what a round is computed with, the same also from another process.
-    async fn advance(
-        &mut self,
-        round: u16,
-        state: &State,
-        observe: &mut impl FnMut(&TrainingStep<'_>),
-    ) -> Result<(), Error> {
+    async fn advance(&mut self, round: u16, state: &State) -> Result<(), Error> {
         if self.kept.last.as_ref().is_none_or(|(of, _)| *of != round) {
             let parameters = SignedParameters::seal(
                 self.manifest.query(),
@@ -341,7 +467,7 @@ impl Session<'_> {
                 &mut rng(),
             );
             self.kept.last = Some((round, parameters));
-            self.keep(observe);
+            self.keep().await;
         }
         self.send().await
     }
@@ -375,30 +501,10 @@ impl Session<'_> {
     }
 
     /// Follows a round to its end.
-    async fn watch(
-        &mut self,
-        round: u16,
-        observe: &mut impl FnMut(&TrainingStep<'_>),
-    ) -> Result<Status, Error> {
-        let query = self.manifest.query();
-        let mut away: Option<Instant> = None;
+    async fn watch(&mut self, round: u16) -> Result<Status, Error> {
         let mut behind: Option<Instant> = None;
         loop {
-            let update = self.querier.next_update(query, &mut self.updates).await;
-            let update = match update {
-                Ok(update) => update,
-                Err(error @ Error::Unreachable(_)) => {
-                    if away.get_or_insert_with(Instant::now).elapsed() > PATIENCE {
-                        return Err(error);
-                    }
-                    self.updates = None;
-                    sleep(PAUSE).await;
-                    continue;
-                }
-                Err(error) => return Err(error),
-            };
-            away = None;
-            let status: Status = from_bytes(&update.status, 1 << 20, "status")?;
+            let status = self.updates.next().await?;
             if let Some(failure) = status.failure.clone() {
                 return Err(Error::Failed(failure));
             }
@@ -412,35 +518,19 @@ impl Session<'_> {
                     behind = None;
                     self.send().await?;
                 }
-                self.updates = None;
+                self.updates.begin_again();
                 sleep(PAUSE / 10).await;
                 continue;
             }
-            observe(&TrainingStep::Running(&status));
+            self.events.tell(TrainingProgress::Running(status)).await;
         }
     }
 
     /// What the round released.
     async fn outputs(&self, round: u16) -> Result<Released, Error> {
-        let manifest = &self.manifest;
-        let reply = patiently(|| async {
-            let id = manifest.query().0.to_vec();
-            let totals = self.querier.conductors.call(|mut conductor| {
-                let id = id.clone();
-                async move { conductor.totals(Query { id }).await }
-            });
-            totals.await.map_err(|status| refused(&status))
-        });
-        let mut totals: Vec<(AggregatorId, SealedTotal)> = Vec::new();
-        for total in reply.await?.totals {
-            let number = u8::try_from(total.member).ok();
-            let member = number.and_then(|n| MemberNumber::new(n).ok());
-            if let Some((member, committee)) = member.zip(total.committee.try_into().ok()) {
-                let sealed = from_bytes(&total.sealed, 2 * MAX_TOTAL, "total")?;
-                totals.push((AggregatorId { committee, member }, sealed));
-            }
-        }
-        let released = open_totals(manifest, &totals, &self.reply, self.querier.directory())?;
+        let totals = self.querier.totals(self.manifest.query()).await?;
+        let directory = self.querier.directory();
+        let released = open_totals(&self.manifest, &totals, &self.reply, directory)?;
         match released.round == round {
             true => Ok(released),
             false => Err(Error::OtherRound),

@@ -1,5 +1,7 @@
 //! Errors of starting a sandbox.
 
+use std::path::PathBuf;
+
 use dispers_base::id::InvalidId;
 use dispers_sql::statement::SqlError;
 use dispers_stack::ImportError;
@@ -41,6 +43,14 @@ pub enum Error {
     /// A stack failed.
     #[error(transparent)]
     Stack(#[from] dispers_stack::Error),
+    /// A file of the querier cannot be written.
+    #[error("cannot write {}: {reason}", path.display())]
+    Write {
+        /// Path of the file.
+        path: PathBuf,
+        /// Reason of the failure.
+        reason: String,
+    },
     /// A node did not start.
     #[error("{node} did not start: {reason}")]
     Start {

@@ -1,7 +1,13 @@
 //! The network of a sandbox: keys, directory, services, subscriptions, and stopping.
 
 use std::{
-    collections::BTreeMap, fmt, io::ErrorKind, path::PathBuf, pin::Pin, sync::Arc, time::Duration,
+    collections::BTreeMap,
+    fmt,
+    io::ErrorKind,
+    path::{Path, PathBuf},
+    pin::Pin,
+    sync::Arc,
+    time::Duration,
 };
 
 use dispers_base::{
@@ -13,7 +19,11 @@ use dispers_crypto::{
     dealing::deal,
     envelope::{EnvelopeSecretKey, Suite},
 };
-use dispers_node::{Activity, Node, TlsIdentity, Watcher, rng, serve};
+use dispers_node::{
+    Activity, Node, TlsIdentity, Watcher,
+    keyfile::{NodeKeys, PreviousKeys},
+    private, rng, serve,
+};
 use dispers_proto::v1::{
     concept_indexor_server::ConceptIndexorServer, conductor_server::ConductorServer,
     stack_server::StackServer, target_server::TargetServer,
@@ -30,7 +40,7 @@ use crate::{
     Error, Executors, Meter, Recording, Synthetic,
     durable::{Durable, Keeping},
     population::{Population, Sheets},
-    seats::{Seat, Seats, sign},
+    seats::{Seat, Seats, Signed, sign},
 };
 
 /// Most homes that one query may ask.
@@ -95,6 +105,21 @@ pub struct Options {
     pub meter: bool,
     /// Folder of the nodes' files. If `None`, nodes store their state in memory.
     pub state: Option<PathBuf>,
+}
+
+impl Options {
+    /// Returns the options of a small network for examples: 400 homes with an age and a heart rate each, doctype
+    /// `health`, at two hosts. It starts and answers in seconds.
+    pub fn small() -> Self {
+        Self {
+            synthetic: Some(Synthetic {
+                homes: 400,
+                seed: 1,
+            }),
+            hosts: 2,
+            ..Self::default()
+        }
+    }
 }
 
 impl Default for Options {
@@ -214,8 +239,10 @@ struct Switch {
 
 /// Running sandbox.
 pub struct Network {
+    signed: Signed,
     directory: Arc<Directory>,
     querier: Querier,
+    querier_node: Arc<Node>,
     purpose: String,
     services: JoinSet<()>,
     /// Switch of each service, by the name of its node.
@@ -292,7 +319,8 @@ impl Network {
             querier_tls.key(),
             querier_signing.public(),
         )?;
-        let directory = Arc::new(sign(&body)?);
+        let signed = sign(&body)?;
+        let directory = signed.directory.clone();
         let mut watching = match (options.record, options.meter) {
             (true, _) => Watching::Everything(Recording::default()),
             (_, true) => Watching::Sizes(Meter::default()),
@@ -310,6 +338,8 @@ impl Network {
         let mut network = Self {
             querier: Querier::new(querier.clone(), dispers_querier::Config::default()),
             directory,
+            signed,
+            querier_node: querier.clone(),
             purpose: options.purpose.clone(),
             services: JoinSet::new(),
             switches: BTreeMap::new(),
@@ -600,10 +630,14 @@ impl Network {
         &self,
         sql: &str,
         min_cohort: Option<u32>,
-        observe: impl FnMut(&dispers_querier::Step),
+        mut observe: impl FnMut(&dispers_querier::Progress),
     ) -> Result<QueryResult, dispers_querier::Error> {
         let question = self.question(sql, min_cohort, None);
-        self.querier.ask(&question, observe).await
+        let mut asking = self.querier.ask(&question);
+        while let Some(progress) = asking.next().await {
+            observe(&progress);
+        }
+        asking.await
     }
 
     /// Returns a question of the sandbox's querier.
@@ -613,13 +647,53 @@ impl Network {
         min_cohort: Option<u32>,
         loss: Option<PrivacyLoss>,
     ) -> Question {
-        Question {
-            sql: sql.to_owned(),
-            purpose: self.purpose.clone(),
-            min_cohort,
-            loss,
-            owners_ms: 0,
-        }
+        Question::new(sql, &self.purpose)
+            .min_cohort(min_cohort)
+            .loss(loss)
+    }
+
+    /// Writes the files of the sandbox's querier into `folder`, for programs that open a querier from its files as on
+    /// any network. Returns the path of the configuration file.
+    ///
+    /// # Errors
+    /// [`Error::Write`] if a file cannot be written, or is there already.
+    pub fn write_querier(&self, folder: &Path) -> Result<PathBuf, Error> {
+        let failed = |path: &Path, reason: &dyn fmt::Display| Error::Write {
+            path: path.to_owned(),
+            reason: reason.to_string(),
+        };
+        let write = |name: &str, content: &[u8]| {
+            let path = folder.join(name);
+            let written = private::write(&path, content);
+            written.map_err(|reason| failed(&path, &reason))?;
+            Ok(path)
+        };
+        let path = folder.join("querier.key");
+        let keys = NodeKeys {
+            tls: TlsIdentity::from_pkcs8(self.querier_node.tls.pkcs8())
+                .map_err(|reason| failed(&path, &reason))?,
+            signing: SigningKey::from_seed(&self.querier_node.signing.seed()),
+            envelope: None,
+            pool_envelope: None,
+            pool_secret: None,
+            share: None,
+            previous: PreviousKeys::default(),
+        };
+        let name = self.querier_node.name.as_str();
+        keys.save(&path, self.directory.suite, name, Role::Querier)
+            .map_err(|reason| failed(&path, &reason))?;
+        write("directory.bin", &self.signed.bytes)?;
+        let root: String = self
+            .signed
+            .root
+            .0
+            .iter()
+            .map(|b| format!("{b:02x}"))
+            .collect();
+        let config = format!(
+            "[node]\nname = \"{name}\"\ndirectory = \"directory.bin\"\nroots = [\"{root}\"]\nkeys = \"querier.key\"\n"
+        );
+        write("querier.toml", config.as_bytes())
     }
 
     /// Returns a node with its keys, so that a test can speak in its name.

@@ -281,9 +281,17 @@ impl Seats {
     }
 }
 
+/// Directory of a sandbox, with what a node needs to verify it.
+pub(crate) struct Signed {
+    pub(crate) directory: Arc<Directory>,
+    /// Encoding of the signed directory.
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) root: VerifyingKey,
+}
+
 /// Signs the directory with a fresh root key that is dropped afterwards, and verifies the directory as every node
 /// does.
-pub(crate) fn sign(body: &DirectoryBody) -> Result<Directory, Error> {
+pub(crate) fn sign(body: &DirectoryBody) -> Result<Signed, Error> {
     let root = SigningKey::generate(&mut rng());
     let mut signed = SignedDirectory::new(body)?;
     signed.sign(&root);
@@ -291,5 +299,9 @@ pub(crate) fn sign(body: &DirectoryBody) -> Result<Directory, Error> {
         keys: vec![root.public()],
         needed: 1,
     };
-    Ok(signed.verify(&roots, now())?)
+    Ok(Signed {
+        directory: Arc::new(signed.verify(&roots, now())?),
+        bytes: signed.to_bytes(),
+        root: root.public(),
+    })
 }

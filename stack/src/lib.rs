@@ -32,6 +32,10 @@ pub use attach::attach;
 pub use config::Config;
 pub use connector::{Condition, Connector, Document, Operator, Selector, couch};
 pub use dispers_core::consent::{Asked, Effect, Otherwise, Outcome, Rule, Rules, Spent, WordError};
+/// Id of a home at its host, which a [`Connector`] gets and returns.
+pub use dispers_core::subscription::HomeId;
+/// Value of a document's field, which a [`Connector`] returns.
+pub use dispers_query::local::FieldValue;
 pub use erase::{Erased, Receipt, erase};
 pub use error::Error;
 pub use export::{entry, export};

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use dispers_base::{
-    encoding::{from_bytes, to_bytes},
+    encoding::{decode, to_bytes},
     id::{KeyEpoch, MemberNumber, Name, Role},
     keys::SigningKey,
 };
@@ -129,7 +129,7 @@ impl Relay {
                     let body = reply.into_inner().body;
                     // A wrong or malformed evaluation is left out, and another indexor is asked: any `needed` of them
                     // are enough.
-                    match from_bytes::<Evaluation>(&body, 1 << 20, "evaluation") {
+                    match decode::<Evaluation>(&body) {
                         Ok(evaluation) => match evaluating.check(keys, member, &evaluation) {
                             Ok(()) => evaluations.push((member, evaluation)),
                             Err(error) => last = Some(error.to_string()),

@@ -29,7 +29,7 @@ use dispers_node::{
     keyfile::{NodeKeys, save_share},
     rng,
 };
-use dispers_querier::{PrivacyLoss, Question};
+use dispers_querier::{PrivacyLoss, Question, steps};
 use dispers_sandbox::{Network, Options};
 use dispers_stack::withdraw;
 use dispers_tests::decoders::TARGETS;
@@ -127,20 +127,14 @@ async fn ask(folder: &Path, candidates: &mut Candidates) {
         delta: None,
     });
     let counted = network.question(COUNTED, None, noisy);
-    network.querier().ask(&counted, |_| {}).await.unwrap();
+    network.querier().ask(&counted).await.unwrap();
     let host = &network.hosts()[0];
     let homes = host.store.homes().unwrap();
     let withdrawn = withdraw(&host.relay, &host.store, &homes[..1], None).await;
     assert!(withdrawn.unwrap() > 0);
 
-    let question = Question {
-        sql: ASKED.into(),
-        purpose: options.purpose.clone(),
-        min_cohort: None,
-        loss: None,
-        owners_ms: 0,
-    };
-    let prepared = network.querier().prepare(&question).await.unwrap();
+    let question = Question::new(ASKED, &options.purpose).exact();
+    let prepared = steps::prepare(network.querier(), &question).await.unwrap();
     let manifest = prepared.manifest();
     let share_len = u16::try_from(manifest.circuit().share_len()).unwrap();
     candidates.insert(to_bytes(&manifest.local));

@@ -157,9 +157,9 @@ async fn owners_who_decide_each_time_have_until_it_is_time_to_answer() {
         epsilon: 50.0,
         delta: None,
     });
-    let mut question = network.question(SQL, None, loss);
-    question.owners_ms = 4000;
-    let asking = network.querier().ask(&question, |_| {});
+    let question = network.question(SQL, None, loss);
+    let question = question.ask_owners(Duration::from_secs(4));
+    let asking = network.querier().ask(&question).into_future();
     let speaking = async {
         // The owners of homes with even numbers allow the query, those of homes 1, 11, 21 and so on deny it, and the
         // others do not decide.

@@ -138,7 +138,7 @@ async fn a_noisy_answer_of_a_whole_network_is_near_the_exact_one_and_says_how_ne
         let epsilon = 2.0;
         let loss = Some(PrivacyLoss { epsilon, delta });
         let question = network.question(SQL, None, loss);
-        let result = network.querier().ask(&question, |_| {}).await.unwrap();
+        let result = network.querier().ask(&question).await.unwrap();
         let mut different = 0;
         for (place, row) in result.table.rows.iter().enumerate() {
             assert_eq!(row[0], exact.rows[place][0]);
@@ -185,7 +185,7 @@ async fn a_noisy_answer_of_a_whole_network_is_near_the_exact_one_and_says_how_ne
     ] {
         let loss = Some(PrivacyLoss { epsilon, delta });
         let question = network.question(SQL, None, loss);
-        let refused = network.querier().ask(&question, |_| {}).await.unwrap_err();
+        let refused = network.querier().ask(&question).await.unwrap_err();
         assert!(
             refused.is_misuse() && refused.to_string().contains(word),
             "{refused}"

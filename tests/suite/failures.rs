@@ -2,7 +2,7 @@
 
 use dispers_base::id::Name;
 use dispers_core::{conduct::Phase, find::exact_finder, manifest::ManifestError};
-use dispers_querier::{Error, PrivacyLoss, Question, Step};
+use dispers_querier::{Error, PrivacyLoss, Progress, Question};
 use dispers_sandbox::{Network, Options};
 use dispers_sql::decode::Value;
 
@@ -67,7 +67,7 @@ async fn an_aggregator_that_dies_during_the_query_is_left_out() {
         let network = network(&options).await;
         let result = network
             .ask(SQL, None, |step| {
-                if let Step::Running(status) = step
+                if let Progress::Running(status) = step
                     && status.phase == phase
                 {
                     network.stop_node("data-aggregator-2");
@@ -128,7 +128,7 @@ async fn too_small_a_cohort_is_refused_before_anybody_is_asked() {
     let sql = format!("{SQL} WHERE concept('height_cm>174.19')");
     let error = network
         .ask(&sql, None, |step| {
-            if let Step::Running(status) = step {
+            if let Progress::Running(status) = step {
                 asked = asked.max(status.homes.asked);
             }
         })
@@ -155,14 +155,8 @@ async fn a_query_cannot_ask_for_less_protection_or_another_purpose() {
             ..
         })
     ));
-    let question = Question {
-        sql: SQL.into(),
-        purpose: "marketing".into(),
-        min_cohort: None,
-        loss: None,
-        owners_ms: 0,
-    };
-    let error = network.querier().ask(&question, |_| {}).await.unwrap_err();
+    let question = Question::new(SQL, "marketing").exact();
+    let error = network.querier().ask(&question).await.unwrap_err();
     assert!(matches!(error, Error::Manifest(ManifestError::Purpose(_))));
     // A querier may ask for more protection.
     let result = network.ask(SQL, Some(1000), |_| {}).await.unwrap();
@@ -212,7 +206,7 @@ async fn another_finder_of_a_partition_finds_a_query_with_noise_and_none_an_exac
         let question = network.question(SQL, None, loss);
         let mut answers = 0;
         for _ in 0..12 {
-            match network.querier().ask(&question, |_| {}).await {
+            match network.querier().ask(&question).await {
                 Ok(result) => {
                     let Value::Integer(homes) = result.table.rows[0][0] else {
                         panic!("a count is an integer");

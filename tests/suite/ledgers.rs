@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use dispers_base::encoding::from_bytes;
+use dispers_base::encoding::decode;
 use dispers_conductor::Store as _;
-use dispers_core::manifest::{Manifest, SignedManifest};
+use dispers_core::manifest::SignedManifest;
 use dispers_querier::PrivacyLoss;
 use dispers_sandbox::{Network, Options};
 use dispers_sql::decode::Value;
@@ -73,7 +73,7 @@ async fn a_population_that_differs_from_an_earlier_one_by_a_few_is_refused() {
     });
     let sql = format!("SELECT COUNT(*) AS n FROM people WHERE {street}");
     let question = network.question(&sql, None, loss);
-    assert!(network.querier().ask(&question, |_| {}).await.is_err());
+    assert!(network.querier().ask(&question).await.is_err());
     network.stop().await;
 }
 
@@ -96,8 +96,8 @@ async fn a_find_that_is_refused_is_in_the_log() {
     let store = network.conductor_store().unwrap();
     let logged = store.logged(1, 0, 10).await.unwrap();
     assert_eq!(logged.len(), 1);
-    let signed: SignedManifest = from_bytes(&logged[0], 1 << 20, "manifest").unwrap();
-    let manifest: Manifest = from_bytes(&signed.body, 1 << 20, "manifest").unwrap();
+    let signed: SignedManifest = decode(&logged[0]).unwrap();
+    let manifest = signed.unverified().unwrap();
     assert_eq!(manifest.min_cohort, 60);
     // The numbers of homes beside a noisy answer are noisy too.
     let loss = Some(PrivacyLoss {
@@ -105,12 +105,7 @@ async fn a_find_that_is_refused_is_in_the_log() {
         delta: None,
     });
     let question = network.question(sql, None, loss);
-    let homes = network
-        .querier()
-        .ask(&question, |_| {})
-        .await
-        .unwrap()
-        .homes;
+    let homes = network.querier().ask(&question).await.unwrap().homes;
     assert!(
         homes.about && (4..60).contains(&homes.targeted),
         "{homes:?}"
@@ -162,7 +157,7 @@ async fn a_home_answers_ten_exact_queries_of_a_querier_and_noisy_ones_without_en
         delta: None,
     });
     let question = network.question(sql, None, loss);
-    let noisy = network.querier().ask(&question, |_| {}).await.unwrap();
+    let noisy = network.querier().ask(&question).await.unwrap();
     assert_eq!(noisy.table.rows.len(), 1);
     network.stop().await;
 }

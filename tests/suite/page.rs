@@ -12,6 +12,7 @@ use std::{
 };
 
 use dispers_core::subscription::HomeId;
+use dispers_querier::steps;
 use dispers_sandbox::{Network, Options};
 use dispers_stack::{Otherwise, Outcome, Rules, page};
 use fantoccini::{Client, ClientBuilder, Locator};
@@ -173,15 +174,15 @@ async fn an_owner_enters_reads_a_question_decides_and_makes_a_rule_in_chromium()
     tokio::spawn(served.serve(listener));
 
     // A question that gives owners time to decide.
-    let mut question = network.question(
+    let question = network.question(
         "SELECT domain(sex, 'f', 'm') AS grp, AVG(clamp(age, 0, 100, 1)) AS mean FROM people
          WHERE age < 70 GROUP BY grp",
         None,
         None,
     );
-    question.owners_ms = 60_000;
-    let prepared = network.querier().prepare(&question).await.unwrap();
-    network.querier().submit(&prepared).await.unwrap();
+    let question = question.ask_owners(Duration::from_secs(60));
+    let prepared = steps::prepare(network.querier(), &question).await.unwrap();
+    steps::submit(network.querier(), &prepared).await.unwrap();
     let query = loop {
         if let Some(entry) = store.history(&home, 0, 1).unwrap().pop() {
             break entry.query;

@@ -20,7 +20,10 @@ use dispers_core::{
 };
 use dispers_node::Channels;
 use dispers_proto::{Messages, chunks, v1::stack_client::StackClient};
-use dispers_querier::{Prepared, Querier, Question};
+use dispers_querier::{
+    Querier, Question,
+    steps::{self, Prepared},
+};
 use dispers_sandbox::{Network, Options};
 use dispers_sql::decode::{Table, Value};
 use tempfile::TempDir;
@@ -155,19 +158,11 @@ impl Stage {
     /// Prepares a query that `min_verified` aggregators must verify.
     async fn ask(&self, min_verified: u8) -> Asked {
         let node = self.network.node("querier").unwrap().clone();
-        let config = dispers_querier::Config {
-            min_verified,
-            ..dispers_querier::Config::default()
-        };
+        let mut config = dispers_querier::Config::default();
+        config.min_verified = min_verified;
         let querier = Querier::new(node, config);
-        let question = Question {
-            sql: SQL.into(),
-            purpose: "sandbox".into(),
-            min_cohort: None,
-            loss: None,
-            owners_ms: 0,
-        };
-        let prepared = querier.prepare(&question).await.unwrap();
+        let question = Question::new(SQL, "sandbox").exact();
+        let prepared = steps::prepare(&querier, &question).await.unwrap();
         let config = Config {
             batch_size: 20,
             ..Config::default()
@@ -213,7 +208,7 @@ impl Stage {
             queue.extend(conduct.handle(event));
         }
         let table = conduct.totals().map(|totals| {
-            let opened = asked.querier.open(asked.prepared.asked(), totals);
+            let opened = steps::open(&asked.querier, asked.prepared.asked(), totals);
             opened.unwrap().1
         });
         Ended {

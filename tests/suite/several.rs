@@ -1,7 +1,7 @@
 //! Tests of networks with two partitions, two targets and two committees.
 
 use dispers_core::conduct::Phase;
-use dispers_querier::{Error, QueryResult, Step};
+use dispers_querier::{Error, Progress, QueryResult};
 use dispers_sandbox::{Network, Options};
 use dispers_sql::decode::Value;
 
@@ -63,7 +63,7 @@ async fn each_committee_may_lose_an_aggregator() {
     let mut told = Vec::new();
     let result = network
         .ask(SQL, None, |step| {
-            if let Step::Running(status) = step
+            if let Progress::Running(status) = step
                 && status.phase == Phase::Ask
             {
                 for node in lost {
@@ -86,7 +86,7 @@ async fn a_committee_that_is_gone_fails_the_query_rather_than_half_of_it_passing
     let network = network(&two_of_each()).await;
     let error = network
         .ask(SQL, None, |step| {
-            if let Step::Running(status) = step
+            if let Progress::Running(status) = step
                 && status.phase == Phase::Ask
             {
                 for node in ["data-aggregator-2-1", "data-aggregator-2-2"] {

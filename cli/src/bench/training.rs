@@ -14,7 +14,7 @@ use anyhow::Context;
 use clap::Args;
 use dispers_base::id::Role;
 use dispers_node::{private, rng};
-use dispers_querier::{TrainingQuestion, TrainingStep};
+use dispers_querier::{TrainingProgress, TrainingQuestion};
 use dispers_sandbox::{Executors, Network, Options};
 use dispers_sql::plan::TrainingRequest;
 use dispers_training::{Family, Task, fit::Settings};
@@ -193,12 +193,13 @@ impl Case {
         };
         let mut marks = Vec::new();
         let question = self.question(arguments, sheet)?;
-        let trained = network.querier().train(&question, |step| {
-            if let TrainingStep::Round(round, _) = step {
+        let mut training = network.querier().train(&question);
+        while let Some(progress) = training.next().await {
+            if let TrainingProgress::Round(round, _) = progress {
                 marks.push(mark(round.task, round.homes));
             }
-        });
-        let trained = trained.await;
+        }
+        let trained = training.await;
         network.stop().await;
         trained?;
         Ok(self.cost(&marks))
@@ -210,31 +211,26 @@ impl Case {
             .context("a file without a name")
             .map_err(Exit::other)?;
         let features = (0..arguments.features).map(|number| format!("clamp(x{number}, 0, 1)"));
-        Ok(TrainingQuestion {
-            request: TrainingRequest {
-                label: Some("label > 0".into()),
-                positive: None,
-                features: features.collect(),
-                from: format!("\"{doctype}\""),
-                condition: None,
-                family: self.family.clone(),
-                bits: 8,
-                clip: None,
-                held_out: 0,
-                updates: arguments.rounds,
-            },
-            settings: Settings {
-                rate: 0.1,
-                momentum: 0.9,
-                l2: 0.0,
-                adaptive: false,
-                seed: 1,
-            },
-            purpose: "sandbox".into(),
-            min_cohort: None,
-            loss: None,
-            owners_ms: 0,
-        })
+        let request = TrainingRequest {
+            label: Some("label > 0".into()),
+            positive: None,
+            features: features.collect(),
+            from: format!("\"{doctype}\""),
+            condition: None,
+            family: self.family.clone(),
+            bits: 8,
+            clip: None,
+            held_out: 0,
+            updates: arguments.rounds,
+        };
+        let settings = Settings {
+            rate: 0.1,
+            momentum: 0.9,
+            l2: 0.0,
+            adaptive: false,
+            seed: 1,
+        };
+        Ok(TrainingQuestion::new(request, settings, "sandbox", None))
     }
 
     /// Returns the mean over the rounds of updates.

@@ -122,7 +122,6 @@ mod tests {
     use arrow_array::cast::AsArray;
     use arrow_array::types::{Float64Type, Int64Type};
     use dispers_base::id::QueryId;
-    use dispers_querier::{Aggregators, Homes};
     use dispers_sql::decode::Table;
 
     use super::*;
@@ -130,32 +129,17 @@ mod tests {
     fn result() -> QueryResult {
         let row =
             |key: &str, count, mean| vec![Value::Text(key.into()), Value::Integer(count), mean];
-        QueryResult {
-            query: QueryId([7; 32]),
-            table: Table {
-                columns: ["band", "n", "mean"].map(str::to_owned).into(),
-                rows: vec![row("a", 12, Value::Real(1.5)), row("b", 30, Value::Null)],
-                group_columns: vec!["band".into()],
-                suppressed_groups: vec![vec![Value::Text("c".into())]],
-                keys: vec![0],
-                intervals: vec![vec![None, Some((9.0, 15.0)), None]; 2],
-                standard_errors: vec![vec![None, Some(1.5), None]; 2],
-                ..Table::default()
-            },
-            homes: Homes {
-                targeted: 50,
-                asked: 50,
-                answered: 50,
-                accepted: 49,
-                rejected: 1,
-                about: false,
-            },
-            aggregators: Aggregators {
-                needed: 2,
-                verified: 3,
-            },
-            phases_ms: Vec::new(),
-        }
+        let table = Table {
+            columns: ["band", "n", "mean"].map(str::to_owned).into(),
+            rows: vec![row("a", 12, Value::Real(1.5)), row("b", 30, Value::Null)],
+            group_columns: vec!["band".into()],
+            suppressed_groups: vec![vec![Value::Text("c".into())]],
+            keys: vec![0],
+            intervals: vec![vec![None, Some((9.0, 15.0)), None]; 2],
+            standard_errors: vec![vec![None, Some(1.5), None]; 2],
+            ..Table::default()
+        };
+        QueryResult::of_table(QueryId([7; 32]), table)
     }
 
     fn check(batch: &RecordBatch) {

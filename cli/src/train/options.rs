@@ -229,31 +229,29 @@ impl Shared {
         }
         let loss = self.loss.loss(default)?;
         let chosen = model.chosen(loss.is_some())?;
-        Ok(TrainingQuestion {
-            request: TrainingRequest {
-                label: chosen.label,
-                positive: chosen.positive,
-                features: split(&self.features),
-                from: self.from.clone(),
-                condition: self.condition.clone(),
-                family: chosen.family,
-                bits: self.bits.unwrap_or(chosen.bits),
-                clip: chosen.clip,
-                held_out: (self.validation * 1000.0).round() as u16,
-                updates: chosen.updates,
-            },
-            settings: Settings {
-                rate: chosen.rate,
-                momentum: chosen.momentum,
-                l2: chosen.l2,
-                adaptive: chosen.adaptive,
-                seed: self.seed,
-            },
-            purpose: purpose.to_owned(),
-            min_cohort,
-            loss,
-            owners_ms,
-        })
+        let request = TrainingRequest {
+            label: chosen.label,
+            positive: chosen.positive,
+            features: split(&self.features),
+            from: self.from.clone(),
+            condition: self.condition.clone(),
+            family: chosen.family,
+            bits: self.bits.unwrap_or(chosen.bits),
+            clip: chosen.clip,
+            held_out: (self.validation * 1000.0).round() as u16,
+            updates: chosen.updates,
+        };
+        let settings = Settings {
+            rate: chosen.rate,
+            momentum: chosen.momentum,
+            l2: chosen.l2,
+            adaptive: chosen.adaptive,
+            seed: self.seed,
+        };
+        let mut question = TrainingQuestion::new(request, settings, purpose, loss);
+        question.min_cohort = min_cohort;
+        question.owners_ms = owners_ms;
+        Ok(question)
     }
 }
 

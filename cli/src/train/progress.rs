@@ -2,14 +2,15 @@
 
 use std::io::{IsTerminal, stderr};
 
-use dispers_core::conduct::Phase;
-use dispers_querier::TrainingStep;
+use dispers_querier::{Error, InTraining, Phase, Trained, TrainingProgress};
 use dispers_training::Task;
 use indicatif::{ProgressBar, ProgressStyle};
 
 pub(super) struct Progress {
     terminal: bool,
     bar: ProgressBar,
+    /// True once the id of the session, or the reason why it cannot be resumed, is on stderr.
+    told: bool,
 }
 
 impl Progress {
@@ -21,19 +22,48 @@ impl Progress {
         Self {
             terminal: stderr().is_terminal(),
             bar,
+            told: false,
         }
     }
 
-    pub(super) fn step(&mut self, step: &TrainingStep<'_>) {
+    /// Leaves out the id, for a user who resumed the session by it.
+    pub(super) fn of_resumed(mut self) -> Self {
+        self.told = true;
+        self
+    }
+
+    /// Shows the progress of a session until it ends. Returns the model.
+    pub(super) async fn follow(mut self, mut training: InTraining) -> Result<Trained, Error> {
+        while let Some(step) = training.next().await {
+            self.step(&step);
+        }
+        self.bar.abandon();
+        training.await
+    }
+
+    fn tell(&mut self, line: &str) {
+        if !std::mem::replace(&mut self.told, true) {
+            eprintln!("{line}");
+        }
+    }
+
+    fn step(&mut self, step: &TrainingProgress) {
         match step {
-            TrainingStep::Keep(..) => {}
-            TrainingStep::Preparing => self.bar.set_message("concepts and keys"),
-            TrainingStep::Running(status) => {
+            TrainingProgress::Kept(id) => {
+                self.tell(&format!(
+                    "session {id}: `dispers resume {id}` goes on with it"
+                ));
+            }
+            TrainingProgress::Unkept(_, error) => {
+                self.tell(&format!("the session cannot be resumed: {error}"));
+            }
+            TrainingProgress::Preparing => self.bar.set_message("concepts and keys"),
+            TrainingProgress::Running(status) => {
                 if status.phase == Phase::Find {
                     self.bar.set_message("choosing homes");
                 }
             }
-            TrainingStep::Round(round, time) => {
+            TrainingProgress::Round(round, time) => {
                 let what = match round.task {
                     Task::Scale => "scale",
                     Task::Candidates => "first points",
@@ -51,10 +81,7 @@ impl Progress {
                     false => eprintln!("round {}: {line}", round.number),
                 }
             }
+            _ => {}
         }
-    }
-
-    pub(super) fn end(&self) {
-        self.bar.abandon();
     }
 }

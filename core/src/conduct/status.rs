@@ -4,7 +4,10 @@ use borsh::{BorshDeserialize, BorshSerialize};
 
 use super::StepError;
 use crate::find::NoisySize;
-use dispers_base::id::{AggregatorId, MemberNumber, Name, Timestamp};
+use dispers_base::{
+    encoding::Message,
+    id::{AggregatorId, MemberNumber, Name, Timestamp},
+};
 
 /// Phase of a query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, BorshSerialize, BorshDeserialize)]
@@ -97,6 +100,11 @@ pub struct Status {
     pub missing: Vec<AggregatorId>,
     /// Nodes that the query waits for.
     pub waiting: Vec<Wait>,
+}
+
+impl Message for Status {
+    const NAME: &'static str = "status";
+    const LIMIT: usize = 1 << 20;
 }
 
 /// A step of a query, as one node takes it.

@@ -29,7 +29,11 @@ use rand::CryptoRng;
 use zeroize::Zeroizing;
 
 use self::encapsulation::{Opening, Sealing};
-use dispers_base::{encoding, id::Role, labels};
+use dispers_base::{
+    encoding::{self, Message},
+    id::Role,
+    labels,
+};
 
 /// Number of bytes by which a ciphertext is longer than its plaintext, without the encapsulation.
 pub const TAG_LENGTH: usize = 16;
@@ -233,6 +237,12 @@ impl<R, T> BorshSerialize for Sealed<R, T> {
         self.encapsulated.serialize(writer)?;
         self.ciphertext.serialize(writer)
     }
+}
+
+impl<R, T: Message> Message for Sealed<R, T> {
+    const NAME: &'static str = T::NAME;
+    // An encapsulation has at most 1,120 bytes (X-Wing). The tag and the lengths of the parts need less than 100.
+    const LIMIT: usize = T::LIMIT + 2048;
 }
 
 impl<R, T> BorshDeserialize for Sealed<R, T> {

@@ -11,7 +11,7 @@ use dispers_core::{
         Part, Record,
         sealing::{Place, StorageKey},
     },
-    manifest::{MAX_MANIFEST, SignedManifest},
+    manifest::SignedManifest,
 };
 use dispers_crypto::envelope::{EnvelopePublicKey, EnvelopeSecretKey, Suite};
 use dispers_node::{Database, DatabaseError, rng};
@@ -193,8 +193,8 @@ impl Kept {
         let manifest = key
             .open(&manifest, &place(MANIFEST, id, &[]))
             .map_err(|_| self.unreadable("query"))?;
-        let manifest: SignedManifest = from_bytes(&manifest, MAX_MANIFEST + 4096, MANIFEST)
-            .map_err(|_| self.unreadable("query"))?;
+        let manifest: SignedManifest =
+            encoding::decode(&manifest).map_err(|_| self.unreadable("query"))?;
         let records = rows.into_iter().map(|(part, body)| {
             let body = key.open(&body, &place(RECORD, id, &part)).ok()?;
             Some((from_bytes(&part, 64, RECORD).ok()?, Record::new(body)))

@@ -27,6 +27,7 @@ pub(crate) use expression::bind_filter;
 pub(crate) use grouping::bind_keys;
 pub(crate) use measures::{Measures, nice_step};
 pub(crate) use outputs::{Outputs, bind_outputs};
+pub use parse::MAX_SQL;
 pub(crate) use parse::parse;
 pub(crate) use regression::{as_select, bind_regression};
 pub(crate) use source::{bind_documents, bind_source};

@@ -13,7 +13,7 @@ use super::error::{Position, SqlError};
 use super::walk::position_of;
 
 /// Longest SQL text, in bytes.
-const MAX_SQL: usize = 64 * 1024;
+pub const MAX_SQL: usize = 64 * 1024;
 /// Largest number of tokens. Chains such as `a + a + …` nest as deeply as they are long, so this bounds the
 /// depth.
 const MAX_TOKENS: usize = 4096;

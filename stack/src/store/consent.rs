@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use dispers_base::{
-    encoding::{from_bytes, to_bytes},
+    encoding::{decode, from_bytes, to_bytes},
     id::{BatchId, QueryId, Timestamp},
 };
 use dispers_core::{
@@ -14,7 +14,7 @@ use dispers_core::{
         Account, Answered, Asked, Decision, Outcome, Place, Question, Rules, Spent, WordError,
         decide, word,
     },
-    manifest::{MAX_MANIFEST, Manifest, SignedManifest},
+    manifest::{Manifest, SignedManifest},
     subscription::HomeId,
 };
 use dispers_node::now;
@@ -458,13 +458,12 @@ impl Store {
 
 /// Decodes a stored manifest with its signature.
 fn signed(bytes: &[u8]) -> Result<SignedManifest, Error> {
-    let most = MAX_MANIFEST + 1024;
-    Ok(from_bytes(bytes, most, "manifest")?)
+    Ok(decode(bytes)?)
 }
 
 /// Decodes the manifest in a signed one. The signature was verified when the manifest was received.
 fn manifest_of(signed: &SignedManifest) -> Result<Manifest, Error> {
-    Ok(from_bytes(&signed.body, MAX_MANIFEST, "manifest")?)
+    Ok(signed.unverified()?)
 }
 
 /// Returns the rules that the owner of a home gave, if any.

@@ -27,7 +27,10 @@ use dispers_core::{
     subscription::Upload,
 };
 use dispers_crypto::oprf::Pseudonym;
-use dispers_querier::{Prepared, Question};
+use dispers_querier::{
+    Question,
+    steps::{self, Prepared},
+};
 use dispers_sandbox::{Network, Options};
 use dispers_sql::decode::{Table, Value};
 
@@ -123,14 +126,8 @@ impl Forge {
     }
 
     async fn prepare(network: &Network, sql: &str) -> Prepared {
-        let question = Question {
-            sql: sql.into(),
-            purpose: "sandbox".into(),
-            min_cohort: None,
-            loss: None,
-            owners_ms: 0,
-        };
-        network.querier().prepare(&question).await.unwrap()
+        let question = Question::new(sql, "sandbox").exact();
+        steps::prepare(network.querier(), &question).await.unwrap()
     }
 
     /// Returns the query's lists as they were uploaded, for a test to change.
@@ -268,7 +265,7 @@ impl Forge {
             }
         }
         let table = conduct.totals().map(|totals| {
-            let opened = self.network.querier().open(self.prepared.asked(), totals);
+            let opened = steps::open(self.network.querier(), self.prepared.asked(), totals);
             opened.unwrap().1
         });
         Ended {

@@ -1,6 +1,6 @@
 //! Attacks of a dishonest querier.
 
-use dispers_base::encoding::from_bytes;
+use dispers_base::encoding::decode;
 use dispers_core::{
     conduct::{Command, Event},
     manifest::Manifest,
@@ -21,7 +21,7 @@ async fn an_offer_serves_one_query() {
     forge.carrying_out(begun).await;
     // The querier signs a second manifest with the same offers.
     let body = &forge.prepared.signed().body;
-    let mut manifest: Manifest = from_bytes(body, 1 << 20, "manifest").unwrap();
+    let mut manifest: Manifest = decode(body).unwrap();
     manifest.min_cohort += 1;
     let signed = manifest.sign(forge.signing("querier"));
     let driver = forge.driver(&signed, forge.prepared.profiles(), &forge.segments());

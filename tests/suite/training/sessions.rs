@@ -9,18 +9,13 @@ use std::{
 };
 
 use dispers_base::{
-    encoding::from_bytes,
+    encoding::decode,
     id::{BatchId, Role, Work},
 };
 use dispers_conductor::Store;
-use dispers_core::{
-    ask::Ask,
-    manifest::{MAX_MANIFEST, SignedManifest},
-    subscription::HomeId,
-    ticket::FindId,
-};
+use dispers_core::{ask::Ask, manifest::SignedManifest, subscription::HomeId, ticket::FindId};
 use dispers_privacy::Rho;
-use dispers_querier::{PrivacyLoss, Trained, TrainingQuestion, TrainingStep};
+use dispers_querier::{PrivacyLoss, Trained, TrainingProgress, TrainingQuestion};
 use dispers_query::local::FieldValue;
 use dispers_sandbox::{Network, Options, Through};
 use dispers_stack::{Connector, Document, Selector};
@@ -61,12 +56,13 @@ async fn train(
     question: &TrainingQuestion,
     mut after: impl FnMut(&Round),
 ) -> Trained {
-    let trained = network.querier().train(question, |step| {
-        if let TrainingStep::Round(round, _) = step {
-            after(round);
+    let mut training = network.querier().train(question);
+    while let Some(progress) = training.next().await {
+        if let TrainingProgress::Round(round, _) = progress {
+            after(&round);
         }
-    });
-    trained.await.unwrap()
+    }
+    training.await.unwrap()
 }
 
 fn homes_of(trained: &Trained) -> Vec<u64> {
@@ -253,7 +249,7 @@ async fn fewer_homes_than_the_cohort_with_all_values_train_nothing() {
     let network = network(&options).await;
     let mut question = question(LOGISTIC, Some("death"), &FEATURES);
     question.request.condition = Some("age > 71".into());
-    let refused = network.querier().train(&question, |_| {}).await;
+    let refused = network.querier().train(&question).await;
     let said = refused.err().unwrap().to_string();
     assert!(
         said.contains("fewer homes than the minimum cohort"),
@@ -355,7 +351,7 @@ async fn a_round_that_its_querier_did_not_begin_takes_no_place_at_a_stack() {
     let store = network.conductor_store().unwrap();
     let number = network.directory().witnesses.log;
     let bytes = store.logged(number, 0, 1).await.unwrap().remove(0);
-    let manifest: SignedManifest = from_bytes(&bytes, MAX_MANIFEST + 1024, "manifest").unwrap();
+    let manifest: SignedManifest = decode(&bytes).unwrap();
     let inclusion = logged(&log_of(&network), &manifest).await;
     let ask = |round| Ask {
         manifest: manifest.clone(),
