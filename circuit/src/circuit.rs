@@ -180,6 +180,8 @@ impl Circuit {
             Self::Vector(vector) => Some(vector.largest_level()),
             Self::Rows(_) | Self::Noise(_) => self.sensitivities().into_iter().max(),
         };
+        // A vector's sums lie on either side of zero. A level in full, although a home adds at most half of one to a centred
+        // sum, leaves room for both signs.
         (field::MODULUS - 1) / largest.unwrap_or(1).max(1)
     }
 }

@@ -40,6 +40,7 @@ impl Circuit {
                 Self::Vector(_) => halved(&counts, cohort),
                 Self::Rows(_) | Self::Noise(_) => runs(&counts, cohort),
             };
+            // A level whose count is too small by itself is released as part of its run.
             rules.fill(match runs.is_empty() {
                 true => Rule::Withheld,
                 false => Rule::Released(0),

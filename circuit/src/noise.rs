@@ -113,6 +113,7 @@ impl Circuit {
         if bounds.iter().map(digits).sum::<usize>() > MAX_NOISE_DIGITS {
             return Err(too_much(&bounds));
         }
+        // Digits prove no other range. Wider bounds cost privacy nothing: honest noise is drawn as before.
         for bound in &mut bounds {
             *bound = 1 << (digits(bound) * usize::from(DIGIT_BITS) - 1);
         }

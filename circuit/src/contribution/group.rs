@@ -100,6 +100,7 @@ impl HeldGroup {
         let mut rest = bytes.strip_prefix(&[encoding::VERSION])?;
         let entries = Vec::<Entry>::deserialize(&mut rest).ok()?;
         let mut indices = HashSet::with_capacity(entries.len());
+        // An index that stands twice would count a home twice, or overwrite a share.
         let distinct = entries.iter().all(|entry| indices.insert(entry.index));
         if entries.len() > max_entries || !distinct {
             return None;
@@ -164,6 +165,7 @@ impl HeldGroup {
 
     /// Calls `each` with every entry and its share of `share_len` elements, in order. Only one share is expanded at a time.
     pub fn for_each(&self, share_len: usize, mut each: impl FnMut(&Entry, &[u64])) {
+        // One buffer for all entries: a seed is far smaller than the shares that it expands to.
         let mut share = Zeroizing::new(vec![0; share_len]);
         match &self.shares {
             Held::Seed(seed) => {
@@ -204,6 +206,7 @@ impl Joint {
         let (blind, after) = rest.split_first_chunk()?;
         let (count, after) = after.split_first_chunk()?;
         let count = u32::from_le_bytes(*count) as usize;
+        // The count is a stranger's: nothing is allocated before the bytes are there.
         let each = count.checked_div(entries).unwrap_or(0);
         let (parts, after) = after.split_at_checked(count.checked_mul(32)?)?;
         if each * entries != count || each > MAX_PARTS {

@@ -48,6 +48,7 @@ impl Digits {
             return false;
         };
         let (gadgets, wires) = rest.split_at(SETS);
+        // Both sets must agree: one set alone could be met by trying 2^64 inputs (protocol.md §7).
         let sets = Joint::expand(self, joint);
         *check == 0
             && sets

@@ -75,6 +75,7 @@ impl Rows {
             });
         let products: Vec<(usize, BTreeSet<Atom>, &Vec<u16>)> = products.collect();
         for (output, atoms, factors) in &products {
+            // A product of bits is a bit, so that its sum is a number of homes.
             let is_count = factors.iter().all(|factor| self.is_bit(*factor));
             if is_count && counts.place(first, atoms).is_none() {
                 counts.add(

@@ -40,6 +40,7 @@ impl Builder {
             let bit = LinearForm::element(bit);
             self.zero(bit.clone(), Affine::less_one(bit));
         }
+        // With one group, the sum is the bit itself.
         if groups > 1 {
             self.zero(row.clone(), Affine::less_one(row.clone()));
         }
@@ -123,6 +124,7 @@ impl Builder {
 
     fn constrain(&mut self, left: LinearForm, right: Affine, product: Option<usize>) {
         self.count += 1;
+        // Beyond the bound only the count goes on.
         if self.constraints.len() < MAX_CONSTRAINTS {
             self.constraints.push(Constraint {
                 left: left.into(),

@@ -92,6 +92,7 @@ impl Vector {
                 assert_eq!(levels.len(), section.len(), "one level per coordinate");
                 elements[number] = 1;
                 let digits = elements[place..end].chunks_exact_mut(each);
+                // Digits have no encoding of a higher level. A clamped level keeps the rest of the vector.
                 for (digits, level) in digits.zip(levels) {
                     write_digits((*level).min(highest), digits);
                 }
