@@ -65,8 +65,8 @@ pub struct HeldGroup {
 
 enum Held {
     Seed(Zeroizing<[u8; 32]>),
-    /// Whole encoding, and the position in it where the elements begin. Nothing is copied: a batch of large vectors would
-    /// be in memory twice.
+    /// Whole encoding, and the position in it where the elements begin. Nothing is copied: a batch of large vectors
+    /// would be in memory twice.
     Explicit(Zeroizing<Vec<u8>>, usize),
 }
 
@@ -80,12 +80,12 @@ fn element(bytes: &[u8]) -> u64 {
 }
 
 impl HeldGroup {
-    /// Decodes a group of at most `max_entries` contributions of `share_len` elements each. The elements stay where they
-    /// are.
+    /// Decodes a group of at most `max_entries` contributions of `share_len` elements each. The elements stay where
+    /// they are.
     ///
     /// # Errors
-    /// [`DecodeError`] for anything else: more entries, an index twice, another number of elements, an element that is not
-    /// below p.
+    /// [`DecodeError`] for anything else: more entries, an index twice, another number of elements, an element that is
+    /// not below p.
     pub fn decode(
         bytes: Zeroizing<Vec<u8>>,
         share_len: usize,
@@ -140,8 +140,8 @@ impl HeldGroup {
         self.joint.is_some()
     }
 
-    /// Returns the joint randomness of the entry at `place`, if the reader's share `input` is the committed one. The reader
-    /// is `member`, at `position` among the aggregators that get a share.
+    /// Returns the joint randomness of the entry at `place`, if the reader's share `input` is the committed one. The
+    /// reader is `member`, at `position` among the aggregators that get a share.
     pub fn joint(
         &self,
         place: usize,
@@ -163,7 +163,8 @@ impl HeldGroup {
         &self.entries
     }
 
-    /// Calls `each` with every entry and its share of `share_len` elements, in order. Only one share is expanded at a time.
+    /// Calls `each` with every entry and its share of `share_len` elements, in order. Only one share is expanded at a
+    /// time.
     pub fn for_each(&self, share_len: usize, mut each: impl FnMut(&Entry, &[u64])) {
         // One buffer for all entries: a seed is far smaller than the shares that it expands to.
         let mut share = Zeroizing::new(vec![0; share_len]);

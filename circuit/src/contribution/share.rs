@@ -11,8 +11,8 @@ use crate::circuit::System;
 use dispers_base::id::MemberNumber;
 use dispers_crypto::shamir::Sharing;
 
-/// Proves `contributions` to `circuit` and shares them among `points`, so that any `needed` can read: one group per point,
-/// in order.
+/// Proves `contributions` to `circuit` and shares them among `points`, so that any `needed` can read: one group per
+/// point, in order.
 ///
 /// # Errors
 /// [`ShareError`] for unusable points, or contributions to another circuit.

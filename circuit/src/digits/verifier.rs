@@ -25,8 +25,8 @@ impl Digits {
         }
     }
 
-    /// Returns the factors of the coefficients of a gadget polynomial in the check Σ β_c·G(ω^c), by a coefficient's place
-    /// modulo the size of the wires' domain. The calls c stand at 1, 2, …, and `weights` are their β.
+    /// Returns the factors of the coefficients of a gadget polynomial in the check Σ β_c·G(ω^c), by a coefficient's
+    /// place modulo the size of the wires' domain. The calls c stand at 1, 2, …, and `weights` are their β.
     fn check(&self, weights: &[u64]) -> Vec<u64> {
         let root = root(self.log);
         let steps = powers(root).take(1 << self.log);

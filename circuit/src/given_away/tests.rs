@@ -365,7 +365,8 @@ fn what_costs_fewest_numbers_is_withheld() {
     assert_eq!(released, [9, 36]);
 }
 
-/// Returns whether the number of homes is withheld beside a result with six homes in one group and `others` in the other.
+/// Returns whether the number of homes is withheld beside a result with six homes in one group and `others` in the
+/// other.
 fn gives_away(others: usize, homes: u64) -> bool {
     let variable = Variable {
         max: 9,

@@ -71,8 +71,8 @@ impl Vector {
         })
     }
 
-    /// Encodes a vector as the elements of a contribution; all zeros without a row. A level that is too high becomes the
-    /// highest.
+    /// Encodes a vector as the elements of a contribution; all zeros without a row. A level that is too high becomes
+    /// the highest.
     ///
     /// # Panics
     /// If the row does not have the sections of the shape.
