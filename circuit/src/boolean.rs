@@ -29,6 +29,7 @@ fn terms(truth: u32, variables: usize) -> Option<Vec<(usize, i128)>> {
     let mut terms: Vec<i128> = (0..1 << variables)
         .map(|input| i128::from(truth >> input & 1))
         .collect();
+    // Möbius inversion: values on all inputs become the factors of the monomials.
     for variable in 0..variables {
         for input in 0..terms.len() {
             if input >> variable & 1 == 1 {

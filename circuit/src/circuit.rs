@@ -161,8 +161,8 @@ impl Circuit {
         }
     }
 
-    /// Adds a share's summand of every output to `sums`. The map is linear, so that the sum of many shares may be passed
-    /// at once. Only the first [`input_len`](Self::input_len) elements are read.
+    /// Adds a share's summand of every output to `sums`. The map is linear, so that the sum of many shares may be
+    /// passed at once. Only the first [`input_len`](Self::input_len) elements are read.
     ///
     /// # Panics
     /// If the share is shorter than the input, or `sums` does not hold one sum per output.
@@ -173,13 +173,15 @@ impl Circuit {
         }
     }
 
-    /// Returns the largest number of homes whose sums are sure to stay within the field. Beyond it a sum could wrap around
-    /// unnoticed.
+    /// Returns the largest number of homes whose sums are sure to stay within the field. Beyond it a sum could wrap
+    /// around unnoticed.
     pub fn capacity(&self) -> u64 {
         let largest = match self {
             Self::Vector(vector) => Some(vector.largest_level()),
             Self::Rows(_) | Self::Noise(_) => self.sensitivities().into_iter().max(),
         };
+        // A vector's sums lie on either side of zero. A level in full, although a home adds at most half of one to a
+        // centred sum, leaves room for both signs.
         (field::MODULUS - 1) / largest.unwrap_or(1).max(1)
     }
 }

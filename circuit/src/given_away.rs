@@ -81,6 +81,7 @@ impl Circuit {
         if weakness::off(Weakness::CellsGivenAway) {
             return mask;
         }
+        // Counts that guard nothing are withheld where they are few. The mask has withheld the guards already.
         for people in counts.people.iter().filter(|people| !people.is_guard) {
             if is_few(
                 people.openings.iter().map(|place| count(*place)).sum(),

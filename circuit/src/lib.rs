@@ -1,22 +1,24 @@
 //! Circuits: what a contribution may be (protocol.md §7).
 //!
-//! A contribution is a vector of field elements. A home proves in zero knowledge that its vector satisfies the circuit's
-//! constraints. The outputs are linear forms of the vector, so that aggregators sum shares of them.
+//! A contribution is a vector of field elements. A home proves in zero knowledge that its vector satisfies the
+//! circuit's constraints. The outputs are linear forms of the vector, so that aggregators sum shares of them.
 //!
 //! | [`Circuit`] | Input | Proof |
 //! |---|---|---|
-//! | [`Rows`], of a query | one-hot group bits; for each variable a presence bit (where NULL is possible) and the bits of its level, or one bit for each level; committed products | constraints of degree two |
-//! | [`Vector`], of a round of training | row bit, flags of sections, digits of coordinates | digits, under joint randomness |
-//! | [`DealtNoise`], of an aggregator | numbers within public bounds | as one of the two |
+//! | [`Rows`], of a query | group bits, presence bits, levels, products | constraints of degree two |
+//! | [`Vector`], of a round of training | row bit, flags of sections, digits of coordinates | digits |
+//! | [`DealtNoise`], of an aggregator | numbers within public bounds | constraints, or digits for many numbers |
+//!
+//! Digits are proved under joint randomness, for which a home commits to the shares of its input.
 //!
 //! **What is proved of a row.** Exactly one group bit is set, or none: a home without a row. Presence bits are masked by
-//! the row and level bits by the presence, so that every vector that satisfies the constraints has the outputs of a legal
-//! row, or all zeros. The weights of the level bits make nothing above the maximum expressible.
+//! the row and level bits by the presence, so that every vector that satisfies the constraints has the outputs of a
+//! legal row, or all zeros. The weights of the level bits make nothing above the maximum expressible.
 //!
 //! A home uses [`contribution`]: it encodes, and [shares](contribution::share) with a proof. An aggregator uses
 //! [`HeldGroup`](contribution::HeldGroup) and [`Verifier`]. A release uses [`Mask`] and [`Opening`] (protocol.md §9).
 
-// What a contribution may be.
+// Circuits, proofs and contributions.
 mod circuit;
 mod constraints;
 pub mod contribution;
@@ -29,7 +31,7 @@ mod rows;
 mod vector;
 mod verifier;
 
-// Which sums are released.
+// Release of sums.
 mod boolean;
 mod given_away;
 mod mask;

@@ -14,8 +14,8 @@ pub struct Mask(Vec<Rule>);
 pub(crate) enum Rule {
     /// Nothing is released.
     Withheld,
-    /// The sum of this number of outputs, from this output on, is released: 1 for this output alone, and 0 for an output
-    /// that is part of an earlier sum.
+    /// The sum of this number of outputs, from this output on, is released: 1 for this output alone, and 0 for an
+    /// output that is part of an earlier sum.
     Released(usize),
     /// A public number is released instead of the sum, since the sum would give other numbers away.
     Public(u64),
@@ -40,6 +40,7 @@ impl Circuit {
                 Self::Vector(_) => halved(&counts, cohort),
                 Self::Rows(_) | Self::Noise(_) => runs(&counts, cohort),
             };
+            // A level whose count is too small by itself is released as part of its run.
             rules.fill(match runs.is_empty() {
                 true => Rule::Withheld,
                 false => Rule::Released(0),

@@ -1,7 +1,7 @@
 //! Circuit of dealt noise: numbers within public bounds, and nothing else (protocol.md §9).
 //!
-//! Few numbers are proved bit by bit. Many numbers, such as a vector's noise, are proved like a vector: as digits in base
-//! 16 under joint randomness, with their bounds widened to the range that the digits hold.
+//! Few numbers are proved bit by bit. Many numbers, such as a vector's noise, are proved like a vector: as digits in
+//! base 16 under joint randomness, with their bounds widened to the range that the digits hold.
 
 use zeroize::Zeroizing;
 
@@ -98,8 +98,8 @@ impl Circuit {
         }))
     }
 
-    /// Returns the bounds that noise within `bounds` is proved to keep: the same bounds for few numbers. For many numbers
-    /// each bound becomes half of a power of 16 that is no smaller than the bound.
+    /// Returns the bounds that noise within `bounds` is proved to keep: the same bounds for few numbers. For many
+    /// numbers each bound becomes half of a power of 16 that is no smaller than the bound.
     ///
     /// # Errors
     /// [`CircuitError::TooMuchNoise`] when there are too many numbers, or numbers of too many digits.
@@ -113,14 +113,15 @@ impl Circuit {
         if bounds.iter().map(digits).sum::<usize>() > MAX_NOISE_DIGITS {
             return Err(too_much(&bounds));
         }
+        // Digits prove no other range. Wider bounds cost privacy nothing: honest noise is drawn as before.
         for bound in &mut bounds {
             *bound = 1 << (digits(bound) * usize::from(DIGIT_BITS) - 1);
         }
         Ok(bounds)
     }
 
-    /// Encodes numbers as the elements of a contribution to the circuit of [`noise`](Self::noise) with the same `bounds`.
-    /// Numbers beyond their bounds are clamped; missing ones are encoded by zeros.
+    /// Encodes numbers as the elements of a contribution to the circuit of [`noise`](Self::noise) with the same
+    /// `bounds`. Numbers beyond their bounds are clamped; missing ones are encoded by zeros.
     pub fn encode_noise(bounds: &[u64], noise: &[i64]) -> Zeroizing<Vec<u64>> {
         match are_few(bounds) {
             true => encode_bits(bounds, noise),

@@ -147,6 +147,7 @@ pub(crate) struct Counts {
 
 impl Counts {
     fn opening(&mut self, opening: Opening) -> usize {
+        // A count that is opened twice would cost a second opening for nothing (protocol.md §9).
         let place = self.openings.iter().position(|one| *one == opening);
         place.unwrap_or_else(|| {
             self.openings.push(opening);

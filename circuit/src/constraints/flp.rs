@@ -25,6 +25,7 @@ impl Constraints {
     pub fn prove(&self, input: &[u64], rng: &mut impl CryptoRng) -> Zeroizing<Vec<u64>> {
         assert_eq!(input.len(), self.elements, "an input of this circuit");
         let input: Vec<Field64> = input.iter().map(|&value| value.into()).collect();
+        // A random seed for each wire hides the wire's values at the query point.
         let seeds = [field::random(rng), field::random(rng)].map(Field64::from);
         let proof = Flp::prove(self, &input, &seeds, &[])
             .expect("lengths are those of the circuit and its domain is within the field's");

@@ -80,6 +80,7 @@ impl Constraints {
 
     /// Returns the size of the domain on which a wire's seed and values are interpolated.
     fn wire_domain(&self) -> usize {
+        // One point for the seed, then one for each constraint.
         (1 + self.list.len()).next_power_of_two()
     }
 

@@ -12,12 +12,12 @@ use dispers_base::{
     labels,
 };
 
-/// Verifier message of constraints, or a share of it: the compressed outputs of the constraints, then the left wire, the
-/// right wire and the gadget polynomial at the query point.
+/// Verifier message of constraints, or a share of it: the compressed outputs of the constraints, then the left wire,
+/// the right wire and the gadget polynomial at the query point.
 pub type Message = [u64; 4];
 
-/// Returns whether the message at 0 shows that the proof is right: all constraints hold, and the gadget polynomial is the
-/// product of the wires'.
+/// Returns whether the message at 0 shows that the proof is right: all constraints hold, and the gadget polynomial is
+/// the product of the wires'.
 pub fn accepts(message: &Message) -> bool {
     let [check, left, right, gadget] = *message;
     check == 0 && field::mul(left, right) == gadget
@@ -117,8 +117,8 @@ impl ConstraintsVerifier {
         for (&value, &coefficient) in values.iter().zip(&self.gadget) {
             gadget.add(value, coefficient);
         }
-        // The wires' points are every second point of the gadget polynomial. The first is the seeds', which no constraint
-        // uses.
+        // The wires' points are every second point of the gadget polynomial. The first is the seeds', which no
+        // constraint uses.
         for (&value, &coefficient) in values[2..].iter().step_by(2).zip(&self.check) {
             check.add(value, coefficient);
         }
@@ -131,10 +131,11 @@ impl ConstraintsVerifier {
     }
 }
 
-/// Returns coefficients that give the gadget polynomial at `point` from its values at the roots of unity of order `size`.
+/// Returns coefficients that give the gadget polynomial at `point` from its values at the roots of unity of order
+/// `size`.
 ///
-/// The last value is not in the proof. The degree is below `size − 1`, so that Σ ω^i · value_i = 0, and the last value is
-/// −Σ ω^(i+1) · value_i over the others.
+/// The last value is not in the proof. The degree is below `size − 1`, so that Σ ω^i · value_i = 0, and the last value
+/// is −Σ ω^(i+1) · value_i over the others.
 fn gadget_coefficients(size: usize, point: u64) -> Vec<u64> {
     let mut coefficients = lagrange(size, point);
     let last = coefficients

@@ -65,8 +65,8 @@ pub struct HeldGroup {
 
 enum Held {
     Seed(Zeroizing<[u8; 32]>),
-    /// Whole encoding, and the position in it where the elements begin. Nothing is copied: a batch of large vectors would
-    /// be in memory twice.
+    /// Whole encoding, and the position in it where the elements begin. Nothing is copied: a batch of large vectors
+    /// would be in memory twice.
     Explicit(Zeroizing<Vec<u8>>, usize),
 }
 
@@ -80,12 +80,12 @@ fn element(bytes: &[u8]) -> u64 {
 }
 
 impl HeldGroup {
-    /// Decodes a group of at most `max_entries` contributions of `share_len` elements each. The elements stay where they
-    /// are.
+    /// Decodes a group of at most `max_entries` contributions of `share_len` elements each. The elements stay where
+    /// they are.
     ///
     /// # Errors
-    /// [`DecodeError`] for anything else: more entries, an index twice, another number of elements, an element that is not
-    /// below p.
+    /// [`DecodeError`] for anything else: more entries, an index twice, another number of elements, an element that is
+    /// not below p.
     pub fn decode(
         bytes: Zeroizing<Vec<u8>>,
         share_len: usize,
@@ -100,6 +100,7 @@ impl HeldGroup {
         let mut rest = bytes.strip_prefix(&[encoding::VERSION])?;
         let entries = Vec::<Entry>::deserialize(&mut rest).ok()?;
         let mut indices = HashSet::with_capacity(entries.len());
+        // An index that stands twice would count a home twice, or overwrite a share.
         let distinct = entries.iter().all(|entry| indices.insert(entry.index));
         if entries.len() > max_entries || !distinct {
             return None;
@@ -139,8 +140,8 @@ impl HeldGroup {
         self.joint.is_some()
     }
 
-    /// Returns the joint randomness of the entry at `place`, if the reader's share `input` is the committed one. The reader
-    /// is `member`, at `position` among the aggregators that get a share.
+    /// Returns the joint randomness of the entry at `place`, if the reader's share `input` is the committed one. The
+    /// reader is `member`, at `position` among the aggregators that get a share.
     pub fn joint(
         &self,
         place: usize,
@@ -162,8 +163,10 @@ impl HeldGroup {
         &self.entries
     }
 
-    /// Calls `each` with every entry and its share of `share_len` elements, in order. Only one share is expanded at a time.
+    /// Calls `each` with every entry and its share of `share_len` elements, in order. Only one share is expanded at a
+    /// time.
     pub fn for_each(&self, share_len: usize, mut each: impl FnMut(&Entry, &[u64])) {
+        // One buffer for all entries: a seed is far smaller than the shares that it expands to.
         let mut share = Zeroizing::new(vec![0; share_len]);
         match &self.shares {
             Held::Seed(seed) => {
@@ -204,6 +207,7 @@ impl Joint {
         let (blind, after) = rest.split_first_chunk()?;
         let (count, after) = after.split_first_chunk()?;
         let count = u32::from_le_bytes(*count) as usize;
+        // The count is a stranger's: nothing is allocated before the bytes are there.
         let each = count.checked_div(entries).unwrap_or(0);
         let (parts, after) = after.split_at_checked(count.checked_mul(32)?)?;
         if each * entries != count || each > MAX_PARTS {

@@ -1,5 +1,5 @@
-//! Tests of the stated limits (protocol.md §8 and §13): t aggregators together read a value, and one aggregator forges a
-//! contribution with a home's help where just t verify.
+//! Tests of the stated limits (protocol.md §8 and §13): t aggregators together read a value, and one aggregator forges
+//! a contribution with a home's help where just t verify.
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -55,8 +55,8 @@ fn t_aggregators_together_read_a_value() {
     ));
 }
 
-/// Returns whether these aggregators count a home that claims a bit of 7, where the first aggregator sends whatever makes
-/// the proof accept.
+/// Returns whether these aggregators count a home that claims a bit of 7, where the first aggregator sends whatever
+/// makes the proof accept.
 fn forged(verifying: &[u8]) -> bool {
     let (rows, mut rng) = (rows(), StdRng::seed_from_u64(2));
     let mut input = rows.encode(None).unwrap();
@@ -64,8 +64,8 @@ fn forged(verifying: &[u8]) -> bool {
     let shares = shares(&rows, &input, &mut rng);
     let verifier = rows.constraints().verifier(&[9; 32]);
     let honest: Vec<Message> = shares.iter().map(|share| verifier.message(share)).collect();
-    // The home told the first aggregator every share. So it knows the second's message, and sends the message that makes
-    // the value at 0 accepted. On the line through 1 and 2: f(0) = 2·f(1) − f(2).
+    // The home told the first aggregator every share. So it knows the second's message, and sends the message that
+    // makes the value at 0 accepted. On the line through 1 and 2: f(0) = 2·f(1) − f(2).
     let accepting: Message = [0, 1, 1, 1];
     let half = field::inverse(2);
     let lie: Message = std::array::from_fn(|element| {

@@ -32,7 +32,8 @@ pub struct Contribution {
 }
 
 impl Contribution {
-    /// Makes the contribution of the home at `index` in the batch. The ticket gives one tag per sharing point, in order;
+    /// Makes the contribution of the home at `index` in the batch. The ticket gives one tag per sharing point, in
+    /// order;
     /// `input` are encoded elements.
     pub fn new(index: u32, tags: Vec<Tag>, input: &[u64]) -> Self {
         Self {

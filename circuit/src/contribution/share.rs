@@ -11,8 +11,8 @@ use crate::circuit::System;
 use dispers_base::id::MemberNumber;
 use dispers_crypto::shamir::Sharing;
 
-/// Proves `contributions` to `circuit` and shares them among `points`, so that any `needed` can read: one group per point,
-/// in order.
+/// Proves `contributions` to `circuit` and shares them among `points`, so that any `needed` can read: one group per
+/// point, in order.
 ///
 /// # Errors
 /// [`ShareError`] for unusable points, or contributions to another circuit.
@@ -30,7 +30,9 @@ pub fn share(
     check(circuit, contributions, points)?;
     let (input_len, share_len) = (circuit.input_len(), circuit.share_len());
     let all = contributions.len() * share_len;
+    // A seed in place of a share: t − 1 of the groups have 32 bytes, however many homes a stack has.
     let seeds: Vec<_> = (0..sharing.uniform()).map(|_| random(rng)).collect();
+    // A blind that several aggregators know would let one of them test guesses of another's share.
     let blinds: Vec<_> = points.iter().map(|_| random(rng)).collect();
     let expanded: Vec<_> = seeds.iter().map(|seed| expand_seed(seed, all)).collect();
     let explicit = sharing.uniform()..points.len();

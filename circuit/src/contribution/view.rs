@@ -30,8 +30,8 @@ fn population(circuit: &Circuit, row: Option<Row>) -> Vec<Contribution> {
         .collect()
 }
 
-/// Counts each remainder in element `place` of every contribution. Elements are below a prime of nearly 2^64, so that the
-/// remainders of uniform elements are uniform.
+/// Counts each remainder in element `place` of every contribution. Elements are below a prime of nearly 2^64, so that
+/// the remainders of uniform elements are uniform.
 fn histogram(view: &[u64], length: usize, place: usize) -> [f64; BUCKETS] {
     let mut counts = [0.0; BUCKETS];
     for share in view.chunks_exact(length) {

@@ -8,8 +8,8 @@ use dispers_base::{
 
 /// Evaluates the digit polynomial x·(x−1)···(x−15), which is zero for digits alone.
 pub(super) fn digit(x: u64) -> u64 {
-    // With u = x·(x − 15), the product of the factors i and 15 − i is u + i·(15 − i): eight multiplications, not fifteen.
-    // They form a tree, not a chain, since the processor computes independent products at the same time.
+    // With u = x·(x − 15), the product of the factors i and 15 − i is u + i·(15 − i): eight multiplications, not
+    // fifteen. They form a tree, not a chain, since the processor computes independent products at the same time.
     let u = field::mul(x, field::sub(x, 15));
     let [a, b, c, d, e, f, g] =
         [14, 26, 36, 44, 50, 54, 56].map(|constant| field::add(u, constant));

@@ -1,19 +1,19 @@
 //! Proof that many elements are digits in base 16 and others are bits, all under one row bit (protocol.md §7).
 //!
-//! An input is the row bit w, then flags, then digits. The proof shows that the row bit and the flags are bits, that each
-//! digit is below 16, and that everything is zero without the row.
+//! An input is the row bit w, then flags, then digits. The proof shows that the row bit and the flags are bits, that
+//! each digit is below 16, and that everything is zero without the row.
 //!
 //! Digits and flags are laid out over wires, and one gadget checks the wires at one position at a time:
 //!
 //! > G(w, x, y) = Σ α_j·P(x_j) + (1 − w)·Σ γ_j·x_j + Σ δ_j·y_j·(y_j − w) + ε·w·(w − 1)
 //!
-//! where x are digits, y are flags, and P(x) = x·(x−1)···(x−15). So a proof has a seed for each wire and the coefficients
-//! of the gadget polynomial, and its length grows with the square root of the input's. Proving each coordinate by itself
-//! would double the input. The coefficients α, γ, δ, ε are the **joint randomness**: they follow from commitments to all
-//! shares of the input, so that they are unknown before the input is chosen. There are two independent sets of
-//! coefficients, and two gadget polynomials: a home that tries inputs until the coefficients suit it succeeds with
-//! probability 2^-128 per try. Field64 with two sets is several times cheaper, and half as long, as a field of 128 bits
-//! with one.
+//! where x are digits, y are flags, and P(x) = x·(x−1)···(x−15). So a proof has a seed for each wire and the
+//! coefficients of the gadget polynomial, and its length grows with the square root of the input's. Proving each
+//! coordinate by itself would double the input. The coefficients α, γ, δ, ε are the **joint randomness**: they follow
+//! from commitments to all shares of the input, so that they are unknown before the input is chosen. There are two
+//! independent sets of coefficients, and two gadget polynomials: a home that tries inputs until the coefficients suit
+//! it succeeds with probability 2^-128 per try. Field64 with two sets is several times cheaper, and half as long, as a
+//! field of 128 bits with one.
 
 mod gadget;
 mod prove;
@@ -27,8 +27,8 @@ use crate::levels::DIGIT_BITS;
 const DEGREE: usize = 1 << DIGIT_BITS;
 /// Number of independent sets of joint randomness.
 const SETS: usize = 2;
-/// Largest logarithm of the order of the wires' domain. With the degree of the gadget, the domain of the gadget polynomial
-/// is far below the largest of the field.
+/// Largest logarithm of the order of the wires' domain. With the degree of the gadget, the domain of the gadget
+/// polynomial is far below the largest of the field.
 const MAX_LOG: usize = 12;
 
 /// Layout of the elements of an input over wires.

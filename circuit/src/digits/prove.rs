@@ -10,8 +10,8 @@ use crate::levels::DIGIT_BITS;
 use dispers_base::field::{self, Dot};
 
 impl Digits {
-    /// Proves that `input` is legal, under the joint randomness that `joint` expands to. The proof of an input that is not
-    /// legal is one that verifiers reject.
+    /// Proves that `input` is legal, under the joint randomness that `joint` expands to. The proof of an input that is
+    /// not legal is one that verifiers reject.
     ///
     /// # Panics
     /// If `input` does not have the circuit's number of elements.
@@ -23,8 +23,8 @@ impl Digits {
     ) -> Zeroizing<Vec<u64>> {
         assert_eq!(input.len(), self.elements(), "an input of this circuit");
         let sets = Joint::expand(self, joint);
-        // The gadget polynomial has 16 times the degree of a wire's, so it is computed by its values on a domain 16 times
-        // as large.
+        // The gadget polynomial has 16 times the degree of a wire's, so it is computed by its values on a domain 16
+        // times as large.
         let (small, large) = (1 << self.log, DEGREE << self.log);
         let inward = Transform::new(self.log);
         let outward = Transform::new(self.log + usize::from(DIGIT_BITS));
@@ -74,8 +74,8 @@ impl Digits {
         proof
     }
 
-    /// Draws the seed of a wire, which hides the wire's values, and adds it to the proof. Returns the coefficients of the
-    /// wire's polynomial, which has the value `element` of each call at the call's point.
+    /// Draws the seed of a wire, which hides the wire's values, and adds it to the proof. Returns the coefficients of
+    /// the wire's polynomial, which has the value `element` of each call at the call's point.
     fn wire(
         &self,
         inward: &Transform,

@@ -25,8 +25,8 @@ impl Digits {
         }
     }
 
-    /// Returns the factors of the coefficients of a gadget polynomial in the check Σ β_c·G(ω^c), by a coefficient's place
-    /// modulo the size of the wires' domain. The calls c stand at 1, 2, …, and `weights` are their β.
+    /// Returns the factors of the coefficients of a gadget polynomial in the check Σ β_c·G(ω^c), by a coefficient's
+    /// place modulo the size of the wires' domain. The calls c stand at 1, 2, …, and `weights` are their β.
     fn check(&self, weights: &[u64]) -> Vec<u64> {
         let root = root(self.log);
         let steps = powers(root).take(1 << self.log);
@@ -48,6 +48,7 @@ impl Digits {
             return false;
         };
         let (gadgets, wires) = rest.split_at(SETS);
+        // Both sets must agree: one set alone could be met by trying 2^64 inputs (protocol.md §7).
         let sets = Joint::expand(self, joint);
         *check == 0
             && sets

@@ -74,8 +74,8 @@ impl Circuit {
 }
 
 impl Rows {
-    /// Returns the number of homes that have a value, for each variable whose levels are all released: the levels add up
-    /// to it. `count` returns the count at an output.
+    /// Returns the number of homes that have a value, for each variable whose levels are all released: the levels add
+    /// up to it. `count` returns the count at an output.
     fn sums_of_levels(
         &self,
         counts: &Counts,

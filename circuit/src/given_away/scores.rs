@@ -12,8 +12,8 @@ impl Vector {
     }
 
     /// Returns the number of homes in the released sections, which replaces the rows. It follows from the released
-    /// numbers, so that it reveals nothing more, and is below the rows by less than the cohort. `count` returns the count
-    /// at an output.
+    /// numbers, so that it reveals nothing more, and is below the rows by less than the cohort. `count` returns the
+    /// count at an output.
     pub(crate) fn released_rows(&self, mask: &Mask, count: impl Fn(usize) -> i128) -> u64 {
         let sides = self.sides();
         let mut sections = 0;
@@ -23,8 +23,8 @@ impl Vector {
                 sections += count(output);
             }
         }
-        // Each home with scores is on one side, so that the two sides number the homes in all scores, where these are
-        // withheld.
+        // Each home with a score is on one side. So the two sides together also number these homes, where the scores
+        // are withheld.
         let sides = sides.filter(|sides| {
             let mut sides = sides.iter();
             sides.all(|side| matches!(mask.rule(*side), Rule::Released(_)))
@@ -33,9 +33,9 @@ impl Vector {
         u64::try_from(sections.max(sides)).unwrap_or(0)
     }
 
-    /// Withholds the counts of right and wrong predictions of two classes, unless both reach the cohort. If they do, the
-    /// scores are withheld unless all of them are released, and the homes of each side outside the runs of that side
-    /// alone are none or reach the cohort.
+    /// Withholds the counts of right and wrong predictions of two classes, unless both reach the cohort. If they do,
+    /// the scores are withheld unless all of them are released, and the homes of each side outside the runs of that
+    /// side alone are none or reach the cohort.
     ///
     /// The scores go rather than the two counts: from few homes follows a useful accuracy, and no useful curve.
     pub(super) fn withhold_sides_or_scores(

@@ -72,11 +72,14 @@ fn release(circuit: &Circuit, population: &[Row]) -> Release {
         let Rule::Released(run @ 1..) = mask.rule(output) else {
             return None;
         };
-        let sum_of_run = |outputs: &[i128]| outputs[output..output + run].iter().sum::<i128>();
+        let run = output..output + run;
         let sums: Vec<i128> = sums.iter().map(|sum| field::signed(*sum)).collect();
         Some((
-            domain.iter().map(|outputs| sum_of_run(outputs)).collect(),
-            sum_of_run(&sums),
+            domain
+                .iter()
+                .map(|outputs| outputs[run.clone()].iter().sum())
+                .collect(),
+            sums[run.clone()].iter().sum(),
         ))
     });
     Release {
@@ -88,15 +91,11 @@ impl Release {
     /// Returns the number of people that a combination counts. Returns `None` where it counts no people: where it is
     /// not the same positive number for some homes and 0 for all others.
     fn people(&self, terms: &[(usize, i128)]) -> Option<i128> {
-        let sum = |home: usize| {
-            let terms = terms.iter();
-            terms
-                .map(|(place, factor)| self.numbers[*place].0[home] * factor)
-                .sum::<i128>()
-        };
         let mut unit = 0;
         for home in 0..self.numbers.first()?.0.len() {
-            match sum(home) {
+            let terms = terms.iter();
+            let parts = terms.map(|(place, factor)| self.numbers[*place].0[home] * factor);
+            match parts.sum::<i128>() {
                 0 => {}
                 one if one > 0 && (unit == 0 || unit == one) => unit = one,
                 _ => return None,
@@ -109,17 +108,19 @@ impl Release {
         (unit > 0).then(|| all / unit)
     }
 
+    /// Returns the combination, with the number of people that it counts, if these are a few.
+    fn few(&self, terms: Vec<(usize, i128)>) -> Option<(Vec<(usize, i128)>, i128)> {
+        let people = self.people(&terms)?;
+        is_few(people, COHORT).then_some((terms, people))
+    }
+
     /// Returns a combination of at most seven numbers that counts some people, but fewer than the cohort.
     fn given_away(&self, rng: &mut StdRng) -> Option<(Vec<(usize, i128)>, i128)> {
         let count = self.numbers.len();
-        let few = |terms: Vec<(usize, i128)>| {
-            let people = self.people(&terms)?;
-            (0 < people && people < COHORT).then_some((terms, people))
-        };
         let all = (0..count).flat_map(|a| (a..count).map(move |b| (a, b)));
         for (a, b) in all {
             for (one, other) in [(1, -1), (-1, 1), (1, 1), (2, -1), (-1, 2), (-2, 1), (1, -2)] {
-                if let Some(found) = few(vec![(a, one), (b, other)]) {
+                if let Some(found) = self.few(vec![(a, one), (b, other)]) {
                     return Some(found);
                 }
             }
@@ -133,12 +134,26 @@ impl Release {
             let factors = [1, -1, 1, -1, 2, -2];
             let terms = places[..size].iter();
             let terms = terms.map(|place| (*place, factors[rng.random_range(0..6)]));
-            if let Some(found) = few(terms.collect()) {
+            if let Some(found) = self.few(terms.collect()) {
                 return Some(found);
             }
         }
         None
     }
+}
+
+/// Adds a moment that is not among the others.
+fn add(moments: &mut Vec<Moment>, moment: Moment) {
+    if !moments.contains(&moment) {
+        moments.push(moment);
+    }
+}
+
+fn nullable_of(variables: &[Variable], numbers: &[u16]) -> Vec<u16> {
+    let nullable = numbers.iter().copied();
+    nullable
+        .filter(|v| variables[usize::from(*v)].nullable)
+        .collect()
 }
 
 /// Returns random sums of a few random values, in the forms that queries have.
@@ -155,34 +170,29 @@ fn shape(rng: &mut StdRng) -> Shape {
         })
         .collect();
     let mut moments: Vec<Moment> = Vec::new();
-    let mut need = |moment: Moment| {
-        if !moments.contains(&moment) {
-            moments.push(moment);
-        }
-    };
-    let nullable_of = |numbers: &[u16]| -> Vec<u16> {
-        let nullable = numbers.iter().copied();
-        nullable
-            .filter(|v| variables[usize::from(*v)].nullable)
-            .collect()
-    };
     for (number, variable) in (0u16..).zip(&variables) {
-        let present = nullable_of(&[number]);
+        let present = nullable_of(&variables, &[number]);
         if !present.is_empty() {
-            need(Moment::count(present.clone()));
+            add(&mut moments, Moment::count(present.clone()));
         }
         let degree = rng.random_range(0..3);
         for degree in 1..=degree * usize::from(variable.max > 0) {
-            need(Moment::Product {
-                present: present.clone(),
-                factors: vec![number; degree],
-            });
+            add(
+                &mut moments,
+                Moment::Product {
+                    present: present.clone(),
+                    factors: vec![number; degree],
+                },
+            );
         }
         if variable.one_hot {
-            need(Moment::Levels {
-                variable: number,
-                merged: rng.random_bool(0.5),
-            });
+            add(
+                &mut moments,
+                Moment::Levels {
+                    variable: number,
+                    merged: rng.random_bool(0.5),
+                },
+            );
         }
     }
     // A regression sums the products of two or of all variables.
@@ -192,20 +202,26 @@ fn shape(rng: &mut StdRng) -> Shape {
             true => all.clone(),
             false => vec![all[0], all[1]],
         };
-        let present = nullable_of(&together);
+        let present = nullable_of(&variables, &together);
         if !present.is_empty() {
-            need(Moment::count(present.clone()));
+            add(&mut moments, Moment::count(present.clone()));
         }
         for (place, one) in together.iter().enumerate() {
-            need(Moment::Product {
-                present: present.clone(),
-                factors: vec![*one],
-            });
-            for other in &together[place..] {
-                need(Moment::Product {
+            add(
+                &mut moments,
+                Moment::Product {
                     present: present.clone(),
-                    factors: vec![*one, *other],
-                });
+                    factors: vec![*one],
+                },
+            );
+            for other in &together[place..] {
+                add(
+                    &mut moments,
+                    Moment::Product {
+                        present: present.clone(),
+                        factors: vec![*one, *other],
+                    },
+                );
             }
         }
     }
@@ -305,19 +321,15 @@ fn without_the_rule_many_results_give_counts_away() {
 
 #[test]
 fn a_difference_of_nobody_withholds_nothing() {
-    let variable = |max| Variable {
-        max,
-        nullable: true,
-        one_hot: false,
-    };
-    let shape = Shape::summing(
-        0,
-        [
-            (variable(0), false),
-            (variable(9), true),
-            (variable(1), false),
-        ],
-    );
+    let variables = [(0, false), (9, true), (1, false)].map(|(max, squared)| {
+        let variable = Variable {
+            max,
+            nullable: true,
+            one_hot: false,
+        };
+        (variable, squared)
+    });
+    let shape = Shape::summing(0, variables);
     let circuit = Circuit::compile(&shape).unwrap();
     let row = Row {
         group: 0,
@@ -329,6 +341,11 @@ fn a_difference_of_nobody_withholds_nothing() {
     );
 }
 
+fn row(group: usize, level: Option<u64>) -> Row {
+    let levels = vec![level];
+    Row { group, levels }
+}
+
 #[test]
 fn what_costs_fewest_numbers_is_withheld() {
     let variable = Variable {
@@ -338,12 +355,8 @@ fn what_costs_fewest_numbers_is_withheld() {
     };
     // Of 10 rows 9 have a value: the number of rows is withheld, not the mean.
     let circuit = Circuit::compile(&Shape::summing(0, [(variable, false)])).unwrap();
-    let row = |level| Row {
-        group: 0,
-        levels: vec![level],
-    };
-    let mut population = vec![row(Some(4)); 9];
-    population.push(row(None));
+    let mut population = vec![row(0, Some(4)); 9];
+    population.push(row(0, None));
     let released: Vec<i128> = release(&circuit, &population)
         .numbers
         .iter()
@@ -352,31 +365,29 @@ fn what_costs_fewest_numbers_is_withheld() {
     assert_eq!(released, [9, 36]);
 }
 
-#[test]
-fn the_number_of_homes_is_not_told_where_it_tells_how_few_have_no_row() {
+/// Returns whether the number of homes is withheld beside a result with six homes in one group and `others` in the
+/// other.
+fn gives_away(others: usize, homes: u64) -> bool {
     let variable = Variable {
         max: 9,
         nullable: false,
         one_hot: false,
     };
     let circuit = Circuit::compile(&Shape::summing(2, [(variable, false)])).unwrap();
-    let row = |group| Row {
-        group,
-        levels: vec![Some(4)],
-    };
-    // Six homes are in one group, and `others` in the other.
-    let gives_away = |others: usize, homes: u64| {
-        let mut sums = vec![0u64; circuit.outputs().len()];
-        let rows = std::iter::repeat_n(row(0), 6).chain(std::iter::repeat_n(row(1), others));
-        for row in rows {
-            circuit.add_outputs(&encode(&circuit, &row), &mut sums);
-        }
-        let openings = circuit.openings(false);
-        let opened = openings.iter().map(|count| count.evaluate(&sums).into());
-        let opened: Vec<i128> = opened.collect();
-        let mask = circuit.opened_mask(false, COHORT, &Facts::default(), &opened);
-        circuit.homes_give_away(&mask, COHORT, homes, &opened)
-    };
+    let mut sums = vec![0u64; circuit.outputs().len()];
+    let first = std::iter::repeat_n(row(0, Some(4)), 6);
+    for row in first.chain(std::iter::repeat_n(row(1, Some(4)), others)) {
+        circuit.add_outputs(&encode(&circuit, &row), &mut sums);
+    }
+    let openings = circuit.openings(false);
+    let opened = openings.iter().map(|count| count.evaluate(&sums).into());
+    let opened: Vec<i128> = opened.collect();
+    let mask = circuit.opened_mask(false, COHORT, &Facts::default(), &opened);
+    circuit.homes_give_away(&mask, COHORT, homes, &opened)
+}
+
+#[test]
+fn the_number_of_homes_is_not_told_where_it_tells_how_few_have_no_row() {
     // Every home has a row, or enough homes have none.
     assert!(!gives_away(4, 10) && !gives_away(4, 13));
     assert!(gives_away(4, 12));

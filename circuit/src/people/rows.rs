@@ -75,6 +75,7 @@ impl Rows {
             });
         let products: Vec<(usize, BTreeSet<Atom>, &Vec<u16>)> = products.collect();
         for (output, atoms, factors) in &products {
+            // A product of bits is a bit, so that its sum is a number of homes.
             let is_count = factors.iter().all(|factor| self.is_bit(*factor));
             if is_count && counts.place(first, atoms).is_none() {
                 counts.add(
@@ -93,9 +94,9 @@ impl Rows {
         }
     }
 
-    /// Adds, for each product of bits with `bit`, the homes that have its other factors and the lower level of `bit`: the
-    /// product without `bit` minus the product. They are part of the homes with the lower level, which are counted where
-    /// the levels of `bit` are. `first` is the place of the group's rows among the people.
+    /// Adds, for each product of bits with `bit`, the homes that have its other factors and the lower level of `bit`:
+    /// the product without `bit` minus the product. They are part of the homes with the lower level, which are counted
+    /// where the levels of `bit` are. `first` is the place of the group's rows among the people.
     fn lower_of_products(
         &self,
         group: usize,

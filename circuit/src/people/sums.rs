@@ -6,12 +6,12 @@ use dispers_base::field;
 use dispers_query::local::{Fact, Facts};
 
 impl Rows {
-    /// Adds the counts that follow from the sum P of a variable of three levels over the homes that meet a condition b: a
-    /// bit, values that are not NULL, or both. Beside it are the number B of these homes, and the numbers L0 and L2 of
-    /// homes with the lowest and the highest level among the same homes or more. Then B + L2 − P homes meet b and have the
-    /// lowest level, or do not meet it and have the highest; and L0 − B + P the opposite. L0 and L2 may follow from sums, as
-    /// in [`few_levels`](Self::few_levels). With other numbers of levels nothing follows: the sum would have to be linear
-    /// in the level and yet differ by at most one between the two values of the condition.
+    /// Adds the counts that follow from the sum P of a variable of three levels over the homes that meet a condition b:
+    /// a bit, values that are not NULL, or both. Beside it are the number B of these homes, and the numbers L0 and L2
+    /// of homes with the lowest and the highest level among the same homes or more. Then B + L2 − P homes meet b and
+    /// have the lowest level, or do not meet it and have the highest; and L0 − B + P the opposite. L0 and L2 may follow
+    /// from sums, as in [`few_levels`](Self::few_levels). With other numbers of levels nothing follows: the sum would
+    /// have to be linear in the level and yet differ by at most one between the two values of the condition.
     pub(super) fn sum_beside_levels(
         &self,
         group: usize,
@@ -81,7 +81,8 @@ impl Rows {
         }
     }
 
-    /// Returns the output that is the sum of a product, if the query sums it. Without variables it is the number of rows.
+    /// Returns the output that is the sum of a product, if the query sums it. Without variables it is the number of
+    /// rows.
     fn sum_of(&self, group: usize, present: &[u16], factors: &[u16]) -> Option<usize> {
         let layout = Layout::of(self.shape());
         if present.is_empty() && factors.is_empty() {
@@ -98,8 +99,8 @@ impl Rows {
         self.shape().variables[usize::from(variable)].max
     }
 
-    /// Adds the counts that follow from the sum S and the sum of squares Q of a variable. With three levels, 2S − Q homes
-    /// have level 1 and (Q − S)/2 have level 2; with four levels, (3S − Q)/2 homes have level 1 or 2.
+    /// Adds the counts that follow from the sum S and the sum of squares Q of a variable. With three levels, 2S − Q
+    /// homes have level 1 and (Q − S)/2 have level 2; with four levels, (3S − Q)/2 homes have level 1 or 2.
     pub(super) fn few_levels(
         &self,
         group: usize,

@@ -22,6 +22,7 @@ impl Rows {
         if outputs > MAX_OUTPUTS {
             return Err(CircuitError::TooManyOutputs { outputs });
         }
+        // The bound on outputs comes before anything is built: a stranger's shape costs no memory (protocol.md §7).
         let mut builder = Builder::default();
         let (bits, row) = builder.groups(groups);
         let variables: Vec<Wires> = shape
@@ -81,6 +82,7 @@ fn compile_outputs(
             Moment::Levels { variable, merged } => {
                 let levels = &variables[usize::from(*variable)].levels;
                 for (level, form) in levels.iter().enumerate() {
+                    // A counted level guards itself, alone or in its run.
                     let guard = place + level;
                     for (outputs, form) in outputs.iter_mut().zip(sums.split(form)) {
                         outputs.push(Output { form, guard });

@@ -202,6 +202,11 @@ mod tests {
         }
     }
 
+    fn refusal(circuit: &Rows, group: usize, levels: &[Option<u64>]) -> Option<EncodeError> {
+        let levels = levels.to_vec();
+        circuit.encode(Some(&Row { group, levels })).err()
+    }
+
     #[test]
     fn rows_that_the_shape_does_not_admit_are_refused() {
         let variables = [true, false].map(|nullable| {
@@ -213,25 +218,21 @@ mod tests {
             (variable, false)
         });
         let circuit = Rows::compile(&Shape::summing(2, variables)).unwrap();
-        let refusal = |group, levels: &[Option<u64>]| {
-            let levels = levels.to_vec();
-            circuit.encode(Some(&Row { group, levels })).err()
-        };
-        assert_eq!(refusal(1, &[None, Some(5)]), None);
+        assert_eq!(refusal(&circuit, 1, &[None, Some(5)]), None);
         assert_eq!(
-            refusal(2, &[None, Some(5)]),
+            refusal(&circuit, 2, &[None, Some(5)]),
             Some(EncodeError::NoSuchGroup { groups: 2 })
         );
         assert_eq!(
-            refusal(0, &[Some(6), Some(5)]),
+            refusal(&circuit, 0, &[Some(6), Some(5)]),
             Some(EncodeError::LevelTooHigh { variable: 0 })
         );
         assert_eq!(
-            refusal(0, &[None, None]),
+            refusal(&circuit, 0, &[None, None]),
             Some(EncodeError::UnexpectedNull { variable: 1 })
         );
         assert_eq!(
-            refusal(0, &[None]),
+            refusal(&circuit, 0, &[None]),
             Some(EncodeError::WrongNumberOfLevels {
                 levels: 1,
                 variables: 2

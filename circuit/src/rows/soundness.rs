@@ -99,8 +99,8 @@ fn rows(shape: &Shape) -> Vec<Row> {
     rows
 }
 
-/// Tries every assignment of `values` to the elements that are no product. Asserts that the assignments that satisfy the
-/// constraints have exactly the outputs of the legal rows and of no row.
+/// Tries every assignment of `values` to the elements that are no product. Asserts that the assignments that satisfy
+/// the constraints have exactly the outputs of the legal rows and of no row.
 fn satisfied_only_by_legal_rows(shape: &Shape, values: &[u64]) {
     let circuit = Rows::compile(shape).unwrap();
     let mut legal: HashSet<Vec<u64>> = rows(shape).iter().map(|row| defined(shape, row)).collect();

@@ -96,8 +96,8 @@ impl<'a> Sums<'a> {
 
     /// Splits `total` into the parts of the groups: group bit · total.
     ///
-    /// The last part needs no product: it is the total minus the other parts. Without a row `total` is zero, and with a row
-    /// the group bits add up to 1.
+    /// The last part needs no product: it is the total minus the other parts. Without a row `total` is zero, and with a
+    /// row the group bits add up to 1.
     pub(super) fn split(&mut self, total: &LinearForm) -> Vec<LinearForm> {
         let mut last = total.clone();
         let mut parts = Vec::with_capacity(self.groups.len());

@@ -159,8 +159,8 @@ fn moments_that_do_not_fit_their_variables_are_refused() {
     assert!(refuses(&[count(&[2])]));
     assert!(refuses(&[count(&[0, 0])]));
     assert!(refuses(&[count(&[1, 0])]));
-    // Nothing is summed, three factors, another order, a moment twice, a variable that does not count levels or does not
-    // exist.
+    // Nothing is summed, three factors, another order, a moment twice, a variable that does not count levels or does
+    // not exist.
     assert!(refuses(&[count(&[])]));
     assert!(refuses(&[product(&[], &[2, 2, 2])]));
     assert!(refuses(&[count(&[0]), product(&[0], &[2, 0])]));

@@ -26,13 +26,14 @@ pub(super) struct Wires {
 pub(super) struct Builder {
     elements: usize,
     constraints: Vec<Constraint>,
-    /// Number of constraints. It goes on where the constraints end at the bound, so that a refusal can state it and memory
-    /// stays bounded.
+    /// Number of constraints. It goes on where the constraints end at the bound, so that a refusal can state it and
+    /// memory stays bounded.
     count: u64,
 }
 
 impl Builder {
-    /// Allocates the group bits, of which at most one is set. Returns them, and their sum, which is 1 if there is a row.
+    /// Allocates the group bits, of which at most one is set. Returns them, and their sum, which is 1 if there is a
+    /// row.
     pub(super) fn groups(&mut self, groups: u16) -> (Range<usize>, LinearForm) {
         let bits = self.allocate(usize::from(groups));
         let row = LinearForm::weighted(bits.clone().map(|bit| (bit, 1)));
@@ -40,6 +41,7 @@ impl Builder {
             let bit = LinearForm::element(bit);
             self.zero(bit.clone(), Affine::less_one(bit));
         }
+        // With one group, the sum is the bit itself.
         if groups > 1 {
             self.zero(row.clone(), Affine::less_one(row.clone()));
         }
@@ -74,8 +76,8 @@ impl Builder {
         }
     }
 
-    /// Allocates one bit per level. Where NULL is impossible, exactly one bit is set in a row, so that the last level has no
-    /// element: it is the row bit minus the others. Where NULL is possible, at most one is set.
+    /// Allocates one bit per level. Where NULL is impossible, exactly one bit is set in a row, so that the last level
+    /// has no element: it is the row bit minus the others. Where NULL is possible, at most one is set.
     fn one_hot(&mut self, variable: &Variable, row: &LinearForm) -> Wires {
         let levels = variable.max as usize + 1;
         let bits = self.allocate(levels - usize::from(!variable.nullable));
@@ -123,6 +125,7 @@ impl Builder {
 
     fn constrain(&mut self, left: LinearForm, right: Affine, product: Option<usize>) {
         self.count += 1;
+        // Beyond the bound only the count goes on.
         if self.constraints.len() < MAX_CONSTRAINTS {
             self.constraints.push(Constraint {
                 left: left.into(),

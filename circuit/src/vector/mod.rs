@@ -71,8 +71,8 @@ impl Vector {
         })
     }
 
-    /// Encodes a vector as the elements of a contribution; all zeros without a row. A level that is too high becomes the
-    /// highest.
+    /// Encodes a vector as the elements of a contribution; all zeros without a row. A level that is too high becomes
+    /// the highest.
     ///
     /// # Panics
     /// If the row does not have the sections of the shape.
@@ -92,6 +92,7 @@ impl Vector {
                 assert_eq!(levels.len(), section.len(), "one level per coordinate");
                 elements[number] = 1;
                 let digits = elements[place..end].chunks_exact_mut(each);
+                // Digits have no encoding of a higher level. A clamped level keeps the rest of the vector.
                 for (digits, level) in digits.zip(levels) {
                     write_digits((*level).min(highest), digits);
                 }

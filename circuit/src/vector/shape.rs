@@ -12,17 +12,17 @@ const MAX_COORDINATE_BITS: u8 = 24;
 
 /// Public description of a vector's circuit.
 ///
-/// The outputs are, in order: the number of rows; then for each section its number of flags and each of its coordinates.
-/// The first section has no flag, since the rows are its count.
+/// The outputs are, in order: the number of rows; then for each section its number of flags and each of its
+/// coordinates. The first section has no flag, since the rows are its count.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VectorShape {
     /// Bits of a coordinate, a multiple of 4.
     pub bits: u8,
     /// Coordinates of each section.
     pub sections: Vec<Section>,
-    /// Ranges of sections without coordinates that are released in runs, each half separately where both halves reach the
-    /// cohort: none, or the scores of two classes. Two sections follow the ranges: one counts the homes in the lower
-    /// half of the first range or the upper half of the second, the other counts all other homes.
+    /// Ranges of sections without coordinates that are released in runs, each half separately where both halves reach
+    /// the cohort: none, or the scores of two classes. Two sections follow the ranges: one counts the homes in the
+    /// lower half of the first range or the upper half of the second, the other counts all other homes.
     pub runs: Vec<Range<usize>>,
     /// Length of the longest vector of an honest home, in levels as they are summed. Noise must cover it.
     pub norm: u64,
@@ -31,8 +31,8 @@ pub struct VectorShape {
 /// Coordinates of a section: first the centred, then the counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Section {
-    /// Number of coordinates with values on either side of zero. They are summed in levels from the middle of their range,
-    /// so that a negative sum is above half of the field.
+    /// Number of coordinates with values on either side of zero. They are summed in levels from the middle of their
+    /// range, so that a negative sum is above half of the field.
     pub centred: usize,
     /// Number of coordinates that are zero for most homes. They are summed in levels from the lower end of their range.
     pub counted: usize,
