@@ -1,4 +1,4 @@
-//! `dispers train`: a model from homes' data.
+//! `dispers train`: trains a model from homes' data.
 
 mod chart;
 pub(crate) mod file;
@@ -87,13 +87,14 @@ pub(crate) struct Arguments {
     ask_owners: Period,
 }
 
-/// A session as it was written.
+/// Training session, as the command line describes it.
 struct Session {
     question: TrainingQuestion,
     written: Written,
 }
 
 impl Session {
+    /// Trains the model, writes it, and returns the session's id. `keep` stores what the session is resumed from.
     async fn run(
         &self,
         querier: &Querier,
@@ -118,7 +119,7 @@ impl Session {
 }
 
 impl Written {
-    /// Returns where the model goes that a command asks for.
+    /// Collects the output files and the format from the options of a command.
     fn of(model: &dyn Options, shared: &Shared) -> Self {
         Self {
             output: shared.output.clone(),
@@ -128,8 +129,12 @@ impl Written {
         }
     }
 
-    /// What cannot be written is told before anybody is asked.
+    /// Checks that the folders of all output files exist.
+    ///
+    /// # Errors
+    /// For the first folder that does not exist.
     fn check(&self) -> Result<(), Exit> {
+        // A session takes long and may cost a budget. A wrong path is therefore reported before any home is asked.
         for path in [&self.output, &self.onnx, &self.plot].into_iter().flatten() {
             let folder = path
                 .parent()
@@ -144,7 +149,7 @@ impl Written {
         Ok(())
     }
 
-    /// Writes the model, and prints it.
+    /// Writes the model to its files, and prints it.
     fn write(&self, trained: Trained, question: &TrainingQuestion) -> Result<(), Exit> {
         let file = ModelFile::of(&trained, question);
         let write = |path: &Path, bytes: &[u8]| {
@@ -157,7 +162,7 @@ impl Written {
             Some(path) => write(path, json.as_bytes()),
             None => Ok(()),
         };
-        // What cost a session is not lost with a file.
+        // If the file cannot be written, the model is printed in full: nobody has to repeat the session for it.
         let default = match self.output.is_some() && kept.is_ok() {
             true => Printed::Table,
             false => Printed::Json,
@@ -166,6 +171,7 @@ impl Written {
             Printed::Table if kept.is_ok() => print!("{}", file.summary()),
             _ => println!("{json}"),
         }
+        // Every file is tried, also after another failed. The first failure is reported.
         let mut written = kept;
         if let Some(path) = &self.onnx {
             let onnx = onnx::encode(&file).map_err(Exit::other);
@@ -175,7 +181,8 @@ impl Written {
             let drawn = chart::draw(&file).map_err(Exit::other);
             written = written.and(drawn.and_then(|drawn| write(path, drawn.as_bytes())));
         }
-        // The model is that of the rounds before; that the session failed is told before anything else.
+        // A session that failed is reported before a file that cannot be written. The model is then that of the rounds
+        // before.
         match trained.interrupted {
             Some(error) => Err(error.into()),
             None => written,
@@ -183,6 +190,7 @@ impl Written {
     }
 }
 
+/// Runs `dispers train`.
 pub(crate) async fn run(model: Model<Arguments>) -> Result<(), Exit> {
     let (model, shared, arguments) = model.parts();
     let written = Written::of(&*model, &shared);
@@ -203,13 +211,15 @@ pub(crate) async fn run(model: Model<Arguments>) -> Result<(), Exit> {
     trained.map(|_| ())
 }
 
-/// Goes on with a session whose process died, or that lost its network.
+/// Continues a session whose process died, or that lost its network.
 pub(crate) async fn resume(arguments: Resume) -> Result<(), Exit> {
     arguments.written.check()?;
     let desk = Desk::open(&arguments.config)?;
     let kept = desk.session(&arguments.id)?;
     let mut keeping = Keeping::new(&desk);
+    // The user knows the id, which is the command's argument.
     keeping.told = true;
+    // The number of rounds is inside the kept session, which only the querier decodes.
     let mut progress = progress::Progress::new(0);
     let trained = desk.querier.resume_training(&kept, |step| match step {
         TrainingStep::Keep(query, kept) => keeping.keep(*query, kept),
@@ -217,19 +227,22 @@ pub(crate) async fn resume(arguments: Resume) -> Result<(), Exit> {
     });
     let trained = trained.await;
     progress.end();
-    // What cannot be taken up stays as it is: another configuration or directory may do.
+    // A session that cannot be continued stays as it is: it may go on with another configuration or directory.
     let (trained, question) = trained?;
     let query = trained.query;
     let written = arguments.written.write(trained, &question).map(|()| query);
+    // A session whose rounds were all released is not kept once more, so its id is recorded here.
     keeping.query.get_or_insert_with(|| arguments.id.clone());
     keeping.end(&written);
     written.map(|_| ())
 }
 
-/// Keeps a session while it runs.
+/// Storage of a session while it runs.
 struct Keeping<'a> {
     desk: &'a Desk,
+    /// Id of the session, once it was kept.
     query: Option<String>,
+    /// True if the user knows how to resume the session.
     told: bool,
 }
 
@@ -242,7 +255,7 @@ impl<'a> Keeping<'a> {
         }
     }
 
-    /// Keeps it; what cannot be kept is told once, and the session goes on.
+    /// Stores the state of a session. The first result is printed, and a session that cannot be stored goes on.
     fn keep(&mut self, query: QueryId, kept: &[u8]) {
         let id = query.to_string();
         let result = self.desk.keep_session(&id, kept);
@@ -255,10 +268,11 @@ impl<'a> Keeping<'a> {
         self.query = Some(id);
     }
 
-    /// Forgets a session that has ended; one that may go on is there to be resumed.
+    /// Removes the stored state of a session that is over.
     fn end(&self, ended: &Result<QueryId, Exit>) {
         let over = match ended {
             Ok(_) => true,
+            // A session that lost its network can be resumed.
             Err(exit) => exit.code != exit::UNAVAILABLE,
         };
         if let Some(id) = self.query.as_ref().filter(|_| over) {
@@ -267,7 +281,7 @@ impl<'a> Keeping<'a> {
     }
 }
 
-/// The same on the embedded network.
+/// Trains a model on the embedded network.
 pub(crate) async fn run_in_sandbox(model: Model<sandbox::NetworkArguments>) -> Result<(), Exit> {
     let (model, shared, network) = model.parts();
     let written = Written::of(&*model, &shared);

@@ -7,12 +7,15 @@ use dispers_querier::TrainingStep;
 use dispers_training::Task;
 use indicatif::{ProgressBar, ProgressStyle};
 
+/// Display of a session's progress.
 pub(super) struct Progress {
+    /// True if stderr is a terminal.
     terminal: bool,
     bar: ProgressBar,
 }
 
 impl Progress {
+    /// Begins to show a session of `rounds` rounds.
     pub(super) fn new(rounds: usize) -> Self {
         let bar = ProgressBar::new(rounds as u64);
         let style = ProgressStyle::with_template("{prefix:>10} {bar:30} {pos}/{len} {msg}");
@@ -24,6 +27,7 @@ impl Progress {
         }
     }
 
+    /// Shows a step of the session.
     pub(super) fn step(&mut self, step: &TrainingStep<'_>) {
         match step {
             TrainingStep::Keep(..) => {}
@@ -46,6 +50,7 @@ impl Progress {
                 let seconds = time.as_secs_f64();
                 let line = format!("{what}{loss}, {} homes, {seconds:.1} s", round.homes);
                 self.bar.set_position(u64::from(round.number) + 1);
+                // The bar is drawn on a terminal only. A log gets a line for each round instead.
                 match self.terminal {
                     true => self.bar.set_message(line),
                     false => eprintln!("round {}: {line}", round.number),
@@ -54,6 +59,7 @@ impl Progress {
         }
     }
 
+    /// Ends the display, and leaves the bar as it is.
     pub(super) fn end(&self) {
         self.bar.abandon();
     }
