@@ -1,4 +1,4 @@
-//! `dispers predict`: what a model says of new documents. Nothing leaves this machine.
+//! `dispers predict`: applies a model to new documents. Nothing leaves this machine.
 
 use std::path::PathBuf;
 
@@ -27,8 +27,9 @@ pub(crate) struct Arguments {
     format: Printed,
 }
 
-/// The fields that measures read.
+/// Returns the names of the fields that the given measures read.
 fn needed(local: &LocalQuery, measures: impl Iterator<Item = usize>) -> Vec<&str> {
+    // Measures over an inner SELECT read its columns and no fields, so all fields count as needed.
     if local.inner.is_some() {
         return local.fields().collect();
     }
@@ -40,14 +41,16 @@ fn needed(local: &LocalQuery, measures: impl Iterator<Item = usize>) -> Vec<&str
     fields.map(|field| field.name.as_str()).collect()
 }
 
+/// Runs `dispers predict`.
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Exit> {
     let file = ModelFile::read(&arguments.model).map_err(Exit::misuse)?;
     let mut model = file.model().map_err(Exit::misuse)?;
     let sheet = Sheet::read(&arguments.data).map_err(Exit::misuse)?;
-    // Every row is to be told, whoever was asked.
+    // Every row gets a prediction, also those that the session's condition would leave out.
     model.local.filter = None;
     let local = &model.local;
     let label = model.training.label.map(|label| usize::from(label.measure));
+    // The label is what the model predicts, so the file need not have it.
     let features = (0..local.measures.len()).filter(|at| Some(*at) != label);
     let missing: Vec<&str> = needed(local, features)
         .into_iter()
@@ -71,6 +74,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Exit> {
         (row as u32, places.iter().map(value).collect())
     });
     let measured = Engine::open_in_memory().and_then(|mut engine| engine.measure(local, rows));
+    // Measured rows name their place. A row without a measured document keeps NULL, and gets no prediction.
     let mut documents: Vec<Document> = vec![vec![Cell::Null; local.measures.len()]; sheet.len()];
     for (row, document) in measured.map_err(Exit::other)? {
         if let Some(place) = documents.get_mut(row as usize) {

@@ -1,4 +1,4 @@
-//! `dispers train`: a model from homes' data.
+//! `dispers train`: trains a model from homes' data.
 
 mod chart;
 pub(crate) mod file;
@@ -85,7 +85,7 @@ pub(crate) struct Arguments {
     ask_owners: Period,
 }
 
-/// A session as it was written.
+/// Training session, as the command line describes it.
 struct Session {
     question: TrainingQuestion,
     written: Written,
@@ -102,7 +102,7 @@ impl Session {
 }
 
 impl Written {
-    /// Returns where the model goes that a command asks for.
+    /// Collects the output files and the format from the options of a command.
     fn of(model: &dyn Options, shared: &Shared) -> Self {
         Self {
             output: shared.output.clone(),
@@ -112,8 +112,12 @@ impl Written {
         }
     }
 
-    /// What cannot be written is told before anybody is asked.
+    /// Checks that the folders of all output files exist.
+    ///
+    /// # Errors
+    /// For the first folder that does not exist.
     fn check(&self) -> Result<(), Exit> {
+        // A session takes long and may cost a budget. A wrong path is therefore reported before any home is asked.
         for path in [&self.output, &self.onnx, &self.plot].into_iter().flatten() {
             let folder = path
                 .parent()
@@ -139,7 +143,7 @@ impl Written {
         written
     }
 
-    /// Writes the model, and prints it.
+    /// Writes the model to its files, and prints it.
     fn write(&self, trained: Trained, question: &TrainingQuestion) -> Result<(), Exit> {
         let file = ModelFile::of(&trained, question);
         let write = |path: &Path, bytes: &[u8]| {
@@ -152,7 +156,7 @@ impl Written {
             Some(path) => write(path, json.as_bytes()),
             None => Ok(()),
         };
-        // What cost a session is not lost with a file.
+        // If the file cannot be written, the model is printed in full: nobody has to repeat the session for it.
         let default = match self.output.is_some() && kept.is_ok() {
             true => Printed::Table,
             false => Printed::Json,
@@ -161,6 +165,7 @@ impl Written {
             Printed::Table if kept.is_ok() => print!("{}", file.summary()),
             _ => println!("{json}"),
         }
+        // Every file is tried, also after another failed. The first failure is reported.
         let mut written = kept;
         if let Some(path) = &self.onnx {
             let onnx = onnx::encode(&file).map_err(Exit::other);
@@ -170,7 +175,8 @@ impl Written {
             let drawn = chart::draw(&file).map_err(Exit::other);
             written = written.and(drawn.and_then(|drawn| write(path, drawn.as_bytes())));
         }
-        // The model is that of the rounds before; that the session failed is told before anything else.
+        // A session that failed is reported before a file that cannot be written. The model is then that of the rounds
+        // before.
         match trained.interrupted {
             Some(error) => Err(error.into()),
             None => written,
@@ -178,6 +184,7 @@ impl Written {
     }
 }
 
+/// Runs `dispers train`.
 pub(crate) async fn run(model: Model<Arguments>) -> Result<(), Exit> {
     let (model, shared, arguments) = model.parts();
     let written = Written::of(&*model, &shared);
@@ -193,7 +200,7 @@ pub(crate) async fn run(model: Model<Arguments>) -> Result<(), Exit> {
     Session { question, written }.run(&querier).await
 }
 
-/// Goes on with a session whose process died, or that lost its network.
+/// Continues a session whose process died, or that lost its network.
 pub(crate) async fn resume(arguments: Resume) -> Result<(), Exit> {
     arguments.written.check()?;
     let querier = Querier::open(&arguments.config)?;
@@ -203,7 +210,7 @@ pub(crate) async fn resume(arguments: Resume) -> Result<(), Exit> {
     arguments.written.finish(&querier, trained)
 }
 
-/// The same on the embedded network.
+/// Trains a model on the embedded network.
 pub(crate) async fn run_in_sandbox(model: Model<sandbox::NetworkArguments>) -> Result<(), Exit> {
     let (model, shared, network) = model.parts();
     let written = Written::of(&*model, &shared);

@@ -1,4 +1,4 @@
-//! The rules of a session that a stranger wrote.
+//! Rules that a session from an untrusted querier must keep.
 
 use super::data::Design;
 use super::layout::Layout;
@@ -9,10 +9,10 @@ use super::{
 use dispers_query::local::{LocalQuery, Measure};
 
 impl Training {
-    /// Checks a session that a stranger wrote, beside its query.
+    /// Checks a session against its local query and the manifest's number of rounds.
     ///
     /// # Errors
-    /// [`InvalidTraining`], the first rule that is broken.
+    /// [`InvalidTraining`] for the first rule that is broken.
     pub fn validate(&self, local: &LocalQuery, rounds: u16) -> Result<(), InvalidTraining> {
         if !local.keys.is_empty() || !local.moments.is_empty() {
             return Err(InvalidTraining::Sums);
@@ -21,6 +21,7 @@ impl Training {
             !self.features.is_empty() && self.features.len() <= local.measures.len(),
             "a model has at least one feature, and each once",
         )?;
+        // Coordinates are proved in digits of 4 bits (protocol.md §7).
         require(
             self.bits > 0 && self.bits <= 24 && self.bits.is_multiple_of(4),
             "a coordinate has 4, 8, 12, 16, 20 or 24 bits",
@@ -45,6 +46,7 @@ impl Training {
                 }
                 Feature::Category(number) => {
                     let grid = measure(local, number)?.quantiser;
+                    // The measure of a category numbers its values 0, 1, 2 and so on.
                     let grid = grid.filter(|grid| grid.lo() == 0.0 && grid.width() == 1.0);
                     let levels = grid.ok_or(InvalidTraining::Measure)?.max();
                     require(levels < 4096, "a category has at most 4096 values")?;
@@ -78,6 +80,8 @@ impl Training {
             )?;
         }
         self.family.check(self.label)?;
+        // From here on only sizes are computed, and nothing is laid out that a hostile session could make too large
+        // (protocol.md §12).
         let design = Design::of(self, local);
         require(
             design.columns() <= MAX_COLUMNS,

@@ -3,30 +3,30 @@
 use super::data::Design;
 use super::scores::State;
 
-/// One coefficient of a linear model.
+/// Coefficient of a linear model.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Coefficient {
-    /// In the units of feature and label.
+    /// Value in the units of feature and label.
     pub value: f64,
-    /// For a feature in units of its spread; none of the constant.
+    /// Value for a feature in units of its spread; `None` for the constant.
     pub standardised: Option<f64>,
-    /// Standard error in the same units as the value, where it is known.
+    /// Standard error in the units of the value; `None` if it is not known.
     pub error: Option<f64>,
 }
 
-/// Numbers from which coefficients follow.
+/// Numbers from which coefficients are computed.
 pub(crate) struct Numbers<'a> {
     pub(crate) design: &'a Design,
     pub(crate) state: &'a State,
-    /// Spread of each column in 0 to 1; 1 of columns beyond the last.
+    /// Spread of each column in 0 to 1. Missing spreads count as 1.
     pub(crate) spreads: &'a [f64],
-    /// Least and greatest value of a label that is a number; 0 and 1 of a score.
+    /// Least and greatest value of a label that is a number; 0 and 1 for classes.
     pub(crate) label: (f64, f64),
     /// Standard errors of the weights, the constant's first.
     pub(crate) errors: Option<&'a [f64]>,
 }
 
-/// Returns the coefficients, the constant's first; `None` where there is more than one weight vector.
+/// Returns the coefficients, the constant's first; `None` for a model with several weight vectors.
 pub(crate) fn coefficients(numbers: &Numbers<'_>) -> Option<Vec<Coefficient>> {
     let Numbers { design, state, .. } = numbers;
     let (weights, errors) = (&state.weights, numbers.errors);
@@ -44,7 +44,7 @@ pub(crate) fn coefficients(numbers: &Numbers<'_>) -> Option<Vec<Coefficient>> {
             Some(spread) => (state.means[at], *spread),
             None => (0.0, 1.0),
         };
-        // Of the column in 0 to 1, then of the feature.
+        // Undo the scaling of the column, then its mapping to 0 to 1. Both move the constant.
         let unit = weight / spread;
         constant -= unit * mean;
         let (lo, hi) = bounds[at];

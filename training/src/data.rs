@@ -1,26 +1,28 @@
-//! A home's documents as rows of numbers.
+//! Documents of a home as rows of numbers.
 
 use std::collections::BTreeSet;
 
 use super::{Feature, Label, Training};
 use dispers_query::local::LocalQuery;
 
-/// One measured value of one document. Not for printing: it is a home's.
+/// Measured value of one document. It cannot be printed, because it is a home's secret.
 #[derive(Clone, PartialEq)]
 pub enum Cell {
-    /// A number, finite.
+    /// Number. One that is not finite counts as missing.
     Number(f64),
-    /// A text.
+    /// Text.
     Text(String),
-    /// None, or what is not of its type.
+    /// Missing value, or a value of another type.
     Null,
 }
 
-/// The measured values of one document, in the order of the query's measures.
+/// Measured values of one document, in the order of the query's measures.
 pub type Document = Vec<Cell>;
 
-/// Returns the buckets of a text's words: those of letters and digits of two signs or more, in lower case, by FNV-1a
-/// of 64 bits modulo the number of buckets; each bucket once.
+/// Returns the buckets of a text's words, each bucket once.
+///
+/// A word is a run of at least two letters or digits, in lower case. Its bucket is the word's FNV-1a hash of 64 bits
+/// modulo the number of buckets.
 pub fn hash_words(text: &str, buckets: u16) -> BTreeSet<u16> {
     let text = text.to_lowercase();
     let words = text.split(|sign: char| !sign.is_alphanumeric());
@@ -30,22 +32,25 @@ pub fn hash_words(text: &str, buckets: u16) -> BTreeSet<u16> {
         .collect()
 }
 
-/// Hashes a word to its bucket, by FNV-1a.
+/// Returns the bucket of a word.
 fn bucket_of(word: &str, buckets: u16) -> u16 {
     let hash = word.bytes().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
     });
+    // A manifest has at least two buckets, but callers of the public function may pass 0.
     (hash % u64::from(buckets.max(1))) as u16
 }
 
-/// One feature and the columns that it becomes.
+/// Feature with the columns that it becomes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Source {
-    /// (value − lo) / (hi − lo).
+    /// One column, (value − lo) / (hi − lo).
     Number { measure: usize, lo: f64, hi: f64 },
-    /// One column for each value but the first: whether it is that one.
+    /// One column for each value but the first: 1 if the document has this value.
+    ///
+    /// A column of the first value would follow from the others, so that coefficients would not be unique.
     Category { measure: usize, values: usize },
-    /// One column for each bucket: whether a word is in it.
+    /// One column for each bucket: 1 if a word of the text is in this bucket.
     Words { measure: usize, buckets: u16 },
 }
 
@@ -61,6 +66,7 @@ impl Source {
                     hi,
                 }
             }
+            // The measure numbers the values from 0.
             Feature::Category(number) => Self::Category {
                 measure: number.into(),
                 values: range_of(local, number).1 as usize + 1,
@@ -72,6 +78,7 @@ impl Source {
         }
     }
 
+    /// Returns the number of columns.
     pub(crate) fn columns(&self) -> usize {
         match *self {
             Self::Number { .. } => 1,
@@ -89,7 +96,7 @@ impl Source {
     }
 }
 
-/// How documents become rows: each column in 0 to 1.
+/// Mapping of documents to rows, in which each column is in 0 to 1.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Design {
     pub(crate) sources: Vec<Source>,
@@ -97,19 +104,19 @@ pub struct Design {
     columns: usize,
 }
 
-/// One document as numbers.
+/// Document as numbers.
 pub(crate) struct Row {
-    /// One per column.
+    /// Values in 0 to 1, one per column.
     pub(crate) columns: Vec<f64>,
-    /// The label in 0 to 1, or its class; 0 without a label.
+    /// Label: a number in 0 to 1, or the class; 0 without a label.
     pub(crate) label: f64,
 }
 
-/// Number of words of a text that count fully, on average over homes.
+/// Number of columns that the words of a text count as, in the default length of an update.
 pub(crate) const WORDS: f64 = 16.0;
 
 impl Design {
-    /// Makes the design of a session over this query.
+    /// Makes the design of a session over the local query.
     pub fn of(training: &Training, local: &LocalQuery) -> Self {
         let features = training.features.iter();
         let sources: Vec<Source> = features
@@ -131,7 +138,7 @@ impl Design {
         self.columns
     }
 
-    /// Returns the values of each column that become 0 and 1.
+    /// Returns for each column the values of its feature that become 0 and 1.
     pub fn bounds(&self) -> Vec<(f64, f64)> {
         let bounds = self.sources.iter().flat_map(|source| match *source {
             Source::Number { lo, hi, .. } => vec![(lo, hi)],
@@ -140,7 +147,7 @@ impl Design {
         bounds.collect()
     }
 
-    /// Returns the columns that are brought to mean 0 and spread 1: those of numbers and categories.
+    /// Returns the columns that are scaled to mean 0 and spread 1: those of numbers and categories.
     pub(crate) fn scaled(&self) -> Vec<usize> {
         let mut scaled = Vec::new();
         let mut column = 0;
@@ -154,9 +161,9 @@ impl Design {
         scaled
     }
 
-    /// Returns the length of a row that few rows exceed, the constant included. Few columns of a text are 1; all
-    /// other columns are about 1 when they are scaled.
+    /// Returns a length that few rows exceed, the constant included.
     pub(crate) fn typical_length(&self) -> f64 {
+        // A scaled column is about 1. Of a text's columns only few are 1, and all others are 0.
         let buckets: usize = self.sources.iter().map(Source::buckets).sum();
         let scaled = self.columns as f64 - buckets as f64;
         (1.0 + scaled + WORDS * self.texts() as f64).sqrt()
@@ -170,7 +177,7 @@ impl Design {
             .count()
     }
 
-    /// Returns whether a column is a number's, and none of a category or text.
+    /// Returns whether a column is that of a number, not of a category or a text.
     pub(crate) fn is_number(&self, column: usize) -> bool {
         let mut first = 0;
         let source = self.sources.iter().find(|source| {
@@ -180,12 +187,12 @@ impl Design {
         matches!(source, Some(Source::Number { .. }))
     }
 
-    /// Returns the number of classes of the label; 0 for a number or without one.
+    /// Returns the number of classes of the label; 0 for a number, or without a label.
     pub(crate) fn classes(&self) -> usize {
         self.label.map_or(0, |(label, ..)| label.classes.into())
     }
 
-    /// Makes the row of a document; `None` where a value is missing, or no number.
+    /// Makes the row of a document. Returns `None` if a value is missing, not finite, or not one of its category.
     pub(crate) fn row(&self, document: &[Cell]) -> Option<Row> {
         let mut columns = vec![0.0; self.columns];
         let mut first = 0;
@@ -201,6 +208,7 @@ impl Design {
                     if value < 0.0 || value >= values as f64 {
                         return None;
                     }
+                    // For the first value all columns are 0.
                     if value >= 1.0 {
                         of[value as usize - 1] = 1.0;
                     }
@@ -230,19 +238,20 @@ impl Design {
 
     /// Makes the rows of the first `most` documents that have all values.
     pub(crate) fn rows(&self, documents: &[Document], most: usize) -> Vec<Row> {
+        // Rows are made one by one: those beyond the bound are never made.
         let rows = documents.iter().filter_map(|one| self.row(one));
         rows.take(most).collect()
     }
 }
 
-/// Returns the range of a measure's grid; 0 to 1 where it has none.
+/// Returns the range of a measure's grid; 0 to 1 for a measure without a grid.
 fn range_of(local: &LocalQuery, measure: u16) -> (f64, f64) {
     let measure = local.measures.get(usize::from(measure));
     let grid = measure.and_then(|measure| measure.quantiser);
     grid.map_or((0.0, 1.0), |grid| (grid.lo(), grid.hi()))
 }
 
-/// Returns the value of a measure in a document; `None` where it is missing, or no finite number.
+/// Returns the value of a measure in a document; `None` if it is missing, or not a finite number.
 fn number(document: &[Cell], measure: usize) -> Option<f64> {
     match document.get(measure) {
         Some(Cell::Number(value)) if value.is_finite() => Some(*value),
@@ -250,6 +259,7 @@ fn number(document: &[Cell], measure: usize) -> Option<f64> {
     }
 }
 
+/// Maps the range from `lo` to `hi` to 0 to 1. Values outside are moved to its ends.
 fn unit(value: f64, lo: f64, hi: f64) -> f64 {
     ((value - lo) / (hi - lo)).clamp(0.0, 1.0)
 }

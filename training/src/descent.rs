@@ -1,18 +1,18 @@
-//! Steps along the homes' mean update, and when to end.
+//! Steps along the homes' mean update, and the decision to stop.
 
 use super::fit::{Early, Released, Settings, Step};
 use super::layout::MAX_LOSS;
 use super::scores::State;
 
-/// A round's mean update, and the loss before it.
+/// Mean update of a round, with the loss before the update.
 pub(crate) struct Update<'a> {
     /// Mean loss over homes, before the update.
     pub(crate) loss: f64,
     /// Standard deviation of the noise on the loss.
     pub(crate) loss_noise: f64,
-    /// Mean over homes of each other coordinate.
+    /// Mean over homes of each coordinate but the loss.
     pub(crate) sums: &'a [f64],
-    /// Standard deviation of the noise on these means.
+    /// Standard deviation of the noise on each of these means.
     pub(crate) noise: f64,
 }
 
@@ -23,7 +23,7 @@ impl Update<'_> {
     }
 }
 
-/// The best weights whose loss is known.
+/// Weights with the least known loss.
 #[derive(Default)]
 pub(crate) struct Best {
     first_loss: Option<f64>,
@@ -31,13 +31,14 @@ pub(crate) struct Best {
 }
 
 impl Best {
-    /// Returns the least known loss and its weights.
+    /// Returns the least known loss and the weights that had it.
     pub(crate) fn known(&self) -> Option<(f64, &[f64])> {
         let (loss, weights) = self.best.as_ref()?;
         Some((*loss, weights))
     }
 
-    /// Keeps the best weights so far. If the loss grows without bound, goes back to them and returns why to stop.
+    /// Records the weights if their loss is the least so far. If the loss grows without bound, restores the best
+    /// weights and returns why to stop.
     pub(crate) fn judge(&mut self, weights: &mut Vec<f64>, update: &Update<'_>) -> Option<Early> {
         let loss = update.loss;
         let first = *self.first_loss.get_or_insert(loss);
@@ -45,7 +46,9 @@ impl Best {
         if finite && self.best.as_ref().is_none_or(|(best, _)| loss <= *best) {
             self.best = Some((loss, weights.clone()));
         }
-        // Momentum overshoots at first; what is twice as bad as nothing does not come back.
+        // Momentum overshoots at first, so a loss above the first one is no failure yet. One above twice the first
+        // does not recover (protocol.md §18). Homes cut their loss off at `MAX_LOSS`, so a loss close to it may stand
+        // for any larger one.
         let most = (2.0 * first + 0.5).min(0.95 * MAX_LOSS);
         let diverged = !finite || loss > most + 6.0 * update.loss_noise;
         if !diverged {
@@ -57,8 +60,10 @@ impl Best {
         Some(Early::Diverged)
     }
 
-    /// Ends a round of updates. After the last round, goes back to the best weights whose loss is known if the last
-    /// known loss is clearly worse: what the last step led to is then no better.
+    /// Ends a round of updates. After the last round, restores the best weights if the last known loss is clearly
+    /// worse than theirs.
+    ///
+    /// The weights after the last step have no known loss. They are assumed to be no better than those before it.
     pub(crate) fn settle(
         &self,
         released: &Released<'_>,
@@ -70,12 +75,12 @@ impl Best {
             loss: Some(update.loss),
             early,
         };
-        // Beside noise it cannot be told which weights are best.
+        // With noise, the least loss may be chance: it does not tell which weights are best.
         if !released.is_last || early.is_some() || released.sums.is_noisy() {
             return step;
         }
         match &self.best {
-            // Who takes part changes, and with it the loss, by a little.
+            // Homes may differ from round to round, so a small difference of losses means nothing.
             Some((best, weights)) if update.loss > best * 1.05 + 0.02 => {
                 state.weights.clone_from(weights);
                 Step {
@@ -91,13 +96,13 @@ impl Best {
 /// Gradient descent with Nesterov's momentum.
 pub(crate) struct Momentum {
     settings: Settings,
-    /// Number of weights of a weight vector, of which the first is the constant's.
+    /// Number of weights in a weight vector. The first is the constant's.
     stride: usize,
     velocity: Vec<f64>,
     last_loss: Option<f64>,
-    /// Part of its length that a step keeps since steps were too long.
+    /// Factor on the length of steps. It is halved whenever steps turn out to be too long.
     caution: f64,
-    /// Steps since the last that was too long.
+    /// Number of steps since the loss last rose by much.
     calm: u32,
 }
 
@@ -123,10 +128,11 @@ impl Momentum {
         let last = self.last_loss.replace(update.loss);
         self.calm += 1;
         if last.is_some_and(|last| update.is_worse_than(last)) {
-            // Momentum went too far: begin again from here (O'Donoghue and Candes, 2015).
+            // Momentum led uphill: restart without it (O'Donoghue and Candes, 2015).
             self.velocity.fill(0.0);
         }
-        // If it is much worse again and again, it is the steps that are too long.
+        // If the loss rises by much within three steps of the last such rise, or of the start, restarts do not help:
+        // the steps are too long.
         if last.is_some_and(|last| update.is_worse_than(1.02 * last + 1e-2))
             && std::mem::take(&mut self.calm) <= 3
         {
@@ -136,10 +142,11 @@ impl Momentum {
         let weights = weights.iter_mut().zip(&mut self.velocity);
         for (place, ((weight, velocity), slope)) in weights.zip(update.sums).enumerate() {
             let is_constant = place % self.stride == 0;
+            // A penalty on the constant would shift all predictions.
             let penalty = if is_constant { 0.0 } else { l2 * *weight };
             let slope = slope + penalty;
             *velocity = momentum * *velocity + slope;
-            // Nesterov's: where momentum leads, not where it came from.
+            // Nesterov's step looks ahead along the new velocity.
             *weight -= rate * (slope + momentum * *velocity);
         }
     }
@@ -148,8 +155,8 @@ impl Momentum {
 /// Steps that adapt to each weight (Reddi et al. 2021, FedAdam).
 pub(crate) struct Adaptive {
     settings: Settings,
-    /// Number of weights of a weight vector, of which the first is the constant's and bears no penalty; `None` where
-    /// all weights bear it.
+    /// Number of weights in a weight vector. The first is the constant's and bears no penalty. `None` if all weights
+    /// bear the penalty.
     stride: Option<usize>,
     velocity: Vec<f64>,
     squares: Vec<f64>,
@@ -168,9 +175,11 @@ impl Adaptive {
         }
     }
 
-    /// Takes a step along a mean update. A change that is no more than `noise` moves a weight by little.
+    /// Takes a step along a mean update. A change below `noise` moves a weight by little.
     pub(crate) fn step(&mut self, weights: &mut [f64], update: &[f64], noise: f64) {
+        // Part of the mean square that is kept from step to step.
         const SECOND: f64 = 0.99;
+        // Least divisor of a step: a change close to 0 must not become a full step.
         const LEAST: f64 = 1e-5;
         let Settings {
             rate, momentum, l2, ..
@@ -183,8 +192,10 @@ impl Adaptive {
         for (place, ((weight, (mean, square)), change)) in weights.zip(update).enumerate() {
             *mean = momentum * *mean + (1.0 - momentum) * change;
             *square = SECOND * *square + (1.0 - SECOND) * change * change;
+            // Both averages begin at 0. These divisions correct for that, as in Adam.
             let mean = *mean / (1.0 - momentum.powi(self.steps));
             let square = *square / (1.0 - SECOND.powi(self.steps));
+            // Divided by the noise at least, or weights that only noise moves would take full steps.
             *weight += rate * mean / (square.sqrt() + LEAST.max(noise));
             let is_constant = self.stride.is_some_and(|stride| place % stride == 0);
             *weight -= if is_constant {

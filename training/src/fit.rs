@@ -1,4 +1,4 @@
-//! The querier's side: from the sums of a round to the parameters of the next.
+//! Querier's side of a session: from the sums of a round to the parameters of the next.
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use rand::rngs::StdRng;
@@ -19,27 +19,27 @@ use dispers_query::local::LocalQuery;
 /// Number of standard deviations of noise above which a share of homes counts as non-zero.
 pub(crate) const SURE: f64 = 3.0;
 
-/// How updates become a model.
+/// Settings of the querier's steps.
 #[derive(Debug, Clone, PartialEq, BorshSerialize, BorshDeserialize)]
 pub struct Settings {
     /// Length of a step.
     pub rate: f64,
-    /// What a step keeps of the one before.
+    /// Part of a step that is kept in the next one.
     pub momentum: f64,
     /// Penalty on the squares of standardised weights.
     pub l2: f64,
-    /// Whether gradients are followed by steps that adapt to each weight, as the updates of a perceptron are.
+    /// True if steps along gradients adapt to each weight. Steps of a perceptron always do.
     pub adaptive: bool,
-    /// From which first weights and points are drawn.
+    /// Seed from which first weights and points are drawn.
     pub seed: u64,
 }
 
-/// What a round gave.
+/// Result of a round.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Round {
-    /// Its number.
+    /// Number of the round.
     pub number: u16,
-    /// What it was for.
+    /// Purpose of the round.
     pub task: Task,
     /// Homes whose vectors were added up.
     pub homes: u64,
@@ -47,26 +47,26 @@ pub struct Round {
     pub loss: Option<f64>,
 }
 
-/// Why a session ended before its last round, with the best model so far.
+/// Reason why a session ended before its last round, or with an earlier model than that of its last step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Early {
     /// Another step would change next to nothing.
     Converged,
     /// The loss grew without bound.
     Diverged,
-    /// The loss went up and down until the last round.
+    /// The loss of the last round was clearly above the least one.
     Unsteady,
-    /// No further step can be told from rounding: what is learnt is told apart too well, or not at all.
+    /// A later step of Newton's method had no solution, as when the features separate the classes completely.
     Flat,
     /// Fewer homes than the cohort took part in a round.
     TooFew,
 }
 
-/// Why sums give no model.
+/// Reason why sums give no model.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FitError {
-    /// Fewer homes than the cohort, so that nothing was released.
+    /// Nothing was released, because fewer homes than the cohort took part.
     #[error(
         "fewer homes than the minimum cohort have a document with all values: widen --where, take fewer \
          features, or hold fewer homes out"
@@ -75,14 +75,14 @@ pub enum FitError {
     /// The label is the same everywhere.
     #[error("the label is the same in all documents: there is nothing to learn")]
     ConstantLabel,
-    /// Columns that never vary, or follow from others.
+    /// A column never varies, or follows from others.
     #[error(
         "{0} never varies, or follows from the other features: leave it out, or give --l2 a value above 0"
     )]
     Degenerate(String),
 }
 
-/// What a round released, and where it stands in the session.
+/// Release of a round, with its place in the session.
 pub(crate) struct Released<'a> {
     pub(crate) task: Task,
     pub(crate) sums: &'a Sums,
@@ -95,12 +95,12 @@ pub(crate) struct Released<'a> {
     pub(crate) names: &'a [String],
     /// True if no round of updates follows.
     pub(crate) is_last: bool,
-    /// True if a round before gave a model.
+    /// True if an earlier round gave a model.
     pub(crate) has_model: bool,
 }
 
 impl Released<'_> {
-    /// Reads the first section as a mean update with the loss behind it.
+    /// Reads the first section as a mean update, of which the last coordinate is the loss.
     ///
     /// # Errors
     /// [`FitError::TooFew`] for a section without coordinates.
@@ -110,6 +110,7 @@ impl Released<'_> {
             loss: *loss,
             loss_noise: self.deviations.last().copied().unwrap_or(0.0),
             sums,
+            // The coordinates of a clipped update have one range, and so the same noise.
             noise: self.deviations.first().copied().unwrap_or(0.0),
         })
     }
@@ -121,21 +122,21 @@ impl Released<'_> {
     }
 }
 
-/// What a round of candidates or updates led to.
+/// Outcome of a round of candidates or updates.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct Step {
-    /// Mean loss over homes before the step, where the round tells it.
+    /// Mean loss over homes before the step; `None` if the round does not measure a loss.
     pub(crate) loss: Option<f64>,
-    /// Why the session ends with this round, if it does.
+    /// Reason why the session ends with this round, if it does.
     pub(crate) early: Option<Early>,
 }
 
-/// Draws a number from a normal distribution, nearly: the sum of twelve uniform ones.
+/// Draws a number that is nearly normal with mean 0 and variance 1: the sum of twelve uniform numbers, less 6.
 pub(crate) fn normal(rng: &mut StdRng) -> f64 {
     (0..12).map(|_| rng.random::<f64>()).sum::<f64>() - 6.0
 }
 
-/// A model while it is trained.
+/// Model in training.
 pub struct Fit {
     model: Model,
     design: Design,
@@ -145,16 +146,16 @@ pub struct Fit {
     round: u16,
     schedule: Vec<Task>,
     rng: StdRng,
-    /// What each round gave.
+    /// Results of the rounds so far.
     pub history: Vec<Round>,
-    /// Why it ended early.
+    /// Reason why the session ended early, if it did.
     pub early: Option<Early>,
-    /// How good it is, once validated.
+    /// Quality of the model, once it is validated.
     pub metrics: Option<Metrics>,
 }
 
 impl Fit {
-    /// Creates a session that has not begun. `names` are those of the columns.
+    /// Creates a session that has not begun. `names` holds the names of the columns.
     pub fn new(
         training: &Training,
         local: &LocalQuery,
@@ -162,6 +163,7 @@ impl Fit {
         settings: Settings,
     ) -> Self {
         let design = Design::of(training, local);
+        // A session that is resumed takes the same sums again, and must draw the same numbers.
         let mut rng = StdRng::seed_from_u64(settings.seed);
         let algorithm = training.family.algorithm();
         let state = State {
@@ -187,7 +189,7 @@ impl Fit {
         }
     }
 
-    /// Returns the next round and what homes need for it; `None` once the model is trained.
+    /// Returns the number of the next round and the parameters for it; `None` once the session is over.
     pub fn next(&self) -> Option<(u16, State)> {
         self.schedule.get(usize::from(self.round))?;
         Some((self.round, self.model.state.clone()))
@@ -203,12 +205,12 @@ impl Fit {
         &self.names
     }
 
-    /// Returns whether there is a model, should no other round come.
+    /// Returns whether an earlier round gave a model, so that the session may end here.
     pub fn is_usable(&self) -> bool {
         self.history.iter().any(|round| round.task == Task::Update)
     }
 
-    /// Returns the coefficients of a linear model of one score, the constant's first; `None` of others.
+    /// Returns the coefficients of a linear model with one score, the constant's first; `None` for other models.
     pub fn coefficients(&self) -> Option<Vec<Coefficient>> {
         let Model {
             training,
@@ -219,11 +221,13 @@ impl Fit {
         self.steps.coefficients(&self.design, state, label)
     }
 
-    /// Takes what the round released, and steps. With too few homes it gave nothing, and the session ends with
-    /// the model so far. `noise` is that of each committee whose sums were added up; none where they are exact.
+    /// Takes the outputs that a round released, steps, and returns the round's result.
+    ///
+    /// `noise` has an entry for each committee whose sums were added up, and is empty for exact sums. If too few homes
+    /// took part, the session ends with the model so far, and `None` is returned.
     ///
     /// # Errors
-    /// [`FitError`] when nothing can be learnt from it, and there is no model yet.
+    /// [`FitError`] if nothing can be learnt from the outputs, and there is no model yet.
     pub fn take(
         &mut self,
         outputs: &[Option<i128>],
@@ -234,11 +238,13 @@ impl Fit {
         };
         let layout = Layout::of(&self.model.training, &self.design, task);
         let sums = layout.read(outputs);
+        // With noise the number of homes may be 0 or below, and sums are divided by it.
         let sums = sums.filter(|sums| sums.homes >= 1.0);
         let Some((means, sums)) = sums.and_then(|sums| Some((sums.means()?, sums))) else {
             if !self.is_usable() {
                 return Err(FitError::TooFew);
             }
+            // Too few homes to validate do not change the model.
             self.early = self
                 .early
                 .or((task != Task::Validate).then_some(Early::TooFew));
@@ -276,7 +282,7 @@ impl Fit {
             }
         }
         if self.early.is_some() && task != Task::Validate {
-            // What is left to do is to validate.
+            // Of the rounds left, only the validating one is of use.
             let rest = self
                 .schedule
                 .iter()

@@ -1,4 +1,4 @@
-//! Models that are trained by the mean gradient of a linear model's loss.
+//! Training by the mean gradient of a linear model's loss.
 
 use ndarray::{Array1, Array2, ArrayView2, Axis};
 use rand::rngs::StdRng;
@@ -13,15 +13,17 @@ use super::layout::MAX_LOSS;
 use super::models::Steps;
 use super::scores::{State, scores};
 
-/// Returns rounds of updates after one that scales the columns.
+/// Returns one scale round, then `updates` rounds of updates.
 pub(crate) fn updates_after_scaling(updates: u16) -> Vec<Task> {
     let mut rounds = vec![Task::Scale];
     rounds.extend(std::iter::repeat_n(Task::Update, updates.into()));
     rounds
 }
 
-/// Returns the mean gradient of a linear model's loss, clipped, and the mean loss. The constant's weight is the first
-/// of each weight vector. `errors` gives the derivatives of a row's loss by its scores, and the loss.
+/// Returns a home's mean gradient of a linear model's loss, clipped, then its mean loss.
+///
+/// The constant's weight is the first of each weight vector. `errors` returns the derivatives of a row's loss by its
+/// scores, and the loss.
 pub(crate) fn mean_gradient(
     clip: f64,
     inputs: &Array2<f64>,
@@ -41,17 +43,18 @@ pub(crate) fn mean_gradient(
     }
     let share = 1.0 / rows.len() as f64;
     let mut values = clipped(gradient.iter().map(|value| value * share).collect(), clip);
+    // The loss is beside the clipped vector, with a range of its own.
     values.push((loss * share).min(MAX_LOSS));
     values
 }
 
-/// The querier's steps down a mean gradient.
+/// Querier's steps down a mean gradient.
 pub(crate) struct Gradient {
     best: Best,
     way: Way,
 }
 
-/// How a gradient becomes a step.
+/// Rule that turns a gradient into a step.
 enum Way {
     Momentum(Momentum),
     Adaptive(Adaptive),
@@ -85,6 +88,7 @@ impl Steps for Gradient {
             match &mut self.way {
                 Way::Momentum(momentum) => momentum.step(&mut state.weights, &update),
                 Way::Adaptive(adaptive) => {
+                    // `Adaptive` moves along an update, and a gradient points uphill.
                     let down: Vec<f64> = update.sums.iter().map(|slope| -slope).collect();
                     adaptive.step(&mut state.weights, &down, update.noise);
                 }

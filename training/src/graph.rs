@@ -1,43 +1,43 @@
-//! A model as operations on a row of numbers, without the format of any runtime.
+//! Model as operations on a row of numbers, independent of any runtime's format.
 
-/// Operations, each on what the one before gave; the first takes the columns in the features' units.
+/// Operations of a model. Each takes the output of the one before; the first takes the columns in the features' units.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Graph {
-    /// The operations, in order.
+    /// Operations, in order.
     pub operations: Vec<Operation>,
-    /// Number of values that the last operation gives.
+    /// Number of outputs of the last operation.
     pub outputs: usize,
 }
 
-/// One operation. A list of numbers has one for each value, or one for all.
+/// Operation on the values of a row. Its numbers are one for each value, or one for all values.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Operation {
-    /// The larger of the value and a number.
+    /// Larger of the value and a number.
     Max(Vec<f64>),
-    /// The smaller of the value and a number.
+    /// Smaller of the value and a number.
     Min(Vec<f64>),
-    /// The value less a number.
+    /// Value minus a number.
     Subtract(Vec<f64>),
-    /// The value over a number.
+    /// Value divided by a number.
     Divide(Vec<f64>),
-    /// The value times a number.
+    /// Value times a number.
     Multiply(Vec<f64>),
-    /// The value and a number.
+    /// Value plus a number.
     Add(Vec<f64>),
-    /// Sums of all values by weight, and a constant.
+    /// Weighted sums of all values, each with a constant.
     Layer {
-        /// Number of values that it takes.
+        /// Number of values that the layer takes.
         inputs: usize,
         /// Weights of the inputs for each output, output by output.
         slopes: Vec<f64>,
-        /// One for each output.
+        /// Constants, one for each output.
         constants: Vec<f64>,
     },
-    /// The value, or 0 where it is below.
+    /// Value, or 0 if the value is below 0.
     Relu,
     /// 1 / (1 + e^−value).
     Sigmoid,
-    /// e^value over the sum of those of all values.
+    /// e^value, divided by the sum of e^value over all values.
     Softmax,
 }
 

@@ -1,4 +1,4 @@
-//! What one home computes: a vector of its documents and a round's parameters.
+//! A home's part of a round: one vector, from its documents and the round's parameters.
 
 use rand::CryptoRng;
 
@@ -10,16 +10,21 @@ use dispers_base::{encoding, id::QueryId, labels};
 use dispers_circuit::VectorRow;
 use dispers_query::local::LocalQuery;
 
-/// Returns whether a home is held out of a session to validate with. Nobody can choose: it follows from the home's
-/// own key and the session.
+/// Returns whether a home is held out of a session to validate the model.
+///
+/// `key` is the home's ticket key. The querier does not know this key, so it cannot choose who is held out (protocol.md
+/// §18).
 pub fn is_held_out(training: &Training, query: QueryId, key: &[u8; 32]) -> bool {
     let hash = encoding::hash(labels::HASH_HELD_OUT, &[&query.0, key]);
+    // Of 64 bits, the remainder is as good as uniform.
     let place = u64::from_le_bytes(hash[..8].try_into().expect("a hash has 32 bytes"));
     place % 1000 < training.held_out.into()
 }
 
-/// Returns what a home contributes to a round; `None` where it has nothing to say: no document with all values, held
-/// out of what the round is for, or parameters that are not of this model.
+/// Returns a home's contribution to a round, rounded to levels.
+///
+/// Returns `None` for a home that contributes zeros instead: it has no document with all values, `held_out` excludes it
+/// from this round, or `state` is not of this model.
 pub fn vector(
     training: &Training,
     local: &LocalQuery,
@@ -42,7 +47,7 @@ pub fn vector(
             algorithm.values(task, &design, training.clip, state, &rows)?
         }
     };
-    // Only now: how long it takes does not tell whether a home is held out.
+    // This check comes after the work, so that the time taken does not reveal whether a home is held out.
     if held_out != (task == Task::Validate) {
         return None;
     }
@@ -50,9 +55,13 @@ pub fn vector(
     layout.fits(&values).then(|| layout.levels(&values, rng))
 }
 
-/// Returns how many documents of a home are looked at. What they take in memory and time is bounded.
+/// Returns the largest number of a home's documents that are used.
+///
+/// The bound keeps memory and time within limits, whatever the session and however many documents (protocol.md §12).
 fn most_documents(training: &Training, design: &Design) -> usize {
+    // Numbers in all rows together, which take 32 MiB.
     const CELLS: usize = 1 << 22;
+    // Operations in one round.
     const STEPS: usize = 1 << 30;
     let columns = design.columns() + 1;
     let steps = training.family.algorithm().operations(design);

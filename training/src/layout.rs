@@ -1,4 +1,4 @@
-//! What a home's vector means in each round: sections, coordinates, and the range of each.
+//! Meaning of a home's vector in each round: sections, coordinates, and the range of each coordinate.
 
 use std::ops::Range;
 
@@ -10,17 +10,17 @@ use super::{Task, Training, scaling, validation};
 use dispers_circuit as circuit;
 use dispers_circuit::{VectorRow, VectorShape};
 
-/// The largest loss of one home that is told.
+/// Largest loss that a home sends. A larger loss is cut off.
 pub(crate) const MAX_LOSS: f64 = 8.0;
-/// Where a clipped update has more coordinates than the square of this, one coordinate cannot have the whole
-/// length, and its grid is finer.
+/// Factor of the range of one coordinate in a long update: 10/√d of the longest length, for d coordinates (protocol.md
+/// §18). So the grid is finer, and a home that uses all of every range weighs at most ten honest homes.
 const SHARE: f64 = 10.0;
 
-/// The sections of a vector, and how long an honest one is.
+/// Sections of a vector, and the greatest length of an honest vector.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Layout {
     pub(crate) sections: Vec<Section>,
-    /// Ranges of sections that are released in runs.
+    /// Ranges of sections whose counts are released in runs.
     runs: Vec<Range<usize>>,
     longest: Longest,
     /// Bits of a coordinate.
@@ -36,15 +36,15 @@ pub(crate) struct Longest {
     pub(crate) counted: f64,
 }
 
-/// For each coordinate of a section the range that is proved.
+/// Coordinates of a section, each with the range that is proved.
 ///
-/// Neighbours of one range are written once: a layout takes little memory however long the vector is, so that a
-/// stranger's session can be laid out before its length is checked.
+/// Neighbours with the same range are written once. So a layout takes little memory however long the vector is, and can
+/// be made of an untrusted session before its length is checked.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Section {
     /// Coordinates on either side of the middle of their range.
     centred: Vec<Span>,
-    /// Coordinates that are 0 for most, from 0 to 1.
+    /// Number of coordinates from 0 to 1 that are 0 for most homes.
     counted: usize,
 }
 
@@ -107,17 +107,20 @@ impl Section {
     }
 }
 
-/// The levels of one coordinate.
+/// Levels of one coordinate.
 #[derive(Clone, Copy)]
 struct Grid {
     /// Value at the level `half`.
     origin: f64,
+    /// Level in the middle of the range; 0 for coordinates that are counted.
     half: f64,
+    /// Distance between two levels.
     width: f64,
 }
 
 impl Grid {
-    /// Rounds a value to one of the two neighbouring levels from 0 to `most`, at random such that the mean is right.
+    /// Rounds a value to one of the two neighbouring levels, at random such that the mean is right. Values beyond the
+    /// levels 0 to `most` are cut off. A value that is not a finite number becomes the origin.
     fn level(self, value: f64, most: f64, rng: &mut impl CryptoRng) -> u64 {
         let position = self.half + (value - self.origin) / self.width;
         let position = match position.is_finite() {
@@ -125,7 +128,7 @@ impl Grid {
             false => self.half,
         };
         let below = position.floor();
-        // 53 bits: the precision of the fraction that they are compared with.
+        // 53 bits are as precise as the fraction that they are compared with.
         let uniform = (rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64;
         below as u64 + u64::from(uniform < position - below)
     }
@@ -136,17 +139,17 @@ fn middle(bits: u8) -> f64 {
     (1u64 << (bits - 1)) as f64
 }
 
-/// Returns the distance between two levels of a range. The highest level is one below the end, so that the middle is
-/// a level.
+/// Returns the distance between two levels of a range.
 fn width(lo: f64, hi: f64, bits: u8) -> f64 {
+    // One level remains unused, so that the number of steps is even, and the middle of the range is a level.
     (hi - lo) / (2.0 * middle(bits) - 2.0)
 }
 
-/// Values of one home: those of each section, none where the home has nothing there.
+/// Values of one home, by section; `None` for a section in which the home has no values.
 pub(crate) type Values = Vec<Option<Vec<f64>>>;
 
 impl Layout {
-    /// Makes the layout of a round.
+    /// Makes the layout of a home's vector in rounds of this task.
     pub fn of(training: &Training, design: &Design, task: Task) -> Self {
         let layout = match task {
             Task::Scale => scaling::layout(training, design),
@@ -162,7 +165,7 @@ impl Layout {
         }
     }
 
-    /// Makes a layout of these sections. Its bits are those of the round.
+    /// Makes a layout of sections. The bits of a coordinate are added later, because they depend on the round.
     pub(crate) fn new(sections: Vec<Section>, longest: Longest) -> Self {
         Self {
             sections,
@@ -172,7 +175,7 @@ impl Layout {
         }
     }
 
-    /// Makes a layout of one section whose centred coordinates may all be at the ends of their ranges.
+    /// Makes a layout of one section, in which all centred coordinates may be at the ends of their ranges.
     pub(crate) fn full(section: Section) -> Self {
         Self::full_with(section, 0.0)
     }
@@ -183,7 +186,7 @@ impl Layout {
         Self::new(vec![section], Longest { centred, counted })
     }
 
-    /// Makes the layout of an update that is scaled down to `clip`, with the loss beside it.
+    /// Makes the layout of an update that is scaled down to the length `clip`, and of the loss after it.
     pub(crate) fn clipped(weights: usize, clip: f64) -> Self {
         let range = clip * (SHARE / (weights as f64).sqrt()).min(1.0);
         let section = Section::default().centred(weights, -range, range);
@@ -191,14 +194,14 @@ impl Layout {
         Self::new(
             vec![section.centred(1, 0.0, MAX_LOSS)],
             Longest {
-                // The loss stands beside the update.
+                // The loss may be at the end of its range, which adds 1 to the squared length.
                 centred: (longest * longest + 1.0).sqrt(),
                 counted: 0.0,
             },
         )
     }
 
-    /// Adds counts of homes, each a section without coordinates; the sections in `runs` are released in runs.
+    /// Adds `count` counts of homes, each a section without coordinates. The sections in `runs` are released in runs.
     pub(crate) fn with_counts(mut self, count: usize, runs: Vec<Range<usize>>) -> Self {
         let sections = self.sections.len() + count;
         self.sections.resize_with(sections, Section::default);
@@ -211,7 +214,7 @@ impl Layout {
         self.sections.iter().map(Section::len).sum()
     }
 
-    /// Returns whether values stand for every coordinate of each section, or for none of it.
+    /// Returns whether each section has either values for all its coordinates, or none.
     pub(crate) fn fits(&self, values: &Values) -> bool {
         let mut pairs = values.iter().zip(&self.sections);
         values.len() == self.sections.len()
@@ -221,7 +224,7 @@ impl Layout {
             })
     }
 
-    /// Returns the circuit's shape.
+    /// Returns the shape of the circuit that proves the vector.
     pub fn shape(&self) -> VectorShape {
         let bits = self.bits;
         let sections: Vec<circuit::Section> = self.sections.iter().map(Section::shape).collect();
@@ -229,7 +232,7 @@ impl Layout {
         let half = middle(bits);
         let Longest { centred, counted } = self.longest;
         let (centred, counted) = (half * centred, 2.0 * half * counted);
-        // Rounding moves each coordinate by less than a level.
+        // Noise must cover rounding too, which moves each coordinate by less than a level.
         let longest = centred.hypot(counted) + count.sqrt();
         VectorShape {
             bits,
@@ -239,8 +242,7 @@ impl Layout {
         }
     }
 
-    /// Returns the levels of a home's values, rounded to either neighbour so that the mean is right. A value that is
-    /// no finite number becomes the origin of its range.
+    /// Returns the levels of a home's values, rounded at random such that means are right.
     pub(crate) fn levels(&self, values: &Values, rng: &mut impl CryptoRng) -> VectorRow {
         let bits = self.bits;
         let most = 2.0 * middle(bits) - 1.0;
@@ -254,8 +256,8 @@ impl Layout {
         }
     }
 
-    /// Reads what a round released: the number of homes, and for each released section how many homes have values
-    /// there, and their sums. Returns `None` where the number of homes is withheld or an output is missing.
+    /// Reads the outputs of a round: the number of homes, then for each section the number of homes with values there,
+    /// and the sums of its coordinates. Returns `None` if the number of homes is withheld, or an output is missing.
     pub fn read(&self, outputs: &[Option<i128>]) -> Option<Sums> {
         let bits = self.bits;
         let mut outputs = outputs.iter();
@@ -270,6 +272,7 @@ impl Layout {
             for grid in section.grids(bits) {
                 let sum = *outputs.next()?;
                 let pair = sum.zip(count);
+                // Levels count from the middle of the range, so each home adds the origin too.
                 sums.push(pair.map(|(sum, count)| grid.origin * count + grid.width * sum as f64));
             }
             let sums: Option<Vec<f64>> = sums.into_iter().collect();

@@ -1,12 +1,11 @@
-//! Training: a model from homes' data, and of no home more than one bounded vector a round
-//! (protocol.md §18).
+//! Training of a model from homes' data. Each home gives one bounded vector per round (protocol.md §18).
 //!
-//! A session is one manifest with several rounds. In each the querier sends parameters, every chosen home
-//! computes one vector from its documents and them ([`home`]), and the aggregators release the sum. What the
-//! querier makes of it is [`fit`]. The schedule of rounds is part of the manifest, so that an owner knows
-//! beforehand what will be asked.
+//! A session is one manifest with several rounds. In each round the querier sends parameters, every chosen home
+//! computes one vector from its documents and these parameters ([`home`]), and the aggregators release the sum of the
+//! vectors. From the sum the querier computes the next parameters ([`fit`]). The schedule of rounds follows from the
+//! manifest, so that an owner knows beforehand what will be asked.
 //!
-//! `models/` has one file for each model, with all that is the model's own; every other file is the same for all.
+//! `models/` has one file for each model, with everything that is the model's own. All other files serve every model.
 
 mod check;
 mod clip;
@@ -39,71 +38,73 @@ pub use sums::Sums;
 use dispers_circuit::{Circuit, CircuitError};
 use dispers_query::local::LocalQuery;
 
-/// Most rounds of a session.
+/// Most rounds of updates in a session.
 pub const MAX_ROUNDS: u16 = 1024;
-/// Most buckets that words are hashed into.
+/// Most buckets into which the words of a text are hashed.
 pub const MAX_BUCKETS: u16 = 1 << 14;
 /// Most classes of a label.
 pub const MAX_CLASSES: u16 = 64;
-/// Most columns of the design.
+/// Most columns of a design.
 pub const MAX_COLUMNS: usize = 1 << 15;
-/// Bins of the scores from which the area under the curve is computed.
+/// Number of bins, for each of two classes, of the scores from which the area under the curve is computed.
 pub const SCORE_BINS: usize = 64;
 
-/// What every home of a session computes in each round.
+/// Part of a manifest that determines what homes compute in each round of a session.
 #[derive(Debug, Clone, PartialEq, BorshSerialize, BorshDeserialize)]
 pub struct Training {
-    /// What is learnt from. The numbers count the local query's measures.
+    /// Features that the model learns from, as indices of the local query's measures.
     pub features: Vec<Feature>,
-    /// What is learnt; none where homes are grouped by likeness.
+    /// Label that the model learns; `None` for clusters.
     pub label: Option<Label>,
-    /// What is trained.
+    /// Model that is trained, with its own settings.
     pub family: Family,
     /// Bits of a coordinate, a multiple of 4.
     pub bits: u8,
-    /// Longest update of a home, in the Euclidean norm; a longer one is scaled down.
+    /// Longest update of a home, in the Euclidean norm. A home scales a longer update down.
     pub clip: f64,
-    /// Thousandths of the homes that are held out to validate with.
+    /// Thousandths of the homes that are held out to validate the model.
     pub held_out: u16,
-    /// Rounds of updates, beside those that prepare and validate.
+    /// Rounds of updates. The rounds that prepare and validate come on top.
     pub updates: u16,
-    /// True if classes and confusion are counts that are withheld below the cohort, as in a session without noise.
+    /// True if classes and confusion are counts of homes, withheld below the cohort. A session has this if it has no
+    /// noise.
     pub guarded: bool,
 }
 
-/// Something that is learnt from.
+/// Input of a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub enum Feature {
-    /// A bounded number: one column.
+    /// Bounded number, which becomes one column.
     Number(u16),
-    /// A measure that numbers the values of a category: a column for each but the first.
+    /// Category whose measure numbers its values. Each value but the first becomes a column.
     Category(u16),
-    /// The words of a text, hashed into so many buckets: a column each.
+    /// Words of a text, hashed into buckets. Each bucket becomes a column.
     Words {
-        /// The measure.
+        /// Index of the text's measure.
         measure: u16,
         /// Number of buckets.
         buckets: u16,
     },
 }
 
-/// What is learnt.
+/// Value that a model learns to predict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Label {
-    /// The local query's measure.
+    /// Index of the label's measure in the local query.
     pub measure: u16,
     /// Number of classes; 0 for a number.
     pub classes: u16,
 }
 
-/// The models that can be trained.
+/// Model that can be trained, as the manifest encodes it.
 #[derive(Debug, Clone, PartialEq, BorshSerialize, BorshDeserialize)]
 pub enum Family {
+    // The order of the variants is part of the encoding: a new model comes after all others.
     /// Linear regression from second moments.
     Linear,
     /// Logistic regression, of two classes or more.
     Logistic {
-        /// Whether homes send second moments too, for Newton's steps.
+        /// True if homes send second moments too, for Newton's steps.
         newton: bool,
     },
     /// Linear support vector machine with squared hinge loss.
@@ -112,35 +113,35 @@ pub enum Family {
     Bayes,
     /// Clusters around means.
     KMeans {
-        /// How many.
+        /// Number of clusters.
         clusters: u16,
-        /// Points among which the first means are chosen.
+        /// Number of random points among which the first means are chosen.
         candidates: u16,
     },
-    /// A perceptron with hidden layers.
+    /// Perceptron with hidden layers.
     Mlp {
         /// Width of each hidden layer.
         hidden: Vec<u16>,
         /// Passes over a home's documents in each round.
         epochs: u8,
-        /// Length of a home's own steps.
+        /// Length of the steps that a home takes on its own documents.
         rate: f64,
     },
-    /// The mean of the label, whatever the features: the smallest model, for tests.
+    /// Mean of the label, whatever the features. The smallest model, for tests.
     #[cfg(test)]
     Mean,
 }
 
-/// Labels that a model learns.
+/// Kind of label that a model learns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Labels {
-    /// No label: homes are grouped by likeness.
+    /// No label, as for clusters.
     None,
-    /// A number. The share of a label of two classes is a number too.
+    /// Number. A label of two classes is learnt as a number too: the share of the second class.
     Number,
     /// Classes.
     Classes,
-    /// A number or classes.
+    /// Number or classes.
     Any,
 }
 
@@ -150,7 +151,7 @@ impl Family {
         self.algorithm().name()
     }
 
-    /// Returns what kind of label the model learns.
+    /// Returns the kind of label that the model learns.
     pub fn labels(&self) -> Labels {
         self.algorithm().labels()
     }
@@ -158,54 +159,54 @@ impl Family {
     /// Checks the label and the model's own settings.
     ///
     /// # Errors
-    /// [`InvalidTraining::Bound`] with what the model needs.
+    /// [`InvalidTraining::Bound`], whose text says what the model needs.
     pub fn check(&self, label: Option<Label>) -> Result<(), InvalidTraining> {
         self.algorithm().check(label)
     }
 }
 
-/// What a round is for.
+/// Purpose of a round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Task {
-    /// Mean and spread of each column, and how the label is spread.
+    /// Mean and spread of each column, and distribution of the label.
     Scale,
-    /// How many are nearest to each of the first points.
+    /// Share of documents nearest to each candidate of k-means.
     Candidates,
-    /// An update of the model.
+    /// Update of the model.
     Update,
-    /// How good it is, at the homes that are held out.
+    /// Quality of the model at the homes that are held out.
     Validate,
 }
 
-/// A session that no home should take part in.
+/// Error for a session that no home should take part in.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidTraining {
-    /// A measure that is none, or not of that kind.
+    /// A feature or label names a measure that does not exist, or is of another kind.
     #[error("a feature or the label is no measured value of its kind")]
     Measure,
     /// A bound is exceeded.
     #[error("{0}")]
     Bound(&'static str),
-    /// A number of rounds that the schedule does not have.
+    /// The manifest has another number of rounds than the schedule.
     #[error("the number of rounds is not that of the schedule")]
     Rounds,
-    /// A query that sums something by itself.
+    /// The local query has groups or sums of its own.
     #[error("a session's query has no groups and no sums of its own")]
     Sums,
 }
 
 impl Training {
-    /// Returns the bits of a coordinate of a round. Scales take at least 16: whether a column varies at all shows in
-    /// them.
+    /// Returns the bits of a coordinate in rounds of this task.
     pub fn bits_of(&self, task: Task) -> u8 {
         match task {
+            // Scales decide whether a column varies at all, so rounding must be small beside a spread.
             Task::Scale => self.bits.max(16),
             _ => self.bits,
         }
     }
 
-    /// Returns what each round is for.
+    /// Returns the purpose of each round, in order.
     pub fn schedule(&self) -> Vec<Task> {
         let mut tasks = self.family.algorithm().rounds(self.updates);
         if self.held_out > 0 {
@@ -214,31 +215,32 @@ impl Training {
         tasks
     }
 
-    /// Returns the kinds of rounds, each once, in the order in which they first come.
+    /// Returns the kinds of rounds, each once, in the order of the schedule.
     pub fn kinds(&self) -> Vec<Task> {
         let mut kinds = self.schedule();
+        // Rounds of one kind follow one another, so this leaves each kind once.
         kinds.dedup();
         kinds
     }
 
-    /// Returns over how many rounds, of this kind and others, a home's privacy loss is spread. Homes that validate
-    /// take part in no other round, and the others not in that one: each round has its part of all, but
-    /// the validation has all.
+    /// Returns the number of rounds over which a home's privacy loss is spread, for a home that takes part in `task`
+    /// (protocol.md §18).
     pub fn share(&self, task: Task) -> u16 {
         let all = self.schedule().len() as u16;
         match task {
+            // A held-out home takes part in no other round, so this round may cost the whole loss.
             Task::Validate => 1,
             _ => all - u16::from(self.held_out > 0),
         }
     }
 
-    /// Returns the longest update where the querier chose none: few updates are longer.
+    /// Returns the longest update if the querier chose none: a length that few updates exceed.
     pub fn default_clip(&self, local: &LocalQuery) -> f64 {
         let design = Design::of(self, local);
         self.family.algorithm().default_clip(&design)
     }
 
-    /// Makes the circuits of the kinds of rounds.
+    /// Makes the circuit of each kind of round, in the order of `kinds`.
     ///
     /// # Errors
     /// [`CircuitError`] for a vector that is too long.
@@ -250,7 +252,7 @@ impl Training {
             .collect()
     }
 
-    /// Returns what a round is for; `None` beyond the last.
+    /// Returns the purpose of a round; `None` beyond the last round.
     pub fn task(&self, round: u16) -> Option<Task> {
         self.schedule().get(usize::from(round)).copied()
     }

@@ -1,4 +1,4 @@
-//! How good a model is, from what held-out homes said.
+//! Quality of a model, from the sums over held-out homes.
 
 use rand::rngs::StdRng;
 
@@ -7,38 +7,38 @@ use super::fit::{Released, normal};
 use super::model::{Kind, Model};
 use super::validation::MAX_CONFUSED;
 
-/// How good a model is at homes that are held out.
+/// Quality of a model at homes that are held out.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Metrics {
-    /// Homes that it was tried at.
+    /// Number of homes that validated the model.
     pub homes: u64,
-    /// Share of documents whose class is right, the mean over homes.
+    /// Share of documents whose predicted class is right, as the mean over homes.
     pub accuracy: Option<f64>,
-    /// Mean of −log of the chance that is given to the right class.
+    /// Mean of −log of the chance that the model gave to the right class.
     pub log_loss: Option<f64>,
     /// Root of the mean squared error, in the label's unit.
     pub rmse: Option<f64>,
-    /// Share of the label's variance that is explained.
+    /// Share of the label's variance that the model explains.
     pub r_squared: Option<f64>,
-    /// Area under the receiver's operating curve, by histogram of scores.
+    /// Area under the receiver operating characteristic, from histograms of scores.
     pub auc: Option<f64>,
-    /// Share of documents of each class (rows) by predicted class (columns); `None` where it is withheld.
+    /// Share of documents of each class (rows) by predicted class (columns); `None` for a share that is withheld.
     pub confusion: Option<Vec<Vec<Option<f64>>>>,
-    /// Mean squared distance to the nearest cluster, for each column.
+    /// Mean squared distance to the nearest cluster, divided by the number of columns.
     pub inertia: Option<f64>,
-    /// Largest difference of the area from the true one, where it was computed from runs of scores.
+    /// Largest difference of `auc` from the true area; `None` unless `auc` was computed from runs of scores.
     pub auc_resolution: Option<f64>,
     /// Names of metrics that are withheld, because they would reveal a count of fewer homes than the cohort.
     pub withheld: Vec<&'static str>,
-    /// Standard errors of those of [`Self::named`], as far as noise makes them; none without noise.
+    /// Standard errors that noise gives the metrics of [`Self::named`]; `None` without noise.
     pub errors: [Option<f64>; METRICS],
 }
 
-/// Metrics that are one number.
+/// Number of metrics that are a single number.
 pub const METRICS: usize = 6;
 
 impl Metrics {
-    /// Computes metrics from the released numbers of the validating round.
+    /// Computes metrics from the release of the validating round.
     pub(crate) fn released(model: &Model, released: &Released<'_>, rng: &mut StdRng) -> Self {
         let (homes, means) = (released.sums.homes as u64, released.means);
         let mut metrics = match model.training.guarded {
@@ -52,7 +52,7 @@ impl Metrics {
         metrics
     }
 
-    /// Shares are none below nothing or above all, whatever noise makes of them.
+    /// Moves shares into 0 to 1, since noise may put them outside.
     fn bound(&mut self) {
         self.accuracy.iter_mut().for_each(clamp_share);
         self.confusion
@@ -63,7 +63,7 @@ impl Metrics {
             .for_each(clamp_share);
     }
 
-    /// Those that are one number, by name.
+    /// Returns the metrics that are a single number, by name.
     pub fn named(&self) -> [(&'static str, Option<f64>); METRICS] {
         [
             ("accuracy", self.accuracy),
@@ -75,7 +75,7 @@ impl Metrics {
         ]
     }
 
-    /// From the means of what homes say when a model is validated.
+    /// Computes metrics from the means over held-out homes.
     fn of(model: &Model, homes: u64, means: &[f64]) -> Self {
         let base = Self {
             homes,
@@ -118,8 +118,8 @@ impl Metrics {
         }
     }
 
-    /// Computes metrics from the released numbers of a guarded session's round: a mean loss, and counts of homes.
-    /// Counts below the cohort are withheld or added to their neighbours.
+    /// Computes metrics from a mean loss and counts of homes, as a guarded session releases them. Counts below the
+    /// cohort are withheld or added to their neighbours.
     fn of_counts(model: &Model, homes: u64, means: &[f64], counts: &[Option<f64>]) -> Self {
         let classes = model.design().classes();
         if !matches!(model.kind(), Kind::Class) || counts.is_empty() {
@@ -129,16 +129,17 @@ impl Metrics {
         let chances = model.training.family.algorithm().gives_chances();
         let mut metrics = Self {
             homes,
+            // Outputs that are no chances have no log-loss.
             log_loss: means.first().copied().filter(|_| chances),
             ..Self::default()
         };
-        // The number of homes of each class by predicted class.
+        // Numbers of homes of each class by predicted class.
         let cells: Vec<Option<f64>> = match classes {
             2 => {
                 let (no, yes) = counts.split_at(counts.len().min(SCORE_BINS));
                 let yes = &yes[..yes.len().min(SCORE_BINS)];
-                // The area lies between its values for the least and the most favourable place of each score in its
-                // run.
+                // A run does not tell in which of its bins scores are. The area lies between its values for the least
+                // and the most favourable places.
                 let ends = [no, yes].map(|bins| Some([placed(bins, false)?, placed(bins, true)?]));
                 if let [Some([no_low, no_high]), Some([yes_low, yes_high])] = ends {
                     let least = auc(&[no_high, yes_low].concat());
@@ -159,6 +160,8 @@ impl Metrics {
             false => cells.first().copied().flatten(),
         };
         let sides = (counts.get(2 * SCORE_BINS), counts.get(2 * SCORE_BINS + 1));
+        // Right and wrong predictions have counts of their own, which may be released though a cell is withheld
+        // (protocol.md §18).
         metrics.accuracy = match (classes, sides) {
             (2, (Some(Some(right)), Some(Some(wrong)))) => Some(right / (right + wrong)),
             _ => right.map(|right| right / all),
@@ -189,8 +192,9 @@ fn clamp_share(share: &mut f64) {
     *share = share.clamp(0.0, 1.0);
 }
 
-/// Computes the standard errors of metrics: how they vary when the same noise is added once more.
+/// Computes the standard errors of metrics, from their variation when the same noise is added once more.
 fn errors(model: &Model, released: &Released<'_>, rng: &mut StdRng) -> [Option<f64>; METRICS] {
+    // With 200 draws a standard error is right to about 5 %.
     const DRAWS: usize = 200;
     let homes = released.sums.homes as u64;
     let mut simulated: [Vec<f64>; METRICS] = Default::default();
@@ -208,14 +212,16 @@ fn errors(model: &Model, released: &Released<'_>, rng: &mut StdRng) -> [Option<f
         let count = all.len() as f64;
         let mean = all.iter().sum::<f64>() / count;
         let squares = all.iter().map(|value| (value - mean).powi(2)).sum::<f64>();
+        // A metric that most draws leave undefined has no standard error.
         (all.len() * 2 > DRAWS).then(|| (squares / (count - 1.0)).sqrt())
     })
 }
 
-/// Largest resolution at which an area under the curve is reported: half of the range in which it lies.
+/// Largest resolution at which an area under the curve is reported. The resolution is half of the range in which the
+/// area lies.
 const COARSEST: f64 = 0.2;
 
-/// Returns the counts of bins, each run in its first bin or, if `high`, in its last. Returns `None` where all are
+/// Returns the counts of bins, with each run in its first bin or, if `high`, in its last. Returns `None` if all are
 /// withheld.
 fn placed(bins: &[Option<f64>], high: bool) -> Option<Vec<f64>> {
     let mut placed = vec![0.0; bins.len()];
@@ -227,8 +233,8 @@ fn placed(bins: &[Option<f64>], high: bool) -> Option<Vec<f64>> {
     (!starts.is_empty()).then_some(placed)
 }
 
-/// Returns the counts in the lower and the upper half of the bins; `None` where a run spans both halves, or all are
-/// withheld.
+/// Returns the counts in the lower and the upper half of the bins. Returns `None` for both if a run spans both halves,
+/// or if a half is withheld.
 fn halves(bins: &[Option<f64>]) -> [Option<f64>; 2] {
     let (low, high) = bins.split_at(bins.len() / 2);
     match (sum_of_runs(low), sum_of_runs(high)) {
@@ -243,7 +249,8 @@ fn sum_of_runs(bins: &[Option<f64>]) -> Option<f64> {
     begins.then(|| bins.iter().flatten().sum())
 }
 
-/// The chance that a document of the second class scores higher than one of the first.
+/// Computes the chance that a document of the second class scores higher than one of the first. Scores in the same bin
+/// count half.
 fn auc(scores: &[f64]) -> Option<f64> {
     let (no, yes) = scores.split_at_checked(SCORE_BINS)?;
     let yes = yes.get(..SCORE_BINS)?;

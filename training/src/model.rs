@@ -1,4 +1,4 @@
-//! A trained model: what it was trained as, its weights, and what it says of new documents.
+//! A trained model: its training, its weights, and its predictions for new documents.
 
 use ndarray::Array1;
 
@@ -8,40 +8,40 @@ use super::scores::{State, argmax};
 use super::{Labels, Training};
 use dispers_query::local::LocalQuery;
 
-/// What a model says of documents.
+/// Kind of prediction that a model makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// A number.
+    /// Number.
     Number,
     /// One of several classes.
     Class,
-    /// The cluster that is nearest.
+    /// Nearest cluster.
     Cluster,
 }
 
-/// What a model says of one document.
+/// Prediction for one document.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Prediction {
-    /// The most likely class, or the nearest cluster; 0 of a number.
+    /// Most likely class, or nearest cluster; 0 if the model predicts a number.
     pub class: usize,
-    /// The number; the chance of the class, of two that of the second; the squared distance to the cluster for
-    /// each column.
+    /// Predicted number; chance of the class, or of the second class if there are two; or squared distance to the
+    /// cluster, divided by the number of columns.
     pub score: f64,
 }
 
 /// A trained model.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Model {
-    /// What was trained.
+    /// Training that made the model.
     pub training: Training,
-    /// What it reads of a document.
+    /// Local query whose measures the model reads.
     pub local: LocalQuery,
-    /// Scales and weights, as homes got them.
+    /// Scales and weights, as parameters of a round have them.
     pub state: State,
 }
 
 impl Training {
-    /// Returns what the model says of documents.
+    /// Returns the kind of prediction that the model makes.
     pub fn kind(&self) -> Kind {
         match (self.family.labels(), self.label) {
             (Labels::None, _) | (_, None) => Kind::Cluster,
@@ -50,7 +50,7 @@ impl Training {
         }
     }
 
-    /// Returns the range of a label that is a number; 0 and 1 of classes.
+    /// Returns the range of a label that is a number; 0 to 1 for classes.
     pub(crate) fn label_range(&self, local: &LocalQuery) -> (f64, f64) {
         let label = self.label.map(|label| usize::from(label.measure));
         let measure = label.and_then(|number| local.measures.get(number));
@@ -63,26 +63,26 @@ impl Training {
 }
 
 impl Model {
-    /// Returns what the model says.
+    /// Returns the kind of prediction that the model makes.
     pub fn kind(&self) -> Kind {
         self.training.kind()
     }
 
-    /// Returns whether there are as many numbers as the model has, and all are finite.
+    /// Returns whether the state has as many numbers as the model needs, all of them finite.
     pub fn is_whole(&self) -> bool {
         let design = self.design();
         self.state.weights.len() == self.training.family.algorithm().weights(&design)
             && self.state.holds(design.columns())
     }
 
-    /// Returns how documents become rows.
+    /// Returns the mapping of documents to rows.
     pub fn design(&self) -> Design {
         Design::of(&self.training, &self.local)
     }
 
-    /// Returns what the model says of each document; `None` where a value is missing.
+    /// Predicts each document. Returns `None` for a document in which a value is missing.
     pub fn predict(&self, documents: &[Document]) -> Vec<Option<Prediction>> {
-        // The label is what is asked: documents need not have it.
+        // Rows are made without a label, because documents to predict need not have one.
         let unlabelled = Training {
             label: None,
             ..self.training.clone()
@@ -98,8 +98,8 @@ impl Model {
         predictions.collect()
     }
 
-    /// Returns the model as operations on the columns in the features' units: the number, the chance of the second
-    /// class, or a chance for each class. Returns `None` for a model that has no such graph.
+    /// Returns the model as operations on the columns in the features' units. They end in the number, the chance of the
+    /// second class, or a chance for each class. Returns `None` for a model without a graph.
     pub fn graph(&self) -> Option<Graph> {
         let design = self.design();
         let algorithm = self.training.family.algorithm();
@@ -108,12 +108,14 @@ impl Model {
         let mut centres = Vec::with_capacity(lows.len());
         let mut scales = Vec::with_capacity(lows.len());
         for (column, (lo, hi)) in lows.iter().zip(&highs).enumerate() {
+            // Mapping to 0 to 1 and scaling are one subtraction and one division together.
             let (mean, spread) = self.state.scale(column);
             let width = hi - lo;
             centres.push(lo + width * mean);
             scales.push(width * spread);
         }
         let mut operations = vec![
+            // Values outside their bounds are moved to the ends, as in rows at homes.
             Operation::Max(lows),
             Operation::Min(highs),
             Operation::Subtract(centres),
@@ -152,6 +154,7 @@ fn prediction(kind: Kind, outputs: &Array1<f64>, range: (f64, f64)) -> Predictio
         },
         Kind::Class => {
             let class = argmax(outputs);
+            // Of two classes the score is always the second's, so that documents can be ranked by it.
             let place = if outputs.len() == 2 { 1 } else { class };
             Prediction {
                 class,

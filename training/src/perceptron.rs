@@ -1,16 +1,20 @@
-//! A perceptron: what it says, and the steps that a home takes with it.
+//! Perceptron: its outputs, and the steps that a home takes with it.
 
 use ndarray::{Array2, Axis};
 
 use super::scores::softmax;
 
-/// A perceptron: each layer's weights, outputs by inputs, the constant's first.
+/// Perceptron with its weights.
 pub(crate) struct Network {
+    /// Weights of each layer, outputs by inputs. The first weight of each output is its constant.
     layers: Vec<Array2<f64>>,
+    /// Number of classes; 0 if the output is a number.
     classes: usize,
 }
 
 impl Network {
+    /// Makes a network of layers with these widths, from the inputs to the outputs. Returns `None` if it needs more or
+    /// fewer weights.
     pub(crate) fn of(widths: &[usize], weights: &[f64]) -> Option<Self> {
         let mut layers = Vec::with_capacity(widths.len() - 1);
         let mut rest = weights;
@@ -26,11 +30,13 @@ impl Network {
         })
     }
 
+    /// Returns all weights, in the order in which `of` takes them.
     pub(crate) fn weights(&self) -> Vec<f64> {
         self.layers.iter().flatten().copied().collect()
     }
 
-    /// Returns what each layer gives, the inputs first; all but the last after the rectifier.
+    /// Returns the inputs, then the outputs of each layer, one row per document. All layers but the last end in a
+    /// rectifier.
     pub(crate) fn forward(&self, inputs: &Array2<f64>) -> Vec<Array2<f64>> {
         let mut given = vec![inputs.clone()];
         for (number, layer) in self.layers.iter().enumerate() {
@@ -44,17 +50,19 @@ impl Network {
         given
     }
 
-    /// Returns the errors of the last layer, which are the derivatives of each row's loss, and the mean loss.
+    /// Returns the derivatives of each row's loss by the last layer's outputs, and the mean loss.
     fn errors(&self, last: &Array2<f64>, labels: &[f64]) -> (Array2<f64>, f64) {
         let mut errors = last.clone();
         let mut loss = 0.0;
         for (mut row, label) in errors.axis_iter_mut(Axis(0)).zip(labels) {
             if self.classes == 0 {
+                // Half of the squared error's derivative: the factor 2 is left to the length of steps.
                 row[0] -= label;
                 loss += row[0] * row[0];
                 continue;
             }
             let chances = softmax(row.to_owned());
+            // A chance of 0 would make the loss infinite.
             loss -= chances[*label as usize].max(1e-12).ln();
             row.assign(&chances);
             row[*label as usize] -= 1.0;
@@ -62,6 +70,7 @@ impl Network {
         (errors, loss / labels.len() as f64)
     }
 
+    /// Returns the mean loss over all rows.
     pub(crate) fn loss(&self, inputs: &Array2<f64>, labels: &[f64]) -> f64 {
         let given = self.forward(inputs);
         given.last().map_or(0.0, |last| self.errors(last, labels).1)
@@ -76,8 +85,10 @@ impl Network {
         for number in (0..self.layers.len()).rev() {
             let before = &given[number];
             let layer = &mut self.layers[number];
+            // The errors of the layer before follow from this layer's weights before the step.
             let mut back = errors.dot(&layer.view().split_at(Axis(1), 1).1);
             back.zip_mut_with(before, |error, value| {
+                // Where a rectifier gives 0, it passes no slope.
                 if *value <= 0.0 {
                     *error = 0.0;
                 }

@@ -1,4 +1,4 @@
-//! The scale round: mean and spread of each column, and how the label is distributed.
+//! The scale round: mean and spread of each column, and distribution of the label.
 
 use super::data::{Design, Row};
 use super::fit::{FitError, Released};
@@ -13,7 +13,7 @@ pub(crate) fn layout(training: &Training, design: &Design) -> Layout {
     let classes = design.classes();
     let section = Section::default();
     if training.guarded && classes > 0 {
-        // A vector needs at least one coordinate.
+        // A vector needs at least one coordinate: without scaled columns it has one that is always 0.
         let first = section
             .centred(scaled, 0.0, 1.0)
             .counted(usize::from(scaled == 0));
@@ -24,11 +24,11 @@ pub(crate) fn layout(training: &Training, design: &Design) -> Layout {
         classes => (0, classes.unwrap_or(0).into()),
     };
     let section = section.centred(scaled + label, 0.0, 1.0).counted(shares);
-    // Each document has one class.
+    // Each document has one class, so the shares of all classes are parts of one whole.
     Layout::full_with(section, 1.0)
 }
 
-/// Returns what a home contributes: mean and mean square of each column, and the distribution of its label.
+/// Returns a home's values: mean and mean square of each scaled column, and the distribution of its label.
 pub(crate) fn values(training: &Training, design: &Design, rows: &[Row]) -> Values {
     let scaled = design.scaled();
     let values = scaled.iter().flat_map(|&column| {
@@ -39,7 +39,7 @@ pub(crate) fn values(training: &Training, design: &Design, rows: &[Row]) -> Valu
         if values.is_empty() {
             values.push(0.0);
         }
-        // Only a home whose documents all have one class is counted for it.
+        // A home counts for a class only if all its documents have that class (protocol.md §18).
         let class = rows.first().map(|row| row.label);
         let class = class.filter(|class| rows.iter().all(|row| row.label == *class));
         let class: Vec<usize> = class.map(|class| class as usize).into_iter().collect();
@@ -71,10 +71,10 @@ pub(crate) struct Scales {
 }
 
 impl Scales {
-    /// Computes the scales. With a penalty `l2`, columns that never vary pass.
+    /// Computes the scales. Columns that never vary are accepted if there is a penalty, `l2` above 0.
     ///
     /// # Errors
-    /// [`FitError`] for a number that never varies, and for a label that is the same everywhere.
+    /// [`FitError`] for a number that never varies without a penalty, and for a label that is the same everywhere.
     pub(crate) fn of(
         released: &Released<'_>,
         training: &Training,
@@ -85,20 +85,21 @@ impl Scales {
             means: vec![0.0; design.columns()],
             spreads: vec![1.0; design.columns()],
         };
-        // The mean is rounded, and the mean of squares.
+        // The variance is a mean of squares less the square of a mean, which is at most 1. Both means are rounded, so
+        // the variance is off by up to three roundings.
         let low = 3.0 * sums.rounding(1.0, sums.homes);
-        // Beside noise nothing is taken for constant, and no spread for less than a deviation.
+        // With noise no column counts as constant, and no variance as less than one deviation. `low` is nine of them.
         let least = if sums.is_noisy() { low / 9.0 } else { low };
         let scaled = design.scaled();
         for (pair, &column) in means.chunks_exact(2).zip(&scaled) {
             let variance = pair[1] - pair[0] * pair[0];
             scales.means[column] = pair[0];
-            // Whether a column varies cannot be told beside noise.
+            // With noise nobody can tell whether a column varies.
             if variance < low && l2 == 0.0 && !sums.is_noisy() {
                 if design.is_number(column) {
                     return Err(FitError::Degenerate(released.name(column)));
                 }
-                // A value of a category that nobody has: the column is 0 everywhere.
+                // A value of a category that nobody has: the column is 0 everywhere, and keeps the spread 1.
                 continue;
             }
             scales.spreads[column] = variance.max(least).sqrt().max(LEAST_SPREAD);
@@ -111,8 +112,8 @@ impl Scales {
     }
 }
 
-/// Returns whether the label varies, where `of_label` is what the round released of it and a variance or share up to
-/// `low` may be rounding.
+/// Returns whether the label varies. `of_label` has the released means of the label; a variance or a share up to `low`
+/// may come from rounding.
 fn varies(released: &Released<'_>, training: &Training, of_label: &[f64], low: f64) -> bool {
     match (training.label, of_label) {
         (None, _) => true,

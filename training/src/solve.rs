@@ -1,4 +1,4 @@
-//! Systems of linear equations, symmetric and small.
+//! Systems of linear equations with small symmetric matrices.
 
 /// Makes a symmetric matrix from its upper triangle, row by row.
 pub(crate) fn symmetric(triangle: &[f64], size: usize) -> Vec<Vec<f64>> {
@@ -11,8 +11,10 @@ pub(crate) fn symmetric(triangle: &[f64], size: usize) -> Vec<Vec<f64>> {
     matrix
 }
 
-/// Returns the lower factor of a positive definite matrix, or the row at which there is none: where no more than
-/// `rounding` is left of the row beside those before.
+/// Returns the lower Cholesky factor of a positive definite matrix.
+///
+/// # Errors
+/// The number of the first row that follows from the rows before it: no more than `rounding` is left of its diagonal.
 fn factor(matrix: &[Vec<f64>], rounding: f64) -> Result<Vec<Vec<f64>>, usize> {
     let size = matrix.len();
     let mut lower = vec![vec![0.0; size]; size];
@@ -24,6 +26,7 @@ fn factor(matrix: &[Vec<f64>], rounding: f64) -> Result<Vec<Vec<f64>>, usize> {
                 lower[row][column] = rest / lower[column][column];
                 continue;
             }
+            // Also where homes round finely, a row that keeps a ten-millionth of its diagonal counts as dependent.
             let least = rounding.max(1e-7 * matrix[row][row].abs());
             if rest.is_nan() || rest <= least {
                 return Err(row);
@@ -34,7 +37,7 @@ fn factor(matrix: &[Vec<f64>], rounding: f64) -> Result<Vec<Vec<f64>>, usize> {
     Ok(lower)
 }
 
-/// Solves for one right side.
+/// Solves the equations for one right-hand side, from the lower factor of the matrix.
 pub(crate) fn solve(lower: &[Vec<f64>], right: &[f64]) -> Vec<f64> {
     let size = lower.len();
     let mut solution = right.to_vec();
@@ -49,9 +52,12 @@ pub(crate) fn solve(lower: &[Vec<f64>], right: &[f64]) -> Vec<f64> {
     solution
 }
 
-/// Returns the lower factor of second moments that may be off by `rounding`, or the row at which there is none. Noise
-/// may leave no positive definite matrix: then its diagonal is lifted until it is one, by about what noise makes of
-/// the least eigenvalue.
+/// Returns the lower Cholesky factor of second moments that may be off by `rounding`.
+///
+/// Noise may leave a matrix that is not positive definite. With noise, the diagonal is therefore lifted until it is.
+///
+/// # Errors
+/// The number of the row at which there is no factor.
 pub(crate) fn factor_noisy(
     matrix: &mut [Vec<f64>],
     rounding: f64,
@@ -60,12 +66,14 @@ pub(crate) fn factor_noisy(
     if !is_noisy {
         return factor(matrix, rounding);
     }
+    // `rounding` is three deviations. One deviation times the root of the size is about the least eigenvalue of noise.
     let mut lift = rounding / 3.0 * (matrix.len() as f64).sqrt();
     loop {
         for (at, row) in matrix.iter_mut().enumerate() {
             row[at] += lift;
         }
         let lower = factor(matrix, lift / 2.0);
+        // Moments are at most 1: beside a lift this large nothing of them is left.
         if lower.is_ok() || lift > 1e3 {
             return lower;
         }

@@ -1,13 +1,13 @@
-//! What a round released, as numbers of a model.
+//! Sums that a round released, in the units of the model.
 
 use dispers_privacy::Noise;
 
 /// Sums over homes that a round released, and how exact they are.
 pub struct Sums {
-    /// Homes that contributed, those that are held out apart.
+    /// Number of homes that contributed. Where that may not be released, it is the number of homes in the released
+    /// sections (protocol.md §18).
     pub(crate) homes: f64,
-    /// For each section the number of homes and the sum of each coordinate; `None` where fewer than the cohort have
-    /// values there.
+    /// For each section the number of homes and the sum of each coordinate; `None` for a section that was withheld.
     pub(crate) sections: Vec<Option<(f64, Vec<f64>)>>,
     /// Distance between two levels of each coordinate of the first section.
     pub(crate) widths: Vec<f64>,
@@ -18,9 +18,9 @@ pub struct Sums {
 }
 
 impl Sums {
-    /// Adds how much noise the sums have: one entry for each committee whose sums were added up.
+    /// Records the noise of the sums, with one entry for each committee whose sums were added up.
     pub(crate) fn with_noise(mut self, noise: &[Noise]) -> Self {
-        // The first moment is that of counts.
+        // Moment 0 is that of counts, moment 1 that of coordinates.
         let variance: f64 = noise.iter().map(|noise| noise.variance(1)).sum();
         self.noise = variance.sqrt();
         self
@@ -46,7 +46,7 @@ impl Sums {
         self.noise > 0.0
     }
 
-    /// Returns the standard deviation that noise gives each mean of the first section.
+    /// Returns the standard deviation of the noise on each mean of the first section.
     pub(crate) fn deviations(&self) -> Vec<f64> {
         let widths = self.widths.iter();
         widths
@@ -54,9 +54,10 @@ impl Sums {
             .collect()
     }
 
-    /// Returns how far a mean over `homes` may be off, because each home rounds and because of noise, where values
-    /// have this range: three times the largest deviation.
+    /// Returns how far a mean over `homes` homes may be off because of rounding and noise, for values of this range:
+    /// three standard deviations.
     pub(crate) fn rounding(&self, range: f64, homes: f64) -> f64 {
+        // Rounding at random has a standard deviation of at most half a level at each home.
         let level = range * self.level;
         1.5 * level / homes.sqrt() + 3.0 * level * self.noise / homes
     }

@@ -1,4 +1,4 @@
-//! The round that validates: what held-out homes say of a model.
+//! The validating round: loss, hits, confusion and scores at held-out homes.
 
 use std::ops::Range;
 
@@ -11,7 +11,7 @@ use super::model::Kind;
 use super::scores::{State, argmax, mean};
 use super::{SCORE_BINS, Training};
 
-/// Most classes of which each is compared with each.
+/// Most classes for which each class is counted by each predicted class.
 pub(crate) const MAX_CONFUSED: usize = 16;
 
 /// Returns the layout of the validating round.
@@ -24,26 +24,29 @@ pub(crate) fn layout(training: &Training, design: &Design) -> Layout {
     }
     match training.kind() {
         Kind::Cluster => Layout::full(loss),
-        // Squared error, the label and its square.
+        // Squared error, the label and its square. Predictions are cut off at −1 and 2, so the error is at most 4.
         Kind::Number => Layout::full(Section::default().centred(1, 0.0, 4.0).centred(2, 0.0, 1.0)),
-        // Loss, share that is right; who is taken for whom, scores by class.
+        // Loss and share of right predictions, then confusion and scores by class.
         Kind::Class => {
             let confused = (classes <= MAX_CONFUSED).then_some(classes * classes);
             let scores = (classes == 2).then_some(2 * SCORE_BINS);
             let wholes: Vec<usize> = confused.into_iter().chain(scores).collect();
             let section = loss.centred(1, 0.0, 1.0).counted(wholes.iter().sum());
-            // Each is the shares of one whole.
+            // Confusion and scores are shares of one whole each.
             Layout::full_with(section, (wholes.len() as f64).sqrt())
         }
     }
 }
 
-/// Returns the number of counts that validate a guarded session, and the ranges that are released in runs. Two classes
-/// have the bins of scores of each, then the right and the wrong predictions. More classes have a count of each class
-/// by each predicted class. Above `MAX_CONFUSED` there are only the right and the wrong predictions.
+/// Returns the number of counts of homes in a guarded session, and the sections that are released in runs.
+///
+/// For two classes these are the bins of scores of each class, then the right and the wrong predictions. For more
+/// classes they are each class by each predicted class, and above `MAX_CONFUSED` only the right and the wrong
+/// predictions.
 fn cells(classes: usize) -> (usize, Vec<Range<usize>>) {
     match classes {
         2 => {
+            // Section 0 has the loss.
             let bins = [0, 1].map(|class| 1 + class * SCORE_BINS..1 + (class + 1) * SCORE_BINS);
             (2 * SCORE_BINS + 2, bins.to_vec())
         }
@@ -52,14 +55,14 @@ fn cells(classes: usize) -> (usize, Vec<Range<usize>>) {
     }
 }
 
-/// Returns the first section, and `count` counts of homes, of which this home is in `which`.
+/// Makes a home's values from its first section and `count` counts of homes. The home counts in those of `which`.
 pub(crate) fn counted(first: Vec<f64>, which: &[usize], count: usize) -> Values {
     let mut sections: Values = vec![Some(first)];
     sections.extend((0..count).map(|place| which.contains(&place).then(Vec::new)));
     sections
 }
 
-/// Returns what a held-out home says of the model in `state`; `None` where the state is not of this model.
+/// Returns a held-out home's values for the model in `state`; `None` if the state is not of this model.
 pub(crate) fn values(
     training: &Training,
     design: &Design,
@@ -71,8 +74,8 @@ pub(crate) fn values(
     let classes = design.classes();
     if training.guarded && classes > 0 {
         let (loss, cells_of_rows) = cells_of(classes, rows, &predicted);
-        // A home is in one cell only, so one of its documents decides. It is drawn, so that shares are right on
-        // average.
+        // A home counts in one cell only, that of one of its documents. This document is drawn, so that shares are
+        // right on average.
         let drawn = rng.next_u64() % cells_of_rows.len().max(1) as u64;
         let mut which: Vec<usize> = cells_of_rows
             .get(drawn as usize)
@@ -80,6 +83,7 @@ pub(crate) fn values(
             .into_iter()
             .collect();
         if let ([cell], 2) = (which.as_slice(), classes) {
+            // Right and wrong have counts of their own, so that an accuracy can be released without the scores.
             which.push(side_of(*cell));
         }
         return Some(counted(vec![loss], &which, cells(classes).0));
@@ -97,6 +101,7 @@ pub(crate) fn values(
 /// Returns the mean squared error of a number, and the means of the label and its square.
 fn errors(rows: &[Row], predicted: &[Array1<f64>]) -> Vec<f64> {
     let pairs = rows.iter().zip(predicted);
+    // Cut off, or one absurd prediction would leave the range that is proved.
     let squares = pairs.map(|(row, one)| (one[0].clamp(-1.0, 2.0) - row.label).powi(2));
     vec![
         mean(squares),
@@ -116,6 +121,7 @@ fn shares(classes: usize, rows: &[Row], predicted: &[Array1<f64>]) -> Vec<f64> {
     for (row, chances) in rows.iter().zip(predicted) {
         let class = row.label as usize;
         let best = argmax(chances);
+        // A chance of 0 would make the loss infinite.
         values[0] -= share * chances[class].max(1e-12).ln();
         values[1] += share * f64::from(u8::from(best == class));
         if let Some(cell) = confused.get_mut(class * classes + best) {
@@ -131,7 +137,7 @@ fn shares(classes: usize, rows: &[Row], predicted: &[Array1<f64>]) -> Vec<f64> {
     values
 }
 
-/// Returns the mean loss of a held-out home of a guarded session, and the cell of each of its documents.
+/// Returns a home's mean loss and the cell of each of its documents, in a guarded session.
 fn cells_of(classes: usize, rows: &[Row], predicted: &[Array1<f64>]) -> (f64, Vec<usize>) {
     let mut loss = 0.0;
     let mut cells = Vec::with_capacity(rows.len());
@@ -148,15 +154,17 @@ fn cells_of(classes: usize, rows: &[Row], predicted: &[Array1<f64>]) -> (f64, Ve
     (loss.min(MAX_LOSS), cells)
 }
 
-/// Returns the section that counts the right, or the wrong, predictions of two classes, for a cell of scores.
+/// Returns the count of right or of wrong predictions that a cell of scores of two classes belongs to.
 fn side_of(cell: usize) -> usize {
     let (class, bin) = (cell / SCORE_BINS, cell % SCORE_BINS);
     let taken = usize::from(bin >= SCORE_BINS / 2);
     2 * SCORE_BINS + usize::from(class != taken)
 }
 
-/// Returns the bin of a chance. Bins are even in its logit, so that rare labels have bins too.
+/// Returns the bin of a chance.
 fn score_bin(chance: f64) -> usize {
+    // Bins have equal widths of the logit. The chances of a rare label are all small, and would share one bin
+    // otherwise.
     const WIDEST: f64 = 8.0;
     let logit = (chance / (1.0 - chance)).ln().clamp(-WIDEST, WIDEST);
     let bin = (logit + WIDEST) / (2.0 * WIDEST) * SCORE_BINS as f64;

@@ -1,4 +1,4 @@
-//! Sessions whose vectors are shared, proved and added up as aggregators do it.
+//! Training sessions, with vectors that are shared, proved and added up as aggregators do it.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use rand::rngs::StdRng;
@@ -61,7 +61,7 @@ fn plan(family: Family, updates: u16) -> TrainingPlan {
     TrainingPlan::new(&request, &catalogue).unwrap()
 }
 
-/// One point for each home, of the second class where x is above y.
+/// Makes one point for each home. It has the second class if x is above y.
 fn points() -> Vec<Vec<Document>> {
     let mut rng = StdRng::seed_from_u64(5);
     let mut unit = || f64::from(rng.next_u32()) / f64::from(u32::MAX);
@@ -73,14 +73,14 @@ fn points() -> Vec<Vec<Document>> {
     (0..HOMES).map(point).collect()
 }
 
-/// Whether contributions are checked before they are added.
+/// Treatment of contributions before they are added.
 #[derive(Clone, Copy, PartialEq)]
 enum Proofs {
     Checked,
     Absent,
 }
 
-/// Trains; the first home's vector counts a hundred times where it can.
+/// Trains a model while the first home multiplies its updates by a hundred. Returns how many contributions are refused.
 fn boosted(proofs: Proofs) -> (Fit, usize) {
     let plan = plan(Family::Logistic { newton: false }, 12);
     let settings = Settings {
@@ -152,7 +152,7 @@ fn an_update_that_is_boosted_a_hundredfold_is_rejected_alone_and_the_model_unhar
     assert_eq!(rejected, 12);
     assert_eq!(fit.early, None);
     assert!(accuracy(&fit) > 0.9, "{}", accuracy(&fit));
-    // The same homes without proofs: one of them ruins the model.
+    // Without proofs, one of the same homes ruins the model.
     let (ruined, rejected) = boosted(Proofs::Absent);
     assert_eq!(rejected, 0);
     assert!(accuracy(&ruined) < 0.7, "{}", accuracy(&ruined));
@@ -185,10 +185,10 @@ fn what_is_no_number_or_missing_counts_nowhere() {
         Cell::Number(f64::INFINITY),
     ] {
         assert_eq!(one(&plan, task, &state, &[with(cell.clone())]), None);
-        // Beside one that has all values, it changes nothing.
+        // Beside a document that has all values, it changes nothing.
         assert_eq!(one(&plan, task, &state, &[with(cell), good.clone()]), alone);
     }
-    // A document that has fewer values than the query measures is none.
+    // A document with fewer values than the query has measures does not count.
     assert_eq!(one(&plan, task, &state, &[good[..2].to_vec()]), None);
     assert_eq!(one(&plan, task, &state, &[]), None);
 }
@@ -252,7 +252,7 @@ fn about_as_many_homes_are_held_out_as_asked_and_each_by_its_own_key() {
     assert_eq!(first, out(1));
     let count = first.iter().filter(|out| **out).count();
     assert!((320..480).contains(&count), "{count}");
-    // Another session holds others out.
+    // Another session holds other homes out.
     let both = first
         .iter()
         .zip(&second)
@@ -323,7 +323,7 @@ fn too_few_homes_in_a_later_round_end_the_session_with_the_model_so_far() {
     assert_eq!(fit.early, Some(Early::TooFew));
     assert_eq!(fit.model().state.weights, weights);
     assert_eq!(fit.history.len(), 3);
-    // In the first there is no model yet.
+    // In the first round there is no model yet.
     let mut fit = Fit::new(training, local, plan.names.clone(), SETTINGS);
     let task = training.task(0).unwrap();
     let circuit = Layout::of(training, &design, task).shape();
@@ -331,7 +331,7 @@ fn too_few_homes_in_a_later_round_end_the_session_with_the_model_so_far() {
     assert_eq!(fit.take(&outputs, &[]).err(), Some(FitError::TooFew));
 }
 
-/// A plan over every kind of feature, of documents of label, x, kind and text.
+/// Makes a plan over every kind of feature. Documents have a label, x, kind and text.
 fn mixed(family: Family, label: Option<&str>, bits: u8) -> TrainingPlan {
     let field = |name: &str, kind, range| Field {
         name: name.into(),
@@ -471,7 +471,7 @@ fn no_honest_vector_is_longer_than_what_noise_covers() {
                 longest = longest.max(squares[1].sqrt() / bounds[1] as f64);
             }
         }
-        // Nor is much more noise added than must be.
+        // The bound is not much larger than the longest vector, so that there is not much more noise than needed.
         assert!(longest > 0.4, "{:?}: {longest}", training.family);
     }
 }
@@ -520,7 +520,7 @@ fn no_parameters_whatever_make_an_honest_vector_longer_than_what_noise_covers() 
             let length = squares.sum::<f64>().sqrt();
             assert!(length <= shape.norm as f64, "{length} {state:?}");
         }
-        // Spreads of next to nothing are none.
+        // Spreads close to 0 are refused.
         assert!(refused > 50 && sent > 50, "{refused} {sent}");
     }
 }
@@ -577,7 +577,7 @@ fn a_home_with_very_many_documents_is_looked_at_within_bounds() {
     };
     let good: Document = [1.0, 0.9, 0.1].map(Cell::Number).into();
     let other: Document = [0.0, 0.1, 0.9].map(Cell::Number).into();
-    // As many as are looked at, and then others, which change nothing.
+    // As many documents as are used, and then others, which change nothing.
     let most = (1 << 30) / (3 * 20 * (3 * 64 + 65 * 2));
     let mut documents = vec![good; most];
     let alone = one(&plan, Task::Update, &state, &documents);

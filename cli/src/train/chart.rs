@@ -1,11 +1,14 @@
-//! The loss of each round as a line.
+//! Chart of the loss of each round.
 
 use anyhow::{anyhow, bail};
 use plotters::prelude::*;
 
 use super::file::ModelFile;
 
-/// The drawing, as SVG.
+/// Draws the loss of each round as SVG.
+///
+/// # Errors
+/// For a model without a loss in any round.
 pub(super) fn draw(file: &ModelFile) -> anyhow::Result<String> {
     let points: Vec<(f64, f64)> = file
         .history
@@ -15,6 +18,7 @@ pub(super) fn draw(file: &ModelFile) -> anyhow::Result<String> {
     let (Some(first), Some(last)) = (points.first(), points.last()) else {
         bail!("there is nothing to draw: this model has no loss in any round");
     };
+    // A single round still needs an axis with some length, and equal losses one with some height.
     let (from, to) = (first.0, last.0.max(first.0 + 1.0));
     let losses = points.iter().map(|point| point.1);
     let (low, high) = losses.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), loss| {
@@ -24,6 +28,7 @@ pub(super) fn draw(file: &ModelFile) -> anyhow::Result<String> {
     let failed = |error: &dyn std::fmt::Display| anyhow!("cannot draw the losses: {error}");
     let mut drawing = String::new();
     {
+        // The backend borrows `drawing` until the end of this block.
         let root = SVGBackend::with_string(&mut drawing, (900, 420)).into_drawing_area();
         root.fill(&WHITE).map_err(|e| failed(&e))?;
         let mut chart = ChartBuilder::on(&root)

@@ -1,4 +1,4 @@
-//! A model file: JSON with schema, weights, history, and what was spent.
+//! Model file: JSON with schema, weights, metrics, history, and privacy loss.
 
 mod summary;
 
@@ -16,49 +16,50 @@ use dispers_training::{
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-/// What a model file says that it is.
+/// Value of `schema`, by which a model file is recognised.
 const SCHEMA: &str = "dispers model";
-/// The version of the format.
+/// Version of the format.
 const VERSION: u32 = 1;
 
-/// A model as it is kept.
+/// Contents of a model file.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct ModelFile {
     schema: String,
     version: u32,
-    /// What was trained.
+    /// Name of the model, as on the command line.
     pub(crate) model: String,
-    /// The session's query, whose manifest is in the network's log.
+    /// Id of the session's query. The manifest is in the network's log.
     query: String,
     pub(crate) label: Option<String>,
     pub(crate) classes: Vec<String>,
-    /// Features as they were written.
+    /// Features, as the command line gave them.
     features: Vec<String>,
-    /// The columns that they become.
+    /// Columns that the features become.
     pub(crate) columns: Vec<Column>,
-    /// Of a linear model of one score, the constant's first.
+    /// Coefficients of a linear model with one score, the constant's first.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     coefficients: Option<Vec<Named>>,
-    /// The numbers that every party computed with.
+    /// Scales and weights of the model.
     pub(crate) state: Numbers,
-    /// What homes computed, as the manifest has it, in hexadecimal.
+    /// Training and local query, encoded as in the manifest, in hexadecimal.
     plan: String,
     metrics: serde_json::Value,
     pub(crate) history: Vec<Past>,
-    /// Why it ended before its last round.
+    /// Reason why the session ended before its last round, if it did.
     ended: Option<String>,
     privacy: serde_json::Value,
     homes: u64,
-    /// Share of the homes that were held out.
+    /// Share of the homes that were held out, from 0 to 1.
     validation: f64,
 }
 
-/// A column of the design.
+/// Column of the design.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Column {
     pub(crate) name: String,
-    /// What is taken for less and for more is moved here.
+    /// Least value of the feature. Smaller values are moved to it.
     pub(crate) lo: f64,
+    /// Greatest value of the feature. Larger values are moved to it.
     pub(crate) hi: f64,
 }
 
@@ -72,7 +73,7 @@ struct Named {
     standard_error: Option<f64>,
 }
 
-/// Scales and weights, over columns that are brought to 0 to 1 first.
+/// Scales and weights, for columns that were mapped to 0 to 1.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Numbers {
     pub(crate) means: Vec<f64>,
@@ -80,7 +81,7 @@ pub(crate) struct Numbers {
     pub(crate) weights: Vec<f64>,
 }
 
-/// A round as it is kept.
+/// Record of a round.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Past {
     pub(crate) round: u16,
@@ -99,7 +100,7 @@ fn task(task: Task) -> &'static str {
     }
 }
 
-/// Why a session ended before its last round.
+/// Returns why a session ended before its last round; `None` if it did not.
 fn ended(trained: &Trained) -> Option<String> {
     let early = trained.fit.early.map(|early| match early {
         Early::Converged => "converged",
@@ -114,13 +115,14 @@ fn ended(trained: &Trained) -> Option<String> {
             "fewer homes than the minimum cohort took part in the round after: this is the model before it"
         }
     });
+    // A failure comes first: it is what the user may act on.
     let failed = trained.interrupted.as_ref();
     let failed = failed.map(|error| format!("{error}: this is the model of the rounds before"));
     failed.or(early.map(str::to_owned))
 }
 
 impl ModelFile {
-    /// What is kept of a session.
+    /// Makes the model file of a session that ended.
     pub(super) fn of(trained: &Trained, question: &TrainingQuestion) -> Self {
         let fit = &trained.fit;
         let model = fit.model();
@@ -210,7 +212,7 @@ impl ModelFile {
         }
     }
 
-    /// A model as it is kept, without a session that it came from.
+    /// Makes the file of a model that no session trained.
     #[cfg(test)]
     pub(super) fn of_model(model: &Model, plan: &dispers_sql::plan::TrainingPlan) -> Self {
         let bounds = model.design().bounds();
@@ -246,6 +248,7 @@ impl ModelFile {
         }
     }
 
+    /// Returns the file's text.
     pub(super) fn to_json(&self) -> String {
         serde_json::to_string_pretty(self).expect("a model file is JSON")
     }
@@ -253,10 +256,11 @@ impl ModelFile {
     /// Reads a model file.
     ///
     /// # Errors
-    /// What is wrong with it, and how to recover.
+    /// The reason why the file cannot be used, and how to recover.
     pub(crate) fn read(path: &Path) -> anyhow::Result<Self> {
         let text = std::fs::read_to_string(path)
             .with_context(|| format!("cannot read {}", path.display()))?;
+        // Schema and version are read before the rest: files of another version may have other fields.
         let value: serde_json::Value = serde_json::from_str(&text)
             .with_context(|| format!("{} is no JSON", path.display()))?;
         if value["schema"] != SCHEMA {
@@ -277,15 +281,17 @@ impl ModelFile {
             .with_context(|| format!("{} is damaged: train it again", path.display()))
     }
 
-    /// The model.
+    /// Decodes the model.
     ///
     /// # Errors
-    /// When the file was changed.
+    /// If the file is damaged or was changed.
     pub(crate) fn model(&self) -> anyhow::Result<Model> {
         let damaged = || anyhow!("the model file is damaged: train it again");
         let plan = hex::decode(&self.plan).map_err(|_| damaged())?;
         let (training, local): (Training, LocalQuery) =
             from_bytes(&plan, 1 << 20, "model").map_err(|_| damaged())?;
+        // Anybody may have changed the file, so the rules for an untrusted session apply. The file has no number of
+        // rounds that could contradict the schedule.
         let rounds = training.schedule().len() as u16;
         training.validate(&local, rounds).map_err(|_| damaged())?;
         let model = Model {
@@ -297,6 +303,7 @@ impl ModelFile {
                 weights: self.state.weights.clone(),
             },
         };
+        // A changed file may have too many or too few numbers, or numbers that are not finite.
         model.is_whole().then_some(model).ok_or_else(damaged)
     }
 }

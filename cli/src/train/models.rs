@@ -1,4 +1,4 @@
-//! The models as subcommands, each with the options that it has a use for.
+//! Models as subcommands, each with the options that it uses.
 
 use std::path::{Path, PathBuf};
 
@@ -57,20 +57,20 @@ impl<M: Args + Options + 'static, E: Args> Command<M, E> {
     }
 }
 
-/// A model's own options.
+/// Own options of a model.
 pub(crate) trait Options {
-    /// Returns the model with its settings; `noisy` in a session with noise.
+    /// Returns the model with its settings. `noisy` is true if the session has noise.
     ///
     /// # Errors
     /// For an option out of its range.
     fn chosen(&self, noisy: bool) -> Result<Chosen, Exit>;
 
-    /// Returns where the model is written as ONNX.
+    /// Returns the file to which the model is written as ONNX, if any.
     fn onnx(&self) -> Option<&Path> {
         None
     }
 
-    /// Returns where the losses are drawn.
+    /// Returns the file in which the losses are drawn, if any.
     fn plot(&self) -> Option<&Path> {
         None
     }
@@ -90,6 +90,7 @@ pub(crate) struct Linear {
 
 impl Options for Linear {
     fn chosen(&self, _noisy: bool) -> Result<Chosen, Exit> {
+        // With fewer bits, rounding would hide variances, and columns would seem to follow from one another.
         Ok(Chosen {
             l2: self.penalty.or(0.0)?,
             ..Chosen::of(Family::Linear, Some(&self.label), 1, 16)
@@ -133,7 +134,7 @@ impl Options for Logistic {
         let label = Some(&self.label);
         match solver {
             Solver::Gradient => {
-                // Shorter where every step has noise.
+                // With noise in every step, shorter steps let the noise of several rounds average out.
                 let rate = if noisy { 0.3 } else { 1.0 };
                 let chosen = Chosen::of(family, label, 40, 8);
                 self.gradient.apply(chosen, rate, 0.0)
@@ -146,6 +147,7 @@ impl Options for Logistic {
                 self.gradient.apply(chosen, 0.2, 0.0)
             }
             Solver::Newton => {
+                // An option that has no effect is refused: its author expects one.
                 if let Some(name) = self.gradient.first_of_steps() {
                     return Err(Exit::misuse(anyhow!(
                         "--solver newton has no use for {name}: leave it out"
@@ -245,8 +247,10 @@ impl Options for Kmeans {
         let clusters = self.clusters.unwrap_or(3);
         let family = Family::KMeans {
             clusters,
+            // 512 is the bound of the model's own check.
             candidates: clusters.saturating_mul(5).clamp(16, 512),
         };
+        // Clusters have no weights. The penalty only lets columns pass that never vary.
         Ok(Chosen {
             l2: self.penalty.or(1.0)?,
             ..Chosen::of(family, None, self.rounds.or(12), 16)

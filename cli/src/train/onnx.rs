@@ -1,8 +1,9 @@
 //! Models as ONNX (onnx.ai, `onnx.proto3`).
 //!
-//! Input `x`, one row per document and one column per column of the model, in the features' units; a category
-//! is one column for each value but the first, 1 where it is that one. Output `y`: the number; the chance of the
-//! second class; or a chance for each class. Which operations a model has is said by the model ([`Graph`]).
+//! The input `x` has one row per document and one column per column of the model, in the features' units. A category
+//! has one column for each value but the first, which is 1 where the document has that value. The output `y` is the
+//! number, the chance of the second class, or a chance for each class. The model itself determines its operations
+//! ([`Graph`]).
 
 mod messages;
 #[cfg(test)]
@@ -18,22 +19,25 @@ use messages::{
     TensorType, Type, Value,
 };
 
-/// Of the operators that are used; also the first that every runtime of the last years knows.
+/// Version of ONNX's operator set. From this version on, `Softmax` is along one axis.
 const OPERATORS: i64 = 13;
+/// Version of ONNX's file format.
 const FORMAT: i64 = 8;
+/// Type of tensor elements that are numbers of 32 bits.
 const FLOAT: i32 = 1;
-/// The kind of an attribute that is an integer.
+/// Type of an attribute that is an integer.
 const INTEGER: i32 = 2;
 
-/// Nodes and tensors, each node on what the one before gave.
+/// Nodes and tensors of a graph. Each node takes the output of the one before.
 struct Builder {
     nodes: Vec<Node>,
     tensors: Vec<Tensor>,
+    /// Name of the last node's output.
     last: String,
 }
 
 impl Builder {
-    /// Begins at the input `x`.
+    /// Creates a graph without nodes, which begins at the input `x`.
     fn new() -> Self {
         Self {
             nodes: Vec::new(),
@@ -54,7 +58,7 @@ impl Builder {
         name
     }
 
-    /// Adds a node on what the one before gave, and on `others`.
+    /// Adds a node that takes the output of the one before, and the tensors `others`.
     fn node(&mut self, operation: &str, others: Vec<String>, attribute: Vec<Attribute>) {
         let output = format!("v{}", self.nodes.len());
         let mut input = vec![std::mem::replace(&mut self.last, output.clone())];
@@ -67,7 +71,7 @@ impl Builder {
         });
     }
 
-    /// Adds an operation of each value with its own number.
+    /// Adds an operation on each value and its own number.
     fn each(&mut self, operation: &str, values: &[f64]) {
         let tensor = self.tensor(&[values.len()], values);
         self.node(operation, vec![tensor], Vec::new());
@@ -87,6 +91,7 @@ impl Builder {
                 slopes,
                 constants,
             } => {
+                // Slopes are stored output by output, so `Gemm` has to transpose them.
                 let slopes = self.tensor(&[constants.len(), *inputs], slopes);
                 let constants = self.tensor(&[constants.len()], constants);
                 self.node("Gemm", vec![slopes, constants], vec![integer("transB", 1)]);
@@ -107,7 +112,7 @@ fn integer(name: &str, value: i64) -> Attribute {
     }
 }
 
-/// Describes an input or an output of one row per document.
+/// Describes an input or output with one row per document.
 fn value(name: &str, columns: usize) -> Value {
     let dimension = |value, name: Option<&str>| Dimension {
         value,
@@ -132,7 +137,7 @@ fn value(name: &str, columns: usize) -> Value {
 /// Encodes a model as ONNX.
 ///
 /// # Errors
-/// For a model that has no graph.
+/// For a model without a graph, and for a model file that is damaged.
 pub(super) fn encode(file: &ModelFile) -> anyhow::Result<Vec<u8>> {
     let graph = file.model()?.graph();
     let Graph {
@@ -143,6 +148,7 @@ pub(super) fn encode(file: &ModelFile) -> anyhow::Result<Vec<u8>> {
     for operation in &operations {
         builder.operation(operation);
     }
+    // The output has one name, whatever the number of operations.
     if let Some(last) = builder.nodes.last_mut() {
         last.output = vec!["y".to_owned()];
     }

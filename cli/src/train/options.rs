@@ -1,4 +1,4 @@
-//! Options that several models, or all, have in common.
+//! Options that several models, or all models, have in common.
 
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,7 @@ use crate::{
     loss::{Epsilon, Loss},
 };
 
-/// What a step keeps of the one before, where nothing else is written.
+/// Default of `--momentum`.
 const MOMENTUM: f64 = 0.9;
 
 /// What is learnt.
@@ -37,7 +37,7 @@ pub(super) struct Rounds {
 }
 
 impl Rounds {
-    /// Returns the number of rounds, `default` where none was written.
+    /// Returns the number of rounds, or `default` if the option is absent.
     pub(super) fn or(&self, default: u16) -> u16 {
         self.rounds.unwrap_or(default)
     }
@@ -52,7 +52,10 @@ pub(super) struct Penalty {
 }
 
 impl Penalty {
-    /// Returns the penalty, `default` where none was written.
+    /// Returns the penalty, or `default` if the option is absent.
+    ///
+    /// # Errors
+    /// For a penalty that is below 0, or not a finite number.
     pub(super) fn or(&self, default: f64) -> Result<f64, Exit> {
         Ok(positive_or_zero("--l2", self.l2)?.unwrap_or(default))
     }
@@ -67,6 +70,7 @@ pub(super) struct Plot {
 }
 
 impl Plot {
+    /// Returns the file in which the losses are drawn, if any.
     pub(super) fn file(&self) -> Option<&Path> {
         self.plot.as_deref()
     }
@@ -96,7 +100,7 @@ pub(super) struct Gradient {
 }
 
 impl Gradient {
-    /// Returns the first option that Newton's steps have no use for.
+    /// Returns the name of the first option present that Newton's steps do not use.
     pub(super) fn first_of_steps(&self) -> Option<&'static str> {
         let options = [
             ("--lr", self.lr),
@@ -107,11 +111,15 @@ impl Gradient {
         given.map(|(name, _)| name)
     }
 
-    /// Adds what was written to `chosen`, which has the default number of rounds.
+    /// Adds the options to `chosen`, which has the default number of rounds. `rate` and `l2` are the other defaults.
+    ///
+    /// # Errors
+    /// For an option out of its range.
     pub(super) fn apply(&self, chosen: Chosen, rate: f64, l2: f64) -> Result<Chosen, Exit> {
         let rate = positive_or_zero("--lr", self.lr)?.unwrap_or(rate);
         let l2 = self.penalty.or(l2)?;
         let momentum = self.momentum.unwrap_or(MOMENTUM);
+        // With a momentum of 1 the velocity would never decay.
         if !(0.0..1.0).contains(&momentum) {
             return Err(Exit::misuse(anyhow!(
                 "--momentum must be from 0 to below 1"
@@ -128,7 +136,7 @@ impl Gradient {
     }
 }
 
-/// Checks a number that must not be below 0.
+/// Checks an option that must be a finite number, and not below 0.
 pub(super) fn positive_or_zero(name: &str, value: Option<f64>) -> Result<Option<f64>, Exit> {
     match value.is_some_and(|value| !value.is_finite() || value < 0.0) {
         true => Err(Exit::misuse(anyhow!(
@@ -138,13 +146,13 @@ pub(super) fn positive_or_zero(name: &str, value: Option<f64>) -> Result<Option<
     }
 }
 
-/// A model with its settings.
+/// Model with its settings.
 pub(crate) struct Chosen {
     pub(super) family: Family,
     pub(super) label: Option<String>,
     pub(super) positive: Option<String>,
     pub(super) updates: u16,
-    /// Bits of a coordinate where nothing else is written.
+    /// Bits of a coordinate, if `--bits` is absent.
     pub(super) bits: u8,
     pub(super) clip: Option<f64>,
     pub(super) rate: f64,
@@ -154,7 +162,7 @@ pub(crate) struct Chosen {
 }
 
 impl Chosen {
-    /// Makes a model whose steps have no settings.
+    /// Makes a model with default settings of its steps.
     pub(super) fn of(family: Family, label: Option<&Label>, updates: u16, bits: u8) -> Self {
         Self {
             family,
@@ -209,7 +217,7 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// Makes the question that was written.
+    /// Makes the question that the options describe.
     ///
     /// # Errors
     /// For an option out of its range.
@@ -255,11 +263,12 @@ impl Shared {
     }
 }
 
-/// Cuts a list at commas outside of parentheses and quotes.
+/// Splits a list at commas outside of parentheses and quotes, which belong to the items.
 fn split(list: &str) -> Vec<String> {
     let (mut parts, mut depth, mut quoted) = (vec![String::new()], 0usize, None);
     for sign in list.chars() {
         match (sign, quoted) {
+            // Inside quotes, neither parentheses nor the other kind of quote count.
             ('\'' | '"', None) => quoted = Some(sign),
             (_, Some(quote)) if sign == quote => quoted = None,
             ('(', None) => depth += 1,

@@ -6,7 +6,9 @@ use dispers_querier::{Error, InTraining, Phase, Trained, TrainingProgress};
 use dispers_training::Task;
 use indicatif::{ProgressBar, ProgressStyle};
 
+/// Display of a session's progress.
 pub(super) struct Progress {
+    /// True if stderr is a terminal.
     terminal: bool,
     bar: ProgressBar,
     /// True once the id of the session, or the reason why it cannot be resumed, is on stderr.
@@ -14,6 +16,7 @@ pub(super) struct Progress {
 }
 
 impl Progress {
+    /// Begins to show a session of `rounds` rounds.
     pub(super) fn new(rounds: usize) -> Self {
         let bar = ProgressBar::new(rounds as u64);
         let style = ProgressStyle::with_template("{prefix:>10} {bar:30} {pos}/{len} {msg}");
@@ -47,6 +50,7 @@ impl Progress {
         }
     }
 
+    /// Shows a step of the session.
     fn step(&mut self, step: &TrainingProgress) {
         match step {
             TrainingProgress::Kept(id) => {
@@ -76,6 +80,7 @@ impl Progress {
                 let seconds = time.as_secs_f64();
                 let line = format!("{what}{loss}, {} homes, {seconds:.1} s", round.homes);
                 self.bar.set_position(u64::from(round.number) + 1);
+                // The bar is drawn on a terminal only. A log gets a line for each round instead.
                 match self.terminal {
                     true => self.bar.set_message(line),
                     false => eprintln!("round {}: {line}", round.number),

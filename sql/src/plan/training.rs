@@ -1,55 +1,55 @@
-//! From features and a label to a session: profile, local query, and what homes compute.
+//! Plan of a training session, from features and a label: profile, local query, and the training of the manifest.
 
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use super::{Catalogue, LocalQuery, Profile, SqlError, statement};
 use dispers_training::{Family, Labels, Training};
 
-/// What is to be trained.
+/// Request to train a model.
 #[derive(Debug, Clone, PartialEq, BorshSerialize, BorshDeserialize)]
 pub struct TrainingRequest {
-    /// The label; none for clusters.
+    /// Label; `None` for clusters.
     pub label: Option<String>,
-    /// The value of the label that counts as 1.
+    /// Value of the label that counts as 1. All other values count as 0.
     pub positive: Option<String>,
-    /// Features, each a column, `clamp`, `domain`, `words` or a condition.
+    /// Features: columns, `clamp`, `domain`, `words` or conditions.
     pub features: Vec<String>,
-    /// A doctype, or an inner SELECT.
+    /// Doctype, or inner SELECT.
     pub from: String,
-    /// A condition as after WHERE.
+    /// Condition, as after WHERE.
     pub condition: Option<String>,
-    /// The model.
+    /// Model, with its own settings.
     pub family: Family,
     /// Bits of a coordinate.
     pub bits: u8,
-    /// Longest update of a home; where none is given, such that few are shortened.
+    /// Longest update of a home. `None` chooses a length that few updates exceed.
     pub clip: Option<f64>,
-    /// Thousandths of homes that are held out.
+    /// Thousandths of the homes that are held out to validate the model.
     pub held_out: u16,
     /// Rounds of updates.
     pub updates: u16,
 }
 
-/// A session, planned.
+/// Plan of a session.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TrainingPlan {
-    /// Who is asked, a secret of the querier's.
+    /// Target profile: which homes are asked. It is a secret of the querier.
     pub profile: Profile<String>,
-    /// What a home measures of each document.
+    /// Local query, which measures each document of a home.
     pub local: LocalQuery,
-    /// What it computes.
+    /// Part of the manifest that determines what homes compute in each round.
     pub training: Training,
-    /// Names of the columns.
+    /// Names of the columns that the features become.
     pub names: Vec<String>,
-    /// Names of the label's classes; none of a number.
+    /// Names of the label's classes; empty for a number.
     pub classes: Vec<String>,
 }
 
 impl TrainingPlan {
-    /// Plans a session over what `catalogue` lists.
+    /// Plans a session over the doctypes of `catalogue`.
     ///
     /// # Errors
-    /// [`SqlError`] with what to write instead.
+    /// [`SqlError`], which says what to write instead.
     pub fn new(request: &TrainingRequest, catalogue: &Catalogue) -> Result<Self, SqlError> {
         let refused = |what: &str, instead: &str| SqlError::new(None, what, instead);
         let labels = request.family.labels();
@@ -67,6 +67,7 @@ impl TrainingPlan {
             Some(value) if value.parse().is_ok_and(f64::is_finite) => {
                 format!("({label}) = {value}")
             }
+            // Quotes are doubled, so that the value cannot end the text and continue the query.
             Some(value) => format!("({label}) = '{}'", value.replace('\'', "''")),
             None => label.clone(),
         });
@@ -84,6 +85,7 @@ impl TrainingPlan {
         let text = format!("SELECT {} FROM {source}{condition}", items.join(", "));
         let selected = statement::parse(&text)?;
         let select = &selected.select;
+        // A list in one item would shift the others, and take a feature for the label.
         if select.projection.len() != items.len() {
             return Err(refused(
                 "a label or a feature is a list",
@@ -91,7 +93,9 @@ impl TrainingPlan {
             ));
         }
         let mut source = statement::bind_documents(&select.from, catalogue)?;
+        // Conditions on concepts choose homes. All others choose documents at the homes.
         let (profile, conditions) = statement::split_where(select.selection.as_ref(), catalogue)?;
+        // Bound before the features, because the filter tells which columns cannot be NULL.
         let filter = statement::bind_filter(&conditions, source.names())?;
         let classified = labels == Labels::Classes;
         let labelled = label.is_some();
@@ -116,16 +120,17 @@ impl TrainingPlan {
                 let instead = "give a number as the label";
                 checked.map_err(|error| refused(&error.to_string(), instead))?;
             }
-            // The share of ones is a number too.
+            // A label of two classes is learnt as a number: the share of the second class.
             label.classes = 0;
         }
         let mut training = Training {
+            // Without noise, cells are guarded (protocol.md §18). A querier that adds noise clears this.
             guarded: true,
             features: bound.features,
             label,
             family: request.family.clone(),
             bits: request.bits,
-            // The default depends on the columns.
+            // The default depends on the columns, and is computed below.
             clip: request.clip.unwrap_or(1.0),
             held_out: request.held_out,
             updates: request.updates,
@@ -141,6 +146,7 @@ impl TrainingPlan {
                 "change its settings",
             )
         };
+        // Every node applies the same rules to the manifest. A model that they refuse is better refused here.
         local.validate_documents(catalogue).map_err(|e| wrong(&e))?;
         training.validate(&local, rounds).map_err(|e| wrong(&e))?;
         Ok(Self {

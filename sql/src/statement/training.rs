@@ -1,4 +1,4 @@
-//! What a model is trained from: features and a label, each bounded.
+//! Features and label of a training session, bound to measures of the local query.
 
 use sqlparser::ast::Expr as Ast;
 
@@ -15,10 +15,10 @@ use crate::decode::Value;
 use dispers_query::local::{Kind, Node};
 use dispers_training::{Feature, Label};
 
-/// Buckets of words where no number is written.
+/// Number of buckets of `words` if none is written.
 const BUCKETS: u16 = 1024;
 
-/// Features and label as they were bound.
+/// Bound features and label.
 pub(crate) struct Bindings {
     pub(crate) measures: Measures,
     pub(crate) features: Vec<Feature>,
@@ -29,7 +29,11 @@ pub(crate) struct Bindings {
     pub(crate) classes: Vec<String>,
 }
 
-/// Binds what a SELECT lists: the label first, where there is one.
+/// Binds the items of a SELECT. If `labelled`, the first item is the label. If `classified`, the label must have
+/// classes.
+///
+/// # Errors
+/// [`SqlError`], which says what to write instead.
 pub(crate) fn bind_training(
     selected: &Selected,
     labelled: bool,
@@ -54,6 +58,7 @@ pub(crate) fn bind_training(
 }
 
 impl Bindings {
+    /// Binds the label: a category, a clamped number, a condition, or a column with a range.
     fn label(
         &mut self,
         ast: &Ast,
@@ -108,6 +113,7 @@ impl Bindings {
                         format!("write clamp({ast}, lo, hi)"),
                     ));
                 };
+                // Integers from 0 to 1 are two classes, also for a model that could learn them as a number.
                 let binary = range == (0.0, 1.0, true);
                 if classified && !binary {
                     return Err(refused(
@@ -132,6 +138,7 @@ impl Bindings {
         Ok(())
     }
 
+    /// Binds a feature and names its columns.
     fn feature(&mut self, ast: &Ast, names: &mut dyn Names) -> Result<(), SqlError> {
         if let Ast::Nested(inner) = ast {
             return self.feature(inner, names);
@@ -150,6 +157,7 @@ impl Bindings {
             Some("domain") => {
                 let (measure, values) = self.measures.category(ast, None, names)?;
                 let value = first(&call);
+                // The first value has no column, because it would follow from the others.
                 for one in values.iter().skip(1) {
                     self.names.push(format!("{value} = {}", written(one)));
                 }
@@ -213,6 +221,8 @@ impl Bindings {
             | Feature::Category(measure)
             | Feature::Words { measure, .. } => measure,
         };
+        // Equal values share a measure, whatever their texts. A feature that is the label would predict it without
+        // learning anything, and two equal features have no unique coefficients.
         if self.features.contains(&feature) || label == Some(measure) {
             return Err(SqlError::new(
                 position_of(ast),
@@ -225,7 +235,7 @@ impl Bindings {
     }
 }
 
-/// A value of a domain as it is written in names.
+/// Returns a value of a domain as the names of columns and classes show it.
 fn written(value: &Value) -> String {
     match value {
         Value::Text(text) => text.clone(),

@@ -1,11 +1,12 @@
-//! A training session in plain words.
+//! Description of a training session in plain words, for a home's owner.
 
 use dispers_query::local::LocalQuery;
 use dispers_training::{Family, Feature, Training};
 
 use super::{describe::Say, language::Language};
 
-/// What a session computes of a home's documents, a sentence each.
+/// Describes a session in sentences: the model and its rounds, label and features, the row of numbers of each round,
+/// and the homes that are held out.
 pub(super) fn sentences(
     language: Language,
     query: &LocalQuery,
@@ -14,6 +15,7 @@ pub(super) fn sentences(
 ) -> Vec<String> {
     let say = Say(language);
     let model = model(&say, &training.family);
+    // The querier may leave rounds out, so this is the most.
     let rounds = training.schedule().len();
     let value = |measure: u16| {
         let measure = query.measures.get(usize::from(measure));
@@ -54,6 +56,7 @@ pub(super) fn sentences(
             .to_owned(),
     ));
     if training.held_out > 0 {
+        // From thousandths to per cent.
         let share = f64::from(training.held_out) / 10.0;
         sentences.push(say.pick(
             format!("By chance, {share} % of the homes do not train the model and test it instead."),
@@ -63,6 +66,7 @@ pub(super) fn sentences(
     sentences
 }
 
+/// Returns the name of a model as the page shows it.
 fn model(say: &Say, family: &Family) -> String {
     let (english, french) = match family {
         Family::Linear => ("linear regression", "régression linéaire"),

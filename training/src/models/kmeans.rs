@@ -1,4 +1,4 @@
-//! Clusters around means, which begin at some of many random points.
+//! Clusters around means. The first means are chosen among random points.
 
 use ndarray::Array1;
 use rand::RngExt;
@@ -11,13 +11,13 @@ use crate::layout::{Layout, Longest, MAX_LOSS, Section, Values};
 use crate::scores::{State, inputs, matrix, mean, nearest};
 use crate::{InvalidTraining, Label, Labels, Task};
 
-/// Passes over the weighted candidates.
+/// Number of passes that improve the first means over the weighted candidates.
 const PASSES: usize = 20;
 
 /// Clusters around means.
 pub(crate) struct KMeans {
     clusters: usize,
-    /// Number of points among which the first means are chosen.
+    /// Number of random points among which the first means are chosen.
     candidates: usize,
 }
 
@@ -51,7 +51,7 @@ impl Algorithm for KMeans {
     }
 
     fn check_columns(&self, columns: usize) -> Result<(), InvalidTraining> {
-        // Parameters have as many numbers as a vector may have.
+        // Candidates are sent as parameters, which have at most as many numbers as a vector.
         require(
             self.candidates * columns <= dispers_circuit::MAX_COORDINATES,
             "the points among which clusters are chosen have at most 65536 numbers: take fewer features or \
@@ -82,7 +82,7 @@ impl Vectors for KMeans {
                 sections,
                 Longest {
                     centred: 0.0,
-                    // Shares of one whole.
+                    // Shares of the home's documents, which are parts of one whole.
                     counted: 1.0,
                 },
             );
@@ -93,7 +93,7 @@ impl Vectors for KMeans {
             sections,
             Longest {
                 centred: 1.0,
-                // In each cluster no column is more than the share.
+                // Shares are parts of one whole, and in each cluster no column sums to more than the share.
                 counted: (1.0 + columns as f64).sqrt(),
             },
         )
@@ -153,7 +153,7 @@ impl Weights for KMeans {
         self.clusters * design.columns()
     }
 
-    /// Draws the candidates: random points, and nobody's documents.
+    /// Draws the candidates. They are random points, so that homes are shown nobody's documents.
     fn first_weights(&self, design: &Design, rng: &mut StdRng) -> Vec<f64> {
         (0..self.candidates * design.columns())
             .map(|_| 1.2 * normal(rng))
@@ -169,7 +169,7 @@ impl Weights for KMeans {
     }
 }
 
-/// The querier's steps.
+/// Querier's steps.
 struct Means {
     clusters: usize,
 }
@@ -194,8 +194,10 @@ impl Steps for Means {
 }
 
 impl Means {
-    /// Chooses the first means, from how many homes are nearest to each candidate. A candidate is a random point and
-    /// no person, and is counted only where the cohort is near it.
+    /// Chooses the first means, from the share of documents nearest to each candidate.
+    ///
+    /// Only candidates with at least the cohort near them are counted (after k-means‖, Bahmani et al. 2012; protocol.md
+    /// §18).
     fn choose(
         &self,
         released: &Released<'_>,
@@ -234,11 +236,12 @@ fn distance(one: &[f64], other: &[f64]) -> f64 {
     apart.sum()
 }
 
-/// Draws the next mean among weighted points, by weight and squared distance to the means that are chosen.
+/// Draws the next mean among weighted points, by weight and squared distance to the nearest mean so far.
 fn draw(weighted: &[(&[f64], f64)], means: &[Vec<f64>], rng: &mut StdRng) -> Vec<f64> {
     let chances: Vec<f64> = weighted
         .iter()
         .map(|(point, weight)| {
+            // Before the first mean the distance is infinite, and the bound leaves the choice to the weights.
             let near = means.iter().map(|mean| distance(point, mean));
             weight * near.fold(f64::INFINITY, f64::min).min(1e9)
         })
@@ -252,7 +255,8 @@ fn draw(weighted: &[(&[f64], f64)], means: &[Vec<f64>], rng: &mut StdRng) -> Vec
             break;
         }
     }
-    // Where few candidates have the cohort near them, several means begin beside one.
+    // Few candidates may have the cohort near them. If all are means already, the next mean begins beside one of them,
+    // because two equal means would never part.
     let point = weighted[drawn].0;
     match chances.iter().sum::<f64>() <= 0.0 {
         true => point
@@ -263,7 +267,7 @@ fn draw(weighted: &[(&[f64], f64)], means: &[Vec<f64>], rng: &mut StdRng) -> Vec
     }
 }
 
-/// Moves each mean to that of the weighted points that are nearest to it.
+/// Moves each mean to the mean of the weighted points that are nearest to it.
 fn improve(weighted: &[(&[f64], f64)], means: &mut [Vec<f64>]) {
     let columns = weighted.first().map_or(0, |(point, _)| point.len());
     let mut sums = vec![(vec![0.0; columns], 0.0); means.len()];
@@ -284,8 +288,8 @@ fn improve(weighted: &[(&[f64], f64)], means: &mut [Vec<f64>]) {
     }
 }
 
-/// Moves each mean to that of the documents that are nearest to it. A mean that is nearest to fewer than the cohort
-/// goes beside the mean of most.
+/// Moves each mean to the mean of the documents that are nearest to it. A mean with fewer homes than the cohort near it
+/// moves beside the mean with the largest share.
 fn assign(released: &Released<'_>, state: &mut State, rng: &mut StdRng) {
     let columns = released.design.columns();
     let noise = SURE * released.sums.noise * released.sums.level;
@@ -295,6 +299,7 @@ fn assign(released: &Released<'_>, state: &mut State, rng: &mut StdRng) {
             continue;
         };
         for (column, value) in mean.iter_mut().enumerate() {
+            // Sums are of columns in 0 to 1. Means are on the scale of inputs.
             let unit = (sums[1 + column] / sums[0]).clamp(0.0, 1.0);
             *value = (unit - state.means[column]) / state.spreads[column];
         }

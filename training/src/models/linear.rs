@@ -1,4 +1,4 @@
-//! Linear regression from second moments, in one round.
+//! Linear regression from first and second moments, in one round.
 
 use ndarray::{Array1, Axis};
 use rand::rngs::StdRng;
@@ -90,7 +90,8 @@ impl Weights for Linear {
     }
 }
 
-/// Returns the means of all values, and of all products of two, upper triangle row by row. The label is the last.
+/// Returns the means of all columns and the label, then those of all products of two of them: the upper triangle, row
+/// by row.
 fn moments(rows: &[Row]) -> Vec<f64> {
     let count = rows.first().map_or(0, |row| row.columns.len()) + 1;
     let mut sums: Vec<f64> = (0..count)
@@ -123,7 +124,7 @@ fn covariances(first: &[f64], second: &[Vec<f64>]) -> Vec<Vec<f64>> {
     covariances
 }
 
-/// The querier's only step.
+/// Querier's only step.
 struct LeastSquares {
     l2: f64,
     /// Spread of each column in 0 to 1.
@@ -133,7 +134,7 @@ struct LeastSquares {
 }
 
 impl Steps for LeastSquares {
-    /// Solves least squares from second moments of columns and label in 0 to 1.
+    /// Solves least squares from the moments of columns and label in 0 to 1.
     fn take(
         &mut self,
         released: &Released<'_>,
@@ -155,12 +156,14 @@ impl Steps for LeastSquares {
         }
         let mut matrix = plain.clone();
         for (row, values) in matrix.iter_mut().enumerate() {
+            // The penalty is on standardised weights, so it grows with the column's variance.
             values[row] += self.l2 * values[row].max(1e-9);
         }
         let lower = factor_noisy(&mut matrix, rounding, sums.is_noisy());
         let lower = lower.map_err(|at| FitError::Degenerate(released.name(at)))?;
         let right: Vec<f64> = (0..columns).map(|at| covariances[at][columns]).collect();
         let slopes = solve(&lower, &right);
+        // Covariances leave the constant out. It follows from the means.
         let constant = first[columns]
             - slopes
                 .iter()
@@ -189,7 +192,10 @@ impl Steps for LeastSquares {
     }
 }
 
-/// Returns the variance of the label, `whole`, that the slopes leave unexplained.
+/// Returns the variance of the label that the slopes leave unexplained.
+///
+/// `right` holds the covariances of columns and label, `plain` those of the columns, and `whole` is the variance of the
+/// label.
 fn residual(slopes: &[f64], right: &[f64], plain: &[Vec<f64>], whole: f64) -> f64 {
     let columns = slopes.len();
     let explained: f64 = (0..columns)
@@ -207,8 +213,11 @@ fn residual(slopes: &[f64], right: &[f64], plain: &[Vec<f64>], whole: f64) -> f6
     (whole - 2.0 * crossed + explained).max(0.0)
 }
 
-/// Returns the standard errors of constant and slopes: (XᵀX + P)⁻¹ XᵀX (XᵀX + P)⁻¹ times the rest of the label's
-/// variance over the degrees of freedom; without a penalty P that is (XᵀX)⁻¹. The constant's follows from the means.
+/// Returns the standard errors of constant and slopes, from the diagonal of (XᵀX + P)⁻¹ XᵀX (XᵀX + P)⁻¹ times the
+/// variance of the errors. Without a penalty P the product is (XᵀX)⁻¹.
+///
+/// `lower` is the factor of the covariances with the penalty, `plain` has those without, and `rest` is the label's
+/// unexplained variance. The constant's standard error follows from the means.
 fn standard_errors(
     released: &Released<'_>,
     lower: &[Vec<f64>],
@@ -218,15 +227,16 @@ fn standard_errors(
 ) -> Option<Vec<f64>> {
     let columns = plain.len();
     let freedom = released.sums.homes - columns as f64 - 1.0;
-    // They are of the homes, not of the noise.
+    // Standard errors describe how homes vary. With noise they would promise too much, so there are none.
     if freedom <= 0.0 || released.sums.is_noisy() {
         return None;
     }
+    // Covariances are means over homes, so the number of homes cancels out.
     let variance = rest / freedom.max(1.0);
     let inverse: Vec<Vec<f64>> = (0..columns)
         .map(|at| solve(lower, &unit(at, columns)))
         .collect();
-    // Of the constant where all features are 0, which is outside 0 to 1 for most.
+    // The constant is the prediction where all features are 0. For most features that lies outside of 0 to 1.
     let zeros = released.design.bounds().into_iter();
     let zeros = zeros.map(|(lo, hi)| -lo / (hi - lo));
     let apart: Vec<f64> = means.iter().zip(zeros).map(|(m, zero)| m - zero).collect();

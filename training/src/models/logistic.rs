@@ -62,6 +62,7 @@ impl Vectors for Logistic {
             }
             let class = label as usize;
             let mut errors = softmax(scores);
+            // A chance of 0 would make the loss infinite.
             let loss = -errors[class].max(1e-12).ln();
             errors[class] -= 1.0;
             (errors, loss)
@@ -74,7 +75,7 @@ impl Vectors for Logistic {
     }
 
     fn default_clip(&self, design: &Design) -> f64 {
-        // The error of the logistic loss is at most 1, or √2 over classes.
+        // A row's error is at most 1, or √2 over more classes, so a gradient is hardly longer than a row.
         2.0 * design.typical_length()
     }
 }
@@ -93,7 +94,7 @@ impl Weights for Logistic {
     }
 }
 
-/// Returns the number of weight vectors: one for two classes, one for each of more.
+/// Returns the number of weight vectors: one for two classes, or one for each of more classes.
 fn vectors(classes: usize) -> usize {
     match classes {
         0..=2 => 1,
@@ -104,11 +105,11 @@ fn vectors(classes: usize) -> usize {
 /// Returns −log of the chance that a score gives to a label of 0 or 1.
 pub(super) fn log_loss(score: f64, label: f64) -> f64 {
     let signed = if label > 0.5 { score } else { -score };
-    // log(1 + e^−s), without overflow.
+    // log(1 + e^−s), written such that no power overflows.
     (-signed).max(0.0) + (-signed.abs()).exp().ln_1p()
 }
 
-/// Returns the chances of each class for each row, by a linear model.
+/// Returns for each row the chance of each class by a linear model; `None` if the weights are not of such a model.
 pub(super) fn chances(design: &Design, state: &State, rows: &[Row]) -> Option<Vec<Array1<f64>>> {
     let columns = design.columns();
     let classes = design.classes();
@@ -127,7 +128,7 @@ pub(super) fn chances(design: &Design, state: &State, rows: &[Row]) -> Option<Ve
     Some(chances.collect())
 }
 
-/// Returns the graph of a linear model: one layer.
+/// Returns the graph of a linear model, which is one layer.
 pub(super) fn layer(design: &Design, weights: &[f64]) -> (Vec<Operation>, usize) {
     let inputs = design.columns();
     let outputs = weights.len() / (inputs + 1);

@@ -1,4 +1,4 @@
-//! The mean of the label, whatever the features: the smallest model, which shows what a model must say.
+//! Mean of the label, whatever the features: the smallest model, which shows everything that a model must implement.
 
 use dispers_base::field;
 use dispers_circuit::Circuit;
@@ -16,7 +16,7 @@ use crate::layout::{Layout, Section, Values};
 use crate::scores::{State, mean};
 use crate::{Family, Feature, InvalidTraining, Label, Labels, Task, Training};
 
-/// The mean of the label.
+/// Mean of the label.
 pub(crate) struct Mean;
 
 impl Algorithm for Mean {
@@ -88,7 +88,7 @@ impl Steps for Mean {
     }
 }
 
-/// Makes a query of a label from −10 to 30, and of one feature.
+/// Makes a local query with a label from −10 to 30 and one feature.
 fn query() -> LocalQuery {
     LocalQuery {
         doctype: "days".into(),
@@ -137,7 +137,7 @@ fn the_smallest_model_is_checked_laid_out_computed_trained_and_validated() {
         Err(InvalidTraining::Bound("a mean needs a number"))
     );
 
-    // Its file alone says what the rounds are and how a home's vector is laid out.
+    // The rounds and the layout of a home's vector follow from this file alone.
     assert_eq!(training.schedule(), [Task::Update, Task::Validate]);
     let design = Design::of(&training, &local);
     let homes = (0..40).map(|home| f64::from(home) / 2.0);
@@ -167,7 +167,7 @@ fn the_smallest_model_is_checked_laid_out_computed_trained_and_validated() {
         let outputs: Vec<_> = sums.iter().map(|sum| Some(field::signed(*sum))).collect();
         fit.take(&outputs, &[]).unwrap();
     }
-    // The mean of 0 to 19.5 without every fourth, and its error at every fourth.
+    // The model is the mean of 0 to 19.5 without every fourth number. Its error is measured at every fourth.
     let said = fit.model().predict(&[vec![Cell::Null, Cell::Number(0.1)]]);
     let score = said[0].as_ref().unwrap().score;
     assert!((score - 10.0).abs() < 1e-2, "{score}");

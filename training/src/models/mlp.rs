@@ -1,4 +1,4 @@
-//! A perceptron with hidden layers: homes take steps of their own, and the querier moves along the mean.
+//! Perceptron with hidden layers. Homes take steps of their own, and the querier moves along the mean of their changes.
 
 use ndarray::{Array1, Axis};
 use rand::rngs::StdRng;
@@ -15,13 +15,13 @@ use crate::perceptron::Network;
 use crate::scores::{State, inputs, softmax};
 use crate::{InvalidTraining, Label, Labels, Task};
 
-/// A perceptron.
+/// Perceptron with hidden layers.
 pub(crate) struct Mlp<'a> {
     /// Width of each hidden layer.
     hidden: &'a [u16],
     /// Passes over a home's documents in each round.
     epochs: u8,
-    /// Length of a home's own steps.
+    /// Length of the steps that a home takes on its own documents.
     rate: f64,
 }
 
@@ -107,7 +107,7 @@ impl Vectors for Mlp<'_> {
     }
 
     fn operations(&self, design: &Design) -> usize {
-        // There and back, and the gradient.
+        // Forward, backward, and the gradient.
         3 * usize::from(self.epochs) * self.weights(design)
     }
 
@@ -126,9 +126,10 @@ impl Weights for Mlp<'_> {
     fn first_weights(&self, design: &Design, rng: &mut StdRng) -> Vec<f64> {
         let mut drawn = Vec::with_capacity(self.weights(design));
         for pair in self.widths(design).windows(2) {
+            // This spread keeps values at one size from layer to layer (He et al. 2015).
             let spread = (2.0 / pair[0] as f64).sqrt();
             for place in 0..(pair[0] + 1) * pair[1] {
-                // The constant of each unit is the first of its weights.
+                // The constant of each unit is the first of its weights, and begins at 0.
                 let is_constant = place % (pair[0] + 1) == 0;
                 drawn.push(match is_constant {
                     true => 0.0,
@@ -168,7 +169,7 @@ impl Weights for Mlp<'_> {
     }
 }
 
-/// The querier's steps along the homes' mean update.
+/// Querier's steps along the homes' mean change.
 struct Average {
     best: Best,
     adaptive: Adaptive,

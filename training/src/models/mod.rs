@@ -1,4 +1,4 @@
-//! The models that can be trained, one file each, and what each file must say.
+//! Models that can be trained, one file each, and the traits that each of them implements.
 //!
 //! The rounds that scale columns and validate are the same for all models: [`crate::scaling`] and
 //! [`crate::validation`].
@@ -24,7 +24,7 @@ use crate::scores::State;
 use crate::{Family, InvalidTraining, Label, Labels, Task};
 
 impl Family {
-    /// Returns the algorithm that this encoded family stands for: the registry of models.
+    /// Returns the algorithm of this family. This is the registry of models.
     pub(crate) fn algorithm(&self) -> Box<dyn Algorithm + '_> {
         match self {
             Self::Linear => Box::new(linear::Linear),
@@ -47,41 +47,41 @@ impl Family {
     }
 }
 
-/// A model: which sessions train it, what homes compute, and what becomes of the sums.
+/// Model: its rules for sessions, the vectors of homes, and the querier's steps.
 pub(crate) trait Algorithm: Vectors + Weights {
     /// Returns the model's name on the command line and in model files.
     fn name(&self) -> &'static str;
 
-    /// Returns what kind of label the model learns.
+    /// Returns the kind of label that the model learns.
     fn labels(&self) -> Labels;
 
-    /// Checks the label and the model's own settings, which a stranger wrote.
+    /// Checks the label and the model's own settings, which come from an untrusted querier.
     ///
     /// # Errors
-    /// [`InvalidTraining::Bound`] with what the model needs.
+    /// [`InvalidTraining::Bound`], whose text says what the model needs.
     fn check(&self, label: Option<Label>) -> Result<(), InvalidTraining>;
 
-    /// Checks the number of columns, beyond the length of vectors, which is checked for all models.
+    /// Checks the number of columns. The length of vectors is checked for all models, and not here.
     ///
     /// # Errors
-    /// [`InvalidTraining::Bound`] with what to change.
+    /// [`InvalidTraining::Bound`], whose text says what to change.
     fn check_columns(&self, _columns: usize) -> Result<(), InvalidTraining> {
         Ok(())
     }
 
-    /// Returns the rounds before the one that validates, where the manifest allows this many rounds of updates.
+    /// Returns the purposes of all rounds before the validating one. The manifest allows `updates` rounds of updates.
     fn rounds(&self, updates: u16) -> Vec<Task>;
 
     /// Makes the querier's part of a session that has not begun.
     fn steps(&self, design: &Design, settings: &Settings) -> Box<dyn Steps>;
 }
 
-/// A home's vectors in the rounds that are the model's own: candidates and updates.
+/// Vectors of homes in the model's own rounds: candidates and updates.
 pub(crate) trait Vectors {
-    /// Returns the sections of the vector, and how long an honest vector can be: the bound that noise covers.
+    /// Returns the sections of the vector, and the greatest length of an honest vector. Noise must cover this length.
     fn layout(&self, task: Task, design: &Design, clip: f64) -> Layout;
 
-    /// Computes what a home contributes from its rows, at least one. Returns `None` where `state` is not of this
+    /// Computes a home's values from its rows, of which there is at least one. Returns `None` if `state` is not of this
     /// model.
     fn values(
         &self,
@@ -92,51 +92,51 @@ pub(crate) trait Vectors {
         rows: &[Row],
     ) -> Option<Values>;
 
-    /// Returns about how many operations a home spends on one document in a round.
+    /// Returns the approximate number of operations that a home spends on one document in a round.
     fn operations(&self, design: &Design) -> usize;
 
-    /// Returns the longest update where the querier chose none: few updates are longer. The number is part of the
-    /// manifest also of models that clip nothing.
+    /// Returns the default of the longest update: a length that few updates exceed. Models that clip nothing have it
+    /// too, because every manifest has this number.
     fn default_clip(&self, design: &Design) -> f64 {
         2.0 * design.typical_length()
     }
 }
 
-/// The weights of a model, and what they say of rows.
+/// Weights of a model, and predictions with them.
 pub(crate) trait Weights {
     /// Returns the number of weights of a trained model.
     fn weights(&self, design: &Design) -> usize;
 
-    /// Returns the weights, or points, that the first round of the model's own is computed with.
+    /// Returns the weights, or points, with which homes compute the first of the model's own rounds.
     fn first_weights(&self, design: &Design, _rng: &mut StdRng) -> Vec<f64> {
         vec![0.0; self.weights(design)]
     }
 
-    /// Returns for each row a chance for each class, a number in 0 to 1, or the nearest cluster and the squared
-    /// distance to it. Returns `None` where the weights are not of this model.
+    /// Predicts each row: a chance for each class, a number on the label's range mapped to 0 to 1, or the nearest
+    /// cluster and the squared distance to it. Returns `None` if the weights are not of this model.
     fn predict(&self, design: &Design, state: &State, rows: &[Row]) -> Option<Vec<Array1<f64>>>;
 
-    /// Returns whether what the model says of classes are chances, so that a loss can be computed from them.
+    /// Returns whether predictions of classes are chances, from which a log-loss can be computed.
     fn gives_chances(&self) -> bool {
         true
     }
 
     /// Returns the operations that turn scaled columns into scores, and the number of scores; `None` for a model
-    /// that has no graph.
+    /// without a graph.
     fn graph(&self, _design: &Design, _weights: &[f64]) -> Option<(Vec<Operation>, usize)> {
         None
     }
 }
 
-/// The querier's part of a session: what one model keeps between rounds.
+/// Querier's part of a session, with the state that one model keeps between rounds.
 pub(crate) trait Steps: Send + Sync {
-    /// Notes the scales that were just found, before homes get them.
+    /// Records the scales that were just computed, before homes receive them.
     fn scaled(&mut self, _state: &mut State) {}
 
-    /// Takes what a round of candidates or updates released, and changes the weights.
+    /// Takes the release of a round of candidates or updates, and changes the weights.
     ///
     /// # Errors
-    /// [`FitError`] when nothing can be learnt from the sums.
+    /// [`FitError`] if nothing can be learnt from the sums.
     fn take(
         &mut self,
         released: &Released<'_>,
@@ -144,8 +144,8 @@ pub(crate) trait Steps: Send + Sync {
         rng: &mut StdRng,
     ) -> Result<Step, FitError>;
 
-    /// Returns the coefficients of a linear model of one score, the constant's first; `None` for others. `label` is
-    /// the range of a label that is a number.
+    /// Returns the coefficients of a linear model with one score, the constant's first; `None` for other models.
+    /// `label` is the range of a label that is a number.
     fn coefficients(
         &self,
         _design: &Design,
@@ -156,7 +156,10 @@ pub(crate) trait Steps: Send + Sync {
     }
 }
 
-/// Returns an error with what a model needs, unless it holds.
+/// Checks a rule that must hold.
+///
+/// # Errors
+/// [`InvalidTraining::Bound`] with the text `what`, which says what is needed, if the rule does not hold.
 pub(crate) fn require(holds: bool, what: &'static str) -> Result<(), InvalidTraining> {
     match holds {
         true => Ok(()),

@@ -1,4 +1,4 @@
-//! Naive Bayes: one round of counts, a section for each class.
+//! Naive Bayes, in one round with a section for each class.
 
 use ndarray::{Array1, ArrayView1, Axis};
 use rand::rngs::StdRng;
@@ -12,9 +12,9 @@ use crate::scores::{State, matrix, softmax};
 use crate::sums::Sums;
 use crate::{InvalidTraining, Label, Labels, Task};
 
-/// Least variance of a number in 0 to 1.
+/// Least variance of a number in 0 to 1 that a class gets. Scores are divided by it.
 const LEAST_VARIANCE: f64 = 1e-6;
-/// Logarithm of a share that is as good as none.
+/// Logarithm of a share that is as good as 0. It is finite because all weights must be.
 const NEVER: f64 = -1e9;
 
 /// Naive Bayes.
@@ -82,14 +82,14 @@ impl Vectors for NaiveBayes {
             .filter(|source| matches!(source, Source::Number { .. }))
             .count() as f64;
         let (features, texts) = (design.sources.len() as f64, design.texts() as f64);
-        // The share, a number and its square, one value of a category.
+        // The share is at most 1, and so are a number, its square, and the one value of a category that is not 0.
         (1.0 + features + numbers + (WORDS - 1.0) * texts).sqrt()
     }
 }
 
 impl Weights for NaiveBayes {
-    /// Returns the number of weights. Those of a class are the logarithm of its share, then for each feature mean and
-    /// variance of a number, the logarithm of each value's share, or of each word's with and without.
+    /// Returns the number of weights. Those of a class are the logarithm of its share, then those of each feature: mean
+    /// and variance of a number, or the logarithm of the share of each value or bucket.
     fn weights(&self, design: &Design) -> usize {
         design.classes() * of_class(design)
     }
@@ -104,12 +104,12 @@ impl Weights for NaiveBayes {
     }
 }
 
-/// Returns how many numbers a class has: its share, and the sums of each feature.
+/// Returns how many numbers each class has: its share, and the sums of all features.
 fn of_class(design: &Design) -> usize {
     1 + design.sources.iter().map(sums_of).sum::<usize>()
 }
 
-/// Returns how many sums a feature has in each class.
+/// Returns how many sums a feature has in each class. It has as many weights.
 fn sums_of(source: &Source) -> usize {
     match *source {
         Source::Number { .. } => 2,
@@ -123,7 +123,8 @@ fn weighted_sum(rows: &[&Row], share: f64, value: impl Fn(&[f64]) -> f64) -> f64
     rows.iter().map(|row| share * value(&row.columns)).sum()
 }
 
-/// Returns for each class that the home has documents of their share, then what each feature sums to in them.
+/// Returns a section for each class: the share of the home's documents that have the class, then the sums of each
+/// feature over these documents. A class without documents has `None`.
 fn counts(design: &Design, rows: &[Row]) -> Values {
     let share = 1.0 / rows.len() as f64;
     let mut sections: Values = vec![Some(Vec::new())];
@@ -157,7 +158,7 @@ fn counts(design: &Design, rows: &[Row]) -> Values {
     sections
 }
 
-/// Returns the logarithm of a class's chance, but for a constant.
+/// Returns the logarithm of a class's chance for a row, up to a constant that all classes share.
 fn score(design: &Design, weights: ArrayView1<'_, f64>, row: &Row) -> f64 {
     let (mut score, mut place, mut column) = (weights[0], 1, 0);
     for source in &design.sources {
@@ -184,11 +185,11 @@ fn score(design: &Design, weights: ArrayView1<'_, f64>, row: &Row) -> f64 {
     score
 }
 
-/// The querier's only step.
+/// Querier's only step.
 struct Counts;
 
 impl Steps for Counts {
-    /// Takes the logarithms of what each class sums to.
+    /// Computes the weights of each class from its sums.
     fn take(
         &mut self,
         released: &Released<'_>,
@@ -196,7 +197,7 @@ impl Steps for Counts {
         _rng: &mut StdRng,
     ) -> Result<Step, FitError> {
         let (sums, design) = (released.sums, released.design);
-        // A share that is no more than noise is as good as none.
+        // A share within the noise counts as 0.
         let noise = SURE * sums.noise * sums.level;
         let classes = design.classes();
         let mut weights = Vec::with_capacity(classes * of_class(design));
@@ -208,10 +209,11 @@ impl Steps for Counts {
                     known += 1;
                     weights.extend(learnt(design, sums, values, noise));
                 }
-                // Too few have the class: it is never said.
+                // Fewer homes than the cohort have the class, so it is never predicted.
                 None => weights.extend(unknown(design)),
             }
         }
+        // One class alone leaves nothing to decide.
         if known < 2 {
             return Err(FitError::ConstantLabel);
         }
@@ -220,7 +222,7 @@ impl Steps for Counts {
     }
 }
 
-/// Returns the weights of a class that is never said.
+/// Returns the weights of a class that is never predicted.
 fn unknown(design: &Design) -> Vec<f64> {
     let mut weights = vec![NEVER];
     for source in &design.sources {
@@ -234,7 +236,7 @@ fn unknown(design: &Design) -> Vec<f64> {
     weights
 }
 
-/// Returns the weights of a class from its sums.
+/// Computes the weights of a class from its sums. The first sum is the class's share.
 fn learnt(design: &Design, sums: &Sums, values: &[f64], noise: f64) -> Vec<f64> {
     let smoothing = 1.0 / sums.homes;
     let share = values[0];
@@ -246,12 +248,14 @@ fn learnt(design: &Design, sums: &Sums, values: &[f64], noise: f64) -> Vec<f64> 
         match source {
             Source::Number { .. } => {
                 let mean = (of_feature[0] / share).clamp(0.0, 1.0);
+                // No number in 0 to 1 has a variance above ¼.
                 let variance = (of_feature[1] / share - mean * mean).min(0.25);
                 let rounding = sums.rounding(1.0, share);
                 let least = LEAST_VARIANCE.max(noise / share).max(rounding);
                 weights.extend([mean, variance.max(least)]);
             }
             Source::Category { .. } | Source::Words { .. } => {
+                // Without smoothing, one value or word that no home of the class has would rule the class out.
                 let smoothing = (smoothing.max(1e-6) * share.max(1.0)).max(noise);
                 let all: f64 = of_feature.iter().map(|sum| sum.max(0.0) + smoothing).sum();
                 let shares = of_feature

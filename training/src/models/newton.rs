@@ -1,4 +1,4 @@
-//! Logistic regression of two classes by Newton's steps: few rounds, of second moments.
+//! Logistic regression of two classes by Newton's method, which takes few rounds and sends second derivatives.
 
 use ndarray::Array1;
 use rand::rngs::StdRng;
@@ -16,10 +16,10 @@ use crate::scores::{State, logistic};
 use crate::solve::{factor_noisy, solve, symmetric};
 use crate::{InvalidTraining, Label, Labels, Task};
 
-/// A step that is shorter than this, in standardised weights, ends the search.
+/// Length of a step, in standardised weights, below which the search ends.
 const CONVERGED: f64 = 1e-5;
 
-/// Logistic regression by Newton's steps.
+/// Logistic regression by Newton's method.
 pub(crate) struct Newton;
 
 impl Algorithm for Newton {
@@ -54,6 +54,7 @@ impl Algorithm for Newton {
 impl Vectors for Newton {
     fn layout(&self, _task: Task, design: &Design, _clip: f64) -> Layout {
         let values = design.columns() + 1;
+        // Columns are in 0 to 1, so a slope is at most 1, and a second derivative, chance · (1 − chance), at most ¼.
         Layout::full(
             Section::default()
                 .centred(values, -1.0, 1.0)
@@ -94,8 +95,8 @@ impl Weights for Newton {
     }
 }
 
-/// Returns gradient and second derivatives of the logistic loss over unscaled columns, the constant first; then the
-/// loss.
+/// Returns the gradient of the logistic loss over unscaled columns, its second derivatives as an upper triangle row by
+/// row, and the loss. The constant comes first.
 fn curvature(rows: &[Row], weights: &[f64]) -> Vec<f64> {
     let count = weights.len();
     let mut gradient = vec![0.0; count];
@@ -121,7 +122,7 @@ fn curvature(rows: &[Row], weights: &[f64]) -> Vec<f64> {
     gradient
 }
 
-/// The querier's steps.
+/// Querier's steps.
 struct NewtonSteps {
     l2: f64,
     best: Best,
@@ -131,7 +132,8 @@ struct NewtonSteps {
 
 impl Steps for NewtonSteps {
     fn scaled(&mut self, state: &mut State) {
-        // Newton's steps are the same on any scale.
+        // Newton's steps are the same on any scale, and unscaled columns have known ranges. Only the penalty and the
+        // length of a step need the spreads, and homes need neither.
         state.means.clear();
         self.spreads = std::mem::take(&mut state.spreads);
     }
@@ -144,7 +146,7 @@ impl Steps for NewtonSteps {
     ) -> Result<Step, FitError> {
         let update = released.update()?;
         let early = match self.step(released, state, &update) {
-            // There is a model already, from which no step leads on.
+            // No further step can be computed, but the model of an earlier round is there.
             Err(_) if released.has_model => Some(Early::Flat),
             stepped => stepped?,
         };
@@ -168,7 +170,7 @@ impl Steps for NewtonSteps {
 }
 
 impl NewtonSteps {
-    /// Takes a step of Newton's method over columns in 0 to 1. Returns why to stop.
+    /// Takes a step of Newton's method over columns in 0 to 1. Returns why to stop, if there is a reason.
     fn step(
         &mut self,
         released: &Released<'_>,
@@ -182,7 +184,7 @@ impl NewtonSteps {
         if let Some((best, weights)) = self.best.known()
             && update.loss > best + 1e-3 + 3.0 * update.loss_noise
         {
-            // Too far: half of the way back.
+            // The last step was too long: go half of the way back (protocol.md §18).
             let back = state.weights.iter_mut().zip(weights);
             back.for_each(|(weight, before)| *weight = (*weight + before) / 2.0);
             return Ok(None);
@@ -199,6 +201,7 @@ impl NewtonSteps {
             matrix[at][at] += penalty;
             right[at] -= penalty * state.weights[at];
         }
+        // The constant's second derivative is 0 only if the model is sure of every document.
         if matrix[0][0] < 1e-6 && !sums.is_noisy() {
             return Err(FitError::ConstantLabel);
         }

@@ -56,6 +56,7 @@ impl Vectors for Svm {
         let inputs = inputs(state, design.columns(), rows);
         let weights = matrix(&state.weights, 1, design.columns() + 1)?;
         let values = mean_gradient(clip, &inputs, weights, rows, |scores, label| {
+            // Labels of 0 and 1 become −1 and 1.
             let sign = 2.0 * label - 1.0;
             let lack = (1.0 - sign * scores[0]).max(0.0);
             (Array1::from(vec![-2.0 * sign * lack]), lack * lack)
@@ -68,7 +69,7 @@ impl Vectors for Svm {
     }
 
     fn default_clip(&self, design: &Design) -> f64 {
-        // The error of the squared hinge is seldom above 6.
+        // A row's error in the squared hinge loss is seldom above 6.
         6.0 * design.typical_length()
     }
 }
@@ -83,6 +84,7 @@ impl Weights for Svm {
     }
 
     fn gives_chances(&self) -> bool {
+        // A hinge loss yields no chances: predictions only rank documents.
         false
     }
 

@@ -1,11 +1,11 @@
-//! A model file for people.
+//! Text that describes a model file to people.
 
 use dispers_training::Kind;
 
 use super::{Column, ModelFile, Named};
 
 impl ModelFile {
-    /// Describes the model to people.
+    /// Describes the model in lines of text: coefficients or clusters, metrics, and privacy loss.
     pub(in crate::train) fn summary(&self) -> String {
         let mut text = String::new();
         let mut line = |one: String| {
@@ -20,6 +20,7 @@ impl ModelFile {
         if let Some(ended) = &self.ended {
             line(format!("ended early: {ended}"));
         }
+        // A text has up to thousands of buckets, and a bucket's coefficient says little without its words.
         let words = |one: &&Named| one.name.starts_with("words(");
         let buckets = self.coefficients.iter().flatten().filter(words).count();
         let told = self.coefficients.iter().flatten();
@@ -48,6 +49,7 @@ impl ModelFile {
             for (number, mean) in self.state.weights.chunks(count).enumerate() {
                 let values = mean.iter().enumerate().map(|(place, value)| {
                     let Column { name, lo, hi } = &self.columns[place];
+                    // Means of clusters are on the scale of inputs: back to 0 to 1, then to the feature's unit.
                     let unit = value * self.state.spreads[place] + self.state.means[place];
                     format!("{name} {:.2}", lo + (hi - lo) * unit)
                 });
@@ -73,6 +75,7 @@ impl ModelFile {
             ] {
                 if let Some(value) = self.metrics[name].as_f64() {
                     let error = self.metrics["standard_errors"][name].as_f64();
+                    // Without noise, an area under the curve is uncertain too where scores are released in runs.
                     let resolution = self.metrics["auc_resolution"].as_f64();
                     let error = error.or(resolution.filter(|_| name == "auc"));
                     let error = error.map_or(String::new(), |error| format!(" ± {error:.4}"));

@@ -1,4 +1,4 @@
-//! The messages of `onnx.proto3` that a model takes.
+//! Messages of `onnx.proto3`, with the fields that a model needs.
 
 use prost::Message;
 

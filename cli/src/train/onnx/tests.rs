@@ -1,4 +1,4 @@
-//! Graphs that are decoded and run again.
+//! Encoded graphs that are decoded and evaluated.
 
 use std::collections::HashMap;
 
@@ -28,7 +28,7 @@ const FAMILIES: [(Family, &str, usize); 5] = [
     ),
 ];
 
-/// A model with weights of no meaning, of two numbers and a category of two values.
+/// Makes a model with arbitrary weights, over two numbers and a category of two values.
 fn model(family: &Family, label: &str, count: usize) -> (Model, TrainingPlan) {
     let field = |name: &str, kind| Field {
         name: name.into(),
@@ -87,7 +87,7 @@ fn model(family: &Family, label: &str, count: usize) -> (Model, TrainingPlan) {
     (model, plan)
 }
 
-/// What a runtime does with a graph, one row.
+/// Evaluates a graph for one row, as a runtime does.
 fn run(graph: &GraphProto, x: Vec<f64>) -> Vec<f64> {
     let mut known: HashMap<&str, (Vec<i64>, Vec<f64>)> = HashMap::new();
     for tensor in &graph.initializer {
@@ -99,7 +99,7 @@ fn run(graph: &GraphProto, x: Vec<f64>) -> Vec<f64> {
     }
     known.insert("x", (vec![x.len() as i64], x));
     for node in &graph.node {
-        // Everything that a node reads was there before.
+        // This fails if a node reads something that no node before it gives.
         let input: Vec<_> = node
             .input
             .iter()
