@@ -117,6 +117,10 @@ fn read<T>(reply: StepReply<T>) -> Result<T, StepError> {
     }
 }
 
+fn malformed(error: DecodeError) -> Status {
+    Status::data_loss(error.to_string())
+}
+
 /// Returns the error for aggregators whose messages could not be read.
 fn unread(members: Vec<MemberNumber>) -> StepError {
     // The names become part of the query's record, and an answer may be large. More names than a committee has members
@@ -221,8 +225,10 @@ impl Driver {
         // If too few witnesses answer within the time of one step, the query fails and names them, rather than hang
         // (§16).
         let until = now().plus(self.config.step_timeout_ms);
-        let publish = || self.log.publish(&self.manifest, until);
-        self.inclusion.get_or_try_init(publish).await.cloned()
+        let published = self
+            .inclusion
+            .get_or_try_init(|| self.log.publish(&self.manifest, until));
+        published.await.cloned()
     }
 
     /// Returns the proof that the query is in the log, for requests that need it.
@@ -314,7 +320,7 @@ impl Driver {
                 Event::Found(partition, within(wait, self.find_anywhere(partition)).await)
             }
             Command::Begin { aggregator, grants } => {
-                let request = || async {
+                let begun = repeatedly(step, || async {
                     for (partition, grant) in &*grants {
                         let body = to_bytes(&BeginRequest {
                             manifest: self.manifest.clone(),
@@ -324,8 +330,8 @@ impl Driver {
                         self.aggregator(aggregator)?.begin(Message { body }).await?;
                     }
                     Ok(())
-                };
-                Event::Begun(aggregator, repeatedly(step, request).await)
+                });
+                Event::Begun(aggregator, begun.await)
             }
             Command::Ask { work, parameters } => {
                 self.wait_for_owners().await;
@@ -344,12 +350,12 @@ impl Driver {
                 aggregator,
                 request,
             } => {
-                let deal = || async {
+                let dealt = repeatedly(step, || async {
                     let body = to_bytes(&*request);
                     let reply = self.aggregator(aggregator)?.deal(Message { body }).await?;
                     incoming(reply, MAX_DEAL).await
-                };
-                let dealt = repeatedly(step, deal).await.and_then(|deal: Deal| {
+                });
+                let dealt = dealt.await.and_then(|deal: Deal| {
                     // > C hands on only what the dealer signed (§9). Every reader would refuse anything else, and fail
                     // its own step in the dealer's place.
                     let signed = deal.is_signed_by(aggregator, &self.node.directory);
@@ -363,7 +369,7 @@ impl Driver {
                 request,
                 deals,
             } => {
-                let open = || async {
+                let opened = repeatedly(step, || async {
                     let dealt =
                         DealtRequest::for_reader(&request, &deals, position).ok_or_else(|| {
                             Status::data_loss("a deal has no share for an aggregator")
@@ -371,8 +377,8 @@ impl Driver {
                     let sent = outgoing(dealt).await?;
                     let reply = self.aggregator(aggregator)?.open_deals(sent).await?;
                     incoming(reply, MESSAGES).await
-                };
-                Event::Opened(aggregator, request.work, repeatedly(step, open).await)
+                });
+                Event::Opened(aggregator, request.work, opened.await)
             }
             Command::Open {
                 aggregator,
@@ -380,8 +386,8 @@ impl Driver {
                 answer,
             } => {
                 let work = answer.statement.work;
-                let open = || self.open(aggregator, position, answer.clone());
-                let opened = repeatedly(step, open).await.and_then(|opened| {
+                let opened = repeatedly(step, || self.open(aggregator, position, answer.clone()));
+                let opened = opened.await.and_then(|opened| {
                     let target = answer.statement.target.clone();
                     opened.ok_or(StepError::OtherBytes { target })
                 });
@@ -392,14 +398,13 @@ impl Driver {
                 work,
                 messages,
             } => {
-                let verify = || async {
+                let verified = repeatedly(step, || async {
                     let messages = messages.clone();
                     let request = outgoing(VerifyRequest { work, messages }).await?;
                     let reply = self.aggregator(aggregator)?.verify(request).await?;
                     incoming(reply, MESSAGES).await
-                };
-                let verified = repeatedly(step, verify).await.and_then(read);
-                Event::Verified(aggregator, work, verified)
+                });
+                Event::Verified(aggregator, work, verified.await.and_then(read))
             }
             Command::Decide {
                 aggregator,
@@ -407,7 +412,7 @@ impl Driver {
                 quorum,
                 messages,
             } => {
-                let decide = || async {
+                let verdict = repeatedly(step, || async {
                     let request = outgoing(DecideRequest {
                         work,
                         quorum: quorum.clone(),
@@ -416,32 +421,27 @@ impl Driver {
                     .await?;
                     let reply = self.aggregator(aggregator)?.decide(request).await?;
                     incoming(reply, MESSAGES).await
-                };
-                let verdict = repeatedly(step, decide)
-                    .await
-                    .and_then(|verdict| match verdict {
-                        Verdict::Prepared(acknowledgement) => {
-                            // Commit needs the acknowledgements of the whole quorum. With a forged one, the readers
-                            // would fail their steps instead of the sender (§8).
-                            let signed =
-                                acknowledgement.is_signed_by(aggregator, &self.node.directory);
-                            signed
-                                .then_some(acknowledgement)
-                                .ok_or(StepError::BadAcknowledgement)
-                        }
-                        Verdict::Inconsistent { suspect } => {
-                            Err(StepError::Inconsistent { suspect })
-                        }
-                        Verdict::BadDeals { dealers, disputes } => {
-                            let few = dealers.len() <= MOST_MEMBERS
-                                && disputes.len() <= MOST_MEMBERS * MOST_MEMBERS;
-                            Err(match few {
-                                true => StepError::BadDeals { dealers, disputes },
-                                false => too_many_names(),
-                            })
-                        }
-                        Verdict::Unread { members } => Err(unread(members)),
-                    });
+                });
+                let verdict = verdict.await.and_then(|verdict| match verdict {
+                    Verdict::Prepared(acknowledgement) => {
+                        // Commit needs the acknowledgements of the whole quorum. With a forged one, the readers
+                        // would fail their steps instead of the sender (§8).
+                        let signed = acknowledgement.is_signed_by(aggregator, &self.node.directory);
+                        signed
+                            .then_some(acknowledgement)
+                            .ok_or(StepError::BadAcknowledgement)
+                    }
+                    Verdict::Inconsistent { suspect } => Err(StepError::Inconsistent { suspect }),
+                    Verdict::BadDeals { dealers, disputes } => {
+                        let few = dealers.len() <= MOST_MEMBERS
+                            && disputes.len() <= MOST_MEMBERS * MOST_MEMBERS;
+                        Err(match few {
+                            true => StepError::BadDeals { dealers, disputes },
+                            false => too_many_names(),
+                        })
+                    }
+                    Verdict::Unread { members } => Err(unread(members)),
+                });
                 Event::Decided(aggregator, work, verdict)
             }
             Command::Commit {
@@ -449,7 +449,7 @@ impl Driver {
                 work,
                 acknowledgements,
             } => {
-                let commit = || async {
+                let committed = repeatedly(step, || async {
                     let body = to_bytes(&CommitRequest {
                         work,
                         acknowledgements: (*acknowledgements).clone(),
@@ -458,8 +458,8 @@ impl Driver {
                         .commit(Message { body })
                         .await?;
                     Ok(())
-                };
-                Event::Committed(aggregator, work, repeatedly(step, commit).await)
+                });
+                Event::Committed(aggregator, work, committed.await)
             }
             Command::Notarise { proposal } => {
                 Event::Notarised(repeatedly(step, || self.notarise(&proposal)).await)
@@ -469,7 +469,7 @@ impl Driver {
                 proposal,
                 certificate,
             } => {
-                let guards = || async {
+                let guarded = repeatedly(step, || async {
                     let request = outgoing(GuardsRequest {
                         proposal: (*proposal).clone(),
                         certificate: (*certificate).clone(),
@@ -477,8 +477,8 @@ impl Driver {
                     .await?;
                     let reply = self.aggregator(aggregator)?.guards(request).await?;
                     incoming(reply, MESSAGES).await
-                };
-                Event::Guarded(aggregator, repeatedly(step, guards).await)
+                });
+                Event::Guarded(aggregator, guarded.await)
             }
             Command::Release {
                 aggregator,
@@ -486,7 +486,7 @@ impl Driver {
                 messages,
             } => {
                 let query = self.manifest.query();
-                let release = || async {
+                let released = repeatedly(step, || async {
                     let request = outgoing(ReleaseRequest {
                         query,
                         round,
@@ -496,9 +496,8 @@ impl Driver {
                     let reply = self.aggregator(aggregator)?.release(request).await?;
                     // The reply says beside the total whether the aggregator has one.
                     incoming(reply, SealedTotal::LIMIT + 1024).await
-                };
-                let released = repeatedly(step, release).await.and_then(read);
-                Event::Released(aggregator, released)
+                });
+                Event::Released(aggregator, released.await.and_then(read))
             }
         }
     }
@@ -554,7 +553,6 @@ impl Driver {
             .find(ReceiverStream::new(lists))
             .await?;
         let mut messages = Messages::new(reply.into_inner());
-        let malformed = |error: DecodeError| Status::data_loss(error.to_string());
         let summary: FindSummary =
             from_bytes(&messages.expect(MAX_BATCH).await?, MAX_BATCH, "summary")
                 .map_err(malformed)?;
@@ -597,7 +595,6 @@ impl Driver {
         work: Work,
         parameters: Option<Arc<SignedParameters>>,
     ) -> Result<Result<BatchAnswer, StepError>, Status> {
-        let malformed = |error: DecodeError| Status::data_loss(error.to_string());
         let batch = self.kept.batch(work.batch).await?;
         let batch: BatchMessage =
             from_bytes(&batch, MAX_BATCH_MESSAGE, "batch").map_err(malformed)?;
@@ -652,8 +649,10 @@ impl Driver {
                 .verify(directory, now())
                 .map_err(|error| Status::failed_precondition(error.to_string()))?;
             let checked = answer.check(work, &name, statement.count, &manifest, directory);
-            let other = |_| StepError::OtherBytes { target: name };
-            Ok(checked.map(|()| answer).map_err(other))
+            Ok(match checked {
+                Ok(()) => Ok(answer),
+                Err(_) => Err(StepError::OtherBytes { target: name }),
+            })
         })
         .await
     }

@@ -150,11 +150,11 @@ impl Kept for Stored {
     }
 
     async fn keep(&self, batch: BatchId, message: Vec<u8>) -> Result<(), Status> {
-        let keep = || {
+        let stored = patiently(|| {
             let message = message.clone();
             self.store.keep(self.query, &self.holder, batch, message)
-        };
-        patiently(keep).await.map_err(status)
+        });
+        stored.await.map_err(status)
     }
 
     async fn batch(&self, batch: BatchId) -> Result<Vec<u8>, Status> {

@@ -265,8 +265,11 @@ impl Log {
     /// # Errors
     /// [`Error::NoSuchLog`] if the log never had these sizes in this order. [`Error::Storage`].
     pub async fn consistency(&self, older: u64, newer: u64) -> Result<Vec<u8>, Error> {
-        let known = |proofs: &HashMap<(u64, u64), Vec<u8>>| proofs.get(&(older, newer)).cloned();
-        if let Some(proof) = known(&self.proofs.read().unwrap_or_else(PoisonError::into_inner)) {
+        let cached = {
+            let proofs = self.proofs.read().unwrap_or_else(PoisonError::into_inner);
+            proofs.get(&(older, newer)).cloned()
+        };
+        if let Some(proof) = cached {
             return Ok(proof);
         }
         let mut tree = self.tree.lock().await;

@@ -403,6 +403,19 @@ fn check_upload(upload: &Upload, listed: &[KeyEpoch], partitions: u16) -> Result
     Ok(())
 }
 
+fn open_upload(body: &[u8], envelope: &EnvelopeSecretKey) -> Result<Upload, Error> {
+    let sealed: SealedUpload = from_bytes(body, MAX_UPLOAD + (1 << 16), "upload")?;
+    Ok(sealed.open(envelope, &upload_context(), MAX_UPLOAD)?)
+}
+
+/// Returns the hashes of the handles in a sealed withdrawal.
+fn open_withdrawal(body: &[u8], envelope: &EnvelopeSecretKey) -> Result<Vec<[u8; 32]>, Error> {
+    let sealed: SealedWithdrawal = from_bytes(body, MAX_UPLOAD, "withdrawal")?;
+    // A handle has 16 bytes, so this bounds their number.
+    let handles = sealed.open(envelope, &withdrawal_context(), 17 * MAX_HANDLES)?;
+    Ok(handles.iter().map(Handle::hash).collect())
+}
+
 /// Decodes a query id.
 fn query_id(query: &Query) -> Result<QueryId, Status> {
     <[u8; 32]>::try_from(query.id.as_slice())
@@ -458,19 +471,21 @@ impl Conductor for Service {
 
     async fn offers(&self, request: Request<Message>) -> Result<Response<OffersReply>, Status> {
         require_querier(&request)?;
-        let ask = |mut aggregator: DataAggregatorClient<Channel>, message| async move {
-            aggregator.offer(message).await
-        };
-        let offers = self.every_aggregator(request.into_inner(), ask).await;
+        let offers = self
+            .every_aggregator(request.into_inner(), |mut aggregator, message| async move {
+                aggregator.offer(message).await
+            });
+        let offers = offers.await;
         Ok(Response::new(OffersReply { offers }))
     }
 
     async fn budgets(&self, request: Request<Message>) -> Result<Response<BudgetsReply>, Status> {
         require_querier(&request)?;
-        let ask = |mut aggregator: DataAggregatorClient<Channel>, message| async move {
-            aggregator.budget(message).await
-        };
-        let budgets = self.every_aggregator(request.into_inner(), ask).await;
+        let budgets = self
+            .every_aggregator(request.into_inner(), |mut aggregator, message| async move {
+                aggregator.budget(message).await
+            });
+        let budgets = budgets.await;
         Ok(Response::new(BudgetsReply { budgets }))
     }
 
@@ -583,14 +598,7 @@ impl Conductor for Service {
             .expect(MAX_UPLOAD + (1 << 16))
             .await?;
         let envelope = self.0.envelope.clone();
-        let upload = blocking(move || {
-            let open = || -> Result<Upload, Error> {
-                let sealed: SealedUpload = from_bytes(&body, MAX_UPLOAD + (1 << 16), "upload")?;
-                Ok(sealed.open(&envelope, &upload_context(), MAX_UPLOAD)?)
-            };
-            open().map_err(status)
-        })
-        .await?;
+        let upload = blocking(move || open_upload(&body, &envelope).map_err(status)).await?;
         // During a grace the directory lists two key epochs (§2). Lists of any other would never be read.
         let listed = self.0.node.directory.epochs();
         let listed: Vec<_> = listed.map(|keys| keys.key_epoch).collect();
@@ -609,16 +617,7 @@ impl Conductor for Service {
             .expect(MAX_UPLOAD)
             .await?;
         let envelope = self.0.envelope.clone();
-        let hashes = blocking(move || {
-            let open = || -> Result<Vec<[u8; 32]>, Error> {
-                let sealed: SealedWithdrawal = from_bytes(&body, MAX_UPLOAD, "withdrawal")?;
-                // A handle has 16 bytes, so this bounds their number.
-                let handles = sealed.open(&envelope, &withdrawal_context(), 17 * MAX_HANDLES)?;
-                Ok(handles.iter().map(Handle::hash).collect())
-            };
-            open().map_err(status)
-        })
-        .await?;
+        let hashes = blocking(move || open_withdrawal(&body, &envelope).map_err(status)).await?;
         let withdrawn = self.0.store.withdraw(hashes).await.map_err(status)?;
         Ok(Response::new(WithdrawReply { withdrawn }))
     }

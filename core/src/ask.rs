@@ -513,8 +513,8 @@ pub fn answer(
     })
 }
 
-/// Returns the home's tags for the aggregators with an offer, one per point. An aggregator without an offer has a tag in
-/// each ticket but gets no share.
+/// Returns the home's tags for the aggregators with an offer, one per point. An aggregator without an offer has a tag
+/// in each ticket but gets no share.
 fn tags_of(home: &AnsweringHome, points: &[MemberNumber]) -> Result<Vec<Tag>, AskError> {
     let tags = points
         .iter()

@@ -40,10 +40,7 @@ pub(crate) enum Durable {
 
 /// Returns the error of a node that does not start.
 fn failed(node: &Node, reason: impl ToString) -> Error {
-    Error::Start {
-        node: node.name.to_string(),
-        reason: reason.to_string(),
-    }
+    Error::start(node.name.as_str(), reason)
 }
 
 impl Keeping {
@@ -120,8 +117,11 @@ impl Durable {
                 // Secret keys cannot be cloned. A copy through their bytes leaves this one for the next restart.
                 let share = KeyShare::from_bytes(&*share.to_bytes());
                 let share = share.map_err(|error| failed(node, error))?;
-                let open = |path: &Path| Database::open(path, &SCHEMA);
-                let database = keeping.open(node, open, || Database::in_memory(&SCHEMA))?;
+                let database = keeping.open(
+                    node,
+                    |path| Database::open(path, &SCHEMA),
+                    || Database::in_memory(&SCHEMA),
+                )?;
                 let config = Config::new(PathBuf::new());
                 let aggregator = Aggregator::new(owned, share, database, &config);
                 let aggregator = aggregator.map_err(|error| failed(node, error))?;

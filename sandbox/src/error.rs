@@ -62,6 +62,14 @@ pub enum Error {
 }
 
 impl Error {
+    /// Returns the error of a node that does not start.
+    pub(crate) fn start(node: &str, reason: impl ToString) -> Self {
+        Self::Start {
+            node: node.to_owned(),
+            reason: reason.to_string(),
+        }
+    }
+
     /// Returns whether the caller's options or files are at fault.
     pub fn is_misuse(&self) -> bool {
         !matches!(

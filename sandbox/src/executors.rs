@@ -27,7 +27,7 @@ impl Executors {
     /// [`io::Error`] if the system starts no more threads.
     pub fn start(begin: impl Fn(Role) + Send + Sync + 'static) -> io::Result<Self> {
         let begin = Arc::new(begin);
-        let start = |role: Role| {
+        let executors = ROLES.into_iter().map(|role| {
             let begin = begin.clone();
             let runtime = Builder::new_multi_thread()
                 .enable_all()
@@ -37,12 +37,8 @@ impl Executors {
                 .on_thread_start(move || begin(role))
                 .build()?;
             Ok((role, runtime))
-        };
-        ROLES
-            .into_iter()
-            .map(start)
-            .collect::<io::Result<_>>()
-            .map(Self)
+        });
+        executors.collect::<io::Result<_>>().map(Self)
     }
 
     /// Returns the executor of a role.

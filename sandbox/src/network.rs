@@ -420,10 +420,7 @@ impl Network {
             let Some(done) = subscribing.join_next().await else {
                 return Ok(());
             };
-            subscribed += done.map_err(|error| Error::Start {
-                node: "a stack".into(),
-                reason: error.to_string(),
-            })??;
+            subscribed += done.map_err(|error| Error::start("a stack", error))??;
             let homes = subscribed;
             observe(Progress::Subscribed { homes, of });
         }
@@ -745,13 +742,9 @@ impl Network {
     /// # Errors
     /// [`Error::Start`] if there is no such node, or its address does not become free within five seconds.
     pub async fn take_place(&self, name: &str) -> Result<TcpListener, Error> {
-        let error = |reason: String| Error::Start {
-            node: name.to_owned(),
-            reason,
-        };
         let node = self.node(name);
         let name = &node
-            .ok_or_else(|| error("there is no such node".into()))?
+            .ok_or_else(|| Error::start(name, "there is no such node"))?
             .name;
         let address = self
             .directory
@@ -769,7 +762,7 @@ impl Network {
                     tries -= 1;
                     sleep(Duration::from_millis(100)).await;
                 }
-                bound => return bound.map_err(|reason| error(reason.to_string())),
+                bound => return bound.map_err(|error| Error::start(name.as_str(), error)),
             }
         }
     }
@@ -783,10 +776,8 @@ impl Network {
         let listener = self.take_place(name).await?;
         let node = self.node(name).cloned();
         let durable = node.and_then(|node| Some((self.durable.get(&node.name)?, node)));
-        let (durable, node) = durable.ok_or_else(|| Error::Start {
-            node: name.to_owned(),
-            reason: "it cannot be restarted".into(),
-        })?;
+        let (durable, node) =
+            durable.ok_or_else(|| Error::start(name, "it cannot be restarted"))?;
         let (role, routes) = (durable.role(), durable.routes(&node, &self.keeping)?);
         let routes = self.keeping.witness(&node, routes)?;
         self.serve(node, role, listener, routes);
@@ -822,10 +813,7 @@ impl Watching {
 
 /// Returns the error of a node that does not start.
 fn start_error(node: &Node, reason: impl ToString) -> Error {
-    Error::Start {
-        node: node.name.to_string(),
-        reason: reason.to_string(),
-    }
+    Error::start(node.name.as_str(), reason)
 }
 
 /// Serves `routes` until `shutdown` resolves.

@@ -77,8 +77,8 @@ impl Sheets {
             .collect::<Result<_, Error>>()?;
         // Names of doctypes are compared without case, as SQL does it, so two files may not differ in case only.
         for (place, one) in documents.iter().enumerate() {
-            let same = |other: &Documents| other.doctype.eq_ignore_ascii_case(&one.doctype);
-            if documents[..place].iter().any(same) {
+            let mut before = documents[..place].iter();
+            if before.any(|other| other.doctype.eq_ignore_ascii_case(&one.doctype)) {
                 return Err(Error::SameDoctype(one.doctype.clone()));
             }
         }

@@ -9,7 +9,7 @@ use dispers_base::{
 use dispers_core::ticket::PoolSecret;
 use dispers_crypto::{
     dealing::{Dealing, KeyShare, ThresholdKey},
-    envelope::{EnvelopePublicKey, EnvelopeSecretKey},
+    envelope::{EnvelopePublicKey, EnvelopeSecretKey, Suite},
 };
 use dispers_node::{Activity, Node, TlsIdentity, Watcher, now, rng};
 use dispers_trust::directory::{
@@ -36,16 +36,12 @@ impl Seat {
     /// Creates the keys of a service and binds its socket.
     async fn take(name: &str) -> Result<Self, Error> {
         // The socket is bound before the directory is signed, since the directory lists its port.
-        let start = |reason: String| Error::Start {
-            node: name.to_owned(),
-            reason,
-        };
         let listener = TcpListener::bind(("127.0.0.1", 0))
             .await
-            .map_err(|error| start(error.to_string()))?;
+            .map_err(|error| Error::start(name, error))?;
         let address = listener
             .local_addr()
-            .map_err(|error| start(error.to_string()))?;
+            .map_err(|error| Error::start(name, error))?;
         Ok(Self {
             name: Name::new(name)?,
             tls: TlsIdentity::generate(),
@@ -134,19 +130,18 @@ impl Seats {
         committees: Vec<Dealing>,
     ) -> Result<Self, Error> {
         let suite = options.suite;
-        let fresh = || EnvelopeSecretKey::generate(suite, &mut rng());
         let mut plan = Self {
-            conductor: (Seat::take("conductor").await?, fresh()),
+            conductor: (Seat::take("conductor").await?, fresh_key(suite)),
             indexors: Vec::new(),
             finders: Vec::new(),
             targets: Vec::new(),
-            target_key: fresh(),
+            target_key: fresh_key(suite),
             aggregators: Vec::new(),
             stacks: Vec::new(),
         };
         for share in indexors.secrets {
             let seat = Seat::take(&format!("concept-indexor-{}", share.number())).await?;
-            plan.indexors.push((seat, fresh(), share));
+            plan.indexors.push((seat, fresh_key(suite), share));
         }
         for partition in 0..options.partitions {
             let name = numbered("target-finder", partition);
@@ -158,7 +153,7 @@ impl Seats {
             }
             plan.finders.push(FinderPool {
                 seats,
-                envelope: fresh(),
+                envelope: fresh_key(suite),
                 secret: PoolSecret::generate(&mut rng()),
             });
         }
@@ -201,18 +196,22 @@ impl Seats {
                 Some(envelope.public()),
             ));
         }
-        let pool = |role, partition, envelope: &EnvelopeSecretKey| Pool {
-            role,
-            partition,
+        let mut pools = vec![Pool {
+            role: Role::Target,
+            partition: 0,
             key_epoch,
-            envelope_key: envelope.public(),
-        };
-        let mut pools = vec![pool(Role::Target, 0, &self.target_key)];
+            envelope_key: self.target_key.public(),
+        }];
         for (partition, finders) in (0u16..).zip(&self.finders) {
             for seat in &finders.seats {
                 nodes.push(seat.entry(Role::TargetFinder, partition, None, None));
             }
-            pools.push(pool(Role::TargetFinder, partition, &finders.envelope));
+            pools.push(Pool {
+                role: Role::TargetFinder,
+                partition,
+                key_epoch,
+                envelope_key: finders.envelope.public(),
+            });
         }
         for seat in &self.targets {
             nodes.push(seat.entry(Role::Target, 0, None, None));
@@ -304,4 +303,8 @@ pub(crate) fn sign(body: &DirectoryBody) -> Result<Signed, Error> {
         bytes: signed.to_bytes(),
         root: root.public(),
     })
+}
+
+fn fresh_key(suite: Suite) -> EnvelopeSecretKey {
+    EnvelopeSecretKey::generate(suite, &mut rng())
 }

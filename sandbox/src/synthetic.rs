@@ -66,20 +66,13 @@ impl Population for Synthetic {
     }
 
     fn catalogue(&self) -> Catalogue {
-        let field = |name: &str, unit: &str, range| Field {
-            name: name.into(),
-            kind: FieldKind::Integer,
-            unit: unit.into(),
-            range: Some(range),
-            nullable: false,
-        };
         Catalogue {
             doctypes: vec![Doctype {
                 name: DOCTYPE.into(),
                 cardinality: Cardinality::One,
                 fields: vec![
-                    field("age", "years", (12.0, 99.0)),
-                    field("heart_rate", "1/min", (40.0, 160.0)),
+                    integer("age", "years", (12.0, 99.0)),
+                    integer("heart_rate", "1/min", (40.0, 160.0)),
                 ],
             }],
             concepts: Vec::new(),
@@ -108,16 +101,16 @@ impl Connector for Synthetic {
         if !doctype.eq_ignore_ascii_case(DOCTYPE) {
             return Ok(Vec::new());
         }
-        let document = |(place, home): (u32, &HomeId)| {
+        let documents = (0u32..).zip(homes).filter_map(|(place, home)| {
             let person = self.person(self.number(home)?);
-            let value = |field: &&str| match *field {
+            let values = fields.iter().map(|field| match *field {
                 "age" => FieldValue::Integer(person.age),
                 "heart_rate" => FieldValue::Integer(person.heart_rate),
                 _ => FieldValue::Null,
-            };
-            Some((place, fields.iter().map(value).collect()))
-        };
-        Ok((0u32..).zip(homes).filter_map(document).collect())
+            });
+            Some((place, values.collect()))
+        });
+        Ok(documents.collect())
     }
 
     fn homes(&self) -> Result<Vec<HomeId>, dispers_stack::Error> {
@@ -126,6 +119,16 @@ impl Connector for Synthetic {
 
     fn holds(&self, home: &HomeId) -> Result<bool, dispers_stack::Error> {
         Ok(self.number(home).is_some())
+    }
+}
+
+fn integer(name: &str, unit: &str, range: (f64, f64)) -> Field {
+    Field {
+        name: name.into(),
+        kind: FieldKind::Integer,
+        unit: unit.into(),
+        range: Some(range),
+        nullable: false,
     }
 }
 

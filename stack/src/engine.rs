@@ -185,15 +185,14 @@ fn cells(
     let mut found = select.query(params_from_iter(&statements.parameters))?;
     let mut documents = Vec::new();
     while let Some(row) = found.next()? {
-        let cell = |column| {
+        let cells = (0..query.measures.len()).map(|column| {
             Ok::<_, rusqlite::Error>(match row.get_ref(1 + column)? {
                 ValueRef::Integer(value) => Cell::Number(value as f64),
                 ValueRef::Real(value) if value.is_finite() => Cell::Number(value),
                 ValueRef::Text(text) => Cell::Text(String::from_utf8_lossy(text).into_owned()),
                 ValueRef::Real(_) | ValueRef::Null | ValueRef::Blob(_) => Cell::Null,
             })
-        };
-        let cells = (0..query.measures.len()).map(cell);
+        });
         documents.push((row.get(0)?, cells.collect::<Result<_, _>>()?));
     }
     Ok(documents)

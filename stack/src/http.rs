@@ -3,7 +3,7 @@
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
-use reqwest::{Client, RequestBuilder, Url, redirect::Policy};
+use reqwest::{Client, ClientBuilder, RequestBuilder, Url, redirect::Policy};
 use rustls::{ClientConfig, RootCertStore, crypto::ring};
 
 /// HTTP clients that follow no redirect: a repeated request would send its credentials to the other address.
@@ -18,15 +18,9 @@ pub(crate) struct Clients {
 impl Clients {
     /// Creates the clients. A request with its reply may take `timeout`.
     pub(crate) fn new(tls: &ClientConfig, timeout: Duration) -> reqwest::Result<Self> {
-        let builder = || {
-            Client::builder()
-                .tls_backend_preconfigured(tls.clone())
-                .redirect(Policy::none())
-                .timeout(timeout)
-        };
         Ok(Self {
-            direct: builder().no_proxy().build()?,
-            through: builder().build()?,
+            direct: builder(tls, timeout).no_proxy().build()?,
+            through: builder(tls, timeout).build()?,
         })
     }
 
@@ -39,6 +33,13 @@ impl Clients {
             false => self.direct.post(url),
         }
     }
+}
+
+fn builder(tls: &ClientConfig, timeout: Duration) -> ClientBuilder {
+    Client::builder()
+        .tls_backend_preconfigured(tls.clone())
+        .redirect(Policy::none())
+        .timeout(timeout)
 }
 
 /// Returns whether a host name stands for this machine.

@@ -104,31 +104,29 @@ impl Sheet {
     /// # Errors
     /// [`ImportError`] naming the file and what is wrong with it.
     pub fn parse(path: &str, input: impl std::io::Read) -> Result<Self, ImportError> {
-        let name = path.to_owned();
-        let read = |source| ImportError::Read {
-            path: name.clone(),
-            source,
-        };
         let mut reader = csv::ReaderBuilder::new()
             .trim(csv::Trim::All)
             .from_reader(input);
-        let header = reader.headers().map_err(read)?.clone();
+        let header = reader
+            .headers()
+            .map_err(|error| unread(path, error))?
+            .clone();
         let mut seen = HashSet::new();
         for (place, column) in header.iter().enumerate() {
             // Names of fields ignore case, so that two columns must not differ in case alone.
             if column.is_empty() || !seen.insert(column.to_lowercase()) {
                 return Err(ImportError::ColumnName {
-                    path: name,
+                    path: path.to_owned(),
                     number: place + 1,
                 });
             }
         }
         let mut cells: Vec<csv::StringRecord> = Vec::new();
         for record in reader.records() {
-            cells.push(record.map_err(read)?);
+            cells.push(record.map_err(|error| unread(path, error))?);
         }
         if cells.is_empty() {
-            return Err(ImportError::Empty(name));
+            return Err(ImportError::Empty(path.to_owned()));
         }
         let columns: Vec<Column> = header
             .iter()
@@ -145,7 +143,7 @@ impl Sheet {
             })
             .collect();
         Ok(Self {
-            path: name,
+            path: path.to_owned(),
             columns,
             rows,
         })
@@ -204,15 +202,15 @@ impl Sheet {
                     .collect::<Vec<_>>()
                     .join(", "),
             })?;
-        let home = |(row, values): (usize, &Vec<FieldValue>)| {
+        let homes = self.rows.iter().enumerate().map(|(row, values)| {
             let id = text(&values[place]).filter(|id| id.len() <= MAX_HOME_ID);
             id.map(HomeId).ok_or_else(|| ImportError::NoHome {
                 path: self.path.clone(),
                 // The first row is on line 2, after the names of the columns.
                 line: row + 2,
             })
-        };
-        self.rows.iter().enumerate().map(home).collect()
+        });
+        homes.collect()
     }
 
     /// Returns the catalogue's entry for these documents. `homes` has the home of each row.
@@ -255,6 +253,13 @@ impl Sheet {
     pub fn concept(&self, column: usize, row: usize) -> Option<String> {
         let value = text(&self.rows[row][column])?;
         Some(format!("{}>{value}", self.columns[column].name))
+    }
+}
+
+fn unread(path: &str, source: impl Into<csv::Error>) -> ImportError {
+    ImportError::Read {
+        path: path.to_owned(),
+        source: source.into(),
     }
 }
 

@@ -75,9 +75,10 @@ impl Notifier {
     pub fn new(config: &Config, page: Option<&page::Config>) -> Result<Self, NotifyError> {
         let webhook = config.webhook.as_deref().map(|url| {
             let url = config::webhook(url)?;
-            let wrong = |error: &dyn std::fmt::Display| NotifyError::Webhook(error.to_string());
-            let tls = http::tls(http::usual_roots()).map_err(|error| wrong(&error))?;
-            let clients = Clients::new(&tls, TIMEOUT).map_err(|error| wrong(&error))?;
+            let tls = http::tls(http::usual_roots());
+            let tls = tls.map_err(|error| NotifyError::Webhook(error.to_string()))?;
+            let clients = Clients::new(&tls, TIMEOUT);
+            let clients = clients.map_err(|error| NotifyError::Webhook(error.to_string()))?;
             Ok::<_, NotifyError>((clients, url))
         });
         Ok(Self {

@@ -108,7 +108,6 @@ impl Renderer {
 
     fn expr(&mut self, expr: &Expr, columns: &[String]) -> String {
         expr.fold(|node, operands: Vec<String>| {
-            let call = |name: &str| format!("{name}({})", operands.join(", "));
             match node {
                 Node::Null(_) => "NULL".into(),
                 Node::Boolean(value) => self.bind(Value::Integer((*value).into())),
@@ -121,14 +120,17 @@ impl Renderer {
                     .cloned()
                     .unwrap_or_else(|| "NULL".into()),
                 Node::ToReal => format!("CAST({} AS REAL)", operands[0]),
-                Node::ToInteger => call("d_integer"),
-                Node::Negate => call("d_negate"),
-                Node::Arithmetic(operation) => call(match operation {
-                    Arithmetic::Add => "d_add",
-                    Arithmetic::Subtract => "d_subtract",
-                    Arithmetic::Multiply => "d_multiply",
-                    Arithmetic::Divide => "d_divide",
-                }),
+                Node::ToInteger => call("d_integer", &operands),
+                Node::Negate => call("d_negate", &operands),
+                Node::Arithmetic(operation) => {
+                    let name = match operation {
+                        Arithmetic::Add => "d_add",
+                        Arithmetic::Subtract => "d_subtract",
+                        Arithmetic::Multiply => "d_multiply",
+                        Arithmetic::Divide => "d_divide",
+                    };
+                    call(name, &operands)
+                }
                 Node::Compare(c) => format!("({} {} {})", operands[0], c.symbol(), operands[1]),
                 Node::Not => format!("(NOT {})", operands[0]),
                 Node::And(_) => balanced(&operands, "AND"),
@@ -139,7 +141,7 @@ impl Renderer {
                     let [value, low, high] = [&operands[0], &operands[1], &operands[2]];
                     format!("({value} BETWEEN {low} AND {high})")
                 }
-                Node::Like => call("d_like"),
+                Node::Like => call("d_like", &operands),
                 Node::Case { whens, .. } => {
                     let (pairs, rest) = operands.split_at(2 * usize::from(*whens));
                     let mut text = String::from("CASE");
@@ -153,19 +155,26 @@ impl Renderer {
                 }
                 // SQLite requires at least two operands.
                 Node::Coalesce(_) => format!("COALESCE({}, NULL)", operands.join(", ")),
-                Node::NullIf => call("NULLIF"),
-                Node::Function(function) => call(match function {
-                    Function::Abs => "d_abs",
-                    Function::Round => "d_round",
-                    Function::Floor => "d_floor",
-                    Function::Ceil => "d_ceil",
-                    Function::Length => "d_length",
-                    Function::Lower => "d_lower",
-                    Function::Upper => "d_upper",
-                }),
+                Node::NullIf => call("NULLIF", &operands),
+                Node::Function(function) => {
+                    let name = match function {
+                        Function::Abs => "d_abs",
+                        Function::Round => "d_round",
+                        Function::Floor => "d_floor",
+                        Function::Ceil => "d_ceil",
+                        Function::Length => "d_length",
+                        Function::Lower => "d_lower",
+                        Function::Upper => "d_upper",
+                    };
+                    call(name, &operands)
+                }
             }
         })
     }
+}
+
+fn call(name: &str, operands: &[String]) -> String {
+    format!("{name}({})", operands.join(", "))
 }
 
 fn aggregate_name(function: AggregateFunction) -> &'static str {

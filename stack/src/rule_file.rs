@@ -131,9 +131,8 @@ pub fn parse(text: &str) -> Result<Rules, RuleFileError> {
     if text.len() > MAX_FILE {
         return Err(RuleFileError::TooLong(text.len()));
     }
-    let malformed = |error: toml::de::Error| RuleFileError::Malformed(error.to_string());
-    let from = toml::Deserializer::parse(text).map_err(malformed)?;
-    let rules = File::deserialize(from).map_err(malformed)?;
+    let rules = toml::Deserializer::parse(text).and_then(File::deserialize);
+    let rules = rules.map_err(|error| RuleFileError::Malformed(error.to_string()))?;
     Ok(rules.checked()?)
 }
 

@@ -94,8 +94,10 @@ impl Relay {
         &self,
         call: impl Fn(TargetClient<Channel>) -> F,
     ) -> Result<T, Status> {
-        let call = |channel| call(TargetClient::new(channel));
-        self.targets.call(call).await
+        let targets = &self.targets;
+        targets
+            .call(|channel| call(TargetClient::new(channel)))
+            .await
     }
 
     /// Returns the pseudonyms of `concepts` in a key epoch, in order.
@@ -266,8 +268,7 @@ pub async fn resubscribe(relay: &Relay, store: &Arc<Store>) -> Result<usize, Err
     send_leaving(relay, store).await?;
     let directory = &relay.node.directory;
     let homes = subscribers(directory, store)?;
-    let of = |(_, concepts): &(HomeId, Vec<String>)| concepts.len();
-    let each: usize = homes.iter().map(of).sum();
+    let each: usize = homes.iter().map(|(_, concepts)| concepts.len()).sum();
     let (mut count, mut tried) = (0, 0);
     for keys in directory.epochs() {
         tried += each;

@@ -35,7 +35,6 @@ impl Changes {
         list: &BTreeMap<HomeId, Option<Vec<String>>>,
     ) -> Result<Self, Error> {
         let directory = relay.directory();
-        let has = |concept: &str| directory.catalogue.has_concept(concept);
         let subscribed = store.subscribers()?;
         let mut changes = Self::default();
         for home in store.known()? {
@@ -47,21 +46,24 @@ impl Changes {
         for (home, wanted) in list {
             let have = subscribed.get(home).unwrap_or(&none);
             // An unknown concept refuses the whole list: a typing error must not end subscriptions.
-            if let Some(unknown) = wanted.iter().flatten().find(|concept| !has(concept)) {
+            let mut concepts = wanted.iter().flatten();
+            if let Some(unknown) = concepts.find(|name| !directory.catalogue.has_concept(name)) {
                 return Err(Error::UnknownConcept(unknown.clone()));
             }
             if !store.holds(home)? {
                 changes.empty.insert(home.clone());
                 continue;
             }
-            let kept = |concept: &String| match wanted {
-                // `home>all` comes with any other concept, so it stays unless the list gives the home no concept at
-                // all.
-                _ if concept == EVERY_HOME => wanted.as_ref().is_none_or(|w| !w.is_empty()),
-                None => has(concept),
-                Some(wanted) => wanted.contains(concept),
-            };
-            let ending = have.iter().filter(|concept| !kept(concept));
+            let ending = have.iter().filter(|concept| {
+                let stays = match wanted {
+                    // `home>all` comes with any other concept, so it stays unless the list gives the home no concept at
+                    // all.
+                    _ if *concept == EVERY_HOME => wanted.as_ref().is_none_or(|w| !w.is_empty()),
+                    None => directory.catalogue.has_concept(concept),
+                    Some(wanted) => wanted.contains(concept),
+                };
+                !stays
+            });
             let ending = ending.map(|concept| (home.clone(), concept.clone()));
             changes.withdraw.extend(ending);
             let new = wanted.iter().flatten();

@@ -199,14 +199,17 @@ fn room(rows: &Transaction<'_>, querier: &str) -> rusqlite::Result<Room> {
         COUNT(*) FILTER (WHERE NOT ended AND querier = ?1),
         COUNT(*) FILTER (WHERE ended AND querier = ?1) FROM query";
     rows.prepare_cached(count)?.query_row([querier], |row| {
-        let column = |place| row.get::<_, i64>(place).map(|count| count as usize);
         Ok(Room {
-            running: column(0)?,
-            over: column(1)?,
-            own_running: column(2)?,
-            own_over: column(3)?,
+            running: number(row, 0)?,
+            over: number(row, 1)?,
+            own_running: number(row, 2)?,
+            own_over: number(row, 3)?,
         })
     })
+}
+
+fn number(row: &Row<'_>, place: usize) -> rusqlite::Result<usize> {
+    row.get::<_, i64>(place).map(|count| count as usize)
 }
 
 /// Forgets the ended query that expires first, of `querier` or of all queriers.

@@ -600,9 +600,10 @@ impl Verifying {
                 &|member, verdicts| match by_homes {
                     true => u64::from(verdicts.accepted) * 20 >= held as u64 * 19,
                     false => {
-                        let freed =
-                            |index| bit(&verdicts.bitmap, index) && !bit(&all.bitmap, index);
-                        member != me && several(self.inputs.groups_of(freed), self.inputs.received)
+                        let freed = self.inputs.groups_of(|index| {
+                            bit(&verdicts.bitmap, index) && !bit(&all.bitmap, index)
+                        });
+                        member != me && several(freed, self.inputs.received)
                     }
                 },
             );

@@ -80,8 +80,8 @@ impl Members {
     }
 }
 
-/// Returns the first bytes of the hash of `key` and a tag. The key is of one querier and key epoch: a copied memory does
-/// not show that two queriers asked the same home.
+/// Returns the first bytes of the hash of `key` and a tag. The key is of one querier and key epoch: a copied memory
+/// does not show that two queriers asked the same home.
 fn digest(key: &MemberKey, tag: &HomeTag) -> u64 {
     let hash = Sha256::new()
         .chain_update(key.as_bytes())

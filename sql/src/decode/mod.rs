@@ -376,7 +376,6 @@ impl Decoder {
                 ));
             }
         }
-        // A stable sort keeps rows that compare equal in the order of their domains.
         let keyed = rows.into_iter().map(|row| {
             let items = selection.order.iter();
             let keys: Vec<Value> = items
@@ -385,6 +384,7 @@ impl Decoder {
             (keys, row)
         });
         let mut keyed: Vec<(Vec<Value>, Row)> = keyed.collect();
+        // A stable sort keeps rows that compare equal in the order of their domains.
         keyed.sort_by(|(a, _), (b, _)| self.ordering(a, b));
         let offset = usize::try_from(selection.offset).unwrap_or(usize::MAX);
         let limit = selection

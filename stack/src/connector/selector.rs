@@ -68,16 +68,6 @@ impl Selector {
 
 /// Converts a node of an expression, given its converted operands.
 fn part(node: &Node, parts: Vec<Part>, fields: &[&str]) -> Part {
-    let condition = |column: usize, operator, values| {
-        let field = fields.get(column).map(|field| (*field).to_owned());
-        field.map_or(Part::Other, |field| {
-            Part::Conditions(vec![Condition {
-                field,
-                operator,
-                values,
-            }])
-        })
-    };
     match (node, &parts[..]) {
         (Node::Column(index), _) => Part::Column(usize::from(*index)),
         (Node::Integer(value), _) if value.unsigned_abs() < EXACT => Part::Literal((*value).into()),
@@ -98,7 +88,7 @@ fn part(node: &Node, parts: Vec<Part>, fields: &[&str]) -> Part {
                 Comparison::GreaterOrEqual => Operator::GreaterOrEqual,
                 Comparison::NotEqual => return Part::Other,
             };
-            condition(*column, operator, vec![value.clone()])
+            condition(fields, *column, operator, vec![value.clone()])
         }
         (
             Node::Between,
@@ -108,8 +98,8 @@ fn part(node: &Node, parts: Vec<Part>, fields: &[&str]) -> Part {
                 Part::Literal(high),
             ],
         ) if low.is_number() && high.is_number() => {
-            let low = condition(*column, Operator::GreaterOrEqual, vec![low.clone()]);
-            let high = condition(*column, Operator::LessOrEqual, vec![high.clone()]);
+            let low = condition(fields, *column, Operator::GreaterOrEqual, vec![low.clone()]);
+            let high = condition(fields, *column, Operator::LessOrEqual, vec![high.clone()]);
             both(vec![low, high])
         }
         (Node::In(_), [Part::Column(column), values @ ..]) => {
@@ -121,17 +111,31 @@ fn part(node: &Node, parts: Vec<Part>, fields: &[&str]) -> Part {
                 })
                 .collect();
             values.map_or(Part::Other, |values| {
-                condition(*column, Operator::In, values)
+                condition(fields, *column, Operator::In, values)
             })
         }
         (Node::IsNull, [Part::Column(column)]) => Part::IsNull(*column),
         // Only this negation is safe. The conditions of a conjunction may be incomplete, so that their negation could
         // leave out documents that the query takes.
-        (Node::Not, [Part::IsNull(column)]) => condition(*column, Operator::Exists, Vec::new()),
+        (Node::Not, [Part::IsNull(column)]) => {
+            condition(fields, *column, Operator::Exists, Vec::new())
+        }
         // Every operand of AND must hold, so that the conditions of one may be used without the others. OR has no such
         // conditions.
         (Node::And(_), _) => both(parts),
         _ => Part::Other,
+    }
+}
+
+/// Returns a condition on a column; `Part::Other` if `fields` has no such column.
+fn condition(fields: &[&str], column: usize, operator: Operator, values: Vec<Value>) -> Part {
+    match fields.get(column) {
+        None => Part::Other,
+        Some(field) => Part::Conditions(vec![Condition {
+            field: (*field).to_owned(),
+            operator,
+            values,
+        }]),
     }
 }
 

@@ -7,45 +7,60 @@ use rusqlite::functions::{Aggregate, Context, FunctionFlags};
 use rusqlite::types::{Value, ValueRef};
 use rusqlite::{Connection, Result};
 
+const FLAGS: FunctionFlags = FunctionFlags::SQLITE_UTF8.union(FunctionFlags::SQLITE_DETERMINISTIC);
+
+fn unary(connection: &Connection, name: &str, f: fn(ValueRef<'_>) -> Value) -> Result<()> {
+    connection.create_scalar_function(name, 1, FLAGS, move |ctx| Ok(f(ctx.get_raw(0))))
+}
+
+fn binary(
+    connection: &Connection,
+    name: &str,
+    f: fn(ValueRef<'_>, ValueRef<'_>) -> Value,
+) -> Result<()> {
+    connection.create_scalar_function(name, 2, FLAGS, move |ctx| {
+        Ok(f(ctx.get_raw(0), ctx.get_raw(1)))
+    })
+}
+
 /// Registers the functions that [`render`](crate::render) calls.
 pub(super) fn register(connection: &Connection) -> Result<()> {
-    let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC;
-    let unary = |name: &str, f: fn(ValueRef<'_>) -> Value| {
-        connection.create_scalar_function(name, 1, flags, move |ctx| Ok(f(ctx.get_raw(0))))
-    };
-    let binary = |name: &str, f: fn(ValueRef<'_>, ValueRef<'_>) -> Value| {
-        connection.create_scalar_function(name, 2, flags, move |ctx| {
-            Ok(f(ctx.get_raw(0), ctx.get_raw(1)))
-        })
-    };
     // SQLite makes a real number of an integer that overflows. Here it becomes NULL.
-    binary("d_add", |a, b| {
+    binary(connection, "d_add", |a, b| {
         arithmetic(a, b, i64::checked_add, |a, b| a + b)
     })?;
-    binary("d_subtract", |a, b| {
+    binary(connection, "d_subtract", |a, b| {
         arithmetic(a, b, i64::checked_sub, |a, b| a - b)
     })?;
-    binary("d_multiply", |a, b| {
+    binary(connection, "d_multiply", |a, b| {
         arithmetic(a, b, i64::checked_mul, |a, b| a * b)
     })?;
     // Division by zero has no integer and an infinite real result. Both become NULL.
-    binary("d_divide", |a, b| {
+    binary(connection, "d_divide", |a, b| {
         arithmetic(a, b, i64::checked_div, |a, b| a / b)
     })?;
     // SQLite's own LIKE ignores the case of ASCII letters, unlike PostgreSQL's.
-    binary("d_like", |text, pattern| match (text, pattern) {
-        (ValueRef::Text(text), ValueRef::Text(pattern)) => {
-            Value::Integer(like(&characters(text), &characters(pattern)).into())
+    binary(connection, "d_like", |text, pattern| {
+        match (text, pattern) {
+            (ValueRef::Text(text), ValueRef::Text(pattern)) => {
+                Value::Integer(like(&characters(text), &characters(pattern)).into())
+            }
+            _ => Value::Null,
         }
-        _ => Value::Null,
     })?;
-    unary("d_negate", |x| number(x, i64::checked_neg, |x| -x))?;
-    unary("d_abs", |x| number(x, i64::checked_abs, f64::abs))?;
+    unary(connection, "d_negate", |x| {
+        number(x, i64::checked_neg, |x| -x)
+    })?;
+    unary(connection, "d_abs", |x| {
+        number(x, i64::checked_abs, f64::abs)
+    })?;
     // PostgreSQL rounds a double precision number that lies in the middle to the even neighbour.
-    unary("d_round", |x| number(x, Some, f64::round_ties_even))?;
-    unary("d_floor", |x| number(x, Some, f64::floor))?;
-    unary("d_ceil", |x| number(x, Some, f64::ceil))?;
-    unary("d_integer", |x| match x {
+    unary(connection, "d_round", |x| {
+        number(x, Some, f64::round_ties_even)
+    })?;
+    unary(connection, "d_floor", |x| number(x, Some, f64::floor))?;
+    unary(connection, "d_ceil", |x| number(x, Some, f64::ceil))?;
+    unary(connection, "d_integer", |x| match x {
         ValueRef::Integer(value) => Value::Integer(value),
         ValueRef::Real(value) => {
             let rounded = value.round_ties_even();
@@ -60,13 +75,17 @@ pub(super) fn register(connection: &Connection) -> Result<()> {
         _ => Value::Null,
     })?;
     // Length is in characters, as in PostgreSQL, not in bytes.
-    unary("d_length", |x| {
+    unary(connection, "d_length", |x| {
         text(x, |t| Value::Integer(t.chars().count() as i64))
     })?;
-    unary("d_lower", |x| text(x, |t| Value::Text(t.to_lowercase())))?;
-    unary("d_upper", |x| text(x, |t| Value::Text(t.to_uppercase())))?;
-    connection.create_aggregate_function("d_sum", 1, flags, Total { mean: false })?;
-    connection.create_aggregate_function("d_average", 1, flags, Total { mean: true })
+    unary(connection, "d_lower", |x| {
+        text(x, |t| Value::Text(t.to_lowercase()))
+    })?;
+    unary(connection, "d_upper", |x| {
+        text(x, |t| Value::Text(t.to_uppercase()))
+    })?;
+    connection.create_aggregate_function("d_sum", 1, FLAGS, Total { mean: false })?;
+    connection.create_aggregate_function("d_average", 1, FLAGS, Total { mean: true })
 }
 
 /// Returns a finite number as it is, and NULL for any other.

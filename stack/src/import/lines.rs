@@ -9,7 +9,7 @@ use std::{
 use dispers_core::subscription::{HomeId, MAX_HOME_ID};
 use serde_json::{Map, Value};
 
-use super::ImportError;
+use super::{ImportError, unread};
 
 /// Document with its home.
 pub type Line = (HomeId, Map<String, Value>);
@@ -24,29 +24,21 @@ const MAX_LINE: usize = 16 << 20;
 /// [`ImportError`] naming the line.
 pub fn lines(path: &Path, home: Option<&str>) -> Result<Vec<Line>, ImportError> {
     let shown = path.display().to_string();
-    let read = |source: std::io::Error| ImportError::Read {
-        path: shown.clone(),
-        source: source.into(),
-    };
-    let file = BufReader::new(File::open(path).map_err(read)?);
+    let file = File::open(path).map_err(|error| unread(&shown, error))?;
+    let file = BufReader::new(file);
     let mut documents = Vec::new();
     for (line, number) in file.lines().zip(1..) {
-        let line = line.map_err(read)?;
+        let line = line.map_err(|error| unread(&shown, error))?;
         if line.trim().is_empty() {
             continue;
         }
-        let wrong = |reason: String| ImportError::Line {
-            path: shown.clone(),
-            line: number,
-            reason,
-        };
         if line.len() > MAX_LINE {
-            return Err(wrong("it is longer than 16 MiB".into()));
+            return Err(wrong(&shown, number, "it is longer than 16 MiB"));
         }
         let document: Value =
-            serde_json::from_str(&line).map_err(|error| wrong(error.to_string()))?;
+            serde_json::from_str(&line).map_err(|error| wrong(&shown, number, error))?;
         let Value::Object(document) = document else {
-            return Err(wrong("it is no JSON object".into()));
+            return Err(wrong(&shown, number, "it is no JSON object"));
         };
         let mut flat = Map::new();
         flatten("", document, &mut flat);
@@ -56,7 +48,10 @@ pub fn lines(path: &Path, home: Option<&str>) -> Result<Vec<Line>, ImportError> 
             Some(column) => match flat.remove(&column.to_lowercase()) {
                 Some(Value::String(id)) => id,
                 Some(Value::Number(id)) => id.to_string(),
-                _ => return Err(wrong(format!("it has no {column:?} to tell its home"))),
+                _ => {
+                    let reason = format!("it has no {column:?} to tell its home");
+                    return Err(wrong(&shown, number, reason));
+                }
             },
         };
         if id.is_empty() || id.len() > MAX_HOME_ID {
@@ -70,6 +65,14 @@ pub fn lines(path: &Path, home: Option<&str>) -> Result<Vec<Line>, ImportError> 
     match documents.is_empty() {
         true => Err(ImportError::Empty(shown)),
         false => Ok(documents),
+    }
+}
+
+fn wrong(path: &str, line: usize, reason: impl ToString) -> ImportError {
+    ImportError::Line {
+        path: path.to_owned(),
+        line,
+        reason: reason.to_string(),
     }
 }
 

@@ -144,110 +144,112 @@ impl Say {
 
     /// Writes an expression in words. A function that has no words of its own is written as in SQL.
     pub(super) fn expr(&self, expr: &Expr, columns: &[String]) -> String {
-        expr.fold(|node, operands: Vec<String>| {
-            let joined = |word: &str| {
-                let text = operands.join(&format!(" {word} "));
-                if operands.len() > 1 {
-                    format!("({text})")
-                } else {
-                    text
-                }
-            };
-            match node {
-                Node::Null(_) => self.pick("nothing", "rien").into(),
-                Node::Boolean(value) => self.category(&Category::Boolean(*value)),
-                Node::Integer(value) => value.to_string(),
-                Node::Real(value) => value.to_string(),
-                Node::Text(text) => self.category(&Category::Text(text.clone())),
-                Node::Column(index) => columns
-                    .get(usize::from(*index))
-                    .cloned()
-                    .unwrap_or_default(),
-                Node::ToReal => operands[0].clone(),
-                Node::ToInteger => self.pick(
-                    format!("{} as a whole number", operands[0]),
-                    format!("{} en nombre entier", operands[0]),
-                ),
-                Node::Negate => self.pick(
-                    format!("minus {}", operands[0]),
-                    format!("moins {}", operands[0]),
-                ),
-                Node::Arithmetic(operation) => joined(match operation {
+        expr.fold(|node, operands: Vec<String>| match node {
+            Node::Null(_) => self.pick("nothing", "rien").into(),
+            Node::Boolean(value) => self.category(&Category::Boolean(*value)),
+            Node::Integer(value) => value.to_string(),
+            Node::Real(value) => value.to_string(),
+            Node::Text(text) => self.category(&Category::Text(text.clone())),
+            Node::Column(index) => columns
+                .get(usize::from(*index))
+                .cloned()
+                .unwrap_or_default(),
+            Node::ToReal => operands[0].clone(),
+            Node::ToInteger => self.pick(
+                format!("{} as a whole number", operands[0]),
+                format!("{} en nombre entier", operands[0]),
+            ),
+            Node::Negate => self.pick(
+                format!("minus {}", operands[0]),
+                format!("moins {}", operands[0]),
+            ),
+            Node::Arithmetic(operation) => {
+                let word = match operation {
                     Arithmetic::Add => self.pick("plus", "plus"),
                     Arithmetic::Subtract => self.pick("minus", "moins"),
                     Arithmetic::Multiply => self.pick("times", "fois"),
                     Arithmetic::Divide => self.pick("divided by", "divisé par"),
-                }),
-                Node::Compare(comparison) => {
-                    let word = match comparison {
-                        Comparison::Equal => self.pick("is", "est"),
-                        Comparison::NotEqual => self.pick("is not", "n’est pas"),
-                        Comparison::Less => self.pick("is below", "est inférieur à"),
-                        Comparison::LessOrEqual => self.pick("is at most", "est au plus"),
-                        Comparison::Greater => self.pick("is above", "est supérieur à"),
-                        Comparison::GreaterOrEqual => self.pick("is at least", "est au moins"),
-                    };
-                    format!("{} {word} {}", operands[0], operands[1])
-                }
-                Node::Not => self.pick(
-                    format!("it is not so that {}", operands[0]),
-                    format!("il est faux que {}", operands[0]),
-                ),
-                Node::And(_) => joined(self.pick("and", "et")),
-                Node::Or(_) => joined(self.pick("or", "ou")),
-                Node::IsNull => self.pick(
-                    format!("{} is unknown", operands[0]),
-                    format!("{} est inconnu", operands[0]),
-                ),
-                Node::In(_) => {
-                    let any = operands[1..].join(", ");
+                };
+                joined(&operands, word)
+            }
+            Node::Compare(comparison) => {
+                let word = match comparison {
+                    Comparison::Equal => self.pick("is", "est"),
+                    Comparison::NotEqual => self.pick("is not", "n’est pas"),
+                    Comparison::Less => self.pick("is below", "est inférieur à"),
+                    Comparison::LessOrEqual => self.pick("is at most", "est au plus"),
+                    Comparison::Greater => self.pick("is above", "est supérieur à"),
+                    Comparison::GreaterOrEqual => self.pick("is at least", "est au moins"),
+                };
+                format!("{} {word} {}", operands[0], operands[1])
+            }
+            Node::Not => self.pick(
+                format!("it is not so that {}", operands[0]),
+                format!("il est faux que {}", operands[0]),
+            ),
+            Node::And(_) => joined(&operands, self.pick("and", "et")),
+            Node::Or(_) => joined(&operands, self.pick("or", "ou")),
+            Node::IsNull => self.pick(
+                format!("{} is unknown", operands[0]),
+                format!("{} est inconnu", operands[0]),
+            ),
+            Node::In(_) => {
+                let any = operands[1..].join(", ");
+                self.pick(
+                    format!("{} is one of {any}", operands[0]),
+                    format!("{} est parmi {any}", operands[0]),
+                )
+            }
+            Node::Between => {
+                let [value, low, high] = [&operands[0], &operands[1], &operands[2]];
+                self.pick(
+                    format!("{value} is from {low} to {high}"),
+                    format!("{value} va de {low} à {high}"),
+                )
+            }
+            Node::Like => self.pick(
+                format!("{} looks like {}", operands[0], operands[1]),
+                format!("{} ressemble à {}", operands[0], operands[1]),
+            ),
+            Node::Case { whens, .. } => {
+                let (pairs, rest) = operands.split_at(2 * usize::from(*whens));
+                let cases = pairs.chunks(2).map(|pair| {
                     self.pick(
-                        format!("{} is one of {any}", operands[0]),
-                        format!("{} est parmi {any}", operands[0]),
+                        format!("{} if {}", pair[1], pair[0]),
+                        format!("{} si {}", pair[1], pair[0]),
                     )
-                }
-                Node::Between => {
-                    let [value, low, high] = [&operands[0], &operands[1], &operands[2]];
-                    self.pick(
-                        format!("{value} is from {low} to {high}"),
-                        format!("{value} va de {low} à {high}"),
-                    )
-                }
-                Node::Like => self.pick(
-                    format!("{} looks like {}", operands[0], operands[1]),
-                    format!("{} ressemble à {}", operands[0], operands[1]),
-                ),
-                Node::Case { whens, .. } => {
-                    let (pairs, rest) = operands.split_at(2 * usize::from(*whens));
-                    let cases = pairs.chunks(2).map(|pair| {
-                        self.pick(
-                            format!("{} if {}", pair[1], pair[0]),
-                            format!("{} si {}", pair[1], pair[0]),
-                        )
-                    });
-                    let mut cases: Vec<String> = cases.collect();
-                    let other = rest.first().cloned();
-                    let other = other.unwrap_or_else(|| self.pick("unknown", "inconnu").into());
-                    cases.push(self.pick(format!("else {other}"), format!("sinon {other}")));
-                    format!("({})", cases.join("; "))
-                }
-                Node::Coalesce(_) => format!(
-                    "{} ({})",
-                    self.pick("the first that is known of", "le premier connu de"),
+                });
+                let mut cases: Vec<String> = cases.collect();
+                let other = rest.first().cloned();
+                let other = other.unwrap_or_else(|| self.pick("unknown", "inconnu").into());
+                cases.push(self.pick(format!("else {other}"), format!("sinon {other}")));
+                format!("({})", cases.join("; "))
+            }
+            Node::Coalesce(_) => format!(
+                "{} ({})",
+                self.pick("the first that is known of", "le premier connu de"),
+                operands.join(", ")
+            ),
+            Node::NullIf => self.pick(
+                format!("{} unless it is {}", operands[0], operands[1]),
+                format!("{} sauf si c’est {}", operands[0], operands[1]),
+            ),
+            Node::Function(function) => {
+                format!(
+                    "{}({})",
+                    function.name().to_lowercase(),
                     operands.join(", ")
-                ),
-                Node::NullIf => self.pick(
-                    format!("{} unless it is {}", operands[0], operands[1]),
-                    format!("{} sauf si c’est {}", operands[0], operands[1]),
-                ),
-                Node::Function(function) => {
-                    format!(
-                        "{}({})",
-                        function.name().to_lowercase(),
-                        operands.join(", ")
-                    )
-                }
+                )
             }
         })
+    }
+}
+
+/// Joins operands by a word, in parentheses if there are several.
+fn joined(operands: &[String], word: &str) -> String {
+    let text = operands.join(&format!(" {word} "));
+    match operands.len() > 1 {
+        true => format!("({text})"),
+        false => text,
     }
 }

@@ -35,7 +35,7 @@ use tokio::net::TcpListener;
 
 pub use config::{Config, PageError};
 use language::Language;
-use session::{Owner, Session};
+use session::Session;
 
 use crate::{
     Bounds, Effect, Error, Otherwise, Relay, Rule, Rules, Spent, Store, WordError, export,
@@ -417,8 +417,9 @@ async fn set_rules(
             year => {
                 // In French, decimals have a comma.
                 let number = year.replace(',', ".").parse();
-                let wrong = |_| Refusal::Wrong(language.text().no_number.to_owned());
-                Some(number.map_err(wrong)?)
+                let number =
+                    number.map_err(|_| Refusal::Wrong(language.text().no_number.to_owned()));
+                Some(number?)
             }
         };
         let email = Some(email.to_owned()).filter(|email| !email.is_empty());
@@ -510,12 +511,10 @@ async fn withdraw_concept(
     // Only this part can run on a thread that may block: the withdrawal itself waits for the network.
     let owner = {
         let page = page.clone();
-        let find = move || -> Result<Owner, Refusal> {
+        let owner = tokio::task::spawn_blocking(move || {
             Session::of(&headers).owner_of_form(&page, &headers, &form.form)
-        };
-        tokio::task::spawn_blocking(find)
-            .await
-            .unwrap_or(Err(Refusal::Broken))
+        });
+        owner.await.unwrap_or(Err(Refusal::Broken))
     };
     let withdrawn = async {
         let home = [owner?.home];

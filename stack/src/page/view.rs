@@ -94,6 +94,10 @@ fn button(owner: &Owner, action: &str, name: &str, no: bool, more: Markup) -> Ma
     }
 }
 
+fn hidden(name: &str, value: &str) -> Markup {
+    html! { input type="hidden" name=(name) value=(value); }
+}
+
 pub(super) fn stranger(language: Language) -> Markup {
     let text = language.text();
     let content = html! { p { (text.stranger) } };
@@ -247,7 +251,6 @@ pub(super) fn request(
         .map(|name| field(catalogue, &asked.doctype, name))
         .collect();
     let place = format!("/request/{}", entry.query);
-    let effect = |effect: &str| html! { input type="hidden" name="effect" value=(effect); };
     let content = html! {
         dl {
             dt { (text.asked_by) } dd { (asked.querier) }
@@ -297,8 +300,8 @@ pub(super) fn request(
         }
         h2 { (text.rule_from) }
         p.hint { (text.rule_hint) }
-        (button(owner, &format!("{place}/rule"), text.always_allow, false, effect("allow")))
-        (button(owner, &format!("{place}/rule"), text.always_deny, true, effect("deny")))
+        (button(owner, &format!("{place}/rule"), text.always_allow, false, hidden("effect", "allow")))
+        (button(owner, &format!("{place}/rule"), text.always_deny, true, hidden("effect", "deny")))
     };
     let heading = format!("{} – {}", asked.querier, asked.purpose);
     layout(language, Some(owner), Part::Questions, &heading, content)
@@ -418,7 +421,6 @@ pub(super) fn subscriptions(
     can_withdraw: bool,
 ) -> Markup {
     let text = language.text();
-    let of = |concept: &str| html! { input type="hidden" name="concept" value=(concept); };
     let action = "/subscriptions/withdraw";
     let content = html! {
         p { (text.subscriptions_hint) }
@@ -430,7 +432,7 @@ pub(super) fn subscriptions(
                     li {
                         (concept) " "
                         @if can_withdraw {
-                            (button(owner, action, text.withdraw, true, of(concept)))
+                            (button(owner, action, text.withdraw, true, hidden("concept", concept)))
                         }
                     }
                 }

@@ -237,9 +237,10 @@ impl Store {
             }
             let before = before.map(|(outcome, _)| Outcome::from_number(outcome));
             let rules = rules_for(&rows, &mut which, &mut read_rules, home)?;
-            // Only called if the decision depends on it, since it reads the whole history of the home.
-            let account = || account(&rows, home, now, &exact);
-            let decision = decide(&question, before, *subscribed, rules, account)?;
+            let decision = decide(&question, before, *subscribed, rules, || {
+                // Only called if the decision depends on it, since it reads the whole history of the home.
+                account(&rows, home, now, &exact)
+            })?;
             decided.outcomes.push(Some(decision.outcome()));
             let Decision::New { verdict, cost } = decision else {
                 continue;

@@ -118,10 +118,12 @@ impl Store {
         let mut select = connection.prepare("SELECT seen, shown FROM log_fork ORDER BY number")?;
         let pairs = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
         let pairs = pairs.collect::<Result<Vec<(Vec<u8>, Vec<u8>)>, _>>()?;
-        let decode = |bytes: &[u8]| from_bytes(bytes, MAX_HEAD, "log head");
         pairs
             .iter()
-            .map(|(seen, shown)| Ok((decode(seen)?, decode(shown)?)))
+            .map(|(seen, shown)| {
+                let seen = from_bytes(seen, MAX_HEAD, "log head")?;
+                Ok((seen, from_bytes(shown, MAX_HEAD, "log head")?))
+            })
             .collect()
     }
 }

@@ -3,7 +3,7 @@
 use std::{
     fmt, io,
     net::IpAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     pin::Pin,
     str::FromStr,
     sync::Arc,
@@ -141,23 +141,19 @@ impl Settings {
         let Some(path) = &self.ca else {
             return Ok(None);
         };
-        let refused = |reason: String| PostgresError::Ca {
-            path: path.clone(),
-            reason,
-        };
         let mut roots = RootCertStore::empty();
         let certificates = CertificateDer::pem_file_iter(path);
-        for certificate in certificates.map_err(|error| refused(error.to_string()))? {
-            let certificate = certificate.map_err(|error| refused(error.to_string()))?;
+        for certificate in certificates.map_err(|error| refused(path, error))? {
+            let certificate = certificate.map_err(|error| refused(path, error))?;
             let added = roots.add(certificate);
-            added.map_err(|error| refused(error.to_string()))?;
+            added.map_err(|error| refused(path, error))?;
         }
         if roots.is_empty() {
-            return Err(refused("it has no certificate".into()));
+            return Err(refused(path, "it has no certificate"));
         }
         let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
             .with_safe_default_protocol_versions()
-            .map_err(|error| refused(error.to_string()))?
+            .map_err(|error| refused(path, error))?
             .with_root_certificates(roots)
             .with_no_client_auth();
         Ok(Some(Tls(TlsConnector::from(Arc::new(config)))))
@@ -172,16 +168,20 @@ fn parameter(url: &str, name: &str) -> Option<String> {
     of_name.next().map(|(_, value)| value.to_owned())
 }
 
+fn refused(path: &Path, reason: impl ToString) -> PostgresError {
+    PostgresError::Ca {
+        path: path.to_owned(),
+        reason: reason.to_string(),
+    }
+}
+
 /// Returns whether all addresses of the server are on this machine.
 fn is_here(config: &Config) -> bool {
-    let is_loopback = |host: &str| {
-        host == "localhost"
-            || host
-                .parse()
-                .is_ok_and(|address: IpAddr| address.is_loopback())
-    };
     let named = config.get_hosts().iter().all(|host| match host {
-        Host::Tcp(name) => is_loopback(name),
+        Host::Tcp(name) => {
+            let address: Result<IpAddr, _> = name.parse();
+            name == "localhost" || address.is_ok_and(|address| address.is_loopback())
+        }
         Host::Unix(_) => true,
     });
     // The client connects to a `hostaddr` if there is one, and uses the host's name for TLS only.
@@ -192,13 +192,15 @@ fn is_here(config: &Config) -> bool {
 /// Returns the server's hosts or addresses, for messages.
 fn hosts(config: &Config) -> String {
     let ports = config.get_ports();
-    let port = |place: usize| ports.get(place).or(ports.first()).copied().unwrap_or(5432);
     let named = config
         .get_hosts()
         .iter()
         .zip(0..)
         .map(|(host, place)| match host {
-            Host::Tcp(name) => format!("{name}:{}", port(place)),
+            Host::Tcp(name) => {
+                let port = ports.get(place).or(ports.first()).copied();
+                format!("{name}:{}", port.unwrap_or(5432))
+            }
             Host::Unix(path) => path.display().to_string(),
         });
     let named: Vec<String> = named.collect();

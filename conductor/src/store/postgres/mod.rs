@@ -116,23 +116,26 @@ impl Store for Postgres {
         // The encapsulations are different for every upload, so their hash names it.
         let name = hash(labels::HASH_LISTS, &[&envelopes]);
         let count = upload.entries.len() as i64;
-        let entries = || upload.entries.iter();
-        let pseudonyms: Vec<&[u8]> = entries().map(|entry| &entry.pseudonym.0[..]).collect();
-        let places: Vec<i64> = entries().map(|entry| entry.index.into()).collect();
-        let ciphertexts: Vec<&[u8]> = entries().map(|entry| &entry.ciphertext[..]).collect();
-        let hashes: Vec<&[u8]> = entries().map(|entry| &entry.withdrawal[..]).collect();
+        let entries = upload.entries.iter();
+        let pseudonyms: Vec<&[u8]> = entries
+            .clone()
+            .map(|entry| &entry.pseudonym.0[..])
+            .collect();
+        let places: Vec<i64> = entries.clone().map(|entry| entry.index.into()).collect();
+        let ciphertexts: Vec<&[u8]> = entries.clone().map(|entry| &entry.ciphertext[..]).collect();
+        let hashes: Vec<&[u8]> = entries.map(|entry| &entry.withdrawal[..]).collect();
         within(async {
             let mut client = self.client().await?;
             let change = client.transaction().await?;
             change
                 .execute("SELECT pg_advisory_xact_lock($1)", &[&LISTS])
                 .await?;
-            let kept = "SELECT COALESCE(SUM(entries), 0)::bigint FROM upload";
-            let kept: i64 = change
-                .query_one(&change.prepare_cached(kept).await?, &[])
+            let entries = "SELECT COALESCE(SUM(entries), 0)::bigint FROM upload";
+            let entries: i64 = change
+                .query_one(&change.prepare_cached(entries).await?, &[])
                 .await?
                 .try_get(0)?;
-            if kept.saturating_add(count) > max_entries as i64 {
+            if entries.saturating_add(count) > max_entries as i64 {
                 return Err(Error::Full("subscriptions"));
             }
             let insert = "INSERT INTO upload (name, key_epoch, part, envelopes, entries)
@@ -274,15 +277,14 @@ impl Store for Postgres {
                 COUNT(*) FILTER (WHERE ended AND querier = $2) FROM query";
             let counts = change.prepare_cached(counts).await?;
             let counts = change.query_one(&counts, &[&id, &querier]).await?;
-            let count = |place: usize| counts.try_get::<_, i64>(place).map(|count| count as usize);
-            if count(0)? > 0 {
+            if count(&counts, 0)? > 0 {
                 return Ok(false);
             }
             let room = Room {
-                running: count(1)?,
-                over: count(2)?,
-                own_running: count(3)?,
-                own_over: count(4)?,
+                running: count(&counts, 1)?,
+                over: count(&counts, 2)?,
+                own_running: count(&counts, 3)?,
+                own_over: count(&counts, 4)?,
             };
             let gives_way = room.admit(max_queries).map_err(Error::from)?;
             if gives_way != GivesWay::Nobody {
@@ -566,4 +568,8 @@ impl Store for Postgres {
         within(async { execute(&self.client().await?, sql, &[&past]).await }).await?;
         Ok(())
     }
+}
+
+fn count(counts: &Row, place: usize) -> Result<usize, tokio_postgres::Error> {
+    counts.try_get::<_, i64>(place).map(|count| count as usize)
 }

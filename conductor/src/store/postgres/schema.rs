@@ -116,11 +116,13 @@ async fn version(change: &Transaction<'_>, server: &Server) -> Result<usize, Pos
     }
     // Tables of other names may be there. Those of the same names would be mistaken for a Conductor's.
     if !ours {
-        let other = |table| PostgresError::Other {
-            server: server.clone(),
-            table,
+        return match taken {
+            None => Ok(0),
+            Some(table) => Err(PostgresError::Other {
+                server: server.clone(),
+                table,
+            }),
         };
-        return taken.map_or(Ok(0), |table| Err(other(table)));
     }
     let version = format!("SELECT version FROM {MARKER}");
     let version = change.query_opt(&version, &[]).await.map_err(failed)?;

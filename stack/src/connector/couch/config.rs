@@ -147,15 +147,11 @@ impl Config {
                 "page-size and max-documents must be above 0".into(),
             ));
         }
-        let wrong = |reason: String| CouchError::Homes {
-            path: self.homes.clone(),
-            reason,
-        };
         let text =
             read_secret(&self.homes).map_err(|error| CouchError::Content(error.to_string()))?;
         // The error's message does not quote the line, which may hold a password.
         let read: Homes =
-            toml::from_str(&text).map_err(|error| wrong(error.message().to_owned()))?;
+            toml::from_str(&text).map_err(|error| self.wrong_homes(error.message().to_owned()))?;
         let mut homes = BTreeMap::new();
         let mut taken = Taken::default();
         for (id, home) in read.home {
@@ -164,7 +160,7 @@ impl Config {
                 (Some(_), Some(_), None) | (None, None, _)
             );
             if !credentials || (home.token.is_none() && self.kind == Kind::Cozy) {
-                return Err(wrong(format!(
+                return Err(self.wrong_homes(format!(
                     "home {id:?} needs {}",
                     match self.kind {
                         Kind::Couchdb => "user and password, or token",
@@ -174,31 +170,43 @@ impl Config {
             }
             if let Some(url) = &home.url {
                 check_template(self.kind, url, false)
-                    .map_err(|reason| wrong(format!("home {id:?}: {reason}")))?;
+                    .map_err(|reason| self.wrong_homes(format!("home {id:?}: {reason}")))?;
             }
             let url = home.url.as_ref().unwrap_or(&self.url);
             // If two homes had one address, one person's documents would be read for the other.
-            taken.take(self.kind, url, &id).map_err(wrong)?;
+            taken
+                .take(self.kind, url, &id)
+                .map_err(|reason| self.wrong_homes(reason))?;
             homes.insert(HomeId(id), home);
         }
         Ok(homes)
+    }
+
+    fn wrong_homes(&self, reason: String) -> CouchError {
+        CouchError::Homes {
+            path: self.homes.clone(),
+            reason,
+        }
     }
 
     /// Returns a TLS configuration that trusts the usual roots, or those in `ca` alone.
     pub(super) fn tls(&self) -> Result<ClientConfig, CouchError> {
         let mut roots = http::usual_roots();
         if let Some(ca) = &self.ca {
-            let wrong = |reason: String| CouchError::Content(format!("{}: {reason}", ca.display()));
-            let pem = fs::read(ca).map_err(|error| wrong(error.to_string()))?;
+            let pem = fs::read(ca).map_err(|error| wrong_ca(ca, error))?;
             let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-            let certificates = read.map_err(|error| wrong(error.to_string()))?;
+            let certificates = read.map_err(|error| wrong_ca(ca, error))?;
             // The usual roots are dropped: a host that runs its own authority trusts no other for its homes'
             // credentials.
             roots = RootCertStore::empty();
             if roots.add_parsable_certificates(certificates).0 == 0 {
-                return Err(wrong("there is no certificate in it".into()));
+                return Err(wrong_ca(ca, "there is no certificate in it"));
             }
         }
         http::tls(roots).map_err(|error| CouchError::Content(error.to_string()))
     }
+}
+
+fn wrong_ca(ca: &Path, reason: impl std::fmt::Display) -> CouchError {
+    CouchError::Content(format!("{}: {reason}", ca.display()))
 }

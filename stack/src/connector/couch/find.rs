@@ -85,14 +85,16 @@ impl Find {
         fields: &[&str],
         selector: &Selector,
     ) -> Self {
-        let path = |field: &&str| field.split('.').map(str::to_owned).collect();
+        let paths = fields
+            .iter()
+            .map(|field| field.split('.').map(str::to_owned).collect());
         // The id tells whether a document comes twice, or is a design document.
         let fields_and_id = fields.iter().copied().chain(["_id"]);
         Self {
             kind: config.kind,
             url: config.url.clone(),
             doctype: doctype.to_owned(),
-            paths: fields.iter().map(path).collect(),
+            paths: paths.collect(),
             selector: mango(selector),
             fields: fields_and_id.map(str::to_owned).collect(),
             page_size: config.page_size,

@@ -14,8 +14,10 @@ const DOCTYPE: &str = "{doctype}";
 /// Returns the address of the documents of a home. Returns `None` if the names do not fit into the template.
 pub(super) fn place(kind: Kind, template: &str, home: &HomeId, doctype: &str) -> Option<Url> {
     // Dots lead out of a path, even when encoded; with an empty home, the text after it would become the host.
-    let leads_away = |part: &str| matches!(part, "" | "." | "..");
-    if leads_away(&home.0) || leads_away(doctype) {
+    if [home.0.as_str(), doctype]
+        .iter()
+        .any(|part| matches!(*part, "" | "." | ".."))
+    {
         return None;
     }
     let name = match kind {
