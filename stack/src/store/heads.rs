@@ -5,8 +5,8 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use dispers_base::encoding::{from_bytes, to_bytes};
-use dispers_core::log::{MAX_HEAD, Root, SignedHead};
+use dispers_base::encoding::{decode, to_bytes};
+use dispers_core::log::{Root, SignedHead};
 use dispers_node::now;
 use rusqlite::{OptionalExtension, params};
 
@@ -57,10 +57,7 @@ impl Store {
             .optional()?;
         kept.map(|(size, hash, head)| {
             let size = size as u64;
-            Ok((
-                Root { size, hash },
-                from_bytes(&head, MAX_HEAD, "log head")?,
-            ))
+            Ok((Root { size, hash }, decode(&head)?))
         })
         .transpose()
     }
@@ -118,7 +115,6 @@ impl Store {
         let mut select = connection.prepare("SELECT seen, shown FROM log_fork ORDER BY number")?;
         let pairs = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
         let pairs = pairs.collect::<Result<Vec<(Vec<u8>, Vec<u8>)>, _>>()?;
-        let decode = |bytes: &[u8]| from_bytes(bytes, MAX_HEAD, "log head");
         pairs
             .iter()
             .map(|(seen, shown)| Ok((decode(seen)?, decode(shown)?)))
