@@ -3,10 +3,7 @@
 use std::time::{Duration, Instant};
 
 use borsh::{BorshDeserialize, BorshSerialize};
-use dispers_base::{
-    encoding::{Message, decode, to_bytes},
-    id::QueryId,
-};
+use dispers_base::encoding::{Message, decode, to_bytes};
 use dispers_core::{
     conduct::{Funnel, Phase, Status},
     manifest::{ManifestError, SignedManifest, VerifiedManifest},

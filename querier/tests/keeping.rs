@@ -1,5 +1,7 @@
 //! Questions and sessions outlive their process, until they are forgotten.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::{path::PathBuf, time::Duration};
 
 use dispers_querier::{
