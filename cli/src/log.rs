@@ -10,13 +10,13 @@ use std::{
 use anyhow::{Context, anyhow};
 use clap::{Args, Subcommand, ValueEnum};
 use dispers_base::{
-    encoding::{Message as _, decode, from_bytes, to_bytes},
+    encoding::{Message as _, decode, to_bytes},
     id::Role,
     keys::VerifyingKey,
     labels,
 };
 use dispers_core::{
-    log::{MAX_HEAD, Root, SignedHead, Tree, check_consistency, leaf},
+    log::{Root, SignedHead, Tree, check_consistency, leaf},
     manifest::{Manifest, SignedManifest},
 };
 use dispers_node::{Activity, AnyOf, Channels, Config, Node, now, private};
@@ -153,9 +153,7 @@ impl Reader {
         let body = fetched.await.map_err(exit)?.into_inner().body;
         match body.is_empty() {
             true => Ok(None),
-            false => from_bytes(&body, MAX_HEAD, "head")
-                .map(Some)
-                .map_err(Exit::other),
+            false => decode(&body).map(Some).map_err(Exit::other),
         }
     }
 
@@ -334,7 +332,7 @@ fn read_state(path: &Path) -> Result<Option<SignedHead>, Exit> {
         }
     };
     let head = hex::decode(text.trim()).ok();
-    let head = head.and_then(|bytes| from_bytes(&bytes, MAX_HEAD, "head").ok());
+    let head = head.and_then(|bytes| decode(&bytes).ok());
     let malformed = || anyhow!("{} is no state of `dispers log verify`", path.display());
     head.map(Some).ok_or_else(|| Exit::misuse(malformed()))
 }

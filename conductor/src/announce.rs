@@ -4,12 +4,12 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use dispers_base::{
-    encoding::from_bytes,
+    encoding::decode,
     id::{BatchId, Timestamp, Work},
 };
 use dispers_core::{
     ask::TargetRequest,
-    find::{BatchMessage, BatchStatement, MAX_STATEMENT},
+    find::{BatchMessage, BatchStatement},
     ticket::FindId,
 };
 use dispers_node::now;
@@ -20,10 +20,7 @@ use tokio::{
 };
 use tonic::{Code, Status};
 
-use crate::{
-    Driver,
-    drive::{MAX_BATCH_MESSAGE, outgoing},
-};
+use crate::{Driver, drive::outgoing};
 
 /// Most batches that are announced at the same time.
 const PARALLEL: usize = 2;
@@ -96,10 +93,8 @@ impl Driver {
         message: &[u8],
         finds: &mut HashMap<u16, FindId>,
     ) -> bool {
-        let statement =
-            from_bytes(message, MAX_BATCH_MESSAGE, "batch").and_then(|batch: BatchMessage| {
-                from_bytes::<BatchStatement>(&batch.statement, MAX_STATEMENT, "statement")
-            });
+        let statement = decode(message)
+            .and_then(|batch: BatchMessage| decode::<BatchStatement>(&batch.statement));
         statement.map_or(true, |statement| {
             *finds.entry(partition).or_insert(statement.find) != statement.find
         })
@@ -134,8 +129,8 @@ impl Driver {
 
     /// Has the Target of an attempt announce the query to the homes of a batch.
     async fn announce(&self, work: Work, message: &[u8]) -> Result<(), Status> {
-        let batch: BatchMessage = from_bytes(message, MAX_BATCH_MESSAGE, "batch")
-            .map_err(|error| Status::data_loss(error.to_string()))?;
+        let batch: BatchMessage =
+            decode(message).map_err(|error| Status::data_loss(error.to_string()))?;
         let target = self.channel(self.target(&batch, work.attempt)?)?;
         let request = outgoing(TargetRequest {
             manifest: self.manifest.clone(),

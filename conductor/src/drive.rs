@@ -4,7 +4,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use dispers_base::{
-    encoding::{DecodeError, Message as _, from_bytes, to_bytes},
+    encoding::{DecodeError, Message as _, decode, from_bytes, to_bytes},
     id::{AggregatorId, MemberNumber, Name, Role, Timestamp, Work},
 };
 use dispers_core::{
@@ -15,8 +15,8 @@ use dispers_core::{
     ask::{AnswerHead, BatchAnswer, MAX_ANSWER, TargetRequest, most_homes},
     conduct::{Command, Event, StepError, Wait},
     find::{
-        BatchMessage, BatchStatement, FindRequest, FindSummary, MAX_BATCH, MAX_STATEMENT,
-        SealedProfile, assigned, responsible,
+        BatchMessage, BatchStatement, FindRequest, FindSummary, MAX_BATCH, SealedProfile, assigned,
+        responsible,
     },
     log::Inclusion,
     manifest::{Manifest, SignedManifest},
@@ -42,8 +42,6 @@ use tonic::{Code, Response, Status, Streaming};
 
 use crate::{Config, Error, Kept, Log};
 
-/// Largest encoded batch with its statement, in bytes.
-pub(crate) const MAX_BATCH_MESSAGE: usize = MAX_BATCH + 2 * MAX_STATEMENT;
 /// Largest encoded head of a batch's answers, in bytes.
 const MAX_HEAD: usize = 1 << 20;
 /// Largest encoded answer of an aggregator's step, in bytes: its messages to all others.
@@ -249,8 +247,8 @@ impl Driver {
     /// # Errors
     /// `DATA_LOSS` if the statement does not decode, `NOT_FOUND` if the directory does not list the Target.
     pub(crate) fn target(&self, batch: &BatchMessage, attempt: u8) -> Result<&Listed, Status> {
-        let statement: BatchStatement = from_bytes(&batch.statement, MAX_STATEMENT, "statement")
-            .map_err(|error| Status::data_loss(error.to_string()))?;
+        let statement: BatchStatement =
+            decode(&batch.statement).map_err(|error| Status::data_loss(error.to_string()))?;
         let target = statement.target(attempt);
         let node = target.and_then(|name| self.node.directory.node(name));
         node.filter(|node| node.role == Role::Target)
@@ -572,11 +570,9 @@ impl Driver {
             .unwrap_or_else(|_| Err(Status::internal("the lists could not be read")))?;
         let mut of_find = None;
         for (id, count) in summary.batches.batches(partition) {
-            let message = messages.expect(MAX_BATCH_MESSAGE).await?;
-            let batch: BatchMessage =
-                from_bytes(&message, MAX_BATCH_MESSAGE, "batch").map_err(malformed)?;
-            let statement: BatchStatement =
-                from_bytes(&batch.statement, MAX_STATEMENT, "statement").map_err(malformed)?;
+            let message = messages.expect(BatchMessage::LIMIT).await?;
+            let batch: BatchMessage = decode(&message).map_err(malformed)?;
+            let statement: BatchStatement = decode(&batch.statement).map_err(malformed)?;
             // Another cut is another find (§6). Batches of two finds could both contain the same home.
             let same_find = *of_find.get_or_insert(statement.find) == statement.find;
             if (statement.batch, statement.count) != (id, count) || !same_find {
@@ -596,10 +592,8 @@ impl Driver {
         parameters: Option<Arc<SignedParameters>>,
     ) -> Result<Result<BatchAnswer, StepError>, Status> {
         let batch = self.kept.batch(work.batch).await?;
-        let batch: BatchMessage =
-            from_bytes(&batch, MAX_BATCH_MESSAGE, "batch").map_err(malformed)?;
-        let statement: BatchStatement =
-            from_bytes(&batch.statement, MAX_STATEMENT, "statement").map_err(malformed)?;
+        let batch: BatchMessage = decode(&batch).map_err(malformed)?;
+        let statement: BatchStatement = decode(&batch.statement).map_err(malformed)?;
         let asked = self.target(&batch, work.attempt)?;
         let name = asked.name.clone();
         let target = self.channel(asked)?;

@@ -7,15 +7,12 @@ use std::{
 };
 
 use dispers_base::{
-    encoding::{from_bytes, to_bytes},
+    encoding::{decode, from_bytes, to_bytes},
     id::{Name, Timestamp},
     keys::Signature,
 };
 use dispers_core::{
-    log::{
-        Cosign, CosignReply, FRESH, Head, Inclusion, MAX_COSIGN, MAX_HEAD, Root, SignedHead, Tree,
-        leaf,
-    },
+    log::{Cosign, CosignReply, FRESH, Head, Inclusion, MAX_COSIGN, Root, SignedHead, Tree, leaf},
     manifest::SignedManifest,
 };
 use dispers_node::{Channel, Channels, Node, blocking, now};
@@ -173,7 +170,7 @@ impl Log {
     /// Returns whether a stored head is unreadable, or older than half of [`FRESH`] with an allowance for differing
     /// clocks.
     fn is_stale(&self, head: &[u8]) -> bool {
-        let head: Option<SignedHead> = from_bytes(head, MAX_HEAD, "head").ok();
+        let head: Option<SignedHead> = decode(head).ok();
         let head = head.and_then(|head| head.signed(&self.node.directory).ok());
         // Auditors accept no head older than `FRESH`. Signing again at half of that leaves them time to fetch it.
         head.is_none_or(|head| head.time.plus(FRESH / 2).has_passed(now()))

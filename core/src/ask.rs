@@ -13,7 +13,7 @@ use rand::{CryptoRng, seq::SliceRandom};
 use zeroize::Zeroizing;
 
 use crate::{
-    find::{BatchMessage, BatchStatement, MAX_BATCH, MAX_STATEMENT, TargetBatch},
+    find::{BatchMessage, BatchStatement, MAX_BATCH, TargetBatch},
     log::{Inclusion, LogError},
     manifest::{SignedManifest, VerifiedManifest},
     session::{NO_PARAMETERS, SessionKey, SignedParameters, VerifiedParameters},
@@ -280,8 +280,7 @@ pub fn open_batch(
     check_parameters(parameters.as_ref(), manifest, work.round, directory)?;
     let parameters = parameters.clone().map(Arc::new);
     let statement: BatchStatement =
-        encoding::from_bytes(&message.statement, MAX_STATEMENT, "batch statement")
-            .map_err(|_| AskError::NotChosen)?;
+        encoding::decode(&message.statement).map_err(|_| AskError::NotChosen)?;
     directory
         .node(&statement.finder)
         // A finder of another partition must not choose homes of this one: they could be asked twice.

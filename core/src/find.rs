@@ -25,8 +25,8 @@ use sha2::{Digest, Sha256};
 pub use cut::{Cut, committee_of};
 pub use message::{
     BatchMessage, BatchStatement, ChosenTarget, FindRequest, FindSummary, Grant, ListSegment,
-    ListedEntry, MAX_BATCH, MAX_FIND_HEAD, MAX_STATEMENT, ProfileOpening, SealedGrant,
-    SealedProfile, SignedGrant, TargetBatch,
+    ListedEntry, MAX_BATCH, MAX_FIND_HEAD, ProfileOpening, SealedGrant, SealedProfile, SignedGrant,
+    TargetBatch,
 };
 
 pub use members::Members;

@@ -3,10 +3,10 @@
 use std::{path::Path, sync::Arc};
 
 use dispers_base::{
-    encoding::{from_bytes, to_bytes},
+    encoding::{decode, from_bytes, to_bytes},
     id::Role,
 };
-use dispers_core::log::{Cosign, CosignReply, Head, LogError, MAX_COSIGN, MAX_HEAD, Witnessed};
+use dispers_core::log::{Cosign, CosignReply, Head, LogError, MAX_COSIGN, Witnessed};
 use dispers_proto::v1::{
     Message,
     witness_server::{Witness, WitnessServer},
@@ -89,9 +89,7 @@ fn consider(
                 |row| Ok((row.get(0)?, row.get(1)?)),
             )
             .optional()?;
-        let last = kept
-            .as_ref()
-            .map(|(head, _)| from_bytes(head, MAX_HEAD, "head"));
+        let last = kept.as_ref().map(|(head, _)| decode(head));
         // A witness that cannot read its last head signs nothing: it might co-sign a second history.
         let Ok(last) = last.transpose() else {
             return Ok(None);

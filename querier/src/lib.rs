@@ -42,6 +42,7 @@ mod pending;
 mod querier;
 mod question;
 mod result;
+mod session;
 pub mod steps;
 mod totals;
 mod train;
@@ -55,7 +56,7 @@ pub use pending::Pending;
 pub use querier::Querier;
 pub use question::{PrivacyLoss, Question};
 pub use result::{Aggregators, Homes, QueryResult};
-pub use train::{InTraining, Trained, TrainingProgress, TrainingQuestion};
+pub use session::{InTraining, Trained, TrainingProgress, TrainingQuestion};
 
 // What a user needs of the crates below, so that a program depends on this one alone.
 /// Id of a query, which its text names in `find` and `resume`.

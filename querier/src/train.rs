@@ -3,10 +3,7 @@
 use std::time::{Duration, Instant};
 
 use borsh::{BorshDeserialize, BorshSerialize};
-use dispers_base::{
-    encoding::{Message, decode, to_bytes},
-    id::QueryId,
-};
+use dispers_base::encoding::{Message, decode, to_bytes};
 use dispers_core::{
     conduct::{Funnel, Phase, Status},
     manifest::{ManifestError, SignedManifest, VerifiedManifest},
@@ -18,119 +15,35 @@ use dispers_node::rng;
 use dispers_privacy::{Noise, Privacy};
 use dispers_proto::v1::AdvanceRequest;
 use dispers_sql::plan::{TrainingPlan, TrainingRequest};
-use dispers_training::{
-    fit::{Fit, Round, Settings},
-    home::State,
-};
+use dispers_training::{fit::Fit, home::State};
 use tokio::time::sleep;
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::{
-    Error, Pending, PrivacyLoss, Querier,
+    Error, InTraining, Pending, PrivacyLoss, Querier, Trained, TrainingProgress, TrainingQuestion,
     conductors::{PAUSE, patiently, refused},
     draft::Draft,
     follow::Updates,
     pending::Events,
 };
 
-/// What is to be trained, and of whom.
-#[derive(Debug, Clone, BorshSerialize, BorshDeserialize)]
-#[non_exhaustive]
-pub struct TrainingQuestion {
-    /// Features, label and model.
-    pub request: TrainingRequest,
-    /// How updates become a model.
-    pub settings: Settings,
-    /// Why, one of the purposes registered for the querier.
-    pub purpose: String,
-    /// Fewest people behind a released number; the network's floor if `None`.
-    pub min_cohort: Option<u32>,
-    /// The most that the whole session may tell about any one home; `None` for exact sums.
-    pub loss: Option<PrivacyLoss>,
-    /// How long owners have who decide each time, before homes answer, in milliseconds.
-    pub owners_ms: u64,
-}
-
-impl TrainingQuestion {
-    /// Creates a question. `loss` bounds what the whole session may tell about any one home; `None` asks for exact
-    /// sums. The minimum cohort is the network's floor, and owners who decide each time get no extra time.
-    pub fn new(
-        request: TrainingRequest,
-        settings: Settings,
-        purpose: impl Into<String>,
-        loss: Option<PrivacyLoss>,
-    ) -> Self {
-        Self {
-            request,
-            settings,
-            purpose: purpose.into(),
-            min_cohort: None,
-            loss,
-            owners_ms: 0,
-        }
-    }
-}
-
-/// Progress of a training session.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum TrainingProgress {
-    /// The querier obtains pseudonyms from concept indexors and keys from aggregators.
-    Preparing,
-    /// The session is on the disk, so that [`Querier::resume`] can go on with it. Comes once, before the session is
-    /// submitted.
-    Kept(QueryId),
-    /// The state of the session could not be written. The session goes on, and cannot be resumed from here.
-    Unkept(QueryId, Error),
-    /// The network works on a round, with this status.
-    Running(Status),
-    /// A round ended after this time.
-    Round(Round, Duration),
-}
-
-/// Training session on its way to its model.
-pub type InTraining = Pending<TrainingProgress, Trained>;
-
-/// A session that ended.
-#[non_exhaustive]
-pub struct Trained {
-    /// The session's query.
-    pub query: QueryId,
-    /// The question.
-    pub question: TrainingQuestion,
-    /// The model, its history and how good it is.
-    pub fit: Fit,
-    /// Names of the label's classes; none of a number.
-    pub classes: Vec<String>,
-    /// How long each round took.
-    pub durations: Vec<Duration>,
-    /// Homes at each step of the last round.
-    pub homes: Funnel,
-    /// What was spent.
-    pub privacy: Option<Privacy>,
-    /// Rounds that the manifest allowed.
-    pub rounds: u16,
-    /// Why the last rounds failed, if they did: the model is that of the rounds before.
-    pub interrupted: Option<Error>,
-}
-
-/// What a round released.
+/// Sums that a round released.
 #[derive(BorshSerialize, BorshDeserialize)]
 struct Sums {
     outputs: Vec<Option<i128>>,
-    /// How many dealt noise, of each committee.
+    /// Number of aggregators that dealt noise, of each committee.
     dealers: Vec<u8>,
     milliseconds: u64,
 }
 
-/// A session as it is kept. What was made of the sums follows from them again.
+/// Session as it is stored. The model is left out: it follows from the sums again.
 #[derive(BorshSerialize, BorshDeserialize)]
 struct Kept {
     question: TrainingQuestion,
     signed: SignedManifest,
     reply: [u8; 32],
     salt: [u8; 32],
-    /// What the latest round was begun with: a round is begun once.
+    /// Parameters of the latest round. A round begins once, so they must stay the same.
     last: Option<(u16, SignedParameters)>,
     released: Vec<Sums>,
 }
@@ -147,7 +60,7 @@ impl Drop for Kept {
     }
 }
 
-/// A session while it runs.
+/// Running session.
 struct Session<'a> {
     querier: &'a Querier,
     manifest: VerifiedManifest,
@@ -160,7 +73,7 @@ struct Session<'a> {
     announced: bool,
 }
 
-/// The noise of a session of so many rounds.
+/// Returns the noise of a session with this loss.
 fn privacy(loss: Option<PrivacyLoss>) -> Result<Option<Privacy>, Error> {
     let Some(PrivacyLoss { epsilon, delta }) = loss else {
         return Ok(None);
@@ -171,7 +84,7 @@ fn privacy(loss: Option<PrivacyLoss>) -> Result<Option<Privacy>, Error> {
 }
 
 impl Querier {
-    /// Plans a session against the directory's catalogue. Contacts nobody.
+    /// Plans a session against the directory's catalogue, without contacting another node.
     ///
     /// # Errors
     /// [`Error::Sql`] says what to write instead.
@@ -346,18 +259,10 @@ impl Querier {
             announced: false,
         })
     }
-
-    /// Ends a session whose last rounds are not needed.
-    async fn end_early(&self, query: QueryId, early: bool) {
-        if early {
-            // It expires anyway.
-            let _ = self.end(query).await;
-        }
-    }
 }
 
 impl Session<'_> {
-    /// Has round after round computed; what was released before is taken as it was.
+    /// Has round after round computed. Rounds that were released before are taken from the stored sums.
     async fn train(mut self, plan: TrainingPlan) -> Result<Trained, Error> {
         let query = self.manifest.query();
         let rounds = self.manifest.rounds;
@@ -399,16 +304,25 @@ impl Session<'_> {
                     self.events.tell(ended).await;
                 }
                 Err(error) => {
-                    self.querier.end_early(query, round + 1 < rounds).await;
+                    self.end_after(round).await;
                     return Err(error.into());
                 }
             }
         }
         let last = trained.fit.history.last().map_or(0, |round| round.number);
-        // One that was interrupted may be taken up again.
-        let early = last + 1 < rounds && trained.interrupted.is_none();
-        self.querier.end_early(query, early).await;
+        // An interrupted session may be resumed.
+        if trained.interrupted.is_none() {
+            self.end_after(last).await;
+        }
         Ok(trained)
+    }
+
+    /// Ends the session at the Conductors if rounds after `round` are left, which are not needed.
+    async fn end_after(&self, round: u16) {
+        if round + 1 < self.manifest.rounds {
+            // A failure is ignored, since the session expires anyway.
+            let _ = self.querier.end(self.manifest.query()).await;
+        }
     }
 
     /// Writes the state of the session. A session whose state cannot be written goes on.
@@ -427,7 +341,7 @@ impl Session<'_> {
         self.events.tell(event).await;
     }
 
-    /// The noise in a round's sums.
+    /// Returns the noise in a round's sums.
     fn noise(&self, round: u16, sums: &Sums) -> Result<Vec<Noise>, Error> {
         let Some(privacy) = self.manifest.round_privacy(round) else {
             return Ok(Vec::new());
@@ -437,7 +351,7 @@ impl Session<'_> {
         Ok(noise.map_err(ManifestError::Privacy)?)
     }
 
-    /// Has a round computed, and keeps what it released: homes at each of its steps.
+    /// Has a round computed, and stores its sums. Returns the number of homes at each step.
     async fn round(&mut self, round: u16, state: &State) -> Result<Funnel, Error> {
         let start = Instant::now();
         if round > 0 {
@@ -455,7 +369,7 @@ impl Session<'_> {
         Ok(status.homes)
     }
 
-    /// Sends what a round is computed with, the same also from another process.
+    /// Sends the parameters of a round, the same also from another process.
     async fn advance(&mut self, round: u16, state: &State) -> Result<(), Error> {
         if self.kept.last.as_ref().is_none_or(|(of, _)| *of != round) {
             let parameters = SignedParameters::seal(
@@ -513,7 +427,7 @@ impl Session<'_> {
                 return Ok(status);
             }
             if status.round < round && ended {
-                // Taken, and lost with the conductor before it was kept; or told a moment ago.
+                // The Conductor lost the parameters before it stored them, or its status is from a moment ago.
                 if behind.get_or_insert_with(Instant::now).elapsed() > PAUSE {
                     behind = None;
                     self.send().await?;
@@ -526,7 +440,7 @@ impl Session<'_> {
         }
     }
 
-    /// What the round released.
+    /// Fetches and opens the sums of a round.
     async fn outputs(&self, round: u16) -> Result<Released, Error> {
         let totals = self.querier.totals(self.manifest.query()).await?;
         let directory = self.querier.directory();

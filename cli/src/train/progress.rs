@@ -62,10 +62,8 @@ impl Progress {
                 self.tell(&format!("the session cannot be resumed: {error}"));
             }
             TrainingProgress::Preparing => self.bar.set_message("concepts and keys"),
-            TrainingProgress::Running(status) => {
-                if status.phase == Phase::Find {
-                    self.bar.set_message("choosing homes");
-                }
+            TrainingProgress::Running(status) if status.phase == Phase::Find => {
+                self.bar.set_message("choosing homes");
             }
             TrainingProgress::Round(round, time) => {
                 let what = match round.task {

@@ -10,7 +10,7 @@ use crate::{
     ticket::{FindId, TagKey, Ticket},
 };
 use dispers_base::{
-    encoding,
+    encoding::{self, Message},
     id::{BatchId, KeyEpoch, MemberNumber, Name, QueryId, Role, Timestamp},
     keys::Signature,
     labels,
@@ -159,8 +159,10 @@ pub struct BatchStatement {
     pub digest: [u8; 32],
 }
 
-/// Largest encoded statement about a batch, in bytes.
-pub const MAX_STATEMENT: usize = 1 << 16;
+impl Message for BatchStatement {
+    const NAME: &'static str = "batch statement";
+    const LIMIT: usize = 1 << 16;
+}
 
 impl BatchStatement {
     /// Returns the Target that is to ask the batch at an attempt; `None` if the statement names no Target.
@@ -179,6 +181,12 @@ pub struct BatchMessage {
     pub signature: Signature,
     /// Encoding of a [`Sealed`] [`TargetBatch`].
     pub sealed: Vec<u8>,
+}
+
+impl Message for BatchMessage {
+    const NAME: &'static str = "batch";
+    // The signature and the lengths of the parts are far below 64 KiB.
+    const LIMIT: usize = MAX_BATCH + BatchStatement::LIMIT + (1 << 16);
 }
 
 /// Facts about a find that one aggregator needs, signed by the finder and sealed to the offered key.

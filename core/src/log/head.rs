@@ -4,10 +4,10 @@ use std::ops::Deref;
 
 use borsh::{BorshDeserialize, BorshSerialize};
 
-use super::{MAX_HEAD, MAX_PROOF, Root, leaf};
+use super::{MAX_PROOF, Root, leaf};
 use crate::manifest::SignedManifest;
 use dispers_base::{
-    encoding,
+    encoding::{self, Message},
     id::{Name, Role, Timestamp},
     keys::{Signature, SigningKey},
     labels,
@@ -30,6 +30,11 @@ pub struct Head {
     pub time: Timestamp,
 }
 
+impl Message for Head {
+    const NAME: &'static str = "head";
+    const LIMIT: usize = 16 << 10;
+}
+
 /// A head as it was received, with the signatures over exactly these bytes.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct SignedHead {
@@ -41,6 +46,12 @@ pub struct SignedHead {
     pub signature: Signature,
     /// Names of the witnesses that co-signed the head, each with its signature.
     pub witnesses: Vec<(Name, Signature)>,
+}
+
+impl Message for SignedHead {
+    const NAME: &'static str = Head::NAME;
+    // A head alone has a few hundred bytes. The rest is for the witnesses' signatures.
+    const LIMIT: usize = 16 << 10;
 }
 
 /// Reason why a manifest is not shown to be in the log.
@@ -106,8 +117,7 @@ impl SignedHead {
     /// # Errors
     /// [`LogError::Malformed`] or [`LogError::Unsigned`].
     pub fn signed(&self, directory: &Directory) -> Result<Head, LogError> {
-        let head: Head = encoding::from_bytes(&self.body, MAX_HEAD, "log head")
-            .map_err(|_| LogError::Malformed)?;
+        let head: Head = encoding::decode(&self.body).map_err(|_| LogError::Malformed)?;
         // A log that was lost is followed by one with another number (protocol.md §16): a head of the old log proves
         // nothing about the new one.
         if (&head.network, head.log) != (&directory.network, directory.witnesses.log) {
@@ -224,7 +234,7 @@ impl Inclusion {
         manifest: &SignedManifest,
         directory: &Directory,
     ) -> Result<VerifiedHead, LogError> {
-        if self.path.len() > MAX_PROOF || self.head.body.len() > MAX_HEAD {
+        if self.path.len() > MAX_PROOF || self.head.body.len() > Head::LIMIT {
             return Err(LogError::Malformed);
         }
         let head = self.head.verify(directory)?;

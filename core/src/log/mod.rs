@@ -12,7 +12,10 @@ mod tests;
 mod tree;
 
 use crate::manifest::SignedManifest;
-use dispers_base::{encoding, labels};
+use dispers_base::{
+    encoding::{self, Message},
+    labels,
+};
 
 pub use cosign::{Cosign, CosignReply, Witnessed};
 pub use head::{FRESH, Head, Inclusion, LogError, SignedHead, VerifiedHead};
@@ -21,12 +24,10 @@ pub use tree::{Root, Tree, check_consistency};
 /// Leaf of the tree: the hash of a manifest as it was received, signature included.
 pub type Leaf = [u8; 32];
 
-/// Largest encoded head with its signatures, in bytes.
-pub const MAX_HEAD: usize = 16 << 10;
 /// Largest proof, in bytes: a tree has at most 64 levels.
 pub const MAX_PROOF: usize = 2 * 64 * 32;
 /// Largest encoded request to co-sign, in bytes.
-pub const MAX_COSIGN: usize = MAX_HEAD + MAX_PROOF + 1024;
+pub const MAX_COSIGN: usize = SignedHead::LIMIT + MAX_PROOF + 1024;
 
 /// Returns the leaf of a manifest.
 pub fn leaf(manifest: &SignedManifest) -> Leaf {

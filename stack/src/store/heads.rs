@@ -5,8 +5,8 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use dispers_base::encoding::{from_bytes, to_bytes};
-use dispers_core::log::{MAX_HEAD, Root, SignedHead};
+use dispers_base::encoding::{decode, to_bytes};
+use dispers_core::log::{Root, SignedHead};
 use dispers_node::now;
 use rusqlite::{OptionalExtension, params};
 
@@ -57,10 +57,7 @@ impl Store {
             .optional()?;
         kept.map(|(size, hash, head)| {
             let size = size as u64;
-            Ok((
-                Root { size, hash },
-                from_bytes(&head, MAX_HEAD, "log head")?,
-            ))
+            Ok((Root { size, hash }, decode(&head)?))
         })
         .transpose()
     }

@@ -1,7 +1,7 @@
 //! Attacks of parties that want to ask without an entry in the log.
 
 use dispers_base::{
-    encoding::{from_bytes, to_bytes},
+    encoding::{decode, to_bytes},
     id::{BatchId, Timestamp, Work},
 };
 use dispers_conductor::{Log, Store};
@@ -162,7 +162,7 @@ async fn a_conductor_with_two_histories_is_caught_by_a_stack_that_saw_the_other(
     assert!(refusal.contains("contradict each other"), "{refusal}");
     let forks = store.forks().unwrap();
     let sizes = |head: &dispers_core::log::SignedHead| {
-        let head: Head = from_bytes(&head.body, 1 << 14, "head").unwrap();
+        let head: Head = decode(&head.body).unwrap();
         head.root.size
     };
     let last = forks
@@ -284,7 +284,7 @@ async fn one_witness_may_be_gone_and_with_too_few_nobody_is_asked() {
 async fn a_head_that_is_asked_for_is_signed_again_when_it_is_old() {
     let forge = Forge::new().await;
     let inclusion = forge.inclusion().await;
-    let mut old: Head = from_bytes(&inclusion.head.body, 1 << 14, "head").unwrap();
+    let mut old: Head = decode(&inclusion.head.body).unwrap();
     old.time = Timestamp(old.time.0 - 2 * FRESH);
     let conductor = forge.network.node("conductor").unwrap();
     let signed = old.sign(&conductor.name, &conductor.signing);
@@ -294,7 +294,7 @@ async fn a_head_that_is_asked_for_is_signed_again_when_it_is_old() {
         .await
         .unwrap();
     let shown = log_of(&forge.network).head().await.unwrap().unwrap();
-    let shown: SignedHead = from_bytes(&shown, 1 << 14, "head").unwrap();
+    let shown: SignedHead = decode(&shown).unwrap();
     let shown = shown.verify(forge.network.directory()).unwrap();
     assert_eq!(shown.check_fresh(now()), Ok(()));
     assert_eq!(shown.root, old.root);

@@ -3,14 +3,14 @@
 use super::moves::{BatchField, GrantField};
 use crate::{
     find::{
-        BatchMessage, BatchStatement, ChosenTarget, Cut, Grant, MAX_BATCH, MAX_STATEMENT,
-        SealedGrant, SignedGrant, TargetBatch,
+        BatchMessage, BatchStatement, ChosenTarget, Cut, Grant, MAX_BATCH, SealedGrant,
+        SignedGrant, TargetBatch,
     },
     testing::{Scene, key_of, member, name},
     ticket::{TagStream, Ticket},
 };
 use dispers_base::{
-    encoding::{from_bytes, hash, to_bytes},
+    encoding::{decode, from_bytes, hash, to_bytes},
     id::{BatchId, MemberNumber},
     labels,
 };
@@ -24,8 +24,7 @@ pub(super) fn ask_again(scene: &mut Scene, batch: BatchId) -> Option<BatchMessag
     let number = batch.number as usize;
     let (query, statement) = {
         let honest = scene.found.batches.get(number)?;
-        let statement: BatchStatement =
-            from_bytes(&honest.statement, MAX_STATEMENT, "statement").ok()?;
+        let statement: BatchStatement = decode(&honest.statement).ok()?;
         (work.query, statement)
     };
     let earlier = &scene.found.batches[before as usize];
@@ -88,8 +87,7 @@ pub(super) fn false_batch(
 ) -> Option<BatchMessage> {
     let find = other_find(scene);
     let honest = scene.found.batches.get_mut(batch.number as usize)?;
-    let mut statement: BatchStatement =
-        from_bytes(&honest.statement, MAX_STATEMENT, "statement").ok()?;
+    let mut statement: BatchStatement = decode(&honest.statement).ok()?;
     match field {
         BatchField::Count => statement.count += 1,
         BatchField::Find => statement.find = find,

@@ -7,12 +7,12 @@ use super::find::without_entry;
 use super::ground::{Ground, encoded, number};
 use crate::{
     ask::{TargetRequest, open_batch},
-    find::{Asking, BatchStatement, Finding, MAX_STATEMENT, Members, Memory, Sizes},
+    find::{Asking, BatchStatement, Finding, Members, Memory, Sizes},
     subscription::HomeTag,
     testing::{LIMITS, Question, Scene, logged, name},
 };
 use dispers_base::{
-    encoding::from_bytes,
+    encoding::decode,
     id::{QueryId, Work},
 };
 
@@ -40,8 +40,7 @@ fn committees(
     let chosen = matching.finish(&keys, &sizes);
     let mut committees = BTreeMap::new();
     for batch in (0..chosen.count()).filter_map(|place| chosen.batch(place, &keys)) {
-        let statement: BatchStatement =
-            from_bytes(&batch.statement, MAX_STATEMENT, "statement").ok()?;
+        let statement: BatchStatement = decode(&batch.statement).ok()?;
         let request = TargetRequest {
             parameters: None,
             manifest: question.signed.clone(),

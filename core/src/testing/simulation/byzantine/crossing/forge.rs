@@ -6,13 +6,13 @@ use super::moves::{Axis, Cross};
 use crate::{
     find::{
         BatchMessage, BatchStatement, ChosenTarget, Cut, FindSummary, Grant, MAX_BATCH,
-        MAX_STATEMENT, SealedGrant, SignedGrant, TargetBatch,
+        SealedGrant, SignedGrant, TargetBatch,
     },
     testing::{Found, key_of, member, name},
     ticket::{TagStream, Ticket},
 };
 use dispers_base::{
-    encoding::{from_bytes, hash, to_bytes},
+    encoding::{decode, from_bytes, hash, to_bytes},
     id::{AggregatorId, BatchId},
     labels,
 };
@@ -22,7 +22,7 @@ use dispers_crypto::envelope::{Sealed, reader};
 const MAX_GRANT: usize = 1 << 20;
 
 pub(super) fn statement(message: &BatchMessage) -> BatchStatement {
-    from_bytes(&message.statement, MAX_STATEMENT, "statement").unwrap()
+    decode(&message.statement).unwrap()
 }
 
 /// Signs a batch as the finder of a partition.
