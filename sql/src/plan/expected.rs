@@ -80,8 +80,8 @@ impl Plan {
         (needed, members): (usize, usize),
         rng: &mut impl CryptoRng,
     ) -> Result<Explanation, ExplainError> {
-        let rows = Rows::compile(&self.shape)
-            .map_err(|error| ExplainError::Query(error.to_string()))?;
+        let rows =
+            Rows::compile(&self.shape).map_err(|error| ExplainError::Query(error.to_string()))?;
         let constraints = rows.constraints().count();
         let circuit = Circuit::from(rows);
         let groups = usize::from(self.shape.groups.max(1));

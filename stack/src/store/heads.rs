@@ -117,10 +117,7 @@ impl Store {
         let pairs = pairs.collect::<Result<Vec<(Vec<u8>, Vec<u8>)>, _>>()?;
         pairs
             .iter()
-            .map(|(seen, shown)| {
-                let seen = from_bytes(seen, MAX_HEAD, "log head")?;
-                Ok((seen, from_bytes(shown, MAX_HEAD, "log head")?))
-            })
+            .map(|(seen, shown)| Ok((decode(seen)?, decode(shown)?)))
             .collect()
     }
 }
