@@ -157,12 +157,13 @@ fn the_smallest_model_is_checked_laid_out_computed_trained_and_validated() {
         let task = training.task(round).unwrap();
         let layout = Layout::of(&training, &design, task);
         let circuit = Circuit::vector(&layout.shape()).unwrap();
+        let vectors = circuit.as_vector().unwrap();
         let mut sums = vec![0; circuit.outputs().len()];
         for (number, document) in homes.iter().enumerate() {
             let out = number % 4 == 0;
             let documents = std::slice::from_ref(document);
             let row = vector(&training, &local, task, &state, out, documents, &mut rng);
-            circuit.add_outputs(&circuit.encode_vector(row.as_ref()), &mut sums);
+            circuit.add_outputs(&vectors.encode(row.as_ref()), &mut sums);
         }
         let outputs: Vec<_> = sums.iter().map(|sum| Some(field::signed(*sum))).collect();
         fit.take(&outputs, &[]).unwrap();
