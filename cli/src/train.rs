@@ -12,15 +12,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, anyhow};
 use clap::{Args, ValueEnum};
 use dispers_node::private;
-use dispers_querier::{Querier, Trained, TrainingQuestion};
+use dispers_querier::{Error, Querier, Trained, TrainingQuestion};
 use dispers_sql::plan::TrainingPlan;
 
-use crate::{
-    exit::{self, Exit},
-    loss::Epsilon,
-    period::Period,
-    sandbox,
-};
+use crate::{exit::Exit, loss::Epsilon, period::Period, sandbox};
 use file::ModelFile;
 pub(crate) use models::Model;
 use models::Options;
@@ -135,8 +130,9 @@ impl Written {
     /// Writes the model, then forgets a session that has ended. One that may go on is there to be resumed.
     fn finish(&self, querier: &Querier, trained: Trained) -> Result<(), Exit> {
         let (query, question) = (trained.query, trained.question.clone());
+        let over = matches!(trained.interrupted, None | Some(Error::Failed(_)));
         let written = self.write(trained, &question);
-        if !matches!(&written, Err(exit) if exit.code == exit::UNAVAILABLE) {
+        if over {
             // A failure is ignored: a file that stays reveals only sums that were released.
             let _ = querier.forget(query);
         }

@@ -5,7 +5,7 @@
 
 use std::{
     ffi::OsString,
-    fs::{self, File, OpenOptions},
+    fs::{self, File, OpenOptions, TryLockError},
     io::{self, Write},
     path::{Path, PathBuf},
 };
@@ -113,6 +113,27 @@ pub fn replace<E: From<io::Error>>(
 /// The reason why the file cannot be written; the existing file is then unchanged.
 pub fn write(path: &Path, bytes: impl AsRef<[u8]>) -> io::Result<()> {
     replace(path, |file| file.write_all(bytes.as_ref()))
+}
+
+/// Locks a file until the result is dropped, and creates it first if there is none. Returns `None` if another process,
+/// or another part of this one, has it locked.
+///
+/// # Errors
+/// The reason why the file cannot be created or locked.
+pub fn lock(path: &Path) -> io::Result<Option<File>> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt;
+        options.mode(0o600);
+    }
+    let file = options.open(path)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
 }
 
 /// Checks whether [`replace`] could write a file, without changing it.
@@ -257,6 +278,17 @@ mod tests {
         write(&path, "after").unwrap();
         assert_eq!(fs::read_to_string(&victim).unwrap(), "mine");
         assert_eq!(fs::metadata(&path).unwrap().nlink(), 1);
+    }
+
+    #[test]
+    fn a_lock_has_one_holder_until_it_is_dropped() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("session.lock");
+        let held = lock(&path).unwrap().unwrap();
+        assert_eq!(mode(&path), 0o600);
+        assert!(lock(&path).unwrap().is_none());
+        drop(held);
+        assert!(lock(&path).unwrap().is_some());
     }
 
     #[test]

@@ -2,7 +2,9 @@
 
 use std::time::Instant;
 
+use dispers_base::id::QueryId;
 use dispers_core::conduct::Phase;
+use dispers_node::now;
 
 use crate::{
     Asked, Error, Pending, Progress, Querier, QueryResult, Question, pending::Events,
@@ -68,8 +70,8 @@ impl Querier {
     /// process.
     ///
     /// # Errors
-    /// [`Error`] if the query cannot be prepared or submitted. After an error that
-    /// [is temporary](Error::is_temporary), the question may have arrived.
+    /// [`Error`] if the query cannot be prepared or submitted. After [`Error::Unreachable`] the question may have
+    /// arrived, and its file stays.
     ///
     /// ```
     /// # #[tokio::main]
@@ -83,7 +85,7 @@ impl Querier {
     /// let question = Question::new("SELECT COUNT(*) AS people FROM health", "sandbox").exact();
     /// let id = querier.detach(&question).await?.query().to_string();
     ///
-    /// // Days later, in another process:
+    /// // Before the query expires, also in another process:
     /// let asked = querier.find(&id)?;
     /// let result = querier.follow(&asked).await?;
     /// assert_eq!(result.table.columns, ["people"]);
@@ -151,13 +153,24 @@ impl Querier {
         // opened.
         self.keep(&prepared.asked)?;
         let submitted = self.submit(prepared).await;
-        if let Err(error) = &submitted
-            // After a temporary error the question may have arrived, so that its answer may still come.
-            && !error.is_temporary()
-        {
-            self.forget(prepared.asked.query())?;
+        if let Err(error) = &submitted {
+            self.forget_unless_it_arrived(prepared.asked.query(), error)
+                .await;
         }
         submitted
+    }
+
+    /// Removes the file of a question or session whose submission failed, if no Conductor has it.
+    pub(crate) async fn forget_unless_it_arrived(&self, query: QueryId, error: &Error) {
+        // A refusal does not prove that the query is nowhere: a Conductor may fail after it stored the query, or
+        // another one refuse it after the first stored it and lost the connection. A submission that broke off may even
+        // arrive later, so that its file stays.
+        if !matches!(error, Error::Unreachable(_))
+            && matches!(self.status(query).await, Err(Error::NoQuery))
+        {
+            // A failure is ignored: the refusal is what the user needs to read.
+            let _ = self.forget(query);
+        }
     }
 
     /// Waits until the query has ended, then fetches and opens its totals. Forgets a question that failed.
@@ -168,8 +181,12 @@ impl Querier {
         events: &Events<Progress>,
     ) -> Result<QueryResult, Error> {
         let status = match self.watch(asked.query(), &mut times, events).await {
-            Err(error @ Error::Failed(_)) => {
-                self.forget(asked.query())?;
+            Err(error @ (Error::Failed(_) | Error::NoQuery)) => {
+                // A query that is unknown before its expiry may be one that the Conductor has still to store.
+                if matches!(error, Error::Failed(_)) || asked.manifest.expires < now() {
+                    // A failure is ignored: the reason of the query's failure is what the user needs to read.
+                    let _ = self.forget(asked.query());
+                }
                 return Err(error);
             }
             status => status?,

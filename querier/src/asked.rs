@@ -9,7 +9,6 @@ use dispers_base::{
 };
 use dispers_core::manifest::{SignedManifest, VerifiedManifest};
 use dispers_crypto::envelope::EnvelopeSecretKey;
-use dispers_node::now;
 use dispers_sql::{plan::Plan, statement::MAX_SQL};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
@@ -80,14 +79,22 @@ impl Querier {
     /// # }
     /// ```
     pub fn find(&self, id: &str) -> Result<Asked, Error> {
-        self.restore(&self.folder()?.question(id)?)
+        let folder = self.folder()?;
+        let asked = self
+            .restore(&folder.question(id)?)
+            .map_err(|error| folder.in_question(id, error))?;
+        match asked.query().to_string() == id {
+            true => Ok(asked),
+            // A copy under another name would be looked for, and removed, under an id that is not its own.
+            false => Err(folder.misnamed(id, asked.query())),
+        }
     }
 
     /// Restores a question from the bytes of [`Asked::to_bytes`].
     ///
     /// # Errors
-    /// [`Error::Manifest`] if the query has expired. [`Error::Changed`] if the catalogue gives its SQL another meaning
-    /// now.
+    /// [`Error::Decode`] for other bytes. [`Error::Changed`] if the catalogue gives its SQL another meaning now. A
+    /// query that has expired is restored too, and then has no answer any more.
     ///
     /// ```
     /// # #[tokio::main]
@@ -107,7 +114,9 @@ impl Querier {
     /// ```
     pub fn restore(&self, bytes: &[u8]) -> Result<Asked, Error> {
         let saved: Saved = decode(bytes)?;
-        let manifest = saved.manifest.verify(self.directory(), now())?;
+        // Verified as of the time of signing: a question that has expired must be found to be forgotten.
+        let issued = saved.manifest.unverified()?.issued;
+        let manifest = saved.manifest.verify(self.directory(), issued)?;
         let plan = self.plan(&saved.sql)?;
         // The plan decodes the answer. A plan of a changed catalogue could read the outputs as other columns.
         if plan.local != manifest.local {

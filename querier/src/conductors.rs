@@ -45,6 +45,7 @@ pub(crate) fn refused(status: &Status) -> Error {
             Error::Unreachable(status.message().to_owned())
         }
         Code::ResourceExhausted => Error::Busy(status.message().to_owned()),
+        Code::NotFound => Error::NoQuery,
         _ => Error::Refused(status.message().to_owned()),
     }
 }

@@ -108,6 +108,15 @@ pub enum Error {
     /// The Conductor refused the request.
     #[error("the conductor refused: {0}")]
     Refused(String),
+    /// No Conductor has the query.
+    #[error("the conductor has no such query: it has expired, or it never arrived; ask again")]
+    NoQuery,
+    /// The query had ended before it was cancelled.
+    #[error("the query had ended already: its answer is released")]
+    Released,
+    /// Another process goes on with the session.
+    #[error("another process goes on with this session: wait until it has ended")]
+    InUse,
     /// The query ended without a release.
     #[error("the query failed: {0}")]
     Failed(Failure),
@@ -125,8 +134,11 @@ pub enum Error {
     /// The sums of a round do not allow a step of the training.
     #[error(transparent)]
     Fit(#[from] FitError),
-    /// The Conductor gave the totals of a round that was not requested.
-    #[error("the conductor gave the totals of another round")]
+    /// The Conductor is at a round that this process did not request, so another process goes on with the session, or
+    /// the session's file is older than the session.
+    #[error(
+        "the conductor is at another round of the session: another process runs it, or its file is an older copy"
+    )]
     OtherRound,
     /// The totals give no result.
     #[error(transparent)]
@@ -150,10 +162,12 @@ impl Error {
             | Self::TooFewAggregators { .. }
             | Self::Busy(_)
             | Self::Unreachable(_)
+            | Self::InUse
             | Self::Unfinished(_) => true,
             // A finder repeats its refusal for the same set of homes (protocol.md §6). Another try only helps where the
             // finder was not reached.
             Self::Failed(Failure::Find(error)) => matches!(error, StepError::Unreachable),
+            Self::Failed(Failure::TooManyHomes(_) | Failure::Cancelled) => false,
             Self::Failed(_) => true,
             _ => false,
         }

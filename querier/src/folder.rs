@@ -18,8 +18,10 @@ use crate::Error;
 const QUESTION: &str = "query";
 /// End of the name of a training session's file.
 const SESSION: &str = "training";
+/// End of the name of the file that the process that runs a session locks.
+const LOCK: &str = "lock";
 
-/// Folder of waiting questions and sessions. Each file has the id and hexadecimal digits, and mode 0600.
+/// Folder of waiting questions and sessions. Each file is named for the id, and has hexadecimal digits and mode 0600.
 #[derive(Debug, Clone)]
 pub(crate) struct Folder(PathBuf);
 
@@ -73,9 +75,46 @@ impl Folder {
         })
     }
 
+    /// Locks a session until the result is dropped. Two processes that go on with one session would give a round
+    /// different parameters, and the loser could never resume.
+    pub(crate) fn lock_session(&self, query: QueryId) -> Result<fs::File, Error> {
+        let path = self.path(&query.to_string(), LOCK);
+        private::create_folder(&self.0).map_err(failed("make", &self.0))?;
+        let locked = private::lock(&path).map_err(failed("lock", &path))?;
+        locked.ok_or(Error::InUse)
+    }
+
+    /// Returns `error` as that of a question's file, if it says that the bytes are not a question.
+    pub(crate) fn in_question(&self, id: &str, error: Error) -> Error {
+        self.in_file(id, QUESTION, error)
+    }
+
+    /// Returns `error` as that of a session's file, if it says that the bytes are not a session.
+    pub(crate) fn in_session(&self, id: &str, error: Error) -> Error {
+        self.in_file(id, SESSION, error)
+    }
+
+    fn in_file(&self, id: &str, end: &str, error: Error) -> Error {
+        match error {
+            Error::Decode(reason) => Error::Damaged {
+                path: self.path(id, end),
+                reason: reason.to_string(),
+            },
+            error => error,
+        }
+    }
+
+    /// Returns the error of a question's file that holds another question.
+    pub(crate) fn misnamed(&self, id: &str, query: QueryId) -> Error {
+        Error::Damaged {
+            path: self.path(id, QUESTION),
+            reason: format!("it holds question {query}: give it that name"),
+        }
+    }
+
     /// Removes a question or a session. Succeeds if there is none.
     pub(crate) fn forget(&self, query: QueryId) -> Result<(), Error> {
-        for end in [QUESTION, SESSION] {
+        for end in [QUESTION, SESSION, LOCK] {
             let path = self.path(&query.to_string(), end);
             match fs::remove_file(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {

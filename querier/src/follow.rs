@@ -72,7 +72,7 @@ impl Updates {
             stream => stream.insert(self.querier.updates(self.query).await?),
         };
         let update = stream.message().await.map_err(|status| refused(&status))?;
-        let ended = || Error::Unreachable("it stopped telling how far the query is".into());
+        let ended = || Error::Unreachable("its stream of the query's status ended".into());
         Ok(decode(&update.ok_or_else(ended)?.status)?)
     }
 }
@@ -85,14 +85,15 @@ impl Querier {
     pub async fn status(&self, query: QueryId) -> Result<Status, Error> {
         let mut updates = self.updates(query).await?;
         let update = updates.message().await.map_err(|status| refused(&status))?;
-        let update = update.ok_or_else(|| Error::Unreachable("it told nothing".into()))?;
+        let update = update.ok_or_else(|| Error::Unreachable("it gave no status".into()))?;
         Ok(decode(&update.status)?)
     }
 
-    /// Cancels a query of this querier, so that nothing is released, and forgets its question.
+    /// Cancels a query of this querier, waits until it has ended without a release, and forgets its question. May be
+    /// repeated.
     ///
     /// # Errors
-    /// [`Error::Refused`] for a query that has ended already.
+    /// [`Error::Released`] for a query that had ended with a release; its question is not forgotten.
     ///
     /// ```
     /// # #[tokio::main]
@@ -115,9 +116,23 @@ impl Querier {
     /// # }
     /// ```
     pub async fn cancel(&self, query: QueryId) -> Result<(), Error> {
-        self.end(query).await?;
-        // The file is removed only after this succeeded. Without it the query could not be found any more.
-        self.forget(query)
+        match self.end(query).await {
+            // A query that has ended is refused, also one that an earlier try cancelled.
+            Ok(()) | Err(Error::Refused(_)) => {}
+            Err(Error::NoQuery) => {
+                self.forget(query)?;
+                return Err(Error::NoQuery);
+            }
+            Err(error) => return Err(error),
+        }
+        // The process that drives the query reads the mark when it next renews its lease, and until then may release.
+        // Without its file a released answer could not be opened any more.
+        let mut times = PhaseTimes::default();
+        match self.watch(query, &mut times, &Events::ignored()).await {
+            Ok(_) => Err(Error::Released),
+            Err(Error::Failed(_)) => self.forget(query),
+            Err(error) => Err(error),
+        }
     }
 
     /// Ends a query at the Conductors.

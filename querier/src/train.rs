@@ -3,7 +3,10 @@
 use std::time::{Duration, Instant};
 
 use borsh::{BorshDeserialize, BorshSerialize};
-use dispers_base::encoding::{Message, decode, to_bytes};
+use dispers_base::{
+    encoding::{Message, decode, to_bytes},
+    id::QueryId,
+};
 use dispers_core::{
     conduct::{Funnel, Phase, Status},
     manifest::{ManifestError, SignedManifest, VerifiedManifest},
@@ -71,6 +74,8 @@ struct Session<'a> {
     events: &'a Events<TrainingProgress>,
     /// True once the reader knows that the session is kept.
     announced: bool,
+    /// Keeps other processes from the session while it runs here.
+    _lock: Option<std::fs::File>,
 }
 
 /// Returns the noise of a session with this loss.
@@ -95,7 +100,8 @@ impl Querier {
     /// Trains a model, round by round.
     ///
     /// The session is in the folder of the configuration from before it is submitted until
-    /// [`forget`](Self::forget). A session that fails is removed, unless no Conductor could be reached.
+    /// [`forget`](Self::forget). A session that the network gave up is removed. After any other error it may be
+    /// resumed.
     ///
     /// # Errors
     /// [`Error`] if there is no model yet.
@@ -146,7 +152,8 @@ impl Querier {
     /// session that cannot be resumed stays in the folder, since another configuration or directory may do.
     ///
     /// # Errors
-    /// [`Error::NoSession`] if none of this id is kept. The pending work ends with [`Error`] if there is no model yet, or
+    /// [`Error::NoSession`] if none of this id is kept, [`Error::Damaged`] for a file that is none of a session. The
+    /// pending work ends with [`Error`] if there is no model yet, or
     /// if the session cannot be resumed any more.
     ///
     /// ```
@@ -168,10 +175,12 @@ impl Querier {
     /// # }
     /// ```
     pub fn resume(&self, id: &str) -> Result<InTraining, Error> {
-        let kept = self.folder()?.session(id)?;
+        let folder = self.folder()?;
+        let decoded = decode(&folder.session(id)?).map_err(Error::from);
+        let kept: Kept = decoded.map_err(|error| folder.in_session(id, error))?;
         let querier = self.clone();
         Ok(Pending::new(|events| async move {
-            querier.resume_training(decode(&kept)?, &events).await
+            querier.resume_training(kept, &events).await
         }))
     }
 
@@ -205,13 +214,20 @@ impl Querier {
         let query = drafted.manifest.query();
         let mut session = self.session(drafted.manifest.clone(), kept, events)?;
         session.keep().await;
-        let trained = match self.submit_drafted(&drafted).await {
-            Ok(()) => session.train(plan).await,
-            Err(error) => Err(error),
-        };
-        if let Err(error) = &trained
-            && !matches!(error, Error::Unreachable(_))
-        {
+        if let Err(error) = self.submit_drafted(&drafted).await {
+            self.forget_unless_it_arrived(query, &error).await;
+            return Err(error);
+        }
+        self.end_of_training(query, session.train(plan).await)
+    }
+
+    /// Removes the file of a session that failed for good. After any other error the session may be resumed.
+    fn end_of_training(
+        &self,
+        query: QueryId,
+        trained: Result<Trained, Error>,
+    ) -> Result<Trained, Error> {
+        if let Err(Error::Failed(_) | Error::Fit(_)) = &trained {
             // A failure is ignored: a file that stays reveals only sums that were released.
             let _ = self.forget(query);
         }
@@ -232,9 +248,10 @@ impl Querier {
             return Err(Error::Changed);
         }
         events.tell(TrainingProgress::Preparing).await;
+        let query = manifest.query();
         let mut session = self.session(manifest, kept, events)?;
         session.announced = true;
-        session.train(plan).await
+        self.end_of_training(query, session.train(plan).await)
     }
 
     fn session<'a>(
@@ -248,8 +265,13 @@ impl Querier {
         if reply.public() != manifest.reply_key {
             return Err(Error::Changed);
         }
+        let lock = match &self.folder {
+            Some(folder) => Some(folder.lock_session(manifest.query())?),
+            None => None,
+        };
         Ok(Session {
             querier: self,
+            _lock: lock,
             key: SessionKey::new(&kept.salt, manifest.query()),
             reply: self.node.watched(reply),
             updates: Updates::new(self, manifest.query()),
@@ -262,7 +284,8 @@ impl Querier {
 }
 
 impl Session<'_> {
-    /// Has round after round computed. Rounds that were released before are taken from the stored sums.
+    /// Runs the rounds of the schedule, one after the other. Rounds that were released before are taken from the
+    /// stored sums.
     async fn train(mut self, plan: TrainingPlan) -> Result<Trained, Error> {
         let query = self.manifest.query();
         let rounds = self.manifest.rounds;
@@ -360,7 +383,7 @@ impl Session<'_> {
         let status = self.watch(round).await?;
         let released = self.outputs(round).await?;
         self.kept.released.push(Sums {
-            // On either side of zero, with noise or without.
+            // Updates are signed numbers, with noise or without.
             outputs: released.numbers(true),
             dealers: released.dealers,
             milliseconds: start.elapsed().as_millis() as u64,
@@ -421,6 +444,11 @@ impl Session<'_> {
             let status = self.updates.next().await?;
             if let Some(failure) = status.failure.clone() {
                 return Err(Error::Failed(failure));
+            }
+            if status.round > round {
+                // This round's totals are gone. Without this, the process would wait for the round until the session
+                // expires.
+                return Err(Error::OtherRound);
             }
             let ended = matches!(status.phase, Phase::Between | Phase::Done);
             if status.round == round && ended {

@@ -5,7 +5,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use dispers_querier::{
-    Error, Family, Phase, Progress, Querier, Question, Settings, TrainingProgress,
+    Error, Family, Phase, Progress, Querier, QueryId, Question, Settings, TrainingProgress,
     TrainingQuestion, TrainingRequest,
 };
 use dispers_sandbox::{Network, Options};
@@ -147,17 +147,69 @@ async fn a_session_whose_process_died_is_resumed() {
             _ => {}
         }
     }
+    let id = id.unwrap();
+    let other = stage.querier();
+    let second = other.resume(&id).unwrap().await.err().unwrap();
+    assert!(matches!(second, Error::InUse) && second.is_temporary());
     drop(training);
 
-    let id = id.unwrap();
-    assert_eq!(stage.kept(), [format!("{id}.training")]);
-    let other = stage.querier();
+    assert!(stage.kept().contains(&format!("{id}.training")));
     let trained = other.resume(&id).unwrap().await.unwrap();
     assert!(trained.interrupted.is_none());
     let last = trained.fit.history.last().unwrap();
     assert_eq!(last.number + 1, trained.rounds);
     assert_eq!(trained.question.request, logistic().request);
     other.forget(trained.query).unwrap();
+    assert_eq!(stage.kept(), Vec::<String>::new());
     assert!(matches!(other.resume(&id), Err(Error::NoSession { .. })));
+    stage.network.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_file_is_named_and_stays() {
+    let stage = Stage::new().await;
+    let querier = stage.querier();
+    let asked = querier.detach(&Question::new(SQL, "sandbox").exact()).await;
+    let id = asked.unwrap().query().to_string();
+    let path = stage.folder.path().join(format!("queries/{id}.query"));
+    let whole = std::fs::read_to_string(&path).unwrap();
+    for damaged in ["", "00", "no digits", &whole[..(whole.len() / 2) & !1]] {
+        std::fs::write(&path, damaged).unwrap();
+        let error = querier.find(&id).err().unwrap();
+        assert!(error.is_misuse(), "{error}");
+        assert!(error.to_string().contains(&id), "{error}");
+    }
+    std::fs::write(&path, &whole).unwrap();
+    let copy = stage.folder.path().join("queries/c0ffee.query");
+    std::fs::copy(&path, copy).unwrap();
+    assert!(matches!(querier.find("c0ffee"), Err(Error::Damaged { .. })));
+    let answer = querier.follow(&querier.find(&id).unwrap()).await.unwrap();
+    assert_eq!(answer.table.columns, ["people"]);
+    stage.network.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cancelling_waits_for_the_end_and_may_be_repeated() {
+    let stage = Stage::new().await;
+    let querier = stage.querier();
+    let question = Question::new(SQL, "sandbox").exact();
+    let owners = question.clone().ask_owners(Duration::from_secs(3600));
+    let asked = querier.detach(&owners).await.unwrap();
+    querier.cancel(asked.query()).await.unwrap();
+    let status = querier.status(asked.query()).await.unwrap();
+    assert_eq!(status.phase, Phase::Failed);
+    querier.cancel(asked.query()).await.unwrap();
+
+    let released = querier.detach(&question).await.unwrap();
+    querier.follow(&released).await.unwrap();
+    let late = querier.cancel(released.query()).await.unwrap_err();
+    assert!(matches!(late, Error::Released), "{late}");
+    // The answer can still be fetched.
+    let id = released.query().to_string();
+    querier.result(&querier.find(&id).unwrap()).await.unwrap();
+
+    let unknown = QueryId([9; 32]);
+    assert!(matches!(querier.status(unknown).await, Err(Error::NoQuery)));
+    assert!(matches!(querier.cancel(unknown).await, Err(Error::NoQuery)));
     stage.network.stop().await;
 }

@@ -139,7 +139,9 @@ mod tests {
             standard_errors: vec![vec![None, Some(1.5), None]; 2],
             ..Table::default()
         };
-        QueryResult::of_table(QueryId([7; 32]), table)
+        let mut result = QueryResult::of_table(QueryId([7; 32]), table);
+        result.homes.accepted = 49;
+        result
     }
 
     fn check(batch: &RecordBatch) {

@@ -313,6 +313,11 @@ fn nothing_makes_a_file_but_the_functions_for_private_ones() {
         let text = fs::read_to_string(path).unwrap();
         let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
         let code = code.split("#[cfg(all(test").next().unwrap();
+        // Examples in documentation make folders of their own.
+        let code: String = code
+            .lines()
+            .filter(|line| !line.trim_start().starts_with("//"))
+            .collect();
         for maker in MAKERS {
             let allowed =
                 usize::from(name == "node/src/database.rs" && maker == "Connection::open(");
