@@ -85,7 +85,7 @@ impl Querier {
     /// let question = Question::new("SELECT COUNT(*) AS people FROM health", "sandbox").exact();
     /// let id = querier.detach(&question).await?.query().to_string();
     ///
-    /// // Before the query expires, also in another process:
+    /// // Until the query expires, also in another process:
     /// let asked = querier.find(&id)?;
     /// let result = querier.follow(&asked).await?;
     /// assert_eq!(result.table.columns, ["people"]);

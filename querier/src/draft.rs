@@ -8,7 +8,7 @@ use dispers_base::{
 };
 use dispers_core::{
     find::{ProfileOpening, SealedProfile, exact_finder},
-    manifest::{MAX_LIFETIME, Manifest, SignedManifest, VerifiedManifest, check_privacy},
+    manifest::{MAX_LIFETIME, Manifest, SignedManifest, VerifiedManifest},
 };
 use dispers_crypto::{
     envelope::{EnvelopeSecretKey, Sealed},
@@ -90,8 +90,12 @@ impl Querier {
     ) -> Result<Drafted, Error> {
         let directory = &self.node.directory;
         let floors = &directory.floors;
-        // Checked before any node is contacted, so that a query that would be refused reveals nothing.
-        check_privacy(draft.privacy.as_ref(), floors)?;
+        self.check_terms(
+            draft.privacy.as_ref(),
+            draft.purpose,
+            draft.min_cohort,
+            draft.owners_ms,
+        )?;
         let profile = self.pseudonyms(profile).await?;
         let keys = directory.asked_keys();
         let notary = match draft.privacy {
@@ -105,9 +109,6 @@ impl Querier {
         let notary = notary.ok_or(Error::NotListed("target finder"))?;
         let issued = now();
         let lifetime = self.config.lifetime_ms.saturating_add(draft.owners_ms);
-        if lifetime > MAX_LIFETIME {
-            return Err(Error::TooLong);
-        }
         // Each further round of a session adds only a part of a query's life: it asks the homes that were found for the
         // first.
         let rounds = u64::from(draft.rounds.saturating_sub(1));

@@ -126,7 +126,9 @@ pub enum Error {
     )]
     Changed,
     /// The query would live longer than seven days.
-    #[error("a query lives at most seven days: give owners less time")]
+    #[error(
+        "a query lives at most seven days: give owners less time, or lower lifetime-ms in the querier's configuration"
+    )]
     TooLong,
     /// A training question without δ, which Gaussian noise needs.
     #[error("training takes Gaussian noise: give --delta, such as 1e-6, beside --epsilon")]
@@ -181,6 +183,7 @@ impl Error {
                 | Self::Manifest(_)
                 | Self::TooLong
                 | Self::NoDelta
+                | Self::Fit(FitError::Settings(_))
                 | Self::NoBound
                 | Self::Config(_)
                 | Self::NoQuestion { .. }

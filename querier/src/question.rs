@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use dispers_circuit::Circuit;
-use dispers_core::manifest::{ManifestError, check_privacy, check_sums};
+use dispers_core::manifest::{MAX_LIFETIME, ManifestError, check_privacy, check_sums};
 use dispers_privacy::Privacy;
 use dispers_sql::plan::{Plan, PlanLimits};
 
@@ -136,22 +136,50 @@ impl Querier {
     ) -> Result<(Plan, Option<Privacy>), Error> {
         let plan = self.plan(&question.sql)?;
         let privacy = self.privacy(question, &plan)?;
+        self.check_terms(
+            privacy.as_ref(),
+            &question.purpose,
+            question.min_cohort,
+            question.owners_ms,
+        )?;
+        Ok((plan, privacy))
+    }
+
+    /// Checks the terms of a question before any node is contacted, so that a question that would be refused reveals
+    /// nothing.
+    pub(crate) fn check_terms(
+        &self,
+        privacy: Option<&Privacy>,
+        purpose: &str,
+        min_cohort: Option<u32>,
+        owners_ms: u64,
+    ) -> Result<(), Error> {
         let directory = self.directory();
-        check_privacy(privacy.as_ref(), &directory.floors)?;
+        let floors = &directory.floors;
+        check_privacy(privacy, floors)?;
         let querier = directory.querier(&self.node.name);
-        if !querier.is_some_and(|entry| entry.purposes.contains(&question.purpose)) {
-            return Err(ManifestError::Purpose(question.purpose.clone()).into());
+        if !querier.is_some_and(|entry| {
+            entry
+                .purposes
+                .iter()
+                .any(|registered| registered == purpose)
+        }) {
+            return Err(ManifestError::Purpose(purpose.to_owned()).into());
         }
-        let floor = directory.floors.min_cohort;
-        match question.min_cohort {
-            Some(cohort) if cohort < floor => Err(ManifestError::BelowFloor {
+        if let Some(cohort) = min_cohort
+            && cohort < floors.min_cohort
+        {
+            return Err(ManifestError::BelowFloor {
                 what: "minimum cohort",
                 got: cohort.into(),
-                floor: floor.into(),
+                floor: floors.min_cohort.into(),
             }
-            .into()),
-            _ => Ok((plan, privacy)),
+            .into());
         }
+        if self.config.lifetime_ms.saturating_add(owners_ms) > MAX_LIFETIME {
+            return Err(Error::TooLong);
+        }
+        Ok(())
     }
 
     /// Returns the noise that keeps the question's ε and δ with the least error. Returns `None` for an exact question.

@@ -190,6 +190,7 @@ impl Querier {
         events: &Events<TrainingProgress>,
     ) -> Result<Trained, Error> {
         let mut plan = self.plan_training(&question.request)?;
+        question.settings.check()?;
         plan.training.guarded = question.loss.is_none();
         events.tell(TrainingProgress::Preparing).await;
         let rounds = plan.training.schedule().len() as u16;

@@ -213,3 +213,29 @@ async fn cancelling_waits_for_the_end_and_may_be_repeated() {
     assert!(matches!(querier.cancel(unknown).await, Err(Error::NoQuery)));
     stage.network.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_cannot_work_is_refused_before_it_leaves() {
+    let stage = Stage::new().await;
+    let querier = stage.querier();
+    let mut endless = logistic();
+    endless.settings.momentum = 1.0;
+    let mut twice = logistic();
+    twice.request.features.push("age".into());
+    let mut small = logistic();
+    small.min_cohort = Some(1);
+    let mut long = logistic();
+    long.owners_ms = u64::MAX;
+    for (question, reason) in [
+        (endless, "momentum"),
+        (twice, "age stands twice"),
+        (small, "minimum cohort"),
+        (long, "seven days"),
+    ] {
+        let error = querier.train(&question).await.err().unwrap();
+        assert!(error.is_misuse(), "{error}");
+        assert!(error.to_string().contains(reason), "{error}");
+    }
+    assert_eq!(stage.kept(), Vec::<String>::new());
+    stage.network.stop().await;
+}

@@ -21,6 +21,11 @@ impl Training {
             !self.features.is_empty() && self.features.len() <= local.measures.len(),
             "a model has at least one feature, and each once",
         )?;
+        let mut features = self.features.iter().enumerate();
+        require(
+            !features.any(|(number, feature)| self.features[..number].contains(feature)),
+            "a model has at least one feature, and each once",
+        )?;
         // Coordinates are proved in digits of 4 bits (protocol.md §7).
         require(
             self.bits > 0 && self.bits <= 24 && self.bits.is_multiple_of(4),

@@ -34,6 +34,27 @@ pub struct Settings {
     pub seed: u64,
 }
 
+impl Settings {
+    /// Checks that every step with these settings is a finite number.
+    ///
+    /// # Errors
+    /// [`FitError::Settings`] for the first setting out of its range.
+    pub fn check(&self) -> Result<(), FitError> {
+        let not_negative = |value: f64| value.is_finite() && value >= 0.0;
+        if !not_negative(self.rate) {
+            return Err(FitError::Settings("the length of a step is 0 or above"));
+        }
+        // With a momentum of 1 the velocity would never decay, and an adaptive step would divide by zero.
+        if !(0.0..1.0).contains(&self.momentum) {
+            return Err(FitError::Settings("a momentum is from 0 to below 1"));
+        }
+        if !not_negative(self.l2) {
+            return Err(FitError::Settings("a penalty is 0 or above"));
+        }
+        Ok(())
+    }
+}
+
 /// Result of a round.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Round {
@@ -80,6 +101,9 @@ pub enum FitError {
         "{0} never varies, or follows from the other features: leave it out, or give --l2 a value above 0"
     )]
     Degenerate(String),
+    /// A setting of the steps is out of its range.
+    #[error("{0}")]
+    Settings(&'static str),
 }
 
 /// Release of a round, with its place in the session.
