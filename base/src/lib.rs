@@ -5,6 +5,7 @@
 pub mod encoding;
 pub mod field;
 pub mod fingerprint;
+pub mod hex;
 pub mod id;
 pub mod keys;
 pub mod labels;
