@@ -146,8 +146,8 @@ impl Querier {
     /// session that cannot be resumed stays in the folder, since another configuration or directory may do.
     ///
     /// # Errors
-    /// [`Error::NoSession`] if none of this id is kept. The pending work ends with [`Error`] if there is no model yet, or
-    /// if the session cannot be resumed any more.
+    /// [`Error::NoSession`] if none of this id is kept. The pending work ends with [`Error`] if there is no model yet,
+    /// or if the session cannot be resumed any more.
     ///
     /// ```
     /// # #[tokio::main]

@@ -336,7 +336,8 @@ impl Conduct {
         result: Result<Deal, StepError>,
     ) -> Result<Vec<Command>, Failure> {
         let offers = self.manifest.offers(aggregator.committee).count();
-        // Every aggregator would refuse a deal for another request, fail its step, and be excluded in the dealer's place.
+        // Every aggregator would refuse a deal for another request, fail its step, and be excluded in the dealer's
+        // place.
         let asked = self.run(work).and_then(|run| match &run.step {
             Step::Dealing { request, .. } => Some(request.clone()),
             _ => None,

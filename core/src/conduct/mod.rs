@@ -400,8 +400,8 @@ impl Conduct {
                     .push((partition, grant));
             }
         }
-        // The noisy numbers decide, since the querier chose the bound. The exact number is checked as well, so that no more
-        // homes are asked.
+        // The noisy numbers decide, since the querier chose the bound. The exact number is checked as well, so that no
+        // more homes are asked.
         let at_most = self.noisy_sizes.iter().map(NoisySize::at_most);
         let at_most = at_most.fold(0, u64::saturating_add);
         if at_most.max(self.funnel.targeted) > self.manifest.max_homes {
