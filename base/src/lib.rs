@@ -9,4 +9,5 @@ pub mod hex;
 pub mod id;
 pub mod keys;
 pub mod labels;
+pub mod signed;
 pub mod weakness;

@@ -7,10 +7,11 @@ use borsh::{BorshDeserialize, BorshSerialize};
 
 use super::{Directory, DirectoryBody, DirectoryError, LIMIT};
 use dispers_base::{
-    encoding,
+    encoding::{self, Message},
     id::Timestamp,
     keys::{Signature, SigningKey, VerifyingKey},
     labels,
+    signed::Statement,
 };
 
 /// Most signatures that a file may carry. It bounds the verifications that an unverified file can cause.
@@ -34,6 +35,15 @@ impl RootKeys {
         let needed = needed.unwrap_or(distinct.len() / 2 + 1);
         Self { keys, needed }
     }
+}
+
+impl Statement for DirectoryBody {
+    const LABEL: &'static str = labels::SIGN_DIRECTORY;
+}
+
+impl Message for DirectoryBody {
+    const NAME: &'static str = "directory";
+    const LIMIT: usize = LIMIT;
 }
 
 /// Directory as received. Nothing in it may be used before [`verify`](Self::verify).
@@ -62,7 +72,7 @@ impl SignedDirectory {
     pub fn sign(&mut self, key: &SigningKey) {
         let public = key.public();
         self.signatures.retain(|(signer, _)| *signer != public);
-        let signature = key.sign(labels::SIGN_DIRECTORY, &self.body);
+        let signature = key.sign(DirectoryBody::LABEL, &self.body);
         self.signatures.push((public, signature));
     }
 
@@ -89,8 +99,8 @@ impl SignedDirectory {
     /// # Errors
     /// [`DirectoryError::Malformed`] if the body does not decode, and the errors of [`DirectoryBody::check`].
     pub fn unverified_body(&self) -> Result<DirectoryBody, DirectoryError> {
-        let body: DirectoryBody = encoding::from_bytes(&self.body, LIMIT, "directory")
-            .map_err(|_| DirectoryError::Malformed)?;
+        let body: DirectoryBody =
+            encoding::decode(&self.body).map_err(|_| DirectoryError::Malformed)?;
         // A root operator must not sign what every reader would refuse.
         body.check()?;
         Ok(body)
@@ -119,7 +129,7 @@ impl SignedDirectory {
     /// Returns the keys whose signatures verify, pinned or not.
     pub fn signers(&self) -> BTreeSet<&VerifyingKey> {
         let signatures = self.signatures.iter().filter(|(signer, signature)| {
-            let checked = signer.verify(labels::SIGN_DIRECTORY, &self.body, signature);
+            let checked = signer.verify(DirectoryBody::LABEL, &self.body, signature);
             checked.is_ok()
         });
         signatures.map(|(signer, _)| signer).collect()
