@@ -55,6 +55,14 @@ pub struct SignedDirectory {
     pub signatures: Vec<(VerifyingKey, Signature)>,
 }
 
+impl Message for SignedDirectory {
+    const NAME: &'static str = DirectoryBody::NAME;
+    // A limit equal to the body's would refuse the largest directory once it is signed.
+    const LIMIT: usize = DirectoryBody::LIMIT
+        + SIGNATURE_LIMIT * (size_of::<VerifyingKey>() + size_of::<Signature>())
+        + 64;
+}
+
 impl SignedDirectory {
     /// Encodes a body that nobody has signed yet.
     ///
@@ -81,8 +89,7 @@ impl SignedDirectory {
     /// # Errors
     /// [`DirectoryError::Malformed`] for anything else than an encoded directory.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, DirectoryError> {
-        let signed: Self = encoding::from_bytes(bytes, LIMIT, "directory")
-            .map_err(|_| DirectoryError::Malformed)?;
+        let signed: Self = encoding::decode(bytes).map_err(|_| DirectoryError::Malformed)?;
         if signed.signatures.len() > SIGNATURE_LIMIT {
             return Err(DirectoryError::Malformed);
         }
