@@ -4,6 +4,8 @@ use std::fmt;
 
 use borsh::{BorshDeserialize, BorshSerialize};
 
+use crate::hex::Hex;
+
 /// Role of a party that sends or opens sealed messages (protocol.md §1).
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize, BorshDeserialize,
@@ -76,7 +78,7 @@ pub struct QueryId(pub [u8; 32]);
 
 impl fmt::Display for QueryId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0[..16].iter().try_for_each(|b| write!(f, "{b:02x}"))
+        write!(f, "{}", Hex(&self.0[..16]))
     }
 }
 

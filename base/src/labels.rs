@@ -1,7 +1,10 @@
 //! Every domain-separation label of the protocol, in one place.
 //!
 //! A label names one use of one primitive. Two uses never share a label, so that a hash, key, signature or envelope
-//! made for one use never passes for another.
+//! made for one use never passes for another. A test of the crate `tests` keeps this.
+//!
+//! The text of a label never changes within a version of the protocol, although some texts name their use badly: nodes
+//! and files of another release would have other hashes.
 
 /// First bytes of every HPKE `info`.
 pub const ENVELOPE: &str = "dispers v1 envelope";
@@ -41,8 +44,8 @@ pub const EXPAND_JOINT: &str = "dispers v1 expand joint randomness";
 pub const HASH_JOINT_PART: &str = "dispers v1 hash share for joint randomness";
 /// Seed of the joint randomness, from all commitments of one vector.
 pub const HASH_JOINT: &str = "dispers v1 hash joint randomness";
-/// Blinds, which keep a commitment from revealing anything about its share.
-pub const EXPAND_BLINDS: &str = "dispers v1 expand blinds";
+/// Blind of one contribution, which keeps a commitment from revealing anything about its share.
+pub const HASH_BLIND: &str = "dispers v1 expand blinds";
 /// Signature over the parameters of a round of training.
 pub const SIGN_PARAMETERS: &str = "dispers v1 sign parameters";
 /// Key under which a session's parameters are sealed, from the salt of its profile.
@@ -54,7 +57,7 @@ pub const HASH_HELD_OUT: &str = "dispers v1 held out";
 
 /// Signature over a directory body.
 pub const SIGN_DIRECTORY: &str = "dispers v1 sign directory";
-/// Signature over a manifest body.
+/// Signature over a manifest body. The signed hash is the query's id.
 pub const SIGN_MANIFEST: &str = "dispers v1 sign manifest";
 /// Signature over a request for an aggregator's offer.
 pub const SIGN_OFFER_REQUEST: &str = "dispers v1 sign offer request";
@@ -62,8 +65,6 @@ pub const SIGN_OFFER_REQUEST: &str = "dispers v1 sign offer request";
 pub const SIGN_OFFER: &str = "dispers v1 sign offer";
 /// Signature over a request to evaluate blinded concepts.
 pub const SIGN_EVALUATION: &str = "dispers v1 sign evaluation request";
-/// Signature over a subscription upload, checked by the Target.
-pub const SIGN_UPLOAD: &str = "dispers v1 sign upload";
 /// Signature over a batch of chosen targets.
 pub const SIGN_BATCH: &str = "dispers v1 sign batch";
 /// Signature over the summary of a find.
@@ -72,7 +73,7 @@ pub const SIGN_FIND: &str = "dispers v1 sign find";
 pub const SIGN_GROUPS: &str = "dispers v1 sign groups";
 /// Signature over an aggregator's statement of the noise that it deals.
 pub const SIGN_DEAL: &str = "dispers v1 sign deal";
-/// Signature over a message from one aggregator to another.
+/// Signature over a message from one aggregator to another. Decisions name messages by the signed hash.
 pub const SIGN_PEER: &str = "dispers v1 sign aggregator message";
 /// Signature over an aggregator's acknowledgement of a prepared batch.
 pub const SIGN_ACKNOWLEDGEMENT: &str = "dispers v1 sign acknowledgement";
@@ -99,13 +100,13 @@ pub const HASH_LOG_LEAF: &str = "dispers v1 log leaf";
 pub const HASH_CANONICAL_PROFILE: &str = "dispers v1 hash canonical profile";
 /// Commitment to a target profile.
 pub const HASH_PROFILE: &str = "dispers v1 hash profile";
-/// Digest of the streamed subscription lists.
-pub const HASH_LISTS: &str = "dispers v1 hash lists";
+/// Name under which a Conductor stores an upload.
+pub const HASH_UPLOAD: &str = "dispers v1 hash lists";
 /// Name under which an aggregator stores an offered key.
 pub const HASH_OFFERED_KEY: &str = "dispers v1 hash offered key";
 /// Digest of one batch of targets.
 pub const HASH_BATCH: &str = "dispers v1 hash batch";
-/// Digest of one aggregator's groups, in order.
+/// Node of the tree over one aggregator's groups.
 pub const HASH_AGGREGATOR_GROUPS: &str = "dispers v1 hash aggregator groups";
 /// Digest D over all aggregators' digests.
 pub const HASH_GROUPS: &str = "dispers v1 hash groups";

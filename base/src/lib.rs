@@ -5,7 +5,9 @@
 pub mod encoding;
 pub mod field;
 pub mod fingerprint;
+pub mod hex;
 pub mod id;
 pub mod keys;
 pub mod labels;
+pub mod signed;
 pub mod weakness;

@@ -1,6 +1,9 @@
 //! Roots of unity whose order is a power of two, and polynomials that are given by their values there.
 
-use dispers_base::field::{self, Expander};
+use dispers_base::{
+    field::{self, Expander},
+    labels,
+};
 use prio::field::{Field64, NttFriendlyFieldElement};
 
 /// Returns the root of unity ω of order 2^`log`.
@@ -18,6 +21,12 @@ pub(crate) fn roots(size: usize) -> impl Iterator<Item = u64> {
 /// Returns the powers of `base`, from 1 on.
 pub(crate) fn powers(base: u64) -> impl Iterator<Item = u64> {
     std::iter::successors(Some(1), move |power| Some(field::mul(*power, base)))
+}
+
+/// Starts the randomness that a verifier is compiled under.
+pub(crate) fn randomness(seed: &[u8; 32]) -> Expander {
+    // One label for the verifiers of both proof systems: a circuit has one proof system, and no two works one seed.
+    Expander::new(labels::EXPAND_RANDOMNESS, seed)
 }
 
 /// Draws a point that is no root of unity of order `size`.

@@ -11,8 +11,8 @@
 //!
 //! Digits are proved under joint randomness, for which a home commits to the shares of its input.
 //!
-//! **What is proved of a row.** Exactly one group bit is set, or none: a home without a row. Presence bits are masked by
-//! the row and level bits by the presence, so that every vector that satisfies the constraints has the outputs of a
+//! **What is proved of a row.** Exactly one group bit is set, or none: a home without a row. Presence bits are masked
+//! by the row and level bits by the presence, so that every vector that satisfies the constraints has the outputs of a
 //! legal row, or all zeros. The weights of the level bits make nothing above the maximum expressible.
 //!
 //! A home uses [`contribution`]: it encodes, and [shares](contribution::share) with a proof. An aggregator uses

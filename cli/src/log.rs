@@ -13,7 +13,6 @@ use dispers_base::{
     encoding::{Message as _, decode, to_bytes},
     id::Role,
     keys::VerifyingKey,
-    labels,
 };
 use dispers_core::{
     log::{Root, SignedHead, Tree, check_consistency, leaf},
@@ -450,10 +449,7 @@ async fn check_entries(reader: &Reader, root: &Root) -> Result<(), Exit> {
         for signed in part {
             let of = manifest(&signed).map_err(|_| wrong("an entry is no manifest"))?;
             match keys.get(of.querier.as_str()) {
-                Some(key)
-                    if key
-                        .verify(labels::SIGN_MANIFEST, &signed.body, &signed.signature)
-                        .is_ok() => {}
+                Some(key) if signed.verify_signature(key).is_ok() => {}
                 // The directory no longer lists this querier, or lists a new key. Queries stay in the log for
                 // ever, so this is no error.
                 _ => unlisted += 1,

@@ -6,12 +6,11 @@ use std::{
 };
 
 use dispers_base::{
-    encoding,
+    encoding::Message,
     id::{KeyEpoch, MemberNumber, Timestamp},
-    labels,
 };
 use dispers_core::evaluation::{
-    EvaluationRequest, MAX_CONCEPTS, MAX_REQUEST, Requester, SealedEvaluationRequest, context,
+    MAX_CONCEPTS, Requester, SealedEvaluationRequest, SignedEvaluationRequest, context,
 };
 use dispers_crypto::{
     dealing::KeyShare,
@@ -96,16 +95,16 @@ impl Indexor {
     /// [`Error`] if the request is not valid, or the requester has used up its concepts for this hour.
     pub fn evaluate(&self, sealed: &SealedEvaluationRequest) -> Result<Evaluation, Error> {
         let now = now();
-        let signed = sealed.open(&self.envelope, &context(self.member), MAX_REQUEST)?;
-        let request: EvaluationRequest =
-            encoding::from_bytes(&signed.body, MAX_REQUEST, "evaluation request")?;
+        let signed = sealed.open(
+            &self.envelope,
+            &context(self.member),
+            SignedEvaluationRequest::LIMIT,
+        )?;
+        let request = signed.unverified()?;
         // The quota below is charged to the requester that the request names, so its signature is checked first:
         // nobody may use up another requester's quota.
-        request
-            .requester
-            .key(&self.node.directory)
-            .ok_or(Error::UnknownRequester)?
-            .verify(labels::SIGN_EVALUATION, &signed.body, &signed.signature)?;
+        let requester = request.requester.key(&self.node.directory);
+        signed.verify_signature(requester.ok_or(Error::UnknownRequester)?)?;
         // The Conductor and the Target relay the sealed request and could send it again. The time bounds how long a
         // repeated request can cost the requester its quota.
         let stale =

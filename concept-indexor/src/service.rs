@@ -3,10 +3,9 @@
 use std::sync::Arc;
 
 use dispers_base::{
-    encoding::{from_bytes, to_bytes},
+    encoding::{decode, to_bytes},
     id::Role,
 };
-use dispers_core::evaluation::MAX_REQUEST;
 use dispers_node::{blocking, require_role};
 use dispers_proto::v1::{EvaluateRequest, Message, concept_indexor_server::ConceptIndexor};
 use tonic::{Request, Response, Status};
@@ -34,9 +33,7 @@ impl ConceptIndexor for Service {
         let sealed = request.into_inner().sealed;
         let indexor = self.0.clone();
         let evaluation = blocking(move || {
-            // An encoded envelope is longer than its plaintext. Twice the plaintext's limit leaves room for the
-            // encapsulation.
-            from_bytes(&sealed, 2 * MAX_REQUEST, "evaluation request")
+            decode(&sealed)
                 .map_err(Error::from)
                 .and_then(|sealed| indexor.evaluate(&sealed))
                 .map_err(|error| error.fault().status(&error))

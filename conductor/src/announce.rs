@@ -7,11 +7,7 @@ use dispers_base::{
     encoding::decode,
     id::{BatchId, Timestamp, Work},
 };
-use dispers_core::{
-    ask::TargetRequest,
-    find::{BatchMessage, BatchStatement},
-    ticket::FindId,
-};
+use dispers_core::{ask::TargetRequest, find::BatchMessage, ticket::FindId};
 use dispers_node::now;
 use dispers_proto::v1::target_client::TargetClient;
 use tokio::{
@@ -93,8 +89,8 @@ impl Driver {
         message: &[u8],
         finds: &mut HashMap<u16, FindId>,
     ) -> bool {
-        let statement = decode(message)
-            .and_then(|batch: BatchMessage| decode::<BatchStatement>(&batch.statement));
+        let statement =
+            decode(message).and_then(|batch: BatchMessage| batch.statement.unverified());
         statement.map_or(true, |statement| {
             *finds.entry(partition).or_insert(statement.find) != statement.find
         })

@@ -20,8 +20,8 @@ use dispers_core::{
     },
     log::Inclusion,
     manifest::{Manifest, SignedManifest},
-    peer::{MAX_PEER_MESSAGE, PeerMessage},
-    release::{Certificate, NotariseRequest, Proposal, SealedTotal},
+    peer::{MAX_PEER_MESSAGES, PeerMessage},
+    release::{Certificate, NotariseRequest, Proposal, SealedTotal, is_acknowledged_by},
     session::SignedParameters,
 };
 use dispers_node::{Channel, Channels, Node, blocking, now};
@@ -44,8 +44,6 @@ use crate::{Config, Error, Kept, Log};
 
 /// Largest encoded head of a batch's answers, in bytes.
 const MAX_HEAD: usize = 1 << 20;
-/// Largest encoded answer of an aggregator's step, in bytes: its messages to all others.
-const MESSAGES: usize = 16 * MAX_PEER_MESSAGE;
 /// Upper bound on the aggregators of a committee, whose member numbers have one byte.
 const MOST_MEMBERS: usize = u8::MAX as usize;
 /// Pause after an ask whose Target cannot be reached. Doubled at every attempt, up to 16 times this long.
@@ -247,8 +245,10 @@ impl Driver {
     /// # Errors
     /// `DATA_LOSS` if the statement does not decode, `NOT_FOUND` if the directory does not list the Target.
     pub(crate) fn target(&self, batch: &BatchMessage, attempt: u8) -> Result<&Listed, Status> {
-        let statement: BatchStatement =
-            decode(&batch.statement).map_err(|error| Status::data_loss(error.to_string()))?;
+        let statement: BatchStatement = batch
+            .statement
+            .unverified()
+            .map_err(|error| Status::data_loss(error.to_string()))?;
         let target = statement.target(attempt);
         let node = target.and_then(|name| self.node.directory.node(name));
         node.filter(|node| node.role == Role::Target)
@@ -374,7 +374,7 @@ impl Driver {
                         })?;
                     let sent = outgoing(dealt).await?;
                     let reply = self.aggregator(aggregator)?.open_deals(sent).await?;
-                    incoming(reply, MESSAGES).await
+                    incoming(reply, MAX_PEER_MESSAGES).await
                 });
                 Event::Opened(aggregator, request.work, opened.await)
             }
@@ -400,7 +400,7 @@ impl Driver {
                     let messages = messages.clone();
                     let request = outgoing(VerifyRequest { work, messages }).await?;
                     let reply = self.aggregator(aggregator)?.verify(request).await?;
-                    incoming(reply, MESSAGES).await
+                    incoming(reply, MAX_PEER_MESSAGES).await
                 });
                 Event::Verified(aggregator, work, verified.await.and_then(read))
             }
@@ -418,13 +418,14 @@ impl Driver {
                     })
                     .await?;
                     let reply = self.aggregator(aggregator)?.decide(request).await?;
-                    incoming(reply, MESSAGES).await
+                    incoming(reply, MAX_PEER_MESSAGES).await
                 });
                 let verdict = verdict.await.and_then(|verdict| match verdict {
                     Verdict::Prepared(acknowledgement) => {
                         // Commit needs the acknowledgements of the whole quorum. With a forged one, the readers
                         // would fail their steps instead of the sender (§8).
-                        let signed = acknowledgement.is_signed_by(aggregator, &self.node.directory);
+                        let signed =
+                            is_acknowledged_by(aggregator, &acknowledgement, &self.node.directory);
                         signed
                             .then_some(acknowledgement)
                             .ok_or(StepError::BadAcknowledgement)
@@ -474,7 +475,7 @@ impl Driver {
                     })
                     .await?;
                     let reply = self.aggregator(aggregator)?.guards(request).await?;
-                    incoming(reply, MESSAGES).await
+                    incoming(reply, MAX_PEER_MESSAGES).await
                 });
                 Event::Guarded(aggregator, guarded.await)
             }
@@ -572,7 +573,7 @@ impl Driver {
         for (id, count) in summary.batches.batches(partition) {
             let message = messages.expect(BatchMessage::LIMIT).await?;
             let batch: BatchMessage = decode(&message).map_err(malformed)?;
-            let statement: BatchStatement = decode(&batch.statement).map_err(malformed)?;
+            let statement = batch.statement.unverified().map_err(malformed)?;
             // Another cut is another find (§6). Batches of two finds could both contain the same home.
             let same_find = *of_find.get_or_insert(statement.find) == statement.find;
             if (statement.batch, statement.count) != (id, count) || !same_find {
@@ -593,7 +594,7 @@ impl Driver {
     ) -> Result<Result<BatchAnswer, StepError>, Status> {
         let batch = self.kept.batch(work.batch).await?;
         let batch: BatchMessage = decode(&batch).map_err(malformed)?;
-        let statement: BatchStatement = decode(&batch.statement).map_err(malformed)?;
+        let statement = batch.statement.unverified().map_err(malformed)?;
         let asked = self.target(&batch, work.attempt)?;
         let name = asked.name.clone();
         let target = self.channel(asked)?;
@@ -667,7 +668,7 @@ impl Driver {
         let request = tokio_stream::iter(chunks(std::iter::once(head).chain(groups)));
         // `position` is the aggregator's place among those with an offer. A place without groups gets none.
         match self.aggregator(aggregator)?.open(request).await {
-            Ok(reply) => incoming(reply, MESSAGES).await.map(Some),
+            Ok(reply) => incoming(reply, MAX_PEER_MESSAGES).await.map(Some),
             Err(status) if status.code() == Code::DataLoss => Ok(None),
             Err(status) => Err(status),
         }

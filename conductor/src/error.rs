@@ -22,7 +22,7 @@ pub enum Error {
     #[error("the query belongs to another querier")]
     OtherQuerier,
     /// The Conductor does not know the query.
-    #[error("no such query: it may have expired; submit it anew")]
+    #[error("no such query: it may have expired; submit it again")]
     UnknownQuery,
     /// The query has no result yet.
     #[error("the query is not done yet")]

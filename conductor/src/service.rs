@@ -7,13 +7,13 @@ use std::{
 };
 
 use dispers_base::{
-    encoding::{decode, from_bytes, to_bytes},
+    encoding::{Message as _, decode, from_bytes, to_bytes},
     id::{AggregatorId, KeyEpoch, MemberNumber, Name, QueryId, Role},
 };
 use dispers_core::{
     aggregation::MAX_IN_FLIGHT,
     conduct::{Command, Conduct, Options, Record, Status as QueryStatus},
-    evaluation::MAX_REQUEST,
+    evaluation::SealedEvaluationRequest,
     find::{MAX_FIND_HEAD, SealedProfile},
     manifest::SignedManifest,
     release::SealedTotal,
@@ -404,8 +404,8 @@ fn check_upload(upload: &Upload, listed: &[KeyEpoch], partitions: u16) -> Result
 }
 
 fn open_upload(body: &[u8], envelope: &EnvelopeSecretKey) -> Result<Upload, Error> {
-    let sealed: SealedUpload = from_bytes(body, MAX_UPLOAD + (1 << 16), "upload")?;
-    Ok(sealed.open(envelope, &upload_context(), MAX_UPLOAD)?)
+    let sealed: SealedUpload = decode(body)?;
+    Ok(sealed.open(envelope, &upload_context(), Upload::LIMIT)?)
 }
 
 /// Returns the hashes of the handles in a sealed withdrawal.
@@ -569,7 +569,7 @@ impl Conductor for Service {
         // Hosts send their requests through a Target, so that the Conductor does not see which host asks (§4).
         require_querier_or_role(&request, Role::Target)?;
         let request = request.into_inner();
-        if request.sealed.len() > 2 * MAX_REQUEST {
+        if request.sealed.len() > SealedEvaluationRequest::LIMIT {
             return Err(Status::invalid_argument("the request is over its limit"));
         }
         let node = u8::try_from(request.member)
@@ -595,7 +595,7 @@ impl Conductor for Service {
     async fn upload(&self, request: Request<Streaming<Chunk>>) -> Result<Response<Empty>, Status> {
         require_role(&request, Role::Target)?;
         let body = Messages::of_request(request.into_inner())
-            .expect(MAX_UPLOAD + (1 << 16))
+            .expect(SealedUpload::LIMIT)
             .await?;
         let envelope = self.0.envelope.clone();
         let upload = blocking(move || open_upload(&body, &envelope).map_err(status)).await?;

@@ -25,6 +25,7 @@ use dispers_base::{
     id::{MemberNumber, Name, Role, Work},
     keys::{Signature, SigningKey},
     labels,
+    signed::Statement,
     weakness::{self, Weakness},
 };
 use dispers_circuit::{
@@ -162,7 +163,28 @@ pub struct GroupsStatement {
     pub digests: Vec<[u8; 32]>,
 }
 
+impl Statement for GroupsStatement {
+    const LABEL: &'static str = labels::SIGN_GROUPS;
+}
+
 impl GroupsStatement {
+    /// Signs the digest D as the Target.
+    pub fn sign(&self, key: &SigningKey) -> Signature {
+        key.sign(Self::LABEL, &self.digest())
+    }
+
+    /// Returns whether the Target that the statement names signed it, as the directory lists this Target.
+    pub fn is_signed(&self, signature: &Signature, directory: &Directory) -> bool {
+        let target = directory.node(&self.target);
+        let target = target.filter(|node| node.role == Role::Target);
+        target.is_some_and(|node| {
+            let verified = node
+                .signing_key
+                .verify(Self::LABEL, &self.digest(), signature);
+            verified.is_ok()
+        })
+    }
+
     /// Returns D, the digest that aggregators freeze and that all of them must have in common.
     pub fn digest(&self) -> [u8; 32] {
         encoding::hash(labels::HASH_GROUPS, &[&encoding::to_bytes(self)])
@@ -177,14 +199,22 @@ impl GroupsStatement {
 
 /// Returns the digest of one group.
 pub(crate) fn group_digest(group: &SealedGroup) -> [u8; 32] {
-    let parts = [group.encapsulated(), group.ciphertext()];
-    encoding::hash(labels::HASH_AGGREGATOR_GROUPS, &parts)
+    tree_digest(&[group.encapsulated(), group.ciphertext()])
 }
 
 /// Returns the digest of one aggregator's groups from the digests of the groups, in order.
 pub(crate) fn aggregator_digest(groups: &[[u8; 32]]) -> [u8; 32] {
     let parts: Vec<&[u8]> = groups.iter().map(<[u8; 32]>::as_slice).collect();
-    encoding::hash(labels::HASH_AGGREGATOR_GROUPS, &parts)
+    tree_digest(&parts)
+}
+
+/// Returns the digest of a node of the tree over one aggregator's groups. The children of its root are the groups'
+/// digests, and the children of a group are the parts of its envelope.
+///
+/// In version 1 of the protocol both levels have this one label. The tree has always two levels, so that no digest of
+/// one level is taken for one of the other.
+fn tree_digest(children: &[&[u8]]) -> [u8; 32] {
+    encoding::hash(labels::HASH_AGGREGATOR_GROUPS, children)
 }
 
 /// First part of a batch's answers, before the groups.
@@ -279,19 +309,18 @@ pub fn open_batch(
     inclusion.verify(signed, directory).map_err(AskError::Log)?;
     check_parameters(parameters.as_ref(), manifest, work.round, directory)?;
     let parameters = parameters.clone().map(Arc::new);
-    let statement: BatchStatement =
-        encoding::decode(&message.statement).map_err(|_| AskError::NotChosen)?;
-    directory
+    let statement = message.statement.unverified();
+    let statement = statement.map_err(|_| AskError::NotChosen)?;
+    let finder = directory
         .node(&statement.finder)
         // A finder of another partition must not choose homes of this one: they could be asked twice.
         .filter(|node| node.role == Role::TargetFinder && node.group == work.batch.partition)
-        .ok_or(AskError::NotChosen)?
-        .signing_key
-        .verify(labels::SIGN_BATCH, &message.statement, &message.signature)
-        .map_err(|_| AskError::NotChosen)?;
+        .ok_or(AskError::NotChosen)?;
+    let verified = message.statement.verify_signature(&finder.signing_key);
+    verified.map_err(|_| AskError::NotChosen)?;
     if statement.query != work.query
         || statement.batch != work.batch
-        || statement.digest != encoding::hash(labels::HASH_BATCH, &[&message.sealed])
+        || statement.digest != BatchStatement::digest_of(&message.sealed)
     {
         return Err(AskError::NotChosen);
     }
@@ -414,7 +443,7 @@ pub fn collect_answers(
             .map(|g| GroupsStatement::digest_of(g))
             .collect(),
     };
-    let signature = key.sign(labels::SIGN_GROUPS, &statement.digest());
+    let signature = statement.sign(key);
     BatchAnswer {
         statement,
         signature,

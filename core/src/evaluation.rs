@@ -8,10 +8,11 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use rand::CryptoRng;
 
 use dispers_base::{
-    encoding,
+    encoding::{self, Message},
     id::{KeyEpoch, MemberNumber, Name, Role, Timestamp},
-    keys::{Signature, SigningKey, VerifyingKey},
+    keys::{SigningKey, VerifyingKey},
     labels,
+    signed::{Signed, Statement},
 };
 use dispers_crypto::{
     envelope::{Context, Sealed, reader},
@@ -21,8 +22,6 @@ use dispers_trust::directory::{Directory, EpochKeys};
 
 /// Largest number of concepts in one request.
 pub const MAX_CONCEPTS: usize = 1024;
-/// Largest encoded request, in bytes.
-pub const MAX_REQUEST: usize = 64 << 10;
 
 /// Party that asks for pseudonyms. No other role may ask.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize, BorshDeserialize)]
@@ -58,14 +57,17 @@ pub struct EvaluationRequest {
     pub blinded: Vec<Blinded>,
 }
 
-/// A request with its signature, inside the envelope.
-#[derive(BorshSerialize, BorshDeserialize)]
-pub struct SignedEvaluationRequest {
-    /// Encoding of an [`EvaluationRequest`].
-    pub body: Vec<u8>,
-    /// The requester's signature.
-    pub signature: Signature,
+impl Statement for EvaluationRequest {
+    const LABEL: &'static str = labels::SIGN_EVALUATION;
 }
+
+impl Message for EvaluationRequest {
+    const NAME: &'static str = "evaluation request";
+    const LIMIT: usize = 64 << 10;
+}
+
+/// A request with the requester's signature, inside the envelope.
+pub type SignedEvaluationRequest = Signed<EvaluationRequest>;
 
 /// A request as it travels.
 pub type SealedEvaluationRequest = Sealed<reader::ConceptIndexor, SignedEvaluationRequest>;
@@ -119,16 +121,15 @@ impl Evaluating {
             .nodes(Role::ConceptIndexor)
             .filter_map(|node| {
                 let member = node.member?;
-                let body = encoding::to_bytes(&EvaluationRequest {
+                let request = EvaluationRequest {
                     requester: requester.clone(),
                     key_epoch,
                     issued: now,
                     // The signature covers the reader's number, so that one indexor cannot hand the request to another.
                     member,
                     blinded: self.blinded.clone(),
-                });
-                let signature = key.sign(labels::SIGN_EVALUATION, &body);
-                let request = SignedEvaluationRequest { body, signature };
+                };
+                let request = Signed::new(&request, key);
                 let envelope = node.envelope_key.as_ref()?;
                 Some((
                     member,

@@ -48,7 +48,7 @@ use dispers_base::{
     encoding,
     id::{BatchId, KeyEpoch, MemberNumber, Name, QueryId},
     keys::SigningKey,
-    labels,
+    signed::Signed,
     weakness::{self, Weakness},
 };
 use dispers_crypto::{
@@ -425,7 +425,7 @@ impl Finding {
                     .collect(),
             );
             for (member, key) in self.manifest.offers(committee) {
-                let body = encoding::to_bytes(&Grant {
+                let grant = Grant {
                     finder: keys.name.clone(),
                     query,
                     partition,
@@ -434,12 +434,11 @@ impl Finding {
                     noisy_size: noisy_size.clone(),
                     key: keys.secret.tag_key(&find, committee, member),
                     batches: cut.clone(),
-                });
-                let signature = keys.signing.sign(labels::SIGN_FIND, &body);
+                };
                 // All finders of a pool share the secret, and repeat a find: this way of sealing never has two
                 // plaintexts under one encapsulation (protocol.md §3).
                 let sealed = Sealed::seal_alike(
-                    &SignedGrant { body, signature },
+                    &Signed::new(&grant, keys.signing),
                     key,
                     &Grant::context(query, partition, committee, member),
                     keys.secret.as_bytes(),
@@ -560,19 +559,17 @@ fn seal_batch(
         keys.secret.as_bytes(),
     );
     let sealed = encoding::to_bytes(&sealed);
-    let statement = encoding::to_bytes(&BatchStatement {
+    let statement = BatchStatement {
         finder: keys.name.clone(),
         query,
         batch,
         find: content.find,
         count,
         targets: assigned(keys.targets, batch),
-        digest: encoding::hash(labels::HASH_BATCH, &[&sealed]),
-    });
-    let signature = keys.signing.sign(labels::SIGN_BATCH, &statement);
+        digest: BatchStatement::digest_of(&sealed),
+    };
     BatchMessage {
-        statement,
-        signature,
+        statement: Signed::new(&statement, keys.signing),
         sealed,
     }
 }

@@ -6,11 +6,12 @@ use borsh::{BorshDeserialize, BorshSerialize};
 
 use crate::offer::Offer;
 use dispers_base::{
-    encoding::{self, DecodeError, Message},
+    encoding::Message,
     field,
     id::{KeyEpoch, MemberNumber, Name, QueryId, Role, Timestamp},
-    keys::{Signature, SigningKey},
+    keys::SigningKey,
     labels,
+    signed::{Signed, Statement},
     weakness::{self, Weakness},
 };
 use dispers_circuit::{Circuit, Mask};
@@ -89,20 +90,31 @@ pub struct Terms {
     pub offers: Vec<Option<Offer>>,
 }
 
-/// A manifest as it was received, with the signature over exactly these bytes.
-#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
-pub struct SignedManifest {
-    /// Encoding of a [`Manifest`].
-    pub body: Vec<u8>,
-    /// The querier's signature.
-    pub signature: Signature,
+impl Statement for Manifest {
+    const LABEL: &'static str = labels::SIGN_MANIFEST;
 }
 
+/// A manifest as it was received, with the querier's signature over exactly these bytes.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct SignedManifest(Signed<Manifest>);
+
 impl Message for SignedManifest {
-    const NAME: &'static str = Manifest::NAME;
-    // The signature and the length of the body are less than 128 bytes. A limit equal to the manifest's would refuse
-    // the largest manifest together with its signature.
-    const LIMIT: usize = Manifest::LIMIT + 128;
+    const NAME: &'static str = Signed::<Manifest>::NAME;
+    const LIMIT: usize = Signed::<Manifest>::LIMIT;
+}
+
+impl From<Signed<Manifest>> for SignedManifest {
+    fn from(signed: Signed<Manifest>) -> Self {
+        Self(signed)
+    }
+}
+
+impl Deref for SignedManifest {
+    type Target = Signed<Manifest>;
+
+    fn deref(&self) -> &Signed<Manifest> {
+        &self.0
+    }
 }
 
 /// Reason why a manifest is refused.
@@ -179,24 +191,14 @@ impl Manifest {
 
     /// Encodes and signs the manifest.
     pub fn sign(&self, key: &SigningKey) -> SignedManifest {
-        let body = encoding::to_bytes(self);
-        let signature = key.sign(labels::SIGN_MANIFEST, &body);
-        SignedManifest { body, signature }
+        SignedManifest(Signed::new(self, key))
     }
 }
 
 impl SignedManifest {
-    /// Returns the query's id. Does not verify the manifest.
+    /// Returns the query's id, the hash that the querier signed. Does not verify the manifest.
     pub fn query(&self) -> QueryId {
-        QueryId(encoding::hash(labels::SIGN_MANIFEST, &[&self.body]))
-    }
-
-    /// Decodes the manifest without verifying it, for a caller that verified it before or trusts nothing in it.
-    ///
-    /// # Errors
-    /// [`DecodeError`] if the body is not a manifest.
-    pub fn unverified(&self) -> Result<Manifest, DecodeError> {
-        encoding::decode(&self.body)
+        QueryId(self.digest())
     }
 
     /// Verifies everything that any party can check, against the pinned directory.
@@ -212,9 +214,7 @@ impl SignedManifest {
         let querier = directory
             .querier(&manifest.querier)
             .ok_or(ManifestError::Unsigned)?;
-        querier
-            .signing_key
-            .verify(labels::SIGN_MANIFEST, &self.body, &self.signature)
+        self.verify_signature(&querier.signing_key)
             .map_err(|_| ManifestError::Unsigned)?;
         // Only one key epoch is asked at a time, even during a grace: a home that is subscribed under two would count
         // twice (protocol.md §2).
@@ -371,7 +371,7 @@ fn check_times(manifest: &Manifest, now: Timestamp) -> Result<(), ManifestError>
         return Err(ManifestError::Time("was issued in the future"));
     }
     if manifest.expires.has_passed(now) {
-        return Err(ManifestError::Time("has expired: submit the query anew"));
+        return Err(ManifestError::Time("has expired: submit the query again"));
     }
     // Every role keeps its part of a query until then: the longest life bounds the secrets that are kept.
     if manifest.expires > manifest.issued.plus(MAX_LIFETIME) {

@@ -3,10 +3,11 @@
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use dispers_base::{
-    encoding::{self, DecodeError, Message},
+    encoding::Message,
     id::{Name, Timestamp},
-    keys::{BadSignature, Signature, SigningKey, VerifyingKey},
+    keys::Signature,
     labels,
+    signed::{Signed, SignedValue, Statement},
 };
 use dispers_crypto::envelope::EnvelopePublicKey;
 
@@ -36,66 +37,28 @@ pub struct OfferBody {
     pub expires: Timestamp,
 }
 
-/// An offer with the aggregator's signature, which covers the canonical encoding of `body`. A body has exactly one such
-/// encoding, so that the received bytes need not be kept.
-#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
-pub struct Offer {
-    /// Signed content.
-    pub body: OfferBody,
-    signature: Signature,
+impl Statement for OfferBody {
+    const LABEL: &'static str = labels::SIGN_OFFER;
 }
 
-impl Message for Offer {
+impl Message for OfferBody {
     const NAME: &'static str = "offer";
-    const LIMIT: usize = 16 << 10;
+    // With the signature, an offer has at most 16 KiB.
+    const LIMIT: usize = (16 << 10) - size_of::<Signature>();
 }
 
-impl Offer {
-    /// Signs an offer.
-    pub fn new(body: OfferBody, key: &SigningKey) -> Self {
-        let signature = key.sign(labels::SIGN_OFFER, &encoding::to_bytes(&body));
-        Self { body, signature }
-    }
+/// An offer with the aggregator's signature.
+pub type Offer = SignedValue<OfferBody>;
 
-    /// Checks the aggregator's signature.
-    ///
-    /// # Errors
-    /// [`BadSignature`] when `key` did not sign this body.
-    pub fn verify(&self, key: &VerifyingKey) -> Result<(), BadSignature> {
-        key.verify(
-            labels::SIGN_OFFER,
-            &encoding::to_bytes(&self.body),
-            &self.signature,
-        )
-    }
+impl Statement for OfferRequest {
+    const LABEL: &'static str = labels::SIGN_OFFER_REQUEST;
 }
 
-/// An offer request as received, with the signature over exactly these bytes.
-#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
-pub struct SignedOfferRequest {
-    /// Encoding of an [`OfferRequest`].
-    pub body: Vec<u8>,
-    /// The querier's signature.
-    pub signature: Signature,
+impl Message for OfferRequest {
+    const NAME: &'static str = "offer request";
+    // A request has two short names and fixed-size fields: the bound only keeps a stranger from sending a large one.
+    const LIMIT: usize = 4096;
 }
 
-impl OfferRequest {
-    /// Encodes the request and signs the encoding.
-    pub fn sign(&self, key: &SigningKey) -> SignedOfferRequest {
-        let body = encoding::to_bytes(self);
-        let signature = key.sign(labels::SIGN_OFFER_REQUEST, &body);
-        SignedOfferRequest { body, signature }
-    }
-}
-
-impl SignedOfferRequest {
-    /// Decodes the request. Does not check the signature.
-    ///
-    /// # Errors
-    /// [`DecodeError`] when the body is malformed or longer than 4,096 bytes.
-    pub fn decode(&self) -> Result<OfferRequest, DecodeError> {
-        // A request has two short names and fixed-size fields: the bound only keeps a stranger from sending a large
-        // one.
-        encoding::from_bytes(&self.body, 4096, "offer request")
-    }
-}
+/// An offer request as received, with the querier's signature.
+pub type SignedOfferRequest = Signed<OfferRequest>;

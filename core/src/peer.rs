@@ -5,10 +5,11 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use rand::CryptoRng;
 
 use dispers_base::{
-    encoding,
+    encoding::{self, Message},
     id::{MemberNumber, QueryId, Role, Work},
-    keys::{Signature, SigningKey},
+    keys::SigningKey,
     labels,
+    signed::{Signed, Statement},
 };
 use dispers_crypto::{
     envelope::{Context, EnvelopePublicKey, EnvelopeSecretKey, Sealed, reader},
@@ -18,6 +19,9 @@ use dispers_trust::directory::Directory;
 
 /// Largest opened message, in bytes. The verifier messages of the largest batch fit into it.
 pub const MAX_PEER_MESSAGE: usize = 64 << 20;
+/// Largest encoded messages of one step that come together, in bytes: those of one aggregator for all others, or those
+/// of all others for one.
+pub const MAX_PEER_MESSAGES: usize = 16 * MAX_PEER_MESSAGE;
 
 /// Content of a message between aggregators.
 #[derive(BorshSerialize, BorshDeserialize)]
@@ -57,14 +61,8 @@ pub enum PeerContent {
     },
 }
 
-/// A message with its signature, as it lies inside the envelope. The signature covers `body` as received.
-#[derive(Clone, BorshSerialize, BorshDeserialize)]
-pub struct SignedPeer {
-    /// Encoding of a [`PeerBody`]: query, committee, sender and [`PeerContent`].
-    pub body: Vec<u8>,
-    /// The sender's signature.
-    pub signature: Signature,
-}
+/// A message with the sender's signature, as it lies inside the envelope.
+pub type SignedPeer = Signed<PeerBody>;
 
 /// Content that a sender signs.
 #[derive(BorshSerialize, BorshDeserialize)]
@@ -73,6 +71,15 @@ pub struct PeerBody {
     committee: u16,
     from: MemberNumber,
     content: PeerContent,
+}
+
+impl Statement for PeerBody {
+    const LABEL: &'static str = labels::SIGN_PEER;
+}
+
+impl Message for PeerBody {
+    const NAME: &'static str = "message";
+    const LIMIT: usize = MAX_PEER_MESSAGE;
 }
 
 /// A message as it travels, with the numbers of sender and reader beside the envelope.
@@ -129,14 +136,13 @@ impl Channel {
 
     /// Signs `content` once. All readers' envelopes hold this same signed message.
     pub fn sign(self, from: MemberNumber, content: PeerContent, key: &SigningKey) -> SignedPeer {
-        let body = encoding::to_bytes(&PeerBody {
+        let body = PeerBody {
             query: self.query,
             committee: self.committee,
             from,
             content,
-        });
-        let signature = key.sign(labels::SIGN_PEER, &body);
-        SignedPeer { body, signature }
+        };
+        Signed::new(&body, key)
     }
 
     /// Seals a signed message for one reader.
@@ -170,16 +176,13 @@ impl Channel {
         }
         let signed = message
             .sealed
-            .open(secret, &self.context(message.from, me), MAX_PEER_MESSAGE)
+            .open(secret, &self.context(message.from, me), SignedPeer::LIMIT)
             .map_err(|_| error)?;
-        directory
-            .member(Role::DataAggregator, self.committee, message.from)
-            .ok_or(error)?
-            .signing_key
-            .verify(labels::SIGN_PEER, &signed.body, &signed.signature)
+        let sender = directory.member(Role::DataAggregator, self.committee, message.from);
+        signed
+            .verify_signature(&sender.ok_or(error)?.signing_key)
             .map_err(|_| error)?;
-        let body: PeerBody =
-            encoding::from_bytes(&signed.body, MAX_PEER_MESSAGE, "message").map_err(|_| error)?;
+        let body = signed.unverified().map_err(|_| error)?;
         // The names outside the envelope chose the key. The signed names must be the same, or a message that was signed
         // for another query or committee would pass for one of this.
         if body.query != self.query || body.committee != self.committee || body.from != message.from
@@ -189,14 +192,7 @@ impl Channel {
         Ok(OpenedPeer {
             from: body.from,
             content: body.content,
-            hash: signed.hash(),
+            hash: signed.digest(),
         })
-    }
-}
-
-impl SignedPeer {
-    /// Returns the hash of the signed bytes.
-    pub fn hash(&self) -> [u8; 32] {
-        encoding::hash(labels::SIGN_PEER, &[&self.body])
     }
 }

@@ -14,6 +14,7 @@ use dispers_base::{
     id::{AggregatorId, BatchId, MemberNumber, Name, QueryId, Role, Work},
     keys::{BadSignature, Signature, SigningKey, VerifyingKey},
     labels,
+    signed::{Signed, SignedValue, Statement},
     weakness::{self, Weakness},
 };
 use dispers_circuit::Circuit;
@@ -40,42 +41,26 @@ pub struct Acknowledgement {
     pub accepted: u32,
 }
 
-/// An acknowledgement with its signature.
-#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
-pub struct SignedAcknowledgement {
-    /// Signed statement.
-    pub body: Acknowledgement,
-    signature: Signature,
+impl Statement for Acknowledgement {
+    const LABEL: &'static str = labels::SIGN_ACKNOWLEDGEMENT;
 }
 
-impl SignedAcknowledgement {
-    /// Signs an acknowledgement.
-    pub fn new(body: Acknowledgement, key: &SigningKey) -> Self {
-        let signature = key.sign(labels::SIGN_ACKNOWLEDGEMENT, &encoding::to_bytes(&body));
-        Self { body, signature }
-    }
+/// An acknowledgement with the aggregator's signature.
+pub type SignedAcknowledgement = SignedValue<Acknowledgement>;
 
-    /// Returns whether `aggregator`, as the directory lists it, signed this acknowledgement.
-    ///
-    /// The Conductor checks this before it hands an acknowledgement on. Every aggregator refuses to commit with one that
-    /// has no valid signature, and would be excluded for that.
-    pub fn is_signed_by(&self, aggregator: AggregatorId, directory: &Directory) -> bool {
-        let AggregatorId { committee, member } = aggregator;
-        let node = directory.member(Role::DataAggregator, committee, member);
-        weakness::off(Weakness::FalseAcknowledgementEvicts)
-            || node.is_some_and(|node| self.verify(&node.signing_key).is_ok())
-    }
-
-    /// Verifies the signature of an aggregator whose key is `key`.
-    ///
-    /// # Errors
-    pub fn verify(&self, key: &VerifyingKey) -> Result<(), BadSignature> {
-        key.verify(
-            labels::SIGN_ACKNOWLEDGEMENT,
-            &encoding::to_bytes(&self.body),
-            &self.signature,
-        )
-    }
+/// Returns whether `aggregator`, as the directory lists it, signed this acknowledgement.
+///
+/// The Conductor checks this before it hands an acknowledgement on. Every aggregator refuses to commit with one that
+/// has no valid signature, and would be excluded for that.
+pub fn is_acknowledged_by(
+    aggregator: AggregatorId,
+    acknowledgement: &SignedAcknowledgement,
+    directory: &Directory,
+) -> bool {
+    let AggregatorId { committee, member } = aggregator;
+    let node = directory.member(Role::DataAggregator, committee, member);
+    weakness::off(Weakness::FalseAcknowledgementEvicts)
+        || node.is_some_and(|node| acknowledgement.verify(&node.signing_key).is_ok())
 }
 
 /// One committed batch of a proposal.
@@ -116,6 +101,10 @@ struct CertificateBody {
     proposal: [u8; 32],
 }
 
+impl Statement for CertificateBody {
+    const LABEL: &'static str = labels::SIGN_CERTIFICATE;
+}
+
 /// The notary's signature, which says that this proposal is the only release of (query, round).
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Certificate {
@@ -135,7 +124,7 @@ impl Certificate {
         };
         Self {
             proposal,
-            signature: key.sign(labels::SIGN_CERTIFICATE, &encoding::to_bytes(&body)),
+            signature: key.sign(CertificateBody::LABEL, &encoding::to_bytes(&body)),
         }
     }
 
@@ -146,7 +135,7 @@ impl Certificate {
         // The signature covers the hash in the certificate, so that this hash must be the one of the proposal at hand.
         if self.proposal != proposal.hash() {
             return Err(BadSignature {
-                what: labels::SIGN_CERTIFICATE,
+                what: CertificateBody::LABEL,
             });
         }
         let body = CertificateBody {
@@ -155,7 +144,7 @@ impl Certificate {
             proposal: self.proposal,
         };
         key.verify(
-            labels::SIGN_CERTIFICATE,
+            CertificateBody::LABEL,
             &encoding::to_bytes(&body),
             &self.signature,
         )
@@ -190,11 +179,8 @@ pub struct Total {
     pub outputs: Vec<Option<u64>>,
 }
 
-/// A total with its signature, inside the envelope.
-#[derive(Clone, BorshSerialize, BorshDeserialize)]
-pub struct SignedTotal {
-    body: Vec<u8>,
-    signature: Signature,
+impl Statement for Total {
+    const LABEL: &'static str = labels::SIGN_TOTAL;
 }
 
 impl Message for Total {
@@ -202,11 +188,8 @@ impl Message for Total {
     const LIMIT: usize = 1 << 20;
 }
 
-impl Message for SignedTotal {
-    const NAME: &'static str = Total::NAME;
-    // The signature and the length of the body are less than 128 bytes.
-    const LIMIT: usize = Total::LIMIT + 128;
-}
+/// A total with the aggregator's signature, inside the envelope.
+pub type SignedTotal = Signed<Total>;
 
 /// A total as it travels to the querier.
 pub type SealedTotal = Sealed<reader::Querier, SignedTotal>;
@@ -219,13 +202,6 @@ impl Total {
             sender: Role::DataAggregator,
             binding: encoding::to_bytes(&(query, committee, from)),
         }
-    }
-
-    /// Encodes and signs the total.
-    pub fn sign(&self, key: &SigningKey) -> SignedTotal {
-        let body = encoding::to_bytes(self);
-        let signature = key.sign(labels::SIGN_TOTAL, &body);
-        SignedTotal { body, signature }
     }
 }
 
@@ -314,10 +290,8 @@ fn open_total(
     let node = directory.member(Role::DataAggregator, from.committee, from.member)?;
     let context = Total::context(query, from.committee, from.member);
     let signed = sealed.open(secret, &context, SignedTotal::LIMIT).ok()?;
-    let key = &node.signing_key;
-    key.verify(labels::SIGN_TOTAL, &signed.body, &signed.signature)
-        .ok()?;
-    let total: Total = encoding::decode(&signed.body).ok()?;
+    signed.verify_signature(&node.signing_key).ok()?;
+    let total = signed.unverified().ok()?;
     let expected = total.query == query
         && (total.committee, total.member) == (from.committee, from.member)
         && total.round < manifest.rounds

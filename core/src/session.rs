@@ -8,14 +8,15 @@
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use rand::CryptoRng;
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::{ZeroizeOnDrop, Zeroizing};
 
 use crate::manifest::VerifiedManifest;
 use dispers_base::{
     encoding::{self, Message},
     id::QueryId,
-    keys::{Signature, SigningKey},
+    keys::SigningKey,
     labels,
+    signed::{Signed, Statement},
 };
 use dispers_crypto::aead;
 use dispers_trust::directory::Directory;
@@ -27,14 +28,8 @@ const MAX_PARAMETERS: usize = 2 << 20;
 pub const NO_PARAMETERS: [u8; 32] = [0; 32];
 
 /// Key that opens the parameters of a session; zeroized when dropped.
-#[derive(Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+#[derive(Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize, ZeroizeOnDrop)]
 pub struct SessionKey([u8; 32]);
-
-impl Drop for SessionKey {
-    fn drop(&mut self) {
-        self.0.zeroize();
-    }
-}
 
 impl SessionKey {
     /// Derives the key of session `query` from the salt of its profile. Only the querier and the Target Finder know the
@@ -57,9 +52,15 @@ struct Body {
 
 /// Parameters as they travel, with the querier's signature over the received bytes.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
-pub struct SignedParameters {
-    body: Vec<u8>,
-    signature: Signature,
+pub struct SignedParameters(Signed<Body>);
+
+impl Statement for Body {
+    const LABEL: &'static str = labels::SIGN_PARAMETERS;
+}
+
+impl Message for Body {
+    const NAME: &'static str = "parameters";
+    const LIMIT: usize = MAX_PARAMETERS;
 }
 
 /// Parameters that the querier of a session signed for one of its rounds.
@@ -86,9 +87,8 @@ pub enum ParametersError {
 }
 
 impl Message for SignedParameters {
-    const NAME: &'static str = "parameters";
-    // The signature and the length of the body are less than 128 bytes.
-    const LIMIT: usize = MAX_PARAMETERS + 128;
+    const NAME: &'static str = Signed::<Body>::NAME;
+    const LIMIT: usize = Signed::<Body>::LIMIT;
 }
 
 impl SignedParameters {
@@ -105,21 +105,18 @@ impl SignedParameters {
         // A ciphertext that is moved to another round or session does not open.
         let aad = encoding::to_bytes(&(query, round));
         let sealed = aead::seal_at_random(&key.0, &aad, &plaintext, rng);
-        let body = encoding::to_bytes(&Body {
+        let body = Body {
             query,
             round,
             sealed,
-        });
-        Self {
-            signature: signing.sign(labels::SIGN_PARAMETERS, &body),
-            body,
-        }
+        };
+        Self(Signed::new(&body, signing))
     }
 
     /// Returns the digest that names these parameters towards homes and aggregators.
     pub fn digest(&self) -> [u8; 32] {
         // The digest covers the bytes as signed: the same parameters sealed twice have two digests.
-        encoding::hash(labels::HASH_PARAMETERS, &[&self.body])
+        encoding::hash(labels::HASH_PARAMETERS, &[&self.0.body])
     }
 
     /// Verifies the querier's signature, the session and the round.
@@ -131,14 +128,10 @@ impl SignedParameters {
         directory: &Directory,
     ) -> Result<VerifiedParameters, ParametersError> {
         let unsigned = ParametersError::Unsigned;
-        directory
-            .querier(&manifest.querier)
-            .ok_or(unsigned)?
-            .signing_key
-            .verify(labels::SIGN_PARAMETERS, &self.body, &self.signature)
-            .map_err(|_| unsigned)?;
-        let body: Body =
-            encoding::from_bytes(&self.body, MAX_PARAMETERS, "parameters").map_err(|_| unsigned)?;
+        let querier = directory.querier(&manifest.querier).ok_or(unsigned)?;
+        let signed = self.0.verify_signature(&querier.signing_key);
+        signed.map_err(|_| unsigned)?;
+        let body = self.0.unverified().map_err(|_| unsigned)?;
         if body.query != manifest.query() {
             return Err(unsigned);
         }

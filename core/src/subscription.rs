@@ -11,7 +11,7 @@ use rand::{CryptoRng, seq::SliceRandom};
 
 use crate::ticket::HomeKey;
 use dispers_base::{
-    encoding,
+    encoding::{self, Message},
     id::{KeyEpoch, Name, Role},
     labels,
 };
@@ -110,6 +110,11 @@ pub struct UploadEnvelopes {
     pub link_count: u32,
 }
 
+impl Message for UploadEnvelopes {
+    const NAME: &'static str = "upload's envelopes";
+    const LIMIT: usize = 1 << 20;
+}
+
 /// One host's upload, sealed for the Conductor on its way through the Target.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Upload {
@@ -121,6 +126,11 @@ pub struct Upload {
     pub envelopes: UploadEnvelopes,
     /// Entries, in random order.
     pub entries: Vec<Entry>,
+}
+
+impl Message for Upload {
+    const NAME: &'static str = "upload";
+    const LIMIT: usize = MAX_UPLOAD;
 }
 
 /// One home as its stack enrols it.

@@ -17,11 +17,12 @@ use hkdf::Hkdf;
 use rand::CryptoRng;
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::{ZeroizeOnDrop, Zeroizing};
 
 use crate::{find::Cut, session::SessionKey};
 use dispers_base::{
     encoding,
+    hex::Hex,
     id::{BatchId, KeyEpoch, MemberNumber, Name, QueryId},
     labels,
 };
@@ -43,18 +44,14 @@ pub struct FindId(pub [u8; 32]);
 
 impl fmt::Debug for FindId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("FindId(")?;
-        self.0[..8]
-            .iter()
-            .try_for_each(|byte| write!(f, "{byte:02x}"))?;
-        f.write_str(")")
+        write!(f, "FindId({})", Hex(&self.0[..8]))
     }
 }
 
 macro_rules! secret {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
-        #[derive(Clone)]
+        #[derive(Clone, ZeroizeOnDrop)]
         pub struct $name([u8; 32]);
 
         impl $name {
@@ -66,12 +63,6 @@ macro_rules! secret {
             /// Returns the 32 bytes, to store them.
             pub fn as_bytes(&self) -> &[u8; 32] {
                 &self.0
-            }
-        }
-
-        impl Drop for $name {
-            fn drop(&mut self) {
-                self.0.zeroize();
             }
         }
 

@@ -38,6 +38,9 @@ pub enum PrfError {
     Quorum(#[from] QuorumError),
 }
 
+/// Context of the proofs of shares.
+const PROOF: &[u8] = labels::PROOF_DLEQ.as_bytes();
+
 /// One member's share of the randomness of one work, with the proof that it was made with the member's key share.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct PrfShare {
@@ -51,11 +54,8 @@ impl PrfShare {
     /// # Errors
     /// [`BadProof`] if the share is of other work or was made with another key.
     pub fn verify(&self, public: &Point, work: &Work) -> Result<(), BadProof> {
-        self.proof.verify(
-            labels::PROOF_DLEQ.as_bytes(),
-            public,
-            &[(input(work), self.element)],
-        )
+        self.proof
+            .verify(PROOF, public, &[(input(work), self.element)])
     }
 }
 
@@ -65,12 +65,7 @@ pub fn evaluate(share: &KeyShare, work: &Work, rng: &mut impl CryptoRng) -> PrfS
     let element = input
         .times(share.secret())
         .expect("neither input nor share is zero in a group of prime order");
-    let proof = dleq::prove(
-        labels::PROOF_DLEQ.as_bytes(),
-        share,
-        &[(input, element)],
-        rng,
-    );
+    let proof = dleq::prove(PROOF, share, &[(input, element)], rng);
     PrfShare { element, proof }
 }
 

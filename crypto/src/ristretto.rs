@@ -8,6 +8,8 @@ use curve25519_dalek::traits::IsIdentity;
 use curve25519_dalek::{RistrettoPoint, Scalar};
 use sha2::{Digest, Sha512};
 
+use dispers_base::hex::Hex;
+
 /// Error for bytes that are not the canonical encoding of a point, or that encode the identity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not the canonical encoding of a point other than the identity")]
@@ -69,11 +71,7 @@ impl Eq for Point {}
 
 impl fmt::Debug for Point {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Point(")?;
-        self.encoded[..4]
-            .iter()
-            .try_for_each(|byte| write!(f, "{byte:02x}"))?;
-        f.write_str(")")
+        write!(f, "Point({})", Hex(&self.encoded[..4]))
     }
 }
 

@@ -2,10 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use dispers_base::{
-    id::{KeyEpoch, MemberNumber, Name, QueryId, Timestamp},
-    labels,
-};
+use dispers_base::id::{KeyEpoch, MemberNumber, Name, QueryId, Timestamp};
 use dispers_core::{
     aggregation::{
         Aggregation, AggregationError, AggregatorKeys, BeginRequest, CommitRequest, Deal,
@@ -100,17 +97,9 @@ impl Aggregator {
         let now = now();
         // Expired offers are removed first, so that they do not count against the limits.
         self.store.expire(now)?;
-        let body: OfferRequest = request.decode()?;
-        self.node
-            .directory
-            .querier(&body.querier)
-            .ok_or(Error::UnknownQuerier)?
-            .signing_key
-            .verify(
-                labels::SIGN_OFFER_REQUEST,
-                &request.body,
-                &request.signature,
-            )?;
+        let body = request.unverified()?;
+        let querier = self.node.directory.querier(&body.querier);
+        request.verify_signature(&querier.ok_or(Error::UnknownQuerier)?.signing_key)?;
         check_offer_time(&body, now)?;
         let secret = EnvelopeSecretKey::generate(self.node.directory.suite, &mut rng());
         let secret = self.node.watched(secret);
@@ -182,14 +171,10 @@ impl Aggregator {
     /// [`Error`] if the signature is not that of a listed querier, or the request is too old.
     pub fn budget(&self, request: &SignedBudgetRequest) -> Result<Budget, Error> {
         let now = now();
-        let body = request.decode()?;
+        let body = request.unverified()?;
         let directory = &self.node.directory;
         let querier = directory.querier(&body.querier);
-        querier.ok_or(Error::UnknownQuerier)?.signing_key.verify(
-            labels::SIGN_BUDGET_REQUEST,
-            &request.body,
-            &request.signature,
-        )?;
+        request.verify_signature(&querier.ok_or(Error::UnknownQuerier)?.signing_key)?;
         // The Conductor relays requests and could replay an old one, so only fresh ones are answered.
         if body.issued.is_ahead_of(now) || body.issued.plus(Timestamp::SKEW).has_passed(now) {
             return Err(Error::OfferTime);

@@ -29,7 +29,7 @@ pub enum Error {
     OfferTime,
     /// The query is not open at this aggregator.
     #[error(
-        "the query is not open at this aggregator: it was never begun here, or has expired; submit the query anew"
+        "the query is not open at this aggregator: it was never begun here, or has expired; submit the query again"
     )]
     UnknownQuery,
     /// The querier has as many open queries as one querier may.

@@ -3,13 +3,13 @@
 use std::{sync::Arc, time::Duration};
 
 use dispers_base::{
-    encoding::{DecodeError, from_bytes, to_bytes},
+    encoding::{DecodeError, decode, from_bytes, to_bytes},
     id::Role,
 };
 use dispers_core::{
     aggregation::{AggregationError, MAX_DEAL},
     ask::MAX_ANSWER,
-    peer::{MAX_PEER_MESSAGE, PeerMessage},
+    peer::{MAX_PEER_MESSAGES, PeerMessage},
     release::MAX_PROPOSAL,
 };
 use dispers_node::{InOrder, Reply, blocking, reply, require_role};
@@ -26,8 +26,6 @@ use crate::{Aggregator, Error};
 const SWEEP: Duration = Duration::from_secs(60);
 /// Largest request that holds no batch, in bytes.
 const SMALL: usize = 4 << 20;
-/// Largest encoded messages of all other aggregators for one step, in bytes.
-const MESSAGES: usize = 16 * MAX_PEER_MESSAGE;
 
 /// Most batches that are received at the same time, of all queries together. Further batches wait.
 const BATCHES: usize = 8;
@@ -113,9 +111,7 @@ impl DataAggregator for Service {
     async fn offer(&self, request: Request<Message>) -> Result<Response<Message>, Status> {
         require_role(&request, Role::Conductor)?;
         let body = request.into_inner().body;
-        let offer = self
-            .call(move |a| a.offer(&from_bytes(&body, SMALL, "offer request")?))
-            .await?;
+        let offer = self.call(move |a| a.offer(&decode(&body)?)).await?;
         Ok(Response::new(Message {
             body: to_bytes(&offer),
         }))
@@ -124,9 +120,7 @@ impl DataAggregator for Service {
     async fn budget(&self, request: Request<Message>) -> Result<Response<Message>, Status> {
         require_role(&request, Role::Conductor)?;
         let body = request.into_inner().body;
-        let budget = self
-            .call(move |a| a.budget(&from_bytes(&body, SMALL, "budget request")?))
-            .await?;
+        let budget = self.call(move |a| a.budget(&decode(&body)?)).await?;
         Ok(Response::new(Message {
             body: to_bytes(&budget),
         }))
@@ -198,17 +192,17 @@ impl DataAggregator for Service {
     }
 
     async fn verify(&self, request: Request<Streaming<Chunk>>) -> Result<Response<Reply>, Status> {
-        let body = receive(request, MESSAGES).await?;
+        let body = receive(request, MAX_PEER_MESSAGES).await?;
         let verified = self
-            .call(move |a| a.verify(&from_bytes(&body, MESSAGES, "randomness")?))
+            .call(move |a| a.verify(&from_bytes(&body, MAX_PEER_MESSAGES, "randomness")?))
             .await?;
         Ok(reply([to_bytes(&verified)]))
     }
 
     async fn decide(&self, request: Request<Streaming<Chunk>>) -> Result<Response<Reply>, Status> {
-        let body = receive(request, MESSAGES).await?;
+        let body = receive(request, MAX_PEER_MESSAGES).await?;
         let verdict = self
-            .call(move |a| a.decide(&from_bytes(&body, MESSAGES, "verifier messages")?))
+            .call(move |a| a.decide(&from_bytes(&body, MAX_PEER_MESSAGES, "verifier messages")?))
             .await?;
         Ok(reply([to_bytes(&verdict)]))
     }
@@ -230,9 +224,9 @@ impl DataAggregator for Service {
     }
 
     async fn release(&self, request: Request<Streaming<Chunk>>) -> Result<Response<Reply>, Status> {
-        let body = receive(request, MESSAGES).await?;
+        let body = receive(request, MAX_PEER_MESSAGES).await?;
         let total = self
-            .call(move |a| a.release(&from_bytes(&body, MESSAGES, "guard counts")?))
+            .call(move |a| a.release(&from_bytes(&body, MAX_PEER_MESSAGES, "guard counts")?))
             .await?;
         Ok(reply([to_bytes(&total)]))
     }

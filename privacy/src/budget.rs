@@ -5,10 +5,10 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use super::Population;
 use super::Rho;
 use dispers_base::{
-    encoding::{self, DecodeError, Message},
+    encoding::Message,
     id::{KeyEpoch, Name, QueryId, Timestamp},
-    keys::{Signature, SigningKey},
     labels,
+    signed::{Signed, Statement},
 };
 
 /// Cost of one query for one population.
@@ -51,30 +51,14 @@ pub struct BudgetRequest {
     pub issued: Timestamp,
 }
 
-/// Budget request with the signature over exactly these bytes.
-#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
-pub struct SignedBudgetRequest {
-    /// Encoding of a [`BudgetRequest`].
-    pub body: Vec<u8>,
-    /// Signature of the querier over `body`.
-    pub signature: Signature,
+impl Statement for BudgetRequest {
+    const LABEL: &'static str = labels::SIGN_BUDGET_REQUEST;
 }
 
-impl BudgetRequest {
-    /// Encodes and signs the request.
-    pub fn sign(&self, key: &SigningKey) -> SignedBudgetRequest {
-        let body = encoding::to_bytes(self);
-        let signature = key.sign(labels::SIGN_BUDGET_REQUEST, &body);
-        SignedBudgetRequest { body, signature }
-    }
+impl Message for BudgetRequest {
+    const NAME: &'static str = "budget request";
+    const LIMIT: usize = 4096;
 }
 
-impl SignedBudgetRequest {
-    /// Decodes the request. Does not verify the signature.
-    ///
-    /// # Errors
-    /// [`DecodeError`] when the body is malformed.
-    pub fn decode(&self) -> Result<BudgetRequest, DecodeError> {
-        encoding::from_bytes(&self.body, 4096, "budget request")
-    }
-}
+/// Budget request as received, with the querier's signature.
+pub type SignedBudgetRequest = Signed<BudgetRequest>;

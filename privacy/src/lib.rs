@@ -83,7 +83,7 @@ pub enum PrivacyError {
     )]
     Delta,
     /// Noise of cost ρ does not keep (ε, δ), or ρ is 0.
-    #[error("the noise does not keep the promise of epsilon and delta: ask the query anew")]
+    #[error("the noise does not keep the promise of epsilon and delta: ask the query again")]
     Rho,
     /// The noise of one dealer does not fit in 58 bits.
     #[error("the noise would be too large to be added: use a larger epsilon, or a coarser step")]

@@ -2,6 +2,8 @@
 
 use borsh::{BorshDeserialize, BorshSerialize};
 
+use dispers_base::hex::Hex;
+
 /// Name of the homes that a profile means, as a target finder gives it for one querier and key epoch: a keyed hash of
 /// the querier, the key epoch and the canonical profile.
 #[derive(
@@ -11,8 +13,6 @@ pub struct Population(pub [u8; 32]);
 
 impl std::fmt::Display for Population {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0[..8]
-            .iter()
-            .try_for_each(|byte| write!(f, "{byte:02x}"))
+        write!(f, "{}", Hex(&self.0[..8]))
     }
 }

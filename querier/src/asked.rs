@@ -163,16 +163,14 @@ mod tests {
     use dispers_node::rng;
 
     use super::*;
+    use dispers_base::signed::Signed;
 
     #[test]
     fn a_question_with_the_largest_manifest_is_read_back() {
         let key = SigningKey::generate(&mut rng());
         let saved = Saved {
             sql: "x".repeat(MAX_SQL),
-            manifest: SignedManifest {
-                body: vec![7; Manifest::LIMIT],
-                signature: key.sign("test", b""),
-            },
+            manifest: Signed::from_parts(vec![7; Manifest::LIMIT], key.sign("test", b"")).into(),
             reply: [9; 32],
         };
         let again: Saved = decode(&to_bytes(&saved)).unwrap();

@@ -1,6 +1,9 @@
 //! The querier's privacy budget.
 
-use dispers_base::encoding::{decode, to_bytes};
+use dispers_base::{
+    encoding::{decode, to_bytes},
+    signed::Signed,
+};
 use dispers_node::now;
 use dispers_privacy::{Budget, BudgetRequest};
 use dispers_proto::v1::Message;
@@ -34,7 +37,7 @@ impl Querier {
             querier: self.node.name.clone(),
             issued: now(),
         };
-        let body = to_bytes(&request.sign(&self.node.signing));
+        let body = to_bytes(&Signed::new(&request, &self.node.signing));
         let reply = self.conductors.call(|mut conductor| {
             let body = body.clone();
             async move { conductor.budgets(Message { body }).await }

@@ -48,8 +48,8 @@ impl Updates {
         self.stream = None;
     }
 
-    /// Returns the next status. Waits for a Conductor that can be reached until `PATIENCE` has passed: the query goes on
-    /// without a Conductor that is away, and another one may report its status.
+    /// Returns the next status. Waits for a Conductor that can be reached until `PATIENCE` has passed: the query goes
+    /// on without a Conductor that is away, and another one may report its status.
     pub(crate) async fn next(&mut self) -> Result<Status, Error> {
         let mut away: Option<Instant> = None;
         loop {

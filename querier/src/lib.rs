@@ -4,8 +4,8 @@
 //! homes were asked.
 //!
 //! [`Querier::open`] reads a configuration file. [`Querier::ask`] asks a [`Question`], [`Querier::train`] trains a
-//! model. Both return [`Pending`] work: a stream of progress events, and a future of the result. Questions outlive their
-//! process: [`Querier::detach`] asks without waiting, [`Querier::find`] finds the question again, and
+//! model. Both return [`Pending`] work: a stream of progress events, and a future of the result. Questions outlive
+//! their process: [`Querier::detach`] asks without waiting, [`Querier::find`] finds the question again, and
 //! [`Querier::status`], [`Querier::follow`], [`Querier::result`] and [`Querier::cancel`] go on from there;
 //! [`Querier::resume`] does so for training sessions.
 //!

@@ -3,6 +3,7 @@
 use dispers_base::{
     encoding::{decode, to_bytes},
     id::{Role, Timestamp},
+    signed::Signed,
 };
 use dispers_core::{
     manifest::Terms,
@@ -30,9 +31,8 @@ impl Querier {
             nonce,
             issued,
             expires,
-        }
-        .sign(&self.node.signing);
-        let body = to_bytes(&request);
+        };
+        let body = to_bytes(&Signed::new(&request, &self.node.signing));
         let reply = self.conductors.call(|mut conductor| {
             let body = body.clone();
             async move { conductor.offers(Message { body }).await }

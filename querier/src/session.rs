@@ -55,8 +55,8 @@ impl TrainingQuestion {
 pub enum TrainingProgress {
     /// The querier obtains pseudonyms from concept indexors and keys from aggregators.
     Preparing,
-    /// The session is on the disk, so that [`Querier::resume`](crate::Querier::resume) can go on with it. Comes once, before the session is
-    /// submitted.
+    /// The session is on the disk, so that [`Querier::resume`](crate::Querier::resume) can go on with it. Comes once,
+    /// before the session is submitted.
     Kept(QueryId),
     /// The state of the session could not be written. The session goes on, and cannot be resumed from here.
     Unkept(QueryId, Error),

@@ -153,8 +153,7 @@ impl Querier {
     ///
     /// # Errors
     /// [`Error::NoSession`] if none of this id is kept, [`Error::Damaged`] for a file that is none of a session. The
-    /// pending work ends with [`Error`] if there is no model yet, or
-    /// if the session cannot be resumed any more.
+    /// pending work ends with [`Error`] if there is no model yet, or if the session cannot be resumed any more.
     ///
     /// ```
     /// # #[tokio::main]

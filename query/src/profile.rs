@@ -8,10 +8,7 @@ use std::collections::BTreeSet;
 
 use borsh::{BorshDeserialize, BorshSerialize};
 
-use dispers_base::{
-    encoding,
-    labels::{HASH_CANONICAL_PROFILE, HASH_PROFILE},
-};
+use dispers_base::{encoding, labels};
 
 use crate::invalid_data;
 
@@ -184,14 +181,17 @@ impl<A: BorshSerialize> Profile<A> {
             let parts = stack.split_off(stack.len() - step.arity());
             stack.push(Canonical::of(step, parts));
         }
-        encoding::hash(HASH_CANONICAL_PROFILE, &[&encoding::to_bytes(&stack)])
+        encoding::hash(
+            labels::HASH_CANONICAL_PROFILE,
+            &[&encoding::to_bytes(&stack)],
+        )
     }
 
     /// Returns the manifest's commitment to the profile. It binds the querier to the profile and, if `salt` is random,
     /// hides the profile.
     pub fn commitment(&self, salt: &[u8; 32]) -> [u8; 32] {
         // A profile can be guessed: without a salt, anybody could confirm a guess by its hash.
-        encoding::hash(HASH_PROFILE, &[salt, &encoding::to_bytes(self)])
+        encoding::hash(labels::HASH_PROFILE, &[salt, &encoding::to_bytes(self)])
     }
 }
 

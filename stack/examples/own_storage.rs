@@ -1,7 +1,7 @@
 //! Answers queries from a host's own storage: here a folder with one JSON file for each home.
 //!
-//! A host implements [`Connector`] over what it has, and gives it to its `Store` with `with_documents`. The sandbox does
-//! this in place of a host, so that the example is a whole network.
+//! A host implements [`Connector`] over what it has, and gives it to its `Store` with `with_documents`. The sandbox
+//! does this in place of a host, so that the example is a whole network.
 
 use std::{error::Error, fs, path::PathBuf, sync::Arc};
 

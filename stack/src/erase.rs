@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use dispers_base::{encoding::to_bytes, keys::SigningKey, labels};
+use dispers_base::{encoding::to_bytes, hex::Hex, keys::SigningKey, labels};
 use dispers_core::subscription::HomeId;
 use dispers_node::{FileVersion, now};
 use serde::{Deserialize, Serialize};
@@ -44,8 +44,8 @@ pub struct Erased {
 
 impl Receipt {
     fn sign(&mut self, key: &SigningKey) {
-        let signature = key.sign(labels::SIGN_RECEIPT, &self.body()).0;
-        self.signature = signature.iter().map(|byte| format!("{byte:02x}")).collect();
+        let signature = key.sign(labels::SIGN_RECEIPT, &self.body());
+        self.signature = Hex(&signature.0).to_string();
     }
 
     /// Returns the bytes that the signature covers.

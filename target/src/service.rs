@@ -6,12 +6,13 @@ use std::{
 };
 
 use dispers_base::{
-    encoding::{from_bytes, to_bytes},
+    encoding::{Message as _, from_bytes, to_bytes},
     id::Role,
 };
 use dispers_core::{
     ask::{AnswerHead, TargetRequest},
     find::MAX_BATCH,
+    subscription::SealedUpload,
 };
 use dispers_node::{AnyOf, Channels, Node, Reply, reply, require_host, require_role};
 use dispers_proto::{
@@ -29,7 +30,7 @@ use crate::{Error, Target};
 /// Largest encoded request to ask a batch, in bytes: the batch, and room for manifest, inclusion proof and parameters.
 const MAX_REQUEST: usize = MAX_BATCH + (4 << 20);
 /// Largest encoded sealed upload or withdrawal, in bytes.
-const MAX_SEALED: usize = dispers_core::subscription::MAX_UPLOAD + (1 << 16);
+const MAX_SEALED: usize = SealedUpload::LIMIT;
 /// Longest wait for one Conductor's consistency proof of the log.
 const PATIENCE: Duration = Duration::from_secs(3);
 

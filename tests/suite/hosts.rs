@@ -46,7 +46,7 @@ async fn a_thousand_hosts_of_one_home_answer_half_of_them_attached() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stack_whose_stream_was_idle_too_long_attaches_anew_and_too_many_are_refused() {
+async fn a_stack_whose_stream_was_idle_too_long_attaches_again_and_too_many_are_refused() {
     let (_folder, mut options) = people(120, 3);
     options.attached = 3;
     options.target.attached_idle_ms = 1500;

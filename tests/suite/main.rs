@@ -13,6 +13,7 @@ mod fixtures;
 mod functions;
 mod hosts;
 mod knowledge;
+mod labels;
 mod ledgers;
 #[cfg(feature = "full")]
 mod observed;

@@ -1,24 +1,12 @@
 //! Tests that metrics and traces tell nothing of a person or a question. Those of a whole query are searched for
 //! planted markers.
 
-use std::{
-    collections::BTreeSet,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{collections::BTreeSet, time::Duration};
 
 use dispers_base::id::Role;
 use dispers_node::{TelemetryConfig, telemetry};
-use opentelemetry_proto::tonic::{
-    collector::trace::v1::{
-        ExportTraceServiceRequest, ExportTraceServiceResponse,
-        trace_service_server::{TraceService, TraceServiceServer},
-    },
-    common::v1::any_value::Value,
-};
-use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
-use tonic::{Request, Response, Status, transport::Server};
+use dispers_testing::collector::Collector;
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
 
 use crate::knowledge::{STEP, VALUE, run};
 
@@ -32,31 +20,12 @@ const ROLES: [Role; 7] = [
     Role::Querier,
 ];
 
-/// Collector that keeps the traces that it gets.
-#[derive(Clone, Default)]
-struct Collector(Arc<Mutex<Vec<ExportTraceServiceRequest>>>);
-
-#[tonic::async_trait]
-impl TraceService for Collector {
-    async fn export(
-        &self,
-        request: Request<ExportTraceServiceRequest>,
-    ) -> Result<Response<ExportTraceServiceResponse>, Status> {
-        self.0.lock().unwrap().push(request.into_inner());
-        Ok(Response::new(ExportTraceServiceResponse::default()))
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn metrics_and_traces_of_a_query_name_no_concept_home_value_or_query() {
-    let collector = Collector::default();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (collector, address) = Collector::start().await;
     let config = TelemetryConfig {
-        otlp: Some(format!("http://{}", listener.local_addr().unwrap())),
+        otlp: Some(address),
     };
-    let service = TraceServiceServer::new(collector.clone());
-    let server = Server::builder().add_service(service);
-    tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
     let traces = telemetry::init_with("off", false, &config, "sandbox").unwrap();
 
     let run = run().await;
@@ -84,7 +53,7 @@ async fn metrics_and_traces_of_a_query_name_no_concept_home_value_or_query() {
     // Dropping the exporter sends the rest. Traces of other tests of this process may be among them.
     drop(traces);
     let mut seen = BTreeSet::new();
-    for request in collector.0.lock().unwrap().iter() {
+    for request in collector.requests() {
         told.push_str(&format!("{request:?}"));
         let spans = request.resource_spans.iter();
         for span in spans

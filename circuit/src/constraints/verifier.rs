@@ -5,12 +5,9 @@
 //! aggregator adds them in full.
 
 use super::Constraints;
-use crate::domain::{lagrange, query_point, roots};
+use crate::domain::{lagrange, query_point, randomness, roots};
 use crate::form::Affine;
-use dispers_base::{
-    field::{self, Dot, Expander},
-    labels,
-};
+use dispers_base::field::{self, Dot};
 
 /// Verifier message of constraints, or a share of it: the compressed outputs of the constraints, then the left wire,
 /// the right wire and the gadget polynomial at the query point.
@@ -43,7 +40,7 @@ impl Constraints {
     /// # Security
     /// The seed must be unknown until the shares are frozen, and must not be used for two sharings of one contribution.
     pub fn verifier(&self, seed: &[u8; 32]) -> ConstraintsVerifier {
-        let mut random = Expander::new(labels::EXPAND_RANDOMNESS, seed);
+        let mut random = randomness(seed);
         let check = match self.list.len() {
             // The proof system does not compress the output of a single constraint.
             1 => vec![1],
@@ -194,7 +191,7 @@ mod tests {
         ) {
             let rows = rows(groups, &maxima);
             let constraints = rows.constraints();
-            let mut random = Expander::new(labels::EXPAND_RANDOMNESS, &StdRng::seed_from_u64(seed).random());
+            let mut random = randomness(&StdRng::seed_from_u64(seed).random());
             let share = random.elements(constraints.elements() + constraints.proof_size());
             let check = match constraints.count() {
                 1 => vec![1],

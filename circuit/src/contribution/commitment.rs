@@ -9,7 +9,7 @@ pub(super) fn part(blind: &[u8; 32], index: u32, member: MemberNumber, input: &[
     // The blind is one for all contributions of a group, so it is derived for each: equal shares have different
     // commitments.
     let blind = Zeroizing::new(encoding::hash(
-        labels::EXPAND_BLINDS,
+        labels::HASH_BLIND,
         &[blind, &index.to_le_bytes()],
     ));
     let mut bytes = Zeroizing::new(Vec::with_capacity(8 * input.len()));

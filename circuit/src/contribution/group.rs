@@ -170,7 +170,7 @@ impl HeldGroup {
         let mut share = Zeroizing::new(vec![0; share_len]);
         match &self.shares {
             Held::Seed(seed) => {
-                let mut expander = Expander::new(labels::EXPAND_SHARES, seed);
+                let mut expander = shares_of(seed);
                 for entry in &self.entries {
                     expander.fill(&mut share);
                     each(entry, &share);
@@ -221,9 +221,14 @@ impl Joint {
     }
 }
 
+/// Starts the sequence of shares that a group's seed stands for.
+fn shares_of(seed: &[u8; 32]) -> Expander {
+    Expander::new(labels::EXPAND_SHARES, seed)
+}
+
 /// Expands a seed to the shares of all entries of a group.
 pub(super) fn expand_seed(seed: &[u8; 32], elements: usize) -> Zeroizing<Vec<u64>> {
-    Zeroizing::new(Expander::new(labels::EXPAND_SHARES, seed).elements(elements))
+    Zeroizing::new(shares_of(seed).elements(elements))
 }
 
 impl BorshSerialize for GroupShare {

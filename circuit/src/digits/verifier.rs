@@ -2,16 +2,13 @@
 
 use super::gadget::Joint;
 use super::{Digits, SETS};
-use crate::domain::{lagrange, powers, query_point, root};
-use dispers_base::{
-    field::{Dot, Expander},
-    labels,
-};
+use crate::domain::{lagrange, powers, query_point, randomness, root};
+use dispers_base::field::Dot;
 
 impl Digits {
     /// Compiles the verifier under the randomness that `seed` expands to.
     pub(crate) fn verifier(&self, seed: &[u8; 32]) -> DigitsVerifier {
-        let mut random = Expander::new(labels::EXPAND_RANDOMNESS, seed);
+        let mut random = randomness(seed);
         let size = 1 << self.log;
         let point = query_point(&mut random, size as u64);
         DigitsVerifier {

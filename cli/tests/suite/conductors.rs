@@ -11,10 +11,10 @@ use std::{
 };
 
 use dispers_node::private;
+use dispers_testing::cluster::Cluster;
 
 use crate::{
     DISPERS, EXAMPLE, Ended, assert_about,
-    cluster::Cluster,
     network::SampleNetwork,
     processes::settle,
     survival::{EVERYBODY, PATIENCE, is_exact, of, until_asked},

@@ -1,10 +1,6 @@
 //! The built binary: what it prints, where, and how it exits; and a network of one process per role.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-#[cfg(feature = "postgres")]
-#[path = "../../../conductor/src/store/tests/cluster.rs"]
-#[allow(dead_code, reason = "the conductor's own tests need more of it")]
-mod cluster;
 mod command_line;
 #[cfg(feature = "postgres")]
 mod conductors;

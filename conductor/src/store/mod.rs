@@ -9,7 +9,11 @@ mod tests;
 
 use std::time::Duration;
 
-use dispers_base::id::{BatchId, KeyEpoch, Name, QueryId, Timestamp};
+use dispers_base::{
+    encoding::hash,
+    id::{BatchId, KeyEpoch, Name, QueryId, Timestamp},
+    labels,
+};
 use dispers_core::{log::Leaf, subscription::Upload};
 use dispers_crypto::oprf::Pseudonym;
 
@@ -18,6 +22,13 @@ pub use postgres::{Postgres, PostgresError, Settings};
 pub use sqlite::Sqlite;
 
 use crate::Error;
+
+/// Returns the name under which an upload with these encoded envelopes is stored. An upload that comes
+/// twice has one name.
+fn name_of(envelopes: &[u8]) -> [u8; 32] {
+    // The encapsulations are different for every upload, so that their hash names it.
+    hash(labels::HASH_UPLOAD, &[envelopes])
+}
 
 /// Query that has just been accepted.
 pub struct NewQuery {

@@ -6,9 +6,8 @@ mod tests;
 use std::{path::Path, sync::Arc};
 
 use dispers_base::{
-    encoding::{from_bytes, hash, to_bytes},
+    encoding::{decode, from_bytes, to_bytes},
     id::{BatchId, KeyEpoch, Name, QueryId, Timestamp},
-    labels,
 };
 use dispers_core::{
     find::{ListSegment, ListedEntry},
@@ -19,7 +18,7 @@ use dispers_crypto::oprf::Pseudonym;
 use dispers_node::{Database, DatabaseError, GivesWay, Room, Schema, now};
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
-use super::{Lease, NewQuery, Seen, State, Store, TakenUp};
+use super::{Lease, NewQuery, Seen, State, Store, TakenUp, name_of};
 use crate::Error;
 
 static SCHEMA: Schema = Schema {
@@ -60,7 +59,7 @@ CREATE TABLE log (
 CREATE TABLE head (number INTEGER PRIMARY KEY, size INTEGER NOT NULL, head BLOB NOT NULL);
 ",
     ],
-    damaged: "move the file away; stacks subscribe anew, and queries are submitted anew",
+    damaged: "move the file away; stacks subscribe again, and queries are submitted again",
 };
 
 /// Size of SQLite's page cache, in KiB. Withdrawal hashes are random, so their index is written in random places.
@@ -129,8 +128,7 @@ fn until(lease: &Lease) -> i64 {
 /// Inserts an upload with its entries. Does nothing if the upload is stored already.
 fn insert(rows: &Transaction<'_>, upload: &Upload) -> rusqlite::Result<()> {
     let envelopes = to_bytes(&upload.envelopes);
-    // The encapsulations are different for every upload, so their hash names it.
-    let name = hash(labels::HASH_LISTS, &[&envelopes]);
+    let name = name_of(&envelopes);
     let new = rows.execute(
         "INSERT OR IGNORE INTO upload (name, key_epoch, partition, envelopes, entries)
          VALUES (?1, ?2, ?3, ?4, ?5)",
@@ -303,7 +301,7 @@ impl Store for Sqlite {
         let Some((epoch, envelopes, entries)) = found else {
             return Ok(Vec::new());
         };
-        let envelopes: UploadEnvelopes = from_bytes(&envelopes, 1 << 20, "upload's envelopes")?;
+        let envelopes: UploadEnvelopes = decode(&envelopes)?;
         Ok(to_bytes(&ListSegment {
             key_epoch: KeyEpoch(epoch),
             envelopes,

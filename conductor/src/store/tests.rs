@@ -1,8 +1,5 @@
 //! Tests that every store must pass, run for each kind of store.
 
-#[cfg(feature = "postgres")]
-pub(crate) mod cluster;
-
 use std::{path::PathBuf, time::Duration};
 
 use dispers_base::{
@@ -15,6 +12,8 @@ use dispers_core::{
 };
 use dispers_crypto::oprf::Pseudonym;
 
+#[cfg(feature = "postgres")]
+use dispers_testing::cluster;
 use tempfile::TempDir;
 
 use super::{Lease, NewQuery, Sqlite, State, Store};

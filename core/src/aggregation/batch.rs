@@ -6,7 +6,7 @@ use borsh::{
     BorshDeserialize, BorshSerialize,
     io::{Error, Read, Write},
 };
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::{ZeroizeOnDrop, Zeroizing};
 
 use super::{
     AggregationError, Quorum,
@@ -166,9 +166,9 @@ impl Receiving {
     /// Returns the contributions, if the groups are exactly those that the Target signed, and those of most hosts
     /// open.
     ///
-    /// The Target can invent a group for one aggregator, or repeat an honest one: such a group does not open, or adds no
-    /// contribution. An aggregator that continued with such groups would lack contributions that the others hold, and
-    /// would look like one that lies about what it received.
+    /// The Target can invent a group for one aggregator, or repeat an honest one: such a group does not open, or adds
+    /// no contribution. An aggregator that continued with such groups would lack contributions that the others hold,
+    /// and would look like one that lies about what it received.
     pub(super) fn finish(self) -> Result<Contributions, AggregationError> {
         let all = self.digests.len();
         if all > self.most_groups() || aggregator_digest(&self.digests) != self.expected {
@@ -540,7 +540,7 @@ impl Verifying {
                     messages: &self.messages,
                     joints: &self.joints,
                 });
-                hashes.push(self.message.hash());
+                hashes.push(self.message.digest());
                 continue;
             }
             // The numbers of elements are compared before anything is read by index: a member could send fewer.
@@ -697,7 +697,7 @@ impl Verifying {
 }
 
 /// Shares of the outputs, one per output; zeroized when dropped.
-#[derive(BorshSerialize, BorshDeserialize)]
+#[derive(BorshSerialize, BorshDeserialize, ZeroizeOnDrop)]
 pub(super) struct Sums(pub(super) Vec<u64>);
 
 impl Sums {
@@ -709,12 +709,6 @@ impl Sums {
         for (sum, share) in self.0.iter_mut().zip(&other.0) {
             *sum = field::add(*sum, *share);
         }
-    }
-}
-
-impl Drop for Sums {
-    fn drop(&mut self) {
-        self.0.zeroize();
     }
 }
 

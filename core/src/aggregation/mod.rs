@@ -36,7 +36,7 @@ pub use verdicts::Quorum;
 
 use crate::{
     ask::{GroupsStatement, allows, group_context},
-    find::{Grant, SealedGrant},
+    find::{Grant, SealedGrant, SignedGrant},
     manifest::VerifiedManifest,
     peer::{Channel, OpenedPeer, PeerContent, PeerMessage, SignedPeer},
     release::SignedAcknowledgement,
@@ -45,10 +45,9 @@ use crate::{
 use batch::{Attempt, Committed, Contributions, Freeze, Frozen};
 pub use batch::{GroupOpener, OpenedGroup, Receiving};
 use dispers_base::{
-    encoding,
+    encoding::Message,
     id::{BatchId, MemberNumber, Role, Work},
     keys::{Signature, SigningKey},
-    labels,
     weakness::{self, Weakness},
 };
 use dispers_crypto::{dealing::KeyShare, envelope::EnvelopeSecretKey, prf};
@@ -60,8 +59,6 @@ use releasing::Releasing;
 
 /// Number of batches of one query whose contributions may be held at the same time.
 pub const MAX_IN_FLIGHT: usize = 4;
-/// Largest encoded grant, in bytes.
-const MAX_GRANT: usize = 4 << 20;
 
 /// Long-lived keys of an aggregator.
 pub struct AggregatorKeys<'a> {
@@ -230,16 +227,15 @@ impl Aggregation {
         );
         let secret = self.secret.as_ref().ok_or(AggregationError::WrongStep)?;
         let signed = sealed
-            .open(secret, &context, MAX_GRANT)
+            .open(secret, &context, SignedGrant::LIMIT)
             .map_err(|_| bad.clone())?;
-        let grant: Grant =
-            encoding::from_bytes(&signed.body, MAX_GRANT, "grant").map_err(|_| bad.clone())?;
-        directory
+        let grant = signed.unverified().map_err(|_| bad.clone())?;
+        let finder = directory
             .node(&grant.finder)
             .filter(|node| node.role == Role::TargetFinder && node.group == partition)
-            .ok_or(bad.clone())?
-            .signing_key
-            .verify(labels::SIGN_FIND, &signed.body, &signed.signature)
+            .ok_or(bad.clone())?;
+        signed
+            .verify_signature(&finder.signing_key)
             .map_err(|_| bad.clone())?;
         // All partitions are released as one sum, which must stay within the field.
         let others = self.grants.iter().filter(|(of, _)| **of != partition);
@@ -280,13 +276,9 @@ impl Aggregation {
         self.check_work(work)?;
         let secret = self.secret.as_ref().ok_or(AggregationError::WrongStep)?;
         let digest = statement.digest();
-        directory
-            .node(&statement.target)
-            .filter(|node| node.role == Role::Target)
-            .ok_or(AggregationError::BadGroups)?
-            .signing_key
-            .verify(labels::SIGN_GROUPS, &digest, signature)
-            .map_err(|_| AggregationError::BadGroups)?;
+        if !statement.is_signed(signature, directory) {
+            return Err(AggregationError::BadGroups);
+        }
         let committee = self.channel.committee;
         let mut offered = self.manifest.offers(committee);
         let mine = offered

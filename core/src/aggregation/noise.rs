@@ -20,6 +20,7 @@ use dispers_base::{
     id::{AggregatorId, BatchId, MemberNumber, Role, Work},
     keys::{Signature, SigningKey},
     labels,
+    signed::Statement,
     weakness::{self, Weakness},
 };
 use dispers_circuit::{
@@ -85,8 +86,8 @@ impl Deal {
 
     /// Returns whether the dealer, as the directory lists it, signed the statement.
     ///
-    /// The Conductor checks this before it hands a deal on. Every aggregator refuses a statement that its dealer did not
-    /// sign, and an aggregator that fails its step is excluded, so that one dealer could exclude all others.
+    /// The Conductor checks this before it hands a deal on. Every aggregator refuses a statement that its dealer did
+    /// not sign, and an aggregator that fails its step is excluded, so that one dealer could exclude all others.
     pub fn is_signed_by(&self, dealer: AggregatorId, directory: &Directory) -> bool {
         weakness::off(Weakness::FalseDealsEvict)
             || self
@@ -149,8 +150,13 @@ struct Terms {
     circuit: Arc<Circuit>,
 }
 
+impl Statement for DealStatement {
+    const LABEL: &'static str = labels::SIGN_DEAL;
+}
+
 impl DealStatement {
-    /// Returns whether the statement is `dealer`'s, for this request, and covers a share for each of `offers` aggregators.
+    /// Returns whether the statement is `dealer`'s, for this request, and covers a share for each of `offers`
+    /// aggregators.
     fn is_for(&self, request: &DealRequest, dealer: MemberNumber, offers: usize) -> bool {
         self.dealer == dealer
             && encoding::to_bytes(&self.request) == encoding::to_bytes(request)
@@ -167,12 +173,12 @@ impl DealStatement {
         let bytes = encoding::to_bytes(self);
         node.is_some_and(|node| {
             let key = &node.signing_key;
-            key.verify(labels::SIGN_DEAL, &bytes, signature).is_ok()
+            key.verify(Self::LABEL, &bytes, signature).is_ok()
         })
     }
 
     pub(crate) fn signed_by(&self, key: &SigningKey) -> Signature {
-        key.sign(labels::SIGN_DEAL, &encoding::to_bytes(self))
+        key.sign(Self::LABEL, &encoding::to_bytes(self))
     }
 }
 
@@ -339,8 +345,8 @@ impl Aggregation {
     }
 }
 
-/// Returns the circuit of one dealer's noise if `dealers` aggregators deal. Returns `None` if the round has no noise, or
-/// none that `dealers` aggregators can deal.
+/// Returns the circuit of one dealer's noise if `dealers` aggregators deal. Returns `None` if the round has no noise,
+/// or none that `dealers` aggregators can deal.
 pub(crate) fn noise_circuit(
     manifest: &VerifiedManifest,
     round: u16,

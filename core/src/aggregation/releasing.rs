@@ -18,6 +18,7 @@ use crate::{
 use dispers_base::{
     field,
     id::BatchId,
+    signed::Signed,
     weakness::{self, Weakness},
 };
 use dispers_circuit::Circuit;
@@ -213,7 +214,7 @@ impl Aggregation {
             outputs,
         };
         let sealed = SealedTotal::seal(
-            &total.sign(keys.signing),
+            &Signed::new(&total, keys.signing),
             &self.manifest.reply_key,
             &Total::context(self.channel.query, self.channel.committee, self.me),
             rng,

@@ -7,7 +7,7 @@ use borsh::BorshSerialize;
 use hkdf::Hkdf;
 use rand::CryptoRng;
 use sha2::Sha256;
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::{ZeroizeOnDrop, Zeroizing};
 
 use dispers_base::{encoding, keys::SigningKey, labels};
 use dispers_crypto::{aead, envelope::OpenError};
@@ -24,13 +24,8 @@ pub struct Place<'a> {
 }
 
 /// Key that seals the records of one query or offer, or the node's key, which seals such keys; zeroized when dropped.
+#[derive(ZeroizeOnDrop)]
 pub struct StorageKey([u8; 32]);
-
-impl Drop for StorageKey {
-    fn drop(&mut self) {
-        self.0.zeroize();
-    }
-}
 
 impl StorageKey {
     /// Derives the node's key from its signing key. It seals only other keys.

@@ -221,8 +221,9 @@ pub(super) enum Fault {
 /// Finds who may be at fault for the noise of the dealer at `index`, which does not count.
 ///
 /// Up to t-1 members may lie about their shares of an honest dealer's noise, and the others then agree that it is
-/// right. So the smallest set without which it is right is looked for. At least t members must be left, since fewer show
-/// nothing, and the messages of exactly t members lie on a polynomial whatever they are: only the proof is checked.
+/// right. So the smallest set without which it is right is looked for. At least t members must be left, since fewer
+/// show nothing, and the messages of exactly t members lie on a polynomial whatever they are: only the proof is
+/// checked.
 pub(super) fn fault(
     circuit: &Circuit,
     quorum: &Quorum,

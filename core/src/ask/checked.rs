@@ -3,8 +3,7 @@
 use super::{BatchAnswer, GroupsStatement, contribution_limit};
 use crate::manifest::VerifiedManifest;
 use dispers_base::{
-    id::{Name, Role, Work},
-    labels,
+    id::{Name, Work},
     weakness::{self, Weakness},
 };
 use dispers_trust::directory::Directory;
@@ -52,16 +51,7 @@ impl BatchAnswer {
                 .all(|groups| groups.len() == first && bytes_of(groups) <= most)
             && first <= homes as usize
             && self.answered <= homes;
-        let signed = directory
-            .node(target)
-            .filter(|node| node.role == Role::Target)
-            .is_some_and(|node| {
-                let digest = statement.digest();
-                let signed = node
-                    .signing_key
-                    .verify(labels::SIGN_GROUPS, &digest, &self.signature);
-                signed.is_ok()
-            });
+        let signed = statement.is_signed(&self.signature, directory);
         let mut pairs = self.groups.iter().zip(&statement.digests);
         // The digests under the signature are compared with the groups themselves: a signature over other bytes is
         // worthless.

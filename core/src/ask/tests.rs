@@ -2,7 +2,12 @@
 
 use super::*;
 use crate::testing::{Scene, Setting, copy_of, key_of, logged, name};
-use dispers_base::id::{BatchId, QueryId};
+use dispers_base::{
+    encoding,
+    id::{BatchId, QueryId},
+    labels,
+    signed::Signed,
+};
 use dispers_training::home::State;
 
 fn scene() -> Scene {
@@ -33,11 +38,9 @@ fn refusal(scene: &Scene, work: Work, message: &BatchMessage) -> Option<AskError
 /// Returns the first batch with its statement after `change`, signed with the key of `key`.
 fn restated(scene: &Scene, key: &str, change: impl FnOnce(&mut BatchStatement)) -> BatchMessage {
     let mut message = copy_of(&scene.found.batches[0]);
-    let mut statement: BatchStatement =
-        encoding::from_bytes(&message.statement, 4096, "statement").unwrap();
+    let mut statement = message.statement.unverified().unwrap();
     change(&mut statement);
-    message.statement = encoding::to_bytes(&statement);
-    message.signature = key_of(key).sign(labels::SIGN_BATCH, &message.statement);
+    message.statement = Signed::new(&statement, &key_of(key));
     message
 }
 
@@ -48,8 +51,8 @@ fn a_batch_that_the_finder_did_not_sign_so_is_not_asked() {
     assert_eq!(refusal(&scene, work, &scene.found.batches[0]), None);
     let mut changed: Vec<BatchMessage> = (0..3).map(|_| copy_of(&scene.found.batches[0])).collect();
     *changed[0].sealed.last_mut().unwrap() ^= 1;
-    *changed[1].statement.last_mut().unwrap() ^= 1;
-    changed[2].signature.0[0] ^= 1;
+    *changed[1].statement.body.last_mut().unwrap() ^= 1;
+    changed[2].statement.signature.0[0] ^= 1;
     changed.push(restated(&scene, "target", |_| {}));
     changed.push(restated(&scene, "target", |s| s.finder = name("target")));
     changed.push(restated(&scene, "nobody", |s| s.finder = name("nobody")));

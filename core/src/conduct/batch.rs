@@ -240,6 +240,11 @@ impl Conduct {
             .filter(|run| current && run.attempt == work.attempt)
     }
 
+    /// Returns the step of the current attempt at a batch, if `work` is this attempt.
+    fn step(&mut self, work: Work) -> Option<&mut Step> {
+        self.run(work).map(|run| &mut run.step)
+    }
+
     /// Returns whether `event` is about the current attempt at its batch, and the batch waits for it.
     pub(super) fn batch_awaits(&self, event: &Event) -> bool {
         let (Event::Asked(work, _)
@@ -336,7 +341,8 @@ impl Conduct {
         result: Result<Deal, StepError>,
     ) -> Result<Vec<Command>, Failure> {
         let offers = self.manifest.offers(aggregator.committee).count();
-        // Every aggregator would refuse a deal for another request, fail its step, and be excluded in the dealer's place.
+        // Every aggregator would refuse a deal for another request, fail its step, and be excluded in the dealer's
+        // place.
         let asked = self.run(work).and_then(|run| match &run.step {
             Step::Dealing { request, .. } => Some(request.clone()),
             _ => None,
@@ -353,18 +359,13 @@ impl Conduct {
             }
         });
         let answer = self.note_of(aggregator, work, result);
-        let Some(BatchRun {
-            step: Step::Dealing { request, gather },
-            ..
-        }) = self.run(work)
-        else {
+        let Some(Step::Dealing { request, gather }) = self.step(work) else {
             return Ok(Vec::new());
         };
-        if gather.take(aggregator, answer) != Some(true) {
+        let Some(answers) = gather.take(aggregator, answer) else {
             return Ok(Vec::new());
-        }
+        };
         let request = request.clone();
-        let answers = std::mem::take(&mut gather.answers);
         self.check_quorum()?;
         // The noise of each dealer depends on the number of dealers: with one missing, all must deal again.
         if answers.len() < request.dealers.len() {
@@ -372,8 +373,8 @@ impl Conduct {
         }
         let deals = Arc::new(answers.into_values().collect::<Vec<Deal>>());
         let alive = self.alive_for(work);
-        if let Some(run) = self.run(work) {
-            run.step = opening(&alive);
+        if let Some(step) = self.step(work) {
+            *step = opening(&alive);
         }
         let commands = alive
             .iter()
@@ -477,18 +478,13 @@ impl Conduct {
             }
             result => (self.note_of(aggregator, work, result), None),
         };
-        let Some(BatchRun {
-            step: Step::Opening { gather, refused },
-            ..
-        }) = self.run(work)
-        else {
+        let Some(Step::Opening { gather, refused }) = self.step(work) else {
             return Ok(Vec::new());
         };
         refused.extend(refuses);
-        if gather.take(aggregator, answer) != Some(true) {
+        let Some(answers) = gather.take(aggregator, answer) else {
             return Ok(Vec::new());
-        }
-        let answers = std::mem::take(&mut gather.answers);
+        };
         let refused = std::mem::take(refused);
         // The refusals are weighed together once all are in: one alone is judged differently from several.
         let failure = self.weigh(refused, !answers.is_empty());
@@ -504,8 +500,8 @@ impl Conduct {
         {
             return self.again(work, self.no_agreement());
         }
-        if let Some(run) = self.run(work) {
-            run.step = Step::Verifying(Gather::new(alive.keys().copied()));
+        if let Some(step) = self.step(work) {
+            *step = Step::Verifying(Gather::new(alive.keys().copied()));
         }
         Ok(alive
             .keys()
@@ -576,17 +572,12 @@ impl Conduct {
             None => result,
         };
         let answer = self.note_of(aggregator, work, result);
-        let Some(BatchRun {
-            step: Step::Verifying(gather),
-            ..
-        }) = self.run(work)
-        else {
+        let Some(Step::Verifying(gather)) = self.step(work) else {
             return Ok(Vec::new());
         };
-        if gather.take(aggregator, answer) != Some(true) {
+        let Some(answers) = gather.take(aggregator, answer) else {
             return Ok(Vec::new());
-        }
-        let answers = std::mem::take(&mut gather.answers);
+        };
         // An aggregator that lost the attempt in a restart, or cannot read the others' randomness, stays in the query:
         // only the attempt is over.
         let over = self
@@ -600,8 +591,8 @@ impl Conduct {
         }
         let alive = self.alive_for(work);
         let quorum = Quorum::new(alive.keys().map(|aggregator| aggregator.member));
-        if let Some(run) = self.run(work) {
-            run.step = Step::Deciding {
+        if let Some(step) = self.step(work) {
+            *step = Step::Deciding {
                 quorum: quorum.clone(),
                 gather: Gather::new(alive.keys().copied()),
                 suspects: Vec::new(),
@@ -651,16 +642,12 @@ impl Conduct {
             _ => BTreeSet::new(),
         };
         let answer = self.note_of(aggregator, work, result);
-        let Some(BatchRun {
-            step:
-                Step::Deciding {
-                    quorum,
-                    gather,
-                    suspects,
-                    disputed,
-                },
-            ..
-        }) = self.run(work)
+        let Some(Step::Deciding {
+            quorum,
+            gather,
+            suspects,
+            disputed,
+        }) = self.step(work)
         else {
             return Ok(Vec::new());
         };
@@ -675,14 +662,13 @@ impl Conduct {
                 .map(|suspect| (suspect, bad)),
         );
         disputed.extend(disputes);
-        if gather.take(aggregator, answer) != Some(true) {
+        let Some(answers) = gather.take(aggregator, answer) else {
             return Ok(Vec::new());
-        }
+        };
         let quorum = quorum.clone();
         let suspects = std::mem::take(suspects);
         let disputed = std::mem::take(disputed);
-        let acknowledgements: Vec<SignedAcknowledgement> =
-            std::mem::take(&mut gather.answers).into_values().collect();
+        let acknowledgements: Vec<SignedAcknowledgement> = answers.into_values().collect();
         // Aggregators commit only on equal acknowledgements of the whole quorum: with others, every commit would fail.
         let equal = acknowledgements.windows(2).all(|pair| {
             let [one, next] = [&pair[0].body, &pair[1].body];
@@ -703,8 +689,8 @@ impl Conduct {
         };
         let acknowledgements = Arc::new(acknowledgements);
         let committee = aggregator.committee;
-        if let Some(run) = self.run(work) {
-            run.step = Step::Committing {
+        if let Some(step) = self.step(work) {
+            *step = Step::Committing {
                 accepted,
                 acknowledgements: acknowledgements.clone(),
                 gather: Gather::new(acknowledgements.iter().map(|a| acknowledging(committee, a))),
@@ -745,25 +731,22 @@ impl Conduct {
         result: Result<(), StepError>,
     ) -> Result<Vec<Command>, Failure> {
         let answer = self.note_of(aggregator, work, result);
-        let Some(run) = self.run(work) else {
-            return Ok(Vec::new());
-        };
-        let Step::Committing {
+        let Some(Step::Committing {
             accepted, gather, ..
-        } = &mut run.step
+        }) = self.step(work)
         else {
             return Ok(Vec::new());
         };
-        if gather.take(aggregator, answer) != Some(true) {
+        let Some(answers) = gather.take(aggregator, answer) else {
             return Ok(Vec::new());
-        }
-        let committed = gather.answers.len();
+        };
+        let committed = answers.len();
         let accepted = accepted.clone();
         if !work.batch.is_noise() {
             self.funnel.accepted += u64::from(accepted.accepted);
         }
-        if let Some(run) = self.run(work) {
-            run.step = Step::Done(accepted);
+        if let Some(step) = self.step(work) {
+            *step = Step::Done(accepted);
         }
         self.check_quorum()?;
         // The result names the smallest number, since a batch with fewer verifiers is less protected.

@@ -94,8 +94,8 @@ impl Conduct {
         result
     }
 
-    /// Records a dispute between a dealer of noise and a member of the quorum if most of the quorum see it: a liar alone
-    /// could name two others.
+    /// Records a dispute between a dealer of noise and a member of the quorum if most of the quorum see it: a liar
+    /// alone could name two others.
     pub(super) fn dispute_deals(
         &mut self,
         committee: u16,

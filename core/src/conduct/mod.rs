@@ -74,15 +74,15 @@ impl<T, K: Copy + Ord> Gather<T, K> {
         self.waiting.contains(&who)
     }
 
-    /// Records an answer. Returns `None` if it was not expected, else whether it was the last.
-    fn take(&mut self, who: K, answer: Option<T>) -> Option<bool> {
+    /// Records an answer, or `None` in place of one. Returns all answers if this was the last that was awaited, and
+    /// `None` otherwise, also for an answer that was not awaited.
+    fn take(&mut self, who: K, answer: Option<T>) -> Option<BTreeMap<K, T>> {
         if !self.waiting.remove(&who) {
             return None;
         }
-        if let Some(answer) = answer {
-            self.answers.insert(who, answer);
-        }
-        Some(self.waiting.is_empty())
+        self.answers.extend(answer.map(|answer| (who, answer)));
+        let complete = self.waiting.is_empty();
+        complete.then(|| std::mem::take(&mut self.answers))
     }
 }
 
@@ -376,12 +376,12 @@ impl Conduct {
         };
         // Without one partition's homes the sums would silently leave out a part of the population.
         let found = result.map_err(Failure::Find)?;
-        if gather.take(partition, Some(found)) != Some(true) {
+        let Some(summaries) = gather.take(partition, Some(found)) else {
             return Ok(Vec::new());
-        }
+        };
         let mut grants: BTreeMap<AggregatorId, Vec<(u16, SealedGrant)>> = BTreeMap::new();
         let (committees, cohort) = (self.manifest.committees.len(), self.manifest.min_cohort);
-        for (partition, summary) in std::mem::take(&mut gather.answers) {
+        for (partition, summary) in summaries {
             // Every aggregator would refuse such a grant, and be excluded for it.
             if !summary.batches.is_legal(committees, cohort) {
                 let reason = "the target finder gave a committee no batch, or a batch below the minimum cohort";
@@ -400,8 +400,8 @@ impl Conduct {
                     .push((partition, grant));
             }
         }
-        // The noisy numbers decide, since the querier chose the bound. The exact number is checked as well, so that no more
-        // homes are asked.
+        // The noisy numbers decide, since the querier chose the bound. The exact number is checked as well, so that no
+        // more homes are asked.
         let at_most = self.noisy_sizes.iter().map(NoisySize::at_most);
         let at_most = at_most.fold(0, u64::saturating_add);
         if at_most.max(self.funnel.targeted) > self.manifest.max_homes {
@@ -438,7 +438,7 @@ impl Conduct {
         let Stage::Beginning { gather, .. } = &mut self.stage else {
             return Ok(Vec::new());
         };
-        if gather.take(aggregator, answer) != Some(true) {
+        if gather.take(aggregator, answer).is_none() {
             return Ok(Vec::new());
         }
         self.check_quorum()?;
@@ -579,10 +579,9 @@ impl Conduct {
         let Stage::Guarding { proposal, gather } = &mut self.stage else {
             return Ok(Vec::new());
         };
-        if gather.take(aggregator, answer) != Some(true) {
+        let Some(answers) = gather.take(aggregator, answer) else {
             return Ok(Vec::new());
-        }
-        let answers = std::mem::take(&mut gather.answers);
+        };
         let proposal = proposal.clone();
         self.check_quorum()?;
         let commands = self
@@ -622,11 +621,11 @@ impl Conduct {
         let Stage::Releasing { gather, .. } = &mut self.stage else {
             return Ok(Vec::new());
         };
-        if gather.take(aggregator, answer) != Some(true) {
+        let Some(totals) = gather.take(aggregator, answer) else {
             return Ok(Vec::new());
-        }
+        };
         // The release has no further attempt, and totals may be missing.
-        let totals: Vec<_> = std::mem::take(&mut gather.answers).into_iter().collect();
+        let totals: Vec<_> = totals.into_iter().collect();
         // Every committee must give totals, since each holds the sums of its own homes.
         for committee in self.committees() {
             let of = totals

@@ -206,8 +206,9 @@ impl<'a> Judging<'a> {
         if self.queries.found >= limits.queries {
             return Verdict::Refuse(FindError::TooManyQueries);
         }
-        // These refusals follow from the number of stored profiles and sets, and from whether this very set is one of them.
-        // After the comparisons below they would reveal, uncounted, that a set is neither too small nor near to another.
+        // These refusals follow from the number of stored profiles and sets, and from whether this very set is one of
+        // them. After the comparisons below they would reveal, uncounted, that a set is neither too small nor near to
+        // another.
         if self.stored.is_none() {
             let is_new = !self.profiles.contains(&asking.profile);
             if is_new && self.profiles.len() >= limits.profiles {

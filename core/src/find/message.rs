@@ -12,8 +12,8 @@ use crate::{
 use dispers_base::{
     encoding::{self, Message},
     id::{BatchId, KeyEpoch, MemberNumber, Name, QueryId, Role, Timestamp},
-    keys::Signature,
     labels,
+    signed::{Signed, Statement},
 };
 use dispers_crypto::{
     envelope::{Context, Sealed, reader},
@@ -164,7 +164,16 @@ impl Message for BatchStatement {
     const LIMIT: usize = 1 << 16;
 }
 
+impl Statement for BatchStatement {
+    const LABEL: &'static str = labels::SIGN_BATCH;
+}
+
 impl BatchStatement {
+    /// Returns the digest of a sealed batch.
+    pub fn digest_of(sealed: &[u8]) -> [u8; 32] {
+        encoding::hash(labels::HASH_BATCH, &[sealed])
+    }
+
     /// Returns the Target that is to ask the batch at an attempt; `None` if the statement names no Target.
     pub fn target(&self, attempt: u8) -> Option<&Name> {
         let place = usize::from(attempt).checked_rem(self.targets.len())?;
@@ -175,18 +184,16 @@ impl BatchStatement {
 /// A batch on its way from the Target Finder through the Conductor to the Target.
 #[derive(BorshSerialize, BorshDeserialize)]
 pub struct BatchMessage {
-    /// Encoding of a [`BatchStatement`].
-    pub statement: Vec<u8>,
-    /// Signature of the finder over the statement.
-    pub signature: Signature,
+    /// Statement with the signature of the finder.
+    pub statement: Signed<BatchStatement>,
     /// Encoding of a [`Sealed`] [`TargetBatch`].
     pub sealed: Vec<u8>,
 }
 
 impl Message for BatchMessage {
     const NAME: &'static str = "batch";
-    // The signature and the lengths of the parts are far below 64 KiB.
-    const LIMIT: usize = MAX_BATCH + BatchStatement::LIMIT + (1 << 16);
+    // The length of the sealed batch is far below 64 KiB.
+    const LIMIT: usize = MAX_BATCH + Signed::<BatchStatement>::LIMIT + (1 << 16);
 }
 
 /// Facts about a find that one aggregator needs, signed by the finder and sealed to the offered key.
@@ -210,14 +217,17 @@ pub struct Grant {
     pub batches: Cut,
 }
 
-/// A [`Grant`] with its signature.
-#[derive(BorshSerialize, BorshDeserialize)]
-pub struct SignedGrant {
-    /// Encoding of a [`Grant`].
-    pub body: Vec<u8>,
-    /// Signature of the finder.
-    pub signature: Signature,
+impl Statement for Grant {
+    const LABEL: &'static str = labels::SIGN_FIND;
 }
+
+impl Message for Grant {
+    const NAME: &'static str = "grant";
+    const LIMIT: usize = 4 << 20;
+}
+
+/// A grant with the finder's signature.
+pub type SignedGrant = Signed<Grant>;
 
 impl Grant {
     /// Returns the envelope context of the grant for aggregator `to`.

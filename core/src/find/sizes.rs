@@ -71,8 +71,8 @@ impl NoisySize {
         self.scale > 0
     }
 
-    /// Returns whether the noise has this scale, which the directory sets. A smaller scale reveals more, and noise of an
-    /// enormous one takes forever to draw.
+    /// Returns whether the noise has this scale, which the directory sets. A smaller scale reveals more, and noise of
+    /// an enormous one takes forever to draw.
     pub fn has_scale(&self, scale: u32) -> bool {
         self.scale == scale
     }

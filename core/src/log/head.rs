@@ -11,6 +11,7 @@ use dispers_base::{
     id::{Name, Role, Timestamp},
     keys::{Signature, SigningKey},
     labels,
+    signed::Statement,
 };
 use dispers_trust::directory::Directory;
 
@@ -34,6 +35,14 @@ impl Message for Head {
     const NAME: &'static str = "head";
     const LIMIT: usize = 16 << 10;
 }
+
+impl Statement for Head {
+    const LABEL: &'static str = labels::SIGN_LOG_HEAD;
+}
+
+/// Label of a witness's signature. It differs from that of a Conductor's: a node that is both never signs a head as the
+/// other.
+const COSIGNED: &str = labels::COSIGN_LOG_HEAD;
 
 /// A head as it was received, with the signatures over exactly these bytes.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -103,7 +112,7 @@ impl Head {
     pub fn sign(&self, conductor: &Name, key: &SigningKey) -> SignedHead {
         let body = encoding::to_bytes(self);
         SignedHead {
-            signature: key.sign(labels::SIGN_LOG_HEAD, &body),
+            signature: key.sign(Self::LABEL, &body),
             body,
             conductor: conductor.clone(),
             witnesses: Vec::new(),
@@ -128,14 +137,14 @@ impl SignedHead {
             .filter(|node| node.role == Role::Conductor)
             .ok_or(LogError::Unsigned)?
             .signing_key
-            .verify(labels::SIGN_LOG_HEAD, &self.body, &self.signature)
+            .verify(Head::LABEL, &self.body, &self.signature)
             .map_err(|_| LogError::Unsigned)?;
         Ok(head)
     }
 
     /// Signs the head as a witness. [`Witnessed`](super::Witnessed) decides whether a witness may.
     pub fn cosign(&self, key: &SigningKey) -> Signature {
-        key.sign(labels::COSIGN_LOG_HEAD, &self.body)
+        key.sign(COSIGNED, &self.body)
     }
 
     /// Returns whether `signature` is that of `witness`, which the directory must list as a witness.
@@ -148,11 +157,8 @@ impl SignedHead {
         let node = directory.node(witness);
         directory.witnesses.names.contains(witness)
             && node.is_some_and(|node| {
-                // Its label differs from that of a Conductor's signature: a node that is both never signs one as the
-                // other.
                 let key = &node.signing_key;
-                key.verify(labels::COSIGN_LOG_HEAD, &self.body, signature)
-                    .is_ok()
+                key.verify(COSIGNED, &self.body, signature).is_ok()
             })
     }
 

@@ -3,7 +3,7 @@ use rand::{SeedableRng, rngs::StdRng};
 
 use super::*;
 use crate::testing::{NOW, Network, Question, Setting, head, key_of, logged, name};
-use dispers_base::id::Timestamp;
+use dispers_base::{id::Timestamp, signed::Signed};
 
 fn setting() -> (Network, Question) {
     let mut rng = StdRng::seed_from_u64(3);
@@ -174,8 +174,9 @@ fn a_manifest_is_in_the_log_if_a_conductor_and_enough_witnesses_signed_it() {
         LogError::Missing
     );
     // The same manifest with another signature is another leaf.
-    let mut other = question.signed.clone();
-    other.signature.0[0] ^= 1;
+    let mut signature = question.signed.signature;
+    signature.0[0] ^= 1;
+    let other = Signed::from_parts(question.signed.body.clone(), signature).into();
     assert_eq!(
         inclusion.verify(&other, &network.directory),
         Err(LogError::Missing)

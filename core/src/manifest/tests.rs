@@ -5,6 +5,7 @@ use crate::{
     offer::OfferBody,
     testing::{HOUR, NOW, Scene, Setting, key_of, member, name, verified},
 };
+use dispers_base::keys::Signature;
 use dispers_sql::plan::{Plan, PlanLimits};
 use dispers_trust::directory::{DEFAULT_MAX_DELTA, DirectoryBody};
 
@@ -38,10 +39,14 @@ fn a_manifest_that_its_querier_did_not_sign_so_is_refused() {
     assert_eq!(verified.err(), Some(ManifestError::Unsigned));
     let unlisted = refusal(&scene, |m| m.querier = name("nobody"));
     assert_eq!(unlisted, Some(ManifestError::Unsigned));
-    let mut flipped = signed.clone();
-    flipped.signature.0[1] ^= 1;
-    let verified = flipped.verify(directory, NOW);
+    let mut flipped = signed.signature;
+    flipped.0[1] ^= 1;
+    let verified = with(signed.body.clone(), flipped).verify(directory, NOW);
     assert_eq!(verified.err(), Some(ManifestError::Unsigned));
+}
+
+fn with(body: Vec<u8>, signature: Signature) -> SignedManifest {
+    Signed::from_parts(body, signature).into()
 }
 
 #[test]
@@ -49,10 +54,7 @@ fn no_changed_or_missing_byte_passes() {
     let scene = scene();
     let signed = &scene.question.signed;
     let refused = |body: Vec<u8>| {
-        let changed = SignedManifest {
-            body,
-            signature: signed.signature,
-        };
+        let changed = with(body, signed.signature);
         let error = changed.verify(&scene.network.directory, NOW).unwrap_err();
         matches!(error, ManifestError::Malformed | ManifestError::Unsigned)
     };
@@ -64,10 +66,7 @@ fn no_changed_or_missing_byte_passes() {
     for length in (0..signed.body.len()).step_by(7) {
         assert!(refused(signed.body[..length].to_vec()), "{length}");
     }
-    let longer = SignedManifest {
-        body: [&signed.body[..], &[0]].concat(),
-        signature: signed.signature,
-    };
+    let longer = with([&signed.body[..], &[0]].concat(), signed.signature);
     let verified = longer.verify(&scene.network.directory, NOW);
     assert_eq!(verified.err(), Some(ManifestError::Malformed));
 }
@@ -102,7 +101,7 @@ fn times_outside_the_query_s_life_are_refused() {
     let at = |now| signed.verify(&scene.network.directory, now).err();
     let end = NOW.plus(HOUR + Timestamp::SKEW);
     assert_eq!(at(end), None);
-    let expired = ManifestError::Time("has expired: submit the query anew");
+    let expired = ManifestError::Time("has expired: submit the query again");
     assert_eq!(at(end.plus(1)), Some(expired));
 }
 

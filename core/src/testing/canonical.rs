@@ -84,8 +84,7 @@ fn what_a_find_and_an_ask_send_has_one_encoding() {
     is_canonical::<ListSegment>(&segment);
     is_canonical::<FindSummary>(&scene.found.summary);
     is_canonical::<BatchMessage>(&scene.found.batches[0]);
-    let statement: BatchStatement =
-        from_bytes(&scene.found.batches[0].statement, LIMIT, "statement").unwrap();
+    let statement: BatchStatement = scene.found.batches[0].statement.unverified().unwrap();
     is_canonical::<BatchStatement>(&statement);
     is_canonical::<SealedGrant>(&scene.grant_of(member(1)));
     let request: FindRequest = {

@@ -7,11 +7,9 @@ use crate::{
     aggregation::AggregationError,
     conduct::{Command, Conduct, Event, Options, StepError},
     find::BatchStatement,
+    release::is_acknowledged_by,
 };
-use dispers_base::{
-    encoding::from_bytes,
-    id::{AggregatorId, Work},
-};
+use dispers_base::id::{AggregatorId, Work};
 
 /// Largest number of commands of a query, so that a loop without end fails.
 const MOST_COMMANDS: usize = 2000;
@@ -104,7 +102,7 @@ impl Scene {
     /// Returns the number of homes that the finder chose for a batch.
     fn homes_of(&self, work: Work) -> u32 {
         let batch = &self.found.batches[work.batch.number as usize];
-        let statement: BatchStatement = from_bytes(&batch.statement, 4096, "statement").unwrap();
+        let statement: BatchStatement = batch.statement.unverified().unwrap();
         statement.count
     }
 
@@ -118,7 +116,7 @@ impl Scene {
                 return Event::Dealt(dealer, work, Err(StepError::BadNoise));
             }
             Event::Decided(from, work, Ok(acknowledgement))
-                if !acknowledgement.is_signed_by(from, &self.network.directory) =>
+                if !is_acknowledged_by(from, &acknowledgement, &self.network.directory) =>
             {
                 return Event::Decided(from, work, Err(StepError::BadAcknowledgement));
             }

@@ -45,7 +45,7 @@ impl<R: Reader> BatchSealer<R> {
         let (encapsulated, sealing) = Sealing::new(key, &context.info::<R>(), rng);
         Self {
             encapsulated,
-            items: Items::new(sealing.export(labels::EXPORT_BATCH), count),
+            items: Items::new(|label| sealing.export(label), count),
             used: vec![0; (count as usize).div_ceil(64)],
             reader: PhantomData,
         }
@@ -102,7 +102,7 @@ impl<R: Reader> BatchOpener<R> {
     ) -> Result<Self, OpenError> {
         let opening = Opening::new(key, encapsulated, &context.info::<R>())?;
         Ok(Self {
-            items: Items::new(opening.export(labels::EXPORT_BATCH), count),
+            items: Items::new(|label| opening.export(label), count),
             purpose: context.purpose,
             watch: key.watch.clone(),
             reader: PhantomData,
@@ -133,8 +133,12 @@ struct Items {
 }
 
 impl Items {
-    fn new(key: Zeroizing<[u8; 32]>, count: u32) -> Self {
-        Self { key, count }
+    /// Makes the key of the items with the export function of the encapsulation.
+    fn new(export: impl FnOnce(&str) -> Zeroizing<[u8; 32]>, count: u32) -> Self {
+        Self {
+            key: export(labels::EXPORT_BATCH),
+            count,
+        }
     }
 
     fn associated_data(&self, index: u32, aad: &[u8]) -> Vec<u8> {

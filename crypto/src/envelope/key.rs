@@ -13,7 +13,7 @@ use rand::CryptoRng;
 use zeroize::Zeroizing;
 
 use super::watcher::{Watch, Watcher};
-use dispers_base::fingerprint::Fingerprint;
+use dispers_base::{fingerprint::Fingerprint, hex::Hex};
 
 /// Key encapsulation mechanism of an envelope. The directory chooses one for the network.
 #[derive(
@@ -138,11 +138,8 @@ impl EnvelopePublicKey {
 
 impl fmt::Debug for EnvelopePublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "EnvelopePublicKey({} ", self.suite)?;
-        self.bytes[..4]
-            .iter()
-            .try_for_each(|byte| write!(f, "{byte:02x}"))?;
-        f.write_str(")")
+        let start = Hex(&self.bytes[..4]);
+        write!(f, "EnvelopePublicKey({} {start})", self.suite)
     }
 }
 

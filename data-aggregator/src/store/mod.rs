@@ -48,7 +48,7 @@ CREATE TABLE expense (
 CREATE INDEX expense_query ON expense (query);
 "],
     damaged: "the file is of a node with another signing key, or damaged. Start with the right key \
-              file; or move the database away, and its queries are asked anew",
+              file; or move the database away, and its queries are asked again",
 };
 
 /// Time without a step after which a query does not count as running. It is longer than one batch may take.

@@ -30,7 +30,7 @@ const ALPN: &[u8] = b"h2";
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// rustls refused the key or the configuration.
-    #[error("TLS cannot be set up ({0}): generate this node's keys anew")]
+    #[error("TLS cannot be set up ({0}): generate this node's keys again")]
     Setup(#[from] rustls::Error),
     /// The address is malformed.
     #[error("the address {0:?} cannot be dialled: write host:port")]

@@ -2,21 +2,13 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex},
+    sync::Arc,
 };
 
 use dispers_base::id::Role;
 use dispers_node::{Channels, TelemetryConfig, telemetry};
-use opentelemetry_proto::tonic::{
-    collector::trace::v1::{
-        ExportTraceServiceRequest, ExportTraceServiceResponse,
-        trace_service_server::{TraceService, TraceServiceServer},
-    },
-    trace::v1::Span,
-};
-use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
-use tonic::{Request, Response, Status, transport::Server};
+use dispers_testing::collector::Collector;
+use opentelemetry_proto::tonic::trace::v1::Span;
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
 use crate::{
@@ -24,56 +16,25 @@ use crate::{
     service::{PATIENCE, Served, node},
 };
 
-#[derive(Clone, Default)]
-struct Collector(Arc<Mutex<Vec<ExportTraceServiceRequest>>>);
-
-#[tonic::async_trait]
-impl TraceService for Collector {
-    async fn export(
-        &self,
-        request: Request<ExportTraceServiceRequest>,
-    ) -> Result<Response<ExportTraceServiceResponse>, Status> {
-        self.0.lock().unwrap().push(request.into_inner());
-        Ok(Response::new(ExportTraceServiceResponse::default()))
-    }
-}
-
-impl Collector {
-    async fn start() -> (Self, String) {
-        let collector = Self::default();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = format!("http://{}", listener.local_addr().unwrap());
-        let service = TraceServiceServer::new(collector.clone());
-        let server = Server::builder().add_service(service);
-        tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
-        (collector, address)
-    }
-
-    /// Returns all spans. Asserts that they have no attributes but the allowed ones.
-    fn spans(&self) -> Vec<Span> {
-        let mut spans = Vec::new();
-        for resource in self
-            .0
-            .lock()
-            .unwrap()
-            .iter()
-            .flat_map(|it| &it.resource_spans)
-        {
-            let told = &resource.resource.as_ref().unwrap().attributes;
-            let told: Vec<_> = told.iter().map(|it| it.key.as_str()).collect();
-            assert_eq!(told, ["service.name"]);
-            for span in resource.scope_spans.iter().flat_map(|it| &it.spans) {
-                let told: BTreeSet<_> = span.attributes.iter().map(|it| it.key.as_str()).collect();
-                assert!(
-                    told.is_subset(&["role", "code", "target"].into()),
-                    "{told:?}"
-                );
-                assert!(span.events.is_empty() && span.links.is_empty(), "{span:?}");
-                spans.push(span.clone());
-            }
+/// Returns all spans of a collector. Asserts that they have no attributes but the allowed ones.
+fn spans(collector: &Collector) -> Vec<Span> {
+    let mut spans = Vec::new();
+    let requests = collector.requests();
+    for resource in requests.iter().flat_map(|it| &it.resource_spans) {
+        let told = &resource.resource.as_ref().unwrap().attributes;
+        let told: Vec<_> = told.iter().map(|it| it.key.as_str()).collect();
+        assert_eq!(told, ["service.name"]);
+        for span in resource.scope_spans.iter().flat_map(|it| &it.spans) {
+            let told: BTreeSet<_> = span.attributes.iter().map(|it| it.key.as_str()).collect();
+            assert!(
+                told.is_subset(&["role", "code", "target"].into()),
+                "{told:?}"
+            );
+            assert!(span.events.is_empty() && span.links.is_empty(), "{span:?}");
+            spans.push(span.clone());
         }
-        spans
     }
+    spans
 }
 
 const SERVER: i32 = 2;
@@ -111,7 +72,7 @@ async fn a_trace_goes_from_node_to_node_but_not_with_a_host() {
     // This sends the remaining traces.
     drop(traces);
 
-    let spans = collector.spans();
+    let spans = spans(&collector);
     let mine: Vec<&Span> = spans
         .iter()
         .filter(|span| span.name == "Health/Check")
@@ -145,6 +106,6 @@ async fn a_trace_goes_from_node_to_node_but_not_with_a_host() {
         1
     );
 
-    let told = format!("{:?}", collector.0.lock().unwrap());
+    let told = format!("{:?}", collector.requests());
     assert!(!told.contains("marker"), "{told}");
 }

@@ -7,55 +7,10 @@ use crate::decode::{Table, Value};
 use dispers_base::encoding::{from_bytes, to_bytes};
 use dispers_circuit::{Moment, Variable};
 use dispers_query::{
-    catalogue::{Cardinality, Doctype, EVERY_HOME, Field, FieldKind},
+    catalogue::{EVERY_HOME, FieldKind},
     local::{InvalidQuery, MAX_NODES, Measure},
 };
-
-fn catalogue() -> Catalogue {
-    let field = |name: &str, kind, range, nullable| Field {
-        name: name.into(),
-        kind,
-        unit: String::new(),
-        range,
-        nullable,
-    };
-    use FieldKind::{Integer, Real, Text};
-    Catalogue {
-        doctypes: vec![
-            Doctype {
-                name: "nhefs".into(),
-                cardinality: Cardinality::One,
-                fields: vec![
-                    field("age", Integer, Some((25.0, 74.0)), false),
-                    field("sex", Text, None, false),
-                    field("sbp", Integer, Some((80.0, 230.0)), true),
-                    field("weight_kg", Real, Some((30.0, 180.0)), false),
-                    field("cigarettes", Integer, None, true),
-                    field("order", Integer, None, false),
-                    field("interval", Integer, None, false),
-                    field("current_date", Text, None, false),
-                    field("meta.end", Integer, None, false),
-                ],
-            },
-            Doctype {
-                name: "heartrate".into(),
-                cardinality: Cardinality::Many,
-                fields: vec![
-                    field("bpm", Integer, Some((30.0, 220.0)), false),
-                    field("day", Text, None, false),
-                ],
-            },
-            Doctype {
-                name: "io.cozy.bank.operations".into(),
-                cardinality: Cardinality::Many,
-                fields: vec![field("amount", Real, None, true)],
-            },
-        ],
-        concepts: ["sex>female", "sex>male", "asthma>1"]
-            .map(String::from)
-            .into(),
-    }
-}
+use dispers_testing::catalogue::catalogue;
 
 fn plan(sql: &str) -> Result<Plan, SqlError> {
     let plan = Plan::new(sql, &catalogue(), &PlanLimits::default())?;

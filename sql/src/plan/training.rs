@@ -1,5 +1,7 @@
 //! Plan of a training session, from features and a label: profile, local query, and the training of the manifest.
 
+use std::fmt;
+
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use super::{Catalogue, LocalQuery, Profile, SqlError, statement};
@@ -51,7 +53,6 @@ impl TrainingPlan {
     /// # Errors
     /// [`SqlError`], which says what to write instead.
     pub fn new(request: &TrainingRequest, catalogue: &Catalogue) -> Result<Self, SqlError> {
-        let refused = |what: &str, instead: &str| SqlError::new(None, what, instead);
         let labels = request.family.labels();
         let needs_label = labels != Labels::None;
         if needs_label && request.label.is_none() {
@@ -139,16 +140,9 @@ impl TrainingPlan {
             training.clip = training.default_clip(&local);
         }
         let rounds = training.schedule().len() as u16;
-        let wrong = |error: &dyn std::fmt::Display| {
-            SqlError::new(
-                None,
-                format!("the model cannot be trained: {error}"),
-                "change its settings",
-            )
-        };
         // Every node applies the same rules to the manifest. A model that they refuse is better refused here.
-        local.validate_documents(catalogue).map_err(|e| wrong(&e))?;
-        training.validate(&local, rounds).map_err(|e| wrong(&e))?;
+        local.validate_documents(catalogue).map_err(untrainable)?;
+        training.validate(&local, rounds).map_err(untrainable)?;
         Ok(Self {
             profile,
             local,
@@ -160,4 +154,15 @@ impl TrainingPlan {
             },
         })
     }
+}
+
+/// Returns the error for a request, which has no position in a text.
+fn refused(what: &str, instead: &str) -> SqlError {
+    SqlError::new(None, what, instead)
+}
+
+/// Returns the error for a model that the nodes would refuse.
+fn untrainable(error: impl fmt::Display) -> SqlError {
+    let what = format!("the model cannot be trained: {error}");
+    SqlError::new(None, what, "change its settings")
 }

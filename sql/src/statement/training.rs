@@ -5,7 +5,7 @@ use sqlparser::ast::Expr as Ast;
 use super::bound::Bound;
 use super::error::SqlError;
 use super::expression::bind;
-use super::functions::as_call;
+use super::functions::{Call, as_call};
 use super::measures::Measures;
 use super::names::Names;
 use super::outputs::named;
@@ -67,13 +67,6 @@ impl Bindings {
     ) -> Result<(), SqlError> {
         let call = as_call(ast).transpose()?;
         let name = call.as_ref().map(|call| call.name.as_str());
-        let refused = |instead: &str| {
-            SqlError::new(
-                position_of(ast),
-                format!("the label {ast} has no two classes"),
-                instead,
-            )
-        };
         if name == Some("domain") {
             let (measure, values) = self.measures.category(ast, None, names)?;
             self.classes = values.iter().map(written).collect();
@@ -83,7 +76,10 @@ impl Bindings {
         }
         if name == Some("clamp") {
             if classified {
-                return Err(refused("write a condition, or domain(label, 'a', 'b')"));
+                return Err(unclassified(
+                    ast,
+                    "write a condition, or domain(label, 'a', 'b')",
+                ));
             }
             let measure = self.measures.clamped("AVG", ast, None, names)?;
             self.label = Some(Label {
@@ -116,7 +112,8 @@ impl Bindings {
                 // Integers from 0 to 1 are two classes, also for a model that could learn them as a number.
                 let binary = range == (0.0, 1.0, true);
                 if classified && !binary {
-                    return Err(refused(
+                    return Err(unclassified(
+                        ast,
                         "write a condition such as 'label >= 3', give --positive, or write domain(label, 1, 2, 3)",
                     ));
                 }
@@ -144,19 +141,15 @@ impl Bindings {
             return self.feature(inner, names);
         }
         let call = as_call(ast).transpose()?;
-        let first = |call: &Option<super::functions::Call<'_>>| {
-            let argument = call.as_ref().and_then(|call| call.arguments.first());
-            argument.map(ToString::to_string).unwrap_or_default()
-        };
         let feature = match call.as_ref().map(|call| call.name.as_str()) {
             Some("clamp") => {
                 let measure = self.measures.clamped("AVG", ast, None, names)?;
-                self.names.push(first(&call));
+                self.names.push(first_argument(call.as_ref()));
                 Feature::Number(measure)
             }
             Some("domain") => {
                 let (measure, values) = self.measures.category(ast, None, names)?;
-                let value = first(&call);
+                let value = first_argument(call.as_ref());
                 // The first value has no column, because it would follow from the others.
                 for one in values.iter().skip(1) {
                     self.names.push(format!("{value} = {}", written(one)));
@@ -165,23 +158,17 @@ impl Bindings {
             }
             Some("words") => {
                 let call = call.as_ref().expect("its name was read");
-                let usage = || {
-                    SqlError::new(
-                        position_of(ast),
-                        format!(
-                            "{ast} takes a text, and how many buckets its words are hashed into"
-                        ),
-                        "write words(label, 1024)",
-                    )
-                };
                 let (text, buckets) = match call.arguments.as_slice() {
                     [text] => (*text, BUCKETS),
-                    [text, buckets] => (*text, buckets.to_string().parse().map_err(|_| usage())?),
-                    _ => return Err(usage()),
+                    [text, buckets] => (
+                        *text,
+                        buckets.to_string().parse().map_err(|_| words_usage(ast))?,
+                    ),
+                    _ => return Err(words_usage(ast)),
                 };
                 let bound = bind(text, names)?;
                 if bound.typed.kind != Kind::Text {
-                    return Err(usage());
+                    return Err(words_usage(ast));
                 }
                 let measure = self.measures.text(bound, text.to_string())?;
                 let name = |bucket| format!("words({text})[{bucket}]");
@@ -233,6 +220,24 @@ impl Bindings {
         self.features.push(feature);
         Ok(())
     }
+}
+
+/// Returns the error for a label that has other than two classes.
+fn unclassified(label: &Ast, instead: &str) -> SqlError {
+    let what = format!("the label {label} has no two classes");
+    SqlError::new(position_of(label), what, instead)
+}
+
+/// Returns the error for a call of `words` with other arguments.
+fn words_usage(call: &Ast) -> SqlError {
+    let what = format!("{call} takes a text, and how many buckets its words are hashed into");
+    SqlError::new(position_of(call), what, "write words(label, 1024)")
+}
+
+/// Returns the text of a call's first argument; an empty text if there is none.
+fn first_argument(call: Option<&Call<'_>>) -> String {
+    let argument = call.and_then(|call| call.arguments.first());
+    argument.map(ToString::to_string).unwrap_or_default()
 }
 
 /// Returns a value of a domain as the names of columns and classes show it.

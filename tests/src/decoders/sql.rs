@@ -5,56 +5,18 @@ use std::sync::LazyLock;
 use dispers_base::encoding::to_bytes;
 use dispers_circuit::Circuit;
 use dispers_query::{
-    catalogue::{Cardinality, Catalogue, Doctype, EVERY_HOME, Field, FieldKind},
+    catalogue::{Catalogue, EVERY_HOME},
     local::LocalQuery,
 };
 use dispers_sql::plan::{Plan, PlanLimits};
 
 use super::{Decoder, decoded};
 
-/// Catalogue with every kind of field, and with one and many documents per home.
+/// Catalogue of the tests of the planner, with the concept that every home has.
 static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(|| {
-    let field = |name: &str, kind, range, nullable| Field {
-        name: name.into(),
-        kind,
-        unit: String::new(),
-        range,
-        nullable,
-    };
-    use FieldKind::{Integer, Real, Text};
-    Catalogue {
-        doctypes: vec![
-            Doctype {
-                name: "nhefs".into(),
-                cardinality: Cardinality::One,
-                fields: vec![
-                    field("age", Integer, Some((25.0, 74.0)), false),
-                    field("sex", Text, None, false),
-                    field("sbp", Integer, Some((80.0, 230.0)), true),
-                    field("weight_kg", Real, Some((30.0, 180.0)), false),
-                    field("cigarettes", Integer, None, true),
-                    field("order", Integer, None, false),
-                    field("meta.end", Integer, None, false),
-                ],
-            },
-            Doctype {
-                name: "heartrate".into(),
-                cardinality: Cardinality::Many,
-                fields: vec![
-                    field("bpm", Integer, Some((30.0, 220.0)), false),
-                    field("day", Text, None, true),
-                ],
-            },
-            Doctype {
-                name: "io.cozy.bank.operations".into(),
-                cardinality: Cardinality::Many,
-                fields: vec![field("amount", Real, None, true)],
-            },
-        ],
-        concepts: [EVERY_HOME, "sex>female", "sex>male", "asthma>1"]
-            .map(String::from)
-            .into(),
-    }
+    let mut catalogue = dispers_testing::catalogue::catalogue();
+    catalogue.concepts.push(EVERY_HOME.into());
+    catalogue
 });
 
 pub(super) fn catalogue() -> &'static Catalogue {

@@ -1,6 +1,6 @@
 //! Attacks of a dishonest querier.
 
-use dispers_base::encoding::decode;
+use dispers_base::{encoding::decode, signed::Signed};
 use dispers_core::{
     conduct::{Command, Event},
     manifest::Manifest,
@@ -70,8 +70,10 @@ async fn a_release_that_is_asked_twice_is_the_same() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_manifest_that_is_not_signed_so_is_refused_by_every_role() {
     let forge = Forge::new().await;
-    let mut signed = forge.prepared.signed().clone();
-    signed.body[40] ^= 1;
+    let honest = forge.prepared.signed();
+    let mut body = honest.body.clone();
+    body[40] ^= 1;
+    let signed = Signed::from_parts(body, honest.signature).into();
     let driver = forge.driver(&signed, forge.prepared.profiles(), &forge.segments());
     let find = Command::Find { partition: 0 };
     let Event::Found(_, found) = driver.clone().carry_out(find).await else {

@@ -1,15 +1,13 @@
 //! Attacks of a dishonest target finder.
 
 use dispers_base::{
-    encoding::{hash, to_bytes},
+    encoding::to_bytes,
     id::{KeyEpoch, Name, Role, Work},
-    labels,
+    signed::Signed,
 };
 use dispers_core::{
     conduct::{Command, Event},
-    find::{
-        BatchMessage, BatchStatement, Cut, Fingerprint, Grant, SignedGrant, Sizes, TargetBatch,
-    },
+    find::{BatchMessage, BatchStatement, Cut, Fingerprint, Grant, Sizes, TargetBatch},
     release::Certificate,
     ticket::PoolSecret,
 };
@@ -44,19 +42,18 @@ async fn a_batch_below_the_cohort_is_not_asked() {
                     let sealed: Sealed<dispers_crypto::envelope::reader::Target, TargetBatch> =
                         Sealed::seal(&content, &pool.envelope_key, &context, &mut rng());
                     let sealed = to_bytes(&sealed);
-                    let statement = to_bytes(&BatchStatement {
+                    let statement = BatchStatement {
                         finder: Name::new("target-finder").unwrap(),
                         query: work.query,
                         batch: work.batch,
                         find: content.find,
                         count: 0,
                         targets: vec![Name::new("target").unwrap()],
-                        digest: hash(labels::HASH_BATCH, &[&sealed]),
-                    });
+                        digest: BatchStatement::digest_of(&sealed),
+                    };
                     let key = forge.signing("target-finder");
                     let batch = BatchMessage {
-                        signature: key.sign(labels::SIGN_BATCH, &statement),
-                        statement,
+                        statement: Signed::new(&statement, key),
                         sealed,
                     };
                     let mut batches = kept.batches.lock().unwrap();
@@ -107,7 +104,7 @@ async fn a_grant_below_the_cohort_is_refused_by_the_aggregator() {
         vec![vec![]],
     ];
     for cut in cuts {
-        let body = to_bytes(&Grant {
+        let grant = Grant {
             finder: Name::new("target-finder").unwrap(),
             query,
             partition: 0,
@@ -116,12 +113,9 @@ async fn a_grant_below_the_cohort_is_refused_by_the_aggregator() {
             noisy_size: Sizes::new(&secret, KeyEpoch(1), 0).report(&set, 60),
             key: PoolSecret::generate(&mut rng()).tag_key(&find, 0, one),
             batches: Cut::of(cut),
-        });
-        let signature = forge
-            .signing("target-finder")
-            .sign(labels::SIGN_FIND, &body);
+        };
         let grant = Sealed::seal(
-            &SignedGrant { body, signature },
+            &Signed::new(&grant, forge.signing("target-finder")),
             key,
             &Grant::context(query, 0, 0, one),
             &mut rng(),

@@ -9,13 +9,14 @@ use curve25519_dalek::Scalar;
 use rand::CryptoRng;
 use zeroize::Zeroizing;
 
-use super::knowledge::Statement;
+use super::knowledge;
 use super::{Ceremony, CeremonyError, Enrolments, Knowledge, Purpose};
 use dispers_base::{
     encoding::{self, DecodeError},
     id::{MemberNumber, Role},
-    keys::{BadSignature, Signature, SigningKey, VerifyingKey},
+    keys::SigningKey,
     labels,
+    signed::{SignedValue, Statement},
 };
 use dispers_crypto::{
     dealing::Polynomial,
@@ -46,30 +47,16 @@ pub struct DealingBody {
     pub shares: [u8; 32],
 }
 
-/// Signed public part of a dealing. The signature covers the canonical encoding of the body, of which there is exactly
-/// one.
-#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
-pub struct PublicDealing {
-    /// Part that the signature covers.
-    pub body: DealingBody,
-    signature: Signature,
+impl Statement for DealingBody {
+    const LABEL: &'static str = labels::SIGN_DEALING;
 }
 
-impl PublicDealing {
-    pub(super) fn sign(body: DealingBody, key: &SigningKey) -> Self {
-        let signature = key.sign(labels::SIGN_DEALING, &encoding::to_bytes(&body));
-        Self { body, signature }
-    }
-
-    pub(super) fn verify(&self, signer: &VerifyingKey) -> Result<(), BadSignature> {
-        let body = encoding::to_bytes(&self.body);
-        signer.verify(labels::SIGN_DEALING, &body, &self.signature)
-    }
-}
+/// Signed public part of a dealing.
+pub type PublicDealing = SignedValue<DealingBody>;
 
 impl DealingBody {
-    pub(super) fn statement<'a>(&'a self, constant: &'a Point) -> Statement<'a> {
-        Statement {
+    pub(super) fn statement<'a>(&'a self, constant: &'a Point) -> knowledge::Statement<'a> {
+        knowledge::Statement {
             ceremony: &self.ceremony,
             enrolments: &self.enrolments,
             dealer: self.member,
@@ -176,7 +163,7 @@ impl Enrolments {
             body.knowledge = Some(proof);
         }
         Ok(MemberDealing {
-            public: PublicDealing::sign(body, signing),
+            public: PublicDealing::new(body, signing),
             shares,
         })
     }

@@ -12,6 +12,7 @@ use dispers_base::{
     id::MemberNumber,
     keys::{Signature, SigningKey, VerifyingKey},
     labels,
+    signed::Statement,
 };
 use dispers_crypto::envelope::{EnvelopePublicKey, EnvelopeSecretKey, Suite};
 
@@ -29,6 +30,10 @@ pub struct EnrolmentBody {
     pub key: EnvelopePublicKey,
 }
 
+impl Statement for EnrolmentBody {
+    const LABEL: &'static str = labels::SIGN_ENROLMENT;
+}
+
 /// Signed enrolment of one member. The signature covers the canonical encoding of the body, of which there is exactly
 /// one.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -40,7 +45,7 @@ pub struct Enrolment {
 
 impl Enrolment {
     pub(super) fn sign(body: EnrolmentBody, key: &SigningKey) -> Self {
-        let signature = key.sign(labels::SIGN_ENROLMENT, &encoding::to_bytes(&body));
+        let signature = key.sign(EnrolmentBody::LABEL, &encoding::to_bytes(&body));
         Self { body, signature }
     }
 
@@ -66,7 +71,7 @@ impl Enrolment {
         // The signature comes first: a body that the member did not sign says nothing about the member's other faults.
         let body = encoding::to_bytes(&self.body);
         if signer
-            .verify(labels::SIGN_ENROLMENT, &body, &self.signature)
+            .verify(EnrolmentBody::LABEL, &body, &self.signature)
             .is_err()
         {
             return Some(Fault::Signature);

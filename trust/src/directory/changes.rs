@@ -52,7 +52,9 @@ pub enum NotNext {
     )]
     Previous,
     /// The number of the log is that of a log that has ended.
-    #[error("the number of the log is lower than before: keep it, or write one more to begin anew")]
+    #[error(
+        "the number of the log is lower than before: keep it, or write one more to begin again"
+    )]
     Log,
     /// The key epoch is neither the same nor the next.
     #[error("key epoch {} does not follow key epoch {}: keep it, or write one more where pool keys or the indexors' key change", .new.0, .old.0)]

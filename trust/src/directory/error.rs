@@ -75,7 +75,7 @@ pub enum DirectoryError {
     #[error("{0} has an envelope key of its own: remove it, a {1} has none")]
     StrayEnvelopeKey(Name, Role),
     /// An envelope key is of another suite than the directory's.
-    #[error("an envelope key of a {0} is not of the directory's suite: generate it anew")]
+    #[error("an envelope key of a {0} is not of the directory's suite: generate it again")]
     Suite(Role),
     /// A node of a role without groups has one.
     #[error("{0} has the group {1}: a {2} has group 0")]
@@ -125,7 +125,7 @@ pub enum DirectoryError {
     #[error("{0} belongs to committee {1}, which is not listed: committees are numbered from 0")]
     UnknownCommittee(Name, u16),
     /// The threshold of a committee breaks a rule.
-    #[error("committee {0}: {1}; make its key anew")]
+    #[error("committee {0}: {1}; make its key again")]
     Threshold(usize, InvalidId),
     /// One concept indexor would hold the whole pseudonym key.
     #[error(
@@ -166,7 +166,7 @@ pub enum DirectoryError {
     },
     /// A transcript is of another network.
     #[error(
-        "a transcript of the {role}s' group {group} is of network {network}: hold the ceremony anew for this one"
+        "a transcript of the {role}s' group {group} is of network {network}: hold the ceremony again for this one"
     )]
     ForeignTranscript {
         /// Role of the members.

@@ -27,6 +27,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use crate::ceremony::Transcript;
 use dispers_base::{
     fingerprint::Fingerprint,
+    hex::Hex,
     id::{KeyEpoch, MemberNumber, Name, Role, Timestamp},
     keys::VerifyingKey,
 };
@@ -269,7 +270,7 @@ impl TlsKey {
 
 impl fmt::Display for TlsKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        write!(f, "{}", Hex(&self.0))
     }
 }
 

@@ -7,10 +7,11 @@ use borsh::{BorshDeserialize, BorshSerialize};
 
 use super::{Directory, DirectoryBody, DirectoryError, LIMIT};
 use dispers_base::{
-    encoding,
+    encoding::{self, Message},
     id::Timestamp,
     keys::{Signature, SigningKey, VerifyingKey},
     labels,
+    signed::Statement,
 };
 
 /// Most signatures that a file may carry. It bounds the verifications that an unverified file can cause.
@@ -36,6 +37,15 @@ impl RootKeys {
     }
 }
 
+impl Statement for DirectoryBody {
+    const LABEL: &'static str = labels::SIGN_DIRECTORY;
+}
+
+impl Message for DirectoryBody {
+    const NAME: &'static str = "directory";
+    const LIMIT: usize = LIMIT;
+}
+
 /// Directory as received. Nothing in it may be used before [`verify`](Self::verify).
 #[derive(Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct SignedDirectory {
@@ -43,6 +53,14 @@ pub struct SignedDirectory {
     pub body: Vec<u8>,
     /// Root keys with their signatures over the bytes of the body.
     pub signatures: Vec<(VerifyingKey, Signature)>,
+}
+
+impl Message for SignedDirectory {
+    const NAME: &'static str = DirectoryBody::NAME;
+    // A limit equal to the body's would refuse the largest directory once it is signed.
+    const LIMIT: usize = DirectoryBody::LIMIT
+        + SIGNATURE_LIMIT * (size_of::<VerifyingKey>() + size_of::<Signature>())
+        + 64;
 }
 
 impl SignedDirectory {
@@ -62,7 +80,7 @@ impl SignedDirectory {
     pub fn sign(&mut self, key: &SigningKey) {
         let public = key.public();
         self.signatures.retain(|(signer, _)| *signer != public);
-        let signature = key.sign(labels::SIGN_DIRECTORY, &self.body);
+        let signature = key.sign(DirectoryBody::LABEL, &self.body);
         self.signatures.push((public, signature));
     }
 
@@ -71,8 +89,7 @@ impl SignedDirectory {
     /// # Errors
     /// [`DirectoryError::Malformed`] for anything else than an encoded directory.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, DirectoryError> {
-        let signed: Self = encoding::from_bytes(bytes, LIMIT, "directory")
-            .map_err(|_| DirectoryError::Malformed)?;
+        let signed: Self = encoding::decode(bytes).map_err(|_| DirectoryError::Malformed)?;
         if signed.signatures.len() > SIGNATURE_LIMIT {
             return Err(DirectoryError::Malformed);
         }
@@ -89,8 +106,8 @@ impl SignedDirectory {
     /// # Errors
     /// [`DirectoryError::Malformed`] if the body does not decode, and the errors of [`DirectoryBody::check`].
     pub fn unverified_body(&self) -> Result<DirectoryBody, DirectoryError> {
-        let body: DirectoryBody = encoding::from_bytes(&self.body, LIMIT, "directory")
-            .map_err(|_| DirectoryError::Malformed)?;
+        let body: DirectoryBody =
+            encoding::decode(&self.body).map_err(|_| DirectoryError::Malformed)?;
         // A root operator must not sign what every reader would refuse.
         body.check()?;
         Ok(body)
@@ -119,7 +136,7 @@ impl SignedDirectory {
     /// Returns the keys whose signatures verify, pinned or not.
     pub fn signers(&self) -> BTreeSet<&VerifyingKey> {
         let signatures = self.signatures.iter().filter(|(signer, signature)| {
-            let checked = signer.verify(labels::SIGN_DIRECTORY, &self.body, signature);
+            let checked = signer.verify(DirectoryBody::LABEL, &self.body, signature);
             checked.is_ok()
         });
         signatures.map(|(signer, _)| signer).collect()

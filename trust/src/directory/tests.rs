@@ -215,6 +215,16 @@ fn a_directory_that_enough_roots_signed_is_searched_by_name_key_and_number() {
 }
 
 #[test]
+fn the_largest_directory_is_read_back_with_all_its_signatures() {
+    let mut signed = SignedDirectory::new(&valid()).unwrap();
+    signed.body = vec![7; LIMIT];
+    signed.sign(&root(1));
+    signed.signatures = vec![signed.signatures[0]; 100];
+    let again = SignedDirectory::from_bytes(&signed.to_bytes()).unwrap();
+    assert_eq!(again.body, signed.body);
+}
+
+#[test]
 fn signatures_of_enough_different_pinned_keys_are_needed() {
     let mut signed = SignedDirectory::new(&valid()).unwrap();
     let signatures = |signed| DirectoryError::Signatures { needed: 2, signed };

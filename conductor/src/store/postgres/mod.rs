@@ -10,9 +10,8 @@ use std::{collections::HashMap, time::Duration};
 
 use deadpool_postgres::{Client, Pool};
 use dispers_base::{
-    encoding::{from_bytes, hash, to_bytes},
+    encoding::{decode, from_bytes, to_bytes},
     id::{BatchId, KeyEpoch, Name, QueryId, Timestamp},
-    labels,
 };
 use dispers_core::{
     find::{ListSegment, ListedEntry},
@@ -27,7 +26,7 @@ use tokio_postgres::{Row, types::ToSql};
 pub use connect::Settings;
 pub use error::PostgresError;
 
-use super::{Lease, NewQuery, Seen, State, Store, TakenUp};
+use super::{Lease, NewQuery, Seen, State, Store, TakenUp, name_of};
 use crate::Error;
 
 /// Longest time that one call may take.
@@ -113,8 +112,7 @@ fn query_id(bytes: Vec<u8>) -> Result<QueryId, Error> {
 impl Store for Postgres {
     async fn add(&self, upload: Upload, max_entries: usize) -> Result<(), Error> {
         let envelopes = to_bytes(&upload.envelopes);
-        // The encapsulations are different for every upload, so their hash names it.
-        let name = hash(labels::HASH_LISTS, &[&envelopes]);
+        let name = name_of(&envelopes);
         let count = upload.entries.len() as i64;
         let entries = upload.entries.iter();
         let pseudonyms: Vec<&[u8]> = entries
@@ -241,8 +239,7 @@ impl Store for Postgres {
             let Some(of) = row(&client, of, &[&upload]).await? else {
                 return Ok(Vec::new());
             };
-            let envelopes: UploadEnvelopes =
-                from_bytes(of.try_get(1)?, 1 << 20, "upload's envelopes")?;
+            let envelopes: UploadEnvelopes = decode(of.try_get(1)?)?;
             Ok(to_bytes(&ListSegment {
                 key_epoch: KeyEpoch(narrow(of.try_get(0)?)?),
                 envelopes,

@@ -2,10 +2,12 @@
 
 use std::{collections::BTreeSet, path::Path, process::Command};
 
+use dispers_testing::cluster;
+
 use super::{Postgres, PostgresError, Settings};
 use crate::{
     Error, Store,
-    store::tests::{NOW, batch, cluster, lease, over, query, settings, state, upload},
+    store::tests::{NOW, batch, lease, over, query, settings, state, upload},
 };
 
 async fn refusal(settings: &Settings) -> PostgresError {

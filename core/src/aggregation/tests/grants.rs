@@ -6,11 +6,7 @@ use crate::{
     find::{Cut, Grant, SealedGrant, SignedGrant},
     testing::{Scene, Setting, key_of, member, name},
 };
-use dispers_base::{
-    encoding::{from_bytes, to_bytes},
-    id::QueryId,
-    labels,
-};
+use dispers_base::{encoding::Message, id::QueryId, signed::Signed};
 use dispers_crypto::envelope::{EnvelopeSecretKey, Sealed};
 
 /// Returns the finder's grant to the first aggregator after `change`, signed with the key of `key`.
@@ -18,12 +14,12 @@ fn granted(scene: &mut Scene, key: &str, change: impl FnOnce(&mut Grant)) -> Sea
     let query = scene.question.manifest.query();
     let context = Grant::context(query, 0, 0, member(1));
     let secret = scene.question.offered[0].as_ref().unwrap();
-    let signed = scene.grant_of(member(1)).open(secret, &context, 1 << 20);
-    let mut grant: Grant = from_bytes(&signed.unwrap().body, 1 << 20, "grant").unwrap();
+    let signed = scene
+        .grant_of(member(1))
+        .open(secret, &context, SignedGrant::LIMIT);
+    let mut grant = signed.unwrap().unverified().unwrap();
     change(&mut grant);
-    let body = to_bytes(&grant);
-    let signature = key_of(key).sign(labels::SIGN_FIND, &body);
-    let signed = SignedGrant { body, signature };
+    let signed = Signed::new(&grant, &key_of(key));
     Sealed::seal(&signed, &secret.public(), &context, &mut scene.rng)
 }
 

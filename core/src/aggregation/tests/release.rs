@@ -11,6 +11,7 @@ use dispers_base::{
     field,
     id::{AggregatorId, QueryId},
     keys::Signature,
+    signed::Signed,
 };
 use dispers_circuit::Row;
 
@@ -265,7 +266,7 @@ fn liar(change: impl FnOnce(&mut Total), key: &str) -> (Scene, Vec<(AggregatorId
     let mut total = total_of(&scene, &totals[2]);
     change(&mut total);
     totals[2].1 = SealedTotal::seal(
-        &total.sign(&key_of(key)),
+        &Signed::new(&total, &key_of(key)),
         &scene.question.reply.public(),
         &Total::context(scene.question.manifest.query(), 0, member(3)),
         &mut scene.rng,

@@ -20,10 +20,7 @@ fn unreadable(scene: &mut Scene, from: u8, to: u8) -> PeerMessage {
         query: manifest.query(),
         committee: 0,
     };
-    let signed = SignedPeer {
-        body: vec![0; 40],
-        signature: key_of("nobody").sign("none", &[]),
-    };
+    let signed = SignedPeer::from_parts(vec![0; 40], key_of("nobody").sign("none", &[]));
     let (_, key) = manifest
         .offers(0)
         .find(|(offered, _)| *offered == member(to))
@@ -178,10 +175,7 @@ fn large(scene: &mut Scene, to: u8, bytes: usize) -> PeerMessage {
         query: manifest.query(),
         committee: 0,
     };
-    let signed = SignedPeer {
-        body: vec![0; bytes],
-        signature: key_of("nobody").sign("none", &[]),
-    };
+    let signed = SignedPeer::from_parts(vec![0; bytes], key_of("nobody").sign("none", &[]));
     let (_, key) = manifest
         .offers(0)
         .find(|(offered, _)| *offered == member(to))

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use dispers_base::{id::BatchId, keys::Signature};
+use dispers_base::{id::BatchId, keys::Signature, signed::Signed};
 use dispers_privacy::{Expense, Rho};
 
 use super::*;
@@ -33,10 +33,7 @@ fn record(bytes: &[u8]) -> Record {
 }
 
 fn manifest() -> SignedManifest {
-    SignedManifest {
-        body: b"the manifest's body".to_vec(),
-        signature: Signature([3; 64]),
-    }
+    Signed::from_parts(b"the manifest's body".to_vec(), Signature([3; 64])).into()
 }
 
 fn signing(seed: u8) -> SigningKey {

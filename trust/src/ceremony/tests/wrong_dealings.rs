@@ -13,7 +13,7 @@ fn resigned(
     let mut body = dealing.public.body.clone();
     change(&mut body);
     MemberDealing {
-        public: PublicDealing::sign(body, &signing(member)),
+        public: PublicDealing::new(body, &signing(member)),
         shares: dealing.shares.clone(),
     }
 }

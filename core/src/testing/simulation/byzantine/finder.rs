@@ -10,9 +10,9 @@ use crate::{
     ticket::{TagStream, Ticket},
 };
 use dispers_base::{
-    encoding::{decode, from_bytes, hash, to_bytes},
+    encoding::{Message, from_bytes, to_bytes},
     id::{BatchId, MemberNumber},
-    labels,
+    signed::Signed,
 };
 use dispers_crypto::envelope::{Sealed, reader};
 
@@ -24,7 +24,7 @@ pub(super) fn ask_again(scene: &mut Scene, batch: BatchId) -> Option<BatchMessag
     let number = batch.number as usize;
     let (query, statement) = {
         let honest = scene.found.batches.get(number)?;
-        let statement: BatchStatement = decode(&honest.statement).ok()?;
+        let statement = honest.statement.unverified().ok()?;
         (work.query, statement)
     };
     let earlier = &scene.found.batches[before as usize];
@@ -60,13 +60,12 @@ pub(super) fn ask_again(scene: &mut Scene, batch: BatchId) -> Option<BatchMessag
     let key = scene.network.target.public();
     let sealed = Sealed::<reader::Target, _>::seal(&content, &key, &context, &mut scene.rng);
     let sealed = to_bytes(&sealed);
-    let statement = to_bytes(&BatchStatement {
-        digest: hash(labels::HASH_BATCH, &[&sealed]),
+    let statement = BatchStatement {
+        digest: BatchStatement::digest_of(&sealed),
         ..statement
-    });
+    };
     let forged = BatchMessage {
-        signature: key_of("finder").sign(labels::SIGN_BATCH, &statement),
-        statement,
+        statement: Signed::new(&statement, &key_of("finder")),
         sealed,
     };
     Some(std::mem::replace(&mut scene.found.batches[number], forged))
@@ -87,17 +86,15 @@ pub(super) fn false_batch(
 ) -> Option<BatchMessage> {
     let find = other_find(scene);
     let honest = scene.found.batches.get_mut(batch.number as usize)?;
-    let mut statement: BatchStatement = decode(&honest.statement).ok()?;
+    let mut statement = honest.statement.unverified().ok()?;
     match field {
         BatchField::Count => statement.count += 1,
         BatchField::Find => statement.find = find,
         BatchField::Number => statement.batch.number += 1,
         BatchField::Query => statement.query.0[0] ^= 1,
     }
-    let statement = to_bytes(&statement);
     let forged = BatchMessage {
-        signature: key_of("finder").sign(labels::SIGN_BATCH, &statement),
-        statement,
+        statement: Signed::new(&statement, &key_of("finder")),
         sealed: honest.sealed.clone(),
     };
     Some(std::mem::replace(honest, forged))
@@ -113,8 +110,8 @@ pub(super) fn false_grant(
     let query = scene.question.manifest.query();
     let context = Grant::context(query, 0, 0, member);
     let offered = scene.question.offered[member.index()].as_ref()?;
-    let signed = honest.open(offered, &context, 1 << 20).ok()?;
-    let mut grant: Grant = from_bytes(&signed.body, 1 << 20, "grant").ok()?;
+    let signed = honest.open(offered, &context, SignedGrant::LIMIT).ok()?;
+    let mut grant = signed.unverified().ok()?;
     let mut context = context;
     match field {
         GrantField::Sizes => {
@@ -135,11 +132,7 @@ pub(super) fn false_grant(
             grant.population = secret.population(&name("querier"), directory.key_epoch, &[9; 32]);
         }
     }
-    let body = to_bytes(&grant);
-    let signed = SignedGrant {
-        signature: key_of("finder").sign(labels::SIGN_FIND, &body),
-        body,
-    };
+    let signed = Signed::new(&grant, &key_of("finder"));
     let key = offered.public();
     Some(SealedGrant::seal(&signed, &key, &context, &mut scene.rng))
 }

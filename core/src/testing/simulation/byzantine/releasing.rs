@@ -15,6 +15,7 @@ use dispers_base::{
     field,
     id::AggregatorId,
     keys::Signature,
+    signed::Signed,
 };
 
 fn certificate(proposal: &Proposal) -> Certificate {
@@ -153,7 +154,7 @@ impl Query<'_> {
                 total.finds = vec![(0, find)];
             }
         }
-        let signed = total.sign(&scene.key(aggregator.member));
+        let signed = Signed::new(&total, &scene.key(aggregator.member));
         let reply = scene.question.reply.public();
         Ok(SealedTotal::seal(&signed, &reply, &context, &mut scene.rng))
     }

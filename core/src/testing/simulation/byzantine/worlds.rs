@@ -7,14 +7,11 @@ use super::find::without_entry;
 use super::ground::{Ground, encoded, number};
 use crate::{
     ask::{TargetRequest, open_batch},
-    find::{Asking, BatchStatement, Finding, Members, Memory, Sizes},
+    find::{Asking, Finding, Members, Memory, Sizes},
     subscription::HomeTag,
     testing::{LIMITS, Question, Scene, logged, name},
 };
-use dispers_base::{
-    encoding::decode,
-    id::{QueryId, Work},
-};
+use dispers_base::id::{QueryId, Work};
 
 /// Returns the committee of each home in a find of everybody over these lists, if there were two committees. Returns
 /// `None` if the find is refused.
@@ -40,7 +37,7 @@ fn committees(
     let chosen = matching.finish(&keys, &sizes);
     let mut committees = BTreeMap::new();
     for batch in (0..chosen.count()).filter_map(|place| chosen.batch(place, &keys)) {
-        let statement: BatchStatement = decode(&batch.statement).ok()?;
+        let statement = batch.statement.unverified().ok()?;
         let request = TargetRequest {
             parameters: None,
             manifest: question.signed.clone(),

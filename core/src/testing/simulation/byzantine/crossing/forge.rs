@@ -12,31 +12,25 @@ use crate::{
     ticket::{TagStream, Ticket},
 };
 use dispers_base::{
-    encoding::{decode, from_bytes, hash, to_bytes},
+    encoding::{Message, from_bytes, to_bytes},
     id::{AggregatorId, BatchId},
-    labels,
+    signed::Signed,
 };
 use dispers_crypto::envelope::{Sealed, reader};
 
-/// Most bytes of a grant.
-const MAX_GRANT: usize = 1 << 20;
-
 pub(super) fn statement(message: &BatchMessage) -> BatchStatement {
-    decode(&message.statement).unwrap()
+    message.statement.unverified().unwrap()
 }
 
 /// Signs a batch as the finder of a partition.
 fn signed(partition: u16, statement: &BatchStatement, sealed: Vec<u8>) -> BatchMessage {
-    let statement = to_bytes(&BatchStatement {
+    let statement = BatchStatement {
         finder: name(&finder(partition)),
-        digest: hash(labels::HASH_BATCH, &[&sealed]),
+        digest: BatchStatement::digest_of(&sealed),
         ..statement.clone()
-    });
-    let key = key_of(&finder(partition));
-    let signature = key.sign(labels::SIGN_BATCH, &statement);
+    };
     BatchMessage {
-        statement,
-        signature,
+        statement: Signed::new(&statement, &key_of(&finder(partition))),
         sealed,
     }
 }
@@ -140,7 +134,7 @@ impl Crossing {
         let batches = &mut self.found.get_mut(&to.partition).unwrap().batches;
         let place = batches
             .iter()
-            .position(|one| one.statement == to_bytes(&statement));
+            .position(|one| one.statement.body == to_bytes(&statement));
         batches[place.unwrap()] = forged;
         self.reached(Cross::HomesOf { axis, homes });
     }
@@ -154,13 +148,12 @@ impl Crossing {
         let query = self.ground.question.manifest.query();
         let context = Grant::context(query, 0, at.committee, at.member);
         let secret = &self.ground.offered[&at];
-        let signed = honest.open(secret, &context, MAX_GRANT).unwrap();
-        let mut grant: Grant = from_bytes(&signed.body, MAX_GRANT, "grant").unwrap();
+        let signed = honest.open(secret, &context, SignedGrant::LIMIT).unwrap();
+        let mut grant = signed.unverified().unwrap();
         grant.finder = name(&finder(1));
-        let body = to_bytes(&grant);
-        let signature = key_of(&finder(1)).sign(labels::SIGN_FIND, &body);
+        let signed = Signed::new(&grant, &key_of(&finder(1)));
         let key = secret.public();
         let rng = &mut self.ground.rng;
-        SealedGrant::seal(&SignedGrant { signature, body }, &key, &context, rng)
+        SealedGrant::seal(&signed, &key, &context, rng)
     }
 }

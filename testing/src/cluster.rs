@@ -18,8 +18,9 @@ use std::{
 /// Longest wait for the server to start or stop.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Owner of the tests' databases.
-pub(crate) const OWNER: &str = "conductor";
-pub(crate) const PASSWORD: &str = "hush, says the test";
+pub const OWNER: &str = "conductor";
+/// Password of the owner.
+pub const PASSWORD: &str = "hush, says the test";
 /// Shell script that runs the server until its own input ends. It then removes the folder, unless the input was
 /// `keep`.
 const KEEPER: &str = r#"folder="$1"; shift
@@ -29,7 +30,7 @@ kill -INT "$server"; wait "$server"
 [ "$word" = keep ] || rm -rf "$folder""#;
 
 /// A PostgreSQL server. Each test has its own databases on it.
-pub(crate) struct Cluster {
+pub struct Cluster {
     programs: PathBuf,
     folder: PathBuf,
     port: u16,
@@ -38,14 +39,14 @@ pub(crate) struct Cluster {
 
 /// Returns the server that all tests of this binary share. Returns `None`, and says so on stderr, if PostgreSQL is not
 /// installed.
-pub(crate) fn shared() -> Option<&'static Cluster> {
+pub fn shared() -> Option<&'static Cluster> {
     static SHARED: OnceLock<Option<Cluster>> = OnceLock::new();
     SHARED.get_or_init(Cluster::start).as_ref()
 }
 
 impl Cluster {
     /// Starts a server. Returns `None`, and says so on stderr, if PostgreSQL is not installed.
-    pub(crate) fn start() -> Option<Self> {
+    pub fn start() -> Option<Self> {
         let Some(programs) = programs() else {
             assert!(
                 env::var("DISPERS_REQUIRE_POSTGRES").as_deref() != Ok("1"),
@@ -107,21 +108,21 @@ impl Cluster {
     }
 
     /// Stops the server as its operator would, and keeps its data.
-    pub(crate) fn stop(&mut self) {
+    pub fn stop(&mut self) {
         let mut input = self.keeper.stdin.take().unwrap();
         input.write_all(b"keep\n").unwrap();
         self.keeper.wait().unwrap();
     }
 
     /// Starts the server again, and waits until it accepts the tests' connections.
-    pub(crate) fn start_again(&mut self) {
+    pub fn start_again(&mut self) {
         self.keeper = keep(&self.programs, &self.folder, self.port);
         assert!(self.is_ready(), "PostgreSQL does not start again");
     }
 
     /// Starts the server again, and waits until its log says that it is ready, whether or not it accepts the tests'
     /// connections.
-    pub(crate) fn start_again_unseen(&mut self) {
+    pub fn start_again_unseen(&mut self) {
         self.keeper = keep(&self.programs, &self.folder, self.port);
         let deadline = Instant::now() + PATIENCE;
         while !self.log().contains("ready to accept connections") {
@@ -135,7 +136,7 @@ impl Cluster {
     }
 
     /// Creates an empty database. Returns its name.
-    pub(crate) fn database(&self) -> String {
+    pub fn database(&self) -> String {
         static NUMBER: AtomicU32 = AtomicU32::new(1);
         let name = format!("test_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
         self.run("postgres", &format!("CREATE DATABASE {name}"));
@@ -143,23 +144,23 @@ impl Cluster {
     }
 
     /// Returns the URL of a database for its owner.
-    pub(crate) fn url(&self, database: &str) -> String {
+    pub fn url(&self, database: &str) -> String {
         self.url_of(OWNER, PASSWORD, database)
     }
 
     /// Returns the URL of a database for a user.
-    pub(crate) fn url_of(&self, user: &str, password: &str, database: &str) -> String {
+    pub fn url_of(&self, user: &str, password: &str, database: &str) -> String {
         let (password, port) = (password.replace(' ', "%20"), self.port);
         format!("postgres://{user}:{password}@127.0.0.1:{port}/{database}")
     }
 
     /// Returns the path of a file in the server's data folder.
-    pub(crate) fn path(&self, file: &str) -> PathBuf {
+    pub fn path(&self, file: &str) -> PathBuf {
         self.folder.join("data").join(file)
     }
 
     /// Runs statements in a database as the superuser. Returns their output.
-    pub(crate) fn run(&self, database: &str, sql: &str) -> String {
+    pub fn run(&self, database: &str, sql: &str) -> String {
         let done = self.psql(database, sql);
         assert!(done.status.success(), "{}", text(&done.stderr));
         text(&done.stdout).trim().to_owned()
