@@ -18,7 +18,7 @@ use dispers_core::{
     log::{Root, SignedHead, Tree, check_consistency, leaf},
     manifest::{Manifest, SignedManifest},
 };
-use dispers_node::{Activity, AnyOf, Channels, Config, Node, now, private};
+use dispers_node::{AnyOf, Channels, Config, Node, now, private};
 use dispers_proto::{
     Messages,
     v1::{Empty, LogRange, LogSizes, conductor_client::ConductorClient},
@@ -113,19 +113,13 @@ fn exit(status: Status) -> Exit {
 impl Reader {
     fn open(from: &From) -> Result<Self, Exit> {
         let config = Config::load_any(&from.config)?;
-        let directory = Arc::new(config.directory()?);
-        let keys = config.keys()?;
-        let node = Arc::new(Node {
-            name: config.name()?,
-            directory: directory.clone(),
-            signing: keys.signing,
-            tls: keys.tls,
-            watcher: None,
-            activity: Activity::new(Role::Querier),
-        });
+        // Anybody whom the directory lists reads the log, so the node's own role is not checked.
+        let (directory, keys) = (config.directory()?, config.keys()?);
+        let (node, _) = Node::new(config.name()?, Role::Querier, directory, keys);
+        let node = Arc::new(node);
         let channels = Channels::new(node.clone());
         Ok(Self {
-            directory,
+            directory: node.directory.clone(),
             conductors: AnyOf::new(node, channels, Role::Conductor),
         })
     }

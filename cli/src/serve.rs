@@ -1,19 +1,18 @@
 //! `dispers serve`: one service.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::{Context, anyhow};
 use clap::{Args, ValueEnum};
 use dispers_base::id;
 use dispers_node::{
-    Activity, Config, Cosigner, Node, drain,
-    keyfile::{NodeKeys, PreviousKeys},
-    limit_workers, load_telemetry, now, serve_draining, serve_metrics, shutdown_signal, telemetry,
-};
-use dispers_proto::v1::{
-    concept_indexor_server::ConceptIndexorServer, conductor_server::ConductorServer,
-    data_aggregator_server::DataAggregatorServer, stack_server::StackServer,
-    target_finder_server::TargetFinderServer, target_server::TargetServer,
+    Config, Cosigner, Node, RoleKeys, Storage, drain, limit_workers, load_telemetry, now,
+    serve_draining, serve_metrics, shutdown_signal, telemetry,
 };
 use dispers_stack::{Answerer, notify::Notifier, page};
 use serde::de::DeserializeOwned;
@@ -50,27 +49,19 @@ enum Role {
 /// A service's node, keys and configuration. All are read before a port is bound.
 struct Start<T> {
     node: Arc<Node>,
-    keys: Keys,
+    keys: RoleKeys,
     config: Config<T>,
 }
 
-/// Secrets of a service other than those that every node has.
-struct Keys {
-    envelope: Option<dispers_crypto::envelope::EnvelopeSecretKey>,
-    pool_envelope: Option<dispers_crypto::envelope::EnvelopeSecretKey>,
-    pool_secret: Option<dispers_core::ticket::PoolSecret>,
-    share: Option<dispers_crypto::dealing::KeyShare>,
-    previous: PreviousKeys,
-}
-
 impl<T: DeserializeOwned> Start<T> {
-    fn load(path: &std::path::Path, role: id::Role) -> Result<Self, Exit> {
+    fn load(path: &Path, role: id::Role) -> Result<Self, Exit> {
         let config: Config<T> = Config::load(path, role.name())?;
         // Only a limit that is set before the first computation counts.
         if let Some(workers) = config.node.workers {
             limit_workers(workers);
         }
-        let (directory, keys) = config.open(role)?;
+        let (node, keys) = config.node(role)?;
+        let directory = &node.directory;
         if directory.trial {
             tracing::warn!("this network is a trial: one dealer may know its threshold keys");
         }
@@ -79,39 +70,17 @@ impl<T: DeserializeOwned> Start<T> {
             let expires = directory.expires;
             tracing::warn!(%expires, days = left, "the directory expires soon: install the next one and restart");
         }
-        let NodeKeys {
-            tls,
-            signing,
-            envelope,
-            pool_envelope,
-            pool_secret,
-            share,
-            previous,
-        } = keys;
-        let node = Node {
-            name: config.name()?,
-            directory: Arc::new(directory),
-            signing,
-            tls,
-            watcher: None,
-            activity: Activity::new(role),
-        };
         Ok(Self {
             node: Arc::new(node),
-            keys: Keys {
-                envelope,
-                pool_envelope,
-                pool_secret,
-                share,
-                previous,
-            },
+            keys,
             config,
         })
     }
-}
 
-fn needed<T>(value: Option<T>, what: &str) -> Result<T, Exit> {
-    value.ok_or_else(|| Exit::misuse(anyhow!("the configuration or key file lacks {what}")))
+    /// Returns the place of a database at `path`, which is relative to the configuration file.
+    fn storage(&self, path: &Path) -> Storage {
+        Storage::File(self.config.resolve(path))
+    }
 }
 
 /// Opens the database of a conductor, which conductors share if there are several.
@@ -165,104 +134,52 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Exit> {
     let _traces =
         telemetry::init_with(LOGGED, arguments.json_logs, &traces, name).map_err(Exit::misuse)?;
     match arguments.role {
-        Role::Conductor => {
-            let start: Start<dispers_conductor::Config> = Start::load(path, id::Role::Conductor)?;
-            let store = conductor_store(&start).await?;
-            let envelope = needed(start.keys.envelope, "the envelope key")?;
-            let service = dispers_conductor::Service::new(
-                start.node.clone(),
-                envelope,
-                start.config.role.clone(),
-                store,
-            );
-            let routes = Routes::new(ConductorServer::new(service.clone()));
-            let listening = listen(start.node, &start.config, routes);
-            let stopped = tokio::select! {
-                // `keep_up` never returns by itself, so this ends when the server stops.
-                stopped = listening => stopped,
-                () = service.clone().keep_up() => Ok(()),
-            };
-            // Other conductors then need not wait until this one's leases run out.
-            service.give_up().await;
-            stopped
-        }
+        Role::Conductor => serve_conductor(Start::load(path, id::Role::Conductor)?).await,
         Role::ConceptIndexor => {
-            let start: Start<dispers_concept_indexor::Config> =
-                Start::load(path, id::Role::ConceptIndexor)?;
-            let indexor = dispers_concept_indexor::Indexor::new(
-                start.node.clone(),
-                needed(start.keys.envelope, "the envelope key")?,
-                needed(
-                    start.keys.share,
-                    "the threshold share (share = \"FILE\" in [node])",
-                )?,
-                &start.config.role,
-            )
-            .map_err(Exit::misuse)?
-            .with_previous(start.keys.previous.share);
-            let service = dispers_concept_indexor::Service::new(indexor);
-            let routes = Routes::new(ConceptIndexorServer::new(service));
-            listen(start.node, &start.config, routes).await
+            let start = Start::load(path, id::Role::ConceptIndexor)?;
+            let routes =
+                dispers_concept_indexor::routes(start.node.clone(), start.keys, &start.config.role);
+            listen(start.node, &start.config, routes.map_err(Exit::misuse)?).await
         }
         Role::TargetFinder => {
             let start: Start<dispers_target_finder::Config> =
                 Start::load(path, id::Role::TargetFinder)?;
-            let previous = start.keys.previous;
-            let previous = previous.pool_envelope.zip(previous.pool_secret);
-            let database = start.config.resolve(&start.config.role.database);
-            let database = dispers_target_finder::Certificates::open(&database);
-            let finder = dispers_target_finder::Finder::new(
-                start.node.clone(),
-                needed(start.keys.pool_envelope, "the pool's envelope key")?,
-                needed(start.keys.pool_secret, "the pool's secret")?,
-                database.map_err(Exit::misuse)?,
-                &start.config.role,
-            )
-            .map_err(Exit::misuse)?
-            .with_previous(previous);
-            let service = dispers_target_finder::Service::new(finder);
-            let routes = Routes::new(TargetFinderServer::new(service));
-            listen(start.node, &start.config, routes).await
+            let (node, config) = (start.node.clone(), &start.config.role);
+            let storage = start.storage(&config.database);
+            let routes = dispers_target_finder::routes(node, start.keys, &storage, config);
+            listen(start.node, &start.config, routes.map_err(Exit::misuse)?).await
         }
         Role::Target => {
-            let start: Start<dispers_target::Config> = Start::load(path, id::Role::Target)?;
-            let target = dispers_target::Target::new(
-                start.node.clone(),
-                needed(start.keys.pool_envelope, "the pool's envelope key")?,
-                &start.config.role,
-            )
-            .map_err(Exit::misuse)?
-            .with_previous(start.keys.previous.pool_envelope);
-            let service = dispers_target::Service::new(start.node.clone(), target);
-            listen(
-                start.node,
-                &start.config,
-                Routes::new(TargetServer::new(service)),
-            )
-            .await
+            let start = Start::load(path, id::Role::Target)?;
+            let routes = dispers_target::routes(start.node.clone(), start.keys, &start.config.role);
+            listen(start.node, &start.config, routes.map_err(Exit::misuse)?).await
         }
         Role::DataAggregator => {
             let start: Start<dispers_data_aggregator::Config> =
                 Start::load(path, id::Role::DataAggregator)?;
-            let database = start.config.resolve(&start.config.role.database);
-            let database =
-                dispers_node::Database::open(&database, &dispers_data_aggregator::SCHEMA);
-            let aggregator = dispers_data_aggregator::Aggregator::new(
-                start.node.clone(),
-                needed(
-                    start.keys.share,
-                    "the threshold share (share = \"FILE\" in [node])",
-                )?,
-                database.map_err(Exit::misuse)?,
-                &start.config.role,
-            )
-            .map_err(Exit::misuse)?;
-            let service = dispers_data_aggregator::Service::new(aggregator);
-            let routes = Routes::new(DataAggregatorServer::new(service));
-            listen(start.node, &start.config, routes).await
+            let (node, config) = (start.node.clone(), &start.config.role);
+            let storage = start.storage(&config.database);
+            let routes = dispers_data_aggregator::routes(node, start.keys, &storage, config);
+            listen(start.node, &start.config, routes.map_err(Exit::misuse)?).await
         }
         Role::Stack => serve_stack(Start::load(path, id::Role::Stack)?).await,
     }
+}
+
+/// Runs a conductor, and takes up the queries that no other one drives.
+async fn serve_conductor(start: Start<dispers_conductor::Config>) -> Result<(), Exit> {
+    let store = conductor_store(&start).await?;
+    let config = start.config.role.clone();
+    let routes = dispers_conductor::routes(start.node.clone(), start.keys, store, config);
+    let (service, routes) = routes.map_err(Exit::misuse)?;
+    let stopped = tokio::select! {
+        // `keep_up` never returns by itself, so this ends when the server stops.
+        stopped = listen(start.node, &start.config, routes) => stopped,
+        () = service.clone().keep_up() => Ok(()),
+    };
+    // Other conductors then need not wait until this one's leases run out.
+    service.give_up().await;
+    stopped
 }
 
 /// Runs a stack, which is either dialled by targets or attached to them, and its page for owners.
@@ -296,8 +213,7 @@ async fn serve_stack(start: Start<dispers_stack::Config>) -> Result<(), Exit> {
     // succeeds.
     tokio::spawn(dispers_stack::keep_up(relay.clone(), store));
     if !config.attach {
-        let service = dispers_stack::Service::new(answerer, config.parallel_asks);
-        let routes = Routes::new(StackServer::new(service));
+        let routes = dispers_stack::routes(answerer, config.parallel_asks);
         return listen(start.node, &start.config, routes).await;
     }
     metrics(&start.node, &start.config).await?;
@@ -343,15 +259,6 @@ async fn serve_page(
     Ok(())
 }
 
-/// Adds the co-signing of the log to a node that the directory lists as a witness (protocol.md §16).
-fn witness<T>(node: &Arc<Node>, config: &Config<T>, routes: Routes) -> Result<Routes, Exit> {
-    if !node.directory.witnesses.names.contains(&node.name) {
-        return Ok(routes);
-    }
-    let cosigner = Cosigner::open(node.clone(), &config.witness_database());
-    Ok(cosigner.map_err(Exit::misuse)?.beside(routes))
-}
-
 async fn bind(address: SocketAddr) -> Result<TcpListener, Exit> {
     TcpListener::bind(address)
         .await
@@ -381,7 +288,8 @@ async fn metrics<T>(node: &Node, config: &Config<T>) -> Result<(), Exit> {
 }
 
 async fn listen<T>(node: Arc<Node>, config: &Config<T>, routes: Routes) -> Result<(), Exit> {
-    let routes = witness(&node, config, routes)?;
+    let witness = Storage::File(config.witness_database());
+    let routes = Cosigner::add_if_listed(&node, &witness, routes).map_err(Exit::misuse)?;
     let listener = bind(config.listen()?).await?;
     metrics(&node, config).await?;
     let address = listener.local_addr().map_err(Exit::other)?;

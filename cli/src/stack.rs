@@ -10,7 +10,7 @@ use anyhow::anyhow;
 use clap::{Args, Subcommand};
 use dispers_base::id::{KeyEpoch, Role};
 use dispers_core::subscription::HomeId;
-use dispers_node::{Activity, Config, Node};
+use dispers_node::Config;
 use dispers_stack::{Bounds, Relay, Sheet, Store, lines, resubscribe, subscribe, withdraw};
 
 use crate::exit::Exit;
@@ -173,15 +173,7 @@ fn import(arguments: &Import) -> Result<(), Exit> {
 /// Opens a stack's store and its connection to the network.
 pub(crate) fn open(path: &std::path::Path) -> Result<(Store, Relay), Exit> {
     let (config, store) = load(path)?;
-    let (directory, keys) = config.open(Role::Stack)?;
-    let node = Node {
-        name: config.name()?,
-        directory: Arc::new(directory),
-        signing: keys.signing,
-        tls: keys.tls,
-        watcher: None,
-        activity: Activity::new(Role::Stack),
-    };
+    let (node, _) = config.node(Role::Stack)?;
     Ok((store, Relay::new(Arc::new(node))))
 }
 

@@ -6,8 +6,10 @@ mod config;
 mod error;
 mod indexor;
 mod service;
+mod setup;
 
 pub use config::Config;
 pub use error::Error;
 pub use indexor::Indexor;
 pub use service::Service;
+pub use setup::routes;

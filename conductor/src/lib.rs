@@ -12,6 +12,7 @@ mod kept;
 mod log;
 mod run;
 mod service;
+mod setup;
 mod store;
 
 pub use config::{Config, Database, OpenError};
@@ -20,6 +21,7 @@ pub use error::Error;
 pub use kept::{InMemory, Kept};
 pub use log::Log;
 pub use service::Service;
+pub use setup::routes;
 pub use store::{Lease, NewQuery, Seen, Sqlite, State, Store, TakenUp};
 #[cfg(feature = "postgres")]
 pub use store::{Postgres, PostgresError, Settings};

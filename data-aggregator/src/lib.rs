@@ -9,10 +9,12 @@ mod aggregate;
 mod config;
 mod error;
 mod service;
+mod setup;
 mod store;
 
 pub use aggregate::Aggregator;
 pub use config::Config;
 pub use error::Error;
 pub use service::Service;
+pub use setup::routes;
 pub use store::SCHEMA;

@@ -16,7 +16,7 @@ use dispers_trust::directory::{Directory, DirectoryError, RootKeys, SignedDirect
 use serde::{Deserialize, de::DeserializeOwned};
 
 use crate::{
-    MetricsConfig, TelemetryConfig,
+    MetricsConfig, Node, RoleKeys, TelemetryConfig,
     keyfile::{KeyFileError, NodeKeys, load_share},
     listed::{Unlisted, check_listed},
     now,
@@ -298,6 +298,15 @@ impl<T> Config<T> {
                 source,
             }),
         }
+    }
+
+    /// Reads the directory and the keys like [`open`](Self::open). Returns the node and the keys of its role.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with the file to change.
+    pub fn node(&self, role: Role) -> Result<(Node, RoleKeys), ConfigError> {
+        let (directory, keys) = self.open(role)?;
+        Ok(Node::new(self.name()?, role, directory, keys))
     }
 
     /// Reads the key file, the share, and the keys of the previous key epoch, as far as the configuration names them.

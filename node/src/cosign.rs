@@ -1,6 +1,6 @@
 //! Witness of the log, which co-signs one history and never a second (protocol.md §16).
 
-use std::{path::Path, sync::Arc};
+use std::sync::Arc;
 
 use dispers_base::{
     encoding::{decode, from_bytes, to_bytes},
@@ -14,7 +14,9 @@ use dispers_proto::v1::{
 use rusqlite::{OptionalExtension, params};
 use tonic::{Request, Response, Status, service::Routes};
 
-use crate::{Database, DatabaseError, Fault, Node, Schema, blocking, clock::now, require_role};
+use crate::{
+    Database, DatabaseError, Fault, Node, Schema, Storage, blocking, clock::now, require_role,
+};
 
 static SCHEMA: Schema = Schema {
     role: "witness",
@@ -38,31 +40,24 @@ pub struct Cosigner {
 }
 
 impl Cosigner {
-    /// Opens the database of the node's witness, or creates a missing one.
+    /// Adds the service of a witness to the routes of a role, if the directory lists `node` as a witness. A witness has a
+    /// database of its own: it must remember the head that it co-signed last, whatever else the node does.
     ///
     /// # Errors
     /// [`DatabaseError`], which says what to do.
-    pub fn open(node: Arc<Node>, path: &Path) -> Result<Self, DatabaseError> {
-        Ok(Self::with(node, Database::open(path, &SCHEMA)?))
-    }
-
-    /// Creates a witness without a file, which forgets everything with the process; for sandboxes and tests.
-    ///
-    /// # Errors
-    /// [`DatabaseError`] if SQLite does not start.
-    pub fn in_memory(node: Arc<Node>) -> Result<Self, DatabaseError> {
-        Ok(Self::with(node, Database::in_memory(&SCHEMA)?))
-    }
-
-    fn with(node: Arc<Node>, database: Database) -> Self {
-        let database = Arc::new(database);
-        Self { node, database }
-    }
-
-    /// Adds the witness's service to the routes of a role.
-    #[must_use]
-    pub fn beside(self, routes: Routes) -> Routes {
-        routes.add_service(WitnessServer::new(self))
+    pub fn add_if_listed(
+        node: &Arc<Node>,
+        storage: &Storage,
+        routes: Routes,
+    ) -> Result<Routes, DatabaseError> {
+        if !node.directory.witnesses.names.contains(&node.name) {
+            return Ok(routes);
+        }
+        let cosigner = Self {
+            node: node.clone(),
+            database: Arc::new(storage.open(&SCHEMA)?),
+        };
+        Ok(routes.add_service(WitnessServer::new(cosigner)))
     }
 }
 

@@ -21,6 +21,7 @@ mod observe;
 pub mod private;
 mod room;
 mod serve;
+mod setup;
 pub mod telemetry;
 pub mod tls;
 mod version;
@@ -41,6 +42,7 @@ pub use metrics::{MetricsConfig, QueryPhase, serve_metrics};
 pub use node::{Channels, Node};
 pub use room::{GivesWay, NoRoom, Room};
 pub use serve::{ServeError, drain, serve, serve_draining, shutdown_signal};
+pub use setup::{RoleKeys, SetUpError, Storage};
 pub use telemetry::{LeftOut, TelemetryConfig, TelemetryError, Traces};
 pub use tls::{
     TlsError, TlsIdentity, require_host, require_listed, require_querier, require_querier_or_role,

@@ -5,13 +5,17 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use dispers_base::{id::Name, keys::SigningKey};
+use dispers_base::{
+    id::{Name, Role},
+    keys::SigningKey,
+};
 use dispers_crypto::envelope::EnvelopeSecretKey;
 use dispers_trust::directory::{Directory, TlsKey};
 use tonic::Status;
 
 use crate::{
-    Activity, Channel, Watcher,
+    Activity, Channel, RoleKeys, Watcher,
+    keyfile::NodeKeys,
     tls::{self, TlsIdentity},
 };
 
@@ -32,6 +36,26 @@ pub struct Node {
 }
 
 impl Node {
+    /// Creates a node that nobody watches, with its keys. Returns it with the keys of its role.
+    pub fn new(name: Name, role: Role, directory: Directory, keys: NodeKeys) -> (Self, RoleKeys) {
+        let node = Self {
+            name,
+            directory: Arc::new(directory),
+            signing: keys.signing,
+            tls: keys.tls,
+            watcher: None,
+            activity: Activity::new(role),
+        };
+        let keys = RoleKeys {
+            envelope: keys.envelope,
+            pool_envelope: keys.pool_envelope,
+            pool_secret: keys.pool_secret,
+            share: keys.share,
+            previous: keys.previous,
+        };
+        (node, keys)
+    }
+
     /// Returns `key`, observed by the node's watcher if it has one.
     pub fn watched(&self, key: EnvelopeSecretKey) -> EnvelopeSecretKey {
         match &self.watcher {

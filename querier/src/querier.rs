@@ -6,7 +6,7 @@ use std::{
 };
 
 use dispers_base::id::Role;
-use dispers_node::{Activity, Node};
+use dispers_node::Node;
 use dispers_trust::directory::Directory;
 
 use crate::{Config, ConfigFile, Error, conductors::Conductors, folder::Folder};
@@ -69,15 +69,7 @@ impl Querier {
     /// # }
     /// ```
     pub fn from_config(config: ConfigFile) -> Result<Self, Error> {
-        let (directory, keys) = config.open(Role::Querier)?;
-        let node = Node {
-            name: config.name()?,
-            directory: Arc::new(directory),
-            signing: keys.signing,
-            tls: keys.tls,
-            watcher: None,
-            activity: Activity::new(Role::Querier),
-        };
+        let (node, _) = config.node(Role::Querier)?;
         let folder = config.resolve(&config.role.queries);
         Ok(Self::new(Arc::new(node), config.role).keeping(folder))
     }

@@ -1,22 +1,13 @@
 //! Services that can be restarted with their keys and stored state.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{path::PathBuf, sync::Arc};
 
 use dispers_base::id::Role;
 use dispers_conductor::Sqlite;
 use dispers_core::ticket::PoolSecret;
 use dispers_crypto::{dealing::KeyShare, envelope::EnvelopeSecretKey};
-use dispers_data_aggregator::Aggregator;
-use dispers_node::{Cosigner, Database, Node};
-use dispers_proto::v1::{
-    data_aggregator_server::DataAggregatorServer, stack_server::StackServer,
-    target_finder_server::TargetFinderServer,
-};
+use dispers_node::{Cosigner, Node, RoleKeys, SetUpError, Storage};
 use dispers_stack::{Answerer, Store};
-use dispers_target_finder::Finder;
 use tonic::service::Routes;
 
 use crate::Error;
@@ -38,62 +29,37 @@ pub(crate) enum Durable {
     Stack(usize),
 }
 
-/// Returns the error of a node that does not start.
-fn failed(node: &Node, reason: impl ToString) -> Error {
-    Error::start(node.name.as_str(), reason)
-}
-
 impl Keeping {
-    /// Returns the path of a node's file, or `None` for storage in memory.
-    fn path(&self, node: &str) -> Option<PathBuf> {
+    /// Returns the place of a node's database.
+    fn storage(&self, node: &str) -> Storage {
         match self {
-            Self::Memory => None,
-            Self::Folder(folder) => Some(folder.join(format!("{node}.db"))),
+            Self::Memory => Storage::Memory,
+            Self::Folder(folder) => Storage::File(folder.join(format!("{node}.db"))),
         }
-    }
-
-    /// Opens the storage of a node: `file` in a folder, `memory` otherwise.
-    fn open<T, E: ToString>(
-        &self,
-        node: &Node,
-        file: impl FnOnce(&Path) -> Result<T, E>,
-        memory: impl FnOnce() -> Result<T, E>,
-    ) -> Result<T, Error> {
-        let opened = match self.path(node.name.as_str()) {
-            Some(path) => file(&path),
-            None => memory(),
-        };
-        opened.map_err(|error| failed(node, error))
     }
 
     /// Opens the store of the Conductor.
     pub(crate) fn lists(&self, node: &Node) -> Result<Arc<Sqlite>, Error> {
-        self.open(node, Sqlite::open, Sqlite::in_memory)
-            .map(Arc::new)
+        let opened = match self.storage(node.name.as_str()) {
+            Storage::File(path) => Sqlite::open(&path),
+            Storage::Memory => Sqlite::in_memory(),
+        };
+        let store = opened.map_err(|error| Error::start(node.name.as_str(), error))?;
+        Ok(Arc::new(store))
     }
 
     /// Adds the service of a witness of the log to `routes`, if the directory lists the node as one.
     pub(crate) fn witness(&self, node: &Arc<Node>, routes: Routes) -> Result<Routes, Error> {
-        if !node.directory.witnesses.names.contains(&node.name) {
-            return Ok(routes);
-        }
-        // A witness has a file of its own: it must remember the head that it co-signed last, whatever else the node
-        // does (§16).
-        let path = self.path(&format!("{}.witness", node.name));
-        let cosigner = match path {
-            Some(path) => Cosigner::open(node.clone(), &path),
-            None => Cosigner::in_memory(node.clone()),
-        };
-        Ok(cosigner
-            .map_err(|error| failed(node, error))?
-            .beside(routes))
+        let storage = self.storage(&format!("{}.witness", node.name));
+        Cosigner::add_if_listed(node, &storage, routes)
+            .map_err(|error| Error::start(node.name.as_str(), error))
     }
 
     /// Opens the store of a host.
     pub(crate) fn store(&self, host: &str) -> Result<Store, Error> {
-        Ok(match self.path(host) {
-            Some(path) => Store::open(&path)?,
-            None => Store::in_memory()?,
+        Ok(match self.storage(host) {
+            Storage::File(path) => Store::open(&path)?,
+            Storage::Memory => Store::in_memory()?,
         })
     }
 }
@@ -108,44 +74,47 @@ impl Durable {
         }
     }
 
-    /// Creates the service, with the stored state of its node.
+    /// Sets up the service, with the stored state of its node.
     pub(crate) fn routes(&self, node: &Arc<Node>, keeping: &Keeping) -> Result<Routes, Error> {
-        let owned = node.clone();
-        Ok(match self {
+        let storage = keeping.storage(node.name.as_str());
+        let routes = match self {
             Self::Aggregator(share) => {
-                use dispers_data_aggregator::{Config, SCHEMA, Service};
-                // Secret keys cannot be cloned. A copy through their bytes leaves this one for the next restart.
-                let share = KeyShare::from_bytes(&*share.to_bytes());
-                let share = share.map_err(|error| failed(node, error))?;
-                let database = keeping.open(
-                    node,
-                    |path| Database::open(path, &SCHEMA),
-                    || Database::in_memory(&SCHEMA),
-                )?;
-                let config = Config::new(PathBuf::new());
-                let aggregator = Aggregator::new(owned, share, database, &config);
-                let aggregator = aggregator.map_err(|error| failed(node, error))?;
-                Routes::new(DataAggregatorServer::new(Service::new(aggregator)))
+                let config = dispers_data_aggregator::Config::new(PathBuf::new());
+                copy_of_share(share).and_then(|keys| {
+                    dispers_data_aggregator::routes(node.clone(), keys, &storage, &config)
+                })
             }
             Self::Finder(envelope, secret) => {
-                use dispers_target_finder::{Certificates, Config, Service};
-                let seed = envelope.to_seed_bytes();
-                let envelope = EnvelopeSecretKey::from_bytes(envelope.suite(), &*seed);
-                let envelope = node.watched(envelope.map_err(|error| failed(node, error))?);
-                let certificates =
-                    keeping.open(node, Certificates::open, Certificates::in_memory)?;
-                let config = Config::new(PathBuf::new());
-                let finder = Finder::new(owned, envelope, secret.clone(), certificates, &config);
-                let finder = finder.map_err(|error| failed(node, error))?;
-                Routes::new(TargetFinderServer::new(Service::new(finder)))
+                let config = dispers_target_finder::Config::new(PathBuf::new());
+                copy_of_pool(envelope, secret).and_then(|keys| {
+                    dispers_target_finder::routes(node.clone(), keys, &storage, &config)
+                })
             }
             Self::Stack(exact) => {
                 let store = keeping.store(node.name.as_str())?;
-                let answerer = Answerer::new(owned, Arc::new(store));
-                let answerer = Arc::new(answerer.exact(*exact));
-                let service = dispers_stack::Service::new(answerer, 2);
-                Routes::new(StackServer::new(service))
+                let answerer = Answerer::new(node.clone(), Arc::new(store)).exact(*exact);
+                Ok(dispers_stack::routes(Arc::new(answerer), 2))
             }
-        })
+        };
+        routes.map_err(|error| Error::start(node.name.as_str(), error))
     }
+}
+
+/// Copies a share. Secret keys cannot be cloned, and a copy through their bytes leaves this one for the next restart.
+fn copy_of_share(share: &KeyShare) -> Result<RoleKeys, SetUpError> {
+    let share = KeyShare::from_bytes(&*share.to_bytes()).map_err(SetUpError::role)?;
+    Ok(RoleKeys {
+        share: Some(share),
+        ..RoleKeys::default()
+    })
+}
+
+/// Copies the keys of a pool, like [`copy_of_share`].
+fn copy_of_pool(envelope: &EnvelopeSecretKey, secret: &PoolSecret) -> Result<RoleKeys, SetUpError> {
+    let copy = EnvelopeSecretKey::from_bytes(envelope.suite(), &*envelope.to_seed_bytes());
+    Ok(RoleKeys {
+        pool_envelope: Some(copy.map_err(SetUpError::role)?),
+        pool_secret: Some(secret.clone()),
+        ..RoleKeys::default()
+    })
 }

@@ -20,13 +20,9 @@ use dispers_crypto::{
     envelope::{EnvelopeSecretKey, Suite},
 };
 use dispers_node::{
-    Activity, Node, TlsIdentity, Watcher,
+    Activity, Node, RoleKeys, TlsIdentity, Watcher,
     keyfile::{NodeKeys, PreviousKeys},
     private, rng, serve,
-};
-use dispers_proto::v1::{
-    concept_indexor_server::ConceptIndexorServer, conductor_server::ConductorServer,
-    stack_server::StackServer, target_server::TargetServer,
 };
 use dispers_querier::{PrivacyLoss, Querier, QueryResult, Question};
 use dispers_query::catalogue::Catalogue;
@@ -443,16 +439,16 @@ impl Network {
         let (node, listener) = self.sit(seat, Role::Conductor);
         let lists = self.keeping.lists(&node)?;
         self.lists = Some(lists.clone());
-        let service = dispers_conductor::Service::new(
-            node.clone(),
-            node.watched(envelope),
-            dispers_conductor::Config {
-                batch_size: options.batch_size,
-                ..dispers_conductor::Config::default()
-            },
-            lists,
-        );
-        let routes = Routes::new(ConductorServer::new(service.clone()));
+        let config = dispers_conductor::Config {
+            batch_size: options.batch_size,
+            ..dispers_conductor::Config::default()
+        };
+        let keys = RoleKeys {
+            envelope: Some(envelope),
+            ..RoleKeys::default()
+        };
+        let (service, routes) = dispers_conductor::routes(node.clone(), keys, lists, config)
+            .map_err(|error| start_error(&node, error))?;
         let served = node.clone();
         self.spawn(&node, Role::Conductor, |stopped| async move {
             // `keep_up` never returns. It ends when the service is stopped.
@@ -464,15 +460,14 @@ impl Network {
 
         for (seat, envelope, share) in seats.indexors {
             let (node, listener) = self.sit(seat, Role::ConceptIndexor);
-            let indexor = dispers_concept_indexor::Indexor::new(
-                node.clone(),
-                node.watched(envelope),
-                share,
-                &dispers_concept_indexor::Config::default(),
-            )
-            .map_err(|error| start_error(&node, error))?;
-            let service = dispers_concept_indexor::Service::new(indexor);
-            let routes = Routes::new(ConceptIndexorServer::new(service));
+            let keys = RoleKeys {
+                envelope: Some(envelope),
+                share: Some(share),
+                ..RoleKeys::default()
+            };
+            let config = dispers_concept_indexor::Config::default();
+            let routes = dispers_concept_indexor::routes(node.clone(), keys, &config)
+                .map_err(|error| start_error(&node, error))?;
             self.serve(node, Role::ConceptIndexor, listener, routes);
         }
 
@@ -493,16 +488,13 @@ impl Network {
             let (node, listener) = self.sit(seat, Role::Target);
             let envelope = EnvelopeSecretKey::from_bytes(suite, &key[..])
                 .map_err(|error| start_error(&node, error))?;
-            let target =
-                dispers_target::Target::new(node.clone(), node.watched(envelope), &options.target)
-                    .map_err(|error| start_error(&node, error))?;
-            let service = dispers_target::Service::new(node.clone(), target);
-            self.serve(
-                node,
-                Role::Target,
-                listener,
-                Routes::new(TargetServer::new(service)),
-            );
+            let keys = RoleKeys {
+                pool_envelope: Some(envelope),
+                ..RoleKeys::default()
+            };
+            let routes = dispers_target::routes(node.clone(), keys, &options.target)
+                .map_err(|error| start_error(&node, error))?;
+            self.serve(node, Role::Target, listener, routes);
         }
 
         for (seat, share) in seats.aggregators.into_iter().flatten() {
@@ -534,8 +526,7 @@ impl Network {
                     }
                 });
             } else {
-                let service = dispers_stack::Service::new(answerer, 2);
-                let routes = Routes::new(StackServer::new(service));
+                let routes = dispers_stack::routes(answerer, 2);
                 // The documents of synthetic homes are not in the host's file, so a restart would lose them.
                 if options.synthetic.is_none() {
                     self.durable

@@ -8,10 +8,12 @@ mod config;
 mod error;
 mod finder;
 mod service;
+mod setup;
 mod store;
 
 pub use config::Config;
 pub use error::Error;
 pub use finder::Finder;
 pub use service::Service;
+pub use setup::routes;
 pub use store::Certificates;

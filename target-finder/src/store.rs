@@ -2,10 +2,8 @@
 
 mod asked;
 
-use std::path::Path;
-
 use dispers_base::id::{QueryId, Timestamp};
-use dispers_node::{Database, DatabaseError, Schema};
+use dispers_node::{Database, DatabaseError, Schema, Storage};
 use rusqlite::{OptionalExtension, Transaction, params};
 
 pub(crate) use asked::Asked;
@@ -53,20 +51,12 @@ pub(crate) struct Certified {
 pub struct Certificates(Database);
 
 impl Certificates {
-    /// Opens the file, or creates it if it does not exist.
+    /// Opens the database, or creates it if it does not exist.
     ///
     /// # Errors
     /// [`DatabaseError`], with what the operator has to do.
-    pub fn open(path: &Path) -> Result<Self, DatabaseError> {
-        Self::checked(Database::open(path, &SCHEMA)?)
-    }
-
-    /// Creates a database that ends with the process.
-    ///
-    /// # Errors
-    /// [`DatabaseError::Failed`] if SQLite does not start.
-    pub fn in_memory() -> Result<Self, DatabaseError> {
-        Self::checked(Database::in_memory(&SCHEMA)?)
+    pub fn open(storage: &Storage) -> Result<Self, DatabaseError> {
+        Self::checked(storage.open(&SCHEMA)?)
     }
 
     /// Reads every certificate, so that a damaged one is noticed before the node serves requests.
@@ -166,7 +156,7 @@ mod tests {
     }
 
     fn refusal(path: &Path) -> String {
-        let opened = Certificates::open(path);
+        let opened = Certificates::open(&Storage::File(path.to_owned()));
         opened.err().expect("it is refused").to_string()
     }
 
@@ -175,7 +165,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("finder.db");
         for _ in 0..2 {
-            let database = Certificates::open(&path).unwrap();
+            let database = Certificates::open(&Storage::File(path.clone())).unwrap();
             let certify = |query, round, proposal| {
                 database.certify(&certified(query, round, proposal), 10, NOW)
             };
@@ -188,7 +178,7 @@ mod tests {
 
     #[test]
     fn a_session_has_one_certificate_and_no_round_has_one_after_a_later_one() {
-        let database = Certificates::in_memory().unwrap();
+        let database = Certificates::open(&Storage::Memory).unwrap();
         for round in 0..1024 {
             database.certify(&certified(1, round, 1), 2, NOW).unwrap();
         }
@@ -203,7 +193,7 @@ mod tests {
 
     #[test]
     fn certificates_are_bounded_and_forgotten_with_their_queries() {
-        let database = Certificates::in_memory().unwrap();
+        let database = Certificates::open(&Storage::Memory).unwrap();
         let certify =
             |query, now: Timestamp| database.certify(&certified(query, 0, 1), 2, now).err();
         assert!(certify(1, NOW).is_none() && certify(2, NOW).is_none());
@@ -219,7 +209,7 @@ mod tests {
     fn a_file_that_cannot_be_used_says_what_to_do() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("finder.db");
-        drop(Certificates::open(&path).unwrap());
+        drop(Certificates::open(&Storage::File(path.clone())).unwrap());
         let change = |sql: &str| {
             let connection = Connection::open(&path).unwrap();
             connection.execute_batch(sql).unwrap();
@@ -227,12 +217,12 @@ mod tests {
         change("INSERT INTO certificate VALUES (x'01', 0, x'02', 3)");
         assert!(refusal(&path).contains("the file is damaged: move it away"));
         change("DELETE FROM certificate");
-        assert!(Certificates::open(&path).is_ok());
+        assert!(Certificates::open(&Storage::File(path.clone())).is_ok());
     }
 
     #[test]
     fn what_cannot_be_written_is_not_certified() {
-        let database = Certificates::in_memory().unwrap();
+        let database = Certificates::open(&Storage::Memory).unwrap();
         let pragma = |name: &str, value: &str| {
             let set = |connection: &Connection| connection.pragma_update(None, name, value);
             database.0.read(set).unwrap();

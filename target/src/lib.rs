@@ -11,9 +11,11 @@ mod error;
 mod link;
 mod quota;
 mod service;
+mod setup;
 
 pub use ask::Target;
 pub use config::Config;
 pub use error::Error;
 pub use link::{Answering, Links, StackLink};
 pub use service::Service;
+pub use setup::routes;

@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc};
 use clap::{Args, ValueEnum};
 use dispers_base::id::Role;
 use dispers_core::subscription::HomeId;
-use dispers_node::{Activity, Config, Node, now};
+use dispers_node::{Config, Node, now};
 use dispers_stack::{Connector, Relay, Store};
 use serde_json::json;
 
@@ -138,14 +138,7 @@ async fn look(arguments: &Arguments, findings: &mut Vec<Finding>) -> Option<()> 
         };
         note("way", way);
     }
-    let node = Node {
-        name,
-        directory: Arc::new(directory),
-        signing: keys.signing,
-        tls: keys.tls,
-        watcher: None,
-        activity: Activity::new(Role::Stack),
-    };
+    let (node, _) = Node::new(name, Role::Stack, directory, keys);
     let relay = Relay::new(Arc::new(node));
     // The probe reaches the indexors, which refuse a request whose time differs from theirs. So it also
     // checks the clock.

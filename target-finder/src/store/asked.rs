@@ -190,6 +190,7 @@ mod tests {
 
     use dispers_base::id::QueryId;
     use dispers_core::{subscription::HomeTag, ticket::PoolSecret};
+    use dispers_node::Storage;
 
     use super::*;
 
@@ -205,7 +206,7 @@ mod tests {
     impl Querier<'_> {
         /// Asks a range of homes under a profile, at a finder that was just started.
         fn ask(&self, query: u8, profile: u8, homes: std::ops::Range<u8>) -> Option<FindError> {
-            let database = Certificates::open(self.path).unwrap();
+            let database = Certificates::open(&Storage::File(self.path.to_owned())).unwrap();
             let secret = PoolSecret::from_bytes([7; 32]);
             let sizes = Sizes::new(&secret, self.epoch, 0);
             let name = Name::new("querier").unwrap();
