@@ -28,6 +28,17 @@ pub enum Role {
 }
 
 impl Role {
+    /// All roles, in the order of the variants.
+    pub const ALL: [Self; 7] = [
+        Self::Conductor,
+        Self::ConceptIndexor,
+        Self::TargetFinder,
+        Self::Target,
+        Self::DataAggregator,
+        Self::Stack,
+        Self::Querier,
+    ];
+
     /// Returns the name used in configuration, logs and on the command line.
     pub fn name(self) -> &'static str {
         match self {
@@ -43,16 +54,7 @@ impl Role {
 
     /// Returns the role that has this name; `None` for any other text.
     pub fn named(name: &str) -> Option<Self> {
-        let all = [
-            Self::Conductor,
-            Self::ConceptIndexor,
-            Self::TargetFinder,
-            Self::Target,
-            Self::DataAggregator,
-            Self::Stack,
-            Self::Querier,
-        ];
-        all.into_iter().find(|role| role.name() == name)
+        Self::ALL.into_iter().find(|role| role.name() == name)
     }
 }
 

@@ -1,220 +1,33 @@
-//! The network of a sandbox: keys, directory, services, subscriptions, and stopping.
+//! The network of a sandbox: keys, directory, subscriptions.
 
-use std::{
-    collections::BTreeMap,
-    fmt,
-    io::ErrorKind,
-    path::{Path, PathBuf},
-    pin::Pin,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use dispers_base::{
     id::{Name, Role, Threshold},
     keys::SigningKey,
 };
 use dispers_conductor::Sqlite;
-use dispers_crypto::{
-    dealing::deal,
-    envelope::{EnvelopeSecretKey, Suite},
-};
-use dispers_node::{
-    Activity, Node, RoleKeys, TlsIdentity, Watcher,
-    keyfile::{NodeKeys, PreviousKeys},
-    private, rng, serve,
-};
-use dispers_querier::{PrivacyLoss, Querier, QueryResult, Question};
-use dispers_query::catalogue::Catalogue;
-use dispers_sql::plan::{Plan, PlanLimits};
-use dispers_stack::{Answerer, Connector, Relay, Rules, Store, attach, subscribe};
-use dispers_trust::directory::{Directory, SIZE_NOISE};
-use tokio::{net::TcpListener, runtime::Handle, sync::watch, task::JoinSet, time::sleep};
-use tonic::service::Routes;
+use dispers_crypto::dealing::deal;
+use dispers_node::{Activity, Node, TlsIdentity, Watcher, rng};
+use dispers_querier::Querier;
+use dispers_stack::{Relay, Rules, Store, subscribe};
+use dispers_trust::directory::Directory;
+use tokio::{runtime::Handle, sync::watch, task::JoinSet};
 
 use crate::{
-    Error, Executors, Meter, Recording, Synthetic,
+    Error, Executors, Meter, Options, Progress, Recording,
     durable::{Durable, Keeping},
-    population::{Population, Sheets},
-    seats::{Seat, Seats, Signed, sign},
+    options::population,
+    population::Population,
+    seats::{Seats, Signed, sign},
 };
 
-/// Most homes that one query may ask.
-pub(crate) const MAX_HOMES: u64 = 10_000_000;
+mod querier;
+mod services;
+mod stopping;
+
 /// Most hosts that subscribe their homes at the same time.
 const PARALLEL_HOSTS: usize = 4;
-
-type BoxFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
-
-/// Options of a sandbox.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// CSV files, one per doctype. Without any, the sandbox uses the example data.
-    pub data: Vec<PathBuf>,
-    /// Homes with computed documents, instead of homes from data files.
-    pub synthetic: Option<Synthetic>,
-    /// Column that identifies the home of a row. If `None`, each row is a home of its own.
-    pub home_column: Option<String>,
-    /// Columns whose values are concepts that homes subscribe to.
-    pub concepts: Vec<String>,
-    /// Number of hosts.
-    pub hosts: usize,
-    /// Number of hosts that attach themselves to the Target instead of being dialled.
-    pub attached: usize,
-    /// Number of concept indexors.
-    pub indexors: u8,
-    /// Number of concept indexors that an evaluation needs.
-    pub indexor_threshold: u8,
-    /// Number of data aggregators of each committee.
-    pub aggregators: u8,
-    /// Number of data aggregators of a committee that a query needs.
-    pub threshold: u8,
-    /// Number of committees.
-    pub committees: u16,
-    /// Number of partitions of the subscriptions.
-    pub partitions: u16,
-    /// Number of target finders of each partition.
-    pub finders: u8,
-    /// Number of targets.
-    pub targets: u16,
-    /// Minimum cohort of the network.
-    pub min_cohort: u32,
-    /// Scale of the noise of sizes of sets, in homes.
-    pub size_noise: u32,
-    /// Number of exact queries that a home answers one querier.
-    pub exact_queries: usize,
-    /// Wrapper of the connectors through which hosts read documents. If `None`, hosts read their stores directly.
-    pub through: Option<Through>,
-    /// Rules of every home.
-    pub rules: Rules,
-    /// Purpose that the directory registers for the querier, and that the querier asks for.
-    pub purpose: String,
-    /// Suite of the envelopes.
-    pub suite: Suite,
-    /// Homes per batch.
-    pub batch_size: u32,
-    /// Configuration of the Targets.
-    pub target: dispers_target::Config,
-    /// True if the sandbox records the bytes that each node receives and the envelopes that it opens.
-    pub record: bool,
-    /// True if the sandbox counts the bytes that each role receives. Ignored together with `record`.
-    pub meter: bool,
-    /// Folder of the nodes' files. If `None`, nodes store their state in memory.
-    pub state: Option<PathBuf>,
-}
-
-impl Options {
-    /// Returns the options of a small network for examples: 400 homes with an age and a heart rate each, doctype
-    /// `health`, at two hosts. It starts and answers in seconds.
-    pub fn small() -> Self {
-        Self {
-            synthetic: Some(Synthetic {
-                homes: 400,
-                seed: 1,
-            }),
-            hosts: 2,
-            ..Self::default()
-        }
-    }
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            data: Vec::new(),
-            synthetic: None,
-            home_column: None,
-            concepts: Vec::new(),
-            hosts: 4,
-            attached: 0,
-            indexors: 3,
-            indexor_threshold: 2,
-            aggregators: 3,
-            threshold: 2,
-            committees: 1,
-            partitions: 1,
-            finders: 1,
-            targets: 1,
-            min_cohort: 20,
-            size_noise: SIZE_NOISE,
-            exact_queries: 10,
-            through: None,
-            rules: Rules::allow_everything(),
-            purpose: "sandbox".into(),
-            suite: Suite::default(),
-            batch_size: dispers_conductor::Config::default().batch_size,
-            target: dispers_target::Config::default(),
-            record: false,
-            meter: false,
-            state: None,
-        }
-    }
-}
-
-/// Function that wraps the connector of a host.
-pub type Wrap = dyn Fn(Arc<dyn Connector>) -> Arc<dyn Connector> + Send + Sync;
-
-/// Wrapper of the connectors through which hosts read documents.
-#[derive(Clone)]
-pub struct Through(pub Arc<Wrap>);
-
-impl fmt::Debug for Through {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Through")
-    }
-}
-
-/// Progress of starting a sandbox.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Progress {
-    /// The services start.
-    Starting {
-        /// Number of services.
-        services: usize,
-    },
-    /// More homes are subscribed.
-    Subscribed {
-        /// Number of homes that are subscribed so far.
-        homes: usize,
-        /// Number of all homes.
-        of: usize,
-    },
-}
-
-/// Plans `sql` against the catalogue of the options' data. No service starts.
-///
-/// # Errors
-/// [`Error`] if the data or the question is refused.
-pub fn check(options: &Options, sql: &str) -> Result<(), Error> {
-    let population = population(options)?;
-    let limits = PlanLimits {
-        max_homes: MAX_HOMES,
-        ..PlanLimits::default()
-    };
-    Plan::new(sql, &population.catalogue(), &limits)?;
-    Ok(())
-}
-
-/// Returns the catalogue of the options' data, and the number of homes.
-///
-/// # Errors
-/// [`Error`] if the data is refused.
-pub fn catalogue(options: &Options) -> Result<(Catalogue, usize), Error> {
-    let population = population(options)?;
-    Ok((population.catalogue(), population.len()))
-}
-
-/// Returns the homes that the options describe.
-fn population(options: &Options) -> Result<Box<dyn Population>, Error> {
-    Ok(match options.synthetic {
-        Some(synthetic) => Box::new(synthetic),
-        None => Box::new(Sheets::read(
-            &options.data,
-            options.home_column.as_deref(),
-            &options.concepts,
-        )?),
-    })
-}
 
 /// Host of a sandbox, with access to its store and to the network.
 pub struct Host {
@@ -422,179 +235,6 @@ impl Network {
         }
     }
 
-    /// Returns the executor for the services of a role.
-    fn handle(&self, role: Role) -> Handle {
-        let handle = self.handles.get(&role).cloned();
-        handle.unwrap_or_else(Handle::current)
-    }
-
-    /// Starts every service. Returns the hosts, whose homes are not subscribed yet.
-    fn start_services(
-        &mut self,
-        seats: Seats,
-        options: &Options,
-        population: &dyn Population,
-    ) -> Result<Vec<Host>, Error> {
-        let (seat, envelope) = seats.conductor;
-        let (node, listener) = self.sit(seat, Role::Conductor);
-        let lists = self.keeping.lists(&node)?;
-        self.lists = Some(lists.clone());
-        let config = dispers_conductor::Config {
-            batch_size: options.batch_size,
-            ..dispers_conductor::Config::default()
-        };
-        let keys = RoleKeys {
-            envelope: Some(envelope),
-            ..RoleKeys::default()
-        };
-        let (service, routes) = dispers_conductor::routes(node.clone(), keys, lists, config)
-            .map_err(|error| start_error(&node, error))?;
-        let served = node.clone();
-        self.spawn(&node, Role::Conductor, |stopped| async move {
-            // `keep_up` never returns. It ends when the service is stopped.
-            tokio::select! {
-                () = run(served, listener, routes, stopped) => {}
-                () = service.keep_up() => {}
-            }
-        });
-
-        for (seat, envelope, share) in seats.indexors {
-            let (node, listener) = self.sit(seat, Role::ConceptIndexor);
-            let keys = RoleKeys {
-                envelope: Some(envelope),
-                share: Some(share),
-                ..RoleKeys::default()
-            };
-            let config = dispers_concept_indexor::Config::default();
-            let routes = dispers_concept_indexor::routes(node.clone(), keys, &config)
-                .map_err(|error| start_error(&node, error))?;
-            self.serve(node, Role::ConceptIndexor, listener, routes);
-        }
-
-        for pool in seats.finders {
-            // Secret keys cannot be cloned. The finders of a pool share one, so each gets a copy made from its bytes.
-            let (suite, key) = (pool.envelope.suite(), pool.envelope.to_seed_bytes());
-            for seat in pool.seats {
-                let (node, listener) = self.sit(seat, Role::TargetFinder);
-                let envelope = EnvelopeSecretKey::from_bytes(suite, &key[..])
-                    .map_err(|error| start_error(&node, error))?;
-                let finder = Durable::Finder(envelope, pool.secret.clone());
-                self.start_durable(node, listener, finder)?;
-            }
-        }
-
-        let (suite, key) = (seats.target_key.suite(), seats.target_key.to_seed_bytes());
-        for seat in seats.targets {
-            let (node, listener) = self.sit(seat, Role::Target);
-            let envelope = EnvelopeSecretKey::from_bytes(suite, &key[..])
-                .map_err(|error| start_error(&node, error))?;
-            let keys = RoleKeys {
-                pool_envelope: Some(envelope),
-                ..RoleKeys::default()
-            };
-            let routes = dispers_target::routes(node.clone(), keys, &options.target)
-                .map_err(|error| start_error(&node, error))?;
-            self.serve(node, Role::Target, listener, routes);
-        }
-
-        for (seat, share) in seats.aggregators.into_iter().flatten() {
-            let (node, listener) = self.sit(seat, Role::DataAggregator);
-            self.start_durable(node, listener, Durable::Aggregator(share))?;
-        }
-
-        let mut hosts = Vec::with_capacity(seats.stacks.len());
-        for (host, seat) in seats.stacks.into_iter().enumerate() {
-            let store = self.keeping.store(seat.name.as_str())?;
-            let mut store = population.settle(host, options.hosts, store)?;
-            if let Some(through) = &options.through {
-                let documents = through.0(Arc::new(store));
-                // Documents come through the wrapper, and everything else is in a fresh store in memory.
-                store = Store::in_memory()?.with_documents(documents);
-            }
-            let store = Arc::new(store);
-            let name = seat.name.clone();
-            let (node, listener) = self.sit(seat, Role::Stack);
-            let relay = Relay::new(node.clone());
-            let answerer = Answerer::new(node.clone(), store.clone());
-            let answerer = Arc::new(answerer.exact(options.exact_queries));
-            if host < options.attached {
-                let relay = relay.clone();
-                self.spawn(&node, Role::Stack, |stopped| async move {
-                    tokio::select! {
-                        () = attach(relay, answerer) => {}
-                        () = stopped => {}
-                    }
-                });
-            } else {
-                let routes = dispers_stack::routes(answerer, 2);
-                // The documents of synthetic homes are not in the host's file, so a restart would lose them.
-                if options.synthetic.is_none() {
-                    self.durable
-                        .insert(node.name.clone(), Durable::Stack(options.exact_queries));
-                }
-                self.serve(node, Role::Stack, listener, routes);
-            }
-            hosts.push(Host { name, relay, store });
-        }
-        Ok(hosts)
-    }
-
-    /// Turns a seat into a running network's node and its socket.
-    fn sit(&mut self, seat: Seat, role: Role) -> (Arc<Node>, TcpListener) {
-        let watcher = self.watching.watcher(&seat.name, role);
-        let (node, listener) = seat.sit(&self.directory, role, watcher);
-        self.nodes.insert(node.name.clone(), node.clone());
-        (node, listener)
-    }
-
-    /// Starts `service` as the service of a node. `service` gets a future that resolves when it has to stop.
-    fn spawn<F: Future<Output = ()> + Send + 'static>(
-        &mut self,
-        node: &Node,
-        role: Role,
-        service: impl FnOnce(BoxFuture) -> F,
-    ) {
-        let (stop, mut stopped) = watch::channel(false);
-        let (running, ended) = watch::channel(());
-        let name = node.name.clone();
-        self.switches.insert(name, Switch { stop, ended });
-        let service = service(Box::pin(async move {
-            // An error means that the switch was dropped. Then the service stops as well.
-            let _ = stopped.wait_for(|stop| *stop).await;
-        }));
-        let handle = self.handle(role);
-        self.services.spawn_on(
-            async move {
-                service.await;
-                drop(running);
-            },
-            &handle,
-        );
-    }
-
-    /// Serves `routes` as the service of a node.
-    fn serve(&mut self, node: Arc<Node>, role: Role, listener: TcpListener, routes: Routes) {
-        let served = node.clone();
-        self.spawn(&node, role, |stopped| {
-            run(served, listener, routes, stopped)
-        });
-    }
-
-    /// Starts a service that can be restarted.
-    fn start_durable(
-        &mut self,
-        node: Arc<Node>,
-        listener: TcpListener,
-        durable: Durable,
-    ) -> Result<(), Error> {
-        let routes = durable.routes(&node, &self.keeping)?;
-        let routes = self.keeping.witness(&node, routes)?;
-        let role = durable.role();
-        self.durable.insert(node.name.clone(), durable);
-        self.serve(node, role, listener, routes);
-        Ok(())
-    }
-
     /// Returns the network's directory.
     pub fn directory(&self) -> &Arc<Directory> {
         &self.directory
@@ -608,80 +248,6 @@ impl Network {
     /// Returns the sandbox's querier.
     pub fn querier(&self) -> &Querier {
         &self.querier
-    }
-
-    /// Asks a question as the sandbox's querier.
-    ///
-    /// # Errors
-    /// As [`Querier::ask`].
-    pub async fn ask(
-        &self,
-        sql: &str,
-        min_cohort: Option<u32>,
-        mut observe: impl FnMut(&dispers_querier::Progress),
-    ) -> Result<QueryResult, dispers_querier::Error> {
-        let question = self.question(sql, min_cohort, None);
-        let mut asking = self.querier.ask(&question);
-        while let Some(progress) = asking.next().await {
-            observe(&progress);
-        }
-        asking.await
-    }
-
-    /// Returns a question of the sandbox's querier.
-    pub fn question(
-        &self,
-        sql: &str,
-        min_cohort: Option<u32>,
-        loss: Option<PrivacyLoss>,
-    ) -> Question {
-        Question::new(sql, &self.purpose)
-            .min_cohort(min_cohort)
-            .loss(loss)
-    }
-
-    /// Writes the files of the sandbox's querier into `folder`, for programs that open a querier from its files as on
-    /// any network. Returns the path of the configuration file.
-    ///
-    /// # Errors
-    /// [`Error::Write`] if a file cannot be written, or is there already.
-    pub fn write_querier(&self, folder: &Path) -> Result<PathBuf, Error> {
-        let failed = |path: &Path, reason: &dyn fmt::Display| Error::Write {
-            path: path.to_owned(),
-            reason: reason.to_string(),
-        };
-        let write = |name: &str, content: &[u8]| {
-            let path = folder.join(name);
-            let written = private::write(&path, content);
-            written.map_err(|reason| failed(&path, &reason))?;
-            Ok(path)
-        };
-        let path = folder.join("querier.key");
-        let keys = NodeKeys {
-            tls: TlsIdentity::from_pkcs8(self.querier_node.tls.pkcs8())
-                .map_err(|reason| failed(&path, &reason))?,
-            signing: SigningKey::from_seed(&self.querier_node.signing.seed()),
-            envelope: None,
-            pool_envelope: None,
-            pool_secret: None,
-            share: None,
-            previous: PreviousKeys::default(),
-        };
-        let name = self.querier_node.name.as_str();
-        keys.save(&path, self.directory.suite, name, Role::Querier)
-            .map_err(|reason| failed(&path, &reason))?;
-        write("directory.bin", &self.signed.bytes)?;
-        let root: String = self
-            .signed
-            .root
-            .0
-            .iter()
-            .map(|b| format!("{b:02x}"))
-            .collect();
-        let config = format!(
-            "[node]\nname = \"{name}\"\ndirectory = \"directory.bin\"\nroots = [\"{root}\"]\nkeys = \"querier.key\"\n"
-        );
-        write("querier.toml", config.as_bytes())
     }
 
     /// Returns a node with its keys, so that a test can speak in its name.
@@ -710,78 +276,6 @@ impl Network {
             _ => None,
         }
     }
-
-    /// Stops one node for good, as if its machine had failed. Returns false if no node of that name runs.
-    pub fn stop_node(&self, name: &str) -> bool {
-        let switch = self.switches.iter().find(|(node, _)| node.as_str() == name);
-        switch.is_some_and(|(_, switch)| switch.stop.send(true).is_ok())
-    }
-
-    /// Stops one node, and waits until it answers nobody any longer. Returns false if no node of that name runs.
-    pub async fn end_node(&self, name: &str) -> bool {
-        let stopped = self.stop_node(name);
-        let switch = self.switches.iter().find(|(node, _)| node.as_str() == name);
-        if let Some((_, switch)) = switch {
-            // The channel carries no value. Waiting for a change ends when the channel is closed.
-            let _ = switch.ended.clone().changed().await;
-        }
-        stopped
-    }
-
-    /// Stops a node's service and listens at its address, for another service in its place.
-    ///
-    /// # Errors
-    /// [`Error::Start`] if there is no such node, or its address does not become free within five seconds.
-    pub async fn take_place(&self, name: &str) -> Result<TcpListener, Error> {
-        let node = self.node(name);
-        let name = &node
-            .ok_or_else(|| Error::start(name, "there is no such node"))?
-            .name;
-        let address = self
-            .directory
-            .node(name)
-            .map(|entry| &entry.address)
-            .or_else(|| self.directory.host(name).map(|host| &host.address))
-            .cloned()
-            .unwrap_or_default();
-        self.end_node(name.as_str()).await;
-        let mut tries = 50;
-        loop {
-            match TcpListener::bind(&address).await {
-                // The port can be in use for a moment, for example by a connection of another process.
-                Err(busy) if busy.kind() == ErrorKind::AddrInUse && tries > 0 => {
-                    tries -= 1;
-                    sleep(Duration::from_millis(100)).await;
-                }
-                bound => return bound.map_err(|error| Error::start(name.as_str(), error)),
-            }
-        }
-    }
-
-    /// Stops one node, and starts it again with only its keys and its stored state. This works for a data aggregator,
-    /// a target finder, and a host that is dialled.
-    ///
-    /// # Errors
-    /// [`Error`] if there is no such node, it cannot be restarted, or it does not start again.
-    pub async fn restart_node(&mut self, name: &str) -> Result<(), Error> {
-        let listener = self.take_place(name).await?;
-        let node = self.node(name).cloned();
-        let durable = node.and_then(|node| Some((self.durable.get(&node.name)?, node)));
-        let (durable, node) =
-            durable.ok_or_else(|| Error::start(name, "it cannot be restarted"))?;
-        let (role, routes) = (durable.role(), durable.routes(&node, &self.keeping)?);
-        let routes = self.keeping.witness(&node, routes)?;
-        self.serve(node, role, listener, routes);
-        Ok(())
-    }
-
-    /// Stops every service, and waits until all have ended.
-    pub async fn stop(mut self) {
-        for switch in self.switches.values() {
-            let _ = switch.stop.send(true);
-        }
-        while self.services.join_next().await.is_some() {}
-    }
 }
 
 /// Observation of the bytes that nodes receive.
@@ -799,22 +293,5 @@ impl Watching {
             Self::Everything(recording) => Some(recording.of(name, role)),
             Self::Sizes(meter) => Some(meter.of(role)),
         }
-    }
-}
-
-/// Returns the error of a node that does not start.
-fn start_error(node: &Node, reason: impl ToString) -> Error {
-    Error::start(node.name.as_str(), reason)
-}
-
-/// Serves `routes` until `shutdown` resolves.
-async fn run(
-    node: Arc<Node>,
-    listener: TcpListener,
-    routes: Routes,
-    shutdown: impl Future<Output = ()> + Send + 'static,
-) {
-    if let Err(error) = serve(listener, routes, &node, shutdown).await {
-        tracing::error!(node = %node.name, %error, "service ended");
     }
 }

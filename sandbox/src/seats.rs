@@ -18,7 +18,7 @@ use dispers_trust::directory::{
 };
 use tokio::net::TcpListener;
 
-use crate::{Error, Options, network::MAX_HOMES, population::Population};
+use crate::{Error, Options, options::MAX_HOMES, population::Population};
 
 /// Life of a sandbox's directory, in milliseconds.
 const DIRECTORY_LIFE: u64 = 30 * 24 * 3_600_000;
