@@ -150,7 +150,7 @@ fn history(arguments: &History) -> Result<(), Exit> {
         let asked = Asked::of(&entry.manifest);
         println!(
             "{}  {:<22} {}: {}  {} of {}  {}",
-            Timestamp(entry.received),
+            entry.received,
             entry.outcome.word(),
             // Text of other parties must not move the cursor of the owner's terminal, see `plain`.
             asked.querier,
@@ -174,7 +174,7 @@ fn tell(entry: &Entry) {
     line("query", &entry.query);
     line("asked by", &asked.querier);
     line("purpose", &plain(&asked.purpose));
-    line("received", &Timestamp(entry.received));
+    line("received", &entry.received);
     line(
         "cohort",
         &format!("at least {} people behind each number", asked.min_cohort),

@@ -33,7 +33,7 @@ pub use channel::Channel;
 pub use clock::{now, rng};
 pub use config::{Config, ConfigError, NodeConfig, load_telemetry};
 pub use cosign::Cosigner;
-pub use database::{Database, DatabaseError, Schema, connect};
+pub use database::{Database, DatabaseError, Schema, TransactionError, connect};
 pub use edge::{InOrder, Reply, blocking, limit_workers, reply};
 pub use fault::Fault;
 pub use in_place::InPlace;

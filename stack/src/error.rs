@@ -43,12 +43,9 @@ pub enum Error {
     /// The source of documents failed.
     #[error("the documents cannot be read: {0}")]
     Source(String),
-    /// The database failed.
-    #[error("the stack's database failed: {0}")]
-    Database(#[from] rusqlite::Error),
-    /// The file of the database cannot be used.
+    /// The database cannot be used.
     #[error(transparent)]
-    File(#[from] DatabaseError),
+    Database(#[from] DatabaseError),
     /// The local query could not be evaluated.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -93,7 +90,7 @@ impl Error {
     /// Returns a word for logs. It names neither a home nor a query.
     pub(crate) fn kind(&self) -> &'static str {
         match self {
-            Self::Database(_) | Self::File(_) => "database",
+            Self::Database(_) => "database",
             Self::Engine(_) => "engine",
             Self::Decode(_) => "decode",
             Self::NotListed(_) => "directory",
@@ -111,7 +108,7 @@ impl Error {
             Self::Word(_) => Fault::Conflict,
             Self::Repeated => Fault::Conflict,
             Self::Busy | Self::Interrupted | Self::NoProof => Fault::TryLater,
-            Self::Database(_) | Self::File(_) => Fault::Us,
+            Self::Database(_) => Fault::Us,
             Self::Oprf(_) | Self::Remote { .. } => Fault::Peer,
             Self::NotListed(_) | Self::Source(_) => Fault::Operator,
         }

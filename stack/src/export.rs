@@ -1,6 +1,6 @@
 //! Export of what a stack keeps of one home, as JSON for its owner.
 
-use dispers_base::id::{KeyEpoch, Timestamp};
+use dispers_base::id::KeyEpoch;
 use dispers_core::subscription::HomeId;
 use serde_json::{Value, json};
 
@@ -48,8 +48,8 @@ pub fn entry(entry: &Entry) -> Value {
         "epsilon": asked.epsilon.map(|epsilon| epsilon as f64 / 1e6),
         "delta": asked.delta,
         "training": asked.training,
-        "received": Timestamp(entry.received).to_string(),
-        "decided": Timestamp(entry.decided).to_string(),
+        "received": entry.received.to_string(),
+        "decided": entry.decided.to_string(),
         "answers_from": manifest.answer_from.to_string(),
         "outcome": entry.outcome.word(),
         "rule": entry.rule,

@@ -123,7 +123,7 @@ mod tables {
     }
 }
 
-/// Reads a rule file.
+/// Reads a rule file. Rules without a number get one when they become the rules of a home.
 ///
 /// # Errors
 /// [`RuleFileError`] with what to write instead.
@@ -133,7 +133,8 @@ pub fn parse(text: &str) -> Result<Rules, RuleFileError> {
     }
     let rules = toml::Deserializer::parse(text).and_then(File::deserialize);
     let rules = rules.map_err(|error| RuleFileError::Malformed(error.to_string()))?;
-    Ok(rules.checked()?)
+    rules.check()?;
+    Ok(rules)
 }
 
 /// Writes the rule file that [`parse`] reads back as these rules.

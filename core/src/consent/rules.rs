@@ -40,7 +40,8 @@ pub enum Effect {
 /// Rule of a home. A field that is `None` restricts nothing.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rule {
-    /// Number of the rule, which stays the same when other rules are removed. 0 for a rule that has none yet.
+    /// Number of the rule, which stays the same when other rules are removed, and which no later rule of the home gets
+    /// by itself. 0 for a rule that has none yet.
     pub number: u32,
     /// Effect on the queries that the rule covers.
     pub effect: Effect,
@@ -110,6 +111,9 @@ pub enum RulesError {
     /// Two rules have the same number.
     #[error("two rules have the number {0}: leave out the number of the new one")]
     Number(u32),
+    /// There is no larger number for a new rule.
+    #[error("no number above {0} is left for a new rule: write one that no rule of the home had")]
+    NoNumber(u32),
     /// The e-mail address is not one.
     #[error("{0:?} is not an e-mail address: write one such as name@example.org")]
     Email(String),
@@ -200,39 +204,91 @@ impl Rules {
         rules
     }
 
-    /// Checks the rules, and gives a number to each that has none.
+    /// Checks the rules, and numbers those without a number as the first rules of a home.
     ///
     /// # Errors
     /// [`RulesError`] with what to write instead.
-    pub fn checked(mut self) -> Result<Self, RulesError> {
+    pub fn checked(self) -> Result<Self, RulesError> {
+        self.numbered(&Self::default(), 0)
+    }
+
+    /// Checks the rules, of which some may have no number.
+    ///
+    /// # Errors
+    /// [`RulesError`] with what to write instead.
+    pub fn check(&self) -> Result<(), RulesError> {
         if self.rules.len() > MAX_RULES {
             return Err(RulesError::TooMany(self.rules.len()));
         }
         limit("epsilon-per-year", 0, self.epsilon_per_year, 1_000_000)?;
         if let Some(email) = &self.email {
-            let fits = email.split_once('@').is_some_and(|(name, host)| {
-                [name, host].iter().all(|part| {
-                    !part.is_empty()
-                        && !part.contains(|c: char| c.is_whitespace() || c.is_control())
-                })
-            });
-            // Mail servers accept no longer address (RFC 5321). This is no full check of the syntax.
-            if email.len() > 254 || !fits {
-                return Err(RulesError::Email(email.clone()));
-            }
+            check_email(email)?;
         }
-        let mut last = self.rules.iter().map(|rule| rule.number).max().unwrap_or(0);
         let mut numbers = BTreeSet::new();
-        for (place, rule) in self.rules.iter_mut().enumerate() {
+        for (place, rule) in self.rules.iter().enumerate() {
             rule.check(place + 1)?;
-            if rule.number == 0 {
-                last = last.saturating_add(1);
-                rule.number = last;
-            }
-            if !numbers.insert(rule.number) {
+            if rule.number != 0 && !numbers.insert(rule.number) {
                 return Err(RulesError::Number(rule.number));
             }
         }
+        Ok(())
+    }
+
+    /// Checks the rules, which replace the rules `before` of a home, and gives a number to each that has none. `last`
+    /// is the largest number that a rule of the home ever had.
+    ///
+    /// A rule that `before` has too gets its number there, so that what the rule spent still counts. Any other rule gets
+    /// a number that no rule had: with the number of a removed rule it would begin with what that one spent.
+    ///
+    /// # Errors
+    /// [`RulesError`] with what to write instead.
+    pub fn numbered(mut self, before: &Self, last: u32) -> Result<Self, RulesError> {
+        self.check()?;
+        let mut last = last.max(self.last_number()).max(before.last_number());
+        let mut used: BTreeSet<u32> = self.rules.iter().map(|rule| rule.number).collect();
+        for rule in self.rules.iter_mut().filter(|rule| rule.number == 0) {
+            rule.number = match before.number_of(rule, &used) {
+                Some(number) => number,
+                None => {
+                    last = last.checked_add(1).ok_or(RulesError::NoNumber(last))?;
+                    last
+                }
+            };
+            used.insert(rule.number);
+        }
         Ok(self)
     }
+
+    /// Returns the largest number of a rule, or 0 if no rule has one.
+    pub fn last_number(&self) -> u32 {
+        let numbers = self.rules.iter().map(|rule| rule.number);
+        numbers.max().unwrap_or(0)
+    }
+
+    /// Returns the number of the first rule that equals `rule` apart from the number, which is not in `used`.
+    fn number_of(&self, rule: &Rule, used: &BTreeSet<u32>) -> Option<u32> {
+        let mut wanted = rule.clone();
+        let mut free = self
+            .rules
+            .iter()
+            .filter(|earlier| !used.contains(&earlier.number));
+        let equal = free.find(|earlier| {
+            wanted.number = earlier.number;
+            wanted == **earlier
+        });
+        equal.map(|earlier| earlier.number)
+    }
+}
+
+fn check_email(email: &str) -> Result<(), RulesError> {
+    let fits = email.split_once('@').is_some_and(|(name, host)| {
+        [name, host].iter().all(|part| {
+            !part.is_empty() && !part.contains(|c: char| c.is_whitespace() || c.is_control())
+        })
+    });
+    // Mail servers accept no longer address (RFC 5321). This is no full check of the syntax.
+    if email.len() > 254 || !fits {
+        return Err(RulesError::Email(email.to_owned()));
+    }
+    Ok(())
 }

@@ -221,6 +221,41 @@ prop_compose! {
     }
 }
 
+#[test]
+fn a_new_rule_gets_a_number_that_no_rule_had_and_an_equal_rule_keeps_its_own() {
+    let (allowing, denying) = (Rule::new(Effect::Allow), Rule::new(Effect::Deny));
+    let of = |rules: &[(u32, &Rule)]| Rules {
+        rules: rules
+            .iter()
+            .map(|(number, rule)| Rule {
+                number: *number,
+                ..(*rule).clone()
+            })
+            .collect(),
+        ..Rules::default()
+    };
+    let numbers = |after: Rules, before: &Rules, last| -> Vec<u32> {
+        let numbered = after.numbered(before, last).unwrap();
+        numbered.rules.iter().map(|rule| rule.number).collect()
+    };
+    let before = of(&[(2, &allowing), (5, &denying)]);
+    // Rule 7 was removed earlier.
+    let added = of(&[(2, &allowing), (5, &denying), (0, &denying)]);
+    assert_eq!(numbers(added, &before, 7), [2, 5, 8]);
+    // The highest rule is replaced.
+    assert_eq!(
+        numbers(of(&[(2, &allowing), (0, &allowing)]), &before, 5),
+        [2, 6]
+    );
+    // The same file again.
+    let again = of(&[(0, &denying), (0, &allowing), (0, &allowing)]);
+    assert_eq!(numbers(again, &before, 5), [5, 2, 6]);
+    let full = of(&[(u32::MAX, &allowing), (0, &denying)]);
+    assert_eq!(full.checked(), Err(RulesError::NoNumber(u32::MAX)));
+    let twice = of(&[(3, &allowing), (3, &denying)]);
+    assert_eq!(twice.check(), Err(RulesError::Number(3)));
+}
+
 proptest! {
     #[test]
     fn whatever_the_rules_an_answer_is_within_one_of_them(

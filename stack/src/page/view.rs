@@ -1,6 +1,5 @@
 //! Pages as HTML. All text that is shown is escaped.
 
-use dispers_base::id::Timestamp;
 use dispers_query::catalogue::Catalogue;
 use maud::{DOCTYPE, Markup, html};
 
@@ -214,7 +213,7 @@ fn table(language: Language, entries: &[Entry]) -> Markup {
                 tbody {
                     @for entry in entries {
                         tr {
-                            td { (Timestamp(entry.received)) }
+                            td { (entry.received) }
                             td { (entry.manifest.querier) }
                             td { (entry.manifest.purpose) }
                             td { (text.outcome(entry.outcome)) }
@@ -255,7 +254,7 @@ pub(super) fn request(
         dl {
             dt { (text.asked_by) } dd { (asked.querier) }
             dt { (text.purpose) } dd { (asked.purpose) }
-            dt { (text.received) } dd { (Timestamp(entry.received)) }
+            dt { (text.received) } dd { (entry.received) }
             dt { (text.outcome) }
             dd {
                 (text.outcome(entry.outcome))

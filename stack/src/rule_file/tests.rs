@@ -31,12 +31,11 @@ const FILE: &str = "
 ";
 
 #[test]
-fn a_rule_file_is_read_numbered_and_written_the_same() {
+fn a_rule_file_is_read_and_written_the_same() {
     let rules = parse(FILE).unwrap();
     assert_eq!(rules.otherwise, Otherwise::Ask);
     let list = |names: &[&str]| Some(names.iter().map(|name| (*name).to_owned()).collect());
     let all_limits = Rule {
-        number: 8,
         queriers: list(&["lab"]),
         purposes: list(&["heart research"]),
         doctypes: list(&["nhefs"]),
@@ -53,7 +52,6 @@ fn a_rule_file_is_read_numbered_and_written_the_same() {
         ..Rule::new(Effect::Deny)
     };
     let exact = Rule {
-        number: 9,
         fields: list(&[]),
         epsilon: Some(0.0),
         exact: true,

@@ -3,13 +3,10 @@
 //! For each batch of a query, the last round and attempt are recorded, and earlier ones are not answered any more. So a
 //! session of many rounds takes one row per batch.
 
-use dispers_base::{
-    encoding::to_bytes,
-    id::{Timestamp, Work},
-};
+use dispers_base::id::{Timestamp, Work};
 use rusqlite::params;
 
-use super::Store;
+use super::{Store, columns::time};
 use crate::Error;
 
 /// Most batches that are recorded, so that a Target that invents batches cannot fill the disk.
@@ -19,19 +16,19 @@ impl Store {
     /// Returns whether this work, or a later attempt at its batch, was answered.
     ///
     /// # Errors
-    /// [`Error::Database`] or [`Error::File`].
+    /// [`Error::Database`].
     pub(crate) fn has_answered(&self, work: &Work) -> Result<bool, Error> {
-        let rows = self.connection()?;
-        let noted = rows
-            .prepare_cached(
-                "SELECT 1 FROM answered_last WHERE query = ?1 AND batch = ?2 AND last >= ?3",
-            )?
-            .exists(params![
-                work.query.0,
-                work.batch.to_i64(),
-                round_and_attempt(work)
-            ])?;
-        Ok(noted)
+        self.read(|rows| {
+            Ok(rows
+                .prepare_cached(
+                    "SELECT 1 FROM answered_last WHERE query = ?1 AND batch = ?2 AND last >= ?3",
+                )?
+                .exists(params![
+                    work.query.0,
+                    work.batch.to_i64(),
+                    round_and_attempt(work)
+                ])?)
+        })
     }
 
     /// Records that `work` is answered, until its query expires. One row stands for all homes of the batch, and is on
@@ -46,44 +43,40 @@ impl Store {
         expires: Timestamp,
         now: Timestamp,
     ) -> Result<(), Error> {
-        let mut connection = self.connection()?;
-        let rows = connection.transaction()?;
         // Until the clocks' largest difference has passed, an expired manifest may still be accepted.
-        let over = now.0.saturating_sub(Timestamp::SKEW) as i64;
-        for table in ["answered", "answered_last"] {
-            rows.prepare_cached(&format!("DELETE FROM {table} WHERE expires < ?1"))?
-                .execute([over])?;
-        }
-        let last = round_and_attempt(work);
-        // At the bound, no new batch is recorded, but batches with a row go on.
-        let noted = rows
-            .prepare_cached(
-                "INSERT INTO answered_last SELECT ?1, ?2, ?3, ?4
-                 WHERE (SELECT COUNT(*) FROM answered_last) < ?5
-                    OR EXISTS (SELECT 1 FROM answered_last WHERE query = ?1 AND batch = ?2)
-                 ON CONFLICT DO UPDATE SET last = excluded.last WHERE last < excluded.last",
-            )?
-            .execute(params![
-                work.query.0,
-                work.batch.to_i64(),
-                last,
-                expires.0 as i64,
-                MAX_ANSWERED
-            ])?;
-        // Files in the older format have a row per work in `answered`, which counts until its query expires.
-        let before = rows
-            .prepare_cached("SELECT 1 FROM answered WHERE work = ?1")?
-            .exists([to_bytes(work)])?;
-        let repeated = before
-            || rows
+        let over = Timestamp(now.0.saturating_sub(Timestamp::SKEW));
+        let (query, batch) = (work.query.0, work.batch.to_i64());
+        self.write(|rows| {
+            rows.prepare_cached("DELETE FROM answered_last WHERE expires < ?1")?
+                .execute([time(over)])?;
+            // At the bound, no new batch is recorded, but batches with a row go on.
+            let noted = rows
+                .prepare_cached(
+                    "INSERT INTO answered_last SELECT ?1, ?2, ?3, ?4
+                     WHERE (SELECT COUNT(*) FROM answered_last) < ?5
+                        OR EXISTS (SELECT 1 FROM answered_last WHERE query = ?1 AND batch = ?2)
+                     ON CONFLICT DO UPDATE SET last = excluded.last WHERE last < excluded.last",
+                )?
+                .execute(params![
+                    query,
+                    batch,
+                    round_and_attempt(work),
+                    time(expires),
+                    MAX_ANSWERED
+                ])?;
+            if noted > 0 {
+                return Ok(());
+            }
+            let repeated = rows
                 .prepare_cached("SELECT 1 FROM answered_last WHERE query = ?1 AND batch = ?2")?
-                .exists(params![work.query.0, work.batch.to_i64()])?;
-        rows.commit()?;
-        match (noted > 0 && !before, repeated) {
-            (true, _) => Ok(()),
-            (false, true) => Err(Error::Repeated),
-            (false, false) => Err(Error::Busy),
-        }
+                .exists(params![query, batch])?;
+            let refusal = if repeated {
+                Error::Repeated
+            } else {
+                Error::Busy
+            };
+            Err(refusal.into())
+        })
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use dispers_core::subscription::HomeId;
 use rusqlite::params;
 
-use super::Store;
+use super::{Store, columns::count, subscriptions::leave};
 use crate::{Erased, Error};
 
 /// Tables with rows of homes, except subscriptions.
@@ -20,30 +20,26 @@ const TABLES: [&str; 6] = [
 
 impl Store {
     /// Ends a home's subscriptions, records the handles that are to be withdrawn at the Conductor, and erases
-    /// everything else of the home. The handles stay until the Conductor was told: they name nobody.
+    /// everything else of the home, also from the write-ahead log. The handles stay until the Conductor was told: they
+    /// name nobody.
     pub(crate) fn erase(&self, home: &HomeId) -> Result<Erased, Error> {
-        let subscriptions = self.leave(home, None)? as u64;
-        let mut connection = self.connection()?;
-        let rows = connection.transaction()?;
-        let mut counts = [0; TABLES.len()];
-        for (table, count) in TABLES.iter().zip(&mut counts) {
-            *count = rows.execute(
-                &format!("DELETE FROM {table} WHERE home = ?1"),
-                params![home.0],
-            )? as u64;
-        }
-        rows.commit()?;
-        // The checkpoint brings the overwritten pages into the file. It also empties the write-ahead log, which still
-        // has the deleted rows.
-        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
-        // The order of `TABLES`.
-        let [documents, history, rules, ..] = counts;
-        Ok(Erased {
-            documents,
-            subscriptions,
-            history,
-            rules,
-        })
+        let erased = self.database.erase(|rows| {
+            let subscriptions = leave(rows, home, None)?;
+            let mut counts = [0; TABLES.len()];
+            for (table, count) in TABLES.iter().zip(&mut counts) {
+                let delete = format!("DELETE FROM {table} WHERE home = ?1");
+                *count = rows.execute(&delete, params![home.0])?;
+            }
+            // The order of `TABLES`.
+            let [documents, history, rules, ..] = counts;
+            Ok(Erased {
+                documents: count(documents),
+                subscriptions: count(subscriptions),
+                history: count(history),
+                rules: count(rules),
+            })
+        })?;
+        Ok(erased)
     }
 
     /// Returns every home with documents, secrets, subscriptions, rules or a history in the file.
@@ -51,13 +47,14 @@ impl Store {
     /// # Errors
     /// [`Error::Database`].
     pub fn known(&self) -> Result<BTreeSet<HomeId>, Error> {
-        let connection = self.connection()?;
-        let mut select = connection.prepare(
-            "SELECT home FROM document UNION SELECT home FROM secret UNION SELECT home FROM subscription
-             UNION SELECT home FROM home_rules UNION SELECT home FROM decision",
-        )?;
-        let homes = select.query_map([], |row| row.get(0).map(HomeId))?;
-        Ok(homes.collect::<Result<_, _>>()?)
+        self.read(|rows| {
+            let mut select = rows.prepare(
+                "SELECT home FROM document UNION SELECT home FROM secret UNION SELECT home FROM subscription
+                 UNION SELECT home FROM home_rules UNION SELECT home FROM decision",
+            )?;
+            let homes = select.query_map([], |row| row.get(0).map(HomeId))?;
+            Ok(homes.collect::<rusqlite::Result<_>>()?)
+        })
     }
 }
 
@@ -114,5 +111,31 @@ mod tests {
         let found = |text: &str| bytes.windows(text.len()).any(|w| w == text.as_bytes());
         assert!(!found(gone) && !found("secret-of-gone"));
         assert!(found(stays) && found("secret-of-stays"));
+    }
+
+    #[test]
+    fn an_erasure_beside_a_command_that_reads_is_completed_when_it_is_repeated() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("stack.db");
+        let store = Store::open(&path).unwrap();
+        let gone = home("a-home-that-leaves");
+        store.secrets(&gone, KeyEpoch(1)).unwrap();
+        let reader = rusqlite::Connection::open(&path).unwrap();
+        reader
+            .execute_batch("BEGIN; SELECT * FROM secret;")
+            .unwrap();
+        let refused = store.erase(&gone).unwrap_err().to_string();
+        assert!(refused.contains("the erasure is on the disk"), "{refused}");
+        assert!(store.known().unwrap().is_empty());
+        let wal = folder.path().join("stack.db-wal");
+        let in_the_log = || {
+            let log = std::fs::read(&wal).unwrap();
+            let mut parts = log.windows(gone.0.len());
+            parts.any(|part| part == gone.0.as_bytes())
+        };
+        assert!(in_the_log());
+        reader.execute_batch("COMMIT").unwrap();
+        assert_eq!(store.erase(&gone).unwrap(), Erased::default());
+        assert!(!in_the_log());
     }
 }

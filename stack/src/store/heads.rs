@@ -8,19 +8,13 @@ use std::{
 use dispers_base::encoding::{decode, to_bytes};
 use dispers_core::log::{Root, SignedHead};
 use dispers_node::now;
-use rusqlite::{OptionalExtension, params};
+use rusqlite::{OptionalExtension, Row, params};
 
-use super::Store;
+use super::{
+    Store,
+    columns::{number, read_number, time},
+};
 use crate::Error;
-
-pub(super) const SCHEMA: &str = "
-CREATE TABLE IF NOT EXISTS log_head (
-    log INTEGER PRIMARY KEY, size INTEGER NOT NULL, hash BLOB NOT NULL, head BLOB NOT NULL
-);
-CREATE TABLE IF NOT EXISTS log_fork (
-    number INTEGER PRIMARY KEY, seen BLOB NOT NULL, shown BLOB NOT NULL, at INTEGER NOT NULL
-);
-";
 
 /// Most heads that are accepted without another proof.
 const MAX_KNOWN: usize = 4096;
@@ -50,16 +44,15 @@ impl KnownHeads {
 impl Store {
     /// Returns the largest head of a log that was seen, with its signatures.
     pub(crate) fn last_head(&self, log: u32) -> Result<Option<(Root, SignedHead)>, Error> {
-        let kept: Option<(i64, [u8; 32], Vec<u8>)> = self
-            .connection()?
-            .prepare_cached("SELECT size, hash, head FROM log_head WHERE log = ?1")?
-            .query_row([log], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
-            .optional()?;
-        kept.map(|(size, hash, head)| {
-            let size = size as u64;
-            Ok((Root { size, hash }, decode(&head)?))
-        })
-        .transpose()
+        let stored: Option<(Root, Vec<u8>)> = self.read(|rows| {
+            Ok(rows
+                .prepare_cached("SELECT size, hash, head FROM log_head WHERE log = ?1")?
+                .query_row([log], |row| Ok((read_root(row)?, row.get(2)?)))
+                .optional()?)
+        })?;
+        stored
+            .map(|(root, head)| Ok((root, decode(&head)?)))
+            .transpose()
     }
 
     /// Stores a head in place of the head `with` that it was found consistent with, which is `None` for the first head
@@ -72,37 +65,34 @@ impl Store {
         root: &Root,
         head: &SignedHead,
     ) -> Result<bool, Error> {
-        let mut connection = self.connection()?;
-        let rows = connection.transaction()?;
-        let kept: Option<(i64, [u8; 32])> = rows
-            .prepare_cached("SELECT size, hash FROM log_head WHERE log = ?1")?
-            .query_row([log], |row| Ok((row.get(0)?, row.get(1)?)))
-            .optional()?;
-        let kept = kept.map(|(size, hash)| Root {
-            size: size as u64,
-            hash,
-        });
-        if kept.as_ref() != with {
-            return Ok(false);
-        }
-        // The larger head says more: it was shown to continue the smaller one.
-        if kept.is_none_or(|kept| kept.size < root.size) {
-            rows.prepare_cached("INSERT OR REPLACE INTO log_head VALUES (?1, ?2, ?3, ?4)")?
-                .execute(params![log, root.size as i64, root.hash, to_bytes(head)])?;
-        }
-        rows.commit()?;
-        Ok(true)
+        self.write(|rows| {
+            let stored = rows
+                .prepare_cached("SELECT size, hash FROM log_head WHERE log = ?1")?
+                .query_row([log], read_root)
+                .optional()?;
+            if stored.as_ref() != with {
+                return Ok(false);
+            }
+            // The larger head says more: it was shown to continue the smaller one.
+            if stored.is_none_or(|stored| stored.size < root.size) {
+                rows.prepare_cached("INSERT OR REPLACE INTO log_head VALUES (?1, ?2, ?3, ?4)")?
+                    .execute(params![log, number(root.size), root.hash, to_bytes(head)])?;
+            }
+            Ok(true)
+        })
     }
 
     /// Stores two heads that contradict each other, as evidence.
     pub(crate) fn keep_fork(&self, seen: &SignedHead, shown: &SignedHead) -> Result<(), Error> {
-        // Bounded, so that a Conductor with many histories cannot fill the disk.
-        self.connection()?.execute(
-            "INSERT INTO log_fork (seen, shown, at) SELECT ?1, ?2, ?3
-             WHERE (SELECT COUNT(*) FROM log_fork) < ?4",
-            params![to_bytes(seen), to_bytes(shown), now().0 as i64, MAX_FORKS],
-        )?;
-        Ok(())
+        self.write(|rows| {
+            // Bounded, so that a Conductor with many histories cannot fill the disk.
+            rows.execute(
+                "INSERT INTO log_fork (seen, shown, at) SELECT ?1, ?2, ?3
+                 WHERE (SELECT COUNT(*) FROM log_fork) < ?4",
+                params![to_bytes(seen), to_bytes(shown), time(now()), MAX_FORKS],
+            )?;
+            Ok(())
+        })
     }
 
     /// Returns the pairs of heads that contradict each other: the head that was seen before, and the one that was shown
@@ -111,15 +101,24 @@ impl Store {
     /// # Errors
     /// [`Error::Database`].
     pub fn forks(&self) -> Result<Vec<(SignedHead, SignedHead)>, Error> {
-        let connection = self.connection()?;
-        let mut select = connection.prepare("SELECT seen, shown FROM log_fork ORDER BY number")?;
-        let pairs = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        let pairs = pairs.collect::<Result<Vec<(Vec<u8>, Vec<u8>)>, _>>()?;
+        let pairs: Vec<(Vec<u8>, Vec<u8>)> = self.read(|rows| {
+            let mut select = rows.prepare("SELECT seen, shown FROM log_fork ORDER BY number")?;
+            let pairs = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            Ok(pairs.collect::<rusqlite::Result<_>>()?)
+        })?;
         pairs
             .iter()
             .map(|(seen, shown)| Ok((decode(seen)?, decode(shown)?)))
             .collect()
     }
+}
+
+/// Reads the columns `size` and `hash` of a row.
+fn read_root(row: &Row<'_>) -> rusqlite::Result<Root> {
+    Ok(Root {
+        size: read_number(row, 0)?,
+        hash: row.get(1)?,
+    })
 }
 
 #[cfg(test)]

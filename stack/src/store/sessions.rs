@@ -8,15 +8,8 @@ use rand::Rng;
 use rusqlite::{OptionalExtension, params};
 use sha2::{Digest, Sha256};
 
-use super::Store;
+use super::{Store, columns::time};
 use crate::Error;
-
-pub(super) const SCHEMA: &str = "
-CREATE TABLE IF NOT EXISTS login (token BLOB PRIMARY KEY, home TEXT NOT NULL, expires INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS session (
-    token BLOB PRIMARY KEY, home TEXT NOT NULL, expires INTEGER NOT NULL
-);
-";
 
 /// Lifetime of a link, in milliseconds.
 const LINK_LIFE: u64 = 15 * 60_000;
@@ -82,65 +75,65 @@ impl Store {
     /// # Errors
     /// [`Error::Database`].
     pub fn link(&self, home: &HomeId) -> Result<Token, Error> {
-        let token = Token::random();
-        let at = now().0;
-        let connection = self.connection()?;
-        // Expired rows are deleted with every new link, so that the tables stay small.
-        for table in ["login", "session"] {
-            connection.execute(
-                &format!("DELETE FROM {table} WHERE expires <= ?1"),
-                [at as i64],
+        let (token, now) = (Token::random(), now());
+        self.write(|rows| {
+            // Expired rows are deleted with every new link, so that the tables stay small.
+            for table in ["login", "session"] {
+                let delete = format!("DELETE FROM {table} WHERE expires <= ?1");
+                rows.execute(&delete, [time(now)])?;
+            }
+            rows.execute(
+                "INSERT INTO login VALUES (?1, ?2, ?3)",
+                params![token.hash(), home.0, time(now.plus(LINK_LIFE))],
             )?;
-        }
-        connection.execute(
-            "INSERT INTO login VALUES (?1, ?2, ?3)",
-            params![token.hash(), home.0, (at + LINK_LIFE) as i64],
-        )?;
+            Ok(())
+        })?;
         Ok(token)
     }
 
     /// Opens a session with a link, which cannot be used again. Returns `None` for a link that was used, is too old, or
     /// never existed.
     pub(crate) fn enter(&self, link: &Token) -> Result<Option<Token>, Error> {
-        let at = now().0;
-        let mut connection = self.connection()?;
-        let rows = connection.transaction()?;
-        // One statement checks and deletes, so that two requests at once cannot both use the link.
-        let home: Option<String> = rows
-            .query_row(
-                "DELETE FROM login WHERE token = ?1 AND expires > ?2 RETURNING home",
-                params![link.hash(), at as i64],
-                |row| row.get(0),
-            )
-            .optional()?;
-        let Some(home) = home else {
-            return Ok(None);
-        };
-        let session = Token::random();
-        rows.execute(
-            "INSERT INTO session VALUES (?1, ?2, ?3)",
-            params![session.hash(), home, (at + SESSION_LIFE) as i64],
-        )?;
-        rows.commit()?;
-        Ok(Some(session))
+        let now = now();
+        self.write(|rows| {
+            // One statement checks and deletes, so that two requests at once cannot both use the link.
+            let home: Option<String> = rows
+                .query_row(
+                    "DELETE FROM login WHERE token = ?1 AND expires > ?2 RETURNING home",
+                    params![link.hash(), time(now)],
+                    |row| row.get(0),
+                )
+                .optional()?;
+            let Some(home) = home else {
+                return Ok(None);
+            };
+            let session = Token::random();
+            rows.execute(
+                "INSERT INTO session VALUES (?1, ?2, ?3)",
+                params![session.hash(), home, time(now.plus(SESSION_LIFE))],
+            )?;
+            Ok(Some(session))
+        })
     }
 
     /// Returns the home whose owner opened the session, while the session lasts.
     pub(crate) fn session(&self, session: &Token) -> Result<Option<HomeId>, Error> {
-        Ok(self
-            .connection()?
-            .prepare_cached("SELECT home FROM session WHERE token = ?1 AND expires > ?2")?
-            .query_row(params![session.hash(), now().0 as i64], |row| {
-                row.get(0).map(HomeId)
-            })
-            .optional()?)
+        self.read(|rows| {
+            Ok(rows
+                .prepare_cached("SELECT home FROM session WHERE token = ?1 AND expires > ?2")?
+                .query_row(params![session.hash(), time(now())], |row| {
+                    row.get(0).map(HomeId)
+                })
+                .optional()?)
+        })
     }
 
     /// Ends a session.
     pub(crate) fn leave_session(&self, session: &Token) -> Result<(), Error> {
-        self.connection()?
-            .execute("DELETE FROM session WHERE token = ?1", [session.hash()])?;
-        Ok(())
+        self.write(|rows| {
+            rows.execute("DELETE FROM session WHERE token = ?1", [session.hash()])?;
+            Ok(())
+        })
     }
 }
 
@@ -179,11 +172,10 @@ mod tests {
         let store = Store::in_memory().unwrap();
         let link = store.link(&HomeId("a".into())).unwrap();
         let aged = "UPDATE login SET expires = ?1";
-        store
-            .connection()
-            .unwrap()
-            .execute(aged, [now().0 as i64])
-            .unwrap();
+        let aging = store
+            .database
+            .write(|rows| rows.execute(aged, [time(now())]));
+        assert_eq!(aging.unwrap(), 1);
         assert_eq!(store.enter(&link).unwrap(), None);
     }
 }

@@ -9,7 +9,7 @@ use dispers_training::{Family, Feature, Training};
 
 use super::*;
 use crate::{
-    Effect, Otherwise, Rule,
+    Effect, Otherwise, Rule, Rules, rule_file,
     testing::{BOUNDS, decide, decide_at, home, later, place, query},
 };
 
@@ -268,12 +268,11 @@ fn homes_with_the_same_rules_share_them_and_one_that_changes_changes_alone() {
     );
     assert_eq!(store.rules(&homes[4]).unwrap(), Rules::allow_everything());
     assert_eq!(store.rules(&home("other")).unwrap(), Rules::default());
-    let count: i64 = store
-        .connection()
-        .unwrap()
-        .query_row("SELECT COUNT(*) FROM rules", [], |row| row.get(0))
-        .unwrap();
-    assert_eq!(count, 2);
+    let count = "SELECT COUNT(*) FROM rules";
+    let count = store
+        .database
+        .read(|rows| rows.query_one(count, [], |row| row.get::<_, i64>(0)));
+    assert_eq!(count.unwrap(), 2);
 }
 
 /// Returns a query that trains a model in `rounds` rounds.
@@ -398,4 +397,47 @@ fn a_home_takes_part_in_a_query_where_it_reached_it_first_and_pays_once() {
     let another = query(2, Some(1_000_000), 0);
     let elsewhere = decide_at(&store, (&another.0, &another.1), other_batch, false, &["a"]);
     assert_eq!(elsewhere, [allowed]);
+}
+
+#[test]
+fn a_new_rule_does_not_begin_with_what_a_removed_one_spent() {
+    let store = Store::in_memory().unwrap();
+    let homes = ["a", "b"].map(home);
+    let limited = |number| Rule {
+        number,
+        epsilon_per_year: Some(1.0),
+        ..Rule::everything()
+    };
+    let file = "[[rule]]\neffect = 'allow'\nexact = true\ntraining = true\nepsilon-per-year = 1.0";
+    let file = || rule_file::parse(file).unwrap();
+    store.set_rules(&homes, file()).unwrap();
+    let asked = |number| query(number, Some(1_000_000), now().0);
+    let numbers = |home| -> Vec<u32> {
+        let rules = store.rules(home).unwrap().rules;
+        rules.iter().map(|rule| rule.number).collect()
+    };
+    assert_eq!(decide(&store, &asked(1), false, &["a"]), [Outcome::Allowed]);
+    assert_eq!(decide(&store, &asked(2), false, &["a"]), [Outcome::Spent]);
+    // The same file again is the same rule, which has spent its ε.
+    store.set_rules(&homes, file()).unwrap();
+    assert_eq!(numbers(&homes[0]), [1]);
+    assert_eq!(decide(&store, &asked(3), false, &["a"]), [Outcome::Spent]);
+    for next in 2..4 {
+        store
+            .change_rules([&homes[0]], |rules| rules.rules.clear())
+            .unwrap();
+        assert!(numbers(&homes[0]).is_empty());
+        let add = |rules: &mut Rules| rules.rules.push(limited(0));
+        store.change_rules([&homes[0]], add).unwrap();
+        assert_eq!(numbers(&homes[0]), [next]);
+        let allowed = decide(&store, &asked(2 + next), false, &["a"]);
+        assert_eq!(allowed, [Outcome::Allowed]);
+    }
+    // Both homes get the same rule, with a number that is new at each.
+    let add = |rules: &mut Rules| rules.rules.push(Rule::new(Effect::Deny));
+    store.change_rules(&homes, add).unwrap();
+    assert_eq!(
+        (numbers(&homes[0]), numbers(&homes[1])),
+        (vec![3, 4], vec![1, 2])
+    );
 }
