@@ -14,7 +14,10 @@ pub(crate) use show::{lines, object, root, tell};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{
+    Args, Subcommand,
+    builder::{PossibleValuesParser, TypedValueParser},
+};
 use dispers_base::{
     id::{Name, Role, Threshold},
     keys::SigningKey,
@@ -48,6 +51,7 @@ pub(crate) enum Command {
 #[derive(Args)]
 pub(crate) struct New {
     /// What the keys are for.
+    #[arg(value_parser = key_role())]
     role: KeyRole,
     /// The name in the directory.
     #[arg(long, value_name = "NAME")]
@@ -64,16 +68,20 @@ pub(crate) struct New {
     pool_of: Option<PathBuf>,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
+/// Owner of a key file.
+#[derive(Clone, Copy)]
 enum KeyRole {
-    Conductor,
-    ConceptIndexor,
-    TargetFinder,
-    Target,
-    DataAggregator,
-    Stack,
-    Querier,
+    /// Node of this role.
+    Node(Role),
+    /// Root of trust, which signs directories.
     Root,
+}
+
+/// Returns the parser of a [`KeyRole`]: the name of a role, or `root`.
+fn key_role() -> impl TypedValueParser<Value = KeyRole> {
+    let names = Role::ALL.into_iter().map(Role::name).chain(["root"]);
+    PossibleValuesParser::new(names)
+        .map(|name| Role::named(&name).map_or(KeyRole::Root, KeyRole::Node))
 }
 
 #[derive(Args)]
@@ -108,13 +116,7 @@ pub(crate) fn run(command: Command) -> Result<(), Exit> {
 pub(crate) fn make(arguments: &New) -> Result<String, Exit> {
     let name = Name::new(&arguments.name).map_err(Exit::misuse)?;
     let role = match arguments.role {
-        KeyRole::Conductor => Role::Conductor,
-        KeyRole::ConceptIndexor => Role::ConceptIndexor,
-        KeyRole::TargetFinder => Role::TargetFinder,
-        KeyRole::Target => Role::Target,
-        KeyRole::DataAggregator => Role::DataAggregator,
-        KeyRole::Stack => Role::Stack,
-        KeyRole::Querier => Role::Querier,
+        KeyRole::Node(role) => role,
         KeyRole::Root => {
             let key = SigningKey::generate(&mut rng());
             save_signing_key(&arguments.output, &key).map_err(Exit::misuse)?;

@@ -8,8 +8,11 @@ use std::{
 };
 
 use anyhow::{Context, anyhow};
-use clap::{Args, ValueEnum};
-use dispers_base::id;
+use clap::{
+    Args,
+    builder::{PossibleValuesParser, TypedValueParser},
+};
+use dispers_base::id::Role;
 use dispers_node::{
     Config, Cosigner, Node, RoleKeys, Storage, drain, limit_workers, load_telemetry, now,
     serve_draining, serve_metrics, shutdown_signal, telemetry,
@@ -27,6 +30,7 @@ const LOGGED: &str = "info,h2=warn,hyper=warn,rustls=warn";
 #[derive(Args)]
 pub(crate) struct Arguments {
     /// Which service.
+    #[arg(value_parser = service())]
     role: Role,
     /// Its configuration file.
     #[arg(long, value_name = "FILE.toml")]
@@ -36,14 +40,11 @@ pub(crate) struct Arguments {
     json_logs: bool,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum Role {
-    Conductor,
-    ConceptIndexor,
-    TargetFinder,
-    Target,
-    DataAggregator,
-    Stack,
+/// Returns the parser of a role that is a service.
+fn service() -> impl TypedValueParser<Value = Role> {
+    let services = Role::ALL.into_iter().filter(|role| *role != Role::Querier);
+    PossibleValuesParser::new(services.map(Role::name))
+        .try_map(|name| Role::named(&name).ok_or("no such role"))
 }
 
 /// A service's node, keys and configuration. All are read before a port is bound.
@@ -54,7 +55,7 @@ struct Start<T> {
 }
 
 impl<T: DeserializeOwned> Start<T> {
-    fn load(path: &Path, role: id::Role) -> Result<Self, Exit> {
+    fn load(path: &Path, role: Role) -> Result<Self, Exit> {
         let config: Config<T> = Config::load(path, role.name())?;
         // Only a limit that is set before the first computation counts.
         if let Some(workers) = config.node.workers {
@@ -88,7 +89,7 @@ async fn conductor_store(
     start: &Start<dispers_conductor::Config>,
 ) -> Result<Arc<dyn dispers_conductor::Store>, Exit> {
     let config = &start.config.role;
-    let listed = start.node.directory.nodes(id::Role::Conductor).count();
+    let listed = start.node.directory.nodes(Role::Conductor).count();
     // Any conductor may be asked about any query and must know every subscription, so several need one
     // database.
     if let (2.., Some(dispers_conductor::Database::File(path))) = (listed, &config.database) {
@@ -128,41 +129,41 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Exit> {
     dispers_crypto::aead::share_record();
     // A file that cannot be read is reported below, where the service reads it.
     let traces = load_telemetry(path).unwrap_or_default();
-    let name = arguments.role.to_possible_value();
-    let name = name.as_ref().map_or("dispers", |name| name.get_name());
+    let name = arguments.role.name();
     // The guard lives until the end, so that the last traces are sent.
     let _traces =
         telemetry::init_with(LOGGED, arguments.json_logs, &traces, name).map_err(Exit::misuse)?;
     match arguments.role {
-        Role::Conductor => serve_conductor(Start::load(path, id::Role::Conductor)?).await,
+        Role::Conductor => serve_conductor(Start::load(path, Role::Conductor)?).await,
         Role::ConceptIndexor => {
-            let start = Start::load(path, id::Role::ConceptIndexor)?;
+            let start = Start::load(path, Role::ConceptIndexor)?;
             let routes =
                 dispers_concept_indexor::routes(start.node.clone(), start.keys, &start.config.role);
             listen(start.node, &start.config, routes.map_err(Exit::misuse)?).await
         }
         Role::TargetFinder => {
             let start: Start<dispers_target_finder::Config> =
-                Start::load(path, id::Role::TargetFinder)?;
+                Start::load(path, Role::TargetFinder)?;
             let (node, config) = (start.node.clone(), &start.config.role);
             let storage = start.storage(&config.database);
             let routes = dispers_target_finder::routes(node, start.keys, &storage, config);
             listen(start.node, &start.config, routes.map_err(Exit::misuse)?).await
         }
         Role::Target => {
-            let start = Start::load(path, id::Role::Target)?;
+            let start = Start::load(path, Role::Target)?;
             let routes = dispers_target::routes(start.node.clone(), start.keys, &start.config.role);
             listen(start.node, &start.config, routes.map_err(Exit::misuse)?).await
         }
         Role::DataAggregator => {
             let start: Start<dispers_data_aggregator::Config> =
-                Start::load(path, id::Role::DataAggregator)?;
+                Start::load(path, Role::DataAggregator)?;
             let (node, config) = (start.node.clone(), &start.config.role);
             let storage = start.storage(&config.database);
             let routes = dispers_data_aggregator::routes(node, start.keys, &storage, config);
             listen(start.node, &start.config, routes.map_err(Exit::misuse)?).await
         }
-        Role::Stack => serve_stack(Start::load(path, id::Role::Stack)?).await,
+        Role::Stack => serve_stack(Start::load(path, Role::Stack)?).await,
+        Role::Querier => Err(Exit::misuse(anyhow!("a querier serves nothing"))),
     }
 }
 

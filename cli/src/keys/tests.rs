@@ -81,7 +81,7 @@ fn indexors() -> (TempDir, Vec<String>) {
     let names: Vec<_> = (1..=3).map(|number| format!("ci-{number}")).collect();
     for name in &names {
         let public = make(&New {
-            role: KeyRole::ConceptIndexor,
+            role: KeyRole::Node(Role::ConceptIndexor),
             name: name.clone(),
             output: folder.path().join(format!("{name}.key")),
             suite: Suite::X25519,
