@@ -38,14 +38,12 @@ impl Querier {
         let needed = keys.indexors.threshold().needed();
         let mut evaluations: Vec<(MemberNumber, Evaluation)> = Vec::new();
         let mut missing = Vec::new();
-        let name = |member| {
-            let node = directory.member(Role::ConceptIndexor, 0, member);
-            node.map_or("", |node| node.name.as_str())
-        };
         for (member, sealed) in requests {
             if evaluations.len() == needed {
                 break;
             }
+            let node = directory.member(Role::ConceptIndexor, 0, member);
+            let name = node.map_or("", |node| node.name.as_str());
             let request = EvaluateRequest {
                 member: member.point().into(),
                 sealed: to_bytes(&sealed),
@@ -66,14 +64,14 @@ impl Querier {
                     );
                     match checked {
                         Ok(evaluation) => evaluations.push((member, evaluation)),
-                        Err(reason) => missing.push(format!("{} ({reason})", name(member))),
+                        Err(reason) => missing.push(format!("{name} ({reason})")),
                     }
                 }
                 // A status with a source was made by this node: it cannot reach any Conductor, so that the next indexor
                 // would fail too.
                 Err(status) if status.source().is_some() => return Err(refused(&status)),
                 Err(status) => {
-                    missing.push(format!("{} ({})", name(member), status.message()));
+                    missing.push(format!("{name} ({})", status.message()));
                 }
             }
         }

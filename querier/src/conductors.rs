@@ -31,8 +31,8 @@ impl Conductors {
         &self,
         call: impl Fn(ConductorClient<Channel>) -> F,
     ) -> Result<T, Status> {
-        let call = |channel| call(ConductorClient::new(channel));
-        Ok(self.0.call(call).await?.into_inner())
+        let response = self.0.call(|channel| call(ConductorClient::new(channel)));
+        Ok(response.await?.into_inner())
     }
 }
 

@@ -176,7 +176,7 @@ impl Querier {
             salt: *salt,
         };
         let context = ProfileOpening::context(signed.query());
-        let seal = |partition| {
+        let profiles = (0..directory.partitions()).map(|partition| {
             let pool = keys.pool(Role::TargetFinder, partition);
             let pool = pool.ok_or(Error::NotListed("target finder pool"))?;
             Ok(Sealed::seal(
@@ -185,9 +185,8 @@ impl Querier {
                 &context,
                 &mut rng(),
             ))
-        };
-        let profiles: Result<_, Error> = (0..directory.partitions()).map(seal).collect();
-        let profiles = profiles?;
+        });
+        let profiles = profiles.collect::<Result<_, Error>>()?;
         // The Conductor needs the pseudonyms to stream their lists. The profile's structure is sealed for the Target
         // Finders.
         let mut pseudonyms: Vec<Pseudonym> = opening.profile.atoms().copied().collect();

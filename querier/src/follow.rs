@@ -72,8 +72,9 @@ impl Updates {
             stream => stream.insert(self.querier.updates(self.query).await?),
         };
         let update = stream.message().await.map_err(|status| refused(&status))?;
-        let ended = || Error::Unreachable("its stream of the query's status ended".into());
-        Ok(decode(&update.ok_or_else(ended)?.status)?)
+        let update = update
+            .ok_or_else(|| Error::Unreachable("its stream of the query's status ended".into()))?;
+        Ok(decode(&update.status)?)
     }
 }
 

@@ -11,6 +11,7 @@ use dispers_core::{
 };
 use dispers_node::rng;
 use dispers_proto::v1::Message;
+use dispers_trust::directory::Node;
 use rand::Rng;
 
 use crate::{Error, Querier, conductors::refused};
@@ -41,20 +42,12 @@ impl Querier {
         // Offers come in the order of committees and members. An aggregator without one has empty bytes, which do not
         // decode.
         let mut received = reply.offers.iter().map(Vec::as_slice);
-        let mut offered = |group, member| {
-            let bytes = received.next()?;
-            let node = directory.member(Role::DataAggregator, group, member)?;
-            let offer: Offer = decode(bytes).ok()?;
-            // The Conductor relays offers and could change the key in one. An offer therefore counts only if the
-            // directory's key of this aggregator verifies it (protocol.md §12).
-            let mine = offer.body.aggregator == node.name
-                && offer.body.querier == self.node.name
-                && offer.body.expires == expires;
-            (mine && offer.verify(&node.signing_key).is_ok()).then_some(offer)
-        };
         let terms = (0u16..).zip(&directory.committees).map(|(group, key)| {
             let threshold = key.threshold();
-            let offers = threshold.numbers().map(|member| offered(group, member));
+            let offers = threshold.numbers().map(|member| {
+                let aggregator = directory.member(Role::DataAggregator, group, member);
+                self.offer(received.next()?, aggregator?, expires)
+            });
             Terms {
                 offers: offers.collect(),
                 needed: threshold.needed() as u8,
@@ -62,5 +55,16 @@ impl Querier {
             }
         });
         Ok(terms.collect())
+    }
+
+    /// Decodes an offer that `aggregator` made to this querier. Returns `None` if it is not valid.
+    fn offer(&self, bytes: &[u8], aggregator: &Node, expires: Timestamp) -> Option<Offer> {
+        let offer: Offer = decode(bytes).ok()?;
+        // The Conductor relays offers and could change the key in one. An offer therefore counts only if the
+        // directory's key of this aggregator verifies it (protocol.md §12).
+        let mine = offer.body.aggregator == aggregator.name
+            && offer.body.querier == self.node.name
+            && offer.body.expires == expires;
+        (mine && offer.verify(&aggregator.signing_key).is_ok()).then_some(offer)
     }
 }

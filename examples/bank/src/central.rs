@@ -18,6 +18,11 @@ fn row(operation: &Operation, buckets: u16) -> Vec<usize> {
     places
 }
 
+/// Sums the weights of a row's places.
+fn sum(weights: &[f64], row: &[usize]) -> f64 {
+    row.iter().map(|place| weights[*place]).sum()
+}
+
 /// A linear model: a score for each category and place, and a constant for each category.
 pub struct Scores {
     buckets: u16,
@@ -29,11 +34,11 @@ impl Scores {
     /// Returns the category with the highest score.
     pub fn category(&self, operation: &Operation) -> usize {
         let row = row(operation, self.buckets);
-        let score = |category: usize| -> f64 {
-            let of = &self.places[category];
-            self.constants[category] + row.iter().map(|place| of[*place]).sum::<f64>()
-        };
-        let best = (0..CATEGORIES.len()).max_by(|a, b| score(*a).total_cmp(&score(*b)));
+        let categories = self.constants.iter().zip(&self.places);
+        let scores: Vec<f64> = categories
+            .map(|(constant, weights)| constant + sum(weights, &row))
+            .collect();
+        let best = (0..scores.len()).max_by(|a, b| scores[*a].total_cmp(&scores[*b]));
         best.unwrap_or(0)
     }
 
@@ -44,6 +49,12 @@ impl Scores {
             .filter(|one| self.category(one) == one.category);
         right.count() as f64 / operations.len().max(1) as f64
     }
+}
+
+/// Returns the logarithms of the counts' shares of their sum.
+fn logarithms(counts: &[f64]) -> Vec<f64> {
+    let sum: f64 = counts.iter().sum();
+    counts.iter().map(|count| (count / sum).ln()).collect()
 }
 
 /// Fits multinomial naive Bayes with Laplace smoothing: every count starts at 1.
@@ -57,20 +68,15 @@ pub fn naive_bayes(operations: &[Operation], buckets: u16) -> Scores {
             counts[operation.category][place] += 1.0;
         }
     }
-    let all: f64 = documents.iter().sum();
-    // The words and the size of the amount are two features, and each has its own distribution.
-    let logarithms = |counts: Vec<f64>| -> Vec<f64> {
+    let places = counts.iter().map(|counts| {
+        // The words and the size of the amount are two features, and each has its own distribution.
         let (words, sizes) = counts.split_at(usize::from(buckets));
-        let of = |part: &[f64]| -> Vec<f64> {
-            let sum: f64 = part.iter().sum();
-            part.iter().map(|count| (count / sum).ln()).collect()
-        };
-        [of(words), of(sizes)].concat()
-    };
+        [logarithms(words), logarithms(sizes)].concat()
+    });
     Scores {
         buckets,
-        constants: documents.iter().map(|count| (count / all).ln()).collect(),
-        places: counts.into_iter().map(logarithms).collect(),
+        constants: logarithms(&documents),
+        places: places.collect(),
     }
 }
 
@@ -94,8 +100,7 @@ pub fn logistic(operations: &[Operation], buckets: u16, steps: usize, rate: f64)
     for _ in 0..steps {
         let mut slopes = vec![vec![0.0; width]; CATEGORIES.len()];
         for (places, category) in &rows {
-            let score = |of: &Vec<f64>| places.iter().map(|place| of[*place]).sum::<f64>();
-            let scores: Vec<f64> = weights.iter().map(score).collect();
+            let scores: Vec<f64> = weights.iter().map(|of| sum(of, places)).collect();
             // Subtracting the largest score changes no chance and keeps the exponentials from overflowing.
             let most = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
             let chances: Vec<f64> = scores.iter().map(|score| (score - most).exp()).collect();

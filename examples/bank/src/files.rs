@@ -21,9 +21,12 @@ const HEADER: [&str; 6] = [
 /// # Errors
 /// Names the file that cannot be written.
 pub fn write(path: &Path, operations: &[Operation]) -> anyhow::Result<()> {
-    let cannot = || format!("cannot write {}", path.display());
-    let mut file = csv::Writer::from_path(path).with_context(cannot)?;
-    file.write_record(HEADER).with_context(cannot)?;
+    write_records(path, operations).with_context(|| format!("cannot write {}", path.display()))
+}
+
+fn write_records(path: &Path, operations: &[Operation]) -> anyhow::Result<()> {
+    let mut file = csv::Writer::from_path(path)?;
+    file.write_record(HEADER)?;
     for one in operations {
         let record = [
             &one.home.to_string(),
@@ -33,9 +36,11 @@ pub fn write(path: &Path, operations: &[Operation]) -> anyhow::Result<()> {
             &format!("{:.2}", one.amount),
             CATEGORIES[one.category],
         ];
-        file.write_record(record).with_context(cannot)?;
+        file.write_record(record)?;
     }
-    file.flush().with_context(cannot)
+    // A writer that is dropped ignores errors.
+    file.flush()?;
+    Ok(())
 }
 
 /// Reads the operations of a CSV file.
@@ -43,13 +48,12 @@ pub fn write(path: &Path, operations: &[Operation]) -> anyhow::Result<()> {
 /// # Errors
 /// Names the file, and the row that is not an operation.
 pub fn read(path: &Path) -> anyhow::Result<Vec<Operation>> {
-    let cannot = || {
+    let mut file = csv::Reader::from_path(path).with_context(|| {
         format!(
             "cannot read {}: write it with `bank generate`",
             path.display()
         )
-    };
-    let mut file = csv::Reader::from_path(path).with_context(cannot)?;
+    })?;
     let header: Vec<String> = file.headers()?.iter().map(str::to_owned).collect();
     ensure!(
         header == HEADER,
@@ -58,19 +62,28 @@ pub fn read(path: &Path) -> anyhow::Result<Vec<Operation>> {
     );
     let mut operations = Vec::new();
     for (number, record) in file.records().enumerate() {
-        let wrong = || format!("{}: row {} is no operation", path.display(), number + 1);
-        let record = record.with_context(wrong)?;
-        let category = CATEGORIES.iter().position(|name| *name == &record[5]);
-        operations.push(Operation {
-            home: record[0].parse().with_context(wrong)?,
-            date: record[1].to_owned(),
-            original: record[2].to_owned(),
-            label: record[3].to_owned(),
-            amount: record[4].parse().with_context(wrong)?,
-            category: category.with_context(wrong)?,
-        });
+        let operation = record.map_err(anyhow::Error::from);
+        let operation = operation.and_then(|record| operation_of(&record));
+        let operation = operation
+            .with_context(|| format!("{}: row {} is no operation", path.display(), number + 1))?;
+        operations.push(operation);
     }
     Ok(operations)
+}
+
+fn operation_of(record: &csv::StringRecord) -> anyhow::Result<Operation> {
+    Ok(Operation {
+        home: record[0].parse()?,
+        date: record[1].to_owned(),
+        original: record[2].to_owned(),
+        label: record[3].to_owned(),
+        amount: record[4].parse()?,
+        category: category(&record[5]).context("this category is unknown")?,
+    })
+}
+
+fn category(name: &str) -> Option<usize> {
+    CATEGORIES.iter().position(|category| *category == name)
 }
 
 /// Reads the categories that `dispers predict --format json` printed, one for each operation. A prediction
@@ -92,9 +105,6 @@ pub fn predictions(path: &Path, operations: usize) -> anyhow::Result<Vec<Option<
         path.display(),
         said.len()
     );
-    let category = |one: &Value| {
-        let name = one["label"].as_str()?;
-        CATEGORIES.iter().position(|category| *category == name)
-    };
-    Ok(said.iter().map(category).collect())
+    let labels = said.iter().map(|one| one["label"].as_str());
+    Ok(labels.map(|label| category(label?)).collect())
 }

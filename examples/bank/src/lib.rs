@@ -55,20 +55,21 @@ impl Operation {
 
 /// Removes from a label what identifies an account or a day: dates and numbers become words.
 pub fn sanitise(original: &str) -> String {
-    let word = |word: &str| -> String {
-        let digits = word.chars().filter(char::is_ascii_digit).count();
-        if digits == 0 {
-            return word.to_lowercase();
-        }
-        let signs = word.chars().filter(|sign| "/.-".contains(*sign)).count();
-        // Day and month have 4 digits and one separator. With a year there are two separators.
-        let dated = matches!((digits, signs), (4, 1) | (4..=8, 2));
-        // Words are hashed into buckets. Dates and numbers differ in every label and would only fill buckets
-        // with noise.
-        (if dated { "date" } else { "number" }).to_owned()
-    };
-    let words: Vec<String> = original.split_whitespace().map(word).collect();
+    let words: Vec<String> = original.split_whitespace().map(sanitise_word).collect();
     words.join(" ")
+}
+
+fn sanitise_word(word: &str) -> String {
+    let digits = word.chars().filter(char::is_ascii_digit).count();
+    if digits == 0 {
+        return word.to_lowercase();
+    }
+    let signs = word.chars().filter(|sign| "/.-".contains(*sign)).count();
+    // Day and month have 4 digits and one separator. With a year there are two separators.
+    let dated = matches!((digits, signs), (4, 1) | (4..=8, 2));
+    // Words are hashed into buckets. Dates and numbers differ in every label and would only fill buckets
+    // with noise.
+    (if dated { "date" } else { "number" }).to_owned()
 }
 
 #[cfg(test)]

@@ -103,25 +103,45 @@ fn compare(arguments: &Compare) -> anyhow::Result<()> {
     let held = files::read(&arguments.folder.join(HELD))?;
     let new = files::read(&arguments.folder.join(NEW))?;
     let buckets = arguments.buckets;
-    let of_bayes = |of: &[Operation]| naive_bayes(of, buckets);
-    // After 200 steps, more steps no longer change the accuracy.
-    let of_logistic = |of: &[Operation]| logistic(of, buckets, 200, 1.0);
     println!(
         "accuracy over {} new operations, {} categories",
         new.len(),
         CATEGORIES.len()
     );
     println!("                      alone  federated  centralised");
-    let line = |name, said: &PathBuf, fit: &dyn Fn(&[Operation]) -> Scores| -> anyhow::Result<()> {
-        let said = files::predictions(said, new.len())?;
-        println!(
-            "{name:20} {:5.1} %    {:5.1} %      {:5.1} %",
-            100.0 * alone(&held, &new, fit),
-            100.0 * accuracy(&said, &new),
-            100.0 * fit(&held).accuracy(&new),
-        );
-        Ok(())
-    };
-    line("naive Bayes", &arguments.naive_bayes, &of_bayes)?;
-    line("logistic regression", &arguments.logistic, &of_logistic)
+    let federated = files::predictions(&arguments.naive_bayes, new.len())?;
+    let federated = accuracy(&federated, &new);
+    print("naive Bayes", &held, &new, federated, |operations| {
+        naive_bayes(operations, buckets)
+    });
+    let federated = files::predictions(&arguments.logistic, new.len())?;
+    let federated = accuracy(&federated, &new);
+    print(
+        "logistic regression",
+        &held,
+        &new,
+        federated,
+        |operations| {
+            // After 200 steps, more steps no longer change the accuracy.
+            logistic(operations, buckets, 200, 1.0)
+        },
+    );
+    Ok(())
+}
+
+/// Prints the accuracy of a model over the operations `new`: of each home alone, `federated`, and of one model
+/// of all homes, where `fit` trains it on what homes hold.
+fn print(
+    name: &str,
+    held: &[Operation],
+    new: &[Operation],
+    federated: f64,
+    fit: impl Fn(&[Operation]) -> Scores,
+) {
+    println!(
+        "{name:20} {:5.1} %    {:5.1} %      {:5.1} %",
+        100.0 * alone(held, new, &fit),
+        100.0 * federated,
+        100.0 * fit(held).accuracy(new),
+    );
 }
