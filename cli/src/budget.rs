@@ -7,7 +7,7 @@ use dispers_privacy::{Budget, Expense, Population, Rho};
 use dispers_querier::Querier;
 use serde_json::{Value, json};
 
-use crate::{exit::Exit, explain::left, format::Format};
+use crate::{exit::Exit, format::Format};
 
 /// The δ for which ε is printed. An ε is more familiar than the ρ that budgets count in.
 const DELTA: f64 = 1e-6;
@@ -109,4 +109,9 @@ pub(crate) fn object(budget: &Budget, cost: Option<Rho>) -> Value {
         "key_epoch": budget.key_epoch.0,
         "profiles": populations,
     })
+}
+
+/// Returns the rest of a budget of `most` after `spent`.
+fn left(most: Rho, spent: Rho) -> Rho {
+    Rho(most.0.saturating_sub(spent.0))
 }

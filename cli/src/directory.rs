@@ -11,13 +11,15 @@ use std::{
 };
 
 use anyhow::{Context, anyhow};
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use dispers_base::keys::VerifyingKey;
 use dispers_node::{keyfile::load_signing_key, now, private};
 use dispers_trust::directory::{DirectoryBody, RootKeys, SignedDirectory};
-use serde::de::DeserializeOwned;
 
-use crate::exit::Exit;
+use crate::{
+    exit::Exit,
+    text_file::{Printed, bytes32, parse},
+};
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
@@ -34,15 +36,6 @@ pub(crate) enum Command {
     Verify(Verify),
     /// Show what a directory lists and who signed it, whether or not that is enough.
     Show(Show),
-}
-
-/// Output format of a directory.
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Printed {
-    /// Text for people.
-    Table,
-    /// One JSON object.
-    Json,
 }
 
 #[derive(Args)]
@@ -231,17 +224,4 @@ fn verify(arguments: &Verify) -> anyhow::Result<()> {
     let directory = signed.verify(&roots, now())?;
     show::print(&directory, &signed.signers(), arguments.format);
     Ok(())
-}
-
-pub(crate) fn parse<T: DeserializeOwned>(path: &Path) -> anyhow::Result<T> {
-    let text =
-        fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    toml::from_str(&text).with_context(|| path.display().to_string())
-}
-
-pub(crate) fn bytes32(text: &str) -> anyhow::Result<[u8; 32]> {
-    let bytes = hex::decode(text)
-        .ok()
-        .and_then(|bytes| bytes.try_into().ok());
-    bytes.ok_or_else(|| anyhow!("{text:?} is not a key of 64 hexadecimal digits"))
 }

@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use dispers_circuit::Circuit;
 use dispers_core::manifest::{ManifestError, check_delta};
 use dispers_node::rng;
-use dispers_privacy::{Budget, Mechanism, Privacy, Rho};
+use dispers_privacy::{Budget, Mechanism, Privacy};
 use dispers_querier::Querier;
 use dispers_query::catalogue::Catalogue;
 use dispers_sandbox::Options;
@@ -305,9 +305,4 @@ fn object(plan: &Plan, explained: &Explanation, homes: u64, cohort: u32, place: 
         "noise": noise,
         "budget": budget,
     })
-}
-
-/// Returns the rest of a budget of `most` after `spent`.
-pub(crate) fn left(most: Rho, spent: Rho) -> Rho {
-    Rho(most.0.saturating_sub(spent.0))
 }

@@ -15,6 +15,7 @@ mod keys;
 mod knowledge;
 mod log;
 mod loss;
+mod network;
 mod period;
 mod predict;
 mod progress;
@@ -23,6 +24,8 @@ mod regress;
 mod sandbox;
 mod serve;
 mod stack;
+mod status;
+mod text_file;
 mod train;
 
 use std::process::ExitCode;

@@ -9,7 +9,7 @@ use dispers_querier::{Asking, Progress, QueryResult};
 use dispers_sandbox::Progress as Starting;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use crate::query::lines;
+use crate::status::lines;
 
 /// Progress bars of one command.
 pub(crate) struct Bars {

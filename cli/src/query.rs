@@ -4,10 +4,8 @@ use std::{path::PathBuf, time::Duration};
 
 use anyhow::anyhow;
 use clap::Args;
-use dispers_base::id::Timestamp;
 use dispers_node::now;
-use dispers_querier::{Error, Phase, Querier, QueryResult, Question, Status};
-use serde_json::json;
+use dispers_querier::{Error, Querier, QueryResult, Question};
 
 use crate::{
     exit::{Exit, TRY_LATER},
@@ -16,6 +14,7 @@ use crate::{
     period::Period,
     progress::Bars,
     regress::Text,
+    status::{lines, object},
 };
 
 #[derive(Args)]
@@ -140,87 +139,4 @@ pub(crate) async fn cancel(arguments: Of) -> Result<(), Exit> {
     querier.cancel(asked.query()).await?;
     eprintln!("cancelled: nothing of it is released");
     Ok(())
-}
-
-fn phase(phase: Phase) -> &'static str {
-    match phase {
-        Phase::Find => "find",
-        Phase::Ask => "ask",
-        Phase::Release => "release",
-        Phase::Between => "between rounds",
-        Phase::Done => "done",
-        Phase::Failed => "failed",
-    }
-}
-
-/// Describes the state of a query, and for each node that it waits for: since when, until when, and what
-/// happens then.
-pub(crate) fn lines(status: &Status, now: Timestamp) -> Vec<String> {
-    let homes = &status.homes;
-    let about = if status.about { "about " } else { "" };
-    let mut line = format!(
-        "{}: {about}{} homes targeted, {} asked, {} answered, {} accepted",
-        phase(status.phase),
-        homes.targeted,
-        homes.asked,
-        homes.answered,
-        homes.accepted,
-    );
-    // Numbers of batches would reveal the number of homes, which is noisy here.
-    if !status.about {
-        let (done, batches) = (status.batches_done, status.batches);
-        line.push_str(&format!("; {done} of {batches} batches done"));
-    }
-    let mut lines = vec![line];
-    if let Some(failure) = &status.failure {
-        lines.push(failure.to_string());
-    }
-    let missing: Vec<String> = status.missing.iter().map(ToString::to_string).collect();
-    if !missing.is_empty() {
-        lines.push(format!("goes on without aggregator {}", missing.join(", ")));
-    }
-    for wait in &status.waiting {
-        lines.push(format!(
-            "waits for {}, which {}, for {} s and at most {} s more; then {}",
-            wait.node,
-            wait.step.doing(),
-            now.0.saturating_sub(wait.since.0) / 1000,
-            // Rounded up, so that a wait that is not over never shows 0 seconds.
-            wait.until.0.saturating_sub(now.0).div_ceil(1000),
-            wait.step.then(),
-        ));
-    }
-    lines
-}
-
-fn object(status: &Status) -> serde_json::Value {
-    let homes = &status.homes;
-    let waiting: Vec<_> = status
-        .waiting
-        .iter()
-        .map(|wait| {
-            json!({
-                "node": wait.node.as_str(),
-                "doing": wait.step.doing(),
-                "since_ms": wait.since.0,
-                "until_ms": wait.until.0,
-                "then": wait.step.then(),
-            })
-        })
-        .collect();
-    json!({
-        "phase": phase(status.phase),
-        "homes": {
-            "targeted": homes.targeted,
-            "asked": homes.asked,
-            "answered": homes.answered,
-            "accepted": homes.accepted,
-        },
-        "about": status.about,
-        "batches": status.batches,
-        "batches_done": status.batches_done,
-        "missing_aggregators": status.missing.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        "failure": status.failure.as_ref().map(ToString::to_string),
-        "waiting": waiting,
-    })
 }

@@ -15,7 +15,12 @@ use dispers_node::private;
 use dispers_querier::{Error, Querier, Trained, TrainingQuestion};
 use dispers_sql::plan::TrainingPlan;
 
-use crate::{exit::Exit, loss::Epsilon, period::Period, sandbox};
+use crate::{
+    exit::Exit,
+    loss::Epsilon,
+    network::{self, NetworkArguments},
+    period::Period,
+};
 use file::ModelFile;
 pub(crate) use models::Model;
 use models::Options;
@@ -207,7 +212,7 @@ pub(crate) async fn resume(arguments: Resume) -> Result<(), Exit> {
 }
 
 /// Trains a model on the embedded network.
-pub(crate) async fn run_in_sandbox(model: Model<sandbox::NetworkArguments>) -> Result<(), Exit> {
+pub(crate) async fn run_in_sandbox(model: Model<NetworkArguments>) -> Result<(), Exit> {
     let (model, shared, network) = model.parts();
     let written = Written::of(&*model, &shared);
     written.check()?;
@@ -217,7 +222,7 @@ pub(crate) async fn run_in_sandbox(model: Model<sandbox::NetworkArguments>) -> R
     let (catalogue, _) = dispers_sandbox::catalogue(&options)?;
     TrainingPlan::new(&question.request, &catalogue).map_err(dispers_querier::Error::from)?;
     let session = Session { question, written };
-    let network = sandbox::start(&options).await?;
+    let network = network::start(&options).await?;
     let trained = session.run(network.querier()).await;
     network.stop().await;
     trained

@@ -140,6 +140,8 @@ fn note(
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use rusqlite::Connection;
 
     use super::*;

@@ -14,8 +14,7 @@ use dispers_trust::{
 };
 use serde_json::{Value, json};
 
-use super::Printed;
-use crate::{exit::Exit, keys};
+use crate::{exit::Exit, keys, text_file::Printed};
 
 const DAY: u64 = 86_400_000;
 

@@ -23,8 +23,10 @@ use dispers_trust::directory::{
 };
 use serde::{Deserialize, de::DeserializeOwned};
 
-use super::{bytes32, parse};
-use crate::keys::PublicThreshold;
+use crate::{
+    keys::PublicThreshold,
+    text_file::{bytes32, parse},
+};
 
 /// Description of a network. Paths in it are relative to its file.
 #[derive(Deserialize)]

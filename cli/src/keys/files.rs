@@ -15,7 +15,7 @@ use dispers_node::{FILE_VERSION, FileVersion, keyfile::PublicKeys};
 use dispers_trust::ceremony::{Ceremony, Enrolment, MemberDealing, Purpose};
 use serde::{Deserialize, Serialize};
 
-use crate::directory::{bytes32, parse};
+use crate::text_file::{bytes32, parse};
 
 /// Description of a ceremony, as `dispers keys ceremony start` prints it.
 #[derive(Serialize, Deserialize)]

@@ -9,7 +9,7 @@ use dispers_node::FileVersion;
 use dispers_trust::ceremony::{Transcript, trace};
 use serde::{Deserialize, Serialize};
 
-use crate::directory::{bytes32, parse};
+use crate::text_file::{bytes32, parse};
 
 /// Public part of a threshold key, as `dispers keys` prints it.
 #[derive(Serialize, Deserialize)]

@@ -11,8 +11,8 @@ use serde_json::{Map, Value, json};
 
 use super::PublicThreshold;
 use crate::{
-    directory::{Printed, bytes32, parse},
     exit::Exit,
+    text_file::{Printed, bytes32, parse},
 };
 
 #[derive(Args)]
