@@ -141,7 +141,9 @@ pub(crate) mod tests {
         for test in [
             "connector::couch::tests::a_home_whose_source_fails_has_no_documents_and_the_others_have_theirs",
             "connector::couch::tests::a_cozy_is_asked_at_its_own_address_for_its_doctype",
-            "notify::tests::an_owner_is_told_by_webhook_and_by_e_mail",
+            "notify::tests::an_owner_is_told_by_webhook",
+            #[cfg(feature = "mail")]
+            "notify::tests::mail::an_owner_is_told_by_webhook_and_by_e_mail",
         ] {
             passes_beside_a_proxy(test);
         }

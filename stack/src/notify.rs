@@ -178,5 +178,4 @@ impl Mailer {
 }
 
 #[cfg(test)]
-#[cfg(feature = "mail")]
 mod tests;
