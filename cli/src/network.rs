@@ -9,7 +9,7 @@ use dispers_trust::directory::SIZE_NOISE;
 
 use crate::{exit::Exit, progress::Bars};
 
-/// What the sandbox is made of.
+/// Documents and sizes of a sandbox.
 #[derive(Args)]
 pub(crate) struct NetworkArguments {
     /// A CSV file whose rows are documents of the doctype that its name says; may be repeated.
