@@ -81,7 +81,9 @@ impl From<dispers_stack::Error> for Exit {
         use dispers_node::Fault;
         let code = match error.fault() {
             // A wrong file is for the user of the command to correct, whatever fault the stack assigns to it.
-            _ if matches!(&error, dispers_stack::Error::Database(error) if error.is_wrong_file()) => MISUSE,
+            _ if matches!(&error, dispers_stack::Error::Database(error) if error.is_wrong_file()) => {
+                MISUSE
+            }
             Fault::Caller => MISUSE,
             Fault::Peer => UNAVAILABLE,
             Fault::TryLater => TRY_LATER,

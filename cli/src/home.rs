@@ -8,7 +8,6 @@ use std::{
 };
 
 use clap::{Args, Subcommand, ValueEnum};
-use dispers_base::id::Timestamp;
 use dispers_core::subscription::HomeId;
 use dispers_stack::{Asked, Connector, Entry, Outcome, Store, entry, erase, export};
 use serde_json::Value;
