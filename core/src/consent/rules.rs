@@ -237,8 +237,8 @@ impl Rules {
     /// Checks the rules, which replace the rules `before` of a home, and gives a number to each that has none. `last`
     /// is the largest number that a rule of the home ever had.
     ///
-    /// A rule that `before` has too gets its number there, so that what the rule spent still counts. Any other rule gets
-    /// a number that no rule had: with the number of a removed rule it would begin with what that one spent.
+    /// A rule that `before` has too gets its number there, so that what the rule spent still counts. Any other rule
+    /// gets a number that no rule had: with the number of a removed rule it would begin with what that one spent.
     ///
     /// # Errors
     /// [`RulesError`] with what to write instead.

@@ -71,8 +71,8 @@ pub enum DatabaseError {
     },
     /// Another process keeps reading the log that holds erased content.
     #[error(
-        "the erasure is on the disk, but the log beside {0} still holds the erased content, because another process is \
-         reading it. The log is emptied when the file is opened the next time, or when the erasure is repeated"
+        "the erasure is on the disk, but the log beside {0} still holds the erased content, because another process \
+         is reading it. The log is emptied when the file is opened the next time, or when the erasure is repeated"
     )]
     LogInUse(PathBuf),
     /// An entry of the database cannot be read.

@@ -10,7 +10,7 @@ static SCHEMA: Schema = Schema {
     application: 0x4453_534b,
     migrations: &[RELEASE_0_1_0, RULE_NUMBERS],
     damaged: "stop the stack and put a backup in its place (docs/hosts.md, What to keep). Without one, move the file \
-              away, import the documents and subscribe the homes again; owners' rules and the ε that was spent are lost",
+              away, import the documents and subscribe the homes again; rules and the ε that was spent are lost",
 };
 
 /// Tables of release 0.1.0.
