@@ -17,27 +17,27 @@ pub(super) fn sentences(
     let model = model(&say, &training.family);
     // The querier may leave rounds out, so this is the most.
     let rounds = training.schedule().len();
-    let value = |measure: u16| {
-        let measure = query.measures.get(usize::from(measure));
-        measure.map_or(String::new(), |measure| say.expr(&measure.expr, columns))
-    };
-    let feature = |feature: &Feature| match *feature {
-        Feature::Number(measure) | Feature::Category(measure) => value(measure),
+    let measures = query.measures.iter();
+    let values: Vec<String> = measures
+        .map(|measure| say.expr(&measure.expr, columns))
+        .collect();
+    let features = training.features.iter().map(|feature| match *feature {
+        Feature::Number(measure) | Feature::Category(measure) => value(&values, measure).to_owned(),
         Feature::Words { measure, buckets } => {
-            let text = value(measure);
+            let text = value(&values, measure);
             say.pick(
                 format!("the words of {text}, each as one of {buckets} numbers"),
                 format!("les mots de {text}, chacun comme un nombre parmi {buckets}"),
             )
         }
-    };
-    let features: Vec<String> = training.features.iter().map(feature).collect();
-    let features = features.join(", ");
+    });
+    let features = features.collect::<Vec<_>>().join(", ");
     let mut sentences = vec![say.pick(
         format!("A model is trained: {model}. Your home is asked in up to {rounds} rounds."),
         format!("Un modèle est entraîné : {model}. Votre domicile est sollicité en {rounds} tours au plus."),
     )];
-    sentences.push(match training.label.map(|label| value(label.measure)) {
+    let label = training.label.map(|label| value(&values, label.measure));
+    sentences.push(match label {
         Some(label) => say.pick(
             format!("It learns to tell {label} from {features}."),
             format!("Il apprend à prédire {label} à partir de : {features}."),
@@ -64,6 +64,11 @@ pub(super) fn sentences(
         ));
     }
     sentences
+}
+
+// A manifest that was verified names no measure beyond its query's. A page must not panic all the same.
+fn value(values: &[String], measure: u16) -> &str {
+    values.get(usize::from(measure)).map_or("", String::as_str)
 }
 
 /// Returns the name of a model as the page shows it.
