@@ -137,8 +137,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Exit> {
     // exact one.
     let loss = arguments.loss.loss(Some(Epsilon::Off))?;
     let (needed, members) = place.committee;
-    let refuse = |error: ManifestError| Exit::misuse(error);
-    let privacy = loss.map(|loss| {
+    let privacy = loss.map(|loss| -> Result<Privacy, ManifestError> {
         let circuit = Circuit::compile(&plan.shape);
         let circuit = circuit.map_err(|e| ManifestError::Query(e.to_string()))?;
         let sensitivities = circuit.sensitivities();
@@ -148,7 +147,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Exit> {
         check_delta(&privacy, place.max_delta)?;
         Ok(privacy)
     });
-    let privacy = privacy.transpose().map_err(refuse)?;
+    let privacy = privacy.transpose().map_err(Exit::misuse)?;
     let homes = rounded(arguments.homes.unwrap_or(place.homes));
     let explained = plan.explain(privacy, homes, place.committee, &mut rng());
     let explained = explained.map_err(Exit::misuse)?;

@@ -34,7 +34,7 @@ pub(crate) enum Command {
     Erase(Home),
 }
 
-/// Which home, at which stack.
+/// Home that a command is about, and the stack that holds it.
 #[derive(Args)]
 pub(crate) struct Home {
     /// The home.
@@ -168,9 +168,12 @@ fn history(arguments: &History) -> Result<(), Exit> {
     Ok(())
 }
 
+fn line(name: &str, value: &dyn std::fmt::Display) {
+    println!("{name:<12} {value}");
+}
+
 fn tell(entry: &Entry) {
     let asked = Asked::of(&entry.manifest);
-    let line = |name: &str, value: &dyn std::fmt::Display| println!("{name:<12} {value}");
     line("query", &entry.query);
     line("asked by", &asked.querier);
     line("purpose", &plain(&asked.purpose));
@@ -209,7 +212,7 @@ fn tell(entry: &Entry) {
     println!("as SQL\n{}", plain(&entry.manifest.local.sql()));
 }
 
-/// Whose rules a command changes.
+/// Homes whose rules a command changes.
 #[derive(Args)]
 pub(crate) struct Homes {
     /// The home.

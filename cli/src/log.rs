@@ -270,7 +270,6 @@ async fn show(arguments: Show) -> Result<(), Exit> {
         println!("{whole}");
         return Ok(());
     }
-    let line = |name: &str, value: &dyn std::fmt::Display| println!("{name:<14} {value}");
     line("position", &position);
     line("query", &signed.query());
     line("asked by", &of.querier);
@@ -287,17 +286,14 @@ async fn show(arguments: Show) -> Result<(), Exit> {
     Ok(())
 }
 
+fn line(name: &str, value: &dyn std::fmt::Display) {
+    println!("{name:<14} {value}");
+}
+
 /// Returns another party's text without control characters, which could move a terminal's cursor and hide
 /// output. Line breaks stay.
 pub(crate) fn plain(text: &str) -> String {
-    let shown = |c: char| {
-        if c.is_control() && c != '\n' {
-            '\u{fffd}'
-        } else {
-            c
-        }
-    };
-    text.chars().map(shown).collect()
+    text.replace(|c: char| c.is_control() && c != '\n', "\u{fffd}")
 }
 
 async fn find(reader: &Reader, id: &str) -> Result<Option<(u64, SignedManifest)>, Exit> {
@@ -333,8 +329,12 @@ fn read_state(path: &Path) -> Result<Option<SignedHead>, Exit> {
     };
     let head = hex::decode(text.trim()).ok();
     let head = head.and_then(|bytes| decode(&bytes).ok());
-    let malformed = || anyhow!("{} is no state of `dispers log verify`", path.display());
-    head.map(Some).ok_or_else(|| Exit::misuse(malformed()))
+    head.map(Some).ok_or_else(|| {
+        Exit::misuse(anyhow!(
+            "{} is no state of `dispers log verify`",
+            path.display()
+        ))
+    })
 }
 
 async fn verify(arguments: Verify) -> Result<(), Exit> {

@@ -87,69 +87,73 @@ enum Command {
     Home(home::Command),
 }
 
+/// Turns logs off, unless `DISPERS_LOG` selects some. Most commands talk to people on stderr; only `serve`
+/// sets up logs and traces, from its configuration.
+fn log_nothing() {
+    dispers_node::telemetry::init("off", false);
+}
+
+fn executor() -> Result<tokio::runtime::Runtime, Exit> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(Exit::other)
+}
+
 fn run(command: Command) -> Result<(), Exit> {
-    // These commands talk to people on stderr and log nothing by default. Only `serve` sets up logs and
-    // traces, from its configuration.
-    let local = || dispers_node::telemetry::init("off", false);
-    let executor = || {
-        tokio::runtime::Builder::new_multi_thread()
-            .enable_all()
-            .build()
-            .map_err(Exit::other)
-    };
     match command {
         Command::Sandbox(arguments) => {
-            local();
+            log_nothing();
             executor()?.block_on(sandbox::run(arguments))
         }
         Command::Query(arguments) => {
-            local();
+            log_nothing();
             executor()?.block_on(query::run(arguments))
         }
         Command::Train(model) => {
-            local();
+            log_nothing();
             executor()?.block_on(train::run(*model))
         }
         Command::Resume(arguments) => {
-            local();
+            log_nothing();
             executor()?.block_on(train::resume(arguments))
         }
         Command::Predict(arguments) => predict::run(&arguments),
         Command::Explain(arguments) => {
-            local();
+            log_nothing();
             executor()?.block_on(explain::run(arguments))
         }
         Command::Budget(arguments) => {
-            local();
+            log_nothing();
             executor()?.block_on(budget::run(arguments))
         }
         Command::Status(arguments) => {
-            local();
+            log_nothing();
             executor()?.block_on(query::status(arguments))
         }
         Command::Result(arguments) => {
-            local();
+            log_nothing();
             executor()?.block_on(query::result(arguments))
         }
         Command::Cancel(arguments) => {
-            local();
+            log_nothing();
             executor()?.block_on(query::cancel(arguments))
         }
         Command::Serve(arguments) => executor()?.block_on(serve::run(arguments)),
         Command::Stack(command) => {
-            local();
+            log_nothing();
             executor()?.block_on(stack::run(command))
         }
         Command::Log(command) => {
-            local();
+            log_nothing();
             executor()?.block_on(log::run(command))
         }
         Command::Home(command) => {
-            local();
+            log_nothing();
             executor()?.block_on(home::run(command))
         }
         Command::Bench(command) => {
-            local();
+            log_nothing();
             bench::run(command)
         }
         Command::Catalog(arguments) => catalog::run(&arguments),

@@ -66,12 +66,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Exit> {
     let places: Vec<Option<usize>> = local.fields().map(|field| sheet.column(field)).collect();
     let rows = (0..sheet.len()).map(|row| {
         let values = sheet.row(row);
-        let value = |place: &Option<usize>| {
+        let fields = places.iter().map(|place| {
             place.map_or(dispers_query::local::FieldValue::Null, |at| {
                 values[at].clone()
             })
-        };
-        (row as u32, places.iter().map(value).collect())
+        });
+        (row as u32, fields.collect())
     });
     let measured = Engine::open_in_memory().and_then(|mut engine| engine.measure(local, rows));
     // Measured rows name their place. A row without a measured document keeps NULL, and gets no prediction.
@@ -82,11 +82,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Exit> {
         }
     }
     let predictions = model.predict(&documents);
-    let class = |class: usize| file.classes.get(class).cloned();
     let said = predictions.iter().map(|one| {
         let label = one.as_ref().map(|one| match model.kind() {
             Kind::Number => json!(one.score),
-            Kind::Class => json!(class(one.class)),
+            Kind::Class => json!(file.classes.get(one.class)),
             Kind::Cluster => json!(one.class),
         });
         let score = one.as_ref().map(|one| one.score);
@@ -97,14 +96,18 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Exit> {
         Printed::Table => {
             println!("label\tscore");
             for one in said {
-                let plain = |value: &serde_json::Value| match value {
-                    serde_json::Value::String(text) => text.clone(),
-                    serde_json::Value::Null => String::new(),
-                    other => other.to_string(),
-                };
-                println!("{}\t{}", plain(&one["label"]), plain(&one["score"]));
+                println!("{}\t{}", unquoted(&one["label"]), unquoted(&one["score"]));
             }
         }
     }
     Ok(())
+}
+
+/// Formats a value for a table: a text without quotes, and nothing for null.
+fn unquoted(value: &serde_json::Value) -> String {
+    match value {
+        serde_json::Value::String(text) => text.clone(),
+        serde_json::Value::Null => String::new(),
+        other => other.to_string(),
+    }
 }

@@ -53,7 +53,7 @@ struct Question {
     output: Output,
 }
 
-/// What the sandbox is made of.
+/// Documents and sizes of a sandbox.
 #[derive(Args)]
 pub(crate) struct NetworkArguments {
     /// A CSV file whose rows are documents of the doctype that its name says; may be repeated.

@@ -146,14 +146,9 @@ impl Written {
     /// Writes the model to its files, and prints it.
     fn write(&self, trained: Trained, question: &TrainingQuestion) -> Result<(), Exit> {
         let file = ModelFile::of(&trained, question);
-        let write = |path: &Path, bytes: &[u8]| {
-            private::write(path, bytes)
-                .with_context(|| format!("cannot write {}", path.display()))
-                .map_err(Exit::other)
-        };
         let json = file.to_json();
         let kept = match &self.output {
-            Some(path) => write(path, json.as_bytes()),
+            Some(path) => write_file(path, json.as_bytes()),
             None => Ok(()),
         };
         // If the file cannot be written, the model is printed in full: nobody has to repeat the session for it.
@@ -169,11 +164,11 @@ impl Written {
         let mut written = kept;
         if let Some(path) = &self.onnx {
             let onnx = onnx::encode(&file).map_err(Exit::other);
-            written = written.and(onnx.and_then(|bytes| write(path, &bytes)));
+            written = written.and(onnx.and_then(|bytes| write_file(path, &bytes)));
         }
         if let Some(path) = &self.plot {
             let drawn = chart::draw(&file).map_err(Exit::other);
-            written = written.and(drawn.and_then(|drawn| write(path, drawn.as_bytes())));
+            written = written.and(drawn.and_then(|drawn| write_file(path, drawn.as_bytes())));
         }
         // A session that failed is reported before a file that cannot be written. The model is then that of the rounds
         // before.
@@ -198,6 +193,13 @@ pub(crate) async fn run(model: Model<Arguments>) -> Result<(), Exit> {
         None,
     )?;
     Session { question, written }.run(&querier).await
+}
+
+/// Writes a file that only its owner may read: a model may tell about the homes it was trained on.
+fn write_file(path: &Path, bytes: &[u8]) -> Result<(), Exit> {
+    private::write(path, bytes)
+        .with_context(|| format!("cannot write {}", path.display()))
+        .map_err(Exit::other)
 }
 
 /// Continues a session whose process died, or that lost its network.

@@ -103,44 +103,49 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Exit> {
     Ok(())
 }
 
-fn cases() -> anyhow::Result<Vec<Case>> {
-    let variable = |max, squared| {
-        let variable = Variable {
-            max,
-            nullable: false,
-            one_hot: false,
-        };
-        (variable, squared)
-    };
-    let case = |name, groups, variables: Vec<(Variable, bool)>, baseline| {
+impl Case {
+    /// Makes the case of a query over `groups` groups that sums `variables`, of which those with `true` also
+    /// as squares.
+    fn new(
+        name: &'static str,
+        groups: u16,
+        variables: Vec<(Variable, bool)>,
+        baseline: Baseline,
+    ) -> anyhow::Result<Self> {
+        // The cost depends on the lengths alone, so every home sends the same values.
         let levels = variables.iter().map(|(one, _)| Some(one.max / 3));
-        let levels = levels.collect();
-        let group = usize::from(groups) / 2;
+        let row = Row {
+            group: usize::from(groups) / 2,
+            levels: levels.collect(),
+        };
         let rows = Rows::compile(&Shape::summing(groups, variables))?;
-        anyhow::Ok(Case {
+        Ok(Self {
             name,
             circuit: Circuit::from(rows.clone()),
             rows,
-            row: Row { group, levels },
+            row,
             baseline,
         })
-    };
+    }
+}
+
+fn cases() -> anyhow::Result<Vec<Case>> {
+    let byte = vec![(up_to(255), false)];
+    let squared = vec![(up_to(65_535), true)];
     Ok(vec![
-        case("sum8", 0, vec![variable(255, false)], Baseline::Sum)?,
-        case(
-            "grouped_mean3x8",
-            3,
-            vec![variable(255, false)],
-            Baseline::Same,
-        )?,
-        case(
-            "grouped_variance10x16",
-            10,
-            vec![variable(65_535, true)],
-            Baseline::Same,
-        )?,
-        case("histogram256", 256, Vec::new(), Baseline::Histogram)?,
+        Case::new("sum8", 0, byte.clone(), Baseline::Sum)?,
+        Case::new("grouped_mean3x8", 3, byte, Baseline::Same)?,
+        Case::new("grouped_variance10x16", 10, squared, Baseline::Same)?,
+        Case::new("histogram256", 256, Vec::new(), Baseline::Histogram)?,
     ])
+}
+
+fn up_to(max: u64) -> Variable {
+    Variable {
+        max,
+        nullable: false,
+        one_hot: false,
+    }
 }
 
 fn context() -> Context {
@@ -280,7 +285,7 @@ fn table(rows: &[Measured]) {
 }
 
 fn object(rows: &[Measured]) -> serde_json::Value {
-    let row = |row: &Measured| {
+    let rows = rows.iter().map(|row| {
         json!({
             "circuit": row.circuit,
             "suite": row.suite.to_string(),
@@ -289,6 +294,6 @@ fn object(rows: &[Measured]) -> serde_json::Value {
             "baseline_micros": row.baseline_micros,
             "ratio": row.ratio(),
         })
-    };
-    json!({ "rows": rows.iter().map(row).collect::<Vec<_>>() })
+    });
+    json!({ "rows": rows.collect::<Vec<_>>() })
 }

@@ -88,9 +88,10 @@ impl Memory {
     /// Returns the most bytes that each role held at a time.
     pub(crate) fn peaks(&self) -> BTreeMap<Role, usize> {
         let roles = self.roles.lock().unwrap_or_else(PoisonError::into_inner);
-        let peak =
-            |(place, role): (&usize, &Role)| (*role, self.peak[*place].load(Ordering::Relaxed));
-        roles.iter().map(peak).collect()
+        let peaks = roles
+            .iter()
+            .map(|(place, role)| (*role, self.peak[*place].load(Ordering::Relaxed)));
+        peaks.collect()
     }
 }
 

@@ -22,7 +22,7 @@ pub(crate) enum Command {
     Training(training::Arguments),
 }
 
-/// How figures are printed.
+/// Format of printed figures.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
     /// For people.

@@ -122,17 +122,22 @@ struct Measured {
 
 impl Measured {
     fn roles(&self, memory: &Memory) -> Vec<RoleCost> {
-        let of = |seconds: &BTreeMap<String, f64>, role: Role| {
-            seconds.get(&role.to_string()).copied().unwrap_or_default()
-        };
-        let cost = |(role, peak_memory)| RoleCost {
-            role,
-            subscribe_cpu: of(&self.subscribe_cpu, role),
-            query_cpu: of(&self.query_cpu, role),
-            peak_memory,
-        };
-        memory.peaks().into_iter().map(cost).collect()
+        let costs = memory
+            .peaks()
+            .into_iter()
+            .map(|(role, peak_memory)| RoleCost {
+                role,
+                subscribe_cpu: seconds_of(role, &self.subscribe_cpu),
+                query_cpu: seconds_of(role, &self.query_cpu),
+                peak_memory,
+            });
+        costs.collect()
     }
+}
+
+/// Returns the processor time of a role, in seconds. A role whose threads used no time is not in the map.
+fn seconds_of(role: Role, seconds: &BTreeMap<String, f64>) -> f64 {
+    seconds.get(&role.to_string()).copied().unwrap_or_default()
 }
 
 async fn measure(
@@ -153,6 +158,7 @@ async fn measure(
     let result = network.ask(QUESTION, None, |step| bars.step(step)).await;
     let query = begun.elapsed();
     bars.end();
+    // Processor time counts from the start of the process and includes the subscriptions.
     let mut query_cpu = process::processor_seconds();
     for (name, seconds) in &mut query_cpu {
         *seconds -= subscribe_cpu.get(name).copied().unwrap_or_default();
@@ -203,6 +209,7 @@ fn check(population: &Synthetic, result: &QueryResult) -> Result<(), Exit> {
             place.is_some_and(|place| {
                 let (count, sum) = expected[place];
                 let mean = sum as f64 / count as f64;
+                // The question is exact. Only the mean may differ, by rounding.
                 row[1] == Value::Integer(count)
                     && matches!(row[2], Value::Real(real) if (real - mean).abs() < 1e-9 * mean)
             })
@@ -217,14 +224,14 @@ fn check(population: &Synthetic, result: &QueryResult) -> Result<(), Exit> {
 }
 
 fn table(figures: &Figures) {
-    let seconds = |duration: Duration| duration.as_secs_f64();
-    let per_home = |seconds: f64| 1e6 * seconds / figures.homes as f64;
+    let homes = figures.homes as f64;
+    let seconds = figures.query.as_secs_f64();
     println!(
         "{} homes answered in {:.1} s ({:.0} homes/s); subscribed in {:.1} s; peak memory {:.0} MiB",
         figures.homes,
-        seconds(figures.query),
-        figures.homes as f64 / seconds(figures.query),
-        seconds(figures.subscribe),
+        seconds,
+        homes / seconds,
+        figures.subscribe.as_secs_f64(),
         mib(figures.peak_memory),
     );
     let phases: Vec<String> = figures
@@ -239,7 +246,7 @@ fn table(figures: &Figures) {
             "{:15} {:6.1} {:8.2} {:18.1} {:9.0}",
             cost.role.to_string(),
             cost.query_cpu,
-            per_home(cost.query_cpu),
+            1e6 * cost.query_cpu / homes,
             cost.subscribe_cpu,
             mib(cost.peak_memory as u64),
         );
@@ -254,8 +261,12 @@ fn mib(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 20)
 }
 
+/// Returns the role's name as a field of JSON has it.
+fn field(role: Role) -> String {
+    role.to_string().replace(' ', "_")
+}
+
 fn object(figures: &Figures) -> serde_json::Value {
-    let name = |role: &Role| role.to_string().replace(' ', "_");
     let phases: serde_json::Map<_, _> = figures
         .phases_ms
         .iter()
@@ -270,13 +281,13 @@ fn object(figures: &Figures) -> serde_json::Value {
                 "subscribe_cpu_seconds": cost.subscribe_cpu,
                 "peak_memory_bytes": cost.peak_memory,
             });
-            (name(&cost.role), value)
+            (field(cost.role), value)
         })
         .collect();
     let bytes: serde_json::Map<_, _> = figures
         .bytes_per_home
         .iter()
-        .map(|((from, to), bytes)| (format!("{}_to_{}", name(from), name(to)), json!(bytes)))
+        .map(|((from, to), bytes)| (format!("{}_to_{}", field(*from), field(*to)), json!(bytes)))
         .collect();
     json!({
         "homes": figures.homes,

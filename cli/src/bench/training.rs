@@ -151,6 +151,20 @@ struct Mark {
     hops: BTreeMap<(Role, Role), u64>,
 }
 
+impl Mark {
+    /// Returns the processor seconds that the role's nodes have used so far.
+    fn processor_of(&self, role: Role) -> f64 {
+        let seconds = self.processor.get(&role.to_string());
+        seconds.copied().unwrap_or_default()
+    }
+
+    /// Returns the bytes that homes have sent so far.
+    fn sent(&self) -> u64 {
+        let hop = (Role::Stack, Role::Target);
+        self.hops.get(&hop).copied().unwrap_or_default()
+    }
+}
+
 impl Case {
     fn run(&self, arguments: &Arguments, sheet: &Sheet) -> Result<Cost, Exit> {
         let (model, dropped) = (self.model, self.dropped);
@@ -184,19 +198,18 @@ impl Case {
             network.end_node(name.as_str()).await;
         }
         bars.end();
-        let mark = |task, homes| Mark {
-            task,
-            homes,
-            at: Instant::now(),
-            processor: process::processor_seconds(),
-            hops: network.hops().unwrap_or_default(),
-        };
         let mut marks = Vec::new();
         let question = self.question(arguments, sheet)?;
         let mut training = network.querier().train(&question);
         while let Some(progress) = training.next().await {
             if let TrainingProgress::Round(round, _) = progress {
-                marks.push(mark(round.task, round.homes));
+                marks.push(Mark {
+                    task: round.task,
+                    homes: round.homes,
+                    at: Instant::now(),
+                    processor: process::processor_seconds(),
+                    hops: network.hops().unwrap_or_default(),
+                });
             }
         }
         let trained = training.await;
@@ -244,22 +257,16 @@ impl Case {
             if after.task != Task::Update {
                 continue;
             }
-            let spent = |role: Role| {
-                let name = role.to_string();
-                let of = |mark: &Mark| mark.processor.get(&name).copied().unwrap_or_default();
-                of(after) - of(before)
-            };
-            let sent = |mark: &Mark| {
-                let hop = (Role::Stack, Role::Target);
-                mark.hops.get(&hop).copied().unwrap_or_default()
-            };
             rounds += 1.0;
             homes = after.homes;
             time += after.at - before.at;
-            stack += spent(Role::Stack) / after.homes as f64;
+            let stacks = after.processor_of(Role::Stack) - before.processor_of(Role::Stack);
+            stack += stacks / after.homes as f64;
             // The mean over the three aggregators of a sandbox.
-            aggregators += spent(Role::DataAggregator) / 3.0;
-            upload += (sent(after) - sent(before)) as f64 / after.homes as f64;
+            aggregators += (after.processor_of(Role::DataAggregator)
+                - before.processor_of(Role::DataAggregator))
+                / 3.0;
+            upload += (after.sent() - before.sent()) as f64 / after.homes as f64;
         }
         Cost {
             model: self.model,
@@ -310,7 +317,7 @@ fn table(costs: &[Cost], pieces: &[Piece]) {
 }
 
 fn object(costs: &[Cost], pieces: &[Piece]) -> serde_json::Value {
-    let cost = |cost: &Cost| {
+    let rounds = costs.iter().map(|cost| {
         json!({
             "model": cost.model,
             "parameters": cost.parameters,
@@ -321,8 +328,8 @@ fn object(costs: &[Cost], pieces: &[Piece]) -> serde_json::Value {
             "home_upload_bytes": cost.upload,
             "aggregator_cpu_seconds": cost.aggregator,
         })
-    };
-    let piece = |piece: &Piece| {
+    });
+    let vectors = pieces.iter().map(|piece| {
         json!({
             "coordinates": piece.coordinates,
             "homes_per_host": piece.per_host,
@@ -331,9 +338,9 @@ fn object(costs: &[Cost], pieces: &[Piece]) -> serde_json::Value {
             "upload_bytes": piece.upload,
             "aggregator_ms": piece.aggregator_ms,
         })
-    };
+    });
     json!({
-        "rounds": costs.iter().map(cost).collect::<Vec<_>>(),
-        "vectors": pieces.iter().map(piece).collect::<Vec<_>>(),
+        "rounds": rounds.collect::<Vec<_>>(),
+        "vectors": vectors.collect::<Vec<_>>(),
     })
 }

@@ -162,11 +162,15 @@ const PRINTED: [&str; 7] = [
     "pool-envelope-key",
 ];
 
+/// Returns the message alone. The parser of the whole file adds the place.
+fn without_place(error: toml::de::Error) -> String {
+    error.message().to_owned()
+}
+
 impl<T: DeserializeOwned> TryFrom<toml::Table> for Entry<T> {
     type Error = String;
 
     fn try_from(mut table: toml::Table) -> Result<Self, String> {
-        let message = |error: toml::de::Error| error.message().to_owned();
         // The key lines are taken out of the table, so that the rest can refuse unknown fields.
         let mut here = toml::Table::new();
         for name in PRINTED {
@@ -175,8 +179,8 @@ impl<T: DeserializeOwned> TryFrom<toml::Table> for Entry<T> {
             }
         }
         let keys = match (table.remove("keys"), here.is_empty()) {
-            (Some(file), true) => Keys::File(file.try_into().map_err(message)?),
-            (None, false) => Keys::Here(here.try_into().map_err(message)?),
+            (Some(file), true) => Keys::File(file.try_into().map_err(without_place)?),
+            (None, false) => Keys::Here(here.try_into().map_err(without_place)?),
             (Some(_), false) => {
                 let name = here.keys().next().map_or("", String::as_str);
                 return Err(format!(
@@ -191,7 +195,7 @@ impl<T: DeserializeOwned> TryFrom<toml::Table> for Entry<T> {
                 );
             }
         };
-        let rest = table.try_into().map_err(message)?;
+        let rest = table.try_into().map_err(without_place)?;
         Ok(Self { keys, rest })
     }
 }
@@ -274,19 +278,19 @@ impl<T> Entry<T> {
     }
 }
 
+fn envelope(suite: Suite, text: Option<&str>) -> anyhow::Result<Option<EnvelopePublicKey>> {
+    let key = text.map(|text| {
+        envelope_key(suite, text)
+            .ok_or_else(|| anyhow!("an envelope key is not one of suite {suite}"))
+    });
+    key.transpose()
+}
+
 /// Builds the body that `spec` describes. File names in `spec` are relative to `folder`.
 pub(super) fn body(spec: &Spec, folder: &Path) -> anyhow::Result<DirectoryBody> {
     let suite = match &spec.suite {
         Some(name) => Suite::from_str(name)?,
         None => Suite::default(),
-    };
-    let envelope = |text: &Option<String>| -> anyhow::Result<Option<EnvelopePublicKey>> {
-        text.as_deref()
-            .map(|text| {
-                envelope_key(suite, text)
-                    .ok_or_else(|| anyhow!("an envelope key is not one of suite {suite}"))
-            })
-            .transpose()
     };
     let key_epoch = KeyEpoch(spec.key_epoch);
     let mut nodes = Vec::new();
@@ -294,7 +298,7 @@ pub(super) fn body(spec: &Spec, folder: &Path) -> anyhow::Result<DirectoryBody> 
     for node in &spec.node {
         let (keys, role) = node.keys(folder, None)?;
         let node = &node.rest;
-        if let Some(envelope_key) = envelope(&keys.pool_envelope_key)? {
+        if let Some(envelope_key) = envelope(suite, keys.pool_envelope_key.as_deref())? {
             join_pool(
                 &mut pools,
                 &keys.name,
@@ -313,7 +317,7 @@ pub(super) fn body(spec: &Spec, folder: &Path) -> anyhow::Result<DirectoryBody> 
             address: node.address.clone(),
             tls_key: TlsKey(bytes32(&keys.tls_key)?),
             signing_key: VerifyingKey(bytes32(&keys.signing_key)?),
-            envelope_key: envelope(&keys.envelope_key)?,
+            envelope_key: envelope(suite, keys.envelope_key.as_deref())?,
             group: node.group,
             member: node.member.map(MemberNumber::new).transpose()?,
         });
@@ -352,7 +356,7 @@ pub(super) fn body(spec: &Spec, folder: &Path) -> anyhow::Result<DirectoryBody> 
         let mut pools = Vec::new();
         for pool in &spec.pool {
             let (keys, role) = keys(folder, &pool.keys, None)?;
-            let envelope_key = envelope(&keys.pool_envelope_key)?;
+            let envelope_key = envelope(suite, keys.pool_envelope_key.as_deref())?;
             pools.push(Pool {
                 role,
                 partition: pool.group,
@@ -415,8 +419,8 @@ fn budget(rho: f64) -> anyhow::Result<Rho> {
 /// # Errors
 /// If the nodes of a pool have different keys. Nobody could seal for all of them.
 fn join_pool(pools: &mut Vec<Pool>, node: &str, pool: Pool) -> anyhow::Result<()> {
-    let same = |p: &&Pool| p.role == pool.role && p.partition == pool.partition;
-    match pools.iter().find(same) {
+    let mut listed = pools.iter();
+    match listed.find(|p| p.role == pool.role && p.partition == pool.partition) {
         None => pools.push(pool),
         Some(listed) if *listed == pool => {}
         Some(_) => bail!(

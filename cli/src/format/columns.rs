@@ -84,35 +84,43 @@ fn batch(result: &QueryResult) -> anyhow::Result<RecordBatch> {
 /// Converts values to an array of their type. Values of several types become texts, and integers beyond 64
 /// bits become reals.
 fn array(values: &[&Value]) -> ArrayRef {
-    let known = || values.iter().filter(|value| !matches!(value, Value::Null));
-    let all = |is: fn(&Value) -> bool| known().all(|value| is(value));
-    let integer = |value: &Value| match value {
-        Value::Integer(integer) => i64::try_from(*integer).ok(),
-        _ => None,
-    };
-    if known().count() > 0 && known().all(|value| integer(value).is_some()) {
+    let known: Vec<&Value> = values
+        .iter()
+        .filter(|value| !matches!(value, Value::Null))
+        .copied()
+        .collect();
+    if !known.is_empty() && known.iter().all(|value| integer(value).is_some()) {
         let integers: Vec<Option<i64>> = values.iter().map(|value| integer(value)).collect();
         return Arc::new(Int64Array::from(integers));
     }
     // A column without any value has no type, and also becomes one of reals.
-    if all(|value| matches!(value, Value::Real(_) | Value::Integer(_))) {
+    if known
+        .iter()
+        .all(|value| matches!(value, Value::Real(_) | Value::Integer(_)))
+    {
         let reals: Vec<Option<f64>> = values.iter().map(|value| value.number()).collect();
         return Arc::new(Float64Array::from(reals));
     }
-    if all(|value| matches!(value, Value::Boolean(_))) {
-        let boolean = |value: &&Value| match value {
+    if known.iter().all(|value| matches!(value, Value::Boolean(_))) {
+        let booleans = values.iter().map(|value| match value {
             Value::Boolean(boolean) => Some(*boolean),
             _ => None,
-        };
-        let booleans: Vec<Option<bool>> = values.iter().map(boolean).collect();
-        return Arc::new(BooleanArray::from(booleans));
+        });
+        return Arc::new(BooleanArray::from(booleans.collect::<Vec<_>>()));
     }
-    let text = |value: &&Value| match value {
+    let texts = values.iter().map(|value| match value {
         Value::Null => None,
         value => Some(exact(value)),
-    };
-    let texts: Vec<Option<String>> = values.iter().map(text).collect();
-    Arc::new(StringArray::from(texts))
+    });
+    Arc::new(StringArray::from(texts.collect::<Vec<_>>()))
+}
+
+/// Returns the integer, unless the value is of another type or beyond 64 bits.
+fn integer(value: &Value) -> Option<i64> {
+    match value {
+        Value::Integer(integer) => i64::try_from(*integer).ok(),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use anyhow::{Context, anyhow};
 use clap::{Args, ValueEnum};
 use dispers_node::private;
 use dispers_querier::QueryResult;
-use dispers_sql::decode::Value;
+use dispers_sql::decode::{Table, Value};
 use serde_json::{Map, Number, json};
 
 use crate::exit::Exit;
@@ -160,6 +160,7 @@ fn exact(value: &Value) -> String {
         Value::Null => String::new(),
         Value::Boolean(boolean) => boolean.to_string(),
         Value::Integer(integer) => integer.to_string(),
+        // These are the fewest digits that read back as the same number.
         Value::Real(real) => real.to_string(),
         Value::Text(text) => text.clone(),
     }
@@ -171,60 +172,77 @@ fn counted(count: usize, one: &str, many: &str) -> String {
 
 fn table(result: &QueryResult, out: &mut impl Write) -> anyhow::Result<()> {
     let table = &result.table;
-    let cell = |row: usize, column: usize| {
-        let of = |rows: &[Vec<Option<(f64, f64)>>]| *rows.get(row)?.get(column)?;
-        let text = short(&table.rows[row][column]);
-        if let Some((low, high)) = of(&table.intervals) {
-            let (low, high) = (short(&Value::Real(low)), short(&Value::Real(high)));
-            return format!("{text} [{low}, {high}]");
-        }
-        match table.resolutions.get(row).and_then(|row| row[column]) {
-            Some(resolution) => format!("{text} ±{}", short(&Value::Real(resolution))),
-            None => text,
-        }
-    };
     let places = 0..table.columns.len();
     let cells: Vec<Vec<String>> = (0..table.rows.len())
-        .map(|row| places.clone().map(|column| cell(row, column)).collect())
+        .map(|row| {
+            let columns = places.clone();
+            columns.map(|column| cell(table, row, column)).collect()
+        })
         .collect();
-    let width = |column: usize| {
-        let in_rows = cells.iter().map(|row| row[column].chars().count());
-        let header = table.columns[column].chars().count();
-        in_rows.max().unwrap_or(0).max(header)
-    };
-    let widths: Vec<usize> = (0..table.columns.len()).map(width).collect();
-    let is_text = |column: usize| {
-        let texts = |row: &Vec<Value>| matches!(row[column], Value::Text(_));
-        table.rows.iter().any(texts)
-    };
-    let line = |row: &[String]| {
-        let parts: Vec<String> = row
-            .iter()
-            .enumerate()
-            .map(|(column, cell)| {
-                let width = widths[column];
-                if is_text(column) {
-                    format!("{cell:<width$}")
-                } else {
-                    format!("{cell:>width$}")
-                }
-            })
-            .collect();
-        parts.join("  ").trim_end().to_owned()
-    };
-    writeln!(out, "{}", line(&table.columns))?;
-    let rules: Vec<String> = widths.iter().map(|width| "-".repeat(*width)).collect();
+    let layout: Vec<Layout> = places
+        .map(|column| {
+            let in_rows = cells.iter().map(|row| row[column].chars().count());
+            let header = table.columns[column].chars().count();
+            Layout {
+                width: in_rows.max().unwrap_or(0).max(header),
+                is_text: table
+                    .rows
+                    .iter()
+                    .any(|row| matches!(row[column], Value::Text(_))),
+            }
+        })
+        .collect();
+    writeln!(out, "{}", line(&layout, &table.columns))?;
+    let rules: Vec<String> = layout
+        .iter()
+        .map(|column| "-".repeat(column.width))
+        .collect();
     writeln!(out, "{}", rules.join("  "))?;
     for row in &cells {
-        writeln!(out, "{}", line(row))?;
+        writeln!(out, "{}", line(&layout, row))?;
     }
     Ok(())
 }
 
+/// Layout of a column of a printed table.
+struct Layout {
+    /// Width in characters.
+    width: usize,
+    /// True for a column of texts, which are aligned left. Numbers are aligned right, so that digits line up.
+    is_text: bool,
+}
+
+/// Formats a line of a printed table.
+fn line(layout: &[Layout], row: &[String]) -> String {
+    let parts: Vec<String> = row
+        .iter()
+        .zip(layout)
+        .map(|(cell, Layout { width, is_text })| match is_text {
+            true => format!("{cell:<width$}"),
+            false => format!("{cell:>width$}"),
+        })
+        .collect();
+    parts.join("  ").trim_end().to_owned()
+}
+
+/// Formats a value of a printed table, with its interval or its resolution if it has one.
+fn cell(table: &Table, row: usize, column: usize) -> String {
+    let text = short(&table.rows[row][column]);
+    let intervals = table.intervals.get(row);
+    if let Some((low, high)) = intervals.and_then(|row| *row.get(column)?) {
+        let (low, high) = (short(&Value::Real(low)), short(&Value::Real(high)));
+        return format!("{text} [{low}, {high}]");
+    }
+    match table.resolutions.get(row).and_then(|row| row[column]) {
+        Some(resolution) => format!("{text} ±{}", short(&Value::Real(resolution))),
+        None => text,
+    }
+}
+
 /// Returns whether a column of a result is noisy. In files, its interval and standard error follow it.
 fn noisy(result: &QueryResult, column: usize) -> bool {
-    let of = |row: &Vec<Option<(f64, f64)>>| row.get(column).copied().flatten().is_some();
-    result.table.intervals.iter().any(of)
+    let mut intervals = result.table.intervals.iter();
+    intervals.any(|row| row.get(column).copied().flatten().is_some())
 }
 
 fn csv(result: &QueryResult, out: &mut impl Write) -> anyhow::Result<()> {
@@ -264,9 +282,14 @@ fn json_value(value: &Value) -> serde_json::Value {
             // JSON readers lose digits of integers beyond 64 bits. A text keeps them.
             Err(_) => json!(integer.to_string()),
         },
-        Value::Real(real) => Number::from_f64(*real).map_or(serde_json::Value::Null, Into::into),
+        Value::Real(real) => json_number(real),
         Value::Text(text) => json!(text),
     }
+}
+
+/// Converts a number. JSON has no NaN and no infinity, so these become null.
+fn json_number(number: &f64) -> serde_json::Value {
+    Number::from_f64(*number).map_or(serde_json::Value::Null, Into::into)
 }
 
 fn row_object(columns: &[String], row: &[Value]) -> serde_json::Value {
@@ -316,7 +339,6 @@ fn object(result: &QueryResult) -> serde_json::Value {
         "notes": table.notes,
         "phases_ms": phases,
     });
-    let bound = |bound: &f64| Number::from_f64(*bound).map_or(serde_json::Value::Null, Into::into);
     if homes.about {
         object["homes"]["about"] = json!(true);
     }
@@ -325,16 +347,16 @@ fn object(result: &QueryResult) -> serde_json::Value {
         (
             "intervals",
             cells(&table.columns, &table.intervals, |(low, high)| {
-                json!([bound(low), bound(high)])
+                json!([json_number(low), json_number(high)])
             }),
         ),
         (
             "standard_errors",
-            cells(&table.columns, &table.standard_errors, bound),
+            cells(&table.columns, &table.standard_errors, json_number),
         ),
         (
             "resolutions",
-            cells(&table.columns, &table.resolutions, bound),
+            cells(&table.columns, &table.resolutions, json_number),
         ),
     ] {
         if !cells.is_empty() {
@@ -350,11 +372,11 @@ fn cells<T>(
     rows: &[Vec<Option<T>>],
     value: impl Fn(&T) -> serde_json::Value,
 ) -> Vec<serde_json::Value> {
-    let row = |row: &Vec<Option<T>>| {
+    let objects = rows.iter().map(|row| {
         let cells = columns.iter().zip(row);
         let known =
             cells.filter_map(|(column, cell)| Some((column.clone(), value(cell.as_ref()?))));
         serde_json::Value::Object(known.collect::<Map<_, _>>())
-    };
-    rows.iter().map(row).collect()
+    });
+    objects.collect()
 }

@@ -1,7 +1,7 @@
 //! A result as a bar chart: one panel for each number, one bar for each group, whiskers for 95 % intervals.
 
 use anyhow::{anyhow, bail};
-use dispers_sql::decode::Table;
+use dispers_sql::decode::{Table, Value};
 use plotters::prelude::*;
 
 use super::short;
@@ -22,11 +22,8 @@ struct Bar {
 /// Draws a result as SVG.
 pub(super) fn draw(table: &Table) -> anyhow::Result<String> {
     let numeric = (0..table.columns.len()).filter(|column| {
-        let number = |row: &Vec<_>| -> bool {
-            let value: &dispers_sql::decode::Value = &row[*column];
-            value.number().is_some()
-        };
-        !table.keys.contains(column) && table.rows.iter().any(number)
+        let mut values = table.rows.iter().map(|row| &row[*column]);
+        !table.keys.contains(column) && values.any(|value: &Value| value.number().is_some())
     });
     let panels: Vec<usize> = numeric.take(MOST).collect();
     if panels.is_empty() {
@@ -36,8 +33,7 @@ pub(super) fn draw(table: &Table) -> anyhow::Result<String> {
     {
         let size = (WIDTH, PANEL * panels.len() as u32);
         let root = SVGBackend::with_string(&mut drawing, size).into_drawing_area();
-        let failed = |error: &dyn std::fmt::Display| anyhow!("cannot draw the result: {error}");
-        root.fill(&WHITE).map_err(|e| failed(&e))?;
+        root.fill(&WHITE).map_err(failed)?;
         for (area, column) in root.split_evenly((panels.len(), 1)).iter().zip(&panels) {
             let bars = bars(table, *column);
             let ends = bars.iter().flat_map(|bar| {
@@ -61,7 +57,7 @@ pub(super) fn draw(table: &Table) -> anyhow::Result<String> {
                 .x_label_area_size(42)
                 .y_label_area_size(70)
                 .build_cartesian_2d(places, low..high + room)
-                .map_err(|e| failed(&e))?;
+                .map_err(failed)?;
             chart
                 .configure_mesh()
                 .disable_x_mesh()
@@ -73,7 +69,7 @@ pub(super) fn draw(table: &Table) -> anyhow::Result<String> {
                     _ => String::new(),
                 })
                 .draw()
-                .map_err(|e| failed(&e))?;
+                .map_err(failed)?;
             let shapes = bars.iter().enumerate().map(|(place, bar)| {
                 let ends = [
                     (SegmentValue::Exact(place), 0.0),
@@ -83,21 +79,17 @@ pub(super) fn draw(table: &Table) -> anyhow::Result<String> {
                 shape.set_margin(0, 0, 8, 8);
                 shape
             });
-            chart.draw_series(shapes).map_err(|e| failed(&e))?;
+            chart.draw_series(shapes).map_err(failed)?;
             let whiskers = bars.iter().enumerate().filter_map(|(place, bar)| {
                 let (from, to) = bar.interval?;
                 // Noise may take an end of an interval far out of the panel.
                 let (from, to) = (from.clamp(low, high + room), to.clamp(low, high + room));
-                let centre = || SegmentValue::CenterOf(place);
-                let style = BLACK.stroke_width(2);
-                Some(PathElement::new(
-                    vec![(centre(), from), (centre(), to)],
-                    style,
-                ))
+                let ends = [from, to].map(|end| (SegmentValue::CenterOf(place), end));
+                Some(PathElement::new(ends, BLACK.stroke_width(2)))
             });
-            chart.draw_series(whiskers).map_err(|e| failed(&e))?;
+            chart.draw_series(whiskers).map_err(failed)?;
         }
-        root.present().map_err(|e| failed(&e))?;
+        root.present().map_err(failed)?;
     }
     // The bars show released groups only, so a reader of the file must be told of the others.
     if !table.suppressed_groups.is_empty() {
@@ -112,9 +104,14 @@ pub(super) fn draw(table: &Table) -> anyhow::Result<String> {
     Ok(drawing)
 }
 
+// The backend's error types depend on what is drawn, so any error is taken.
+fn failed(error: impl std::fmt::Display) -> anyhow::Error {
+    anyhow!("cannot draw the result: {error}")
+}
+
 fn bars(table: &Table, column: usize) -> Vec<Bar> {
     let rows = table.rows.iter().enumerate();
-    let bar = |(place, row): (usize, &Vec<dispers_sql::decode::Value>)| {
+    let bars = rows.filter_map(|(place, row)| {
         let keys: Vec<String> = table.keys.iter().map(|key| short(&row[*key])).collect();
         Some(Bar {
             label: keys.join(", "),
@@ -122,14 +119,12 @@ fn bars(table: &Table, column: usize) -> Vec<Bar> {
             value: row[column].number()?,
             interval: table.intervals.get(place).and_then(|row| row[column]),
         })
-    };
-    rows.filter_map(bar).collect()
+    });
+    bars.collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use dispers_sql::decode::Value;
-
     use super::*;
 
     fn table() -> Table {

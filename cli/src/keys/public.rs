@@ -72,23 +72,22 @@ impl PublicThreshold {
     }
 
     fn decode(&self) -> anyhow::Result<(ThresholdKey, Vec<Transcript>)> {
-        let point =
-            |text: &String| -> anyhow::Result<Point> { Ok(Point::from_bytes(bytes32(text)?)?) };
-        let shares = self
-            .shares
-            .iter()
-            .map(point)
-            .collect::<Result<Vec<_>, _>>()?;
+        let shares = self.shares.iter().map(|text| point(text));
+        let shares = shares.collect::<Result<Vec<_>, _>>()?;
         let members = u8::try_from(shares.len()).context("too many shares")?;
         let threshold = Threshold::new(self.needed, members)?;
-        let transcript = |text: &String| {
+        let transcripts = self.transcripts.iter().map(|text| {
             let bytes = hex::decode(text).map_err(|_| anyhow!("a transcript is hexadecimal"))?;
             Ok(Transcript::from_bytes(&bytes)?)
-        };
-        let transcripts: anyhow::Result<_> = self.transcripts.iter().map(transcript).collect();
+        });
+        let transcripts: anyhow::Result<_> = transcripts.collect();
         Ok((
             ThresholdKey::new(threshold, point(&self.key)?, shares)?,
             transcripts?,
         ))
     }
+}
+
+fn point(text: &str) -> anyhow::Result<Point> {
+    Ok(Point::from_bytes(bytes32(text)?)?)
 }

@@ -1,6 +1,6 @@
 //! `dispers stack doctor`: checks whether a host is ready, and says what to repair.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{fmt::Display, path::PathBuf, sync::Arc};
 
 use clap::{Args, ValueEnum};
 use dispers_base::id::Role;
@@ -76,68 +76,71 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Exit> {
     }
 }
 
+/// Records the result of a check. Returns `None` if it failed.
+fn note<E: Display>(
+    findings: &mut Vec<Finding>,
+    what: &'static str,
+    found: Result<String, E>,
+) -> Option<()> {
+    let found = found.map_err(|error| error.to_string());
+    let ok = found.is_ok();
+    findings.push(Finding { what, found });
+    ok.then_some(())
+}
+
 async fn look(arguments: &Arguments, findings: &mut Vec<Finding>) -> Option<()> {
-    let mut note = |what, found: Result<String, String>| {
-        let ok = found.is_ok();
-        findings.push(Finding { what, found });
-        ok.then_some(())
-    };
     let (home, doctype) = (arguments.home.as_deref(), arguments.doctype.as_deref());
-    let text = |error: &dyn std::fmt::Display| error.to_string();
     let loaded = Config::load(&arguments.config, "stack");
-    let loaded = loaded.map_err(|error| text(&error));
     let config: Config<dispers_stack::Config> = match loaded {
         Ok(config) => config,
-        Err(error) => return note("configuration", Err(error)),
+        Err(error) => return note(findings, "configuration", Err(error)),
     };
-    note("configuration", Ok(arguments.config.display().to_string()));
+    let path = arguments.config.display().to_string();
+    note(findings, "configuration", Ok::<_, String>(path));
 
     let store = match config.role.open(|path| config.resolve(path)) {
         Ok(store) => Arc::new(store),
-        Err(error) => return note("database", Err(text(&error))),
+        Err(error) => return note(findings, "database", Err(error)),
     };
-    note("database", homes(&store).map_err(|error| text(&error)))?;
-    note("log", forks(&store).map_err(|error| text(&error)).flatten());
+    note(findings, "database", homes(&store))?;
+    // No later check depends on the log, so a fork does not end the checks.
+    let history = forks(&store).map_err(|error| error.to_string());
+    note(findings, "log", history.flatten());
     if let Some(page) = &config.role.page {
         let checked = page.check().map(|()| page.url.clone());
-        note("page", checked.map_err(|error| text(&error)));
+        note(findings, "page", checked);
     }
     // Reading documents may block on the host's server. Only a worker thread may block.
     let read = tokio::task::block_in_place(|| documents(&store, home, doctype));
-    note("documents", read.map_err(|error| text(&error)));
+    note(findings, "documents", read);
 
-    let opened = config.open(Role::Stack).map_err(|error| text(&error));
-    let (directory, keys) = match opened {
+    let (directory, keys) = match config.open(Role::Stack) {
         Ok(opened) => opened,
-        Err(error) => return note("directory", Err(error)),
+        Err(error) => return note(findings, "directory", Err(error)),
     };
     let days = directory.expires.0.saturating_sub(now().0) / 86_400_000;
-    let told = format!(
+    let edition = format!(
         "network {}, edition {}, {days} days left",
         directory.network, directory.epoch
     );
-    note(
-        "directory",
-        if days > 0 {
-            Ok(told)
-        } else {
-            Err(told + ": get the next edition")
-        },
-    );
+    let current = match days {
+        0 => Err(edition + ": get the next edition"),
+        _ => Ok(edition),
+    };
+    note(findings, "directory", current);
     let name = match config.name() {
         Ok(name) => name,
-        Err(error) => return note("name", Err(text(&error))),
+        Err(error) => return note(findings, "name", Err(error)),
     };
-    if config.role.attach {
-        note("way", Ok("attaches to the targets".into()));
-    } else {
-        let listed = directory.host(&name).map(|host| host.address.clone());
-        let way = match listed.filter(|address| !address.is_empty()) {
-            Some(address) => Ok(format!("the targets dial {address}")),
-            None => Err("the directory lists no address: write attach = true in [stack], or have one listed".into()),
-        };
-        note("way", way);
-    }
+    let listed = directory.host(&name).map(|host| host.address.clone());
+    let way = match listed.filter(|address| !address.is_empty()) {
+        _ if config.role.attach => Ok("attaches to the targets".into()),
+        Some(address) => Ok(format!("the targets dial {address}")),
+        None => Err(
+            "the directory lists no address: write attach = true in [stack], or have one listed",
+        ),
+    };
+    note(findings, "way", way);
     let node = Node {
         name,
         directory: Arc::new(directory),
@@ -150,12 +153,9 @@ async fn look(arguments: &Arguments, findings: &mut Vec<Finding>) -> Option<()> 
     // The probe reaches the indexors, which refuse a request whose time differs from theirs. So it also
     // checks the clock.
     let reached = relay.probe().await;
-    note(
-        "network",
-        reached
-            .map(|()| "targets, conductor and indexors answer, the clock is theirs".into())
-            .map_err(|error| text(&error)),
-    )
+    let reached =
+        reached.map(|()| "targets, conductor and indexors answer, the clock is theirs".into());
+    note(findings, "network", reached)
 }
 
 fn homes(store: &Store) -> Result<String, dispers_stack::Error> {

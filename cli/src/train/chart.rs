@@ -25,33 +25,37 @@ pub(super) fn draw(file: &ModelFile) -> anyhow::Result<String> {
         (low.min(loss), high.max(loss))
     });
     let room = ((high - low) * 0.05).max(1e-3);
-    let failed = |error: &dyn std::fmt::Display| anyhow!("cannot draw the losses: {error}");
     let mut drawing = String::new();
     {
         // The backend borrows `drawing` until the end of this block.
         let root = SVGBackend::with_string(&mut drawing, (900, 420)).into_drawing_area();
-        root.fill(&WHITE).map_err(|e| failed(&e))?;
+        root.fill(&WHITE).map_err(failed)?;
         let mut chart = ChartBuilder::on(&root)
             .caption(format!("{}: loss by round", file.model), ("sans-serif", 18))
             .margin(12)
             .x_label_area_size(42)
             .y_label_area_size(70)
             .build_cartesian_2d(from..to, low - room..high + room)
-            .map_err(|e| failed(&e))?;
+            .map_err(failed)?;
         chart
             .configure_mesh()
             .x_desc("round")
             .draw()
-            .map_err(|e| failed(&e))?;
+            .map_err(failed)?;
         let colour = RGBColor(66, 113, 174);
         chart
             .draw_series(LineSeries::new(points.clone(), colour.stroke_width(2)))
-            .map_err(|e| failed(&e))?;
+            .map_err(failed)?;
         let dots = points
             .iter()
             .map(|point| Circle::new(*point, 3, colour.filled()));
-        chart.draw_series(dots).map_err(|e| failed(&e))?;
-        root.present().map_err(|e| failed(&e))?;
+        chart.draw_series(dots).map_err(failed)?;
+        root.present().map_err(failed)?;
     }
     Ok(drawing)
+}
+
+// The backend's error types depend on what is drawn, so any error is taken.
+fn failed(error: impl std::fmt::Display) -> anyhow::Error {
+    anyhow!("cannot draw the losses: {error}")
 }

@@ -121,27 +121,38 @@ fn ended(trained: &Trained) -> Option<String> {
     failed.or(early.map(str::to_owned))
 }
 
+// A file that was changed by hand and one that was cut off need the same remedy, so they share one message.
+fn damaged() -> anyhow::Error {
+    anyhow!("the model file is damaged: train it again")
+}
+
+/// Names coefficients by their columns. The first one is the constant, which has no column.
+fn named(coefficients: Vec<Coefficient>, columns: &[String]) -> Vec<Named> {
+    let named = coefficients.into_iter().enumerate();
+    let named = named.map(|(place, one)| Named {
+        name: match place.checked_sub(1) {
+            None => "(constant)".to_owned(),
+            Some(column) => columns.get(column).cloned().unwrap_or_default(),
+        },
+        value: one.value,
+        standardised: one.standardised,
+        standard_error: one.error,
+    });
+    named.collect()
+}
+
 impl ModelFile {
     /// Makes the model file of a session that ended.
     pub(super) fn of(trained: &Trained, question: &TrainingQuestion) -> Self {
         let fit = &trained.fit;
         let model = fit.model();
         let names = fit.names();
-        let named = |(place, one): (usize, Coefficient)| Named {
-            name: match place.checked_sub(1) {
-                None => "(constant)".to_owned(),
-                Some(place) => names.get(place).cloned().unwrap_or_default(),
-            },
-            value: one.value,
-            standardised: one.standardised,
-            standard_error: one.error,
-        };
         let bounds = model.design().bounds();
-        let column = |(name, (lo, hi)): (&String, (f64, f64))| Column {
+        let columns = names.iter().zip(bounds).map(|(name, (lo, hi))| Column {
             name: name.clone(),
             lo,
             hi,
-        };
+        });
         let metrics = fit.metrics.as_ref().map(|metrics| {
             let errors = metrics.named().into_iter().zip(metrics.errors);
             let errors = errors.filter_map(|((name, value), error)| {
@@ -180,10 +191,8 @@ impl ModelFile {
             label: question.request.label.clone(),
             classes: trained.classes.clone(),
             features: question.request.features.clone(),
-            columns: names.iter().zip(bounds).map(column).collect(),
-            coefficients: fit
-                .coefficients()
-                .map(|all| all.into_iter().enumerate().map(named).collect()),
+            columns: columns.collect(),
+            coefficients: fit.coefficients().map(|all| named(all, names)),
             state: Numbers {
                 means: model.state.means.clone(),
                 spreads: model.state.spreads.clone(),
@@ -286,7 +295,6 @@ impl ModelFile {
     /// # Errors
     /// If the file is damaged or was changed.
     pub(crate) fn model(&self) -> anyhow::Result<Model> {
-        let damaged = || anyhow!("the model file is damaged: train it again");
         let plan = hex::decode(&self.plan).map_err(|_| damaged())?;
         let (training, local): (Training, LocalQuery) =
             from_bytes(&plan, 1 << 20, "model").map_err(|_| damaged())?;

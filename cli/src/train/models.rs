@@ -9,7 +9,7 @@ use dispers_training::Family;
 use super::options::{Chosen, Gradient, Label, Penalty, Plot, Rounds, Shared, positive_or_zero};
 use crate::exit::Exit;
 
-/// What is trained. `E` are the options of the command around it.
+/// Model to train. `E` are the options of the command around it.
 #[derive(Subcommand)]
 pub(crate) enum Model<E: Args> {
     /// Linear regression.

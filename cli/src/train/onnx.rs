@@ -114,10 +114,6 @@ fn integer(name: &str, value: i64) -> Attribute {
 
 /// Describes an input or output with one row per document.
 fn value(name: &str, columns: usize) -> Value {
-    let dimension = |value, name: Option<&str>| Dimension {
-        value,
-        name: name.map(str::to_owned),
-    };
     Value {
         name: name.to_owned(),
         kind: Some(Type {
@@ -125,8 +121,14 @@ fn value(name: &str, columns: usize) -> Value {
                 element: FLOAT,
                 shape: Some(Shape {
                     dimension: vec![
-                        dimension(None, Some("documents")),
-                        dimension(Some(columns as i64), None),
+                        Dimension {
+                            value: None,
+                            name: Some("documents".to_owned()),
+                        },
+                        Dimension {
+                            value: Some(columns as i64),
+                            name: None,
+                        },
                     ],
                 }),
             }),
@@ -152,10 +154,6 @@ pub(super) fn encode(file: &ModelFile) -> anyhow::Result<Vec<u8>> {
     if let Some(last) = builder.nodes.last_mut() {
         last.output = vec!["y".to_owned()];
     }
-    let entry = |key: &str, value: String| Entry {
-        key: key.to_owned(),
-        value,
-    };
     let names = file.columns.iter().map(|column| column.name.as_str());
     let onnx = ModelProto {
         ir_version: FORMAT,
@@ -172,8 +170,14 @@ pub(super) fn encode(file: &ModelFile) -> anyhow::Result<Vec<u8>> {
             version: OPERATORS,
         }],
         metadata: vec![
-            entry("columns", names.collect::<Vec<_>>().join("\n")),
-            entry("classes", file.classes.join("\n")),
+            Entry {
+                key: "columns".to_owned(),
+                value: names.collect::<Vec<_>>().join("\n"),
+            },
+            Entry {
+                key: "classes".to_owned(),
+                value: file.classes.join("\n"),
+            },
         ],
     };
     Ok(onnx.encode_to_vec())

@@ -229,6 +229,7 @@ impl Shared {
         owners_ms: u64,
         default: Option<Epsilon>,
     ) -> Result<TrainingQuestion, Exit> {
+        // With a larger share, hardly any home would be left to train the model.
         if !(0.0..=0.9).contains(&self.validation) {
             return Err(Exit::misuse(anyhow!(
                 "--validation {} is no share: write one such as 0.2, at most 0.9",

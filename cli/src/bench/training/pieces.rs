@@ -50,6 +50,12 @@ fn milliseconds(taken: Duration, count: usize) -> f64 {
     taken.as_secs_f64() * 1e3 / count as f64
 }
 
+fn add(sums: &mut [u64], share: &[u64]) {
+    for (sum, element) in sums.iter_mut().zip(share) {
+        *sum = field::add(*sum, *element);
+    }
+}
+
 /// Measures vectors of `coordinates` coordinates.
 pub(super) fn measure(coordinates: usize) -> anyhow::Result<Vec<Piece>> {
     let vector = Vector::compile(&VectorShape {
@@ -78,20 +84,21 @@ struct Bench<'a> {
 impl<'a> Bench<'a> {
     fn new(vector: &'a Vector, per_host: usize) -> anyhow::Result<Self> {
         let points = (1..=MEMBERS).map(MemberNumber::new);
-        let key = |_| EnvelopeSecretKey::generate(Suite::default(), &mut rng());
+        let keys = (0..MEMBERS).map(|_| EnvelopeSecretKey::generate(Suite::default(), &mut rng()));
         Ok(Self {
             vector,
             circuit: Circuit::from(vector.clone()),
             per_host,
             points: points.collect::<Result<_, _>>()?,
-            keys: (0..MEMBERS).map(key).collect(),
+            keys: keys.collect(),
         })
     }
 
     fn row(&self, coordinates: usize) -> VectorRow {
-        let level = |_| u64::from(rng().next_u32() >> (32 - u32::from(BITS)));
+        let levels =
+            (0..coordinates).map(|_| u64::from(rng().next_u32() >> (32 - u32::from(BITS))));
         VectorRow {
-            sections: vec![Some((0..coordinates).map(level).collect())],
+            sections: vec![Some(levels.collect())],
         }
     }
 
@@ -236,24 +243,22 @@ impl<'a> Bench<'a> {
             let groups = groups.clone();
             let begun = Instant::now();
             let mut sums = vec![0; length];
-            let mut add = |share: &[u64]| {
-                for (sum, element) in sums.iter_mut().zip(share) {
-                    *sum = field::add(*sum, *element);
-                }
-            };
             for group in groups {
                 let bytes = group.open_bytes(key, &context())?;
                 match <&[u8; 32]>::try_from(&bytes[..]) {
                     Ok(seed) => {
                         let mut expander = Expander::new(labels::EXPAND_SHARES, seed);
                         for _ in 0..self.per_host {
-                            add(&expander.elements(length));
+                            add(&mut sums, &expander.elements(length));
                         }
                     }
                     Err(_) => {
-                        let word = |word: &[u8; 8]| u64::from_le_bytes(*word);
-                        let elements: Vec<u64> = bytes.as_chunks().0.iter().map(word).collect();
-                        elements.chunks_exact(length).for_each(&mut add);
+                        let words = bytes.as_chunks().0.iter();
+                        let elements: Vec<u64> =
+                            words.map(|word| u64::from_le_bytes(*word)).collect();
+                        for share in elements.chunks_exact(length) {
+                            add(&mut sums, share);
+                        }
                     }
                 }
             }

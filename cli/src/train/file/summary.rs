@@ -21,10 +21,10 @@ impl ModelFile {
             line(format!("ended early: {ended}"));
         }
         // A text has up to thousands of buckets, and a bucket's coefficient says little without its words.
-        let words = |one: &&Named| one.name.starts_with("words(");
-        let buckets = self.coefficients.iter().flatten().filter(words).count();
-        let told = self.coefficients.iter().flatten();
-        for one in told.filter(|one| !words(one)) {
+        let coefficients = self.coefficients.iter().flatten();
+        let (buckets, others): (Vec<&Named>, Vec<&Named>) =
+            coefficients.partition(|one| one.name.starts_with("words("));
+        for one in others {
             let error = one
                 .standard_error
                 .map_or(String::new(), |error| format!(" ± {error:.4}"));
@@ -36,7 +36,8 @@ impl ModelFile {
                 one.name, one.value
             ));
         }
-        if buckets > 0 {
+        if !buckets.is_empty() {
+            let buckets = buckets.len();
             line(format!(
                 "  and {buckets} coefficients of words: --format json has them"
             ));
