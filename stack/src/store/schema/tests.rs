@@ -129,7 +129,7 @@ fn a_file_of_release_0_1_0_opens_with_all_its_rows() {
         let spent = "'a', 7, 0, 6, 11, 13, 1000, 2000, 3000, X'00'";
         assert_eq!(row(&store, "decision"), spent);
         let a = HomeId("a".into());
-        assert_eq!(store.homes().unwrap(), [a.clone()]);
+        assert_eq!(store.homes().unwrap(), std::slice::from_ref(&a));
         assert!(store.holds(&a).unwrap());
         assert_eq!(store.subscriptions(&a, KeyEpoch(1)).unwrap(), ["home>all"]);
         assert!(matches!(
