@@ -12,13 +12,13 @@ use dispers_core::{
     find::{BatchMessage, BatchStatement},
     ticket::FindId,
 };
-use dispers_node::now;
+use dispers_node::{CallFailure, now};
 use dispers_proto::v1::target_client::TargetClient;
 use tokio::{
     task::JoinSet,
     time::{sleep, timeout},
 };
-use tonic::{Code, Status};
+use tonic::Status;
 
 use crate::{Driver, drive::outgoing};
 
@@ -114,7 +114,7 @@ impl Driver {
             let announced = timeout(wait, self.announce(work, &message)).await;
             outcome = announced.unwrap_or_else(|_| Err(Status::unavailable("no answer in time")));
             match &outcome {
-                Err(status) if status.code() == Code::Unavailable => {}
+                Err(status) if CallFailure::of(status) == CallFailure::Unreachable => {}
                 _ => break,
             }
         }

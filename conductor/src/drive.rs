@@ -24,7 +24,7 @@ use dispers_core::{
     release::{Certificate, NotariseRequest, Proposal, SealedTotal},
     session::SignedParameters,
 };
-use dispers_node::{Channel, Channels, Node, blocking, now};
+use dispers_node::{CallFailure, Channel, Channels, Node, blocking, now};
 use dispers_proto::{
     Messages, chunks,
     v1::{
@@ -38,7 +38,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Code, Response, Status, Streaming};
+use tonic::{Response, Status, Streaming};
 
 use crate::{Config, Error, Kept, Log};
 
@@ -97,13 +97,14 @@ impl Driver {
 
 /// Converts a status of a step to the error that decides how the query goes on.
 fn step_error(status: &Status) -> StepError {
-    match status.code() {
-        Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown => {
-            StepError::Unreachable
+    match CallFailure::of(status) {
+        CallFailure::Unreachable => StepError::Unreachable,
+        // An aggregator lost the contributions of a frozen attempt in a restart (§8).
+        CallFailure::Lost => StepError::Forgotten,
+        // A node that is full stays so for longer than a step may take, so that a repetition would not help.
+        CallFailure::Busy | CallFailure::Missing | CallFailure::Sender | CallFailure::Refused => {
+            StepError::Refused(status.message().to_owned())
         }
-        // An aggregator that lost the contributions of a frozen attempt in a restart says so with this code (§8).
-        Code::Aborted => StepError::Forgotten,
-        _ => StepError::Refused(status.message().to_owned()),
     }
 }
 
@@ -507,7 +508,7 @@ impl Driver {
         for finder in self.finders(partition) {
             found = self.find(partition, finder).await;
             match &found {
-                Err(status) if status.code() == Code::Unavailable => {}
+                Err(status) if CallFailure::of(status) == CallFailure::Unreachable => {}
                 _ => break,
             }
         }
@@ -668,7 +669,7 @@ impl Driver {
         // `position` is the aggregator's place among those with an offer. A place without groups gets none.
         match self.aggregator(aggregator)?.open(request).await {
             Ok(reply) => incoming(reply, MESSAGES).await.map(Some),
-            Err(status) if status.code() == Code::DataLoss => Ok(None),
+            Err(status) if CallFailure::of(&status) == CallFailure::Sender => Ok(None),
             Err(status) => Err(status),
         }
     }

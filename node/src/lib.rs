@@ -34,7 +34,7 @@ pub use config::{Config, ConfigError, NodeConfig, load_telemetry};
 pub use cosign::Cosigner;
 pub use database::{Database, DatabaseError, Schema, connect};
 pub use edge::{InOrder, Reply, blocking, limit_workers, reply};
-pub use fault::Fault;
+pub use fault::{CallFailure, Fault};
 pub use in_place::InPlace;
 pub use listed::{Held, Unlisted, check_listed};
 pub use metrics::{MetricsConfig, QueryPhase, serve_metrics};

@@ -4,10 +4,10 @@
 use std::{sync::Arc, time::Duration};
 
 use dispers_base::id::Role;
-use dispers_node::{AnyOf, Channel, Channels, Node};
+use dispers_node::{AnyOf, CallFailure, Channel, Channels, Node};
 use dispers_proto::v1::conductor_client::ConductorClient;
 use tokio::time::{Instant, sleep};
-use tonic::{Code, Response, Status};
+use tonic::{Response, Status};
 
 use crate::Error;
 
@@ -38,14 +38,14 @@ impl Conductors {
 
 /// Converts the status of a failed call into the error that tells what to do next.
 pub(crate) fn refused(status: &Status) -> Error {
-    match status.code() {
-        // A connection that breaks during a call appears as Unknown or Cancelled. The Conductor may have done its work,
-        // but all calls may be repeated.
-        Code::Unavailable | Code::DeadlineExceeded | Code::Unknown | Code::Cancelled => {
-            Error::Unreachable(status.message().to_owned())
+    let message = status.message().to_owned();
+    match CallFailure::of(status) {
+        // The Conductor may have done its work, but all calls may be repeated.
+        CallFailure::Unreachable => Error::Unreachable(message),
+        CallFailure::Busy => Error::Busy(message),
+        CallFailure::Lost | CallFailure::Missing | CallFailure::Sender | CallFailure::Refused => {
+            Error::Refused(message)
         }
-        Code::ResourceExhausted => Error::Busy(status.message().to_owned()),
-        _ => Error::Refused(status.message().to_owned()),
     }
 }
 
