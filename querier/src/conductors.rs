@@ -4,17 +4,15 @@
 use std::{sync::Arc, time::Duration};
 
 use dispers_base::id::Role;
-use dispers_node::{AnyOf, CallFailure, Channel, Channels, Node};
+use dispers_node::{AnyOf, CallFailure, Channel, Channels, Node, Patience};
 use dispers_proto::v1::conductor_client::ConductorClient;
-use tokio::time::{Instant, sleep};
 use tonic::{Response, Status};
 
 use crate::Error;
 
-/// Longest time for which a running query is followed while no Conductor can be reached.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
-/// Pause between two tries to reach a Conductor.
-pub(crate) const PAUSE: Duration = Duration::from_millis(500);
+/// Tries to reach a Conductor while none can be reached: a running query goes on without one for a while.
+pub(crate) const AWAY: Patience = Patience::new(Duration::from_millis(500), Duration::from_secs(2))
+    .within(Duration::from_secs(60));
 
 /// All Conductors that the directory lists.
 pub(crate) struct Conductors(AnyOf);
@@ -49,15 +47,10 @@ pub(crate) fn refused(status: &Status) -> Error {
     }
 }
 
-/// Repeats `step` while no Conductor can be reached, until `PATIENCE` has passed.
+/// Repeats `step` while no Conductor can be reached, under [`AWAY`].
 pub(crate) async fn patiently<T, F: Future<Output = Result<T, Error>>>(
-    mut step: impl FnMut() -> F,
+    step: impl FnMut() -> F,
 ) -> Result<T, Error> {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        match step().await {
-            Err(Error::Unreachable(_)) if Instant::now() < deadline => sleep(PAUSE).await,
-            done => return done,
-        }
-    }
+    let is_unreachable = |error: &Error| matches!(error, Error::Unreachable(_));
+    AWAY.retry(is_unreachable, step).await
 }

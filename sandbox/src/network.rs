@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     fmt,
-    io::ErrorKind,
+    io::{self, ErrorKind},
     path::{Path, PathBuf},
     pin::Pin,
     sync::Arc,
@@ -20,7 +20,7 @@ use dispers_crypto::{
     envelope::{EnvelopeSecretKey, Suite},
 };
 use dispers_node::{
-    Activity, Node, TlsIdentity, Watcher,
+    Activity, Node, Patience, TlsIdentity, Watcher,
     keyfile::{NodeKeys, PreviousKeys},
     private, rng, serve,
 };
@@ -33,7 +33,7 @@ use dispers_query::catalogue::Catalogue;
 use dispers_sql::plan::{Plan, PlanLimits};
 use dispers_stack::{Answerer, Connector, Relay, Rules, Store, attach, subscribe};
 use dispers_trust::directory::{Directory, SIZE_NOISE};
-use tokio::{net::TcpListener, runtime::Handle, sync::watch, task::JoinSet, time::sleep};
+use tokio::{net::TcpListener, runtime::Handle, sync::watch, task::JoinSet};
 use tonic::service::Routes;
 
 use crate::{
@@ -47,6 +47,9 @@ use crate::{
 pub(crate) const MAX_HOMES: u64 = 10_000_000;
 /// Most hosts that subscribe their homes at the same time.
 const PARALLEL_HOSTS: usize = 4;
+/// Tries to listen at the address of a node that has just stopped.
+const FREE: Patience = Patience::new(Duration::from_millis(100), Duration::from_millis(200))
+    .within(Duration::from_secs(5));
 
 type BoxFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -754,17 +757,10 @@ impl Network {
             .cloned()
             .unwrap_or_default();
         self.end_node(name.as_str()).await;
-        let mut tries = 50;
-        loop {
-            match TcpListener::bind(&address).await {
-                // The port can be in use for a moment, for example by a connection of another process.
-                Err(busy) if busy.kind() == ErrorKind::AddrInUse && tries > 0 => {
-                    tries -= 1;
-                    sleep(Duration::from_millis(100)).await;
-                }
-                bound => return bound.map_err(|error| Error::start(name.as_str(), error)),
-            }
-        }
+        // The port can be in use for a moment, for example by a connection of another process.
+        let in_use = |error: &io::Error| error.kind() == ErrorKind::AddrInUse;
+        let bound = FREE.retry(in_use, || TcpListener::bind(&address)).await;
+        bound.map_err(|error| Error::start(name.as_str(), error))
     }
 
     /// Stops one node, and starts it again with only its keys and its stored state. This works for a data aggregator,
