@@ -19,6 +19,9 @@ pub use sqlite::Sqlite;
 
 use crate::Error;
 
+/// Largest encoded record, profiles or totals of a query, in bytes.
+pub(crate) const MAX_RECORD: usize = 64 << 20;
+
 /// Query that has just been accepted.
 pub struct NewQuery {
     /// Id of the query.

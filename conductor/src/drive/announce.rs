@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use dispers_base::{
     encoding::decode,
-    id::{BatchId, Timestamp, Work},
+    id::{BatchId, Work},
 };
 use dispers_core::{
     ask::TargetRequest,
@@ -20,22 +20,19 @@ use tokio::{
 };
 use tonic::Status;
 
-use crate::{Driver, drive::outgoing};
+use super::{
+    Driver,
+    call::{malformed, outgoing},
+};
 
 /// Most batches that are announced at the same time.
 const PARALLEL: usize = 2;
 
 impl Driver {
-    /// Returns the time from which on homes answer.
-    pub(crate) fn answer_from(&self) -> Timestamp {
-        let manifest = self.manifest.unverified();
-        manifest.map_or(Timestamp(0), |manifest| manifest.answer_from)
-    }
-
     /// Waits for the time from which on homes answer. Before that time, the first call has the homes of all batches
     /// told that they will be asked.
     pub(crate) async fn wait_for_owners(self: &Arc<Self>) {
-        let from = self.answer_from();
+        let from = self.manifest.answer_from;
         if now() >= from {
             return;
         }
@@ -53,8 +50,7 @@ impl Driver {
     async fn announce_all(self: Arc<Self>) {
         let mut announcing = JoinSet::new();
         let mut finds = HashMap::new();
-        let manifest = self.manifest.unverified();
-        let committees = manifest.map_or(0, |manifest| manifest.committees.len() as u16);
+        let committees = self.manifest.committees.len() as u16;
         let partitions = 0..self.node.directory.partitions();
         for (partition, committee) in partitions
             .flat_map(|partition| (0..committees).map(move |committee| (partition, committee)))
@@ -129,11 +125,10 @@ impl Driver {
 
     /// Has the Target of an attempt announce the query to the homes of a batch.
     async fn announce(&self, work: Work, message: &[u8]) -> Result<(), Status> {
-        let batch: BatchMessage =
-            decode(message).map_err(|error| Status::data_loss(error.to_string()))?;
+        let batch: BatchMessage = decode(message).map_err(malformed)?;
         let target = self.channel(self.target(&batch, work.attempt)?)?;
         let request = outgoing(TargetRequest {
-            manifest: self.manifest.clone(),
+            manifest: self.signed.clone(),
             inclusion: self.logged().await?,
             work,
             // The first round of a session has no parameters (§18).
