@@ -12,7 +12,7 @@ use dispers_core::{
     find::{BatchMessage, BatchStatement},
     ticket::FindId,
 };
-use dispers_node::{CallFailure, now};
+use dispers_node::{CallFailure, Patience, now};
 use dispers_proto::v1::target_client::TargetClient;
 use tokio::{
     task::JoinSet,
@@ -24,9 +24,42 @@ use super::{
     Driver,
     call::{malformed, outgoing},
 };
+use crate::Kept;
 
 /// Most batches that are announced at the same time.
 const PARALLEL: usize = 2;
+/// Tries to read a batch while the store is away, beyond those of the store itself.
+const AWAY: Patience = Patience::new(Duration::from_secs(1), Duration::from_secs(30));
+
+/// Stored batches of one committee and partition, read one after the other.
+struct Batches<'a> {
+    kept: &'a dyn Kept,
+    next: BatchId,
+    /// Longest time for which a batch is tried again while the store is away.
+    within: Duration,
+}
+
+impl Batches<'_> {
+    /// Returns the next batch, or `None` after the last.
+    ///
+    /// # Errors
+    /// The store's status if the batch cannot be read. More batches may follow.
+    async fn next(&mut self) -> Result<Option<(BatchId, Vec<u8>)>, Status> {
+        let batch = self.next;
+        let is_away = |status: &Status| CallFailure::of(status) == CallFailure::Unreachable;
+        let tries = AWAY.within(self.within);
+        let read = tries.retry(is_away, || self.kept.batch(batch)).await;
+        match read {
+            Ok(message) => {
+                self.next.number += 1;
+                Ok(Some((batch, message)))
+            }
+            // Batches are numbered without a gap, so the first number that is missing ends the committee's batches.
+            Err(status) if CallFailure::of(&status) == CallFailure::Missing => Ok(None),
+            Err(status) => Err(status),
+        }
+    }
+}
 
 impl Driver {
     /// Waits for the time from which on homes answer. Before that time, the first call has the homes of all batches
@@ -55,26 +88,41 @@ impl Driver {
         for (partition, committee) in partitions
             .flat_map(|partition| (0..committees).map(move |committee| (partition, committee)))
         {
-            for number in 0.. {
-                let batch = BatchId {
+            let left = self.manifest.answer_from.0.saturating_sub(now().0);
+            let mut batches = Batches {
+                kept: &*self.kept,
+                next: BatchId {
                     partition,
                     committee,
-                    number,
-                };
-                match self.kept.batch(batch).await {
+                    number: 0,
+                },
+                within: Duration::from_millis(left),
+            };
+            loop {
+                match batches.next().await {
                     // An earlier find of this query that failed midway may have stored more batches than the find that
                     // replaced it. A home takes part only at the place at which the query reached it first (§6), so
                     // announcing such a batch would exclude its homes from the query.
-                    Ok(message) if self.is_left_over(partition, &message, &mut finds) => break,
-                    Ok(message) => {
+                    Ok(Some((_, message)))
+                        if self.is_left_over(partition, &message, &mut finds) =>
+                    {
+                        break;
+                    }
+                    Ok(Some((batch, message))) => {
                         if announcing.len() == PARALLEL {
                             announcing.join_next().await;
                         }
                         announcing.spawn(self.clone().announce_anywhere(batch, message));
                     }
-                    // Batches are numbered without a gap, so the first number that is missing ends the committee's
-                    // batches.
-                    Err(_) => break,
+                    Ok(None) => break,
+                    Err(status) => {
+                        let code = status.code();
+                        tracing::error!(
+                            ?code,
+                            "batches cannot be read: a query was not announced to their homes"
+                        );
+                        break;
+                    }
                 }
             }
         }
@@ -137,5 +185,93 @@ impl Driver {
         });
         TargetClient::new(target).announce(request.await?).await?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use dispers_crypto::oprf::Pseudonym;
+
+    use super::*;
+    use crate::InMemory;
+
+    /// A store that fails with a status at the second read.
+    struct Failing {
+        batches: InMemory,
+        status: Status,
+        reads: AtomicU32,
+    }
+
+    #[tonic::async_trait]
+    impl Kept for Failing {
+        fn lists(&self) -> &[Pseudonym] {
+            &[]
+        }
+
+        async fn segment(&self, _: u16, _: usize) -> Result<Option<Vec<u8>>, Status> {
+            Ok(None)
+        }
+
+        async fn keep(&self, batch: BatchId, message: Vec<u8>) -> Result<(), Status> {
+            self.batches.keep(batch, message).await
+        }
+
+        async fn batch(&self, batch: BatchId) -> Result<Vec<u8>, Status> {
+            match self.reads.fetch_add(1, Ordering::Relaxed) {
+                1 => Err(self.status.clone()),
+                _ => self.batches.batch(batch).await,
+            }
+        }
+    }
+
+    /// Reads the batches of a store that has three and fails with `status` at the second read. Returns the numbers of
+    /// those read, and whether the end was reached.
+    async fn read(status: Status) -> (Vec<u32>, bool) {
+        let kept = Failing {
+            batches: InMemory::default(),
+            status,
+            reads: AtomicU32::new(0),
+        };
+        let first = BatchId {
+            partition: 0,
+            committee: 0,
+            number: 0,
+        };
+        for number in 0..3 {
+            kept.keep(BatchId { number, ..first }, vec![7])
+                .await
+                .unwrap();
+        }
+        let mut batches = Batches {
+            kept: &kept,
+            next: first,
+            within: Duration::from_secs(60),
+        };
+        let mut numbers = Vec::new();
+        loop {
+            match batches.next().await {
+                Ok(Some((batch, _))) => numbers.push(batch.number),
+                Ok(None) => return (numbers, true),
+                Err(_) => return (numbers, false),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_store_that_is_away_for_a_while_hides_no_batch() {
+        assert_eq!(
+            read(Status::unavailable("the database is away")).await,
+            (vec![0, 1, 2], true)
+        );
+    }
+
+    #[tokio::test]
+    async fn a_batch_that_cannot_be_read_is_not_the_end_of_all() {
+        assert_eq!(
+            read(Status::internal("the disk fails")).await,
+            (vec![0], false)
+        );
     }
 }
