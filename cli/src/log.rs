@@ -18,16 +18,16 @@ use dispers_core::{
     log::{Root, SignedHead, Tree, check_consistency, leaf},
     manifest::{Manifest, SignedManifest},
 };
-use dispers_node::{AnyOf, Channels, Config, Node, now, private};
+use dispers_node::{AnyOf, CallFailure, Channels, Config, Node, now, private};
 use dispers_proto::{
     Messages,
     v1::{Empty, LogRange, LogSizes, conductor_client::ConductorClient},
 };
 use dispers_trust::directory::Directory;
 use serde_json::json;
-use tonic::{Code, Status};
+use tonic::Status;
 
-use crate::exit::{Exit, UNAVAILABLE};
+use crate::exit::{Exit, TRY_LATER, UNAVAILABLE};
 
 /// Number of entries fetched at a time.
 const PART: u64 = 256;
@@ -100,9 +100,10 @@ struct Reader {
 }
 
 fn exit(status: Status) -> Exit {
-    let code = match status.code() {
-        Code::Unavailable | Code::DeadlineExceeded => UNAVAILABLE,
-        _ => 1,
+    let code = match CallFailure::of(&status) {
+        CallFailure::Unreachable => UNAVAILABLE,
+        CallFailure::Busy => TRY_LATER,
+        CallFailure::Lost | CallFailure::Missing | CallFailure::Sender | CallFailure::Refused => 1,
     };
     Exit {
         code,
@@ -158,7 +159,7 @@ impl Reader {
         match fetched.await {
             // The caller knows that the log once had both sizes, since somebody saw their heads. A conductor
             // without a proof then fails the check of the empty proof, which reports the log as wrong.
-            Err(status) if status.code() == Code::NotFound => Ok(Vec::new()),
+            Err(status) if CallFailure::of(&status) == CallFailure::Missing => Ok(Vec::new()),
             fetched => Ok(fetched.map_err(exit)?.into_inner().body),
         }
     }

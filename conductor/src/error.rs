@@ -1,9 +1,13 @@
 //! Errors of a Conductor, each attributed to the caller, a peer, the operator or this node.
 
-use dispers_base::{encoding::DecodeError, id::Name};
+use dispers_base::{
+    encoding::DecodeError,
+    id::{Name, QueryId},
+};
 use dispers_core::{manifest::ManifestError, session::ParametersError};
 use dispers_crypto::envelope::OpenError;
 use dispers_node::{Fault, NoRoom};
+use tonic::Status;
 
 /// Errors of a request to a Conductor.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +48,16 @@ pub enum Error {
     /// The database cannot be reached now.
     #[error("the conductor cannot reach its database: {0}; the same request may come again")]
     Away(String),
+    /// The manifest of a kept query does not verify under the present directory.
+    #[error(
+        "the kept query {query} cannot be driven, because its manifest is not valid under this directory: {reason}; it stays until it expires, and its querier may submit it again"
+    )]
+    Invalid {
+        /// Id of the query.
+        query: QueryId,
+        /// Broken rule.
+        reason: ManifestError,
+    },
     /// Another Conductor drives the query.
     #[error("another conductor has taken the query over")]
     TakenOver,
@@ -61,6 +75,9 @@ pub enum Error {
     /// The session has ended, so that no further round begins.
     #[error("the session has ended: its status says why")]
     Ended,
+    /// The query has ended, so that it cannot be cancelled.
+    #[error("the query has ended already")]
+    HasEnded,
     /// The parameters do not begin a round.
     #[error(transparent)]
     Parameters(ParametersError),
@@ -87,6 +104,11 @@ impl From<NoRoom> for Error {
 }
 
 impl Error {
+    /// Logs the error at the edge, and returns its gRPC status.
+    pub(crate) fn status(self) -> Status {
+        self.fault().status(&self)
+    }
+
     /// Returns who is at fault, which determines the gRPC code.
     pub fn fault(&self) -> Fault {
         match self {
@@ -100,7 +122,8 @@ impl Error {
             Self::OtherQuerier => Fault::Denied,
             Self::UnknownQuery | Self::NoSuchLog => Fault::NotFound,
             Self::NotDone | Self::Full(_) | Self::OwnQueries(_) => Fault::TryLater,
-            Self::TakenOver | Self::Ended => Fault::Conflict,
+            Self::TakenOver | Self::Ended | Self::HasEnded => Fault::Conflict,
+            Self::Invalid { .. } => Fault::Operator,
             Self::Storage(_) => Fault::Us,
             Self::Away(_) | Self::Elsewhere | Self::Unwitnessed { .. } => Fault::Peer,
         }

@@ -6,17 +6,16 @@ use std::{
     time::Duration,
 };
 
-use dispers_base::id::{BatchId, KeyEpoch, QueryId};
+use dispers_base::id::{BatchId, QueryId};
 use dispers_crypto::oprf::Pseudonym;
-use tokio::time::{Instant, sleep};
+use dispers_node::Patience;
 use tonic::Status;
 
-use crate::{Error, Store};
+use crate::{Error, Store, Submission};
 
-/// Longest time for which a step waits for a database that cannot be reached. The step's own deadline may be earlier.
-const PATIENCE: Duration = Duration::from_secs(120);
-/// Pause between two tries.
-const PAUSE: Duration = Duration::from_millis(500);
+/// Tries of a step while the database cannot be reached. The step's own deadline may be earlier.
+const AWAY: Patience = Patience::new(Duration::from_millis(500), Duration::from_secs(2))
+    .within(Duration::from_secs(120));
 
 /// Access to the lists of one query, and to its batches between find and ask.
 #[tonic::async_trait]
@@ -95,12 +94,11 @@ impl Stored {
     /// [`Error::Storage`], [`Error::Away`].
     pub(crate) async fn new(
         store: Arc<dyn Store>,
-        query: QueryId,
         holder: String,
-        epoch: KeyEpoch,
-        pseudonyms: Vec<Pseudonym>,
+        submission: &Submission,
         partitions: u16,
     ) -> Result<Self, Error> {
+        let epoch = submission.manifest.key_epoch;
         // The uploads are read once, so that a find that another finder repeats streams the same segments.
         let mut uploads = Vec::new();
         for partition in 0..partitions {
@@ -108,30 +106,20 @@ impl Stored {
         }
         Ok(Self {
             store,
-            query,
+            query: submission.manifest.query(),
             holder,
             uploads,
-            pseudonyms,
+            pseudonyms: submission.pseudonyms.clone(),
         })
     }
 }
 
-/// Converts an error to the gRPC status of its fault.
-fn status(error: Error) -> Status {
-    error.fault().status(&error)
-}
-
 /// Repeats a step while the database cannot be reached, so that a query waits rather than fails.
 async fn patiently<T, F: Future<Output = Result<T, Error>>>(
-    mut step: impl FnMut() -> F,
-) -> Result<T, Error> {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        match step().await {
-            Err(Error::Away(_)) if Instant::now() < deadline => sleep(PAUSE).await,
-            done => return done,
-        }
-    }
+    step: impl FnMut() -> F,
+) -> Result<T, Status> {
+    let is_away = |error: &Error| matches!(error, Error::Away(_));
+    AWAY.retry(is_away, step).await.map_err(Error::status)
 }
 
 #[tonic::async_trait]
@@ -145,8 +133,8 @@ impl Kept for Stored {
         let Some(upload) = uploads.and_then(|uploads| uploads.get(number)) else {
             return Ok(None);
         };
-        let segment = patiently(|| self.store.segment(*upload, &self.pseudonyms)).await;
-        segment.map(Some).map_err(status)
+        let segment = patiently(|| self.store.segment(*upload, &self.pseudonyms));
+        segment.await.map(Some)
     }
 
     async fn keep(&self, batch: BatchId, message: Vec<u8>) -> Result<(), Status> {
@@ -154,11 +142,10 @@ impl Kept for Stored {
             let message = message.clone();
             self.store.keep(self.query, &self.holder, batch, message)
         });
-        stored.await.map_err(status)
+        stored.await
     }
 
     async fn batch(&self, batch: BatchId) -> Result<Vec<u8>, Status> {
-        let message = patiently(|| self.store.batch(self.query, batch)).await;
-        message.map_err(status)
+        patiently(|| self.store.batch(self.query, batch)).await
     }
 }

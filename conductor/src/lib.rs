@@ -4,16 +4,19 @@
 //! value or a result. [`dispers_core::conduct`] decides what a query does next; this crate adds storage and the
 //! network.
 
-mod announce;
+mod conducting;
 mod config;
 mod drive;
 mod error;
 mod kept;
 mod log;
+mod relay;
 mod run;
 mod service;
 mod setup;
 mod store;
+mod submission;
+mod uploads;
 
 pub use config::{Config, Database, OpenError};
 pub use drive::Driver;
@@ -25,3 +28,4 @@ pub use setup::routes;
 pub use store::{Lease, NewQuery, Seen, Sqlite, State, Store, TakenUp};
 #[cfg(feature = "postgres")]
 pub use store::{Postgres, PostgresError, Settings};
+pub use submission::Submission;

@@ -15,21 +15,17 @@ use dispers_core::{
     log::{Cosign, CosignReply, FRESH, Head, Inclusion, MAX_COSIGN, Root, SignedHead, Tree, leaf},
     manifest::SignedManifest,
 };
-use dispers_node::{Channel, Channels, Node, blocking, now};
+use dispers_node::{Channel, Channels, Node, Patience, blocking, now};
 use dispers_proto::v1::{Message, witness_client::WitnessClient};
-use tokio::{
-    sync::Mutex,
-    task::JoinSet,
-    time::{sleep, timeout},
-};
+use tokio::{sync::Mutex, task::JoinSet, time::timeout};
 use tonic::Status;
 
 use crate::{Error, Store};
 
 /// Longest wait for one witness to co-sign a head.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Pause between two tries to have a head co-signed.
-const PAUSE: Duration = Duration::from_secs(1);
+/// Tries to have a head co-signed, until the caller's deadline.
+const SHOW: Patience = Patience::new(Duration::from_secs(1), Duration::from_secs(2));
 /// Most consistency proofs that are cached.
 const MAX_PROOFS: usize = 4096;
 /// Most leaves that are read from the store at a time.
@@ -102,18 +98,23 @@ impl Log {
             .store
             .append(self.number(), query, leaf, to_bytes(manifest));
         let index = index.await?;
-        loop {
-            let missing = match self.show(index).await {
-                Ok(inclusion) => return Ok(inclusion),
-                Err(error @ Error::Unwitnessed { .. }) => error,
-                Err(error @ Error::Away(_)) => error,
-                Err(error) => return Err(error),
-            };
-            if now().plus(PAUSE.as_millis() as u64) >= until {
-                return Err(missing);
-            }
-            sleep(PAUSE).await;
-        }
+        let may_pass = |error: &Error| matches!(error, Error::Unwitnessed { .. } | Error::Away(_));
+        let left = Duration::from_millis(until.0.saturating_sub(now().0));
+        let shown = SHOW.within(left).retry(may_pass, || self.show(index));
+        shown.await
+    }
+
+    /// Returns at most `count` encoded signed manifests, beginning at place `from`.
+    ///
+    /// # Errors
+    /// [`Error::Storage`], [`Error::Away`].
+    pub(crate) async fn entries(&self, from: u64, count: u64) -> Result<Vec<Vec<u8>>, Error> {
+        self.store.logged(self.number(), from, count).await
+    }
+
+    /// Returns the channels to other nodes.
+    pub(crate) fn channels(&self) -> &Channels {
+        &self.channels
     }
 
     /// Returns the proof that the leaf at `index` is in the log, under the latest head or a newly signed one.

@@ -7,18 +7,18 @@ use dispers_core::{
     conduct::{Command, Conduct, Event, Failure, Phase, Status, Wait},
     session::{ParametersError, SignedParameters},
 };
-use dispers_node::{QueryPhase, now};
+use dispers_node::{Patience, QueryPhase, now};
 use tokio::{
     sync::{Notify, mpsc, oneshot, watch},
     task::JoinSet,
-    time::{Instant, sleep, sleep_until},
+    time::{Instant, sleep_until},
 };
 use tracing::Instrument;
 
 use crate::{Driver, Error, State, Store};
 
-/// Pause between two tries to store a state.
-const PAUSE: Duration = Duration::from_millis(500);
+/// Tries to store a state while the store fails, until the query expires.
+const STORE: Patience = Patience::new(Duration::from_millis(500), Duration::from_secs(5));
 
 /// Returns the state of `conduct` in the form that the store keeps.
 pub(crate) fn state(conduct: &Conduct) -> State {
@@ -165,21 +165,21 @@ impl Run {
         if state.record == self.kept {
             return Ok(());
         }
-        loop {
+        let may_pass = |error: &Error| {
+            let passes = matches!(error, Error::Storage(_) | Error::Away(_));
+            if passes {
+                tracing::error!(%query, %error, "the query waits until it can be kept");
+            }
+            passes
+        };
+        let left = deadline.saturating_duration_since(Instant::now());
+        let saved = STORE.within(left).retry(may_pass, || {
             // The version makes this write fail if another process wrote in the meantime, even if both believe to hold
             // the lease.
-            let saved = self
-                .store
-                .save(query, &self.holder, self.version, state.clone());
-            match saved.await {
-                Ok(()) => break,
-                Err(error @ (Error::Storage(_) | Error::Away(_))) if Instant::now() < deadline => {
-                    tracing::error!(%query, %error, "the query waits until it can be kept");
-                    sleep(PAUSE).await;
-                }
-                Err(error) => return Err(error),
-            }
-        }
+            self.store
+                .save(query, &self.holder, self.version, state.clone())
+        });
+        saved.await?;
         self.version += 1;
         self.kept = state.record;
         Ok(())

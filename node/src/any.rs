@@ -11,9 +11,9 @@ use std::{
 use dispers_base::id::Role;
 use dispers_trust::directory::Node as Listed;
 use rand::Rng;
-use tonic::{Code, Status};
+use tonic::Status;
 
-use crate::{Channel, Channels, Node, rng};
+use crate::{CallFailure, Channel, Channels, Node, rng};
 
 /// Nodes of a role that can replace each other.
 pub struct AnyOf {
@@ -40,7 +40,7 @@ impl AnyOf {
     /// bear repetition.
     ///
     /// # Errors
-    /// The status of the first node that answers. If none can be reached, that of a node that is `UNAVAILABLE`, or else
+    /// The status of the first node that answers. If none can be reached, that of a node that says so itself, or else
     /// of a failed connection; `UNAVAILABLE` if the directory lists no node of the role.
     pub async fn call<T, F: Future<Output = Result<T, Status>>>(
         &self,
@@ -55,7 +55,7 @@ impl AnyOf {
                 .channels
                 .to(&listed[place].address, listed[place].tls_key)?;
             match call(channel).await {
-                Err(status) if is_away(&status) => {
+                Err(status) if CallFailure::of(&status) == CallFailure::Unreachable => {
                     // The refusal of a node that answered says more than the reason why another cannot be reached.
                     if refused
                         .as_ref()
@@ -74,10 +74,4 @@ impl AnyOf {
             Status::unavailable(format!("the directory lists no {}", self.role))
         }))
     }
-}
-
-/// Returns whether to try another node, since this one, or a node that it needs, cannot be reached.
-fn is_away(status: &Status) -> bool {
-    // A status with a source comes from the transport and not from the node.
-    status.code() == Code::Unavailable || status.source().is_some()
 }

@@ -4,17 +4,15 @@
 use std::{sync::Arc, time::Duration};
 
 use dispers_base::id::Role;
-use dispers_node::{AnyOf, Channel, Channels, Node};
+use dispers_node::{AnyOf, CallFailure, Channel, Channels, Node, Patience};
 use dispers_proto::v1::conductor_client::ConductorClient;
-use tokio::time::{Instant, sleep};
-use tonic::{Code, Response, Status};
+use tonic::{Response, Status};
 
 use crate::Error;
 
-/// Longest time for which a running query is followed while no Conductor can be reached.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
-/// Pause between two tries to reach a Conductor.
-pub(crate) const PAUSE: Duration = Duration::from_millis(500);
+/// Tries to reach a Conductor while none can be reached: a running query goes on without one for a while.
+pub(crate) const AWAY: Patience = Patience::new(Duration::from_millis(500), Duration::from_secs(2))
+    .within(Duration::from_secs(60));
 
 /// All Conductors that the directory lists.
 pub(crate) struct Conductors(AnyOf);
@@ -31,34 +29,27 @@ impl Conductors {
         &self,
         call: impl Fn(ConductorClient<Channel>) -> F,
     ) -> Result<T, Status> {
-        let response = self.0.call(|channel| call(ConductorClient::new(channel)));
-        Ok(response.await?.into_inner())
+        let call = |channel| call(ConductorClient::new(channel));
+        Ok(self.0.call(call).await?.into_inner())
     }
 }
 
 /// Converts the status of a failed call into the error that tells what to do next.
 pub(crate) fn refused(status: &Status) -> Error {
-    match status.code() {
-        // A connection that breaks during a call appears as Unknown or Cancelled. The Conductor may have done its work,
-        // but all calls may be repeated.
-        Code::Unavailable | Code::DeadlineExceeded | Code::Unknown | Code::Cancelled => {
-            Error::Unreachable(status.message().to_owned())
-        }
-        Code::ResourceExhausted => Error::Busy(status.message().to_owned()),
-        Code::NotFound => Error::NoQuery,
-        _ => Error::Refused(status.message().to_owned()),
+    let message = status.message().to_owned();
+    match CallFailure::of(status) {
+        // The Conductor may have done its work, but all calls may be repeated.
+        CallFailure::Unreachable => Error::Unreachable(message),
+        CallFailure::Busy => Error::Busy(message),
+        CallFailure::Missing => Error::NoQuery,
+        CallFailure::Lost | CallFailure::Sender | CallFailure::Refused => Error::Refused(message),
     }
 }
 
-/// Repeats `step` while no Conductor can be reached, until `PATIENCE` has passed.
+/// Repeats `step` while no Conductor can be reached, under [`AWAY`].
 pub(crate) async fn patiently<T, F: Future<Output = Result<T, Error>>>(
-    mut step: impl FnMut() -> F,
+    step: impl FnMut() -> F,
 ) -> Result<T, Error> {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        match step().await {
-            Err(Error::Unreachable(_)) if Instant::now() < deadline => sleep(PAUSE).await,
-            done => return done,
-        }
-    }
+    let is_unreachable = |error: &Error| matches!(error, Error::Unreachable(_));
+    AWAY.retry(is_unreachable, step).await
 }

@@ -4,13 +4,13 @@ use std::time::Instant;
 
 use dispers_base::{encoding::decode, id::QueryId};
 use dispers_core::conduct::{Phase, Status};
+use dispers_node::Tries;
 use dispers_proto::v1::{Query, StatusUpdate};
-use tokio::time::sleep;
 use tonic::Streaming;
 
 use crate::{
     Error, Querier,
-    conductors::{PATIENCE, PAUSE, refused},
+    conductors::{AWAY, refused},
     pending::Events,
     result::PhaseTimes,
 };
@@ -48,18 +48,18 @@ impl Updates {
         self.stream = None;
     }
 
-    /// Returns the next status. Waits for a Conductor that can be reached until `PATIENCE` has passed: the query goes
-    /// on without a Conductor that is away, and another one may report its status.
+    /// Returns the next status. Waits for a Conductor that can be reached, under [`AWAY`]: the query goes on without a
+    /// Conductor that is away, and another one may report its status.
     pub(crate) async fn next(&mut self) -> Result<Status, Error> {
-        let mut away: Option<Instant> = None;
+        let mut tries: Option<Tries> = None;
         loop {
             match self.update().await {
                 Err(error @ Error::Unreachable(_)) => {
-                    if away.get_or_insert_with(Instant::now).elapsed() > PATIENCE {
+                    self.stream = None;
+                    // The time counts from the first failure: a status may be long in coming while all is well.
+                    if !tries.get_or_insert_with(|| AWAY.begin()).again().await {
                         return Err(error);
                     }
-                    self.stream = None;
-                    sleep(PAUSE).await;
                 }
                 status => return status,
             }

@@ -24,11 +24,14 @@ use zeroize::{Zeroize, Zeroizing};
 
 use crate::{
     Error, InTraining, Pending, PrivacyLoss, Querier, Trained, TrainingProgress, TrainingQuestion,
-    conductors::{PAUSE, patiently, refused},
+    conductors::{patiently, refused},
     draft::Draft,
     follow::Updates,
     pending::Events,
 };
+
+/// Time after which the parameters of a round are sent again to Conductors that are still at the round before.
+const BEHIND: Duration = Duration::from_millis(500);
 
 /// Sums that a round released.
 #[derive(BorshSerialize, BorshDeserialize)]
@@ -456,12 +459,12 @@ impl Session<'_> {
             }
             if status.round < round && ended {
                 // The Conductor lost the parameters before it stored them, or its status is from a moment ago.
-                if behind.get_or_insert_with(Instant::now).elapsed() > PAUSE {
+                if behind.get_or_insert_with(Instant::now).elapsed() > BEHIND {
                     behind = None;
                     self.send().await?;
                 }
                 self.updates.begin_again();
-                sleep(PAUSE / 10).await;
+                sleep(BEHIND / 10).await;
                 continue;
             }
             self.events.tell(TrainingProgress::Running(status)).await;

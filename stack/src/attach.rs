@@ -4,20 +4,19 @@ use std::{sync::Arc, time::Duration};
 
 use dispers_base::{encoding::to_bytes, id::Role};
 use dispers_core::ask::{AttachedAnswer, MAX_ASK};
+use dispers_node::Patience;
 use dispers_proto::{Messages, chunks, v1::Chunk};
 use dispers_trust::directory::Node as Listed;
-use tokio::{
-    sync::mpsc,
-    task::JoinSet,
-    time::{Instant, sleep},
-};
+use tokio::{sync::mpsc, task::JoinSet, time::Instant};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status};
 
 use crate::{Answerer, Relay};
 
-/// First and longest pause before attaching again.
-const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+/// Tries to attach to a Target, without an end.
+const AGAIN: Patience = Patience::new(Duration::from_secs(1), Duration::from_secs(60));
+/// Shortest time of a stream after whose end the stack attaches again at once.
+const BRIEF: Duration = Duration::from_secs(1);
 
 /// Attaches to every Target and answers its asks. Attaches again when a stream ends. Does not return while the
 /// directory lists a Target; drop the future to stop.
@@ -31,16 +30,16 @@ pub async fn attach(relay: Relay, answerer: Arc<Answerer>) {
 
 /// Keeps a stream to one Target open, with growing pauses while it cannot be opened.
 async fn attach_to(target: Listed, relay: Relay, answerer: Arc<Answerer>) {
-    let mut pause = PAUSE.0;
+    let mut tries = AGAIN.begin();
     loop {
         let begun = Instant::now();
         match serve_stream(&target, &relay, &answerer).await {
             Ok(()) => {
                 tracing::info!(node = %target.name, "the stream to the target ended");
-                pause = PAUSE.0;
+                tries = AGAIN.begin();
                 // A Target ends streams that it has not used for long, but may ask again at any time. The stack
                 // attaches again at once, unless the stream ended right after it began.
-                if begun.elapsed() > PAUSE.0 {
+                if begun.elapsed() > BRIEF {
                     continue;
                 }
             }
@@ -49,8 +48,7 @@ async fn attach_to(target: Listed, relay: Relay, answerer: Arc<Answerer>) {
                 tracing::warn!(node = %target.name, ?code, "cannot attach to the target");
             }
         }
-        sleep(pause).await;
-        pause = (2 * pause).min(PAUSE.1);
+        tries.again().await;
     }
 }
 

@@ -12,9 +12,10 @@ use std::{sync::Arc, time::Duration};
 
 use dispers_base::id::Timestamp;
 use dispers_core::{manifest::VerifiedManifest, subscription::HomeId};
+use dispers_node::Patience;
 use reqwest::Url;
 use serde_json::json;
-use tokio::{sync::Semaphore, time::sleep};
+use tokio::sync::Semaphore;
 
 pub use config::{Config, NotifyError, Smtp, SmtpTls};
 #[cfg(feature = "mail")]
@@ -27,10 +28,8 @@ use crate::{
 
 /// Number of notices that are sent at the same time, over all queries.
 const PARALLEL: usize = 4;
-/// Number of tries for each notice.
-const TRIES: u32 = 3;
-/// Pause before the second try. It doubles before each further try.
-const PAUSE: Duration = Duration::from_secs(1);
+/// Tries for each notice.
+const TRIES: Patience = Patience::new(Duration::from_secs(1), Duration::from_secs(2)).tries(3);
 /// Longest wait for the host's webhook or mail server.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -149,17 +148,9 @@ impl Notifier {
     }
 }
 
-/// Tries to send until it succeeds, at most `TRIES` times. Drops the reason of a failure, since it may name the home.
+/// Tries to send until it succeeds, under [`TRIES`]. Drops the reason of a failure, since it may name the home.
 async fn repeatedly<F: Future<Output = Result<(), String>>>(send: impl Fn() -> F) -> bool {
-    for attempt in 0..TRIES {
-        if send().await.is_ok() {
-            return true;
-        }
-        if attempt + 1 < TRIES {
-            sleep(PAUSE * (1 << attempt)).await;
-        }
-    }
-    false
+    TRIES.retry(|_| true, send).await.is_ok()
 }
 
 /// Placeholder for the mailer in a build without e-mail. No value of it exists.

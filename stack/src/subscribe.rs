@@ -14,7 +14,7 @@ use dispers_core::{
     },
 };
 use dispers_crypto::oprf::{Evaluation, Pseudonym};
-use dispers_node::{Activity, AnyOf, Channel, Channels, Node, blocking, now, rng};
+use dispers_node::{Activity, AnyOf, Channel, Channels, Node, Patience, blocking, now, rng};
 use dispers_proto::{
     chunks,
     v1::{EvaluateRequest, target_client::TargetClient},
@@ -26,8 +26,8 @@ use tonic::Status;
 
 use crate::{Connector, Error, Store, withdraw::send_leaving};
 
-/// Pause before another try to catch up.
-const RETRY: Duration = Duration::from_secs(10);
+/// Tries to catch up, without an end.
+const AGAIN: Patience = Patience::new(Duration::from_secs(10), Duration::from_secs(20));
 
 /// Connection of a host to the network, through Targets, which pass on messages that they cannot open.
 #[derive(Clone)]
@@ -234,13 +234,14 @@ pub async fn catch_up(relay: &Relay, store: &Arc<Store>) -> Result<usize, Error>
 
 /// Catches up when a stack starts, and tries again until nothing is missing.
 pub async fn keep_up(relay: Relay, store: Arc<Store>) {
+    let mut tries = AGAIN.begin();
     loop {
         match catch_up(&relay, &store).await {
             Ok(0) => return,
             Ok(count) => tracing::info!(count, "subscribed under another key epoch"),
             Err(error) => {
                 tracing::warn!(%error, "cannot subscribe yet");
-                tokio::time::sleep(RETRY).await;
+                tries.again().await;
             }
         }
     }

@@ -16,10 +16,10 @@ use dispers_core::{
     session::{NO_PARAMETERS, SignedParameters},
 };
 use dispers_crypto::envelope::EnvelopeSecretKey;
-use dispers_node::{Node, Reply, blocking, now, rng};
+use dispers_node::{CallFailure, Node, Reply, blocking, now, rng};
 use dispers_proto::Messages;
 use tokio::{sync::Semaphore, task::JoinSet, time::timeout};
-use tonic::{Code, Status};
+use tonic::Status;
 use tracing::Instrument;
 
 use crate::{Config, Error, Links, StackLink, breaker::Breakers, quota::Quotas};
@@ -233,22 +233,17 @@ impl Target {
         let _slot = slots.acquire().await.ok()?;
         let homes = ask.homes.len() as u32;
         let asked = timeout(wait, self.link.ask(&host, ask, limit)).await;
-        let code = match &asked {
-            Ok(Ok(_)) => None,
-            Ok(Err(status)) => Some(status.code()),
-            Err(_) => Some(Code::DeadlineExceeded),
-        };
+        let asked = asked.unwrap_or_else(|_| Err(Status::deadline_exceeded("no answer in time")));
+        let failure = asked.as_ref().err().map(CallFailure::of);
         // Only failures to answer count for the breaker. A refusal proves that the stack is reachable.
-        let lost = matches!(
-            code,
-            Some(Code::Unavailable | Code::DeadlineExceeded | Code::Unknown | Code::Cancelled)
-        );
-        self.breakers.note(&host, !lost, Instant::now());
-        if let Some(code) = code {
+        let reached = failure != Some(CallFailure::Unreachable);
+        self.breakers.note(&host, reached, Instant::now());
+        if let Err(status) = &asked {
+            let code = status.code();
             // The log line does not name the host: which hosts a query reaches is for the Target alone.
             tracing::warn!(?code, "a stack did not answer");
         }
-        let answer = asked.ok()?.ok()?;
+        let answer = asked.ok()?;
         // A stack cannot have answered for more homes than it was asked for, so a larger number is a lie, and the
         // answer is dropped.
         (answer.homes <= homes).then_some(answer)

@@ -10,7 +10,7 @@ use dispers_base::{
     id::{AggregatorId, BatchId, MemberNumber, Name, Work},
     labels,
 };
-use dispers_conductor::{Config, Driver, InMemory, Log};
+use dispers_conductor::{Config, Driver, InMemory, Log, Submission};
 use dispers_core::{
     ask::{Answer, Ask, MAX_ANSWER},
     conduct::{self, Command, Conduct, Event, Status, StepError},
@@ -175,8 +175,12 @@ impl Stage {
         let driver = Driver::new(
             self.network.node("conductor").unwrap().clone(),
             config,
-            prepared.signed().clone(),
-            prepared.profiles().to_vec(),
+            Submission {
+                signed: prepared.signed().clone(),
+                manifest: prepared.manifest().clone(),
+                profiles: prepared.profiles().to_vec(),
+                pseudonyms: prepared.pseudonyms().to_vec(),
+            },
             Arc::new(kept),
             self.log.clone(),
         );

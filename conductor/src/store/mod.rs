@@ -23,6 +23,9 @@ pub use sqlite::Sqlite;
 
 use crate::Error;
 
+/// Largest encoded record, profiles or totals of a query, in bytes.
+pub(crate) const MAX_RECORD: usize = 64 << 20;
+
 /// Returns the name under which an upload with these encoded envelopes is stored. An upload that comes
 /// twice has one name.
 fn name_of(envelopes: &[u8]) -> [u8; 32] {

@@ -1,11 +1,24 @@
 //! Stopping and restarting of a sandbox's services.
 
-use std::{io::ErrorKind, time::Duration};
+use std::{
+    io::{self, ErrorKind},
+    time::Duration,
+};
 
-use tokio::{net::TcpListener, time::sleep};
+use dispers_node::Patience;
+use tokio::net::TcpListener;
 
 use super::Network;
 use crate::Error;
+
+/// Tries to listen at an address that a stopped node had.
+const FREE: Patience = Patience::new(Duration::from_millis(100), Duration::from_millis(200))
+    .within(Duration::from_secs(5));
+
+/// Returns whether a port is in use, which it can be for a moment, for example by a connection of another process.
+fn is_in_use(error: &io::Error) -> bool {
+    error.kind() == ErrorKind::AddrInUse
+}
 
 impl Network {
     /// Stops one node for good, as if its machine had failed. Returns false if no node of that name runs.
@@ -42,17 +55,9 @@ impl Network {
             .cloned()
             .unwrap_or_default();
         self.end_node(name.as_str()).await;
-        let mut tries = 50;
-        loop {
-            match TcpListener::bind(&address).await {
-                // The port can be in use for a moment, for example by a connection of another process.
-                Err(busy) if busy.kind() == ErrorKind::AddrInUse && tries > 0 => {
-                    tries -= 1;
-                    sleep(Duration::from_millis(100)).await;
-                }
-                bound => return bound.map_err(|error| Error::start(name.as_str(), error)),
-            }
-        }
+        FREE.retry(is_in_use, || TcpListener::bind(&address))
+            .await
+            .map_err(|error| Error::start(name.as_str(), error))
     }
 
     /// Stops one node, and starts it again with only its keys and its stored state. This works for a data aggregator,

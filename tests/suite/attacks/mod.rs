@@ -17,7 +17,7 @@ use dispers_base::{
     keys::SigningKey,
     labels,
 };
-use dispers_conductor::{Config, Driver, InMemory, Log};
+use dispers_conductor::{Config, Driver, InMemory, Log, Submission};
 use dispers_core::{
     ask::{BatchAnswer, GroupsStatement, SealedGroup},
     conduct::{self, Command, Conduct, Event, Status, StepError},
@@ -227,8 +227,13 @@ impl Forge {
         let driver = Driver::new(
             node,
             config,
-            manifest.clone(),
-            profiles.to_vec(),
+            // A dishonest conductor sends another manifest than the one that it verified.
+            Submission {
+                signed: manifest.clone(),
+                manifest: self.prepared.manifest().clone(),
+                profiles: profiles.to_vec(),
+                pseudonyms: lists.to_vec(),
+            },
             kept.clone(),
             self.log.clone(),
         );
