@@ -20,7 +20,7 @@ impl Network {
     /// Asks a question as the sandbox's querier.
     ///
     /// # Errors
-    /// As [`Querier::ask`].
+    /// As [`dispers_querier::Querier::ask`].
     pub async fn ask(
         &self,
         sql: &str,
