@@ -5,6 +5,7 @@ mod command_line;
 #[cfg(feature = "postgres")]
 mod conductors;
 mod editions;
+mod examples;
 mod fingerprints;
 mod fixtures;
 mod hosts;
